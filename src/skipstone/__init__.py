@@ -1,0 +1,1 @@
+"""Labelled data in; a small, fast, proven model out."""

@@ -1,0 +1,124 @@
+"""The manifest: every row of a data set, whatever layout it came from.
+
+A row is an id, a source, the split the user gave, a group, and a target. Targets stay as the user
+wrote them (class *names*, not indices), so that a model matches another data set's labels by name.
+The table is Arrow: ten million rows are no trouble.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skipstone.data.sources import FileRef
+
+#: The three roles of data: `fit` trains; `select` stops, calibrates, sets thresholds and decides
+#: in shrink; `claim` is scored once, afterwards, and is the number printed.
+ROLES = ("fit", "select", "claim")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Rows of a data set.
+
+    Args:
+        table: columns id (int64), path (string, relative to root), member (int64 or null: the
+            index inside a container such as IDX), split (string, "" where the user gave none),
+            group (string or null), target (any Arrow type: the task reads it), and role (string,
+            "" until `prepare.split` assigns it).
+        root: folder that paths are relative to.
+        reader, input, task: registry names.
+        schema: JSON-able facts on the targets, such as {"classes": [...]}.
+        notes: what was inferred, one sentence each, to be shown to the user.
+        ignored: files that were passed over, by reason: {"hidden files": 3}.
+    """
+
+    table: pa.Table
+    root: Path
+    reader: str
+    input: str
+    task: str
+    schema: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def from_rows(
+        rows: Mapping[str, list[Any]],
+        *,
+        root: Path,
+        reader: str,
+        input: str,
+        task: str,
+        schema: Mapping[str, Any],
+        target_type: pa.DataType,
+        notes: tuple[str, ...] = (),
+        ignored: Mapping[str, int] | None = None,
+    ) -> Manifest:
+        """Build from column lists `path` and `target`; member, split and group are optional."""
+        count = len(rows["path"])
+        table = pa.table(
+            {
+                "id": pa.array(np.arange(count), pa.int64()),
+                "path": pa.array(rows["path"], pa.string()),
+                "member": pa.array(rows.get("member", [None] * count), pa.int64()),
+                "split": pa.array(rows.get("split", [""] * count), pa.string()),
+                "group": pa.array(rows.get("group", [None] * count), pa.string()),
+                "target": pa.array(rows["target"], target_type),
+                "role": pa.array([""] * count, pa.string()),
+            }
+        )
+        return Manifest(table, root, reader, input, task, dict(schema), notes, dict(ignored or {}))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def source(self, row: int) -> FileRef:
+        """Where row number `row` (a position, not an id) lies."""
+        member = self.table["member"][row].as_py()
+        return FileRef(self.root / self.table["path"][row].as_py(), member)
+
+    def sources(self) -> list[FileRef]:
+        paths, members = self.table["path"].to_pylist(), self.table["member"].to_pylist()
+        return [
+            FileRef(self.root / path, member) for path, member in zip(paths, members, strict=True)
+        ]
+
+    def column(self, name: str) -> list[Any]:
+        return list(self.table[name].to_pylist())
+
+    def with_column(self, name: str, values: list[Any]) -> Manifest:
+        """The same rows with one column replaced; its type stays."""
+        index = self.table.schema.get_field_index(name)
+        column = pa.array(values, self.table.schema.field(index).type)
+        return replace(self, table=self.table.set_column(index, name, column))
+
+    def where(self, column: str, value: str) -> Manifest:
+        """The rows whose `column` equals `value`; ids stay what they were."""
+        return replace(self, table=self.table.filter(pc.equal(self.table[column], value)))
+
+    def take(self, rows: list[int] | np.ndarray) -> Manifest:
+        """The rows at these positions, in this order."""
+        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
+
+    def role(self, name: str) -> Manifest:
+        return self.where("role", name)
+
+    def fingerprint(self) -> str:
+        """sha256 over rows and schema; roots do not count, so a moved folder is the same data."""
+        digest = hashlib.sha256(json.dumps(dict(self.schema), sort_keys=True).encode())
+        for batch in self._chunks():
+            digest.update(json.dumps(batch, sort_keys=True, ensure_ascii=False).encode())
+        return digest.hexdigest()
+
+    def _chunks(self) -> Iterator[dict[str, list[Any]]]:
+        for batch in self.table.combine_chunks().to_batches(max_chunksize=65_536):
+            yield batch.to_pydict()

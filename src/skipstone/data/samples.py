@@ -1,0 +1,75 @@
+"""Sample and Batch: what flows from an input to a network, whatever the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+Affine = tuple[float, float, float, float, float, float]  # x' = a x + b y + c; y' = d x + e y + f
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is known of a sample besides its numbers.
+
+    Args:
+        id: the manifest's row id, or a running number for sources in hand.
+        name: how to name it to a person (a path).
+        view: number of the view, where one source gives several.
+        size: (height, width) of the source as a person sees it, or its length.
+        to_source: maps model coordinates (x, y) back to the source's; None where meaningless.
+    """
+
+    id: int
+    name: str = ""
+    view: int = 0
+    size: tuple[int, ...] = ()
+    to_source: Affine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    x: dict[str, Tensor]
+    y: dict[str, Tensor] | None
+    meta: Meta
+
+
+@dataclass(slots=True)
+class Batch:
+    """Stacked samples. A ragged target (boxes) is a list with one tensor a sample.
+
+    Args:
+        weight: (N,) sample weights, or None for all equal.
+    """
+
+    x: dict[str, Tensor]
+    y: dict[str, Tensor | list[Tensor]] = field(default_factory=dict)
+    meta: list[Meta] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return int(next(iter(self.x.values())).shape[0])
+
+    def to(self, device: torch.device) -> Batch:
+        def move(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            if isinstance(value, list):
+                return [item.to(device, non_blocking=True) for item in value]
+            return value.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            x={name: value.to(device, non_blocking=True) for name, value in self.x.items()},
+            y={name: move(value) for name, value in self.y.items()},
+        )
+
+
+def collate(samples: Sequence[Sample], ragged: frozenset[str] = frozenset()) -> Batch:
+    """Stack samples; targets named in `ragged` (the task says which) stay lists."""
+    x = {name: torch.stack([sample.x[name] for sample in samples]) for name in samples[0].x}
+    y: dict[str, Tensor | list[Tensor]] = {}
+    for name in samples[0].y or {}:
+        values = [sample.y[name] for sample in samples if sample.y is not None]
+        y[name] = values if name in ragged else torch.stack(values)
+    return Batch(x, y, [sample.meta for sample in samples])

@@ -1,0 +1,76 @@
+"""Every error that skipstone raises on purpose, as a tree.
+
+    SkipstoneError              exit code 1
+    ├── UsageError (ValueError) exit code 2: what the user gave cannot be used
+    │   ├── DataError           ... because of a file or a row of their data
+    │   └── MissingExtra        ... because an optional package is not installed
+    ├── Refusal                 exit code 1: understood, and honestly declined
+    ├── DamagedError            exit code 1: a stored file does not hold what was written
+    └── Interrupted             exit code 130 or 143: stopped by a signal, work saved
+
+A message says what was wrong and where, what is allowed, and what to type next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SkipstoneError(Exception):
+    """Root of the tree. `hint` is the next thing to type, shown on its own line."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
+
+class UsageError(SkipstoneError, ValueError):
+    """What the user gave cannot be used as it is."""
+
+    exit_code = 2
+
+
+class DataError(UsageError):
+    """A file or a row of the user's data cannot be used; the message names it."""
+
+
+class MissingExtra(UsageError):
+    """An optional package is needed; the message names the extra to install."""
+
+
+class Refusal(SkipstoneError):
+    """The request was understood and is declined, with the reason; nothing was changed."""
+
+
+class DamagedError(SkipstoneError):
+    """A stored file is not what was written: cut, flipped, or not ours."""
+
+
+class Interrupted(SkipstoneError):
+    """A signal stopped the work after it was saved. The exit code is 128 + the signal's number."""
+
+    def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A sentence that names the nearest of `choices`, or all of them when few, or nothing.
+
+    >>> did_you_mean("resent18", ["resnet18", "vgg16"])
+    "Did you mean 'resnet18'?"
+    """
+    known = list(choices)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if near:
+        return "Did you mean " + " or ".join(repr(name) for name in near) + "?"
+    if 0 < len(known) <= 12:
+        return "Allowed: " + ", ".join(sorted(known)) + "."
+    return ""

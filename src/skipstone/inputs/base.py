@@ -1,0 +1,79 @@
+"""What every kind of input (image, text, audio) answers.
+
+The way from a source to a network's arrays has two halves, so that the first can be cached:
+
+    source --decode--> Raw (the record: one decode, one resize) --encode--> arrays --front()--> network
+
+`decode` and `encode` need no torch: the same functions run when a bundle is served by ONNX Runtime
+or OpenVINO. `front` is in the graph (normalisation, log-mel) and is exported with the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from skipstone.data.sources import Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Emits:
+    """What the front hands to a backbone: a kind, and how many channels (or features)."""
+
+    kind: str
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A decoded source.
+
+    Args:
+        value: the record, e.g. uint8 (H, W, C) pixels.
+        size: (height, width) of the source as a person sees it.
+        to_source: affine from record coordinates to the source's, or None.
+    """
+
+    value: Array
+    size: tuple[int, ...]
+    to_source: tuple[float, float, float, float, float, float] | None = None
+
+
+class Input(Protocol):
+    """One kind of input with its frozen options and its fitted state.
+
+    A class registered in INPUTS is constructed as `Class(options, state=None, arrays=None)`.
+    """
+
+    options: Any
+
+    def fit(self, sources: Sequence[Source]) -> Input:
+        """Learn state (mean, vocabulary, whether pictures are grey) from the fit split only."""
+
+    def emits(self) -> Emits: ...
+
+    def decode(self, source: Source) -> Raw:
+        """Read and decode. Raises DataError that names the file and what is wrong with it."""
+
+    def encode(self, raw: Raw) -> dict[str, Array]:
+        """The graph's inputs for one sample, without the batch dimension."""
+
+    def front(self) -> nn.Module:
+        """dict of batched arrays -> the tensor a backbone takes; exported with the network."""
+
+    def example(self, batch: int) -> dict[str, Array]:
+        """Arrays of the right shapes and types, for tracing, timing and shape checks."""
+
+    def golden(self, count: int) -> list[tuple[str, bytes]]:
+        """`count` generated files (name, bytes) that exercise this input's decoding; deterministic."""
+
+    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+        """JSON-able state and arrays; `Class(options, *state)` gives the same input again."""

@@ -1,0 +1,38 @@
+"""What every head answers: feature maps in, named outputs out, and the loss on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+Targets = dict[str, Tensor | list[Tensor]]
+
+
+class Head(nn.Module, ABC):
+    """Features to named outputs of fixed names and ranks (so that it exports), and their loss.
+
+    A head registered in HEADS is constructed as
+    `Class(options, channels=(...), strides=(...), **shape)` where `shape` is what the task adds
+    (`classes=10`), all JSON-able.
+    """
+
+    @abstractmethod
+    def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Outputs by name, batch first."""
+
+    @abstractmethod
+    def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
+        """Named losses, each the *sum* over what `weight` counts; the objective divides."""
+
+    @abstractmethod
+    def weight(self, y: Targets) -> Tensor:
+        """Scalar: what the sums are divided by (samples, labelled pixels, matched boxes).
+
+        It depends on targets alone, so that accumulation and many machines divide by the global
+        amount and not by their share.
+        """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Fresh weights for the layers that depend on the task's classes."""

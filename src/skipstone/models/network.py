@@ -1,0 +1,30 @@
+"""A network: front, backbone, head. Arrays in, named outputs out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from skipstone.models.backbone import Backbone
+from skipstone.models.heads.base import Head
+
+
+class Network(nn.Module):
+    """front (in-graph preprocessing) -> backbone (feature maps) -> head (named outputs).
+
+    State-dict names start with `front.`, `backbone.` and `head.`.
+    """
+
+    def __init__(self, *, front: nn.Module, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.front = front
+        self.backbone = backbone
+        self.head = head
+
+    def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Feature maps, shallow to deep."""
+        features: tuple[Tensor, ...] = self.backbone(self.front(x))
+        return features
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.head(self.features(x))
+        return outputs

@@ -1,0 +1,160 @@
+"""Names for the things that can be added: readers, inputs, backbones, heads, tasks, steps, runtimes.
+
+An `Entry` says, without importing torch, what a name is and where its code lies. Built-in entries
+come from one catalogue module per room; a plugin's come from installed entry points, each of which
+points to an `Entry`. A bundle therefore stores names only, never an import path.
+
+Add one from outside, in the plugin's pyproject.toml:
+
+    [project.entry-points."skipstone.backbones"]
+    mynet = "my_package.entries:MYNET"
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skipstone.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a registry.
+
+    Args:
+        name: what users type.
+        target: "package.module:attribute", imported on first use.
+        options: "package.module:Dataclass" of frozen, JSON-able options in a module free of torch,
+            or None where there is nothing to choose. Command-line flags are derived from it.
+        summary: one line for listings.
+        source: the paper or project it comes from.
+        facts: JSON-able capabilities that other rooms ask for (never a name to branch on),
+            such as {"accepts": ["image"]}.
+        distribution: the installed package that brings it; None for a built-in entry.
+    """
+
+    name: str
+    target: str
+    options: str | None = None
+    summary: str = ""
+    source: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    distribution: str | None = None
+
+    def load(self) -> Any:
+        """Import and return what `target` names."""
+        return _resolve(self.target)
+
+    def options_type(self) -> type[Any] | None:
+        """The options dataclass, or None."""
+        return None if self.options is None else _resolve(self.options)
+
+    def make_options(self, values: Mapping[str, Any] | None = None) -> Any:
+        """The options with `values` set; an unknown name or a wrong value is a UsageError."""
+        kind = self.options_type()
+        values = dict(values or {})
+        known = [] if kind is None else list(kind.__dataclass_fields__)
+        for key in values:
+            if key not in known:
+                raise UsageError(
+                    f"{self.name!r} has no option {key!r}.", hint=did_you_mean(key, known)
+                )
+        if kind is None:
+            return None
+        try:
+            return kind(**values)
+        except UsageError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.name!r}: {error}") from error
+
+
+class Registry:
+    """Entries of one kind by name: the room's catalogue first, then installed plugins."""
+
+    def __init__(self, kind: str, *, catalog: str, group: str, listing: str = "") -> None:
+        self.kind = kind
+        self._catalog = catalog
+        self._group = group
+        self._listing = listing
+        self._entries: dict[str, Entry] | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Register in this process; a taken name is refused."""
+        entries = self._load()
+        if entry.name in entries:
+            raise UsageError(f"{self.kind} {entry.name!r} is registered already.")
+        entries[entry.name] = entry
+
+    def remove(self, name: str) -> None:
+        """Forget a name registered by `add` (tests clean up with it)."""
+        del self._load()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._load()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._load().values()))
+
+    def names(self) -> list[str]:
+        return list(self._load())
+
+    def __getitem__(self, name: str) -> Entry:
+        entries = self._load()
+        if name in entries:
+            return entries[name]
+        # "timm/<name>" style families register a prefix entry "timm/*".
+        prefix, slash, _ = name.partition("/")
+        if slash and f"{prefix}/*" in entries:
+            return entries[f"{prefix}/*"]
+        hint = did_you_mean(name, entries)
+        raise UsageError(
+            f"{name!r} is no {self.kind}.",
+            hint=" ".join(part for part in (hint, self._listing) if part) or None,
+        )
+
+    def _load(self) -> dict[str, Entry]:
+        if self._entries is None:
+            catalog = importlib.import_module(self._catalog)
+            self._entries = {entry.name: entry for entry in catalog.ENTRIES}
+            for point in importlib.metadata.entry_points(group=self._group):
+                entry = point.load()
+                owner = point.dist.name if point.dist is not None else None
+                if entry.name in self._entries:
+                    raise UsageError(
+                        f"the installed package {owner} adds a {self.kind} named {entry.name!r}, "
+                        "which exists already; uninstall one of the two."
+                    )
+                self._entries[entry.name] = Entry(
+                    entry.name,
+                    entry.target,
+                    entry.options,
+                    entry.summary,
+                    entry.source,
+                    entry.facts,
+                    owner,
+                )
+        return self._entries
+
+
+def _resolve(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+READERS = Registry("reader", catalog="skipstone.data.catalog", group="skipstone.readers")
+INPUTS = Registry("input", catalog="skipstone.inputs.catalog", group="skipstone.inputs")
+BACKBONES = Registry(
+    "model",
+    catalog="skipstone.models.catalog",
+    group="skipstone.backbones",
+    listing="See: skipstone models",
+)
+HEADS = Registry("head", catalog="skipstone.models.heads.catalog", group="skipstone.heads")
+TASKS = Registry("task", catalog="skipstone.tasks.catalog", group="skipstone.tasks")
+STEPS = Registry("shrink step", catalog="skipstone.shrink.catalog", group="skipstone.steps")
+RUNTIMES = Registry("runtime", catalog="skipstone.runtime.catalog", group="skipstone.runtimes")

@@ -1,0 +1,119 @@
+"""What every task (classify, tag, segment, detect) answers.
+
+A task knows what a target and a prediction are. It never sees a network: it reads named output
+arrays (numpy, whatever runtime made them) and manifest targets.
+
+Metrics come from *records*, one flat dict a sample, so that bootstrap intervals, paired
+differences, ranking and worst mistakes need no code per task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from skipstone.data.samples import Meta
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipstone.bundle.arch import Part
+    from skipstone.data.manifest import Manifest
+
+Outputs = Mapping[str, np.ndarray]  # name -> (N, ...) float32
+Post = Mapping[str, Any]  # JSON-able post-processing: temperature, thresholds
+Record = dict[
+    str, Any
+]  # JSON-able, one a sample; always has "correct": bool or float, "loss": float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One sample's answer. `fields` are what `--json` prints beside `path` ("label", "probability").
+
+    Args:
+        scores: the arrays that records are made from, such as {"probability": (classes,)}.
+    """
+
+    meta: Meta
+    fields: Mapping[str, Any]
+    scores: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure over records. `kind` chooses its interval: "proportion" (Wilson, over the records'
+    `field`) or "bootstrap" (percentile bootstrap over records, by group where there are groups)."""
+
+    name: str
+    title: str
+    kind: str
+    higher_is_better: bool = True
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far answers differ from reference answers, in the terms of the task.
+
+    Args:
+        max_probability: greatest absolute difference in probability.
+        max_relative: greatest difference of raw outputs, relative to their scale.
+        flips: answers that changed (another class, another set of tags).
+        near_ties: flips whose margin in the reference is within the tolerance (not counted in flips).
+    """
+
+    max_probability: float
+    max_relative: float
+    flips: int
+    near_ties: int
+    n: int
+
+
+class Task(Protocol):
+    """Registered in TASKS and constructed as `Class(options, schema)`.
+
+    `schema` is JSON-able ({"classes": [...]}), comes from the fit split, and is stored.
+    """
+
+    name: str
+    options: Any
+    schema: Mapping[str, Any]
+    ragged: frozenset[str]  # targets that are lists in a batch
+    headline: str  # the metric shown first and used by --max-drop
+
+    def head(self) -> Part:
+        """The default head for this task and schema, with its options and shape."""
+
+    def target(self, value: Any) -> dict[str, Tensor]:
+        """A manifest target to what the head's loss takes. DataError for a label not in schema."""
+
+    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        """A batch's targets as floats that MixUp may mix linearly; None where that means nothing."""
+
+    def knows(self, value: Any) -> bool:
+        """Whether a manifest target can be expressed in this schema (labels match by name)."""
+
+    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        """JSON-able label statistics of the fit split (class counts) for weights and samplers."""
+
+    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]: ...
+
+    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """Post-processing chosen on the select split: temperature, thresholds."""
+
+    def score(self, prediction: Prediction, target: Any) -> Record: ...
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """The figures this task reports, headline first."""
+
+    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+        """Every metric's value over these records."""
+
+    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        """Figures and tables for the report as JSON-able blocks (see report/blocks.py)."""
