@@ -1,0 +1,110 @@
+"""Command-line flags derived from the rooms' option dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from skipstone.errors import UsageError, did_you_mean
+from skipstone.settings import Setting, known_settings
+
+_FLAG_TITLES = {
+    "data": "reading the data",
+    "split": "splitting it",
+    "input": "input",
+    "augmentation": "augmentation",
+    "task": "task",
+    "model": "model options",
+    "training": "training",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises UsageError (one line, with a suggestion) instead of exiting."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[0].upper() + message[1:] + ".", hint=f"See: {self.prog} --help")
+
+    def parse_strictly(self, arguments: list[str]) -> argparse.Namespace:
+        """Parse; an unknown flag is refused with the nearest known one."""
+        namespace, extra = self.parse_known_args(arguments)
+        for word in extra:
+            if word.startswith("-"):
+                flag = word.partition("=")[0]
+                known = [name for name in self._option_string_actions if name.startswith("--")]
+                raise UsageError(
+                    f"{self.prog} has no flag {flag}.",
+                    hint=did_you_mean(flag, known) or f"See: {self.prog} --help",
+                )
+        if extra:
+            raise UsageError(
+                f"{self.prog} does not know what to do with {' '.join(map(repr, extra))}.",
+                hint=f"See: {self.prog} --help",
+            )
+        return namespace
+
+
+def add_settings(parser: argparse.ArgumentParser, groups: set[str]) -> None:
+    """A flag for every setting of these groups; shared names become one flag."""
+    sections = {
+        group: parser.add_argument_group(title)
+        for group, title in _FLAG_TITLES.items()
+        if group in groups
+    }
+    for name, places in known_settings().items():
+        wanted = [place for place in places if place.group in groups]
+        if not wanted or name == "seed":  # --seed is every verb's own
+            continue
+        sections[wanted[0].group].add_argument(
+            "--" + name.replace("_", "-"),
+            dest=f"setting_{name}",
+            metavar=_metavar(wanted[0]),
+            type=_reader(wanted),
+            default=None,
+            help=_help(wanted),
+        )
+
+
+def settings_from(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given on the command line, by their flat names."""
+    prefix = "setting_"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in vars(namespace).items()
+        if name.startswith(prefix) and value is not None
+    }
+
+
+def _reader(places: list[Setting]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        problems = []
+        for place in places:  # two owners may allow different words: the first that accepts reads
+            try:
+                return place.parse(text)
+            except ValueError as error:
+                problems.append(str(error))
+        raise argparse.ArgumentTypeError(problems[0])
+
+    return read
+
+
+def _metavar(setting: Setting) -> str:
+    choices = setting.metadata.get("choices") or typing.get_args(setting.kind)
+    words = [str(word) for word in choices if isinstance(word, str)]
+    if words and len(words) == len(choices):
+        return "{" + ",".join(words) + "}"
+    return str(setting.metadata.get("metavar", setting.name.split("_")[-1].upper()))
+
+
+def _help(places: list[Setting]) -> str:
+    text = str(places[0].metadata.get("help", "")).rstrip(".")
+    default = places[0].default
+    if default not in (None, (), "") and "default" not in text:
+        text += f" (default {default})"
+    return text.replace("%", "%%")

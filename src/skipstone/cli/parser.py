@@ -1,0 +1,180 @@
+"""The verbs and their arguments. Nothing heavy is imported here: `skipstone --help` stays fast."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from skipstone.cli.flags import Parser, add_settings
+from skipstone.errors import UsageError, did_you_mean
+
+#: Verbs in the order a user meets them.
+VERBS = {
+    "demo": "the whole way on real handwritten digits, in about two minutes",
+    "audit": "what is in the data and what is wrong with it; nothing is changed",
+    "train": "labelled data in; a run folder with model, proof and report out",
+    "evaluate": "score a model on labelled data",
+    "predict": "what a model says of files",
+    "shrink": "a smaller, faster model within an accuracy budget, or an honest refusal",
+    "export": "one ONNX file or OpenVINO IR, and a short script that needs nothing of ours",
+    "verify": "from raw file bytes: does what ships answer as what was trained?",
+    "compare": "models side by side: accuracy, size, latency",
+    "models": "the models that can be trained",
+}
+_ALL_SETTINGS = {"data", "split", "input", "augmentation", "task", "model", "training"}
+
+
+def top_level_help() -> str:
+    """The text of `skipstone --help`."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {what}" for name, what in VERBS.items())
+    return (
+        "usage: skipstone VERB ... [--json] [--debug]\n\n"
+        "Labelled data in; a small, fast, proven model out.\n\n"
+        f"{verbs}\n\n"
+        "Start with:  skipstone train photos/      (one folder of photos a class)\n"
+        "More:        skipstone VERB --help\n"
+    )
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The parsed command. UsageError carries one line and a suggestion."""
+    verb = arguments[0]
+    if verb not in VERBS:
+        hint = did_you_mean(verb, VERBS) if not verb.startswith("-") else ""
+        raise UsageError(f"skipstone has no verb {verb!r}.", hint=hint or "See: skipstone --help")
+    parser = Parser(prog=f"skipstone {verb}", description=VERBS[verb].capitalize() + ".")
+    _ARGUMENTS[verb](parser)
+    common = parser.add_argument_group("every verb")
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    namespace = parser.parse_strictly(arguments[1:])
+    namespace.verb = verb
+    return namespace
+
+
+def _data(parser: Parser) -> None:
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder of class folders, a CSV/TSV/Parquet table, IDX files"
+    )
+
+
+def _model(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a run folder (runs/001) or a bundle")
+
+
+def _seed(parser: Parser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+
+
+def _out(parser: Parser, what: str) -> None:
+    parser.add_argument("--out", metavar="DIR", default=None, help=what)
+
+
+def _runtime(parser: Parser) -> None:
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        help="torch, onnxruntime, openvino, or auto: what the bundle ships (default auto)",
+    )
+
+
+def _audit(parser: Parser) -> None:
+    _data(parser)
+    _out(parser, "also write audit.json there")
+    add_settings(parser, {"data"})
+
+
+def _train(parser: Parser) -> None:
+    _data(parser)
+    _out(parser, "folder of runs (default runs: this becomes runs/001)")
+    _seed(parser)
+    parser.add_argument(
+        "--model", default="auto", help="a name from `skipstone models`, or auto (default)"
+    )
+    parser.add_argument(
+        "--weights",
+        default="auto",
+        metavar="FILE",
+        help="auto: pretrained where the model has them; none: from scratch; or a file",
+    )
+    parser.add_argument(
+        "--show-augmented",
+        metavar="PNG",
+        default=None,
+        help="write a contact sheet of augmented samples and stop",
+    )
+    add_settings(parser, _ALL_SETTINGS)
+
+
+def _evaluate(parser: Parser) -> None:
+    _model(parser)
+    _data(parser)
+    parser.add_argument("--split", default=None, help="only this split of DATA (train, test, ...)")
+    _runtime(parser)
+    _seed(parser)
+    add_settings(parser, {"data"})
+
+
+def _predict(parser: Parser) -> None:
+    _model(parser)
+    parser.add_argument("sources", metavar="FILE", nargs="+", help="files, or folders of files")
+    _runtime(parser)
+
+
+def _shrink(parser: Parser) -> None:
+    _model(parser)
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="points of the headline metric that may be lost (default 1.0)",
+    )
+    parser.add_argument("--plan", default="int8", help="steps, comma-separated (default int8)")
+    parser.add_argument("--data", default=None, help="where the data lies now, if it has moved")
+    _out(parser, "the shrunk bundle's folder (default: beside the model)")
+    _seed(parser)
+
+
+def _export(parser: Parser) -> None:
+    _model(parser)
+    parser.add_argument(
+        "--to", choices=("onnx", "openvino"), default="onnx", help="the form (default onnx)"
+    )
+    _out(parser, "folder to write (default: export-onnx or export-openvino)")
+
+
+def _verify(parser: Parser) -> None:
+    _model(parser)
+
+
+def _compare(parser: Parser) -> None:
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", help="runs, bundles, or names of untrained models"
+    )
+    parser.add_argument("--data", default=None, help="score all of them on this data")
+    _seed(parser)
+
+
+def _models(parser: Parser) -> None:
+    parser.add_argument("name", nargs="?", default=None, help="one model in detail")
+
+
+def _demo(parser: Parser) -> None:
+    _out(parser, "folder for the demo's data and run (default demo)")
+    _seed(parser)
+
+
+_ARGUMENTS: dict[str, Callable[[Parser], None]] = {
+    "audit": _audit,
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "shrink": _shrink,
+    "export": _export,
+    "verify": _verify,
+    "compare": _compare,
+    "models": _models,
+    "demo": _demo,
+}

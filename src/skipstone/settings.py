@@ -1,0 +1,170 @@
+"""The flat names that users type, and the typed options that rooms own.
+
+Every room keeps its options in a frozen dataclass in a module free of torch. Here their fields
+become one flat list of names: the command line makes a flag of each, and `skipstone.train` takes
+them as keywords. A name that several rooms share (`seed`) sets all of them.
+
+    settings = Settings({"epochs": 5, "width": 0.5})
+    settings.options("train", TrainOptions)        # only what TrainOptions knows
+    settings.check_used()                          # names that nothing took are refused
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.errors import UsageError, did_you_mean
+from skipstone.registry import BACKBONES, INPUTS, TASKS, Registry
+
+#: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
+FIXED_GROUPS = {
+    "data": "skipstone.data.options:ReadOptions",
+    "split": "skipstone.prepare.options:SplitOptions",
+    "augmentation": "skipstone.prepare.augment_options:AugmentOptions",
+    "training": "skipstone.train.options:TrainOptions",
+}
+#: Groups whose options belong to the entry that is chosen.
+REGISTRY_GROUPS: dict[str, Registry] = {"input": INPUTS, "task": TASKS, "model": BACKBONES}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One name a user may set: where it comes from and how its text is read."""
+
+    name: str
+    group: str
+    owner: str  # the entry that has it ("resnet18"), or the group
+    kind: Any  # the annotated type
+    default: Any
+    metadata: Mapping[str, Any]
+
+    def parse(self, text: str) -> Any:
+        """Read a command-line value. ValueError says what is allowed."""
+        reader = self.metadata.get("parse")
+        return reader(text) if reader is not None else _parse(self.kind, text)
+
+
+def settings_of(options_type: type[Any], group: str, owner: str) -> Iterator[Setting]:
+    """The settings in a dataclass of options."""
+    kinds = typing.get_type_hints(options_type)
+    for field in dataclasses.fields(options_type):
+        if field.metadata.get("hidden"):
+            continue
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        yield Setting(field.name, group, owner, kinds[field.name], default, field.metadata)
+
+
+def known_settings() -> dict[str, list[Setting]]:
+    """Every name a user may set, with each place that takes it."""
+    found: dict[str, list[Setting]] = {}
+    seen: set[type[Any]] = set()
+    for group, target in FIXED_GROUPS.items():
+        module, _, attribute = target.partition(":")
+        kind = getattr(importlib.import_module(module), attribute)
+        for setting in settings_of(kind, group, group):
+            found.setdefault(setting.name, []).append(setting)
+    for group, registry in REGISTRY_GROUPS.items():
+        for entry in registry:
+            kind = entry.options_type()
+            if kind is None or kind in seen:
+                continue
+            seen.add(kind)
+            for setting in settings_of(kind, group, entry.name):
+                found.setdefault(setting.name, []).append(setting)
+    return found
+
+
+class Settings:
+    """Flat names and values that a user gave, handed out to the rooms that own them."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self.values = {name: value for name, value in (values or {}).items() if value is not None}
+        self._used: set[str] = set()
+        known = known_settings()
+        problems = []
+        for name in self.values:
+            if name not in known:
+                problems.append(f"there is no option {name!r}. {did_you_mean(name, known)}".strip())
+        if problems:
+            raise UsageError("; ".join(problems))
+
+    def values_for(self, options_type: type[Any] | None) -> dict[str, Any]:
+        """The given values that `options_type` has a field for."""
+        if options_type is None:
+            return {}
+        names = {field.name for field in dataclasses.fields(options_type)}
+        taken = {name: value for name, value in self.values.items() if name in names}
+        self._used |= set(taken)
+        return taken
+
+    def options(self, options_type: type[Any], **defaults: Any) -> Any:
+        """An instance of `options_type`: the user's values over `defaults`."""
+        try:
+            return options_type(**(defaults | self.values_for(options_type)))
+        except UsageError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from error
+
+    def check_used(self, *, task: str, model: str) -> None:
+        """Refuse a value that no part of this run takes, naming who would take it."""
+        known = known_settings()
+        for name in sorted(set(self.values) - self._used):
+            owners = " or ".join(sorted({f"{s.group} {s.owner}" for s in known[name]}))
+            raise UsageError(
+                f"--{name.replace('_', '-')} is an option of {owners}; "
+                f"this run is task {task} with model {model}.",
+                hint="Leave it out, or choose what it belongs to.",
+            )
+
+
+def _parse(kind: Any, text: str) -> Any:
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        problem: ValueError | None = None
+        for candidate in [item for item in arguments if item is not type(None)]:
+            try:
+                return _parse(candidate, text)
+            except ValueError as error:
+                problem = error
+        raise problem or ValueError(f"{text!r} is not allowed")
+    if origin is typing.Literal:
+        if text in arguments:
+            return text
+        raise ValueError(
+            f"{text!r} is not allowed. "
+            f"{did_you_mean(text, [str(item) for item in arguments])}".strip()
+        )
+    if origin is tuple:
+        return tuple(_parse(arguments[0], part.strip()) for part in text.split(",") if part.strip())
+    if kind is bool:
+        return _parse_bool(text)
+    if kind is int:
+        return _parse_number(int, text, "a whole number")
+    if kind is float:
+        return _parse_number(float, text, "a number")
+    return text
+
+
+def _parse_number(kind: type[int] | type[float], text: str, what: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {what}") from None
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
