@@ -6,6 +6,7 @@
     │   └── MissingExtra        ... because an optional package is not installed
     ├── Refusal                 exit code 1: understood, and honestly declined
     ├── DamagedError            exit code 1: a stored file does not hold what was written
+    ├── StorageError (OSError)  exit code 1: a file could not be written; what was there is intact
     └── Interrupted             exit code 130 or 143: stopped by a signal, work saved
 
 A message says what was wrong and where, what is allowed, and what to type next.
@@ -51,6 +52,14 @@ class Refusal(SkipstoneError):
 
 class DamagedError(SkipstoneError):
     """A stored file is not what was written: cut, flipped, or not ours."""
+
+
+class StorageError(SkipstoneError, OSError):
+    """The operating system refused a read or a write; `errno` is its number (ENOSPC, EIO)."""
+
+    def __init__(self, message: str, *, number: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.errno = number
 
 
 class Interrupted(SkipstoneError):

@@ -1,0 +1,153 @@
+"""The calls into the operating system that `storage` is made of, and the one place to break them.
+
+`fault` is called with an operation's name ("open", "write", "fsync", "rename", "fsync folder",
+"mkdir", "remove", "read") and its path before each call; tests set it to raise OSError or to kill
+the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from skipstone.errors import StorageError
+
+#: What a killed write leaves behind starts so.
+LEFTOVER = ".skipstone-tmp-"
+#: A folder that was moved aside while its successor was put in place (only where the system
+#: cannot exchange two names at once); the rest of the name is the folder's own.
+ASIDE = ".skipstone-old-"
+CHUNK = 1 << 20
+
+fault: Callable[[str, Path], None] | None = None
+
+_ADVICE = {
+    errno.ENOSPC: "The disk is full: free some space and run the same command again.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again.",
+    errno.EFBIG: "The file is larger than this file system or a ulimit allows.",
+    errno.EROFS: "The file system is read-only: choose another place with --out.",
+    errno.EACCES: "Permission denied: choose another place with --out.",
+    errno.EPERM: "Permission denied: choose another place with --out.",
+    errno.EIO: "The device reports an input/output error: check the disk before going on.",
+}
+
+
+def before(operation: str, path: Path) -> None:
+    if fault is not None:
+        fault(operation, path)
+
+
+def temporary_sibling(path: Path) -> Path:
+    return path.with_name(LEFTOVER + secrets.token_hex(8))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    temporary = temporary_sibling(path)
+    try:
+        before("open", path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            for chunk in chunks:
+                write_all(descriptor, path, chunk)
+            before("fsync", path)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        before("rename", path)
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise storage_error("write", path, error) from error
+        raise
+
+
+def write_all(descriptor: int, path: Path, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while len(view):
+        before("write", path)
+        view = view[os.write(descriptor, view[:CHUNK]) :]
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make names in `folder` durable. Windows and a few network file systems have no such call."""
+    before("fsync folder", folder)
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    for name, _, files in os.walk(folder, topdown=False):
+        for file in files:
+            path = Path(name, file)
+            if path.is_symlink():
+                continue
+            before("fsync", path)
+            descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_folder(Path(name))
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`; what was there is removed afterwards."""
+    before("rename", path)
+    if not path.exists():
+        new.rename(path)
+        fsync_folder(path.parent)
+        return
+    if _exchange(new, path):  # `new` now names the old one
+        old = new
+    else:
+        old = path.with_name(ASIDE + path.name)
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        try:
+            before("rename", path)
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    fsync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step (Linux: renameat2); False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+
+
+def storage_error(verb: str, path: Path, error: OSError) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    reason = error.strerror or str(error)
+    number = error.errno or 0
+    return StorageError(
+        f"could not {verb} {path}: {reason}.", number=number, hint=_ADVICE.get(number)
+    )

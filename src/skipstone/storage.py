@@ -1,0 +1,372 @@
+"""Every persistent write of skipstone goes through this file.
+
+    temporary sibling -> write -> fsync -> rename into place -> fsync of the folder
+
+so that a reader finds the old file or the new one, whole, whatever dies in between. A write that
+fails (disk full, an I/O error) removes its temporary file, leaves the old one as it was, and says
+which file it was and what to do. What a *killed* write leaves starts with `LEFTOVER` and is removed
+by `clean_leftovers`, which the owner of a folder calls when it takes its lock.
+
+A failed fsync is never repeated on the same file (the kernel may have dropped the dirty pages and
+reported it once): the file is given up, and another attempt makes a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skipstone.disk import (
+    ASIDE,
+    LEFTOVER,
+    before,
+    fsync_folder,
+    fsync_tree,
+    put_in_place,
+    storage_error,
+    temporary_sibling,
+    write_all,
+    write_chunks,
+)
+from skipstone.errors import DamagedError, StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Put `data` at `path`, durably and all at once. Raises StorageError."""
+    write_chunks(Path(path), [data])
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """`write_bytes` of UTF-8, with no translation of line ends."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """JSON with sorted keys and a final newline. NaN and infinity are a ValueError."""
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The file's content. DamagedError where it is missing, StorageError where unreadable."""
+    path = Path(path)
+    try:
+        before("read", path)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is missing.") from None
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+
+
+def read_json(path: Path | str) -> Any:
+    """What `write_json` wrote. Anything else is a DamagedError that names the file."""
+    data = read_bytes(path)
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is not valid JSON ({error}).") from None
+
+
+def file_sha256(path: Path | str) -> str:
+    """Hex SHA-256 of a file's content."""
+    path = Path(path)
+    try:
+        before("read", path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is missing.") from None
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+
+
+# --- journals -------------------------------------------------------------------------------
+
+
+def append_line(path: Path | str, text: str) -> None:
+    """Append one line durably. What a killed append left of a line is cut off first.
+
+    For files with one writer (the holder of a run's lock). A failed append leaves the lines that
+    were there.
+    """
+    path = Path(path)
+    if "\n" in text:
+        raise ValueError("append_line takes one line")
+    made = not path.exists()
+    try:
+        before("open", path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            end = _end_of_last_line(descriptor)
+            try:
+                os.ftruncate(descriptor, end)
+                os.lseek(descriptor, end, os.SEEK_SET)
+                write_all(descriptor, path, text.encode("utf-8") + b"\n")
+                before("fsync", path)
+                os.fsync(descriptor)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+        if made:
+            fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+
+
+def read_lines(path: Path | str) -> list[str]:
+    """The complete lines of a journal; a last one without its line end is ignored."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    data = read_bytes(path)
+    whole = data[: data.rfind(b"\n") + 1]
+    try:
+        return whole.decode("utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{path} is damaged: not UTF-8 ({error}).") from None
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    """Offset just after the last line end."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 4096)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+# --- tensors --------------------------------------------------------------------------------
+
+_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+
+
+def write_tensors(
+    path: Path | str,
+    tensors: Mapping[str, np.ndarray | Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """A safetensors file; the same tensors give the same bytes.
+
+    Args:
+        tensors: numpy arrays or torch tensors (bfloat16 too) by name. Each is stored on its own:
+            views of one storage are written out in full.
+        metadata: strings for the file's header.
+    """
+    header: dict[str, Any] = {}
+    if metadata:
+        header["__metadata__"] = {key: str(value) for key, value in sorted(metadata.items())}
+    rows = [(name, *_as_bytes(name, value)) for name, value in tensors.items()]
+    # The widest numbers first, so that every tensor starts at a multiple of its own width.
+    rows.sort(key=lambda row: (-row[4], row[0]))
+    offset = 0
+    for name, kind, shape, data, _ in rows:
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    chunks = [len(text).to_bytes(8, "little") + text, *(row[3] for row in rows)]
+    write_chunks(Path(path), chunks)
+
+
+def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as numpy arrays (which have no bfloat16)."""
+    from safetensors.numpy import load
+
+    arrays: dict[str, np.ndarray] = _load_tensors(path, load)
+    return arrays
+
+
+def read_torch_tensors(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as torch tensors on the CPU."""
+    from safetensors.torch import load
+
+    tensors: dict[str, Tensor] = _load_tensors(path, load)
+    return tensors
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The strings in a safetensors file's header."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.exists():
+        raise DamagedError(f"{path} is missing.")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DamagedError(f"{path} is no readable safetensors file ({error}).") from None
+
+
+def _load_tensors(path: Path | str, load: Callable[[bytes], Any]) -> Any:
+    from safetensors import SafetensorError
+
+    data = read_bytes(path)
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path} is no readable safetensors file ({error}).") from None
+
+
+def _as_bytes(
+    name: str, value: np.ndarray | Tensor
+) -> tuple[str, list[int], memoryview | bytes, int]:
+    """(safetensors dtype, shape, content, bytes a number) of an array or a tensor."""
+    if isinstance(value, np.ndarray | np.generic):
+        kind, array = value.dtype.name, np.asarray(value)
+    else:
+        import torch
+
+        value = value.detach().to("cpu").contiguous()
+        kind = str(value.dtype).removeprefix("torch.")
+        array = (value.view(torch.int16) if value.dtype == torch.bfloat16 else value).numpy()
+    if kind not in _DTYPES:
+        raise ValueError(f"tensor {name!r} has type {kind}, which safetensors cannot hold")
+    shape = list(array.shape)
+    array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    content = array.reshape(-1).view(np.uint8).data if array.size else b""
+    return _DTYPES[kind], shape, content, array.dtype.itemsize
+
+
+# --- folders --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def write_folder(path: Path | str) -> Iterator[Path]:
+    """Fill a temporary sibling; leaving the block puts it at `path`, whole or not at all.
+
+    A folder that is there already stays until the new one is in place. When the block raises, it
+    stays for good and the temporary folder is removed.
+    """
+    path = Path(path).absolute()
+    make_folder(path.parent)
+    temporary = temporary_sibling(path)
+    try:
+        before("mkdir", temporary)
+        temporary.mkdir()
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    try:
+        yield temporary
+        fsync_tree(temporary)
+        put_in_place(temporary, path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, StorageError):
+            raise
+        raise storage_error("write", path, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def make_folder(path: Path | str) -> Path:
+    """Make a folder and its missing parents, durably; one that exists is fine."""
+    path = Path(path)
+    missing = [part for part in (path, *path.parents) if not part.exists()]
+    try:
+        for part in reversed(missing):
+            before("mkdir", part)
+            part.mkdir(exist_ok=True)
+            fsync_folder(part.parent)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    except OSError as error:
+        raise storage_error("make", path, error) from error
+    return path
+
+
+def remove_folder(path: Path | str) -> None:
+    """Remove a folder and all in it: first its name, at once, then the content."""
+    path = Path(path).absolute()
+    if not path.exists():
+        return
+    doomed = temporary_sibling(path)
+    try:
+        before("rename", path)
+        path.rename(doomed)
+        fsync_folder(path.parent)
+        before("remove", doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise storage_error("remove", path, error) from error
+
+
+def remove_file(path: Path | str) -> None:
+    """Remove a file durably; one that is not there is fine."""
+    path = Path(path)
+    try:
+        before("remove", path)
+        path.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error("remove", path, error) from error
+
+
+def clean_leftovers(folder: Path | str) -> list[str]:
+    """Remove what killed writes left directly in `folder`; returns the names.
+
+    Only the owner of the folder (the holder of its lock) may call this: another process's write
+    under way looks the same.
+    """
+    folder = Path(folder)
+    found = []
+    try:
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith(ASIDE):
+                target = folder / entry.name.removeprefix(ASIDE)
+                if target.exists():
+                    shutil.rmtree(entry)
+                else:  # killed between the two renames: the old one is still the good one
+                    entry.rename(target)
+            elif entry.name.startswith(LEFTOVER):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            else:
+                continue
+            found.append(entry.name)
+    except OSError as error:
+        raise storage_error("clean", folder, error) from error
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number in JSON")
