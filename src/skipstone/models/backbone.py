@@ -1,0 +1,35 @@
+"""What every backbone answers: its feature maps, and how they relate to the input."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Turns an input into feature maps, shallow to deep. Heads turn those into answers.
+
+    A network is front + backbone + head, so a backbone has neither normalisation of pixels
+    nor a classifier. A subclass sets the three attributes in its constructor.
+
+    Attributes:
+        channels: channels of each feature map, shallow to deep.
+        strides: input pixels per feature-map pixel, one for each map. Map i of an input of
+            H x W pixels has ceil(H / strides[i]) x ceil(W / strides[i]) pixels.
+        classifier: the name that the family's published state dicts give their final linear
+            layer (``"fc"``), so that an importer knows which tensors belong to a head.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    classifier: str
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps of ``x`` (N, C, H, W), float, any H and W."""
+        raise NotImplementedError
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Group the modules from the stem to the deepest; each parameter is in one group.
+
+        Freezing, unfreezing by schedule and layer-wise learning rates all walk this list.
+        """
+        raise NotImplementedError

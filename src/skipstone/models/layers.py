@@ -1,0 +1,116 @@
+"""Building blocks that know nothing of configuration: numbers in, a module out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NormFactory = Callable[[int], nn.Module]
+"""From a number of channels to a module that maps (N, channels, H, W) to the same shape."""
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round ``value`` channels to the nearest multiple of ``divisor``, at least one of them.
+
+    Goes up one multiple where rounding down would lose more than a tenth (MobileNetV2's
+    reference code; hardware likes multiples of 8).
+    """
+    rounded = max(divisor, math.floor(value / divisor + 0.5) * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Group normalisation (Wu & He 2018): no batch statistics, so it is the same at batch 1.
+
+    32 groups as in the paper; fewer where those would not divide ``channels``, or would leave
+    one channel alone: normalised by itself, a channel forgets how strong it was.
+    """
+    groups = math.gcd(channels, 32)
+    if groups == channels > 1:
+        groups //= 2
+    return nn.GroupNorm(groups, channels)
+
+
+def no_norm(channels: int) -> nn.Module:
+    """The place of a norm, left empty; ``channels`` is only there to fit `NormFactory`."""
+    return nn.Identity()
+
+
+NORMS: dict[str, NormFactory] = {
+    "batch": nn.BatchNorm2d,
+    "group": group_norm,
+    "none": no_norm,
+}
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training, drop a sample's whole branch.
+
+    The surviving branches are divided by the chance to survive, so the expected value is the
+    input, and in evaluation the layer is the identity. Draws from torch's global generator.
+
+    Args:
+        rate: chance that a sample's branch becomes zero, in [0, 1).
+    """
+
+    def __init__(self, *, rate: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate is {rate}; a drop rate is at least 0 and less than 1")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, ...)
+        if not self.training or self.rate == 0:
+            return x
+        survival = 1 - self.rate
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(survival)  # (N, 1, ...)
+        return x * (keep / survival)  # (N, ...)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3g}"
+
+
+class SqueezeExcite(nn.Module):
+    """Weigh each channel by what the whole image holds (Hu et al. 2018, section 3).
+
+    Args:
+        channels: channels in and out.
+        reduction: the hidden layer has about ``channels / reduction`` units, a multiple of 8.
+    """
+
+    def __init__(self, *, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = make_divisible(channels / reduction)
+        # 1x1 convolutions rather than linear layers: no reshape, so channels_last stays as it is
+        self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1)
+        self.fc2 = nn.Conv2d(hidden, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        gate: Tensor = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C, 1, 1)
+        return x * gate  # (N, C, H, W)
+
+
+class ZeroPadShortcut(nn.Module):
+    """Shortcut A, without parameters: every ``stride``-th pixel, new channels all zero.
+
+    The zeros go half before and half behind the old channels, as in the public CIFAR nets
+    whose weights are in circulation (He et al. 2015, section 4.2, leaves the place open).
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        assert out_channels >= in_channels, "padding cannot remove channels"
+        self.before = (out_channels - in_channels) // 2
+        self.behind = out_channels - in_channels - self.before
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W)
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))  # (N, C_out, H/stride, W/stride)
+
+    def extra_repr(self) -> str:
+        return f"before={self.before}, behind={self.behind}, stride={self.stride}"
