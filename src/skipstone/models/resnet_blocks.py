@@ -105,7 +105,8 @@ class ResidualBlock(nn.Module):
 
         A: zero-padding. B: 1x1 convolution (both He et al. 2015, section 3.3). D: average
         pool, then 1x1 convolution (He et al. 2018, "Bag of Tricks", section 4.2), because a
-        1x1 convolution with stride 2 never looks at three quarters of the pixels.
+        1x1 convolution with stride 2 never looks at three quarters of the pixels. Where a stage
+        dilates instead of striding, D has nothing to pool.
         """
         inputs, outputs, stride = shape.in_channels, self.expansion * shape.channels, shape.stride
         if design.shortcut == "A":
@@ -172,7 +173,7 @@ class PreActBasicBlock(ResidualBlock):
     """y = x + branch(x), where norm and ReLU come before each convolution (He et al. 2016).
 
     Nothing is applied to the sum, so a signal can pass all blocks of a stage unchanged. A
-    shortcut that changes shape starts from the activated input (their section 4.1).
+    shortcut that changes shape starts from the activated input, as in their published code.
     """
 
     pre_activation = True

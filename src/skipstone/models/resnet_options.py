@@ -1,0 +1,134 @@
+"""Options of the residual networks. Free of torch, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from skipstone.errors import UsageError
+
+Norm = Literal["batch", "group", "none"]
+Shortcut = Literal["A", "B", "D"]
+OutputStride = Literal[8, 16, 32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetOptions:
+    """What can be changed about a named residual network. The defaults are the published nets.
+
+    Raises:
+        UsageError: naming every value that is not allowed, and every pair that cannot work.
+    """
+
+    norm: Norm = field(
+        default="batch",
+        metadata={
+            "help": "normalisation after (or before) each convolution; 'group' does not depend "
+            "on the batch, 'none' gives the convolutions a bias instead"
+        },
+    )
+    block_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "chance to drop a value before the last convolution of each block, in [0, 1) "
+            "(Wide ResNet, 2016)"
+        },
+    )
+    stochastic_depth: float = field(
+        default=0.0,
+        metadata={
+            "help": "chance to skip the last block's branch while training, in [0, 1); earlier "
+            "blocks are skipped less, in proportion to their depth (Huang 2016)"
+        },
+    )
+    shortcut: Shortcut | None = field(
+        default=None,
+        metadata={
+            "help": "how a shortcut changes shape: A zero-padding, B 1x1 convolution, "
+            "D average pool then 1x1 convolution; default: the family's, A for CIFAR, else B"
+        },
+    )
+    pre_activation: bool = field(
+        default=False,
+        metadata={"help": "norm and ReLU before each convolution instead of after (He 2016)"},
+    )
+    zero_init_last_norm: bool = field(
+        default=False,
+        metadata={"help": "start every block as its shortcut alone (Goyal 2017)"},
+    )
+    squeeze_excite: bool = field(
+        default=False,
+        metadata={"help": "weigh each block's channels by what the whole image holds (Hu 2018)"},
+    )
+    width: float = field(
+        default=1.0,
+        metadata={
+            "help": "multiplies the channels of the stem and of every convolution, each rounded "
+            "to a multiple of 8 that is at least 8 and at least 0.9 of the exact number"
+        },
+    )
+    depth: float = field(
+        default=1.0,
+        metadata={
+            "help": "multiplies the blocks of every stage, each rounded to the nearest whole "
+            "number (half up) and at least 1"
+        },
+    )
+    output_stride: OutputStride = field(
+        default=32,
+        metadata={
+            "help": "input pixels per pixel of the deepest map, at most; below the family's own "
+            "stride, later stages dilate instead of striding (DeepLab)"
+        },
+    )
+    residual: bool = field(
+        default=True,
+        metadata={
+            "help": "False removes the shortcuts: the plain nets that He et al. (2015, figure 6) "
+            "compare with, to see what shortcuts are for"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        problems = [*self._wrong_values(), *self._wrong_pairs()]
+        if problems:
+            raise UsageError("; ".join(problems) + ".")
+
+    def _wrong_values(self) -> list[str]:
+        problems = []
+        if self.norm not in get_args(Norm):
+            problems.append(f"norm is {self.norm!r}; allowed: 'batch', 'group', 'none'")
+        if self.shortcut is not None and self.shortcut not in get_args(Shortcut):
+            problems.append(
+                f"shortcut is {self.shortcut!r}; allowed: 'A', 'B', 'D', or None for the family's"
+            )
+        if self.output_stride not in get_args(OutputStride):
+            problems.append(f"output_stride is {self.output_stride!r}; allowed: 8, 16, 32")
+        for name in ("block_dropout", "stochastic_depth"):
+            rate = getattr(self, name)
+            if not 0 <= rate < 1:
+                problems.append(f"{name} is {rate}; allowed: at least 0 and less than 1")
+        for name in ("width", "depth"):
+            factor = getattr(self, name)
+            if not 0 < factor < math.inf:
+                problems.append(f"{name} is {factor}; allowed: a finite number above 0")
+        return problems
+
+    def _wrong_pairs(self) -> list[str]:
+        problems = []
+        if self.zero_init_last_norm and self.norm == "none":
+            problems.append("zero_init_last_norm needs norm 'batch' or 'group', not 'none'")
+        if self.zero_init_last_norm and self.pre_activation:
+            # gamma 0 before a ReLU is a ReLU at 0: no gradient would ever move it again
+            problems.append(
+                "zero_init_last_norm needs a block that ends in a norm; with pre_activation it "
+                "ends in a convolution: choose one of the two"
+            )
+        if not self.residual:
+            for name in ("zero_init_last_norm", "stochastic_depth", "shortcut"):
+                if getattr(self, name):
+                    problems.append(
+                        f"{name} needs shortcuts: leave it at its default where residual is False"
+                    )
+        return problems
