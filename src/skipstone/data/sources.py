@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skipstone.errors import DataError
+
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
@@ -29,3 +31,24 @@ class Inline:
 
 
 Source = FileRef | Inline
+
+
+def read_source(source: Source) -> bytes | np.ndarray:
+    """The bytes of a file (text as UTF-8), or an array uint8 (H, W, C) from a container.
+
+    A container is decompressed once a process; its members are views on it.
+
+    Raises:
+        DataError: the file is missing, may not be read, or is a damaged container.
+    """
+    if isinstance(source, Inline):
+        return source.data.encode() if isinstance(source.data, str) else source.data
+    if source.member is not None:
+        # Here, because IDX is needed by few and brings gzip.
+        from skipstone.data.idx_file import idx_member
+
+        return idx_member(source.path, source.member)
+    try:
+        return source.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source.path} cannot be read: {error.strerror}.") from error

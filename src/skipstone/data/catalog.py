@@ -1,0 +1,27 @@
+"""The readers that come with skipstone, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from skipstone.registry import Entry
+
+ENTRIES = (
+    Entry(
+        "class-folders",
+        "skipstone.data.readers.class_folders:ClassFolders",
+        options="skipstone.data.options:ReadOptions",
+        summary="one folder a class: photos/cat/1.jpg",
+    ),
+    Entry(
+        "split-folders",
+        "skipstone.data.readers.class_folders:SplitFolders",
+        options="skipstone.data.options:ReadOptions",
+        summary="class folders below train, validation (or val) and test: photos/train/cat/1.jpg",
+    ),
+    Entry(
+        "idx",
+        "skipstone.data.readers.idx:Idx",
+        options="skipstone.data.options:ReadOptions",
+        summary="IDX files as MNIST has them: train-images-idx3-ubyte(.gz) and its labels",
+        source="http://yann.lecun.com/exdb/mnist/",
+    ),
+)

@@ -1,0 +1,80 @@
+"""What a file is, by its first bytes. Extensions only decide where bytes say nothing."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+#: How many first bytes `picture_format` and `ignored_reason` want to see.
+HEAD = 32
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
+)
+_SIDECAR_SUFFIXES = frozenset(
+    {".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".xmp", ".md", ".aae"}
+)
+_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
+# Sizes of the header that follows a BMP's 14-byte file header; "BM" alone may begin a text.
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
+HIDDEN = "hidden files"
+SYSTEM = "system files (.DS_Store, ._*, Thumbs.db)"
+VIDEO = "videos"
+SIDECAR = "sidecar files (text, JSON, XML, CSV)"
+GIF = "GIF pictures (not read: save them as PNG)"
+HEIC = "HEIC or AVIF pictures (not read: save them as JPEG)"
+OTHER = "other files"
+
+
+def picture_format(head: bytes) -> str | None:
+    """JPEG, PNG, WEBP, BMP or TIFF (Pillow's names), or None.
+
+    Args:
+        head: the first bytes of the file, `HEAD` of them where it has as many.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    return None
+
+
+def passed_over_name(name: str) -> str | None:
+    """The reason to pass over a file or folder by its name alone, or None."""
+    if name.startswith("._") or name == ".DS_Store" or name.casefold() in _SYSTEM_NAMES:
+        return SYSTEM
+    return HIDDEN if name.startswith(".") else None
+
+
+def ignored_reason(name: str, head: bytes) -> str | None:
+    """Why a file is no picture, or None if it is one, or claims to be one by its extension.
+
+    An empty or garbled `.jpg` counts as a picture here: it is a row that cannot be read, which the
+    audit reports; passing over it would hide it.
+    """
+    if picture_format(head) is not None:
+        return None
+    if head.startswith(b"GIF8"):
+        return GIF
+    if head[4:8] == b"ftyp":
+        return HEIC if head[8:12] in _HEIC_BRANDS else VIDEO
+    if head.startswith(b"\x1aE\xdf\xa3") or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return VIDEO
+    suffix = PurePath(name).suffix.casefold()
+    if suffix in PICTURE_SUFFIXES:
+        return None
+    if suffix in _VIDEO_SUFFIXES:
+        return VIDEO
+    return SIDECAR if suffix in _SIDECAR_SUFFIXES else OTHER
+
+
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
+)

@@ -1,0 +1,114 @@
+"""What the bytes are: digests of contents, and exact duplicates.
+
+Paths and names do not count here; `Manifest.fingerprint` covers those and the labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from skipstone import events
+from skipstone.data.manifest import Manifest
+from skipstone.data.sources import FileRef, read_source
+from skipstone.errors import DataError
+
+THREADS = 8  # hashing releases the GIL and disks like some requests in flight
+_CHUNK = 1 << 20
+_BLOCK = 512  # rows a task: a thread's hand-over costs more than hashing a thumbnail
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def digest_of(data: bytes | np.ndarray) -> str:
+    """sha256 of bytes, or of an array's shape and values."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()
+
+
+def content_digests(manifest: Manifest) -> list[str | None]:
+    """sha256 of each row's bytes (of an array for a member); None where it cannot be read."""
+    return in_threads(_digest, manifest.sources(), "reading every file", unit="files")
+
+
+def duplicate_groups(
+    manifest: Manifest, digests: Sequence[str | None] | None = None
+) -> list[list[int]]:
+    """Row positions that hold the very same bytes: groups of two or more, in row order.
+
+    Empty and unreadable files are no duplicates of each other. Without `digests`, only files of
+    equal length are read.
+    """
+    if digests is None:
+        digests = _digests_where_sizes_meet(manifest)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        if digest is not None and digest != _EMPTY:
+            rows[digest].append(row)
+    return sorted(group for group in rows.values() if len(group) > 1)
+
+
+def in_threads(
+    work: Callable[[T], R], items: Sequence[T], name: str, *, unit: str, threads: int = THREADS
+) -> list[R]:
+    """`work` on every item, in order, in blocks on threads, with progress."""
+    size = max(1, min(_BLOCK, len(items) // (threads * 8)))
+    blocks = [items[start : start + size] for start in range(0, len(items), size)]
+    results: list[R] = []
+    with (
+        events.stage(name, total=len(items), unit=unit) as advance,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        for block in pool.map(lambda part: [work(item) for item in part], blocks):
+            results += block
+            advance(len(block))
+    return results
+
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def _digest(source: FileRef) -> str | None:
+    try:
+        if source.member is not None:
+            return digest_of(read_source(source))
+        digest = hashlib.sha256()
+        with source.path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+    except (OSError, DataError):
+        return None
+
+
+def _size(source: FileRef) -> int | None:
+    if source.member is not None:
+        return -1  # members of a container are as long as each other, as a rule
+    try:
+        return source.path.stat().st_size
+    except OSError:
+        return None
+
+
+def _digests_where_sizes_meet(manifest: Manifest) -> list[str | None]:
+    sources = manifest.sources()
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, source in enumerate(sources):
+        size = _size(source)
+        if size is not None and size != 0:
+            by_size[size].append(row)
+    rows = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
+    digests: list[str | None] = [None] * len(sources)
+    found = in_threads(
+        _digest, [sources[row] for row in rows], "looking for duplicates", unit="files"
+    )
+    for row, digest in zip(rows, found, strict=True):
+        digests[row] = digest
+    return digests

@@ -1,0 +1,120 @@
+"""The IDX format (LeCun, http://yann.lecun.com/exdb/mnist/): a magic number, sizes, bytes.
+
+    0x00 0x00 <type> <number of dimensions>  then one big-endian uint32 a dimension, then the data
+
+Type 0x08 is unsigned byte, the only one that pictures and labels use.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import math
+import struct
+import threading
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from skipstone.errors import DataError
+
+_GZIP = b"\x1f\x8b"
+_MOST_PER_COMPRESSED_BYTE = 1032  # deflate cannot pack more (zlib's own documentation)
+_lock = threading.Lock()
+
+
+def is_idx(path: Path) -> bool:
+    """Whether the file begins as IDX with bytes in it, compressed or not."""
+    try:
+        with _open(path) as file:
+            head = file.read(4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return len(head) == 4 and head[:3] == b"\0\0\x08" and 1 <= head[3] <= 4
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """The sizes an IDX file states, such as (60000, 28, 28)."""
+    with _reading(path), _open(path) as file:
+        return _header(file, path)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The whole array, uint8, read-only; kept for as long as the file stays what it is."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    with _lock:  # two threads would otherwise decompress the same file twice
+        return _read(path, status.st_mtime_ns, status.st_size)
+
+
+def idx_member(path: Path, member: int) -> np.ndarray:
+    """Picture number `member`, uint8 (H, W, C), a view on the array in memory."""
+    array = read_idx(path)
+    if array.ndim not in (3, 4):
+        raise DataError(f"{path} holds {array.ndim} dimensions; pictures have 3, or 4 with colour.")
+    if not 0 <= member < len(array):
+        raise DataError(f"{path} holds {len(array):,} pictures; there is no number {member}.")
+    picture: np.ndarray = array[member]
+    return picture[:, :, None] if picture.ndim == 2 else picture
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, modified: int, size: int) -> np.ndarray:
+    with _reading(path), _open(path) as file:
+        shape = _header(file, path)
+        expected = math.prod(shape)
+        if expected > size * _MOST_PER_COMPRESSED_BYTE:
+            raise DataError(
+                f"{path} states {shape} but is too short ({size:,} bytes) to hold that: it is cut "
+                "or damaged."
+            )
+        data = file.read(expected + 1)
+    if len(data) != expected:
+        more = "more" if len(data) > expected else f"{len(data):,}"
+        raise DataError(
+            f"{path} states {shape}, so {expected:,} bytes, but holds {more}: it is cut or damaged."
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _header(file: BinaryIO, path: Path) -> tuple[int, ...]:
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0":
+        raise DataError(f"{path} is no IDX file: it begins with {head!r}.")
+    if head[2] != 0x08:
+        raise DataError(
+            f"{path} holds values of IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are read."
+        )
+    if not 1 <= head[3] <= 4:
+        raise DataError(f"{path} states {head[3]} dimensions; 1 to 4 are read.")
+    sizes = file.read(4 * head[3])
+    if len(sizes) < 4 * head[3]:
+        raise DataError(f"{path} ends inside its header: it is cut.")
+    return struct.unpack(f">{head[3]}I", sizes)
+
+
+def _open(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    if file.read(2) == _GZIP:
+        file.close()
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    file.seek(0)
+    return file
+
+
+class _reading:  # noqa: N801 - reads as a statement
+    """Turns what gzip and the disk raise into a DataError that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError | EOFError | zlib.error):
+            raise DataError(f"{self.path} cannot be read: {error}.") from error

@@ -1,0 +1,64 @@
+"""What a user may say about how their data is to be read. Free of torch and Arrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skipstone.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Each is None (or empty) until the user says it: then the reader infers it and states so."""
+
+    reader: str | None = field(
+        default=None,
+        metadata={
+            "help": "layout of the data: class-folders, split-folders, table or idx "
+            "(or one that a plugin adds)"
+        },
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "classify (one label each) or tag (any number of labels)"}
+    )
+    path_column: str | None = field(
+        default=None, metadata={"help": "table: the column that names the files"}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "table: the column that holds the label, or the labels"}
+    )
+    label_columns: tuple[str, ...] = field(
+        default=(), metadata={"help": "table: the 0/1 columns, one per label, separated by commas"}
+    )
+    separator: str | None = field(
+        default=None, metadata={"help": "table: what separates several labels in one cell"}
+    )
+    delimiter: str | None = field(
+        default=None, metadata={"help": "table: what separates the columns of a CSV file"}
+    )
+    split_column: str | None = field(
+        default=None, metadata={"help": "table: the column with train, validation or test"}
+    )
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "table: the column of what must stay together (patient, scene, author)"},
+    )
+
+    def __post_init__(self) -> None:
+        columns = self.label_columns
+        if isinstance(columns, str):
+            columns = tuple(part.strip() for part in columns.split(",") if part.strip())
+        object.__setattr__(self, "label_columns", tuple(columns))
+        if self.label_column is not None and self.label_columns:
+            raise UsageError(
+                "--label-column and --label-columns are both given: the first names one column "
+                "of labels, the second one 0/1 column per label.",
+                hint="Give one of the two.",
+            )
+        if self.separator == "":
+            raise UsageError("--separator is empty.", hint="Give a character such as ';'.")
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise UsageError(
+                f"--delimiter {self.delimiter!r} is not one character.",
+                hint="Give ',' or ';' or a tab.",
+            )

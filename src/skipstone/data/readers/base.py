@@ -1,0 +1,65 @@
+"""What a reader is: it knows one layout, says whether a path has it, and reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+
+#: What users call their splits, and what we call them.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Reader(Protocol):
+    """Registered in READERS and constructed without arguments."""
+
+    def sniff(self, path: Path) -> str | None:
+        """What of this layout lies at `path` ("class folders"), in a few words; None if it is
+        another one. A quick look: names and a few files, not the whole data set."""
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        """Every row. UsageError or DataError, with the path, where it cannot be."""
+
+
+def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts "img2" before "img10". Digits compare as numbers; a tie falls back to the text.
+
+    >>> sorted(["c10", "c9", "C1"], key=natural_key)
+    ['C1', 'c9', 'c10']
+    """
+    parts: list[tuple[int, int | str]] = [
+        (0, int(part)) if part.isascii() and part.isdigit() else (1, part.casefold())
+        for part in re.split(r"([0-9]+)", text)
+        if part
+    ]
+    return (*parts, (2, text))
+
+
+def natural_sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=natural_key)
+
+
+def listed(names: Iterable[str], limit: int = 5) -> str:
+    """The first few names, for a sentence: "cat, dog and 8 more"."""
+    every = list(names)
+    if len(every) <= limit:
+        return ", ".join(every)
+    return f"{', '.join(every[:limit])} and {len(every) - limit:,} more"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 picture`, `2,000 pictures`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

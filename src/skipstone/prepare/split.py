@@ -1,0 +1,292 @@
+"""Roles: which rows train (fit), which decide (select), which are scored once (claim).
+
+What the user gave is kept: a test folder, or else a validation folder, is the claim; with both,
+validation is select. What is missing is carved out of the training rows, stratified by label;
+rows of one group, and exact duplicates, stay on one side of every split that is made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from skipstone.data.fingerprint import duplicate_groups
+from skipstone.data.manifest import ROLES, Manifest
+from skipstone.data.readers.base import counted, listed, natural_sorted
+from skipstone.errors import UsageError
+from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.stratify import Label, Unit, stratify
+
+#: Below this many rows a claim is called weak: its 95 % interval is at least ±10 points wide.
+FEW_ROWS = 100
+_NO_LABEL = ("no label",)
+
+
+def assign_roles(
+    manifest: Manifest,
+    options: SplitOptions | None = None,
+    *,
+    duplicates: Sequence[Sequence[int]] | None = None,
+) -> Manifest:
+    """The same rows with `role` set, and notes that say how.
+
+    Depends on paths, labels, groups and the seed, never on the order of rows.
+
+    Args:
+        duplicates: groups of row positions with equal bytes, where known already.
+
+    Raises:
+        UsageError: there is nothing to train on, or too little to keep anything apart.
+    """
+    options = options or SplitOptions()
+    given = Counter(manifest.column("split"))
+    splits = manifest.column("split")
+    role_of_split, carve = _plan(given, options)
+    pool = [row for row, split in enumerate(splits) if role_of_split[split] == "fit"]
+    if not pool:
+        raise UsageError(
+            f"{manifest.root} holds no training rows, only {listed(sorted(filter(None, given)))}.",
+            hint="Give the folder or table that holds the training part too.",
+        )
+    groups = duplicate_groups(manifest) if duplicates is None else duplicates
+    roles = [role_of_split[split] for split in splits]
+    notes = [_given_note(given, role_of_split)] if len(set(role_of_split.values())) > 1 else []
+    if carve:
+        units = _units(manifest, pool, groups, options.seed)
+        parts = _carve(manifest, units, carve)
+        for unit, role in zip(units, parts, strict=True):
+            for row in unit.rows:
+                roles[row] = role
+        notes += _carved_notes(manifest, units, parts, carve, len(pool))
+    notes += _straddling_notes(manifest, roles, groups)
+    notes += _claim_notes(roles)
+    return replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
+
+
+def _plan(given: Counter[str], options: SplitOptions) -> tuple[dict[str, str], dict[str, float]]:
+    """({split: role}, {role to carve: its share of the training rows})."""
+    roles = {"": "fit", "train": "fit"}
+    if given["test"]:
+        roles |= {"test": "claim", "validation": "select"}
+        carve = {} if given["validation"] else {"select": options.select}
+    elif given["validation"]:
+        roles |= {"validation": "claim"}
+        carve = {"select": options.select}
+    else:
+        carve = {"select": options.select, "claim": options.claim}
+    for split in given:
+        if split not in roles and given[split]:
+            raise UsageError(
+                f"{split!r} is no split.", hint="Splits are train, validation and test."
+            )
+    return {split: role for split, role in roles.items() if given[split]}, carve
+
+
+def _units(
+    manifest: Manifest, pool: list[int], duplicates: Sequence[Sequence[int]], seed: int
+) -> list[Unit]:
+    """The training rows, joined where they share a group or their bytes (union-find)."""
+    parent = {row: row for row in pool}
+
+    def find(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    groups: dict[str, list[int]] = defaultdict(list)
+    names = manifest.column("group")
+    for row in pool:
+        if names[row] is not None:
+            groups[names[row]].append(row)
+    for together in [*groups.values(), *duplicates]:
+        inside = [row for row in together if row in parent]
+        for row in inside[1:]:
+            parent[find(row)] = find(inside[0])
+    joined: dict[int, list[int]] = defaultdict(list)
+    for row in pool:
+        joined[find(row)].append(row)
+    paths, members = manifest.column("path"), manifest.column("member")
+    targets = manifest.column("target")
+    units = []
+    for rows in joined.values():
+        labels: Counter[Label] = Counter()
+        for row in rows:
+            labels.update(labels_of(targets[row]))
+        keys = (_key(seed, paths[row], members[row]) for row in rows)
+        units.append(Unit(min(keys), tuple(rows), labels))
+    return units
+
+
+def labels_of(target: Any) -> tuple[Label, ...]:
+    """What a target is stratified by: a name, or a list of names; other targets have no label."""
+    if isinstance(target, str):
+        return (target,)
+    if isinstance(target, list) and target and all(isinstance(item, str) for item in target):
+        return tuple(dict.fromkeys(target))
+    return (_NO_LABEL,)
+
+
+def _key(seed: int, path: str, member: int | None) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{path}\0{member}".encode(), digest_size=16).digest()
+
+
+def _carve(manifest: Manifest, units: list[Unit], carve: dict[str, float]) -> list[str]:
+    """A role for each unit; no role that is asked for stays empty while it can be filled."""
+    names = ["fit", *carve]
+    part = stratify(units, [1 - sum(carve.values()), *carve.values()])
+    _keep_every_label_in_fit(units, part)
+    for number in range(1, len(names)):
+        if number not in part and not _fill(units, part, number):
+            if names[number] == "select":
+                raise UsageError(
+                    f"{manifest.root}: {_too_few(units)}, so nothing can be kept apart to decide "
+                    "when to stop.",
+                    hint="Add pictures: 20 of each class is a start, 100 is better.",
+                )
+            break  # the claim stays empty; _claim_notes says so
+    return [names[number] for number in part]
+
+
+def _too_few(units: list[Unit]) -> str:
+    rows = sum(len(unit.rows) for unit in units)
+    if len(units) == rows:
+        return f"{counted(rows, 'row')} to train on are too few"
+    return (
+        f"its {counted(rows, 'row')} to train on form {counted(len(units), 'unit')} that stay "
+        "together (groups and exact duplicates)"
+    )
+
+
+def _keep_every_label_in_fit(units: list[Unit], part: list[int]) -> None:
+    """A label that only select or claim have cannot be learnt: give fit its smallest unit."""
+    for label in _labels_outside_fit(units, part):
+        holders = [n for n, unit in enumerate(units) if label in unit.labels]
+        if any(part[n] == 0 for n in holders):
+            continue
+        part[min(holders, key=lambda n: (len(units[n].rows), units[n].key))] = 0
+
+
+def _labels_outside_fit(units: list[Unit], part: list[int]) -> list[Label]:
+    inside: set[Label] = set()
+    every: set[Label] = set()
+    for unit, number in zip(units, part, strict=True):
+        every |= unit.labels.keys()
+        if number == 0:
+            inside |= unit.labels.keys()
+    return sorted(every - inside, key=str)
+
+
+def _fill(units: list[Unit], part: list[int], wanted: int) -> bool:
+    """Move the smallest unit of fit whose labels stay in fit without it; False if there is none."""
+    held: Counter[Label] = Counter()
+    for unit, number in zip(units, part, strict=True):
+        if number == 0:
+            held.update(unit.labels.keys())
+    inside = [n for n, number in enumerate(part) if number == 0]
+    spare = [n for n in inside if all(held[label] > 1 for label in units[n].labels)]
+    if not spare:
+        return False
+    part[min(spare, key=lambda n: (len(units[n].rows), units[n].key))] = wanted
+    return True
+
+
+def _given_note(given: Counter[str], roles: dict[str, str]) -> str:
+    words = {"fit": "is trained on", "select": "decides", "claim": "is scored once, afterwards"}
+    parts = [
+        f"{'your ' + split if split else 'what has no split'} ({given[split]:,}) {words[role]}"
+        for split, role in roles.items()
+    ]
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _carved_notes(
+    manifest: Manifest,
+    units: list[Unit],
+    parts: list[str],
+    carve: dict[str, float],
+    pool: int,
+) -> list[str]:
+    sizes: Counter[str] = Counter()
+    labels: dict[str, set[Label]] = defaultdict(set)
+    every: Counter[Label] = Counter()
+    for unit, role in zip(units, parts, strict=True):
+        sizes[role] += len(unit.rows)
+        labels[role] |= unit.labels.keys()
+        every.update(unit.labels)
+    grouped = " by group" if any(name is not None for name in manifest.column("group")) else ""
+    made = " and ".join(f"{sizes[role]:,} for {role}" for role in carve)
+    notes = [
+        f"Of {counted(pool, 'training row')}, {made} are kept apart{grouped}; "
+        f"{sizes['fit']:,} train."
+    ]
+    names = {label for label in every if isinstance(label, str)}
+    tiny = natural_sorted(str(label) for label in names if every[label] <= 2)
+    if tiny:
+        notes.append(f"Too rare to share out (1 or 2 rows), so all of it trains: {listed(tiny)}.")
+    for role in carve:
+        lacking = natural_sorted(str(label) for label in names - labels[role] if every[label] > 2)
+        if lacking and sizes[role]:
+            notes.append(f"{role} has no row of {listed(lacking)}.")
+    for role, share in carve.items():
+        if sizes[role] and not 0.5 <= sizes[role] / (share * pool) <= 2 and pool >= 20:
+            notes.append(
+                f"{role} holds {sizes[role] / pool:.0%} of the training rows instead of "
+                f"{share:.0%}: rows that stay together leave no closer split."
+            )
+    return notes
+
+
+def _straddling_notes(
+    manifest: Manifest, roles: list[str], duplicates: Sequence[Sequence[int]]
+) -> list[str]:
+    """What the user's own splits share; it is reported and left where it is."""
+    notes = []
+    paths = manifest.column("path")
+    members = manifest.column("member")
+    for role in ("select", "claim"):
+        pairs = []
+        for group in duplicates:
+            trained = [row for row in group if roles[row] == "fit"]
+            pairs += [(trained[0], row) for row in group if trained and roles[row] == role]
+        if pairs:
+            first, second = (
+                paths[row] if members[row] is None else f"{paths[row]}#{members[row]}"
+                for row in pairs[0]
+            )
+            notes.append(
+                f"{counted(len(pairs), 'row')} of {role} {'is' if len(pairs) == 1 else 'are'} byte "
+                f"for byte in the training rows too (such as {second} = {first}): left there, but "
+                "the figures are better than they should be."
+            )
+    split_groups: dict[str, set[str]] = defaultdict(set)
+    for name, role in zip(manifest.column("group"), roles, strict=True):
+        if name is not None:
+            split_groups[name].add(role)
+    shared = natural_sorted(name for name, held in split_groups.items() if len(held) > 1)
+    if shared:
+        notes.append(
+            f"{counted(len(shared), 'group')} ({listed(shared)}) "
+            f"{'lies' if len(shared) == 1 else 'lie'} in more than one of your own splits: left "
+            "there, but the figures are better than they should be."
+        )
+    return notes
+
+
+def _claim_notes(roles: list[str]) -> list[str]:
+    count = roles.count("claim")
+    assert set(roles) <= set(ROLES)
+    if not count:
+        return ["Too little data to keep a claim apart: no figure of this run is proven."]
+    if count < FEW_ROWS:
+        half = 100 * 0.98 / math.sqrt(count)
+        return [
+            f"The claim rests on {counted(count, 'row')}: too few for more than a rough figure "
+            f"(its interval may be ±{min(half, 50):.0f} points)."
+        ]
+    return []

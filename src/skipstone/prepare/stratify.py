@@ -1,0 +1,75 @@
+"""Iterative stratification: deal units into parts so that every label has its share in each.
+
+Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data" (ECML PKDD 2011),
+figure 1, on units of several rows (a group, a set of duplicates) instead of single rows. With one
+label a row it is ordinary stratification: every count lies within 1 of its ideal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+Label = Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Rows that stay together.
+
+    Args:
+        key: breaks ties; independent of the order of rows.
+        rows: positions in the manifest.
+        labels: how often each label occurs in these rows. Never empty: rows without a label carry
+            a pseudo-label, so that they are dealt evenly as well.
+    """
+
+    key: bytes
+    rows: tuple[int, ...]
+    labels: Mapping[Label, int]
+
+
+def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
+    """The part (an index into `shares`, which sum to 1) of each unit.
+
+    The first part gets what is too rare to be shared out: its share should be the largest.
+    Deterministic, and independent of the order of `units`.
+    """
+    total = sum(len(unit.rows) for unit in units)
+    remaining: Counter[Label] = Counter()
+    members: dict[Label, list[int]] = defaultdict(list)
+    for number, unit in enumerate(units):
+        for label, count in unit.labels.items():
+            remaining[label] += count
+            members[label].append(number)
+    rows_wanted = [share * total for share in shares]
+    wanted = {label: [share * n for share in shares] for label, n in remaining.items()}
+    part = [-1] * len(units)
+
+    def deal(number: int, label: Label) -> None:
+        unit, desire = units[number], wanted[label]
+        # Most wanted for this label; then most wanted overall; then the earlier part.
+        best = max(range(len(shares)), key=lambda p: (_tidy(desire[p]), _tidy(rows_wanted[p]), -p))
+        part[number] = best
+        rows_wanted[best] -= len(unit.rows)
+        for name, count in unit.labels.items():
+            wanted[name][best] -= count
+            remaining[name] -= count
+
+    open_labels = set(remaining)
+    while open_labels:
+        # Rarest label first: later ones can still make up for what it does to them.
+        label = min(open_labels, key=lambda name: (remaining[name], str(name)))
+        open_labels.remove(label)
+        left = [number for number in members[label] if part[number] < 0]
+        # Large units first, while there is room for them.
+        left.sort(key=lambda number: (-units[number].labels[label], units[number].key))
+        for number in left:
+            deal(number, label)
+    return part
+
+
+def _tidy(value: float) -> float:
+    """0.15 * 20 - 3 should tie with 0: sums of shares are exact to a billionth of a row."""
+    return round(value, 9)

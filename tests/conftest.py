@@ -1,0 +1,51 @@
+"""Data sets that every room's tests may use. They are generated once a session and read-only by
+agreement: a test that changes one copies it first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.photos import write_class_folder, write_idx_folder, write_tag_table
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/<class>/ with 12 and validation/<class>/ with 4 photos of 3 classes, 40x48 px: JPEG,
+    PNG, WebP, RGBA, EXIF-turned, palette and grey."""
+    root = tmp_path_factory.mktemp("photos")
+    write_class_folder(root / "train", 12)
+    write_class_folder(root / "validation", 4, first_seed=500)
+    return root
+
+
+@pytest.fixture(scope="session")
+def flat_photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """<class>/ with 20 photos of each of 3 classes, without splits."""
+    return write_class_folder(tmp_path_factory.mktemp("flat"), 20)
+
+
+@pytest.fixture(scope="session")
+def tag_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV (path, tags) of 36 pictures 96x32 px, each with one to three tags split by "|"."""
+    return write_tag_table(tmp_path_factory.mktemp("tags"))
+
+
+@pytest.fixture(scope="session")
+def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train (48) and t10k (18) as packed IDX files: grey, 20 high, 16 wide, labels 0, 1, 2."""
+    return write_idx_folder(tmp_path_factory.mktemp("idx"))
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real data sets. Tests that use it carry the marker `real_data`."""
+    assert request.node.get_closest_marker("real_data"), "mark the test with real_data"
+    folder = os.environ.get("SKIPSTONE_DATA")
+    if not folder:
+        pytest.skip("needs SKIPSTONE_DATA")
+    path = Path(folder)
+    assert path.is_dir(), f"SKIPSTONE_DATA={folder} is no folder"
+    return path.resolve()
