@@ -32,9 +32,10 @@ Record = dict[
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One sample's answer. `fields` are what `--json` prints beside `path` ("label", "probability").
+    """One sample's answer.
 
     Args:
+        fields: what `--json` prints beside `path` ("label", "probability").
         scores: the arrays that records are made from, such as {"probability": (classes,)}.
     """
 
@@ -63,7 +64,8 @@ class Difference:
         max_probability: greatest absolute difference in probability.
         max_relative: greatest difference of raw outputs, relative to their scale.
         flips: answers that changed (another class, another set of tags).
-        near_ties: flips whose margin in the reference is within the tolerance (not counted in flips).
+        near_ties: changed answers whose margin in the reference is within the tolerance; they
+            are not counted in flips.
     """
 
     max_probability: float
@@ -92,7 +94,7 @@ class Task(Protocol):
         """A manifest target to what the head's loss takes. DataError for a label not in schema."""
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
-        """A batch's targets as floats that MixUp may mix linearly; None where that means nothing."""
+        """A batch's targets as floats that MixUp may mix; None where that means nothing."""
 
     def knows(self, value: Any) -> bool:
         """Whether a manifest target can be expressed in this schema (labels match by name)."""

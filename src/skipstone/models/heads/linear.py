@@ -1,0 +1,60 @@
+"""The linear head: average the deepest feature map, one linear layer, a loss on the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipstone.models.heads.base import Head, Targets
+from skipstone.models.heads.options import LinearOptions
+from skipstone.models.losses import make_loss
+
+
+class LinearHead(Head):
+    """Global average pool -> dropout -> linear -> {"logits": (N, classes)}.
+
+    Args:
+        options: dropout.
+        channels: channels of the backbone's feature maps; the last one is used.
+        strides: unused here; every head is told.
+        classes: K.
+        loss: {"name": one of models.losses.LOSSES, "target": the key of y that it reads,
+            "args": what that loss is built with}. Its class weights are no part of the state dict.
+    """
+
+    def __init__(
+        self,
+        options: LinearOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+        loss: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(options.dropout)
+        self.linear = nn.Linear(channels[-1], classes)
+        self.criterion = make_loss(loss["name"], loss["args"])
+        self.target = str(loss["target"])
+
+    def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        deepest = features[-1]  # (N, C, H, W), or (N, C) where there is nothing to pool
+        pooled = deepest.mean(dim=tuple(range(2, deepest.ndim))) if deepest.ndim > 2 else deepest
+        return {"logits": self.linear(self.dropout(pooled))}
+
+    def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
+        return {"loss": self.criterion(self(features)["logits"], self._read(y))}
+
+    def weight(self, y: Targets) -> Tensor:
+        weight: Tensor = self.criterion.weight(self._read(y))
+        return weight
+
+    def reset(self) -> None:
+        self.linear.reset_parameters()
+
+    def _read(self, y: Targets) -> Tensor:
+        target = y[self.target]
+        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor a batch"
+        return target

@@ -1,0 +1,259 @@
+"""Classify: one label a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skipstone.bundle.arch import Part
+from skipstone.data.samples import Meta
+from skipstone.tasks import metrics as figures
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.calibration import fit_temperature, softmax
+from skipstone.tasks.labels import (
+    TIE,
+    WORST,
+    Labels,
+    class_table,
+    class_weights,
+    counts_in,
+    finite_logits,
+    gallery,
+    probability_difference,
+    raw_difference,
+    reliability_block,
+    unlike,
+)
+from skipstone.tasks.options import ClassifyOptions
+from skipstone.tasks.records import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipstone.data.manifest import Manifest
+
+_LOSSES = {"cross_entropy": "cross_entropy", "focal": "softmax_focal"}
+
+
+class Classify:
+    """One of K classes a sample.
+
+    Targets are class names; outputs {"logits": (N, K)}; y {"label": int64 scalar}, or float
+    (N, K) once MixUp has mixed them.
+
+    A record: target, label (class names), correct, probability (of the answer), rank (of the
+    truth, from 1), loss (negative log-likelihood), brier, and id and name of the sample.
+
+    Args:
+        schema: {"classes": [...]}, and "counts": [...] of the fit split where class weights are
+            asked for.
+    """
+
+    name = "classify"
+    ragged: frozenset[str] = frozenset()
+    headline = "accuracy"
+
+    def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = Labels(schema, least=2)
+
+    # -- training --------------------------------------------------------------------------------
+
+    def head(self) -> Part:
+        weights = None
+        if self.options.class_weights != "none":
+            counts = counts_in(self.schema, len(self.labels))
+            weights = class_weights(self.options.class_weights, counts, self.options.effective_beta)
+        args: dict[str, Any] = {
+            "label_smoothing": self.options.label_smoothing,
+            "class_weights": weights,
+        }
+        if self.options.loss == "focal":
+            args["gamma"] = self.options.focal_gamma
+        loss = {"name": _LOSSES[self.options.loss], "target": "label", "args": args}
+        return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+
+    def target(self, value: Any) -> dict[str, Tensor]:
+        import torch
+
+        return {"label": torch.tensor(self.labels.code(value), dtype=torch.int64)}
+
+    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        from torch.nn.functional import one_hot
+
+        label = y["label"]
+        if label.is_floating_point():
+            return dict(y)
+        return {**y, "label": one_hot(label, len(self.labels)).float()}
+
+    def knows(self, value: Any) -> bool:
+        return value in self.labels
+
+    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        """{"counts": [K]}: samples of each class."""
+        counts = [0] * len(self.labels)
+        for pair in manifest.table["target"].value_counts().to_pylist():
+            counts[self.labels.code(pair["values"])] = pair["counts"]
+        return {"counts": counts}
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+        names = self.labels.names
+        probability = softmax(finite_logits(outputs, metas), float(post.get("temperature", 1.0)))
+        best = np.argsort(-probability, axis=1, kind="stable")[:, : self.options.top_k]
+        predictions = []
+        for row, meta in enumerate(metas):
+            top = [
+                {"label": names[code], "probability": float(probability[row, code])}
+                for code in best[row]
+            ]
+            fields = {**top[0], "top": top}
+            predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
+        return predictions
+
+    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """{"temperature": T} (Guo et al. 2017)."""
+        codes = np.array([self.labels.code(target) for target in targets], np.int64)
+        return {"temperature": fit_temperature(outputs["logits"], codes)}
+
+    def score(self, prediction: Prediction, target: Any) -> Record:
+        probability = prediction.scores["probability"][None]  # (1, K)
+        code = np.array([self.labels.code(target)])
+        label = prediction.fields["label"]
+        return {
+            "id": prediction.meta.id,
+            "name": prediction.meta.name,
+            "target": target,
+            "label": label,
+            "correct": label == target,
+            "probability": prediction.fields["probability"],
+            "rank": int(figures.rank_of(probability, code)[0]),
+            "loss": float(figures.negative_log_likelihood(probability, code)[0]),
+            "brier": float(figures.brier(probability, code)[0]),
+        }
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def metrics(self) -> tuple[Metric, ...]:
+        found = [Metric("accuracy", "accuracy", "proportion", field="correct")]
+        if len(self.labels) > self.options.top_k > 1:
+            k = self.options.top_k
+            found.append(Metric(f"top{k}", f"top-{k} accuracy", "bootstrap"))
+        found += [
+            Metric("balanced_accuracy", "balanced accuracy", "bootstrap"),
+            Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("ece", "calibration error (ECE)", "bootstrap", higher_is_better=False),
+            Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
+            Metric("brier", "Brier score", "bootstrap", higher_is_better=False),
+        ]
+        return tuple(found)
+
+    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+        table = Table.of(records)
+        weight = table.weight
+        counts = figures.Counts.of_confusion(self._confusion(table))
+        values = {
+            "accuracy": figures.mean(table.column("correct"), weight),
+            "balanced_accuracy": counts.balanced_accuracy(),
+            "macro_f1": counts.macro_f1(),
+            "ece": self._reliability(table).ece(),
+            "nll": figures.mean(table.column("loss"), weight),
+            "brier": figures.mean(table.column("brier"), weight),
+        }
+        k = self.options.top_k
+        values[f"top{k}"] = figures.mean((table.column("rank") <= k).astype(np.float64), weight)
+        return {metric.name: values[metric.name] for metric in self.metrics()}
+
+    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        before, after = reference["logits"], outputs["logits"]
+        if before.shape != after.shape:
+            return unlike(len(before))
+        temperature = float(post.get("temperature", 1.0))
+        was, now = softmax(before, temperature), softmax(after, temperature)
+        label = was.argmax(axis=1)
+        changed = (label != now.argmax(axis=1)) | ~np.isfinite(after).all(axis=1)
+        # both probabilities may move by TIE, towards each other
+        ties = changed & (np.ptp(np.sort(was, axis=1)[:, -2:], axis=1) <= 2 * TIE)
+        return Difference(
+            probability_difference(was, now),
+            raw_difference(before, after),
+            int((changed & ~ties).sum()),
+            int(ties.sum()),
+            len(before),
+        )
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = Table.of(records)
+        matrix = self._confusion(table)
+        wrong = sorted(
+            (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
+        )
+        mistakes = [
+            (
+                row,
+                f"{row['target']} taken for {row['label']}",
+                row["target"],
+                row["label"],
+                row["probability"],
+            )
+            for row in wrong[:WORST]
+        ]
+        return [
+            class_table(self.labels.names, figures.Counts.of_confusion(matrix)),
+            {
+                "kind": "confusion",
+                "title": "Confusion",
+                "classes": list(self.labels.names),
+                "matrix": matrix.astype(int).tolist(),
+            },
+            self._confused(matrix),
+            gallery(
+                "Worst mistakes",
+                mistakes,
+                f"The {len(mistakes)} surest of {len(wrong):,} wrong answers: look here for "
+                "wrong labels first.",
+            ),
+            reliability_block(self._reliability(table)),
+            {
+                "kind": "facts",
+                "title": "Post-processing",
+                "items": [["temperature", round(float(post.get("temperature", 1.0)), 4)]],
+            },
+        ]
+
+    def _confused(self, matrix: np.ndarray) -> Mapping[str, Any]:
+        """The ten pairs (truth, answer) that are confused most often."""
+        off = matrix * (1 - np.eye(len(matrix)))
+        pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
+        names, support = self.labels.names, matrix.sum(axis=1)
+        return {
+            "kind": "table",
+            "title": "Most confused",
+            "columns": [
+                {"name": "truth", "align": "left", "format": "text"},
+                {"name": "answer", "align": "left", "format": "text"},
+                {"name": "times", "align": "right", "format": "number"},
+                {"name": "of this class", "align": "right", "format": "percent"},
+            ],
+            "rows": [
+                [names[i], names[j], int(off[i, j]), float(off[i, j] / support[i])]
+                for i, j in pairs
+                if off[i, j]
+            ],
+            "note": "",
+        }
+
+    def _confusion(self, table: Table) -> np.ndarray:
+        names = self.labels.names
+        return figures.confusion_matrix(
+            table.codes("target", names), table.codes("label", names), len(names), table.weight
+        )
+
+    def _reliability(self, table: Table) -> figures.Reliability:
+        confidence = table.column("probability")
+        binned = table.cached("binned", lambda: figures.bin_of(confidence))
+        return figures.reliability(confidence, table.column("correct"), table.weight, binned=binned)

@@ -1,0 +1,213 @@
+"""What classify and tag share: class names, class weights, and the blocks both report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError, SkipstoneError, UsageError, did_you_mean
+from skipstone.tasks.base import Difference, Outputs, Record
+from skipstone.tasks.metrics import Counts, Reliability
+
+#: probabilities may differ this much between runtimes; an answer whose margin is smaller is a tie
+TIE = 1e-4
+#: a tag's positive term never counts more than this many times its negative one
+GREATEST_WEIGHT = 100.0
+#: pictures in a gallery of mistakes
+WORST = 24
+
+
+class Labels:
+    """Class names in the order of the network's outputs."""
+
+    def __init__(self, schema: Mapping[str, Any], *, least: int) -> None:
+        names = schema.get("classes")
+        if not isinstance(names, Sequence) or isinstance(names, str):
+            raise UsageError("the label schema has no list of 'classes'.")
+        self.names = [str(name) for name in names]
+        if len(set(self.names)) < len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise UsageError(f"class names must differ; given twice: {', '.join(twice)}.")
+        if len(self.names) < least:
+            found = f"only one class, {self.names[0]!r}" if self.names else "no classes"
+            raise UsageError(
+                f"found {found}; at least {least} are needed.",
+                hint="Put each class in its own folder, or name the column with the labels.",
+            )
+        self._code = {name: code for code, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._code
+
+    def code(self, name: Any) -> int:
+        """The output that stands for `name`; DataError where there is none."""
+        if name is None:
+            raise DataError("this sample has no label.")
+        if name not in self:
+            raise DataError(
+                f"{name!r} is no class of this model.", hint=did_you_mean(str(name), self.names)
+            )
+        return self._code[name]
+
+
+def class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] | None:
+    """Loss weight of each class, (K,); None for kind "none".
+
+    "inverse" is samples / (classes * count), scikit-learn's "balanced". "effective" is
+    proportional to 1 / E with E = (1 - beta^count) / (1 - beta) the effective number of samples
+    (Cui et al. 2019, eq. 3 and 4), with mean 1. A class without samples gets 0: nothing can be
+    learnt about it, and label smoothing must not teach something either.
+    """
+    if kind == "none":
+        return None
+    count = np.asarray(counts, np.float64)
+    present = count > 0
+    amount = count if kind == "inverse" else effective_number(count, beta)
+    weight = np.divide(1.0, amount, out=np.zeros_like(amount), where=present)
+    if kind == "inverse":
+        weight *= count.sum() / max(present.sum(), 1)
+    else:
+        weight *= present.sum() / max(weight.sum(), 1e-300)
+    return [float(value) for value in weight]
+
+
+def positive_weights(
+    kind: str, counts: Sequence[int], samples: int, beta: float
+) -> list[float] | None:
+    """Loss weight of each tag's presence against its absence, (K,); None for kind "none".
+
+    "inverse" is absent / present; "effective" the same ratio of effective numbers of samples.
+    """
+    if kind == "none":
+        return None
+    present = np.asarray(counts, np.float64)
+    absent = samples - present
+    if kind == "effective":
+        present, absent = effective_number(present, beta), effective_number(absent, beta)
+    weight = np.divide(absent, present, out=np.ones_like(present), where=present > 0)
+    floor, ceiling = 1 / GREATEST_WEIGHT, GREATEST_WEIGHT
+    return [float(value) for value in np.clip(weight, floor, ceiling)]
+
+
+def effective_number(count: np.ndarray, beta: float) -> np.ndarray:
+    """(1 - beta^n) / (1 - beta): n at beta -> 1, 1 at beta = 0 (Cui et al. 2019, eq. 2)."""
+    return np.asarray((1 - beta**count) / (1 - beta))
+
+
+def counts_in(schema: Mapping[str, Any], classes: int) -> list[int]:
+    """The class counts that weights need; they come with the schema of the fit split."""
+    counts = schema.get("counts")
+    if counts is None or len(counts) != classes:
+        raise UsageError(
+            "class_weights need the class counts of the fit split, one a class, as 'counts' in "
+            "the label schema (Task.statistics gives them)."
+        )
+    return [int(count) for count in counts]
+
+
+def finite_logits(outputs: Outputs, metas: Sequence[Meta]) -> np.ndarray:
+    """The logits (N, K); SkipstoneError that names a sample where one is not finite."""
+    logits = np.asarray(outputs["logits"])
+    if not np.isfinite(logits).all():
+        first = metas[int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])]
+        raise SkipstoneError(
+            f"the network's answer to {first.name or f'sample {first.id}'} is no finite number.",
+            hint="Its weights have diverged: train with a lower learning rate.",
+        )
+    return logits
+
+
+def raw_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
+    """Greatest difference of logits (N, K), relative to their scale; infinite for NaN.
+
+    The scale is the median over samples of the largest reference logit: one sample with huge
+    logits must not hide the others, nor one with tiny logits raise an alarm.
+    """
+    gap = np.abs(reference.astype(np.float64) - outputs)
+    scale = float(np.median(np.abs(reference).max(axis=1)))
+    return _worst(gap) / max(scale, float(np.finfo(np.float32).tiny))
+
+
+def probability_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
+    """Greatest absolute difference of probabilities (N, K); infinite for NaN."""
+    return _worst(np.abs(reference - outputs))
+
+
+def unlike(samples: int) -> Difference:
+    """Outputs that do not even have the reference's shape: everything differs."""
+    return Difference(float("inf"), float("inf"), samples, 0, samples)
+
+
+def _worst(gap: np.ndarray) -> float:
+    return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
+
+
+def class_table(
+    names: Sequence[str], counts: Counts, extra: Mapping[str, Sequence[float | None]] | None = None
+) -> Mapping[str, Any]:
+    """Precision, recall, F1 and support by class; `extra` columns of numbers after those."""
+    extra = extra or {}
+    columns = [{"name": "class", "align": "left", "format": "text"}]
+    columns += [
+        {"name": name, "align": "right", "format": "percent"} for name in ("precision", "recall")
+    ]
+    columns.append({"name": "F1", "align": "left", "format": "bar"})
+    columns += [{"name": name, "align": "right", "format": "number"} for name in extra]
+    columns.append({"name": "samples", "align": "right", "format": "number"})
+    precision, recall, f1 = counts.precision(), counts.recall(), counts.f1()
+    rows: list[list[Any]] = [
+        [
+            name,
+            float(precision[k]) if counts.answered[k] else None,
+            float(recall[k]) if counts.support[k] else None,
+            float(f1[k]) if counts.answered[k] + counts.support[k] else None,
+            *(values[k] for values in extra.values()),
+            int(counts.support[k]),
+        ]
+        for k, name in enumerate(names)
+    ]
+    return {
+        "kind": "table",
+        "title": "By class",
+        "columns": columns,
+        "rows": rows,
+        "note": "Precision: of the answers with this name, how many were right. "
+        "Recall: of the samples with this name, how many were found.",
+    }
+
+
+def reliability_block(reliability: Reliability) -> Mapping[str, Any]:
+    return {
+        "kind": "reliability",
+        "title": "Calibration",
+        "bins": reliability.to_json(),
+        "ece": reliability.ece(),
+    }
+
+
+def gallery(
+    title: str, items: Sequence[tuple[Record, str, str, str, float]], note: str
+) -> Mapping[str, Any]:
+    """Pictures to look at: (record, caption, truth, answer, probability of the answer) each."""
+    return {
+        "kind": "gallery",
+        "title": title,
+        "items": [
+            {
+                "id": record["id"],
+                "name": record["name"],
+                "caption": caption,
+                "truth": truth,
+                "answer": answer,
+                "probability": probability,
+            }
+            for record, caption, truth, answer, probability in items
+        ],
+        "note": note,
+    }

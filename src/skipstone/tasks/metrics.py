@@ -1,0 +1,194 @@
+"""Figures on labels and probabilities: pure numpy, equal to scikit-learn's and torchmetrics'.
+
+Every function takes `weight` (N,), how often each sample counts (None: once), which is how a
+bootstrap resample arrives. A figure over nothing is NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+BINS = 15  # Guo et al. 2017, sec. 3
+
+
+def mean(values: Array, weight: Array | None = None) -> float:
+    """Weighted mean of (N,) values: accuracy from `correct`, NLL from losses, Brier's score."""
+    if weight is None:
+        return float(values.mean()) if len(values) else float("nan")
+    total = weight.sum()
+    return float(values @ weight / total) if total else float("nan")
+
+
+def rank_of(probability: Array, target: Array) -> Array:
+    """1 + how many classes are likelier than the target's; ties count against it. (N, K) -> (N,).
+
+    Counting ties as worse keeps a network that answers a constant from scoring top-5 accuracy 1.
+    """
+    own = np.take_along_axis(probability, target[:, None], axis=1)
+    return np.asarray(probability.shape[1] - (probability < own).sum(axis=1))
+
+
+def negative_log_likelihood(probability: Array, target: Array) -> Array:
+    """-log p[target], (N, K) -> (N,); kept finite at p = 0 by float64's smallest normal number."""
+    own = np.take_along_axis(probability.astype(np.float64), target[:, None], axis=1)[:, 0]
+    return np.asarray(-np.log(np.maximum(own, np.finfo(np.float64).tiny)))
+
+
+def brier(probability: Array, target: Array) -> Array:
+    """Squared distance to the one-hot target, summed over classes (Brier 1950). (N, K) -> (N,)."""
+    own = np.take_along_axis(probability, target[:, None], axis=1)[:, 0]
+    return np.asarray((probability**2).sum(axis=1) - own**2 + (1 - own) ** 2)
+
+
+def confusion_matrix(
+    target: Array, label: Array, classes: int, weight: Array | None = None
+) -> Array:
+    """(K, K) float64: row = truth, column = answer."""
+    flat = np.bincount(target * classes + label, weights=weight, minlength=classes * classes)
+    return np.asarray(flat.reshape(classes, classes).astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Hits (true positives), answers and truths by class, each (K,)."""
+
+    hits: Array
+    answered: Array
+    support: Array
+
+    @staticmethod
+    def of_confusion(matrix: Array) -> Counts:
+        return Counts(np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
+
+    @staticmethod
+    def of_tags(target: Array, label: Array, weight: Array | None = None) -> Counts:
+        """From boolean (N, K) matrices."""
+        share = np.ones(len(target)) if weight is None else weight
+        return Counts(share @ (target & label), share @ label, share @ target)
+
+    def precision(self) -> Array:
+        """0 where a class was never answered, as scikit-learn does."""
+        return _ratio(self.hits, self.answered)
+
+    def recall(self) -> Array:
+        """0 where a class never occurs, as scikit-learn does."""
+        return _ratio(self.hits, self.support)
+
+    def f1(self) -> Array:
+        return _ratio(2 * self.hits, self.answered + self.support)
+
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that occur."""
+        occurs = self.support > 0
+        return float(self.recall()[occurs].mean()) if occurs.any() else float("nan")
+
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur or were answered."""
+        seen = (self.support + self.answered) > 0
+        return float(self.f1()[seen].mean()) if seen.any() else float("nan")
+
+    def micro_f1(self) -> float:
+        return float(
+            _ratio(2 * self.hits.sum(), np.asarray(self.answered.sum() + self.support.sum()))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Samples of each class from likeliest to least: what average precision needs of scores.
+
+    Args:
+        order: (K, N) rows, likeliest first.
+        tie_end: (K, N) the last position whose score equals the one here.
+    """
+
+    order: Array
+    tie_end: Array
+
+    @staticmethod
+    def of(score: Array) -> Ranking:
+        """From scores (N, K)."""
+        order = np.argsort(-score.T, axis=1, kind="stable")
+        ranked = np.take_along_axis(score.T, order, axis=1)
+        last = np.ones(ranked.shape, bool)
+        last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+        places = np.where(last, np.arange(ranked.shape[1]), ranked.shape[1])
+        tie_end = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+        return Ranking(order, np.ascontiguousarray(tie_end))
+
+
+def average_precision(ranking: Ranking, target: Array, weight: Array | None = None) -> Array:
+    """Area under the precision-recall steps of each class; NaN for one that never occurs.
+
+    Equal to scikit-learn's `average_precision_score`: no interpolation, equal scores form one
+    step. target: boolean (N, K) -> (K,).
+    """
+    share = np.ones(len(target)) if weight is None else weight
+    drawn = share[ranking.order]  # (K, N)
+    hits = drawn * np.take_along_axis(target.T, ranking.order, axis=1)
+    precision = _ratio(np.cumsum(hits, axis=1), np.cumsum(drawn, axis=1))
+    precision = np.take_along_axis(precision, ranking.tie_end, axis=1)
+    support = hits.sum(axis=1)
+    area = _ratio((hits * precision).sum(axis=1), support)
+    return np.asarray(np.where(support > 0, area, np.nan))
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Confidence against what came true, in bins of equal width; empty bins hold zeros."""
+
+    confidence: Array  # (bins,) mean confidence
+    accuracy: Array  # (bins,) share that came true
+    count: Array  # (bins,)
+
+    def ece(self) -> float:
+        """Expected calibration error (Guo et al. 2017, eq. 3)."""
+        total = self.count.sum()
+        gap = np.abs(self.accuracy - self.confidence)
+        return float(gap @ self.count / total) if total else float("nan")
+
+    def to_json(self) -> list[dict[str, float]]:
+        edges = np.linspace(0, 1, len(self.count) + 1)
+        return [
+            {
+                "low": float(edges[i]),
+                "high": float(edges[i + 1]),
+                "confidence": float(self.confidence[i]),
+                "accuracy": float(self.accuracy[i]),
+                "count": int(self.count[i]),
+            }
+            for i in range(len(self.count))
+        ]
+
+
+def bin_of(confidence: Array, bins: int = BINS) -> Array:
+    """The bin ((m-1)/M, m/M] of each confidence (Guo et al. 2017, sec. 2); 0 goes to the first."""
+    return np.asarray(np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1))
+
+
+def reliability(
+    confidence: Array,
+    correct: Array,
+    weight: Array | None = None,
+    *,
+    bins: int = BINS,
+    binned: Array | None = None,
+) -> Reliability:
+    """Reliability of (N,) confidences; `binned` may pass `bin_of(confidence, bins)` if known."""
+    place = bin_of(confidence, bins) if binned is None else binned
+    share = np.ones(len(confidence)) if weight is None else weight
+    count = np.bincount(place, weights=share, minlength=bins)
+    return Reliability(
+        _ratio(np.bincount(place, weights=share * confidence, minlength=bins), count),
+        _ratio(np.bincount(place, weights=share * correct, minlength=bins), count),
+        count,
+    )
+
+
+def _ratio(top: Array, bottom: Array) -> Array:
+    """top / bottom, 0 where bottom is 0."""
+    zeros = np.zeros_like(top, np.float64)
+    return np.asarray(np.divide(top, bottom, out=zeros, where=bottom > 0))

@@ -1,0 +1,83 @@
+"""Records as columns, so that a thousand bootstrap resamples of them cost milliseconds each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar, overload
+
+import numpy as np
+
+from skipstone.tasks.base import Record
+
+T = TypeVar("T")
+
+
+class Table(Sequence[Record]):
+    """A sequence of records that is also a set of columns with a weight a row.
+
+    A resample keeps the rows and changes only how often each of them counts. A task that computes
+    its metrics from `column` and `weight` therefore converts and sorts once; a task that just
+    iterates sees each record as often as it was drawn, and is right too, only slower.
+
+    Attributes:
+        weight: (rows,) float64, how often each record counts; all ones before a resample.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._rows: Sequence[Record] = records
+        self._cache: dict[Hashable, Any] = {}
+        self._order: np.ndarray | None = None
+        self.weight = np.ones(len(records))
+
+    @staticmethod
+    def of(records: Sequence[Record]) -> Table:
+        return records if isinstance(records, Table) else Table(records)
+
+    def reweighted(self, weight: np.ndarray) -> Table:
+        """The same rows, each counting `weight` (whole numbers >= 0) times."""
+        assert weight.shape == (len(self._rows),), "one weight a row"
+        table = Table.__new__(Table)
+        table._rows, table._cache, table._order = self._rows, self._cache, None
+        table.weight = weight.astype(np.float64)
+        return table
+
+    @property
+    def rows(self) -> Sequence[Record]:
+        """Every row once, whatever its weight: parallel to `weight` and to columns."""
+        return self._rows
+
+    def column(self, name: str) -> np.ndarray:
+        """float64 (rows,) or (rows, K)."""
+        return self.cached(
+            ("column", name), lambda: np.array([row[name] for row in self._rows], np.float64)
+        )
+
+    def codes(self, name: str, values: Sequence[str]) -> np.ndarray:
+        """int64 (rows,): where in `values` each row's `name` stands."""
+
+        def encode() -> np.ndarray:
+            place = {value: code for code, value in enumerate(values)}
+            return np.array([place[row[name]] for row in self._rows], np.int64)
+
+        return self.cached(("codes", name), encode)
+
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Compute something that depends on rows, not on weights, once for all resamples."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
+
+    def __len__(self) -> int:
+        return int(self.weight.sum())
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if self._order is None:
+            self._order = np.repeat(np.arange(len(self._rows)), self.weight.astype(np.int64))
+        if isinstance(index, slice):
+            return [self._rows[row] for row in self._order[index]]
+        return self._rows[int(self._order[index])]

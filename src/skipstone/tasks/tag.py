@@ -1,0 +1,301 @@
+"""Tag: any number of labels a sample, each decided by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from skipstone.bundle.arch import Part
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError
+from skipstone.tasks import metrics as figures
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.calibration import fit_temperature, sigmoid, sigmoid_nll
+from skipstone.tasks.labels import (
+    TIE,
+    WORST,
+    Labels,
+    class_table,
+    counts_in,
+    finite_logits,
+    gallery,
+    positive_weights,
+    probability_difference,
+    raw_difference,
+    reliability_block,
+    unlike,
+)
+from skipstone.tasks.options import TagOptions
+from skipstone.tasks.records import Table
+from skipstone.tasks.thresholds import choose_thresholds
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipstone.data.manifest import Manifest
+
+_LOSSES = {"bce": "bce", "focal": "sigmoid_focal"}
+
+
+class Tag:
+    """Any of K tags a sample, also none.
+
+    Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
+    prediction's `label` is the list of tags found, likeliest first, `probability` theirs, and
+    `probabilities` everyone's.
+
+    The headline is mAP: it does not depend on thresholds, so a network can be judged (early
+    stopping, --max-drop) on the same part that the thresholds are chosen on. `accuracy` is subset
+    accuracy: every tag right.
+
+    A record: target, label (lists of tag names), correct (all tags right), jaccard, loss (mean
+    binary cross-entropy), probabilities (K), and id and name of the sample.
+
+    Args:
+        schema: {"classes": [...]}, and "counts" and "samples" of the fit split where class
+            weights are asked for.
+    """
+
+    name = "tag"
+    ragged: frozenset[str] = frozenset()
+    headline = "map"
+
+    def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = Labels(schema, least=1)
+
+    # -- training --------------------------------------------------------------------------------
+
+    def head(self) -> Part:
+        weights = None
+        if self.options.class_weights != "none":
+            counts = counts_in(self.schema, len(self.labels))
+            weights = positive_weights(
+                self.options.class_weights,
+                counts,
+                int(self.schema["samples"]),
+                self.options.effective_beta,
+            )
+        args: dict[str, Any] = {
+            "label_smoothing": self.options.label_smoothing,
+            "class_weights": weights,
+        }
+        if self.options.loss == "focal":
+            args["gamma"] = self.options.focal_gamma
+        loss = {"name": _LOSSES[self.options.loss], "target": "tags", "args": args}
+        return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+
+    def target(self, value: Any) -> dict[str, Tensor]:
+        import torch
+
+        tags = torch.zeros(len(self.labels), dtype=torch.float32)
+        tags[self._codes(value)] = 1.0
+        return {"tags": tags}
+
+    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        return dict(y)  # 0 and 1 are floats already
+
+    def knows(self, value: Any) -> bool:
+        return _is_list(value) and all(name in self.labels for name in value)
+
+    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        """{"counts": [K], "samples": N}: samples that have each tag, and samples in all."""
+        counts = [0] * len(self.labels)
+        names = pc.list_flatten(manifest.table["target"].combine_chunks())
+        for pair in names.value_counts().to_pylist():
+            counts[self.labels.code(pair["values"])] = pair["counts"]
+        return {"counts": counts, "samples": len(manifest)}
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+        names = self.labels.names
+        probability = sigmoid(finite_logits(outputs, metas), _temperature(post))
+        found = probability >= self._thresholds(post)
+        predictions = []
+        for row, meta in enumerate(metas):
+            codes = sorted(np.flatnonzero(found[row]), key=lambda code: -probability[row, code])
+            fields = {
+                "label": [names[code] for code in codes],
+                "probability": [float(probability[row, code]) for code in codes],
+                "probabilities": dict(zip(names, probability[row].tolist(), strict=True)),
+            }
+            predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
+        return predictions
+
+    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """{"temperature": T, "thresholds": [K]}, thresholds on calibrated probabilities."""
+        truth = np.array([self._hot(target) for target in targets], bool)
+        truth = truth.reshape(len(targets), len(self.labels))
+        temperature = fit_temperature(outputs["logits"], truth, sigmoid_nll)
+        thresholds = [0.5] * len(self.labels)
+        if self.options.thresholds == "f1":
+            thresholds = choose_thresholds(sigmoid(outputs["logits"], temperature), truth)
+        return {"temperature": temperature, "thresholds": thresholds}
+
+    def score(self, prediction: Prediction, target: Any) -> Record:
+        truth = self._hot(target)
+        label = list(prediction.fields["label"])
+        found = self._hot(label)
+        probability = prediction.scores["probability"]
+        likelihood = np.where(truth, probability, 1 - probability)
+        either = (truth | found).sum()
+        return {
+            "id": prediction.meta.id,
+            "name": prediction.meta.name,
+            "target": list(target),
+            "label": label,
+            "correct": bool((truth == found).all()),
+            "jaccard": float((truth & found).sum() / either) if either else 1.0,
+            "loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()),
+            "probabilities": [float(value) for value in probability],
+        }
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("map", "mean average precision", "bootstrap"),
+            Metric("accuracy", "accuracy (all tags right)", "proportion", field="correct"),
+            Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("micro_f1", "micro F1", "bootstrap"),
+            Metric("jaccard", "overlap of tags (Jaccard)", "bootstrap"),
+            Metric("ece", "calibration error (ECE)", "bootstrap", higher_is_better=False),
+            Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
+        )
+
+    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+        table = Table.of(records)
+        counts = self._counts(table)
+        average = self._average_precision(table)
+        occurs = ~np.isnan(average)
+        return {
+            "map": float(average[occurs].mean()) if occurs.any() else float("nan"),
+            "accuracy": figures.mean(table.column("correct"), table.weight),
+            "macro_f1": counts.macro_f1(),
+            "micro_f1": counts.micro_f1(),
+            "jaccard": figures.mean(table.column("jaccard"), table.weight),
+            "ece": self._reliability(table).ece(),
+            "nll": figures.mean(table.column("loss"), table.weight),
+        }
+
+    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        before, after = reference["logits"], outputs["logits"]
+        if before.shape != after.shape:
+            return unlike(len(before))
+        thresholds, temperature = self._thresholds(post), _temperature(post)
+        was, now = sigmoid(before, temperature), sigmoid(after, temperature)
+        changed = ((was >= thresholds) != (now >= thresholds)) | ~np.isfinite(after)  # (N, K)
+        clear = changed & (np.abs(was - thresholds) > TIE)
+        flips = clear.any(axis=1)
+        return Difference(
+            probability_difference(was, now),
+            raw_difference(before, after),
+            int(flips.sum()),
+            int((changed.any(axis=1) & ~flips).sum()),
+            len(before),
+        )
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = Table.of(records)
+        average = [None if np.isnan(v) else float(v) for v in self._average_precision(table)]
+        thresholds = [round(float(value), 4) for value in self._thresholds(post)]
+        wrong = sorted(
+            (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
+        )
+        mistakes = [
+            (row, _difference_in_words(row), _words(row["target"]), _words(row["label"]), sure)
+            for row, sure in ((row, self._surest_mistake(row)) for row in wrong[:WORST])
+        ]
+        return [
+            class_table(
+                self.labels.names,
+                self._counts(table),
+                {"average precision": average, "threshold": thresholds},
+            ),
+            gallery(
+                "Worst mistakes",
+                mistakes,
+                f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
+                "probability is that of the surest wrong decision.",
+            ),
+            reliability_block(self._reliability(table)),
+            {
+                "kind": "facts",
+                "title": "Post-processing",
+                "items": [["temperature", round(_temperature(post), 4)]],
+            },
+        ]
+
+    # -- columns of a table of records -----------------------------------------------------------
+
+    def _truth(self, table: Table) -> np.ndarray:
+        """Boolean (rows, K)."""
+        return table.cached("truth", lambda: self._hot_rows(row["target"] for row in table.rows))
+
+    def _counts(self, table: Table) -> figures.Counts:
+        found = table.cached("found", lambda: self._hot_rows(row["label"] for row in table.rows))
+        return figures.Counts.of_tags(self._truth(table), found, table.weight)
+
+    def _average_precision(self, table: Table) -> np.ndarray:
+        scores = table.column("probabilities")
+        ranking = table.cached("ranking", lambda: figures.Ranking.of(scores))
+        return figures.average_precision(ranking, self._truth(table), table.weight)
+
+    def _reliability(self, table: Table) -> figures.Reliability:
+        """Of every (sample, tag): the tag's probability against whether it is there."""
+        confidence = table.column("probabilities").ravel()
+        binned = table.cached("binned", lambda: figures.bin_of(confidence))
+        return figures.reliability(
+            confidence,
+            self._truth(table).ravel(),
+            np.repeat(table.weight, len(self.labels)),
+            binned=binned,
+        )
+
+    def _surest_mistake(self, record: Record) -> float:
+        wrong = self._hot(record["target"]) != self._hot(record["label"])
+        probability = np.array(record["probabilities"])
+        found = self._hot(record["label"])
+        return float(np.where(found, probability, 1 - probability)[wrong].max())
+
+    def _hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
+        return np.array([self._hot(names) for names in rows], bool)
+
+    def _hot(self, names: Any) -> np.ndarray:
+        """Boolean (K,)."""
+        hot = np.zeros(len(self.labels), bool)
+        hot[self._codes(names)] = True
+        return hot
+
+    def _codes(self, names: Any) -> list[int]:
+        if not _is_list(names):
+            raise DataError(f"a target of task 'tag' is a list of tags, not {names!r}.")
+        return [self.labels.code(name) for name in names]
+
+    def _thresholds(self, post: Post) -> np.ndarray:
+        return np.asarray(post.get("thresholds", [0.5] * len(self.labels)), np.float64)
+
+
+def _temperature(post: Post) -> float:
+    return float(post.get("temperature", 1.0))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no tags"
+
+
+def _difference_in_words(record: Record) -> str:
+    missed = [name for name in record["target"] if name not in record["label"]]
+    added = [name for name in record["label"] if name not in record["target"]]
+    parts = [f"missed {_words(missed)}"] if missed else []
+    parts += [f"wrongly found {_words(added)}"] if added else []
+    return "; ".join(parts)
