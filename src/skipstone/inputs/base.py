@@ -2,7 +2,7 @@
 
 The way from a source to a network's arrays has two halves, so that the first can be cached:
 
-    source --decode--> Raw (the record: one decode, one resize) --encode--> arrays --front()--> network
+    source --decode--> Raw (the record: one decode, one resize) -encode-> arrays -front()-> network
 
 `decode` and `encode` need no torch: the same functions run when a bundle is served by ONNX Runtime
 or OpenVINO. `front` is in the graph (normalisation, log-mel) and is exported with the network.
@@ -73,7 +73,7 @@ class Input(Protocol):
         """Arrays of the right shapes and types, for tracing, timing and shape checks."""
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
-        """`count` generated files (name, bytes) that exercise this input's decoding; deterministic."""
+        """`count` generated files (name, bytes) that exercise its decoding; deterministic."""
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """JSON-able state and arrays; `Class(options, *state)` gives the same input again."""

@@ -1,0 +1,15 @@
+"""Built-in inputs."""
+
+from __future__ import annotations
+
+from skipstone.registry import Entry
+
+ENTRIES = (
+    Entry(
+        "image",
+        "skipstone.inputs.image:ImageInput",
+        "skipstone.inputs.options:ImageOptions",
+        "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM; grey or colour, 8 bits a channel",
+        facts={"emits": "image"},
+    ),
+)

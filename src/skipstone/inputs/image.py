@@ -1,0 +1,215 @@
+"""The input `image`: picture files or arrays to uint8 records, normalised inside the graph.
+
+file bytes --pixels.py--> record (H, W, C) uint8 --ImageFront, in the graph--> (N, C, H, W) float
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skipstone.data.sources import Source, read_source
+from skipstone.errors import DamagedError, DataError
+from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.golden import golden_pictures
+from skipstone.inputs.options import ImageOptions
+from skipstone.inputs.pixels import decode_with_size, place
+
+# Mean and standard deviation of pixels in 0..1, by what pretrained weights were made with.
+_STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+_SAMPLE = 256  # pictures looked at by `fit`
+_GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey picture stored as colour
+
+
+class ImageInput:
+    """Pictures as square uint8 records.
+
+    Args:
+        options: size, resize, channels, normalisation, interpolation.
+        state: what `fit` found: {"channels", "mean", "std", "typical_size", "grey"}.
+        arrays: none are needed; accepted as every input does.
+
+    An input that is not fitted works where its options leave nothing open (channels not "auto",
+    normalize not "fit"); otherwise using it is an error.
+    """
+
+    name = "image"
+
+    def __init__(
+        self,
+        options: ImageOptions,
+        state: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> None:
+        if arrays:
+            raise DamagedError(f"an image input holds no arrays, but {sorted(arrays)} were stored.")
+        self.options = options
+        self._state = dict(state) if state is not None else _unfitted(options)
+
+    def fit(self, sources: Sequence[Source]) -> ImageInput:
+        """An input whose state comes from up to 256 pictures spread over `sources`.
+
+        Unreadable pictures are passed over (the audit and the loader name them); when none of the
+        sample can be read, that is a DataError.
+        """
+        if not sources:
+            raise DataError("there are no pictures to fit the image input on.")
+        colour = ImageInput(
+            replace(self.options, channels=3, normalize="none"),
+        )
+        step = max(1, len(sources) // _SAMPLE)
+        raws, first_error = [], None
+        for source in list(sources)[::step][:_SAMPLE]:
+            try:
+                raws.append(colour.decode(source))
+            except DataError as error:
+                first_error = first_error or error
+        if not raws:
+            raise DataError(f"no picture of a sample of {_SAMPLE} can be read.") from first_error
+        grey = all(_is_grey(raw.value) for raw in raws)
+        channels = (1 if grey else 3) if self.options.channels == "auto" else self.options.channels
+        mean, std = _normalisation(self.options, channels, [raw.value for raw in raws])
+        sizes = np.array([raw.size for raw in raws])
+        state = {
+            "channels": channels,
+            "mean": mean,
+            "std": std,
+            "grey": grey,
+            "typical_size": [round(float(side)) for side in np.median(sizes, axis=0)],
+        }
+        return ImageInput(self.options, state)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `pixels.decode_pixels` needs, as JSON-able numbers and words."""
+        return {
+            "size": self.options.size,
+            "resize": self.options.resize,
+            "channels": self.channels,
+            "interpolation": self.options.interpolation,
+        }
+
+    @property
+    def channels(self) -> int:
+        return int(self._known("channels"))
+
+    def emits(self) -> Emits:
+        return Emits("image", self.channels)
+
+    def decode(self, source: Source) -> Raw:
+        data = read_source(source)
+        if isinstance(data, str):
+            raise DataError(f"{source.name}: a text is no picture.")
+        try:
+            pixels, size = decode_with_size(data, self.spec)
+        except ValueError as error:
+            raise DataError(f"{source.name}: {error}.") from error
+        return Raw(pixels, size, self._to_source(size))
+
+    def encode(self, raw: Raw) -> dict[str, Array]:
+        return {"image": raw.value}
+
+    def front(self) -> nn.Module:
+        return ImageFront(self._known("mean"), self._known("std"))
+
+    def example(self, batch: int) -> dict[str, Array]:
+        side = self.options.size
+        shape = (batch, side, side, self.channels)
+        return {"image": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
+
+    def golden(self, count: int) -> list[tuple[str, bytes]]:
+        return golden_pictures(count, self.options.size)
+
+    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+        return dict(self._state), {}
+
+    def _known(self, key: str) -> Any:
+        if key not in self._state:
+            raise ValueError(f"the image input is not fitted: its {key} is open; call fit first")
+        return self._state[key]
+
+    def _to_source(self, size: tuple[int, int]) -> tuple[float, float, float, float, float, float]:
+        source, target = place(*size, self.spec)
+        a = (source[2] - source[0]) / (target[2] - target[0])
+        e = (source[3] - source[1]) / (target[3] - target[1])
+        return (a, 0.0, source[0] - a * target[0], 0.0, e, source[1] - e * target[1])
+
+
+class ImageFront(nn.Module):
+    """{"image": (N, H, W, C) uint8 or float in 0..255} -> (N, C, H, W) float32, normalised.
+
+    The permute leaves channels_last strides. Computed in float32 whatever the network's type or
+    the autocast: 8-bit pixels times 1/255 would lose their last bits in bfloat16. Holds nothing in
+    the state dict: mean and std belong to the input's state.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self._mean, self._std = tuple(map(float, mean)), tuple(map(float, std))
+        self._place(torch.device("cpu"))
+
+    def _place(self, device: torch.device) -> None:
+        std = torch.tensor(self._std, dtype=torch.float64)
+        mean = torch.tensor(self._mean, dtype=torch.float64)
+        for name, value in (("scale", 1 / (255 * std)), ("shift", -mean / std)):
+            value = value.float().view(1, -1, 1, 1).to(device)
+            self.register_buffer(name, value, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ImageFront:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.scale.dtype != torch.float32:  # network.bfloat16(): the front stays exact
+            self._place(self.scale.device)
+        return self
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        image = x["image"].permute(0, 3, 1, 2).to(torch.float32)  # (N, C, H, W)
+        return image * self.scale + self.shift
+
+    def extra_repr(self) -> str:
+        return f"mean={self._mean}, std={self._std}"
+
+
+def _unfitted(options: ImageOptions) -> dict[str, Any]:
+    """The part of the state that the options decide alone."""
+    if options.channels == "auto":
+        return {}
+    state: dict[str, Any] = {"channels": options.channels}
+    if options.normalize != "fit":
+        state["mean"], state["std"] = _normalisation(options, options.channels, [])
+    return state
+
+
+def _normalisation(
+    options: ImageOptions, channels: int, records: Sequence[Array]
+) -> tuple[list[float], list[float]]:
+    if options.normalize == "fit":
+        # (pictures, pixels, 3); one number a channel over all of them
+        pixels = np.stack([record.reshape(-1, 3) for record in records]).astype(np.float64) / 255
+        if channels == 1:
+            pixels = pixels @ np.array([[0.299], [0.587], [0.114]])  # ITU-R 601, as Pillow's "L"
+        mean, std = pixels.mean(axis=(0, 1)), pixels.std(axis=(0, 1))
+        # A set of one flat colour has no spread; 1/255 keeps the division harmless.
+        return mean.tolist(), np.maximum(std, 1 / 255).tolist()
+    means, stds = _STATISTICS[options.normalize]
+    if channels == 1:
+        return [round(sum(means) / 3, 8)], [round(sum(stds) / 3, 8)]
+    return list(means), list(stds)
+
+
+def _is_grey(record: Array) -> bool:
+    low, high = record.min(axis=2).astype(int), record.max(axis=2).astype(int)
+    return bool((high - low).max() <= _GREY_TOLERANCE)

@@ -1,0 +1,72 @@
+"""Options of the inputs. Free of torch, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from skipstone.errors import UsageError
+
+Resize = Literal["squash", "crop", "letterbox"]
+Channels = Literal["auto", 1, 3]
+Normalize = Literal["imagenet", "half", "clip", "fit", "none"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "box"]
+
+_MAX_SIZE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How a picture file becomes the square record that a network sees.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    size: int = field(
+        default=224, metadata={"help": "side of the square that pictures are resized to, in pixels"}
+    )
+    resize: Resize = field(
+        default="squash",
+        metadata={
+            "help": "'squash' stretches the whole picture to the square, 'crop' keeps its centre "
+            "square, 'letterbox' fits all of it and fills the rest with grey"
+        },
+    )
+    channels: Channels = field(
+        default="auto",
+        metadata={
+            "help": "1 grey, 3 colour; 'auto' is 1 where all pictures of a sample of the training "
+            "data are grey"
+        },
+    )
+    normalize: Normalize = field(
+        default="imagenet",
+        metadata={
+            "help": "mean and standard deviation that pixels are scaled by: those the pretrained "
+            "weights were made with ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures "
+            "them on the training data, 'none' gives pixels in 0..1"
+        },
+    )
+    interpolation: Interpolation = field(
+        default="bilinear",
+        metadata={"help": "filter of the one resize; all but 'nearest' are antialiased"},
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if isinstance(self.size, bool) or not isinstance(self.size, int):
+            problems.append(f"size is {self.size!r}; allowed: a whole number of pixels")
+        elif not 1 <= self.size <= _MAX_SIZE:
+            problems.append(f"size is {self.size}; allowed: 1 to {_MAX_SIZE} pixels")
+        for name, kind in (
+            ("resize", Resize),
+            ("channels", Channels),
+            ("normalize", Normalize),
+            ("interpolation", Interpolation),
+        ):
+            value, allowed = getattr(self, name), get_args(kind)
+            if value not in allowed:
+                problems.append(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
+        if problems:
+            raise UsageError("; ".join(problems) + ".")

@@ -1,0 +1,266 @@
+"""Pixels of record: the one decode and the one resize, used everywhere.
+
+Needs numpy and Pillow only. The text of this file is also embedded in the stand-alone script that
+``export`` writes, so it imports nothing else and reads nothing from its surroundings.
+
+    file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
+
+`spec` is a dict with "size" (side of the square), "resize" (squash, crop, letterbox), "channels"
+(1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+# Pillow's own limits guard its Image.open, through a setting global to the process. The plugins are
+# opened here by their signatures, so the limits are these. A JPEG is decoded at a fraction of its
+# size and may be larger; anything else is held whole in memory, 4 bytes a pixel at worst.
+MAX_JPEG_PIXELS = 1_000_000_000
+MAX_PIXELS = 200_000_000
+
+LETTERBOX_GREY = 128
+
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+}
+
+# EXIF orientation -> (swap axes, then mirror x, then mirror y) that makes the picture upright.
+_ORIENTATIONS = {
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+_ORIENTATION_TAG = 0x0112
+
+
+def decode_pixels(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+    """A picture file's bytes, or an array in hand, as the record: uint8 (size, size, channels).
+
+    Raises:
+        ValueError: with the reason in plain words, where the data is no readable picture.
+    """
+    return decode_with_size(data, spec)[0]
+
+
+def decode_with_size(
+    data: bytes | np.ndarray, spec: dict[str, Any]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """`decode_pixels`, and the (height, width) of the upright source."""
+    if isinstance(data, np.ndarray):
+        array = _checked(data)
+        height, width, channels = array.shape
+        if (height, width, channels) == (spec["size"], spec["size"], spec["channels"]):
+            return np.ascontiguousarray(array), (height, width)
+        image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
+        box = (0.0, 0.0, float(width), float(height))
+        return _record(image, box, (height, width), spec), (height, width)
+    try:
+        return _decode_file(bytes(data), spec)
+    except _Unreadable:
+        raise
+    except MemoryError as error:
+        raise ValueError("the picture needs more memory than there is") from error
+    except Exception as error:
+        # A damaged file makes the parsers fail in any way: OSError, SyntaxError, struct.error,
+        # IndexError, zlib.error, ... All of them mean the same to the one who owns the file.
+        raise ValueError(f"the picture is damaged or cut short ({error})") from error
+
+
+def place(
+    height: float, width: float, spec: dict[str, Any]
+) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
+    """Which box of a source fills which box of the record; both are (left, top, right, bottom)."""
+    size = spec["size"]
+    if spec["resize"] == "crop":
+        side = min(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        return (left, top, left + side, top + side), (0, 0, size, size)
+    if spec["resize"] == "letterbox":
+        scale = size / max(height, width)
+        new_height = min(size, max(1, round(height * scale)))
+        new_width = min(size, max(1, round(width * scale)))
+        left, top = (size - new_width) // 2, (size - new_height) // 2
+        return (0.0, 0.0, width, height), (left, top, left + new_width, top + new_height)
+    return (0.0, 0.0, width, height), (0, 0, size, size)
+
+
+class _Unreadable(ValueError):
+    """Refused for a reason that is already in plain words."""
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    """An array in hand as uint8 (H, W, C)."""
+    if array.dtype == np.uint16:
+        array = _to_8_bits(array)
+    if array.dtype != np.uint8:
+        raise ValueError(f"an array of {array.dtype} is no picture; allowed: uint8, uint16")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise ValueError(
+            f"an array of shape {array.shape} is no picture; "
+            "allowed: (height, width) or (height, width, 1, 3 or 4)"
+        )
+    return array
+
+
+def _to_8_bits(array: np.ndarray) -> np.ndarray:
+    """0..65535 to 0..255, rounded: 65535 = 255 * 257."""
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _decode_file(data: bytes, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
+    image = _open(data)
+    width, height = image.size
+    is_jpeg = image.format == "JPEG"
+    limit = MAX_JPEG_PIXELS if is_jpeg else MAX_PIXELS
+    if width * height > limit:
+        raise _Unreadable(
+            f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
+            f"that are read from a {image.format} file"
+        )
+    box = (0.0, 0.0, float(width), float(height))
+    if is_jpeg:
+        box = _draft(image, spec) or box
+    image.load()
+    orientation = _orientation(image)
+    if not is_jpeg:
+        box = (0.0, 0.0, float(image.width), float(image.height))
+        width, height = image.size
+    colour = _eight_bit(image, spec["channels"])
+    if orientation in _ORIENTATIONS:
+        swap = _ORIENTATIONS[orientation][0]
+        height, width = (width, height) if swap else (height, width)
+        colour, box = _upright(colour, box, orientation)
+    return _record(colour, box, (height, width), spec), (height, width)
+
+
+def _orientation(image: Any) -> int:
+    """Asked after `load`: a PNG may carry EXIF behind its pixels, and a TIFF is upright by then."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1  # an EXIF block that cannot be parsed says nothing; the pixels are still good
+
+
+def _open(data: bytes) -> Any:
+    """The file's header read by the plugin that its first bytes name."""
+    if not data:
+        raise _Unreadable("the file is empty")
+    stream = io.BytesIO(data)
+    if data[:3] == b"\xff\xd8\xff":
+        return JpegImagePlugin.JpegImageFile(stream)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return PngImagePlugin.PngImageFile(stream)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile(stream)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return TiffImagePlugin.TiffImageFile(stream)
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return GifImagePlugin.GifImageFile(stream)
+    if data[:2] == b"BM":
+        return BmpImagePlugin.BmpImageFile(stream)
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n":
+        return PpmImagePlugin.PpmImageFile(stream)
+    if data[4:8] == b"ftyp":
+        raise _Unreadable("HEIC, AVIF and video files are not read; convert it to JPEG")
+    raise _Unreadable("not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file")
+
+
+def _draft(image: Any, spec: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """Let the JPEG decoder itself halve, quarter or eighth; never below twice the record's size.
+
+    Memory and time then follow the record, not the file. Returns the picture's box in the drafted
+    image, whose last row and column may stand for part of a pixel; None where nothing was scaled.
+    """
+    width, height = image.size
+    source, target = place(height, width, spec)
+    wanted = (
+        -int(-width * 2 * (target[2] - target[0]) // (source[2] - source[0])),
+        -int(-height * 2 * (target[3] - target[1]) // (source[3] - source[1])),
+    )
+    drafted = image.draft(None, wanted)
+    return None if drafted is None else tuple(map(float, drafted[1]))  # type: ignore[return-value]
+
+
+def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
+    """Any mode as "L" or "RGB"; what is transparent becomes white."""
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
+    elif image.mode in ("I", "F"):
+        raise _Unreadable(
+            "32-bit pixels have no known black and white; convert it to 8 or 16 bits a channel"
+        )
+    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, opaque).convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _upright(
+    image: Image.Image, box: tuple[float, float, float, float], orientation: int
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    swap, mirror_x, mirror_y = _ORIENTATIONS[orientation]
+    left, top, right, bottom = box
+    if swap:
+        image = image.transpose(Image.Transpose.TRANSPOSE)
+        left, top, right, bottom = top, left, bottom, right
+    if mirror_x:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        left, right = image.width - right, image.width - left
+    if mirror_y:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        top, bottom = image.height - bottom, image.height - top
+    return image, (left, top, right, bottom)
+
+
+def _record(
+    image: Image.Image,
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    spec: dict[str, Any],
+) -> np.ndarray:
+    """The one resize. `box` is where in `image` the source of (height, width) `size` lies."""
+    image = _eight_bit(image, spec["channels"])
+    source, target = place(*size, spec)
+    scale_x, scale_y = (box[2] - box[0]) / size[1], (box[3] - box[1]) / size[0]
+    inner = (
+        max(box[0] + source[0] * scale_x, 0.0),
+        max(box[1] + source[1] * scale_y, 0.0),
+        min(box[0] + source[2] * scale_x, float(image.width)),
+        min(box[1] + source[3] * scale_y, float(image.height)),
+    )
+    small = image.resize(
+        (target[2] - target[0], target[3] - target[1]), _FILTERS[spec["interpolation"]], box=inner
+    )
+    pixels = np.asarray(small).reshape(small.height, small.width, spec["channels"])
+    side = spec["size"]
+    if pixels.shape[:2] == (side, side):
+        return pixels.copy()  # own memory, writable
+    record = np.full((side, side, spec["channels"]), LETTERBOX_GREY, np.uint8)
+    record[target[1] : target[3], target[0] : target[2]] = pixels
+    return record

@@ -1,0 +1,248 @@
+"""Random changes to training samples: torchvision.transforms.v2's kernels, our own dice.
+
+Why the dice are ours: v2's transform classes draw from the one random state of the process, which
+belongs to the training thread (dropout) and cannot be used from loading threads. Here each sample
+has its own generator, keyed by (seed, epoch, id, view), so that a sample's augmentation depends on
+nothing else; the drawn numbers go to the deterministic v2 functionals, which also carry masks and
+boxes (tv_tensors among a sample's targets) through every geometric operation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from skipstone.data.samples import Sample
+from skipstone.errors import UsageError
+from skipstone.inputs.base import Input
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.random_policies import randaugment, trivialaugment
+from skipstone.prepare.randomness import border_colour, scoped_seed, uniform
+
+Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes as tv_tensors
+Operation = Callable[[Values, random.Random, float], Values]
+Custom = Callable[[Tensor], Tensor]
+
+GEOMETRIC = frozenset({"flip", "vflip", "crop", "shift", "rotate"})
+
+
+class Augment:
+    """The operations of `strengths` in order, then `custom`.
+
+    Args:
+        strengths: operation name -> strength, see `AugmentOptions.strengths`.
+        custom: takes and returns a uint8 tensor (C, H, W); may draw from the random states of
+            torch, numpy and Python, which are seeded for it and put back.
+        key: the name of the input's array to change.
+    """
+
+    def __init__(
+        self, strengths: Mapping[str, float], custom: Custom | None = None, key: str = "image"
+    ) -> None:
+        self.operations = [(_OPERATIONS[name], value) for name, value in strengths.items()]
+        self.custom = custom
+        self.key = key
+        self._geometric = bool(GEOMETRIC & strengths.keys())
+
+    @property
+    def thread_safe(self) -> bool:
+        """Whether it may run beside training: a user's callable may use the global dice."""
+        return self.custom is None
+
+    def __call__(self, sample: Sample, *, seed: int, epoch: int) -> Sample:
+        """The changed sample; x[key] is uint8 (H, W, C) in and out."""
+        meta = sample.meta
+        rng = random.Random(f"{seed},{epoch},{meta.id},{meta.view}")
+        targets = sample.y or {}
+        carried = [name for name, y in targets.items() if isinstance(y, tv_tensors.TVTensor)]
+        values = [sample.x[self.key].permute(2, 0, 1), *(targets[name] for name in carried)]
+        for operation, strength in self.operations:
+            values = operation(values, rng, strength)
+        if self.custom is not None:
+            values[0] = _apply_custom(self.custom, values[0].contiguous(), rng)
+        image = values[0].permute(1, 2, 0).contiguous()  # (H, W, C)
+        return Sample(
+            {**sample.x, self.key: image},
+            {**targets, **dict(zip(carried, values[1:], strict=True))} if carried else sample.y,
+            # a moved picture's coordinates no longer lead back to the source's
+            replace(meta, to_source=None) if self._geometric and meta.to_source else meta,
+        )
+
+
+def make_augment(options: AugmentOptions, input: Input) -> Augment | None:
+    """What `options` mean for this input's arrays, or None where nothing is to be done.
+
+    Raises:
+        UsageError: the input does not emit pictures, or `custom` cannot be imported.
+    """
+    example = input.example(1)
+    if input.emits().kind != "image" or "image" not in example:
+        if options.preset in ("none", "standard") and options == AugmentOptions(
+            preset=options.preset
+        ):
+            return None
+        raise UsageError(
+            f"these augmentations are for pictures; this input emits {input.emits().kind!r}.",
+            hint="Leave the augmentation options out.",
+        )
+    strengths = options.strengths(example["image"].shape[1])
+    own = {name: value for name, value in strengths.items() if name in _OPERATIONS}
+    custom = None if options.custom is None else import_custom(options.custom)
+    return Augment(own, custom) if own or custom is not None else None
+
+
+def import_custom(path: str) -> Custom:
+    """The callable that "package.module:name" means."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(
+            f"augmentation {path!r}: {module_name!r} cannot be imported ({error}).",
+            hint="Install it, or put its folder on PYTHONPATH.",
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        what = "no such name" if found is None else f"a {type(found).__name__}, not callable"
+        raise UsageError(f"augmentation {path!r}: in {module.__file__} {name!r} is {what}.")
+    custom: Custom = found
+    return custom
+
+
+def _apply_custom(custom: Custom, image: Tensor, rng: random.Random) -> Tensor:
+    with scoped_seed(rng.getrandbits(32)):
+        result = custom(image)
+    name = f"{getattr(custom, '__module__', '')}:{getattr(custom, '__qualname__', custom)}"
+    if not isinstance(result, Tensor):
+        raise UsageError(f"augmentation {name} returned {type(result).__name__}, not a tensor.")
+    if result.dtype != torch.uint8 or result.shape != image.shape:
+        raise UsageError(
+            f"augmentation {name} returned {result.dtype} {tuple(result.shape)}; "
+            f"it must return what it was given: torch.uint8 {tuple(image.shape)}."
+        )
+    return result
+
+
+def _flip(values: Values, rng: random.Random, probability: float) -> Values:
+    return [F.horizontal_flip(v) for v in values] if rng.random() < probability else values
+
+
+def _vflip(values: Values, rng: random.Random, probability: float) -> Values:
+    return [F.vertical_flip(v) for v in values] if rng.random() < probability else values
+
+
+def _crop(values: Values, rng: random.Random, smallest: float) -> Values:
+    height, width = values[0].shape[-2:]
+    box = crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
+    return [F.resized_crop(v, *box, [height, width], antialias=True) for v in values]
+
+
+def crop_box(
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: random.Random,
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) by the rule of v2.RandomResizedCrop (Szegedy 2015).
+
+    A share of the area, uniform, and an aspect ratio, uniform in its logarithm; after ten that do
+    not fit, the largest centred box whose ratio is allowed.
+    """
+    for _ in range(10):
+        target = height * width * uniform(rng, *area)
+        aspect = math.exp(uniform(rng, math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(rng.random() * (height - h + 1))
+            return top, int(rng.random() * (width - w + 1)), h, w
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _shift(values: Values, rng: random.Random, share: float) -> Values:
+    """Pad by `share` of the side and crop back; the edge's pixels are repeated."""
+    height, width = values[0].shape[-2:]
+    pad_y, pad_x = max(1, round(share * height)), max(1, round(share * width))
+    top = int(rng.random() * (2 * pad_y + 1))
+    left = int(rng.random() * (2 * pad_x + 1))
+    moved = []
+    for value in values:
+        # boxes know no edge to repeat
+        mode = "constant" if isinstance(value, tv_tensors.BoundingBoxes) else "edge"
+        padded = F.pad(value, [pad_x, pad_y, pad_x, pad_y], padding_mode=mode)
+        moved.append(F.crop(padded, top, left, height, width))
+    return moved
+
+
+def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
+    angle = uniform(rng, -degrees, degrees)
+    fill = border_colour(values[0])
+    image = F.rotate(values[0], angle, InterpolationMode.BILINEAR, fill=fill)
+    return [image, *(F.rotate(v, angle) for v in values[1:])]
+
+
+def _color(values: Values, rng: random.Random, strength: float) -> Values:
+    """v2.ColorJitter without hue, in fixed order; saturation means nothing to a grey picture."""
+    low, high = 1 - strength, 1 + strength
+    image = F.adjust_brightness(values[0], uniform(rng, low, high))
+    image = F.adjust_contrast(image, uniform(rng, low, high))
+    saturation = uniform(rng, low, high)
+    if image.shape[0] == 3:
+        image = F.adjust_saturation(image, saturation)
+    return [image, *values[1:]]
+
+
+def _blur(values: Values, rng: random.Random, probability: float) -> Values:
+    apply, share = rng.random() < probability, rng.random()
+    if not apply:
+        return values
+    side = min(values[0].shape[-2:])
+    sigma = max(0.1, (0.1 + 1.9 * share) * side / 224)  # 0.1 to 2 pixels at 224
+    kernel = min(2 * math.ceil(2 * sigma) + 1, side - 1 + side % 2)
+    return [F.gaussian_blur(values[0], [kernel, kernel], [sigma, sigma]), *values[1:]]
+
+
+def _erase(values: Values, rng: random.Random, probability: float) -> Values:
+    """2 to 33 % of the area, ratio 0.3 to 3.3 (the paper's numbers), in mid grey."""
+    apply = rng.random() < probability
+    height, width = values[0].shape[-2:]
+    box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
+    if not apply:
+        return values
+    grey = torch.full((values[0].shape[0], 1, 1), 128, dtype=torch.uint8)
+    return [F.erase(values[0], *box, grey), *values[1:]]
+
+
+def _randaugment(values: Values, rng: random.Random, magnitude: float) -> Values:
+    return [randaugment(values[0], rng, magnitude), *values[1:]]
+
+
+def _trivialaugment(values: Values, rng: random.Random, probability: float) -> Values:
+    if rng.random() >= probability:
+        return values
+    return [trivialaugment(values[0], rng), *values[1:]]
+
+
+_OPERATIONS: Mapping[str, Operation] = {
+    "flip": _flip,
+    "vflip": _vflip,
+    "crop": _crop,
+    "shift": _shift,
+    "rotate": _rotate,
+    "color": _color,
+    "blur": _blur,
+    "randaugment": _randaugment,
+    "trivialaugment": _trivialaugment,
+    "erase": _erase,
+}

@@ -1,0 +1,158 @@
+"""Options of augmentation, and what a preset means. Free of torch, so that ``--help`` stays fast.
+
+Presets, by the side of the record (strengths are those of `AugmentOptions`):
+
+    record     light              standard                      strong
+    > 64 px    flip, crop 0.7     flip, crop 0.35, color 0.2    flip, crop 0.25, trivialaugment,
+                                                                erase 0.25, mixup 0.2, cutmix 1
+    <= 64 px   shift 1/16         shift 1/16                    shift 1/8, rotate 10, erase 0.25,
+                                                                mixup 0.2, cutmix 1
+
+Tiny pictures are never mirrored by a preset: at that size they are as often digits and letters as
+things, a mirrored 2 is no 2, and whether a picture is grey or in colour does not tell which it is
+(SVHN's house numbers are in colour). Where mirrored things are still themselves (Fashion-MNIST,
+CIFAR), `flip` pays: ask for it. Larger pictures are photos more often than not: the presets mirror
+them, and `flip=0` stops that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skipstone.errors import UsageError, did_you_mean
+
+TINY = 64
+
+#: What each operation does with strength s, and its strength when named alone.
+OPERATIONS: Mapping[str, tuple[float, str]] = {
+    "flip": (0.5, "mirror left and right with probability s"),
+    "vflip": (0.5, "mirror top and bottom with probability s"),
+    "crop": (0.35, "a part of at least s of the area, resized back (Inception, Szegedy 2015)"),
+    "shift": (1 / 16, "move by up to s of the side, edges repeated (pad and crop)"),
+    "rotate": (15.0, "turn by up to s degrees"),
+    "color": (0.2, "brightness, contrast and saturation each times 1 - s to 1 + s"),
+    "blur": (0.2, "Gaussian blur with probability s"),
+    "randaugment": (9.0, "two random operations of magnitude s of 30 (RandAugment, Cubuk 2019)"),
+    "trivialaugment": (
+        1.0,
+        "one random operation of random strength, with probability s (TrivialAugment, Müller 2021)",
+    ),
+    "erase": (0.25, "a grey rectangle with probability s (random erasing, Zhong 2017)"),
+    "mixup": (0.2, "blend pairs of pictures, share from Beta(s, s) (MixUp, Zhang 2018)"),
+    "cutmix": (1.0, "swap rectangles of pairs, area from Beta(s, s) (CutMix, Yun 2019)"),
+}
+
+PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
+    # name: (tiny pictures, larger ones)
+    "none": ({}, {}),
+    "light": ({"shift": 1 / 16}, {"flip": 0.5, "crop": 0.7}),
+    "standard": ({"shift": 1 / 16}, {"flip": 0.5, "crop": 0.35, "color": 0.2}),
+    "strong": (
+        {"shift": 1 / 8, "rotate": 10.0, "erase": 0.25, "mixup": 0.2, "cutmix": 1.0},
+        {
+            "flip": 0.5,
+            "crop": 0.25,
+            "trivialaugment": 1.0,
+            "erase": 0.25,
+            "mixup": 0.2,
+            "cutmix": 1.0,
+        },
+    ),
+}
+
+_PROBABILITIES = ("flip", "vflip", "blur", "erase", "trivialaugment")
+_MOST = {"crop": 1.0, "shift": 0.5, "rotate": 180.0, "color": 1.0, "randaugment": 30.0}
+
+
+def _operation(name: str) -> float | None:
+    strength, text = OPERATIONS[name]
+    value: float | None = field(
+        default=None,
+        metadata={"help": f"{text}; 0 is off, s is {strength:.3g} when named alone"},
+    )
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """A preset, or operations by name, or both: an operation's own value wins over the preset's.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    preset: str = field(
+        default="standard",
+        metadata={
+            "help": "none, light, standard or strong (adapted to the pictures' size); or "
+            "operations by name, separated by commas: flip,crop,mixup"
+        },
+    )
+    flip: float | None = _operation("flip")
+    vflip: float | None = _operation("vflip")
+    crop: float | None = _operation("crop")
+    shift: float | None = _operation("shift")
+    rotate: float | None = _operation("rotate")
+    color: float | None = _operation("color")
+    blur: float | None = _operation("blur")
+    randaugment: float | None = _operation("randaugment")
+    trivialaugment: float | None = _operation("trivialaugment")
+    erase: float | None = _operation("erase")
+    mixup: float | None = _operation("mixup")
+    cutmix: float | None = _operation("cutmix")
+    custom: str | None = field(
+        default=None,
+        metadata={
+            "help": "your own importable callable, 'package.module:name', that takes and returns "
+            "a uint8 tensor (C, H, W); it comes last"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.preset not in PRESETS:
+            for word in self.preset.split(","):
+                if word.strip() not in OPERATIONS:
+                    hint = did_you_mean(word.strip(), [*PRESETS, *OPERATIONS])
+                    problems.append(
+                        f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
+                        f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
+                    )
+        for name in OPERATIONS:
+            value = getattr(self, name)
+            most = 1.0 if name in _PROBABILITIES else _MOST.get(name, math.inf)
+            if value is not None and not (0 <= value <= most and math.isfinite(value)):
+                upper = f"to {most:g}" if math.isfinite(most) else "or more"
+                problems.append(f"{name} is {value}; allowed: 0 {upper}")
+        if self.custom is not None and not all(self.custom.partition(":")):
+            problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
+        if problems:
+            raise UsageError("; ".join(problems) + ".")
+
+    def strengths(self, size: int) -> dict[str, float]:
+        """Each operation that is on, in the order in which they run, for records of this side."""
+        if self.preset in PRESETS:
+            chosen = dict(PRESETS[self.preset][size > TINY])
+        else:
+            chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.preset.split(",")}
+        for name in OPERATIONS:
+            value = getattr(self, name)
+            if value is not None:
+                chosen[name] = float(value)
+        return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
+
+    def describe(self, size: int) -> str:
+        """One sentence for the user: what is done to pictures of this size."""
+        parts = [f"{name} {strength:.3g}" for name, strength in self.strengths(size).items()]
+        if self.custom is not None:
+            parts.append(self.custom)
+        what = ", ".join(parts) or "nothing"
+        sentence = f"augmentation '{self.preset}' at {size} px: {what}"
+        if self.preset in ("standard", "strong") and size <= TINY and self.flip is None:
+            sentence += (
+                "; tiny pictures are not mirrored, because digits and letters lose their meaning "
+                "(flip=0.5 asks for it)"
+            )
+        return sentence

@@ -1,0 +1,100 @@
+"""Decoded records kept for later epochs, byte for byte what decoding gives.
+
+The records lie in one temporary file that is mapped into memory: the operating system keeps as
+much of it in RAM as there is room for. The file has no name while it is in use (on POSIX), so
+nothing is left behind by a process that is killed. It is not a persistent write: a new run decodes
+again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from skipstone.data.sources import Source
+from skipstone.inputs.base import Input, Raw
+
+_GIB = 1 << 30
+
+
+class RecordCache:
+    """Records by the name of their source, for one input.
+
+    Args:
+        limit: bytes at most; records beyond it are decoded every time.
+        folder: where the temporary file lies; the system's temporary folder by default.
+
+    The first record decides shape and type; records that differ from it are not kept. Half of the
+    free space of the folder is never used. Threads may share it. Worker processes inherit what is
+    in it when they start and add nothing.
+    """
+
+    def __init__(self, *, limit: int = 4 * _GIB, folder: Path | None = None) -> None:
+        free = shutil.disk_usage(folder or tempfile.gettempdir()).free
+        self._limit = min(limit, free // 2)
+        self._file = tempfile.TemporaryFile(dir=folder, prefix="skipstone-records-")  # noqa: SIM115
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._records: np.ndarray | None = None  # (slots, *shape of a record)
+        self._slots: dict[str, tuple[int, Raw]] = {}  # the Raw without its value
+        self._next = 0
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def decode(self, source: Source, input: Input) -> Raw:
+        """`input.decode(source)`, from the cache where it is there. The array is the caller's."""
+        found = self._slots.get(source.name)
+        if found is not None and self._records is not None:
+            self.hits += 1
+            slot, raw = found
+            return Raw(self._records[slot].copy(), raw.size, raw.to_source)
+        self.misses += 1
+        raw = input.decode(source)
+        self._keep(source.name, raw)
+        return raw
+
+    def close(self) -> None:
+        """Forget all records and free the file."""
+        self._slots.clear()
+        self._records = None
+        self._file.close()
+
+    def __reduce__(self) -> tuple[type[RecordCache], tuple[()], dict[str, int]]:
+        """What a worker process that does not share this one's memory gets: a cache of nothing."""
+        return RecordCache, (), {"_limit": 0}
+
+    def _keep(self, name: str, raw: Raw) -> None:
+        if os.getpid() != self._process:
+            return  # a forked worker shares the file, not the table of who lies where
+        with self._lock:
+            if self._records is None:
+                self._records = self._map(raw.value)
+            if (
+                self._next >= len(self._records)
+                or raw.value.shape != self._records.shape[1:]
+                or raw.value.dtype != self._records.dtype
+            ):
+                return
+            slot = self._next
+            self._next += 1
+        self._records[slot] = raw.value
+        # Only now may others find it.
+        self._slots[name] = (slot, Raw(np.empty(0, np.uint8), raw.size, raw.to_source))
+
+    def _map(self, record: np.ndarray) -> np.ndarray:
+        slots = self._limit // max(record.nbytes, 1)
+        if not slots:
+            return np.empty((0, *record.shape), record.dtype)
+        # Sparse: pages take room on disk and in memory once they are written.
+        self._file.truncate(slots * record.nbytes)
+        mapped = mmap.mmap(self._file.fileno(), slots * record.nbytes)
+        return np.frombuffer(mapped, record.dtype).reshape(slots, *record.shape)

@@ -1,0 +1,222 @@
+"""Batches in a seeded order, resumable at any step.
+
+    rows of an epoch -> threads: decode (or cache), augment, collate -> a few batches ahead -> mix
+
+An epoch's order depends on (seed, epoch) and a row's augmentation on (seed, epoch, id, view), so
+neither depends on threads, on processes, or on where a run was stopped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from skipstone import events
+from skipstone.data.manifest import Manifest
+from skipstone.data.samples import Batch, Meta, Sample, collate
+from skipstone.data.sources import FileRef
+from skipstone.errors import DataError, UsageError
+from skipstone.inputs.base import Input, Raw
+from skipstone.prepare.augment import Augment
+from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.mix import Mix
+from skipstone.tasks.base import Task
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Loader:
+    """Batches of a manifest's rows.
+
+    Args:
+        batch_size: rows a batch; the last one of an epoch may be smaller.
+        seed: decides order and augmentation, together with the epoch's number.
+        shuffle: a new permutation each epoch; False keeps the manifest's order.
+        augment: applied to each sample, keyed by (seed, epoch, id, view).
+        mix: applied to each batch, keyed by (seed, epoch, step).
+        drop_last: leave out a last batch that is not full (never the only one).
+        workers: processes that load; 0 loads in `threads` of this process.
+        threads: threads that load when there are no worker processes.
+        cache: keeps decoded records, so that later epochs do not decode.
+        balanced: draw rows with replacement, each class equally often (a row with several labels
+            counts as its rarest one).
+        skip_unreadable: read everything once up front, leave out the rows that cannot be decoded,
+            and say how many; False raises DataError at the first.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        input: Input,
+        task: Task,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        augment: Augment | None = None,
+        mix: Mix | None = None,
+        drop_last: bool = False,
+        workers: int = 0,
+        threads: int = 2,
+        cache: RecordCache | None = None,
+        balanced: bool = False,
+        skip_unreadable: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size is {batch_size}; allowed: 1 or more.")
+        self.manifest = manifest
+        self.input = input
+        self.task = task
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.augment = augment
+        self.mix = mix
+        self.drop_last = drop_last
+        self.workers = workers
+        self.threads = max(1, threads)
+        self.cache = cache
+        self._ids = manifest.table["id"].to_numpy()
+        self._targets = manifest.column("target")
+        self._weights = _class_balance(self._targets) if balanced else None
+        self._rows = np.arange(len(manifest))
+        self.unreadable: tuple[str, ...] = self._leave_out_unreadable() if skip_unreadable else ()
+        if not len(self._rows):
+            raise DataError("there are no rows to load: this part of the data is empty.")
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        full, rest = divmod(len(self._rows), self.batch_size)
+        return full + bool(rest and not (self.drop_last and full))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Positions in the manifest, in the order in which `epoch` visits them."""
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
+        if self._weights is not None:
+            cumulative = np.cumsum(self._weights[self._rows])
+            draws = rng.random(len(self._rows)) * cumulative[-1]
+            chosen = np.searchsorted(cumulative, draws, side="right")
+            drawn: np.ndarray = self._rows[np.minimum(chosen, len(self._rows) - 1)]
+            return drawn
+        rows: np.ndarray = rng.permutation(self._rows) if self.shuffle else self._rows
+        return rows
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `epoch(number)`."""
+        order = self.order(number)
+        steps = range(start, len(self))
+        rows = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
+        batches = self._in_processes(number, rows) if self.workers else self._here(number, rows)
+        for step, batch in zip(steps, batches, strict=True):
+            if self.mix is not None:
+                batch = self.mix(batch, seed=self.seed, epoch=number, step=step)
+            yield batch
+
+    def sample(self, row: int, view: int = 0) -> Sample:
+        """The row at this position as a sample, not augmented. Errors name the row's file."""
+        source = self.manifest.source(row)
+        raw = self._raw(source)
+        x = {name: torch.from_numpy(value) for name, value in self.input.encode(raw).items()}
+        meta = Meta(int(self._ids[row]), source.name, view, tuple(raw.size), raw.to_source)
+        return Sample(x, self.task.target(self._targets[row]), meta)
+
+    def _raw(self, source: FileRef) -> Raw:
+        if self.cache is None:
+            return self.input.decode(source)
+        return self.cache.decode(source, self.input)
+
+    def _augmented(self, samples: Sequence[Sample], epoch: int) -> list[Sample]:
+        if self.augment is None:
+            return list(samples)
+        return [self.augment(sample, seed=self.seed, epoch=epoch) for sample in samples]
+
+    def _collate(self, samples: Sequence[Sample]) -> Batch:
+        return collate(samples, self.task.ragged)
+
+    def _build(self, rows: np.ndarray, epoch: int) -> Batch:
+        return self._collate(self._augmented([self.sample(int(row)) for row in rows], epoch))
+
+    def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
+        if self.augment is None or self.augment.thread_safe:
+            return _ahead(lambda part: self._build(part, epoch), rows, self.threads)
+        # It draws from the random state of the process, which belongs to the training thread.
+        samples = _ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
+        return (self._collate(self._augmented(part, epoch)) for part in samples)
+
+    def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Loaded in worker processes of torch's DataLoader, which keeps the order."""
+        loader = torch.utils.data.DataLoader(
+            _Batches(self, epoch, rows),
+            batch_size=None,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # or it draws from the global random state
+        )
+        return iter(loader)
+
+    def _leave_out_unreadable(self) -> tuple[str, ...]:
+        """Read every row once; keep the good ones and return the messages of the others."""
+
+        def message(row: np.int64) -> str | None:
+            try:
+                self._raw(self.manifest.source(int(row)))
+            except DataError as error:
+                return str(error)
+            return None
+
+        count = len(self._rows)
+        read = _ahead(message, list(self._rows), self.threads, window=64)
+        messages = list(events.track(read, "reading", total=count, unit="files"))
+        good = np.array([text is None for text in messages], bool)
+        self._rows = self._rows[good]
+        bad = tuple(text for text in messages if text is not None)
+        if bad:
+            events.warn(f"{len(bad):,} of {count:,} unreadable, left out; the first: {bad[0]}")
+        return bad
+
+
+class _Batches(torch.utils.data.Dataset[Batch]):
+    """Whole batches of one epoch, for torch's DataLoader."""
+
+    def __init__(self, loader: Loader, epoch: int, rows: Sequence[np.ndarray]) -> None:
+        self._loader, self._epoch, self._parts = loader, epoch, rows
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._loader._build(self._parts[step], self._epoch)
+
+
+def _ahead(
+    function: Callable[[S], T], items: Sequence[S], threads: int, window: int | None = None
+) -> Iterator[T]:
+    """`map` in threads, in order, with at most `window` (threads + 1) items in hand or ready."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
+        waiting: deque[Future[T]] = deque()
+        rest = iter(items)
+        try:
+            waiting.extend(
+                pool.submit(function, item) for item in islice(rest, window or threads + 1)
+            )
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _class_balance(targets: Sequence[Any]) -> np.ndarray:
+    """A weight a row, so that each class is drawn equally often."""
+    labels = [target if isinstance(target, list) else [target] for target in targets]
+    counts = Counter(label for row in labels for label in row)
+    return np.array([max((1 / counts[label] for label in row), default=0.0) for row in labels])

@@ -1,0 +1,89 @@
+"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike.
+
+The partner of each sample is its neighbour in the batch, as in torchvision.transforms.v2 (an epoch
+is shuffled, so neighbours are random already). Dice are keyed by (seed, epoch, step).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from skipstone.data.samples import Batch
+from skipstone.errors import UsageError
+from skipstone.prepare.augment_options import TINY, AugmentOptions
+from skipstone.tasks.base import Task
+
+
+class Mix:
+    """MixUp with Beta(mixup, mixup), CutMix with Beta(cutmix, cutmix); 0 is off.
+
+    With both on, each batch is mixed by one of the two, with equal chance.
+    """
+
+    def __init__(self, task: Task, *, mixup: float, cutmix: float, key: str = "image") -> None:
+        self.task = task
+        self.mixup = mixup
+        self.cutmix = cutmix
+        self.key = key
+
+    def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch:
+        """The mixed batch: x[key] (N, H, W, C), float32 after MixUp; targets soft floats.
+
+        Raises:
+            UsageError: the task's targets cannot be mixed.
+        """
+        soft = self.task.soften(batch.y)
+        if soft is None:
+            raise UsageError(
+                f"MixUp and CutMix mix targets, which means nothing for {self.task.name!r}.",
+                hint="Set mixup=0 and cutmix=0, or choose a preset without them.",
+            )
+        rng = random.Random(f"mix,{seed},{epoch},{step}")
+        cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
+        images = batch.x[self.key]
+        alpha = self.cutmix if cut else self.mixup
+        share = rng.betavariate(alpha, alpha)
+        if cut:
+            mixed, share = cut_mix(images, share, rng)
+        else:
+            mixed = mix_up(images, share)
+        y = {name: blend(value, share) for name, value in soft.items()}
+        return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y})
+
+
+def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
+    """What `options` ask for, or None where they ask for no mixing."""
+    strengths = options.strengths(TINY)  # presets mix alike at any size
+    mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
+    return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
+
+
+def blend(values: Tensor, share: float) -> Tensor:
+    """`share` of each sample and the rest of its neighbour."""
+    return values * share + values.roll(1, 0) * (1 - share)
+
+
+def mix_up(images: Tensor, share: float) -> Tensor:
+    """(N, H, W, C) of any type -> float32 (Zhang 2018, arXiv:1710.09412, section 2)."""
+    return blend(images.to(torch.float32), share)
+
+
+def cut_mix(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
+    """A rectangle of 1 - share of the area from each neighbour (Yun 2019, arXiv:1905.04899).
+
+    Returns the pictures (N, H, W, C) in their own type, and the share that is left, counted after
+    the rectangle was clipped by the border.
+    """
+    height, width = images.shape[1:3]
+    half = math.sqrt(1 - share) / 2
+    x, y = int(rng.random() * width), int(rng.random() * height)
+    left, right = max(0, x - int(half * width)), min(width, x + int(half * width))
+    top, bottom = max(0, y - int(half * height)), min(height, y + int(half * height))
+    mixed = images.clone()
+    mixed[:, top:bottom, left:right] = images.roll(1, 0)[:, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)

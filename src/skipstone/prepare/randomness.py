@@ -1,0 +1,39 @@
+"""Dice for augmentation that leave everyone else's alone."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def uniform(rng: random.Random, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()
+
+
+def border_colour(image: Tensor) -> list[float]:
+    """Mean of the outermost pixels of (C, H, W), a channel each: what lies beyond, as a guess."""
+    rows = image[:, (0, -1), :].flatten(1)
+    columns = image[:, :, (0, -1)].flatten(1)
+    mean: list[float] = torch.cat([rows, columns], 1).float().mean(1).round().tolist()
+    return mean
+
+
+@contextlib.contextmanager
+def scoped_seed(seed: int) -> Iterator[None]:
+    """Within the block the random states of torch (CPU), numpy and Python start from `seed`;
+    afterwards they are what they were. For the thread that owns those states only."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
