@@ -10,13 +10,13 @@ ENTRIES = (
         "skipstone.tasks.classify:Classify",
         "skipstone.tasks.options:ClassifyOptions",
         summary="one label a sample",
-        facts={"head": "linear"},
+        facts={"head": "linear", "standalone": "skipstone.tasks.answers:classify_answers"},
     ),
     Entry(
         "tag",
         "skipstone.tasks.tag:Tag",
         "skipstone.tasks.options:TagOptions",
         summary="any number of labels a sample",
-        facts={"head": "linear"},
+        facts={"head": "linear", "standalone": "skipstone.tasks.answers:tag_answers"},
     ),
 )

@@ -1,0 +1,99 @@
+"""From an `Arch` to a network, and strict loading of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skipstone.bundle.arch import Arch
+from skipstone.errors import DamagedError, UsageError
+from skipstone.inputs.base import Input
+from skipstone.models.network import Network
+from skipstone.registry import BACKBONES, HEADS, Entry
+
+
+def build_network(arch: Arch, input: Input) -> Network:
+    """A network with fresh weights, on the CPU.
+
+    Raises:
+        UsageError: an unknown name or option, a backbone that does not take what this input
+            emits, or an edit that this version cannot repeat.
+    """
+    emits = input.emits()
+    entry = BACKBONES[arch.backbone.name]
+    check_accepts(entry, arch.backbone.name, emits.kind)
+    options = entry.make_options(arch.backbone.args.get("options"))
+    backbone = entry.load()(arch.backbone.name, options, in_channels=emits.channels)
+
+    head_entry = HEADS[arch.head.name]
+    head = head_entry.load()(
+        head_entry.make_options(arch.head.args.get("options")),
+        channels=tuple(backbone.channels),
+        strides=tuple(backbone.strides),
+        **arch.head.args.get("shape", {}),
+    )
+    for edit in arch.edits:
+        raise UsageError(
+            f"this model was changed by an edit of kind {edit.get('kind')!r}, which this version "
+            "of skipstone cannot repeat.",
+            hint="Upgrade: pip install --upgrade skipstone",
+        )
+    return Network(front=input.front(), backbone=backbone, head=head)
+
+
+def check_accepts(entry: Entry, name: str, kind: str) -> None:
+    """UsageError when a backbone does not take what the input emits."""
+    accepts = list(entry.facts.get("accepts", []))
+    if kind not in accepts:
+        fitting = [other.name for other in BACKBONES if kind in other.facts.get("accepts", [])]
+        some = f" such as {', '.join(fitting[:3])}" if fitting else ""
+        raise UsageError(
+            f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {kind}.",
+            hint=f"Choose a model that takes {kind}{some}. See: skipstone models",
+        )
+
+
+def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
+    """The state dict as numpy copies: what a bundle stores."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous().numpy()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, Any], *, where: str) -> None:
+    """Load all tensors strictly: the same names, shapes and types, and finite numbers.
+
+    Args:
+        tensors: numpy arrays or tensors by state-dict name.
+        where: the file that they are from, for messages.
+
+    Raises:
+        DamagedError: anything is missing, left over, of another shape or type, or not finite.
+    """
+    expected = network.state_dict()
+    given = {name: torch.as_tensor(np.array(value)) for name, value in tensors.items()}
+    problems = [f"{name} is missing" for name in expected if name not in given]
+    problems += [f"{name} is unknown" for name in given if name not in expected]
+    for name, tensor in given.items():
+        if name not in expected:
+            continue
+        target = expected[name]
+        if tensor.shape != target.shape or tensor.dtype != target.dtype:
+            problems.append(f"{name} is {_kind(tensor)}, not {_kind(target)}")
+        elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            problems.append(f"{name} holds numbers that are not finite")
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DamagedError(
+            f"{where} does not fit the network it is for: {'; '.join(problems[:3])}{more}."
+        )
+    network.load_state_dict(given, strict=True)
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

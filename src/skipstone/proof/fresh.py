@@ -1,0 +1,181 @@
+"""The checks of `verify`, as they run in its fresh process. See `proof.parity`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.format import WEIGHTS
+from skipstone.errors import DamagedError, DataError, Refusal, UsageError
+from skipstone.runtime.base import Runtime
+from skipstone.runtime.goldens import Goldens, answer, compare, digest, fields, meanings, versions
+from skipstone.runtime.open import open_runtime
+from skipstone.runtime.parts import input_of
+from skipstone.runtime.programs import FLOAT32, Tolerance, beyond, read_programs
+from skipstone.runtime.standalone import answers_of_script, can_stand_alone
+
+Row = dict[str, Any]
+NETWORK = "torch-f32"
+SCRIPT = "stand-alone script"
+
+
+def main(folder: str) -> None:
+    """Check a bundle and print one JSON object, alone on the true standard output."""
+    true_output = os.dup(1)
+    os.dup2(2, 1)  # whatever libraries print goes to standard error
+    try:
+        answer: dict[str, Any] = {"rows": list(check(Path(folder)))}
+    except UsageError as error:
+        answer = {"usage": error.message, "hint": error.hint}
+    sys.stdout.flush()
+    os.write(true_output, (json.dumps(answer) + "\n").encode())
+
+
+def check(folder: Path) -> Iterator[Row]:
+    """One row a check. UsageError where there is nothing to check against."""
+    row, _ = _guarded("files", lambda: _check_files(folder))
+    yield row
+    if not row["ok"]:
+        return  # no parser opens what is damaged
+    goldens = Goldens.load(folder)
+    yield _guarded("preprocessing", lambda: _check_preprocessing(goldens))[0]
+    yield _guarded("meaning", lambda: _check_meaning(folder, goldens))[0]
+    row, programs = _guarded("programs", lambda: read_programs(folder))
+    if programs is None:
+        yield row
+        return
+    yield _check_runtime(folder, goldens, NETWORK, "f32", FLOAT32)
+    for program in programs.rows.values():
+        yield _check_runtime(folder, goldens, program.name, program.precision, program.tolerance)
+    if can_stand_alone(goldens.bundle, programs):
+        yield _guarded(SCRIPT, lambda: _check_script(folder, goldens))[0]
+
+
+def _guarded(name: str, make: Callable[[], Any]) -> tuple[Row, Any]:
+    """The row of a check that returns what is wrong, or something else; and what it returned."""
+    try:
+        found = make()
+    except (DamagedError, DataError, Refusal) as error:
+        return {"name": name, "ok": False, "problem": str(error)}, None
+    problem = found if isinstance(found, str) else ""
+    return {"name": name, "ok": not problem, "problem": problem}, found
+
+
+def _check_files(folder: Path) -> str:
+    record = read_record(folder)
+    problems = []
+    for name in record["files"]:
+        try:
+            read_file(folder, name, record)
+        except DamagedError as error:
+            problems.append(str(error))
+    return " ".join(problems)
+
+
+def _check_preprocessing(goldens: Goldens) -> str:
+    """Whether the same bytes still become the same arrays, bit by bit."""
+    input = input_of(goldens.bundle)
+    rows = zip(goldens.record["files"], goldens.sources, strict=True)
+    changed = [row["file"] for row, source in rows if digest(input, source) != row["arrays"]]
+    if not changed:
+        return ""
+    then, now = goldens.record["versions"], versions()
+    differing = [f"{name} {then.get(name)} then, {now[name]} now" for name in now]
+    return (
+        f"{len(changed)} of {len(goldens.sources)} goldens are prepared otherwise than when the "
+        f"model was made: {', '.join(changed[:3])} ({'; '.join(differing)})"
+    )
+
+
+def _check_meaning(folder: Path, goldens: Goldens) -> str:
+    """Whether weights, classes, options and post-processing are those of the goldens."""
+    record = read_record(folder)
+    found, stored = meanings(record), goldens.record["meaning"]
+    changed = [f"{name} in bundle.json" for name in found if found[name] != stored.get(name)]
+    if record["files"][WEIGHTS]["sha256"] != goldens.record["weights"]:
+        changed.append(WEIGHTS)
+    return f"changed since the goldens were stored: {', '.join(changed)}" if changed else ""
+
+
+def _check_runtime(
+    folder: Path, goldens: Goldens, name: str, precision: str, tolerance: Tolerance
+) -> Row:
+    row: Row = {"name": name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
+    try:
+        runtime = open_runtime(folder, goldens.bundle, name)
+        measured = compare(goldens, runtime)
+        shown = _shown_differently(goldens, runtime, tolerance)
+    except (DamagedError, DataError, Refusal) as error:
+        return {**row, "problem": str(error)}
+    used = runtime.facts()["precision"]
+    # a processor without bfloat16 computes those programs in float32, which is no fault
+    honest = used == precision or (precision == "bf16" and used == "f32")
+    told = "" if honest else f"it runs in {used}, not in {precision} as it says"
+    problems = [problem for problem in (beyond(measured, tolerance), shown, told) if problem]
+    return {
+        **row,
+        "ok": not problems,
+        "problem": "; ".join(problems),
+        "precision": used,
+        "max_difference": _finite(measured["probability"]),
+        "max_relative": _finite(measured["relative"]),
+        "flips": measured["flips"],
+        "near_ties": measured["near_ties"],
+        "n": measured["n"],
+    }
+
+
+def _shown_differently(goldens: Goldens, runtime: Runtime, tolerance: Tolerance) -> str:
+    """Whether predictions, as a user sees them, differ more than the flips that are allowed."""
+    predictor = goldens.predictor(runtime)
+    answers = answer(predictor, goldens.sources, batch_size=len(goldens.sources))
+    difference = predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
+    return _compare_fields(
+        goldens.record["predictions"],
+        fields(predictor, answers),
+        tolerance,
+        excused=difference.flips + difference.near_ties,
+    )
+
+
+def _compare_fields(stored: list[Row], found: list[Row], tolerance: Tolerance, excused: int) -> str:
+    """The answers proper (not ranked alternatives, whose order may change on a tie)."""
+    changed = [
+        (before, after)
+        for before, after in zip(stored, found, strict=True)
+        if any(not _alike(before[name], after.get(name), tolerance) for name in before)
+    ]
+    if len(changed) <= excused:
+        return ""
+    before, after = changed[0]
+    return f"{len(changed)} of {len(stored)} predictions read otherwise: {after}, not {before}"
+
+
+def _alike(before: Any, after: Any, tolerance: Tolerance) -> bool:
+    if isinstance(before, float) and isinstance(after, int | float):
+        return abs(before - after) <= tolerance.probability
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        if before and isinstance(before[0], dict):
+            return True  # ranked alternatives: `compare` has looked at all of their numbers
+        return all(_alike(*pair, tolerance) for pair in zip(before, after, strict=True))
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        return all(_alike(before[name], after[name], tolerance) for name in before)
+    return bool(before == after)
+
+
+def _check_script(folder: Path, goldens: Goldens) -> str:
+    """Whether the script, in a process where skipstone and torch cannot be imported, agrees."""
+    found = answers_of_script(folder, goldens.sources)
+    return _compare_fields(goldens.record["predictions"], found, FLOAT32, excused=0)
+
+
+def _finite(value: float) -> float:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else sys.float_info.max

@@ -1,0 +1,147 @@
+"""Export to ONNX: one file, any batch size, with classes and preprocessing in its metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.errors import Refusal
+from skipstone.runtime.onnx_runtime import OnnxRuntime
+from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.programs import Program, add_program
+
+OPSET = 20
+MODEL = "exports/onnx/model.onnx"
+#: A protobuf message holds less than 2 GiB, and we keep to one file.
+LARGEST = 2**31 - 1
+_METADATA = ("input", "task", "post", "arch")
+
+
+class _Positional(nn.Module):
+    """The network with inputs and outputs in a fixed order instead of by name."""
+
+    def __init__(self, network: nn.Module, inputs: list[str], outputs: list[str]) -> None:
+        super().__init__()
+        self.network, self.inputs, self.outputs = network, inputs, outputs
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(dict(zip(self.inputs, arrays, strict=True)))
+        return tuple(outputs[name] for name in self.outputs)
+
+
+def export_onnx(path: Path | str) -> Path:
+    """Add the program "onnxruntime-f32" to a bundle and return its file.
+
+    Raises:
+        UsageError: the bundle has no goldens to prove it on.
+        Refusal: the network does not export, or the program answers otherwise than the network.
+    """
+    folder = bundle_of(path)
+    bundle = Bundle.load(folder)
+    input = input_of(bundle)
+    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
+    record = read_record(folder)
+    facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
+    metadata = {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
+    data = onnx_bytes(network_of(bundle), example, metadata)
+    program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": MODEL})
+    add_program(folder, program, {"model": data}, OnnxRuntime(data))
+    return folder / MODEL
+
+
+def onnx_bytes(
+    network: nn.Module, example: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> bytes:
+    """A network as one ONNX file, checked.
+
+    Args:
+        network: dict of batched tensors -> dict of batched tensors; evaluation mode is set.
+        example: inputs by name, batch 2 (torch.export would take batches of 0 and 1 as fixed).
+    """
+    import onnx
+
+    network = network.eval()
+    with torch.no_grad():
+        outputs = list(network(dict(example)))
+    inputs = list(example)
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        try:
+            exported = torch.onnx.export(
+                _Positional(network, inputs, outputs).eval(),
+                tuple(example.values()),
+                dynamo=True,
+                dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+                input_names=inputs,
+                output_names=outputs,
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch.export raises many kinds for what it cannot trace
+            raise Refusal(f"this network does not export to ONNX: {error}") from error
+    assert exported is not None
+    model = exported.model_proto
+    _strip(model)
+    model.producer_name = "skipstone"
+    for name, value in metadata.items():
+        model.metadata_props.add(key=name, value=value)
+    if model.ByteSize() > LARGEST:
+        raise Refusal(
+            f"the network has {model.ByteSize():,} bytes; one ONNX file holds up to {LARGEST:,}."
+        )
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _strip(model: Any) -> None:
+    """Remove notes of the exporter: stack traces with the paths of this machine."""
+    del model.metadata_props[:]
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        values = [*graph.value_info]
+        if hasattr(graph, "initializer"):
+            values += [*graph.input, *graph.output, *graph.initializer]
+        for item in (*values, *graph.node):
+            item.doc_string = ""
+            del item.metadata_props[:]
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else []
+                graphs += attribute.graphs
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns of its own deprecations; nobody asked."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,50 @@
+"""Export to OpenVINO: the float32 program, and bfloat16 as a mode of the same files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_record
+from skipstone.bundle.locate import bundle_of
+from skipstone.runtime.export_onnx import MODEL as ONNX_MODEL
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.openvino_library import import_openvino
+from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.programs import Program, add_program, program_files, read_programs
+
+FILES = {"model": "exports/openvino/model.xml", "weights": "exports/openvino/model.bin"}
+
+
+def export_openvino(path: Path | str) -> Path:
+    """Add the programs "openvino-f32" and "openvino-bf16" to a bundle; returns the .xml.
+
+    Made from the ONNX program, which is exported first where it is not there. Both modes use the
+    same two files; their weights stay float32.
+    """
+    folder = bundle_of(path)
+    if ONNX_MODEL not in read_record(folder)["files"]:
+        export_onnx(folder)
+    xml, weights = ir_bytes(read_onnx(folder))
+    content = {"model": xml, "weights": weights}
+    for precision in ("f32", "bf16"):
+        program = Program(f"openvino-{precision}", "openvino", precision, FILES)
+        runtime = OpenVinoRuntime(xml, weights, precision=precision)
+        add_program(folder, program, content if precision == "f32" else {}, runtime)
+    return folder / FILES["model"]
+
+
+def read_onnx(folder: Path) -> Any:
+    """The bundle's ONNX program as an openvino.Model, for conversion and quantization."""
+    program = read_programs(folder).rows["onnxruntime-f32"]
+    return import_openvino().Core().read_model(program_files(folder, program)["model"], b"")
+
+
+def ir_bytes(model: Any) -> tuple[bytes, bytes]:
+    """An openvino.Model as the contents of its .xml and .bin, with weights as they are."""
+    library = import_openvino()
+    with tempfile.TemporaryDirectory() as temporary:
+        xml = Path(temporary, "model.xml")
+        library.save_model(model, xml, compress_to_fp16=False)
+        return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()

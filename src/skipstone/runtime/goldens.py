@@ -1,0 +1,181 @@
+"""Goldens: generated files in a bundle, and what the network answered to them when it was made.
+
+    golden/<number>-<name>       the files, as raw bytes
+    golden/golden.json           digests of the decoded arrays, of the class list, the options and
+                                 the post-processing; predictions as a user sees them; versions
+    golden/golden.safetensors    the network's outputs in float32
+
+The digests are there because a model may be blind to a change of its preprocessing on a few
+pictures, and because outputs do not show the order of class names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skipstone.bundle.files import RECORD, add_files, read_file, read_record
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.data.sources import Inline
+from skipstone.errors import DamagedError, UsageError
+from skipstone.inputs.base import Input
+from skipstone.runtime.base import Runtime
+from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.predictor import Answers, Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.tasks.base import Difference, Prediction
+
+COUNT = 16
+RECORDED = "golden/golden.json"
+OUTPUTS = "golden/golden.safetensors"
+#: A record of `Bundle` that decides what an answer means, and is part of the goldens' digest.
+MEANING = ("arch", "input", "task", "post")
+
+
+@dataclass(frozen=True)
+class Goldens:
+    """The goldens of one bundle, read back.
+
+    Args:
+        bundle: whose they are.
+        sources: the files' bytes.
+        outputs: of the network in float32, by name.
+        record: golden.json.
+    """
+
+    bundle: Bundle
+    sources: list[Inline]
+    outputs: dict[str, np.ndarray]
+    record: Mapping[str, Any]
+
+    @staticmethod
+    def load(folder: Path) -> Goldens:
+        """Read and compare with the bundle's list. UsageError where there are none."""
+        from safetensors.numpy import load
+
+        record = read_record(folder)
+        if RECORDED not in record["files"]:
+            raise UsageError(
+                f"{folder} has no goldens, so nothing says how it should answer.",
+                hint="It was not written by `skipstone train`; store them with store_goldens().",
+            )
+        golden = json.loads(read_file(folder, RECORDED, record))
+        sources = [
+            Inline(read_file(folder, row["file"], record), name=row["file"])
+            for row in golden["files"]
+        ]
+        outputs = load(read_file(folder, OUTPUTS, record))
+        return Goldens(Bundle.load(folder), sources, outputs, golden)
+
+    def predictor(self, runtime: Runtime) -> Predictor:
+        return Predictor(
+            input_of(self.bundle), runtime, task_of(self.bundle), dict(self.bundle.post)
+        )
+
+
+def store_goldens(folder: Path | str, count: int = COUNT) -> None:
+    """Generate goldens and store the network's float32 answers, on the CPU, in the bundle."""
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    bundle = Bundle.load(folder)
+    input = input_of(bundle)
+    runtime = TorchRuntime(network_of(bundle))
+    predictor = Predictor(input, runtime, task_of(bundle), dict(bundle.post))
+    files = {f"golden/{at:02d}-{name}": data for at, (name, data) in enumerate(input.golden(count))}
+    sources = [Inline(data, name=name) for name, data in files.items()]
+    answers = answer(predictor, sources, batch_size=count)
+    rows = [{"file": source.name, "arrays": digest(input, source)} for source in sources]
+    record = read_record(folder)
+    golden = {
+        "files": rows,
+        "weights": record["files"][WEIGHTS]["sha256"],
+        "meaning": meanings(record),
+        "predictions": fields(predictor, answers),
+        "versions": versions(),
+    }
+    text = json.dumps(golden, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    outputs = save({name: np.ascontiguousarray(value) for name, value in answers.outputs.items()})
+    add_files(folder, {**files, OUTPUTS: outputs, RECORDED: text.encode()})
+
+
+def compare(goldens: Goldens, runtime: Runtime) -> dict[str, Any]:
+    """How far a runtime's answers are from the stored ones: all at once, and one by one.
+
+    Both, because a program may be compiled apart for a batch of one. Returns probability,
+    relative, flips, near_ties (each the worse of the two) and n.
+    """
+    predictor = goldens.predictor(runtime)
+    found: list[Difference] = []
+    for batch_size in (len(goldens.sources), 1):
+        answers = answer(predictor, goldens.sources, batch_size=batch_size)
+        if missing := set(goldens.outputs) ^ set(answers.outputs):
+            raise DamagedError(f"{runtime.name} has other outputs: {', '.join(sorted(missing))}.")
+        for name, stored in goldens.outputs.items():
+            if answers.outputs[name].shape != stored.shape:
+                raise DamagedError(
+                    f"{runtime.name} gives {name} as {answers.outputs[name].shape}, not "
+                    f"{stored.shape}."
+                )
+        found.append(
+            predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
+        )
+    return {
+        "probability": max(float(item.max_probability) for item in found),
+        "relative": max(float(item.max_relative) for item in found),
+        "flips": max(int(item.flips) for item in found),
+        "near_ties": max(int(item.near_ties) for item in found),
+        "n": len(goldens.sources),
+    }
+
+
+def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:
+    """Outputs of every golden. DamagedError where one cannot be decoded."""
+    answers = predictor.outputs(sources, batch_size=batch_size)
+    for failure in answers.failures:
+        raise DamagedError(f"{failure.name} cannot be decoded: {failure.error}")
+    return answers
+
+
+def fields(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
+    """Predictions as users see them, as JSON."""
+    predictions: list[Prediction] = predictor.task.predict(
+        answers.outputs, answers.metas, predictor.post
+    )
+    return [dict(json.loads(json.dumps(dict(item.fields)))) for item in predictions]
+
+
+def digest(input: Input, source: Inline) -> str:
+    """SHA-256 over the arrays that the network is given for one source."""
+    arrays = input.encode(input.decode(source))
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
+
+
+def meanings(record: Mapping[str, Any]) -> dict[str, str]:
+    """A digest of each part of `bundle.json` that decides what an answer means."""
+    found = {}
+    for name in MEANING:
+        if name not in record:
+            raise DamagedError(f"{RECORD} has no {name!r}.")
+        text = json.dumps(record[name], sort_keys=True, ensure_ascii=False)
+        found[name] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of what decodes and computes, to explain a difference."""
+    import PIL
+    import torch
+
+    return {"pillow": PIL.__version__, "numpy": np.__version__, "torch": torch.__version__}

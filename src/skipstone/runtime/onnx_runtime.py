@@ -1,0 +1,73 @@
+"""ONNX Runtime: an ONNX program on the CPU, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skipstone.errors import DamagedError, Refusal
+
+
+class OnnxRuntime:
+    """Runs an ONNX program.
+
+    Args:
+        program: the file's bytes, compared with the bundle's list by the caller.
+        threads: of one run; None leaves it to ONNX Runtime.
+    """
+
+    def __init__(self, program: bytes, *, threads: int | None = None) -> None:
+        import onnxruntime
+
+        refuse_external_data(program)
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                program, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors have no common base of their own
+            raise DamagedError(f"ONNX Runtime cannot load the program: {error}") from error
+        self.name = "onnxruntime-f32"
+        self._threads = threads
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        values = self._session.run(self._outputs, feed)
+        return dict(zip(self._outputs, values, strict=True))
+
+    def facts(self) -> Mapping[str, Any]:
+        import onnxruntime
+
+        return {
+            "runtime": "onnxruntime",
+            "version": onnxruntime.__version__,
+            "precision": "f32",
+            "threads": self._threads or "all",
+            "device": "cpu",
+            "providers": self._session.get_providers(),
+        }
+
+
+def refuse_external_data(program: bytes) -> None:
+    """Refusal when any tensor of an ONNX program lies in another file, which nobody compared."""
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(program)
+    except Exception as error:  # protobuf's DecodeError, which has no typed home
+        raise DamagedError(f"the ONNX program cannot be read: {error}") from None
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        if onnx.external_data_helper.uses_external_data(tensor):
+            raise Refusal(
+                f"the ONNX program keeps tensor {tensor.name!r} in another file, which skipstone "
+                "does not open.",
+                hint="Export it again as one file: skipstone export MODEL --to onnx",
+            )

@@ -1,0 +1,106 @@
+"""Opening a model for answers, in the runtime that the user names or the bundle prefers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.errors import UsageError, did_you_mean
+from skipstone.registry import RUNTIMES
+from skipstone.runtime.base import Runtime
+from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.programs import Program, program_files, read_programs
+
+__all__ = ["input_of", "network_of", "open_model", "open_runtime", "task_of"]
+
+
+def open_model(
+    path: Path | str, runtime: str = "auto", *, threads: int | None = None, device: str = "cpu"
+) -> Predictor:
+    """A Predictor for a bundle, a run folder, or `runs/001`.
+
+    Args:
+        runtime: "auto" takes the program that the bundle prefers (what shrinking accepted), or
+            else torch; or a runtime ("openvino"), or a runtime and a precision ("openvino-bf16").
+        threads: of the runtime; None leaves it to the library.
+        device: for torch: "cpu", "cuda", or "auto" for cuda where there is one.
+
+    Raises:
+        UsageError: no model there, or no such program in it; says how to get it.
+        DamagedError: a file is not what was written.
+    """
+    folder = bundle_of(path)
+    bundle = Bundle.load(folder)
+    made = open_runtime(folder, bundle, runtime, threads=threads, device=device)
+    return Predictor(input_of(bundle), made, task_of(bundle), dict(bundle.post))
+
+
+def open_runtime(
+    folder: Path,
+    bundle: Bundle,
+    runtime: str = "auto",
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> Runtime:
+    """The runtime alone: arrays in, arrays out."""
+    programs = read_programs(folder)
+    name = (programs.default or "torch") if runtime == "auto" else runtime
+    family, _, precision = name.partition("-")
+    if family not in RUNTIMES:
+        known = [f"{e.name}-{p}" for e in RUNTIMES for p in e.facts.get("precisions", ())]
+        raise UsageError(f"{runtime!r} is no runtime.", hint=did_you_mean(runtime, known))
+    entry = RUNTIMES[family]
+    if precision and precision not in entry.facts["precisions"]:
+        raise UsageError(
+            f"{family} does not run in {precision!r}. "
+            f"Allowed: {', '.join(entry.facts['precisions'])}."
+        )
+    if not entry.facts["program"]:
+        made: Runtime = entry.load()(bundle, precision or "f32", threads, device)
+        return made
+    fitting = [
+        row
+        for row in programs.rows.values()
+        if row.runtime == family and precision in ("", row.precision)
+    ]
+    if not fitting:
+        having = ", ".join(programs.rows) or "none"
+        raise UsageError(
+            f"{folder} has no program for {name}; it has: {having}.",
+            hint=f"Make it: skipstone {'shrink' if precision == 'int8' else 'export'} MODEL"
+            + ("" if precision == "int8" else f" --to {entry.facts['export']}"),
+        )
+    fitting.sort(key=lambda row: row.name != programs.default)
+    program: Runtime = entry.load()(fitting[0], program_files(folder, fitting[0]), threads)
+    return program
+
+
+def open_torch(bundle: Bundle, precision: str, threads: int | None, device: str) -> Runtime:
+    import torch
+
+    from skipstone.runtime.torch_runtime import TorchRuntime
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return TorchRuntime(network_of(bundle), precision=precision, device=device, threads=threads)
+
+
+def open_onnxruntime(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:
+    from skipstone.runtime.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(files["model"], threads=threads)
+
+
+def open_openvino(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:
+    from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+
+    return OpenVinoRuntime(
+        files["model"],
+        files["weights"],
+        precision=program.precision,
+        threads=threads,
+        **program.settings,
+    )

@@ -1,0 +1,212 @@
+"""The Predictor: sources in, predictions out. Whatever answers, answers through here.
+
+Evaluation while training, `predict`, `evaluate`, `verify` and calibration for INT8 differ in the
+runtime they hand over and in what they do with the answers, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skipstone import events
+from skipstone.data.manifest import Manifest
+from skipstone.data.samples import Meta
+from skipstone.data.sources import FileRef, Inline, Source
+from skipstone.errors import DataError
+from skipstone.inputs.base import Input
+from skipstone.runtime.base import Runtime
+from skipstone.tasks.base import Post, Prediction, Record, Task
+
+BATCH = 32
+DECODERS = min(4, os.cpu_count() or 1)
+
+#: What a user may hand over: a path, a file's bytes, an array (H, W, C), or a Source.
+Given = Source | Path | str | bytes | np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be read. `index` is its place among the sources."""
+
+    name: str
+    error: str
+    index: int = -1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Outputs of the sources that could be read, in order; metas[i].id is a source's place."""
+
+    outputs: dict[str, np.ndarray]
+    metas: list[Meta]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Records of the rows that could be read and whose labels the model knows, in order.
+
+    Args:
+        rows: positions in the manifest of the records; predictions[i].meta.id is the row's id.
+        groups: the manifest's group of each record, for intervals.
+        unknown: labels that the model does not know, with their number of rows.
+    """
+
+    records: list[Record]
+    failures: list[Failure]
+    predictions: list[Prediction]
+    rows: list[int] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
+
+
+class Predictor:
+    """An input, a runtime, a task and its post-processing together."""
+
+    def __init__(self, input: Input, runtime: Runtime, task: Task, post: Post) -> None:
+        self.input = input
+        self.runtime = runtime
+        self.task = task
+        self.post = post
+
+    def outputs(self, sources: Sequence[Given], batch_size: int = BATCH) -> Answers:
+        """Raw outputs by name, each (sources that could be read, ...)."""
+        parts: list[Mapping[str, np.ndarray]] = []
+        answers = Answers({}, [], [])
+        for outputs, metas, failures in self._answer(sources, batch_size):
+            if metas:
+                parts.append(outputs)
+            answers.metas.extend(metas)
+            answers.failures.extend(failures)
+        names = list(parts[0]) if parts else []
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        return replace(answers, outputs=joined)
+
+    def predict(
+        self, sources: Sequence[Given], batch_size: int = BATCH
+    ) -> list[Prediction | Failure]:
+        """One answer a source, in their order; a bad file gives a Failure and the rest goes on."""
+        answers: list[Prediction | Failure | None] = [None] * len(sources)
+        for outputs, metas, failures in self._answer(sources, batch_size):
+            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
+                answers[prediction.meta.id] = prediction
+            for failure in failures:
+                answers[failure.index] = failure
+        assert all(answer is not None for answer in answers), "a source went unanswered"
+        return [answer for answer in answers if answer is not None]
+
+    def evaluate(self, manifest: Manifest, batch_size: int = BATCH) -> Evaluation:
+        """Score every row whose label the model knows; the others are counted and reported."""
+        targets = manifest.column("target")
+        ids, groups = manifest.column("id"), manifest.column("group")
+        known = [row for row, target in enumerate(targets) if self.task.knows(target)]
+        unknown = _count_labels(targets, set(known))
+        if unknown:
+            shown = ", ".join(f"{label} ({count:,})" for label, count in list(unknown.items())[:5])
+            events.warn(
+                f"{len(targets) - len(known):,} of {len(targets):,} rows have labels that the "
+                f"model does not know, and are not scored: {shown}"
+                + (f" and {len(unknown) - 5} more labels" if len(unknown) > 5 else "")
+            )
+        evaluation = Evaluation([], [], [], unknown=unknown)
+        every = manifest.sources()
+        sources = [every[row] for row in known]
+        for outputs, metas, failures in self._answer(sources, batch_size):
+            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
+                row = known[prediction.meta.id]
+                prediction = replace(prediction, meta=replace(prediction.meta, id=ids[row]))
+                evaluation.records.append(self.task.score(prediction, targets[row]))
+                evaluation.predictions.append(prediction)
+                evaluation.rows.append(row)
+                evaluation.groups.append(groups[row])
+            evaluation.failures.extend(
+                replace(failure, index=known[failure.index]) for failure in failures
+            )
+        return evaluation
+
+    def encode(self, source: Given) -> tuple[dict[str, np.ndarray], Meta]:
+        """One source's arrays, as the runtime gets them but without the batch dimension."""
+        source = as_source(source)
+        raw = self.input.decode(source)
+        meta = Meta(0, _name(source), size=raw.size, to_source=raw.to_source)
+        return self.input.encode(raw), meta
+
+    def _answer(
+        self, sources: Sequence[Given], batch_size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
+        """Batch by batch: outputs and metas of what could be read, and what could not."""
+        with events.stage("predicting", total=len(sources), unit="samples") as advance:
+            for encoded in _in_batches(self._encoded(sources, 3 * batch_size), batch_size):
+                failures = [item for item in encoded if isinstance(item, Failure)]
+                good = [item for item in encoded if not isinstance(item, Failure)]
+                outputs: dict[str, np.ndarray] = {}
+                if good:
+                    arrays = [arrays for arrays, _ in good]
+                    names = arrays[0]
+                    batch = {name: np.stack([item[name] for item in arrays]) for name in names}
+                    outputs = self.runtime.run(batch)
+                yield outputs, [meta for _, meta in good], failures
+                advance(len(encoded))
+
+    def _encoded(
+        self, sources: Sequence[Given], ahead: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], Meta] | Failure]:
+        """Decoded in a few threads, in order, at most `ahead` of what was taken."""
+        pending: deque[Future[tuple[dict[str, np.ndarray], Meta] | Failure]] = deque()
+        with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
+            try:
+                for index, source in enumerate(sources):
+                    pending.append(pool.submit(self._encode_or_fail, index, source))
+                    if len(pending) >= ahead:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _encode_or_fail(
+        self, index: int, given: Given
+    ) -> tuple[dict[str, np.ndarray], Meta] | Failure:
+        source = as_source(given)
+        try:
+            arrays, meta = self.encode(source)
+        except (DataError, OSError) as error:
+            return Failure(_name(source), str(error), index)
+        return arrays, replace(meta, id=index)
+
+
+def as_source(given: Given) -> Source:
+    """A path, bytes or array as a Source."""
+    if isinstance(given, FileRef | Inline):
+        return given
+    if isinstance(given, str | Path):
+        return FileRef(Path(given))
+    return Inline(given)
+
+
+def _name(source: Source) -> str:
+    return source.name
+
+
+def _in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _count_labels(targets: Sequence[Any], known: set[int]) -> dict[str, int]:
+    unknown = Counter(str(target) for row, target in enumerate(targets) if row not in known)
+    return dict(unknown.most_common())

@@ -1,0 +1,177 @@
+"""The programs of a bundle: lowered graphs in `exports/`, one row each in `exports/exports.json`.
+
+A program is added only with proof: it answers the bundle's goldens, and how far it may be from
+them later is written down beside it. Float32 has one tolerance for all; a program of lower
+precision gets what was measured, and a margin for other processors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import RECORD, add_files, read_file, read_record
+from skipstone.bundle.format import WEIGHTS
+from skipstone.errors import DamagedError, Refusal, UsageError
+from skipstone.runtime.base import Runtime
+from skipstone.runtime.goldens import Goldens, compare
+
+EXPORTS = "exports/exports.json"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a program's answers to the goldens may be from the network's in float32.
+
+    Args:
+        probability: absolute.
+        relative: of raw outputs, relative to their scale; None where only probabilities count.
+        flips: answers that may change, beyond near ties.
+    """
+
+    probability: float = 1e-4
+    relative: float | None = 1e-4
+    flips: int = 0
+
+
+FLOAT32 = Tolerance()
+#: What is measured for a lower precision is allowed this much more on other processors, whose
+#: arithmetic rounds elsewhere; and one more answer, of those that hang by a hair, may flip.
+MARGIN, SLACK, MORE_FLIPS = 1.25, 0.005, 1
+
+
+@dataclass(frozen=True)
+class Program:
+    """One way to run the model without torch.
+
+    Args:
+        name: "onnxruntime-f32", "openvino-f32", "openvino-bf16", "openvino-int8".
+        runtime: a name in RUNTIMES.
+        precision: that it runs in.
+        files: role -> name in the bundle: {"model": "exports/openvino/model.xml", ...}.
+        settings: what else the runtime needs to know, JSON-able.
+        weights: SHA-256 of the weights that it was made from.
+        tolerance: that `verify` holds it to.
+        measured: the differences when it was added.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    files: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    tolerance: Tolerance = FLOAT32
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs by name, and which of them answers when nobody chooses ("" for the network)."""
+
+    rows: Mapping[str, Program]
+    default: str = ""
+
+
+def read_programs(folder: Path) -> Programs:
+    """The programs of a bundle. DamagedError when one was made from other weights."""
+    record = read_record(folder)
+    if EXPORTS not in record["files"]:
+        return Programs({})
+    content = json.loads(read_file(folder, EXPORTS, record))
+    rows = {
+        row["name"]: Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
+        for row in content["programs"]
+    }
+    for row in rows.values():
+        if row.weights != record["files"][WEIGHTS]["sha256"]:
+            raise DamagedError(
+                f"{folder / EXPORTS}: the program {row.name} was made from other weights than "
+                f"{WEIGHTS}.",
+                hint="Export it again.",
+            )
+    return Programs(rows, content["default"])
+
+
+def program_files(folder: Path, program: Program) -> dict[str, bytes]:
+    """The program's files by role, compared with the bundle's list."""
+    record = read_record(folder)
+    return {role: read_file(folder, name, record) for role, name in program.files.items()}
+
+
+def add_program(
+    folder: Path,
+    program: Program,
+    content: Mapping[str, bytes],
+    runtime: Runtime,
+    *,
+    default: bool = False,
+) -> Program:
+    """Prove a program on the goldens and add it, or replace the one of that name.
+
+    Args:
+        folder: the bundle.
+        content: file contents by role, as in `program.files`; those of a role that is in the
+            bundle already (bfloat16 is a mode of the float32 program) may be left out.
+        runtime: ready to run what `content` holds.
+        default: whether it answers from now on when nobody chooses a runtime.
+
+    Raises:
+        UsageError: the bundle has no goldens.
+        Refusal: a float32 program does not answer as the network does.
+    """
+    record = read_record(folder)
+    goldens = Goldens.load(folder)
+    measured = compare(goldens, runtime)
+    tolerance = FLOAT32
+    if program.precision != "f32":
+        probability = min(1.0, round(measured["probability"] * MARGIN + SLACK, 6))
+        tolerance = Tolerance(probability, None, measured["flips"] + MORE_FLIPS)
+    if problem := beyond(measured, tolerance):
+        raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
+    program = replace(
+        program,
+        weights=record["files"][WEIGHTS]["sha256"],
+        tolerance=tolerance,
+        measured={**measured, "facts": dict(runtime.facts())},
+    )
+    present = read_programs(folder)
+    rows = {**present.rows, program.name: program}
+    text = json.dumps(
+        {
+            "default": program.name if default else present.default,
+            "programs": [asdict(row) for row in rows.values()],
+        },
+        sort_keys=True,
+        indent=1,
+        allow_nan=False,
+    )
+    files = {program.files[role]: data for role, data in content.items()}
+    missing = [name for name in program.files.values() if name not in {*files, *record["files"]}]
+    if missing:
+        raise UsageError(f"{folder / RECORD} has no file {missing[0]} for {program.name}.")
+    add_files(folder, {**files, EXPORTS: text.encode()})
+    return program
+
+
+def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
+    """What exceeds the tolerance, in words; empty where nothing does."""
+    problems = []
+    if not measured["probability"] <= tolerance.probability:  # NaN is beyond, too
+        problems.append(
+            f"probabilities differ by up to {measured['probability']:.2g} "
+            f"(allowed {tolerance.probability:.2g})"
+        )
+    if tolerance.relative is not None and not measured["relative"] <= tolerance.relative:
+        problems.append(
+            f"outputs differ by up to {measured['relative']:.2g} of their scale "
+            f"(allowed {tolerance.relative:.2g})"
+        )
+    if measured["flips"] > tolerance.flips:
+        problems.append(
+            f"{measured['flips']} of {measured['n']} answers changed (allowed {tolerance.flips})"
+        )
+    return "; ".join(problems)

@@ -1,0 +1,164 @@
+"""The stand-alone script: model.onnx and a predict.py that knows nothing of skipstone.
+
+It needs numpy, Pillow and onnxruntime. Its text is made of the very files that skipstone itself
+decodes and answers with, named by the facts of the input's and the task's entries:
+
+    "standalone": "package.module:function"
+
+where the module imports numpy, Pillow and the standard library only. An input's function takes
+(file bytes, its `spec`), a task's (outputs, schema, options, post).
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skipstone import storage
+from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.data.sources import Inline
+from skipstone.errors import DamagedError, Refusal
+from skipstone.registry import INPUTS, TASKS, Entry
+from skipstone.runtime.export_onnx import MODEL, export_onnx
+from skipstone.runtime.programs import Programs
+
+FACT = "standalone"
+_HEADER = '''\
+#!/usr/bin/env python3
+"""Answers for files, by the model.onnx beside this script.
+
+    pip install numpy pillow onnxruntime
+    python predict.py photo.jpg another.png [--json]
+
+Written by skipstone {version}; it does not need skipstone.
+"""
+
+from __future__ import annotations
+'''
+
+
+def write_standalone(path: Path | str, out: Path | str) -> Path:
+    """Write model.onnx and predict.py into `out`; returns the script.
+
+    Raises:
+        Refusal: the model's input or task has no stand-alone form; names it.
+    """
+    folder, out = bundle_of(path), Path(out)
+    bundle = Bundle.load(folder)
+    text = script_text(bundle)
+    if MODEL not in read_record(folder)["files"]:
+        export_onnx(folder)
+    storage.make_folder(out)
+    storage.write_bytes(out / "model.onnx", read_file(folder, MODEL))
+    storage.write_text(out / "predict.py", text)
+    return out / "predict.py"
+
+
+def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
+    """Whether a stand-alone script of this bundle can be written without exporting first."""
+    entries = INPUTS[bundle.input["name"]], TASKS[bundle.task["name"]]
+    return "onnxruntime-f32" in programs.rows and all(FACT in entry.facts for entry in entries)
+
+
+def script_text(bundle: Bundle) -> str:
+    """The text of predict.py."""
+    from importlib.metadata import version
+
+    decode, decoding = _part(INPUTS[bundle.input["name"]], "input")
+    answer, answering = _part(TASKS[bundle.task["name"]], "task")
+    main = _source("skipstone.runtime.script_main")
+    call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
+    parts = [_body(decoding), _body(answering), _body(main), call]
+    text = _HEADER.format(version=version("skipstone")) + "\n\n".join(parts)
+    names = [name for part in parts for name in _defined(part)]
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice, f"the script's parts define {sorted(twice)} twice"
+    return text
+
+
+def answers_of_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
+    """What the script says to files, in a process that cannot import skipstone or torch.
+
+    Returns its rows without their paths. DamagedError where it fails.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        script = write_standalone(folder, Path(temporary, "script"))
+        files = []
+        for at, source in enumerate(sources):
+            file = Path(temporary, f"{at:03d}{Path(source.name).suffix}")
+            assert isinstance(source.data, bytes)
+            file.write_bytes(source.data)
+            files.append(str(file))
+        process = subprocess.run(
+            [sys.executable, "-I", "-c", _ALONE, str(script), "--json", *files],
+            input=json.dumps(sys.path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if process.returncode != 0:
+        ending = (process.stderr or process.stdout).strip().splitlines()[-2:]
+        raise DamagedError(f"the stand-alone script fails: {' '.join(ending)}")
+    rows: list[dict[str, Any]] = json.loads(process.stdout)["predictions"]
+    return [{name: value for name, value in row.items() if name != "path"} for row in rows]
+
+
+#: What the script has not been told to need, it cannot have.
+_ALONE = """
+import json, runpy, sys
+sys.path[:] = json.load(sys.stdin)
+for name in ("skipstone", "torch", "torchvision", "timm", "onnx", "openvino", "safetensors"):
+    sys.modules[name] = None
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def _part(entry: Entry, kind: str) -> tuple[str, str]:
+    if FACT not in entry.facts:
+        raise Refusal(
+            f"the {kind} {entry.name!r} has no stand-alone form, so no script can be written.",
+            hint="The ONNX program itself works: skipstone export MODEL --to onnx",
+        )
+    module, _, function = entry.facts[FACT].partition(":")
+    return function, _source(module)
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, f"there is no module {module}"
+    assert spec.origin is not None, f"{module} has no source"
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _body(source: str) -> str:
+    """A module's text without its docstring and its `__future__` imports."""
+    gone: set[int] = set()
+    for at, node in enumerate(ast.parse(source).body):
+        docstring = at == 0 and isinstance(node, ast.Expr)
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if docstring or future:
+            assert node.end_lineno is not None
+            gone.update(range(node.lineno, node.end_lineno + 1))
+    kept = [line for number, line in enumerate(source.splitlines(), 1) if number not in gone]
+    return "\n".join(kept).strip() + "\n"
+
+
+def _defined(source: str) -> list[str]:
+    """Top-level names that a part defines, imports aside."""
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.append(node.name)
+        elif isinstance(node, ast.Assign):
+            found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return found

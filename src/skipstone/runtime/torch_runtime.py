@@ -1,0 +1,101 @@
+"""The network itself as a runtime: torch, in float32 or under bfloat16 autocast."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skipstone.errors import UsageError
+
+PRECISIONS = ("f32", "bf16")
+
+
+class TorchRuntime:
+    """Runs a network as it stands; one that is being trained may be given, and stays as it was.
+
+    Args:
+        network: dict of batched arrays -> dict of outputs. It is moved to `device`.
+        precision: "f32", or "bf16" for autocast (weights stay float32).
+        threads: of torch, while running; None leaves them as they are.
+        channels_last: lay out convolution weights so; changes the network's memory, not values.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        precision: str = "f32",
+        device: str | torch.device = "cpu",
+        threads: int | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"torch runs in {' or '.join(PRECISIONS)}, not in {precision!r}.")
+        self.name = f"torch-{precision}"
+        self.device = torch.device(device)
+        self._precision = precision
+        self._threads = threads
+        self._channels_last = channels_last
+        self._network = network.to(self.device)
+        if channels_last:
+            self._network = self._network.to(memory_format=torch.channels_last)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with _evaluating(self._network), _threads(self._threads), torch.inference_mode():
+            x = {
+                name: torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
+                for name, value in arrays.items()
+            }
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self._precision == "bf16"
+            ):
+                outputs: dict[str, torch.Tensor] = self._network(x)
+            return {name: _array(value) for name, value in outputs.items()}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "runtime": "torch",
+            "version": torch.__version__,
+            "precision": self._precision,
+            "threads": self._threads or torch.get_num_threads(),
+            "device": str(self.device),
+            "channels_last": self._channels_last,
+        }
+
+
+def _array(value: torch.Tensor) -> np.ndarray:
+    """Real numbers as float32; counts and indices stay integers."""
+    if value.is_floating_point():
+        value = value.float()
+    array: np.ndarray = value.cpu().numpy()
+    return array
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for every module; afterwards each is as it was (frozen norms differ)."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
