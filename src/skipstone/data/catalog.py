@@ -18,6 +18,12 @@ ENTRIES = (
         summary="class folders below train, validation (or val) and test: photos/train/cat/1.jpg",
     ),
     Entry(
+        "table",
+        "skipstone.data.readers.table:Table",
+        options="skipstone.data.options:ReadOptions",
+        summary="CSV, TSV or Parquet with a path column and one label, or several",
+    ),
+    Entry(
         "idx",
         "skipstone.data.readers.idx:Idx",
         options="skipstone.data.options:ReadOptions",

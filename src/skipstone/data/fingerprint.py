@@ -9,13 +9,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from skipstone import events
+from skipstone.data.idx_file import idx_pictures
 from skipstone.data.manifest import Manifest
-from skipstone.data.sources import FileRef, read_source
+from skipstone.data.sources import FileRef
 from skipstone.errors import DataError
 
 THREADS = 8  # hashing releases the GIL and disks like some requests in flight
@@ -35,7 +37,7 @@ def digest_of(data: bytes | np.ndarray) -> str:
 
 def content_digests(manifest: Manifest) -> list[str | None]:
     """sha256 of each row's bytes (of an array for a member); None where it cannot be read."""
-    return in_threads(_digest, manifest.sources(), "reading every file", unit="files")
+    return _digests(manifest.sources(), "reading every file")
 
 
 def duplicate_groups(
@@ -75,16 +77,38 @@ def in_threads(
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
-def _digest(source: FileRef) -> str | None:
+def _digests(sources: Sequence[FileRef], stage: str) -> list[str | None]:
+    digests: list[str | None] = [None] * len(sources)
+    files: list[int] = []
+    members: dict[Path, list[int]] = defaultdict(list)
+    for row, source in enumerate(sources):
+        if source.member is None:
+            files.append(row)
+        else:
+            members[source.path].append(row)
+    for path, rows in members.items():
+        try:
+            pictures = idx_pictures(path)
+        except DataError:
+            continue
+        for row in rows:
+            number = sources[row].member
+            if number is not None and number < len(pictures):
+                digests[row] = digest_of(pictures[number])
+    found = in_threads(_file_digest, [sources[row].path for row in files], stage, unit="files")
+    for row, digest in zip(files, found, strict=True):
+        digests[row] = digest
+    return digests
+
+
+def _file_digest(path: Path) -> str | None:
     try:
-        if source.member is not None:
-            return digest_of(read_source(source))
         digest = hashlib.sha256()
-        with source.path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
-    except (OSError, DataError):
+    except OSError:
         return None
 
 
@@ -106,9 +130,7 @@ def _digests_where_sizes_meet(manifest: Manifest) -> list[str | None]:
             by_size[size].append(row)
     rows = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     digests: list[str | None] = [None] * len(sources)
-    found = in_threads(
-        _digest, [sources[row] for row in rows], "looking for duplicates", unit="files"
-    )
+    found = _digests([sources[row] for row in rows], "looking for duplicates")
     for row, digest in zip(rows, found, strict=True):
         digests[row] = digest
     return digests

@@ -51,15 +51,21 @@ def read_idx(path: Path) -> np.ndarray:
         return _read(path, status.st_mtime_ns, status.st_size)
 
 
-def idx_member(path: Path, member: int) -> np.ndarray:
-    """Picture number `member`, uint8 (H, W, C), a view on the array in memory."""
+def idx_pictures(path: Path) -> np.ndarray:
+    """All pictures, uint8 (N, H, W, C), a view on the array in memory."""
     array = read_idx(path)
     if array.ndim not in (3, 4):
         raise DataError(f"{path} holds {array.ndim} dimensions; pictures have 3, or 4 with colour.")
-    if not 0 <= member < len(array):
-        raise DataError(f"{path} holds {len(array):,} pictures; there is no number {member}.")
-    picture: np.ndarray = array[member]
-    return picture[:, :, None] if picture.ndim == 2 else picture
+    return array[..., None] if array.ndim == 3 else array
+
+
+def idx_member(path: Path, member: int) -> np.ndarray:
+    """Picture number `member`, uint8 (H, W, C), a view."""
+    pictures = idx_pictures(path)
+    if not 0 <= member < len(pictures):
+        raise DataError(f"{path} holds {len(pictures):,} pictures; there is no number {member}.")
+    picture: np.ndarray = pictures[member]
+    return picture
 
 
 @functools.lru_cache(maxsize=8)

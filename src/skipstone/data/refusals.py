@@ -31,7 +31,7 @@ def _missing(root: Path) -> UsageError:
     if glob.has_magic(str(root)):
         return UsageError(
             f"{root} is a pattern that matched nothing here.",
-            hint="Give the folder that holds the class folders, without * or ?.",
+            hint=f"Give the folder that holds the class folders: {_before_pattern(root)}",
         )
     parent = root.parent
     while not parent.exists():
@@ -45,6 +45,12 @@ def _missing(root: Path) -> UsageError:
         inside = sorted(child.name for child in parent.iterdir() if child.is_dir())
         hint = f"{parent.resolve()} holds: {listed(inside, 8)}." if inside else None
     return UsageError(f"{root} does not exist.", hint=hint)
+
+
+def _before_pattern(root: Path) -> Path:
+    while glob.has_magic(str(root)):
+        root = root.parent
+    return root
 
 
 def _refuse_model(root: Path) -> None:

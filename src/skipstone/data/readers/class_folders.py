@@ -105,6 +105,8 @@ class ClassFolders:
                 found.ignored[LOOSE] += 1
             else:
                 rows.add(picture, "", label, nested="/" in rest)
+        if options.reader is None:
+            _refuse_data_sets(path, found)
         notes = [
             f"Read as class folders: {counted(len(rows), 'picture')} in {rows.classes_text()}."
         ]
@@ -153,6 +155,19 @@ class SplitFolders:
             and (splits[name.partition("/")[0]], name.partition("/")[2]) not in rows.folders
         ]
         return rows.manifest(path, "split-folders", options, notes, empty, found)
+
+
+def _refuse_data_sets(path: Path, found: Scan) -> None:
+    """A "class" that holds train/ and test/ is a data set, and `path` a folder of them."""
+    tops = {picture.partition("/")[0] for picture in found.pictures if "/" in picture}
+    for top in natural_sorted(tops):
+        splits = split_folders(path / top)
+        if splits:
+            raise UsageError(
+                f"{path} holds {top}, which holds {listed(folder.name for folder in splits)}: that "
+                "looks like a data set of its own, not like a class.",
+                hint=f"Give that: {path / top} (or, if it is a class: --reader class-folders)",
+            )
 
 
 def _split_of_folder(path: Path) -> dict[str, str]:

@@ -1,0 +1,216 @@
+"""A table file (CSV, TSV, Parquet) as named columns of text, with line numbers for messages."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.readers.base import listed
+from skipstone.errors import DataError, UsageError, did_you_mean
+
+Cell = str | list[str]  # a list only from Parquet's list columns
+_DELIMITERS = (",", ";", "\t", "|")
+_SAMPLE_LINES = 50
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Args:
+    path: the file it came from.
+    values: {name: cells}, all of one length; a missing cell is "".
+    lines: the line (CSV, from 1) or row (Parquet, from 0) of each record.
+    unread: {name: type} of columns that hold neither text nor numbers (embedded pictures).
+    """
+
+    path: Path
+    values: dict[str, list[Cell]]
+    lines: list[int]
+    unread: dict[str, str]
+    unit: str = "line"
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.values)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        """ "labels.csv, line 12" """
+        return f"{self.path.name}, {self.unit} {self.lines[row]}"
+
+    def check(self, name: str, flag: str) -> str:
+        """`name`, if there is such a column. UsageError names the flag otherwise."""
+        if name in self.unread:
+            raise UsageError(
+                f"{flag} {name}: that column of {self.path} holds {self.unread[name]}, not text."
+            )
+        if name not in self.values:
+            raise UsageError(
+                f"{flag} {name}: {self.path} has no such column.",
+                hint=did_you_mean(name, self.names) or f"It has {listed(self.names, 12)}.",
+            )
+        return name
+
+    def text(self, name: str) -> list[str]:
+        """A column whose cells are all text."""
+        cells = self.values[name]
+        for row, cell in enumerate(cells):
+            if not isinstance(cell, str):
+                raise DataError(f"{self.where(row)}: {name} holds a list, not one value.")
+        return cells  # type: ignore[return-value]  # checked above
+
+
+def read_columns(path: Path, delimiter: str | None = None) -> Columns:
+    """Every cell of the table. DataError names the line that cannot be read."""
+    columns = (
+        _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, delimiter)
+    )
+    if not len(columns):
+        raise DataError(f"{path} has no rows.")
+    return columns
+
+
+def _read_csv(path: Path, delimiter: str | None) -> Columns:
+    encoding = _encoding(path)
+    delimiter = delimiter or _delimiter(path, encoding)
+    records = _records(path, encoding, delimiter)
+    header_line, header = next(records, (0, []))
+    names = _header(path, header, delimiter)
+    cells: list[list[Cell]] = [[] for _ in header]
+    lines: list[int] = []
+    for line, record in records:
+        if len(record) != len(header):
+            raise DataError(
+                f"{path}, line {line} has {len(record)} columns, but the header (line "
+                f"{header_line}) has {len(header)}: {delimiter.join(record)[:80]!r}.",
+                hint="A cell that holds the delimiter must stand in double quotes.",
+            )
+        lines.append(line)
+        for column, cell in zip(cells, record, strict=True):
+            column.append(cell)
+    values = {name: column for name, column in zip(names, cells, strict=True) if name}
+    return Columns(path, values, lines, {})
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    return "utf-8-sig"  # also reads UTF-8 without the mark
+
+
+def _records(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, stripped cells) of each record that is not blank."""
+    line = 0
+    with path.open(encoding=encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
+        try:
+            for record in reader:
+                first, line = line + 1, reader.line_num
+                if any(cell.strip() for cell in record):
+                    yield first, [cell.strip() for cell in record]
+        except UnicodeError as error:
+            raise DataError(
+                f"{path} is not UTF-8: a letter at or after line {line + 1} cannot be read.",
+                hint="Save the table as 'CSV UTF-8'.",
+            ) from error
+        except csv.Error as error:
+            raise DataError(f"{path}, line {line + 1}: {error}.") from error
+
+
+def _delimiter(path: Path, encoding: str) -> str:
+    """The one that gives the first lines the same number of columns, more than one."""
+    fits: dict[str, int] = {}
+    for candidate in _DELIMITERS:
+        widths = []
+        try:
+            for _, record in _records(path, encoding, candidate):
+                widths.append(len(record))
+                if len(widths) == _SAMPLE_LINES:
+                    break
+        except DataError as error:
+            if isinstance(error.__cause__, UnicodeError):
+                raise
+            continue  # quotes that make no sense with this delimiter
+        if widths and widths[0] > 1:
+            even = len(set(widths)) == 1
+            fits[candidate] = widths[0] if even else 0
+    even_ones = {candidate: width for candidate, width in fits.items() if width}
+    if len(even_ones) == 1:
+        return next(iter(even_ones))
+    if len(even_ones) > 1:
+        raise UsageError(
+            f"{path}: its columns may be separated by {' or by '.join(map(repr, even_ones))}.",
+            hint=f"Say which: --delimiter {next(iter(even_ones))!r}",
+        )
+    if fits:  # uneven: let the reading name the line
+        return next(iter(fits))
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _header(path: Path, header: list[str], delimiter: str) -> list[str]:
+    if not header:
+        raise DataError(f"{path} is empty.", hint="A table begins with a header: path,label")
+    for name in header:
+        if Path(name).suffix.lower() in PICTURE_SUFFIXES:
+            raise DataError(
+                f"{path} has no header: its first line holds {name!r}.",
+                hint="Put a line with the names of the columns first, such as: path,label",
+            )
+    if len(header) == 1:
+        raise DataError(
+            f"{path} has one column only ({header[0]!r}, columns separated by {delimiter!r}).",
+            hint="Two are needed, such as path,label. Another separator: --delimiter",
+        )
+    named = [name for name in header if name]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has more than one column named {listed(twice)}.")
+    return header
+
+
+def _read_parquet(path: Path) -> Columns:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as Parquet: {first}") from error
+    values: dict[str, list[Cell]] = {}
+    unread: dict[str, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            column, kind = column.cast(kind.value_type), kind.value_type
+        listing = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        inner = kind.value_type if listing else kind
+        if (
+            pa.types.is_nested(inner)
+            or pa.types.is_binary(inner)
+            or pa.types.is_large_binary(inner)
+        ):
+            unread[name] = str(kind)
+        elif listing:
+            values[name] = [[_cell(item) for item in cell or ()] for cell in column.to_pylist()]
+        else:
+            values[name] = [_cell(item) for item in column.to_pylist()]
+    return Columns(path, values, list(range(table.num_rows)), unread, unit="row")
+
+
+def _cell(value: Any) -> str:
+    """Numbers as a person writes them: 3.0 (pandas' way to hold 3 beside a gap) is 3."""
+    if value is None or value != value:  # NaN is pandas' missing value
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

@@ -1,0 +1,271 @@
+"""Tables: CSV, TSV or Parquet with a path column and one label, or several.
+
+path,label              path,tags              path,cat,dog,split
+a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
+from skipstone.data.readers.columns import Columns, read_columns
+from skipstone.data.readers.table_columns import Roles, choose_columns, is_one
+from skipstone.errors import DataError, UsageError
+
+SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+MISSING = "rows whose file does not exist"
+NO_LABEL = "rows without a label"
+REPEATED = "repeated rows"
+
+
+class Table:
+    """A table and the files that it names, relative to its folder or absolute."""
+
+    def sniff(self, path: Path) -> str | None:
+        suffix = path.suffix.lower()
+        return f"a {suffix[1:].upper()} table" if path.is_file() and suffix in SUFFIXES else None
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        if not self.sniff(path):
+            raise UsageError(f"{path} is no table.", hint="A .csv, .tsv or .parquet file is.")
+        columns = read_columns(path, options.delimiter)
+        root = path.parent
+        roles = choose_columns(columns, root, options)
+        rows, ignored = _rows(columns, root, roles)
+        classes = _classes(rows["target"], roles)
+        _check(path, classes, rows, ignored, roles)
+        return Manifest.from_rows(
+            rows,
+            root=root,
+            reader="table",
+            input="image",
+            task=roles.task,
+            schema={"classes": classes},
+            target_type=pa.list_(pa.string()) if roles.task == "tag" else pa.string(),
+            notes=tuple(_notes(path, columns, roles, rows, classes, ignored)),
+            ignored=dict(ignored),
+        )
+
+
+def _rows(columns: Columns, root: Path, roles: Roles) -> tuple[dict[str, list[Any]], Counter[str]]:
+    """Column lists for the manifest; one row a file."""
+    ignored: Counter[str] = Counter()
+    files = _Files(root)
+    paths = columns.text(roles.path)
+    splits = columns.text(roles.split) if roles.split else None
+    groups = columns.text(roles.group) if roles.group else None
+    rows: dict[str, list[Any]] = {"path": [], "split": [], "group": [], "target": []}
+    first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
+    missing: list[int] = []
+    for row, cell in enumerate(paths):
+        path = files.find(cell)
+        if path is None:
+            missing.append(row)
+            continue
+        target = _target(columns, roles, row)
+        if target is None:
+            ignored[NO_LABEL] += 1
+            continue
+        split = _split(columns, roles, row, splits[row]) if splits else ""
+        group = (groups[row] or None) if groups else None
+        if path in first:
+            number, earlier = first[path]
+            ignored[REPEATED] += 1
+            _merge(columns, roles, rows, number, (earlier, row), target, split, group)
+            continue
+        first[path] = (len(rows["path"]), row)
+        for name, value in zip(rows, (path, split, group, target), strict=True):
+            rows[name].append(value)
+    if missing:
+        ignored[MISSING] = len(missing)
+        _check_missing(columns, root, paths, missing)
+    return rows, ignored
+
+
+class _Files:
+    """Which files exist. A folder is listed once: asking for each file would cost minutes in ten
+    million rows."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._inside: dict[str, frozenset[str]] = {}
+
+    def find(self, cell: str) -> str | None:
+        """The path relative to root with "/" (absolute where it lies elsewhere), or None."""
+        for spelled in dict.fromkeys((cell, cell.replace("\\", "/"))):
+            if spelled and self._exists(spelled):
+                path = Path(os.path.normpath(spelled))
+                if path.is_absolute() and path.is_relative_to(self.root.absolute()):
+                    path = path.relative_to(self.root.absolute())
+                return path.as_posix()
+        return None
+
+    def _exists(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._inside:
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    names = frozenset(entry.name for entry in entries if entry.is_file())
+            except (OSError, ValueError):
+                names = frozenset()
+            self._inside[folder] = names
+        return name in self._inside[folder]
+
+
+def _target(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
+    """A label, a list of tags, or None where the row is not labelled."""
+    if roles.bits:
+        chosen = [name for name in roles.labels if is_one(columns.values[name][row])]
+        if roles.task == "tag":
+            return chosen
+        if len(chosen) != 1:
+            raise DataError(
+                f"{columns.where(row)}: {len(chosen)} of {listed(roles.labels)} are 1; one label "
+                "each is what classify needs.",
+                hint="For any number of labels: --task tag",
+            )
+        return chosen[0]
+    cell = columns.values[roles.labels[0]][row]
+    if isinstance(cell, list):
+        parts = cell
+    elif roles.separator is not None:
+        parts = cell.split(roles.separator)
+    else:
+        parts = [cell]
+    names = [unicodedata.normalize("NFC", part.strip()) for part in parts if part.strip()]
+    if roles.task == "tag":
+        return list(dict.fromkeys(names))
+    return names[0] if names else None
+
+
+def _split(columns: Columns, roles: Roles, row: int, cell: str) -> str:
+    if not cell:
+        return ""
+    split = SPLIT_NAMES.get(cell.casefold())
+    if split is None:
+        raise DataError(
+            f"{columns.where(row)}: {cell!r} in column {roles.split} is no split.",
+            hint="Allowed: train, validation (or val, valid), test, or empty.",
+        )
+    return split
+
+
+def _merge(
+    columns: Columns,
+    roles: Roles,
+    rows: dict[str, list[Any]],
+    number: int,
+    places: tuple[int, int],
+    target: str | list[str],
+    split: str,
+    group: str | None,
+) -> None:
+    """A file that is named twice: tags are united; anything else must agree."""
+    earlier, later = places
+    held = (rows["target"][number], rows["split"][number], rows["group"][number])
+    both = f"{rows['path'][number]} ({columns.where(earlier)} and {columns.lines[later]})"
+    if (split, group) != held[1:]:
+        raise DataError(f"{both} lies in two splits or groups.", hint="Keep one of the two rows.")
+    if roles.task == "tag":
+        rows["target"][number] = list(dict.fromkeys([*held[0], *target]))
+    elif target != held[0]:
+        raise DataError(
+            f"{both} has two labels, {held[0]} and {target}.",
+            hint="Keep one of the rows; if a picture may have several labels: --task tag",
+        )
+
+
+def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list[int]) -> None:
+    if 2 * len(missing) < len(paths):
+        return
+    cell = paths[missing[0]]
+    raise DataError(
+        f"{columns.path}: {len(missing):,} of {len(paths):,} rows name a file that does not exist, "
+        f"first {columns.unit} {columns.lines[missing[0]]}: {cell} (looked at {root / cell}).",
+        hint="Paths count from the folder of the table, or are absolute.",
+    )
+
+
+def _classes(targets: list[Any], roles: Roles) -> list[str]:
+    if roles.bits:
+        return list(roles.labels)  # the user's own order; a label that nobody has is still named
+    if roles.task == "tag":
+        return natural_sorted({name for names in targets for name in names})
+    return natural_sorted(set(targets))
+
+
+def _check(
+    path: Path,
+    classes: list[str],
+    rows: dict[str, list[Any]],
+    ignored: Counter[str],
+    roles: Roles,
+) -> None:
+    if not rows["path"]:
+        what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
+        raise DataError(f"{path}: no row can be used ({what}).")
+    if len(classes) < 2 and (roles.task != "tag" or not classes):
+        raise UsageError(
+            f"{path}: column {listed(roles.labels)} holds "
+            f"{counted(len(classes), 'label')} ({listed(classes)}); telling things apart takes "
+            "two.",
+            hint="Another column may be the label: --label-column NAME",
+        )
+
+
+def _notes(
+    path: Path,
+    columns: Columns,
+    roles: Roles,
+    rows: dict[str, list[Any]],
+    classes: list[str],
+    ignored: Counter[str],
+) -> list[str]:
+    count = counted(len(rows["path"]), "picture")
+    if roles.bits:
+        how = f"0/1 columns {listed(roles.labels)}"
+    elif roles.separator is not None:
+        how = f"column {roles.labels[0]}, separated by {roles.separator!r}"
+    else:
+        how = f"column {roles.labels[0]}"
+    notes = [
+        f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
+        f"{how}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
+    ]
+    if roles.split:
+        sizes = Counter(rows["split"])
+        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
+        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
+    if roles.group:
+        held = {name for name in rows["group"] if name is not None}
+        notes.append(
+            f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
+            "column."
+        )
+    if roles.task == "tag":
+        bare = sum(not names for names in rows["target"])
+        if bare:
+            notes.append(f"{counted(bare, 'picture')} without any tag count as having none.")
+    for reason in (MISSING, NO_LABEL):
+        if ignored[reason]:
+            notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
+    if ignored[REPEATED]:
+        what = "united" if roles.task == "tag" else "kept once"
+        notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {what}.")
+    unused = [
+        name
+        for name in columns.names
+        if name not in (roles.path, roles.split, roles.group, *roles.labels)
+    ]
+    if unused:
+        notes.append(f"Not used: {counted(len(unused), 'column')} ({listed(unused)}).")
+    return notes
