@@ -168,14 +168,15 @@ def paired_difference(
         return np.array([task.compute(one)[metric.name] - task.compute(other)[metric.name]])
 
     value = float(gap(None)[0])
-    if metric.kind == "proportion" and groups is None and metric.field is not None:
+    code = _codes(groups, n)
+    if metric.kind == "proportion" and code is None and metric.field is not None:
         right_a, right_b = a.column(metric.field), b.column(metric.field)
         if np.isin(np.concatenate([right_a, right_b]), (0.0, 1.0)).all():
             only_a = int((right_a > right_b).sum())
             only_b = int((right_b > right_a).sum())
             low, high = tango(only_a, only_b, n)
             return Estimate(value, low, high, n)
-    low, high = bootstrap(gap, n, _codes(groups, n), seed=seed)[0]
+    low, high = bootstrap(gap, n, code, seed=seed)[0]
     return Estimate(value, low, high, n)
 
 
@@ -240,8 +241,6 @@ def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, floa
     if code is None:
         return wilson(total, n)
     groups = int(code.max()) + 1
-    if groups == n:
-        return wilson(total, n)
     share = total / n
     if share in (0.0, 1.0) or groups == 1:
         return wilson(share * groups, groups)
@@ -256,14 +255,16 @@ def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, floa
 
 
 def _codes(groups: Groups | None, n: int) -> np.ndarray | None:
-    """Numbers from 0 for groups, (n,); a group of None is a group of one."""
+    """Numbers from 0 for groups, (n,), a group of None being a group of one; None where every
+    record stands alone."""
     if groups is None:
         return None
     if len(groups) != n:
         raise UsageError(f"{len(groups)} groups were given for {n} records; one a record, please.")
     numbers: dict[Hashable, int] = {}
     keys = [("alone", row) if group is None else group for row, group in enumerate(groups)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    code = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    return code if len(numbers) < n else None
 
 
 def _blocks(units: int, rng: np.random.Generator) -> np.ndarray:
