@@ -10,6 +10,10 @@ ENTRIES = (
         "skipstone.inputs.image:ImageInput",
         "skipstone.inputs.options:ImageOptions",
         "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM; grey or colour, 8 bits a channel",
-        facts={"emits": "image", "standalone": "skipstone.inputs.pixels:decode_pixels"},
+        facts={
+            "emits": "image",
+            "standalone": "skipstone.inputs.pixels:decode_pixels",
+            "examine": "skipstone.inputs.examine:examine",
+        },
     ),
 )
