@@ -33,3 +33,7 @@ class Backbone(nn.Module):
         Freezing, unfreezing by schedule and layer-wise learning rates all walk this list.
         """
         raise NotImplementedError
+
+    def published(self) -> nn.Module:
+        """The module whose state dict has the published names; importers load into it."""
+        return self

@@ -1,0 +1,314 @@
+"""timm's networks as backbones: any of them that gives feature maps.
+
+A network is first built on the meta device, without values, to learn what holds for it: which of
+its maps there are, how large, and which layers never touch them. Those (a classifier, and what
+stands between a pooling and it, such as MobileNetV3's ``conv_head``) are left out, so that every
+parameter of the backbone is trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import timm.models
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skipstone.errors import UsageError, did_you_mean
+from skipstone.models.backbone import Backbone
+from skipstone.models.timm_options import TimmOptions
+
+#: What networks of a fixed picture size need in order to take any.
+_ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
+#: Built-in names: how they differ from timm's of the same name.
+_BUILT_IN: dict[str, dict[str, Any]] = {
+    # the weights were trained in TensorFlow, with its epsilon; timm's own lite0 has 1e-5
+    "efficientnet_lite0": {"bn_eps": 1e-3},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the meta network taught: how to build the real one, and what it then gives.
+
+    Args:
+        arguments: what timm's constructor takes.
+        indices: which of timm's intermediate maps are used.
+        norm: whether timm can normalise its intermediate maps, as a transformer's need.
+        final: whether the deepest map is the output of ``forward_features`` (EfficientNet's
+            ``conv_head`` comes after the last intermediate one, and its classifier wants that).
+        left_out: paths of the modules that no feature map depends on.
+        channels: of each map.
+        strides: of each map.
+        classifier: timm's name of the final linear layer.
+        pad_to: pictures are padded at the right and below to a multiple of this many pixels,
+            where a map would otherwise have fewer pixels than ceil(H / stride); what the maps
+            then have beyond that is cut off.
+        fixed: the only (H, W) that works, or None.
+    """
+
+    arguments: tuple[tuple[str, Any], ...]
+    indices: tuple[int, ...]
+    norm: bool
+    final: bool
+    left_out: tuple[str, ...] = ()
+    channels: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    classifier: str = "head"
+    pad_to: int = 1
+    fixed: tuple[int, int] | None = None
+
+
+class TimmBackbone(Backbone):
+    """A network of timm without its classifier: (N, in_channels, H, W) -> feature maps.
+
+    The maps are those from stride 2 on; of neighbours with the same channels and stride (all
+    blocks of a vision transformer) the deepest. A transformer's map is its normalised patch
+    tokens in their places. Some networks of fixed position embeddings or windows take one size
+    of picture only (`fixed`); inception's, which pad nothing, have a little smaller maps than
+    ``strides`` say.
+
+    `net` is timm's own module, under its own names: `published()` gives it to importers.
+
+    Args:
+        name: timm's name, with or without a tag of weights.
+        plan: from `plan_timm`.
+    """
+
+    def __init__(self, *, name: str, plan: Plan) -> None:
+        super().__init__()
+        self.net = create(name, dict(plan.arguments))
+        leave_out(self.net, plan.left_out)
+        self.channels, self.strides = plan.channels, plan.strides
+        self.classifier = plan.classifier
+        self.name, self.plan = name, plan
+
+    def published(self) -> nn.Module:
+        module: nn.Module = self.net
+        return module
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (N, C_in, H, W)
+        height, width = x.shape[2:]
+        if self.plan.fixed not in (None, (height, width)):
+            raise UsageError(
+                f"timm's {self.name} takes pictures of {self.plan.fixed} pixels (height, width) "
+                f"only, not {(height, width)}.",
+                hint="Set that size, or choose a model that takes any.",
+            )
+        maps = feature_maps(self.net, pad(x, self.plan.pad_to), self.plan)
+        if self.plan.pad_to == 1:
+            return maps
+        sizes = map_sizes(self.plan, height, width)
+        return tuple(map_[:, :, :h, :w] for map_, (h, w) in zip(maps, sizes, strict=True))
+
+    def stages(self) -> list[list[nn.Module]]:
+        matcher = self.net.group_matcher(coarse=True)
+        stage_of = timm.models.group_parameters(self.net, matcher, reverse=True)
+        stages: dict[int, list[nn.Module]] = {}
+        for number, module in modules_by_stage(self.net, "", stage_of):
+            stages.setdefault(number, []).append(module)
+        return [stages[number] for number in sorted(stages)]
+
+
+def build_timm(name: str, options: TimmOptions, *, in_channels: int) -> TimmBackbone:
+    """Build a network of timm with fresh weights, by its built-in name or as ``timm/<name>``.
+
+    Raises:
+        UsageError: timm has no such network, or it gives no feature maps, or it has no such
+            option; less than one input channel.
+    """
+    if in_channels < 1:
+        raise UsageError(f"in_channels is {in_channels}; a network needs at least 1.")
+    known = check_name(name)
+    return TimmBackbone(name=known, plan=plan_timm(name, options, in_channels))
+
+
+def check_name(name: str) -> str:
+    """timm's name of the network. UsageError with the near ones where timm has none."""
+    bare = name.removeprefix("timm/")
+    if timm.is_model(bare):
+        return bare
+    architecture = bare.partition(".")[0]
+    hint = did_you_mean(f"timm/{architecture}", [f"timm/{known}" for known in timm.list_models()])
+    raise UsageError(f"timm {timm.__version__} has no network {bare!r}.", hint=hint or None)
+
+
+@functools.lru_cache(maxsize=64)
+def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
+    """Build the network without values and see what it gives."""
+    known = check_name(name)
+    arguments: dict[str, Any] = {"in_chans": in_channels, **_BUILT_IN.get(name, {})}
+    if options.stochastic_depth:
+        arguments["drop_path_rate"] = options.stochastic_depth
+    if options.output_stride != TimmOptions().output_stride:
+        arguments["output_stride"] = options.output_stride
+    with torch.device("meta"):
+        net = create(known, arguments)
+        accepted = inspect.signature(type(net).__init__).parameters
+        any_size = {key: value for key, value in _ANY_SIZE.items() if key in accepted}
+        if any_size:
+            arguments |= any_size
+            net = create(known, arguments)
+    if not hasattr(net, "forward_intermediates"):
+        raise UsageError(f"timm's {known} gives no feature maps, so it is no backbone.")
+    net.eval()
+    try:
+        return look_at(net, in_channels, arguments)
+    except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+        # families whose features are no maps on one grid (CoaT's are lists, of three branches)
+        raise UsageError(
+            f"timm's {known} gives no feature maps that skipstone can use: {error}"
+        ) from error
+
+
+def look_at(net: Any, in_channels: int, arguments: dict[str, Any]) -> Plan:
+    """Run the network on the meta device; leaves out of `net` what the plan leaves out."""
+    height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
+    picture = torch.zeros(1, in_channels, height, width, device="meta")
+    norm = True
+    try:
+        last, maps = net.forward_intermediates(picture, norm=True)
+    except AssertionError:  # "normalization of features not supported"
+        norm = False
+        last, maps = net.forward_intermediates(picture)
+    reductions = [int(row["reduction"]) for row in net.feature_info]
+    strides = [
+        stride_of(height, map_.shape[2], reduction)
+        for map_, reduction in zip(maps, reductions, strict=True)
+    ]
+    plan = Plan(
+        arguments=tuple(arguments.items()),
+        indices=tuple(chosen_maps([map_.shape[1] for map_ in maps], strides)),
+        norm=norm,
+        final=last.ndim == 4 and last.shape[2:] == maps[-1].shape[2:],
+    )
+    left_out = tuple(unreached(net, feature_maps(net, picture, plan)))
+    leave_out(net, left_out)
+    features = feature_maps(net, picture, plan)  # still works without them
+    classifier = net.pretrained_cfg.get("classifier") or "head"
+    plan = dataclasses.replace(
+        plan,
+        left_out=left_out,
+        channels=tuple(int(feature.shape[1]) for feature in features),
+        strides=tuple(strides[index] for index in plan.indices),
+        classifier=classifier if isinstance(classifier, str) else classifier[0],
+    )
+    exact = map_sizes(plan, height, width) == [tuple(map_.shape[2:]) for map_ in features]
+    odd = torch.zeros(1, in_channels, height + 11, width + 33, device="meta")
+    for pad_to in (1, max(plan.strides)):
+        try:
+            found = [tuple(map_.shape[2:]) for map_ in feature_maps(net, pad(odd, pad_to), plan)]
+        except (AssertionError, RuntimeError, ValueError):
+            continue
+        if not exact or found == map_sizes(plan, *pad(odd, pad_to).shape[2:]):
+            return dataclasses.replace(plan, pad_to=pad_to)
+    return dataclasses.replace(plan, fixed=(height, width))
+
+
+def map_sizes(plan: Plan, height: int, width: int) -> list[tuple[int, int]]:
+    """What a picture's maps measure by the contract of `Backbone`."""
+    return [(math.ceil(height / s), math.ceil(width / s)) for s in plan.strides]
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Zeros at the right and below, to whole multiples: (N, C, H, W) -> (N, C, H', W')."""
+    height, width = x.shape[2:]
+    if height % multiple == 0 and width % multiple == 0:
+        return x
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple))
+
+
+def create(name: str, arguments: dict[str, Any]) -> Any:
+    """timm's network without a classifier. UsageError where it does not know an argument."""
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    except TypeError as error:
+        options = {"drop_path_rate": "stochastic_depth", "output_stride": "output_stride"}
+        for argument, option in options.items():
+            if argument in arguments and argument in str(error):
+                raise UsageError(
+                    f"timm's {name} has no option {option}.", hint="Leave it at its default."
+                ) from error
+        raise
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        # an unknown tag of weights, an output stride or channels that the family cannot do
+        raise UsageError(f"timm cannot build {name}: {error}") from error
+
+
+def feature_maps(net: Any, x: Tensor, plan: Plan) -> tuple[Tensor, ...]:
+    """The chosen maps, shallow to deep, each (N, C, H / stride, W / stride)."""
+    choice = {"indices": list(plan.indices), "norm": plan.norm}
+    if not plan.final:
+        return tuple(net.forward_intermediates(x, intermediates_only=True, **choice))
+    last, maps = net.forward_intermediates(x, **choice)
+    return (*maps[:-1], last)
+
+
+def stride_of(pixels: int, map_pixels: int, reduction: int) -> int:
+    """timm's word for it where it is true, else what was measured (inception, levit)."""
+    if math.ceil(pixels / reduction) == map_pixels:
+        return reduction
+    return max(1, round(pixels / map_pixels))
+
+
+def chosen_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
+    """Every map from stride 2 on whose next neighbour differs in channels or stride."""
+    deepest = len(channels) - 1
+    for index in range(len(channels)):
+        if index == deepest:
+            yield index
+        elif strides[index] > 1:
+            here = (channels[index], strides[index])
+            if here != (channels[index + 1], strides[index + 1]):
+                yield index
+
+
+def unreached(net: nn.Module, features: tuple[Tensor, ...]) -> Iterator[str]:
+    """Paths of the topmost modules whose parameters no feature depends on."""
+    names, parameters = zip(*net.named_parameters(), strict=True)
+    total = torch.stack([feature.sum() for feature in features]).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    unused = {name for name, gradient in zip(names, gradients, strict=True) if gradient is None}
+    yield from _unused_modules(net, "", unused)
+
+
+def _unused_modules(module: nn.Module, prefix: str, unused: set[str]) -> Iterator[str]:
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        inside = [f"{path}.{parameter}" for parameter, _ in child.named_parameters()]
+        if inside and unused.issuperset(inside):
+            yield path
+        else:
+            yield from _unused_modules(child, f"{path}.", unused)
+
+
+def leave_out(net: nn.Module, paths: tuple[str, ...]) -> None:
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        setattr(net.get_submodule(parent), name, nn.Identity())
+
+
+def modules_by_stage(
+    module: nn.Module, prefix: str, stage_of: dict[str, int]
+) -> Iterator[tuple[int, nn.Module]]:
+    """The topmost modules that lie in one stage, each with its number.
+
+    A parameter that belongs to no such module (a transformer's position embedding) comes in a
+    list of its own.
+    """
+    inside = {stage_of[f"{prefix}{name}"] for name, _ in module.named_parameters()}
+    if len(inside) == 1:
+        yield inside.pop(), module
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        yield stage_of[f"{prefix}{name}"], nn.ParameterList([parameter])
+    for name, child in module.named_children():
+        yield from modules_by_stage(child, f"{prefix}{name}.", stage_of)
