@@ -25,9 +25,10 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
 
 
 def sigmoid(logits: Array, temperature: float = 1.0) -> Array:
-    """Any shape, float64, without overflow."""
+    """Any shape, float64, without overflow; NaN stays NaN."""
     scaled = logits.astype(np.float64) / temperature
-    return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)))
 
 
 def softmax_nll(logits: Array, target: Array, temperature: float) -> float:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError, UsageError
+from skipstone.tasks.classify import Classify
+from skipstone.tasks.labels import class_weights
+from skipstone.tasks.options import ClassifyOptions
+
+SCHEMA = {"classes": ["a", "b", "c"]}
+
+
+def manifest(targets: list[str | None]) -> Manifest:
+    return Manifest.from_rows(
+        {"path": [f"{row}.png" for row in range(len(targets))], "target": targets},
+        root=Path("photos"),
+        reader="test",
+        input="image",
+        task="classify",
+        schema=SCHEMA,
+        target_type=pa.string(),
+    )
+
+
+def test_prediction_fields_and_record() -> None:
+    task = Classify(ClassifyOptions(top_k=2), SCHEMA)
+    logits = np.log(np.array([[0.2, 0.5, 0.3]], np.float32))
+    (prediction,) = task.predict({"logits": logits}, [Meta(7, "x.png")], {})
+    assert prediction.fields["label"] == "b"
+    assert prediction.fields["probability"] == pytest.approx(0.5)
+    assert [entry["label"] for entry in prediction.fields["top"]] == ["b", "c"]
+    record = task.score(prediction, "a")
+    assert record == {
+        "id": 7,
+        "name": "x.png",
+        "target": "a",
+        "label": "b",
+        "correct": False,
+        "probability": pytest.approx(0.5),
+        "rank": 3,
+        "loss": pytest.approx(-np.log(0.2)),
+        "brier": pytest.approx(0.8**2 + 0.5**2 + 0.3**2),
+    }
+    flat = task.predict({"logits": logits}, [Meta(7)], {"temperature": 100.0})[0]
+    assert flat.fields["probability"] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_statistics_and_class_weights() -> None:
+    task = Classify(ClassifyOptions(class_weights="inverse"), SCHEMA)
+    rows = manifest(["a"] * 6 + ["b"] * 3 + ["c"])
+    assert task.statistics(rows) == {"counts": [6, 3, 1]}
+    with pytest.raises(UsageError, match="class counts"):
+        task.head()
+    informed = Classify(task.options, {**SCHEMA, **task.statistics(rows)})
+    weights = informed.head().args["shape"]["loss"]["args"]["class_weights"]
+    expected = compute_class_weight(
+        "balanced", classes=np.array(["a", "b", "c"]), y=np.array(rows.column("target"))
+    )
+    np.testing.assert_allclose(weights, expected)
+    with pytest.raises(DataError, match="no label"):
+        task.statistics(manifest(["a", None]))
+
+
+def test_effective_number_weights() -> None:
+    """Cui et al. 2019: beta 0 weighs all alike, beta near 1 by inverse counts."""
+    counts = [1000, 100, 10, 0]
+    np.testing.assert_allclose(class_weights("effective", counts, 0.0), [1, 1, 1, 0])
+    inverse = np.array(class_weights("inverse", counts, 0.0))
+    near = np.array(class_weights("effective", counts, 1 - 1e-9))
+    np.testing.assert_allclose(near / near[0], inverse / inverse[0], rtol=1e-4)
+    ours = np.array(class_weights("effective", [500, 20], 0.99))
+    number = [(1 - 0.99**n) / (1 - 0.99) for n in (500, 20)]
+    assert ours[1] / ours[0] == pytest.approx(number[0] / number[1])
+    assert ours.mean() == pytest.approx(1)
+    assert class_weights("none", counts, 0.9) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({}, "no list of 'classes'"),
+        ({"classes": "abc"}, "no list of 'classes'"),
+        ({"classes": ["a"]}, "only one class, 'a'"),
+        ({"classes": ["a", "b", "a"]}, "given twice: a"),
+    ],
+)
+def test_impossible_schemas_are_refused(schema: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Classify(ClassifyOptions(), schema)
+
+
+def test_wrong_options_are_named_all_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        ClassifyOptions(loss="bce", label_smoothing=1.0, top_k=0)  # type: ignore[arg-type]
+    for word in ("loss is 'bce'", "label_smoothing is 1.0", "top_k is 0"):
+        assert word in str(caught.value)
+
+
+def test_a_near_miss_of_a_label_is_named() -> None:
+    task = Classify(ClassifyOptions(), {"classes": ["trousers", "shirt"]})
+    with pytest.raises(DataError, match="Did you mean 'trousers'"):
+        task.target("trouser")
+
+
+def test_top_k_only_where_there_are_more_classes() -> None:
+    few = Classify(ClassifyOptions(), {"classes": list("abcde")})
+    many = Classify(ClassifyOptions(), {"classes": list("abcdef")})
+    assert "top5" not in {metric.name for metric in few.metrics()}
+    assert "top5" in {metric.name for metric in many.metrics()}
+
+
+def test_near_ties_are_no_flips() -> None:
+    task = Classify(ClassifyOptions(), SCHEMA)
+    before = np.array([[1.0, 1.00001, 0], [1.0, 1.1, 0]], np.float32)
+    after = np.array([[1.00001, 1.0, 0], [1.1, 1.0, 0]], np.float32)
+    found = task.difference({"logits": before}, {"logits": after}, {})
+    assert (found.flips, found.near_ties) == (1, 1)
+
+
+def test_worst_mistakes_are_the_surest_ones() -> None:
+    task = Classify(ClassifyOptions(), SCHEMA)
+    logits = np.eye(3, dtype=np.float32)[[0] * 40] * np.linspace(0.1, 5, 40)[:, None]
+    metas = [Meta(row, f"{row}.png") for row in range(40)]
+    predictions = task.predict({"logits": logits.astype(np.float32)}, metas, {})
+    records = [task.score(p, "b") for p in predictions]
+    sections = {section["title"]: section for section in task.sections(records, {})}
+    ids = [item["id"] for item in sections["Worst mistakes"]["items"]]
+    assert ids == list(range(39, 15, -1))
+    assert sections["Confusion"]["matrix"] == [[0, 0, 0], [40, 0, 0], [0, 0, 0]]
+    assert sections["Most confused"]["rows"] == [["b", "a", 40, 1.0]]
+    assert sections["By class"]["rows"][2] == ["c", None, None, None, 0]

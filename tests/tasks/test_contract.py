@@ -1,0 +1,260 @@
+"""What every registered task promises, whatever it is.
+
+A new task joins by an entry in EXAMPLES: how to draw targets, and outputs that are right about
+them. Nothing else here knows any task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError
+from skipstone.registry import HEADS, TASKS
+from skipstone.tasks.base import Prediction, Record, Task
+
+N = 60
+CLASSES = ["ant", "bee <b>", "cat, grey", "dog", "007", "NA"]
+SCHEMA = {"classes": CLASSES}
+Outputs = dict[str, np.ndarray]
+
+
+def draw_labels(rng: np.random.Generator) -> list[Any]:
+    return [CLASSES[code] for code in rng.integers(0, len(CLASSES), N)]
+
+
+def draw_tags(rng: np.random.Generator) -> list[Any]:
+    return [[name for name in CLASSES if rng.random() < 0.3] for _ in range(N)]
+
+
+def right_labels(targets: list[Any]) -> Outputs:
+    hot = np.array([[name == target for name in CLASSES] for target in targets])
+    return {"logits": np.where(hot, 40.0, -40.0).astype(np.float32)}
+
+
+def right_tags(targets: list[Any]) -> Outputs:
+    hot = np.array([[name in target for name in CLASSES] for target in targets])
+    return {"logits": np.where(hot, 40.0, -40.0).astype(np.float32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    draw: Callable[[np.random.Generator], list[Any]]
+    right: Callable[[list[Any]], Outputs]
+    unknown: Any  # a target that the schema cannot express
+
+
+EXAMPLES = {
+    "classify": Example(draw_labels, right_labels, "zebra"),
+    "tag": Example(draw_tags, right_tags, ["ant", "zebra"]),
+}
+
+every_task = pytest.mark.parametrize("name", sorted(entry.name for entry in TASKS))
+
+
+def make(name: str, **options: Any) -> tuple[Task, Example]:
+    entry = TASKS[name]
+    task: Task = entry.load()(entry.make_options(options), SCHEMA)
+    return task, EXAMPLES[name]
+
+
+def guesses(targets: list[Any], example: Example, noise: float = 30.0) -> Outputs:
+    """Outputs that are right, drowned in noise."""
+    rng = np.random.default_rng(1)
+    return {
+        key: (value / 8 + noise / 8 * rng.normal(size=value.shape)).astype(np.float32)
+        for key, value in example.right(targets).items()
+    }
+
+
+def answer(
+    task: Task, outputs: Outputs, targets: list[Any]
+) -> tuple[list[Prediction], list[Record]]:
+    metas = [Meta(row, f"{row}.png") for row in range(N)]
+    predictions = task.predict(outputs, metas, task.calibrate(outputs, targets))
+    return predictions, [task.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+
+
+def test_every_task_has_an_example() -> None:
+    assert set(EXAMPLES) >= {entry.name for entry in TASKS if entry.distribution is None}
+
+
+def test_options_and_catalogues_need_no_torch() -> None:
+    code = (
+        "import sys, skipstone.registry as r\n"
+        "for kind in (r.TASKS, r.HEADS):\n"
+        "    for entry in kind: entry.make_options()\n"
+        "assert not {'torch', 'scipy', 'sklearn', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every_task
+def test_options_and_schema_survive_json(name: str) -> None:
+    task, _ = make(name)
+    values = json.loads(json.dumps(dataclasses.asdict(task.options)))
+    schema = json.loads(json.dumps(dict(task.schema)))
+    again = TASKS[name].load()(TASKS[name].make_options(values), schema)
+    assert again.options == task.options
+    assert again.schema == task.schema
+    assert again.head() == task.head()
+    assert all(field.metadata["help"] for field in dataclasses.fields(task.options))
+
+
+@every_task
+def test_its_head_takes_its_targets(name: str) -> None:
+    """The head that the task asks for exists, stores as JSON, and learns from its targets."""
+    task, example = make(name)
+    part = task.head()
+    entry = HEADS[part.name]
+    args = json.loads(json.dumps(part.to_json()["args"]))
+    head = entry.load()(
+        entry.make_options(args["options"]), channels=(4, 8), strides=(2, 4), **args["shape"]
+    )
+    targets = [task.target(value) for value in example.draw(np.random.default_rng(0))[:4]]
+    y = {
+        key: (
+            [target[key] for target in targets]
+            if key in task.ragged
+            else torch.stack([target[key] for target in targets])
+        )
+        for key in targets[0]
+    }
+    maps = (torch.randn(4, 4, 8, 8), torch.randn(4, 8, 4, 4, requires_grad=True))
+    total = sum(head.loss(maps, y).values()) / head.weight(y)
+    total.backward()
+    assert math.isfinite(total.item())
+    assert maps[1].grad is not None
+    outputs = {key: value.detach().numpy() for key, value in head(maps).items()}
+    metas = [Meta(row) for row in range(4)]
+    assert [p.meta for p in task.predict(outputs, metas, {})] == metas
+    soft = task.soften(dict(y))
+    if soft is not None:  # softened, not yet mixed: the same loss
+        again = sum(head.loss(maps, soft).values()) / head.weight(soft)
+        torch.testing.assert_close(again, total)
+
+
+@every_task
+def test_knows_its_own_targets_and_refuses_others(name: str) -> None:
+    task, example = make(name)
+    assert all(task.knows(value) for value in example.draw(np.random.default_rng(0)))
+    for value in (example.unknown, None, 7):
+        assert not task.knows(value)
+        with pytest.raises(DataError):
+            task.target(value)
+
+
+@every_task
+def test_right_answers_score_one(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    _, records = answer(task, example.right(targets), targets)
+    values = task.compute(records)
+    assert list(values) == [metric.name for metric in task.metrics()]
+    assert task.metrics()[0].name == task.headline
+    for metric in task.metrics():
+        assert values[metric.name] == pytest.approx(1.0 if metric.higher_is_better else 0.0), metric
+    assert all(record["correct"] == 1 for record in records)
+
+
+@every_task
+def test_worse_answers_score_less(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    some = task.compute(answer(task, guesses(targets, example, 30), targets)[1])
+    none = task.compute(answer(task, guesses(targets, example, 3000), targets)[1])
+    assert none[task.headline] < some[task.headline] < 1
+
+
+@every_task
+def test_everything_it_gives_is_json_and_finite(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    outputs = guesses(targets, example)
+    post = task.calibrate(outputs, targets)
+    predictions, records = answer(task, outputs, targets)
+    for value in (
+        dict(post),
+        [dict(prediction.fields) for prediction in predictions],
+        records,
+        task.compute(records),
+        [dict(section) for section in task.sections(records, post)],
+    ):
+        assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert {"label", "probability"} <= set(predictions[0].fields)
+    assert {"correct", "loss"} <= set(records[0])
+
+
+@every_task
+def test_order_of_samples_does_not_matter(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    _, records = answer(task, guesses(targets, example), targets)
+    shuffled = [records[row] for row in np.random.default_rng(2).permutation(N)]
+    assert task.compute(shuffled) == pytest.approx(task.compute(records))
+
+
+@every_task
+def test_metrics_survive_json_of_records(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    _, records = answer(task, guesses(targets, example), targets)
+    assert task.compute(json.loads(json.dumps(records))) == task.compute(records)
+
+
+@every_task
+def test_difference(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    right = example.right(targets)
+    reference = guesses(targets, example)
+    post = task.calibrate(reference, targets)
+    same = task.difference(reference, reference, post)
+    assert (same.max_probability, same.max_relative, same.flips, same.near_ties) == (0, 0, 0, 0)
+    assert same.n == N
+    near = {key: value * np.float32(1 + 1e-6) for key, value in reference.items()}
+    close = task.difference(reference, near, post)
+    assert 0 < close.max_relative < 1e-5
+    assert close.flips == 0
+    reversed_ = {key: value[..., ::-1] for key, value in right.items()}
+    swapped = task.difference(right, reversed_, post)
+    assert swapped.flips > N / 4
+    assert swapped.max_probability > 0.9
+    broken = {
+        key: np.where(value == value.max(), np.nan, value) for key, value in reference.items()
+    }
+    assert task.difference(reference, broken, post).max_probability == math.inf
+    assert task.difference(reference, broken, post).flips >= 1
+    short = {key: value[:, :-1] for key, value in reference.items()}
+    assert task.difference(reference, short, post).flips == N
+
+
+@every_task
+def test_answers_that_are_no_numbers_are_refused_by_name(name: str) -> None:
+    task, example = make(name)
+    outputs = example.right(example.draw(np.random.default_rng(0)))
+    for value in outputs.values():
+        value[3] = np.nan
+    with pytest.raises(Exception, match=r"3\.png"):
+        task.predict(outputs, [Meta(row, f"{row}.png") for row in range(N)], {})
+
+
+@every_task
+def test_one_sample_and_none(name: str) -> None:
+    task, example = make(name)
+    targets = example.draw(np.random.default_rng(0))
+    one = {key: value[:1] for key, value in guesses(targets, example).items()}
+    post = task.calibrate(one, targets[:1])
+    assert len(task.predict(one, [Meta(0)], post)) == 1
+    empty = {key: value[:0] for key, value in one.items()}
+    assert task.predict(empty, [], task.calibrate(empty, [])) == []
