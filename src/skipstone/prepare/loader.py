@@ -42,7 +42,8 @@ class Loader:
         augment: applied to each sample, keyed by (seed, epoch, id, view).
         mix: applied to each batch, keyed by (seed, epoch, step).
         drop_last: leave out a last batch that is not full (never the only one).
-        workers: processes that load; 0 loads in `threads` of this process.
+        workers: processes that load; 0 loads in `threads` of this process. Processes use what the
+            cache held when they started and add nothing to it.
         threads: threads that load when there are no worker processes.
         cache: keeps decoded records, so that later epochs do not decode.
         balanced: draw rows with replacement, each class equally often (a row with several labels
@@ -159,7 +160,10 @@ class Loader:
             num_workers=self.workers,
             generator=torch.Generator(),  # or it draws from the global random state
         )
-        return iter(loader)
+        for result in loader:
+            if isinstance(result, DataError):
+                raise result
+            yield result
 
     def _leave_out_unreadable(self) -> tuple[str, ...]:
         """Read every row once; keep the good ones and return the messages of the others."""
@@ -182,8 +186,9 @@ class Loader:
         return bad
 
 
-class _Batches(torch.utils.data.Dataset[Batch]):
-    """Whole batches of one epoch, for torch's DataLoader."""
+class _Batches(torch.utils.data.Dataset[Batch | DataError]):
+    """Whole batches of one epoch, for torch's DataLoader. An error is handed back as a value:
+    DataLoader would bury its one line for the user in a traceback."""
 
     def __init__(self, loader: Loader, epoch: int, rows: Sequence[np.ndarray]) -> None:
         self._loader, self._epoch, self._parts = loader, epoch, rows
@@ -191,8 +196,11 @@ class _Batches(torch.utils.data.Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __getitem__(self, step: int) -> Batch:
-        return self._loader._build(self._parts[step], self._epoch)
+    def __getitem__(self, step: int) -> Batch | DataError:
+        try:
+            return self._loader._build(self._parts[step], self._epoch)
+        except DataError as error:
+            return error
 
 
 def _ahead(

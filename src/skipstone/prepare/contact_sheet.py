@@ -1,0 +1,111 @@
+"""`--show-augmented`: a picture of what training sees, to be looked at before it starts.
+
+One row a sample: the record as it is, then seven views of it as augmentation would change it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from skipstone import storage
+from skipstone.data.samples import Sample
+from skipstone.errors import UsageError
+from skipstone.prepare.augment import Augment
+
+VIEWS = 7
+_LEAST_SIDE = 96  # tiny pictures are enlarged by a whole factor, so that pixels stay visible
+_GAP = 8
+_TEXT = 22
+_PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 42), (120, 128, 138)
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """One sample as uint8 (H, W, C): the record first, then its augmented views."""
+
+    label: str
+    pictures: tuple[np.ndarray, ...]
+
+
+def sheet_rows(
+    samples: Sequence[tuple[Sample, str]],
+    augment: Augment | None,
+    *,
+    seed: int,
+    views: int = VIEWS,
+    key: str = "image",
+) -> list[SheetRow]:
+    """Each (sample, label), and beside it what training will see in epochs 0, 1, ..."""
+    rows = []
+    for sample, label in samples:
+        seen = [
+            sample if augment is None else augment(sample, seed=seed, epoch=epoch)
+            for epoch in range(views)
+        ]
+        pictures = [sample.x[key].numpy(), *(view.x[key].numpy() for view in seen)]
+        rows.append(SheetRow(label, tuple(pictures)))
+    return rows
+
+
+def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path:
+    """Write `rows` as one PNG, labels under the originals, and return its path."""
+    if not rows:
+        raise UsageError("there are no samples to show on a contact sheet.")
+    stream = io.BytesIO()
+    draw_sheet(rows, title).save(stream, "PNG")
+    storage.write_bytes(path, stream.getvalue())
+    return path
+
+
+def draw_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Image:
+    side = max(rows[0].pictures[0].shape[:2])
+    factor = max(1, -(-_LEAST_SIDE // side))
+    cell = side * factor
+    columns = max(len(row.pictures) for row in rows)
+    # The original stands apart from its views.
+    width = 4 * _GAP + columns * (cell + _GAP)
+    top = _GAP + _TEXT * (2 if title else 1)
+    sheet = Image.new("RGB", (width, top + len(rows) * (cell + _TEXT + _GAP)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    if title:
+        draw.text((_GAP, _GAP), _fitted(draw, title, width - 2 * _GAP, font), _INK, font)
+    draw.text((_GAP, top - _TEXT + 2), "as it is", _FAINT, font)
+    draw.text((_left(1, cell), top - _TEXT + 2), "as training sees it", _FAINT, font)
+    for number, row in enumerate(rows):
+        y = top + number * (cell + _TEXT + _GAP)
+        for column, pixels in enumerate(row.pictures):
+            sheet.paste(_enlarged(pixels, factor), (_left(column, cell), y))
+        draw.text((_GAP, y + cell + 2), _fitted(draw, row.label, cell, font), _INK, font)
+    return sheet
+
+
+def _left(column: int, cell: int) -> int:
+    return _GAP + column * (cell + _GAP) + (2 * _GAP if column else 0)
+
+
+def _enlarged(pixels: np.ndarray, factor: int) -> Image.Image:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    size = (image.width * factor, image.height * factor)
+    return image.resize(size, Image.Resampling.NEAREST).convert("RGB")
+
+
+def _fitted(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    width: int,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> str:
+    """`text` in one line, cut with dots where it is wider than `width` pixels."""
+    text = " ".join(text.split())
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "…", font) > width:
+        text = text[:-1]
+    return text + "…"
