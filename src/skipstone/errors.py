@@ -7,6 +7,7 @@
     ├── Refusal                 exit code 1: understood, and honestly declined
     ├── DamagedError            exit code 1: a stored file does not hold what was written
     ├── StorageError (OSError)  exit code 1: a file could not be written; what was there is intact
+    ├── Diverged                exit code 1: the loss became NaN or infinite
     └── Interrupted             exit code 130 or 143: stopped by a signal, work saved
 
 A message says what was wrong and where, what is allowed, and what to type next.
@@ -60,6 +61,17 @@ class StorageError(SkipstoneError, OSError):
     def __init__(self, message: str, *, number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.errno = number
+
+
+class Diverged(SkipstoneError):
+    """Training reached a loss that is no number; `step` and `files` say where."""
+
+    def __init__(
+        self, message: str, *, step: int, files: tuple[str, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.files = files
 
 
 class Interrupted(SkipstoneError):

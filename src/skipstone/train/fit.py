@@ -1,0 +1,211 @@
+"""Training from start to end: phases, evaluation each epoch, best weights, checkpoints, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from skipstone import events
+from skipstone.errors import Diverged
+from skipstone.models.network import Network
+from skipstone.tasks.base import Task
+from skipstone.train.checkpoint import load_checkpoint
+from skipstone.train.keeper import Evaluate, RunKeeper
+from skipstone.train.length import decide_length, first_batches
+from skipstone.train.loop import Batches, Rules, fit_phase
+from skipstone.train.objective import Objective
+from skipstone.train.optim import make_optimizer
+from skipstone.train.options import TrainOptions
+from skipstone.train.phases import Phase, enter_phase, plan_phases, set_modes
+from skipstone.train.precision import Mode, choose_device, decide_mode
+from skipstone.train.recipe import Facts, Recipe, resolve
+from skipstone.train.runfolder import RunFolder
+from skipstone.train.schedules import Curve, make_curve, plateau
+from skipstone.train.state import State
+from skipstone.train.stopping import watch_signals
+
+#: Gradient norms are measured this often in an epoch.
+MEASURES_PER_EPOCH = 8
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training went.
+
+    Args:
+        history: a row an epoch: epoch, step, phase, lr, loss, losses, metrics, seconds, and
+            gradients (mean norm by stage).
+        best: {"epoch", "step", "metrics"} of the weights that the network now holds.
+        steps: optimizer steps done.
+        stopped_by: "epochs", "steps", "budget" or "early stop".
+    """
+
+    history: list[dict[str, Any]]
+    best: dict[str, Any]
+    steps: int
+    stopped_by: str
+
+
+def fit(
+    network: Network,
+    *,
+    task: Task,
+    loader: Batches,
+    evaluate: Evaluate,
+    options: TrainOptions | Recipe,
+    run: RunFolder,
+    objective: Callable[[Network, Recipe], Objective] | None = None,
+) -> FitResult:
+    """Train `network`; on return it holds the weights that did best on the select role.
+
+    A run folder that holds a checkpoint goes on from it. Options that are not a recipe yet are
+    resolved for weights learnt from scratch.
+
+    Args:
+        task: its headline metric decides which weights are best.
+        evaluate: metrics by name of a network on the select role; called each epoch.
+        objective: what is minimised; by default the head's loss with the recipe's L1 penalty.
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
+        Diverged: the loss became NaN or infinite.
+    """
+    began = time.monotonic()
+    recipe = options if isinstance(options, Recipe) else _resolved(options, loader)
+    with _threads(recipe.threads), watch_signals() as stopping:
+        network.to(choose_device(recipe.device))
+        _note_surroundings(run, network)
+        aim = (objective or _default_objective)(network, recipe)
+        mode = _decided_mode(run, recipe, aim, loader)
+        network.to(memory_format=mode.layout())
+        phases = _planned(run, recipe, aim, loader, evaluate, mode, began)
+        keeper = RunKeeper(network, task, evaluate, recipe, run, loader, stopping, phases, began)
+        state = keeper.restore(load_checkpoint(run.checkpoints))
+        with events.stage("training", total=sum(p.steps for p in phases), unit="steps") as advance:
+            keeper.show(advance, state)
+            try:
+                _run_phases(aim, loader, keeper, state, mode)
+            except Diverged as error:
+                raise keeper.explain(error) from None
+        keeper.load_best()
+        network.to(memory_format=torch.contiguous_format)
+        network.requires_grad_(True).eval()
+        assert state.best is not None, "no epoch was evaluated"
+        return FitResult(state.history, state.best, state.step, state.stopped_by)
+
+
+def _run_phases(
+    objective: Objective, loader: Batches, keeper: RunKeeper, state: State, mode: Mode
+) -> None:
+    network, recipe, phases = keeper.network, keeper.recipe, keeper.phases
+    for index in range(state.phase, len(phases)):
+        if state.stopped_by:
+            return
+        phase = phases[index]
+        if index != state.phase:
+            state.phase, state.phase_step, state.stale = index, 0, 0
+        enter_phase(network, phase)
+        set_modes(network, phase, freeze_norm=recipe.freeze_norm)
+        optimizer = make_optimizer(network, recipe)
+        keeper.begin(phase, optimizer, state)
+        rules = Rules(
+            steps=phase.steps,
+            lr=recipe.lr,
+            curve=_curve(recipe, phase, keeper, state),
+            ema=keeper.ema,
+            clip=recipe.clip,
+            accumulate=recipe.accumulate,
+            mode=mode,
+            device=next(network.parameters()).device,
+            seed=recipe.seed,
+            measure=max(1, keeper.steps_per_epoch // MEASURES_PER_EPOCH),
+        )
+        fit_phase(objective, loader, optimizer, state, rules, keeper)
+    keeper.complete(state)
+
+
+def _curve(recipe: Recipe, phase: Phase, keeper: RunKeeper, state: State) -> Curve:
+    curve = make_curve(phase.schedule, total=phase.steps, warmup=int(recipe.warmup * phase.steps))
+    if phase.schedule != "plateau":
+        return curve
+
+    def lowered(step: int) -> float:
+        values = [row["metrics"][keeper.headline] for row in state.history]
+        return curve(step) * plateau(values, higher_is_better=keeper.higher_is_better)
+
+    return lowered
+
+
+def _default_objective(network: Network, recipe: Recipe) -> Objective:
+    return Objective(network, l1=recipe.l1)
+
+
+def _resolved(options: TrainOptions, loader: Batches) -> Recipe:
+    return resolve(options, Facts(samples=len(loader) * loader.batch_size))
+
+
+def _decided_mode(run: RunFolder, recipe: Recipe, objective: Objective, loader: Batches) -> Mode:
+    decision = run.decide(
+        "precision",
+        lambda: decide_mode(recipe, objective, lambda: first_batches(objective, loader, 3)),
+    )
+    mode = Mode(decision["precision"], decision["channels_last"])
+    if decision["seconds"]:
+        timed = ", ".join(
+            f"{name} {1000 * seconds:.3g} ms" for name, seconds in decision["seconds"].items()
+        )
+        events.note(f"Training in {mode} (a batch takes: {timed}).")
+    return mode
+
+
+def _planned(
+    run: RunFolder,
+    recipe: Recipe,
+    objective: Objective,
+    loader: Batches,
+    evaluate: Evaluate,
+    mode: Mode,
+    began: float,
+) -> list[Phase]:
+    total = run.decide(
+        "length", lambda: decide_length(recipe, objective, loader, evaluate, mode, began)
+    )["steps"]
+    return plan_phases(
+        recipe,
+        stages=len(objective.network.backbone.stages()),
+        steps_per_epoch=-(-len(loader) // recipe.accumulate),
+        total=total,
+    )
+
+
+def _note_surroundings(run: RunFolder, network: Network) -> None:
+    """Journal what bit-identity depends on, and say when it changed since the run began."""
+    now = {
+        "threads": torch.get_num_threads(),
+        "device": str(next(network.parameters()).device),
+        "torch": torch.__version__,
+    }
+    before = run.entries("session")
+    run.journal("session", **now)
+    if before:
+        changed = [f"{k} {before[0][k]} -> {v}" for k, v in now.items() if before[0][k] != v]
+        if changed:
+            events.warn(
+                "Results may differ from an uninterrupted run in the last bits, because these "
+                f"changed: {', '.join(changed)}."
+            )
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

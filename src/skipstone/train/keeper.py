@@ -1,0 +1,263 @@
+"""What happens between the steps of a run: evaluating, keeping the best, saving, stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from skipstone import events
+from skipstone.errors import Diverged, Interrupted
+from skipstone.models.network import Network
+from skipstone.tasks.base import Task
+from skipstone.train.checkpoint import (
+    Checkpoint,
+    model_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from skipstone.train.ema import Ema
+from skipstone.train.loop import Batches
+from skipstone.train.phases import Phase
+from skipstone.train.recipe import Recipe
+from skipstone.train.runfolder import RunFolder
+from skipstone.train.state import State, means
+from skipstone.train.stopping import StopNow, Stopping
+
+Evaluate = Callable[[Network], dict[str, float]]
+
+#: Without --checkpoint-every, an epoch that takes longer is saved about this often (seconds).
+SAVE_SECONDS = 60.0
+
+
+class RunKeeper:
+    """Keeps one run in its folder. It is the loop's `Keeper`.
+
+    Args:
+        evaluate: metrics of the network on the select role.
+        stopping: tells whether a signal asked for the end.
+        began: time.monotonic() when this session's time began to count.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        evaluate: Evaluate,
+        recipe: Recipe,
+        run: RunFolder,
+        loader: Batches,
+        stopping: Stopping,
+        phases: list[Phase],
+        began: float,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.run = run
+        self.phases = phases
+        self.headline = task.headline
+        metric = next(metric for metric in task.metrics() if metric.name == task.headline)
+        self.higher_is_better = metric.higher_is_better
+        self.steps_per_epoch = -(-len(loader) // recipe.accumulate)
+        self.ema: Ema | None = Ema(network, recipe.ema) if recipe.ema else None
+        self._evaluate = evaluate
+        self._stopping = stopping
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._best: dict[str, Tensor] = {}
+        self._number = 0
+        self._saved_step = 0
+        self._checkpoint: Checkpoint | None = None
+        self._clock, self._saved_at = began, time.monotonic()
+        self._advance: Callable[..., None] = lambda *_: None
+
+    # --- beginning and end ------------------------------------------------------------------
+
+    def restore(self, checkpoint: Checkpoint | None) -> State:
+        """The state to go on from, with weights, average and best weights in place."""
+        if checkpoint is None:
+            return State()
+        self._checkpoint, state = checkpoint, checkpoint.state
+        self.network.load_state_dict(checkpoint.part("model"))
+        if self.ema is not None:
+            self.ema.load(checkpoint.part("ema"), state.ema_count)
+        self._best = checkpoint.part("best")
+        self._number, self._saved_step = checkpoint.number, state.step
+        self.run.journal("resumed", step=state.step, epoch=state.epoch)
+        events.note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
+        return state
+
+    def show(self, advance: Callable[..., None], state: State) -> None:
+        """Report progress to `advance` from here on."""
+        self._advance = advance
+        if state.step:
+            advance(state.step)
+
+    def begin(self, phase: Phase, optimizer: torch.optim.Optimizer, state: State) -> None:
+        """A phase begins, or goes on from a checkpoint in the middle of it."""
+        self._optimizer = optimizer
+        if self._checkpoint is not None and state.phase_step > 0:
+            restore_optimizer(optimizer, self._checkpoint)
+        self._checkpoint = None
+        if state.phase_step == 0:
+            self.run.journal("phase", name=phase.name, steps=phase.steps, step=state.step)
+
+    def complete(self, state: State) -> None:
+        """No phase is left, or something stopped the last one."""
+        if state.stopped_by:
+            return
+        state.stopped_by = "steps" if self.recipe.steps == state.step else "epochs"
+        if self.recipe.budget and state.step < self.recipe.epochs * self.steps_per_epoch:
+            state.stopped_by = "budget"
+        self.save(state)
+
+    def load_best(self) -> None:
+        self.network.load_state_dict(self._best)
+
+    # --- between steps ----------------------------------------------------------------------
+
+    def after_step(self, state: State, loss: float) -> None:
+        self._advance(1, f"epoch {state.epoch + 1}  loss {loss:.4f}")
+        self._count_time(state)
+        if self.recipe.budget is not None:
+            self._watch_budget(state)
+        if self._stopping.signal_number:
+            self._interrupt(state)
+        every = self.recipe.checkpoint_every
+        if every is not None:
+            due = state.step - self._saved_step >= every
+        else:
+            due = time.monotonic() - self._saved_at > SAVE_SECONDS
+        if due:
+            self.save(state)
+
+    def after_epoch(self, state: State) -> None:
+        """Evaluate, write the row, keep the weights if they are the best, save."""
+        try:
+            metrics = self._metrics()
+        except StopNow:
+            self._interrupt(state)
+        self._count_time(state)
+        self._write_row(state, metrics)
+        self._keep_best(state, metrics)
+        state.epoch, state.batch, state.epoch_open = state.epoch + 1, 0, False
+        state.losses, state.norms = {}, {}
+        last = state.phase == len(self.phases) - 1
+        patience = self.recipe.early_stop
+        if last and patience and state.stale >= patience and not state.stopped_by:
+            state.stopped_by = "early stop"
+            events.note(f"Stopped: no better {self.headline} for {patience} epochs.")
+        if self._stopping.signal_number:
+            self._interrupt(state)
+        self.save(state)
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint; one that is not finite is never written."""
+        tensors = model_tensors(self.network, self.ema)
+        check_finite(tensors, state)
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        assert self._optimizer is not None
+        moments, scalars = optimizer_tensors(self._optimizer)
+        state.ema_count = 0 if self.ema is None else self.ema.count
+        self._number += 1
+        save_checkpoint(
+            self.run.checkpoints, Checkpoint(self._number, state, tensors | moments, scalars)
+        )
+        self._saved_at, self._saved_step = time.monotonic(), state.step
+
+    def explain(self, error: Diverged) -> Diverged:
+        """The error with what is left and what to do."""
+        where = f" The last good checkpoint is at step {self._saved_step:,}."
+        if not self._number:
+            where = " There is no checkpoint yet."
+        self.run.journal("diverged", step=error.step, files=list(error.files), text=error.message)
+        return Diverged(
+            error.message + where,
+            step=error.step,
+            files=error.files,
+            hint=f"Try a lower rate, such as --lr {self.recipe.lr / 3:.2g}, or --clip 1.",
+        )
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _metrics(self) -> dict[str, float]:
+        average = contextlib.nullcontext() if self.ema is None else self.ema.applied()
+        with average, torch.random.fork_rng(devices=[]), self._stopping.may_raise():
+            metrics = dict(self._evaluate(self.network))
+        # An undefined figure (F1 of a class without samples) has no place in JSON.
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        if self.headline not in finite:
+            raise ValueError(f"evaluating gave no finite {self.headline!r}: {metrics}")
+        return finite
+
+    def _write_row(self, state: State, metrics: dict[str, float]) -> None:
+        assert self._optimizer is not None
+        losses = means(state.losses)
+        row = {
+            "epoch": state.epoch + 1,
+            "step": state.step,
+            "phase": self.phases[state.phase].name,
+            "lr": max(group["lr"] for group in self._optimizer.param_groups),
+            "loss": losses["loss"],
+            "losses": losses,
+            "metrics": metrics,
+            "gradients": means(state.norms) if state.norms else {},
+            "seconds": round(state.seconds, 3),
+        }
+        state.history.append(row)
+        self.run.journal("epoch", **row)
+        shown = f"{self.headline} {metrics[self.headline]:.4f}"
+        events.note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
+
+    def _keep_best(self, state: State, metrics: dict[str, float]) -> None:
+        if state.best is None or self._rank(metrics) > self._rank(state.best["metrics"]):
+            state.best = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
+            state.stale = 0
+            tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
+            self._best = {name: value.detach().clone() for name, value in tensors.items()}
+        else:
+            state.stale += 1
+
+    def _rank(self, metrics: dict[str, float]) -> tuple[float, float]:
+        """By the headline, then by the select role's loss where it is given."""
+        value = metrics[self.headline] * (1 if self.higher_is_better else -1)
+        return (value, -metrics.get("loss", 0.0))
+
+    def _watch_budget(self, state: State) -> None:
+        """The plan should end in time; where it did not, stop, and journal where."""
+        stop = self.run.decided("budget stop")
+        assert self.recipe.budget is not None
+        if stop is None and state.seconds > self.recipe.budget:
+            stop = self.run.decide("budget stop", lambda: {"step": state.step})
+        if stop is not None and state.step >= stop["step"]:
+            state.stopped_by = "budget"
+
+    def _interrupt(self, state: State) -> NoReturn:
+        number = self._stopping.signal_number
+        self._count_time(state)
+        self.save(state)
+        name = signal.Signals(number).name
+        self.run.journal("interrupted", signal=name, step=state.step)
+        raise Interrupted(
+            f"Stopped by {name}; everything up to step {state.step:,} is saved.",
+            signal_number=number,
+            hint="The same command goes on from there.",
+        )
+
+    def _count_time(self, state: State) -> None:
+        now = time.monotonic()
+        state.seconds += now - self._clock
+        self._clock = now
+
+
+def check_finite(tensors: dict[str, Tensor], state: State) -> None:
+    """Raise Diverged where a weight is no number, so that no such checkpoint exists."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Diverged(f"{name} is no longer finite at step {state.step:,}.", step=state.step)

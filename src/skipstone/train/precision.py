@@ -1,0 +1,148 @@
+"""Which number format and memory layout to train in: a few real steps are timed each way."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from skipstone.data.samples import Batch
+from skipstone.errors import UsageError
+from skipstone.train.objective import Objective
+from skipstone.train.recipe import Recipe
+
+#: bfloat16 changes rounding, so it has to gain at least this factor over float32.
+WORTHWHILE = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a step is computed. Weights and optimizer stay float32; bf16 is autocast.
+
+    Args:
+        precision: "f32" or "bf16".
+        channels_last: whether images and convolution weights lie (N, H, W, C) in memory.
+    """
+
+    precision: str = "f32"
+    channels_last: bool = False
+
+    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "f32":
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
+
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def __str__(self) -> str:
+        return self.precision + (" channels_last" if self.channels_last else "")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.split(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if not there.get(kind, False):
+        usable = ", ".join(name for name, is_there in there.items() if is_there)
+        raise UsageError(f"--device {name}: there is none here. Usable: auto, {usable}.")
+    return torch.device(name)
+
+
+def bf16_is_native(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; emulation is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return False
+
+
+def candidates(recipe: Recipe, device: torch.device) -> list[Mode]:
+    """The modes that the options and the device allow, the likely fastest first."""
+    formats = [recipe.precision] if recipe.precision != "auto" else ["f32"]
+    if recipe.precision == "auto" and bf16_is_native(device):
+        formats.insert(0, "bf16")
+    layouts = [True, False] if recipe.channels_last is None else [recipe.channels_last]
+    return [Mode(precision, layout) for precision in formats for layout in layouts]
+
+
+def decide_mode(
+    recipe: Recipe, objective: Objective, batches: Callable[[], Sequence[Batch]]
+) -> dict[str, Any]:
+    """{"precision", "channels_last", "seconds": {mode: seconds a step}}, JSON-able.
+
+    Steps run on a copy; the objective is left as it is.
+
+    Args:
+        batches: gives a few batches on the device; asked only where there is a choice.
+    """
+    device = next(objective.parameters()).device
+    modes = candidates(recipe, device)
+    if len(modes) == 1:
+        only = modes[0]
+        return {"precision": only.precision, "channels_last": only.channels_last, "seconds": {}}
+    seconds = time_modes(objective, batches(), modes)
+    chosen = pick(seconds)
+    return {
+        "precision": chosen.precision,
+        "channels_last": chosen.channels_last,
+        "seconds": {str(mode): round(value, 5) for mode, value in seconds.items()},
+    }
+
+
+def pick(seconds: Mapping[Mode, float]) -> Mode:
+    """The fastest mode; bf16 only where it is faster than float32 by `WORTHWHILE`."""
+    scaled = {
+        mode: value * (WORTHWHILE if mode.precision == "bf16" and len(seconds) > 1 else 1.0)
+        for mode, value in seconds.items()
+    }
+    return min(scaled, key=lambda mode: scaled[mode])
+
+
+def time_modes(
+    objective: Objective, batches: Sequence[Batch], modes: Sequence[Mode], repeats: int = 3
+) -> dict[Mode, float]:
+    """Least seconds of a forward and backward pass in each mode, measured in turns.
+
+    A mode whose first steps take twice the best one's is not timed again.
+    """
+    copies = {mode: _prepared(objective, mode) for mode in modes}
+    best = dict.fromkeys(modes, float("inf"))
+    for turn in range(repeats + 1):
+        for mode in modes:
+            least = min(best.values())
+            if turn > 1 and best[mode] > 2 * least:
+                continue
+            seconds = _time_step(copies[mode], batches[turn % len(batches)], mode)
+            if turn > 0:  # the first step compiles kernels and fills caches
+                best[mode] = min(best[mode], seconds)
+    return best
+
+
+def _prepared(objective: Objective, mode: Mode) -> Objective:
+    twin = copy.deepcopy(objective).train()
+    twin.to(memory_format=mode.layout())
+    return twin
+
+
+def _time_step(objective: Objective, batch: Batch, mode: Mode) -> float:
+    device = next(objective.parameters()).device
+    start = time.perf_counter()
+    with mode.autocast(device):
+        loss = objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"]
+    loss.backward()
+    objective.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,134 @@
+"""The recipe: every choice of training made, from what the user said and what the data is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions, Unfreeze
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the choices depend on.
+
+    Args:
+        samples: rows of the fit split.
+        pretrained: whether the backbone comes with weights.
+        pixels: side of the images in pixels.
+    """
+
+    samples: int
+    pretrained: bool = False
+    pixels: int = 224
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """`TrainOptions` with every value filled in. Fields mean the same."""
+
+    epochs: int
+    steps: int | None
+    budget: float | None
+    batch_size: int
+    accumulate: int
+    optimizer: Optimizer
+    lr: float
+    momentum: float
+    weight_decay: float
+    l1: float
+    schedule: Schedule
+    warmup: float
+    ema: float
+    early_stop: int
+    clip: float
+    layer_decay: float
+    freeze_epochs: int
+    unfreeze: Unfreeze
+    freeze_norm: bool
+    precision: Precision
+    channels_last: bool | None
+    device: str
+    threads: int | None
+    checkpoint_every: int | None
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Recipe:
+        return Recipe(**value)
+
+    def __str__(self) -> str:
+        """One line for a person: `adamw, lr 0.001, ...`, without what is off."""
+        words = [f"{self.epochs} epochs of batches of {self.batch_size}"]
+        if self.steps is not None:
+            words.append(f"at most {self.steps} steps")
+        if self.budget is not None:
+            words.append(f"within {self.budget:g} s")
+        words.append(f"{self.optimizer} at {self.lr:g} ({self.schedule})")
+        words.append(f"weight decay {self.weight_decay:g}")
+        for name in ("l1", "ema", "clip", "freeze_epochs", "early_stop"):
+            if getattr(self, name):
+                words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
+        if self.layer_decay != 1:
+            words.append(f"layer decay {self.layer_decay:g}")
+        return ", ".join(words)
+
+
+def resolve(options: TrainOptions, facts: Facts) -> Recipe:
+    """Fill in what the user left open.
+
+    With weights: AdamW, a first epoch for the head alone, then smaller rates towards the stem.
+    From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
+    """
+    values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
+    chosen = {name: value for name, value in values.items() if value is not None}
+    batch_size = chosen.get("batch_size") or _batch_size(facts)
+    optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
+    defaults: dict[str, Any] = {
+        "epochs": _epochs(facts),
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "lr": _lr(optimizer, batch_size * options.accumulate, facts),
+        "momentum": 0.9,
+        "weight_decay": 0.05 if optimizer == "adamw" else 5e-4,
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "clip": 1.0 if optimizer == "adamw" else 0.0,
+        "early_stop": 0,
+        "layer_decay": 0.75 if facts.pretrained else 1.0,
+        "freeze_epochs": 0,
+        "unfreeze": "all",
+    }
+    # The average reaches back over about a thirtieth of the training.
+    epochs = chosen.get("epochs", defaults["epochs"])
+    steps = chosen.get("steps") or epochs * facts.samples / (batch_size * options.accumulate)
+    defaults["ema"] = round(1 - 1 / min(2000.0, max(5.0, steps / 30)), 5)
+    everything: dict[str, Any] = dict.fromkeys(values) | defaults | chosen
+    return Recipe(**everything)
+
+
+def _batch_size(facts: Facts) -> int:
+    """A quarter of an hour's data still gets enough steps an epoch; small images fit more."""
+    largest = 128 if facts.pixels <= 64 else 32
+    while largest > 8 and facts.samples < 8 * largest:
+        largest //= 2
+    return largest
+
+
+def _epochs(facts: Facts) -> int:
+    if facts.pretrained:
+        return 12 if facts.samples >= 1000 else 20
+    return 30 if facts.samples >= 5000 else 60
+
+
+def _lr(optimizer: str, batch: int, facts: Facts) -> float:
+    """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014)."""
+    if optimizer == "sgd":
+        return round((0.01 if facts.pretrained else 0.1) * batch / 128, 6)
+    return round((1e-3 if facts.pretrained else 2e-3) * math.sqrt(batch / 64), 6)

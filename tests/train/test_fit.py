@@ -1,0 +1,213 @@
+"""The whole loop on a tiny network: it learns, keeps the best, and its phases do what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from skipstone import events
+from skipstone.errors import Diverged
+from skipstone.models.network import Network
+from skipstone.train.checkpoint import load_checkpoint
+from skipstone.train.fit import fit
+from skipstone.train.options import TrainOptions
+from skipstone.train.runfolder import RunFolder
+from tests.train.tiny import (
+    TinyLoader,
+    TinyTask,
+    evaluate,
+    recipe_of,
+    tiny_network,
+    train,
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_it_learns(tmp_path: Path, optimizer: str) -> None:
+    before = evaluate(tiny_network())["accuracy"]
+    network, result = train(tmp_path, optimizer=optimizer, epochs=8, lr=0.02, seed=1)
+    assert result.best["metrics"]["accuracy"] >= 0.9 > before
+    assert evaluate(network) == pytest.approx(result.best["metrics"], abs=1e-6)
+    assert result.steps == 8 * 6
+    assert result.stopped_by == "epochs"
+    assert not network.training
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_history_rows(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=3, l1=1e-4)
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    row = result.history[-1]
+    assert row["step"] == 18
+    assert set(row["losses"]) == {"cross_entropy", "l1", "loss"}
+    assert row["losses"]["loss"] == pytest.approx(
+        row["losses"]["cross_entropy"] + row["losses"]["l1"], rel=1e-5
+    )
+    assert set(row["gradients"]) == {"stem", "stage 1", "stage 2", "head"}
+    assert all(value > 0 for value in row["gradients"].values())
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    seen: list[events.Event] = []
+    with events.listen(seen.append):
+        train(tmp_path, epochs=2)
+    assert events.Started("training", 12, "steps") in seen
+    steps = [event for event in seen if isinstance(event, events.Advanced)]
+    assert sum(event.amount for event in steps) == 12
+    assert steps[0].text.startswith("epoch 1  loss ")
+
+
+def test_same_seed_same_weights_and_another_differs(tmp_path: Path) -> None:
+    runs = [
+        train(tmp_path / name, epochs=2, seed=seed)[0].state_dict()
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    ]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    assert not all(torch.equal(runs[0][name], runs[2][name]) for name in runs[0])
+
+
+def test_step_limit_and_its_evaluation(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=5, steps=8)
+    assert result.steps == 8
+    assert result.stopped_by == "steps"
+    assert [row["step"] for row in result.history] == [6, 8]
+
+
+def test_best_weights_come_back(tmp_path: Path) -> None:
+    """The metric is scripted to peak after the second epoch."""
+    script = iter([0.1, 0.9, 0.5, 0.4])
+    seen = []
+
+    def scripted(network: Network) -> dict[str, float]:
+        seen.append({k: v.clone() for k, v in network.state_dict().items()})
+        return {"accuracy": next(script)}
+
+    network = tiny_network()
+    with RunFolder(tmp_path / "run") as run:
+        result = fit(
+            network,
+            task=TinyTask(),  # type: ignore[arg-type]
+            loader=TinyLoader(),
+            evaluate=scripted,
+            options=recipe_of(epochs=9, early_stop=2),
+            run=run,
+        )
+    assert result.best["epoch"] == 2
+    assert result.stopped_by == "early stop"
+    assert len(result.history) == 4
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, seen[1][name])
+
+
+def test_head_first_then_all(tmp_path: Path) -> None:
+    network = tiny_network()
+    stem = network.backbone.stem.weight.detach().clone()
+    norm = network.backbone.norm.running_mean.clone()
+    frozen: list[bool] = []
+
+    def watching(current: Network) -> dict[str, float]:
+        same = torch.equal(current.backbone.stem.weight, stem)
+        frozen.append(same and torch.equal(current.backbone.norm.running_mean, norm))
+        return {"accuracy": 0.5}
+
+    with RunFolder(tmp_path / "run") as run:
+        result = fit(
+            network,
+            task=TinyTask(),  # type: ignore[arg-type]
+            loader=TinyLoader(),
+            evaluate=watching,
+            options=recipe_of(epochs=4, freeze_epochs=2, ema=0.0),
+            run=run,
+        )
+        assert [entry["name"] for entry in run.entries("phase")] == ["head", "all"]
+    assert frozen == [True, True, False, False]
+    assert set(result.history[0]["gradients"]) == {"head"}
+
+
+def test_gradual_unfreezing(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=5, freeze_epochs=1, unfreeze="gradual")
+    learned = [list(row["gradients"]) for row in result.history]
+    assert learned == [
+        ["head"],
+        ["stage 2", "head"],
+        ["stage 1", "stage 2", "head"],
+        ["stem", "stage 1", "stage 2", "head"],
+        ["stem", "stage 1", "stage 2", "head"],
+    ]
+
+
+def test_norm_statistics_can_stay(tmp_path: Path) -> None:
+    network = tiny_network()
+    train(tmp_path, network=network, epochs=1, freeze_norm=True)
+    assert torch.equal(network.backbone.norm.running_mean, torch.zeros(4))
+    assert int(network.backbone.norm.num_batches_tracked) == 0
+    train(tmp_path / "b", network=network, epochs=1)
+    assert not torch.equal(network.backbone.norm.running_mean, torch.zeros(4))
+
+
+def test_nan_stops_with_step_files_and_checkpoint(tmp_path: Path) -> None:
+    loader = TinyLoader()
+    loader.images[17] = float("nan")
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    at = int((order == 17).nonzero()) // 8
+    with pytest.raises(Diverged) as caught:
+        train(tmp_path, loader=loader, epochs=3, checkpoint_every=1)
+    assert caught.value.step == at + 1
+    assert "photo17.png" in caught.value.files
+    assert f"step {at + 1} (epoch 1)" in str(caught.value)
+    assert "--lr" in str(caught.value)
+    saved = load_checkpoint(tmp_path / "001" / "checkpoint")
+    if at == 0:
+        assert saved is None
+    else:
+        assert saved is not None
+        assert saved.state.step == at
+        assert f"last good checkpoint is at step {at}" in str(caught.value)
+        assert all(torch.isfinite(t).all() for t in saved.part("model").values())
+
+
+def test_plain_options_are_resolved(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        result = fit(
+            tiny_network(),
+            task=TinyTask(),  # type: ignore[arg-type]
+            loader=TinyLoader(),
+            evaluate=evaluate,
+            options=TrainOptions(steps=2, device="cpu"),
+            run=run,
+        )
+        decision = run.decided("precision")
+    assert result.steps == 2
+    assert decision is not None
+    assert decision["precision"] in ("f32", "bf16")
+    assert len(decision["seconds"]) >= 2
+
+
+def test_budget_is_planned_and_kept(tmp_path: Path) -> None:
+    network = tiny_network()
+    _, result = train(tmp_path, network=network, epochs=100_000, budget=2.0)
+    assert result.stopped_by == "budget"
+    assert 10 < result.steps < 100_000
+    assert result.history[-1]["seconds"] < 3.5
+    assert result.history[-1]["lr"] < 0.02  # the schedule came (nearly) to its end
+
+
+def test_progress_of_a_plateau(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        result = fit(
+            tiny_network(),
+            task=TinyTask(),  # type: ignore[arg-type]
+            loader=TinyLoader(),
+            evaluate=lambda network: {"accuracy": 0.5},
+            options=recipe_of(epochs=7, schedule="plateau", lr=0.1, warmup=0.0),
+            run=run,
+        )
+    rates = [row["lr"] for row in result.history]
+    assert rates == pytest.approx([0.1] * 5 + [0.01] * 2)
