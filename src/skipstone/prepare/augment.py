@@ -208,7 +208,8 @@ def _blur(values: Values, rng: random.Random, probability: float) -> Values:
     if not apply:
         return values
     side = min(values[0].shape[-2:])
-    sigma = max(0.1, (0.1 + 1.9 * share) * side / 224)  # 0.1 to 2 pixels at 224
+    # up to 2 pixels at 224; at tiny sizes at least what can be seen
+    sigma = 0.3 + share * (max(0.8, 2 * side / 224) - 0.3)
     kernel = min(2 * math.ceil(2 * sigma) + 1, side - 1 + side % 2)
     return [F.gaussian_blur(values[0], [kernel, kernel], [sigma, sigma]), *values[1:]]
 

@@ -1,0 +1,190 @@
+"""Order, exact resume, threads and processes, balance, unreadable files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipstone import events
+from skipstone.data.manifest import Manifest
+from skipstone.data.samples import Batch
+from skipstone.errors import DataError, UsageError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.loader import Loader
+from skipstone.prepare.mix import make_mix
+from tests.prepare.picture_rows import NAMES, FakeTask, write_rows
+
+IMAGE = ImageInput(ImageOptions(size=12, channels=3))
+LABELS = [NAMES[0]] * 14 + [NAMES[1]] * 6 + [NAMES[2]] * 3
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return write_rows(tmp_path_factory.mktemp("rows"), LABELS)
+
+
+def loader(rows: Manifest, **changes: Any) -> Loader:
+    values: dict[str, Any] = {"batch_size": 4, "seed": 7, "shuffle": True, **changes}
+    return Loader(rows, IMAGE, FakeTask(), **values)  # type: ignore[arg-type]
+
+
+def ids(batches: list[Batch]) -> list[int]:
+    return [meta.id for batch in batches for meta in batch.meta]
+
+
+def equal(a: list[Batch], b: list[Batch]) -> bool:
+    return len(a) == len(b) and all(
+        torch.equal(p.x["image"], q.x["image"])
+        and torch.equal(p.y["label"], q.y["label"])  # type: ignore[arg-type]
+        and p.meta == q.meta
+        for p, q in zip(a, b, strict=True)
+    )
+
+
+def strong(rows: Manifest, **changes: Any) -> Loader:
+    options = AugmentOptions(preset="strong")
+    mix = make_mix(options, FakeTask())  # type: ignore[arg-type]
+    return loader(rows, augment=make_augment(options, IMAGE), mix=mix, **changes)
+
+
+def test_batches_hold_the_rows(rows: Manifest) -> None:
+    batches = list(loader(rows, shuffle=False).epoch(0))
+    assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 3]
+    assert ids(batches) == list(range(23))
+    assert batches[0].x["image"].shape == (4, 12, 12, 3)
+    assert [int(b.x["image"][0, 0, 0, 0]) for b in batches] == [0, 4, 8, 12, 16, 20]
+    labels = torch.cat([batch.y["label"] for batch in batches])  # type: ignore[arg-type]
+    assert labels.tolist() == [NAMES.index(label) for label in LABELS]
+    assert batches[1].meta[0].name.endswith("004.png")
+    assert batches[1].meta[0].size == (12, 12)
+
+
+def test_each_epoch_is_another_permutation_of_all_rows(rows: Manifest) -> None:
+    orders = [ids(list(loader(rows).epoch(number))) for number in range(3)]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[1] == ids(list(loader(rows).epoch(1)))
+    assert orders[0] != ids(list(loader(rows, seed=8).epoch(0)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    epoch=st.integers(0, 1000),
+    start=st.integers(0, 8),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 2**31),
+    drop=st.booleans(),
+    balanced=st.booleans(),
+)
+def test_resume_is_the_tail(
+    rows: Manifest, epoch: int, start: int, batch: int, seed: int, drop: bool, balanced: bool
+) -> None:
+    made = strong(rows, batch_size=batch, seed=seed, drop_last=drop, balanced=balanced)
+    whole = list(made.epoch(epoch))
+    assert len(whole) == len(made)
+    again = strong(rows, batch_size=batch, seed=seed, drop_last=drop, balanced=balanced)
+    assert equal(list(again.epoch(epoch, start=start)), whole[start:])
+
+
+def test_threads_processes_and_cache_change_nothing(rows: Manifest) -> None:
+    reference = list(strong(rows, threads=1).epoch(3))
+    assert equal(list(strong(rows, threads=4).epoch(3)), reference)
+    cached = strong(rows, cache=RecordCache())
+    assert equal(list(cached.epoch(3)), reference)
+    assert equal(list(cached.epoch(3)), reference)
+    assert cached.cache is not None
+    assert cached.cache.hits == 23
+    state = torch.get_rng_state()
+    assert equal(list(strong(rows, workers=2).epoch(3)), reference)
+    assert equal(list(strong(rows, workers=1, cache=cached.cache).epoch(3)), reference)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_callable_that_uses_the_global_dice_gives_the_same_in_processes(
+    rows: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dice_augment.py").write_text(
+        "import torch\ndef noise(image): return torch.randint_like(image, 0, 255)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    augment = make_augment(AugmentOptions(preset="none", custom="dice_augment:noise"), IMAGE)
+    here = list(loader(rows, augment=augment).epoch(0))
+    assert equal(here, list(loader(rows, augment=augment, threads=4).epoch(0)))
+    assert equal(here, list(loader(rows, augment=augment, workers=2).epoch(0)))
+
+
+def test_a_stopped_epoch_leaves_no_thread_behind(rows: Manifest) -> None:
+    import threading
+
+    iterator = loader(rows).epoch(0)
+    next(iterator)
+    iterator.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("load")]
+
+
+def test_drop_last_never_drops_the_only_batch(rows: Manifest) -> None:
+    assert len(loader(rows, drop_last=True)) == 5
+    assert [len(b) for b in loader(rows, drop_last=True).epoch(0)] == [4] * 5
+    assert [len(b) for b in loader(rows, batch_size=50, drop_last=True).epoch(0)] == [23]
+
+
+def test_balanced_draws_each_class_equally_often(rows: Manifest) -> None:
+    made = loader(rows, balanced=True)
+    drawn = Counter(LABELS[i] for epoch in range(200) for i in ids(list(_orders(made, epoch))))
+    total = sum(drawn.values())
+    assert total == 23 * 200
+    for name in NAMES:
+        assert abs(drawn[name] / total - 1 / 3) < 0.035  # five standard deviations
+
+
+def _orders(made: Loader, epoch: int) -> list[Any]:
+    from types import SimpleNamespace
+
+    metas = [SimpleNamespace(id=int(row)) for row in made.order(epoch)]
+    return [SimpleNamespace(meta=metas)]
+
+
+@pytest.fixture
+def hurt_rows(tmp_path: Path) -> Manifest:
+    manifest = write_rows(tmp_path / "hurt", LABELS[:10])
+    (tmp_path / "hurt" / "003.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (tmp_path / "hurt" / "007.png").unlink()
+    return manifest
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_file_is_named(hurt_rows: Manifest, workers: int) -> None:
+    with pytest.raises(DataError) as caught:
+        list(loader(hurt_rows, shuffle=False, workers=workers).epoch(0))
+    assert "003.png" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_unreadable_files_are_left_out_and_counted_when_asked(hurt_rows: Manifest) -> None:
+    heard: list[events.Event] = []
+    with events.listen(heard.append):
+        made = loader(hurt_rows, skip_unreadable=True)
+    assert sorted(ids(list(made.epoch(0)))) == [0, 1, 2, 4, 5, 6, 8, 9]
+    assert len(made) == 2
+    assert len(made.unreadable) == 2
+    (warning,) = [event for event in heard if isinstance(event, events.Note)]
+    assert warning.level == "warning"
+    assert "2 of 10 unreadable" in warning.text
+    assert "003.png" in warning.text
+
+
+def test_nothing_to_load_is_an_error(rows: Manifest) -> None:
+    with pytest.raises(DataError, match="no rows"):
+        loader(rows.take([]))
+    with pytest.raises(UsageError, match="batch size is 0"):
+        loader(rows, batch_size=0)
