@@ -34,18 +34,20 @@ class Reader(Protocol):
         """Every row. UsageError or DataError, with the path, where it cannot be."""
 
 
-def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sorts "img2" before "img10". Digits compare as numbers; a tie falls back to the text.
 
-    >>> sorted(["c10", "c9", "C1"], key=natural_key)
-    ['C1', 'c9', 'c10']
+    >>> sorted(["c10", "c9", "C1", "c"], key=natural_key)
+    ['c', 'C1', 'c9', 'c10']
     """
-    parts: list[tuple[int, int | str]] = [
-        (0, int(part)) if part.isascii() and part.isdigit() else (1, part.casefold())
-        for part in re.split(r"([0-9]+)", text)
-        if part
-    ]
-    return (*parts, (2, text))
+    parts = []
+    for part in re.split(r"([0-9]+)", text):
+        if part.isascii() and part.isdigit():
+            digits = part.lstrip("0")  # longer is larger; int() refuses thousands of digits
+            parts.append((0, len(digits), digits))
+        elif part:
+            parts.append((1, 0, part.casefold()))
+    return tuple(parts), text
 
 
 def natural_sorted(names: Iterable[str]) -> list[str]:

@@ -128,9 +128,10 @@ class SplitFolders:
         found = scan(path)
         rows = _Rows()
         for picture in found.pictures:
-            top, *middle, _ = picture.split("/")
+            *folders, _ = picture.split("/")
+            top, middle = (folders or [""])[0], folders[1:]
             if top not in splits:
-                found.ignored[OTHER_FOLDERS if middle else LOOSE] += 1
+                found.ignored[OTHER_FOLDERS if folders else LOOSE] += 1
             elif not middle:
                 found.ignored[UNLABELLED] += 1
             else:

@@ -1,0 +1,171 @@
+"""Sources, types by bytes, digests and duplicates, and manifests as files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from skipstone.data.file_types import picture_format
+from skipstone.data.fingerprint import content_digests, digest_of, duplicate_groups
+from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.data.readers.base import natural_key, natural_sorted
+from skipstone.data.sources import FileRef, Inline, read_source
+from skipstone.errors import DamagedError, DataError, UsageError
+from tests.photos import make_photo, write_idx
+
+
+def files(root: Path, contents: list[bytes]) -> Manifest:
+    names = []
+    for number, data in enumerate(contents):
+        (root / f"{number}.jpg").write_bytes(data)
+        names.append(f"{number}.jpg")
+    return Manifest.from_rows(
+        {"path": names, "target": ["a"] * len(names)},
+        root=root,
+        reader="class-folders",
+        input="image",
+        task="classify",
+        schema={"classes": ["a"]},
+        target_type=pa.string(),
+    )
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_formats_as_pillow_writes_them(form: str) -> None:
+    data = io.BytesIO()
+    make_photo(0, "disc", (8, 8)).save(data, form)
+    assert picture_format(data.getvalue()[:32]) == form
+
+
+@given(
+    st.sampled_from(["", "BM", "II*", "MM", "RIFF"]), st.text(st.characters(exclude_categories="C"))
+)
+def test_text_is_no_picture(start: str, rest: str) -> None:
+    assert picture_format((start + rest).encode()[:32]) is None
+
+
+def test_sources(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"bytes")
+    assert read_source(FileRef(tmp_path / "a")) == b"bytes"
+    assert read_source(Inline(b"x")) == b"x"
+    assert read_source(Inline("ä")) == "ä".encode()
+    array = np.zeros((2, 2, 3), np.uint8)
+    assert read_source(Inline(array)) is array
+    with pytest.raises(DataError, match=r"/b cannot be read: No such file"):
+        read_source(FileRef(tmp_path / "b"))
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_source(FileRef(tmp_path))
+
+
+def test_digests_are_sha256_of_the_bytes(tmp_path: Path) -> None:
+    manifest = files(tmp_path, [b"one", b"two", b""])
+    (tmp_path / "1.jpg").unlink()
+    assert content_digests(manifest) == [
+        hashlib.sha256(b"one").hexdigest(),
+        None,
+        hashlib.sha256(b"").hexdigest(),
+    ]
+
+
+@given(st.lists(st.sampled_from([b"", b"a", b"b", b"cc", b"dd", b"eee"]), min_size=1, max_size=12))
+def test_duplicates_are_equal_bytes_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]
+) -> None:
+    manifest = files(tmp_path_factory.mktemp("dup"), contents)
+    groups = duplicate_groups(manifest)
+    expected = [
+        rows
+        for data in sorted(set(contents) - {b""}, key=contents.index)
+        if len(rows := [row for row, value in enumerate(contents) if value == data]) > 1
+    ]
+    assert groups == expected
+    assert groups == duplicate_groups(manifest, content_digests(manifest))
+
+
+def test_duplicates_inside_a_container_and_beside_it(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
+    pictures[4] = pictures[1]
+    for split in ("train", "t10k"):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte", pictures)
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", np.arange(6) % 2)
+    manifest = read_manifest(tmp_path)
+    assert duplicate_groups(manifest) == [[0, 6], [1, 4, 7, 10], [2, 8], [3, 9], [5, 11]]
+    assert content_digests(manifest)[2] == digest_of(pictures[2][:, :, None])
+
+
+def test_shape_counts_in_an_array_s_digest() -> None:
+    array = np.arange(12, dtype=np.uint8)
+    assert digest_of(array.reshape(3, 4, 1)) != digest_of(array.reshape(4, 3, 1))
+
+
+def test_a_manifest_survives_its_file(tmp_path: Path, tag_table: Path) -> None:
+    manifest = read_manifest(tag_table)
+    manifest = replace(manifest, ignored={"hidden files": 3})
+    save_manifest(manifest, tmp_path / "m.parquet")
+    again = load_manifest(tmp_path / "m.parquet")
+    assert again == replace(manifest, table=again.table)
+    assert again.table.equals(manifest.table)
+    assert again.fingerprint() == manifest.fingerprint()
+    assert again.where("role", "").sources() == manifest.sources()
+
+
+def test_a_damaged_manifest_is_said_to_be(tmp_path: Path, tag_table: Path) -> None:
+    path = tmp_path / "m.parquet"
+    save_manifest(read_manifest(tag_table), path)
+    data = path.read_bytes()
+    for broken in (data[:-20], data[: len(data) // 2], b"", b"PAR1", data[:4] + data[40:]):
+        path.write_bytes(broken)
+        with pytest.raises(DamagedError):
+            load_manifest(path)
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": [1]}), path)
+    with pytest.raises(DamagedError, match="no manifest of skipstone"):
+        load_manifest(path)
+
+
+def test_natural_order() -> None:
+    names = ["", "9", "10", "a", "b", "B1", "b2", "b10", "c" + "1" * 5000]
+    assert natural_sorted(reversed(names)) == names
+
+
+@given(st.lists(st.text(max_size=6)))
+def test_natural_order_is_one_order(names: list[str]) -> None:
+    assert natural_sorted(names) == natural_sorted(reversed(names))
+    assert len({natural_key(name) for name in names}) == len(set(names))
+
+
+def test_options_are_checked() -> None:
+    assert ReadOptions(label_columns="a, b").label_columns == ("a", "b")  # type: ignore[arg-type]
+    assert ReadOptions(label_columns=["a"]).label_columns == ("a",)  # type: ignore[arg-type]
+    for wrong in (
+        {"label_column": "a", "label_columns": ("b",)},
+        {"separator": ""},
+        {"delimiter": ";;"},
+    ):
+        with pytest.raises(UsageError):
+            ReadOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_turned_photos_look_the_same(tmp_path: Path) -> None:
+    from PIL import ImageOps
+
+    from tests.photos import save_photo
+
+    upright = make_photo(3, "square")
+    stored = Image.open(save_photo(upright, tmp_path / "turned", variant=4))
+    assert stored.size == (48, 40)
+    seen = np.asarray(ImageOps.exif_transpose(stored), np.int16)
+    assert np.abs(seen - np.asarray(upright, np.int16)).mean() < 12

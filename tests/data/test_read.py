@@ -1,0 +1,172 @@
+"""Paths that are no data set: one sentence each, with the next thing to type."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.errors import UsageError
+from skipstone.registry import READERS, Entry
+from tests.photos import make_photo, save_photo, write_class_folder
+
+
+def photo(path: Path) -> Path:
+    return save_photo(make_photo(0, "disc", (8, 8)), path)
+
+
+def refused(path: Path | str, **options: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_manifest(path, ReadOptions(**options))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert caught.value.hint, f"no next step: {text}"
+    return text
+
+
+def test_a_missing_path_names_the_near_ones(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    assert f"Did you mean {tmp_path / 'photos'}?" in refused(tmp_path / "phtos")
+    assert f"Did you mean {tmp_path / 'photos'}?" in refused(tmp_path / "phtos" / "deeper" / "x")
+    assert "holds: photos" in refused(tmp_path / "zebra")
+
+
+def test_an_unexpanded_glob(tmp_path: Path) -> None:
+    assert str(tmp_path) in refused(f"{tmp_path}/photos/*.jpg").rsplit(":", 1)[1]
+
+
+def test_a_path_with_brackets_is_no_glob(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "photos [2024]", 1)
+    assert len(read_manifest(tmp_path / "photos [2024]")) == 3
+
+
+def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
+    assert "holds no pictures." in refused(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "song.wav").write_bytes(b"RIFF....WAVE")
+    assert "1 other files" in refused(tmp_path)
+    (tmp_path / "a" / "song.wav").unlink()
+    (tmp_path / "a" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert "magick" in refused(tmp_path)
+
+
+def test_unlabelled_pictures(tmp_path: Path) -> None:
+    photo(tmp_path / "1")
+    assert "no class folders" in refused(tmp_path)
+    (tmp_path / "labels.csv").write_text("path,label\n1.jpg,cat\n")
+    assert refused(tmp_path).endswith(f"give it: {tmp_path / 'labels.csv'}")
+
+
+def test_unlabelled_split_folders(tmp_path: Path) -> None:
+    photo(tmp_path / "train" / "1")
+    photo(tmp_path / "test" / "1")
+    assert "without class folders" in refused(tmp_path)
+
+
+def test_one_class(tmp_path: Path) -> None:
+    photo(tmp_path / "cat" / "1")
+    assert "one class only (cat)" in refused(tmp_path)
+    photo(tmp_path / "more" / "train" / "cat" / "1")
+    assert "one class only (cat)" in refused(tmp_path / "more")
+
+
+def test_a_wrapper_folder_names_the_folder_inside(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "download" / "photos", 1)
+    assert refused(tmp_path).endswith(f"Give that: {tmp_path / 'download' / 'photos'}")
+    assert refused(tmp_path / "download").endswith(f"{tmp_path / 'download' / 'photos'}")
+    write_class_folder(tmp_path / "download" / "photos" / "train", 1)
+
+
+def test_a_wrapper_around_split_folders(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "photos" / "train", 1)
+    write_class_folder(tmp_path / "photos" / "val", 1)
+    assert refused(tmp_path).endswith(f"Give that: {tmp_path / 'photos'}")
+
+
+@pytest.mark.parametrize("name", ["run.json", "bundle.json"])
+def test_a_model_is_not_data(tmp_path: Path, name: str) -> None:
+    write_class_folder(tmp_path, 1)
+    (tmp_path / name).write_text("{}")
+    assert "not data" in refused(tmp_path)
+
+
+def test_a_folder_of_runs_is_not_data(tmp_path: Path) -> None:
+    (tmp_path / "001").mkdir()
+    (tmp_path / "001" / "run.json").write_text("{}")
+    assert "folder of runs" in refused(tmp_path)
+
+
+def test_files_that_are_no_data(tmp_path: Path) -> None:
+    assert "skipstone predict MODEL" in refused(photo(tmp_path / "1"))
+    for name, words in (("a.zip", "unzip"), ("m.onnx", "model's file"), ("x.doc", "no data set")):
+        (tmp_path / name).write_bytes(b"something")
+        assert words in refused(tmp_path / name)
+
+
+def test_unknown_names(flat_photo_folder: Path) -> None:
+    assert "'split-folders'" in refused(flat_photo_folder, reader="split-folder")
+    assert "classify" in refused(flat_photo_folder, task="clasify")
+    with pytest.raises(UsageError, match="no split folders"):
+        read_manifest(flat_photo_folder, ReadOptions(reader="split-folders"))
+
+
+class OneLine:
+    """A reader from outside: file names in a text file."""
+
+    def sniff(self, path: Path) -> str | None:
+        return "a list" if path.suffix == ".list" else None
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        names = path.read_text().split()
+        return Manifest.from_rows(
+            {"path": names, "target": [name[0] for name in names]},
+            root=path.parent,
+            reader="whatever",
+            input="image",
+            task="classify",
+            schema={"classes": sorted({name[0] for name in names})},
+            target_type=pa.string(),
+        )
+
+
+@pytest.fixture
+def plugin() -> Iterator[None]:
+    READERS.add(Entry("list", f"{__name__}:OneLine"))
+    yield
+    READERS.remove("list")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_reader_from_outside_is_asked_too(tmp_path: Path) -> None:
+    (tmp_path / "x.list").write_text("a1 b1")
+    manifest = read_manifest(tmp_path / "x.list")
+    assert (manifest.reader, manifest.column("target")) == ("list", ["a", "b"])
+
+
+def test_reading_needs_no_torch(flat_photo_folder: Path) -> None:
+    code = (
+        "import sys; from skipstone.data.read import read_manifest; "
+        "from skipstone.prepare.split import assign_roles; "
+        "from skipstone.prepare.audit import audit; "
+        f"m = assign_roles(read_manifest({str(flat_photo_folder)!r})); audit(m); "
+        "assert len(m) == 60; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.real_data
+def test_real_photos(real_data: Path) -> None:
+    manifest = read_manifest(real_data / "clothing")
+    assert (len(manifest), len(manifest.schema["classes"])) == (3409, 10)
+    assert len(manifest.where("split", "validation")) == 341

@@ -1,0 +1,252 @@
+"""Roles: partition, groups, duplicates, stratification, the user's own splits, small data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.read import read_manifest
+from skipstone.errors import UsageError
+from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.split import assign_roles
+from tests.photos import make_photo, save_photo, write_class_folder
+
+
+def rows(
+    labels: list[Any],
+    *,
+    groups: list[str | None] | None = None,
+    splits: list[str] | None = None,
+) -> Manifest:
+    """A manifest of files that need not exist."""
+    tags = bool(labels) and isinstance(labels[0], list)
+    names = {name for label in labels for name in (label if tags else [label])}
+    return Manifest.from_rows(
+        {
+            "path": [f"{number:04d}.jpg" for number in range(len(labels))],
+            "target": labels,
+            "group": groups or [None] * len(labels),
+            "split": splits or [""] * len(labels),
+        },
+        root=Path("/nowhere"),
+        reader="table",
+        input="image",
+        task="tag" if tags else "classify",
+        schema={"classes": sorted(names)},
+        target_type=pa.list_(pa.string()) if tags else pa.string(),
+    )
+
+
+def roles_of(manifest: Manifest, **options: Any) -> list[str]:
+    assigned = assign_roles(manifest, SplitOptions(**options), duplicates=[])
+    return assigned.column("role")
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=30, max_size=200),
+    st.integers(0, 3),
+    st.sampled_from([(0.15, 0.15), (0.2, 0.1), (0.3, 0.3)]),
+)
+def test_every_class_is_within_one_of_its_share(
+    labels: list[str], seed: int, shares: tuple[float, float]
+) -> None:
+    select, claim = shares
+    roles = roles_of(rows(labels), seed=seed, select=select, claim=claim)
+    assert set(roles) == {"fit", "select", "claim"}
+    counts = Counter(zip(labels, roles, strict=True))
+    wanted = {"fit": 1 - select - claim, "select": select, "claim": claim}
+    for label, total in Counter(labels).items():
+        assert counts[label, "fit"] >= 1
+        for role, share in wanted.items():
+            assert abs(counts[label, role] - share * total) < 1 + 1e-9
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12)), min_size=24, max_size=120),
+    st.lists(st.lists(st.integers(0, 23), min_size=2, max_size=4), max_size=4),
+    st.integers(0, 3),
+)
+def test_groups_and_duplicates_never_straddle(
+    pairs: list[tuple[str, int]], duplicates: list[list[int]], seed: int
+) -> None:
+    labels, groups = [pair[0] for pair in pairs], [str(pair[1]) for pair in pairs]
+    manifest = rows(labels, groups=list(groups))
+    try:
+        assigned = assign_roles(manifest, SplitOptions(seed=seed), duplicates=duplicates)
+    except UsageError as error:
+        assume("stay together" not in str(error))
+        raise
+    roles = assigned.column("role")
+    assert set(roles) <= {"fit", "select", "claim"}
+    assert {"fit", "select"} <= set(roles)
+    held: dict[str, set[str]] = defaultdict(set)
+    for group, role in zip(groups, roles, strict=True):
+        held[group].add(role)
+    assert all(len(inside) == 1 for inside in held.values())
+    assert all(len({roles[row] for row in same}) == 1 for same in duplicates)
+    assert {label for label, role in zip(labels, roles, strict=True) if role == "fit"} == set(
+        labels
+    )
+
+
+@given(st.permutations(range(40)), st.integers(0, 2))
+def test_roles_follow_paths_and_not_the_order_of_rows(order: list[int], seed: int) -> None:
+    labels = ["abcd"[number % 4] for number in range(40)]
+    manifest = rows(labels, groups=[str(number // 3) for number in range(40)])
+    expected = dict(zip(manifest.column("path"), roles_of(manifest, seed=seed), strict=True))
+    shuffled = manifest.take(order)
+    found = dict(zip(shuffled.column("path"), roles_of(shuffled, seed=seed), strict=True))
+    assert found == expected
+
+
+def test_the_seed_chooses() -> None:
+    manifest = rows(["ab"[number % 2] for number in range(100)])
+    assert roles_of(manifest, seed=1) == roles_of(manifest, seed=1)
+    assert roles_of(manifest, seed=1) != roles_of(manifest, seed=2)
+
+
+def test_tags_are_stratified() -> None:
+    rng = np.random.default_rng(0)
+    chosen = rng.random((600, 4)) < [0.5, 0.3, 0.1, 0.05]
+    labels = [[f"t{n}" for n in np.flatnonzero(row)] for row in chosen]
+    roles = np.array(roles_of(rows(labels)))
+    for role, share in (("fit", 0.7), ("select", 0.15), ("claim", 0.15)):
+        held = chosen[roles == role].sum(0)
+        assert np.all(np.abs(held - share * chosen.sum(0)) <= 1 + 1e-9), (role, held)
+    bare = ~chosen.any(1)
+    assert abs((bare & (roles == "claim")).sum() - 0.15 * bare.sum()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (["train", "test"], {"train": {"fit", "select"}, "test": {"claim"}}),
+        (["train", "validation"], {"train": {"fit", "select"}, "validation": {"claim"}}),
+        (
+            ["train", "validation", "test"],
+            {"train": {"fit"}, "validation": {"select"}, "test": {"claim"}},
+        ),
+        (["", "test"], {"": {"fit", "select"}, "test": {"claim"}}),
+        (["train"], {"train": {"fit", "select", "claim"}}),
+        (
+            ["", "train", "validation"],
+            {"": {"fit", "select"}, "train": {"fit", "select"}, "validation": {"claim"}},
+        ),
+    ],
+)
+def test_what_the_user_gave_is_kept(splits: list[str], expected: dict[str, set[str]]) -> None:
+    given_splits = [splits[number % len(splits)] for number in range(120)]
+    labels = ["ab"[number // 7 % 2] for number in range(120)]
+    roles = roles_of(rows(labels, splits=given_splits))
+    held: dict[str, set[str]] = defaultdict(set)
+    for split, role in zip(given_splits, roles, strict=True):
+        held[split].add(role)
+    assert held == expected
+
+
+def test_no_training_rows_is_refused() -> None:
+    with pytest.raises(UsageError, match="no training rows, only test"):
+        roles_of(rows(["a", "b"], splits=["test", "test"]))
+
+
+def test_classes_of_one_or_two_rows_train_and_are_named() -> None:
+    labels = ["a"] * 40 + ["b"] * 40 + ["one"] + ["two"] * 2
+    assigned = assign_roles(rows(labels), duplicates=[])
+    roles = assigned.column("role")
+    assert roles[-3:] == ["fit"] * 3
+    assert any("all of it trains: one, two." in note for note in assigned.notes)
+
+
+def test_too_little_to_keep_anything_apart_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"2 rows to train on are too few.*Add pictures"):
+        roles_of(rows(["a", "b"]))
+    with pytest.raises(UsageError, match=r"40 rows to train on form 1 unit that stay together"):
+        roles_of(rows(["a", "b"] * 20, groups=["x"] * 40))
+
+
+def test_too_little_for_a_claim_is_said() -> None:
+    assigned = assign_roles(rows(["a", "b", "b"]), duplicates=[])
+    assert sorted(assigned.column("role")) == ["fit", "fit", "select"]
+    assert any("Too little data to keep a claim apart" in note for note in assigned.notes)
+    assigned = assign_roles(rows(["a", "b"] * 10), duplicates=[])
+    assert any("too few for more than a rough figure" in note for note in assigned.notes)
+    assigned = assign_roles(rows(["a", "b"] * 500), duplicates=[])
+    assert not any("rough figure" in note for note in assigned.notes)
+
+
+def test_a_split_that_groups_pull_out_of_shape_is_said() -> None:
+    groups = ["big"] * 60 + ["middle"] * 39 + ["small"]
+    assigned = assign_roles(rows(["a", "b"] * 50, groups=groups), duplicates=[])
+    assert set(assigned.column("role")) == {"fit", "select", "claim"}
+    assert any("instead of 15%" in note for note in assigned.notes)
+
+
+def test_groups_across_the_users_own_splits_are_reported_and_left() -> None:
+    splits = ["train"] * 30 + ["test"] * 30
+    groups = [str(number % 30) for number in range(60)]
+    assigned = assign_roles(rows(["a", "b"] * 30, splits=splits, groups=groups), duplicates=[])
+    assert assigned.column("role")[30:] == ["claim"] * 30
+    assert any("30 groups (0, 1, 2, 3, 4 and 25 more) lie in more" in n for n in assigned.notes)
+
+
+def test_duplicates_across_the_users_own_splits_are_reported_and_left(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "train", 6)
+    write_class_folder(tmp_path / "test", 4, first_seed=50)
+    (tmp_path / "test/disc/copy.jpg").write_bytes((tmp_path / "train/disc/000.jpg").read_bytes())
+    assigned = assign_roles(read_manifest(tmp_path))
+    role = dict(zip(assigned.column("path"), assigned.column("role"), strict=True))
+    assert role["test/disc/copy.jpg"] == "claim"
+    assert role["train/disc/000.jpg"] in ("fit", "select")
+    assert any("test/disc/copy.jpg = train/disc/000.jpg" in note for note in assigned.notes) == (
+        role["train/disc/000.jpg"] == "fit"
+    )
+
+
+def test_copies_in_a_folder_stay_on_one_side(tmp_path: Path) -> None:
+    write_class_folder(tmp_path, 12)
+    for number in range(6):
+        save_photo(make_photo(number, "disc"), tmp_path / "disc" / f"copy{number}", variant=1)
+        save_photo(make_photo(number, "disc"), tmp_path / "disc" / f"twin{number}", variant=1)
+    assigned = assign_roles(read_manifest(tmp_path))
+    role = dict(zip(assigned.column("path"), assigned.column("role"), strict=True))
+    for number in range(6):
+        assert role[f"disc/copy{number}.png"] == role[f"disc/twin{number}.png"]
+
+
+def test_a_target_without_a_name_is_still_divided() -> None:
+    """Another task's targets (boxes, say) carry no label to stratify by."""
+    manifest = dataclasses.replace(rows(["a"] * 50))
+    boxes = pa.array([[{"x": 1.0}]] * 50)
+    index = manifest.table.schema.get_field_index("target")
+    manifest = dataclasses.replace(
+        manifest, table=manifest.table.set_column(index, "target", boxes)
+    )
+    counts = Counter(assign_roles(manifest, duplicates=[]).column("role"))
+    assert counts == {"fit": 35, "select": 8, "claim": 7}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"select": 0}, {"claim": 0.6}, {"select": 0.45, "claim": 0.4}, {"select": -1}]
+)
+def test_shares_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        SplitOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.real_data
+def test_real_photos_are_divided_in_their_shares(real_data: Path) -> None:
+    assigned = assign_roles(read_manifest(real_data / "clothing"))
+    trained = assigned.where("split", "train")
+    counts = Counter(zip(trained.column("target"), trained.column("role"), strict=True))
+    for label, total in Counter(trained.column("target")).items():
+        assert abs(counts[label, "select"] - 0.15 * total) < 1
+    assert len(assigned.role("claim")) == 341
