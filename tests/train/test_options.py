@@ -1,0 +1,95 @@
+"""Options refuse what cannot be, all at once, and the recipe fills in the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from skipstone.errors import UsageError
+from skipstone.train.options import TrainOptions, parse_duration
+from skipstone.train.recipe import Facts, Recipe, resolve
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400), ("2m30s", 150), (" 10M ", 600)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_a_number_without_unit_suggests_both() -> None:
+    with pytest.raises(UsageError, match=r"'10' has no unit: did you mean 10m or 10s\?"):
+        parse_duration("10")
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5m", "30m1h", "0s", "1m2m", "nan"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="90s, 10m"):
+        parse_duration(text)
+
+
+def test_budget_may_be_text() -> None:
+    assert TrainOptions(budget="10m").budget == 600.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0 is not allowed; it must be at least 1"),
+        ({"epochs": 1.5}, "--epochs 1.5 is not a whole number"),
+        ({"epochs": "3"}, "--epochs 3 is not a number"),
+        ({"lr": 0}, "--lr 0 is not allowed; it must be above 0"),
+        ({"lr": float("nan")}, "--lr nan"),
+        ({"ema": 1.0}, "--ema 1.0 is not allowed; it must be at least 0 and below 1"),
+        ({"layer_decay": 1.2}, "must be above 0 and at most 1"),
+        ({"optimizer": "adam"}, "--optimizer adam is not allowed; use sgd, adamw"),
+        ({"schedule": "cosin"}, "--schedule cosin is not allowed; use cosine, step"),
+        ({"device": "tpu"}, "--device tpu"),
+        ({"batch_size": True}, "--batch-size True is not a number"),
+    ],
+)
+def test_wrong_values(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainOptions(**options)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+
+
+def test_every_problem_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainOptions(epochs=0, lr=-1.0, device="x")
+    assert all(flag in str(caught.value) for flag in ("--epochs", "--lr", "--device"))
+
+
+def test_every_option_has_help() -> None:
+    for item in dataclasses.fields(TrainOptions):
+        assert item.metadata["help"], item.name
+
+
+def test_the_recipe_is_complete_and_keeps_what_was_said() -> None:
+    names = {item.name for item in dataclasses.fields(TrainOptions)}
+    assert names == {item.name for item in dataclasses.fields(Recipe)}
+    said = {"epochs": 3, "lr": 0.5, "ema": 0.0, "clip": 0.0, "early_stop": 0, "optimizer": "sgd"}
+    for facts in (Facts(samples=60, pretrained=True), Facts(samples=60_000, pixels=28)):
+        recipe = resolve(TrainOptions(**said), facts)  # type: ignore[arg-type]
+        values = dataclasses.asdict(recipe)
+        assert {name: values[name] for name in said} == said
+        free = {"steps", "budget", "channels_last", "threads", "checkpoint_every"}
+        assert {name for name, value in values.items() if value is None} <= free
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("samples", [2, 60, 3000, 60_000, 10_000_000])
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_recipe_is_itself_allowed(samples: int, pretrained: bool) -> None:
+    recipe = resolve(TrainOptions(), Facts(samples=samples, pretrained=pretrained))
+    assert resolve(TrainOptions(**recipe.to_json()), Facts(samples=1)) == recipe
+    assert str(recipe)
+
+
+def test_import_is_light() -> None:
+    code = "import skipstone.train.recipe, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

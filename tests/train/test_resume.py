@@ -1,0 +1,206 @@
+"""A run that was killed, stopped or damaged ends bit-identically to one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone import events
+from skipstone.errors import DamagedError, Interrupted
+from skipstone.models.network import Network
+from skipstone.train.checkpoint import load_checkpoint
+from skipstone.train.fit import fit
+from skipstone.train.runfolder import RunFolder
+from tests.train.tiny import TinyLoader, TinyTask, evaluate, recipe_of, tiny_network, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def crash(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.train.crash", str(folder), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def check(report: dict[str, Any], least_kills: int) -> None:
+    clean = report["clean"]
+    assert clean["steps"] == 120
+    kills = 0
+    for killed in report["killed"]:
+        assert killed["digest"] == clean["digest"]
+        assert killed["steps"] == 120
+        kills += len(killed["saved"])
+        assert all(step > 0 for step in killed["saved"][1:])
+    assert kills >= least_kills
+    for name in ("SIGTERM", "SIGINT"):
+        assert report[name]["digest"] == clean["digest"], name
+
+
+def test_killed_and_stopped_runs_end_the_same(tmp_path: Path) -> None:
+    report = crash(tmp_path, "--kills", "2", "--seed", "7")
+    check(report, 2)
+    assert report["SIGTERM"]["codes"] == [143, 0]
+    assert report["SIGINT"]["codes"] == [130, 0]
+
+
+@pytest.mark.proof
+def test_a_hundred_kills(tmp_path: Path) -> None:
+    check(crash(tmp_path, "--kills", "5", "--rounds", "22", "--seed", "1"), 100)
+
+
+SECOND = """
+import os, signal, sys
+from skipstone.train.stopping import watch_signals
+with watch_signals() as stopping:
+    os.kill(os.getpid(), signal.SIGINT)
+    print(stopping.signal_number, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", flush=True)
+"""
+
+
+def test_second_interrupt_leaves_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stdout.split() == ["2"]
+
+
+def test_a_signal_ends_an_evaluation(tmp_path: Path) -> None:
+    """It does not wait for the evaluation, and the next session does that evaluation first."""
+    calls: list[int] = []
+
+    def slow(network: Network) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        return evaluate(network)
+
+    def session(folder: str, function: Any) -> Network:
+        network = tiny_network()
+        with RunFolder(tmp_path / folder) as run:
+            fit(
+                network,
+                task=TinyTask(),  # type: ignore[arg-type]
+                loader=loader,
+                evaluate=function,
+                options=recipe_of(epochs=3),
+                run=run,
+            )
+        return network
+
+    loader, start = TinyLoader(), time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        session("stopped", slow)
+    assert time.monotonic() - start < 10
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    loader.served.clear()
+    stopped = session("stopped", slow)
+    assert loader.served[0] == (2, 0)
+    assert len(calls) == 4
+    whole = session("whole", evaluate)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, stopped.state_dict()[name])
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped_run(tmp_path: Path) -> Path:
+    """A run that stopped at step 11 of 18, with checkpoints of steps 10 and 11."""
+    loader = TinyLoader()
+
+    def on_batch() -> None:
+        if len(loader.served) == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loader.on_batch = on_batch
+    with pytest.raises(Interrupted):
+        train(tmp_path, loader=loader, epochs=3, checkpoint_every=1)
+    return tmp_path / "001" / "checkpoint"
+
+
+def newest(folder: Path) -> Path:
+    number = {
+        path.name: json.loads((path / "state.json").read_text())["number"]
+        for path in folder.iterdir()
+    }
+    return folder / max(number, key=lambda name: number[name])
+
+
+@pytest.mark.parametrize("name", ["state.json", "tensors.safetensors", "hashes.json"])
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_damaged_checkpoint_is_named_and_the_previous_used(
+    stopped_run: Path, name: str, how: str
+) -> None:
+    path = newest(stopped_run) / name
+    data = bytearray(path.read_bytes())
+    if how == "remove":
+        path.unlink()
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if how == "flip" else data[: len(data) // 2])
+    notes: list[events.Event] = []
+    with events.listen(notes.append):
+        saved = load_checkpoint(stopped_run)
+    assert saved is not None
+    assert saved.state.step == 10
+    warnings = [e.text for e in notes if isinstance(e, events.Note) and e.level == "warning"]
+    assert len(warnings) == 1
+    assert name in warnings[0]
+    assert "step 10" in warnings[0]
+
+
+def test_every_block_of_a_checkpoint_is_covered(stopped_run: Path) -> None:
+    folder = newest(stopped_run)
+    with events.listen(lambda event: None):
+        for path in folder.iterdir():
+            whole = path.read_bytes()
+            for start in range(0, len(whole), 4096):
+                block = bytes(byte ^ 0x40 for byte in whole[start : start + 4096])
+                path.write_bytes(whole[:start] + block + whole[start + 4096 :])
+                saved = load_checkpoint(stopped_run)
+                assert saved is not None
+                assert saved.state.step == 10, (path, start)
+            path.write_bytes(whole)
+    saved = load_checkpoint(stopped_run)
+    assert saved is not None
+    assert saved.state.step == 11
+
+
+def test_damaged_run_ends_the_same(stopped_run: Path) -> None:
+    (newest(stopped_run) / "tensors.safetensors").write_bytes(b"")
+    loader = TinyLoader()
+    network, result = train(stopped_run.parents[1], loader=loader, epochs=3, checkpoint_every=1)
+    assert loader.served[0] == (1, 4)  # step 10 is batch 4 of the second epoch
+    whole, expected = train(stopped_run.parents[1] / "clean", epochs=3, checkpoint_every=1)
+    assert result.best == expected.best
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+
+
+def test_no_whole_checkpoint_is_an_error(stopped_run: Path) -> None:
+    for generation in stopped_run.iterdir():
+        (generation / "state.json").write_text("{}")
+    with pytest.raises(DamagedError, match=r"even.state\.json.*odd.state\.json"):
+        load_checkpoint(stopped_run)
