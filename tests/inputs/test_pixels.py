@@ -186,6 +186,8 @@ def test_arrays_in_hand() -> None:
     grey, colour = scene(28, 28)[..., 0], scene(20, 30)
     same = decode_pixels(grey, spec(28, channels=1))
     assert np.array_equal(same[..., 0], grey)
+    assert same.flags.writeable
+    assert not np.shares_memory(same, grey)
     assert np.array_equal(decode_pixels(colour, spec()), expected(Image.fromarray(colour)))
     assert np.array_equal(decode_pixels(grey, spec(28)), np.repeat(grey[..., None], 3, axis=2))
     deep = grey.astype(np.uint16) * 257

@@ -72,7 +72,7 @@ def decode_with_size(
         array = _checked(data)
         height, width, channels = array.shape
         if (height, width, channels) == (spec["size"], spec["size"], spec["channels"]):
-            return np.ascontiguousarray(array), (height, width)
+            return array.copy(), (height, width)  # own memory: the given may be a read-only view
         image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
         box = (0.0, 0.0, float(width), float(height))
         return _record(image, box, (height, width), spec), (height, width)
