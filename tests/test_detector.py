@@ -1,0 +1,166 @@
+"""The parts of the test's own detector; the chain tests run it through everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.data.samples import Meta, Sample, collate
+from skipstone.errors import DataError
+from skipstone.proof.intervals import intervals
+from skipstone.registry import HEADS, TASKS
+from tests.detector import Boxes, BoxesOptions, GridHead, install, overlap, registered, write_boxes
+
+SCHEMA = {"classes": ["disc", "square"]}
+
+
+def test_reader_and_ragged_targets(tmp_path: Path) -> None:
+    root = write_boxes(tmp_path / "data", 4)
+    with registered():
+        manifest = read_manifest(root, ReadOptions(reader="boxes"))
+        task = TASKS["boxes"].load()(TASKS["boxes"].make_options(), manifest.schema)
+    assert dict(manifest.schema) == SCHEMA
+    assert manifest.task == "boxes"
+    targets = manifest.column("target")
+    assert all(0 <= value <= 1 for boxes in targets for item in boxes for value in item["box"])
+    samples = [
+        Sample({"image": torch.zeros(1)}, task.target(value), Meta(row))
+        for row, value in enumerate(targets)
+    ]
+    batch = collate(samples, task.ragged)
+    assert [tuple(boxes.shape) for boxes in batch.y["boxes"]] == [(len(t), 4) for t in targets]
+    with pytest.raises(DataError, match="no list of boxes"):
+        task.target([{"label": "zebra", "box": [0, 0, 1, 1]}])
+
+
+def test_found_through_entry_points_in_another_process(tmp_path: Path) -> None:
+    install(tmp_path)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    code = "from skipstone.registry import *; e = TASKS['boxes']; e.load(); print(e.distribution)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.stdout.strip() == "skipstone-boxes"
+
+
+def test_right_boxes_score_one_and_nothing_scores_nothing() -> None:
+    task = Boxes(BoxesOptions(), SCHEMA)
+    target = [
+        {"label": "disc", "box": [0.1, 0.1, 0.4, 0.5]},
+        {"label": "square", "box": [0.6, 0, 1, 1]},
+    ]
+    outputs = {
+        "boxes": np.array([[[0.1, 0.1, 0.4, 0.5], [0.6, 0, 1, 1], [0.1, 0.1, 0.4, 0.52]]], "f4"),
+        "scores": np.array([[[9, -9], [-9, 9], [4, -9]]], "f4"),
+    }
+    (prediction,) = task.predict(outputs, [Meta(0)], {})
+    assert prediction.fields["label"] == ["disc", "square"]  # the near copy is suppressed
+    record = task.score(prediction, target)
+    assert (record["hits"], record["answered"], record["truths"]) == (2, 2, 2)
+    assert task.compute([record]) == pytest.approx({"f1": 1.0, "mean_iou": 1.0})
+    swapped = {**outputs, "scores": outputs["scores"][..., ::-1]}
+    assert task.score(task.predict(swapped, [Meta(0)], {})[0], target)["hits"] == 0
+    assert task.compute([task.score(prediction, [])])["f1"] == 0
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_overlap_equals_torchvision() -> None:
+    from torchvision.ops import box_iou
+
+    rng = np.random.default_rng(0)
+    one, other = (rng.random((n, 4)) + np.array([0, 0, 1, 1]) for n in (5, 7))
+    expected = box_iou(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    np.testing.assert_allclose(overlap(one, other), expected)
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are faster without threads that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_head_learns_boxes(tmp_path: Path) -> None:
+    """A tiny network finds them after a few steps, through the task's own records and intervals."""
+    torch.manual_seed(0)
+    rows = _arrays(write_boxes(tmp_path / "data", 16))
+    task = Boxes(BoxesOptions(), SCHEMA)
+    with registered():
+        part = task.head()
+        args: dict[str, Any] = dict(part.args)
+        head = HEADS[part.name].load()(None, channels=(32,), strides=(8,), **args["shape"])
+    assert isinstance(head, GridHead)
+    layers: list[nn.Module] = []
+    for width in (3, 16, 32):
+        layers += [nn.Conv2d(width, 32 if width > 3 else 16, 3, 2, 1), nn.ReLU()]
+    body = nn.Sequential(*layers)
+    x = torch.stack([pixels for pixels, _ in rows])
+    targets = [target for _, target in rows]
+    stacked = [task.target(target) for target in targets]
+    y = {key: [item[key] for item in stacked] for key in ("boxes", "labels")}
+    optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=5e-3)
+
+    def step() -> float:
+        total = sum(head.loss((body(x),), y).values()) / head.weight(y)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        return float(total.item())
+
+    losses = [step() for _ in range(80)]
+    assert losses[-1] < 0.5 * losses[0]
+    outputs = {key: value.detach().numpy() for key, value in head((body(x),)).items()}
+    assert outputs["boxes"].shape == (16, 64, 4)
+    assert outputs["scores"].shape == (16, 64, 2)
+    predictions = task.predict(
+        outputs, [Meta(row) for row in range(16)], task.calibrate(outputs, targets)
+    )
+    records = [task.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+    found = intervals(records, task)
+    assert found["f1"].low <= found["f1"].value <= found["f1"].high
+    assert found["f1"].value > 0.5
+    empty = {"boxes": [torch.zeros(0, 4)] * 16, "labels": [torch.zeros(0, dtype=torch.int64)] * 16}
+    assert all(value.isfinite() for value in head.loss((body(x),), empty).values())
+    assert head.weight(empty) == 1
+
+
+def _arrays(root: Path) -> list[tuple[torch.Tensor, Any]]:
+    with registered():
+        manifest = read_manifest(root, ReadOptions(reader="boxes"))
+    found = []
+    for source, target in zip(manifest.sources(), manifest.column("target"), strict=True):
+        pixels = np.asarray(Image.open(source.path))
+        found.append((torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1), target))
+    return found
+
+
+def test_difference() -> None:
+    task = Boxes(BoxesOptions(), SCHEMA)
+    rng = np.random.default_rng(0)
+    one = {"boxes": rng.random((3, 5, 4)), "scores": rng.normal(size=(3, 5, 2))}
+    same = task.difference(one, one, {})
+    assert (same.max_probability, same.flips) == (0, 0)
+    moved = {**one, "boxes": one["boxes"] + 0.01}
+    assert task.difference(one, moved, {}).max_relative > 0.005
+    flipped = {**one, "scores": -one["scores"]}
+    assert task.difference(one, flipped, {}).flips == 3
