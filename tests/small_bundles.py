@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.files import describe, seal
 from skipstone.bundle.format import Bundle
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.build import build_network, network_tensors
 from skipstone.registry import TASKS
+from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
 
 CLASSES = ["bishop", "knight", "rook"]
@@ -65,3 +71,28 @@ def write_small(folder: Path, task: str = "classify", *, goldens: bool = True) -
     if goldens:
         store_goldens(folder)
     return folder
+
+
+_EXPORTED: list[Path] = []
+
+
+def exported_small(factory: pytest.TempPathFactory) -> Path:
+    """A small bundle with every program, made once a process. Copy it before changing it."""
+    if not _EXPORTED:
+        folder = write_small(factory.mktemp("exported") / "bundle")
+        export_openvino(folder)
+        _EXPORTED.append(folder)
+    return _EXPORTED[0]
+
+
+def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change bundle.json as somebody would who recomputes its seal."""
+    record = json.loads((folder / "bundle.json").read_text())
+    change(record)
+    (folder / "bundle.json").write_text(json.dumps({**record, "seal": seal(record)}))
+
+
+def replace_file(folder: Path, name: str, data: bytes) -> None:
+    """Put other bytes in a listed file, as somebody would who recomputes the hashes."""
+    (folder / name).write_bytes(data)
+    reseal(folder, lambda record: record["files"].update({name: describe(data)}))

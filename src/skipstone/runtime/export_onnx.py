@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,10 +73,13 @@ def onnx_bytes(
     """
     import onnx
 
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the exporter may import ONNX Runtime
     network = network.eval()
     with torch.no_grad():
         outputs = list(network(dict(example)))
     inputs = list(example)
+    if both := set(inputs) & set(outputs):
+        raise Refusal(f"ONNX cannot name an input and an output alike: {', '.join(sorted(both))}.")
     batch = torch.export.Dim("batch")
     with _quiet():
         try:

@@ -10,7 +10,7 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.locate import bundle_of
 from skipstone.runtime.export_onnx import MODEL as ONNX_MODEL
 from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.openvino_library import import_openvino
+from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.runtime.programs import Program, add_program, program_files, read_programs
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import DamagedError, Refusal
+from skipstone.runtime.libraries import import_onnxruntime
 
 
 class OnnxRuntime:
@@ -19,10 +20,8 @@ class OnnxRuntime:
     """
 
     def __init__(self, program: bytes, *, threads: int | None = None) -> None:
-        import onnxruntime
-
         refuse_external_data(program)
-        onnxruntime.disable_telemetry_events()
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -44,11 +43,9 @@ class OnnxRuntime:
         return dict(zip(self._outputs, values, strict=True))
 
     def facts(self) -> Mapping[str, Any]:
-        import onnxruntime
-
         return {
             "runtime": "onnxruntime",
-            "version": onnxruntime.__version__,
+            "version": import_onnxruntime().__version__,
             "precision": "f32",
             "threads": self._threads or "all",
             "device": "cpu",

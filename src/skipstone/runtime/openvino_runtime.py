@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import DamagedError, UsageError
-from skipstone.runtime.openvino_library import import_openvino
+from skipstone.runtime.libraries import import_openvino
 
 PRECISIONS = ("f32", "bf16", "int8")
 

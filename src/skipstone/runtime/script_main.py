@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def predict_files(
     paths: list[Path], model: Path, decode: Decode, answer: Answer
 ) -> list[dict[str, Any]]:
     """One row a file: what the model answers, or an "error"."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it would upload what it runs
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])

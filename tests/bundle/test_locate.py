@@ -1,0 +1,61 @@
+"""From what a user types to the bundle, or to a sentence that says what it is instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skipstone.bundle.locate import bundle_of
+from skipstone.errors import UsageError
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name in ("001", "002"):
+        (tmp_path / "runs" / name / "bundle").mkdir(parents=True)
+        (tmp_path / "runs" / name / "bundle" / "bundle.json").write_text("{}")
+    (tmp_path / "runs/003").mkdir()
+    (tmp_path / "runs/003/run.json").write_text("{}")
+    return tmp_path / "runs"
+
+
+def test_a_bundle_and_its_run_are_the_same_model(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = runs / "001" / "bundle"
+    assert bundle_of(bundle) == bundle
+    assert bundle_of(runs / "001") == bundle
+    monkeypatch.chdir(runs.parent)
+    assert bundle_of("runs/001") == Path("runs/001/bundle")
+
+
+def test_a_data_folder_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"is a data folder, not a model.*skipstone train"):
+        bundle_of(tmp_path / "photos")
+
+
+def test_the_folder_of_all_runs_names_one(runs: Path) -> None:
+    with pytest.raises(UsageError, match=r"folder of models.*runs/002"):
+        bundle_of(runs)
+
+
+def test_a_run_without_a_model_says_how_to_go_on(runs: Path) -> None:
+    with pytest.raises(UsageError, match="did not finish"):
+        bundle_of(runs / "003")
+
+
+def test_a_typo_names_the_near_one(runs: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean '00"):
+        bundle_of(runs / "0011")
+
+
+def test_a_file_of_a_model_names_the_model(runs: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a file, not a model.*runs/001/bundle\?"):
+        bundle_of(runs / "001/bundle/bundle.json")
+
+
+def test_an_empty_folder_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="empty folder"):
+        bundle_of(tmp_path)

@@ -1,0 +1,85 @@
+"""A network from its Arch, and strict loading."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.errors import DamagedError, UsageError
+from skipstone.models.build import build_network, load_tensors, network_tensors
+from skipstone.registry import BACKBONES, Entry
+from skipstone.runtime.parts import input_of, network_of
+from tests.small_bundles import small_bundle
+
+
+def test_the_network_has_the_parts_that_the_arch_names() -> None:
+    network = network_of(small_bundle(channels=1))
+    assert not network.training
+    assert type(network.backbone).__name__ == "ResNet"
+    assert network.backbone.get_parameter("conv1.weight").shape[1] == 1
+    assert network.head.get_parameter("linear.weight").shape[0] == 3
+
+
+def test_a_backbone_that_takes_another_input_is_refused_with_a_sentence() -> None:
+    bundle = small_bundle()
+    BACKBONES.add(Entry("reader", "m:build", facts={"accepts": ["text"]}))
+    try:
+        with pytest.raises(UsageError, match="'reader' takes text, and this input gives image"):
+            build_network(Arch(Part("reader", {}), bundle.arch.head), input_of(bundle))
+    finally:
+        BACKBONES.remove("reader")
+
+
+def test_an_unknown_edit_is_refused() -> None:
+    bundle = small_bundle()
+    arch = Arch(bundle.arch.backbone, bundle.arch.head, ({"kind": "fold"},))
+    with pytest.raises(UsageError, match="'fold'"):
+        build_network(arch, input_of(bundle))
+
+
+def test_an_unknown_option_names_the_near_one() -> None:
+    bundle = small_bundle()
+    arch = Arch(Part("resnet20", {"options": {"widht": 2}}), bundle.arch.head)
+    with pytest.raises(UsageError, match="'width'"):
+        build_network(arch, input_of(bundle))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("head.linear.bias"), r"head\.linear\.bias is missing"),
+        (lambda t: t.update(extra=np.zeros(1)), "extra is unknown"),
+        (
+            lambda t: t.update({"head.linear.bias": np.zeros(4, np.float32)}),
+            r"float32 \(4,\), not float32 \(3,\)",
+        ),
+        (
+            lambda t: t.update({"head.linear.bias": np.zeros(3, np.float64)}),
+            r"float64 \(3,\), not float32",
+        ),
+        (
+            lambda t: t.update({"head.linear.bias": np.array([0, np.nan, 0], np.float32)}),
+            "not finite",
+        ),
+        (
+            lambda t: t.update({"head.linear.bias": np.array([0, np.inf, 0], np.float32)}),
+            "not finite",
+        ),
+    ],
+)
+def test_loading_is_strict(change: object, says: str) -> None:
+    bundle = small_bundle()
+    tensors = dict(bundle.tensors)
+    change(tensors)  # type: ignore[operator]
+    network = build_network(bundle.arch, input_of(bundle))
+    with pytest.raises(DamagedError, match=f"some file.*{says}"):
+        load_tensors(network, tensors, where="some file")
+
+
+def test_tensors_are_copies() -> None:
+    network = network_of(small_bundle())
+    tensors = network_tensors(network)
+    before = tensors["head.linear.bias"].copy()
+    network.head.get_parameter("linear.bias").data.add_(1)
+    np.testing.assert_array_equal(tensors["head.linear.bias"], before)

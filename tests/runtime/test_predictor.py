@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from skipstone import events
+from skipstone.data.manifest import Manifest
+from skipstone.data.sources import FileRef, Inline
+from skipstone.runtime.open import open_model
+from skipstone.runtime.predictor import Failure, Given, Predictor
+from skipstone.tasks.base import Prediction
+from tests.small_bundles import CLASSES, write_small
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return open_model(write_small(tmp_path_factory.mktemp("model") / "bundle", goldens=False))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(11):
+        pixels = rng.integers(0, 256, (3, 3, 3), np.uint8)
+        paths.append(folder / f"{number}.png")
+        Image.fromarray(pixels).resize((30, 20)).save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_answers_come_in_the_order_of_the_sources(
+    predictor: Predictor, pictures: list[Path], batch_size: int
+) -> None:
+    answers = predictor.predict(pictures, batch_size)
+    assert [answer.meta.name for answer in answers if isinstance(answer, Prediction)] == [
+        str(path) for path in pictures
+    ]
+    alone = [predictor.predict([path])[0] for path in pictures]
+    for one, other in zip(answers, alone, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        np.testing.assert_allclose(
+            one.scores["probability"], other.scores["probability"], atol=1e-5
+        )
+
+
+def test_a_bad_file_fails_alone_and_keeps_its_place(
+    predictor: Predictor, pictures: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff not a picture")
+    sources: list[Given] = [pictures[0], bad, tmp_path / "missing.png", pictures[1]]
+    answers = predictor.predict(sources, batch_size=2)
+    assert [type(answer) for answer in answers] == [Prediction, Failure, Failure, Prediction]
+    assert [getattr(answers[at], "name", "") for at in (1, 2)] == [str(bad), str(sources[2])]
+    assert "bad.jpg" in getattr(answers[1], "error", "")
+    found = predictor.outputs(sources, batch_size=3)
+    assert found.outputs["logits"].shape == (2, 3)
+    assert [meta.id for meta in found.metas] == [0, 3]
+    assert [failure.index for failure in found.failures] == [1, 2]
+
+
+def test_only_bad_files(predictor: Predictor, tmp_path: Path) -> None:
+    answers = predictor.predict([tmp_path / "a", tmp_path / "b"])
+    assert [type(answer) for answer in answers] == [Failure, Failure]
+    assert predictor.outputs([tmp_path / "a"]).outputs == {}
+    assert predictor.predict([]) == []
+
+
+def test_paths_bytes_and_arrays_of_one_picture_agree(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    path = pictures[0]
+    data = path.read_bytes()
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    forms: list[Given] = [path, str(path), data, pixels, FileRef(path), Inline(data, "x")]
+    logits = predictor.outputs(forms).outputs["logits"]
+    np.testing.assert_allclose(logits, np.broadcast_to(logits[:1], logits.shape), atol=1e-5)
+
+
+def test_a_bug_is_not_taken_for_a_bad_file(
+    predictor: Predictor, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(source: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(predictor.input, "decode", broken)
+    with pytest.raises(ZeroDivisionError):
+        predictor.predict(pictures)
+
+
+def _manifest(pictures: list[Path], targets: list[str]) -> Manifest:
+    manifest = Manifest.from_rows(
+        {
+            "path": [path.name for path in pictures],
+            "target": targets,
+            "group": [f"g{at // 2}" for at in range(len(pictures))],
+        },
+        root=pictures[0].parent,
+        reader="test",
+        input="image",
+        task="classify",
+        schema={"classes": sorted(set(targets))},
+        target_type=pa.string(),
+    )
+    return manifest.take(list(reversed(range(len(pictures)))))
+
+
+def test_evaluation_matches_labels_by_name_and_counts_the_others(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    labels = [answer.fields["label"] for answer in predictor.predict(pictures)]  # type: ignore[union-attr]
+    targets = list(labels)
+    wrong = next(name for name in CLASSES if name != labels[2])
+    targets[2], targets[4], targets[5] = wrong, "queen", "queen"
+    manifest = _manifest(pictures, targets)
+    heard: list[events.Event] = []
+    with events.listen(heard.append):
+        found = predictor.evaluate(manifest, batch_size=4)
+    ids = manifest.column("id")
+    assert [ids[row] for row in found.rows] == [10, 9, 8, 7, 6, 3, 2, 1, 0]
+    assert [record["id"] for record in found.records] == [ids[row] for row in found.rows]
+    assert [record["correct"] for record in found.records] == [
+        record["id"] != 2 for record in found.records
+    ]
+    assert found.groups == [manifest.column("group")[row] for row in found.rows]
+    assert found.unknown == {"queen": 2}
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert notes == [
+        "2 of 11 rows have labels that the model does not know, and are not scored: queen (2)"
+    ]
+    assert sum(event.amount for event in heard if isinstance(event, events.Advanced)) == 9
+
+
+def test_evaluation_goes_on_past_a_bad_file(
+    predictor: Predictor, pictures: list[Path], tmp_path: Path
+) -> None:
+    copies = []
+    for path in pictures[:5]:
+        copies.append(tmp_path / path.name)
+        copies[-1].write_bytes(path.read_bytes() if path.stem != "3" else b"broken")
+    manifest = _manifest(copies, [CLASSES[0]] * 5)
+    found = predictor.evaluate(manifest, batch_size=2)
+    assert len(found.records) == 4
+    assert [failure.index for failure in found.failures] == [1]  # its position; it has id 3

@@ -1,0 +1,206 @@
+"""ONNX Runtime and OpenVINO programs: they answer as the network, and only if they are whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.format import Bundle
+from skipstone.errors import DamagedError, Refusal, UsageError
+from skipstone.runtime.goldens import store_goldens
+from skipstone.runtime.libraries import import_openvino
+from skipstone.runtime.onnx_runtime import OnnxRuntime
+from skipstone.runtime.open import open_model, open_runtime
+from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.parts import input_of
+from skipstone.runtime.programs import (
+    Program,
+    Tolerance,
+    add_program,
+    beyond,
+    program_files,
+    read_programs,
+)
+from tests.small_bundles import replace_file, write_small
+
+NAMES = ["torch-f32", "onnxruntime-f32", "openvino-f32"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_float32_programs_agree_at_any_batch(exported: Path, name: str, batch: int) -> None:
+    bundle = Bundle.load(exported)
+    arrays = input_of(bundle).example(batch)
+    expected = open_runtime(exported, bundle, "torch-f32").run(arrays)["logits"]
+    runtime = open_runtime(exported, bundle, name, threads=1)
+    outputs = runtime.run(arrays)
+    assert list(outputs) == ["logits"]
+    assert outputs["logits"].dtype == np.float32
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(outputs["logits"] / scale, expected / scale, atol=1e-5)
+    assert runtime.name == name
+    assert runtime.facts()["precision"] == "f32"
+
+
+def test_bfloat16_is_really_used_where_the_processor_has_it(exported: Path) -> None:
+    able = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bundle = Bundle.load(exported)
+    runtime = open_runtime(exported, bundle, "openvino-bf16")
+    facts = runtime.facts()
+    assert facts["asked"] == "bf16"
+    assert facts["precision"] == ("bf16" if able else "f32")
+    arrays = input_of(bundle).example(3)
+    exact = open_runtime(exported, bundle, "openvino-f32").run(arrays)["logits"]
+    gap = np.abs(runtime.run(arrays)["logits"] - exact).max() / np.abs(exact).max()
+    assert gap < 0.05
+    assert (gap > 1e-4) == able
+
+
+def test_what_is_returned_belongs_to_the_caller(exported: Path) -> None:
+    """OpenVINO hands out views of its own memory, which the next run overwrites."""
+    bundle = Bundle.load(exported)
+    for name in NAMES:
+        runtime = open_runtime(exported, bundle, name)
+        arrays = input_of(bundle).example(2)
+        first = runtime.run(arrays)["logits"]
+        kept = first.copy()
+        runtime.run({"image": 255 - arrays["image"]})
+        np.testing.assert_array_equal(first, kept)
+
+
+def test_every_program_is_recorded_with_its_proof(exported: Path) -> None:
+    programs = read_programs(exported)
+    assert list(programs.rows) == ["onnxruntime-f32", "openvino-f32", "openvino-bf16"]
+    assert programs.default == ""
+    for row in programs.rows.values():
+        assert beyond(row.measured, row.tolerance) == ""
+        assert row.weights == read_record(exported)["files"]["weights.safetensors"]["sha256"]
+    assert programs.rows["openvino-f32"].files == programs.rows["openvino-bf16"].files
+
+
+def test_a_program_of_other_weights_is_refused(copied: Path) -> None:
+    data = bytearray((copied / "weights.safetensors").read_bytes())
+    data[-1] ^= 1
+    replace_file(copied, "weights.safetensors", bytes(data))
+    with pytest.raises(DamagedError, match="made from other weights"):
+        open_model(copied, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("onnxruntime", "exports/onnx/model.onnx"),
+        ("openvino", "exports/openvino/model.xml"),
+        ("openvino", "exports/openvino/model.bin"),
+    ],
+)
+def test_a_flipped_bit_is_found_before_any_parser_sees_it(
+    copied: Path, name: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray((copied / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copied / file).write_bytes(data)
+    for kind in (OnnxRuntime, OpenVinoRuntime):
+        monkeypatch.setattr(kind, "__init__", lambda *args, **kwargs: pytest.fail("parsed"))
+    with pytest.raises(DamagedError, match=file):
+        open_model(copied, name)
+
+
+def test_a_program_that_is_not_the_network_is_not_added(copied: Path) -> None:
+    program = read_programs(copied).rows["onnxruntime-f32"]
+    model = onnx.load_model_from_string(program_files(copied, program)["model"])
+    _change_one_weight(model)
+    data = model.SerializeToString()
+    with pytest.raises(Refusal, match="not the same model: probabilities differ"):
+        add_program(copied, program, {"model": data}, OnnxRuntime(data))
+
+
+def test_a_program_needs_goldens(tmp_path: Path, exported: Path) -> None:
+    folder = write_small(tmp_path / "bare", goldens=False)
+    program = read_programs(exported).rows["onnxruntime-f32"]
+    data = program_files(exported, program)["model"]
+    with pytest.raises(UsageError, match="no goldens"):
+        add_program(folder, program, {"model": data}, OnnxRuntime(data))
+    store_goldens(folder)
+    add_program(folder, program, {"model": data}, OnnxRuntime(data), default=True)
+    assert open_model(folder).runtime.name == "onnxruntime-f32"
+    assert open_model(folder, "torch").runtime.name == "torch-f32"
+
+
+def test_a_program_whose_file_is_nowhere_is_refused(copied: Path) -> None:
+    program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": "exports/none.onnx"})
+    runtime = open_runtime(copied, Bundle.load(copied), "onnxruntime")
+    with pytest.raises(UsageError, match=r"no file exports/none\.onnx"):
+        add_program(copied, program, {}, runtime)
+
+
+def test_external_data_is_refused(exported: Path) -> None:
+    model = onnx.load_model_from_string(read_file(exported, "exports/onnx/model.onnx"))
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    tensor.ClearField("raw_data")
+    with pytest.raises(Refusal, match="in another file"):
+        OnnxRuntime(model.SerializeToString())
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x0a" * 50])
+def test_garbage_is_damage(data: bytes) -> None:
+    with pytest.raises(DamagedError):
+        OnnxRuntime(data)
+    with pytest.raises(DamagedError):
+        OpenVinoRuntime(data, data).compiled(static=True)
+
+
+def test_nan_is_beyond_every_tolerance() -> None:
+    measured = {"probability": float("nan"), "relative": 0.0, "flips": 0, "n": 1}
+    assert "nan" in beyond(measured, Tolerance())
+
+
+def test_nothing_is_sent_and_nothing_is_written_at_home(exported: Path, tmp_path: Path) -> None:
+    """In a process whose sockets raise, with an empty home folder, and without the variable CI.
+
+    ONNX Runtime sends from C++, past Python's sockets, but not before it has written its device
+    identifier at home.
+    """
+    script = """
+import json, os, socket, sys
+from pathlib import Path
+sys.path[:] = json.loads(sys.argv[2])
+opened = []
+def refuse(*args, **kwargs):
+    opened.append(args)
+    raise OSError("no network")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+from skipstone.runtime.libraries import import_nncf
+from skipstone.runtime.open import open_model
+for name in ("openvino-f32", "onnxruntime"):
+    predictor = open_model(sys.argv[1], name)
+    predictor.runtime.run(predictor.input.example(1))
+import_nncf()
+import time; time.sleep(0.5)
+print(json.dumps([len(opened), sorted(str(p) for p in Path.home().rglob("*"))]))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(exported), json.dumps(sys.path)],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(process.stdout.splitlines()[-1]) == [0, []]
+
+
+def _change_one_weight(model: onnx.ModelProto) -> None:
+    tensor = next(item for item in model.graph.initializer if len(item.dims) == 4)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] += 1.0
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))

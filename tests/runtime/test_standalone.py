@@ -1,0 +1,111 @@
+"""The script answers as the Predictor does, without skipstone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skipstone.data.samples import Meta
+from skipstone.data.sources import Inline
+from skipstone.errors import Refusal
+from skipstone.registry import TASKS, Entry
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.goldens import Goldens
+from skipstone.runtime.open import open_model
+from skipstone.runtime.standalone import answers_of_script, script_text, write_standalone
+from tests.small_bundles import CLASSES, small_bundle, write_small
+
+
+def test_it_answers_as_the_predictor(exported: Path) -> None:
+    sources = Goldens.load(exported).sources
+    expected = open_model(exported).predict(sources)
+    found = answers_of_script(exported, sources)
+    assert len(found) == len(sources)
+    for row, prediction in zip(found, expected, strict=True):
+        assert row["label"] == prediction.fields["label"]  # type: ignore[union-attr]
+        assert row["probability"] == pytest.approx(prediction.fields["probability"], abs=1e-5)  # type: ignore[union-attr]
+
+
+def test_tags_too(tmp_path: Path) -> None:
+    folder = write_small(tmp_path / "bundle", "tag")
+    export_onnx(folder)
+    sources = Goldens.load(folder).sources[:4]
+    for row, prediction in zip(
+        answers_of_script(folder, sources), open_model(folder).predict(sources), strict=True
+    ):
+        assert row["label"] == prediction.fields["label"]  # type: ignore[union-attr]
+        assert row["probabilities"] == pytest.approx(prediction.fields["probabilities"], abs=1e-5)  # type: ignore[union-attr]
+
+
+def test_a_bad_file_is_one_error_row_and_exit_code_1(exported: Path, tmp_path: Path) -> None:
+    script = write_standalone(exported, tmp_path / "out")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    (tmp_path / "good.png").write_bytes(_bytes(Goldens.load(exported).sources[1]))
+    process = subprocess.run(
+        [sys.executable, "-I", str(script), "--json", "bad.png", "good.png", "gone.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    rows = json.loads(process.stdout)["predictions"]
+    assert [sorted(row)[0] for row in rows] == ["error", "label", "error"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model.onnx",
+        "predict.py",
+    ]
+
+
+def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
+    tree = ast.parse(script_text(small_bundle()))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).partition(".")[0])
+    assert found - sys.stdlib_module_names == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_a_task_without_a_stand_alone_form_is_refused(exported: Path) -> None:
+    TASKS.add(Entry("odd", "m:Odd"))
+    try:
+        bundle = small_bundle()
+        bundle.task = {**bundle.task, "name": "odd"}
+        with pytest.raises(Refusal, match="the task 'odd' has no stand-alone form"):
+            script_text(bundle)
+    finally:
+        TASKS.remove("odd")
+
+
+@pytest.mark.parametrize("name", ["classify", "tag"])
+@pytest.mark.parametrize("seed", range(5))
+def test_answers_are_the_fields_that_the_task_predicts(name: str, seed: int) -> None:
+    """tasks/answers.py is embedded in the script; it must not drift from the tasks."""
+    rng = np.random.default_rng(seed)
+    names = [*CLASSES, "queen", "king", "pawn", "board"]
+    outputs = {"logits": (rng.normal(size=(20, 7)) * 10**seed).astype(np.float32)}
+    outputs["logits"][3] = 0  # all equal: the order of ties
+    post = {"temperature": 0.7, "thresholds": rng.uniform(0.2, 0.8, 7).tolist()}
+    entry = TASKS[name]
+    options = entry.make_options()
+    task = entry.load()(options, {"classes": names})
+    module, _, function = entry.facts["standalone"].partition(":")
+    answers = getattr(sys.modules.get(module) or __import__(module, fromlist=["x"]), function)
+    for settings in (post, {}):
+        found = answers(outputs, {"classes": names}, vars(options), settings)
+        metas = [Meta(at) for at in range(20)]
+        expected = [dict(item.fields) for item in task.predict(outputs, metas, settings)]
+        assert found == expected
+
+
+def _bytes(source: Inline) -> bytes:
+    assert isinstance(source.data, bytes)
+    return source.data
