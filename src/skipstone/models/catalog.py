@@ -10,8 +10,9 @@ Facts that other rooms ask for:
     hub          the name of those weights on timm's hub
     normalize    how those weights want pixels scaled (an `ImageOptions.normalize`), and as numbers:
     mean, std    in units of pixels from 0 to 1
+    parameters   of the backbone as published, with three channels
+    macs         multiply-accumulates of one picture of that size
     classifier   what published state dicts call the final linear layer
-    any_size     False where a picture's sides must be known when the network is built
 """
 
 from __future__ import annotations
@@ -26,6 +27,21 @@ _TIMM_OPTIONS = "skipstone.models.timm_options:TimmOptions"
 _IMAGENET = {"normalize": "imagenet", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _HALF = {"normalize": "half", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
+#: Parameters and MACs, written down so that a listing needs no torch; a test counts them.
+_COSTS = {
+    "efficientnet_lite0": (3_371_008, 383_907_552),
+    "resnet18": (11_176_512, 1_813_561_344),
+    "resnet34": (21_284_672, 3_663_249_408),
+    "resnet50": (23_508_032, 4_087_136_256),
+    "resnet101": (42_500_160, 7_799_357_440),
+    "resnet152": (58_143_808, 11_511_578_624),
+    "resnet20": (269_072, 40_550_400),
+    "resnet32": (463_504, 68_861_952),
+    "resnet44": (657_936, 97_173_504),
+    "resnet56": (852_368, 125_485_056),
+    "resnet110": (1_727_312, 252_887_040),
+}
+
 
 def _imagenet_resnet(depth: int, block: str) -> Entry:
     return Entry(
@@ -35,7 +51,13 @@ def _imagenet_resnet(depth: int, block: str) -> Entry:
         summary=f"residual network of {depth} layers, {block} blocks",
         source="He et al. 2015, arXiv:1512.03385",
         facts=_image(
-            "resnet", 224, "fc", pretrained="hub", hub=f"resnet{depth}.tv_in1k", **_IMAGENET
+            f"resnet{depth}",
+            "resnet",
+            224,
+            "fc",
+            pretrained="hub",
+            hub=f"resnet{depth}.tv_in1k",
+            **_IMAGENET,
         ),
     )
 
@@ -47,17 +69,19 @@ def _cifar_resnet(depth: int) -> Entry:
         _RESNET_OPTIONS,
         summary=f"residual network of {depth} layers for pictures of about 32 pixels",
         source="He et al. 2015, section 4.2, arXiv:1512.03385",
-        facts=_image("cifar-resnet", 32, "linear", pretrained=None),
+        facts=_image(f"resnet{depth}", "cifar-resnet", 32, "linear", pretrained=None),
     )
 
 
-def _image(family: str, size: int, classifier: str, **facts: Any) -> Mapping[str, Any]:
+def _image(name: str, family: str, size: int, classifier: str, **facts: Any) -> Mapping[str, Any]:
+    parameters, macs = _COSTS[name]
     return {
         "accepts": ["image"],
         "family": family,
         "input_size": size,
+        "parameters": parameters,
+        "macs": macs,
         "classifier": classifier,
-        "any_size": True,
         **facts,
     }
 
@@ -69,7 +93,14 @@ ENTRIES = (
         _TIMM_OPTIONS,
         summary="small and quick on CPUs, ReLU6 throughout, so it quantizes well; pretrained",
         source="Tan and Le 2019, arXiv:1905.11946; TensorFlow's lite variant",
-        facts=_image("efficientnet", 224, "classifier", pretrained="package", **_HALF),
+        facts=_image(
+            "efficientnet_lite0",
+            "efficientnet",
+            224,
+            "classifier",
+            pretrained="package",
+            **_HALF,
+        ),
     ),
     *(_imagenet_resnet(depth, "basic") for depth in (18, 34)),
     *(_imagenet_resnet(depth, "bottleneck") for depth in (50, 101, 152)),

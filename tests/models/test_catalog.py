@@ -1,0 +1,153 @@
+"""The contract of a backbone, for every one of the catalogue: a new entry is tested by existing."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from skipstone.models.catalog import ENTRIES
+from skipstone.models.profile import profile, profile_backbone
+from skipstone.models.resnet import build_resnet
+from skipstone.registry import BACKBONES
+
+NAMED = [entry for entry in ENTRIES if "*" not in entry.name]
+#: Options that make a network small without changing its kind, where it has them.
+SMALL = {"width": 0.25, "depth": 0.01}
+
+
+def small_options(entry):
+    known = entry.options_type().__dataclass_fields__
+    return {name: value for name, value in SMALL.items() if name in known}
+
+
+def build(entry, in_channels=3):
+    torch.manual_seed(0)
+    make = entry.load()
+    return make(entry.name, entry.make_options(small_options(entry)), in_channels=in_channels)
+
+
+each_backbone = pytest.mark.parametrize("entry", NAMED, ids=lambda entry: entry.name)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@each_backbone
+@pytest.mark.parametrize("size", [(37, 51), (5, 9)])
+def test_maps_are_as_channels_and_strides_say(entry, size):
+    backbone = build(entry).eval()
+    with torch.no_grad():
+        maps = backbone(torch.randn(1, 3, *size))
+    assert [tuple(map_.shape) for map_ in maps] == [
+        (1, channels, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+        for channels, stride in zip(backbone.channels, backbone.strides, strict=True)
+    ]
+    assert list(backbone.strides) == sorted(backbone.strides)
+
+
+@each_backbone
+def test_any_number_of_channels_trains_every_parameter(entry):
+    backbone = build(entry, in_channels=5).train()
+    maps = backbone(torch.randn(2, 5, 40, 40))
+    maps[-1].square().sum().backward()
+    idle = [n for n, p in backbone.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+@each_backbone
+def test_every_parameter_is_in_one_stage(entry):
+    backbone = build(entry)
+    stages = backbone.stages()
+    parameters = [id(p) for stage in stages for module in stage for p in module.parameters()]
+    assert sorted(parameters) == sorted(id(p) for p in backbone.parameters())
+    assert len(stages) >= 3
+
+
+@each_backbone
+def test_a_state_dict_makes_another_network_the_same(entry):
+    backbone, other = build(entry).train(), build(entry).eval()
+    backbone(torch.randn(4, 3, 40, 40))  # moves the running statistics
+    other.load_state_dict(backbone.state_dict(), strict=True)
+    backbone.eval()
+    x = torch.randn(1, 3, 33, 33)
+    with torch.no_grad():
+        assert all(map(torch.equal, backbone(x), other(x)))
+
+
+@each_backbone
+def test_exported_it_answers_the_same_at_another_batch_size(entry):
+    backbone = build(entry).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(
+        backbone, (torch.randn(2, 3, 32, 32),), dynamic_shapes={"x": {0: batch}}
+    ).module()
+    x = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        for ours, theirs in zip(backbone(x), program(x), strict=True):
+            torch.testing.assert_close(theirs, ours)
+
+
+@each_backbone
+def test_its_facts_are_true(entry):
+    facts = entry.facts
+    size = facts["input_size"]
+    counted = profile_backbone(entry.name, size=size)
+    assert (facts["parameters"], facts["macs"]) == (counted.parameters, counted.macs)
+    assert facts["accepts"] == ["image"]
+    assert facts["pretrained"] in ("package", "hub", None)
+    assert (facts["pretrained"] is not None) == ("normalize" in facts)
+    assert build(entry).classifier == facts["classifier"]
+    assert entry.summary
+    assert entry.source
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/mobilenetv3_small_050"])
+def test_timms_networks_export(name):
+    entry = BACKBONES[name]
+    backbone = entry.load()(name, entry.make_options(), in_channels=3).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(
+        backbone, (torch.randn(2, 3, 32, 32),), dynamic_shapes={"x": {0: batch}}
+    ).module()
+    x = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(program(x)[-1], backbone(x)[-1])
+
+
+def test_the_catalogue_is_listed_without_torch():
+    code = (
+        "import sys; from skipstone.registry import BACKBONES\n"
+        "rows = [(e.name, e.facts.get('macs'), e.options_type()) for e in BACKBONES]\n"
+        "assert len(rows) > 10 and 'torch' not in sys.modules and 'timm' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_macs_and_parameters_by_hand():
+    """A convolution of a kernel k has k * k * C_in MACs for each value it gives."""
+    layer = torch.nn.Conv2d(3, 8, 5, stride=2, padding=2)
+    counted = profile(layer, torch.zeros(1, 3, 16, 16))
+    assert counted.parameters == 8 * 3 * 25 + 8
+    assert counted.macs == 8 * 8 * 8 * 3 * 25
+    assert counted.activation_bytes == 3 * 16 * 16 * 4  # its input, for its weights' gradient
+
+
+def test_activations_that_two_layers_keep_count_once():
+    """A ReLU keeps its output, which is also the next layer's input."""
+    net = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.ReLU(), torch.nn.Linear(20, 5))
+    assert profile(net, torch.zeros(1, 10)).activation_bytes == (10 + 20) * 4
+
+
+def test_profiling_changes_nothing():
+    net = build_resnet("resnet20").train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    profile(net, torch.zeros(1, 3, 32, 32))
+    assert net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
