@@ -250,3 +250,15 @@ def test_real_photos_are_divided_in_their_shares(real_data: Path) -> None:
     for label, total in Counter(trained.column("target")).items():
         assert abs(counts[label, "select"] - 0.15 * total) < 1
     assert len(assigned.role("claim")) == 341
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_label_that_one_group_holds_trains_whoever_shares_the_group(seed: int) -> None:
+    """The rarer label x is dealt first and may carry the only group with y anywhere."""
+    groups = {"u": "xyyyyy", "v": "xaa", "w": "xaa", "z": "xaa"} | {
+        f"a{number}": "aa" for number in range(20)
+    }
+    names = [name for name, labels in groups.items() for _ in labels]
+    labels = [label for inside in groups.values() for label in inside]
+    roles = roles_of(rows(labels, groups=list(names)), seed=seed)
+    assert {role for role, label in zip(roles, labels, strict=True) if label == "y"} == {"fit"}

@@ -175,9 +175,9 @@ def _labels_outside_fit(units: list[Unit], part: list[int]) -> list[Label]:
     inside: set[Label] = set()
     every: set[Label] = set()
     for unit, number in zip(units, part, strict=True):
-        every |= unit.labels.keys()
+        every.update(unit.labels)
         if number == 0:
-            inside |= unit.labels.keys()
+            inside.update(unit.labels)
     return sorted(every - inside, key=str)
 
 
@@ -217,7 +217,7 @@ def _carved_notes(
     every: Counter[Label] = Counter()
     for unit, role in zip(units, parts, strict=True):
         sizes[role] += len(unit.rows)
-        labels[role] |= unit.labels.keys()
+        labels[role].update(unit.labels)
         every.update(unit.labels)
     grouped = " by group" if any(name is not None for name in manifest.column("group")) else ""
     made = " and ".join(f"{sizes[role]:,} for {role}" for role in carve)
