@@ -47,11 +47,11 @@ class Entry:
 
     def load(self) -> Any:
         """Import and return what `target` names."""
-        return _resolve(self.target)
+        return resolve_target(self.target)
 
     def options_type(self) -> type[Any] | None:
         """The options dataclass, or None."""
-        return None if self.options is None else _resolve(self.options)
+        return None if self.options is None else resolve_target(self.options)
 
     def make_options(self, values: Mapping[str, Any] | None = None) -> Any:
         """The options with `values` set; an unknown name or a wrong value is a UsageError."""
@@ -141,7 +141,8 @@ class Registry:
         return self._entries
 
 
-def _resolve(target: str) -> Any:
+def resolve_target(target: str) -> Any:
+    """Import what "package.module:attribute" names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -36,9 +36,7 @@ class Terminal:
 
     def __init__(self, *, quiet_output: bool = False) -> None:
         self.out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self.err = Console(
-            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
+        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.quiet_output = quiet_output
 
     def line(self, text: object = "", style: str | None = None) -> None:

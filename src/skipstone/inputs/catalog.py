@@ -14,6 +14,7 @@ ENTRIES = (
             "emits": "image",
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
+            "chooser": "skipstone.models.auto:for_image",
         },
     ),
 )

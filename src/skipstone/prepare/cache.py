@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,3 +99,17 @@ class RecordCache:
         self._file.truncate(slots * record.nbytes)
         mapped = mmap.mmap(self._file.fileno(), slots * record.nbytes)
         return np.frombuffer(mapped, record.dtype).reshape(slots, *record.shape)
+
+
+class CachedInput:
+    """An input whose records come from a cache: decoded once, however often they are asked for."""
+
+    def __init__(self, input: Input, cache: RecordCache) -> None:
+        self._input = input
+        self._cache = cache
+
+    def decode(self, source: Source) -> Raw:
+        return self._cache.decode(source, self._input)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._input, name)

@@ -1,0 +1,111 @@
+"""The verbs, as Python calls. They are the command line's, with its flags as keywords.
+
+result = skipstone.train("photos/", epochs=5, width=0.5, seed=1)
+result.metrics["accuracy"].low
+
+model = skipstone.load("runs/001")
+model.predict(["a.jpg", "b.jpg"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skipstone.runtime.open import open_model
+from skipstone.runtime.predictor import Predictor
+from skipstone.verbs import answer, look, ship
+from skipstone.verbs import compare as comparing
+from skipstone.verbs import demo as demonstration
+from skipstone.verbs import shrink as shrinking
+from skipstone.verbs import train as training
+
+Path_ = str | Path
+
+demo = demonstration.demo
+models = look.models
+compare = comparing.compare
+
+
+def load(model: Path_, *, runtime: str = "auto") -> Predictor:
+    """A model ready to answer: `load("runs/001").predict(["a.jpg"])`.
+
+    Args:
+        model: a run folder or a bundle.
+        runtime: "torch", "onnxruntime", "openvino", or with a precision "openvino-bf16"; "auto"
+            is what the bundle ships.
+    """
+    return open_model(Path(model), runtime)
+
+
+def audit(data: Path_, *, out: Path_ | None = None, **settings: Any) -> look.AuditResult:
+    """What is in the data and what is wrong with it; nothing is changed."""
+    return look.audit(Path(data), out=out, settings=settings)
+
+
+def train(
+    data: Path_,
+    *,
+    out: Path_ | None = None,
+    model: str = "auto",
+    weights: str = "auto",
+    seed: int = 0,
+    **settings: Any,
+) -> training.TrainResult:
+    """Train on labelled data. `settings` are the flags of `skipstone train`: `epochs=5`.
+
+    Raises:
+        UsageError: an option or the data cannot be used; the message says what to type.
+        Interrupted: a signal came; the same call goes on where it stopped.
+    """
+    return training.train(
+        Path(data), out=out, model=model, weights=weights, seed=seed, settings=settings
+    )
+
+
+def evaluate(
+    model: Path_,
+    data: Path_,
+    *,
+    split: str | None = None,
+    runtime: str = "auto",
+    seed: int = 0,
+    **settings: Any,
+) -> answer.EvaluateResult:
+    """Score a model on labelled data; labels match by name."""
+    return answer.evaluate(
+        Path(model), Path(data), split=split, runtime=runtime, seed=seed, settings=settings
+    )
+
+
+def predict(
+    model: Path_, sources: Sequence[Path_], *, runtime: str = "auto"
+) -> answer.PredictResult:
+    """What a model says of files and folders of files; a bad file is one error row."""
+    return answer.predict(Path(model), sources, runtime=runtime)
+
+
+def shrink(
+    model: Path_,
+    *,
+    max_drop: float = 1.0,
+    plan: str = "int8",
+    data: Path_ | None = None,
+    out: Path_ | None = None,
+    seed: int = 0,
+) -> shrinking.ShrinkResult:
+    """A smaller, faster model that loses at most `max_drop` points, or an honest refusal."""
+    return shrinking.shrink(
+        Path(model), max_drop=max_drop, plan=plan, data=data, out=out, seed=seed
+    )
+
+
+def export(model: Path_, *, to: str = "onnx", out: Path_ | None = None) -> ship.ExportResult:
+    """One ONNX file with a stand-alone script, or OpenVINO IR."""
+    return ship.export(Path(model), to=to, out=out)
+
+
+def verify(model: Path_) -> ship.VerifyResult:
+    """From raw file bytes: does what ships answer as what was trained?"""
+    return ship.verify(Path(model))

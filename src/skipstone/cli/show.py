@@ -1,0 +1,201 @@
+"""How each verb's result looks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skipstone.cli.terminal import Terminal
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def size(count: int) -> str:
+    """Bytes for people: 13.6 MB."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def metric_rows(metrics: Mapping[str, Any], titles: Mapping[str, str]) -> list[list[str]]:
+    """One row a metric: its value, its 95 % interval, and over how many samples."""
+    rows = []
+    for name, estimate in metrics.items():
+        scale = percent if 0 <= estimate.value <= 1 and name not in _PLAIN else _plain
+        low, high = scale(estimate.low), scale(estimate.high)
+        rows.append(
+            [titles.get(name, name), scale(estimate.value), f"{low} – {high}", f"{estimate.n:,}"]
+        )
+    return rows
+
+
+_PLAIN = {"nll", "loss"}
+_METRIC_COLUMNS = ("metric", "value", "95 % interval", "samples")
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def audit(result: Any, terminal: Terminal) -> None:
+    for sentence in result.notes:
+        terminal.line(sentence)
+    counts = result.audit.counts
+    terminal.line()
+    for text in describe_counts(counts):
+        terminal.line(text)
+    terminal.line()
+    if not result.audit.findings:
+        terminal.line("Nothing wrong was found.", "green")
+    for finding in result.audit.findings:
+        terminal.line(f"{finding.kind}: {finding.message}", "yellow")
+        for path in finding.paths[:5]:
+            terminal.line(f"    {path}")
+        if len(finding.paths) > 5:
+            terminal.line(f"    and {len(finding.paths) - 5:,} more (all are in --json)")
+    if result.file is not None:
+        terminal.line(f"Written: {result.file}")
+
+
+def describe_counts(counts: Mapping[str, Any]) -> list[str]:
+    """The audit's counts, one line a key."""
+    lines = []
+    for name, value in counts.items():
+        if isinstance(value, Mapping):
+            shown = ", ".join(f"{key or '(none)'} {_short(item)}" for key, item in value.items())
+        else:
+            shown = _short(value)
+        if shown:
+            lines.append(f"{name.replace('_', ' ')}: {shown}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key} {_short(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, (list, tuple)):
+        return " × ".join(_short(item) for item in value)
+    return str(value)
+
+
+def train(result: Any, terminal: Terminal) -> None:
+    if hasattr(result, "file"):
+        terminal.line(f"Contact sheet: {result.file}")
+        return
+    rows = metric_rows(result.metrics, result.titles)
+    terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")
+    terminal.line()
+    _verified(result.verification, terminal)
+    terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
+    terminal.line(f"Report:  {result.report}")
+    terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
+    terminal.line()
+    terminal.line(f"Next:    skipstone shrink {result.run}", "bold")
+
+
+def _verified(verification: Any, terminal: Terminal) -> None:
+    names = [row["name"] for row in verification.rows if "max_difference" in row]
+    if verification.ok:
+        terminal.line(
+            f"Verified from raw bytes in a fresh process: {', '.join(names)} "
+            f"(greatest difference in probability {verification.max_difference:.1e}, "
+            f"{verification.flips} answers changed)",
+            "green",
+        )
+    else:
+        for problem in verification.problems:
+            terminal.line(f"NOT VERIFIED: {problem}", "bold red")
+
+
+def evaluate(result: Any, terminal: Terminal) -> None:
+    title = f"{result.scores.split} ({result.runtime})"
+    terminal.table(_METRIC_COLUMNS, metric_rows(result.metrics, result.titles), title=title)
+    for bad in result.scores.evaluation.failures:
+        terminal.line(f"unreadable: {bad.name}: {bad.error}", "yellow")
+
+
+def predict(result: Any, terminal: Terminal) -> None:
+    rows = []
+    for row in result.to_json()["predictions"]:
+        if "error" in row:
+            rows.append([row["path"], "error", row["error"]])
+        else:
+            probability = row.get("probability")
+            label = row.get("label", "")
+            label = ", ".join(label) if isinstance(label, list) else label
+            shown = percent(probability) if isinstance(probability, float) else ""
+            rows.append([row["path"], label, shown])
+    terminal.table(("path", "label", "probability"), rows)
+
+
+def shrink(result: Any, terminal: Terminal) -> None:
+    for columns, rows, title in result.tables():
+        terminal.table(columns, rows, title=title)
+        terminal.line()
+    terminal.line(result.verdict, "green" if result.accepted else "bold red")
+
+
+def export(result: Any, terminal: Terminal) -> None:
+    rows = [[name, size(count)] for name, count in result.files.items()]
+    terminal.table(("file", "size"), rows, title=f"{result.folder}")
+    if result.next_command:
+        terminal.line(f"Next:    {result.next_command}", "bold")
+
+
+def verify(result: Any, terminal: Terminal) -> None:
+    rows = []
+    for row in result.verification.rows:
+        measured = "max_difference" in row
+        rows.append(
+            [
+                row["name"],
+                "ok" if row["ok"] else "FAILED",
+                f"{row['max_difference']:.1e}" if measured else "",
+                f"{row['flips']} of {row['n']}" if measured else "",
+                row.get("problem") or "",
+            ]
+        )
+    terminal.table(("check", "result", "max difference", "flips", "problem"), rows)
+    terminal.line(
+        "Every runtime answers as trained." if result.verification.ok else "Do not ship this.",
+        "green" if result.verification.ok else "bold red",
+    )
+
+
+def compare(result: Any, terminal: Terminal) -> None:
+    for columns, rows, title in result.tables():
+        terminal.table(columns, rows, title=title)
+
+
+def models(result: Any, terminal: Terminal) -> None:
+    rows = [
+        [
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M" if row.get("parameters") else "",
+            f"{row['macs'] / 1e6:,.0f} M" if row.get("macs") else "",
+            row.get("input", ""),
+            row.get("pretrained") or "",
+            row.get("source", ""),
+        ]
+        for row in result.rows
+    ]
+    terminal.table(("name", "parameters", "MACs", "input", "weights", "source"), rows)
+
+
+def demo(result: Any, terminal: Terminal) -> None:
+    for columns, rows, title in result.tables():
+        terminal.table(columns, rows, title=title)
+        terminal.line()
+    terminal.line(f"Report:  {result.report}")
+    terminal.line("Next:    skipstone train photos/      (one folder of photos a class)", "bold")

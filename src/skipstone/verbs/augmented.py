@@ -1,0 +1,59 @@
+"""train --show-augmented: what the network will see, as a picture for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.errors import UsageError
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
+from skipstone.settings import Settings
+from skipstone.verbs.plan import make_plan
+from skipstone.verbs.train import training_loader
+
+#: Samples on the sheet.
+ROWS = 12
+
+
+@dataclass(frozen=True)
+class AugmentedResult:
+    file: Path
+    what: str
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": str(self.file), "augmentation": self.what}
+
+
+def show_augmented(
+    data: Path,
+    file: str | Path,
+    *,
+    model: str,
+    weights: str,
+    seed: int,
+    settings: dict[str, Any],
+) -> AugmentedResult:
+    """Write a contact sheet: originals beside augmented views of the training part."""
+    file = Path(file)
+    if file.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"{file} lies inside the data; nothing is written there.")
+    plan = make_plan(
+        data,
+        model=model,
+        weights=weights,
+        seed=seed,
+        settings=Settings({**settings, "seed": seed}),
+    )
+    fit = plan.manifest.role("fit")
+    loader = training_loader(plan)
+    labels = fit.column("target")
+    step = max(1, len(fit) // ROWS)
+    samples = [(loader.sample(row), str(labels[row])) for row in range(0, len(fit), step)][:ROWS]
+    augment = make_augment(plan.augment, plan.input)
+    size = int(getattr(plan.input.options, "size", 224))
+    what = plan.augment.describe(size)
+    contact_sheet(sheet_rows(samples, augment, seed=seed), file, what)
+    return AugmentedResult(file, what)

@@ -1,0 +1,53 @@
+"""Where a bundle comes from: command, data, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Any
+
+from skipstone import __version__
+
+if TYPE_CHECKING:
+    from skipstone.train.fit import FitResult
+    from skipstone.verbs.plan import Plan
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+)
+
+
+def versions() -> dict[str, str]:
+    """What the model was made with."""
+    found = {"skipstone": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def lineage_of(plan: Plan, command: str, result: FitResult) -> dict[str, Any]:
+    """JSON-able: what is needed to make the model again, and to find its data."""
+    document = plan.to_json()
+    return {
+        "command": command,
+        "seed": plan.seed,
+        "data": document["data"],
+        "weights": plan.weights,
+        "augment": document["augment"],
+        "recipe": document["recipe"],
+        "reason": plan.reason,
+        "steps": result.steps,
+        "stopped_by": result.stopped_by,
+        "versions": versions(),
+    }

@@ -1,0 +1,161 @@
+"""What a training run will do, decided completely before anything is written.
+
+data -> manifest with roles -> fitted input, task -> model and weights -> recipe
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.errors import UsageError
+from skipstone.events import note
+from skipstone.inputs.base import Input
+from skipstone.models.auto import Choice
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.split import assign_roles
+from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry, resolve_target
+from skipstone.settings import Settings
+from skipstone.tasks.base import Task
+from skipstone.train.options import TrainOptions
+from skipstone.train.recipe import Facts, Recipe, resolve
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run; two equal plans train the same model.
+
+    Args:
+        manifest: with roles.
+        weights: "pretrained", "none", or a file of weights.
+        reason: why this model, in a sentence.
+    """
+
+    manifest: Manifest
+    input: Input
+    task: Task
+    arch: Arch
+    weights: str
+    augment: AugmentOptions
+    recipe: Recipe
+    reason: str
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run.json` stores and a later command is compared with."""
+        state, _ = self.input.state()
+        return {
+            "data": {
+                "root": str(self.manifest.root.resolve()),
+                "reader": self.manifest.reader,
+                "rows": len(self.manifest),
+                "fingerprint": self.manifest.fingerprint(),
+            },
+            "input": {
+                "name": self.manifest.input,
+                "options": dataclasses.asdict(self.input.options),
+                "state": state,
+            },
+            "task": {
+                "name": self.manifest.task,
+                "options": dataclasses.asdict(self.task.options),
+                "schema": dict(self.task.schema),
+            },
+            "arch": self.arch.to_json(),
+            "weights": self.weights,
+            "augment": dataclasses.asdict(self.augment),
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+        }
+
+
+def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Settings) -> Plan:
+    """Read the data and decide; what was inferred or chosen is said as notes.
+
+    Raises:
+        UsageError: naming the flag that is wrong, or that would decide what is ambiguous.
+        DataError: a file or row of the data cannot be used.
+    """
+    manifest = read_manifest(data, settings.options(ReadOptions))
+    manifest = assign_roles(manifest, settings.options(SplitOptions))
+    for sentence in manifest.notes:
+        note(sentence)
+    fit = manifest.role("fit")
+
+    input_entry, task_entry = INPUTS[manifest.input], TASKS[manifest.task]
+    looked = _fitted(input_entry, settings, {}, fit)
+    choice = _choose(input_entry, model, weights, looked, fit)
+    note(choice.reason)
+    input = looked
+    if choice.input:
+        input = _fitted(input_entry, settings, choice.input, fit)
+    task = _task(task_entry, settings, manifest, fit)
+    backbone = BACKBONES[choice.model]
+    options = backbone.make_options(
+        {**choice.options, **settings.values_for(backbone.options_type())}
+    )
+    args = {"options": {} if options is None else dataclasses.asdict(options)}
+    pretrained = choice.weights != "none"
+    size = int(getattr(input.options, "size", 224))
+    facts = Facts(samples=len(fit), pretrained=pretrained, pixels=size)
+    recipe = resolve(settings.options(TrainOptions), facts)
+    augment = settings.options(AugmentOptions)
+    settings.check_used(task=manifest.task, model=choice.model)
+    return Plan(
+        manifest=manifest,
+        input=input,
+        task=task,
+        arch=Arch(Part(choice.model, args), task.head()),
+        weights=choice.weights,
+        augment=augment,
+        recipe=recipe,
+        reason=choice.reason,
+        seed=seed,
+    )
+
+
+def _fitted(entry: Entry, settings: Settings, defaults: Mapping[str, Any], fit: Manifest) -> Input:
+    kind = entry.options_type()
+    options = None if kind is None else settings.options(kind, **defaults)
+    made: Input = entry.load()(options)
+    return made.fit(fit.sources())
+
+
+def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -> Task:
+    kind = entry.options_type()
+    options = None if kind is None else settings.options(kind)
+    make = entry.load()
+    counts = make(entry.make_options(), manifest.schema).statistics(fit)
+    made: Task = make(options, {**manifest.schema, **counts})
+    return made
+
+
+def _choose(input_entry: Entry, model: str, weights: str, looked: Input, fit: Manifest) -> Choice:
+    """The model and its weights: as the user said, or as the input's chooser says."""
+    chooser = input_entry.facts.get("chooser")
+    state, _ = looked.state()
+    if chooser is not None:
+        choice: Choice = resolve_target(chooser)(
+            model=model,
+            weights=weights,
+            state=state,
+            rows=len(fit),
+            classes=len(fit.schema.get("classes", ())),
+        )
+        return choice
+    if model == "auto":
+        raise UsageError(
+            f"no model is chosen automatically for the input {input_entry.name!r}.",
+            hint="Name one: --model NAME. See: skipstone models",
+        )
+    start = "none" if weights == "auto" else weights
+    reason = f"{model} as asked for, " + ("from scratch" if start == "none" else f"from {start}")
+    return Choice(model=model, weights=start, input={}, reason=reason)

@@ -1,0 +1,53 @@
+"""Scores: every metric of a task with its interval, on a named part of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from skipstone.data.manifest import Manifest
+from skipstone.proof.intervals import Estimate, intervals
+from skipstone.runtime.predictor import Evaluation
+from skipstone.tasks.base import Record, Task
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Args:
+    role: "fit", "select" or "claim", or the name of a split of other data.
+    split: how to name that part to a person ("validation folder").
+    """
+
+    role: str
+    split: str
+    seed: int
+    metrics: dict[str, Estimate]
+    records: list[Record] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "role": self.role,
+            "split": self.split,
+            "seed": self.seed,
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+        }
+
+
+def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int) -> Scores:
+    """All metrics with intervals; by group where the data has groups."""
+    groups = evaluation.groups if any(evaluation.groups) else None
+    metrics = intervals(evaluation.records, task, groups, seed)
+    return Scores(role, describe_part(part, role), seed, metrics, evaluation.records, evaluation)
+
+
+def describe_part(part: Manifest, role: str) -> str:
+    """How to name the part to a person: the user's split, or how the rows came to be in it."""
+    given = {name for name in part.column("split") if name}
+    if role == "claim" and len(given) == 1 and "train" not in given:
+        return f"the {given.pop()} split of the data, scored once"
+    if role == "claim":
+        return "rows held out of the data for this, scored once"
+    if role == "select":
+        return "the rows that also decided when to stop (too little data to hold out more)"
+    return role

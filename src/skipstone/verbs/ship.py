@@ -1,0 +1,95 @@
+"""export and verify: what leaves the house, and the proof that it answers the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone import storage
+from skipstone.bundle.locate import bundle_of
+from skipstone.errors import UsageError
+from skipstone.proof.parity import Verification
+from skipstone.proof.parity import verify as verify_bundle
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.programs import program_files, read_programs
+from skipstone.runtime.standalone import write_standalone
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    folder: Path
+    files: dict[str, int]  # name -> bytes
+    next_command: str | None
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "files": self.files}
+
+
+def export(model: Path, *, to: str = "onnx", out: str | Path | None = None) -> ExportResult:
+    """Write the shippable files of a model into a new folder.
+
+    "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
+    that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision.
+    """
+    bundle = bundle_of(model)
+    folder = Path(out) if out is not None else Path(f"export-{to}")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} is there already and is not empty; nothing is overwritten.",
+            hint="Name another folder: --out DIR",
+        )
+    programs = read_programs(bundle)
+    if to == "onnx":
+        if not any(row.runtime == "onnxruntime" for row in programs.rows.values()):
+            export_onnx(bundle)
+        write_standalone(bundle, folder)
+        script = folder / "predict.py"
+        command = f"python {script} photo.jpg" if script.exists() else None
+    else:
+        if not any(row.runtime == "openvino" for row in programs.rows.values()):
+            export_openvino(bundle)
+        _write_openvino(bundle, folder)
+        command = None
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return ExportResult(folder, files, command)
+
+
+def _write_openvino(bundle: Path, folder: Path) -> None:
+    """Each OpenVINO program as its own pair of files, checked against the bundle's list."""
+    written: set[str] = set()
+    with storage.write_folder(folder) as new:
+        for program in read_programs(bundle).rows.values():
+            if program.runtime != "openvino":
+                continue
+            stem = "model-int8" if program.precision == "int8" else "model"
+            if stem in written:  # bfloat16 is a mode of the float32 program
+                continue
+            written.add(stem)
+            files = program_files(bundle, program)
+            storage.write_bytes(new / f"{stem}.xml", files["model"])
+            storage.write_bytes(new / f"{stem}.bin", files["weights"])
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    verification: Verification
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verification.ok else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.verification.ok,
+            "max_difference": self.verification.max_difference,
+            "flips": self.verification.flips,
+            "rows": self.verification.rows,
+        }
+
+
+def verify(model: Path) -> VerifyResult:
+    """Answer the goldens again, in a fresh process, from raw bytes, by every runtime."""
+    return VerifyResult(verify_bundle(model))

@@ -1,0 +1,222 @@
+"""train: labelled data in; a run folder with a proven bundle and a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from skipstone import events
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import save_manifest
+from skipstone.inputs.base import Input
+from skipstone.models.build import build_network, network_tensors
+from skipstone.models.network import Network
+from skipstone.models.weights import load_weights
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.cache import CachedInput, RecordCache
+from skipstone.prepare.loader import Loader
+from skipstone.prepare.mix import make_mix
+from skipstone.proof.intervals import Estimate
+from skipstone.proof.parity import Verification, store_goldens, verify
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.predictor import Evaluation, Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.settings import Settings
+from skipstone.train.fit import FitResult, fit
+from skipstone.train.runfolder import RunFolder, open_or_resume
+from skipstone.verbs.lineage import lineage_of
+from skipstone.verbs.places import output_folder, shortest
+from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.scores import Scores, score
+from skipstone.verbs.story import write_report
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left.
+
+    Args:
+        role: the part of the data that `metrics` were scored on, once: "claim", or "select"
+            where the data is too small to keep a claim apart; `split` names it to a person.
+        bytes: of the weights file.
+    """
+
+    run: Path
+    bundle: Path
+    report: Path
+    role: str
+    split: str
+    metrics: dict[str, Estimate]
+    titles: dict[str, str]
+    verification: Verification
+    bytes: int
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verification.ok else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run),
+            "bundle": str(self.bundle),
+            "report": str(self.report),
+            "role": self.role,
+            "split": self.split,
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "verified": self.verification.ok,
+            "weights_bytes": self.bytes,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def train(
+    data: Path,
+    *,
+    out: str | Path | None = None,
+    model: str = "auto",
+    weights: str = "auto",
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+) -> TrainResult:
+    """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan."""
+    started = time.monotonic()
+    root = output_folder(out, default="runs", data=data)
+    plan = make_plan(
+        data,
+        model=model,
+        weights=weights,
+        seed=seed,
+        settings=Settings({**(settings or {}), "seed": seed}),
+    )
+    shown = shlex.join(command or ["skipstone", *sys.argv[1:]])
+    with open_or_resume(root, plan.to_json()) as run:
+        save_manifest(plan.manifest, run.path / "manifest.parquet")
+        network, result = _fit(plan, run)
+        bundle_folder = run.path / "bundle"
+        scores, bundle = _bundle(plan, network, result, shown, bundle_folder)
+        verification = _exports(bundle_folder)
+        report = write_report(
+            run.path / "report.html",
+            plan=plan,
+            bundle=bundle,
+            scores=scores,
+            history=result.history,
+            verification=verification,
+            command=shown,
+            seconds=time.monotonic() - started,
+        )
+        run.journal("scored", **scores.to_json(), verified=verification.ok)
+        run.finish()
+        return TrainResult(
+            run=shortest(run.path),
+            bundle=shortest(bundle_folder),
+            report=shortest(report),
+            role=scores.role,
+            split=scores.split,
+            metrics=scores.metrics,
+            titles={metric.name: metric.title for metric in plan.task.metrics()},
+            verification=verification,
+            bytes=(bundle_folder / WEIGHTS).stat().st_size,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _fit(plan: Plan, run: RunFolder) -> tuple[Network, FitResult]:
+    """The trained network; weights come from the plan's source first."""
+    import torch
+
+    torch.manual_seed(plan.seed)
+    network = build_network(plan.arch, plan.input)
+    load_weights(network, name=plan.arch.backbone.name, weights=plan.weights)
+    loader = training_loader(plan)
+    select = plan.manifest.role("select")
+    records = cast(Input, CachedInput(plan.input, RecordCache()))
+
+    def evaluate(candidate: Network) -> dict[str, float]:
+        predictor = Predictor(records, TorchRuntime(candidate), plan.task, {})
+        return dict(plan.task.compute(predictor.evaluate(select).records))
+
+    result = fit(
+        network, task=plan.task, loader=loader, evaluate=evaluate, options=plan.recipe, run=run
+    )
+    return network, result
+
+
+def training_loader(plan: Plan) -> Loader:
+    """The fit role, shuffled and augmented as planned."""
+    return Loader(
+        plan.manifest.role("fit"),
+        plan.input,
+        plan.task,
+        batch_size=plan.recipe.batch_size,
+        seed=plan.seed,
+        shuffle=True,
+        augment=make_augment(plan.augment, plan.input),
+        mix=make_mix(plan.augment, plan.task),
+        drop_last=True,
+        cache=RecordCache(),
+        skip_unreadable=True,
+    )
+
+
+def _bundle(
+    plan: Plan, network: Network, result: FitResult, command: str, folder: Path
+) -> tuple[Scores, Bundle]:
+    """Calibrate on select, score the claim once, and write the bundle."""
+    runtime = TorchRuntime(network)
+    select = plan.manifest.role("select")
+    post = calibrated(Predictor(plan.input, runtime, plan.task, {}), select)
+    predictor = Predictor(plan.input, runtime, plan.task, post)
+    role = "claim" if len(plan.manifest.role("claim")) else "select"
+    part = plan.manifest.role(role)
+    evaluation: Evaluation = predictor.evaluate(part)
+    scores = score(plan.task, evaluation, part, role=role, seed=plan.seed)
+    state, arrays = plan.input.state()
+    bundle = Bundle(
+        arch=plan.arch,
+        input={
+            "name": plan.manifest.input,
+            "options": dataclasses.asdict(plan.input.options),
+            "state": state,
+        },
+        task={
+            "name": plan.manifest.task,
+            "options": dataclasses.asdict(plan.task.options),
+            "schema": dict(plan.task.schema),
+        },
+        post=post,
+        lineage=lineage_of(plan, command, result),
+        metrics=scores.to_json(),
+        tensors=network_tensors(network),
+        input_arrays=dict(arrays),
+    )
+    bundle.save(folder)
+    return scores, bundle
+
+
+def calibrated(predictor: Predictor, select: Manifest) -> dict[str, Any]:
+    """Post-processing from the select role; unreadable files are left out."""
+    answers = predictor.outputs(select.sources())
+    targets = select.column("target")
+    kept = [targets[meta.id] for meta in answers.metas]
+    if not kept:
+        return {}
+    return dict(predictor.task.calibrate(answers.outputs, kept))
+
+
+def _exports(folder: Path) -> Verification:
+    """Programs for shipping, each proven on the goldens, then verified in a fresh process."""
+    for step in events.track((store_goldens, export_onnx, export_openvino), "exporting"):
+        step(folder)
+    with events.stage("verifying from raw bytes"):
+        return verify(folder)
