@@ -1,0 +1,440 @@
+"""What a report is made of: blocks as data. Tasks return their JSON forms from `sections`.
+
+    {"kind": "table", "title": ..., "columns": [...], "rows": [...]}   <->   Table(...)
+
+A block knows nothing of HTML; `render` knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from skipstone.errors import DamagedError
+
+FORMATS = ("text", "percent", "number", "bar")
+_PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Args:
+    format: "percent" and "bar" take shares in 0..1; a bar of larger numbers is scaled to the
+        column's greatest.
+    """
+
+    name: str
+    align: str = "left"
+    format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The first column heads each row; None is a value that does not exist."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Table:
+        columns = tuple(
+            Column(str(c["name"]), str(c.get("align", "left")), str(c.get("format", "text")))
+            for c in value["columns"]
+        )
+        for column in columns:
+            if column.format not in FORMATS:
+                raise ValueError(f"a column's format is one of {', '.join(FORMATS)}")
+        rows = tuple(tuple(row) for row in value["rows"])
+        if any(len(row) != len(columns) for row in rows):
+            raise ValueError("a row has another number of cells than there are columns")
+        return Table(str(value["title"]), columns, rows, str(value.get("note", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """matrix[i][j]: how often truth i was answered with j."""
+
+    title: str
+    classes: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def from_json(value: Json) -> Confusion:
+        classes = tuple(map(str, value["classes"]))
+        matrix = tuple(tuple(int(cell) for cell in row) for row in value["matrix"])
+        if len(matrix) != len(classes) or any(len(row) != len(classes) for row in matrix):
+            raise ValueError("the matrix has not one row and one column a class")
+        return Confusion(str(value["title"]), classes, matrix)
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers whose confidence lies in (low, high]: their mean confidence, and how many held."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    title: str
+    bins: tuple[Bin, ...]
+    ece: float | None
+
+    @staticmethod
+    def from_json(value: Json) -> Reliability:
+        bins = tuple(
+            Bin(
+                float(b["low"]),
+                float(b["high"]),
+                float(b["confidence"]),
+                float(b["accuracy"]),
+                int(b["count"]),
+            )
+            for b in value["bins"]
+        )
+        return Reliability(str(value["title"]), bins, _number(value["ece"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A sample to look at. `picture` is a data URI, or "" where there is none to show."""
+
+    id: int
+    name: str
+    caption: str
+    truth: str
+    answer: str
+    probability: float
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    title: str
+    items: tuple[Item, ...]
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Gallery:
+        items = tuple(
+            Item(
+                int(i["id"]),
+                str(i["name"]),
+                str(i["caption"]),
+                str(i["truth"]),
+                str(i["answer"]),
+                float(i["probability"]),
+                str(i.get("picture", "")),
+            )
+            for i in value["items"]
+        )
+        for item in items:
+            if item.picture and not _PICTURE.fullmatch(item.picture):
+                raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
+        return Gallery(str(value["title"]), items, str(value.get("note", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point of a chart that has a name, such as the best epoch."""
+
+    x: float
+    y: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Lines over a common x axis; `log` makes the y axis logarithmic."""
+
+    title: str
+    x: str
+    series: tuple[Series, ...]
+    log: bool = False
+    mark: Mark | None = None
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Curves:
+        series = tuple(
+            Series(str(s["name"]), tuple((float(x), float(y)) for x, y in s["points"]))
+            for s in value["series"]
+        )
+        mark = value.get("mark")
+        return Curves(
+            str(value["title"]),
+            str(value["x"]),
+            series,
+            bool(value.get("log", False)),
+            None if mark is None else Mark(float(mark["x"]), float(mark["y"]), str(mark["name"])),
+            str(value.get("note", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values; a value is text or a number."""
+
+    title: str
+    items: tuple[tuple[str, Any], ...]
+
+    @staticmethod
+    def from_json(value: Json) -> Facts:
+        return Facts(str(value["title"]), tuple((str(key), item) for key, item in value["items"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Paragraphs, separated by blank lines."""
+
+    title: str
+    text: str
+
+    @staticmethod
+    def from_json(value: Json) -> Text:
+        return Text(str(value["title"]), str(value["text"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Something to copy, such as a command."""
+
+    title: str
+    text: str
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Code:
+        return Code(str(value["title"]), str(value["text"]), str(value.get("note", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric with its 95 % interval over `n` samples."""
+
+    title: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    higher_is_better: bool = True
+
+    @staticmethod
+    def of(value: Json) -> Figure:
+        return Figure(
+            str(value["title"]),
+            _number(value["value"]),
+            _number(value["low"]),
+            _number(value["high"]),
+            int(value["n"]),
+            bool(value.get("higher_is_better", True)),
+        )
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it reads best in percent: every figure that should be high is one of 0..1."""
+        numbers = [v for v in (self.value, self.low, self.high) if v is not None]
+        return self.higher_is_better and all(0 <= v <= 1 for v in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Hero:
+    """The headline.
+
+    Args:
+        split: the data behind it, in words.
+        verdict: one sentence on what the figure can be trusted for.
+    """
+
+    figure: Figure
+    split: str
+    seed: int
+    verdict: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Hero:
+        return Hero(
+            Figure.of(value["figure"]),
+            str(value["split"]),
+            int(value["seed"]),
+            str(value.get("verdict", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All metrics beside each other."""
+
+    title: str
+    items: tuple[Figure, ...]
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Figures:
+        items = tuple(map(Figure.of, value["items"]))
+        return Figures(str(value["title"]), items, str(value.get("note", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A measured value with its spread (low and high None where it is exact)."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @staticmethod
+    def of(value: Json | None) -> Amount | None:
+        if value is None:
+            return None
+        return Amount(
+            _number(value["value"]), _number(value.get("low")), _number(value.get("high"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a receipt.
+
+    Args:
+        unit: "percent" (shares), "bytes", "ms" or "number".
+        words: the difference, said: "−0.4 points (−1.1 to 0.3)".
+        good: whether the change is for the better; None where it is neither.
+    """
+
+    name: str
+    unit: str
+    before: Amount | None
+    after: Amount | None
+    words: str = ""
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a change to the model cost and gained: before and after, with intervals."""
+
+    title: str
+    verdict: str
+    accepted: bool
+    rows: tuple[Change, ...]
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Json) -> Receipt:
+        rows = tuple(
+            Change(
+                str(row["name"]),
+                str(row["unit"]),
+                Amount.of(row["before"]),
+                Amount.of(row["after"]),
+                str(row.get("words", "")),
+                row.get("good"),
+            )
+            for row in value["rows"]
+        )
+        return Receipt(
+            str(value["title"]),
+            str(value["verdict"]),
+            bool(value["accepted"]),
+            rows,
+            str(value.get("note", "")),
+        )
+
+
+Block = (
+    Table
+    | Confusion
+    | Reliability
+    | Gallery
+    | Curves
+    | Facts
+    | Text
+    | Code
+    | Hero
+    | Figures
+    | Receipt
+)
+
+KINDS: dict[str, type[Block]] = {
+    "table": Table,
+    "confusion": Confusion,
+    "reliability": Reliability,
+    "gallery": Gallery,
+    "curves": Curves,
+    "facts": Facts,
+    "text": Text,
+    "code": Code,
+    "hero": Hero,
+    "figures": Figures,
+    "receipt": Receipt,
+}
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Args:
+    command: what makes the run again.
+    versions: of skipstone and the packages it stands on.
+    """
+
+    title: str
+    subtitle: str
+    command: str
+    sections: tuple[Section, ...]
+    versions: Mapping[str, str]
+
+
+def from_json(value: Json) -> Block:
+    """The block of a JSON form. DamagedError names the kind and what is wrong with it."""
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DamagedError(f"a report has no block of kind {kind!r}; it has {', '.join(KINDS)}.")
+    try:
+        return KINDS[kind].from_json(value)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DamagedError(f"a report's block of kind {kind!r} cannot be read: {what}.") from error
+
+
+def to_json(block: Block) -> dict[str, Any]:
+    """Plain dicts, lists, strings and numbers, with the block's kind."""
+    plain: dict[str, Any] = _plain(asdict(block))
+    return {"kind": _NAMES[type(block)], **plain}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _number(value: Any) -> float | None:
+    """None for what is undefined: JSON has no NaN."""
+    if value is None or not math.isfinite(float(value)):
+        return None
+    return float(value)

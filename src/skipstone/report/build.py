@@ -1,0 +1,294 @@
+"""The report of a training run: its story as data, put into sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from skipstone.errors import DamagedError
+from skipstone.report.blocks import Block, Report, Section, from_json
+from skipstone.report.words import count, duration, size
+
+Json = Mapping[str, Any]
+
+_ROLES = {
+    "fit": "trains the network",
+    "select": "decides: best epoch, calibration, thresholds",
+    "claim": "scored once, afterwards: the figures above",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStory:
+    """All that a report of a run says, JSON-able, so that it can be told again with more.
+
+    Args:
+        headline: the name of the metric shown first.
+        metrics: {"name", "title", "value", "low", "high", "n", "higher_is_better"} each.
+        split: the data behind the metrics, in words; `role` is "claim" or "select".
+        trained: names and values of what was trained, in order.
+        roles: rows by role: {"fit": 800, "select": 100, "claim": 100}.
+        classes: {"name", "fit", "select", "claim"} a class, rows of each role.
+        notes: what was inferred about the data.
+        unscored: {"name", "error"} of rows that could not be scored.
+        history: a row an epoch, as `train.fit` gives them.
+        best: the epoch whose weights were kept, or None where it is not known.
+        sections: the task's blocks in their JSON form, with pictures.
+        verification: {"ok", "max_difference", "flips", "rows"}.
+        programs: {"name", "runtime", "precision", "bytes", "default"} each.
+        receipts: of shrink, as it wrote them.
+    """
+
+    title: str
+    subtitle: str
+    command: str
+    headline: str
+    metrics: list[dict[str, Any]]
+    role: str
+    split: str
+    seed: int
+    trained: list[list[Any]]
+    roles: dict[str, int]
+    classes: list[dict[str, Any]]
+    notes: list[str]
+    unscored: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    best: int | None
+    sections: list[dict[str, Any]]
+    verification: dict[str, Any]
+    programs: list[dict[str, Any]]
+    versions: dict[str, str]
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = finite(asdict(self))
+        return found
+
+    @staticmethod
+    def from_json(value: Json) -> TrainingStory:
+        """DamagedError for what is no story."""
+        try:
+            return TrainingStory(**value)
+        except TypeError as error:
+            raise DamagedError(f"this is no story of a training run: {error}.") from error
+
+
+def finite(value: Any) -> Any:
+    """The same data with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def training_report(story: TrainingStory) -> Report:
+    """The sections in the order of a reader's questions: how good, how small, where wrong, why."""
+    parts: list[tuple[str, list[Json]]] = [
+        ("Result", _result(story)),
+        ("Smaller and faster", list(map(receipt_block, story.receipts))),
+        ("Where it is right and wrong", list(story.sections)),
+        ("Data", _data(story)),
+        ("Training", _training(story)),
+        ("What ships", _ships(story)),
+        ("Make it again", _again(story)),
+    ]
+    sections = tuple(
+        Section(title, tuple(map(_block, blocks))) for title, blocks in parts if blocks
+    )
+    return Report(story.title, story.subtitle, story.command, sections, story.versions)
+
+
+def _block(value: Json) -> Block:
+    return from_json(value)
+
+
+def _result(story: TrainingStory) -> list[Json]:
+    by_name = {row["name"]: row for row in story.metrics}
+    once = story.role == "claim"
+    verdict = (
+        "Scored once, on data that took no part in training or in any decision."
+        if once
+        else "Too little data to keep a part aside: these rows also chose the weights and the "
+        "calibration, so the figure is somewhat too good."
+    )
+    blocks: list[Json] = [
+        {
+            "kind": "hero",
+            "figure": by_name[story.headline],
+            "split": story.split,
+            "seed": story.seed,
+            "verdict": verdict,
+        },
+        {
+            "kind": "figures",
+            "title": "All figures",
+            "items": story.metrics,
+            "note": "An interval says how far a figure could be off because other samples might "
+            "have been drawn: proportions by Wilson's score interval, the others by BCa bootstrap "
+            "over samples (over groups, where the data has groups). It does not cover another "
+            "seed, nor data of another kind.",
+        },
+    ]
+    if story.unscored:
+        blocks.append(
+            _table(
+                f"Not scored: {len(story.unscored):,}",
+                [("file or label", "text"), ("why", "text")],
+                [[row["name"], row["error"]] for row in story.unscored[:50]],
+                "These rows are not in any figure." + _more(len(story.unscored), 50),
+            )
+        )
+    return blocks
+
+
+def _data(story: TrainingStory) -> list[Json]:
+    total = sum(story.roles.values())
+    shares = [
+        [role, _ROLES.get(role, ""), rows, rows / total if total else None]
+        for role, rows in story.roles.items()
+    ]
+    blocks: list[Json] = [
+        _table(
+            "Who saw what",
+            [("role", "text"), ("what it does", "text"), ("rows", "number"), ("share", "percent")],
+            shares,
+        )
+    ]
+    if story.notes:
+        blocks.append({"kind": "text", "title": "Noticed", "text": "\n\n".join(story.notes)})
+    if story.classes:
+        roles = [role for role in story.roles if story.roles[role]]
+        columns = [("class", "text")] + [
+            (role, "bar" if role == "fit" else "number") for role in roles
+        ]
+        rows = [[item["name"], *(item.get(role, 0) for role in roles)] for item in story.classes]
+        blocks.append(_table("Rows by class", columns, rows))
+    return blocks
+
+
+def _training(story: TrainingStory) -> list[Json]:
+    facts: Json = {"kind": "facts", "title": "", "items": story.trained}
+    return [facts, *_curves(story)]
+
+
+def _curves(story: TrainingStory) -> list[Json]:
+    """Loss, the headline metric on select with the kept epoch marked, learning rate."""
+    if not story.history:
+        return []
+    best = next((row for row in story.history if row["epoch"] == story.best), None)
+    title = next((m["title"] for m in story.metrics if m["name"] == story.headline), story.headline)
+    score = _line(story.history, title, lambda row: row["metrics"].get(story.headline))
+    mark = None
+    if best is not None and best["metrics"].get(story.headline) is not None:
+        at = best["metrics"][story.headline]
+        mark = {"x": best["epoch"], "y": at, "name": f"kept: epoch {best['epoch']}"}
+    return [
+        _chart("Loss while training", [_line(story.history, "loss", lambda row: row["loss"])]),
+        {**_chart(f"{title} on select", [score]), "mark": mark},
+        _chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
+    ]
+
+
+def _chart(title: str, series: list[Json]) -> dict[str, Any]:
+    return {"kind": "curves", "title": title, "x": "epoch", "series": series, "log": False}
+
+
+def _line(history: Sequence[Json], name: str, value: Any) -> Json:
+    points = [(row["epoch"], value(row)) for row in history]
+    return {"name": name, "points": [[x, y] for x, y in points if y is not None]}
+
+
+def _ships(story: TrainingStory) -> list[Json]:
+    blocks: list[Json] = []
+    if story.programs:
+        rows = [
+            [
+                row["name"] + (" (default)" if row.get("default") else ""),
+                row["runtime"],
+                row["precision"],
+                size(row["bytes"]),
+            ]
+            for row in story.programs
+        ]
+        names = ("program", "runtime", "precision", "size")
+        blocks.append(_table("Programs", [(name, "text") for name in names], rows))
+    found = story.verification
+    checks = [
+        [
+            row["name"],
+            "same" if row["ok"] else f"DIFFERS: {row['problem']}",
+            _allowed(row.get("max_difference"), (row.get("tolerance") or {}).get("probability")),
+            _allowed(row.get("flips"), (row.get("tolerance") or {}).get("flips")),
+            row.get("n"),
+        ]
+        for row in found.get("rows", ())
+    ]
+    names = ("check", "answer", "greatest difference (allowed)", "changed answers (allowed)")
+    blocks.append(
+        _table(
+            "Does it answer as it was trained?",
+            [*((name, "text") for name in names), ("inputs", "number")],
+            checks,
+            "Asked again in a fresh process from the files' raw bytes; differences are of "
+            "probabilities. "
+            + ("Everything agrees." if found.get("ok") else "NOT everything agrees."),
+        )
+    )
+    return blocks
+
+
+def _allowed(value: Any, limit: Any) -> str | None:
+    if value is None:
+        return None
+    shown = f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
+    return shown if limit is None else f"{shown} ({limit:.2g})"
+
+
+def _again(story: TrainingStory) -> list[Json]:
+    return [
+        {
+            "kind": "code",
+            "title": "Command",
+            "text": story.command,
+            "note": "The same data, versions, seed and number of threads give the same weights.",
+        },
+        {"kind": "facts", "title": "Versions", "items": [list(p) for p in story.versions.items()]},
+    ]
+
+
+def receipt_block(receipt: Json) -> Json:
+    """A receipt as shrink writes it, as a block; one that is a block already stays."""
+    if receipt.get("kind") == "receipt":
+        return receipt
+    raise DamagedError("this is no receipt of shrink.")
+
+
+def model_facts(
+    name: str, parameters: int, macs: int | None, recipe: str, seconds: float
+) -> list[list[Any]]:
+    """The first lines of what was trained."""
+    facts: list[list[Any]] = [["Model", name], ["Parameters", count(parameters)]]
+    if macs is not None:
+        facts.append(["Multiply-accumulates a sample", count(macs)])
+    return [*facts, ["Recipe", recipe], ["Took", duration(seconds)]]
+
+
+def _table(
+    title: str, columns: Sequence[tuple[str, str]], rows: list[Any], note: str = ""
+) -> dict[str, Any]:
+    aligned = [
+        {
+            "name": name,
+            "format": form,
+            "align": "right" if form in ("number", "percent") else "left",
+        }
+        for name, form in columns
+    ]
+    return {"kind": "table", "title": title, "columns": aligned, "rows": rows, "note": note}
+
+
+def _more(total: int, shown: int) -> str:
+    return f" {total - shown:,} more are not listed." if total > shown else ""

@@ -1,0 +1,212 @@
+"""Charts as inline SVG, drawn by hand: lines over an axis, reliability, intervals, bars.
+
+A chart is drawn near the size it is shown at, so that its letters keep theirs. Colours are classes
+that page.css defines; a point says its value when one hovers over it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from skipstone.proof.intervals import wilson
+from skipstone.report.blocks import Bin, Curves, Figure, Reliability
+from skipstone.report.words import escape, figure, number, percent, span
+
+WIDTH, HEIGHT = 380, 240
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+#: Up to this many points of a line are drawn as dots.
+DOTS = 40
+
+Scale = Callable[[float], float]
+
+
+def curves(block: Curves) -> str:
+    """Lines with axes, ticks, a mark, and a value at every point."""
+    points = [point for series in block.series for point in series.points]
+    points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not block.log)]
+    if not points:
+        return '<p class="note">There is nothing to draw.</p>'
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    x_ticks = _whole_ticks(min(xs), max(xs))
+    y_ticks = _log_ticks(min(ys), max(ys)) if block.log else ticks(min(ys), max(ys))
+    to_x = _linear(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    span_y = (min(*y_ticks, *ys), max(*y_ticks, *ys))
+    to_y = (_log if block.log else _linear)(*span_y, HEIGHT - BOTTOM, TOP)
+    parts = [_axes(x_ticks, y_ticks, to_x, to_y, block.x)]
+    for index, series in enumerate(block.series):
+        drawn = [(x, y) for x, y in series.points if math.isfinite(y) and (y > 0 or not block.log)]
+        path = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in drawn)
+        parts.append(f'<polyline class="line s{index % 4}" points="{path}"/>')
+        for x, y in drawn:
+            at = f'cx="{to_x(x):.1f}" cy="{to_y(y):.1f}"'
+            dot = f'<circle class="dot s{index % 4}" {at} r="2.5"/>' if len(drawn) <= DOTS else ""
+            says = f"{series.name}, {block.x} {number(x)}: {number(float(f'{y:.4g}'))}"
+            parts.append(
+                f'<g class="point">{dot}<circle class="hit" {at} r="7"/>'
+                f"<title>{escape(says)}</title></g>"
+            )
+    if block.mark is not None:
+        parts.append(_mark(to_x(block.mark.x), to_y(block.mark.y), block.mark.name))
+    return _svg(WIDTH, HEIGHT, _in_words(block), "".join(parts))
+
+
+def reliability(block: Reliability) -> str:
+    """Confidence against what came true, with Wilson intervals, over a histogram of counts."""
+    size, strip = 300, 52
+    width, height = LEFT + size + RIGHT, TOP + size + 12 + strip + BOTTOM
+    to_x = _linear(0, 1, LEFT, LEFT + size)
+    to_y = _linear(0, 1, TOP + size, TOP)
+    most = max((item.count for item in block.bins), default=0)
+    floor = TOP + size + 12 + strip
+    parts = []
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x, y = to_x(share), to_y(share)
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{LEFT + size}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">{100 * share:.0f} %</text>'
+            f'<text class="tick mid" x="{x:.1f}" y="{floor + 16}">{100 * share:.0f} %</text>'
+        )
+    parts.append(
+        f'<line class="ideal" x1="{to_x(0)}" y1="{to_y(0)}" x2="{to_x(1)}" y2="{to_y(1)}"/>'
+    )
+    for item in block.bins:
+        if item.count:
+            parts.append(_bin(item, to_x, to_y, floor, strip * item.count / most))
+    parts.append(
+        f'<text class="axis mid" x="{LEFT + size / 2}" y="{height - 5}">confidence</text>'
+        f'<text class="axis mid" transform="translate(13 {TOP + size / 2}) rotate(-90)">'
+        "came true</text>"
+    )
+    total = sum(item.count for item in block.bins)
+    label = (
+        f"Reliability diagram of {total:,} answers: "
+        f"calibration error {figure(block.ece, as_percent=False)}"
+    )
+    return _svg(width, height, label, "".join(parts))
+
+
+def interval(item: Figure, low: float = 0.0, high: float = 1.0) -> str:
+    """A dot on a line of `low`..`high` with its interval as a bar; decoration beside the text."""
+    if item.value is None or item.low is None or item.high is None:
+        return ""
+    to_x = _linear(low, high, 6, 194)
+    left, right = to_x(item.low), to_x(item.high)
+    body = (
+        '<line class="rail" x1="6" x2="194" y1="9" y2="9"/>'
+        f'<rect class="spread" x="{left:.1f}" y="5" width="{max(right - left, 1.5):.1f}" '
+        'height="8" rx="4"/>'
+        f'<circle class="dot s0" cx="{to_x(item.value):.1f}" cy="9" r="4"/>'
+    )
+    return f'<svg class="interval" viewBox="0 0 200 18" aria-hidden="true">{body}</svg>'
+
+
+def bar(share: float) -> str:
+    """A bar of `share` in 0..1 of its width; decoration beside the number."""
+    filled = 100 * min(max(share, 0.0), 1.0)
+    return (
+        '<svg class="bar" aria-hidden="true"><rect class="rail" width="100%" height="100%"/>'
+        f'<rect class="fill" width="{filled:.1f}%" height="100%"/></svg>'
+    )
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers around low..high, about `count` of them."""
+    if high <= low:
+        pad = abs(low) * 0.1 or 0.5
+        low, high = low - pad, high + pad
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = power * next(m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
+
+
+def _whole_ticks(low: float, high: float) -> list[float]:
+    inside = [tick for tick in ticks(low, high, 6) if low <= tick <= high and tick == int(tick)]
+    return inside or [low]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    last = max(last, first + 1)
+    return [10.0**power for power in range(first, last + 1, max(1, (last - first) // 5))]
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Scale:
+    if high <= low:
+        return lambda value: (start + end) / 2
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def _log(low: float, high: float, start: float, end: float) -> Scale:
+    inner = _linear(math.log10(low), math.log10(high), start, end)
+    return lambda value: inner(math.log10(value))
+
+
+def _axes(
+    x_ticks: Sequence[float], y_ticks: Sequence[float], to_x: Scale, to_y: Scale, x_name: str
+) -> str:
+    floor = HEIGHT - BOTTOM
+    lines = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" '
+        f'y2="{to_y(t):.1f}"/><text class="tick end" x="{LEFT - 7}" y="{to_y(t) + 4:.1f}">'
+        f"{number(t)}</text>"
+        for t in y_ticks
+    ]
+    lines += [
+        f'<text class="tick mid" x="{to_x(t):.1f}" y="{floor + 17}">{number(t)}</text>'
+        for t in x_ticks
+    ]
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return (
+        "".join(lines)
+        + f'<text class="axis mid" x="{middle:.0f}" y="{HEIGHT - 5}">{escape(x_name)}</text>'
+    )
+
+
+def _mark(x: float, y: float, words: str) -> str:
+    side = "end" if x > WIDTH / 2 else "start"
+    shift = -9 if side == "end" else 9
+    above = y - 10 if y > TOP + 24 else y + 20
+    return (
+        f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
+        f'<text class="said {side}" x="{x + shift:.1f}" y="{above:.1f}">{escape(words)}</text>'
+    )
+
+
+def _bin(item: Bin, to_x: Scale, to_y: Scale, floor: float, tall: float) -> str:
+    """A dot with its interval; its share of all answers as a column below."""
+    x, y = to_x(item.confidence), to_y(item.accuracy)
+    low, high = wilson(item.accuracy * item.count, item.count)
+    left, right = to_x(item.low) + 1, to_x(item.high) - 1
+    says = (
+        f"confidence {percent(item.confidence)}: {percent(item.accuracy)} came true "
+        f"(95 %: {span(low, high, as_percent=True)}; {item.count:,} answers)"
+    )
+    return (
+        f'<g class="point"><title>{escape(says)}</title>'
+        f'<rect class="count" x="{left:.1f}" y="{floor - tall:.1f}" width="{right - left:.1f}" '
+        f'height="{max(tall, 1):.1f}"/>'
+        f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{to_y(low):.1f}" '
+        f'y2="{to_y(high):.1f}"/>'
+        f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+        f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="9"/></g>'
+    )
+
+
+def _in_words(block: Curves) -> str:
+    """What a reader who cannot see the chart is told."""
+    said = []
+    for series in block.series:
+        if series.points:
+            (_, first), (_, last) = series.points[0], series.points[-1]
+            said.append(f"{series.name} from {number(first)} to {number(last)}")
+    return f"{block.title}: {'; '.join(said)}, by {block.x}"
+
+
+def _svg(width: float, height: float, label: str, body: str) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    )

@@ -1,0 +1,53 @@
+"""The page around a report's sections: head, policy, contents, footer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+from skipstone.report.blocks import Report
+from skipstone.report.words import escape
+
+
+def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
+    """A whole document.
+
+    Its policy allows this one style sheet and pictures that it holds itself, and nothing else: no
+    script, no request, no form, wherever a name in it comes from.
+
+    Args:
+        contents: (anchor, title) of each section.
+    """
+    style = _style()
+    links = "".join(f'<li><a href="#{place}">{escape(title)}</a></li>' for place, title in contents)
+    versions = " · ".join(f"{escape(k)} {escape(v)}" for k, v in report.versions.items())
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f"<title>{escape(report.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#part-1">Skip to the result</a>\n'
+        f"<header><p>skipstone report</p><h1>{escape(report.title)}</h1>"
+        f'<p class="subtitle">{escape(report.subtitle)}</p></header>\n'
+        f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n<main>{body}</main>\n'
+        f"<footer><p><code>{escape(report.command)}</code></p><p>{versions}</p></footer>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _style() -> str:
+    return resources.files("skipstone.report").joinpath("page.css").read_text("utf-8").strip()

@@ -1,0 +1,46 @@
+"""Pictures of samples as data URIs: what the network saw, small enough for a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+
+SIDE = 192
+#: All pictures of a report together, in characters of their data URIs.
+BUDGET = 2_000_000
+#: Records smaller than this are enlarged pixel by pixel: smoothing would show what is not there.
+SMALL = 96
+
+
+def picture_uri(record: np.ndarray) -> str | None:
+    """A record (H, W, C) uint8 as a data URI; None where the array is no picture.
+
+    Args:
+        record: C is 1 (grey), 3 (RGB), or more channels, of which nobody has seen a picture.
+    """
+    from PIL import Image
+
+    if record.dtype != np.uint8 or record.ndim != 3 or record.shape[2] not in (1, 3):
+        return None
+    if 0 in record.shape:
+        return None
+    picture = Image.fromarray(record[:, :, 0] if record.shape[2] == 1 else record)
+    longest = max(picture.size)
+    if longest < SMALL:
+        times = max(1, SIDE // longest)
+        picture = picture.resize(
+            (picture.width * times, picture.height * times), Image.Resampling.NEAREST
+        )
+        return _uri(picture, "PNG")
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return _uri(picture, "JPEG")
+
+
+def _uri(picture: object, kind: str) -> str:
+    content = io.BytesIO()
+    options = {"quality": 82} if kind == "JPEG" else {"optimize": True}
+    picture.save(content, kind, **options)  # type: ignore[attr-defined]
+    data = base64.b64encode(content.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{data}"

@@ -1,0 +1,168 @@
+"""A report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from skipstone.report import charts, tables
+from skipstone.report.blocks import (
+    Block,
+    Code,
+    Confusion,
+    Curves,
+    Facts,
+    Figures,
+    Gallery,
+    Hero,
+    Item,
+    Receipt,
+    Reliability,
+    Report,
+    Section,
+    Table,
+    Text,
+)
+from skipstone.report.page import page
+from skipstone.report.words import escape, figure, name, number, percent, span
+
+
+def render(report: Report) -> str:
+    """The page: it opens offline, runs no script and loads nothing."""
+    contents = [(f"part-{i}", section.title) for i, section in enumerate(report.sections, 1)]
+    body = "".join(
+        _section(place, section)
+        for (place, _), section in zip(contents, report.sections, strict=True)
+    )
+    return page(report, contents, body)
+
+
+def _section(place: str, section: Section) -> str:
+    blocks, curves = [], []
+    for block in section.blocks:
+        if isinstance(block, Curves):
+            curves.append(block)
+            continue
+        blocks += _row_of(curves)
+        curves = []
+        blocks.append(_block(block))
+    blocks += _row_of(curves)
+    return (
+        f'<section id="{place}" aria-labelledby="{place}-title">'
+        f'<h2 id="{place}-title">{escape(section.title)}</h2>{"".join(blocks)}</section>'
+    )
+
+
+def _row_of(curves: list[Curves]) -> list[str]:
+    """Charts that follow each other stand side by side where there is room."""
+    return [f'<div class="charts">{"".join(map(_block, curves))}</div>'] if curves else []
+
+
+def _block(block: Block) -> str:
+    body = _RENDERERS[type(block)](block)
+    title = getattr(block, "title", "")
+    note = getattr(block, "note", "")
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="block {type(block).__name__.lower()}">{heading}{body}{below}</div>'
+
+
+def _hero(block: Hero) -> str:
+    item = block.figure
+    share = item.is_share
+    spread = span(item.low, item.high, as_percent=share)
+    drawn = charts.interval(item) if share else ""
+    scale = '<span class="ends"><span>0 %</span><span>100 %</span></span>' if share else ""
+    verdict = f'<p class="lead">{escape(block.verdict)}</p>' if block.verdict else ""
+    return (
+        '<div class="headline"><div>'
+        f'<p class="what">{escape(item.title)}</p>'
+        f'<p class="value">{figure(item.value, as_percent=share)}</p>'
+        f'<p class="spread"><b>{spread}</b> <span class="soft">95 % interval</span></p>'
+        f"{drawn}{scale}</div><div>{verdict}<dl>"
+        f"<dt>Samples</dt><dd>n = {item.n:,}</dd>"
+        f"<dt>Data</dt><dd>{escape(block.split)}</dd>"
+        f"<dt>Seed</dt><dd>{block.seed}</dd></dl></div></div>"
+    )
+
+
+def _reliability(block: Reliability) -> str:
+    total = sum(item.count for item in block.bins)
+    ece = figure(block.ece, as_percent=False)
+    return (
+        f'<div class="beside">{charts.reliability(block)}<div>'
+        f"<p>Calibration error (ECE): <b>{ece}</b> over {total:,} answers.</p>"
+        "<p>On the dashed line, confidence is what it says: of the answers given at 80 %, "
+        "80 % are right. A point below it is too sure, a point above it too modest.</p>"
+        '<p class="note">Lines at points are 95 % intervals (Wilson) as if answers were '
+        "independent: where few answers lie, a distance means little. Columns below show how many "
+        "answers there are at each confidence.</p></div></div>"
+    )
+
+
+def _gallery(block: Gallery) -> str:
+    if not block.items:
+        return "<p>None.</p>"
+    return f'<ul class="pictures">{"".join(map(_item, block.items))}</ul>'
+
+
+def _item(item: Item) -> str:
+    alt = f"{item.name}: {item.caption}"
+    picture = '<span class="missing">no picture</span>'
+    if item.picture:
+        picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
+    return (
+        f"<li><figure>{picture}<figcaption>"
+        f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
+        f'<span class="answer"><i>answer</i> {name(item.answer)} '
+        f"<b>{percent(item.probability)}</b></span>"
+        f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
+        "</figcaption></figure></li>"
+    )
+
+
+def _facts(block: Facts) -> str:
+    rows = "".join(f"<dt>{escape(key)}</dt><dd>{_fact(value)}</dd>" for key, value in block.items)
+    return f"<dl>{rows}</dl>"
+
+
+def _fact(value: Any) -> str:
+    return name(value) if isinstance(value, str) else escape(number(value))
+
+
+def _text(block: Text) -> str:
+    paragraphs = [part for part in block.text.split("\n\n") if part.strip()]
+    return "".join(
+        f"<p>{'<br>'.join(escape(line) for line in part.strip().splitlines())}</p>"
+        for part in paragraphs
+    )
+
+
+def _code(block: Code) -> str:
+    return f'<pre tabindex="0"><code>{escape(block.text)}</code></pre>'
+
+
+def _curves(block: Curves) -> str:
+    legend = ""
+    if len(block.series) > 1:
+        keys = "".join(
+            f'<li class="s{index % 4}">{escape(series.name)}</li>'
+            for index, series in enumerate(block.series)
+        )
+        legend = f'<ul class="keys">{keys}</ul>'
+    return legend + charts.curves(block)
+
+
+_RENDERERS: dict[type[Block], Callable[[Any], str]] = {
+    Table: tables.table,
+    Confusion: tables.confusion,
+    Figures: tables.figures,
+    Receipt: tables.receipt,
+    Reliability: _reliability,
+    Gallery: _gallery,
+    Curves: _curves,
+    Facts: _facts,
+    Text: _text,
+    Code: _code,
+    Hero: _hero,
+}

@@ -1,0 +1,237 @@
+"""Tables: rows with bars, the confusion matrix as a heat map, metrics with intervals, receipts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from skipstone.report.blocks import Amount, Change, Column, Confusion, Figures, Receipt, Table
+from skipstone.report.charts import bar, interval
+from skipstone.report.words import NOTHING, escape, figure, name, number, percent, size, span
+
+#: A longer table scrolls in a window of its own, under a header that stays.
+LONG = 24
+#: A confusion matrix of more classes shows those that take part in most mistakes.
+WIDEST = 250
+SHOWN = 60
+
+
+def table(block: Table) -> str:
+    head = "".join(
+        f'<th scope="col" class="{_align(column)}">{escape(column.name)}</th>'
+        for column in block.columns
+    )
+    greatest = [_greatest(block.rows, index) for index in range(len(block.columns))]
+    rows = "".join(f"<tr>{_row(block.columns, row, greatest)}</tr>" for row in block.rows)
+    if not block.rows:
+        rows = f'<tr><td colspan="{len(block.columns)}">none</td></tr>'
+    return scroll(
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>",
+        block.title,
+        tall=len(block.rows) > LONG,
+    )
+
+
+def scroll(content: str, label: str, *, tall: bool = False, kind: str = "") -> str:
+    """A region that scrolls in itself, also by keyboard, so that the page never does sideways."""
+    classes = " ".join(filter(None, ("scroll", "tall" if tall else "", kind)))
+    return (
+        f'<div class="{classes}" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f"{content}</div>"
+    )
+
+
+def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float]) -> str:
+    cells = []
+    for index, (column, value) in enumerate(zip(columns, row, strict=True)):
+        tag = 'th scope="row"' if index == 0 else "td"
+        classes = _align(column) + (" barred" if column.format == "bar" else "")
+        content = _cell(column, value, greatest[index])
+        cells.append(f'<{tag} class="{classes}">{content}</{tag[:2]}>')
+    return "".join(cells)
+
+
+def _cell(column: Column, value: Any, greatest: float) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOTHING
+    if column.format == "text" or not isinstance(value, int | float):
+        return name(value)
+    if column.format == "percent":
+        return percent(value)
+    if column.format == "bar":
+        shown = percent(value) if greatest <= 1 else number(value)
+        return f"<span>{shown}</span>{bar(value / max(greatest, 1))}"
+    return number(value)
+
+
+def _align(column: Column) -> str:
+    return "right" if column.align == "right" else "left"
+
+
+def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
+    numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
+    return max((n for n in numbers if math.isfinite(n)), default=0.0)
+
+
+# --- confusion ----------------------------------------------------------------------------------
+
+
+def confusion(block: Confusion) -> str:
+    """Rows are truths, columns answers; shades are shares of a row. Worst pairs in words first."""
+    said = _confused_most(block)
+    left_out = ""
+    if len(block.classes) > WIDEST:
+        keep = _most_involved(block)
+        left_out = (
+            f"Shown are the {len(keep)} of {len(block.classes):,} classes that take part in most "
+            "mistakes; answers outside them are left out."
+        )
+        block = Confusion(
+            block.title,
+            tuple(block.classes[k] for k in keep),
+            tuple(tuple(block.matrix[i][j] for j in keep) for i in keep),
+        )
+    head = "".join(
+        f'<th scope="col" title="{escape(label)}"><span>{name(label)}</span></th>'
+        for label in block.classes
+    )
+    rows = "".join(_confusion_row(block, i) for i in range(len(block.classes)))
+    small = " few" if len(block.classes) <= 12 else ""
+    grid = scroll(
+        f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
+        f"truth ↓ answer →</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
+        f"{block.title}: rows are the truth, columns the answer",
+        tall=len(block.classes) > LONG,
+        kind="matrix",
+    )
+    note = "A row is a true class; a shade is the share of its samples. " + left_out
+    return f'{said}{grid}<p class="note">{_legend()}{escape(note.strip())}</p>'
+
+
+def _confusion_row(block: Confusion, i: int) -> str:
+    total = sum(block.matrix[i])
+    cells = []
+    for j, count in enumerate(block.matrix[i]):
+        if not count:
+            cells.append("<td>" if i != j else '<td class="zero">0')  # HTML closes td by itself
+            continue
+        share = count / total
+        shade = ("r" if i == j else "w") + str(max(1, math.ceil(8 * share)))
+        says = f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({percent(share)})"
+        cells.append(f'<td class="{shade}" title="{escape(says)}">{count:,}')
+    label = block.classes[i]
+    return (
+        f'<tr><th scope="row" title="{escape(label)}"><span>{name(label)}</span></th>'
+        f"{''.join(cells)}</tr>"
+    )
+
+
+def _pairs(block: Confusion) -> list[tuple[int, int, int]]:
+    """(count, truth, answer) of every kind of mistake that was made, most frequent first."""
+    found = [
+        (count, i, j)
+        for i, row in enumerate(block.matrix)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
+
+
+def _confused_most(block: Confusion) -> str:
+    pairs = _pairs(block)
+    total = sum(map(sum, block.matrix))
+    if not pairs:
+        return f"<p>No mistakes among {total:,} answers.</p>"
+    mistakes = sum(count for count, _, _ in pairs)
+    items = "".join(
+        f"<li>{name(block.classes[i])} → {name(block.classes[j])} "
+        f"<b>{count:,}</b> of {sum(block.matrix[i]):,}</li>"
+        for count, i, j in pairs[:5]
+    )
+    return (
+        f"<p>{mistakes:,} mistakes among {total:,} answers; most often:</p>"
+        f'<ol class="pairs">{items}</ol>'
+    )
+
+
+def _most_involved(block: Confusion) -> list[int]:
+    involved = [0] * len(block.classes)
+    for count, i, j in _pairs(block):
+        involved[i] += count
+        involved[j] += count
+    order = sorted(range(len(involved)), key=lambda k: (-involved[k], k))
+    return sorted(order[:SHOWN])
+
+
+def _legend() -> str:
+    def scale(kind: str) -> str:
+        return "".join(f'<i class="{kind}{level}"></i>' for level in (1, 3, 5, 8))
+
+    return (
+        f'<span class="legend"><span class="ramp">{scale("r")}</span> right '
+        f'<span class="ramp">{scale("w")}</span> wrong, few to all</span> '
+    )
+
+
+# --- figures and receipts -----------------------------------------------------------------------
+
+
+def figures(block: Figures) -> str:
+    """A row a metric: value, interval in words and drawn, and the number of samples."""
+    rows = []
+    for item in block.items:
+        share = item.is_share
+        arrow = "" if item.higher_is_better else ' <span class="soft">lower is better</span>'
+        rows.append(
+            f'<tr><th scope="row" class="left">{escape(item.title)}{arrow}</th>'
+            f'<td class="right strong">{figure(item.value, as_percent=share)}</td>'
+            f'<td class="right">{span(item.low, item.high, as_percent=share)}</td>'
+            f'<td class="drawn">{interval(item) if share else ""}</td>'
+            f'<td class="right">{item.n:,}</td></tr>'
+        )
+    return scroll(
+        '<table class="figures"><thead><tr><th scope="col" class="left">metric</th>'
+        '<th scope="col" class="right">value</th><th scope="col" class="right">95 % interval</th>'
+        '<th scope="col" class="drawn"><span class="ends"><span>0 %</span><span>100 %</span>'
+        '</span></th><th scope="col" class="right">n</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>",
+        block.title,
+    )
+
+
+def receipt(block: Receipt) -> str:
+    """Before and after, with spreads, and the change in words."""
+    rows = "".join(_change(row) for row in block.rows)
+    state = "good" if block.accepted else "bad"
+    word = "Accepted" if block.accepted else "Refused"
+    grid = scroll(
+        '<table class="receipt"><thead><tr><th scope="col" class="left">what</th>'
+        '<th scope="col" class="right">before</th><th scope="col" class="right">after</th>'
+        f'<th scope="col" class="left">change</th></tr></thead><tbody>{rows}</tbody></table>',
+        block.title,
+    )
+    return f'<p class="verdict {state}"><b>{word}.</b> {escape(block.verdict)}</p>{grid}'
+
+
+def _change(row: Change) -> str:
+    state = {True: "good", False: "bad", None: ""}[row.good]
+    return (
+        f'<tr><th scope="row" class="left">{escape(row.name)}</th>'
+        f'<td class="right">{_amount(row.before, row.unit)}</td>'
+        f'<td class="right">{_amount(row.after, row.unit)}</td>'
+        f'<td class="left {state}">{escape(row.words or NOTHING)}</td></tr>'
+    )
+
+
+def _amount(amount: Amount | None, unit: str) -> str:
+    if amount is None or amount.value is None:
+        return NOTHING
+    if unit == "bytes":
+        return size(amount.value)
+    share = unit == "percent"
+    shown = figure(amount.value, as_percent=share) + (" ms" if unit == "ms" else "")
+    if amount.low is None or amount.high is None:
+        return shown
+    spread = span(amount.low, amount.high, as_percent=share).removesuffix(" %")
+    return f'{shown}<br><span class="soft">{spread}</span>'

@@ -1,0 +1,115 @@
+"""Values as text: hostile strings made visible and inert, numbers rounded honestly."""
+
+from __future__ import annotations
+
+import html
+import math
+import unicodedata
+from typing import Any
+
+NOTHING = "–"
+#: joiners that ordinary words need (Persian, Hindi, emoji); they neither hide nor reorder text
+_KEPT = {"\u200c", "\u200d"}
+
+
+def visible(value: object) -> str:
+    """`value` as text without characters that hide, reorder or control: they show as escapes.
+
+    Control characters, bidirectional overrides, lone surrogates (file names that are no UTF-8) and
+    line ends become `\\x1b`, `\\u202e`, `\\udcff`, `\\n`.
+    """
+    return "".join(char if _plain(char) else _escaped(char) for char in str(value))
+
+
+def escape(value: object) -> str:
+    """For HTML text and quoted attributes, of HTML and SVG alike."""
+    return html.escape(visible(value), quote=True)
+
+
+def name(value: object) -> str:
+    """A name from outside (a class, a file), isolated so that Hebrew does not turn its row."""
+    return f"<bdi>{escape(value)}</bdi>"
+
+
+def _plain(char: str) -> bool:
+    return char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """97.3 %. What is not quite 100 % or 0 % never reads as if it were."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    share = 100 * value
+    while digits < 4 and (
+        (value < 1 and float(f"{share:.{digits}f}") == 100)
+        or (value > 0 and float(f"{share:.{digits}f}") == 0)
+    ):
+        digits += 1
+    return f"{share:.{digits}f} %"
+
+
+def number(value: Any) -> str:
+    """1,234 or four significant digits."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOTHING
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return visible(value)
+    if isinstance(value, float) and math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e12:
+        value = int(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def figure(value: float | None, *, as_percent: bool) -> str:
+    """A value in percent, or with three significant digits."""
+    if as_percent:
+        return percent(value)
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return number(float(f"{value:.3g}"))
+
+
+def span(low: float | None, high: float | None, *, as_percent: bool) -> str:
+    """96.1 – 98.2 %."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    if as_percent:
+        return f"{percent(low).removesuffix(' %')} – {percent(high)}"
+    return f"{figure(low, as_percent=False)} – {figure(high, as_percent=False)}"
+
+
+def size(count: float) -> str:
+    """Bytes as people write them: 812 B, 4.2 kB, 44.7 MB (powers of ten)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """0.8 s, 42 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(value: float) -> str:
+    """Large numbers in short: 11.2 million."""
+    for limit, word in ((1e9, "billion"), (1e6, "million")):
+        if value >= limit:
+            return f"{value / limit:.3g} {word}"
+    return f"{value:,.0f}"

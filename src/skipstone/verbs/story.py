@@ -1,0 +1,239 @@
+"""The report of a run: gathered when training ends, told again when shrink adds a receipt."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skipstone import storage
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import Bundle
+from skipstone.data.manifest import ROLES, Manifest
+from skipstone.errors import DamagedError, DataError
+from skipstone.models.build import build_network
+from skipstone.models.profile import profile
+from skipstone.prepare.split import labels_of
+from skipstone.proof.parity import Verification
+from skipstone.report.build import (
+    TrainingStory,
+    finite,
+    model_facts,
+    receipt_block,
+    training_report,
+)
+from skipstone.report.pictures import BUDGET, picture_uri
+from skipstone.report.render import render
+from skipstone.runtime.programs import read_programs
+from skipstone.verbs.plan import Plan
+from skipstone.verbs.scores import Scores
+
+STORY, PAGE = "report.json", "report.html"
+FORMAT = 1
+
+
+def write_report(
+    path: Path,
+    *,
+    plan: Plan,
+    bundle: Bundle,
+    scores: Scores,
+    history: list[dict[str, Any]],
+    verification: Verification,
+    command: str,
+    seconds: float,
+) -> Path:
+    """Write the page `path` into a run folder, and its data beside it as report.json.
+
+    Args:
+        history: a row an epoch, as `fit` returns it.
+        seconds: that the whole run took.
+    """
+    story = gather(
+        path.parent / "bundle",
+        plan=plan,
+        bundle=bundle,
+        scores=scores,
+        history=history,
+        verification=verification,
+        command=command,
+        seconds=seconds,
+    )
+    storage.write_json(path.parent / STORY, {"format": FORMAT, "story": story.to_json()})
+    storage.write_text(path, render(training_report(story)))
+    return path
+
+
+def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
+    """Tell the run's report again with what shrink did; None where the run has no report.
+
+    A receipt for the same output replaces the earlier one.
+
+    Raises:
+        DamagedError: report.json is not what was written.
+    """
+    stored = run_folder / STORY
+    if not stored.is_file():
+        return None
+    content = storage.read_json(stored)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DamagedError(f"{stored} is no story of a run that this skipstone can read.")
+    story = content["story"]
+    block = dict(receipt_block(finite(receipt)))
+    story["receipts"] = [
+        old for old in story["receipts"] if old.get("title") != block.get("title")
+    ] + [block]
+    told = TrainingStory.from_json(story)
+    page = render(training_report(told))
+    storage.write_json(stored, {"format": FORMAT, "story": told.to_json()})
+    storage.write_text(run_folder / PAGE, page)
+    return run_folder / PAGE
+
+
+def gather(
+    bundle_folder: Path,
+    *,
+    plan: Plan,
+    bundle: Bundle,
+    scores: Scores,
+    history: list[dict[str, Any]],
+    verification: Verification,
+    command: str,
+    seconds: float,
+) -> TrainingStory:
+    """The story of a run, complete: it can be told without the data."""
+    task, manifest = plan.task, plan.manifest
+    classes = list(task.schema.get("classes", ()))
+    when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
+    kinds = f"{len(classes):,} classes, " if classes else ""
+    return TrainingStory(
+        title=f"{manifest.root.resolve().name}: {bundle.arch.backbone.name}",
+        subtitle=f"{manifest.input}, {manifest.task}, {kinds}{len(manifest):,} rows; {when}",
+        command=command,
+        headline=task.headline,
+        metrics=[
+            {
+                "name": metric.name,
+                "title": metric.title,
+                "higher_is_better": metric.higher_is_better,
+                **scores.metrics[metric.name].to_json(),
+            }
+            for metric in task.metrics()
+            if metric.name in scores.metrics
+        ],
+        role=scores.role,
+        split=scores.split,
+        seed=scores.seed,
+        trained=_trained(plan, bundle, seconds, history),
+        roles={role: len(manifest.role(role)) for role in ROLES},
+        classes=_classes(manifest, classes),
+        notes=[*manifest.notes, *_ignored(manifest)],
+        unscored=_unscored(scores),
+        history=history,
+        best=_best(plan, history),
+        sections=[
+            _with_pictures(block, plan) for block in task.sections(scores.records, bundle.post)
+        ],
+        verification={
+            "ok": verification.ok,
+            "max_difference": verification.max_difference,
+            "flips": verification.flips,
+            "rows": verification.rows,
+        },
+        programs=_programs(bundle_folder),
+        versions=dict(bundle.lineage.get("versions", {})),
+    )
+
+
+def _trained(
+    plan: Plan, bundle: Bundle, seconds: float, history: list[dict[str, Any]]
+) -> list[list[Any]]:
+    cost = profile(build_network(plan.arch, plan.input), plan.input.example(1))
+    arrays = ", ".join(
+        f"{name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
+        for name, array in plan.input.example(1).items()
+    )
+    start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
+    name = f"{bundle.arch.backbone.name}, {start}"
+    facts = model_facts(name, cost.parameters, cost.macs, str(plan.recipe), seconds)
+    facts.insert(1, ["Why this one", plan.reason])
+    facts.insert(4, ["Input", arrays])
+    stopped = bundle.lineage.get("stopped_by")
+    if history:
+        ended = f"{history[-1]['step']:,} steps, {len(history):,} epochs; ended by {stopped}"
+        facts.append(["Length", ended])
+    return facts
+
+
+def _best(plan: Plan, history: list[dict[str, Any]]) -> int | None:
+    """The epoch whose weights were kept: the first that no later one beat."""
+    metric = next(m for m in plan.task.metrics() if m.name == plan.task.headline)
+    sign = 1 if metric.higher_is_better else -1
+    if not history:
+        return None
+    best = max(history, key=lambda row: (sign * row["metrics"][metric.name], -row["epoch"]))
+    return int(best["epoch"])
+
+
+def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
+    counts: dict[str, Counter[Any]] = {role: Counter() for role in ROLES}
+    for target, role in zip(manifest.column("target"), manifest.column("role"), strict=True):
+        if role in counts:
+            counts[role].update(labels_of(target))
+    return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
+
+
+def _ignored(manifest: Manifest) -> list[str]:
+    return [f"Passed over: {count:,} {reason}." for reason, count in manifest.ignored.items()]
+
+
+def _unscored(scores: Scores) -> list[dict[str, Any]]:
+    if scores.evaluation is None:
+        return []
+    failed = [{"name": bad.name, "error": bad.error} for bad in scores.evaluation.failures]
+    unknown = [
+        {"name": label, "error": f"a label that the model does not know, on {rows:,} rows"}
+        for label, rows in scores.evaluation.unknown.items()
+    ]
+    return failed + unknown
+
+
+def _programs(bundle_folder: Path) -> list[dict[str, Any]]:
+    files = read_record(bundle_folder)["files"]
+    programs = read_programs(bundle_folder)
+    return [
+        {
+            "name": row.name,
+            "runtime": row.runtime,
+            "precision": row.precision,
+            "bytes": sum(files[name]["bytes"] for name in row.files.values()),
+            "default": row.name == programs.default,
+        }
+        for row in programs.rows.values()
+    ]
+
+
+def _with_pictures(block: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """A gallery's samples as the network saw them, and named as in the data folder."""
+    if block.get("kind") != "gallery":
+        return dict(block)
+    place = {id: row for row, id in enumerate(plan.manifest.column("id"))}
+    left, items = BUDGET, []
+    for item in block["items"]:
+        row = place[item["id"]]
+        source = plan.manifest.source(row)
+        picture = ""
+        try:
+            found = picture_uri(plan.input.decode(source).value)
+        except DataError:  # it could be read when it was scored; it is shown without its picture
+            found = None
+        if found is not None and len(found) <= left:
+            picture, left = found, left - len(found)
+        name = plan.manifest.table["path"][row].as_py()
+        member = source.member
+        items.append(
+            {**item, "name": name if member is None else f"{name}#{member}", "picture": picture}
+        )
+    return {**block, "items": items}
