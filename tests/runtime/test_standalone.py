@@ -45,6 +45,7 @@ def test_tags_too(tmp_path: Path) -> None:
 
 def test_a_bad_file_is_one_error_row_and_exit_code_1(exported: Path, tmp_path: Path) -> None:
     script = write_standalone(exported, tmp_path / "out")
+    assert script == tmp_path / "out" / "predict.py"
     (tmp_path / "bad.png").write_bytes(b"nothing")
     (tmp_path / "good.png").write_bytes(_bytes(Goldens.load(exported).sources[1]))
     process = subprocess.run(

@@ -14,8 +14,7 @@ from typing import Any
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import WEIGHTS
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
-from skipstone.runtime.base import Runtime
-from skipstone.runtime.goldens import Goldens, answer, compare, digest, fields, meanings, versions
+from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import FLOAT32, Tolerance, beyond, read_programs
@@ -110,10 +109,12 @@ def _check_runtime(
     row: Row = {"name": name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
     try:
         runtime = open_runtime(folder, goldens.bundle, name)
-        measured = compare(goldens, runtime)
-        shown = _shown_differently(goldens, runtime, tolerance)
+        measured, answers = compare(goldens, runtime)
+        found = fields(goldens.predictor(runtime), answers)
     except (DamagedError, DataError, Refusal) as error:
         return {**row, "problem": str(error)}
+    excused = measured["flips"] + measured["near_ties"]
+    shown = _compare_fields(goldens.record["predictions"], found, tolerance, excused)
     used = runtime.facts()["precision"]
     # a processor without bfloat16 computes those programs in float32, which is no fault
     honest = used == precision or (precision == "bf16" and used == "f32")
@@ -130,19 +131,6 @@ def _check_runtime(
         "near_ties": measured["near_ties"],
         "n": measured["n"],
     }
-
-
-def _shown_differently(goldens: Goldens, runtime: Runtime, tolerance: Tolerance) -> str:
-    """Whether predictions, as a user sees them, differ more than the flips that are allowed."""
-    predictor = goldens.predictor(runtime)
-    answers = answer(predictor, goldens.sources, batch_size=len(goldens.sources))
-    difference = predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
-    return _compare_fields(
-        goldens.record["predictions"],
-        fields(predictor, answers),
-        tolerance,
-        excused=difference.flips + difference.near_ties,
-    )
 
 
 def _compare_fields(stored: list[Row], found: list[Row], tolerance: Tolerance, excused: int) -> str:

@@ -105,15 +105,15 @@ def store_goldens(folder: Path | str, count: int = COUNT) -> None:
     add_files(folder, {**files, OUTPUTS: outputs, RECORDED: text.encode()})
 
 
-def compare(goldens: Goldens, runtime: Runtime) -> dict[str, Any]:
-    """How far a runtime's answers are from the stored ones: all at once, and one by one.
+def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers]:
+    """How far a runtime's answers are from the stored ones: one by one, and all at once.
 
     Both, because a program may be compiled apart for a batch of one. Returns probability,
-    relative, flips, near_ties (each the worse of the two) and n.
+    relative, flips, near_ties (each the worse of the two) and n; and the answers all at once.
     """
     predictor = goldens.predictor(runtime)
     found: list[Difference] = []
-    for batch_size in (len(goldens.sources), 1):
+    for batch_size in (1, len(goldens.sources)):
         answers = answer(predictor, goldens.sources, batch_size=batch_size)
         if missing := set(goldens.outputs) ^ set(answers.outputs):
             raise DamagedError(f"{runtime.name} has other outputs: {', '.join(sorted(missing))}.")
@@ -126,13 +126,14 @@ def compare(goldens: Goldens, runtime: Runtime) -> dict[str, Any]:
         found.append(
             predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
         )
-    return {
+    measured = {
         "probability": max(float(item.max_probability) for item in found),
         "relative": max(float(item.max_relative) for item in found),
         "flips": max(int(item.flips) for item in found),
         "near_ties": max(int(item.near_ties) for item in found),
         "n": len(goldens.sources),
     }
+    return measured, answers
 
 
 def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:

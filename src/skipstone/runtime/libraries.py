@@ -42,6 +42,7 @@ def import_nncf() -> Any:
 
 
 def _silence_openvino() -> None:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # NNCF imports ONNX Runtime where it is installed
     loaded = sys.modules.get(_OPENVINO_TELEMETRY)
     if loaded is None:
         sys.modules[_OPENVINO_TELEMETRY] = None  # type: ignore[assignment]  # imports now fail

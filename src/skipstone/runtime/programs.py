@@ -125,7 +125,7 @@ def add_program(
     """
     record = read_record(folder)
     goldens = Goldens.load(folder)
-    measured = compare(goldens, runtime)
+    measured, _ = compare(goldens, runtime)
     tolerance = FLOAT32
     if program.precision != "f32":
         probability = min(1.0, round(measured["probability"] * MARGIN + SLACK, 6))

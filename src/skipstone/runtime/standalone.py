@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from skipstone import storage
+from skipstone import events, storage
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
@@ -46,19 +46,23 @@ from __future__ import annotations
 '''
 
 
-def write_standalone(path: Path | str, out: Path | str) -> Path:
+def write_standalone(path: Path | str, out: Path | str) -> Path | None:
     """Write model.onnx and predict.py into `out`; returns the script.
 
-    Raises:
-        Refusal: the model's input or task has no stand-alone form; names it.
+    Where the input or the task has no stand-alone form, only model.onnx is written, a note says
+    which of them it is, and None is returned.
     """
     folder, out = bundle_of(path), Path(out)
     bundle = Bundle.load(folder)
-    text = script_text(bundle)
     if MODEL not in read_record(folder)["files"]:
         export_onnx(folder)
     storage.make_folder(out)
     storage.write_bytes(out / "model.onnx", read_file(folder, MODEL))
+    try:
+        text = script_text(bundle)
+    except Refusal as refusal:
+        events.note(f"model.onnx comes without a script: {refusal.message}")
+        return None
     storage.write_text(out / "predict.py", text)
     return out / "predict.py"
 
@@ -70,7 +74,7 @@ def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
 
 
 def script_text(bundle: Bundle) -> str:
-    """The text of predict.py."""
+    """The text of predict.py. Refusal where the input or the task has no stand-alone form."""
     from importlib.metadata import version
 
     decode, decoding = _part(INPUTS[bundle.input["name"]], "input")
@@ -92,6 +96,7 @@ def answers_of_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str,
     """
     with tempfile.TemporaryDirectory() as temporary:
         script = write_standalone(folder, Path(temporary, "script"))
+        assert script is not None, "asked only where there is a script"
         files = []
         for at, source in enumerate(sources):
             file = Path(temporary, f"{at:03d}{Path(source.name).suffix}")
@@ -125,10 +130,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def _part(entry: Entry, kind: str) -> tuple[str, str]:
     if FACT not in entry.facts:
-        raise Refusal(
-            f"the {kind} {entry.name!r} has no stand-alone form, so no script can be written.",
-            hint="The ONNX program itself works: skipstone export MODEL --to onnx",
-        )
+        raise Refusal(f"the {kind} {entry.name!r} has no stand-alone form (its entry names none).")
     module, _, function = entry.facts[FACT].partition(":")
     return function, _source(module)
 
