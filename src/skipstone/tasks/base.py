@@ -47,7 +47,8 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A figure over records. `kind` chooses its interval: "proportion" (Wilson, over the records'
-    `field`) or "bootstrap" (percentile bootstrap over records, by group where there are groups)."""
+    `field`), "bootstrap" (over records, by group where there are groups), or "calibration": a sum
+    of absolute means, as ECE is, of the terms that `Task.calibration_terms` gives."""
 
     name: str
     title: str
@@ -114,6 +115,10 @@ class Task(Protocol):
 
     def compute(self, records: Sequence[Record]) -> dict[str, float]:
         """Every metric's value over these records."""
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        """(rows, bins), only for a task with a metric of kind "calibration": the metric is the sum
+        over bins of the absolute mean over rows."""
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 

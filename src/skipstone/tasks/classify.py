@@ -146,7 +146,7 @@ class Classify:
         found += [
             Metric("balanced_accuracy", "balanced accuracy", "bootstrap"),
             Metric("macro_f1", "macro F1", "bootstrap"),
-            Metric("ece", "calibration error (ECE)", "bootstrap", higher_is_better=False),
+            Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
             Metric("brier", "Brier score", "bootstrap", higher_is_better=False),
         ]
@@ -167,6 +167,10 @@ class Classify:
         k = self.options.top_k
         values[f"top{k}"] = figures.mean((table.column("rank") <= k).astype(np.float64), weight)
         return {metric.name: values[metric.name] for metric in self.metrics()}
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        table = Table.of(records)
+        return figures.calibration_terms(table.column("probability"), table.column("correct"))
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]

@@ -188,6 +188,16 @@ def reliability(
     )
 
 
+def calibration_terms(confidence: Array, correct: Array, bins: int = BINS) -> Array:
+    """(N, bins): (correct - confidence) in the bin of the confidence, 0 in the others.
+
+    ECE is the sum over bins of the absolute mean of these: (n_b / n) |accuracy - confidence|.
+    """
+    terms = np.zeros((len(confidence), bins))
+    terms[np.arange(len(confidence)), bin_of(confidence, bins)] = correct - confidence
+    return terms
+
+
 def _ratio(top: Array, bottom: Array) -> Array:
     """top / bottom, 0 where bottom is 0."""
     zeros = np.zeros_like(top, np.float64)

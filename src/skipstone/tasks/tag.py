@@ -164,7 +164,7 @@ class Tag:
             Metric("macro_f1", "macro F1", "bootstrap"),
             Metric("micro_f1", "micro F1", "bootstrap"),
             Metric("jaccard", "overlap of tags (Jaccard)", "bootstrap"),
-            Metric("ece", "calibration error (ECE)", "bootstrap", higher_is_better=False),
+            Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
         )
 
@@ -182,6 +182,14 @@ class Tag:
             "ece": self._reliability(table).ece(),
             "nll": figures.mean(table.column("loss"), table.weight),
         }
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        """A row's terms are the mean over its tags."""
+        table = Table.of(records)
+        terms = figures.calibration_terms(
+            table.column("probabilities").ravel(), self._truth(table).ravel().astype(np.float64)
+        )
+        return np.asarray(terms.reshape(len(table.rows), len(self.labels), -1).mean(axis=1))
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]
