@@ -48,6 +48,11 @@ def temporary_sibling(path: Path) -> Path:
     return path.with_name(LEFTOVER + secrets.token_hex(8))
 
 
+def in_temporary_folder(path: Path) -> bool:
+    """Whether `path` lies in a folder under construction, which is fsynced as a whole later."""
+    return any(part.startswith(LEFTOVER) for part in path.parts)
+
+
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     temporary = temporary_sibling(path)
     try:
@@ -56,13 +61,15 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         try:
             for chunk in chunks:
                 write_all(descriptor, path, chunk)
-            before("fsync", path)
-            os.fsync(descriptor)
+            if not in_temporary_folder(path):
+                before("fsync", path)
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         before("rename", path)
         temporary.replace(path)
-        fsync_folder(path.parent)
+        if not in_temporary_folder(path):
+            fsync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

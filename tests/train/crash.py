@@ -26,7 +26,9 @@ from skipstone.errors import Interrupted
 from skipstone.train.checkpoint import load_checkpoint
 from tests.train.tiny import TinyLoader, train
 
-#: 5 epochs of 24 steps in three phases, with EMA, dropout, batch norm and accumulation.
+#: Steps between checkpoints.
+EVERY = 5
+#: 5 epochs of 12 steps in three phases, with EMA, dropout, batch norm and accumulation.
 OPTIONS: dict[str, Any] = {
     "epochs": 5,
     "batch_size": 4,
@@ -34,18 +36,26 @@ OPTIONS: dict[str, Any] = {
     "freeze_epochs": 1,
     "unfreeze": "gradual",
     "ema": 0.9,
-    "checkpoint_every": 3,
+    "checkpoint_every": EVERY,
     "optimizer": "adamw",
     "schedule": "plateau",
 }
-SAMPLES = 192
-STEPS = 5 * 24
+SAMPLES = 96
+STEPS = 5 * 12
 
 
 def session(base: Path, answer: Path, arrange: Callable[[TinyLoader], None]) -> None:
     """Train to the end and write what came out."""
     loader = TinyLoader(samples=SAMPLES, batch_size=4)
     arrange(loader)
+    end, reached = loader.on_batch, answer.with_suffix(".reached")
+
+    def on_batch() -> None:  # for the parent: how far this session came
+        epoch, batch = loader.served[-1]
+        reached.write_text(str(epoch * (STEPS // 5) + batch // 2))
+        end()
+
+    loader.on_batch = on_batch
     network, result = train(base, loader=loader, **OPTIONS)
     digest = hashlib.sha256()
     saved = load_checkpoint(base / "001" / "checkpoint")
@@ -106,25 +116,23 @@ def saved_step(base: Path) -> int:
 
 
 def kill_until_done(base: Path, answer: Path, kills: int, rng: random.Random) -> list[Any]:
-    """Kill `kills` sessions, then let one finish. The steps saved after each kill."""
-    steps = [0]
+    """Kill sessions, then let one finish. For each kill: the steps {"reached", "saved"}."""
+    found: list[dict[str, int]] = []
     for _ in range(kills):
-        left = STEPS - steps[-1]
         if rng.random() < 0.5:
-            # Beyond one checkpoint interval, so that every session makes progress.
-            number = rng.randrange(8, max(9, min(2 * left, 2 * STEPS // kills + 8)))
-            arrange = end_at_batch(number, signal.SIGKILL)
+            arrange = end_at_batch(rng.randrange(12, 12 + 3 * STEPS // kills), signal.SIGKILL)
         else:
-            arrange = kill_at_operation(rng.randrange(20, 20 + 1200 // kills))
+            arrange = kill_at_operation(rng.randrange(56, 56 + 480 // kills))
         code = fork(lambda arrange=arrange: session(base, answer, arrange))
         if code == 0:
             break
         assert code == -signal.SIGKILL, code
-        steps.append(saved_step(base))
+        reached = int(answer.with_suffix(".reached").read_text())
+        found.append({"reached": reached, "saved": saved_step(base)})
     if not answer.exists():
         code = fork(lambda: session(base, answer, lambda loader: None))
         assert code == 0, code
-    return steps[1:]
+    return found
 
 
 def main() -> None:
@@ -147,13 +155,14 @@ def main() -> None:
         pass
 
     report: dict[str, Any] = {"clean": one("clean", nothing)}
-    report["SIGTERM"] = one("term", end_at_batch(50, signal.SIGTERM), nothing)
-    report["SIGINT"] = one("int", end_at_batch(60, signal.SIGINT), nothing)
+    report["stopped"] = one(
+        "stopped", end_at_batch(31, signal.SIGTERM), end_at_batch(30, signal.SIGINT), nothing
+    )
     report["killed"] = []
     for number in range(given.rounds):
         answer = given.folder / f"killed{number}.json"
-        steps = kill_until_done(given.folder / f"killed{number}", answer, given.kills, rng)
-        report["killed"].append({"saved": steps, **json.loads(answer.read_text())})
+        kills = kill_until_done(given.folder / f"killed{number}", answer, given.kills, rng)
+        report["killed"].append({"kills": kills, **json.loads(answer.read_text())})
     print(json.dumps(report))
 
 

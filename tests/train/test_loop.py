@@ -120,7 +120,7 @@ def test_ema_equals_its_closed_form() -> None:
 
 def test_streams_are_keyed_by_seed_and_step() -> None:
     def draw(seed: int, number: int) -> float:
-        seed_step(seed, number)
+        seed_step(seed, number, torch.device("cpu"))
         return float(torch.rand(1))
 
     assert draw(1, 5) == draw(1, 5)

@@ -85,7 +85,7 @@ def fit_phase(
         batches = loader.epoch(state.epoch, start=state.batch)
         groups = islice(grouped(batches, rules.accumulate), rules.steps - state.phase_step)
         for group in groups:
-            seed_step(rules.seed, state.step)
+            seed_step(rules.seed, state.step, rules.device)
             set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
             loss = step(objective, optimizer, group, state, rules)
             state.step, state.phase_step = state.step + 1, state.phase_step + 1
@@ -142,11 +142,16 @@ def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def seed_step(seed: int, step: int) -> None:
+def seed_step(seed: int, step: int, device: torch.device) -> None:
     """Key every random stream of the process to (seed, step): dropout, stochastic depth."""
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
     key = int.from_bytes(digest, "little") >> 1
-    torch.manual_seed(key)
+    # Not torch.manual_seed: it formats a stack trace for each kind of device that is not there.
+    torch.default_generator.manual_seed(key)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(key)
+    elif device.type == "mps":
+        torch.mps.manual_seed(key)
     np.random.seed(key & 0xFFFFFFFF)
     random.seed(key)
 
