@@ -9,10 +9,13 @@ from typing import Any
 
 from skipstone.errors import DamagedError
 from skipstone.report.blocks import Block, Report, Section, from_json
+from skipstone.report.receipts import receipt_block
 from skipstone.report.words import count, duration, size
 
 Json = Mapping[str, Any]
 
+#: An interval wider than this (in shares) is called rough.
+WIDE = 0.1
 _ROLES = {
     "fit": "trains the network",
     "select": "decides: best epoch, calibration, thresholds",
@@ -63,7 +66,7 @@ class TrainingStory:
     receipts: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = finite(asdict(self))
+        found: dict[str, Any] = storable(asdict(self))
         return found
 
     @staticmethod
@@ -75,12 +78,15 @@ class TrainingStory:
             raise DamagedError(f"this is no story of a training run: {error}.") from error
 
 
-def finite(value: Any) -> Any:
-    """The same data with None for NaN and infinity, which JSON does not have."""
+def storable(value: Any) -> Any:
+    """The same data with None for NaN and infinity, which JSON does not have, and lone surrogates
+    (of names that are no UTF-8) written as escapes, which UTF-8 does not have."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {str(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [storable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -93,7 +99,6 @@ def training_report(story: TrainingStory) -> Report:
         ("Data", _data(story)),
         ("Training", _training(story)),
         ("What ships", _ships(story)),
-        ("Make it again", _again(story)),
     ]
     sections = tuple(
         Section(title, tuple(map(_block, blocks))) for title, blocks in parts if blocks
@@ -114,10 +119,13 @@ def _result(story: TrainingStory) -> list[Json]:
         else "Too little data to keep a part aside: these rows also chose the weights and the "
         "calibration, so the figure is somewhat too good."
     )
+    headline = by_name[story.headline]
+    if headline["high"] is not None and headline["high"] - headline["low"] > WIDE:
+        verdict += f" With {headline['n']:,} samples it is a rough figure: mind the interval."
     blocks: list[Json] = [
         {
             "kind": "hero",
-            "figure": by_name[story.headline],
+            "figure": headline,
             "split": story.split,
             "seed": story.seed,
             "verdict": verdict,
@@ -219,14 +227,14 @@ def _ships(story: TrainingStory) -> list[Json]:
     checks = [
         [
             row["name"],
-            "same" if row["ok"] else f"DIFFERS: {row['problem']}",
+            "ok" if row["ok"] else f"DIFFERS: {row['problem']}",
             _allowed(row.get("max_difference"), (row.get("tolerance") or {}).get("probability")),
             _allowed(row.get("flips"), (row.get("tolerance") or {}).get("flips")),
             row.get("n"),
         ]
         for row in found.get("rows", ())
     ]
-    names = ("check", "answer", "greatest difference (allowed)", "changed answers (allowed)")
+    names = ("check", "result", "greatest difference (allowed)", "changed answers (allowed)")
     blocks.append(
         _table(
             "Does it answer as it was trained?",
@@ -245,25 +253,6 @@ def _allowed(value: Any, limit: Any) -> str | None:
         return None
     shown = f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
     return shown if limit is None else f"{shown} ({limit:.2g})"
-
-
-def _again(story: TrainingStory) -> list[Json]:
-    return [
-        {
-            "kind": "code",
-            "title": "Command",
-            "text": story.command,
-            "note": "The same data, versions, seed and number of threads give the same weights.",
-        },
-        {"kind": "facts", "title": "Versions", "items": [list(p) for p in story.versions.items()]},
-    ]
-
-
-def receipt_block(receipt: Json) -> Json:
-    """A receipt as shrink writes it, as a block; one that is a block already stays."""
-    if receipt.get("kind") == "receipt":
-        return receipt
-    raise DamagedError("this is no receipt of shrink.")
 
 
 def model_facts(

@@ -13,8 +13,8 @@ from skipstone.proof.intervals import wilson
 from skipstone.report.blocks import Bin, Curves, Figure, Reliability
 from skipstone.report.words import escape, figure, number, percent, span
 
-WIDTH, HEIGHT = 380, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+WIDTH, HEIGHT = 300, 210
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 38
 #: Up to this many points of a line are drawn as dots.
 DOTS = 40
 
@@ -53,9 +53,9 @@ def curves(block: Curves) -> str:
 
 def reliability(block: Reliability) -> str:
     """Confidence against what came true, with Wilson intervals, over a histogram of counts."""
-    size, strip = 300, 52
-    width, height = LEFT + size + RIGHT, TOP + size + 12 + strip + BOTTOM
-    to_x = _linear(0, 1, LEFT, LEFT + size)
+    size, strip, left = 268, 48, 62
+    width, height = left + size + 20, TOP + size + 12 + strip + BOTTOM
+    to_x = _linear(0, 1, left, left + size)
     to_y = _linear(0, 1, TOP + size, TOP)
     most = max((item.count for item in block.bins), default=0)
     floor = TOP + size + 12 + strip
@@ -63,8 +63,8 @@ def reliability(block: Reliability) -> str:
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, y = to_x(share), to_y(share)
         parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{LEFT + size}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">{100 * share:.0f} %</text>'
+            f'<line class="grid" x1="{left}" x2="{left + size}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick end" x="{left - 7}" y="{y + 4:.1f}">{100 * share:.0f} %</text>'
             f'<text class="tick mid" x="{x:.1f}" y="{floor + 16}">{100 * share:.0f} %</text>'
         )
     parts.append(
@@ -74,8 +74,8 @@ def reliability(block: Reliability) -> str:
         if item.count:
             parts.append(_bin(item, to_x, to_y, floor, strip * item.count / most))
     parts.append(
-        f'<text class="axis mid" x="{LEFT + size / 2}" y="{height - 5}">confidence</text>'
-        f'<text class="axis mid" transform="translate(13 {TOP + size / 2}) rotate(-90)">'
+        f'<text class="axis mid" x="{left + size / 2}" y="{height - 5}">confidence</text>'
+        f'<text class="axis mid" transform="translate(12 {TOP + size / 2}) rotate(-90)">'
         "came true</text>"
     )
     total = sum(item.count for item in block.bins)
@@ -86,17 +86,23 @@ def reliability(block: Reliability) -> str:
     return _svg(width, height, label, "".join(parts))
 
 
-def interval(item: Figure, low: float = 0.0, high: float = 1.0) -> str:
-    """A dot on a line of `low`..`high` with its interval as a bar; decoration beside the text."""
+def base(items: Sequence[Figure]) -> float:
+    """Where an axis to 100 % begins, so that the lowest interval of shares has room to be seen."""
+    lowest = min((item.low for item in items if item.low is not None), default=0.0)
+    return next(start for start in (0.99, 0.95, 0.9, 0.8, 0.5, 0.0) if start <= lowest)
+
+
+def interval(item: Figure, start: float) -> str:
+    """A dot on a line of `start`..1 with its interval as a bar; decoration beside the text."""
     if item.value is None or item.low is None or item.high is None:
         return ""
-    to_x = _linear(low, high, 6, 194)
+    to_x = _linear(start, 1, 6, 194)
     left, right = to_x(item.low), to_x(item.high)
     body = (
         '<line class="rail" x1="6" x2="194" y1="9" y2="9"/>'
         f'<rect class="spread" x="{left:.1f}" y="5" width="{max(right - left, 1.5):.1f}" '
         'height="8" rx="4"/>'
-        f'<circle class="dot s0" cx="{to_x(item.value):.1f}" cy="9" r="4"/>'
+        f'<circle class="dot s0" cx="{to_x(item.value):.1f}" cy="9" r="3.5"/>'
     )
     return f'<svg class="interval" viewBox="0 0 200 18" aria-hidden="true">{body}</svg>'
 
@@ -166,12 +172,15 @@ def _axes(
 
 
 def _mark(x: float, y: float, words: str) -> str:
+    """A ring, a thread down or up to where there is room, and the words there."""
     side = "end" if x > WIDTH / 2 else "start"
-    shift = -9 if side == "end" else 9
-    above = y - 10 if y > TOP + 24 else y + 20
+    shift = -5 if side == "end" else 5
+    ground = HEIGHT - BOTTOM - 8 if y < (HEIGHT - BOTTOM + TOP) / 2 else TOP + 10
+    ring = y + 5 if ground > y else y - 5
     return (
-        f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
-        f'<text class="said {side}" x="{x + shift:.1f}" y="{above:.1f}">{escape(words)}</text>'
+        f'<line class="thread" x1="{x:.1f}" x2="{x:.1f}" y1="{ring:.1f}" y2="{ground:.1f}"/>'
+        f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+        f'<text class="said {side}" x="{x + shift:.1f}" y="{ground:.1f}">{escape(words)}</text>'
     )
 
 

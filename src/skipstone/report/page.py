@@ -23,7 +23,6 @@ def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
     """
     style = _style()
     links = "".join(f'<li><a href="#{place}">{escape(title)}</a></li>' for place, title in contents)
-    versions = " · ".join(f"{escape(k)} {escape(v)}" for k, v in report.versions.items())
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style)}">\n'
@@ -35,7 +34,7 @@ def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
         f"<header><p>skipstone report</p><h1>{escape(report.title)}</h1>"
         f'<p class="subtitle">{escape(report.subtitle)}</p></header>\n'
         f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n<main>{body}</main>\n'
-        f"<footer><p><code>{escape(report.command)}</code></p><p>{versions}</p></footer>\n"
+        "<footer><p>This page loads nothing and runs no script.</p></footer>\n"
         "</body>\n</html>\n"
     )
 

@@ -29,10 +29,12 @@ from skipstone.report.words import escape, figure, name, number, percent, span
 
 def render(report: Report) -> str:
     """The page: it opens offline, runs no script and loads nothing."""
-    contents = [(f"part-{i}", section.title) for i, section in enumerate(report.sections, 1)]
+    versions = " · ".join(f"{package} {version}" for package, version in report.versions.items())
+    again = Section("Make it again", (Code("", report.command), Text("Versions", versions)))
+    sections = (*report.sections, again)
+    contents = [(f"part-{i}", section.title) for i, section in enumerate(sections, 1)]
     body = "".join(
-        _section(place, section)
-        for (place, _), section in zip(contents, report.sections, strict=True)
+        _section(place, section) for (place, _), section in zip(contents, sections, strict=True)
     )
     return page(report, contents, body)
 
@@ -71,8 +73,11 @@ def _hero(block: Hero) -> str:
     item = block.figure
     share = item.is_share
     spread = span(item.low, item.high, as_percent=share)
-    drawn = charts.interval(item) if share else ""
-    scale = '<span class="ends"><span>0 %</span><span>100 %</span></span>' if share else ""
+    drawn = scale = ""
+    if share:
+        start = charts.base([item])
+        drawn = charts.interval(item, start)
+        scale = f'<span class="ends"><span>{100 * start:g} %</span><span>100 %</span></span>'
     verdict = f'<p class="lead">{escape(block.verdict)}</p>' if block.verdict else ""
     return (
         '<div class="headline"><div>'

@@ -7,30 +7,52 @@ from collections.abc import Sequence
 from typing import Any
 
 from skipstone.report.blocks import Amount, Change, Column, Confusion, Figures, Receipt, Table
-from skipstone.report.charts import bar, interval
-from skipstone.report.words import NOTHING, escape, figure, name, number, percent, size, span
+from skipstone.report.charts import bar, base, interval
+from skipstone.report.words import (
+    NOTHING,
+    counted,
+    escape,
+    figure,
+    name,
+    number,
+    percent,
+    size,
+    span,
+)
 
 #: A longer table scrolls in a window of its own, under a header that stays.
 LONG = 24
+#: Up to this many classes a confusion matrix is taken in at a glance.
+FEW = 12
 #: A confusion matrix of more classes shows those that take part in most mistakes.
 WIDEST = 250
 SHOWN = 60
 
 
 def table(block: Table) -> str:
+    """Rows as given; a long table with a bar begins with its shortest, and says so."""
     head = "".join(
         f'<th scope="col" class="{_align(column)}">{escape(column.name)}</th>'
         for column in block.columns
     )
     greatest = [_greatest(block.rows, index) for index in range(len(block.columns))]
-    rows = "".join(f"<tr>{_row(block.columns, row, greatest)}</tr>" for row in block.rows)
+    tall = len(block.rows) > LONG
+    ordered, said = _lowest_first(block) if tall else (block.rows, "")
+    rows = "".join(f"<tr>{_row(block.columns, row, greatest)}</tr>" for row in ordered)
     if not block.rows:
         rows = f'<tr><td colspan="{len(block.columns)}">none</td></tr>'
-    return scroll(
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>",
-        block.title,
-        tall=len(block.rows) > LONG,
-    )
+    grid = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return said + scroll(grid, block.title, tall=tall)
+
+
+def _lowest_first(block: Table) -> tuple[Sequence[Sequence[Any]], str]:
+    bars = [index for index, column in enumerate(block.columns) if column.format == "bar"]
+    if not bars:
+        return block.rows, ""
+    at = bars[0]
+    rows = sorted(block.rows, key=lambda row: (row[at] is None, row[at] or 0))
+    said = f"{len(rows):,} rows, lowest {block.columns[at].name} first."
+    return rows, f'<p class="note">{escape(said)}</p>'
 
 
 def scroll(content: str, label: str, *, tall: bool = False, kind: str = "") -> str:
@@ -97,7 +119,7 @@ def confusion(block: Confusion) -> str:
         for label in block.classes
     )
     rows = "".join(_confusion_row(block, i) for i in range(len(block.classes)))
-    small = " few" if len(block.classes) <= 12 else ""
+    small = " few" if len(block.classes) <= FEW else ""
     grid = scroll(
         f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
         f"truth ↓ answer →</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
@@ -142,15 +164,17 @@ def _confused_most(block: Confusion) -> str:
     pairs = _pairs(block)
     total = sum(map(sum, block.matrix))
     if not pairs:
-        return f"<p>No mistakes among {total:,} answers.</p>"
+        return f"<p>No mistakes among {counted(total, 'answer')}.</p>"
     mistakes = sum(count for count, _, _ in pairs)
+    if len(block.classes) <= FEW:
+        return f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'answer')}.</p>"
     items = "".join(
         f"<li>{name(block.classes[i])} → {name(block.classes[j])} "
         f"<b>{count:,}</b> of {sum(block.matrix[i]):,}</li>"
         for count, i, j in pairs[:5]
     )
     return (
-        f"<p>{mistakes:,} mistakes among {total:,} answers; most often:</p>"
+        f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'answer')}; most often:</p>"
         f'<ol class="pairs">{items}</ol>'
     )
 
@@ -179,6 +203,7 @@ def _legend() -> str:
 
 def figures(block: Figures) -> str:
     """A row a metric: value, interval in words and drawn, and the number of samples."""
+    start = base([item for item in block.items if item.is_share])
     rows = []
     for item in block.items:
         share = item.is_share
@@ -187,14 +212,14 @@ def figures(block: Figures) -> str:
             f'<tr><th scope="row" class="left">{escape(item.title)}{arrow}</th>'
             f'<td class="right strong">{figure(item.value, as_percent=share)}</td>'
             f'<td class="right">{span(item.low, item.high, as_percent=share)}</td>'
-            f'<td class="drawn">{interval(item) if share else ""}</td>'
-            f'<td class="right">{item.n:,}</td></tr>'
+            f'<td class="right">{item.n:,}</td>'
+            f'<td class="drawn">{interval(item, start) if share else ""}</td></tr>'
         )
     return scroll(
         '<table class="figures"><thead><tr><th scope="col" class="left">metric</th>'
         '<th scope="col" class="right">value</th><th scope="col" class="right">95 % interval</th>'
-        '<th scope="col" class="drawn"><span class="ends"><span>0 %</span><span>100 %</span>'
-        '</span></th><th scope="col" class="right">n</th></tr></thead>'
+        '<th scope="col" class="right">n</th><th scope="col" class="drawn"><span class="ends">'
+        f"<span>{100 * start:g} %</span><span>100 %</span></span></th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>",
         block.title,
     )
@@ -204,14 +229,13 @@ def receipt(block: Receipt) -> str:
     """Before and after, with spreads, and the change in words."""
     rows = "".join(_change(row) for row in block.rows)
     state = "good" if block.accepted else "bad"
-    word = "Accepted" if block.accepted else "Refused"
     grid = scroll(
         '<table class="receipt"><thead><tr><th scope="col" class="left">what</th>'
         '<th scope="col" class="right">before</th><th scope="col" class="right">after</th>'
         f'<th scope="col" class="left">change</th></tr></thead><tbody>{rows}</tbody></table>',
         block.title,
     )
-    return f'<p class="verdict {state}"><b>{word}.</b> {escape(block.verdict)}</p>{grid}'
+    return f'<p class="verdict {state}">{escape(block.verdict)}</p>{grid}'
 
 
 def _change(row: Change) -> str:

@@ -74,7 +74,9 @@ def figure(value: float | None, *, as_percent: bool) -> str:
         return percent(value)
     if value is None or not math.isfinite(value):
         return NOTHING
-    return number(float(f"{value:.3g}"))
+    if value == 0 or not 1e-3 <= abs(value) < 1000:
+        return number(float(f"{value:.3g}"))
+    return f"{value:#.3g}".rstrip(".").replace("-", "−")
 
 
 def span(low: float | None, high: float | None, *, as_percent: bool) -> str:
@@ -105,6 +107,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def counted(many: int, thing: str) -> str:
+    """1 mistake, 2 mistakes, 1,024 mistakes."""
+    return f"{many:,} {thing}{'' if many == 1 else 's'}"
 
 
 def count(value: float) -> str:

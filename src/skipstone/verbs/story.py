@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from skipstone.prepare.split import labels_of
 from skipstone.proof.parity import Verification
 from skipstone.report.build import (
     TrainingStory,
-    finite,
     model_facts,
-    receipt_block,
+    storable,
     training_report,
 )
 from skipstone.report.pictures import BUDGET, picture_uri
@@ -32,6 +32,12 @@ from skipstone.verbs.scores import Scores
 
 STORY, PAGE = "report.json", "report.html"
 FORMAT = 1
+_ENDS = {
+    "epochs": "as planned",
+    "steps": "as planned",
+    "budget": "ended by the time budget",
+    "early stop": "ended early, as it got no better on select",
+}
 
 
 def write_report(
@@ -69,7 +75,8 @@ def write_report(
 def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     """Tell the run's report again with what shrink did; None where the run has no report.
 
-    A receipt for the same output replaces the earlier one.
+    Args:
+        receipt: as `shrink` writes it; it replaces an earlier one of the same plan.
 
     Raises:
         DamagedError: report.json is not what was written.
@@ -80,13 +87,13 @@ def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     content = storage.read_json(stored)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedError(f"{stored} is no story of a run that this skipstone can read.")
-    story = content["story"]
-    block = dict(receipt_block(finite(receipt)))
-    story["receipts"] = [
-        old for old in story["receipts"] if old.get("title") != block.get("title")
-    ] + [block]
-    told = TrainingStory.from_json(story)
-    page = render(training_report(told))
+    try:
+        told = TrainingStory.from_json(content["story"])
+        others = [old for old in told.receipts if old["plan"] != receipt["plan"]]
+        told = replace(told, receipts=[*others, storable(receipt)])
+        page = render(training_report(told))
+    except (KeyError, TypeError) as error:
+        raise DamagedError(f"{stored} lacks a part of a run's story: {error}.") from error
     storage.write_json(stored, {"format": FORMAT, "story": told.to_json()})
     storage.write_text(run_folder / PAGE, page)
     return run_folder / PAGE
@@ -160,10 +167,10 @@ def _trained(
     facts = model_facts(name, cost.parameters, cost.macs, str(plan.recipe), seconds)
     facts.insert(1, ["Why this one", plan.reason])
     facts.insert(4, ["Input", arrays])
-    stopped = bundle.lineage.get("stopped_by")
     if history:
-        ended = f"{history[-1]['step']:,} steps, {len(history):,} epochs; ended by {stopped}"
-        facts.append(["Length", ended])
+        stopped = str(bundle.lineage.get("stopped_by", ""))
+        length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
+        facts.append(["Length", f"{length}; {_ENDS.get(stopped, stopped)}"])
     return facts
 
 

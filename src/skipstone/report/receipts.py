@@ -1,0 +1,96 @@
+"""Shrink's receipt as a block: before and after, with what is known of each difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skipstone.report.words import number
+from skipstone.shrink.receipt import verdict
+
+Json = Mapping[str, Any]
+
+_PARTS = {"select": "decided on select", "claim": "proven on claim, which no decision has seen"}
+
+
+def receipt_block(receipt: Json) -> dict[str, Any]:
+    """The block of a receipt as `shrink.receipt.Receipt.to_json` gives it."""
+    rows = [_accuracy(receipt, part) for part in ("select", "claim") if receipt[part] is not None]
+    rows.append(_size(receipt["sizes"]))
+    note = "Accuracy: 95 % intervals; changes are paired, on the same samples."
+    latency = receipt["latency"]
+    if latency is not None:
+        rows += [_ratio(ratio, latency) for ratio in latency["ratios"]]
+        control = latency["control"]
+        note += (
+            f" Latency: median of one answer (batch {latency['batch']}, {latency['threads']} "
+            f"threads, {latency['rounds']} interleaved rounds) with its 10th and 90th percentile; "
+            f"ratios are within rounds, with 95 % intervals. Control, {control['fast']} against "
+            f"itself: {control['words']} {_between(control)}."
+        )
+    return {
+        "kind": "receipt",
+        "title": f"{receipt['plan']} (budget: {_points(receipt['max_drop'])})",
+        "verdict": verdict(receipt),
+        "accepted": receipt["accepted"],
+        "rows": rows,
+        "note": note,
+    }
+
+
+def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
+    found, budget = receipt[part], receipt["max_drop"]
+    drop = found["drop"]
+    words = (
+        f"{_signed(-drop['value'])} points ({_signed(-drop['high'])} to {_signed(-drop['low'])})"
+    )
+    return {
+        "name": f"{receipt['metric']}, {_PARTS[part]} (n = {drop['n']:,})",
+        "unit": "percent",
+        "before": found["before"],
+        "after": found["after"],
+        "words": words,
+        "good": True if drop["high"] <= budget else None if drop["value"] <= budget else False,
+    }
+
+
+def _size(sizes: Json) -> dict[str, Any]:
+    times = sizes["smaller"]
+    return {
+        "name": f"size: float32 weights, then {sizes['default']}",
+        "unit": "bytes",
+        "before": {"value": sizes["float32_weights"]},
+        "after": {"value": sizes["ships"]},
+        "words": f"{times:.2f}× smaller" if times >= 1 else f"{1 / times:.2f}× larger",
+        "good": times > 1,
+    }
+
+
+def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
+    rows = {row["name"]: row for row in latency["rows"]}
+    differs = not ratio["low"] <= 1 <= ratio["high"]
+    return {
+        "name": f"latency: {ratio['slow']}, then {ratio['fast']}",
+        "unit": "ms",
+        "before": _spread(rows[ratio["slow"]]),
+        "after": _spread(rows[ratio["fast"]]),
+        "words": f"{ratio['words']} {_between(ratio)}",
+        "good": ratio["value"] > 1 if differs else None,
+    }
+
+
+def _spread(row: Json) -> dict[str, Any]:
+    return {"value": row["median_ms"], "low": row["p10_ms"], "high": row["p90_ms"]}
+
+
+def _between(ratio: Json) -> str:
+    return f"({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+def _points(budget: float) -> str:
+    return f"{budget:g} point{'' if budget == 1 else 's'}"
+
+
+def _signed(points: float) -> str:
+    shown = number(round(points, 2) + 0.0)
+    return f"+{shown}" if points > 0 and shown != "0" else shown
