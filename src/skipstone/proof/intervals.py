@@ -223,12 +223,12 @@ def absolute_means(
 
     Noise always adds to such a sum, and to a bootstrap of it twice, so percentiles miss the truth
     far too often. Instead the test is inverted: noise as in the data (normal, with the bins'
-    covariance over samples or groups) is added to supposed true means, and those are accepted
-    for which what was observed is not among the lowest or highest 2.5 % of such sums.
-    Supposed are multiples of the observed means for the lower end, and of the observed means
-    moved away from 0 by half a standard error each for the upper end: noise adds less where the truth
-    is spread evenly over bins, and how it is spread is not known. The interval begins at 0 where
-    noise alone explains the sum.
+    covariance over samples or groups) is added to supposed true means, and those are accepted for
+    which what was observed is not among the lowest or highest 2.5 % of such sums. Supposed are
+    multiples of the observed means for the lower end, and of the observed means moved away from 0
+    by half a standard error each for the upper end: noise adds less where the truth is spread
+    evenly over bins, and how it is spread is not known. The interval begins at 0 where noise
+    alone explains the sum.
     """
     n = len(terms)
     gap = terms.mean(axis=0)
