@@ -1,0 +1,104 @@
+"""How fast INT8 answers one picture, against eager torch and OpenVINO's float modes.
+
+    python -m benchmarks int8-speed --model efficientnet_lite0
+    python -m benchmarks int8-speed --smoke
+
+Any model by name, with random weights: latency does not depend on what was learnt. All candidates
+run interleaved in one process; see `skipstone.shrink.latency`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import torch
+
+from skipstone.data.sources import Inline
+from skipstone.runtime.export_onnx import onnx_bytes
+from skipstone.runtime.export_openvino import ir_bytes
+from skipstone.runtime.libraries import import_openvino
+from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.shrink.int8 import quantize
+from skipstone.shrink.latency import Race, bind, race, usual_threads
+from skipstone.shrink.options import Int8
+from skipstone.verbs.untrained import untrained
+
+INT8 = "openvino-int8"
+AGAIN = "openvino-int8, again"
+
+
+def measure(model: str, *, size: int | None, seconds: float) -> tuple[Race, dict[str, int]]:
+    """The race, and bytes: of the float32 weights and of the INT8 program."""
+    bundle = untrained(model, size=size)
+    input, network = input_of(bundle), network_of(bundle)
+    pictures = [input.encode(input.decode(Inline(data, name))) for name, data in input.golden(8)]
+    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
+    onnx = import_openvino().Core().read_model(onnx_bytes(network, example, {}), b"")
+    floats = ir_bytes(onnx)
+    program = quantize(onnx, pictures, Int8(samples=len(pictures)))
+
+    threads = usual_threads()
+    runtimes = {
+        "torch-f32, eager": TorchRuntime(network, threads=threads),
+        "openvino-f32": OpenVinoRuntime(*floats, precision="f32", threads=threads),
+        "openvino-bf16": OpenVinoRuntime(*floats, precision="bf16", threads=threads),
+        INT8: OpenVinoRuntime(*program, precision="int8", floats="bf16", threads=threads),
+        AGAIN: OpenVinoRuntime(*program, precision="int8", floats="bf16", threads=threads),
+    }
+    one = {name: np.stack([value]) for name, value in pictures[0].items()}
+    found = race(
+        {name: bind(runtime, one) for name, runtime in runtimes.items()},
+        seconds=seconds,
+        threads=threads,
+    )
+    weights = sum(tensor.nbytes for tensor in bundle.tensors.values())
+    return found, {"float32 weights": weights, "INT8 program": sum(map(len, program))}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks int8-speed")
+    parser.add_argument("--model", default="efficientnet_lite0", help="see: skipstone models")
+    parser.add_argument("--size", type=int, default=None, help="side of the pictures")
+    parser.add_argument("--seconds", type=float, default=12.0, help="to measure")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model, one second")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    model = "resnet20" if given.smoke else given.model
+    found, sizes = measure(model, size=given.size, seconds=1.0 if given.smoke else given.seconds)
+    floating = found.fastest("openvino-f32", "openvino-bf16")
+    pairs = [("torch-f32, eager", INT8), (floating, INT8), (AGAIN, INT8)]
+    ratios = [
+        {"slow": slow, "fast": fast, **found.ratio(slow, fast).to_json()} for slow, fast in pairs
+    ]
+    report = {"model": model, **found.to_json(), "ratios": ratios, "bytes": sizes}
+    if given.json:
+        print(json.dumps(report))
+        return 0
+    print(
+        f"{model}: one picture, {found.threads} threads, {found.rounds} rounds, interleaved; "
+        "milliseconds"
+    )
+    for row in report["rows"]:
+        print(
+            f"  {row['name']:<22} {row['median_ms']:9.3f}   "
+            f"[{row['p10_ms']:.3f}, {row['p90_ms']:.3f}]  (10th to 90th percentile)"
+        )
+    for ratio in ratios:
+        print(
+            f"  {ratio['fast']} against {ratio['slow']}: {ratio['words']} "
+            f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        )
+    print(
+        f"  {sizes['float32 weights']:,} bytes of float32 weights, {sizes['INT8 program']:,} of "
+        f"INT8 program: {sizes['float32 weights'] / sizes['INT8 program']:.2f}× smaller"
+    )
+    if found.others is not None:
+        print(f"  other programs used {found.others:.0%} of the processors meanwhile")
+    if not found.ratio(AGAIN, INT8).steady:
+        print("  two equal candidates differ: the machine was too busy, measure again")
+    return 0

@@ -1,0 +1,15 @@
+"""The shrink steps by name; see `shrink.plan` for what their targets are called with."""
+
+from __future__ import annotations
+
+from skipstone.registry import Entry
+
+ENTRIES = (
+    Entry(
+        "int8",
+        "skipstone.shrink.int8:apply",
+        "skipstone.shrink.options:Int8",
+        summary="8-bit integers instead of floats, measured on training data (NNCF, OpenVINO)",
+        source="https://github.com/openvinotoolkit/nncf",
+    ),
+)

@@ -1,0 +1,221 @@
+"""The receipt of shrinking: what was lost, what was won, and how sure that is.
+
+Which part of the data says what:
+
+- `select` decides. `accepted` is: the estimated drop on select is at most `max_drop`.
+- `claim`, which no decision has seen, proves. `proven` is: the upper end of the paired 95 %
+  interval of the drop is at most `max_drop`, on claim where there is one, else on select. A model
+  may be accepted and not proven (little data), and is never proven without being accepted.
+
+The drop is in points (hundredths) of the task's headline metric, and positive where the smaller
+model is worse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import WEIGHTS
+from skipstone.errors import Refusal
+from skipstone.proof.intervals import Estimate, interval, paired_difference
+from skipstone.runtime.predictor import Evaluation
+from skipstone.runtime.programs import read_programs
+from skipstone.tasks.base import Metric, Task
+
+#: The receipt's name in a bundle.
+RECEIPT = "receipt.json"
+FORMAT = 1
+POINTS = 100
+#: A budget is met in spite of the last bits of a difference of two floats.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The headline metric before and after, on the same samples of one role.
+
+    Args:
+        drop: before - after in points, paired; after - before where less is better.
+    """
+
+    role: str
+    before: Estimate
+    after: Estimate
+    drop: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "role": self.role,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "drop": self.drop.to_json(),
+        }
+
+
+def accuracy(
+    task: Task, before: Evaluation, after: Evaluation, *, role: str, seed: int
+) -> Accuracy:
+    """Compare two evaluations of the same rows. Refusal where no row could be scored."""
+    if not before.records:
+        raise Refusal(
+            f"no sample of the {role} part could be scored, so nothing can be decided.",
+            hint="Where the data has moved: --data FOLDER",
+        )
+    metric = headline(task)
+    groups = before.groups if any(before.groups) else None
+    first, second = (before, after) if metric.higher_is_better else (after, before)
+    gap = paired_difference(metric, first.records, second.records, task, groups, seed)
+    return Accuracy(
+        role,
+        interval(metric, before.records, task, groups, seed),
+        interval(metric, after.records, task, groups, seed),
+        Estimate(gap.value * POINTS, gap.low * POINTS, gap.high * POINTS, gap.n),
+    )
+
+
+def headline(task: Task) -> Metric:
+    """The task's headline metric."""
+    return next(metric for metric in task.metrics() if metric.name == task.headline)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Args:
+    plan: the plan as text.
+    steps: what each step did: its name, options and facts.
+    metric: name of the headline metric.
+    max_drop: points that may be lost.
+    select, claim: accuracy; claim is None where the data has none, or where select refused.
+    sizes: see `sizes_of`.
+    latency: see `shrink.speed`; None where it was not measured.
+    made_from: SHA-256 of the original's weights.
+    """
+
+    plan: str
+    steps: list[dict[str, Any]]
+    metric: str
+    max_drop: float
+    select: Accuracy
+    claim: Accuracy | None
+    sizes: Mapping[str, Any]
+    latency: Mapping[str, Any] | None
+    made_from: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        return accepts(self.select.drop, self.max_drop)
+
+    @property
+    def proven(self) -> bool:
+        evidence = self.select if self.claim is None else self.claim
+        return self.accepted and evidence.drop.high <= self.max_drop + ROUNDING
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "plan": self.plan,
+            "steps": self.steps,
+            "metric": self.metric,
+            "max_drop": self.max_drop,
+            "accepted": self.accepted,
+            "proven": self.proven,
+            "decided_on": self.select.role,
+            "proven_on": (self.claim or self.select).role,
+            "select": self.select.to_json(),
+            "claim": None if self.claim is None else self.claim.to_json(),
+            "sizes": dict(self.sizes),
+            "latency": None if self.latency is None else dict(self.latency),
+            "made_from": self.made_from,
+            "versions": dict(self.versions),
+        }
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        text = json.dumps(
+            self.to_json(), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
+        )
+        return text.encode()
+
+
+def accepts(drop: Estimate, max_drop: float) -> bool:
+    """Whether an estimated drop, in points, is within budget."""
+    return drop.value <= max_drop + ROUNDING
+
+
+def sizes_of(folder: Path) -> dict[str, Any]:
+    """Bytes of what ships: the float32 weights, and the files of each program.
+
+    "smaller" says how many times smaller the default program's files are than the float32
+    weights in safetensors.
+    """
+    files = read_record(folder)["files"]
+    programs = read_programs(folder)
+    weights = int(files[WEIGHTS]["bytes"])
+    rows = {
+        name: sum(int(files[file]["bytes"]) for file in program.files.values())
+        for name, program in programs.rows.items()
+    }
+    ships = rows[programs.default] if programs.default else weights
+    return {
+        "float32_weights": weights,
+        "programs": rows,
+        "default": programs.default or "torch-f32",
+        "ships": ships,
+        "smaller": weights / ships,
+    }
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def describe(receipt: Mapping[str, Any]) -> list[str]:
+    """A receipt (as JSON) in sentences, for the terminal and the report."""
+    lines = []
+    for part in (receipt["select"], receipt["claim"]):
+        if part is None:
+            continue
+        before, after, drop = part["before"], part["after"], part["drop"]
+        lines.append(
+            f"{receipt['metric']} on {part['role']} ({drop['n']:,} samples): "
+            f"{before['value']:.2%} before, {after['value']:.2%} after; "
+            f"a drop of {drop['value']:+.2f} points [{drop['low']:+.2f}, {drop['high']:+.2f}]"
+        )
+    sizes = receipt["sizes"]
+    lines.append(
+        f"{sizes['ships']:,} bytes ship ({sizes['default']}), {sizes['smaller']:.2f}× smaller than "
+        f"the float32 weights ({sizes['float32_weights']:,} bytes)"
+    )
+    if (latency := receipt["latency"]) is not None:
+        for ratio in latency["ratios"]:
+            lines.append(
+                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} "
+                f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            )
+        if not latency["steady"]:
+            lines.append("The machine was too busy: these latencies mean little; measure again.")
+    lines.append(verdict(receipt))
+    return lines
+
+
+def verdict(receipt: Mapping[str, Any]) -> str:
+    """`accepted` and `proven` in one sentence."""
+    budget = f"{receipt['max_drop']:g} points of {receipt['metric']}"
+    drop = receipt["select"]["drop"]["value"]
+    if not receipt["accepted"]:
+        return (
+            f"Refused: the drop of {drop:.2f} points on select is more than {budget}. "
+            "The original is kept as it was."
+        )
+    if receipt["proven"]:
+        return f"Accepted and proven on {receipt['proven_on']}: at most {budget} are lost (95 %)."
+    high = receipt[receipt["proven_on"]]["drop"]["high"]
+    return (
+        f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "
+        f"drop may be up to {high:.2f} points (95 %)."
+    )

@@ -1,0 +1,183 @@
+"""shrink: carry out a plan on a copy of a model, and keep it only if it holds up.
+
+    original -> steps -> new bundle -> select decides -> claim proves -> verify -> in place
+
+The original is only read. The new bundle is made in a temporary folder beside its place; a
+refusal, an error or a kill leaves nothing there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone import events, storage
+from skipstone.bundle.files import add_files, read_record
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.data.manifest import Manifest
+from skipstone.errors import Refusal
+from skipstone.proof.parity import Verification, verify
+from skipstone.runtime.open import open_model, open_runtime
+from skipstone.runtime.parts import input_of
+from skipstone.runtime.programs import read_programs
+from skipstone.shrink.latency import bind, race, usual_threads
+from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, headline, sizes_of
+
+EAGER = "torch-f32"
+FLOATS = ("openvino-f32", "openvino-bf16")
+
+
+@dataclass(frozen=True)
+class ShrinkResult:
+    """Args:
+    bundle: the smaller model, or the original where it was refused.
+    receipt: as `Receipt.to_json` gives it; also in the new bundle, as receipt.json.
+    verification: of the new bundle; None where it was refused.
+    """
+
+    bundle: Path
+    receipt: Mapping[str, Any]
+    accepted: bool
+    proven: bool
+    verification: Verification | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.accepted else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bundle": str(self.bundle),
+            "receipt": dict(self.receipt),
+            "accepted": self.accepted,
+            "proven": self.proven,
+        }
+
+
+class _TooMuchLost(Exception):
+    """Leaves the block that makes the new bundle, so that nothing of it stays."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.receipt = receipt
+
+
+def shrink(
+    original: Path,
+    manifest: Manifest,
+    plan: Plan,
+    *,
+    max_drop: float,
+    out: Path,
+    seed: int = 0,
+    latency_seconds: float = 8.0,
+) -> ShrinkResult:
+    """Make `out`, a bundle, or keep `original`.
+
+    Args:
+        original: a bundle folder.
+        manifest: rows with their roles.
+        max_drop: points of the headline metric that may be lost.
+
+    Raises:
+        Refusal: the new bundle does not verify, or a step cannot work on this model.
+    """
+    try:
+        with storage.write_folder(out) as new:
+            receipt, verification = _make(
+                original, manifest, plan, max_drop, new, seed, latency_seconds
+            )
+    except _TooMuchLost as lost:
+        return ShrinkResult(original, lost.receipt.to_json(), False, False)
+    return ShrinkResult(out, receipt.to_json(), receipt.accepted, receipt.proven, verification)
+
+
+def _make(
+    original: Path,
+    manifest: Manifest,
+    plan: Plan,
+    max_drop: float,
+    new: Path,
+    seed: int,
+    latency_seconds: float,
+) -> tuple[Receipt, Verification]:
+    fit, select, claim = (manifest.role(role) for role in ("fit", "select", "claim"))
+    steps = carry_out(plan, Work(original, new, fit, select, seed))
+    before, after = open_model(original, "torch"), open_model(new)
+    decided = accuracy(
+        before.task, before.evaluate(select), after.evaluate(select), role="select", seed=seed
+    )
+    receipt = Receipt(
+        plan=str(plan),
+        steps=steps,
+        metric=headline(before.task).name,
+        max_drop=max_drop,
+        select=decided,
+        claim=None,
+        sizes=sizes_of(new),
+        latency=speed(new, seconds=latency_seconds),
+        made_from=read_record(original)["files"][WEIGHTS]["sha256"],
+        versions=_versions(),
+    )
+    if not receipt.accepted:
+        raise _TooMuchLost(receipt)
+    if len(claim):
+        scored = before.evaluate(claim), after.evaluate(claim)
+        receipt = replace(receipt, claim=accuracy(before.task, *scored, role="claim", seed=seed))
+    add_files(new, {RECEIPT: receipt.to_bytes()})
+    with events.stage("verifying from raw bytes"):
+        verification = verify(new)
+    if not verification.ok:
+        raise Refusal(
+            "the shrunk model does not answer in a fresh process as it did here: "
+            + "; ".join(verification.problems)
+        )
+    return receipt, verification
+
+
+def speed(folder: Path, *, seconds: float) -> dict[str, Any]:
+    """Latency of the default program against eager torch and OpenVINO's faster float mode.
+
+    One candidate runs a second time, as a control: what the machine makes of two equal ones is in
+    "control", and should read "no difference".
+    """
+    bundle, programs = Bundle.load(folder), read_programs(folder)
+    threads = usual_threads()
+    arrays = input_of(bundle).example(1)
+    names = dict.fromkeys((EAGER, *(name for name in FLOATS if name in programs.rows)))
+    names |= {programs.default or EAGER: None}
+    calls = {
+        name: bind(open_runtime(folder, bundle, name, threads=threads), arrays) for name in names
+    }
+    floats = [name for name in FLOATS if name in calls]
+    control = floats[-1] if floats else EAGER
+    again = f"{control}, again"
+    calls[again] = bind(open_runtime(folder, bundle, control, threads=threads), arrays)
+    found = race(calls, seconds=seconds, threads=threads)
+    same = found.ratio(again, control)
+    if not same.steady:
+        events.warn(
+            f"Two equal programs seemed to differ ({same.words}): this machine was too busy for "
+            "latencies that mean anything. Measure again when it is quiet."
+        )
+    answers = programs.default or EAGER
+    slower = [EAGER, *([found.fastest(*floats)] if floats else [])]
+    return {
+        **found.to_json(),
+        "float_mode": found.fastest(*floats) if floats else None,
+        "ratios": [
+            {"slow": name, "fast": answers, **found.ratio(name, answers).to_json()}
+            for name in slower
+            if name != answers
+        ],
+        "control": {"slow": again, "fast": control, **same.to_json()},
+        "steady": same.steady,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "openvino", "nncf", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,241 @@
+"""compare: models side by side, in accuracy, size and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone import events
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.errors import UsageError, did_you_mean
+from skipstone.models.profile import profile
+from skipstone.proof.intervals import Estimate, interval, paired_difference
+from skipstone.registry import BACKBONES
+from skipstone.runtime.open import open_runtime
+from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.predictor import Evaluation, Predictor
+from skipstone.runtime.programs import read_programs
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.shrink.latency import Race, bind, race, usual_threads
+from skipstone.shrink.receipt import headline, sizes_of
+from skipstone.tasks.base import Task
+from skipstone.verbs.untrained import untrained
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model.
+
+    Args:
+        runtime: what answers by default, and is timed.
+        metric: the headline metric's name; None for an untrained model.
+        accuracy: its value, on `scored_on`.
+        difference: this - the first, in points, paired on the shared data; None without --data.
+        parameters, macs: of the network, for one sample; INT8 does not change them.
+        bytes: of the files that the default runtime needs.
+        latency: {"median_ms", "p10_ms", "p90_ms"}.
+    """
+
+    name: str
+    runtime: str
+    metric: str | None
+    accuracy: Estimate | None
+    scored_on: str | None
+    difference: Estimate | None
+    parameters: int
+    macs: int
+    bytes: int
+    latency: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runtime": self.runtime,
+            "metric": self.metric,
+            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            "scored_on": self.scored_on,
+            "difference": None if self.difference is None else self.difference.to_json(),
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "bytes": self.bytes,
+            **self.latency,
+        }
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Args:
+    rows: one a model, in the order given.
+    threads: of every latency; batch 1, interleaved.
+    """
+
+    rows: list[Row]
+    threads: int
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": [row.to_json() for row in self.rows], "threads": self.threads}
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str
+    bundle: Bundle
+    folder: Path | None  # None for an untrained one
+
+    def open(self, threads: int | None = None) -> Any:
+        """Its default runtime."""
+        if self.folder is None:
+            return TorchRuntime(network_of(self.bundle), threads=threads)
+        return open_runtime(self.folder, self.bundle, threads=threads)
+
+
+def compare(
+    models: Sequence[str],
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    latency_seconds: float = 8.0,
+) -> CompareResult:
+    """Models side by side; trained ones on `data`, or else by the figures they carry.
+
+    Args:
+        models: runs, bundles, or names of untrained models (see: skipstone models).
+    """
+    found = [_find(name) for name in models]
+    scored = _scored(found, None if data is None else Path(data), seed)
+    timed = _timed(found, seed, latency_seconds)
+    rows = []
+    latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
+    for number, model in enumerate(found):
+        metric, estimate, where, difference = scored[number]
+        cost = profile(network_of(model.bundle), input_of(model.bundle).example(1))
+        rows.append(
+            Row(
+                name=model.name,
+                runtime=_default(model),
+                metric=metric,
+                accuracy=estimate,
+                scored_on=where,
+                difference=difference,
+                parameters=cost.parameters,
+                macs=cost.macs,
+                bytes=_bytes(model),
+                latency=latencies[str(number)],
+            )
+        )
+    return CompareResult(rows, timed.threads)
+
+
+def _find(name: str) -> _Model:
+    path = Path(name)
+    if not path.exists():
+        if name in BACKBONES or "/" in name:
+            try:
+                return _Model(name, untrained(name), None)
+            except UsageError:
+                if not name.startswith("timm/"):
+                    bundle_of(path)  # refuses with what lies near that path
+                raise
+        hint = did_you_mean(name, BACKBONES.names())
+        raise UsageError(
+            f"{name!r} is no run, no bundle, and no model's name.",
+            hint=f"{hint} See: skipstone models".strip(),
+        )
+    folder = bundle_of(path)
+    return _Model(name, Bundle.load(folder), folder)
+
+
+_Scored = tuple[str | None, Estimate | None, str | None, Estimate | None]
+
+
+def _scored(models: list[_Model], data: Path | None, seed: int) -> list[_Scored]:
+    """(metric, value, scored on what, paired difference to the first) of each model."""
+    if data is None:
+        return [_stored(model) for model in models]
+    manifest = read_manifest(data, ReadOptions())
+    first: tuple[Task, Evaluation] | None = None
+    rows: list[_Scored] = []
+    for model in models:
+        if model.folder is None:
+            rows.append((None, None, None, None))
+            continue
+        task, evaluation = _evaluate(model, manifest)
+        metric = headline(task)
+        groups = evaluation.groups if any(evaluation.groups) else None
+        value = interval(metric, evaluation.records, task, groups, seed)
+        difference = None
+        if first is not None and first[0].headline == task.headline:
+            difference = _difference(task, first[1], evaluation, seed)
+        first = first or (task, evaluation)
+        rows.append((metric.name, value, str(data), difference))
+    return rows
+
+
+def _stored(model: _Model) -> _Scored:
+    """The figure that the bundle carries: of its own training, by the network in float32."""
+    stored = model.bundle.metrics
+    if model.folder is None or not stored:
+        return None, None, None, None
+    name = task_of(model.bundle).headline
+    return name, Estimate(**stored["metrics"][name]), str(stored.get("split", "")), None
+
+
+def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
+    task = task_of(model.bundle)
+    predictor = Predictor(input_of(model.bundle), model.open(), task, dict(model.bundle.post))
+    evaluation = predictor.evaluate(manifest)
+    if not evaluation.records:
+        raise UsageError(f"no row of {manifest.root} has a label that {model.name} knows.")
+    return task, evaluation
+
+
+def _difference(task: Task, first: Evaluation, other: Evaluation, seed: int) -> Estimate | None:
+    """other - first in points, on the rows that both have scored; None where there are none."""
+    shared = {record["id"] for record in first.records} & {record["id"] for record in other.records}
+    if not shared:
+        return None
+    if len(shared) < max(len(first.records), len(other.records)):
+        events.note(f"The difference is on the {len(shared):,} rows that both models can score.")
+    kept = [
+        (record, group)
+        for record, group in zip(other.records, other.groups, strict=True)
+        if record["id"] in shared
+    ]
+    before = [record for record in first.records if record["id"] in shared]
+    groups = [group for _, group in kept]
+    gap = paired_difference(
+        headline(task),
+        [record for record, _ in kept],
+        before,
+        task,
+        groups if any(groups) else None,
+        seed,
+    )
+    return Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high, gap.n)
+
+
+def _timed(models: list[_Model], seed: int, seconds: float) -> Race:
+    """All of them in one race, by their number."""
+    threads = usual_threads()
+    calls = {
+        str(number): bind(model.open(threads), input_of(model.bundle).example(1))
+        for number, model in enumerate(models)
+    }
+    return race(calls, seconds=seconds, threads=threads, seed=seed)
+
+
+def _default(model: _Model) -> str:
+    return (read_programs(model.folder).default if model.folder is not None else "") or "torch-f32"
+
+
+def _bytes(model: _Model) -> int:
+    if model.folder is not None:
+        return int(sizes_of(model.folder)["ships"])
+    return sum(int(tensor.nbytes) for tensor in model.bundle.tensors.values())

@@ -1,0 +1,48 @@
+"""Shrink steps that tests register, as a plugin would."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skipstone.bundle.format import Bundle
+from skipstone.registry import Entry
+from skipstone.runtime.goldens import store_goldens
+from skipstone.shrink.plan import Work, copy_bundle
+
+#: Copies the bundle and remembers where from.
+MARK = Entry("mark", "tests.shrink.steps:mark")
+SEEN: list[Path] = []
+
+
+def mark(options: None, work: Work) -> dict[str, Any]:
+    SEEN.append(work.source)
+    copy_bundle(work.source, work.out)
+    return {"at": len(SEEN)}
+
+
+@dataclass(frozen=True)
+class Noise:
+    amount: float = 0.0
+
+
+#: Adds noise to the weights: with amount 0 a step that loses nothing, with 100 one that loses all.
+NOISE = Entry("noise", "tests.shrink.steps:add_noise", "tests.shrink.steps:Noise")
+
+
+def add_noise(options: Noise, work: Work) -> dict[str, Any]:
+    bundle = Bundle.load(work.source)
+    rng = np.random.default_rng(work.seed)
+    tensors = {
+        name: value + (options.amount * rng.normal(size=value.shape)).astype(value.dtype)
+        if value.ndim > 1
+        else value
+        for name, value in bundle.tensors.items()
+    }
+    dataclasses.replace(bundle, tensors=tensors).save(work.out)
+    store_goldens(work.out)
+    return {}

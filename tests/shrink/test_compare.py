@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skipstone.errors import UsageError
+from skipstone.verbs.compare import compare
+
+
+def test_trained_and_untrained_models_side_by_side(run: Path, flat_photo_folder: Path) -> None:
+    result = compare(
+        [str(run), "resnet20", str(run / "bundle")], data=flat_photo_folder, latency_seconds=0.2
+    )
+    first, untrained, again = result.rows
+    assert first.metric == "accuracy"
+    assert first.accuracy is not None
+    assert first.accuracy.n == 60
+    assert first.accuracy.value > 0.7
+    assert first.difference is None
+    assert again.difference is not None
+    assert again.difference.value == 0
+    assert untrained.accuracy is None
+    assert untrained.macs == pytest.approx(40.6e6, rel=0.05)  # He et al. 2015, at 32 x 32
+    assert untrained.parameters == pytest.approx(0.27e6, rel=0.05)
+    assert first.bytes == (run / "bundle/weights.safetensors").stat().st_size
+    assert all(row.latency["median_ms"] > 0 for row in result.rows)
+    assert json.loads(json.dumps(result.to_json()))["models"][1]["name"] == "resnet20"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("resent20", "resnet20"), ("runs/nothing", "there is no model"), ("timm/nothing", "nothing")],
+)
+def test_what_is_no_model_is_refused_with_what_is_near(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compare([name])
+    assert message in str(caught.value)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import Bundle
+from skipstone.data.manifest import Manifest
+from skipstone.errors import DamagedError, UsageError
+from skipstone.registry import STEPS
+from skipstone.shrink.options import Int8
+from skipstone.shrink.plan import Plan, Step, Work, carry_out
+from tests.shrink import steps
+
+INT8S = st.builds(
+    Int8,
+    samples=st.integers(1, 10_000),
+    preset=st.sampled_from(["performance", "mixed"]),
+    floats=st.sampled_from(["bf16", "f32"]),
+)
+PLANS = st.lists(INT8S, min_size=1, max_size=3).map(
+    lambda options: Plan(tuple(Step("int8", item) for item in options))
+)
+
+
+@given(PLANS)
+def test_a_plan_can_be_printed_and_read_again(plan: Plan) -> None:
+    assert Plan.parse(str(plan)) == plan
+    assert Plan.parse(str(plan).replace(" ", "").replace("=", " = ").replace(",", " , ")) == plan
+
+
+@given(PLANS)
+def test_a_plan_can_be_stored_and_read_again(plan: Plan) -> None:
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_a_plan_prints_only_what_was_chosen() -> None:
+    assert str(Plan.parse("int8()")) == "int8"
+    assert str(Plan.parse("int8(floats=f32,samples=300)")) == "int8(floats=f32)"
+    assert Plan.parse("int8, int8(samples=5)").slug == "int8-int8"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("int9", "Did you mean 'int8'"),
+        ("int8(sample=5)", "Did you mean 'samples'"),
+        ("int8(samples=few)", "not a whole number"),
+        ("int8(samples=0)", "from 1"),
+        ("int8(preset=fast)", "Allowed: mixed, performance"),
+        ("int8(samples=5, samples=6)", "given twice"),
+        ("int8(samples)", "needs a value"),
+        ("int8(samples=5", "from '(samples=5' on"),
+        ("int8 int8", "from 'int8' on"),
+        ("int8,", "from '' on"),
+        ("", "empty"),
+    ],
+)
+def test_what_is_no_plan_is_refused_with_the_way_out(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Plan.parse(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{}, {"steps": [{"name": "int8"}]}, {"steps": 3}])
+def test_a_damaged_plan_is_told_from_a_wrong_one(value: dict[str, Any]) -> None:
+    with pytest.raises(DamagedError):
+        Plan.from_json(value)
+
+
+def test_steps_hand_over_bundles_and_leave_the_first_alone(
+    run: Path, rows: Manifest, tmp_path: Path
+) -> None:
+    seen = steps.SEEN
+    seen.clear()
+    STEPS.add(steps.MARK)
+    try:
+        (tmp_path / "new").mkdir()
+        work = Work(run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"))
+        facts = carry_out(Plan.parse("mark, mark, mark"), work)
+    finally:
+        STEPS.remove("mark")
+    assert [fact["facts"]["at"] for fact in facts] == [1, 2, 3]
+    assert seen[0] == run / "bundle"
+    assert len(set(seen)) == 3
+    assert read_record(tmp_path / "new") == read_record(run / "bundle")
+    Bundle.load(tmp_path / "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipstone.errors import Refusal
+from skipstone.proof.intervals import Estimate, tango
+from skipstone.registry import TASKS
+from skipstone.runtime.predictor import Evaluation
+from skipstone.shrink.receipt import Accuracy, Receipt, accuracy, describe, sizes_of
+from skipstone.tasks.base import Metric, Task
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, low, high, 400)
+
+
+def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> Receipt:
+    level = estimate(0.9, 0.87, 0.93)
+    return Receipt(
+        plan="int8",
+        steps=[],
+        metric="accuracy",
+        max_drop=max_drop,
+        select=Accuracy("select", level, level, select),
+        claim=None if claim is None else Accuracy("claim", level, level, claim),
+        sizes={
+            "float32_weights": 400,
+            "programs": {"openvino-int8": 100},
+            "default": "openvino-int8",
+            "ships": 100,
+            "smaller": 4.0,
+        },
+        latency=None,
+        made_from="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("select", "claim", "accepted", "proven"),
+    [
+        ((0.5, 0.0, 0.9), None, True, True),
+        ((0.5, 0.0, 1.1), None, True, False),
+        ((1.0, 0.9, 1.0), None, True, True),  # exactly the budget is within it
+        ((1.0 + 1e-6, 0.9, 1.2), None, False, False),
+        ((0.5, 0.0, 1.1), (0.4, 0.0, 0.9), True, True),  # claim proves, not select
+        ((0.5, 0.0, 0.9), (0.4, 0.0, 1.1), True, False),
+        ((0.5, 0.0, 0.9), (2.0, 1.5, 2.5), True, False),  # claim does not decide
+        ((1.5, 0.0, 2.9), (0.1, 0.0, 0.2), False, False),  # never proven without being accepted
+        ((-0.5, -1.0, 0.0), None, True, True),  # better than before
+    ],
+)
+def test_select_decides_and_claim_proves(
+    select: tuple[float, float, float],
+    claim: tuple[float, float, float] | None,
+    accepted: bool,
+    proven: bool,
+) -> None:
+    found = receipt(estimate(*select), None if claim is None else estimate(*claim))
+    assert (found.accepted, found.proven) == (accepted, proven)
+    stored = json.loads(found.to_bytes())
+    assert (stored["accepted"], stored["proven"]) == (accepted, proven)
+    last = describe(stored)[-1]
+    assert last.startswith("Accepted" if accepted else "Refused")
+    assert ("Accepted and proven" in last) == proven
+
+
+@given(st.floats(-50, 50), st.floats(0, 20), st.floats(0, 20))
+def test_what_is_proven_is_accepted(value: float, above: float, max_drop: float) -> None:
+    found = receipt(Estimate(value, value - above, value + above, 10), None, max_drop)
+    assert not found.proven or found.accepted
+    assert found.accepted == (value <= max_drop + 1e-9)
+
+
+def classify(classes: int = 3) -> Task:
+    entry = TASKS["classify"]
+    schema = {"classes": [f"c{code}" for code in range(classes)]}
+    task: Task = entry.load()(entry.make_options(), schema)
+    return task
+
+
+def evaluation(right: list[bool]) -> Evaluation:
+    records: list[dict[str, Any]] = [
+        {
+            "id": number,
+            "name": str(number),
+            "target": "c0",
+            "label": "c0" if good else "c1",
+            "correct": good,
+            "probability": 0.8,
+            "rank": 1 if good else 2,
+            "loss": 0.2,
+            "brier": 0.1,
+        }
+        for number, good in enumerate(right)
+    ]
+    return Evaluation(records, [], [], groups=[None] * len(records))
+
+
+def test_the_drop_is_paired_and_in_points() -> None:
+    before = [True] * 90 + [False] * 10
+    after = [False] * 5 + [True] * 87 + [False] * 8  # loses 5, wins 2
+    found = accuracy(classify(), evaluation(before), evaluation(after), role="select", seed=0)
+    assert found.before.value == pytest.approx(0.90)
+    assert found.after.value == pytest.approx(0.87)
+    assert found.drop.value == pytest.approx(3.0)
+    low, high = tango(5, 2, 100)
+    assert (found.drop.low, found.drop.high) == pytest.approx((100 * low, 100 * high))
+
+
+def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None:
+    class Loss:
+        headline = "wrong"
+
+        def metrics(self) -> tuple[Metric, ...]:
+            return (Metric("wrong", "wrong", "bootstrap", higher_is_better=False),)
+
+        def compute(self, records: Any) -> dict[str, float]:
+            weight = records.weight
+            return {"wrong": float((weight * (1 - records.column("correct"))).sum() / weight.sum())}
+
+    before, after = [True] * 18 + [False] * 2, [True] * 15 + [False] * 5
+    task: Any = Loss()
+    found = accuracy(task, evaluation(before), evaluation(after), role="select", seed=0)
+    assert found.drop.value == pytest.approx(15.0)
+    assert found.drop.low <= 15.0 <= found.drop.high
+
+
+def test_nothing_is_decided_on_no_samples() -> None:
+    with pytest.raises(Refusal, match="select"):
+        accuracy(classify(), evaluation([]), evaluation([]), role="select", seed=0)
+
+
+def test_sizes_are_those_of_the_files(run: Path) -> None:
+    bundle = run / "bundle"
+    sizes = sizes_of(bundle)
+    assert sizes["float32_weights"] == (bundle / "weights.safetensors").stat().st_size
+    both = [bundle / "exports/openvino" / name for name in ("model.xml", "model.bin")]
+    assert sizes["programs"]["openvino-bf16"] == sum(path.stat().st_size for path in both)
+    assert sizes["default"] == "torch-f32"
+    assert sizes["smaller"] == 1
+
+
+def test_a_receipt_is_plain_data() -> None:
+    found = receipt(estimate(0.5, 0.0, 0.9), None)
+    assert json.loads(found.to_bytes()) == found.to_json()
+    assert dataclasses.replace(found, plan="other").to_json()["plan"] == "other"

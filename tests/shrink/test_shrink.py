@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skipstone.bundle.files import read_file
+from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import load_manifest
+from skipstone.errors import DataError, UsageError
+from skipstone.registry import STEPS
+from skipstone.runtime.open import open_model
+from skipstone.shrink.plan import Plan
+from skipstone.shrink.receipt import describe
+from skipstone.shrink.shrink import shrink as shrink_bundle
+from skipstone.verbs.shrink import shrink, training_data
+from tests.shrink.steps import NOISE
+
+
+@pytest.fixture
+def _noise() -> Iterator[None]:
+    STEPS.add(NOISE)
+    yield
+    STEPS.remove("noise")
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows: Manifest) -> None:
+    before = content(copied / "bundle")
+    result = shrink_bundle(
+        copied / "bundle",
+        rows,
+        Plan.parse("int8(samples=20)"),
+        max_drop=30.0,
+        out=copied / "shrunk-int8",
+        latency_seconds=0.5,
+    )
+    assert result.accepted
+    assert result.exit_code == 0
+    assert result.verification is not None
+    assert result.verification.ok
+    assert {row["name"] for row in result.verification.rows} >= {"openvino-int8", "torch-f32"}
+    assert content(copied / "bundle") == before
+    assert result.bundle == copied / "shrunk-int8"
+    assert open_model(result.bundle).runtime.name == "openvino-int8"
+
+    receipt = json.loads(read_file(result.bundle, "receipt.json"))
+    assert receipt == json.loads(json.dumps(result.to_json()["receipt"]))
+    assert set(result.to_json()) == {"bundle", "receipt", "accepted", "proven"}
+    assert receipt["plan"] == "int8(samples=20)"
+    assert Plan.from_json(receipt) == Plan.parse("int8(samples=20)")
+    files = [result.bundle / "exports/openvino-int8" / name for name in ("model.xml", "model.bin")]
+    assert receipt["sizes"]["ships"] == sum(path.stat().st_size for path in files)
+    assert receipt["select"]["drop"]["n"] == len(rows.role("select"))
+    assert receipt["claim"]["drop"]["n"] == len(rows.role("claim"))
+    names = [row["name"] for row in receipt["latency"]["rows"]]
+    assert names[:4] == ["torch-f32", "openvino-f32", "openvino-bf16", "openvino-int8"]
+    assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
+    assert any("accuracy on claim" in line for line in describe(receipt))
+
+
+@pytest.mark.usefixtures("_noise")
+def test_a_refusal_keeps_the_original_and_nothing_else(copied: Path) -> None:
+    before = content(copied)
+    result = shrink(copied, plan="noise(amount=100)", max_drop=1.0, latency_seconds=0.2)
+    assert not result.accepted
+    assert not result.proven
+    assert result.exit_code == 1
+    assert result.bundle == copied / "bundle"
+    assert result.receipt["select"]["drop"]["value"] > 1
+    assert result.receipt["claim"] is None  # it is scored for what is kept, and only then
+    assert "Refused" in describe(result.receipt)[-1]
+    assert content(copied) == before
+    assert sorted(path.name for path in copied.iterdir()) == ["bundle", "manifest.parquet"]
+
+
+@pytest.mark.usefixtures("_noise")
+def test_a_step_from_outside_makes_a_bundle_beside_those_that_are_there(copied: Path) -> None:
+    (copied / "shrunk-noise").mkdir()
+    result = shrink(copied, plan="noise", max_drop=0.0, latency_seconds=0.2)
+    assert result.accepted
+    assert result.bundle == copied / "shrunk-noise-2"
+    assert result.receipt["select"]["drop"]["value"] == 0
+    assert result.receipt["latency"]["ratios"] == []
+    assert training_data(result.bundle, None).fingerprint()  # a shrunk bundle knows its run, too
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"plan": "int9"}, "Did you mean 'int8'"),
+        ({"max_drop": -1.0}, "is no budget"),
+        ({"max_drop": float("nan")}, "is no budget"),
+        ({"data": "nowhere"}, "does not exist"),
+        ({"out": "."}, "not empty"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_any_work(
+    copied: Path, arguments: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copied)
+    with pytest.raises(UsageError) as caught:
+        shrink(copied, **arguments)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+
+
+def test_data_that_moved_is_found_where_the_user_says(
+    copied: Path, flat_photo_folder: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(flat_photo_folder, tmp_path / "moved"))
+    assert training_data(copied / "bundle", moved).root == moved
+    victim = load_manifest(copied / "manifest.parquet").role("select").column("path")[0]
+    (moved / victim).unlink()
+    with pytest.raises(DataError, match="1 of 60 files") as caught:
+        training_data(copied / "bundle", moved)
+    assert victim in str(caught.value)
+
+
+def test_a_bundle_away_from_its_run_asks_for_its_data(
+    copied: Path, flat_photo_folder: Path, photo_folder: Path, tmp_path: Path, rows: Manifest
+) -> None:
+    bundle = Path(shutil.copytree(copied / "bundle", tmp_path / "alone"))
+    with pytest.raises(UsageError, match="--data FOLDER"):
+        shrink(bundle)
+    found = training_data(bundle, flat_photo_folder)
+    assert found.column("role") == rows.column("role")
+    with pytest.raises(UsageError, match="is not the data"):
+        training_data(bundle, photo_folder)
