@@ -8,6 +8,7 @@ import pytest
 
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import UsageError
+from skipstone.events import Note, listen
 
 
 @pytest.fixture
@@ -36,9 +37,23 @@ def test_a_data_folder_is_told_apart(tmp_path: Path) -> None:
         bundle_of(tmp_path / "photos")
 
 
-def test_the_folder_of_all_runs_names_one(runs: Path) -> None:
-    with pytest.raises(UsageError, match=r"folder of models.*runs/002"):
-        bundle_of(runs)
+def test_the_folder_of_all_runs_is_its_newest_with_a_model(runs: Path) -> None:
+    said: list[object] = []
+    with listen(said.append):
+        assert bundle_of(runs) == runs / "002" / "bundle"
+    assert said == [Note(f"The model is {runs / '002'}, the newest of 2 in {runs}.")]
+
+
+def test_a_folder_of_other_models_names_one(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "bundle.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"folder of models.*best"):
+        bundle_of(tmp_path)
+
+
+def test_an_unexpanded_pattern_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pattern that matched nothing"):
+        bundle_of(tmp_path / "runs/*")
 
 
 def test_a_run_without_a_model_says_how_to_go_on(runs: Path) -> None:

@@ -29,25 +29,58 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message[0].upper() + message[1:] + ".", hint=f"See: {self.prog} --help")
+        """argparse's own complaint, as a sentence of ours."""
+        message = message.removeprefix("argument ")
+        missing = "the following arguments are required: "
+        if message.startswith(missing):
+            message = f"{self.prog} needs {message.removeprefix(missing)}"
+        end = "" if message.endswith(("?", ".", "!")) else "."
+        raise UsageError(message + end, hint=f"See: {self.prog} --help")
 
     def parse_strictly(self, arguments: list[str]) -> argparse.Namespace:
         """Parse; an unknown flag is refused with the nearest known one."""
+        words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        for word in words:  # before argparse, which would rather say what is missing
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and flag not in self._option_string_actions:
+                self._refuse_flag(flag)
         namespace, extra = self.parse_known_args(arguments)
         for word in extra:
             if word.startswith("-"):
-                flag = word.partition("=")[0]
-                known = [name for name in self._option_string_actions if name.startswith("--")]
-                raise UsageError(
-                    f"{self.prog} has no flag {flag}.",
-                    hint=did_you_mean(flag, known) or f"See: {self.prog} --help",
-                )
+                self._refuse_flag(word.partition("=")[0])
         if extra:
             raise UsageError(
                 f"{self.prog} does not know what to do with {' '.join(map(repr, extra))}.",
                 hint=f"See: {self.prog} --help",
             )
         return namespace
+
+    def _refuse_flag(self, flag: str) -> NoReturn:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        raise UsageError(
+            f"{self.prog} has no flag {flag}.",
+            hint=did_you_mean(flag, known) or f"See: {self.prog} --help",
+        )
+
+
+def whole_number(text: str) -> int:
+    """A seed, or another whole number from 0."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Reads a word that must be among `choices`; another one is refused with the nearest."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not allowed. {did_you_mean(text, choices)}"
+            )
+        return text
+
+    return read
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: set[str]) -> None:

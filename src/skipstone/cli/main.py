@@ -2,68 +2,161 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from skipstone.errors import SkipstoneError
 
 if TYPE_CHECKING:
     import argparse
 
-    from skipstone.cli.terminal import Terminal
+#: EX_SOFTWARE of sysexits.h: neither the user's fault (2) nor a refusal (1), but ours.
+BUG = 70
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code (0 done, 1 refused or failed, 2 bad input)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        from skipstone.cli.parser import top_level_help
+    """Run one command; returns its exit code.
 
-        print(top_level_help(), end="")
-        return 0 if arguments else 2
+    0 done; 1 refused, failed, or some files were bad; 2 bad input; 70 a bug of ours; 130 stopped
+    by Ctrl-C, 143 by SIGTERM. With `--json`, standard output is exactly one JSON object.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _let_every_name_be_printed()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        return _help(arguments)
     if arguments[0] in ("--version", "-V"):
         from skipstone import __version__
 
         print(f"skipstone {__version__}")
         return 0
-    as_json = "--json" in arguments
+    try:
+        code = _run_or_report(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run_or_report(arguments: list[str]) -> int:
+    """The exit code; every error becomes one line on standard error."""
+    as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
         from skipstone.cli.parser import parse
 
         return _run(parse(arguments))
     except SkipstoneError as error:
-        if "--debug" in arguments:
-            raise
-        return _report(error, as_json)
+        return _report(error.message, error.hint, error.exit_code, as_json, debug)
+    except KeyboardInterrupt:
+        message = "Stopped by Ctrl-C; no file is left half-written."
+        hint = "The same command goes on where it can, or begins again."
+        return _report(message, hint, 128 + signal.SIGINT, as_json, debug)
+    except SystemExit as stop:  # argparse has printed `skipstone VERB --help`
+        return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
-        return 1
+        raise
+    except MemoryError:
+        hint = "Try a smaller --batch-size or --size, where the command has them."
+        return _report("the machine's memory is used up.", hint, 1, as_json, debug)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"this is a bug in skipstone ({what[:300]})."
+        hint = "To see where, run it again with --debug; please report it with what that prints."
+        return _report(message, hint, BUG, as_json, debug)
 
 
 def _run(namespace: argparse.Namespace) -> int:
     from skipstone.cli.terminal import Drawing, Terminal
     from skipstone.cli.verbs import VERB_CALLS
-    from skipstone.events import listen
+    from skipstone.events import Note, listen
 
     terminal = Terminal(quiet_output=namespace.json)
     call = VERB_CALLS[namespace.verb]
     with Drawing(terminal) as drawing, listen(drawing):
-        outcome = call.run(namespace)
+
+        def say(text: str) -> None:
+            drawing(Note(text, "warning"))
+
+        with contextlib.nullcontext() if namespace.debug else _warnings_as_notes(say):
+            outcome = call.run(namespace)
     if namespace.json:
-        print(json.dumps(outcome.to_json(), ensure_ascii=False, allow_nan=False))
+        print(json_text(outcome.to_json()))
     else:
         call.show(outcome, terminal)
     return int(outcome.exit_code)
 
 
-def _report(error: SkipstoneError, as_json: bool) -> int:
+def json_text(value: Mapping[str, Any]) -> str:
+    """One line of JSON in ASCII. A figure that is no number is null: JSON has no NaN."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _help(arguments: list[str]) -> int:
+    from skipstone.cli.parser import VERBS, top_level_help
+
+    if arguments[:1] == ["help"] and len(arguments) == 2 and arguments[1] in VERBS:
+        return _run_or_report([arguments[1], "--help"])
+    print(top_level_help(), end="")
+    return 0 if arguments else 2
+
+
+def _report(message: str, hint: str | None, code: int, as_json: bool, debug: bool) -> int:
     from skipstone.cli.terminal import Terminal
 
-    terminal: Terminal = Terminal()
-    terminal.error(error.message, error.hint)
+    if debug:
+        traceback.print_exc()
+    Terminal().error(message, hint)
     if as_json:
-        print(json.dumps({"error": error.message, "hint": error.hint}, ensure_ascii=False))
-    return error.exit_code
+        print(json_text({"error": message, "hint": hint}))
+    return code
+
+
+@contextlib.contextmanager
+def _warnings_as_notes(say: Callable[[str], None]) -> Iterator[None]:
+    """Python warnings about a user's files are said once each; others are for developers.
+
+    Pillow warns of odd files (damaged EXIF, huge pictures). Our own errors speak for the rest;
+    `--debug` shows every warning.
+    """
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:
+        text = str(message)
+        if f"{os.sep}PIL{os.sep}" in filename and text not in said:
+            said.add(text)
+            say(f"Pillow: {text}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _let_every_name_be_printed() -> None:
+    """File names may hold what the terminal's encoding lacks: it is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

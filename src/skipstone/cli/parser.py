@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from skipstone.cli.flags import Parser, add_settings
+from skipstone.cli.flags import Parser, add_settings, one_of, whole_number
 from skipstone.errors import UsageError, did_you_mean
 
 #: Verbs in the order a user meets them.
@@ -41,7 +41,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The parsed command. UsageError carries one line and a suggestion."""
     verb = arguments[0]
     if verb not in VERBS:
-        hint = did_you_mean(verb, VERBS) if not verb.startswith("-") else ""
+        if verb.startswith("-"):
+            raise UsageError(
+                f"the verb comes before {verb}.", hint=f"Such as: skipstone train photos/ {verb}"
+            )
+        hint = did_you_mean(verb, VERBS)
         raise UsageError(f"skipstone has no verb {verb!r}.", hint=hint or "See: skipstone --help")
     parser = Parser(prog=f"skipstone {verb}", description=VERBS[verb].capitalize() + ".")
     _ARGUMENTS[verb](parser)
@@ -64,7 +68,9 @@ def _model(parser: Parser) -> None:
 
 
 def _seed(parser: Parser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N", help="of everything random (default 0)"
+    )
 
 
 def _out(parser: Parser, what: str) -> None:
@@ -140,7 +146,11 @@ def _shrink(parser: Parser) -> None:
 def _export(parser: Parser) -> None:
     _model(parser)
     parser.add_argument(
-        "--to", choices=("onnx", "openvino"), default="onnx", help="the form (default onnx)"
+        "--to",
+        type=one_of("onnx", "openvino"),
+        metavar="{onnx,openvino}",
+        default="onnx",
+        help="the form (default onnx)",
     )
     _out(parser, "folder to write (default: export-onnx or export-openvino)")
 

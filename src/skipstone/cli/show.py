@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skipstone.cli.terminal import Terminal
+from skipstone.verbs.receipts import receipt_table, size
 
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def size(count: int) -> str:
-    """Bytes for people: 13.6 MB."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
 
 
 def metric_rows(metrics: Mapping[str, Any], titles: Mapping[str, str]) -> list[list[str]]:
@@ -131,19 +122,29 @@ def predict(result: Any, terminal: Terminal) -> None:
         if "error" in row:
             rows.append([row["path"], "error", row["error"]])
         else:
-            probability = row.get("probability")
-            label = row.get("label", "")
-            label = ", ".join(label) if isinstance(label, list) else label
-            shown = percent(probability) if isinstance(probability, float) else ""
-            rows.append([row["path"], label, shown])
+            label, probability = row.get("label", ""), row.get("probability", "")
+            several = isinstance(label, list)
+            rows.append(
+                [
+                    row["path"],
+                    ", ".join(map(str, label)) if several else label,
+                    ", ".join(map(percent, probability)) if several else percent(probability),
+                ]
+            )
     terminal.table(("path", "label", "probability"), rows)
 
 
 def shrink(result: Any, terminal: Terminal) -> None:
-    for columns, rows, title in result.tables():
-        terminal.table(columns, rows, title=title)
-        terminal.line()
-    terminal.line(result.verdict, "green" if result.accepted else "bold red")
+    from skipstone.shrink.receipt import verdict
+
+    columns, rows, title = receipt_table(result.receipt)
+    terminal.table(columns, rows, title=title)
+    terminal.line()
+    terminal.line(verdict(result.receipt), "green" if result.accepted else "bold red")
+    if result.accepted:
+        _verified(result.verification, terminal)
+        terminal.line(f"Model:   {result.bundle}")
+        terminal.line(f"Next:    skipstone verify {result.bundle}", "bold")
 
 
 def export(result: Any, terminal: Terminal) -> None:
@@ -174,11 +175,41 @@ def verify(result: Any, terminal: Terminal) -> None:
 
 
 def compare(result: Any, terminal: Terminal) -> None:
-    for columns, rows, title in result.tables():
-        terminal.table(columns, rows, title=title)
+    rows = []
+    for row in result.rows:
+        value, gap = row.accuracy, row.difference
+        rows.append(
+            [
+                row.name,
+                "" if value is None else f"{_interval(value, percent)} (n = {value.n:,})",
+                "" if gap is None else f"{_interval(gap, _points)} points",
+                row.runtime,
+                f"{row.latency['median_ms']:.2f} ms",
+                size(row.bytes),
+                f"{row.parameters / 1e6:.2f} M",
+                f"{row.macs / 1e6:,.0f} M",
+            ]
+        )
+    metrics = {row.metric for row in result.rows if row.metric}
+    score = metrics.pop() if len(metrics) == 1 else "score"
+    columns = ("model", score, "to the first", "runtime", "latency", "files", "parameters", "MACs")
+    title = f"Batch 1, {result.threads} threads, interleaved"
+    terminal.table(columns, rows, title=title)
+    scored = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}
+    for sentence in sorted(scored):
+        terminal.line(sentence)
+
+
+def _interval(estimate: Any, shown: Callable[[float], str]) -> str:
+    return f"{shown(estimate.value)} [{shown(estimate.low)}, {shown(estimate.high)}]"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.2f}"
 
 
 def models(result: Any, terminal: Terminal) -> None:
+    alone = len(result.rows) == 1  # then there is room for the whole source
     rows = [
         [
             row["name"],
@@ -186,7 +217,7 @@ def models(result: Any, terminal: Terminal) -> None:
             f"{row['macs'] / 1e6:,.0f} M" if row.get("macs") else "",
             row.get("input", ""),
             row.get("pretrained") or "",
-            row.get("source", ""),
+            row["source"] if alone else row["source"].partition(",")[0],
         ]
         for row in result.rows
     ]

@@ -4,6 +4,7 @@ name could abuse (markup and control characters are shown, never obeyed)."""
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ from rich.text import Text
 
 from skipstone.events import Advanced, Event, Finished, Note, Started
 
+#: Characters in a line of a table that goes to a file or a pipe.
+_NO_LIMIT = 10_000
+
 
 def plain(value: object) -> str:
     """`value` as text in which control characters are visible and powerless."""
@@ -35,7 +39,13 @@ class Terminal:
     """Results go to standard output; progress, notes and errors to standard error."""
 
     def __init__(self, *, quiet_output: bool = False) -> None:
-        self.out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.out = Console(
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+            width=None if sys.stdout.isatty() else _NO_LIMIT,
+        )
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.quiet_output = quiet_output
 
@@ -51,16 +61,25 @@ class Terminal:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None
     ) -> None:
-        """Left-aligned text, right-aligned numbers."""
+        """Left-aligned text, right-aligned numbers; nothing is ever cut off.
+
+        On a terminal long cells are folded; elsewhere lines are as long as they need to be.
+        """
         if self.quiet_output:
             return
-        table = Table(title=Text(title) if title else None, title_justify="left", box=None)
+        table = Table(title=Text(plain(title)) if title else None, title_justify="left", box=None)
         numeric = [
             bool(rows) and all(_is_figure(row[index]) for row in rows)
             for index in range(len(columns))
         ]
-        for name, right in zip(columns, numeric, strict=True):
-            table.add_column(Text(name, style="bold"), justify="right" if right else "left")
+        widest = max((len(plain(row[0])) for row in rows), default=0)
+        for index, (name, right) in enumerate(zip(columns, numeric, strict=True)):
+            table.add_column(
+                Text(name, style="bold"),
+                justify="right" if right else "left",
+                overflow="fold",
+                no_wrap=index == 0 and 2 * widest < self.out.width,
+            )
         for row in rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
         self.out.print(table)
@@ -72,12 +91,21 @@ def _is_figure(cell: Any) -> bool:
 
 
 class Drawing:
-    """A listener that draws stages as progress bars with ETA, or as lines where no one looks."""
+    """A listener that draws stages as progress bars with ETA.
+
+    Where no one looks (a log, a pipe) a stage gets one line, once it has lasted `PATIENCE`
+    seconds; a stage within another gets none.
+    """
+
+    PATIENCE = 2.0
 
     def __init__(self, terminal: Terminal) -> None:
         self._console = terminal.err
         self._interactive = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
+        self._open: list[str] = []  # stages under way, outermost first
+        self._began = 0.0  # of the outermost one
+        self._said = False  # whether the outermost one has had its line
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
@@ -104,18 +132,27 @@ class Drawing:
                 style = "yellow" if level == "warning" else ""
                 self._console.print(Text(plain(text), style=style))
             case Started(stage, total, _):
-                self._tasks[stage] = self._progress.add_task(plain(stage), total=total, text="")
-                if not self._interactive:
-                    self._console.print(Text(plain(stage) + " ...", style="dim"))
+                if self._interactive:
+                    self._tasks[stage] = self._progress.add_task(plain(stage), total=total, text="")
+                if not self._open:
+                    self._began, self._said = time.monotonic(), False
+                self._open.append(stage)
             case Advanced(stage, amount, text):
                 if stage in self._tasks:
                     self._progress.update(self._tasks[stage], advance=amount, text=plain(text))
+                self._say_if_long("...")
             case Finished(stage):
                 if stage in self._tasks:
                     self._progress.remove_task(self._tasks.pop(stage))
+                if self._open == [stage]:
+                    self._say_if_long(f"took {time.monotonic() - self._began:.0f} s")
+                if stage in self._open:
+                    self._open.remove(stage)
 
-
-def flush() -> None:
-    """Push out what was printed, before the process may be replaced or killed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    def _say_if_long(self, how: str) -> None:
+        """One line for the outermost stage, where there is no bar and it has taken a while."""
+        lasted = time.monotonic() - self._began
+        if self._interactive or self._said or not self._open or lasted < self.PATIENCE:
+            return
+        self._said = True
+        self._console.print(Text(f"{plain(self._open[0])} {how}", style="dim"))

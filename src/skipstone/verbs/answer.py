@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skipstone.bundle.locate import names_model
+from skipstone.data.file_types import passed_over_name
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
@@ -117,8 +119,8 @@ class PredictResult:
 
 def predict(model: Path, sources: Sequence[str | Path], *, runtime: str = "auto") -> PredictResult:
     """What `model` says of files, and of every file in folders."""
-    if sources:
-        refuse_swapped(model, Path(sources[0]))
+    for source in sources:
+        refuse_swapped(model, Path(source))
     predictor = open_model(model, runtime)
     files = list(_files(sources))
     return PredictResult(predictor.predict(files), predictor.runtime.name)
@@ -126,15 +128,11 @@ def predict(model: Path, sources: Sequence[str | Path], *, runtime: str = "auto"
 
 def refuse_swapped(model: Path, data: Path) -> None:
     """`skipstone predict photo.jpg runs/001`: say what was probably meant."""
-    if not _is_model(model) and _is_model(data):
+    if not names_model(model) and names_model(data):
         raise UsageError(
             f"{model} is no model, but {data} is: the two are swapped.",
             hint=f"The model comes first: {data} {model}",
         )
-
-
-def _is_model(path: Path) -> bool:
-    return (path / "bundle.json").is_file() or (path / "bundle" / "bundle.json").is_file()
 
 
 def _files(sources: Sequence[str | Path]) -> list[Path]:
@@ -157,8 +155,6 @@ def _files(sources: Sequence[str | Path]) -> list[Path]:
 
 
 def _walk(folder: Path) -> list[Path]:
-    from skipstone.data.file_types import passed_over_name
-
     return [
         Path(root) / name
         for root, folders, names in os.walk(folder)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from skipstone import events, storage
+from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
 from skipstone.verbs.answer import PredictResult, predict
 from skipstone.verbs.look import AuditResult, audit
+from skipstone.verbs.receipts import Table, receipt_table
 from skipstone.verbs.ship import VerifyResult, verify
-from skipstone.verbs.shrink import ShrinkResult, shrink
+from skipstone.verbs.shrink import shrink
 from skipstone.verbs.train import TrainResult, train
-
-Table = tuple[tuple[str, ...], list[list[str]], str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class DemoResult:
                 f"{100 * accuracy.value:.1f} % "
                 f"(95 %: {100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}, n = {accuracy.n})",
             ],
-            *[list(row) for row in self.shrunk.summary()],
             [
                 "parity, raw bytes, every runtime",
                 f"{'ok' if self.verified.exit_code == 0 else 'FAILED'}: greatest difference "
@@ -82,6 +81,7 @@ class DemoResult:
         took = f"Handwritten digits, the whole way, in {self.seconds:.0f} s"
         return [
             (("picture", "answer", "probability"), answers, "A few answers"),
+            receipt_table(self.shrunk.receipt),
             (("what", "result"), rows, took),
         ]
 

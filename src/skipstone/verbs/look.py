@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.prepare.audit import Audit
 from skipstone.prepare.audit import audit as audit_manifest
+from skipstone.registry import BACKBONES, Entry
 from skipstone.settings import Settings
 from skipstone.verbs.places import output_folder
 
@@ -51,7 +53,46 @@ class ModelsResult:
 
 
 def models(name: str | None = None) -> ModelsResult:
-    """Name, parameters, MACs, input and source of every built-in model, or of one."""
-    from skipstone.models.profile import describe_models
+    """Name, parameters, MACs, input, weights and source of every model, or of one.
 
-    return ModelsResult(describe_models(None if name is None else [name]))
+    MACs are multiply-accumulates of one input of the model's own size.
+
+    Raises:
+        UsageError: no such model; names the near ones.
+    """
+    if name is None:
+        return ModelsResult([_describe(entry.name, entry) for entry in BACKBONES])
+    return ModelsResult([_describe(name, BACKBONES[name])])
+
+
+def _describe(name: str, entry: Entry) -> dict[str, Any]:
+    facts: Mapping[str, Any] = entry.facts
+    if "parameters" not in facts and name != entry.name:  # one of a family, such as timm/<name>
+        facts = {**facts, **_counted(name)}
+    kinds = ", ".join(facts.get("accepts", ()))
+    size = facts.get("input_size")
+    return {
+        "name": name,
+        "parameters": facts.get("parameters"),
+        "macs": facts.get("macs"),
+        "input": f"{kinds} {size}" if size else kinds,
+        "pretrained": facts.get("pretrained"),
+        "source": entry.source,
+        "summary": entry.summary,
+        "plugin": entry.distribution,
+    }
+
+
+def _counted(name: str) -> dict[str, Any]:
+    """What the catalogue cannot know of a family's member; this imports torch."""
+    from skipstone.models.profile import profile_backbone
+    from skipstone.models.weights import published
+
+    known = published(name)
+    cost = profile_backbone(name, size=known.size)
+    return {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "input_size": known.size,
+        "pretrained": known.source,
+    }

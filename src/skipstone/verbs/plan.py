@@ -84,6 +84,8 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
         UsageError: naming the flag that is wrong, or that would decide what is ambiguous.
         DataError: a file or row of the data cannot be used.
     """
+    if model != "auto":
+        BACKBONES[model]  # a misspelt name is refused before any file is read
     manifest = read_manifest(data, settings.options(ReadOptions))
     manifest = assign_roles(manifest, settings.options(SplitOptions))
     for sentence in manifest.notes:

@@ -1,0 +1,66 @@
+"""A shrink receipt as a table for people: before, after, and what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: A table: its columns, its rows, its title.
+Table = tuple[tuple[str, ...], list[list[str]], str]
+
+#: Metrics are shares of 1, and drops are in points of 100.
+_ROLES = {"claim": "held-out rows", "select": "rows that decided"}
+
+
+def size(count: float) -> str:
+    """Bytes for people: 13.6 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def receipt_table(receipt: Mapping[str, Any]) -> Table:
+    """`receipt` as `Receipt.to_json` gives it."""
+    rows = [
+        _accuracy(receipt["metric"], part)
+        for part in (receipt["select"], receipt["claim"])
+        if part is not None
+    ]
+    sizes = receipt["sizes"]
+    rows.append(
+        [
+            "files that ship",
+            f"{size(sizes['float32_weights'])} (float32 weights)",
+            f"{size(sizes['ships'])} ({sizes['default']})",
+            _smaller(sizes["smaller"]),
+        ]
+    )
+    latency = receipt["latency"]
+    if latency is not None:
+        medians = {row["name"]: row["median_ms"] for row in latency["rows"]}
+        for ratio in latency["ratios"]:
+            rows.append(
+                [
+                    f"latency, batch {latency['batch']}, {latency['threads']} threads",
+                    f"{medians[ratio['slow']]:.2f} ms ({ratio['slow']})",
+                    f"{medians[ratio['fast']]:.2f} ms ({ratio['fast']})",
+                    f"{ratio['words']} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
+                ]
+            )
+    return ("what", "before", "after", "change [95 %]"), rows, f"Plan: {receipt['plan']}"
+
+
+def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
+    before, after, drop = part["before"], part["after"], part["drop"]
+    return [
+        f"{metric} on {_ROLES.get(part['role'], part['role'])} (n = {drop['n']:,})",
+        f"{before['value']:.2%}",
+        f"{after['value']:.2%}",
+        f"{0 - drop['value']:+.2f} points [{0 - drop['high']:+.2f}, {0 - drop['low']:+.2f}]",
+    ]
+
+
+def _smaller(ratio: float) -> str:
+    return f"{ratio:.2f}× smaller" if ratio >= 1 else f"{1 / ratio:.2f}× larger"
