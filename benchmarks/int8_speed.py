@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from skipstone.data.sources import Inline
+from skipstone.runtime.base import Runtime
 from skipstone.runtime.export_onnx import onnx_bytes
 from skipstone.runtime.export_openvino import ir_bytes
 from skipstone.runtime.libraries import import_openvino
@@ -42,7 +43,7 @@ def measure(model: str, *, size: int | None, seconds: float) -> tuple[Race, dict
     program = quantize(onnx, pictures, Int8(samples=len(pictures)))
 
     threads = usual_threads()
-    runtimes = {
+    runtimes: dict[str, Runtime] = {
         "torch-f32, eager": TorchRuntime(network, threads=threads),
         "openvino-f32": OpenVinoRuntime(*floats, precision="f32", threads=threads),
         "openvino-bf16": OpenVinoRuntime(*floats, precision="bf16", threads=threads),

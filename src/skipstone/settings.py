@@ -138,8 +138,9 @@ def _parse(kind: Any, text: str) -> Any:
                 problem = error
         raise problem or ValueError(f"{text!r} is not allowed")
     if origin is typing.Literal:
-        if text in arguments:
-            return text
+        for word in arguments:  # some are numbers: --channels 3
+            if str(word) == text:
+                return word
         raise ValueError(
             f"{text!r} is not allowed. "
             f"{did_you_mean(text, [str(item) for item in arguments])}".strip()

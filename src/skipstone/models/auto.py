@@ -19,6 +19,8 @@ PLENTY = 5_000
 #: ... unless there are so many that an epoch of it would take a laptop too long.
 TOO_MANY_TO_WIDEN = 30_000
 _LARGEST = 224
+#: Pretrained at 224, the network fine-tunes as well at this side, in two thirds of the time.
+_PHOTO = 192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ def _photo(facts: Facts) -> Choice:
     return Choice(
         model="efficientnet_lite0",
         weights="pretrained",
-        input={"size": _LARGEST, "resize": "squash", "normalize": "half"},
+        input={"size": _PHOTO, "resize": "squash", "normalize": "half"},
         reason=f"pictures of about {facts.width}x{facts.height} pixels: weights pretrained on "
         f"ImageNet{grey} know more than {facts.fit_rows:,} of them could teach from scratch",
     )

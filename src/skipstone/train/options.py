@@ -75,11 +75,15 @@ class TrainOptions:
     layer_decay: float | None = _setting(
         "factor on the learning rate for each stage further from the head; 1 treats all alike"
     )
+    freeze: float | None = _setting(
+        "share of the backbone's stages, from the stem, that stay as they are; 1 trains the head "
+        "alone"
+    )
     freeze_epochs: int | None = _setting("first epochs in which only the head learns")
     unfreeze: Unfreeze | None = _setting(
         "after those: all stages at once, or one more each epoch, the deepest first"
     )
-    freeze_norm: bool = _setting("keep the backbone's batch-norm statistics as they are", False)
+    freeze_norm: bool | None = _setting("keep the backbone's batch-norm statistics as they are")
     precision: Precision = _setting("auto takes bf16 where a timed step shows that it pays", "auto")
     channels_last: bool | None = _setting("memory layout of images (default: as timed)")
     device: str = _setting("auto, cpu, cuda, cuda:1, mps", "auto")
@@ -124,6 +128,7 @@ _RULES = (
     _Rule("early_stop", 0),
     _Rule("clip", 0),
     _Rule("layer_decay", 0, 1, open_low=True),
+    _Rule("freeze", 0, 1),
     _Rule("freeze_epochs", 0),
     _Rule("threads", 1),
     _Rule("checkpoint_every", 1),

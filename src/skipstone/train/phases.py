@@ -34,7 +34,7 @@ def plan_phases(recipe: Recipe, *, stages: int, steps_per_epoch: int, total: int
     Args:
         stages: number of the backbone's stages.
     """
-    left = total
+    left, always = total, int(recipe.freeze * stages)
     phases: list[Phase] = []
 
     def take(name: str, steps: int, frozen: int, schedule: str) -> None:
@@ -47,10 +47,10 @@ def plan_phases(recipe: Recipe, *, stages: int, steps_per_epoch: int, total: int
     if recipe.freeze_epochs:
         take("head", recipe.freeze_epochs * steps_per_epoch, stages, recipe.schedule)
         if recipe.unfreeze == "gradual":
-            for frozen in range(stages - 1, 0, -1):
+            for frozen in range(stages - 1, always, -1):
                 name = f"from stage {frozen}"
                 take(name, steps_per_epoch, frozen, "constant")
-    take("all", left, 0, recipe.schedule)
+    take(f"from stage {always}" if always else "all", left, always, recipe.schedule)
     return phases
 
 

@@ -11,6 +11,10 @@ from typing import Any
 from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions, Unfreeze
 
 
+#: Fewer samples than this adapt pretrained weights instead of replacing them.
+SMALL = 20_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """What the choices depend on.
@@ -46,6 +50,7 @@ class Recipe:
     early_stop: int
     clip: float
     layer_decay: float
+    freeze: float
     freeze_epochs: int
     unfreeze: Unfreeze
     freeze_norm: bool
@@ -72,7 +77,7 @@ class Recipe:
             words.append(f"within {self.budget:g} s")
         words.append(f"{self.optimizer} at {self.lr:g} ({self.schedule})")
         words.append(f"weight decay {self.weight_decay:g}")
-        for name in ("l1", "ema", "clip", "freeze_epochs", "early_stop"):
+        for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
         if self.layer_decay != 1:
@@ -83,13 +88,16 @@ class Recipe:
 def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     """Fill in what the user left open.
 
-    With weights: AdamW, a first epoch for the head alone, then smaller rates towards the stem.
+    With weights: a first epoch for the head alone, then AdamW at rates that shrink towards the
+    stem. Where the data is small, the lower half of the backbone and all norm statistics stay as
+    they are: photos share edges and textures with what it has learnt from, and a step costs half.
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
     chosen = {name: value for name, value in values.items() if value is not None}
     batch_size = chosen.get("batch_size") or _batch_size(facts)
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
+    adapting = facts.pretrained and facts.samples < SMALL
     defaults: dict[str, Any] = {
         "epochs": _epochs(facts),
         "batch_size": batch_size,
@@ -98,12 +106,14 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
         "momentum": 0.9,
         "weight_decay": 0.05 if optimizer == "adamw" else 5e-4,
         "schedule": "cosine",
-        "warmup": 0.05,
+        "warmup": 0.1,
         "clip": 1.0 if optimizer == "adamw" else 0.0,
         "early_stop": 0,
-        "layer_decay": 0.75 if facts.pretrained else 1.0,
-        "freeze_epochs": 0,
+        "layer_decay": 0.8 if facts.pretrained else 1.0,
+        "freeze": 0.5 if adapting else 0.0,
+        "freeze_epochs": 1 if facts.pretrained else 0,
         "unfreeze": "all",
+        "freeze_norm": adapting,
     }
     # The average reaches back over about a thirtieth of the training.
     epochs = chosen.get("epochs", defaults["epochs"])
@@ -123,12 +133,14 @@ def _batch_size(facts: Facts) -> int:
 
 def _epochs(facts: Facts) -> int:
     if facts.pretrained:
-        return 12 if facts.samples >= 1000 else 20
+        return 9 if facts.samples >= 1000 else 20
+    if facts.samples >= SMALL:
+        return 24
     return 30 if facts.samples >= 5000 else 60
 
 
 def _lr(optimizer: str, batch: int, facts: Facts) -> float:
     """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014)."""
     if optimizer == "sgd":
-        return round((0.01 if facts.pretrained else 0.1) * batch / 128, 6)
+        return round((0.01 if facts.pretrained else 0.2) * batch / 128, 6)
     return round((1e-3 if facts.pretrained else 2e-3) * math.sqrt(batch / 64), 6)

@@ -1,0 +1,1 @@
+"""Measurements against peers and bars. Run by a command, never as timed tests."""

@@ -1,0 +1,37 @@
+"""python -m benchmarks NAME [...], or --smoke for all of them at the smallest size.
+
+Each benchmark is a module with `main(arguments) -> int`. Results are appended to a JSON-lines file
+under --out, and what is in it already is not measured again: a stopped benchmark goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+#: name -> the module, and the arguments that make it small
+BENCHMARKS = {
+    "clothing": "benchmarks.clothing",
+    "fashion-mnist": "benchmarks.fashion_mnist",
+    "int8-speed": "benchmarks.int8_speed",
+}
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--smoke"]:
+        return max(_run(name, ["--smoke"]) for name in BENCHMARKS)
+    if not arguments or arguments[0] not in BENCHMARKS:
+        print(__doc__)
+        print("names:", ", ".join(BENCHMARKS))
+        return 2
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    print(f"== {name}", flush=True)
+    code: int = importlib.import_module(BENCHMARKS[name]).main(arguments)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

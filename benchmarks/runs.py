@@ -1,0 +1,72 @@
+"""What the benchmarks share: the data's place, resumable results, and running the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def arguments_for(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
+    parser.add_argument("--data", default=os.environ.get("SKIPSTONE_DATA"), help="folder of data")
+    parser.add_argument("--out", default=f"runs/benchmarks/{name}", help="folder for results")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
+    parser.add_argument("--smoke", action="store_true", help="the smallest size that runs")
+    return parser
+
+
+class Results:
+    """JSON lines by key; what is there is not measured again."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "results.jsonl"
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        self.rows: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            row = json.loads(line)
+            self.rows[row["key"]] = row
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        return self.rows.get(key)
+
+    def add(self, key: str, value: dict[str, Any]) -> dict[str, Any]:
+        row = {"key": key, **value}
+        self.rows[key] = row
+        with self._file.open("a") as file:
+            file.write(json.dumps(row, sort_keys=True) + "\n")
+        return row
+
+
+def skipstone(*arguments: str) -> dict[str, Any]:
+    """Run a verb with --json in a process of its own; its one object, and the seconds it took.
+
+    Raises:
+        SystemExit: the command failed; its own message has been printed.
+    """
+    began = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-m", "skipstone.cli.main", *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    found: dict[str, Any] = json.loads(process.stdout)
+    if process.returncode != 0 and "error" in found:
+        raise SystemExit(f"skipstone {' '.join(arguments)} failed: {found['error']}")
+    return {**found, "wall_seconds": round(time.monotonic() - began, 1)}
+
+
+def shown(metric: dict[str, float]) -> str:
+    """87.4 % (83.5 - 90.5, n = 341)."""
+    return (
+        f"{100 * metric['value']:.2f} % "
+        f"({100 * metric['low']:.2f} - {100 * metric['high']:.2f}, n = {metric['n']})"
+    )
