@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skipstone.errors import DamagedError
 from skipstone.report.blocks import Block, Report, Section, from_json
 from skipstone.report.receipts import receipt_block
 from skipstone.report.words import count, duration, size
@@ -71,11 +70,8 @@ class TrainingStory:
 
     @staticmethod
     def from_json(value: Json) -> TrainingStory:
-        """DamagedError for what is no story."""
-        try:
-            return TrainingStory(**value)
-        except TypeError as error:
-            raise DamagedError(f"this is no story of a training run: {error}.") from error
+        """TypeError for what is no story."""
+        return TrainingStory(**value)
 
 
 def storable(value: Any) -> Any:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from skipstone.proof.intervals import wilson
-from skipstone.report.blocks import Bin, Curves, Figure, Reliability
+from skipstone.report.blocks import Bin, Curves, Reliability
+from skipstone.report.measures import Figure
 from skipstone.report.words import escape, figure, number, percent, span
 
 WIDTH, HEIGHT = 300, 210

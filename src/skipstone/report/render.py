@@ -12,17 +12,15 @@ from skipstone.report.blocks import (
     Confusion,
     Curves,
     Facts,
-    Figures,
     Gallery,
-    Hero,
     Item,
-    Receipt,
     Reliability,
     Report,
     Section,
     Table,
     Text,
 )
+from skipstone.report.measures import Figures, Hero, Receipt
 from skipstone.report.page import page
 from skipstone.report.words import escape, figure, name, number, percent, span
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from skipstone.report.blocks import Amount, Change, Column, Confusion, Figures, Receipt, Table
+from skipstone.report.blocks import Column, Confusion, Table
 from skipstone.report.charts import bar, base, interval
+from skipstone.report.measures import Amount, Change, Figures, Receipt
 from skipstone.report.words import (
     NOTHING,
     counted,
@@ -102,6 +103,7 @@ def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
 def confusion(block: Confusion) -> str:
     """Rows are truths, columns answers; shades are shares of a row. Worst pairs in words first."""
     said = _confused_most(block)
+    totals = [sum(row) for row in block.matrix]
     left_out = ""
     if len(block.classes) > WIDEST:
         keep = _most_involved(block)
@@ -114,11 +116,12 @@ def confusion(block: Confusion) -> str:
             tuple(block.classes[k] for k in keep),
             tuple(tuple(block.matrix[i][j] for j in keep) for i in keep),
         )
+        totals = [totals[k] for k in keep]
     head = "".join(
         f'<th scope="col" title="{escape(label)}"><span>{name(label)}</span></th>'
         for label in block.classes
     )
-    rows = "".join(_confusion_row(block, i) for i in range(len(block.classes)))
+    rows = "".join(_confusion_row(block, i, totals[i]) for i in range(len(block.classes)))
     small = " few" if len(block.classes) <= FEW else ""
     grid = scroll(
         f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
@@ -128,11 +131,12 @@ def confusion(block: Confusion) -> str:
         kind="matrix",
     )
     note = "A row is a true class; a shade is the share of its samples. " + left_out
+    if len(block.classes) > LONG:
+        grid += '<p class="paper">The matrix is wider than paper: see it on the page itself.</p>'
     return f'{said}{grid}<p class="note">{_legend()}{escape(note.strip())}</p>'
 
 
-def _confusion_row(block: Confusion, i: int) -> str:
-    total = sum(block.matrix[i])
+def _confusion_row(block: Confusion, i: int, total: int) -> str:
     cells = []
     for j, count in enumerate(block.matrix[i]):
         if not count:

@@ -92,7 +92,7 @@ def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
         others = [old for old in told.receipts if old["plan"] != receipt["plan"]]
         told = replace(told, receipts=[*others, storable(receipt)])
         page = render(training_report(told))
-    except (KeyError, TypeError) as error:
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{stored} lacks a part of a run's story: {error}.") from error
     storage.write_json(stored, {"format": FORMAT, "story": told.to_json()})
     storage.write_text(run_folder / PAGE, page)

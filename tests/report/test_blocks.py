@@ -1,0 +1,223 @@
+"""Blocks and their JSON forms."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipstone.errors import DamagedError
+from skipstone.report.blocks import from_json, to_json
+from skipstone.report.receipts import receipt_block
+from tests.report.stories import receipt
+
+text = st.text(max_size=20)
+real = st.floats(-1e6, 1e6)
+share = st.floats(0, 1)
+figure = st.fixed_dictionaries(
+    {
+        "title": text,
+        "value": st.none() | real,
+        "low": st.none() | real,
+        "high": st.none() | real,
+        "n": st.integers(0, 10**6),
+        "higher_is_better": st.booleans(),
+    }
+)
+amount = st.none() | st.fixed_dictionaries(
+    {"value": st.none() | real, "low": st.none() | real, "high": st.none() | real}
+)
+cell = st.none() | text | real | st.integers(0, 10**9)
+
+
+def _block(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"kind": st.just(kind), **fields})
+
+
+def _square(classes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    row = st.lists(st.integers(0, 999), min_size=len(classes), max_size=len(classes))
+    matrix = st.lists(row, min_size=len(classes), max_size=len(classes))
+    return _block("confusion", title=text, classes=st.just(classes), matrix=matrix)
+
+
+_columns = st.fixed_dictionaries(
+    {
+        "name": text,
+        "align": st.sampled_from(["left", "right"]),
+        "format": st.sampled_from(["text", "percent", "number", "bar"]),
+    }
+)
+blocks = st.one_of(
+    _block(
+        "table",
+        title=text,
+        columns=st.lists(_columns, min_size=2, max_size=2),
+        rows=st.lists(st.lists(cell, min_size=2, max_size=2), max_size=30),
+        note=text,
+    ),
+    st.lists(text, min_size=1, max_size=5).flatmap(_square),
+    _block(
+        "reliability",
+        title=text,
+        bins=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "low": share,
+                    "high": share,
+                    "confidence": share,
+                    "accuracy": share,
+                    "count": st.integers(0, 999),
+                }
+            ),
+            max_size=4,
+        ),
+        ece=st.none() | share,
+    ),
+    _block(
+        "gallery",
+        title=text,
+        items=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "id": st.integers(0, 99),
+                    "name": text,
+                    "caption": text,
+                    "truth": text,
+                    "answer": text,
+                    "probability": share,
+                    "picture": st.sampled_from(["", "data:image/png;base64,AAAA"]),
+                }
+            ),
+            max_size=3,
+        ),
+        note=text,
+    ),
+    _block(
+        "curves",
+        title=text,
+        x=text,
+        series=st.lists(
+            st.fixed_dictionaries(
+                {"name": text, "points": st.lists(st.tuples(real, real).map(list), max_size=6)}
+            ),
+            max_size=3,
+        ),
+        log=st.booleans(),
+        mark=st.none() | st.fixed_dictionaries({"x": real, "y": real, "name": text}),
+        note=text,
+    ),
+    _block("facts", title=text, items=st.lists(st.tuples(text, text | real).map(list), max_size=3)),
+    _block("text", title=text, text=text),
+    _block("code", title=text, text=text, note=text),
+    _block("hero", figure=figure, split=text, seed=st.integers(0, 99), verdict=text),
+    _block("figures", title=text, items=st.lists(figure, max_size=3), note=text),
+    _block(
+        "receipt",
+        title=text,
+        verdict=text,
+        accepted=st.booleans(),
+        rows=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "name": text,
+                    "unit": st.sampled_from(["percent", "bytes", "ms", "number"]),
+                    "before": amount,
+                    "after": amount,
+                    "words": text,
+                    "good": st.none() | st.booleans(),
+                }
+            ),
+            max_size=3,
+        ),
+        note=text,
+    ),
+)
+
+
+@given(blocks)
+def test_json_forms_come_back(form: dict[str, Any]) -> None:
+    block = from_json(form)
+    assert to_json(block) == form
+    assert from_json(json.loads(json.dumps(to_json(block)))) == block
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"kind": "pie"}, "pie"),
+        ({}, "None"),
+        ({"kind": "text", "title": "a"}, "lacks 'text'"),
+        ({"kind": "confusion", "title": "", "classes": ["a", "b"], "matrix": [[1, 2]]}, "matrix"),
+        (
+            {
+                "kind": "table",
+                "title": "",
+                "columns": [{"name": "a", "align": "left", "format": "html"}],
+                "rows": [],
+            },
+            "format",
+        ),
+        (
+            {
+                "kind": "gallery",
+                "title": "",
+                "items": [
+                    {
+                        "id": 1,
+                        "name": "",
+                        "caption": "",
+                        "truth": "",
+                        "answer": "",
+                        "probability": 1,
+                        "picture": "https://example.org/a.png",
+                    }
+                ],
+            },
+            "data URI",
+        ),
+        (
+            {"kind": "curves", "title": "", "x": "", "series": [{"name": "a", "points": [[1]]}]},
+            "curves",
+        ),
+    ],
+)
+def test_what_is_no_block_is_refused(form: dict[str, Any], said: str) -> None:
+    with pytest.raises(DamagedError, match=said):
+        from_json(form)
+
+
+def test_undefined_figures_become_none() -> None:
+    nan = float("nan")
+    block = from_json({"kind": "reliability", "title": "", "bins": [], "ece": nan})
+    assert to_json(block)["ece"] is None
+
+
+@pytest.mark.parametrize(("accepted", "claim"), [(True, True), (False, False), (True, False)])
+def test_receipts_of_shrink(accepted: bool, claim: bool) -> None:
+    form = receipt_block(receipt(accepted=accepted, claim=claim))
+    assert to_json(from_json(form))["accepted"] is accepted
+    rows = {row["name"]: row for row in form["rows"]}
+    drops = [row for row in form["rows"] if row["unit"] == "percent"]
+    assert len(drops) == 1 + claim
+    assert all(row["good"] is accepted for row in drops)
+    assert drops[0]["words"].startswith("−0.4 points (−0.9 to +0.3)" if accepted else "−3.1 points")
+    fast = rows["latency: torch-f32, then openvino-int8"]
+    assert (fast["before"]["value"], fast["after"]["value"]) == (21.4, 4.2)
+    assert (fast["before"]["low"], fast["before"]["high"]) == (20.8, 24.0)
+    assert "no difference" in form["note"]
+
+
+def test_a_receipt_without_latency() -> None:
+    form = receipt_block({**receipt(), "latency": None})
+    assert [row["unit"] for row in form["rows"]] == ["percent", "percent", "bytes"]
+
+
+def test_a_difference_that_is_none_is_neither_good_nor_bad() -> None:
+    given = receipt()
+    given["latency"]["ratios"][0] |= {"low": 0.98, "high": 1.03, "words": "no difference"}
+    rows = receipt_block(given)["rows"]
+    assert rows[3]["good"] is None
+    assert rows[4]["good"] is True

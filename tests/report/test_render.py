@@ -1,0 +1,216 @@
+"""The page as text: inert, well-formed, complete. `test_browser` looks at it in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from skipstone.report.blocks import Confusion, Curves, Mark, Report, Section, Series, from_json
+from skipstone.report.build import TrainingStory, storable, training_report
+from skipstone.report.charts import curves, ticks
+from skipstone.report.render import render
+from skipstone.report.tables import SHOWN, WIDEST, confusion
+from skipstone.report.words import escape
+from tests.report.stories import HOSTILE, names, receipt, story
+from tests.report.test_blocks import blocks
+
+_PAGE = "html head meta title style body a header h1 nav main section footer"
+_PROSE = "h2 h3 p ol ul li div span b i br bdi dl dt dd figure img figcaption pre code"
+_TABLES = "table thead tbody tr th td"
+_DRAWINGS = "svg g line rect circle polyline text"
+_ALLOWED = frozenset(" ".join((_PAGE, _PROSE, _TABLES, _DRAWINGS)).split())
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def page(told: TrainingStory) -> str:
+    return render(training_report(told))
+
+
+def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = _Tags()
+    parser.feed(html)
+    return parser.seen
+
+
+def assert_inert(html: str) -> None:
+    """No element or attribute that could act, whatever the names in it."""
+    for tag, attributes in tags(html):
+        assert tag in _ALLOWED, tag
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("src") or "data:image/").startswith("data:image/")
+
+
+def assert_drawings_are_xml(html: str) -> int:
+    found = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    for drawing in found:
+        ElementTree.fromstring(drawing)
+        assert "nan" not in drawing.lower().replace("aria", "")
+    return len(found)
+
+
+@pytest.mark.parametrize("classes", [3, 14, 200])
+def test_a_report_of_hostile_names_is_inert(classes: int) -> None:
+    html = page(replace(story(classes, hostile=True), receipts=[receipt()]))
+    assert_inert(html)
+    assert assert_drawings_are_xml(html) > 5
+    for name in HOSTILE[: min(classes, 3)]:
+        assert escape(name) in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\ud800-\udfff]", html)
+    assert len(html.encode()) < 5_000_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(blocks)
+def test_any_block_renders_inert(form: dict[str, Any]) -> None:
+    html = render(Report("t", "s", "c", (Section("one", (from_json(form),)),), {}))
+    assert_inert(html)
+    for drawing in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+        ElementTree.fromstring(drawing)
+
+
+def test_the_policy_allows_this_style_only() -> None:
+    html = page(story(3))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert policy is not None
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy[1]
+    assert "default-src 'none'" in policy[1]
+    assert "script-src" not in policy[1]
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_every_class_is_named_with_its_figures() -> None:
+    html = page(story(200))
+    for name in names(200):
+        assert html.count(f'<th scope="row" class="left"><bdi>{name}</bdi>') >= 2
+        assert html.count(f'<th scope="row" title="{name}">') == 1
+        assert f'<th scope="col" title="{name}">' in html
+
+
+def test_the_headline_states_what_it_rests_on() -> None:
+    told = story(3)
+    html = page(told)
+    accuracy = next(row for row in told.metrics if row["name"] == "accuracy")
+    assert f"n = {accuracy['n']}" in html
+    assert told.split in html
+    assert "Scored once" in html
+    assert f"{100 * accuracy['low']:.1f} – {100 * accuracy['high']:.1f} %" in html
+
+
+def test_figures_of_select_say_that_they_are_too_good() -> None:
+    html = page(replace(story(3), role="select"))
+    assert "somewhat too good" in html
+    assert "Scored once" not in html
+
+
+def test_a_failed_verification_is_said() -> None:
+    rows = [{"name": "openvino-f32", "ok": False, "problem": "3 of 16 answers changed"}]
+    found = {"ok": False, "max_difference": 0.4, "flips": 3, "rows": rows}
+    html = page(replace(story(3), verification=found))
+    assert "DIFFERS: 3 of 16 answers changed" in html
+    assert "NOT everything agrees" in html
+
+
+def test_a_story_comes_back_from_json() -> None:
+    told = replace(story(3), receipts=[receipt()])
+    assert page(TrainingStory.from_json(told.to_json())) == page(told)
+
+
+def test_storable() -> None:
+    given_ = {"a": float("nan"), "b": (1.0, -math.inf), "c": "lone\udcff", "d": None}
+    assert storable(given_) == {"a": None, "b": [1.0, None], "c": "lone\\udcff", "d": None}
+
+
+def test_undefined_figures_are_dashes() -> None:
+    told = story(3)
+    metrics = [{**row, "value": None, "low": None, "high": None} for row in told.metrics]
+    html = page(replace(told, metrics=metrics, history=[]))
+    assert '<p class="value">–</p>' in html
+    assert "nan" not in re.sub(r"data:[^\"]*", "", html)
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def test_confusion_counts_and_shades() -> None:
+    html = confusion(Confusion("Confusion", ("cat", "dog"), ((3, 1), (0, 8))))
+    assert "1 mistake among 12 answers." in html
+    assert '<td class="r6" title="cat → cat: 3 of 4 (75.0 %)">3' in html
+    assert '<td class="w2" title="cat → dog: 1 of 4 (25.0 %)">1' in html
+    assert '<td class="r8" title="dog → dog: 8 of 8 (100.0 %)">8' in html
+
+
+def test_a_very_wide_confusion_shows_what_is_confused_and_says_so() -> None:
+    k = WIDEST + 10
+    matrix = [[0] * k for _ in range(k)]
+    for i in range(k):
+        matrix[i][i] = 5
+    matrix[7][251] = 4
+    block = Confusion("", tuple(f"class-{i}" for i in range(k)), tuple(map(tuple, matrix)))
+    html = confusion(block)
+    assert f"{SHOWN} of {k} classes" in html
+    assert 'title="class-7 → class-251: 4 of 9 (44.4 %)">4' in html
+    assert html.count('<th scope="row"') == SHOWN
+
+
+def test_a_shade_is_a_share_of_all_answers_also_where_columns_are_left_out() -> None:
+    k = WIDEST + 10
+    matrix = [[0] * k for _ in range(k)]
+    matrix[0] = [1] * k  # every answer once: most of them lie outside what is shown
+    block = Confusion("", tuple(f"class-{i}" for i in range(k)), tuple(map(tuple, matrix)))
+    assert f"class-0 → class-1: 1 of {k} (0.4 %)" in confusion(block)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    "points",
+    [
+        (),
+        ((1.0, 2.0),),
+        ((1.0, 2.0), (2.0, 2.0)),
+        ((1.0, 0.0), (2.0, 3.0), (3.0, float("nan")), (4.0, 1e-9)),
+        tuple((float(x), 1.0 / x) for x in range(1, 400)),
+    ],
+)
+def test_curves_of_any_length(points: tuple[tuple[float, float], ...], log: bool) -> None:
+    mark = Mark(1.0, 2.0, "best") if points else None
+    drawn = curves(Curves("loss", "epoch", (Series("loss", points),), log, mark))
+    if drawn.startswith("<svg"):
+        ElementTree.fromstring(drawn)
+    else:
+        assert not points
+    assert "nan" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.3, 0.5), (1, 1), (0, 0), (-3, 7), (1e-9, 3e-9), (17, 123456)]
+)
+def test_ticks_are_round_and_cover(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert 3 <= len(found) <= 8
+    step = found[1] - found[0]
+    mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+    assert min(abs(mantissa - m) for m in (1, 2, 2.5, 5, 10)) < 1e-6

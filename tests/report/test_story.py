@@ -1,0 +1,156 @@
+"""A run's story, gathered from real parts that were never trained, and told again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skipstone import storage
+from skipstone.bundle.format import Bundle
+from skipstone.data.samples import Meta
+from skipstone.errors import DamagedError
+from skipstone.proof.intervals import Estimate
+from skipstone.proof.parity import Verification
+from skipstone.runtime.predictor import Evaluation, Failure
+from skipstone.settings import Settings
+from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.scores import Scores
+from skipstone.verbs.story import add_receipt, write_report
+from tests.report.stories import receipt
+
+
+@pytest.fixture(scope="module")
+def plan(photo_folder: Path) -> Plan:
+    settings = Settings({"width": 0.25, "depth": 0.34, "size": 24, "seed": 0})
+    return make_plan(photo_folder, model="resnet20", weights="none", seed=0, settings=settings)
+
+
+def tell(plan: Plan, folder: Path) -> Path:
+    """A report of `plan` with drawn answers: a third of the claim right."""
+    input_state, _ = plan.input.state()
+    bundle = Bundle(
+        arch=plan.arch,
+        input={
+            "name": "image",
+            "options": dataclasses.asdict(plan.input.options),
+            "state": input_state,
+        },
+        task={
+            "name": "classify",
+            "options": dataclasses.asdict(plan.task.options),
+            "schema": dict(plan.task.schema),
+        },
+        post={"temperature": 1.0},
+        lineage={"versions": {"skipstone": "0.1.0"}, "stopped_by": "early stop"},
+        tensors={"w": np.zeros(3, np.float32)},
+    )
+    bundle.save(folder / "bundle")
+    claim = plan.manifest.role("claim")
+    logits = np.zeros((len(claim), 3), np.float32)
+    logits[:, 0] = np.linspace(1, 2, len(claim))
+    metas = [
+        Meta(id, source.name)
+        for id, source in zip(claim.column("id"), claim.sources(), strict=True)
+    ]
+    answers = plan.task.predict({"logits": logits}, metas, bundle.post)
+    records = [
+        plan.task.score(answer, target)
+        for answer, target in zip(answers, claim.column("target"), strict=True)
+    ]
+    values = plan.task.compute(records)
+    scores = Scores(
+        role="claim",
+        split="the validation split of the data, scored once",
+        seed=0,
+        metrics={
+            name: Estimate(value, value, float("nan"), len(records))
+            for name, value in values.items()
+        },
+        records=records,
+        evaluation=Evaluation(records, [Failure("broken.jpg", "cut off")], [], unknown={"owl": 2}),
+    )
+    history: list[dict[str, Any]] = [
+        {"epoch": e, "step": 3 * e, "lr": 0.1, "loss": 1.0 / e, "metrics": {"accuracy": value}}
+        for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
+    ]
+    return write_report(
+        folder / "report.html",
+        plan=plan,
+        bundle=bundle,
+        scores=scores,
+        history=history,
+        verification=Verification(True, 0.0, 0, []),
+        command="skipstone train photos/ # lone\udcff",
+        seconds=75,
+    )
+
+
+@pytest.fixture
+def run(plan: Plan, tmp_path: Path) -> Path:
+    return tell(plan, tmp_path).parent
+
+
+def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
+    told = json.loads((run / "report.json").read_text())["story"]
+    assert told["headline"] == "accuracy"
+    assert told["metrics"][0]["value"] == pytest.approx(1 / 3)
+    assert told["metrics"][0]["high"] is None  # NaN is not JSON
+    assert told["best"] == 2  # the first of the best, as `fit` keeps it
+    assert told["roles"] == {"fit": 30, "select": 6, "claim": 12}
+    assert told["classes"][0] == {"name": "disc", "fit": 10, "select": 2, "claim": 4}
+    assert {row["name"] for row in told["unscored"]} == {"broken.jpg", "owl"}
+    facts = dict(told["trained"])
+    assert facts["Input"] == "image: 24 × 24 × 3 uint8"
+    assert facts["Length"] == "12 steps, 4 epochs; ended early, as it got no better on select"
+    assert facts["Took"] == "1 min 15 s"
+    page = (run / "report.html").read_text()
+    assert "kept: epoch 2" in page
+    assert "lone\\udcff" in page
+
+
+def test_worst_mistakes_are_shown_as_the_network_sees_them(run: Path) -> None:
+    told = json.loads((run / "report.json").read_text())["story"]
+    gallery = next(block for block in told["sections"] if block["kind"] == "gallery")
+    assert len(gallery["items"]) == 8
+    for item in gallery["items"]:
+        assert item["name"].startswith("validation/" + item["truth"])
+        assert item["picture"].startswith("data:image/")
+
+
+def test_a_picture_that_is_gone_leaves_its_place_empty(
+    plan: Plan, tmp_path: Path, photo_folder: Path
+) -> None:
+    moved = dataclasses.replace(plan.manifest, root=tmp_path / "gone")
+    page = tell(dataclasses.replace(plan, manifest=moved), tmp_path).read_text()
+    assert page.count('<span class="missing">no picture</span>') == 8
+
+
+def test_a_receipt_is_added_and_replaced(run: Path) -> None:
+    before = (run / "report.html").read_text()
+    assert "Smaller and faster" not in before
+    assert add_receipt(run, receipt(accepted=False)) == run / "report.html"
+    add_receipt(run, receipt())
+    add_receipt(run, {**receipt(accepted=False), "plan": "prune, int8"})
+    page = (run / "report.html").read_text()
+    assert page.count('class="verdict good"') == 1
+    assert page.count('class="verdict bad"') == 1
+    assert page.count("data:image/") == before.count("data:image/") > 1
+
+
+def test_no_report_no_receipt(tmp_path: Path) -> None:
+    assert add_receipt(tmp_path, receipt()) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_story_is_named_and_left(run: Path) -> None:
+    page = (run / "report.html").read_bytes()
+    for content in ({"format": 2}, [], {"format": 1}, {"format": 1, "story": {"title": "x"}}):
+        storage.write_json(run / "report.json", content)
+        with pytest.raises(DamagedError, match=r"report\.json"):
+            add_receipt(run, receipt())
+    assert (run / "report.html").read_bytes() == page
