@@ -10,7 +10,7 @@ from skipstone.shrink.receipt import verdict
 
 Json = Mapping[str, Any]
 
-_PARTS = {"select": "decided on select", "claim": "proven on claim, which no decision has seen"}
+_PARTS = {"select": "on select, which decides", "claim": "on claim, which no decision has seen"}
 
 
 def receipt_block(receipt: Json) -> dict[str, Any]:
@@ -45,12 +45,13 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
         f"{_signed(-drop['value'])} points ({_signed(-drop['high'])} to {_signed(-drop['low'])})"
     )
     return {
-        "name": f"{receipt['metric']}, {_PARTS[part]} (n = {drop['n']:,})",
+        "name": f"{receipt['metric']} {_PARTS[part]} (n = {drop['n']:,})",
         "unit": "percent",
         "before": found["before"],
         "after": found["after"],
         "words": words,
-        "good": True if drop["high"] <= budget else None if drop["value"] <= budget else False,
+        # a gain is one when its interval says so; a loss within the budget is neither
+        "good": True if drop["high"] < 0 else False if drop["value"] > budget else None,
     }
 
 
