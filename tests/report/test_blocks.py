@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from skipstone.errors import DamagedError
 from skipstone.report.blocks import from_json, to_json
 from skipstone.report.receipts import receipt_block
-from tests.report.stories import receipt
+from tests.report.stories import HOSTILE, receipt
 
-text = st.text(max_size=20)
+text = st.text(max_size=20) | st.sampled_from(HOSTILE)
 real = st.floats(-1e6, 1e6)
 share = st.floats(0, 1)
 figure = st.fixed_dictionaries(
@@ -202,12 +202,21 @@ def test_receipts_of_shrink(accepted: bool, claim: bool) -> None:
     rows = {row["name"]: row for row in form["rows"]}
     drops = [row for row in form["rows"] if row["unit"] == "percent"]
     assert len(drops) == 1 + claim
-    assert all(row["good"] is accepted for row in drops)
+    assert [row["good"] for row in drops] == [None if accepted else False] * len(drops)
     assert drops[0]["words"].startswith("−0.4 points (−0.9 to +0.3)" if accepted else "−3.1 points")
     fast = rows["latency: torch-f32, then openvino-int8"]
     assert (fast["before"]["value"], fast["after"]["value"]) == (21.4, 4.2)
     assert (fast["before"]["low"], fast["before"]["high"]) == (20.8, 24.0)
     assert "no difference" in form["note"]
+
+
+def test_only_a_certain_gain_of_accuracy_is_called_good() -> None:
+    given = receipt()
+    given["select"] = {**given["select"], "drop": {"value": -2, "low": -3, "high": -1, "n": 500}}
+    given["claim"] = {**given["claim"], "drop": {"value": -2, "low": -5, "high": 1, "n": 500}}
+    rows = receipt_block(given)["rows"]
+    assert [row["good"] for row in rows[:2]] == [True, None]
+    assert rows[0]["words"] == "+2 points (+1 to +3)"
 
 
 def test_a_receipt_without_latency() -> None:
