@@ -94,13 +94,15 @@ def add_settings(parser: argparse.ArgumentParser, groups: set[str]) -> None:
         wanted = [place for place in places if place.group in groups]
         if not wanted or name == "seed":  # --seed is every verb's own
             continue
+        how: dict[str, Any] = {"metavar": _metavar(wanted[0]), "type": _reader(wanted)}
+        if _is_switch(wanted[0].kind):  # --freeze-norm, --no-freeze-norm
+            how = {"action": argparse.BooleanOptionalAction}
         sections[wanted[0].group].add_argument(
             "--" + name.replace("_", "-"),
             dest=f"setting_{name}",
-            metavar=_metavar(wanted[0]),
-            type=_reader(wanted),
             default=None,
             help=_help(wanted),
+            **how,
         )
 
 
@@ -127,10 +129,20 @@ def _reader(places: list[Setting]) -> Callable[[str], Any]:
     return read
 
 
+def _is_switch(kind: Any) -> bool:
+    return kind is bool or set(typing.get_args(kind)) == {bool, type(None)}
+
+
+def _words(kind: Any) -> tuple[Any, ...]:
+    """What a Literal allows, also where it may be None; nothing for other kinds."""
+    if typing.get_origin(kind) is typing.Literal:
+        return typing.get_args(kind)
+    return next((words for part in typing.get_args(kind) if (words := _words(part))), ())
+
+
 def _metavar(setting: Setting) -> str:
-    choices = setting.metadata.get("choices") or typing.get_args(setting.kind)
-    words = [str(word) for word in choices if isinstance(word, str)]
-    if words and len(words) == len(choices):
+    words = [str(word) for word in setting.metadata.get("choices") or _words(setting.kind)]
+    if words:
         return "{" + ",".join(words) + "}"
     return str(setting.metadata.get("metavar", setting.name.split("_")[-1].upper()))
 

@@ -28,11 +28,9 @@ _NO_LIMIT = 10_000
 
 
 def plain(value: object) -> str:
-    """`value` as text in which control characters are visible and powerless."""
+    """`value` as one line of text in which control characters are visible and powerless."""
     text = str(value)
-    return "".join(
-        char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text
-    )
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 class Terminal:

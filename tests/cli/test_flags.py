@@ -1,0 +1,61 @@
+"""Flags come from the rooms' options; each option has one."""
+
+from __future__ import annotations
+
+import pytest
+
+from skipstone.cli.flags import settings_from
+from skipstone.cli.parser import parse
+from skipstone.errors import UsageError
+from skipstone.settings import known_settings
+
+
+def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["train", "--help"])
+    shown = capsys.readouterr().out
+    for name in known_settings():
+        assert f"--{name.replace('_', '-')} " in shown.replace(",", " "), name
+    assert "{sgd,adamw}" in shown
+    assert "{auto,1,3}" in shown
+
+
+def test_only_what_was_given_is_a_setting() -> None:
+    assert settings_from(parse(["train", "photos"])) == {}
+    words = "train photos --epochs 5 --budget 1h30m --channels 1 --flip 0 --label-columns a,b"
+    assert settings_from(parse(words.split())) == {
+        "epochs": 5,
+        "budget": 5400.0,
+        "channels": 1,
+        "flip": 0.0,
+        "label_columns": ("a", "b"),
+    }
+
+
+def test_switches() -> None:
+    assert settings_from(parse(["train", "--freeze-norm", "photos"])) == {"freeze_norm": True}
+    assert settings_from(parse(["train", "photos", "--no-residual"])) == {"residual": False}
+
+
+def test_what_two_tasks_read_differently() -> None:
+    for word in ("cross_entropy", "bce", "focal"):
+        assert settings_from(parse(["train", "photos", "--loss", word])) == {"loss": word}
+    with pytest.raises(UsageError, match="--loss: 'mse' is not allowed"):
+        parse(["train", "photos", "--loss", "mse"])
+
+
+def test_data_flags_where_data_is_read() -> None:
+    for words in (["audit", "d"], ["evaluate", "m", "d"], ["train", "d"]):
+        given = parse([*words, "--label-column", "kind"])
+        assert settings_from(given) == {"label_column": "kind"}
+    with pytest.raises(UsageError, match="no flag --epochs"):
+        parse(["evaluate", "m", "d", "--epochs", "3"])
+
+
+def test_abbreviations_are_refused_with_the_whole_word() -> None:
+    with pytest.raises(UsageError, match=r"no flag --batch\. Did you mean .*--batch-size"):
+        parse(["train", "photos", "--batch", "4"])
+
+
+def test_after_two_dashes_names_may_begin_with_dashes() -> None:
+    assert parse(["predict", "runs/001", "--", "--odd.jpg"]).sources == ["--odd.jpg"]

@@ -1,0 +1,120 @@
+"""Flat names to typed options: what each kind reads, who takes what, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from skipstone.data.options import ReadOptions
+from skipstone.errors import UsageError
+from skipstone.prepare.options import SplitOptions
+from skipstone.settings import Settings, known_settings, settings_of
+from skipstone.tasks.options import ClassifyOptions
+from skipstone.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Options:
+    whole: int = 1
+    number: float | None = None
+    word: Literal["a", "b"] | None = None
+    mixed: Literal["auto", 1, 3] = "auto"
+    names: tuple[str, ...] = ()
+    on: bool = False
+    text: str | None = None
+    shout: str = field(default="", metadata={"parse": str.upper})
+    inner: int = field(default=0, metadata={"hidden": True})
+
+
+@dataclass(frozen=True)
+class Picky:
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        raise TypeError("bogus")
+
+
+SETTINGS = {setting.name: setting for setting in settings_of(Options, "group", "owner")}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("whole", "12", 12),
+        ("number", "0.5", 0.5),
+        ("number", "2", 2.0),
+        ("word", "b", "b"),
+        ("mixed", "auto", "auto"),
+        ("mixed", "3", 3),
+        ("names", "x, y,,z", ("x", "y", "z")),
+        ("on", "yes", True),
+        ("on", "OFF", False),
+        ("text", "12", "12"),
+        ("shout", "hey", "HEY"),
+    ],
+)
+def test_reads(name: str, text: str, value: object) -> None:
+    found = SETTINGS[name].parse(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("whole", "1.5", "'1.5' is not a whole number"),
+        ("number", "x", "'x' is not a number"),
+        ("word", "c", "'c' is not allowed. Allowed: a, b."),
+        ("mixed", "2", "'2' is not allowed. Allowed: 1, 3, auto."),
+        ("on", "perhaps", "'perhaps' is neither yes nor no"),
+    ],
+)
+def test_refuses(name: str, text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match="^" + problem.replace(".", r"\.") + "$"):
+        SETTINGS[name].parse(text)
+
+
+def test_hidden_fields_are_no_settings() -> None:
+    assert "inner" not in SETTINGS
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, places in known_settings().items():
+        for place in places:
+            assert place.metadata.get("help"), f"{place.owner}.{name} has no help"
+
+
+def test_a_shared_name_goes_to_each() -> None:
+    settings = Settings({"seed": 7, "epochs": 2})
+    assert settings.options(SplitOptions).seed == 7
+    assert settings.options(TrainOptions) == TrainOptions(seed=7, epochs=2)
+    settings.check_used(task="classify", model="resnet18")
+
+
+def test_none_means_not_given_and_defaults_yield() -> None:
+    settings = Settings({"lr": None, "top_k": 3})
+    assert settings.values == {"top_k": 3}
+    assert settings.options(ClassifyOptions, top_k=9, label_smoothing=0.2) == ClassifyOptions(
+        top_k=3, label_smoothing=0.2
+    )
+
+
+def test_unknown_names_are_all_reported() -> None:
+    with pytest.raises(UsageError, match=r"'epoch'. Did you mean 'epochs'.*'widht'.*'width'"):
+        Settings({"epoch": 1, "widht": 2})
+
+
+def test_what_no_part_takes_is_refused() -> None:
+    settings = Settings({"thresholds": "f1"})
+    settings.options(ReadOptions)
+    with pytest.raises(UsageError, match="--thresholds is an option of task tag; this run is task"):
+        settings.check_used(task="classify", model="resnet18")
+
+
+def test_a_wrong_value_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="epochs"):
+        Settings({"epochs": 0}).options(TrainOptions)
+    with pytest.raises(UsageError, match="bogus"):
+        Settings({"width": 1.0}).options(Picky)
