@@ -151,3 +151,15 @@ def test_a_receipt_is_plain_data() -> None:
     found = receipt(estimate(0.5, 0.0, 0.9), None)
     assert json.loads(found.to_bytes()) == found.to_json()
     assert dataclasses.replace(found, plan="other").to_json()["plan"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("steady", "others", "warned"),
+    [(True, None, False), (True, 0.05, False), (True, 0.4, True), (False, 0.0, True)],
+)
+def test_latencies_of_a_busy_machine_are_called_so(
+    steady: bool, others: float | None, warned: bool
+) -> None:
+    stored = receipt(estimate(0.5, 0.0, 0.9), None).to_json()
+    stored["latency"] = {"ratios": [], "steady": steady, "used_by_others": others}
+    assert any("busy" in line for line in describe(stored)) == warned

@@ -25,6 +25,7 @@ from skipstone.errors import Refusal
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
+from skipstone.shrink.latency import BUSY
 from skipstone.tasks.base import Metric, Task
 
 #: The receipt's name in a bundle.
@@ -197,8 +198,10 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
                 f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} "
                 f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
             )
-        if not latency["steady"]:
-            lines.append("The machine was too busy: these latencies mean little; measure again.")
+        others = latency["used_by_others"]
+        if not latency["steady"] or (others is not None and others > BUSY):
+            # threads that wait for each other suffer most, which flatters programs beside torch
+            lines.append("The machine was busy: these latencies mean little; measure again.")
     lines.append(verdict(receipt))
     return lines
 
