@@ -15,6 +15,7 @@ from typing import Any
 
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Predictor
+from skipstone.shrink.shrink import ShrinkResult
 from skipstone.verbs import answer, look, ship
 from skipstone.verbs import compare as comparing
 from skipstone.verbs import demo as demonstration
@@ -94,7 +95,7 @@ def shrink(
     data: Path_ | None = None,
     out: Path_ | None = None,
     seed: int = 0,
-) -> shrinking.ShrinkResult:
+) -> ShrinkResult:
     """A smaller, faster model that loses at most `max_drop` points, or an honest refusal."""
     return shrinking.shrink(
         Path(model), max_drop=max_drop, plan=plan, data=data, out=out, seed=seed

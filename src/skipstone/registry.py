@@ -1,4 +1,4 @@
-"""Names for the things that can be added: readers, inputs, backbones, heads, tasks, steps, runtimes.
+"""Names for what can be added: readers, inputs, backbones, heads, tasks, steps, runtimes.
 
 An `Entry` says, without importing torch, what a name is and where its code lies. Built-in entries
 come from one catalogue module per room; a plugin's come from installed entry points, each of which

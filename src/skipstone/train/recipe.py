@@ -10,7 +10,6 @@ from typing import Any
 
 from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions, Unfreeze
 
-
 #: Fewer samples than this adapt pretrained weights instead of replacing them.
 SMALL = 20_000
 

@@ -21,6 +21,7 @@ from skipstone.shrink.plan import Plan
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.verbs.places import output_folder
+from skipstone.verbs.story import add_receipt
 
 MANIFEST = "manifest.parquet"
 
@@ -57,7 +58,7 @@ def shrink(
     original = bundle_of(model)
     manifest = training_data(original, None if data is None else Path(data))
     folder = _place(original, steps, out, manifest.root)
-    return shrink_bundle(
+    result = shrink_bundle(
         original,
         manifest,
         steps,
@@ -66,6 +67,8 @@ def shrink(
         seed=seed,
         latency_seconds=latency_seconds,
     )
+    add_receipt(original.parent, result.receipt)  # refused ones are told as well
+    return result
 
 
 def training_data(bundle: Path, data: Path | None) -> Manifest:

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -143,7 +143,10 @@ def _fit(plan: Plan, run: RunFolder) -> tuple[Network, FitResult]:
     records = cast(Input, CachedInput(plan.input, RecordCache()))
 
     def evaluate(candidate: Network) -> dict[str, float]:
-        predictor = Predictor(records, TorchRuntime(candidate), plan.task, {})
+        # Deciding when to stop may be as quick as training; what is claimed is float32.
+        mode = run.decided("precision")
+        runtime = TorchRuntime(candidate, precision=mode["precision"] if mode else "f32")
+        predictor = Predictor(records, runtime, plan.task, {})
         return dict(plan.task.compute(predictor.evaluate(select).records))
 
     result = fit(
@@ -216,7 +219,8 @@ def calibrated(predictor: Predictor, select: Manifest) -> dict[str, Any]:
 
 def _exports(folder: Path) -> Verification:
     """Programs for shipping, each proven on the goldens, then verified in a fresh process."""
-    for step in events.track((store_goldens, export_onnx, export_openvino), "exporting"):
+    steps: tuple[Callable[[Path], object], ...] = (store_goldens, export_onnx, export_openvino)
+    for step in events.track(steps, "exporting"):
         step(folder)
     with events.stage("verifying from raw bytes"):
         return verify(folder)

@@ -1,0 +1,88 @@
+"""One training a kind of data, shared by the tests that follow what comes of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone.shrink import shrink as shrink_module
+from skipstone.shrink.latency import race
+from skipstone.verbs import compare as compare_module
+from tests.photos import write_tag_table
+from tests.pipelines.command import SMALL, Answer, ask, tree
+
+
+@dataclass(frozen=True)
+class Trained:
+    data: Path
+    run: Path
+    answer: Answer
+    touched: bool  # whether anything in the data changed
+
+    @property
+    def value(self) -> Any:
+        return self.answer.value
+
+
+def _short_race(calls: Any, *, seconds: float, **options: Any) -> Any:
+    """A real measurement, but shorter than a person would want."""
+    return race(calls, seconds=min(seconds, 0.4), **options)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick() -> Iterator[None]:
+    """One thread, and short races: the machine may be busy with other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shrink_module, "race", _short_race)
+        patch.setattr(compare_module, "race", _short_race)
+        yield
+    torch.set_num_threads(before)
+
+
+def _train(data: Path, out: Path, *words: str) -> Trained:
+    root = data if data.is_dir() else data.parent
+    before = tree(root)
+    answer = ask("train", data, "--out", out, *SMALL, *words)
+    assert answer.code == 0, answer
+    return Trained(data, Path(answer.value["run"]), answer, tree(root) != before)
+
+
+@pytest.fixture(scope="session")
+def classified(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return _train(photo_folder, tmp_path_factory.mktemp("classify"), "--epochs", "12")
+
+
+@pytest.fixture(scope="session")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """From a CSV with several labels a row and a group of three pictures each."""
+    table = write_tag_table(tmp_path_factory.mktemp("tags"), 48)
+    rows = list(csv.reader(table.open(encoding="utf-8")))
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*rows[0], "scene"])
+        writer.writerows([*row, f"scene {at // 3}"] for at, row in enumerate(rows[1:]))
+    words = ("--epochs", "12", "--group-column", "scene", "--separator", "|", "--claim", "0.25")
+    return _train(table, tmp_path_factory.mktemp("tagged"), *words)
+
+
+@pytest.fixture(scope="session")
+def numbered(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return _train(idx_folder, tmp_path_factory.mktemp("idx"), "--epochs", "8")
+
+
+@pytest.fixture(scope="session")
+def shrunk(classified: Trained) -> Answer:
+    return ask("shrink", classified.run, "--max-drop", "100")
+
+
+@pytest.fixture(scope="session")
+def shrunk_tags(tagged: Trained) -> Answer:
+    return ask("shrink", tagged.run, "--max-drop", "100")

@@ -1,0 +1,135 @@
+"""train -> evaluate -> predict -> export -> verify -> shrink -> compare, on class folders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skipstone
+from tests.pipelines.command import Answer, ask, tree
+from tests.pipelines.conftest import Trained
+
+#: Runs a script as a machine without skipstone would: importing it fails.
+WITHOUT_SKIPSTONE = (
+    "import runpy, sys; sys.modules['skipstone'] = None; sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+def test_train(classified: Trained) -> None:
+    value = classified.value
+    assert Path(value["bundle"]).parent == classified.run
+    assert classified.run.name == "001"
+    assert value["verified"] is True
+    assert value["role"] == "claim"
+    assert value["split"] == "the validation split of the data, scored once"
+    accuracy = value["metrics"]["accuracy"]
+    assert set(accuracy) == {"value", "low", "high", "n"}
+    assert accuracy["n"] == 12
+    assert accuracy["value"] > 1 / 3 + 0.2  # better than one class for all
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert "balanced_accuracy" in value["metrics"]
+    report = Path(value["report"]).read_text(encoding="utf-8")
+    assert "skipstone train" in report
+
+
+def test_nothing_is_written_in_the_data(classified: Trained) -> None:
+    assert not classified.touched
+
+
+def test_progress_in_a_log_is_short(classified: Trained) -> None:
+    lines = classified.answer.err.splitlines()
+    assert not [line for line in lines if line.startswith("predicting")]
+    assert len(lines) < 40
+
+
+def test_evaluate_gives_the_claim_again_in_every_runtime(classified: Trained) -> None:
+    for runtime in ("auto", "onnxruntime", "openvino-f32"):
+        words = (classified.run, classified.data, "--split", "val", "--seed", "3")
+        found = ask("evaluate", *words, "--runtime", runtime)
+        assert found.code == 0
+        assert found.value["metrics"]["accuracy"] == classified.value["metrics"]["accuracy"]
+
+
+def test_evaluate_data_without_splits(classified: Trained) -> None:
+    found = ask("evaluate", classified.run.parent, classified.data / "validation")
+    assert found.value["metrics"]["accuracy"] == classified.value["metrics"]["accuracy"]
+    assert "newest" in found.err
+
+
+def test_predict_export_and_the_script_agree(classified: Trained, tmp_path: Path) -> None:
+    folder = classified.data / "validation"
+    rows = ask("predict", classified.run, folder).value["predictions"]
+    assert len(rows) == 12
+    right = sum(Path(row["path"]).parent.name == row["label"] for row in rows)
+    assert right / 12 == pytest.approx(classified.value["metrics"]["accuracy"]["value"])
+
+    exported = ask("export", classified.run, "--out", tmp_path / "out")
+    assert set(exported.value["files"]) == {"model.onnx", "predict.py"}
+    files = [row["path"] for row in rows]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SKIPSTONE, tmp_path / "out/predict.py", "--json", *files],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for row, ours in zip(json.loads(done.stdout)["predictions"], rows, strict=True):
+        assert row["label"] == ours["label"]
+        assert row["probability"] == pytest.approx(ours["probability"], abs=1e-4)
+
+
+def test_export_never_overwrites(classified: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "ir"
+    assert ask("export", classified.run, "--to", "openvino", "--out", out).code == 0
+    assert {path.name for path in out.iterdir()} == {"model.xml", "model.bin"}
+    before = tree(out)
+    again = ask("export", classified.run, "--to", "openvino", "--out", out)
+    assert again.code == 2
+    assert "nothing is overwritten" in again.value["error"]
+    assert tree(out) == before
+
+
+def test_shrink(classified: Trained, shrunk: Answer) -> None:
+    assert shrunk.code == 0
+    value = shrunk.value
+    assert {"bundle", "receipt", "accepted", "proven"} <= set(value)
+    assert value["accepted"] is True
+    receipt = value["receipt"]
+    assert receipt["claim"]["before"] == classified.value["metrics"]["accuracy"]
+    assert {row["name"] for row in receipt["latency"]["rows"]} >= {"torch-f32", "openvino-int8"}
+    assert Path(value["bundle"]).parent == classified.run
+
+
+def test_verify_what_ships(classified: Trained, shrunk: Answer) -> None:
+    done = ask("verify", shrunk.value["bundle"])
+    assert done.code == 0
+    assert done.value["ok"] is True
+    assert done.value["flips"] == 0 or done.value["max_difference"] > 0
+    names = {row["name"] for row in done.value["rows"]}
+    assert {"torch-f32", "onnxruntime-f32", "openvino-f32", "openvino-int8"} <= names
+
+
+def test_compare(classified: Trained, shrunk: Answer) -> None:
+    split = classified.data / "validation"
+    done = ask("compare", classified.run, shrunk.value["bundle"], "--data", split)
+    first, second = done.value["models"]
+    assert first["accuracy"]["value"] == classified.value["metrics"]["accuracy"]["value"]
+    assert second["runtime"] == "openvino-int8"
+    assert second["difference"]["n"] == 12
+
+
+def test_the_same_in_python(classified: Trained, shrunk: Answer) -> None:
+    model = skipstone.load(classified.run)
+    file = next((classified.data / "validation" / "disc").iterdir())
+    (answer,) = model.predict([file])
+    row = ask("predict", classified.run, file).value["predictions"][0]
+    assert answer.fields["label"] == row["label"]  # type: ignore[union-attr]
+    int8 = skipstone.load(shrunk.value["bundle"])
+    assert int8.runtime.name == "openvino-int8"
+    found = skipstone.evaluate(classified.run, classified.data, split="validation", seed=3)
+    assert found.metrics["accuracy"].to_json() == classified.value["metrics"]["accuracy"]

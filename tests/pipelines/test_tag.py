@@ -1,0 +1,80 @@
+"""Several labels a row and groups, from a CSV: train to compare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from skipstone.data.manifest_file import load_manifest
+from skipstone.proof.intervals import intervals
+from skipstone.runtime.open import open_model
+from skipstone.verbs.scores import score
+from tests.photos import CLASSES
+from tests.pipelines.command import Answer, ask
+from tests.pipelines.conftest import Trained
+from tests.pipelines.test_classify import WITHOUT_SKIPSTONE
+
+
+def test_train(tagged: Trained) -> None:
+    assert tagged.value["verified"] is True
+    assert not tagged.touched
+    assert "tag" in tagged.answer.err
+    found = tagged.value["metrics"]
+    manifest = load_manifest(tagged.run / "manifest.parquet").role("claim")
+    share = sum(len(tags) for tags in manifest.column("target")) / (len(manifest) * len(CLASSES))
+    assert found["map"]["value"] > share + 0.1  # random scores give about the share of tags
+
+
+def test_groups_never_straddle_roles(tagged: Trained) -> None:
+    manifest = load_manifest(tagged.run / "manifest.parquet")
+    roles = defaultdict(set)
+    for group, role in zip(manifest.column("group"), manifest.column("role"), strict=True):
+        roles[group].add(role)
+    assert len(roles) == 16
+    assert all(len(found) == 1 for found in roles.values())
+    assert {role for found in roles.values() for role in found} == {"fit", "select", "claim"}
+
+
+def test_intervals_use_groups(tagged: Trained) -> None:
+    part = load_manifest(tagged.run / "manifest.parquet").role("claim")
+    predictor = open_model(tagged.run)
+    evaluation = predictor.evaluate(part)
+    assert set(evaluation.groups) == set(part.column("group"))
+    ours = score(predictor.task, evaluation, part, role="claim", seed=3).metrics
+    groups = evaluation.groups
+    assert ours == intervals(evaluation.records, predictor.task, groups, 3)
+    assert ours["map"].to_json() == pytest.approx(tagged.value["metrics"]["map"], abs=1e-4)
+    alone = intervals(evaluation.records, predictor.task, None, 3)
+    assert any(alone[name].low != ours[name].low for name in ours)
+
+
+def test_predict_and_the_script_agree(tagged: Trained, tmp_path: Path) -> None:
+    files = sorted((tagged.data.parent / "images").iterdir())[:8]
+    rows = ask("predict", tagged.run, *files).value["predictions"]
+    assert all(isinstance(row["label"], list) for row in rows)
+    assert ask("export", tagged.run, "--out", tmp_path / "out").code == 0
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SKIPSTONE, tmp_path / "out/predict.py", "--json", *files],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for row, ours in zip(json.loads(done.stdout)["predictions"], rows, strict=True):
+        assert row["probabilities"] == pytest.approx(ours["probabilities"], abs=1e-4)
+
+
+def test_shrink_and_evaluate(tagged: Trained, shrunk_tags: Answer) -> None:
+    assert shrunk_tags.code == 0
+    assert shrunk_tags.value["receipt"]["metric"] == "map"
+    found = ask(
+        *("evaluate", shrunk_tags.value["bundle"], tagged.data),
+        *("--group-column", "scene", "--separator", "|"),
+    )
+    assert found.code == 0
+    assert found.value["runtime"] == "openvino-int8"
+    assert found.value["metrics"]["map"]["n"] == 48
