@@ -1,0 +1,312 @@
+"""Faster gradients of depthwise convolutions: equal to torch's own, and nothing else changes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skipstone.models import depthwise
+from skipstone.models.depthwise import FasterDepthwise, has_slow_depthwise
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[Tensor]:
+    """The inputs of all convolutions that took the faster way."""
+    seen: list[Tensor] = []
+    forward = depthwise._Depthwise.forward
+
+    def counted(ctx: Any, x: Tensor, *rest: Any) -> Tensor:
+        seen.append(x)
+        return forward(ctx, x, *rest)
+
+    monkeypatch.setattr(depthwise._Depthwise, "forward", staticmethod(counted))
+    return seen
+
+
+@dataclass(frozen=True)
+class Case:
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    size: tuple[int, int]
+    samples: int
+    channels: int
+    bias: bool
+    channels_last: bool
+    learns: tuple[bool, bool]  # the input, the weight
+    seed: int
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    side = st.sampled_from([1, 2, 3, 4, 5, 5, 5, 7])
+    kernel = draw(st.one_of(side.map(lambda k: (k, k)), st.tuples(side, side)))
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3)]))
+    padding = tuple(draw(st.integers(0, k)) for k in kernel)
+    size = tuple(
+        draw(st.integers(max(1, k - 2 * p), 13)) for k, p in zip(kernel, padding, strict=True)
+    )
+    return Case(
+        kernel,
+        stride,
+        padding,
+        size,
+        samples=draw(st.integers(1, 3)),
+        channels=draw(st.sampled_from([2, 3, 16, 17])),
+        bias=draw(st.booleans()),
+        channels_last=draw(st.booleans()),
+        learns=draw(st.sampled_from([(True, True), (True, False), (False, True)])),
+        seed=draw(st.integers(0, 9999)),
+    )
+
+
+def layer_and_input(case: Case, dtype: torch.dtype = torch.float32) -> tuple[nn.Conv2d, Tensor]:
+    torch.manual_seed(case.seed)
+    layer = nn.Conv2d(
+        case.channels,
+        case.channels,
+        case.kernel,
+        case.stride,
+        case.padding,
+        groups=case.channels,
+        bias=case.bias,
+    ).to(dtype)
+    layer.weight.requires_grad_(case.learns[1])
+    x = torch.randn(case.samples, case.channels, *case.size, dtype=dtype)
+    if case.channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    return layer, x.requires_grad_(case.learns[0])
+
+
+def gradients(
+    layer: nn.Module, x: Tensor, *, faster: bool, autocast: bool = False
+) -> dict[str, Tensor | None]:
+    """The output, and the gradients of everything, for one fixed gradient of the output."""
+    layer.zero_grad()
+    x = x.detach().clone().requires_grad_(x.requires_grad)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        if faster:
+            with FasterDepthwise():
+                output = layer(x)
+        else:
+            output = layer(x)
+    generator = torch.Generator().manual_seed(7)
+    output.backward(torch.randn(output.shape, generator=generator).to(output.dtype))
+    found = {name: p.grad for name, p in layer.named_parameters()}
+    return {"output": output.detach(), "x": x.grad, **found}
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """The greatest difference, relative to the greatest value of `b`."""
+    assert a.shape == b.shape
+    scale = float(b.double().abs().max()) or 1.0
+    return float((a.double() - b.double()).abs().max()) / scale
+
+
+def compare(found: dict[str, Tensor | None], expected: dict[str, Tensor | None], limit: float):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if value is None:
+            assert found[name] is None, name
+            continue
+        assert found[name].dtype == value.dtype, name
+        assert difference(found[name], value) <= limit, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_float32_gradients_are_torchs(case: Case) -> None:
+    layer, x = layer_and_input(case)
+    faster = gradients(layer, x, faster=True)
+    compare(faster, gradients(layer, x, faster=False), 1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.booleans())
+def test_bfloat16_gradients_are_within_its_rounding(case: Case, autocast: bool) -> None:
+    layer, x = layer_and_input(case, torch.float32 if autocast else torch.bfloat16)
+    faster = gradients(layer, x, faster=True, autocast=autocast)
+    stock = gradients(layer, x, faster=False, autocast=autocast)
+    assert torch.equal(faster["output"], stock["output"])
+    compare(faster, stock, 2e-2)
+    # what is exact, and how far torch itself is from it
+    exact = copy.deepcopy(layer).to(torch.bfloat16).double()
+    reference = gradients(exact, x.detach().bfloat16().double().requires_grad_(), faster=False)
+    for name in ("x", "weight"):
+        if faster[name] is not None and reference[name] is not None:
+            assert difference(faster[name], reference[name]) <= 2e-2
+
+
+CASE = Case((5, 5), (1, 1), (2, 2), (9, 8), 2, 4, True, True, (True, True), 0)
+
+
+def make(kernel: int, **options: Any) -> nn.Conv2d:
+    channels = options.pop("channels", 4)
+    settings = {"groups": channels, "padding": kernel // 2, "bias": False} | options
+    return nn.Conv2d(channels, channels, kernel, **settings)
+
+
+@pytest.mark.parametrize(
+    ("layer", "half", "fast"),
+    [
+        (make(5), False, True),
+        (make(5), True, True),
+        (make(5, bias=True), True, True),
+        (make(5, stride=2), False, False),
+        (make(5, stride=2), True, True),
+        (make(3, stride=2), False, False),
+        (make(3, stride=2), True, True),
+        (make(3), True, False),
+        (make(7), False, False),
+        (make(7), True, True),
+        (make(5, dilation=2), True, False),
+        (make(5, groups=1), True, False),
+        (make(5, groups=2), True, False),
+        (make(5, padding="same"), True, False),
+        (make(5, padding_mode="reflect"), True, True),  # it pads first, then convolves plainly
+    ],
+    ids=str,
+)
+def test_which_convolutions_take_it(layer, half, fast, calls) -> None:
+    x = torch.randn(2, 4, 9, 9, requires_grad=True)
+    found = gradients(layer, x, faster=True, autocast=half)
+    assert len(calls) == int(fast)
+    compare(found, gradients(layer, x, faster=False, autocast=half), 2e-2 if half else 1e-5)
+    if layer.padding != "same":
+        dtype = torch.bfloat16 if half else torch.float32
+        assert has_slow_depthwise(nn.Sequential(layer), dtype) == fast
+
+
+def test_only_what_learns_on_the_cpu_takes_it(calls) -> None:
+    layer, x = layer_and_input(CASE)
+    with FasterDepthwise():
+        with torch.no_grad():
+            layer(x)
+        layer.requires_grad_(False)
+        layer(x)  # only the input learns, and its gradient is fast at stride 1
+        layer.to("meta")(x.to("meta"))
+        layer.double()
+    with FasterDepthwise():
+        layer_and_input(CASE)[0].double()(x.double())
+        assert layer_and_input(CASE)[0](x[:0]).shape == (0, 4, 9, 8)
+        assert layer_and_input(CASE)[0](x[0]).shape == (4, 9, 8)
+    assert not calls
+    layer, x = layer_and_input(CASE)
+    layer(x)
+    assert not calls
+    with FasterDepthwise():
+        layer(x.detach())
+    assert len(calls) == 1
+
+
+def test_timms_same_padding_takes_it_too(calls) -> None:
+    """TensorFlow's SAME pads by itself, then convolves plainly; odd sizes pad unevenly."""
+    from timm.layers import Conv2dSame
+
+    layer = Conv2dSame(4, 4, 5, stride=2, groups=4, bias=False)
+    x = torch.randn(2, 4, 10, 11, requires_grad=True)
+    found = gradients(layer, x, faster=True, autocast=True)
+    assert len(calls) == 1
+    compare(found, gradients(layer, x, faster=False, autocast=True), 2e-2)
+
+
+def test_keywords_are_conv2ds(calls) -> None:
+    layer, x = layer_and_input(CASE)
+    with FasterDepthwise():
+        output = F.conv2d(input=x, weight=layer.weight, bias=layer.bias, padding=2, groups=4)
+    assert len(calls) == 1
+    assert torch.equal(output, layer(x))
+
+
+def test_layout_stays() -> None:
+    layer, x = layer_and_input(CASE)
+    found = gradients(layer, x, faster=True)
+    for name in ("output", "x"):
+        assert found[name].is_contiguous(memory_format=torch.channels_last), name
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_second_order_gradients(stride, calls) -> None:
+    def penalty(faster: bool) -> tuple[Tensor, ...]:
+        layer, x = layer_and_input(replace(CASE, stride=(stride, stride)), torch.bfloat16)
+        with FasterDepthwise() if faster else contextlib.nullcontext():
+            output = layer(x)
+        wanted = (x, layer.weight)
+        first = torch.autograd.grad(output.square().sum(), wanted, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), wanted)
+
+    for found, own in zip(penalty(True), penalty(False), strict=True):
+        assert difference(found, own) < 4e-2
+    assert len(calls) == 1
+
+
+@pytest.fixture(scope="module")
+def lite0() -> nn.Module:
+    import timm
+
+    torch.manual_seed(0)
+    return timm.create_model("efficientnet_lite0", num_classes=3).train()
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_step_of_efficientnet_lite0(lite0, channels_last, calls) -> None:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net = copy.deepcopy(lite0).to(memory_format=layout)
+    x = torch.randn(4, 3, 64, 64).contiguous(memory_format=layout)
+    labels = torch.tensor([0, 1, 2, 0])
+
+    def after(context: Any) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        twin = copy.deepcopy(net)
+        optimizer = torch.optim.SGD(twin.parameters(), lr=0.01)
+        with context:
+            loss = F.cross_entropy(twin(x), labels)
+        loss.backward()
+        grads = {name: p.grad for name, p in twin.named_parameters()}
+        optimizer.step()
+        return loss, grads, twin.state_dict()
+
+    loss, grads, weights = after(FasterDepthwise())
+    assert len(calls) == 7  # its 5x5 convolutions of stride 1
+    own_loss, own_grads, own_weights = after(contextlib.nullcontext())
+    assert torch.equal(loss, own_loss)
+    for name, value in own_grads.items():
+        assert difference(grads[name], value) < 1e-3, name
+    assert weights.keys() == own_weights.keys()
+    for name, value in own_weights.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_network_is_not_touched(lite0, calls) -> None:
+    net = copy.deepcopy(lite0)
+    x = torch.randn(2, 3, 32, 32)
+    names = {name: type(module) for name, module in net.named_modules()}
+    attributes = {name: set(vars(module)) for name, module in net.named_modules()}
+    with FasterDepthwise():
+        net(x).sum().backward()
+        twin = copy.deepcopy(net)
+    assert calls
+    assert {name: type(module) for name, module in net.named_modules()} == names
+    assert {name: set(vars(module)) for name, module in net.named_modules()} == attributes
+    assert net.state_dict().keys() == lite0.state_dict().keys() == twin.state_dict().keys()
+    calls.clear()
+    net.eval()
+    exported = torch.export.export(net, (x,))
+    torch.testing.assert_close(exported.module()(x), net(x), rtol=1e-4, atol=1e-5)
+    assert not calls
