@@ -7,10 +7,12 @@ from typing import Literal
 
 import pytest
 
+from skipstone.cli.flags import settings_from
+from skipstone.cli.parser import parse
 from skipstone.data.options import ReadOptions
 from skipstone.errors import UsageError
 from skipstone.prepare.options import SplitOptions
-from skipstone.settings import Settings, known_settings, settings_of
+from skipstone.settings import Settings, as_flags, known_settings, settings_of
 from skipstone.tasks.options import ClassifyOptions
 from skipstone.train.options import TrainOptions
 
@@ -118,3 +120,17 @@ def test_a_wrong_value_is_a_usage_error() -> None:
         Settings({"epochs": 0}).options(TrainOptions)
     with pytest.raises(UsageError, match="bogus"):
         Settings({"width": 1.0}).options(Picky)
+
+
+def test_flags_say_the_same_as_keywords() -> None:
+    values = {
+        "epochs": 5,
+        "budget": 90.0,
+        "freeze_norm": True,
+        "residual": False,
+        "label_columns": ("a", "b"),
+        "channels": 1,
+        "preset": "light",
+    }
+    words = as_flags({**values, "lr": None})
+    assert settings_from(parse(["train", "photos", *words])) == values

@@ -15,6 +15,7 @@ from typing import Any
 
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Predictor
+from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.verbs import answer, look, ship
 from skipstone.verbs import compare as comparing
@@ -60,8 +61,15 @@ def train(
         UsageError: an option or the data cannot be used; the message says what to type.
         Interrupted: a signal came; the same call goes on where it stopped.
     """
+    given = {"out": out, "model": model, "weights": weights, "seed": seed, **settings}
     return training.train(
-        Path(data), out=out, model=model, weights=weights, seed=seed, settings=settings
+        Path(data),
+        out=out,
+        model=model,
+        weights=weights,
+        seed=seed,
+        settings=settings,
+        command=["skipstone", "train", str(data), *as_flags(given)],
     )
 
 

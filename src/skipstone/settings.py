@@ -126,6 +126,27 @@ class Settings:
             )
 
 
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """The words that say `values` on the command line.
+
+    >>> as_flags({"epochs": 5, "freeze_norm": True, "label_columns": ("a", "b"), "out": None})
+    ['--epochs', '5', '--freeze-norm', '--label-columns', 'a,b']
+    """
+    words: list[str] = []
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{flag}", ",".join(map(str, value))]
+        else:
+            unit = "s" if name == "budget" and not isinstance(value, str) else ""
+            words += [f"--{flag}", f"{value}{unit}"]
+    return words
+
+
 def _parse(kind: Any, text: str) -> Any:
     origin = typing.get_origin(kind)
     arguments = typing.get_args(kind)

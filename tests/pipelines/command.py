@@ -12,7 +12,12 @@ from typing import Any
 from skipstone.cli.main import main
 
 #: A network and a length that learn the generated photos in a second or two.
-SMALL = ["--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34", "--size", "24", "--threads", "1", "--preset", "none", "--batch-size", "8", "--precision", "f32", "--channels-last", "--optimizer", "adamw", "--lr", "0.01", "--seed", "3"]
+SMALL = [
+    *("--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34"),
+    *("--size", "24", "--preset", "none", "--batch-size", "8", "--seed", "3"),
+    *("--optimizer", "adamw", "--lr", "0.01", "--threads", "1"),
+    *("--precision", "f32", "--channels-last"),
+]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     namespace = parser.parse_strictly(arguments[1:])
     namespace.verb = verb
+    namespace.words = list(arguments)  # as they were given: a run's report shows them
     return namespace
 
 

@@ -47,6 +47,7 @@ def _train(given: Namespace) -> Any:
         weights=given.weights,
         seed=given.seed,
         settings=settings,
+        command=["skipstone", *given.words],
     )
 
 

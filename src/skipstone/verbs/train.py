@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,9 +85,12 @@ def train(
     weights: str = "auto",
     seed: int = 0,
     settings: dict[str, Any] | None = None,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] = (),
 ) -> TrainResult:
-    """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan."""
+    """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan.
+
+    `command` is what a person would type to get the same, for the report and the lineage.
+    """
     started = time.monotonic()
     root = output_folder(out, default="runs", data=data)
     plan = make_plan(
@@ -98,7 +100,7 @@ def train(
         seed=seed,
         settings=Settings({**(settings or {}), "seed": seed}),
     )
-    shown = shlex.join(command or ["skipstone", *sys.argv[1:]])
+    shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
         save_manifest(plan.manifest, run.path / "manifest.parquet")
         network, result = _fit(plan, run)
