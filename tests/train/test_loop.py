@@ -1,4 +1,4 @@
-"""One step: accumulation, clipping, L1, EMA, precision."""
+"""One step: accumulation, clipping, L1, EMA."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skipstone.train.ema import Ema
 from skipstone.train.loop import Rules, grouped, seed_step, step
 from skipstone.train.objective import Objective
 from skipstone.train.optim import make_optimizer
-from skipstone.train.precision import Mode, candidates, pick, time_modes
+from skipstone.train.precision import Mode
 from skipstone.train.schedules import make_curve
 from skipstone.train.state import State
 from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
@@ -147,40 +147,3 @@ def test_infinite_loss_names_the_batch() -> None:
             rules_of(),
         )
     assert torch.equal(network.backbone.stem.weight, before["backbone.stem.weight"])
-
-
-# --- precision ------------------------------------------------------------------------------
-
-
-def test_bf16_must_be_worth_it() -> None:
-    f32, bf16 = Mode("f32", True), Mode("bf16", True)
-    assert pick({f32: 1.0, bf16: 0.5}) == bf16
-    assert pick({f32: 1.0, bf16: 0.95}) == f32
-    assert pick({bf16: 2.0}) == bf16
-
-
-def test_options_limit_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr("skipstone.train.precision.bf16_is_native", lambda device: False)
-    auto = recipe_of(precision="auto", channels_last=None)
-    assert {mode.precision for mode in candidates(auto, cpu)} == {"f32"}
-    monkeypatch.setattr("skipstone.train.precision.bf16_is_native", lambda device: True)
-    assert len(candidates(auto, cpu)) == 4
-    forced = recipe_of(precision="bf16", channels_last=True)
-    assert candidates(forced, cpu) == [Mode("bf16", True)]
-
-
-def test_timing_leaves_the_objective_as_it_is() -> None:
-    objective = Objective(tiny_network())
-    before = copy.deepcopy(objective.state_dict())
-    seconds = time_modes(objective, list(TinyLoader().epoch(0)), [Mode(), Mode("bf16", True)])
-    assert all(0 < value < 10 for value in seconds.values())
-    assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
-    assert all(parameter.grad is None for parameter in objective.parameters())
-
-
-def test_bf16_learns_too(tmp_path: Path) -> None:
-    network, result = train(tmp_path, epochs=8, lr=0.02, precision="bf16", channels_last=True)
-    assert result.best["metrics"]["accuracy"] >= 0.9
-    assert all(p.dtype == torch.float32 for p in network.parameters())
-    assert network.backbone.middle.weight.is_contiguous()

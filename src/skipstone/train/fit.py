@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def _decided_mode(run: RunFolder, recipe: Recipe, objective: Objective, loader: 
         "precision",
         lambda: decide_mode(recipe, objective, lambda: first_batches(objective, loader, 3)),
     )
-    mode = Mode(decision["precision"], decision["channels_last"])
+    mode = Mode(**{field.name: decision[field.name] for field in dataclasses.fields(Mode)})
     if decision["seconds"]:
         timed = ", ".join(
             f"{name} {1000 * seconds:.3g} ms" for name, seconds in decision["seconds"].items()

@@ -82,7 +82,7 @@ def measure_step(
     for group in grouped(loader.epoch(0), recipe.accumulate):
         for batch in group:
             batch = batch.to(device)
-            with mode.autocast(device):
+            with mode.forward_pass(device):
                 loss = twin(batch.x, batch.y, weight=twin.weight(batch.y))["loss"]
             loss.backward()
             loss.item()  # waits for the device

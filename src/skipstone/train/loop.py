@@ -113,7 +113,7 @@ def step(
     weight = torch.stack([objective.weight(batch.y) for batch in moved]).sum()
     losses: dict[str, Tensor] = {}
     for batch in moved:
-        with rules.mode.autocast(rules.device):
+        with rules.mode.forward_pass(rules.device):
             parts = objective(batch.x, batch.y, weight=weight, share=1 / len(moved))
         parts["loss"].backward()
         for name, value in parts.items():

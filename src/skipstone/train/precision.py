@@ -1,18 +1,21 @@
-"""Which number format and memory layout to train in: a few real steps are timed each way."""
+"""Which number format, layout and gradients to train with: a few real steps are timed each way."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
+from skipstone.models.depthwise import FasterDepthwise, has_slow_depthwise
 from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 
@@ -27,21 +30,35 @@ class Mode:
     Args:
         precision: "f32" or "bf16".
         channels_last: whether images and convolution weights lie (N, H, W, C) in memory.
+        fast_depthwise: whether gradients of depthwise convolutions are `models.depthwise`'s.
     """
 
     precision: str = "f32"
     channels_last: bool = False
+    fast_depthwise: bool = False
 
-    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "f32":
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
+    def forward_pass(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """The context of a forward pass that a backward pass follows."""
+        stack = contextlib.ExitStack()
+        if self.precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        if self.fast_depthwise:
+            stack.enter_context(FasterDepthwise())
+        return stack
+
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def layout(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def __str__(self) -> str:
-        return self.precision + (" channels_last" if self.channels_last else "")
+        words = (
+            self.precision,
+            "channels_last" if self.channels_last else "",
+            "fast-depthwise" if self.fast_depthwise else "",
+        )
+        return " ".join(word for word in words if word)
 
 
 def choose_device(name: str) -> torch.device:
@@ -68,19 +85,28 @@ def bf16_is_native(device: torch.device) -> bool:
     return False
 
 
-def candidates(recipe: Recipe, device: torch.device) -> list[Mode]:
-    """The modes that the options and the device allow, the likely fastest first."""
+def candidates(recipe: Recipe, device: torch.device, network: nn.Module) -> list[Mode]:
+    """The modes that the options, device and network allow, the likely fastest first."""
     formats = [recipe.precision] if recipe.precision != "auto" else ["f32"]
     if recipe.precision == "auto" and bf16_is_native(device):
         formats.insert(0, "bf16")
     layouts = [True, False] if recipe.channels_last is None else [recipe.channels_last]
-    return [Mode(precision, layout) for precision in formats for layout in layouts]
+    modes = []
+    for precision in formats:
+        for layout in layouts:
+            mode = Mode(precision, layout)
+            # Both ways of depthwise gradients are slower in the other layout.
+            offered = device.type == "cpu" and layout == layouts[0]
+            if offered and has_slow_depthwise(network, mode.dtype()):
+                modes.append(Mode(precision, layout, fast_depthwise=True))
+            modes.append(mode)
+    return modes
 
 
 def decide_mode(
     recipe: Recipe, objective: Objective, batches: Callable[[], Sequence[Batch]]
 ) -> dict[str, Any]:
-    """{"precision", "channels_last", "seconds": {mode: seconds a step}}, JSON-able.
+    """{"precision", "channels_last", "fast_depthwise", "seconds": {mode: of a step}}, JSON-able.
 
     Steps run on a copy; the objective is left as it is.
 
@@ -88,15 +114,11 @@ def decide_mode(
         batches: gives a few batches on the device; asked only where there is a choice.
     """
     device = next(objective.parameters()).device
-    modes = candidates(recipe, device)
-    if len(modes) == 1:
-        only = modes[0]
-        return {"precision": only.precision, "channels_last": only.channels_last, "seconds": {}}
-    seconds = time_modes(objective, batches(), modes)
-    chosen = pick(seconds)
+    modes = candidates(recipe, device, objective.network)
+    seconds = time_modes(objective, batches(), modes) if len(modes) > 1 else {}
+    chosen = pick(seconds) if seconds else modes[0]
     return {
-        "precision": chosen.precision,
-        "channels_last": chosen.channels_last,
+        **dataclasses.asdict(chosen),
         "seconds": {str(mode): round(value, 5) for mode, value in seconds.items()},
     }
 
@@ -117,29 +139,29 @@ def time_modes(
 
     A mode whose first steps take twice the best one's is not timed again.
     """
-    copies = {mode: _prepared(objective, mode) for mode in modes}
+    copies = {layout: _prepared(objective, layout) for layout in {m.layout() for m in modes}}
     best = dict.fromkeys(modes, float("inf"))
     for turn in range(repeats + 1):
         for mode in modes:
             least = min(best.values())
             if turn > 1 and best[mode] > 2 * least:
                 continue
-            seconds = _time_step(copies[mode], batches[turn % len(batches)], mode)
+            seconds = _time_step(copies[mode.layout()], batches[turn % len(batches)], mode)
             if turn > 0:  # the first step compiles kernels and fills caches
                 best[mode] = min(best[mode], seconds)
     return best
 
 
-def _prepared(objective: Objective, mode: Mode) -> Objective:
+def _prepared(objective: Objective, layout: torch.memory_format) -> Objective:
     twin = copy.deepcopy(objective).train()
-    twin.to(memory_format=mode.layout())
+    twin.to(memory_format=layout)
     return twin
 
 
 def _time_step(objective: Objective, batch: Batch, mode: Mode) -> float:
     device = next(objective.parameters()).device
     start = time.perf_counter()
-    with mode.autocast(device):
+    with mode.forward_pass(device):
         loss = objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"]
     loss.backward()
     objective.zero_grad(set_to_none=True)
