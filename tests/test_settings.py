@@ -130,7 +130,7 @@ def test_flags_say_the_same_as_keywords() -> None:
         "residual": False,
         "label_columns": ("a", "b"),
         "channels": 1,
-        "preset": "light",
+        "augment": "light",
     }
     words = as_flags({**values, "lr": None})
     assert settings_from(parse(["train", "photos", *words])) == values

@@ -84,7 +84,7 @@ MISTAKES = {
     "train {data} --epochs five": "--epochs: 'five' is not a whole number.|--help",
     "train {data} --epochs 0": "--epochs 0 is not allowed; it must be at least 1",
     "train {data} --optimizer sdg": "'sdg' is not allowed. Did you mean 'sgd'?|--help",
-    "train {data} --preset strnog": "'strnog' is neither a preset|Did you mean 'strong'",
+    "train {data} --augment strnog": "'strnog' is neither a preset|Did you mean 'strong'",
     "train {data} --channels 2": "'2' is not allowed. Allowed: 1, 3, auto.|--help",
     "train {data} --model resent18": "'resent18' is no model.|Did you mean 'resnet18'",
     "train {data} --task clasify": "'clasify' is no task.|Did you mean 'classify'?",

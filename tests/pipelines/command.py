@@ -14,7 +14,7 @@ from skipstone.cli.main import main
 #: A network and a length that learn the generated photos in a second or two.
 SMALL = [
     *("--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34"),
-    *("--size", "24", "--preset", "none", "--batch-size", "8", "--seed", "3"),
+    *("--size", "24", "--augment", "none", "--batch-size", "8", "--seed", "3"),
     *("--optimizer", "adamw", "--lr", "0.01", "--threads", "1"),
     *("--precision", "f32", "--channels-last"),
 ]

@@ -45,7 +45,7 @@ def chw(sample: Sample) -> torch.Tensor:
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (28, 1), (32, 3), (96, 3)])
 def test_each_operation_alone(name: str, side: int, channels: int) -> None:
     """Same shape and type, a picture still, changed in some epochs; the input is untouched."""
-    augment = augment_for(side, channels, preset=name)
+    augment = augment_for(side, channels, augment=name)
     assert augment is not None
     sample = make_sample(side, channels)
     before = sample.x["image"].clone()
@@ -62,7 +62,7 @@ def test_each_operation_alone(name: str, side: int, channels: int) -> None:
 @pytest.mark.parametrize("preset", ["light", "standard", "strong"])
 @pytest.mark.parametrize("side", [28, 96])
 def test_the_key_decides_and_nothing_else(preset: str, side: int) -> None:
-    augment = augment_for(side, preset=preset)
+    augment = augment_for(side, augment=preset)
     assert augment is not None
     assert augment.thread_safe
     samples = [make_sample(side, number=number) for number in range(8)]
@@ -276,7 +276,7 @@ def test_masks_and_boxes_move_with_the_picture(name: str) -> None:
 
 def test_presets_adapt_to_tiny_pictures() -> None:
     for preset in PRESETS:
-        tiny = AugmentOptions(preset=preset).strengths(TINY)
+        tiny = AugmentOptions(augment=preset).strengths(TINY)
         assert "flip" not in tiny
         assert "crop" not in tiny
     assert AugmentOptions(flip=0.5).strengths(28)["flip"] == 0.5
@@ -284,14 +284,14 @@ def test_presets_adapt_to_tiny_pictures() -> None:
     assert "flip" not in AugmentOptions(flip=0).strengths(224)
     assert "not mirrored" in AugmentOptions().describe(28)
     assert "crop 0.35" in AugmentOptions().describe(224)
-    assert AugmentOptions(preset="flip,mixup").strengths(224) == {"flip": 0.5, "mixup": 0.2}
-    assert augment_for(28, preset="none") is None
-    assert augment_for(28, preset="mixup") is None
+    assert AugmentOptions(augment="flip,mixup").strengths(224) == {"flip": 0.5, "mixup": 0.2}
+    assert augment_for(28, augment="none") is None
+    assert augment_for(28, augment="mixup") is None
 
 
 def test_every_wrong_option_is_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        AugmentOptions(preset="flipp", crop=1.5, mixup=-1, custom="nothing")
+        AugmentOptions(augment="flipp", crop=1.5, mixup=-1, custom="nothing")
     for word in ("'flipp'", "Did you mean 'flip'", "crop is 1.5", "mixup is -1", "'nothing'"):
         assert word in str(caught.value)
 
@@ -321,7 +321,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_users_callable_is_seeded_and_leaves_the_dice_alone(own_module: str) -> None:
-    augment = augment_for(28, preset="none", custom=f"{own_module}:noise")
+    augment = augment_for(28, augment="none", custom=f"{own_module}:noise")
     assert augment is not None
     assert not augment.thread_safe
     sample = make_sample(28)
@@ -349,7 +349,7 @@ def test_a_wrong_callable_is_named(own_module: str, path: str, reason: str) -> N
 
 @pytest.mark.parametrize(("name", "found"), [("floats", "float32"), ("halves", "14")])
 def test_a_wrong_result_is_named(own_module: str, name: str, found: str) -> None:
-    augment = augment_for(28, preset="none", custom=f"{own_module}:{name}")
+    augment = augment_for(28, augment="none", custom=f"{own_module}:{name}")
     assert augment is not None
     with pytest.raises(UsageError, match=f"own_augment:{name}.*{found}"):
         augment(make_sample(28), seed=0, epoch=0)

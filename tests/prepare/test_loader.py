@@ -52,7 +52,7 @@ def equal(a: list[Batch], b: list[Batch]) -> bool:
 
 
 def strong(rows: Manifest, **changes: Any) -> Loader:
-    options = AugmentOptions(preset="strong")
+    options = AugmentOptions(augment="strong")
     mix = make_mix(options, FakeTask())  # type: ignore[arg-type]
     return loader(rows, augment=make_augment(options, IMAGE), mix=mix, **changes)
 
@@ -117,7 +117,7 @@ def test_a_callable_that_uses_the_global_dice_gives_the_same_in_processes(
         "import torch\ndef noise(image): return torch.randint_like(image, 0, 255)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    augment = make_augment(AugmentOptions(preset="none", custom="dice_augment:noise"), IMAGE)
+    augment = make_augment(AugmentOptions(augment="none", custom="dice_augment:noise"), IMAGE)
     here = list(loader(rows, augment=augment).epoch(0))
     assert equal(here, list(loader(rows, augment=augment, threads=4).epoch(0)))
     assert equal(here, list(loader(rows, augment=augment, workers=2).epoch(0)))

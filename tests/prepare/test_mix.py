@@ -56,7 +56,7 @@ def test_targets_are_the_shares_of_the_pictures(name: str) -> None:
     for number in range(3):
         batch.x["image"][number] = 0
         batch.x["image"][number, ..., number] = 200
-    mix = make_mix(AugmentOptions(preset="none", **{name: 1.0}), task)  # type: ignore[arg-type]
+    mix = make_mix(AugmentOptions(augment="none", **{name: 1.0}), task)  # type: ignore[arg-type]
     assert mix is not None
     spread = set()
     for step in range(20):
@@ -93,6 +93,6 @@ def test_targets_that_cannot_be_mixed_are_refused() -> None:
 def test_no_mixing_unless_asked() -> None:
     task = FakeTask()
     assert make_mix(AugmentOptions(), task) is None  # type: ignore[arg-type]
-    assert make_mix(AugmentOptions(preset="strong"), task) is not None  # type: ignore[arg-type]
-    strong = AugmentOptions(preset="strong", mixup=0, cutmix=0)
+    assert make_mix(AugmentOptions(augment="strong"), task) is not None  # type: ignore[arg-type]
+    strong = AugmentOptions(augment="strong", mixup=0, cutmix=0)
     assert make_mix(strong, task) is None  # type: ignore[arg-type]

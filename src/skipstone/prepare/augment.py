@@ -86,8 +86,8 @@ def make_augment(options: AugmentOptions, input: Input) -> Augment | None:
     """
     example = input.example(1)
     if input.emits().kind != "image" or "image" not in example:
-        if options.preset in ("none", "standard") and options == AugmentOptions(
-            preset=options.preset
+        if options.augment in ("none", "standard") and options == AugmentOptions(
+            augment=options.augment
         ):
             return None
         raise UsageError(

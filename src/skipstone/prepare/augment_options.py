@@ -83,7 +83,7 @@ class AugmentOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    preset: str = field(
+    augment: str = field(
         default="standard",
         metadata={
             "help": "none, light, standard or strong (adapted to the pictures' size); or "
@@ -112,8 +112,8 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.preset not in PRESETS:
-            for word in self.preset.split(","):
+        if self.augment not in PRESETS:
+            for word in self.augment.split(","):
                 if word.strip() not in OPERATIONS:
                     hint = did_you_mean(word.strip(), [*PRESETS, *OPERATIONS])
                     problems.append(
@@ -133,10 +133,10 @@ class AugmentOptions:
 
     def strengths(self, size: int) -> dict[str, float]:
         """Each operation that is on, in the order in which they run, for records of this side."""
-        if self.preset in PRESETS:
-            chosen = dict(PRESETS[self.preset][size > TINY])
+        if self.augment in PRESETS:
+            chosen = dict(PRESETS[self.augment][size > TINY])
         else:
-            chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.preset.split(",")}
+            chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.augment.split(",")}
         for name in OPERATIONS:
             value = getattr(self, name)
             if value is not None:
@@ -149,8 +149,8 @@ class AugmentOptions:
         if self.custom is not None:
             parts.append(self.custom)
         what = ", ".join(parts) or "nothing"
-        sentence = f"augmentation '{self.preset}' at {size} px: {what}"
-        if self.preset in ("standard", "strong") and size <= TINY and self.flip is None:
+        sentence = f"augmentation '{self.augment}' at {size} px: {what}"
+        if self.augment in ("standard", "strong") and size <= TINY and self.flip is None:
             sentence += (
                 "; tiny pictures are not mirrored, because digits and letters lose their meaning "
                 "(flip=0.5 asks for it)"
