@@ -19,7 +19,10 @@ from skipstone.errors import UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input
 from skipstone.models.auto import Choice
+from skipstone.models.build import check_accepts
+from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry, resolve_target
@@ -106,11 +109,15 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     )
     args = {"options": {} if options is None else dataclasses.asdict(options)}
     pretrained = choice.weights != "none"
-    size = int(getattr(input.options, "size", 224))
-    facts = Facts(samples=len(fit), pretrained=pretrained, pixels=size)
+    values = sum(array[0].size for array in input.example(1).values())
+    facts = Facts(samples=len(fit), pretrained=pretrained, values=values)
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(AugmentOptions)
     settings.check_used(task=manifest.task, model=choice.model)
+    # What cannot go together is refused here, before a run folder is made.
+    check_accepts(backbone, choice.model, input.emits().kind)
+    make_augment(augment, input)
+    make_mix(augment, task)
     return Plan(
         manifest=manifest,
         input=input,

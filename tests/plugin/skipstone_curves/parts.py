@@ -1,0 +1,149 @@
+"""The code behind the names of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.sources import Source, read_source
+from skipstone.errors import DataError
+from skipstone.inputs.base import Emits, Raw
+from skipstone.models.backbone import Backbone
+
+from . import CurveNetOptions, CurveOptions
+
+
+class CurvesReader:
+    """A folder with curves.tsv: a file's name and its label on each line."""
+
+    def sniff(self, path: Path) -> str | None:
+        return "curves.tsv beside curves" if (path / "curves.tsv").is_file() else None
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        rows = [line.split("\t") for line in (path / "curves.tsv").read_text().splitlines()]
+        return Manifest.from_rows(
+            {"path": [name for name, _ in rows], "target": [label for _, label in rows]},
+            root=path,
+            reader="curves",
+            input="curve",
+            task="classify",
+            schema={"classes": sorted({label for _, label in rows})},
+            target_type=pa.string(),
+            notes=(f"Read as curves.tsv: {len(rows)} curves.",),
+        )
+
+
+class _Front(nn.Module):
+    """{"curve": (N, L)} -> (N, 1, 1, L), each place scaled as in the fit part."""
+
+    def __init__(self, mean: np.ndarray, std: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(mean.copy()), persistent=False)
+        self.register_buffer("std", torch.from_numpy(std.copy()), persistent=False)
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return ((x["curve"] - self.mean) / self.std)[:, None, None]
+
+
+class CurveInput:
+    """A curve is float32 (L,); the mean and deviation of each of its places are learnt."""
+
+    def __init__(
+        self,
+        options: CurveOptions,
+        state: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.options = options
+        self._state = dict(state or {"seen": 0})
+        length = options.length
+        self._arrays = dict(
+            arrays or {"mean": np.zeros(length, "f4"), "std": np.ones(length, "f4")}
+        )
+
+    def fit(self, sources: Sequence[Source]) -> CurveInput:
+        curves = np.stack([self.decode(source).value for source in sources])
+        learnt = {"mean": curves.mean(axis=0), "std": curves.std(axis=0) + 0.1}
+        return CurveInput(self.options, {"seen": len(curves)}, learnt)
+
+    def emits(self) -> Emits:
+        return Emits("curve", 1)
+
+    def decode(self, source: Source) -> Raw:
+        data = read_source(source)
+        try:
+            curve = np.array(bytes(data).split(), np.float32)
+        except ValueError:
+            raise DataError(f"{source.name} holds more than numbers.") from None
+        if curve.shape != (self.options.length,):
+            raise DataError(f"{source.name} has {curve.size} numbers, not {self.options.length}.")
+        return Raw(curve, (len(curve),))
+
+    def encode(self, raw: Raw) -> dict[str, np.ndarray]:
+        return {"curve": raw.value}
+
+    def front(self) -> nn.Module:
+        return _Front(**self._arrays)
+
+    def example(self, batch: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        return {"curve": rng.normal(size=(batch, self.options.length)).astype(np.float32)}
+
+    def golden(self, count: int) -> list[tuple[str, bytes]]:
+        curves = self.example(count)["curve"]
+        return [(f"{at}.txt", curve_text(curve)) for at, curve in enumerate(curves)]
+
+    def state(self) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
+        return self._state, self._arrays
+
+
+class CurveNet(Backbone):
+    """Features (N, hidden, 1, L) and (N, 2 hidden, 1, L / 2)."""
+
+    def __init__(self, options: CurveNetOptions, in_channels: int) -> None:
+        super().__init__()
+        hidden = options.hidden
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, hidden, (1, 5), padding=(0, 2)), nn.ReLU())
+        self.deep = nn.Sequential(
+            nn.Conv2d(hidden, 2 * hidden, (1, 5), stride=(1, 2), padding=(0, 2)), nn.ReLU()
+        )
+        self.channels, self.strides, self.classifier = (hidden, 2 * hidden), (1, 2), "fc"
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        first = self.stem(x)
+        return first, self.deep(first)
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[self.stem], [self.deep]]
+
+
+def build_curvenet(name: str, options: CurveNetOptions, *, in_channels: int) -> CurveNet:
+    return CurveNet(options, in_channels)
+
+
+def curve_text(curve: np.ndarray) -> bytes:
+    return " ".join(f"{value:.5f}" for value in curve).encode()
+
+
+def write_curves(folder: Path, per_class: int, length: int = 32) -> Path:
+    """Noisy sines and saws of random phase."""
+    folder.mkdir(parents=True)
+    lines = []
+    for label in ("saw", "sine"):
+        for number in range(per_class):
+            rng = np.random.default_rng([number, len(label)])
+            at = np.arange(length) / 8 + rng.random()
+            curve = np.sin(2 * np.pi * at) if label == "sine" else 2 * (at % 1) - 1
+            name = f"{label}-{number}.txt"
+            (folder / name).write_bytes(curve_text(curve + rng.normal(0, 0.1, length)))
+            lines.append(f"{name}\t{label}")
+    (folder / "curves.tsv").write_text("\n".join(lines) + "\n")
+    return folder
