@@ -73,7 +73,7 @@ def test_the_recipe_is_complete_and_keeps_what_was_said() -> None:
     names = {item.name for item in dataclasses.fields(TrainOptions)}
     assert names == {item.name for item in dataclasses.fields(Recipe)}
     said = {"epochs": 3, "lr": 0.5, "ema": 0.0, "clip": 0.0, "early_stop": 0, "optimizer": "sgd"}
-    for facts in (Facts(samples=60, pretrained=True), Facts(samples=60_000, pixels=28)):
+    for facts in (Facts(samples=60, pretrained=True), Facts(samples=60_000, values=28 * 28)):
         recipe = resolve(TrainOptions(**said), facts)  # type: ignore[arg-type]
         values = dataclasses.asdict(recipe)
         assert {name: values[name] for name in said} == said

@@ -118,7 +118,7 @@ def evaluate(network: Network) -> dict[str, float]:
 def recipe_of(**options: Any) -> Recipe:
     """A quick recipe: f32, no timing, and the given options."""
     chosen = {"precision": "f32", "channels_last": False, "batch_size": 8, "device": "cpu"}
-    return resolve(TrainOptions(**(chosen | options)), Facts(samples=48, pixels=8))
+    return resolve(TrainOptions(**(chosen | options)), Facts(samples=48, values=8 * 8))
 
 
 def train(

@@ -10,6 +10,8 @@ from typing import Any
 
 from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions, Unfreeze
 
+#: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
+FEW_VALUES = 64 * 64 * 3
 #: Fewer samples than this adapt pretrained weights instead of replacing them.
 SMALL = 20_000
 
@@ -21,12 +23,12 @@ class Facts:
     Args:
         samples: rows of the fit split.
         pretrained: whether the backbone comes with weights.
-        pixels: side of the images in pixels.
+        values: numbers in one sample, such as height x width x channels.
     """
 
     samples: int
     pretrained: bool = False
-    pixels: int = 224
+    values: int = 224 * 224 * 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +126,7 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
 
 def _batch_size(facts: Facts) -> int:
     """A quarter of an hour's data still gets enough steps an epoch; small images fit more."""
-    largest = 128 if facts.pixels <= 64 else 32
+    largest = 128 if facts.values <= FEW_VALUES else 32
     while largest > 8 and facts.samples < 8 * largest:
         largest //= 2
     return largest
