@@ -4,11 +4,56 @@ agreement: a test that changes one copies it first."""
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.photos import write_class_folder, write_idx_folder, write_tag_table
+
+#: Why a test may be skipped where everything is meant to run (SKIPSTONE_STRICT_SKIPS=1, as
+#: `.ci/run` sets it). Any other skip there fails the session: it would hide a test that never runs.
+EXPECTED_SKIPS = (
+    r"needs SKIPSTONE_DATA",  # real data sets are not part of the repository
+    r"needs chromium",  # which `.ci/run` installs where it may (as root)
+    r"needs CUDA",
+    r"needs a processor with (native )?bf(loat)?16",
+)
+_unexpected: list[str] = []
+
+
+def _is_expected(reason: str) -> bool:
+    if "chromium" in reason and os.geteuid() == 0:
+        return False
+    return any(re.search(pattern, reason) for pattern in EXPECTED_SKIPS)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect skips that nobody expects. An expected failure (xfail) is no skip."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not _is_expected(reason):
+            _unexpected.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A module that skips itself as a whole is a skip, too."""
+    if report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not _is_expected(reason):
+            _unexpected.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("SKIPSTONE_STRICT_SKIPS") == "1" and _unexpected and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("SKIPSTONE_STRICT_SKIPS") == "1" and _unexpected:
+        terminalreporter.section("skips that nobody expects", red=True)
+        for line in _unexpected:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from torch import nn
 from skipstone.data.samples import Batch
 from skipstone.models import depthwise
 from skipstone.models.network import Network
+from skipstone.train import precision
 from skipstone.train.objective import Objective
 from skipstone.train.precision import Mode, candidates, pick, time_modes
 from skipstone.train.runfolder import RunFolder
@@ -33,10 +34,10 @@ def test_bf16_must_be_worth_it() -> None:
 
 def test_options_limit_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr("skipstone.train.precision.bf16_is_native", lambda device: False)
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: False)
     auto = recipe_of(precision="auto", channels_last=None)
     assert {mode.precision for mode in candidates(auto, cpu, tiny_network())} == {"f32"}
-    monkeypatch.setattr("skipstone.train.precision.bf16_is_native", lambda device: True)
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
     assert len(candidates(auto, cpu, tiny_network())) == 4
     forced = recipe_of(precision="bf16", channels_last=True)
     assert candidates(forced, cpu, tiny_network()) == [Mode("bf16", True)]
@@ -51,7 +52,7 @@ def depthwise_network(kernel: int, stride: int = 1) -> Network:
 
 def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr("skipstone.train.precision.bf16_is_native", lambda device: True)
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
     auto = recipe_of(precision="auto", channels_last=None)
 
     def offered(network: Network, device: torch.device = cpu) -> set[tuple[str, bool]]:
@@ -83,7 +84,7 @@ def test_training_takes_what_the_timing_says(
         learnt.append(torch.is_inference_mode_enabled())
         return forward(*arguments)
 
-    monkeypatch.setattr("skipstone.train.precision.time_modes", timed)
+    monkeypatch.setattr(precision, "time_modes", timed)
     monkeypatch.setattr(depthwise._Depthwise, "forward", staticmethod(counted))
     _, result = train(tmp_path, network=depthwise_network(5), epochs=2)
     assert len(learnt) == (result.steps if pays else 0)

@@ -1,4 +1,11 @@
-"""The built-in tasks. Free of torch."""
+"""The built-in tasks. Free of torch.
+
+Facts that other rooms ask for:
+
+    labels       "one": a target is a label; "many": a list of labels. A task whose targets are
+                 something else has neither, and a reader of its own
+    standalone   the function that answers in the exported script
+"""
 
 from __future__ import annotations
 
@@ -10,13 +17,21 @@ ENTRIES = (
         "skipstone.tasks.classify:Classify",
         "skipstone.tasks.options:ClassifyOptions",
         summary="one label a sample",
-        facts={"head": "linear", "standalone": "skipstone.tasks.answers:classify_answers"},
+        facts={
+            "labels": "one",
+            "head": "linear",
+            "standalone": "skipstone.tasks.answers:classify_answers",
+        },
     ),
     Entry(
         "tag",
         "skipstone.tasks.tag:Tag",
         "skipstone.tasks.options:TagOptions",
         summary="any number of labels a sample",
-        facts={"head": "linear", "standalone": "skipstone.tasks.answers:tag_answers"},
+        facts={
+            "labels": "many",
+            "head": "linear",
+            "standalone": "skipstone.tasks.answers:tag_answers",
+        },
     ),
 )

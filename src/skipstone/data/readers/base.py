@@ -9,6 +9,8 @@ from typing import Protocol
 
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
+from skipstone.errors import UsageError
+from skipstone.registry import TASKS
 
 #: What users call their splits, and what we call them.
 SPLIT_NAMES = {
@@ -65,3 +67,18 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
 def counted(count: int, one: str, many: str | None = None) -> str:
     """`1 picture`, `2,000 pictures`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def has_many_labels(task: str) -> bool:
+    """Whether a target of this task is a list of labels, rather than one.
+
+    Raises:
+        UsageError: no such task, or its targets are no labels, so this reader cannot give them.
+    """
+    labels = TASKS[task].facts.get("labels")
+    if labels is None:
+        raise UsageError(
+            f"the task {task!r} is not about labels, which is all that this layout holds.",
+            hint="Leave --task out, or name a reader that knows its targets: --reader NAME.",
+        )
+    return bool(labels == "many")

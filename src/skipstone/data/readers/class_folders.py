@@ -18,6 +18,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
     SPLIT_NAMES,
     counted,
+    has_many_labels,
     listed,
     natural_key,
     natural_sorted,
@@ -260,19 +261,19 @@ class _Rows:
         classes = natural_sorted(self.labels)
         rank = {name: number for number, name in enumerate(classes)}
         self.rows.sort(key=lambda row: (order[row[0]], rank[row[1]], natural_key(row[2])))
-        tag = task == "tag"
+        many = has_many_labels(task)
         return Manifest.from_rows(
             {
                 "path": [path for _, _, path in self.rows],
                 "split": [split for split, _, _ in self.rows],
-                "target": [[label] if tag else label for _, label, _ in self.rows],
+                "target": [[label] if many else label for _, label, _ in self.rows],
             },
             root=root,
             reader=reader,
             input="image",
             task=task,
             schema={"classes": classes},
-            target_type=pa.list_(pa.string()) if tag else pa.string(),
+            target_type=pa.list_(pa.string()) if many else pa.string(),
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(found.ignored.items()) if count},
         )

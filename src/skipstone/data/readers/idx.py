@@ -11,7 +11,7 @@ import pyarrow as pa
 from skipstone.data.idx_file import is_idx, read_idx, read_shape
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import counted, listed, natural_sorted
+from skipstone.data.readers.base import counted, has_many_labels, listed, natural_sorted
 from skipstone.errors import DataError, UsageError
 
 # "emnist-letters-train-images-idx3-ubyte.gz": a stem, a split, images or labels.
@@ -43,7 +43,7 @@ class Idx:
         return f"IDX files ({listed(part.path.name for part in parts)})" if parts else None
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        if options.task not in (None, "classify"):
+        if options.task is not None and has_many_labels(options.task):
             raise UsageError(
                 f"{path}: IDX files hold one label a picture, which is --task classify."
             )
@@ -69,7 +69,7 @@ class Idx:
             root=root,
             reader="idx",
             input="image",
-            task="classify",
+            task=options.task or "classify",
             schema={"classes": classes},
             target_type=pa.string(),
             notes=(

@@ -50,7 +50,7 @@ class Table:
             input="image",
             task=roles.task,
             schema={"classes": classes},
-            target_type=pa.list_(pa.string()) if roles.task == "tag" else pa.string(),
+            target_type=pa.list_(pa.string()) if roles.many else pa.string(),
             notes=tuple(_notes(path, columns, roles, rows, classes, ignored)),
             ignored=dict(ignored),
         )
@@ -125,7 +125,7 @@ def _target(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
     """A label, a list of tags, or None where the row is not labelled."""
     if roles.bits:
         chosen = [name for name in roles.labels if is_one(columns.values[name][row])]
-        if roles.task == "tag":
+        if roles.many:
             return chosen
         if len(chosen) != 1:
             raise DataError(
@@ -142,7 +142,7 @@ def _target(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
     else:
         parts = [cell]
     names = [unicodedata.normalize("NFC", part.strip()) for part in parts if part.strip()]
-    if roles.task == "tag":
+    if roles.many:
         return list(dict.fromkeys(names))
     return names[0] if names else None
 
@@ -175,7 +175,7 @@ def _merge(
     both = f"{rows['path'][number]} ({columns.where(earlier)} and {columns.lines[later]})"
     if (split, group) != held[1:]:
         raise DataError(f"{both} lies in two splits or groups.", hint="Keep one of the two rows.")
-    if roles.task == "tag":
+    if roles.many:
         rows["target"][number] = list(dict.fromkeys([*held[0], *target]))
     elif target != held[0]:
         raise DataError(
@@ -198,7 +198,7 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
 def _classes(targets: list[Any], roles: Roles) -> list[str]:
     if roles.bits:
         return list(roles.labels)  # the user's own order; a label that nobody has is still named
-    if roles.task == "tag":
+    if roles.many:
         return natural_sorted({name for names in targets for name in names})
     return natural_sorted(set(targets))
 
@@ -213,7 +213,7 @@ def _check(
     if not rows["path"]:
         what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
         raise DataError(f"{path}: no row can be used ({what}).")
-    if len(classes) < 2 and (roles.task != "tag" or not classes):
+    if len(classes) < 2 and (not roles.many or not classes):
         raise UsageError(
             f"{path}: column {listed(roles.labels)} holds "
             f"{counted(len(classes), 'label')} ({listed(classes)}); telling things apart takes "
@@ -251,7 +251,7 @@ def _notes(
             f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
             "column."
         )
-    if roles.task == "tag":
+    if roles.many:
         bare = sum(not names for names in rows["target"])
         if bare:
             notes.append(f"{counted(bare, 'picture')} without any tag count as having none.")
@@ -259,7 +259,7 @@ def _notes(
         if ignored[reason]:
             notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
     if ignored[REPEATED]:
-        what = "united" if roles.task == "tag" else "kept once"
+        what = "united" if roles.many else "kept once"
         notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {what}.")
     unused = [
         name

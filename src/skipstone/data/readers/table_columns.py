@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, listed
+from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels, listed
 from skipstone.data.readers.columns import Columns
 from skipstone.errors import DataError, UsageError
 
@@ -40,6 +40,11 @@ class Roles:
     split: str | None = None
     group: str | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def many(self) -> bool:
+        """Whether a row has a list of labels."""
+        return has_many_labels(self.task)
 
 
 def choose_columns(columns: Columns, root: Path, options: ReadOptions) -> Roles:
@@ -243,21 +248,22 @@ def is_one(cell: object) -> bool:
 
 def _task_of_cells(columns: Columns, name: str, options: ReadOptions) -> tuple[str, str | None]:
     cells = columns.values[name]
+    one = options.task is not None and not has_many_labels(options.task)
     if any(isinstance(cell, list) for cell in cells):
-        if options.task == "classify":
+        if one:
             raise UsageError(
                 f"{columns.path}: column {name} holds lists of labels, which is --task tag."
             )
         return options.task or "tag", None
     if options.separator is not None:
-        if options.task == "classify":
+        if one:
             raise UsageError(
                 "--separator splits a cell into several labels, which --task classify cannot have.",
                 hint="Use --task tag, or leave --separator out.",
             )
         return options.task or "tag", options.separator
-    if options.task == "classify":
-        return "classify", None
+    if options.task is not None and one:
+        return options.task, None
     found = [mark for mark in "|;," if _separates([str(cell) for cell in cells], mark)]
     plural = name.casefold() in _PLURAL_NAMES
     if not found and plural and _separates([str(cell) for cell in cells], " "):

@@ -1,0 +1,161 @@
+"""The house's own rules, read from the source: who imports whom, branches on names, sizes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import skipstone
+from skipstone.registry import INPUTS, TASKS
+
+SRC = Path(skipstone.__file__).parent
+FILES = sorted(SRC.rglob("*.py"))
+
+#: Lower to higher, as in docs/architecture.md: a room imports from those before it, never after.
+#: `settings` and `registry` name what is above them as text, found when it is asked for.
+ROOMS = (
+    *("errors", "events", "registry", "disk", "storage", "settings"),
+    *("data", "bundle", "inputs", "models", "tasks", "runtime", "proof", "prepare", "train"),
+    *("shrink", "report", "verbs", "api", "cli"),
+)
+
+#: Comparisons with a word that is also the name of a task or an input, and why it is none.
+NO_NAMES = {
+    ("prepare/augment.py", "image"): "the kind that an input emits, and the key of its array",
+}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(SRC).with_suffix("").parts[0]
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(room, line) of everything of ours that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules: list[str] = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            module = node.module or ""
+            whole = module == "skipstone"
+            modules = [f"skipstone.{a.name}" for a in node.names] if whole else [module]
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "skipstone" and len(parts) > 1 and not parts[1].startswith("__"):
+                yield parts[1], node.lineno
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {_room(path) for path in FILES} - {"__init__"}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_only_point_down(room: str) -> None:
+    place = {name: number for number, name in enumerate(ROOMS)}
+    found = [
+        f"{path.relative_to(SRC)}:{line} imports {other}"
+        for path in FILES
+        if _room(path) == room
+        for other, line in _imports(path)
+        if place[other] > place[room]
+    ]
+    assert found == []
+
+
+def _compared(path: Path) -> Iterator[tuple[str, int]]:
+    """(word, line) of the string literals that a file compares something with."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        for part in parts:
+            inside = part.elts if isinstance(part, ast.Tuple | ast.List | ast.Set) else [part]
+            for item in inside:
+                if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                    yield item.value, item.lineno
+
+
+def test_nothing_outside_its_room_branches_on_a_name() -> None:
+    owners = {entry.name: "tasks" for entry in TASKS} | {entry.name: "inputs" for entry in INPUTS}
+    found, excused = [], set()
+    for path in FILES:
+        for word, line in _compared(path):
+            place = (path.relative_to(SRC).as_posix(), word)
+            if word in owners and owners[word] != _room(path):
+                if place in NO_NAMES:
+                    excused.add(place)
+                else:
+                    found.append(f"{place[0]}:{line} compares with {word!r}")
+    assert found == []
+    assert excused == set(NO_NAMES), "an excuse that nothing needs any more"
+
+
+def test_public_names_exist_and_are_explained() -> None:
+    assert sorted(skipstone.__all__) == skipstone.__all__
+    for name in skipstone.__all__:
+        value = getattr(skipstone, name)
+        if name != "__version__":
+            assert inspect.getdoc(value), f"skipstone.{name} has no docstring"
+    assert not hasattr(skipstone, "trian")
+
+
+def test_a_verb_is_not_hidden_by_the_room_of_its_name() -> None:
+    for room in ("train", "shrink", "models"):
+        module = importlib.import_module(f"skipstone.{room}")
+        assert inspect.ismodule(module)
+        assert inspect.isfunction(getattr(skipstone, room))
+    from skipstone import train
+    from skipstone.train import loop
+
+    assert inspect.isfunction(train)
+    assert inspect.ismodule(loop)
+
+
+def test_every_module_says_what_it_is() -> None:
+    empty = [
+        str(path.relative_to(SRC))
+        for path in FILES
+        if (text := path.read_text(encoding="utf-8")).strip()
+        and not ast.get_docstring(ast.parse(text))
+    ]
+    assert empty == []
+
+
+def test_files_and_functions_are_short() -> None:
+    long = []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if (lines := len(text.splitlines())) > 400:
+            long.append(f"{path.relative_to(SRC)} has {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > 60:
+                    long.append(f"{path.relative_to(SRC)}: {node.name} has {length} lines")
+    assert long == []
+
+
+def test_nothing_unpickles_or_evaluates() -> None:
+    """Nothing from a file is ever run; foreign weights have one door."""
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
+                if {"pickle", "dill", "joblib", "shelve", "marshal"} & set(names):
+                    found.append(f"{path.relative_to(SRC)}:{node.lineno}")
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                door = path.relative_to(SRC).as_posix() == "models/weights.py"
+                if called in ("eval", "exec") or (called == "torch.load" and not door):
+                    found.append(f"{path.relative_to(SRC)}:{node.lineno} calls {called}")
+    assert found == []
