@@ -12,7 +12,9 @@ from skipstone.registry import BACKBONES, INPUTS, TASKS
 CLASSES = 10
 
 
-def untrained(name: str, *, classes: int = CLASSES, size: int | None = None) -> Bundle:
+def untrained(
+    name: str, *, classes: int = CLASSES, size: int | None = None, channels: int = 3
+) -> Bundle:
     """A bundle in memory, drawn with seed 0, for inputs of the size that the model is made for.
 
     Raises:
@@ -24,7 +26,7 @@ def untrained(name: str, *, classes: int = CLASSES, size: int | None = None) -> 
     options = entry.make_options()
     kind = entry.facts["accepts"][0]
     input_entry = INPUTS[kind]
-    wanted = {"size": size or entry.facts.get("input_size", 224), "channels": 3}
+    wanted = {"size": size or entry.facts.get("input_size", 224), "channels": channels}
     options_type = input_entry.options_type()
     known = {} if options_type is None else options_type.__dataclass_fields__
     input_options = input_entry.make_options({k: v for k, v in wanted.items() if k in known})
