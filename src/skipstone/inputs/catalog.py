@@ -12,6 +12,7 @@ ENTRIES = (
         "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM; grey or colour, 8 bits a channel",
         facts={
             "emits": "image",
+            "pixels": "image",  # the array that a person can look at: uint8 (H, W, C)
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
             "chooser": "skipstone.models.auto:for_image",

@@ -9,7 +9,9 @@ from typing import Any
 from skipstone.errors import UsageError
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
+from skipstone.registry import INPUTS
 from skipstone.settings import Settings
+from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.plan import make_plan
 from skipstone.verbs.train import training_loader
 
@@ -38,8 +40,7 @@ def show_augmented(
 ) -> AugmentedResult:
     """Write a contact sheet: originals beside augmented views of the training part."""
     file = Path(file)
-    if file.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{file} lies inside the data; nothing is written there.")
+    refuse_inside(file, data, "--show-augmented")
     plan = make_plan(
         data,
         model=model,
@@ -47,6 +48,12 @@ def show_augmented(
         seed=seed,
         settings=Settings({**settings, "seed": seed}),
     )
+    key = INPUTS[plan.manifest.input].facts.get("pixels")
+    if key is None:
+        raise UsageError(
+            f"--show-augmented draws pictures; {plan.manifest.input!r} gives none.",
+            hint="Leave it out.",
+        )
     fit = plan.manifest.role("fit")
     loader = training_loader(plan)
     labels = fit.column("target")
@@ -55,5 +62,5 @@ def show_augmented(
     augment = make_augment(plan.augment, plan.input)
     size = int(getattr(plan.input.options, "size", 224))
     what = plan.augment.describe(size)
-    contact_sheet(sheet_rows(samples, augment, seed=seed), file, what)
+    contact_sheet(sheet_rows(samples, augment, seed=seed, key=key), file, what)
     return AugmentedResult(file, what)

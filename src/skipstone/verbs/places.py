@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skipstone.bundle.locate import names_model
+from skipstone.data.readers.class_folders import has_pictures
 from skipstone.errors import UsageError
 from skipstone.events import note
 
@@ -20,12 +22,9 @@ def output_folder(out: str | Path | None, *, default: str, data: Path | None = N
         UsageError: `out` lies inside `data`, or is a file.
     """
     folder = Path(default if out is None else out)
-    if data is not None and _inside(folder, data):
+    if data is not None and lies_inside(folder, data):
         if out is not None:
-            raise UsageError(
-                f"--out {folder} lies inside the data {data}; nothing is written there.",
-                hint=f"Use a folder beside it: --out {_sibling(data, default)}",
-            )
+            refuse_inside(folder, data, "--out", _sibling(data, default))
         folder = _sibling(data, default)
         note(f"The current folder is the data, so outputs go to {folder}")
     if folder.exists() and not folder.is_dir():
@@ -33,17 +32,33 @@ def output_folder(out: str | Path | None, *, default: str, data: Path | None = N
     return folder
 
 
-def _inside(folder: Path, data: Path) -> bool:
-    root = data.resolve() if data.is_dir() else data.resolve().parent
-    if not data.is_dir():
-        # A table beside its photos: only the folder of photos would be wrong, not the parent's
-        # other children, so the table's own folder counts as data only when it is the target.
-        return folder.resolve() == root
-    return folder.resolve().is_relative_to(root)
+def refuse_inside(path: Path, data: Path, flag: str, instead: Path | None = None) -> None:
+    """UsageError where `path` lies inside the data."""
+    if lies_inside(path, data):
+        raise UsageError(
+            f"{flag} {path} lies inside the data {data}; nothing is written there.",
+            hint=f"Use a place beside it: {flag} {instead or _sibling(data, path.name)}",
+        )
+
+
+def lies_inside(path: Path, data: Path) -> bool:
+    """Whether `path` is in the data: below its folder or, for a table, in a folder beside it that
+    holds pictures. (New folders beside a table are as good a place as any.)"""
+    root, path = _root(data), path.resolve()
+    if not path.is_relative_to(root):
+        return False
+    if data.is_dir() or path == root:
+        return True
+    beside = root / path.relative_to(root).parts[0]
+    return beside.is_dir() and not names_model(beside) and has_pictures(beside)
+
+
+def _root(data: Path) -> Path:
+    return data.resolve() if data.is_dir() else data.resolve().parent
 
 
 def _sibling(data: Path, default: str) -> Path:
-    root = data.resolve() if data.is_dir() else data.resolve().parent
+    root = _root(data)
     return root.parent / f"{root.name}-{default}"
 
 

@@ -1,0 +1,81 @@
+"""Nothing is written in the user's data, however it is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skipstone.errors import UsageError
+from skipstone.events import Note, listen
+from skipstone.verbs.places import lies_inside, output_folder, refuse_inside, shortest
+from tests.photos import make_photo, save_photo
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """photos/ with a class folder; a table beside images/ in tagged/."""
+    save_photo(make_photo(0, "disc"), tmp_path / "photos" / "disc" / "0")
+    save_photo(make_photo(0, "disc"), tmp_path / "tagged" / "images" / "0")
+    (tmp_path / "tagged" / "labels.csv").write_text("path,label\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_default_is_beside_the_data(here: Path) -> None:
+    assert output_folder(None, default="runs", data=Path("photos")) == Path("runs")
+    assert output_folder("elsewhere", default="runs", data=Path("photos")) == Path("elsewhere")
+
+
+@pytest.mark.parametrize("data", [".", "../photos", "disc/.."])
+def test_in_the_data_a_stated_sibling_is_used(
+    here: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    monkeypatch.chdir(here / "photos")
+    said: list[object] = []
+    with listen(said.append):
+        folder = output_folder(None, default="runs", data=Path(data))
+    assert folder == here / "photos-runs"
+    assert said == [Note(f"The current folder is the data, so outputs go to {folder}")]
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/runs", "photos/disc/x", "./photos/../photos/y"])
+def test_what_was_asked_for_is_refused(here: Path, out: str) -> None:
+    with pytest.raises(UsageError, match="lies inside the data photos; nothing is") as caught:
+        output_folder(out, default="runs", data=Path("photos"))
+    assert f"--out {here / 'photos-runs'}" in str(caught.value.hint)
+    assert not (here / "photos" / "runs").exists()
+
+
+def test_through_a_link(here: Path) -> None:
+    (here / "link").symlink_to(here / "photos")
+    assert lies_inside(Path("link/runs"), Path("photos"))
+    assert lies_inside(Path("photos/runs"), Path("link"))
+
+
+def test_a_table_and_its_pictures(here: Path) -> None:
+    table = Path("tagged/labels.csv")
+    assert not lies_inside(Path("tagged/runs"), table)
+    assert lies_inside(Path("tagged"), table)
+    assert lies_inside(Path("tagged/images/runs"), table)
+    (here / "tagged" / "runs" / "001" / "bundle").mkdir(parents=True)
+    (here / "tagged" / "runs" / "001" / "bundle" / "bundle.json").write_text("{}")
+    save_photo(make_photo(0, "disc"), here / "tagged/runs/001/bundle/golden/0")
+    assert not lies_inside(Path("tagged/runs"), table)
+
+
+def test_other_flags(here: Path) -> None:
+    with pytest.raises(UsageError, match=r"--show-augmented photos/sheet\.png lies inside"):
+        refuse_inside(Path("photos/sheet.png"), Path("photos"), "--show-augmented")
+    refuse_inside(Path("sheet.png"), Path("photos"), "--show-augmented")
+
+
+def test_a_file_is_no_folder(here: Path) -> None:
+    (here / "taken").touch()
+    with pytest.raises(UsageError, match="--out taken is a file"):
+        output_folder("taken", default="runs")
+
+
+def test_shortest(here: Path) -> None:
+    assert shortest(here / "runs" / "001") == Path("runs/001")
+    assert shortest(here.parent) == here.parent
