@@ -1,0 +1,85 @@
+"""One small data set and one trained model, which every page's commands begin with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone.shrink import shrink as shrink_module
+from skipstone.shrink.latency import race
+from skipstone.verbs import compare as compare_module
+from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
+from tests.pipelines.command import SMALL, Answer, ask
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run, the answer of `skipstone train` with `--json`, and its data."""
+
+    data: Path
+    run: Path
+    answer: Answer
+
+
+def _short_race(calls: Any, *, seconds: float, **options: Any) -> Any:
+    """A real measurement, but shorter than a person would want."""
+    return race(calls, seconds=min(seconds, 0.3), **options)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick() -> Iterator[None]:
+    """One thread, and short races: the machine may be busy with other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shrink_module, "race", _short_race)
+        patch.setattr(compare_module, "race", _short_race)
+        yield
+    torch.set_num_threads(before)
+
+
+def write_photos(root: Path, train: int, validation: int) -> Path:
+    """train/<class>/ and validation/<class>/ with so many coloured photos each."""
+    for kind in CLASSES:
+        for number in range(train):
+            save_photo(make_photo(number, kind), root / "train" / kind / f"{number:02d}", number)
+        for number in range(validation):
+            photo = make_photo(500 + number, kind)
+            save_photo(photo, root / "validation" / kind / f"{number:02d}", number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Sure of its answers, so that INT8 changes none of them."""
+    root = tmp_path_factory.mktemp("trained")
+    data = write_photos(root / "photos", 16, 4)
+    answer = ask("train", data, "--out", root / "runs", *SMALL, "--epochs", "12")
+    assert answer.code == 0, answer
+    return Trained(data, Path(answer.value["run"]), answer)
+
+
+@pytest.fixture
+def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, runs/001."""
+    write_photos(tmp_path / "photos", 6, 2)
+    save_photo(make_photo(9, "disc"), tmp_path / "photo")
+    _write_tables(tmp_path)
+    write_idx_folder(tmp_path / "mnist", 24, 12)
+    shutil.copytree(trained.run, tmp_path / "runs" / "001")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _write_tables(root: Path) -> None:
+    write_tag_table(root, 24, separator=";").rename(root / "tags.csv")
+    rows = ["path,label,patient"]
+    for path in sorted((root / "photos" / "train").rglob("*.*")):
+        rows.append(f"{path.relative_to(root).as_posix()},{path.parent.name},{path.stem}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
