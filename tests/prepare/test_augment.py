@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from skipstone.data.samples import Sample
+from skipstone.data.samples import Meta, Sample
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
@@ -376,3 +376,14 @@ def test_the_contact_sheet(side: int, channels: int, tmp_path: Path) -> None:
     assert np.array_equal(sheet[top : top + cell, 8 : 8 + cell], record)
     with pytest.raises(UsageError, match="no samples"):
         contact_sheet([], path)
+
+
+def test_a_target_with_places_is_never_left_behind() -> None:
+    boxes = torch.tensor([[1.0, 2.0, 8.0, 9.0]])
+    picture = torch.zeros(28, 28, 3, dtype=torch.uint8)
+    sample = Sample({"image": picture}, {"boxes": boxes}, Meta(0))
+    with pytest.raises(UsageError, match="'boxes' would stay behind"):
+        augment_for(28, augment="none", shift=0.1)(sample, seed=0, epoch=0)  # type: ignore[misc]
+    still = augment_for(28, augment="none", erase=1.0)(sample, seed=0, epoch=0)  # type: ignore[misc]
+    assert still.y is not None
+    assert torch.equal(still.y["boxes"], boxes)

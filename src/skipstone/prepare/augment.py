@@ -64,6 +64,8 @@ class Augment:
         rng = random.Random(f"{seed},{epoch},{meta.id},{meta.view}")
         targets = sample.y or {}
         carried = [name for name, y in targets.items() if isinstance(y, tv_tensors.TVTensor)]
+        if self._geometric:
+            _refuse_left_behind({k: y for k, y in targets.items() if k not in carried})
         values = [sample.x[self.key].permute(2, 0, 1), *(targets[name] for name in carried)]
         for operation, strength in self.operations:
             values = operation(values, rng, strength)
@@ -76,6 +78,17 @@ class Augment:
             # a moved picture's coordinates no longer lead back to the source's
             replace(meta, to_source=None) if self._geometric and meta.to_source else meta,
         )
+
+
+def _refuse_left_behind(targets: Mapping[str, Tensor]) -> None:
+    """Boxes and masks that are plain tensors would stay where they are while the picture moves."""
+    for name, target in targets.items():
+        if target.ndim >= 2:
+            raise UsageError(
+                f"the augmentation moves pictures, but the target {name!r} would stay behind: it is "
+                "no tv_tensor (torchvision.tv_tensors.BoundingBoxes, Mask).",
+                hint="Use --augment none, or color and erase, which move nothing.",
+            )
 
 
 def make_augment(options: AugmentOptions, input: Input) -> Augment | None:

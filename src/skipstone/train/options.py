@@ -61,6 +61,7 @@ class TrainOptions:
         metavar="TIME",
     )
     batch_size: int | None = _setting("samples in a batch")
+    balanced: bool = _setting("draw each class equally often (weighted sampler)", False)
     accumulate: int = _setting("batches whose gradients make one step", 1)
     optimizer: Optimizer | None = _setting("optimizer")
     lr: float | None = _setting("peak learning rate")

@@ -39,6 +39,7 @@ class Recipe:
     steps: int | None
     budget: float | None
     batch_size: int
+    balanced: bool
     accumulate: int
     optimizer: Optimizer
     lr: float
@@ -81,6 +82,8 @@ class Recipe:
         for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
+        if self.balanced:
+            words.append("classes drawn equally often")
         if self.layer_decay != 1:
             words.append(f"layer decay {self.layer_decay:g}")
         return ", ".join(words)

@@ -170,6 +170,7 @@ def training_loader(plan: Plan) -> Loader:
         mix=make_mix(plan.augment, plan.task),
         drop_last=True,
         cache=RecordCache(),
+        balanced=plan.recipe.balanced,
         skip_unreadable=True,
     )
 
