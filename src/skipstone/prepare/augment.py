@@ -85,8 +85,8 @@ def _refuse_left_behind(targets: Mapping[str, Tensor]) -> None:
     for name, target in targets.items():
         if target.ndim >= 2:
             raise UsageError(
-                f"the augmentation moves pictures, but the target {name!r} would stay behind: it is "
-                "no tv_tensor (torchvision.tv_tensors.BoundingBoxes, Mask).",
+                f"the augmentation moves pictures, but the target {name!r} would stay behind: "
+                "it is no tv_tensor (torchvision.tv_tensors.BoundingBoxes, Mask).",
                 hint="Use --augment none, or color and erase, which move nothing.",
             )
 
