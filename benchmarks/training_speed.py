@@ -104,7 +104,7 @@ def plain_step(network: Network, data: Batch) -> Callable[[], float]:
         pictures = network.front(data.x).contiguous()
         optimizer.zero_grad()
         logits = network.head(network.backbone(pictures))["logits"]
-        loss = F.cross_entropy(logits, data.y["label"])
+        loss = F.cross_entropy(logits, torch.as_tensor(data.y["label"]))
         loss.backward()
         optimizer.step()
         return loss.item()
