@@ -5,7 +5,7 @@
 #   make proof    the long checks: kills, damage, mutants, benchmarks at smoke size
 #   make lint     formatter, linter, strict type checker
 #
-# On Linux the package index serves PyTorch with CUDA (about 5 GB installed). To get the CPU build
+# On Linux the package index serves PyTorch with CUDA (about 6.5 GB installed in all). To get the CPU build
 # instead, name the CPU index that pytorch.org's install page shows:
 #   make demo TORCH_INDEX=<that address>
 

@@ -13,6 +13,7 @@ import sys
 BENCHMARKS = {
     "clothing": "benchmarks.clothing",
     "fashion-mnist": "benchmarks.fashion_mnist",
+    "tables": "benchmarks.tables",
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
 }

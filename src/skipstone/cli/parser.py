@@ -47,7 +47,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             )
         hint = did_you_mean(verb, VERBS)
         raise UsageError(f"skipstone has no verb {verb!r}.", hint=hint or "See: skipstone --help")
-    parser = Parser(prog=f"skipstone {verb}", description=VERBS[verb].capitalize() + ".")
+    what = VERBS[verb]
+    sentence = what[0].upper() + what[1:] + ("" if what.endswith("?") else ".")
+    parser = Parser(prog=f"skipstone {verb}", description=sentence)
     _ARGUMENTS[verb](parser)
     common = parser.add_argument_group("every verb")
     common.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -208,7 +208,8 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
 
 def verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
-    budget = f"{receipt['max_drop']:g} points of {receipt['metric']}"
+    most = receipt["max_drop"]
+    budget = f"{most:g} {'point' if most == 1 else 'points'} of {receipt['metric']}"
     drop = receipt["select"]["drop"]["value"]
     if not receipt["accepted"]:
         return (
