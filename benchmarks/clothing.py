@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.runs import Results, arguments_for, shown, skipstone
+from skipstone.shrink.receipt import describe
 
 BAR = 0.87
 
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
         small = results.get(key) or results.add(
             key, skipstone("shrink", row["run"], "--max-drop", "100" if given.smoke else "1")
         )
-        print(f"seed {seed}: INT8 {small['receipt'].get('summary', small['receipt'])}")
+        for sentence in describe(small["receipt"]):
+            print(f"    {sentence}")
     print("bar met" if met else f"bar NOT met: {BAR:.0%} for each seed")
     return 0 if met else 1

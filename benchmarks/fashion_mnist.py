@@ -10,6 +10,10 @@ import shutil
 from pathlib import Path
 
 from benchmarks.runs import Results, arguments_for, shown, skipstone
+from skipstone.data.read import read_manifest
+from skipstone.proof.intervals import paired_difference
+from skipstone.runtime.open import open_model
+from skipstone.shrink.receipt import describe
 
 BAR, BAR_DROP = 0.935, 0.6
 #: A mirrored shirt is a shirt: the one thing a user knows here that the data cannot tell.
@@ -41,8 +45,35 @@ def main(arguments: list[str]) -> int:
         accuracy = scored["metrics"]["accuracy"]
         print(f"seed {seed}: test {shown(accuracy)}, {run['wall_seconds'] / 60:.1f} min")
         met &= given.smoke or accuracy["value"] >= BAR
+        met &= _int8(results, tag, run["run"], test, given.smoke)
     print("bar met" if met else f"bar NOT met: {BAR:.1%} for each seed")
     return 0 if met else 1
+
+
+def _int8(results: Results, tag: str, run: str, test: Path, smoke: bool) -> bool:
+    """The INT8 model against the float one on the same test pictures."""
+    small = results.get(f"int8-{tag}") or results.add(
+        f"int8-{tag}", skipstone("shrink", run, "--max-drop", "100" if smoke else "1")
+    )
+    for sentence in describe(small["receipt"]):
+        print(f"    {sentence}")
+    drop = results.get(f"drop-{tag}") or results.add(
+        f"drop-{tag}", _paired_drop(run, small["bundle"], test)
+    )
+    value, high = 100 * drop["value"], 100 * drop["high"]
+    print(
+        f"    on the {drop['n']:,} test pictures INT8 loses {value:.2f} points, at most {high:.2f}"
+    )
+    return smoke or high <= BAR_DROP
+
+
+def _paired_drop(run: str, small: str, test: Path) -> dict[str, float | int]:
+    """Accuracy of the float network minus INT8's, paired by picture."""
+    manifest = read_manifest(test)
+    before, after = open_model(run, "torch"), open_model(small)
+    accuracy = next(m for m in before.task.metrics() if m.name == "accuracy")
+    first, second = before.evaluate(manifest).records, after.evaluate(manifest).records
+    return paired_difference(accuracy, first, second, before.task).to_json()
 
 
 def _halves(source: Path, out: Path) -> tuple[Path, Path]:
