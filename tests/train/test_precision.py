@@ -59,14 +59,14 @@ def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPa
         modes = candidates(auto, device, network)
         return {(m.precision, m.channels_last) for m in modes if m.fast_depthwise}
 
-    assert offered(depthwise_network(5)) == {("f32", True), ("bf16", True)}
+    assert offered(depthwise_network(5)) == {("bf16", True)}
     assert offered(depthwise_network(3, stride=2)) == {("bf16", True)}
     assert offered(depthwise_network(3)) == set()
     assert offered(depthwise_network(5), torch.device("cuda")) == set()
-    forced = recipe_of(precision="f32", channels_last=False)
+    forced = recipe_of(precision="bf16", channels_last=False)
     assert candidates(forced, cpu, depthwise_network(5)) == [
-        Mode("f32", False, fast_depthwise=True),
-        Mode("f32", False),
+        Mode("bf16", False, fast_depthwise=True),
+        Mode("bf16", False),
     ]
 
 
@@ -86,13 +86,19 @@ def test_training_takes_what_the_timing_says(
 
     monkeypatch.setattr(precision, "time_modes", timed)
     monkeypatch.setattr(depthwise._Depthwise, "forward", staticmethod(counted))
-    _, result = train(tmp_path, network=depthwise_network(5), epochs=2)
+    _, result = train(
+        tmp_path,
+        network=depthwise_network(5),
+        epochs=2,
+        precision="bf16",
+        channels_last=False,
+    )
     assert len(learnt) == (result.steps if pays else 0)
     with RunFolder(tmp_path / "001") as run:
         decision = run.decided("precision")
     assert decision is not None
     assert decision["fast_depthwise"] is pays
-    assert decision["seconds"] == {"f32 fast-depthwise": 1.0 + (not pays), "f32": 1.0 + pays}
+    assert decision["seconds"] == {"bf16 fast-depthwise": 1.0 + (not pays), "bf16": 1.0 + pays}
 
 
 def test_timing_leaves_the_objective_as_it_is() -> None:

@@ -1,18 +1,16 @@
 """Gradients of depthwise convolutions on CPUs, round the kernels in which oneDNN is slow.
 
-oneDNN has fast kernels for depthwise 3x3 convolutions. Three of its other gradients are slow, and
-each has a faster way to the same numbers. Measured on a Sapphire Rapids Xeon (AMX, AVX-512),
-torch 2.14, channels_last, one core's time of one call at the sizes of EfficientNet-Lite0:
+oneDNN has fast kernels for depthwise 3x3 convolutions. Two of its other gradients are slow in
+bfloat16, and float32 is a faster way to the same numbers. Measured on a Sapphire Rapids Xeon (AMX,
+AVX-512), torch 2.14, channels_last, one core's time of one call at the sizes of EfficientNet-Lite0:
 
-- bfloat16, the gradient of the input at a stride above 1: 7 to 15 times faster in float32;
-- bfloat16, the gradient of weights larger than 3x3: 3 to 6 times faster in float32;
-- the gradient of 5x5 weights at stride 1, float32 or bfloat16: 1.2 times faster as four gradients
-  of 3x3 weights than as one 5x5 in float32. (At stride 2 the copies cost what that gains.)
+- the gradient of the input at a stride above 1: 7 to 15 times faster in float32;
+- the gradient of weights larger than 3x3: 3 to 6 times faster in float32.
 
 So bfloat16 pays for networks with depthwise convolutions too, where torch's own way is slower than
-float32: a training step of EfficientNet-Lite0 (160 px, one thread) took 1 / 2.1 of the time of
-eager float32 NCHW, and 1 / 1.6 of that of torch's fastest way, float32 channels_last. See
-`benchmarks/training_speed.py`. Other processors differ, so training times both ways first.
+float32: a training step of EfficientNet-Lite0 (160 px, one thread) took about half the time of
+eager float32 NCHW. See `benchmarks/training_speed.py`. Other processors differ, so training times
+both ways first.
 """
 
 from __future__ import annotations
@@ -56,8 +54,7 @@ def has_slow_depthwise(network: nn.Module, dtype: torch.dtype) -> bool:
         and layer.groups == layer.in_channels == layer.out_channels > 1
         and set(layer.dilation) == {1}
         and (
-            _slow_input(dtype, _pair(layer.stride))
-            or _slow_weight(dtype, _pair(layer.kernel_size), _pair(layer.stride))
+            _slow_input(dtype, _pair(layer.stride)) or _slow_weight(dtype, _pair(layer.kernel_size))
         )
         for layer in network.modules()
     )
@@ -68,13 +65,9 @@ def _slow_input(dtype: torch.dtype, stride: Pair) -> bool:
     return dtype == torch.bfloat16 and max(stride) > 1
 
 
-def _slow_weight(dtype: torch.dtype, kernel: Pair, stride: Pair) -> bool:
-    """Whether the gradient of the weight is better computed in parts or in float32."""
-    return _in_parts(kernel, stride) or (dtype == torch.bfloat16 and max(kernel) > 3)
-
-
-def _in_parts(kernel: Pair, stride: Pair) -> bool:
-    return kernel == (5, 5) and stride == (1, 1)
+def _slow_weight(dtype: torch.dtype, kernel: Pair) -> bool:
+    """Whether the gradient of the weight is better computed in float32."""
+    return dtype == torch.bfloat16 and max(kernel) > 3
 
 
 def _conv2d(
@@ -102,7 +95,7 @@ def _conv2d(
         if len(dtypes) == 1 and dtypes <= {torch.float32, torch.bfloat16}:
             dtype, kernel = dtypes.pop(), (weight.shape[2], weight.shape[3])
             if (input.requires_grad and _slow_input(dtype, stride)) or (
-                weight.requires_grad and _slow_weight(dtype, kernel, stride)
+                weight.requires_grad and _slow_weight(dtype, kernel)
             ):
                 output: Tensor = _Depthwise.apply(*tensors, stride, _pair(padding))
                 return output
@@ -147,12 +140,8 @@ class _Depthwise(torch.autograd.Function):
             for_x = _gradients(gradient, x, weight, stride, padding, dtype, "input")
         if ctx.needs_input_grad[1]:
             kernel = (weight.shape[2], weight.shape[3])
-            if _in_parts(kernel, stride):
-                for_weight = _weight_gradient_in_parts(gradient, x, weight, padding)
-            else:
-                slow = _slow_weight(x.dtype, kernel, stride)
-                dtype = torch.float32 if slow else x.dtype
-                for_weight = _gradients(gradient, x, weight, stride, padding, dtype, "weight")
+            dtype = torch.float32 if _slow_weight(x.dtype, kernel) else x.dtype
+            for_weight = _gradients(gradient, x, weight, stride, padding, dtype, "weight")
         if ctx.needs_input_grad[2]:
             for_bias = gradient.sum((0, 2, 3))
         return for_x, for_weight, for_bias, None, None
@@ -182,26 +171,3 @@ def _gradients(
         (of == "input", of == "weight", False),
     )[0 if of == "input" else 1]
     return found.to(x.dtype)
-
-
-def _weight_gradient_in_parts(gradient: Tensor, x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
-    """The gradient of 5x5 weights at stride 1 from those of the 3x3 weights in its corners.
-
-    The gradient at (i, j) sums, over the output's places, the output's gradient times the padded
-    input moved by (i, j). So a corner's 3x3 gradient is that of a 3x3 convolution on the padded
-    input moved by the corner's place. The middle row and column come out twice, equal.
-    """
-    layout = torch.contiguous_format
-    if x.is_contiguous(memory_format=torch.channels_last):
-        layout = torch.channels_last
-    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    height, width = gradient.shape[2] + 2, gradient.shape[3] + 2
-    found = torch.empty(weight.shape, dtype=weight.dtype)  # (C, 1, 5, 5)
-    corner = weight[:, :, :3, :3].contiguous()
-    for i in (0, 2):
-        for j in (0, 2):
-            moved = padded[:, :, i : i + height, j : j + width].contiguous(memory_format=layout)
-            found[:, :, i : i + 3, j : j + 3] = _gradients(
-                gradient, moved, corner, (1, 1), (0, 0), x.dtype, "weight"
-            )
-    return found
