@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import DamagedError, UsageError
-from skipstone.runtime.libraries import import_openvino
+from skipstone.runtime.libraries import import_openvino, loading_plugins
 
 PRECISIONS = ("f32", "bf16", "int8")
 
@@ -63,7 +63,8 @@ class OpenVinoRuntime:
                 model = self._core.read_model(self._xml, self._weights)
                 if static:
                     model.reshape({port: _one(port.partial_shape) for port in model.inputs})
-                self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
+                with loading_plugins():
+                    self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
             except RuntimeError as error:
                 raise DamagedError(f"OpenVINO cannot load the program: {error}") from error
         return self._compiled[key]

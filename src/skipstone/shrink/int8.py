@@ -26,7 +26,7 @@ from skipstone import events
 from skipstone.data.manifest import Manifest
 from skipstone.errors import DataError, Refusal, SkipstoneError
 from skipstone.runtime.export_openvino import export_openvino, ir_bytes, read_onnx
-from skipstone.runtime.libraries import import_nncf, import_openvino
+from skipstone.runtime.libraries import import_nncf, import_openvino, loading_plugins
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.runtime.predictor import Predictor
@@ -101,7 +101,7 @@ def quantize(model: Any, samples: Sequence[Arrays], options: Int8) -> tuple[byte
         {name: _spanning(value)[None] for name, value in sample.items()} for sample in samples
     ]
     preset = {"performance": "PERFORMANCE", "mixed": "MIXED"}[options.preset]
-    with _quiet():
+    with _quiet(), loading_plugins():
         nncf.set_log_level(logging.ERROR)
         try:
             quantized = nncf.quantize(
