@@ -42,6 +42,8 @@ OPTIONS: dict[str, Any] = {
 }
 SAMPLES = 96
 STEPS = 5 * 12
+#: The disk operation after which the first checkpoint is whole.
+FIRST = 76
 
 
 def session(base: Path, answer: Path, arrange: Callable[[TinyLoader], None]) -> None:
@@ -122,7 +124,7 @@ def kill_until_done(base: Path, answer: Path, kills: int, rng: random.Random) ->
         if rng.random() < 0.5:
             arrange = end_at_batch(rng.randrange(12, 12 + 3 * STEPS // kills), signal.SIGKILL)
         else:
-            arrange = kill_at_operation(rng.randrange(56, 56 + 480 // kills))
+            arrange = kill_at_operation(rng.randrange(FIRST, FIRST + 480 // kills))
         code = fork(lambda arrange=arrange: session(base, answer, arrange))
         if code == 0:
             break
