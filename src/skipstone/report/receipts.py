@@ -7,6 +7,7 @@ from typing import Any
 
 from skipstone.report.words import number
 from skipstone.shrink.receipt import verdict
+from skipstone.shrink.words import between
 
 Json = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
             f" Latency: median of one answer (batch {latency['batch']}, {latency['threads']} "
             f"threads, {latency['rounds']} interleaved rounds) with its 10th and 90th percentile; "
             f"ratios are within rounds, with 95 % intervals. Control, {control['fast']} against "
-            f"itself: {control['words']} {_between(control)}."
+            f"itself: {control['words']} {between(control)}."
         )
     return {
         "kind": "receipt",
@@ -75,17 +76,13 @@ def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
         "unit": "ms",
         "before": _spread(rows[ratio["slow"]]),
         "after": _spread(rows[ratio["fast"]]),
-        "words": f"{ratio['words']} {_between(ratio)}",
+        "words": f"{ratio['words']} {between(ratio)}",
         "good": ratio["value"] > 1 if differs else None,
     }
 
 
 def _spread(row: Json) -> dict[str, Any]:
     return {"value": row["median_ms"], "low": row["p10_ms"], "high": row["p90_ms"]}
-
-
-def _between(ratio: Json) -> str:
-    return f"({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def _points(budget: float) -> str:

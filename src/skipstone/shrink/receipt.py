@@ -26,6 +26,7 @@ from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import BUSY
+from skipstone.shrink.words import between
 from skipstone.tasks.base import Metric, Task
 
 #: The receipt's name in a bundle.
@@ -195,8 +196,7 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
     if (latency := receipt["latency"]) is not None:
         for ratio in latency["ratios"]:
             lines.append(
-                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} "
-                f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
+                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} {between(ratio)}"
             )
         others = latency["used_by_others"]
         if not latency["steady"] or (others is not None and others > BUSY):
@@ -217,7 +217,7 @@ def verdict(receipt: Mapping[str, Any]) -> str:
             "The original is kept as it was."
         )
     if receipt["proven"]:
-        return f"Accepted and proven on {receipt['proven_on']}: at most {budget} are lost (95 %)."
+        return f"Accepted and proven on {receipt['proven_on']}: no more than {budget} lost (95 %)."
     high = receipt[receipt["proven_on"]]["drop"]["high"]
     return (
         f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "

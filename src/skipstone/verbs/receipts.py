@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skipstone.shrink.words import between
+
 #: A table: its columns, its rows, its title.
 Table = tuple[tuple[str, ...], list[list[str]], str]
 
@@ -46,7 +48,7 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
                     f"latency, batch {latency['batch']}, {latency['threads']} threads",
                     f"{medians[ratio['slow']]:.2f} ms ({ratio['slow']})",
                     f"{medians[ratio['fast']]:.2f} ms ({ratio['fast']})",
-                    f"{ratio['words']} {_between(ratio)}",
+                    f"{ratio['words']} {between(ratio)}",
                 ]
             )
     return ("what", "before", "after", "change [95 %]"), rows, f"Plan: {receipt['plan']}"
@@ -64,11 +66,3 @@ def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
 
 def _smaller(ratio: float) -> str:
     return f"{ratio:.2f}× smaller" if ratio >= 1 else f"{1 / ratio:.2f}× larger"
-
-
-def _between(ratio: Mapping[str, Any]) -> str:
-    """The interval in the terms of the words: of "2x slower", how many times slower."""
-    low, high = ratio["low"], ratio["high"]
-    if ratio["value"] < 1 and not low <= 1 <= high:
-        low, high = 1 / high, 1 / low
-    return f"[{low:.2f}, {high:.2f}]"

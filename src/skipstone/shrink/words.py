@@ -1,0 +1,14 @@
+"""How a receipt's figures are worded. Free of torch: the terminal shows receipts without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def between(ratio: Mapping[str, Any]) -> str:
+    """A ratio's interval in the terms of its words: of "2x slower", how many times slower."""
+    low, high = ratio["low"], ratio["high"]
+    if ratio["value"] < 1 and not low <= 1 <= high:
+        low, high = 1 / high, 1 / low
+    return f"[{low:.2f}, {high:.2f}]"
