@@ -283,6 +283,46 @@ def test_a_tie_between_delimiters_is_refused_with_the_flag(folder: Path) -> None
         read_manifest(folder / "tie.csv")
 
 
+def test_excels_first_line_says_the_delimiter(folder: Path) -> None:
+    lines = ["sep=;", "path;label", f"{NAMES[0]};a", f"{NAMES[1]};b, or c", f"{NAMES[2]}"]
+    (folder / "sep.csv").write_bytes("\r\n".join(lines).encode("utf-16"))
+    manifest = read_manifest(folder / "sep.csv")
+    assert manifest.column("target") == ["a", "b, or c"]
+    assert any("1 line without their last cells (first line 5)" in n for n in manifest.notes)
+    (folder / "sep.csv").write_text("sep=;\npath;label\nimg/00.jpg;a;x\n")
+    with pytest.raises(DataError, match=r"line 3 has 3 columns, but the header \(line 2\)"):
+        read_manifest(folder / "sep.csv")
+
+
+def test_lines_that_end_before_empty_tags_have_no_tags(folder: Path) -> None:
+    """Excel leaves out what is empty at the end of a line, and adds empty columns elsewhere."""
+    (folder / "ends.csv").write_text(
+        f"path,tags\n{NAMES[0]},wet|cold\n{NAMES[1]}\n{NAMES[2]},cold,,\n{NAMES[3]},\n"
+    )
+    manifest = read_manifest(folder / "ends.csv")
+    assert manifest.column("target") == [["wet", "cold"], [], ["cold"], []]
+
+
+def test_another_encoding_is_said_with_a_flag(folder: Path) -> None:
+    text = f"path;label\n{NAMES[0]};café\n{NAMES[1]};thé\n"
+    (folder / "win.csv").write_bytes(text.encode("cp1252"))
+    with pytest.raises(DataError, match=r"line 1 cannot be read.*--encoding cp1252"):
+        read_manifest(folder / "win.csv")
+    manifest = read_manifest(folder / "win.csv", ReadOptions(encoding="cp1252"))
+    assert manifest.schema["classes"] == ["café", "thé"]
+    (folder / "win.csv").write_text(text, encoding="utf-8-sig")
+    assert len(read_manifest(folder / "win.csv", ReadOptions(encoding="utf8"))) == 2
+    with pytest.raises(UsageError, match="--encoding latin-99 is not known"):
+        read_manifest(folder / "win.csv", ReadOptions(encoding="latin-99"))
+
+
+def test_words_that_others_take_for_gaps_and_numbers_stay_text(read: Read) -> None:
+    labels = ["NA", "007", "nan", "None", "null", "7", "1e3", "TRUE"]
+    manifest = read("path,label", [labels[n % 8] for n in range(COUNT)], task="classify")
+    assert set(manifest.column("target")) == set(labels)
+    assert len(manifest) == COUNT
+
+
 LABEL = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="|;"),
     min_size=1,
@@ -298,7 +338,7 @@ LABEL = st.text(
     delimiter=st.sampled_from(",;\t|"),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     end=st.sampled_from(["\n", "\r\n"]),
-    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
 )
 def test_every_dialect_gives_the_same_rows(
     folder: Path, labels: list[str], delimiter: str, quoting: int, end: str, encoding: str

@@ -36,6 +36,10 @@ class ReadOptions:
     delimiter: str | None = field(
         default=None, metadata={"help": "table: what separates the columns of a CSV file"}
     )
+    encoding: str | None = field(
+        default=None,
+        metadata={"help": "table: how a CSV file's letters are stored, such as cp1252"},
+    )
     split_column: str | None = field(
         default=None, metadata={"help": "table: the column with train, validation or test"}
     )

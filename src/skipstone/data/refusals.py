@@ -9,12 +9,12 @@ from pathlib import Path
 from skipstone.data.file_types import HEIC, SIDECAR, picture_format
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed
 from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import first_bytes, scan
 from skipstone.errors import UsageError
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".gz": "tar xf", ".tgz": "tar xf", ".7z": "7z x"}
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 
 def check_path(path: str | Path) -> Path:

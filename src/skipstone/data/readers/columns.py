@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import listed
+from skipstone.data.readers.csv_file import records, sniff_dialect
 from skipstone.errors import DataError, UsageError, did_you_mean
 
 Cell = str | list[str]  # a list only from Parquet's list columns
-_DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE_LINES = 50
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class Columns:
     values: {name: cells}, all of one length; a missing cell is "".
     lines: the line (CSV, from 1) or row (Parquet, from 0) of each record.
     unread: {name: type} of columns that hold neither text nor numbers (embedded pictures).
+    short: lines that end before the last column. Excel leaves out empty cells at the end of a
+        line; they are "" here.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Columns:
     lines: list[int]
     unread: dict[str, str]
     unit: str = "line"
+    short: tuple[int, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -68,93 +70,43 @@ class Columns:
         return cells  # type: ignore[return-value]  # checked above
 
 
-def read_columns(path: Path, delimiter: str | None = None) -> Columns:
+def sniff_table(path: Path) -> str | None:
+    """ "a CSV table", or None where `path` is none: what every reader of tables asks."""
+    suffix = path.suffix.lower()
+    return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
+
+
+def read_columns(path: Path, options: ReadOptions) -> Columns:
     """Every cell of the table. DataError names the line that cannot be read."""
-    columns = (
-        _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, delimiter)
-    )
+    columns = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, options)
     if not len(columns):
         raise DataError(f"{path} has no rows.")
     return columns
 
 
-def _read_csv(path: Path, delimiter: str | None) -> Columns:
-    encoding = _encoding(path)
-    delimiter = delimiter or _delimiter(path, encoding)
-    records = _records(path, encoding, delimiter)
-    header_line, header = next(records, (0, []))
-    names = _header(path, header, delimiter)
+def _read_csv(path: Path, options: ReadOptions) -> Columns:
+    dialect = sniff_dialect(path, options.delimiter, options.encoding)
+    found = records(path, dialect)
+    header_line, header = next(found, (0, []))
+    names = _header(path, header, dialect.delimiter)
     cells: list[list[Cell]] = [[] for _ in header]
     lines: list[int] = []
-    for line, record in records:
-        if len(record) != len(header):
+    short: list[int] = []
+    for line, record in found:
+        if len(record) > len(header) and any(record[len(header) :]):
             raise DataError(
                 f"{path}, line {line} has {len(record)} columns, but the header (line "
-                f"{header_line}) has {len(header)}: {delimiter.join(record)[:80]!r}.",
+                f"{header_line}) has {len(header)}: {dialect.delimiter.join(record)[:80]!r}.",
                 hint="A cell that holds the delimiter must stand in double quotes.",
             )
+        if len(record) < len(header):
+            short.append(line)
+            record += [""] * (len(header) - len(record))
         lines.append(line)
-        for column, cell in zip(cells, record, strict=True):
+        for column, cell in zip(cells, record, strict=False):
             column.append(cell)
     values = {name: column for name, column in zip(names, cells, strict=True) if name}
-    return Columns(path, values, lines, {})
-
-
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    return "utf-8-sig"  # also reads UTF-8 without the mark
-
-
-def _records(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, stripped cells) of each record that is not blank."""
-    line = 0
-    with path.open(encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
-        try:
-            for record in reader:
-                first, line = line + 1, reader.line_num
-                if any(cell.strip() for cell in record):
-                    yield first, [cell.strip() for cell in record]
-        except UnicodeError as error:
-            raise DataError(
-                f"{path} is not UTF-8: a letter at or after line {line + 1} cannot be read.",
-                hint="Save the table as 'CSV UTF-8'.",
-            ) from error
-        except csv.Error as error:
-            raise DataError(f"{path}, line {line + 1}: {error}.") from error
-
-
-def _delimiter(path: Path, encoding: str) -> str:
-    """The one that gives the first lines the same number of columns, more than one."""
-    fits: dict[str, int] = {}
-    for candidate in _DELIMITERS:
-        widths = []
-        try:
-            for _, record in _records(path, encoding, candidate):
-                widths.append(len(record))
-                if len(widths) == _SAMPLE_LINES:
-                    break
-        except DataError as error:
-            if isinstance(error.__cause__, UnicodeError):
-                raise
-            continue  # quotes that make no sense with this delimiter
-        if widths and widths[0] > 1:
-            even = len(set(widths)) == 1
-            fits[candidate] = widths[0] if even else 0
-    even_ones = {candidate: width for candidate, width in fits.items() if width}
-    if len(even_ones) == 1:
-        return next(iter(even_ones))
-    if len(even_ones) > 1:
-        raise UsageError(
-            f"{path}: its columns may be separated by {' or by '.join(map(repr, even_ones))}.",
-            hint=f"Say which: --delimiter {next(iter(even_ones))!r}",
-        )
-    if fits:  # uneven: let the reading name the line
-        return next(iter(fits))
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    return Columns(path, values, lines, {}, short=tuple(short))
 
 
 def _header(path: Path, header: list[str], delimiter: str) -> list[str]:

@@ -17,11 +17,10 @@ import pyarrow as pa
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
-from skipstone.data.readers.columns import Columns, read_columns
+from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.table_columns import Roles, choose_columns, is_one
 from skipstone.errors import DataError, UsageError
 
-SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 MISSING = "rows whose file does not exist"
 NO_LABEL = "rows without a label"
 REPEATED = "repeated rows"
@@ -31,13 +30,12 @@ class Table:
     """A table and the files that it names, relative to its folder or absolute."""
 
     def sniff(self, path: Path) -> str | None:
-        suffix = path.suffix.lower()
-        return f"a {suffix[1:].upper()} table" if path.is_file() and suffix in SUFFIXES else None
+        return sniff_table(path)
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         if not self.sniff(path):
             raise UsageError(f"{path} is no table.", hint="A .csv, .tsv or .parquet file is.")
-        columns = read_columns(path, options.delimiter)
+        columns = read_columns(path, options)
         root = path.parent
         roles = choose_columns(columns, root, options)
         rows, ignored = _rows(columns, root, roles)
@@ -255,6 +253,11 @@ def _notes(
         bare = sum(not names for names in rows["target"])
         if bare:
             notes.append(f"{counted(bare, 'picture')} without any tag count as having none.")
+    if columns.short:
+        notes.append(
+            f"{counted(len(columns.short), 'line')} without their last cells (first line "
+            f"{columns.short[0]}): those count as empty."
+        )
     for reason in (MISSING, NO_LABEL):
         if ignored[reason]:
             notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
