@@ -15,7 +15,7 @@ from torch import nn
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
-from skipstone.models.depthwise import FasterDepthwise, has_slow_depthwise
+from skipstone.models.conv_gradients import ConvGradients, has_slow_depthwise
 from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 
@@ -30,7 +30,8 @@ class Mode:
     Args:
         precision: "f32" or "bf16".
         channels_last: whether images and convolution weights lie (N, H, W, C) in memory.
-        fast_depthwise: whether gradients of depthwise convolutions are `models.depthwise`'s.
+        fast_depthwise: whether gradients of depthwise convolutions take the faster way of
+            `models.conv_gradients`.
     """
 
     precision: str = "f32"
@@ -42,8 +43,8 @@ class Mode:
         stack = contextlib.ExitStack()
         if self.precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
-        if self.fast_depthwise:
-            stack.enter_context(FasterDepthwise())
+            if device.type == "cpu":
+                stack.enter_context(ConvGradients(fast_depthwise=self.fast_depthwise))
         return stack
 
     def dtype(self) -> torch.dtype:

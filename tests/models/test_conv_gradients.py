@@ -1,21 +1,22 @@
-"""Faster gradients of depthwise convolutions: equal to torch's own, and nothing else changes."""
+"""Gradients of bfloat16 convolutions: equal to exact ones, and nothing else changes."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.models import depthwise
-from skipstone.models.depthwise import FasterDepthwise, has_slow_depthwise
+from skipstone.models import conv_gradients
+from skipstone.models.conv_gradients import ConvGradients, has_slow_depthwise
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +29,15 @@ def _one_thread():
 
 @pytest.fixture
 def calls(monkeypatch) -> list[Tensor]:
-    """The inputs of all convolutions that took the faster way."""
+    """The inputs of all convolutions whose gradients are not torch's own."""
     seen: list[Tensor] = []
-    forward = depthwise._Depthwise.forward
+    forward = conv_gradients._Convolution.forward
 
     def counted(ctx: Any, x: Tensor, *rest: Any) -> Tensor:
         seen.append(x)
         return forward(ctx, x, *rest)
 
-    monkeypatch.setattr(depthwise._Depthwise, "forward", staticmethod(counted))
+    monkeypatch.setattr(conv_gradients._Convolution, "forward", staticmethod(counted))
     return seen
 
 
@@ -50,6 +51,8 @@ class Case:
     channels: int
     bias: bool
     channels_last: bool
+    depthwise: bool
+    dilation: int
     learns: tuple[bool, bool]  # the input, the weight
     seed: int
 
@@ -57,11 +60,15 @@ class Case:
 @st.composite
 def cases(draw: Any) -> Case:
     side = st.sampled_from([1, 2, 3, 4, 5, 5, 5, 7])
-    kernel = draw(st.one_of(side.map(lambda k: (k, k)), st.tuples(side, side)))
+    depthwise = draw(st.booleans())
+    square = side.map(lambda k: (k, k))
+    kernel = draw(st.one_of(square, st.tuples(side, side)) if depthwise else square)
     stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3)]))
     padding = tuple(draw(st.integers(0, k)) for k in kernel)
+    dilation = draw(st.sampled_from([1, 1, 1, 2])) if kernel[0] == kernel[1] else 1
     size = tuple(
-        draw(st.integers(max(1, k - 2 * p), 13)) for k, p in zip(kernel, padding, strict=True)
+        draw(st.integers(max(1, dilation * (k - 1) + 1 - 2 * p), 13))
+        for k, p in zip(kernel, padding, strict=True)
     )
     return Case(
         kernel,
@@ -72,6 +79,8 @@ def cases(draw: Any) -> Case:
         channels=draw(st.sampled_from([2, 3, 16, 17])),
         bias=draw(st.booleans()),
         channels_last=draw(st.booleans()),
+        depthwise=depthwise,
+        dilation=dilation,
         learns=draw(st.sampled_from([(True, True), (True, False), (False, True)])),
         seed=draw(st.integers(0, 9999)),
     )
@@ -85,7 +94,8 @@ def layer_and_input(case: Case, dtype: torch.dtype = torch.float32) -> tuple[nn.
         case.kernel,
         case.stride,
         case.padding,
-        groups=case.channels,
+        case.dilation,
+        groups=case.channels if case.depthwise else 1,
         bias=case.bias,
     ).to(dtype)
     layer.weight.requires_grad_(case.learns[1])
@@ -103,7 +113,7 @@ def gradients(
     x = x.detach().clone().requires_grad_(x.requires_grad)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         if faster:
-            with FasterDepthwise():
+            with ConvGradients(fast_depthwise=True):
                 output = layer(x)
         else:
             output = layer(x)
@@ -130,23 +140,57 @@ def compare(found: dict[str, Tensor | None], expected: dict[str, Tensor | None],
         assert difference(found[name], value) <= limit, name
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases(), st.booleans())
-def test_bfloat16_gradients_are_within_its_rounding(case: Case, autocast: bool) -> None:
+@contextlib.contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """Memory that is allocated next holds large numbers, so that what nobody writes is seen."""
+    sizes = (64, 256, 400, 1024, 4096, 16384)
+    blocks = [torch.full((size,), 1e7) for size in sizes for _ in range(20)]
+    del blocks
+    yield
+
+
+def check_against_exact(case: Case, autocast: bool, *, fast_depthwise: bool) -> None:
     layer, x = layer_and_input(case, torch.float32 if autocast else torch.bfloat16)
-    faster = gradients(layer, x, faster=True, autocast=autocast)
-    stock = gradients(layer, x, faster=False, autocast=autocast)
-    assert torch.equal(faster["output"], stock["output"])
-    compare(faster, stock, 2e-2)
-    # what is exact, and how far torch itself is from it
     exact = copy.deepcopy(layer).to(torch.bfloat16).double()
     reference = gradients(exact, x.detach().bfloat16().double().requires_grad_(), faster=False)
-    for name in ("x", "weight"):
-        if faster[name] is not None and reference[name] is not None:
-            assert difference(faster[name], reference[name]) <= 2e-2
+    with poisoned_memory(), ConvGradients(fast_depthwise=fast_depthwise):
+        found = gradients(layer, x, faster=False, autocast=autocast)
+    assert torch.equal(
+        found["output"], gradients(layer, x, faster=False, autocast=autocast)["output"]
+    )
+    for name in ("x", "weight", "bias"):
+        if found.get(name) is not None and reference.get(name) is not None:
+            assert difference(found[name], reference[name]) <= 2e-2, name
 
 
-CASE = Case((5, 5), (1, 1), (2, 2), (9, 8), 2, 4, True, True, (True, True), 0)
+@settings(max_examples=120, deadline=None)
+@given(cases(), st.booleans(), st.booleans())
+def test_bfloat16_gradients_are_within_its_rounding(
+    case: Case, autocast: bool, fast_depthwise: bool
+) -> None:
+    width = case.size[1] + 2 * case.padding[1] - case.dilation * (case.kernel[1] - 1) - 1
+    # Outputs one column wide are wrong in torch 2.14 itself at strides above 1.
+    assume(case.depthwise or case.stride[1] == 1 or width // case.stride[1] > 0)
+    check_against_exact(case, autocast, fast_depthwise=fast_depthwise)
+
+
+#: Taps that meet only padding, where torch 2.14's own gradients may be whatever lay in memory.
+UNMET = [
+    Case((3, 3), (2, 2), (1, 1), (1, 1), 2, 16, False, True, False, 1, (True, True), 0),
+    Case((5, 5), (3, 3), (0, 3), (7, 2), 2, 16, True, True, True, 1, (True, True), 2),
+    Case((3, 3), (3, 3), (1, 1), (2, 2), 2, 32, False, True, True, 1, (True, True), 0),
+    Case((7, 7), (2, 2), (3, 3), (1, 1), 2, 16, False, True, False, 1, (False, True), 0),
+]
+
+
+@pytest.mark.parametrize("case", UNMET, ids=str)
+def test_taps_that_meet_only_padding_have_no_gradient(case: Case, calls) -> None:
+    for _ in range(5):
+        check_against_exact(case, True, fast_depthwise=False)
+    assert len(calls) == 5
+
+
+CASE = Case((5, 5), (1, 1), (2, 2), (9, 8), 2, 4, True, True, True, 1, (True, True), 0)
 
 
 def make(kernel: int, **options: Any) -> nn.Conv2d:
@@ -188,14 +232,14 @@ def test_which_convolutions_take_it(layer, half, fast, calls) -> None:
 
 def test_only_what_learns_on_the_cpu_takes_it(calls) -> None:
     layer, x = layer_and_input(CASE, torch.bfloat16)
-    with FasterDepthwise():
+    with ConvGradients(fast_depthwise=True):
         with torch.no_grad():
             layer(x)
         layer.requires_grad_(False)
         layer(x)  # only the input learns, and its gradient is fast at stride 1
         layer.to("meta")(x.to("meta"))
         layer.double()
-    with FasterDepthwise():
+    with ConvGradients(fast_depthwise=True):
         layer_and_input(CASE)[0].double()(x.double())
         assert layer_and_input(CASE, torch.bfloat16)[0](x[:0]).shape == (0, 4, 9, 8)
         assert layer_and_input(CASE, torch.bfloat16)[0](x[0]).shape == (4, 9, 8)
@@ -203,7 +247,7 @@ def test_only_what_learns_on_the_cpu_takes_it(calls) -> None:
     layer, x = layer_and_input(CASE, torch.bfloat16)
     layer(x)
     assert not calls
-    with FasterDepthwise():
+    with ConvGradients(fast_depthwise=True):
         layer(x.detach())
     assert len(calls) == 1
 
@@ -221,7 +265,7 @@ def test_timms_same_padding_takes_it_too(calls) -> None:
 
 def test_keywords_are_conv2ds(calls) -> None:
     layer, x = layer_and_input(CASE, torch.bfloat16)
-    with FasterDepthwise():
+    with ConvGradients(fast_depthwise=True):
         output = F.conv2d(input=x, weight=layer.weight, bias=layer.bias, padding=2, groups=4)
     assert len(calls) == 1
     assert torch.equal(output, layer(x))
@@ -238,7 +282,7 @@ def test_layout_stays() -> None:
 def test_second_order_gradients(stride, calls) -> None:
     def penalty(faster: bool) -> tuple[Tensor, ...]:
         layer, x = layer_and_input(replace(CASE, stride=(stride, stride)), torch.bfloat16)
-        with FasterDepthwise() if faster else contextlib.nullcontext():
+        with ConvGradients(fast_depthwise=True) if faster else contextlib.nullcontext():
             output = layer(x)
         wanted = (x, layer.weight)
         first = torch.autograd.grad(output.square().sum(), wanted, create_graph=True)
@@ -274,7 +318,7 @@ def test_a_step_of_efficientnet_lite0(lite0, channels_last, calls) -> None:
         optimizer.step()
         return loss, grads, twin.state_dict()
 
-    loss, grads, weights = after(FasterDepthwise())
+    loss, grads, weights = after(ConvGradients(fast_depthwise=True))
     slow = [m for m in net.modules() if has_slow_depthwise(nn.Sequential(m), torch.bfloat16)]
     assert len(calls) == sum(isinstance(module, nn.Conv2d) for module in slow) > 7
     own_loss, own_grads, own_weights = after(contextlib.nullcontext())
@@ -293,7 +337,7 @@ def test_the_network_is_not_touched(lite0, calls) -> None:
     x = torch.randn(2, 3, 32, 32)
     names = {name: type(module) for name, module in net.named_modules()}
     attributes = {name: set(vars(module)) for name, module in net.named_modules()}
-    with FasterDepthwise(), torch.autocast("cpu", torch.bfloat16):
+    with ConvGradients(fast_depthwise=True), torch.autocast("cpu", torch.bfloat16):
         net(x).float().sum().backward()
         twin = copy.deepcopy(net)
     assert calls
