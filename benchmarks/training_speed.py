@@ -4,8 +4,9 @@
     python -m benchmarks training-speed --smoke
 
 The step is the one of `skipstone train`, in each way that it times before a training: number
-format, memory layout, and `skipstone.models.conv_gradients`'s gradients. The peer does the same sums:
-the same network from the same pictures in memory, all weights learn, SGD with Nesterov momentum.
+format, memory layout, and the gradients of `skipstone.models.conv_gradients`. The peer does the
+same sums: the same network from the same pictures in memory, all weights learn, SGD with
+Nesterov momentum.
 All run interleaved in one process, the peer twice; see `skipstone.shrink.latency`.
 """
 
