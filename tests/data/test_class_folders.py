@@ -189,7 +189,7 @@ def test_class_folders_may_be_read_as_tags(flat_photo_folder: Path) -> None:
 def test_pictures_with_masks_are_not_two_classes(tmp_path: Path) -> None:
     for name in ("train/images", "train/masks"):
         photo(tmp_path / name / "1")
-    with pytest.raises(UsageError, match="masks or boxes"):
+    with pytest.raises(UsageError, match="can be read as a mask"):
         read_manifest(tmp_path)
     assert len(read_manifest(tmp_path, ReadOptions(reader="split-folders"))) == 2
 

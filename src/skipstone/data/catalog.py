@@ -18,6 +18,12 @@ ENTRIES = (
         summary="class folders below train, validation (or val) and test: photos/train/cat/1.jpg",
     ),
     Entry(
+        "mask-folders",
+        "skipstone.data.readers.mask_folders:MaskFolders",
+        options="skipstone.data.options:ReadOptions",
+        summary="pictures and their masks in folders side by side: images/1.jpg, masks/1.png",
+    ),
+    Entry(
         "table",
         "skipstone.data.readers.table:Table",
         options="skipstone.data.options:ReadOptions",

@@ -14,7 +14,7 @@ class ReadOptions:
     reader: str | None = field(
         default=None,
         metadata={
-            "help": "layout of the data: class-folders, split-folders, table or idx "
+            "help": "layout of the data: class-folders, split-folders, mask-folders, table or idx "
             "(or one that a plugin adds)"
         },
     )
@@ -47,8 +47,41 @@ class ReadOptions:
         default=None,
         metadata={"help": "table: the column of what must stay together (patient, scene, author)"},
     )
+    images: str | None = field(
+        default=None, metadata={"help": "mask folders: the name of the folder with the pictures"}
+    )
+    masks: str | None = field(
+        default=None, metadata={"help": "mask folders: the name of the folder with their masks"}
+    )
+    classes: str | None = field(
+        default=None,
+        metadata={
+            "help": "mask folders: a CSV with the columns index (or colour), name and ignore; "
+            "found by itself where it is called classes.csv and lies beside them"
+        },
+    )
+    class_names: tuple[str, ...] = field(
+        default=(), metadata={"help": "mask folders: names for the indices 0, 1, 2, ..."}
+    )
+    ignore: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "mask folders: indices, colours (#rrggbb) or classes whose pixels count for "
+            "nothing"
+        },
+    )
 
     def __post_init__(self) -> None:
+        for name in ("class_names", "ignore"):
+            words = getattr(self, name)
+            if isinstance(words, str | int):
+                words = tuple(part.strip() for part in str(words).split(",") if part.strip())
+            object.__setattr__(self, name, tuple(map(str, words)))
+        if self.classes is not None and self.class_names:
+            raise UsageError(
+                "--classes and --class-names are both given, and both name the classes.",
+                hint="Give one of the two.",
+            )
         columns = self.label_columns
         if isinstance(columns, str):
             columns = tuple(part.strip() for part in columns.split(",") if part.strip())

@@ -21,6 +21,8 @@ class Meta:
         view: number of the view, where one source gives several.
         size: (height, width) of the source as a person sees it, or its length.
         to_source: maps model coordinates (x, y) back to the source's; None where meaningless.
+        shape: (height, width) of the record that the network gets, which may hold more than the
+            source (padding) or less (a crop); () where there is none.
     """
 
     id: int
@@ -28,6 +30,7 @@ class Meta:
     view: int = 0
     size: tuple[int, ...] = ()
     to_source: Affine | None = None
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

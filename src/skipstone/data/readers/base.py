@@ -24,6 +24,15 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
+#: What users call a folder of pictures, and the one beside it with their masks.
+PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimages", "pictures", "photos"})
+MASK_WORDS = frozenset(
+    {
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentationclass"),
+        *("segmentation", "segmentations", "groundtruth", "ground_truth", "gt", "gts"),
+    }
+)
+
 
 class Reader(Protocol):
     """Registered in READERS and constructed without arguments."""

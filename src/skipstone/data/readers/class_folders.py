@@ -16,6 +16,8 @@ from skipstone.data.file_types import ignored_reason, passed_over_name
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
+    MASK_WORDS,
+    PICTURE_WORDS,
     SPLIT_NAMES,
     counted,
     has_many_labels,
@@ -29,12 +31,6 @@ from skipstone.errors import UsageError
 LOOSE = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"
 OTHER_FOLDERS = "pictures in folders beside the split folders"
-
-# Two "classes" of these names are pictures with their masks or boxes, not classes.
-_PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimages"})
-_TARGET_WORDS = frozenset(
-    {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentationclass"}
-)
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -65,6 +61,14 @@ def has_pictures(path: Path, *, below: bool = True) -> bool:
     return below and any(has_pictures(folder) for folder in folders)
 
 
+def looks_paired(folder: Path) -> bool:
+    """Whether `folder` holds pictures beside their masks, as their names say."""
+    inside = subfolders(folder)
+    pictures = [child for child in inside if child.name.casefold() in PICTURE_WORDS]
+    masks = [child for child in inside if child.name.casefold() in MASK_WORDS]
+    return any(map(has_pictures, pictures)) and any(map(has_pictures, masks))
+
+
 def split_folders(path: Path) -> list[Path]:
     """Folders named as splits that hold folders and no pictures of their own: `train/` with
     pictures directly in it is the class of trains."""
@@ -91,6 +95,8 @@ class ClassFolders:
             and (folder.name.casefold() not in SPLIT_NAMES or not splits)
             and has_pictures(folder)
         ]
+        if looks_paired(path):
+            return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
         if len(classes) == 1 and not splits and subfolders(classes[0]):
@@ -122,6 +128,8 @@ class SplitFolders:
         splits = split_folders(path) if path.is_dir() else []
         if not any(has_pictures(folder) for folder in splits):
             return None
+        if any(looks_paired(folder) for folder in splits):
+            return None  # mask-folders reads it
         return f"split folders ({listed(folder.name for folder in splits)}) of class folders"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
@@ -291,7 +299,7 @@ class _Rows:
                 hint="Add a folder with pictures of another class beside it.",
             )
         words = {label.casefold() for label in self.labels}
-        looks_paired = bool(words & _PICTURE_WORDS) and bool(words & _TARGET_WORDS)
+        looks_paired = bool(words & PICTURE_WORDS) and bool(words & MASK_WORDS)
         if looks_paired and options.reader is None:
             raise UsageError(
                 f"{root} holds {listed(natural_sorted(self.labels))}: that looks like pictures "

@@ -1,0 +1,266 @@
+"""Masks: picture files that say of each pixel what it shows.
+
+A `MaskTable` says what a file's numbers or colours mean: each row one index or colour, and the
+class it stands for, or none where such pixels count for nothing. In hand, a mask is uint8 (H, W):
+the class's code, or IGNORE.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skipstone.errors import DataError, UsageError
+
+#: The value of a mask's pixels that count for nothing: they teach nothing and are not scored.
+IGNORE = 255
+#: Codes are 8-bit numbers, of which IGNORE is none.
+MOST_CLASSES = IGNORE
+#: More colours than this are a photo's, or a lossy file's.
+MOST_COLOURS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRow:
+    """Args:
+    value: the index in index and palette masks; None where the row is for colour masks only.
+    colour: 0xRRGGBB in colour masks; None where the row is for index masks only.
+    name: the class; None for pixels that count for nothing.
+    """
+
+    value: int | None
+    colour: int | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class MaskTable:
+    """What the numbers and colours of a data set's masks mean. Rows of one name are one class."""
+
+    rows: tuple[MaskRow, ...]
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        where = f"{self.source}: " if self.source else ""
+        for key, what in (("value", "index"), ("colour", "colour")):
+            given = [row for row in self.rows if getattr(row, key) is not None]
+            seen: dict[int, str | None] = {}
+            for row in given:
+                number = getattr(row, key)
+                if number in seen:
+                    shown = hex_colour(number) if key == "colour" else str(number)
+                    raise UsageError(
+                        f"{where}the {what} {shown} is both {seen[number] or 'ignored'} and "
+                        f"{row.name or 'ignored'}."
+                    )
+                seen[number] = row.name
+        if len(self.names) > MOST_CLASSES:
+            raise UsageError(
+                f"{where}{len(self.names)} classes are more than the {MOST_CLASSES} that a mask of "
+                "8-bit numbers can tell apart."
+            )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of their codes."""
+        return tuple(dict.fromkeys(row.name for row in self.rows if row.name is not None))
+
+    @cached_property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """A colour a class to draw it in: the table's own, or one of the usual ones."""
+        own: dict[str, int] = {}
+        for row in self.rows:
+            if row.name is not None and row.colour is not None:
+                own.setdefault(row.name, row.colour)
+        usual = usual_colours(len(self.names))
+        return tuple(
+            _rgb(own[name]) if name in own else usual[code] for code, name in enumerate(self.names)
+        )
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What counts for nothing, as it is written in the files."""
+        return tuple(
+            str(row.value) if row.value is not None else hex_colour(row.colour or 0)
+            for row in self.rows
+            if row.name is None
+        )
+
+    def codes(self, key: str) -> dict[int, int]:
+        """{index or colour in a file: code}; `key` is "value" or "colour"."""
+        place = {name: code for code, name in enumerate(self.names)}
+        return {
+            getattr(row, key): IGNORE if row.name is None else place[row.name]
+            for row in self.rows
+            if getattr(row, key) is not None
+        }
+
+    def to_json(self) -> list[list[Any]]:
+        return [[row.value, row.colour, row.name] for row in self.rows]
+
+    @staticmethod
+    def from_json(rows: Sequence[Sequence[Any]]) -> MaskTable:
+        return MaskTable(tuple(MaskRow(*row) for row in rows))
+
+    @staticmethod
+    def of_schema(schema: Mapping[str, Any]) -> MaskTable:
+        """That of a label schema; without one, class number i is index i."""
+        if "masks" in schema:
+            return MaskTable.from_json(schema["masks"])
+        names = [str(name) for name in schema["classes"]]
+        return MaskTable(tuple(MaskRow(code, None, name) for code, name in enumerate(names)))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPixels:
+    """A mask file as it is: indices (H, W), or colours 0xRRGGBB (H, W), int32.
+
+    Args:
+        kind: "index", "palette" or "colour".
+    """
+
+    kind: str
+    pixels: np.ndarray
+
+    @property
+    def key(self) -> str:
+        return "colour" if self.kind == "colour" else "value"
+
+    def values(self) -> np.ndarray:
+        """The different indices or colours, sorted."""
+        if self.kind != "colour" and self.pixels.size and int(self.pixels.max()) < 1 << 16:
+            return np.flatnonzero(np.bincount(self.pixels.ravel()))
+        return np.unique(self.pixels)
+
+    def shown(self, value: int) -> str:
+        return hex_colour(value) if self.kind == "colour" else str(value)
+
+    def as_index(self) -> MaskPixels | None:
+        """Colours that are all grey are indices stored in three channels; None where one is not."""
+        if self.kind != "colour":
+            return self
+        red = self.pixels >> 16
+        if np.array_equal(red * 0x10101, self.pixels):
+            return MaskPixels("index", red)
+        return None
+
+
+def read_pixels(data: bytes) -> MaskPixels:
+    """A mask file's numbers. ValueError, in plain words, where it is no mask."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format in ("JPEG", "MPO"):
+                raise ValueError("a JPEG mask has lost its exact numbers; save masks as PNG")
+            image.load()
+            mode = image.mode
+            if mode in ("RGB", "RGBA", "RGBX"):
+                pixels = np.asarray(image.convert("RGB")).astype(np.int32)
+                return MaskPixels(
+                    "colour", pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+                )
+            if mode == "P":
+                return MaskPixels("palette", np.asarray(image).astype(np.int32))
+            if mode in ("1", "L", "I") or mode.startswith("I;16"):
+                return MaskPixels("index", np.asarray(image).astype(np.int32))
+            if mode == "LA":
+                return MaskPixels("index", np.asarray(image)[..., 0].astype(np.int32))
+    except ValueError:
+        raise
+    except UnidentifiedImageError:
+        raise ValueError("not a picture, by its bytes") from None
+    except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error
+        raise ValueError(f"damaged or cut short ({error})") from error
+    raise ValueError(f"pixels of the kind {mode} are no mask's; save it as a PNG of indices")
+
+
+def to_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
+    """Class codes uint8 (H, W) of a mask file.
+
+    Raises:
+        ValueError: a value that the table does not have, with how many pixels have it.
+    """
+    codes, mask = _codes_for(mask, table)
+    values, place = _distinct(mask)
+    unknown = [int(value) for value in values if int(value) not in codes]
+    if unknown:
+        first = unknown[0]
+        count = int((mask.pixels == first).sum())
+        more = f" and {len(unknown) - 1} more values" if len(unknown) > 1 else ""
+        raise ValueError(f"{count:,} pixels hold {mask.shown(first)}{more}, which no class has")
+    found = np.array([codes[int(value)] for value in values], np.uint8)
+    return np.asarray(found[place].reshape(mask.pixels.shape))
+
+
+def _codes_for(mask: MaskPixels, table: MaskTable) -> tuple[dict[int, int], MaskPixels]:
+    """The table's column for this mask. Grey colours may stand for a table's indices."""
+    codes = table.codes(mask.key)
+    if not codes and (index := mask.as_index()) is not None:
+        return table.codes("value"), index
+    return codes, mask
+
+
+def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
+    """(values, place of each pixel's value among them, flat)."""
+    flat = mask.pixels.ravel()
+    if mask.kind == "colour" or (flat.size and int(flat.max()) >= 1 << 16):
+        values, place = np.unique(flat, return_inverse=True)
+        return values, place.reshape(-1)
+    values = np.flatnonzero(np.bincount(flat))
+    lookup = np.zeros(int(values[-1]) + 1 if len(values) else 1, np.int64)
+    lookup[values] = np.arange(len(values))
+    return values, lookup[flat]
+
+
+def open_mask(data: bytes, table: MaskTable, name: str) -> np.ndarray:
+    """`read_pixels` and `to_codes`. DataError names the file and what to do."""
+    try:
+        return to_codes(read_pixels(data), table)
+    except ValueError as error:
+        raise DataError(
+            f"{name}: {error}.",
+            hint="`skipstone audit` lists every such mask; name the value in classes.csv, or "
+            "say that it counts for nothing: --ignore VALUE"
+            if "no class has" in str(error)
+            else None,
+        ) from error
+
+
+def hex_colour(colour: int) -> str:
+    """0xRRGGBB as people write it: "#804000"."""
+    return f"#{colour:06x}"
+
+
+def parse_colour(text: str) -> int:
+    """ "#804000", "804000", "128,64,0" or "128 64 0" as 0xRRGGBB. ValueError for anything else."""
+    word = text.strip().strip("()[]").lower()
+    parts = word.replace(",", " ").replace(";", " ").split()
+    if len(parts) == 3 and all(part.isdecimal() and int(part) < 256 for part in parts):
+        return int(parts[0]) << 16 | int(parts[1]) << 8 | int(parts[2])
+    digits = word.removeprefix("#").removeprefix("0x")
+    if len(digits) == 6 and set(digits) <= set("0123456789abcdef"):
+        return int(digits, 16)
+    raise ValueError(f"{text!r} is no colour; write #804000 or 128 64 0")
+
+
+def usual_colours(count: int) -> tuple[tuple[int, int, int], ...]:
+    """`count` colours that are easy to tell apart: hues by the golden angle, in three tones."""
+    import colorsys
+
+    colours = []
+    for number in range(count):
+        hue = (number * 0.61803398875 + 0.03) % 1
+        light, strong = ((0.55, 0.85), (0.40, 0.75), (0.72, 0.70))[number % 3]
+        red, green, blue = colorsys.hls_to_rgb(hue, light, strong)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(colours)
+
+
+def _rgb(colour: int) -> tuple[int, int, int]:
+    return colour >> 16, colour >> 8 & 255, colour & 255

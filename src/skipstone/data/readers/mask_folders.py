@@ -1,0 +1,340 @@
+"""Pictures and their masks, in two folders side by side.
+
+data/images/1.jpg, data/masks/1.png                     split by us
+data/train/images/1.jpg, data/train/masks/1.png         with val and test beside train
+data/images/train/1.jpg, data/masks/train/1.png         the same, the other way round
+
+classes.csv beside the folders says which index or colour is which class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+
+from skipstone.data.fingerprint import in_threads
+from skipstone.data.manifest import Manifest
+from skipstone.data.masks import IGNORE, MaskPixels, MaskTable, read_pixels
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import (
+    MASK_WORDS,
+    PICTURE_WORDS,
+    SPLIT_NAMES,
+    counted,
+    listed,
+    natural_sorted,
+)
+from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.data.readers.mask_classes import (
+    Found,
+    class_table,
+    inferred_table,
+    with_ignored,
+)
+from skipstone.data.readers.scan import scan
+from skipstone.errors import UsageError
+
+TARGET_TYPE = pa.struct([("mask", pa.string())])
+WITHOUT_MASK = "pictures without a mask"
+WITHOUT_PICTURE = "masks without a picture"
+ELSEWHERE = "pictures outside the picture and mask folders"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split's two folders, relative to the root, with "/"; split is "" where none is given."""
+
+    split: str
+    images: str
+    masks: str
+
+
+@dataclass
+class Pairs:
+    """Pictures and masks by what they share of their names.
+
+    Args:
+        rows: (split, picture, mask), paths relative to the root.
+        lonely, orphans: pictures without a mask, masks without a picture.
+        affix: what a mask's name has before and after the picture's ("", "_mask").
+    """
+
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    lonely: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    affix: tuple[str, str] = ("", "")
+
+
+class MaskFolders:
+    """images/<picture> beside masks/<mask of the same name>"""
+
+    def sniff(self, path: Path) -> str | None:
+        if not path.is_dir():
+            return None
+        found = parts(path)
+        if not found:
+            return None
+        names = listed([f"{part.images} and {part.masks}" for part in found], 3)
+        return f"pictures with masks ({names})"
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        found = _parts_as_asked(path, options)
+        pairs, ignored = pair_up(path, found)
+        if not pairs.rows:
+            raise UsageError(
+                f"{path}: no picture of {found[0].images} has a mask of the same name in "
+                f"{found[0].masks} ({counted(len(pairs.lonely), 'picture')} such as "
+                f"{_first(pairs.lonely)}; {counted(len(pairs.orphans), 'mask')} such as "
+                f"{_first(pairs.orphans)}).",
+                hint="Name the folders, if these are others: --images NAME --masks NAME",
+            )
+        table = class_table(path, options)
+        notes = [_what_was_read(found, pairs)]
+        if table is None:
+            table, more = inferred_table(_values_in(path, pairs), path)
+            notes += more
+        table = with_ignored(table, options.ignore)
+        if len(table.names) < 2:
+            raise UsageError(
+                f"{path}: the masks know {counted(len(table.names), 'class', 'classes')} "
+                f"({listed(table.names) or 'none'}); telling things apart takes two.",
+                hint="Pixels that show nothing else are a class, too: name them background.",
+            )
+        notes += _class_notes(table)
+        for count, what in ((pairs.lonely, WITHOUT_MASK), (pairs.orphans, WITHOUT_PICTURE)):
+            if count:
+                ignored[what] += len(count)
+                notes.append(
+                    f"{counted(len(count), what.split()[0][:-1])} without a "
+                    f"{what.split()[-1]} {'is' if len(count) == 1 else 'are'} passed over "
+                    f"({listed(count, 3)})."
+                )
+        return Manifest.from_rows(
+            {
+                "path": [picture for _, picture, _ in pairs.rows],
+                "split": [split for split, _, _ in pairs.rows],
+                "target": [{"mask": mask} for _, _, mask in pairs.rows],
+            },
+            root=path,
+            reader="mask-folders",
+            input="image",
+            task=options.task or "segment",
+            schema={
+                "classes": list(table.names),
+                "colours": [list(colour) for colour in table.colours],
+                "masks": table.to_json(),
+            },
+            target_type=TARGET_TYPE,
+            notes=tuple(notes),
+            ignored={reason: count for reason, count in sorted(ignored.items()) if count},
+        )
+
+
+def parts(root: Path) -> list[Part]:
+    """The pairs of folders that lie at `root`, one a split; empty where there are none."""
+    here = _pair_in(root)
+    if here is not None:
+        return _with_inner_splits(root, here)
+    found = []
+    for folder in _split_folders(root):
+        pair = _pair_in(folder)
+        if pair is None:
+            return []
+        images, masks = pair
+        split = SPLIT_NAMES[folder.name.casefold()]
+        found.append(Part(split, f"{folder.name}/{images}", f"{folder.name}/{masks}"))
+    return sorted(found, key=lambda part: _ORDER.index(part.split))
+
+
+_ORDER = ("", "train", "validation", "test")
+
+
+def _split_folders(root: Path) -> list[Path]:
+    return [folder for folder in subfolders(root) if folder.name.casefold() in SPLIT_NAMES]
+
+
+def _pair_in(
+    folder: Path, images: str | None = None, masks: str | None = None
+) -> tuple[str, str] | None:
+    """Names of the picture and the mask folder in `folder`, where there is one of each."""
+    names = [child.name for child in subfolders(folder)]
+    pictures = [n for n in names if (n == images if images else n.casefold() in PICTURE_WORDS)]
+    targets = [n for n in names if (n == masks if masks else n.casefold() in MASK_WORDS)]
+    targets = [name for name in targets if has_pictures(folder / name)]
+    pictures = [name for name in pictures if has_pictures(folder / name)]
+    if not pictures or not targets:
+        return None
+    for found, flag in ((pictures, "--images"), (targets, "--masks")):
+        if len(found) > 1:
+            raise UsageError(
+                f"{folder} holds {listed(found)}, and only one of them can be meant.",
+                hint=f"Say which: {flag} {found[0]}",
+            )
+    return pictures[0], targets[0]
+
+
+def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
+    """images/train beside masks/train: a part a split; else the one part."""
+    images, masks = pair
+    inner = {folder.name.casefold(): folder.name for folder in _split_folders(root / images)}
+    other = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
+    both = [name for name in inner if name in other]
+    if not both or has_pictures(root / images, below=False):
+        return [Part("", images, masks)]
+    found = [
+        Part(SPLIT_NAMES[name], f"{images}/{inner[name]}", f"{masks}/{other[name]}")
+        for name in both
+    ]
+    return sorted(found, key=lambda part: _ORDER.index(part.split))
+
+
+def _parts_as_asked(root: Path, options: ReadOptions) -> list[Part]:
+    """`parts`, with the folders that the user names."""
+    if options.images is None and options.masks is None:
+        found = parts(root)
+    else:
+        found = []
+        here = _pair_in(root, options.images, options.masks)
+        if here is not None:
+            found = _with_inner_splits(root, here)
+        else:
+            for folder in _split_folders(root):
+                pair = _pair_in(folder, options.images, options.masks)
+                if pair is not None:
+                    split = SPLIT_NAMES[folder.name.casefold()]
+                    names = (f"{folder.name}/{name}" for name in pair)
+                    found.append(Part(split, *names))
+    if not found:
+        raise UsageError(
+            f"{root} holds no folder of pictures beside a folder of masks.",
+            hint="They are called images and masks, or say so: --images NAME --masks NAME",
+        )
+    twice = [split for split, count in Counter(part.split for part in found).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"{root} holds two folders that mean the split {twice[0]}.",
+            hint="Merge them, or move one of the two out of the folder.",
+        )
+    return found
+
+
+def pair_up(root: Path, found: list[Part]) -> tuple[Pairs, Counter[str]]:
+    """Match pictures with masks by name; and what was passed over, by reason."""
+    scanned = scan(root)
+    pairs = Pairs()
+    taken = 0
+    for part in found:
+        pictures = _by_stem(scanned.pictures, part.images)
+        masks = _by_stem(scanned.pictures, part.masks)
+        taken += len(pictures) + len(masks)
+        if not pictures.keys() & masks.keys():
+            affix = _affix(list(pictures), list(masks))
+            if affix is not None:
+                pairs.affix = affix
+                masks = {_without(stem, affix): path for stem, path in masks.items()}
+        for stem in natural_sorted(pictures):
+            if stem in masks:
+                pairs.rows.append((part.split, pictures[stem], masks[stem]))
+            else:
+                pairs.lonely.append(pictures[stem])
+        pairs.orphans += [masks[stem] for stem in natural_sorted(masks) if stem not in pictures]
+    scanned.ignored[ELSEWHERE] += len(scanned.pictures) - taken
+    return pairs, scanned.ignored
+
+
+def _by_stem(pictures: list[str], folder: str) -> dict[str, str]:
+    """{path below `folder` without its extension: path}."""
+    found: dict[str, str] = {}
+    for path in pictures:
+        if path.startswith(folder + "/"):
+            stem = os.path.splitext(path.removeprefix(folder + "/"))[0]  # noqa: PTH122 - not a Path
+            if stem in found:
+                raise UsageError(
+                    f"{found[stem]} and {path} differ by their extension alone, so it cannot be "
+                    "told which of them a mask or a picture belongs to.",
+                    hint="Keep one of the two.",
+                )
+            found[stem] = path
+    return found
+
+
+def _affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
+    """What each mask's name has around a picture's, where it is the same for most of them."""
+    known = {PurePosixPath(stem).name: stem for stem in pictures}
+    counts: Counter[tuple[str, str]] = Counter()
+    for stem in masks:
+        name = PurePosixPath(stem).name
+        fits = [other for other in known if other in name]
+        if fits:
+            before, _, after = name.partition(max(fits, key=len))
+            counts[before, after] += 1
+    if not counts:
+        return None
+    (affix, count) = counts.most_common(1)[0]
+    return affix if 2 * count >= len(masks) else None
+
+
+def _without(stem: str, affix: tuple[str, str]) -> str:
+    path = PurePosixPath(stem)
+    before, after = affix
+    name = path.name
+    if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+        name = name[len(before) : len(name) - len(after)]
+    return str(path.with_name(name)) if str(path.parent) != "." else name
+
+
+def _values_in(root: Path, pairs: Pairs) -> Found:
+    """Look into every mask; one that cannot be read is left to the audit and the loader."""
+
+    def look(path: str) -> MaskPixels | None:
+        try:
+            mask = read_pixels((root / path).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return MaskPixels(mask.kind, mask.values())
+
+    masks = [mask for _, _, mask in pairs.rows]
+    looked = in_threads(look, masks, "looking into every mask", unit="masks", threads=4)
+    seen = [found for found in looked if found is not None]
+    if not seen:
+        raise UsageError(f"{root}: none of {counted(len(masks), 'mask')} can be read as a mask.")
+    colours = [mask for mask in seen if mask.kind == "colour"]
+    grey = [mask.as_index() for mask in colours]
+    if colours and all(mask is not None for mask in grey):  # indices stored in three channels
+        seen = [mask for mask in (*seen, *grey) if mask is not None and mask.kind != "colour"]
+    values = {int(v) for mask in seen if mask.kind != "colour" for v in mask.pixels}
+    hues = {int(v) for mask in seen if mask.kind == "colour" for v in mask.pixels}
+    kinds = tuple(sorted({mask.kind for mask in seen}))
+    return Found(kinds, tuple(sorted(values)), tuple(sorted(hues)))
+
+
+def _what_was_read(found: list[Part], pairs: Pairs) -> str:
+    names = "; ".join(f"{part.images} with {part.masks}" for part in found)
+    sizes = Counter(split for split, _, _ in pairs.rows)
+    each = ", ".join(f"{sizes[part.split]:,} in {part.split}" for part in found if part.split)
+    before, after = pairs.affix
+    named = f"; masks are named {before}<picture>{after}" if before or after else ""
+    split = f" ({each})" if each else ""
+    return (
+        f"Read as pictures with masks: {counted(len(pairs.rows), 'pair')}{split}; {names}{named}."
+    )
+
+
+def _class_notes(table: MaskTable) -> list[str]:
+    notes = []
+    if table.source:
+        notes.append(
+            f"{counted(len(table.names), 'class', 'classes')} from {table.source}: "
+            f"{listed(table.names, 12)}."
+        )
+    if ignored := [word for word in table.ignored if word != str(IGNORE) or table.source]:
+        notes.append(f"Pixels of {listed(ignored)} count for nothing.")
+    return notes
+
+
+def _first(paths: list[str]) -> str:
+    return paths[0] if paths else "none"
