@@ -8,6 +8,8 @@
     ├── DamagedError            exit code 1: a stored file does not hold what was written
     ├── StorageError (OSError)  exit code 1: a file could not be written; what was there is intact
     ├── Diverged                exit code 1: the loss became NaN or infinite
+    ├── WorkerFailed            exit code 1: a loading process died, hangs, or raised
+    ├── OutOfMemory             exit code 1: not even the smallest part of a batch fits
     └── Interrupted             exit code 130 or 143: stopped by a signal, work saved
 
 A message says what was wrong and where, what is allowed, and what to type next.
@@ -74,12 +76,39 @@ class Diverged(SkipstoneError):
         self.files = files
 
 
+class WorkerFailed(SkipstoneError):
+    """A loading process was killed, is stopped, hangs, or raised; `file` is the one it was on."""
+
+    def __init__(self, message: str, *, file: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+
+
+class OutOfMemory(SkipstoneError):
+    """Memory is used up, and nothing is left to halve."""
+
+
 class Interrupted(SkipstoneError):
     """A signal stopped the work after it was saved. The exit code is 128 + the signal's number."""
 
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory is used up: of Python, of torch on any device.
+
+    torch has a type of its own only for accelerators (torch.OutOfMemoryError); its CPU allocator
+    and MPS raise RuntimeError with words.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

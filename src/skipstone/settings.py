@@ -28,6 +28,7 @@ FIXED_GROUPS = {
     "split": "skipstone.prepare.options:SplitOptions",
     "augmentation": "skipstone.prepare.augment_options:AugmentOptions",
     "training": "skipstone.train.options:TrainOptions",
+    "loading": "skipstone.prepare.options:LoadOptions",
 }
 #: Groups whose options belong to the entry that is chosen.
 REGISTRY_GROUPS: dict[str, Registry] = {"input": INPUTS, "task": TASKS, "model": BACKBONES}

@@ -18,6 +18,7 @@ _FLAG_TITLES = {
     "task": "task",
     "model": "model options",
     "training": "training",
+    "loading": "loading",
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -26,10 +27,15 @@ from skipstone.inputs.base import Input, Raw
 from skipstone.prepare.augment import Augment
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mix
+from skipstone.prepare.workers import Say, batches_from_workers
 from skipstone.tasks.base import Task
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+def _silence(name: str) -> None:
+    pass
 
 
 class Loader:
@@ -44,6 +50,7 @@ class Loader:
         drop_last: leave out a last batch that is not full (never the only one).
         workers: processes that load; 0 loads in `threads` of this process. Processes use what the
             cache held when they started and add nothing to it.
+        patience: seconds without a sign of life after which a worker is given up.
         threads: threads that load when there are no worker processes.
         cache: keeps decoded records, so that later epochs do not decode.
         balanced: draw rows with replacement, each class equally often (a row with several labels
@@ -65,6 +72,7 @@ class Loader:
         mix: Mix | None = None,
         drop_last: bool = False,
         workers: int = 0,
+        patience: float = 30.0,
         threads: int = 2,
         cache: RecordCache | None = None,
         balanced: bool = False,
@@ -82,6 +90,7 @@ class Loader:
         self.mix = mix
         self.drop_last = drop_last
         self.workers = workers
+        self.patience = patience
         self.threads = max(1, threads)
         self.cache = cache
         self._ids = manifest.table["id"].to_numpy()
@@ -141,8 +150,13 @@ class Loader:
     def _collate(self, samples: Sequence[Sample]) -> Batch:
         return collate(samples, self.task.ragged)
 
-    def _build(self, rows: np.ndarray, epoch: int) -> Batch:
-        return self._collate(self._augmented([self.sample(int(row)) for row in rows], epoch))
+    def _build(self, rows: np.ndarray, epoch: int, say: Say = _silence) -> Batch:
+        """The batch of these rows; `say` hears the name of each file before it is touched."""
+        samples = []
+        for row in rows:
+            say(self.manifest.source(int(row)).name)
+            samples += self._augmented([self.sample(int(row))], epoch)
+        return self._collate(samples)
 
     def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
@@ -153,17 +167,8 @@ class Loader:
         return (self._collate(self._augmented(part, epoch)) for part in samples)
 
     def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Loaded in worker processes of torch's DataLoader, which keeps the order."""
-        loader = torch.utils.data.DataLoader(
-            _Batches(self, epoch, rows),
-            batch_size=None,
-            num_workers=self.workers,
-            generator=torch.Generator(),  # or it draws from the global random state
-        )
-        for result in loader:
-            if isinstance(result, DataError):
-                raise result
-            yield result
+        make = _Maker(self, epoch, rows)
+        return batches_from_workers(make, len(rows), workers=self.workers, patience=self.patience)
 
     def _leave_out_unreadable(self) -> tuple[str, ...]:
         """Read every row once; keep the good ones and return the messages of the others."""
@@ -186,21 +191,16 @@ class Loader:
         return bad
 
 
-class _Batches(torch.utils.data.Dataset[Batch | DataError]):
-    """Whole batches of one epoch, for torch's DataLoader. An error is handed back as a value:
-    DataLoader would bury its one line for the user in a traceback."""
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the batches of one epoch in a worker process."""
 
-    def __init__(self, loader: Loader, epoch: int, rows: Sequence[np.ndarray]) -> None:
-        self._loader, self._epoch, self._parts = loader, epoch, rows
+    loader: Loader
+    epoch: int
+    rows: Sequence[np.ndarray]
 
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getitem__(self, step: int) -> Batch | DataError:
-        try:
-            return self._loader._build(self._parts[step], self._epoch)
-        except DataError as error:
-            return error
+    def __call__(self, step: int, say: Say) -> Batch:
+        return self.loader._build(self.rows[step], self.epoch, say)
 
 
 def _ahead(

@@ -23,7 +23,7 @@ from skipstone.models.build import check_accepts
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.mix import make_mix
-from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
@@ -40,6 +40,7 @@ class Plan:
         manifest: with roles.
         weights: "pretrained", "none", or a file of weights.
         reason: why this model, in a sentence.
+        loading: how batches are made, which changes none of them.
     """
 
     manifest: Manifest
@@ -51,6 +52,7 @@ class Plan:
     recipe: Recipe
     reason: str
     seed: int
+    loading: LoadOptions
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
@@ -113,6 +115,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     facts = Facts(samples=len(fit), pretrained=pretrained, values=values)
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(AugmentOptions)
+    loading = settings.options(LoadOptions)
     settings.check_used(task=manifest.task, model=choice.model)
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
@@ -128,6 +131,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
         recipe=recipe,
         reason=choice.reason,
         seed=seed,
+        loading=loading,
     )
 
 

@@ -169,6 +169,8 @@ def training_loader(plan: Plan) -> Loader:
         augment=make_augment(plan.augment, plan.input),
         mix=make_mix(plan.augment, plan.task),
         drop_last=True,
+        workers=plan.loading.workers,
+        patience=plan.loading.worker_patience,
         cache=RecordCache(),
         balanced=plan.recipe.balanced,
         skip_unreadable=True,
