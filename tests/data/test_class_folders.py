@@ -117,6 +117,7 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
     (cat / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     (cat / "video.jpg").write_bytes(b"\0\0\0\x18ftypisom")
     (cat / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic")
+    (cat / "web.avif").write_bytes(b"\0\0\0\x18ftypavif")
     (cat / "anim.gif").write_bytes(b"GIF89a")
     (cat / "1.json").write_text("{}")
     (cat / "1.xml").write_text("<a/>")
@@ -128,6 +129,7 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
     assert manifest.column("path") == [
         "cat/empty.jpg",
         "cat/no_extension",
+        "cat/phone.jpg",
         "cat/really.txt",
         "dog/1.jpg",
     ]
@@ -135,7 +137,7 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
         "system files (.DS_Store, ._*, Thumbs.db)": 3,
         "hidden files": 2,
         "videos": 2,
-        "HEIC or AVIF pictures (not read: save them as JPEG)": 1,
+        "AVIF pictures (not read: save them as JPEG)": 1,
         "GIF pictures (not read: save them as PNG)": 1,
         "sidecar files (text, JSON, XML, CSV)": 2,
         "other files": 1,

@@ -54,7 +54,7 @@ def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "song.wav").write_bytes(b"RIFF....WAVE")
     assert "1 other files" in refused(tmp_path)
     (tmp_path / "a" / "song.wav").unlink()
-    (tmp_path / "a" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "a" / "1.avif").write_bytes(b"\0\0\0\x18ftypavif")
     assert "magick" in refused(tmp_path)
 
 

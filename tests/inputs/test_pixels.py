@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from skipstone.inputs import pixels
+from skipstone.inputs.examine import examine
 from skipstone.inputs.pixels import decode_pixels, decode_with_size, place
 
 
@@ -240,7 +243,10 @@ def test_flipped_bits_never_escape_as_other_errors() -> None:
     [
         (b"", "empty"),
         (b"<html>not found</html>", "not a JPEG"),
-        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0mp42isom", "a video"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "AVIF pictures are not read"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF pictures are not read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged or cut short"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "not a JPEG"),
     ],
 )
@@ -272,9 +278,77 @@ def bomb(side: int) -> bytes:
     return b"".join(parts)
 
 
+def test_an_mpo_of_a_phone_is_its_first_picture() -> None:
+    photo, depth = Image.fromarray(scene(60, 80)), Image.new("L", (80, 60), 7).convert("RGB")
+    data = saved(photo, "MPO", save_all=True, append_images=[depth], quality=95)
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+    assert np.array_equal(decode_pixels(data, spec()), decode_pixels(first_of(data), spec()))
+    found = examine(data)
+    assert (found.problem, found.format, found.mode) == ("", "MPO", "RGB+")
+
+
+def first_of(mpo: bytes) -> bytes:
+    """The bytes of the first picture alone: a JPEG by itself."""
+    return mpo[: mpo.index(b"\xff\xd9\xff\xd8") + 2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_equals_pillow_heif(orientation: int) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = io.BytesIO()
+    picture = heif.from_pillow(Image.fromarray(scene(66, 90)))
+    picture.save(data, quality=95, exif=exif.tobytes())
+    meant = heif.open_heif(data.getvalue()).to_pillow()
+    meant = ImageOps.exif_transpose(meant)
+    record, size = decode_with_size(data.getvalue(), spec())
+    assert size == (meant.height, meant.width)
+    assert np.array_equal(record, expected(meant))
+    found = examine(data.getvalue())
+    assert (found.problem, found.format, found.size) == ("", "HEIF", size)
+
+
+def test_heic_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match=r"pip install 'skipstone\[heic\]'"):
+        decode_pixels(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", spec())
+
+
+def test_the_audit_calls_sound_what_decodes_and_names_what_does_not() -> None:
+    """One set of rules: whatever the one refuses, the other reports."""
+    sound = saved(Image.fromarray(scene(64, 64)), "JPEG")
+    cases = {
+        b"": "empty",
+        b"<html>": "not a picture",
+        bomb(60_000): "too large",
+        sound[: len(sound) // 2]: "truncated",
+        saved(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF"): "not read",
+        sound: "",
+    }
+    for data, kind in cases.items():
+        problem = examine(data).problem
+        assert problem.partition(":")[0] == kind
+        if kind:
+            with pytest.raises(ValueError, match=re.escape(problem.partition(": ")[2])):
+                decode_pixels(data, spec())
+
+
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    with pytest.raises(ValueError, match="200 million"):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="60000 x 60000 pixels are more than the 200 million"):
         decode_pixels(bomb(60_000), spec())
+    assert examine(bomb(60_000)).problem.startswith("too large: 60000 x 60000")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_progressive_jpeg_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "MAX_PROGRESSIVE_PIXELS", 999)
+    image = Image.fromarray(scene(40, 40))
+    assert decode_pixels(saved(image, "JPEG"), spec()).shape == (16, 16, 3)
+    with pytest.raises(ValueError, match="40 x 40 pixels are more than"):
+        decode_pixels(saved(image, "JPEG", progressive=True), spec())
 
 
 def test_pillows_global_limit_neither_matters_nor_changes(monkeypatch: pytest.MonkeyPatch) -> None:

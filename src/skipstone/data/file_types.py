@@ -7,7 +7,10 @@ from pathlib import PurePath
 #: How many first bytes `picture_format` and `ignored_reason` want to see.
 HEAD = 32
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".heic", ".heif", ".hif"}
+)
 _VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
 )
@@ -15,6 +18,7 @@ _SIDECAR_SUFFIXES = frozenset(
     {".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".xmp", ".md", ".aae"}
 )
 _SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 # Sizes of the header that follows a BMP's 14-byte file header; "BM" alone may begin a text.
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
@@ -23,12 +27,12 @@ SYSTEM = "system files (.DS_Store, ._*, Thumbs.db)"
 VIDEO = "videos"
 SIDECAR = "sidecar files (text, JSON, XML, CSV)"
 GIF = "GIF pictures (not read: save them as PNG)"
-HEIC = "HEIC or AVIF pictures (not read: save them as JPEG)"
+AVIF = "AVIF pictures (not read: save them as JPEG)"
 OTHER = "other files"
 
 
 def picture_format(head: bytes) -> str | None:
-    """JPEG, PNG, WEBP, BMP or TIFF (Pillow's names), or None.
+    """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), or None.
 
     Args:
         head: the first bytes of the file, `HEAD` of them where it has as many.
@@ -43,6 +47,8 @@ def picture_format(head: bytes) -> str | None:
         return "TIFF"
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[16:]:
+        return "HEIF"
     return None
 
 
@@ -64,7 +70,7 @@ def ignored_reason(name: str, head: bytes) -> str | None:
     if head.startswith(b"GIF8"):
         return GIF
     if head[4:8] == b"ftyp":
-        return HEIC if head[8:12] in _HEIC_BRANDS else VIDEO
+        return AVIF if b"avif" in head[8:] or head[8:12] == b"avis" else VIDEO
     if head.startswith(b"\x1aE\xdf\xa3") or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
         return VIDEO
     suffix = PurePath(name).suffix.casefold()
@@ -73,8 +79,3 @@ def ignored_reason(name: str, head: bytes) -> str | None:
     if suffix in _VIDEO_SUFFIXES:
         return VIDEO
     return SIDECAR if suffix in _SIDECAR_SUFFIXES else OTHER
-
-
-_HEIC_BRANDS = frozenset(
-    {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
-)

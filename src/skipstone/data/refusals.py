@@ -6,7 +6,7 @@ import difflib
 import glob
 from pathlib import Path
 
-from skipstone.data.file_types import HEIC, SIDECAR, picture_format
+from skipstone.data.file_types import AVIF, SIDECAR, picture_format
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
@@ -144,15 +144,14 @@ def _wrapper(root: Path, inner: Path) -> UsageError:
 def _no_pictures(root: Path) -> UsageError:
     found = scan(root)
     total = sum(found.ignored.values())
-    if found.ignored[HEIC]:
+    if found.ignored[AVIF]:
         return UsageError(
-            f"{root} holds {counted(found.ignored[HEIC], 'HEIC or AVIF picture')}, which are not "
-            "read.",
-            hint="Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.heic).",
+            f"{root} holds {counted(found.ignored[AVIF], 'AVIF picture')}, which are not read.",
+            hint="Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
         )
     what = ", ".join(f"{count:,} {reason}" for reason, count in found.ignored.most_common(3))
     seen = f" ({counted(total, 'file')} passed over: {what})" if total else ""
-    hint = "JPEG, PNG, WebP, BMP and TIFF are read."
+    hint = "JPEG, PNG, WebP, BMP, TIFF and HEIC are read."
     if found.ignored[SIDECAR] and any(c.suffix.lower() in TABLE_SUFFIXES for c in root.iterdir()):
         hint = "A table is given by its own path, such as photos/labels.csv."
     return UsageError(f"{root} holds no pictures{seen}.", hint=hint)

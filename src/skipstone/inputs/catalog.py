@@ -9,7 +9,7 @@ ENTRIES = (
         "image",
         "skipstone.inputs.image:ImageInput",
         "skipstone.inputs.options:ImageOptions",
-        "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM; grey or colour, 8 bits a channel",
+        "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, HEIC; grey or colour, 8 bits a channel",
         facts={
             "emits": "image",
             "pixels": "image",  # the array that a person can look at: uint8 (H, W, C)

@@ -76,7 +76,10 @@ class ImageInput:
             except DataError as error:
                 first_error = first_error or error
         if not raws:
-            raise DataError(f"no picture of a sample of {_SAMPLE} can be read.") from first_error
+            raise DataError(
+                f"none of {min(_SAMPLE, len(sources))} pictures can be read; the first: "
+                f"{first_error}"
+            ) from first_error
         grey = all(_is_grey(raw.value) for raw in raws)
         channels = (1 if grey else 3) if self.options.channels == "auto" else self.options.channels
         mean, std = _normalisation(self.options, channels, [raw.value for raw in raws])

@@ -1,7 +1,8 @@
 """Pixels of record: the one decode and the one resize, used everywhere.
 
-Needs numpy and Pillow only. The text of this file is also embedded in the stand-alone script that
-``export`` writes, so it imports nothing else and reads nothing from its surroundings.
+Needs numpy and Pillow only (and pillow-heif where a picture is HEIC). The text of this file is also
+embedded in the stand-alone script that ``export`` writes, so it imports nothing else and reads
+nothing from its surroundings.
 
     file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
 
@@ -28,8 +29,10 @@ from PIL import (
 
 # Pillow's own limits guard its Image.open, through a setting global to the process. The plugins are
 # opened here by their signatures, so the limits are these. A JPEG is decoded at a fraction of its
-# size and may be larger; anything else is held whole in memory, 4 bytes a pixel at worst.
+# size and may be larger; of a progressive one the decoder holds all coefficients, up to 6 bytes a
+# pixel; anything else is held whole in memory, up to 4 bytes a pixel.
 MAX_JPEG_PIXELS = 1_000_000_000
+MAX_PROGRESSIVE_PIXELS = 300_000_000
 MAX_PIXELS = 200_000_000
 
 LETTERBOX_GREY = 128
@@ -59,7 +62,7 @@ def decode_pixels(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     """A picture file's bytes, or an array in hand, as the record: uint8 (size, size, channels).
 
     Raises:
-        ValueError: with the reason in plain words, where the data is no readable picture.
+        Unreadable: a ValueError with the reason in plain words, where it is no readable picture.
     """
     return decode_with_size(data, spec)[0]
 
@@ -76,16 +79,8 @@ def decode_with_size(
         image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
         box = (0.0, 0.0, float(width), float(height))
         return _record(image, box, (height, width), spec), (height, width)
-    try:
-        return _decode_file(bytes(data), spec)
-    except _Unreadable:
-        raise
-    except MemoryError as error:
-        raise ValueError("the picture needs more memory than there is") from error
-    except Exception as error:
-        # A damaged file makes the parsers fail in any way: OSError, SyntaxError, struct.error,
-        # IndexError, zlib.error, ... All of them mean the same to the one who owns the file.
-        raise ValueError(f"the picture is damaged or cut short ({error})") from error
+    with _plain_words():
+        return _decode_file(open_picture(data), spec)
 
 
 def place(
@@ -106,8 +101,38 @@ def place(
     return (0.0, 0.0, width, height), (0, 0, size, size)
 
 
-class _Unreadable(ValueError):
-    """Refused for a reason that is already in plain words."""
+class Unreadable(ValueError):
+    """No readable picture, with the reason in plain words.
+
+    Args:
+        kind: "empty", "not a picture", "not read" (a kind of picture that is not), "too large",
+            "truncated" or "damaged".
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _plain_words:  # noqa: N801 - reads as a statement
+    """Turns whatever a parser raises into `Unreadable`.
+
+    A damaged file makes them fail in any way: OSError, SyntaxError, struct.error, IndexError,
+    zlib.error, ... All of them mean the same to the one who owns the file.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, MemoryError):
+            message = "the picture needs more memory than there is"
+            raise Unreadable("too large", message) from error
+        if isinstance(error, Exception) and not isinstance(error, Unreadable):
+            text = str(error).replace("\n", " ")
+            cut = any(word in text.lower() for word in ("truncated", "broken data stream", "eof"))
+            message = f"the picture is damaged or cut short ({text or type(error).__name__})"
+            raise Unreadable("truncated" if cut else "damaged", message) from error
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
@@ -131,21 +156,46 @@ def _to_8_bits(array: np.ndarray) -> np.ndarray:
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _decode_file(data: bytes, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
-    image = _open(data)
+def open_picture(data: bytes) -> Any:
+    """A Pillow image with its header read and none of its pixels: format, size and mode are known.
+
+    Raises:
+        Unreadable: no picture, or one that would take more memory than is safe to give it.
+    """
+    with _plain_words():
+        image = _open(bytes(data))
+        width, height = image.size
+        limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
+        if "progressive" in image.info:
+            limit = MAX_PROGRESSIVE_PIXELS
+        if width * height > limit:
+            raise Unreadable(
+                "too large",
+                f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
+                f"that are read from a {image.format} file",
+            )
+        return image
+
+
+def orientation_of(image: Any) -> int:
+    """EXIF's orientation, 1 (upright) to 8.
+
+    Asked after `load`: a PNG may carry EXIF behind its pixels, and a TIFF is upright by then.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1  # an EXIF block that cannot be parsed says nothing; the pixels are still good
+
+
+def _decode_file(image: Any, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
     width, height = image.size
     is_jpeg = image.format == "JPEG"
-    limit = MAX_JPEG_PIXELS if is_jpeg else MAX_PIXELS
-    if width * height > limit:
-        raise _Unreadable(
-            f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
-            f"that are read from a {image.format} file"
-        )
     box = (0.0, 0.0, float(width), float(height))
     if is_jpeg:
         box = _draft(image, spec) or box
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if not is_jpeg:
         box = (0.0, 0.0, float(image.width), float(image.height))
         width, height = image.size
@@ -157,20 +207,12 @@ def _decode_file(data: bytes, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[i
     return _record(colour, box, (height, width), spec), (height, width)
 
 
-def _orientation(image: Any) -> int:
-    """Asked after `load`: a PNG may carry EXIF behind its pixels, and a TIFF is upright by then."""
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        return 1  # an EXIF block that cannot be parsed says nothing; the pixels are still good
-
-
 def _open(data: bytes) -> Any:
     """The file's header read by the plugin that its first bytes name."""
     if not data:
-        raise _Unreadable("the file is empty")
+        raise Unreadable("empty", "the file is empty")
     stream = io.BytesIO(data)
-    if data[:3] == b"\xff\xd8\xff":
+    if data[:3] == b"\xff\xd8\xff":  # also of an MPO, whose first picture is the one people see
         return JpegImagePlugin.JpegImageFile(stream)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return PngImagePlugin.PngImageFile(stream)
@@ -185,8 +227,29 @@ def _open(data: bytes) -> Any:
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n":
         return PpmImagePlugin.PpmImageFile(stream)
     if data[4:8] == b"ftyp":
-        raise _Unreadable("HEIC, AVIF and video files are not read; convert it to JPEG")
-    raise _Unreadable("not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file")
+        return _open_boxes(data, stream)
+    raise Unreadable("not a picture", "not a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or HEIC file")
+
+
+def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
+    """A file of the ISO base media format: HEIC is read, AVIF and videos are not."""
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
+    if brands & {b"avif", b"avis"}:
+        raise Unreadable("not read", "AVIF pictures are not read; convert it to JPEG")
+    if not brands & _HEIC_BRANDS:
+        raise Unreadable("not a picture", "a video or sound, not a picture")
+    try:
+        import pillow_heif
+    except ImportError:
+        raise Unreadable(
+            "not read", "a HEIC picture needs pillow-heif: pip install 'skipstone[heic]'"
+        ) from None
+    opened: Any = pillow_heif.HeifImageFile  # has no types
+    return opened(stream)  # turned upright by HEIC's own rules; the EXIF it gives agrees
+
+
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def _draft(image: Any, spec: dict[str, Any]) -> tuple[float, float, float, float] | None:
@@ -211,8 +274,9 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
     elif image.mode in ("I", "F"):
-        raise _Unreadable(
-            "32-bit pixels have no known black and white; convert it to 8 or 16 bits a channel"
+        raise Unreadable(
+            "not read",
+            "32-bit pixels have no known black and white; convert it to 8 or 16 bits a channel",
         )
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = image.convert("RGBA")

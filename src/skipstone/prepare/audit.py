@@ -26,11 +26,12 @@ TINY = 10
 IMBALANCE = 5.0
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe"},
-    "MPO": {".jpg", ".jpeg", ".jpe"},
+    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
     "PNG": {".png"},
     "WEBP": {".webp"},
     "BMP": {".bmp"},
     "TIFF": {".tif", ".tiff"},
+    "HEIF": {".heic", ".heif", ".hif"},
 }
 
 
@@ -139,7 +140,8 @@ def _broken(names: list[str], reads: Sequence[_Read]) -> list[Finding]:
         "empty": ("empty_file", "without a single byte"),
         "truncated": ("truncated", "cut off"),
         "too large": ("too_large", "larger than is safe to decode"),
-        "not a picture, by its bytes": ("not_a_picture", "no picture by the bytes in it"),
+        "not a picture": ("not_a_picture", "no picture by the bytes in it"),
+        "not read": ("not_read", "of a kind that is not read"),
     }
     findings = []
     for kind, files in sorted(found.items()):

@@ -36,7 +36,7 @@ _HEADER = '''\
 #!/usr/bin/env python3
 """Answers for files, by the model.onnx beside this script.
 
-    pip install numpy pillow onnxruntime
+    pip install numpy pillow onnxruntime      (and pillow-heif, where photos are HEIC)
     python predict.py photo.jpg another.png [--json]
 
 Written by skipstone {version}; it does not need skipstone.
