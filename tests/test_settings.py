@@ -92,7 +92,7 @@ def test_a_shared_name_goes_to_each() -> None:
     settings = Settings({"seed": 7, "epochs": 2})
     assert settings.options(SplitOptions).seed == 7
     assert settings.options(TrainOptions) == TrainOptions(seed=7, epochs=2)
-    settings.check_used(task="classify", model="resnet18")
+    settings.check_used(task="classify", model="resnet18", head="linear")
 
 
 def test_none_means_not_given_and_defaults_yield() -> None:
@@ -112,7 +112,7 @@ def test_what_no_part_takes_is_refused() -> None:
     settings = Settings({"thresholds": "f1"})
     settings.options(ReadOptions)
     with pytest.raises(UsageError, match="--thresholds is an option of task tag; this run is task"):
-        settings.check_used(task="classify", model="resnet18")
+        settings.check_used(task="classify", model="resnet18", head="linear")
 
 
 def test_a_wrong_value_is_a_usage_error() -> None:

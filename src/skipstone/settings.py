@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.registry import BACKBONES, INPUTS, TASKS, Registry
+from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
@@ -29,9 +29,15 @@ FIXED_GROUPS = {
     "augmentation": "skipstone.prepare.augment_options:AugmentOptions",
     "training": "skipstone.train.options:TrainOptions",
     "loading": "skipstone.prepare.options:LoadOptions",
+    "head": "skipstone.models.heads.options:HeadChoice",
 }
 #: Groups whose options belong to the entry that is chosen.
-REGISTRY_GROUPS: dict[str, Registry] = {"input": INPUTS, "task": TASKS, "model": BACKBONES}
+REGISTRY_GROUPS: dict[str, Registry] = {
+    "input": INPUTS,
+    "task": TASKS,
+    "model": BACKBONES,
+    "head": HEADS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +121,14 @@ class Settings:
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
 
-    def check_used(self, *, task: str, model: str) -> None:
+    def check_used(self, *, task: str, model: str, head: str) -> None:
         """Refuse a value that no part of this run takes, naming who would take it."""
         known = known_settings()
         for name in sorted(set(self.values) - self._used):
             owners = " or ".join(sorted({f"{s.group} {s.owner}" for s in known[name]}))
             raise UsageError(
                 f"--{name.replace('_', '-')} is an option of {owners}; "
-                f"this run is task {task} with model {model}.",
+                f"this run is task {task} with model {model} and head {head}.",
                 hint="Leave it out, or choose what it belongs to.",
             )
 

@@ -21,7 +21,9 @@ VERBS = {
     "compare": "models side by side: accuracy, size, latency",
     "models": "the models that can be trained",
 }
-_ALL_SETTINGS = {"data", "split", "input", "augmentation", "task", "model", "training", "loading"}
+_ALL_SETTINGS = {
+    *("data", "split", "input", "augmentation", "task", "model", "head", "training", "loading"),
+}
 
 
 def top_level_help() -> str:

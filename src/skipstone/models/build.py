@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from skipstone.bundle.arch import Arch
+from skipstone.bundle.arch import Arch, Part
 from skipstone.errors import DamagedError, UsageError
+from skipstone.events import note
 from skipstone.inputs.base import Input
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS, Entry
@@ -30,6 +31,7 @@ def build_network(arch: Arch, input: Input) -> Network:
     backbone = entry.load()(arch.backbone.name, options, in_channels=emits.channels)
 
     head_entry = HEADS[arch.head.name]
+    check_needs(head_entry, entry, arch.backbone.name)
     head = head_entry.load()(
         head_entry.make_options(arch.head.args.get("options")),
         channels=tuple(backbone.channels),
@@ -55,6 +57,62 @@ def check_accepts(entry: Entry, name: str, kind: str) -> None:
             f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {kind}.",
             hint=f"Choose a model that takes {kind}{some}. See: skipstone models",
         )
+
+
+def check_needs(head: Entry, backbone: Entry, name: str) -> None:
+    """UsageError when a head needs what the backbone called `name` does not offer."""
+    for need in head.facts.get("needs", []):
+        if need not in backbone.facts.get("offers", []):
+            fitting = [e.name for e in BACKBONES if need in e.facts.get("offers", [])]
+            raise UsageError(
+                f"the head {head.name!r} needs {need}, which {name!r} does not offer.",
+                hint=f"Choose --model {' or '.join(fitting)}" if fitting else None,
+            )
+
+
+def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str, Any]) -> Any:
+    """The backbone's options: `values`, and what suits the head where `values` do not say.
+
+    A backbone that cannot do what would suit (some of timm's cannot dilate) stays as it is, and a
+    note says so.
+    """
+    kind = backbone.options_type()
+    known = () if kind is None else kind.__dataclass_fields__
+    suits = {
+        option: value
+        for option, value in head.facts.get("suits", {}).items()
+        if option in known and option not in values
+    }
+    options = backbone.make_options({**suits, **values})
+    if not suits:
+        return options
+    try:
+        with torch.device("meta"):
+            backbone.load()(name, options, in_channels=3)
+    except UsageError:
+        plain = backbone.make_options(values)
+        for option in suits:
+            note(f"{name} cannot change its {option}, which stays {getattr(plain, option)}.")
+        return plain
+    return options
+
+
+def choose_head(name: str, usual: Part) -> Part:
+    """The head called `name` in place of a task's usual one; "auto" is the usual one itself.
+
+    Raises:
+        UsageError: there is no such head, or it does not answer what the task asks.
+    """
+    if name in ("auto", usual.name):
+        return usual
+    wanted = HEADS[usual.name].facts.get("gives")
+    if HEADS[name].facts.get("gives") != wanted or wanted is None:
+        fitting = [e.name for e in HEADS if wanted and e.facts.get("gives") == wanted]
+        raise UsageError(
+            f"the head {name!r} does not answer what this task asks.",
+            hint=f"Allowed: {', '.join(fitting or [usual.name])}.",
+        )
+    return Part(name, usual.args)
 
 
 def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:

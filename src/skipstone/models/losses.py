@@ -38,18 +38,26 @@ class CrossEntropy(Loss):
     the divisor is sum(target * class weight), so that a one-hot target and its class number give
     the same loss (torch divides by N there, which differs when there are class weights).
 
+    Maps are fine too: logits (N, K, H, W) and class numbers (N, H, W).
+
     Args:
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, sec. 7).
         class_weights: (K,) factor of each class, or None.
+        ignore_index: the class number that counts for nothing.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int = -100,
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
+        self.ignore_index = ignore_index
         self.register_buffer("class_weights", _buffer(class_weights), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -60,6 +68,7 @@ class CrossEntropy(Loss):
             target,
             weight=self.class_weights,
             label_smoothing=self.label_smoothing,
+            ignore_index=self.ignore_index,
             reduction="sum",
         )
 
@@ -67,9 +76,10 @@ class CrossEntropy(Loss):
         if target.is_floating_point():
             total = target.float()
             return (total if self.class_weights is None else total * self.class_weights).sum()
+        kept = target != self.ignore_index
         if self.class_weights is None:
-            return torch.tensor(float(target.numel()), device=target.device)
-        return self.class_weights[target].sum()
+            return kept.sum().float()
+        return self.class_weights[target[kept]].sum()
 
 
 class SoftmaxFocal(CrossEntropy):

@@ -26,5 +26,5 @@ class Network(nn.Module):
         return features
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        outputs: dict[str, Tensor] = self.head(self.features(x))
-        return outputs
+        arrays = self.front(x)  # (N, C, H, W), or what else the backbone takes
+        return self.head.sized(self.head(self.backbone(arrays)), arrays.shape[2:])

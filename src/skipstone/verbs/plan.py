@@ -19,13 +19,14 @@ from skipstone.errors import UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input
 from skipstone.models.auto import Choice
-from skipstone.models.build import check_accepts
+from skipstone.models.build import check_accepts, check_needs, choose_head, suited_options
+from skipstone.models.heads.options import HeadChoice
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import assign_roles
-from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry, resolve_target
+from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
 from skipstone.train.options import TrainOptions
@@ -105,10 +106,10 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     if choice.input:
         input = _fitted(input_entry, settings, choice.input, fit)
     task = _task(task_entry, settings, manifest, fit)
+    head = _head(task, settings)
     backbone = BACKBONES[choice.model]
-    options = backbone.make_options(
-        {**choice.options, **settings.values_for(backbone.options_type())}
-    )
+    given = {**choice.options, **settings.values_for(backbone.options_type())}
+    options = suited_options(backbone, choice.model, HEADS[head.name], given)
     args = {"options": {} if options is None else dataclasses.asdict(options)}
     pretrained = choice.weights != "none"
     values = sum(array[0].size for array in input.example(1).values())
@@ -116,16 +117,17 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(AugmentOptions)
     loading = settings.options(LoadOptions)
-    settings.check_used(task=manifest.task, model=choice.model)
+    settings.check_used(task=manifest.task, model=choice.model, head=head.name)
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
+    check_needs(HEADS[head.name], backbone, choice.model)
     make_augment(augment, input)
     make_mix(augment, task)
     return Plan(
         manifest=manifest,
         input=input,
         task=task,
-        arch=Arch(Part(choice.model, args), task.head()),
+        arch=Arch(Part(choice.model, args), head),
         weights=choice.weights,
         augment=augment,
         recipe=recipe,
@@ -149,6 +151,18 @@ def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -
     counts = make(entry.make_options(), manifest.schema).statistics(fit)
     made: Task = make(options, {**manifest.schema, **counts})
     return made
+
+
+def _head(task: Task, settings: Settings) -> Part:
+    """The task's head or the one asked for, with the user's options for it."""
+    part = choose_head(settings.options(HeadChoice).head, task.head())
+    entry = HEADS[part.name]
+    kind = entry.options_type()
+    given = {**part.args.get("options", {}), **settings.values_for(kind)}
+    options = entry.make_options(given)
+    return Part(
+        part.name, {**part.args, "options": {} if options is None else dataclasses.asdict(options)}
+    )
 
 
 def _choose(input_entry: Entry, model: str, weights: str, looked: Input, fit: Manifest) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -20,6 +21,13 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Outputs by name, batch first."""
+
+    def sized(self, outputs: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        """The outputs for an input of this size, (height, width): what a network answers.
+
+        Feature maps do not tell it to the pixel, and an answer for each pixel needs it.
+        """
+        return outputs
 
     @abstractmethod
     def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:

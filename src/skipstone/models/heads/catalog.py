@@ -1,8 +1,32 @@
-"""The built-in heads. Free of torch."""
+"""The built-in heads. Free of torch.
+
+Facts that other rooms ask for:
+
+    outputs  names of what they give
+    gives    what an answer is for: a "sample" or each "pixel". A head may stand in for
+             another that gives the same (`--head`)
+    suits    options of a backbone that suit it, for those that have them: the stride of
+             the deepest map, where a later stage can dilate instead
+    needs    what the backbone has to offer (the fact `offers` of its entry)
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from skipstone.registry import Entry
+
+
+def _dense(name: str, target: str, options: str, summary: str, source: str, **facts: Any) -> Entry:
+    return Entry(
+        name,
+        f"skipstone.models.heads.{target}",
+        f"skipstone.models.heads.options:{options}",
+        summary=summary,
+        source=source,
+        facts={"outputs": ["logits"], "gives": "pixel", **facts},
+    )
+
 
 ENTRIES = (
     Entry(
@@ -10,6 +34,21 @@ ENTRIES = (
         "skipstone.models.heads.linear:LinearHead",
         "skipstone.models.heads.options:LinearOptions",
         summary="global average pool, dropout, one linear layer",
-        facts={"outputs": ["logits"]},
+        facts={"outputs": ["logits"], "gives": "sample"},
+    ),
+    _dense(
+        "lraspp",
+        "lraspp:LrasppHead",
+        "LrasppOptions",
+        "two light branches on the deepest map and a skip from stride 8",
+        "Howard et al. 2019, arXiv:1905.02244, section 6.4",
+        suits={"output_stride": 16},
+    ),
+    _dense(
+        "fcn",
+        "fcn:FcnHead",
+        "FcnOptions",
+        "scores of the deepest map, refined by those of shallower ones: FCN-8s, 16s, 32s",
+        "Long et al. 2015, arXiv:1411.4038",
     ),
 )

@@ -1,0 +1,117 @@
+"""What the decoders share: logits for each pixel, their loss, and finding maps by stride.
+
+A decoder turns feature maps into class logits at some stride, (N, K, h, w). Here they are enlarged
+bilinearly, to the picture for an answer, to the mask (N, H, W) for the loss.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from skipstone.models.heads.base import Head, Targets
+from skipstone.models.pixel_losses import make_pixel_loss
+
+Features = tuple[Tensor, ...]
+
+
+class DenseHead(Head):
+    """Feature maps -> {"logits": (N, K, h, w)}, `sized` to (N, K, H, W); a decoder adds `decode`.
+
+    Args:
+        loss: {"name": one of PIXEL_LOSSES, "target": the key of y that holds the masks, (N, H, W)
+            of class numbers, "args": what that loss is built with}.
+    """
+
+    #: whether enlarging puts corner pixels on corner pixels, as TensorFlow's DeepLab did
+    align_corners: ClassVar[bool] = False
+
+    def __init__(self, *, loss: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.criterion = make_pixel_loss(loss["name"], loss["args"])
+        self.target = str(loss["target"])
+
+    @abstractmethod
+    def decode(self, features: Features) -> Tensor:
+        """Logits at any stride, (N, K, h, w)."""
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        return {"logits": self.decode(features).float()}  # in bfloat16 near classes would tie
+
+    def sized(self, outputs: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        logits = enlarge(outputs["logits"], size, align_corners=self.align_corners)
+        return {**outputs, "logits": logits}  # (N, K, H, W)
+
+    def loss(self, features: Features, y: Targets) -> dict[str, Tensor]:
+        mask = self._read(y)
+        outputs = self.sized(self(features), mask.shape[-2:])
+        return {"loss": self.criterion(outputs["logits"], mask)}
+
+    def weight(self, y: Targets) -> Tensor:
+        weight: Tensor = self.criterion.weight(self._read(y))
+        return weight
+
+    def reset(self) -> None:
+        for module in self.modules():
+            if callable(fresh := getattr(module, "reset_parameters", None)):
+                fresh()
+
+    def _read(self, y: Targets) -> Tensor:
+        mask = y[self.target]
+        assert isinstance(mask, Tensor), f"{self.target!r} must be one tensor a batch"
+        return mask.long()
+
+
+def enlarge(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
+    """Bilinear, to (height, width); as it is where it has that size already."""
+    here = x.shape[-2:]
+    # asked so that an export of any height and width is not tied to the answer
+    if all(statically_known_true(a == b) for a, b in zip(here, size, strict=True)):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+def conv_norm_relu(
+    inputs: int, outputs: int, kernel: int, *, dilation: int = 1, separable: bool = False
+) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU that keep height and width; an odd kernel, no bias.
+
+    A separable convolution filters each channel by itself and mixes them after (Chollet 2017).
+    """
+    padding = dilation * (kernel // 2)
+    conv: nn.Module
+    if separable:
+        depthwise = nn.Conv2d(
+            inputs, inputs, kernel, padding=padding, dilation=dilation, groups=inputs, bias=False
+        )
+        conv = nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1, bias=False))
+    else:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def deepest_by_stride(strides: Sequence[int]) -> dict[int, int]:
+    """{stride: index of the deepest map that has it}, deepest first.
+
+    >>> deepest_by_stride((2, 4, 8, 8, 8))
+    {8: 4, 4: 1, 2: 0}
+    """
+    found: dict[int, int] = {}
+    for index in reversed(range(len(strides))):
+        found.setdefault(strides[index], index)
+    return found
+
+
+def map_near(strides: Sequence[int], stride: int) -> int:
+    """Index of the deepest map of at most ``stride``, shallower than the deepest where it can be.
+
+    >>> map_near((2, 4, 8, 16, 32), 8), map_near((4, 8, 8), 8), map_near((16,), 8)
+    (2, 0, 0)
+    """
+    fitting = [i for i, s in enumerate(strides) if s <= stride and s < strides[-1]]
+    return max(fitting, default=0)

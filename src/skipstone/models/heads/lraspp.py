@@ -1,0 +1,61 @@
+"""LR-ASPP: a light decoder (Howard et al. 2019, MobileNetV3, arXiv:1905.02244, section 6.4).
+
+Two branches on the deepest map, one of which looks at the whole picture and says which channels
+matter; a skip from a map of stride 8 brings back the outlines. There is no 3x3 convolution at all,
+so next to the backbone it costs almost nothing.
+
+    gate   = sigmoid(conv1x1(mean(map_16)))                (N, C, 1, 1)
+    what   = relu(norm(conv1x1(map_16))) * gate            (N, C, H/16, W/16)
+    logits = conv1x1(enlarge(what)) + conv1x1(map_8)       (N, K, H/8, W/8)
+
+We average over the whole picture where the paper's figure pools 49x49 windows, as torchvision
+does, whose names these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu, enlarge, map_near
+from skipstone.models.heads.options import LrasppOptions
+
+
+class LrasppHead(DenseHead):
+    """A gated projection of the deepest map and a skip from stride 8.
+
+    Args:
+        options: channels of the two branches.
+        channels: of the backbone's feature maps.
+        strides: of the backbone's feature maps; the skip is from the deepest of at most 8.
+        classes: K.
+        loss: as in `DenseHead`.
+    """
+
+    def __init__(
+        self,
+        options: LrasppOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+        loss: Mapping[str, Any],
+    ) -> None:
+        super().__init__(loss=loss)
+        deep, hidden = channels[-1], options.lraspp_channels
+        self.skip = map_near(strides, 8)
+        self.cbr = nn.Sequential(*conv_norm_relu(deep, hidden, 1))
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(deep, hidden, 1, bias=False), nn.Sigmoid()
+        )
+        self.low_classifier = nn.Conv2d(channels[self.skip], classes, 1)
+        self.high_classifier = nn.Conv2d(hidden, classes, 1)
+
+    def decode(self, features: Features) -> Tensor:
+        low, high = features[self.skip], features[-1]
+        what = self.cbr(high) * self.scale(high)  # (N, C, H/16, W/16)
+        logits = self.high_classifier(enlarge(what, low.shape[-2:]))  # (N, K, H/8, W/8)
+        return torch.add(logits, self.low_classifier(low))

@@ -1,0 +1,224 @@
+"""The contract of decoders, for every head that answers for each pixel: tested by existing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skipstone import events
+from skipstone.bundle.arch import Arch, Part
+from skipstone.errors import UsageError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.models.backbone import Backbone
+from skipstone.models.build import build_network, choose_head, suited_options
+from skipstone.models.heads.catalog import ENTRIES
+from skipstone.models.network import Network
+from skipstone.registry import BACKBONES, Entry
+
+CLASSES = 4
+IGNORE = 255
+DENSE = [entry for entry in ENTRIES if entry.facts["gives"] == "pixel"]
+#: Options that make a head or a backbone small, where it has them.
+SMALL_HEAD = {
+    "aspp_channels": 16,
+    "lraspp_channels": 16,
+    "decoder_channels": (24, 16, 16, 8, 8),
+}
+SMALL_BACKBONE = {"width": 0.25}
+#: A plain residual network, the pretrained one, and one with squeeze-and-excite.
+BACKBONE_NAMES = ("resnet18", "timm/efficientnet_lite0", "timm/mobilenetv3_small_050")
+
+
+def loss(**args: Any) -> dict[str, Any]:
+    return {"name": "cross_entropy", "target": "mask", "args": {"ignore_index": IGNORE, **args}}
+
+
+def known(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
+    kind = entry.options_type()
+    assert kind is not None
+    return {name: value for name, value in options.items() if name in kind.__dataclass_fields__}
+
+
+def backbones_for(head: Entry) -> list[str]:
+    """Those that offer what the head needs, where it needs something; else the three."""
+    needs = head.facts.get("needs", [])
+    if not needs:
+        return list(BACKBONE_NAMES)
+    return [e.name for e in BACKBONES if set(needs) <= set(e.facts.get("offers", []))]
+
+
+PAIRS = [(head, name) for head in DENSE for name in backbones_for(head)]
+
+
+def str_name(value: Any) -> str:
+    return str(getattr(value, "name", value))
+
+
+each_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS, ids=str_name)
+
+
+def build(head: Entry, backbone: str) -> Network:
+    torch.manual_seed(0)
+    entry = BACKBONES[backbone]
+    options = asdict(suited_options(entry, backbone, head, known(entry, SMALL_BACKBONE)))
+    head_args = {
+        "options": known(head, SMALL_HEAD),
+        "shape": {"classes": CLASSES, "loss": loss()},
+    }
+    arch = Arch(Part(backbone, {"options": options}), Part(head.name, head_args))
+    return build_network(arch, ImageInput(ImageOptions(channels=3)))
+
+
+class Pictures(nn.Module):
+    """A network as a function of one tensor, which is what exporters take."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network({"image": x})["logits"]
+        return logits
+
+
+def pictures(*size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@each_pair
+def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
+    network = build(head, backbone).train()
+    mask = torch.randint(0, CLASSES, (2, 61, 75))
+    mask[:, :7] = IGNORE
+    y = {"mask": mask}
+    x = {"image": pictures(2, 61, 75, 3)}
+    losses = network.head.loss(network.features(x), y)
+    assert torch.equal(network.head.weight(y), (mask != IGNORE).sum().float())
+    total = torch.stack(list(losses.values())).sum()
+    assert (
+        0.2 < float(total.detach() / network.head.weight(y)) < 6
+    )  # about log(4) for fresh weights
+    total.backward()
+    idle = [name for name, p in network.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+class FewLayers(Backbone):
+    """Five strided convolutions: all that an export of a head needs, in a fraction of the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels, self.strides = (4, 6, 8, 10, 12), (2, 4, 8, 16, 32)
+        before = (3, *self.channels)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before[i], before[i + 1], 3, stride=2, padding=1) for i in range(5)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for layer in self.layers:
+            x = layer(x).relu()
+            maps.append(x)
+        return tuple(maps)
+
+
+@pytest.mark.parametrize("head", [e for e in DENSE if not e.facts.get("needs")], ids=str_name)
+def test_exported_it_answers_the_same_at_other_sizes(head: Entry) -> None:
+    torch.manual_seed(0)
+    backbone = FewLayers()
+    decoder = head.load()(
+        head.make_options(known(head, SMALL_HEAD)),
+        channels=backbone.channels,
+        strides=backbone.strides,
+        classes=CLASSES,
+        loss=loss(),
+    )
+    front = ImageInput(ImageOptions(channels=3, normalize="half")).front()
+    check_export(Network(front=front, backbone=backbone, head=decoder))
+
+
+@pytest.mark.proof
+@each_pair
+def test_on_a_real_backbone_too(head: Entry, backbone: str) -> None:
+    check_export(build(head, backbone))
+
+
+def check_export(whole: Network) -> None:
+    """torch.export with any batch, height and width, and ONNX Runtime, at sizes never traced."""
+    network = Pictures(whole).eval()
+    with torch.no_grad():
+        assert network(pictures(1, 61, 75, 3)).shape == (1, CLASSES, 61, 75)
+        any_size = {0: torch.export.Dim("batch"), 1: torch.export.Dim.DYNAMIC}
+        program = torch.export.export(
+            network,
+            (pictures(2, 61, 75, 3),),
+            dynamic_shapes={"x": {**any_size, 2: torch.export.Dim.DYNAMIC}},
+        )
+        model = torch.onnx.export(program, dynamo=True, opset_version=20, verbose=False)
+    assert model is not None
+    session = onnxruntime.InferenceSession(model.model_proto.SerializeToString())
+    name = session.get_inputs()[0].name
+    for size in ((64, 96), (83, 70)):
+        x = pictures(1, *size, 3)
+        with torch.no_grad():
+            ours, exported = network(x), program.module()(x)
+        torch.testing.assert_close(exported, ours)
+        answered = session.run(None, {name: x.numpy()})[0]
+        scale = float(ours.abs().max())
+        np.testing.assert_allclose(answered, ours.numpy(), atol=2e-5 * max(scale, 1))
+
+
+@each_pair
+def test_a_batch_of_one_trains(head: Entry, backbone: str) -> None:
+    network = build(head, backbone).train()
+    features = network.features({"image": pictures(1, 64, 64, 3)})
+    network.head.loss(features, {"mask": torch.zeros(1, 64, 64)})["loss"].backward()
+
+
+@each_pair
+def test_reset_makes_the_head_fresh(head: Entry, backbone: str) -> None:
+    network = build(head, backbone)
+    before = {name: value.clone() for name, value in network.head.state_dict().items()}
+    network.head.reset()
+    after = network.head.state_dict()
+    weights = [name for name in before if before[name].ndim > 1 and bool(before[name].any())]
+    assert weights
+    assert all(not torch.equal(before[name], after[name]) for name in weights)
+
+
+def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
+    head = Entry("some", "", facts={"suits": {"output_stride": 16}})
+    resnet, timm = BACKBONES["resnet18"], BACKBONES["timm/test_vit"]
+    assert suited_options(resnet, "resnet18", head, {}).output_stride == 16
+    assert suited_options(resnet, "resnet18", head, {"output_stride": 8}).output_stride == 8
+    said: list[events.Event] = []
+    with events.listen(said.append):
+        assert suited_options(timm, "timm/test_vit", head, {}).output_stride == 32
+    assert [event for event in said if "cannot change its output_stride" in str(event)]
+
+
+def test_a_head_stands_in_for_one_that_gives_the_same() -> None:
+    usual = Part("fcn", {"options": {}, "shape": {"classes": 3}})
+    assert choose_head("auto", usual) == usual
+    assert choose_head("lraspp", usual) == Part("lraspp", usual.args)
+    with pytest.raises(UsageError, match="does not answer") as caught:
+        choose_head("linear", usual)
+    assert "fcn" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="'unte' is no head"):
+        choose_head("unte", usual)
