@@ -26,6 +26,7 @@ from skipstone.models.network import Network
 from skipstone.runtime.parts import network_of
 from skipstone.shrink.latency import Race, race, usual_threads
 from skipstone.train.loop import Rules, step
+from skipstone.train.memory import MicroBatch, Unrecorded
 from skipstone.train.objective import Objective
 from skipstone.train.optim import make_optimizer
 from skipstone.train.options import TrainOptions
@@ -126,6 +127,7 @@ def own_step(network: Network, data: Batch, mode: Mode) -> Callable[[], float]:
         accumulate=1,
         mode=mode,
         device=CPU,
+        memory=MicroBatch(network, len(data), Unrecorded()),
         seed=0,
         measure=8,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from skipstone import events
 from skipstone.errors import Diverged
 from skipstone.models.network import Network
+from skipstone.train import loop
 from skipstone.train.checkpoint import load_checkpoint
 from skipstone.train.fit import fit
 from skipstone.train.options import TrainOptions
@@ -169,8 +172,63 @@ def test_nan_stops_with_step_files_and_checkpoint(tmp_path: Path) -> None:
     else:
         assert saved is not None
         assert saved.state.step == at
-        assert f"last good checkpoint is at step {at}" in str(caught.value)
+        name = f"001/checkpoint/{'odd' if at % 2 else 'even'}"
+        assert f"{name}, of step {at}." in str(caught.value)
         assert all(torch.isfinite(t).all() for t in saved.part("model").values())
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_an_infinite_gradient_stops_at_its_own_batch(tmp_path: Path, clip: float) -> None:
+    """The loss of that batch is still finite: only the next one's would tell."""
+
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * float("inf")
+
+    network, loader = tiny_network(), TinyLoader()
+    head, order = network.head, torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    third = {f"photo{int(row)}.png" for row in order[16:24]}
+    plain = head.loss
+
+    def loss(features: Any, y: Any) -> dict[str, torch.Tensor]:
+        value = plain(features, y)["cross_entropy"]
+        return {"cross_entropy": Steep.apply(value) if len(loader.served) == 3 else value}
+
+    head.loss = loss  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"gradient's norm became (nan|inf) at step 3") as caught:
+        train(
+            tmp_path,
+            network=network,
+            loader=loader,
+            epochs=1,
+            optimizer="sgd",
+            clip=clip,
+            checkpoint_every=1,
+        )
+    assert set(caught.value.files) == third
+    assert "001/checkpoint/even, of step 2." in str(caught.value)
+    (row,) = [r for r in journal_of(tmp_path) if r["kind"] == "diverged"]
+    assert set(row["files"]) == third
+    assert row["step"] == 3
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+
+
+def test_sabotage_without_the_check_the_wrong_batch_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "clip_gradients", lambda optimizer, clip: 1.0)
+    with pytest.raises(AssertionError):
+        test_an_infinite_gradient_stops_at_its_own_batch(tmp_path, 0.0)
+
+
+def journal_of(base: Path) -> list[dict[str, Any]]:
+    lines = (base / "001" / "journal.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_plain_options_are_resolved(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from skipstone.errors import Diverged
 from skipstone.train.ema import Ema
 from skipstone.train.loop import Rules, grouped, seed_step, step
+from skipstone.train.memory import MicroBatch, Unrecorded
 from skipstone.train.objective import Objective
 from skipstone.train.optim import make_optimizer
 from skipstone.train.precision import Mode
@@ -35,6 +36,7 @@ def rules_of(**changed: Any) -> Rules:
         "accumulate": 1,
         "mode": Mode(),
         "device": torch.device("cpu"),
+        "memory": MicroBatch(tiny_network(), 48, Unrecorded()),
         "seed": 0,
         "measure": 1,
     }

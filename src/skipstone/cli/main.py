@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from skipstone.errors import SkipstoneError
+from skipstone.errors import SkipstoneError, is_out_of_memory
 
 if TYPE_CHECKING:
     import argparse
@@ -64,10 +64,10 @@ def _run_or_report(arguments: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
         raise
-    except MemoryError:
-        hint = "Try a smaller --batch-size or --size, where the command has them."
-        return _report("the machine's memory is used up.", hint, 1, as_json, debug)
     except Exception as error:
+        if is_out_of_memory(error):
+            hint = "Try a smaller --batch-size or --size, where the command has them."
+            return _report("the machine's memory is used up.", hint, 1, as_json, debug)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         message = f"this is a bug in skipstone ({what[:300]})."
         hint = "To see where, run it again with --debug; please report it with what that prints."

@@ -47,6 +47,11 @@ class Checkpoint:
         }
 
 
+def generation(folder: Path, number: int) -> Path:
+    """Where the save of this number lies."""
+    return folder / GENERATIONS[number % 2]
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write over the older of the two generations; the newer stays as it is."""
     value = {
@@ -54,7 +59,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "state": checkpoint.state.to_json(),
         "optimizer": checkpoint.optimizer,
     }
-    with storage.write_folder(folder / GENERATIONS[checkpoint.number % 2]) as target:
+    with storage.write_folder(generation(folder, checkpoint.number)) as target:
         storage.write_json(target / STATE, value)
         storage.write_tensors(target / TENSORS, checkpoint.tensors)
         hashes = {name: storage.file_sha256(target / name) for name in (STATE, TENSORS)}

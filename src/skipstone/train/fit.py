@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from skipstone import events
-from skipstone.errors import Diverged
+from skipstone.errors import Diverged, OutOfMemory
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.train.checkpoint import load_checkpoint
 from skipstone.train.keeper import Evaluate, RunKeeper
 from skipstone.train.length import decide_length, first_batches
 from skipstone.train.loop import Batches, Rules, fit_phase
+from skipstone.train.memory import MicroBatch
 from skipstone.train.objective import Objective
 from skipstone.train.optim import make_optimizer
 from skipstone.train.options import TrainOptions
@@ -44,12 +45,14 @@ class FitResult:
         best: {"epoch", "step", "metrics"} of the weights that the network now holds.
         steps: optimizer steps done.
         stopped_by: "epochs", "steps", "budget" or "early stop".
+        together: samples that went through the network at once, at the end.
     """
 
     history: list[dict[str, Any]]
     best: dict[str, Any]
     steps: int
     stopped_by: str
+    together: int
 
 
 def fit(
@@ -74,6 +77,7 @@ def fit(
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite.
+        OutOfMemory: not even a few samples fit.
     """
     began = time.monotonic()
     recipe = options if isinstance(options, Recipe) else _resolved(options, loader)
@@ -81,26 +85,39 @@ def fit(
         network.to(choose_device(recipe.device))
         _note_surroundings(run, network)
         aim = (objective or _default_objective)(network, recipe)
-        mode = _decided_mode(run, recipe, aim, loader)
+        memory = MicroBatch(network, loader.batch_size, run)
+        mode = _decided_mode(run, recipe, aim, loader, memory)
         network.to(memory_format=mode.layout())
-        phases = _planned(run, recipe, aim, loader, evaluate, mode, began)
+        length = run.decide(
+            "length",
+            lambda: decide_length(recipe, aim, loader, evaluate, mode, memory, began),
+        )
+        phases = _planned(recipe, network, loader, length["steps"])
         keeper = RunKeeper(network, task, evaluate, recipe, run, loader, stopping, phases, began)
         state = keeper.restore(load_checkpoint(run.checkpoints))
         with events.stage("training", total=sum(p.steps for p in phases), unit="steps") as advance:
             keeper.show(advance, state)
             try:
-                _run_phases(aim, loader, keeper, state, mode)
+                _run_phases(aim, loader, keeper, state, mode, memory)
             except Diverged as error:
                 raise keeper.explain(error) from None
+            except OutOfMemory as error:
+                raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
         keeper.load_best()
         network.to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
         assert state.best is not None, "no epoch was evaluated"
-        return FitResult(state.history, state.best, state.step, state.stopped_by)
+        together = memory.size(state.step)
+        return FitResult(state.history, state.best, state.step, state.stopped_by, together)
 
 
 def _run_phases(
-    objective: Objective, loader: Batches, keeper: RunKeeper, state: State, mode: Mode
+    objective: Objective,
+    loader: Batches,
+    keeper: RunKeeper,
+    state: State,
+    mode: Mode,
+    memory: MicroBatch,
 ) -> None:
     network, recipe, phases = keeper.network, keeper.recipe, keeper.phases
     for index in range(state.phase, len(phases)):
@@ -122,6 +139,7 @@ def _run_phases(
             accumulate=recipe.accumulate,
             mode=mode,
             device=next(network.parameters()).device,
+            memory=memory,
             seed=recipe.seed,
             measure=max(1, keeper.steps_per_epoch // MEASURES_PER_EPOCH),
         )
@@ -149,11 +167,15 @@ def _resolved(options: TrainOptions, loader: Batches) -> Recipe:
     return resolve(options, Facts(samples=len(loader) * loader.batch_size))
 
 
-def _decided_mode(run: RunFolder, recipe: Recipe, objective: Objective, loader: Batches) -> Mode:
-    decision = run.decide(
-        "precision",
-        lambda: decide_mode(recipe, objective, lambda: first_batches(objective, loader, 3)),
-    )
+def _decided_mode(
+    run: RunFolder, recipe: Recipe, objective: Objective, loader: Batches, memory: MicroBatch
+) -> Mode:
+    def decide() -> dict[str, Any]:
+        return decide_mode(
+            recipe, objective, lambda: memory.parts(first_batches(objective, loader, 3), 0)
+        )
+
+    decision = run.decide("precision", lambda: memory.attempt(0, decide))
     mode = Mode(**{field.name: decision[field.name] for field in dataclasses.fields(Mode)})
     if decision["seconds"]:
         timed = ", ".join(
@@ -163,21 +185,10 @@ def _decided_mode(run: RunFolder, recipe: Recipe, objective: Objective, loader: 
     return mode
 
 
-def _planned(
-    run: RunFolder,
-    recipe: Recipe,
-    objective: Objective,
-    loader: Batches,
-    evaluate: Evaluate,
-    mode: Mode,
-    began: float,
-) -> list[Phase]:
-    total = run.decide(
-        "length", lambda: decide_length(recipe, objective, loader, evaluate, mode, began)
-    )["steps"]
+def _planned(recipe: Recipe, network: Network, loader: Batches, total: int) -> list[Phase]:
     return plan_phases(
         recipe,
-        stages=len(objective.network.backbone.stages()),
+        stages=len(network.backbone.stages()),
         steps_per_epoch=-(-len(loader) // recipe.accumulate),
         total=total,
     )

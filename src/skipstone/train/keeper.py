@@ -18,6 +18,7 @@ from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.train.checkpoint import (
     Checkpoint,
+    generation,
     model_tensors,
     optimizer_tensors,
     restore_optimizer,
@@ -27,7 +28,7 @@ from skipstone.train.ema import Ema
 from skipstone.train.loop import Batches
 from skipstone.train.phases import Phase
 from skipstone.train.recipe import Recipe
-from skipstone.train.runfolder import RunFolder
+from skipstone.train.runfolder import RunFolder, shown
 from skipstone.train.state import State, means
 from skipstone.train.stopping import StopNow, Stopping
 
@@ -173,16 +174,20 @@ class RunKeeper:
 
     def explain(self, error: Diverged) -> Diverged:
         """The error with what is left and what to do."""
-        where = f" The last good checkpoint is at step {self._saved_step:,}."
-        if not self._number:
-            where = " There is no checkpoint yet."
         self.run.journal("diverged", step=error.step, files=list(error.files), text=error.message)
         return Diverged(
-            error.message + where,
+            f"{error.message} {self.saved()}",
             step=error.step,
             files=error.files,
             hint=f"Try a lower rate, such as --lr {self.recipe.lr / 3:.2g}, or --clip 1.",
         )
+
+    def saved(self) -> str:
+        """A sentence that names the last good checkpoint."""
+        if not self._number:
+            return "There is no checkpoint yet."
+        folder = shown(generation(self.run.checkpoints, self._number))
+        return f"The last good checkpoint is {folder}, of step {self._saved_step:,}."
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from skipstone import events
 from skipstone.data.samples import Batch
 from skipstone.models.network import Network
 from skipstone.train.loop import Batches, grouped
+from skipstone.train.memory import MicroBatch
 from skipstone.train.objective import Objective
 from skipstone.train.precision import Mode
 from skipstone.train.recipe import Recipe
@@ -29,6 +30,7 @@ def decide_length(
     loader: Batches,
     evaluate: Callable[[Network], dict[str, float]],
     mode: Mode,
+    memory: MicroBatch,
     began: float,
 ) -> dict[str, Any]:
     """{"steps"}; with a budget also the measured "seconds_per_step" and "seconds_per_evaluation".
@@ -47,7 +49,10 @@ def decide_length(
     start = time.perf_counter()
     evaluate(objective.network)
     evaluation = time.perf_counter() - start
-    seconds = measure_step(recipe, objective, loader, mode, recipe.budget * MEASURING)
+    limit = recipe.budget * MEASURING
+    seconds = memory.attempt(
+        0, lambda: measure_step(recipe, objective, loader, mode, memory, limit)
+    )
     left = recipe.budget * PLANNED - (time.monotonic() - began)
     fits = steps_within(left, seconds=seconds, evaluation=evaluation, per_epoch=per_epoch)
     decision = {
@@ -72,7 +77,12 @@ def steps_within(budget: float, *, seconds: float, evaluation: float, per_epoch:
 
 
 def measure_step(
-    recipe: Recipe, objective: Objective, loader: Batches, mode: Mode, limit: float
+    recipe: Recipe,
+    objective: Objective,
+    loader: Batches,
+    mode: Mode,
+    memory: MicroBatch,
+    limit: float,
 ) -> float:
     """Mean seconds of an optimizer step with its loading, on a copy of the objective."""
     twin = copy.deepcopy(objective).train()
@@ -80,7 +90,7 @@ def measure_step(
     begin = last = time.perf_counter()
     times: list[float] = []
     for group in grouped(loader.epoch(0), recipe.accumulate):
-        for batch in group:
+        for batch in memory.parts(group, 0):
             batch = batch.to(device)
             with mode.forward_pass(device):
                 loss = twin(batch.x, batch.y, weight=twin.weight(batch.y))["loss"]

@@ -16,8 +16,9 @@ from torch import Tensor
 from skipstone.data.samples import Batch
 from skipstone.errors import Diverged
 from skipstone.train.ema import Ema
+from skipstone.train.memory import MicroBatch
 from skipstone.train.objective import Objective
-from skipstone.train.optim import gradient_norms, set_rates
+from skipstone.train.optim import clip_gradients, gradient_norms, set_rates
 from skipstone.train.precision import Mode
 from skipstone.train.schedules import Curve
 from skipstone.train.state import State, add
@@ -52,6 +53,7 @@ class Rules:
         lr: the peak rate; `curve` gives the factor at each step of the phase.
         clip: greatest gradient norm over all parameters; 0 does not clip.
         accumulate: batches a step.
+        memory: how many samples go through the network at once.
         measure: gradient norms are recorded every so many steps.
     """
 
@@ -63,6 +65,7 @@ class Rules:
     accumulate: int
     mode: Mode
     device: torch.device
+    memory: MicroBatch
     seed: int
     measure: int
 
@@ -85,7 +88,6 @@ def fit_phase(
         batches = loader.epoch(state.epoch, start=state.batch)
         groups = islice(grouped(batches, rules.accumulate), rules.steps - state.phase_step)
         for group in groups:
-            seed_step(rules.seed, state.step, rules.device)
             set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
             loss = step(objective, optimizer, group, state, rules)
             state.step, state.phase_step = state.step + 1, state.phase_step + 1
@@ -109,31 +111,40 @@ def step(
     Losses are divided by the weight of all batches together, so accumulation equals one large
     batch (except where batch norm looks at its batch).
     """
-    moved = [batch.to(rules.device) for batch in batches]
-    weight = torch.stack([objective.weight(batch.y) for batch in moved]).sum()
-    losses: dict[str, Tensor] = {}
-    for batch in moved:
-        with rules.mode.forward_pass(rules.device):
-            parts = objective(batch.x, batch.y, weight=weight, share=1 / len(moved))
-        parts["loss"].backward()
-        for name, value in parts.items():
-            losses[name] = losses.get(name, 0) + value.detach()
+    losses = rules.memory.attempt(
+        state.step, lambda: gradients(objective, batches, state.step, rules)
+    )
     values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
     if not np.isfinite(values["loss"]):
         raise diverged("the loss", values["loss"], batches, state)
     if state.phase_step % rules.measure == 0:
         add(state.norms, gradient_norms(objective.network))
-    if rules.clip:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, rules.clip)
-        if not torch.isfinite(norm):
-            raise diverged("the gradient's norm", float(norm), batches, state)
+    norm = clip_gradients(optimizer, rules.clip)
+    if not np.isfinite(norm):  # the loss of the next batch would be the first to show it
+        raise diverged("the gradient's norm", norm, batches, state)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     if rules.ema is not None:
         rules.ema.update()
     add(state.losses, values)
     return float(values["loss"])
+
+
+def gradients(
+    objective: Objective, batches: Sequence[Batch], step: int, rules: Rules
+) -> dict[str, Tensor]:
+    """Add the gradient of the mean loss over `batches`; returns the losses, detached."""
+    seed_step(rules.seed, step, rules.device)
+    parts = [part.to(rules.device) for part in rules.memory.parts(batches, step)]
+    weight = torch.stack([objective.weight(part.y) for part in parts]).sum()
+    losses: dict[str, Tensor] = {}
+    for part in parts:
+        with rules.mode.forward_pass(rules.device):
+            found = objective(part.x, part.y, weight=weight, share=1 / len(parts))
+        found["loss"].backward()
+        for name, value in found.items():
+            losses[name] = losses.get(name, 0) + value.detach()
+    return losses
 
 
 def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -159,7 +170,7 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
 def diverged(what: str, value: float, batches: Sequence[Batch], state: State) -> Diverged:
     names: list[Any] = [meta.name or meta.id for batch in batches for meta in batch.meta]
     shown = ", ".join(str(name) for name in names[:8])
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    more = f" and {len(names) - 8} more (all in the journal)" if len(names) > 8 else ""
     return Diverged(
         f"{what} became {value} at step {state.step + 1} (epoch {state.epoch + 1}); "
         f"its batch: {shown}{more}.",

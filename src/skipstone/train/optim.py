@@ -62,6 +62,18 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["scale"]
 
 
+def clip_gradients(optimizer: torch.optim.Optimizer, greatest: float) -> float:
+    """Scale all gradients down to a norm of `greatest` (0: leave them); returns what it was.
+
+    As torch.nn.utils.clip_grad_norm_, which is these two calls.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if greatest:
+        torch.nn.utils.clip_grads_with_norm_(parameters, greatest, norm)
+    return float(norm)
+
+
 def gradient_norms(network: Network) -> dict[str, float]:
     """L2 norm of the gradient of each stage that learns, from the stem to the head."""
     norms = {}

@@ -133,15 +133,15 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
                     _say_resumed(run)
                     return run
                 run.close()
-                events.note(f"{_short(path)} is finished, so this is a new run.")
+                events.note(f"{shown(path)} is finished, so this is a new run.")
             elif same is not None and not _is_finished(path):
                 events.note(
-                    f"{_short(path)} is unfinished, but with other options or data, "
+                    f"{shown(path)} is unfinished, but with other options or data, "
                     "so this is a new run."
                 )
         path = base / f"{last + 1:03d}"
         run = RunFolder(path, identity)
-        events.note(f"Run folder: {_short(path)}")
+        events.note(f"Run folder: {shown(path)}")
         return run
 
 
@@ -155,7 +155,7 @@ def versions() -> dict[str, str]:
 
 
 def _say_resumed(run: RunFolder) -> None:
-    events.note(f"Resuming {_short(run.path)}, which is unfinished.")
+    events.note(f"Resuming {shown(run.path)}, which is unfinished.")
     then = storage.read_json(run.path / RUN)["versions"]
     now = versions()
     changed = [
@@ -209,7 +209,8 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _short(path: Path) -> str:
+def shown(path: Path) -> str:
+    """The path as a person in this folder would type it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
@@ -220,7 +221,7 @@ def _short(path: Path) -> str:
 def _lock(path: Path) -> None:
     """Take the lock or raise Refusal that names the process that has it."""
     if path in _held:
-        raise Refusal(f"{_short(path.parent)} is in use by this process (pid {os.getpid()}).")
+        raise Refusal(f"{shown(path.parent)} is in use by this process (pid {os.getpid()}).")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,7 +231,7 @@ def _lock(path: Path) -> None:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise
         raise Refusal(
-            f"{_short(path.parent)} is in use by another skipstone (pid {owner}).",
+            f"{shown(path.parent)} is in use by another skipstone (pid {owner}).",
             hint="Wait for it, stop it, or choose another folder with --out.",
         ) from None
     _held[path] = descriptor

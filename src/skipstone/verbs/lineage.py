@@ -49,5 +49,6 @@ def lineage_of(plan: Plan, command: str, result: FitResult) -> dict[str, Any]:
         "reason": plan.reason,
         "steps": result.steps,
         "stopped_by": result.stopped_by,
+        "together": result.together,
         "versions": versions(),
     }

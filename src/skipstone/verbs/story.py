@@ -171,6 +171,10 @@ def _trained(
         stopped = str(bundle.lineage.get("stopped_by", ""))
         length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
         facts.append(["Length", f"{length}; {_ENDS.get(stopped, stopped)}"])
+    together = bundle.lineage.get("together", plan.recipe.batch_size)
+    if together < plan.recipe.batch_size:
+        parts = f"batches of {plan.recipe.batch_size} went through in parts of {together}"
+        facts.append(["Memory", f"was used up: {parts}"])
     return facts
 
 
