@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipstone import events
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Batch
 from skipstone.errors import DataError, UsageError
@@ -168,19 +167,6 @@ def test_an_unreadable_file_is_named(hurt_rows: Manifest, workers: int) -> None:
         list(loader(hurt_rows, shuffle=False, workers=workers).epoch(0))
     assert "003.png" in str(caught.value)
     assert "Traceback" not in str(caught.value)
-
-
-def test_unreadable_files_are_left_out_and_counted_when_asked(hurt_rows: Manifest) -> None:
-    heard: list[events.Event] = []
-    with events.listen(heard.append):
-        made = loader(hurt_rows, skip_unreadable=True)
-    assert sorted(ids(list(made.epoch(0)))) == [0, 1, 2, 4, 5, 6, 8, 9]
-    assert len(made) == 2
-    assert len(made.unreadable) == 2
-    (warning,) = [event for event in heard if isinstance(event, events.Note)]
-    assert warning.level == "warning"
-    assert "2 of 10 unreadable" in warning.text
-    assert "003.png" in warning.text
 
 
 def test_nothing_to_load_is_an_error(rows: Manifest) -> None:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from skipstone import events
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Batch, Meta, Sample, collate
 from skipstone.data.sources import FileRef
@@ -55,8 +54,6 @@ class Loader:
         cache: keeps decoded records, so that later epochs do not decode.
         balanced: draw rows with replacement, each class equally often (a row with several labels
             counts as its rarest one).
-        skip_unreadable: read everything once up front, leave out the rows that cannot be decoded,
-            and say how many; False raises DataError at the first.
     """
 
     def __init__(
@@ -76,7 +73,6 @@ class Loader:
         threads: int = 2,
         cache: RecordCache | None = None,
         balanced: bool = False,
-        skip_unreadable: bool = False,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}; allowed: 1 or more.")
@@ -97,7 +93,6 @@ class Loader:
         self._targets = manifest.column("target")
         self._weights = _class_balance(self._targets) if balanced else None
         self._rows = np.arange(len(manifest))
-        self.unreadable: tuple[str, ...] = self._leave_out_unreadable() if skip_unreadable else ()
         if not len(self._rows):
             raise DataError("there are no rows to load: this part of the data is empty.")
 
@@ -161,34 +156,14 @@ class Loader:
     def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
         if self.augment is None or self.augment.thread_safe:
-            return _ahead(lambda part: self._build(part, epoch), rows, self.threads)
+            return ahead(lambda part: self._build(part, epoch), rows, self.threads)
         # It draws from the random state of the process, which belongs to the training thread.
-        samples = _ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
+        samples = ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
         return (self._collate(self._augmented(part, epoch)) for part in samples)
 
     def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         make = _Maker(self, epoch, rows)
         return batches_from_workers(make, len(rows), workers=self.workers, patience=self.patience)
-
-    def _leave_out_unreadable(self) -> tuple[str, ...]:
-        """Read every row once; keep the good ones and return the messages of the others."""
-
-        def message(row: np.int64) -> str | None:
-            try:
-                self._raw(self.manifest.source(int(row)))
-            except DataError as error:
-                return str(error)
-            return None
-
-        count = len(self._rows)
-        read = _ahead(message, list(self._rows), self.threads, window=64)
-        messages = list(events.track(read, "reading", total=count, unit="files"))
-        good = np.array([text is None for text in messages], bool)
-        self._rows = self._rows[good]
-        bad = tuple(text for text in messages if text is not None)
-        if bad:
-            events.warn(f"{len(bad):,} of {count:,} unreadable, left out; the first: {bad[0]}")
-        return bad
 
 
 @dataclass(frozen=True)
@@ -203,7 +178,7 @@ class _Maker:
         return self.loader._build(self.rows[step], self.epoch, say)
 
 
-def _ahead(
+def ahead(
     function: Callable[[S], T], items: Sequence[S], threads: int, window: int | None = None
 ) -> Iterator[T]:
     """`map` in threads, in order, with at most `window` (threads + 1) items in hand or ready."""

@@ -39,7 +39,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How batches are made. The batches are the same whatever is chosen here."""
+    """How files are read and batches made. The batches are the same whatever is chosen here."""
 
     workers: int = field(
         default=0,
@@ -53,10 +53,44 @@ class LoadOptions:
         },
     )
 
+    max_bad: str = field(
+        default="1%",
+        metadata={
+            "help": "training goes on without files that cannot be read, up to this share (1%, "
+            "0.01) or number (12) of them",
+        },
+    )
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "max_bad", _share_or_count(self.max_bad))
         if self.workers < 0:
             raise UsageError(f"--workers {self.workers} is not allowed; it must be at least 0.")
         if not 0 < self.worker_patience < math.inf:
             raise UsageError(
                 f"--worker-patience {self.worker_patience:g} is not allowed; it must be above 0."
             )
+
+    def bad_allowed(self, rows: int) -> int:
+        """How many of `rows` may be unreadable."""
+        if self.max_bad.endswith("%"):
+            return math.floor(float(self.max_bad[:-1]) * rows / 100 + 1e-9)
+        return int(self.max_bad)
+
+
+def _share_or_count(given: object) -> str:
+    """ "1%" or "12", from "1%", "0.01", 0.01, "12" or 12: a number with a point is a share."""
+    text = str(given).strip()
+    try:
+        if isinstance(given, bool):
+            raise ValueError
+        if text.isdecimal():
+            return text
+        share = float(text.removesuffix("%")) * (1 if text.endswith("%") else 100)
+        if 0 <= share <= 100:
+            return f"{share:.10g}%"
+    except ValueError:
+        pass
+    raise UsageError(
+        f"--max-bad {text} is not allowed.",
+        hint="It is a share such as 1% or 0.01, or a number of files such as 12.",
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.errors import UsageError
+from skipstone.data.samples import Sample
+from skipstone.errors import DataError, UsageError
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.registry import INPUTS
@@ -58,7 +60,12 @@ def show_augmented(
     loader = training_loader(plan)
     labels = fit.column("target")
     step = max(1, len(fit) // ROWS)
-    samples = [(loader.sample(row), str(labels[row])) for row in range(0, len(fit), step)][:ROWS]
+    samples: list[tuple[Sample, str]] = []
+    for row in dict.fromkeys((*range(0, len(fit), step), *range(len(fit)))):
+        if len(samples) == min(ROWS, len(fit)):
+            break
+        with contextlib.suppress(DataError):  # training lists and leaves out what is unreadable
+            samples.append((loader.sample(row), str(labels[row])))
     augment = make_augment(plan.augment, plan.input)
     size = int(getattr(plan.input.options, "size", 224))
     what = plan.augment.describe(size)

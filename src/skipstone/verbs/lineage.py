@@ -36,13 +36,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def lineage_of(plan: Plan, command: str, result: FitResult) -> dict[str, Any]:
+def lineage_of(
+    plan: Plan, command: str, result: FitResult, *, unreadable: int = 0
+) -> dict[str, Any]:
     """JSON-able: what is needed to make the model again, and to find its data."""
     document = plan.to_json()
     return {
         "command": command,
         "seed": plan.seed,
         "data": document["data"],
+        "unreadable": unreadable,
         "weights": plan.weights,
         "augment": document["augment"],
         "recipe": document["recipe"],

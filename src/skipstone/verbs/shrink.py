@@ -9,7 +9,7 @@ from typing import Any
 
 from skipstone.bundle.files import read_record
 from skipstone.bundle.locate import bundle_of
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.manifest_file import load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -119,7 +119,8 @@ def _root(data: Path) -> Path:
 
 def _require_files(manifest: Manifest, data: Path | None) -> None:
     """Every file of the three roles is there."""
-    paths = dict.fromkeys(source.path for source in manifest.sources())
+    used = [source for role in ROLES for source in manifest.role(role).sources()]
+    paths = dict.fromkeys(source.path for source in used)
     missing = [path for path in paths if not path.is_file()]
     if missing:
         moved = "Where the data has moved: --data FOLDER"

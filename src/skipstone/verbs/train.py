@@ -14,6 +14,7 @@ from skipstone import events
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import save_manifest
+from skipstone.errors import DataError
 from skipstone.inputs.base import Input
 from skipstone.models.build import build_network, network_tensors
 from skipstone.models.network import Network
@@ -22,6 +23,7 @@ from skipstone.prepare.augment import make_augment
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
 from skipstone.prepare.mix import make_mix
+from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification, store_goldens, verify
 from skipstone.runtime.export_onnx import export_onnx
@@ -34,6 +36,7 @@ from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.scores import Scores, score
 from skipstone.verbs.story import write_report
 
@@ -46,6 +49,7 @@ class TrainResult:
         role: the part of the data that `metrics` were scored on, once: "claim", or "select"
             where the data is too small to keep a claim apart; `split` names it to a person.
         bytes: of the weights file.
+        unreadable: files that were left out, listed in the run folder.
     """
 
     run: Path
@@ -57,6 +61,7 @@ class TrainResult:
     titles: dict[str, str]
     verification: Verification
     bytes: int
+    unreadable: int
     seconds: float
 
     @property
@@ -73,6 +78,7 @@ class TrainResult:
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
             "verified": self.verification.ok,
             "weights_bytes": self.bytes,
+            "unreadable": self.unreadable,
             "seconds": round(self.seconds, 1),
         }
 
@@ -102,10 +108,13 @@ def train(
     )
     shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
+        cache = RecordCache()
+        whole, plan = plan, quarantine(plan, run, cache)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
-        network, result = _fit(plan, run)
+        network, result = _fit(plan, run, cache)
         bundle_folder = run.path / "bundle"
-        scores, bundle = _bundle(plan, network, result, shown, bundle_folder)
+        lineage = lineage_of(whole, shown, result, unreadable=len(plan.manifest.role(UNREADABLE)))
+        scores, bundle = _bundle(plan, network, lineage, bundle_folder)
         verification = _exports(bundle_folder)
         report = write_report(
             run.path / "report.html",
@@ -129,27 +138,31 @@ def train(
             titles={metric.name: metric.title for metric in plan.task.metrics()},
             verification=verification,
             bytes=(bundle_folder / WEIGHTS).stat().st_size,
+            unreadable=lineage["unreadable"],
             seconds=time.monotonic() - started,
         )
 
 
-def _fit(plan: Plan, run: RunFolder) -> tuple[Network, FitResult]:
+def _fit(plan: Plan, run: RunFolder, cache: RecordCache) -> tuple[Network, FitResult]:
     """The trained network; weights come from the plan's source first."""
     import torch
 
     torch.manual_seed(plan.seed)
     network = build_network(plan.arch, plan.input)
     load_weights(network, name=plan.arch.backbone.name, weights=plan.weights)
-    loader = training_loader(plan)
+    loader = training_loader(plan, cache)
     select = plan.manifest.role("select")
-    records = cast(Input, CachedInput(plan.input, RecordCache()))
+    records = cast(Input, CachedInput(plan.input, cache))
 
     def evaluate(candidate: Network) -> dict[str, float]:
         # Deciding when to stop may be as quick as training; what is claimed is float32.
         mode = run.decided("precision")
         runtime = TorchRuntime(candidate, precision=mode["precision"] if mode else "f32")
         predictor = Predictor(records, runtime, plan.task, {})
-        return dict(plan.task.compute(predictor.evaluate(select).records))
+        evaluation = predictor.evaluate(select)
+        if evaluation.failures:  # all were readable when the run began
+            raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
+        return dict(plan.task.compute(evaluation.records))
 
     result = fit(
         network, task=plan.task, loader=loader, evaluate=evaluate, options=plan.recipe, run=run
@@ -157,7 +170,7 @@ def _fit(plan: Plan, run: RunFolder) -> tuple[Network, FitResult]:
     return network, result
 
 
-def training_loader(plan: Plan) -> Loader:
+def training_loader(plan: Plan, cache: RecordCache | None = None) -> Loader:
     """The fit role, shuffled and augmented as planned."""
     return Loader(
         plan.manifest.role("fit"),
@@ -171,14 +184,13 @@ def training_loader(plan: Plan) -> Loader:
         drop_last=True,
         workers=plan.loading.workers,
         patience=plan.loading.worker_patience,
-        cache=RecordCache(),
+        cache=cache,
         balanced=plan.recipe.balanced,
-        skip_unreadable=True,
     )
 
 
 def _bundle(
-    plan: Plan, network: Network, result: FitResult, command: str, folder: Path
+    plan: Plan, network: Network, lineage: dict[str, Any], folder: Path
 ) -> tuple[Scores, Bundle]:
     """Calibrate on select, score the claim once, and write the bundle."""
     runtime = TorchRuntime(network)
@@ -203,7 +215,7 @@ def _bundle(
             "schema": dict(plan.task.schema),
         },
         post=post,
-        lineage=lineage_of(plan, command, result),
+        lineage=lineage,
         metrics=scores.to_json(),
         tensors=network_tensors(network),
         input_arrays=dict(arrays),

@@ -1,0 +1,95 @@
+"""Training on folders as they are: unreadable files are listed and left out, or stop it early."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skipstone.data.manifest_file import load_manifest
+from skipstone.errors import Interrupted
+from skipstone.verbs import train as train_module
+from tests.photos import make_photo, save_photo, write_class_folder
+from tests.pipelines.command import SMALL, Answer, ask, tree
+
+
+@pytest.fixture
+def hurt(tmp_path: Path) -> Path:
+    """45 photos, of which three cannot be read."""
+    photos = write_class_folder(tmp_path / "photos", 15)
+    for number, path in enumerate(sorted(photos.glob("disc/*"))[3:6]):
+        path.write_bytes([b"", b"<html>", path.read_bytes()[:50]][number])
+    return photos
+
+
+def train(photos: Path, *words: object) -> Answer:
+    return ask("train", photos, "--out", photos.parent / "runs", *SMALL, "--epochs", "1", *words)
+
+
+def test_it_goes_on_without_unreadable_files_and_lists_them(hurt: Path) -> None:
+    before = tree(hurt)
+    answer = train(hurt, "--max-bad", "10%")
+    assert answer.code == 0, answer
+    assert answer.value["unreadable"] == 3
+    run = Path(answer.value["run"])
+    assert f"3 of 45 files are unreadable and left out, listed in {run}/unreadable.csv" in (
+        answer.err.replace("\n", " ")
+    )
+    with (run / "unreadable.csv").open(encoding="utf-8", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in listed) == sorted(
+        str(path.relative_to(hurt)) for path in sorted(hurt.glob("disc/*"))[3:6]
+    )
+    assert "3 of 45 files are unreadable" in (run / "report.html").read_text(encoding="utf-8")
+    assert tree(hurt) == before
+    (hurt / listed[0]["path"]).unlink()  # nobody needs it any more
+    shrunk = ask("shrink", run, "--max-drop", "100")
+    assert shrunk.code == 0, shrunk
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise Interrupted("stopped", signal_number=15)
+
+
+def test_it_stops_before_training_where_they_are_too_many(
+    hurt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = train(hurt)
+    assert answer.code == 2
+    words = str(answer.value)
+    assert "3 of 45 files are unreadable, more than --max-bad 1% allows (0 of 45)" in words
+    assert "unreadable.csv" in words
+    run = hurt.parent / "runs" / "001"
+    assert len((run / "unreadable.csv").read_text().splitlines()) == 4
+    assert not (run / "journal.jsonl").exists(), "it began to train"
+    # What the message says to type works, in the same run.
+    assert "--max-bad 6.7%" in words
+    monkeypatch.setattr(train_module, "fit", interrupted)
+    assert train(hurt, "--max-bad", "6.7%").code == 143
+    assert "decision" in (run / "journal.jsonl").read_text()
+
+
+def test_a_resumed_run_leaves_out_what_it_left_out(
+    hurt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "fit", interrupted)
+    words = ("--normalize", "imagenet")  # "fit" would measure other pictures: another run
+    assert train(hurt, "--max-bad", "3", *words).code == 143
+    manifest = load_manifest(hurt.parent / "runs/001/manifest.parquet")
+    bad = sorted(hurt.glob("disc/*"))[3]
+    save_photo(make_photo(3, "disc"), bad.with_suffix(""), variant=3).rename(bad)
+    sound = hurt / "square" / "000.jpg"
+    held = sound.read_bytes()
+    sound.write_bytes(b"")
+    answer = train(hurt, "--max-bad", "3", *words)
+    assert answer.code == 2
+    assert "000.jpg" in str(answer.value)
+    assert "was readable when" in str(answer.value)
+    sound.write_bytes(held)
+    assert train(hurt, "--max-bad", "0", *words).code == 143  # what was decided stays decided
+    again = load_manifest(hurt.parent / "runs/001/manifest.parquet")
+    assert len(again.role("unreadable")) == 3  # one of them is readable by now
+    assert again.table.equals(manifest.table)
+    assert not (hurt.parent / "runs/002").exists()

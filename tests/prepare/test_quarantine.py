@@ -1,0 +1,121 @@
+"""Unreadable rows: found once, counted against --max-bad, left out of their roles."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.read import read_manifest
+from skipstone.errors import DataError, UsageError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.prepare import quarantine
+from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.options import LoadOptions, SplitOptions
+from skipstone.prepare.quarantine import UNREADABLE, Reading, as_csv, leave_out, read_every_row
+from skipstone.prepare.split import assign_roles
+from skipstone.tasks.classify import Classify
+from skipstone.tasks.options import ClassifyOptions
+from tests.photos import write_class_folder
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Manifest:
+    write_class_folder(tmp_path / "photos", 10)
+    return assign_roles(read_manifest(tmp_path / "photos"), SplitOptions())
+
+
+def read(rows: Manifest, allowed: int = 0) -> tuple[Reading, RecordCache]:
+    cache = RecordCache()
+    task = Classify(ClassifyOptions(), rows.schema)
+    input = ImageInput(ImageOptions(size=8, channels=3))
+    return read_every_row(rows, input, task, cache=cache, allowed=allowed), cache
+
+
+def hurt(rows: Manifest, role: str, count: int) -> list[str]:
+    part = rows.role(role)
+    for source in part.sources()[:count]:
+        source.path.write_bytes(source.path.read_bytes()[:40])
+    return part.column("path")[:count]
+
+
+def test_every_role_is_read_once_and_kept_in_the_cache(rows: Manifest) -> None:
+    found, cache = read(rows)
+    assert found == Reading((), len(rows), len(rows))
+    assert (len(cache), cache.misses, cache.hits) == (30, 30, 0)
+
+
+def test_bad_rows_are_named_with_role_and_reason(rows: Manifest) -> None:
+    expected = hurt(rows, "fit", 2) + hurt(rows, "claim", 1)
+    found, _ = read(rows, allowed=3)
+    assert [bad.path for bad in found.bad] == expected
+    assert [bad.role for bad in found.bad] == ["fit", "fit", "claim"]
+    table = list(csv.DictReader(io.StringIO(as_csv(found.bad))))
+    assert [row["path"] for row in table] == expected
+    assert all("damaged or cut short" in row["reason"] for row in table)
+
+
+def test_they_leave_their_roles_and_nothing_else_changes(rows: Manifest) -> None:
+    hurt(rows, "fit", 2)
+    found, _ = read(rows, allowed=2)
+    good = leave_out(rows, [bad.id for bad in found.bad])
+    assert len(good) == len(rows)
+    assert len(good.role("fit")) == len(rows.role("fit")) - 2
+    assert good.role("claim").table.equals(rows.role("claim").table)
+    assert good.role(UNREADABLE).column("id") == [bad.id for bad in found.bad]
+    assert "2 of 30 files are unreadable and left out." in good.notes
+    with pytest.raises(DataError, match="no row is left to train on"):
+        leave_out(rows, rows.role("fit").column("id"))
+
+
+def test_it_gives_up_early_where_much_is_left_to_read(
+    rows: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurt(rows, "fit", 5)
+    complete, _ = read(rows, allowed=2)
+    assert (complete.read, len(complete.bad)) == (30, 5)
+    monkeypatch.setattr(quarantine, "READ_ON", 10)
+    early, _ = read(rows, allowed=2)
+    assert (early.read, len(early.bad)) == (3, 3)
+    enough, _ = read(rows, allowed=5)
+    assert (enough.read, len(enough.bad)) == (30, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "allowed"),
+    [
+        ("1%", 12_004, 120),
+        ("0.01", 12_004, 120),
+        (0.01, 100, 1),
+        ("1%", 99, 0),
+        ("12", 5, 12),
+        (12, 5, 12),
+        (0, 10, 0),
+        ("0%", 10, 0),
+        ("100%", 7, 7),
+        (1.0, 7, 7),
+        (1, 7, 1),
+        ("0.07", 100, 7),  # 0.07 * 100 is 7.000000000000001
+    ],
+)
+def test_max_bad_is_a_share_or_a_count(given: str | float, rows: int, allowed: int) -> None:
+    assert LoadOptions(max_bad=given).bad_allowed(rows) == allowed  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["", "x", "-1", "101%", "1.5", "nan", "1 %%", True, "-1%"])
+def test_max_bad_refuses_other_words(given: object) -> None:
+    with pytest.raises(UsageError, match=r"a share such as 1% or 0\.01, or a number"):
+        LoadOptions(max_bad=given)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 1000), st.integers(1, 100_000))
+def test_a_share_and_its_percentage_allow_the_same(promille: int, rows: int) -> None:
+    by_share = LoadOptions(max_bad=f"{promille / 1000:.3f}").bad_allowed(rows)
+    by_percent = LoadOptions(max_bad=f"{promille / 10:.1f}%").bad_allowed(rows)
+    assert by_share == by_percent == promille * rows // 1000
