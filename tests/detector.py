@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,10 @@ class GridHead(Head):
         return torch.cdist(middle, centre).argmin(dim=1), torch.arange(len(boxes))
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _centres(feature: Tensor) -> Tensor:
     """(M, 2): x and y of each cell's centre, in fractions of the picture."""
     height, width = feature.shape[-2:]
@@ -146,6 +150,7 @@ class Boxes:
 
     name = "boxes"
     ragged = frozenset({"boxes", "labels"})
+    places = frozenset({"boxes"})
     headline = "f1"
 
     def __init__(self, options: BoxesOptions, schema: Mapping[str, Any]) -> None:
@@ -156,7 +161,10 @@ class Boxes:
     def head(self) -> Part:
         return Part("grid", {"options": {}, "shape": {"classes": len(self.classes)}})
 
-    def target(self, value: Any) -> dict[str, Tensor]:
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        return _as_it_is
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         if not self.knows(value):
             raise DataError(f"{value!r} is no list of boxes of {', '.join(self.classes)}.")
         boxes = torch.tensor([item["box"] for item in value], dtype=torch.float32).reshape(-1, 4)
@@ -195,6 +203,11 @@ class Boxes:
             }
             found.append(Prediction(meta, fields, {"boxes": boxes[keep], "scores": scores[keep]}))
         return found
+
+    def evidence(
+        self, outputs: Mapping[str, np.ndarray], metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Mapping[str, np.ndarray], Sequence[Any]]:
+        return outputs, targets
 
     def calibrate(
         self, outputs: Mapping[str, np.ndarray], targets: Sequence[Any]

@@ -411,3 +411,28 @@ def test_the_file_stands_alone() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+KEEP = {"size": 200, "resize": "keep", "channels": 3, "interpolation": "bilinear", "pad": 32}
+
+
+def test_keep_leaves_pixels_as_they_are_and_fills_up() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (70, 101, 3), np.uint8)
+    record, size = decode_with_size(picture, KEEP)
+    assert size == (70, 101)
+    assert record.shape == (96, 128, 3)
+    assert np.array_equal(record[:70, :101], picture)
+    assert (record[70:] == pixels.LETTERBOX_GREY).all()
+    assert (record[:, 101:] == pixels.LETTERBOX_GREY).all()
+    whole = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    assert np.array_equal(decode_with_size(whole, KEEP)[0], whole)
+
+
+def test_keep_makes_what_is_too_large_smaller() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    record, size = decode_with_size(picture, KEEP)
+    assert size == (300, 400)
+    assert record.shape == (160, 224, 3)
+    expected = Image.fromarray(picture).resize((200, 150), Image.Resampling.BILINEAR)
+    assert np.array_equal(record[:150, :200], np.asarray(expected))
+    assert (record[150:] == pixels.LETTERBOX_GREY).all()

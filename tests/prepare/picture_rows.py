@@ -21,8 +21,12 @@ class FakeTask:
 
     name = "fake"
     ragged: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
 
-    def target(self, value: str) -> dict[str, torch.Tensor]:
+    def opener(self, manifest: Manifest) -> Any:
+        return lambda value: value
+
+    def target(self, value: str, meta: Any = None) -> dict[str, torch.Tensor]:
         return {"label": torch.tensor(NAMES.index(value))}
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:

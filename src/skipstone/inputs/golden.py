@@ -25,6 +25,21 @@ def golden_pictures(count: int, size: int) -> list[tuple[str, bytes]]:
     return files
 
 
+def kept_pictures(count: int, pad: int) -> list[tuple[str, bytes]]:
+    """Files for records of the pictures' own shapes, filled up to multiples of `pad`.
+
+    Their sides differ, but all are filled up to 2 x 3 times `pad`; and they are small: every pixel
+    of theirs gets an answer, and all answers are stored.
+    """
+    files = []
+    for number in range(count):
+        rng = np.random.default_rng([number, pad])
+        width, height = (int(rng.integers(n * pad + 1, (n + 1) * pad + 1)) for n in (2, 1))
+        name, write = _KEPT[number % len(_KEPT)]
+        files.append((f"golden-{number:03d}-{name}", write(_scene(rng, width, height))))
+    return files
+
+
 def _scene(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Gradients, stripes of one to four pixels, discs and noise, warm on the left, cool below."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -112,4 +127,20 @@ _KINDS: tuple[tuple[str, Callable[[np.random.Generator, int], bytes]], ...] = (
     ("palette.png", _palette),
     ("transparent.png", _transparent),
     ("cmyk.jpg", _cmyk),
+)
+
+
+def _turned(scene: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # what is stored lies on its side
+    return _saved(scene.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=92, exif=exif)
+
+
+_KEPT: tuple[tuple[str, Callable[[Image.Image], bytes]], ...] = (
+    ("turned.jpg", _turned),
+    ("plain.png", lambda scene: _saved(scene, "PNG")),
+    ("lossless.webp", lambda scene: _saved(scene, "WEBP", lossless=True)),
+    ("grey.png", lambda scene: _saved(scene.convert("L"), "PNG")),
+    ("palette.png", lambda scene: _saved(scene.quantize(64), "PNG")),
+    ("cmyk.jpg", lambda scene: _saved(scene.convert("CMYK"), "JPEG", quality=90)),
 )

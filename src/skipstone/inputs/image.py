@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.base import Array, Emits, Raw
-from skipstone.inputs.golden import golden_pictures
+from skipstone.inputs.golden import golden_pictures, kept_pictures
 from skipstone.inputs.options import ImageOptions
-from skipstone.inputs.pixels import decode_with_size, place
+from skipstone.inputs.pixels import canvas, decode_with_size, place
 
 # Mean and standard deviation of pixels in 0..1, by what pretrained weights were made with.
 _STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -33,7 +33,7 @@ _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey picture s
 
 
 class ImageInput:
-    """Pictures as square uint8 records.
+    """Pictures as uint8 records: square ones, or with "keep" of the pictures' own shapes.
 
     Args:
         options: size, resize, channels, normalisation, interpolation.
@@ -101,7 +101,26 @@ class ImageInput:
             "resize": self.options.resize,
             "channels": self.channels,
             "interpolation": self.options.interpolation,
+            "pad": self.options.pad,
         }
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """(height, width) of the typical record, which pictures of any size are brought to where
+        batches need one shape; None where all records have one shape."""
+        if self.options.resize != "keep":
+            return None
+        height, width = self._state.get("typical_size", (self.options.size, self.options.size))
+        return canvas(height, width, self.spec)
+
+    @property
+    def free_axes(self) -> Mapping[str, Mapping[int, tuple[str, int]]]:
+        """Axes of the batched arrays that may have any size: {array: {axis: (its name, what the
+        size is a multiple of)}}."""
+        if self.frame is None:
+            return {}
+        pad = self.options.pad
+        return {"image": {1: ("height", pad), 2: ("width", pad)}}
 
     @property
     def channels(self) -> int:
@@ -127,11 +146,12 @@ class ImageInput:
         return ImageFront(self._known("mean"), self._known("std"))
 
     def example(self, batch: int) -> dict[str, Array]:
-        side = self.options.size
-        shape = (batch, side, side, self.channels)
+        shape = (batch, *(self.frame or (self.options.size,) * 2), self.channels)
         return {"image": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
+        if self.frame is not None:
+            return kept_pictures(count, self.options.pad)
         return golden_pictures(count, self.options.size)
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
@@ -200,11 +220,11 @@ def _normalisation(
     options: ImageOptions, channels: int, records: Sequence[Array]
 ) -> tuple[list[float], list[float]]:
     if options.normalize == "fit":
-        # (pictures, pixels, 3); one number a channel over all of them
-        pixels = np.stack([record.reshape(-1, 3) for record in records]).astype(np.float64) / 255
+        # one number a channel over all pixels; (pixels, 3)
+        pixels = np.concatenate([record.reshape(-1, 3) for record in records]) / 255.0
         if channels == 1:
             pixels = pixels @ np.array([[0.299], [0.587], [0.114]])  # ITU-R 601, as Pillow's "L"
-        mean, std = pixels.mean(axis=(0, 1)), pixels.std(axis=(0, 1))
+        mean, std = pixels.mean(axis=0), pixels.std(axis=0)
         # A set of one flat colour has no spread; 1/255 keeps the division harmless.
         return mean.tolist(), np.maximum(std, 1 / 255).tolist()
     means, stds = _STATISTICS[options.normalize]

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from skipstone.errors import UsageError
 
-Resize = Literal["squash", "crop", "letterbox"]
+Resize = Literal["squash", "crop", "letterbox", "keep"]
 Channels = Literal["auto", 1, 3]
 Normalize = Literal["imagenet", "half", "clip", "fit", "none"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "box"]
@@ -24,13 +24,25 @@ class ImageOptions:
     """
 
     size: int = field(
-        default=224, metadata={"help": "side of the square that pictures are resized to, in pixels"}
+        default=224,
+        metadata={
+            "help": "side of the square that pictures are resized to, in pixels; for 'keep', the "
+            "longest side that is kept as it is"
+        },
     )
     resize: Resize = field(
         default="squash",
         metadata={
             "help": "'squash' stretches the whole picture to the square, 'crop' keeps its centre "
-            "square, 'letterbox' fits all of it and fills the rest with grey"
+            "square, 'letterbox' fits all of it and fills the rest with grey, 'keep' leaves size "
+            "and shape as they are (larger than --size is made smaller)"
+        },
+    )
+    pad: int = field(
+        default=32,
+        metadata={
+            "help": "for 'keep': both sides are filled up with grey to a multiple of so many "
+            "pixels, which networks divide them by"
         },
     )
     channels: Channels = field(
@@ -59,6 +71,8 @@ class ImageOptions:
             problems.append(f"size is {self.size!r}; allowed: a whole number of pixels")
         elif not 1 <= self.size <= _MAX_SIZE:
             problems.append(f"size is {self.size}; allowed: 1 to {_MAX_SIZE} pixels")
+        if type(self.pad) is not int or not 1 <= self.pad <= 256:
+            problems.append(f"pad is {self.pad!r}; allowed: 1 to 256 pixels")
         for name, kind in (
             ("resize", Resize),
             ("channels", Channels),

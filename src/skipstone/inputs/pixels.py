@@ -6,8 +6,10 @@ nothing from its surroundings.
 
     file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
 
-`spec` is a dict with "size" (side of the square), "resize" (squash, crop, letterbox), "channels"
-(1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box).
+`spec` is a dict with "size" (side of the square), "resize" (squash, crop, letterbox, keep),
+"channels" (1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box). With "keep" the
+record has the picture's own shape, its longest side being "size" at most, and is filled up to a
+multiple of "pad" on the right and below.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decode_pixels(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
-    """A picture file's bytes, or an array in hand, as the record: uint8 (size, size, channels).
+    """A picture file's bytes, or an array in hand, as the record: uint8 (H, W, channels).
 
     Raises:
         Unreadable: a ValueError with the reason in plain words, where it is no readable picture.
@@ -74,7 +76,7 @@ def decode_with_size(
     if isinstance(data, np.ndarray):
         array = _checked(data)
         height, width, channels = array.shape
-        if (height, width, channels) == (spec["size"], spec["size"], spec["channels"]):
+        if (height, width, channels) == (*canvas(height, width, spec), spec["channels"]):
             return array.copy(), (height, width)  # own memory: the given may be a read-only view
         image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
         box = (0.0, 0.0, float(width), float(height))
@@ -88,6 +90,10 @@ def place(
 ) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
     """Which box of a source fills which box of the record; both are (left, top, right, bottom)."""
     size = spec["size"]
+    if spec["resize"] == "keep":
+        scale = min(1.0, size / max(height, width))
+        kept = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return (0.0, 0.0, width, height), (0, 0, *kept)
     if spec["resize"] == "crop":
         side = min(height, width)
         left, top = (width - side) / 2, (height - side) / 2
@@ -99,6 +105,15 @@ def place(
         left, top = (size - new_width) // 2, (size - new_height) // 2
         return (0.0, 0.0, width, height), (left, top, left + new_width, top + new_height)
     return (0.0, 0.0, width, height), (0, 0, size, size)
+
+
+def canvas(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]:
+    """(height, width) of the record of a source."""
+    if spec["resize"] != "keep":
+        return spec["size"], spec["size"]
+    _, (_, _, right, bottom) = place(height, width, spec)
+    pad = spec["pad"]
+    return -(-bottom // pad) * pad, -(-right // pad) * pad
 
 
 class Unreadable(ValueError):
@@ -322,9 +337,9 @@ def _record(
         (target[2] - target[0], target[3] - target[1]), _FILTERS[spec["interpolation"]], box=inner
     )
     pixels = np.asarray(small).reshape(small.height, small.width, spec["channels"])
-    side = spec["size"]
-    if pixels.shape[:2] == (side, side):
+    shape = canvas(*size, spec)
+    if pixels.shape[:2] == shape:
         return pixels.copy()  # own memory, writable
-    record = np.full((side, side, spec["channels"]), LETTERBOX_GREY, np.uint8)
+    record = np.full((*shape, spec["channels"]), LETTERBOX_GREY, np.uint8)
     record[target[1] : target[3], target[0] : target[2]] = pixels
     return record

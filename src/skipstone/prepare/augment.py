@@ -21,18 +21,23 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from skipstone.data.masks import IGNORE
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
 from skipstone.inputs.base import Input
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.random_policies import randaugment, trivialaugment
 from skipstone.prepare.randomness import border_colour, scoped_seed, uniform
+from skipstone.tasks.base import Task
 
 Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes as tv_tensors
 Operation = Callable[[Values, random.Random, float], Values]
 Custom = Callable[[Tensor], Tensor]
 
-GEOMETRIC = frozenset({"flip", "vflip", "crop", "shift", "rotate"})
+GEOMETRIC = frozenset({"flip", "vflip", "crop", "scale", "shift", "rotate"})
+#: These move the picture by themselves, and no target with it.
+ALONE = frozenset({"randaugment", "trivialaugment"})
+GREY = 128  # what lies beyond a picture, as in a record that is filled up
 
 
 class Augment:
@@ -43,15 +48,26 @@ class Augment:
         custom: takes and returns a uint8 tensor (C, H, W); may draw from the random states of
             torch, numpy and Python, which are seeded for it and put back.
         key: the name of the input's array to change.
+        frame: (height, width) that every sample is brought to, by cutting out or filling up, where
+            the input's arrays differ in shape.
     """
 
     def __init__(
-        self, strengths: Mapping[str, float], custom: Custom | None = None, key: str = "image"
+        self,
+        strengths: Mapping[str, float],
+        custom: Custom | None = None,
+        key: str = "image",
+        frame: tuple[int, int] | None = None,
     ) -> None:
-        self.operations = [(_OPERATIONS[name], value) for name, value in strengths.items()]
+        self.frame = frame
+        self._scale = strengths.get("scale", 1.0)
+        self._framed = frame is not None or "scale" in strengths
+        self.operations = [
+            (_OPERATIONS[name], value) for name, value in strengths.items() if name in _OPERATIONS
+        ]
         self.custom = custom
         self.key = key
-        self._geometric = bool(GEOMETRIC & strengths.keys())
+        self._geometric = bool(GEOMETRIC & strengths.keys()) or frame is not None
 
     @property
     def thread_safe(self) -> bool:
@@ -67,6 +83,8 @@ class Augment:
         if self._geometric:
             _refuse_left_behind({k: y for k, y in targets.items() if k not in carried})
         values = [sample.x[self.key].permute(2, 0, 1), *(targets[name] for name in carried)]
+        if self._framed:
+            values = _frame(values, rng, self._scale, self.frame)
         for operation, strength in self.operations:
             values = operation(values, rng, strength)
         if self.custom is not None:
@@ -91,8 +109,11 @@ def _refuse_left_behind(targets: Mapping[str, Tensor]) -> None:
             )
 
 
-def make_augment(options: AugmentOptions, input: Input) -> Augment | None:
+def make_augment(options: AugmentOptions, input: Input, task: Task | None = None) -> Augment | None:
     """What `options` mean for this input's arrays, or None where nothing is to be done.
+
+    Args:
+        task: whose targets may lie on the pictures.
 
     Raises:
         UsageError: the input does not emit pictures, or `custom` cannot be imported.
@@ -107,10 +128,20 @@ def make_augment(options: AugmentOptions, input: Input) -> Augment | None:
             f"these augmentations are for pictures; this input emits {input.emits().kind!r}.",
             hint="Leave the augmentation options out.",
         )
-    strengths = options.strengths(example["image"].shape[1])
-    own = {name: value for name, value in strengths.items() if name in _OPERATIONS}
+    placed = task is not None and bool(task.places)
+    strengths = options.strengths(min(example["image"].shape[1:3]), placed=placed)
+    if placed and (alone := ALONE & strengths.keys()):
+        raise UsageError(
+            f"{' and '.join(sorted(alone))} may move a picture without what lies on it (its mask, "
+            "its boxes).",
+            hint="Name other operations: --augment flip,scale,color,blur,erase",
+        )
+    own = {name: value for name, value in strengths.items() if name in (*_OPERATIONS, "scale")}
     custom = None if options.custom is None else import_custom(options.custom)
-    return Augment(own, custom) if own or custom is not None else None
+    frame: tuple[int, int] | None = getattr(input, "frame", None)
+    if not own and custom is None and frame is None:
+        return None
+    return Augment(own, custom, frame=frame)
 
 
 def import_custom(path: str) -> Custom:
@@ -183,6 +214,45 @@ def crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
+def _frame(
+    values: Values, rng: random.Random, scale: float, frame: tuple[int, int] | None
+) -> Values:
+    """Zoom by 1/scale to scale (uniform in its logarithm) and cut `frame` out at random.
+
+    What the picture does not fill becomes grey, and counts for nothing in a mask. One resampling.
+    """
+    height, width = values[0].shape[-2:]
+    frame = frame or (height, width)
+    zoom = math.exp(uniform(rng, -math.log(scale), math.log(scale)))
+    window = [max(1, round(side / zoom)) for side in frame]
+    begin = [
+        min(0, side - size) + int(rng.random() * (abs(side - size) + 1))
+        for side, size in zip((height, width), window, strict=True)
+    ]
+    top, left = begin
+    pad = [
+        max(0, -left),
+        max(0, -top),
+        max(0, left + window[1] - width),
+        max(0, top + window[0] - height),
+    ]
+    box = (top + pad[1], left + pad[0], *window)
+    moved = []
+    for value in values:
+        if any(pad):
+            value = F.pad(value, pad, fill=beyond(value, GREY))
+        if list(frame) == window:
+            moved.append(F.crop(value, *box))
+        else:
+            moved.append(F.resized_crop(value, *box, list(frame), antialias=True))
+    return moved
+
+
+def beyond(value: Tensor, colour: float | list[float]) -> float | list[float]:
+    """What fills the outside of a picture, or of what lies on it."""
+    return IGNORE if isinstance(value, tv_tensors.Mask) else colour
+
+
 def _shift(values: Values, rng: random.Random, share: float) -> Values:
     """Pad by `share` of the side and crop back; the edge's pixels are repeated."""
     height, width = values[0].shape[-2:]
@@ -202,7 +272,7 @@ def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
     angle = uniform(rng, -degrees, degrees)
     fill = border_colour(values[0])
     image = F.rotate(values[0], angle, InterpolationMode.BILINEAR, fill=fill)
-    return [image, *(F.rotate(v, angle) for v in values[1:])]
+    return [image, *(F.rotate(v, angle, fill=beyond(v, 0)) for v in values[1:])]
 
 
 def _color(values: Values, rng: random.Random, strength: float) -> Values:

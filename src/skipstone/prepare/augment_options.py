@@ -8,6 +8,10 @@ Presets, by the side of the record (strengths are those of `AugmentOptions`):
     <= 64 px   shift 1/16         shift 1/16                    shift 1/8, rotate 10, erase 0.25,
                                                                 mixup 0.2, cutmix 1
 
+Where targets lie on the pictures (masks, boxes), a preset keeps the pictures' shape: `crop` gives
+way to `scale` (light 1.25, standard 1.5, strong 2), and nothing is mixed or moved without its
+target (strong has blur and erase instead).
+
 Tiny pictures are never mirrored by a preset: at that size they are as often digits and letters as
 things, a mirrored 2 is no 2, and whether a picture is grey or in colour does not tell which it is
 (SVHN's house numbers are in colour). Where mirrored things are still themselves (Fashion-MNIST,
@@ -30,6 +34,10 @@ OPERATIONS: Mapping[str, tuple[float, str]] = {
     "flip": (0.5, "mirror left and right with probability s"),
     "vflip": (0.5, "mirror top and bottom with probability s"),
     "crop": (0.35, "a part of at least s of the area, resized back (Inception, Szegedy 2015)"),
+    "scale": (
+        1.5,
+        "zoom by 1/s to s, the shape kept, and cut out or fill up to the size (targets likewise)",
+    ),
     "shift": (1 / 16, "move by up to s of the side, edges repeated (pad and crop)"),
     "rotate": (15.0, "turn by up to s degrees"),
     "color": (0.2, "brightness, contrast and saturation each times 1 - s to 1 + s"),
@@ -62,8 +70,23 @@ PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     ),
 }
 
+#: The same names for pictures whose targets lie on them. Tiny ones are not mirrored here either.
+PLACED: Mapping[str, Mapping[str, float]] = {
+    "none": {},
+    "light": {"flip": 0.5, "scale": 1.25},
+    "standard": {"flip": 0.5, "scale": 1.5, "color": 0.2},
+    "strong": {"flip": 0.5, "scale": 2.0, "color": 0.4, "blur": 0.2, "erase": 0.25},
+}
+
 _PROBABILITIES = ("flip", "vflip", "blur", "erase", "trivialaugment")
-_MOST = {"crop": 1.0, "shift": 0.5, "rotate": 180.0, "color": 1.0, "randaugment": 30.0}
+_MOST = {
+    "crop": 1.0,
+    "shift": 0.5,
+    "rotate": 180.0,
+    "color": 1.0,
+    "randaugment": 30.0,
+    "scale": 8.0,
+}
 
 
 def _operation(name: str) -> float | None:
@@ -93,6 +116,7 @@ class AugmentOptions:
     flip: float | None = _operation("flip")
     vflip: float | None = _operation("vflip")
     crop: float | None = _operation("crop")
+    scale: float | None = _operation("scale")
     shift: float | None = _operation("shift")
     rotate: float | None = _operation("rotate")
     color: float | None = _operation("color")
@@ -126,14 +150,24 @@ class AugmentOptions:
             if value is not None and not (0 <= value <= most and math.isfinite(value)):
                 upper = f"to {most:g}" if math.isfinite(most) else "or more"
                 problems.append(f"{name} is {value}; allowed: 0 {upper}")
+        if self.scale is not None and 0 < self.scale < 1:
+            problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
         if problems:
             raise UsageError("; ".join(problems) + ".")
 
-    def strengths(self, size: int) -> dict[str, float]:
-        """Each operation that is on, in the order in which they run, for records of this side."""
-        if self.augment in PRESETS:
+    def strengths(self, size: int, *, placed: bool = False) -> dict[str, float]:
+        """Each operation that is on, in the order in which they run, for records of this side.
+
+        Args:
+            placed: whether targets lie on the pictures.
+        """
+        if self.augment in PRESETS and placed:
+            chosen = dict(PLACED[self.augment])
+            if size <= TINY:
+                chosen.pop("flip", None)
+        elif self.augment in PRESETS:
             chosen = dict(PRESETS[self.augment][size > TINY])
         else:
             chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.augment.split(",")}
@@ -143,9 +177,10 @@ class AugmentOptions:
                 chosen[name] = float(value)
         return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
 
-    def describe(self, size: int) -> str:
+    def describe(self, size: int, *, placed: bool = False) -> str:
         """One sentence for the user: what is done to pictures of this size."""
-        parts = [f"{name} {strength:.3g}" for name, strength in self.strengths(size).items()]
+        on = self.strengths(size, placed=placed)
+        parts = [f"{name} {strength:.3g}" for name, strength in on.items()]
         if self.custom is not None:
             parts.append(self.custom)
         what = ", ".join(parts) or "nothing"

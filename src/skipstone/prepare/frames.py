@@ -64,7 +64,7 @@ def pack_batch(batch: Batch) -> list[memoryview]:
             else [name, [described(value)], False]
             for name, value in batch.y.items()
         ],
-        "meta": [[m.id, m.name, m.view, m.size, m.to_source] for m in batch.meta],
+        "meta": [[m.id, m.name, m.view, m.size, m.to_source, m.shape] for m in batch.meta],
     }
     return pack(BATCH, text, arrays)
 
@@ -86,7 +86,11 @@ def unpack_batch(frame: Frame) -> Batch:
         tensors = [tensor(*what) for what in values]
         y[name] = tensors if ragged else tensors[0]
     metas = [
-        Meta(id, name, view, tuple(size), None if to_source is None else tuple(to_source))
-        for id, name, view, size, to_source in frame.text["meta"]
+        Meta(
+            *(id, name, view, tuple(size)),
+            to_source=None if to_source is None else tuple(to_source),
+            shape=tuple(shape),
+        )
+        for id, name, view, size, to_source, shape in frame.text["meta"]
     ]
     return Batch(x, y, metas)

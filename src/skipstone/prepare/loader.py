@@ -91,6 +91,7 @@ class Loader:
         self.cache = cache
         self._ids = manifest.table["id"].to_numpy()
         self._targets = manifest.column("target")
+        self._open = task.opener(manifest)
         self._weights = _class_balance(self._targets) if balanced else None
         self._rows = np.arange(len(manifest))
         if not len(self._rows):
@@ -129,8 +130,9 @@ class Loader:
         source = self.manifest.source(row)
         raw = self._raw(source)
         x = {name: torch.from_numpy(value) for name, value in self.input.encode(raw).items()}
-        meta = Meta(int(self._ids[row]), source.name, view, tuple(raw.size), raw.to_source)
-        return Sample(x, self.task.target(self._targets[row]), meta)
+        shape = tuple(np.shape(raw.value)[:2])
+        meta = Meta(int(self._ids[row]), source.name, view, tuple(raw.size), raw.to_source, shape)
+        return Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
 
     def _raw(self, source: FileRef) -> Raw:
         if self.cache is None:
@@ -201,5 +203,11 @@ def ahead(
 def _class_balance(targets: Sequence[Any]) -> np.ndarray:
     """A weight a row, so that each class is drawn equally often."""
     labels = [target if isinstance(target, list) else [target] for target in targets]
+    if not all(isinstance(label, str) for row in labels for label in row):
+        raise UsageError(
+            "--balanced draws each class equally often, which means nothing where a sample shows "
+            "several at once.",
+            hint="Make rare classes count more instead: --class-weights effective",
+        )
     counts = Counter(label for row in labels for label in row)
     return np.array([max((1 / counts[label] for label in row), default=0.0) for row in labels])

@@ -58,8 +58,15 @@ class Mix:
 
 def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
     """What `options` ask for, or None where they ask for no mixing."""
-    strengths = options.strengths(TINY)  # presets mix alike at any size
+    # presets mix alike at any size
+    strengths = options.strengths(TINY, placed=bool(task.places))
     mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
+    if task.places and (mixup or cutmix):
+        raise UsageError(
+            f"MixUp and CutMix mix the answers to two pictures, which means nothing for "
+            f"{task.name!r}: its answers lie on the pictures.",
+            hint="Leave --mixup and --cutmix out.",
+        )
     return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 

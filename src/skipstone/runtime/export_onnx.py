@@ -56,20 +56,25 @@ def export_onnx(path: Path | str) -> Path:
     record = read_record(folder)
     facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
     metadata = {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
-    data = onnx_bytes(network_of(bundle), example, metadata)
+    free = getattr(input, "free_axes", {})
+    data = onnx_bytes(network_of(bundle), example, metadata, free)
     program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": MODEL})
     add_program(folder, program, {"model": data}, OnnxRuntime(data))
     return folder / MODEL
 
 
 def onnx_bytes(
-    network: nn.Module, example: Mapping[str, Tensor], metadata: Mapping[str, str]
+    network: nn.Module,
+    example: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    free: Mapping[str, Mapping[int, tuple[str, int]]] | None = None,
 ) -> bytes:
     """A network as one ONNX file, checked.
 
     Args:
         network: dict of batched tensors -> dict of batched tensors; evaluation mode is set.
         example: inputs by name, batch 2 (torch.export would take batches of 0 and 1 as fixed).
+        free: further axes of any size, by input: {axis: (its name, what it is a multiple of)}.
     """
     import onnx
 
@@ -80,14 +85,14 @@ def onnx_bytes(
     inputs = list(example)
     if both := set(inputs) & set(outputs):
         raise Refusal(f"ONNX cannot name an input and an output alike: {', '.join(sorted(both))}.")
-    batch = torch.export.Dim("batch")
+    dynamic = tuple(_axes((free or {}).get(name, {})) for name in inputs)
     with _quiet():
         try:
             exported = torch.onnx.export(
                 _Positional(network, inputs, outputs).eval(),
                 tuple(example.values()),
                 dynamo=True,
-                dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+                dynamic_shapes=(dynamic,),
                 input_names=inputs,
                 output_names=outputs,
                 opset_version=OPSET,
@@ -109,6 +114,15 @@ def onnx_bytes(
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _axes(free: Mapping[int, tuple[str, int]]) -> dict[int, Any]:
+    """The axes of an input that may have any size."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, (name, multiple) in free.items():
+        size = torch.export.Dim(name if multiple == 1 else f"{name}_in_{multiple}s")
+        axes[axis] = size if multiple == 1 else multiple * size
+    return axes
 
 
 def _strip(model: Any) -> None:

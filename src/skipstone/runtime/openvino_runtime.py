@@ -11,6 +11,8 @@ import numpy as np
 from skipstone.errors import DamagedError, UsageError
 from skipstone.runtime.libraries import import_openvino, loading_plugins
 
+#: Compiling takes longer than a few answers with free axes.
+STATIC_SHAPES = 8
 PRECISIONS = ("f32", "bf16", "int8")
 
 
@@ -19,7 +21,8 @@ class OpenVinoRuntime:
 
     A program is compiled twice, each when first needed: with batch 1 fixed, because a dynamic
     batch costs half as much time again there (efficientnet_lite0 at 224: 3.99 against 2.38 ms),
-    and with a dynamic batch.
+    and with a dynamic batch. Where other axes are free as well (height and width), it is compiled
+    for each of the first shapes of a batch of 1, and after those with free axes.
 
     Args:
         xml, weights: the two files' bytes, compared with the bundle's list by the caller.
@@ -44,25 +47,35 @@ class OpenVinoRuntime:
         self._precision, self._threads = precision, threads
         self._hint = floats if precision == "int8" else precision
         self._xml, self._weights = xml, weights
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[tuple[str, Any], Any] = {}
         self.name = f"openvino-{precision}"
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         size = len(next(iter(feed.values())))
-        compiled = self.compiled(static=size == 1)
+        compiled = self.compiled(static=size == 1, like=feed)
         results = compiled(feed)
         outputs = {port.get_any_name(): results[port] for port in compiled.outputs}
         return {name: np.array(value) for name, value in outputs.items()}
 
-    def compiled(self, *, static: bool) -> Any:
-        """The openvino.CompiledModel for batch 1 (`static`) or for any batch."""
-        key = "static" if static else "dynamic"
+    def compiled(self, *, static: bool, like: Mapping[str, np.ndarray] | None = None) -> Any:
+        """The openvino.CompiledModel for batch 1 (`static`), with all axes as those of `like`, or
+        for any batch."""
+        shapes = tuple((name, value.shape[1:]) for name, value in sorted((like or {}).items()))
+        key = ("static", shapes) if static else ("dynamic", ())
+        if static and key not in self._compiled and len(self._compiled) > STATIC_SHAPES:
+            key = ("static", ())
         if key not in self._compiled:
             try:
                 model = self._core.read_model(self._xml, self._weights)
                 if static:
-                    model.reshape({port: _one(port.partial_shape) for port in model.inputs})
+                    fixed = dict(key[1])
+                    model.reshape(
+                        {
+                            port: _one(port.partial_shape, fixed.get(port.get_any_name()))
+                            for port in model.inputs
+                        }
+                    )
                 with loading_plugins():
                     self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
             except RuntimeError as error:
@@ -119,8 +132,10 @@ def _really_used(layers: Mapping[str, int]) -> str:
     return max(layers, key=lambda name: layers[name]) if layers else "f32"
 
 
-def _one(shape: Any) -> Any:
-    """The same shape with batch 1."""
+def _one(shape: Any, rest: tuple[int, ...] | None) -> Any:
+    """The same shape with batch 1, and with its other axes as in `rest` where that is given."""
     shape = shape.__class__(shape)
     shape[0] = 1
+    for axis, size in enumerate(rest or (), 1):
+        shape[axis] = size
     return shape

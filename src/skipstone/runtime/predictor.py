@@ -26,6 +26,8 @@ from skipstone.runtime.base import Runtime
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
 BATCH = 32
+#: Numbers in one batch at most (32 photos at 224): larger samples come in smaller batches.
+MOST_VALUES = 32 * 224 * 224 * 3
 DECODERS = min(4, os.cpu_count() or 1)
 
 #: What a user may hand over: a path, a file's bytes, an array (H, W, C), or a Source.
@@ -55,14 +57,13 @@ class Evaluation:
     """Records of the rows that could be read and whose labels the model knows, in order.
 
     Args:
-        rows: positions in the manifest of the records; predictions[i].meta.id is the row's id.
+        rows: positions in the manifest of the records.
         groups: the manifest's group of each record, for intervals.
         unknown: labels that the model does not know, with their number of rows.
     """
 
     records: list[Record]
     failures: list[Failure]
-    predictions: list[Prediction]
     rows: list[int] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
@@ -90,18 +91,40 @@ class Predictor:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
         return replace(answers, outputs=joined)
 
+    def evidence(
+        self, manifest: Manifest, batch_size: int = BATCH
+    ) -> tuple[dict[str, np.ndarray], list[Any]]:
+        """What `Task.calibrate` takes, from every row that can be read: outputs, opened targets."""
+        opened, values = self.task.opener(manifest), manifest.column("target")
+        parts: list[Mapping[str, np.ndarray]] = []
+        targets: list[Any] = []
+        for outputs, metas, _ in self._answer(manifest.sources(), batch_size):
+            if metas:
+                kept = [opened(values[meta.id]) for meta in metas]
+                part, more = self.task.evidence(outputs, metas, kept)
+                parts.append(part)
+                targets += more
+        names = list(parts[0]) if parts else []
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}, targets
+
+    def stream(
+        self, sources: Sequence[Given], batch_size: int = BATCH
+    ) -> Iterator[Prediction | Failure]:
+        """One answer a source, in their order, as they come; a bad file gives a Failure and the
+        rest goes on."""
+        for outputs, metas, failures in self._answer(sources, batch_size):
+            answers: dict[int, Prediction | Failure] = {bad.index: bad for bad in failures}
+            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
+                answers[prediction.meta.id] = prediction
+            yield from (answers[index] for index in sorted(answers))
+
     def predict(
         self, sources: Sequence[Given], batch_size: int = BATCH
     ) -> list[Prediction | Failure]:
-        """One answer a source, in their order; a bad file gives a Failure and the rest goes on."""
-        answers: list[Prediction | Failure | None] = [None] * len(sources)
-        for outputs, metas, failures in self._answer(sources, batch_size):
-            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
-                answers[prediction.meta.id] = prediction
-            for failure in failures:
-                answers[failure.index] = failure
-        assert all(answer is not None for answer in answers), "a source went unanswered"
-        return [answer for answer in answers if answer is not None]
+        """All of `stream`."""
+        answers = list(self.stream(sources, batch_size))
+        assert len(answers) == len(sources), "a source went unanswered"
+        return answers
 
     def evaluate(self, manifest: Manifest, batch_size: int = BATCH) -> Evaluation:
         """Score every row whose label the model knows; the others are counted and reported."""
@@ -116,15 +139,22 @@ class Predictor:
                 f"model does not know, and are not scored: {shown}"
                 + (f" and {len(unknown) - 5} more labels" if len(unknown) > 5 else "")
             )
-        evaluation = Evaluation([], [], [], unknown=unknown)
+        evaluation = Evaluation([], [], unknown=unknown)
+        opened = self.task.opener(manifest)
         every = manifest.sources()
         sources = [every[row] for row in known]
         for outputs, metas, failures in self._answer(sources, batch_size):
             for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
                 row = known[prediction.meta.id]
                 prediction = replace(prediction, meta=replace(prediction.meta, id=ids[row]))
-                evaluation.records.append(self.task.score(prediction, targets[row]))
-                evaluation.predictions.append(prediction)
+                try:
+                    target = opened(targets[row])
+                    record = self.task.score(prediction, target)
+                except DataError as error:
+                    bad = Failure(prediction.meta.name, str(error), row)
+                    evaluation.failures.append(bad)
+                    continue
+                evaluation.records.append(record)
                 evaluation.rows.append(row)
                 evaluation.groups.append(groups[row])
             evaluation.failures.extend(
@@ -136,7 +166,8 @@ class Predictor:
         """One source's arrays, as the runtime gets them but without the batch dimension."""
         source = as_source(source)
         raw = self.input.decode(source)
-        meta = Meta(0, _name(source), size=raw.size, to_source=raw.to_source)
+        shape = tuple(np.shape(raw.value)[:2])
+        meta = Meta(0, _name(source), size=raw.size, to_source=raw.to_source, shape=shape)
         return self.input.encode(raw), meta
 
     def _answer(
@@ -144,7 +175,9 @@ class Predictor:
     ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
         """Batch by batch: outputs and metas of what could be read, and what could not."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
-            for encoded in _in_batches(self._encoded(sources, 3 * batch_size), batch_size):
+            ragged = getattr(self.input, "ragged", frozenset())  # arrays of any length are no bar
+            answers = self._encoded(sources, 3 * batch_size)
+            for encoded in _in_batches(answers, batch_size, ragged):
                 failures = [item for item in encoded if isinstance(item, Failure)]
                 good = [item for item in encoded if not isinstance(item, Failure)]
                 outputs: dict[str, np.ndarray] = {}
@@ -196,13 +229,26 @@ def _name(source: Source) -> str:
     return source.name
 
 
-def _in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _in_batches(
+    items: Iterable[tuple[dict[str, np.ndarray], Meta] | Failure],
+    size: int,
+    ragged: frozenset[str],
+) -> Iterator[list[Any]]:
+    """At most `size` neighbours whose arrays have one shape, and at most MOST_VALUES numbers."""
     batch: list[Any] = []
+    shapes: Any = None
+    values = 0
     for item in items:
-        batch.append(item)
-        if len(batch) == size:
+        own, count = shapes, 0
+        if not isinstance(item, Failure):
+            own = {name: v.shape for name, v in item[0].items() if name not in ragged}
+            count = sum(value.size for value in item[0].values())
+        other = shapes is not None and own != shapes
+        if batch and (other or len(batch) == size or values + count > MOST_VALUES):
             yield batch
-            batch = []
+            batch, values = [], 0
+        batch.append(item)
+        shapes, values = own, values + count
     if batch:
         yield batch
 

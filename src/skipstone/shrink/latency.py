@@ -179,7 +179,7 @@ def bind(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
     from skipstone.runtime.libraries import import_openvino
 
     tensor = import_openvino().Tensor
-    request = runtime.compiled(static=True).create_infer_request()
+    request = runtime.compiled(static=True, like=arrays).create_infer_request()
     held = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     for name, value in held.items():
         request.set_tensor(name, tensor(value, shared_memory=True))

@@ -9,7 +9,7 @@ differences, ranking and worst mistakes need no code per task.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,13 +86,22 @@ class Task(Protocol):
     options: Any
     schema: Mapping[str, Any]
     ragged: frozenset[str]  # targets that are lists in a batch
+    places: frozenset[str]  # targets that lie on the sample (masks, boxes): they move with it
     headline: str  # the metric shown first and used by --max-drop
 
     def head(self) -> Part:
         """The default head for this task and schema, with its options and shape."""
 
-    def target(self, value: Any) -> dict[str, Tensor]:
-        """A manifest target to what the head's loss takes. DataError for a label not in schema."""
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        """A function that opens this manifest's targets, for `target`, `score` and `calibrate`.
+
+        What the target column holds may be the target itself (a label), or say where it is (the
+        path of a mask). The function raises DataError, with the file, where one cannot be read.
+        """
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+        """An opened target to what the head's loss takes, on the record that `meta` tells of.
+        DataError for a label not in schema."""
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
         """A batch's targets as floats that MixUp may mix; None where that means nothing."""
@@ -105,10 +114,17 @@ class Task(Protocol):
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]: ...
 
+    def evidence(
+        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        """The part of a batch's answers and opened targets that `calibrate` wants to keep. All of
+        it, where that is little; for answers to each pixel a sample of fixed size."""
+
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """Post-processing chosen on the select split: temperature, thresholds."""
 
-    def score(self, prediction: Prediction, target: Any) -> Record: ...
+    def score(self, prediction: Prediction, target: Any) -> Record:
+        """One row; `target` is opened."""
 
     def metrics(self) -> tuple[Metric, ...]:
         """The figures this task reports, headline first."""

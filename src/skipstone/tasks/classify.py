@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from skipstone.tasks.labels import (
     TIE,
     WORST,
     Labels,
+    as_it_is,
     class_table,
     class_weights,
     counts_in,
@@ -53,6 +54,7 @@ class Classify:
 
     name = "classify"
     ragged: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
     headline = "accuracy"
 
     def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
@@ -76,7 +78,10 @@ class Classify:
         loss = {"name": _LOSSES[self.options.loss], "target": "label", "args": args}
         return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
 
-    def target(self, value: Any) -> dict[str, Tensor]:
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        return as_it_is
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         import torch
 
         return {"label": torch.tensor(self.labels.code(value), dtype=torch.int64)}
@@ -114,6 +119,11 @@ class Classify:
             fields = {**top[0], "top": top}
             predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
         return predictions
+
+    def evidence(
+        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        return outputs, targets
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T} (Guo et al. 2017)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from skipstone.tasks.labels import (
     TIE,
     WORST,
     Labels,
+    as_it_is,
     class_table,
     counts_in,
     finite_logits,
@@ -61,6 +62,7 @@ class Tag:
 
     name = "tag"
     ragged: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
     headline = "map"
 
     def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
@@ -89,7 +91,10 @@ class Tag:
         loss = {"name": _LOSSES[self.options.loss], "target": "tags", "args": args}
         return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
 
-    def target(self, value: Any) -> dict[str, Tensor]:
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        return as_it_is
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         import torch
 
         tags = torch.zeros(len(self.labels), dtype=torch.float32)
@@ -126,6 +131,11 @@ class Tag:
             }
             predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
         return predictions
+
+    def evidence(
+        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        return outputs, targets
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T, "thresholds": [K]}, thresholds on calibrated probabilities."""

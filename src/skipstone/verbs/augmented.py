@@ -66,8 +66,8 @@ def show_augmented(
             break
         with contextlib.suppress(DataError):  # training lists and leaves out what is unreadable
             samples.append((loader.sample(row), str(labels[row])))
-    augment = make_augment(plan.augment, plan.input)
-    size = int(getattr(plan.input.options, "size", 224))
-    what = plan.augment.describe(size)
+    augment = make_augment(plan.augment, plan.input, plan.task)
+    size = min(plan.input.example(1)[key].shape[1:3])
+    what = plan.augment.describe(size, placed=bool(plan.task.places))
     contact_sheet(sheet_rows(samples, augment, seed=seed, key=key), file, what)
     return AugmentedResult(file, what)

@@ -121,7 +121,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
     check_needs(HEADS[head.name], backbone, choice.model)
-    make_augment(augment, input)
+    make_augment(augment, input, task)
     make_mix(augment, task)
     return Plan(
         manifest=manifest,

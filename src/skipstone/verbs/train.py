@@ -179,7 +179,7 @@ def training_loader(plan: Plan, cache: RecordCache | None = None) -> Loader:
         batch_size=plan.recipe.batch_size,
         seed=plan.seed,
         shuffle=True,
-        augment=make_augment(plan.augment, plan.input),
+        augment=make_augment(plan.augment, plan.input, plan.task),
         mix=make_mix(plan.augment, plan.task),
         drop_last=True,
         workers=plan.loading.workers,
@@ -226,12 +226,8 @@ def _bundle(
 
 def calibrated(predictor: Predictor, select: Manifest) -> dict[str, Any]:
     """Post-processing from the select role; unreadable files are left out."""
-    answers = predictor.outputs(select.sources())
-    targets = select.column("target")
-    kept = [targets[meta.id] for meta in answers.metas]
-    if not kept:
-        return {}
-    return dict(predictor.task.calibrate(answers.outputs, kept))
+    outputs, targets = predictor.evidence(select)
+    return dict(predictor.task.calibrate(outputs, targets)) if targets else {}
 
 
 def _exports(folder: Path) -> Verification:
