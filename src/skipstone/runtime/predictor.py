@@ -175,7 +175,9 @@ class Predictor:
     ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
         """Batch by batch: outputs and metas of what could be read, and what could not."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
-            ragged = getattr(self.input, "ragged", frozenset())  # arrays of any length are no bar
+            ragged: frozenset[str] = getattr(
+                self.input, "ragged", frozenset()
+            )  # arrays of any length are no bar
             answers = self._encoded(sources, 3 * batch_size)
             for encoded in _in_batches(answers, batch_size, ragged):
                 failures = [item for item in encoded if isinstance(item, Failure)]
