@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from skipstone.inputs.pixels import Unreadable, decode_with_size, open_picture, orientation_of
+from skipstone.inputs.thumbnail import SIDE, Thumbnail, thumbnail
 
-# All of a file is decoded for the smallest record; a JPEG at an eighth of its size, so that a
-# picture of 200 megapixels takes tens of megabytes.
-_SPEC = {"size": 8, "resize": "squash", "channels": 3, "interpolation": "box"}
+# All of a file is decoded, for a record of a thumbnail's size; a JPEG at an eighth of its own where
+# that is enough, so that a picture of 200 megapixels takes tens of megabytes.
+_SPEC = {"size": SIDE, "resize": "squash", "channels": 3, "interpolation": "bilinear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Examined:
         format: "JPEG", "PNG", ...; "array" for a member of a container.
         mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
         turned: whether an EXIF orientation other than upright is set.
+        thumbnail: what it shows, to be compared with others; None where nothing can be shown.
     """
 
     problem: str = ""
@@ -34,24 +36,26 @@ class Examined:
     format: str = ""
     mode: str = ""
     turned: bool = False
+    thumbnail: Thumbnail | None = None
 
 
 def examine(data: bytes | np.ndarray) -> Examined:
     """Decode all of it. Never raises: what goes wrong is in `problem`."""
     if isinstance(data, np.ndarray):
         height, width, channels = data.shape
-        return Examined(
-            "", (height, width), "array", {1: "L", 3: "RGB"}.get(channels, str(channels))
-        )
+        mode = {1: "L", 3: "RGB"}.get(channels, str(channels))
+        record, _ = decode_with_size(data, _SPEC)
+        small = thumbnail(record, (height, width))
+        return Examined("", (height, width), "array", mode, thumbnail=small)
     try:
         image = open_picture(data)
         several = "mp" in image.info  # MPO: a phone's depth map or second view behind the photo
         form = "MPO" if several else str(image.format)
         mode = image.mode + ("+" if several or getattr(image, "n_frames", 1) > 1 else "")
         turned = orientation_of(image) not in (0, 1)
-        _, size = decode_with_size(data, _SPEC)
+        record, size = decode_with_size(data, _SPEC)
     except Unreadable as error:
         return Examined(f"{error.kind}: {error}")
     except Exception as error:  # a plugin asked for frames or EXIF raises what it likes
         return Examined(f"damaged: {error or type(error).__name__}")
-    return Examined("", size, form, mode, turned)
+    return Examined("", size, form, mode, turned, thumbnail(record, size))

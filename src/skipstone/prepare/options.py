@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from skipstone.errors import UsageError
+from skipstone.errors import UsageError, did_you_mean
+
+Together = Literal["near", "exact"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,13 @@ class SplitOptions:
         default=0.15,
         metadata={"help": "share kept apart and scored once, where no test or validation is given"},
     )
+    together: Together = field(
+        default="near",
+        metadata={
+            "help": "what stays on one side of the splits that are made: near (copies and near "
+            "duplicates; looks at every picture first) or exact (copies)"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "chooses which rows"})
 
     def __post_init__(self) -> None:
@@ -29,6 +39,11 @@ class SplitOptions:
             share = getattr(self, name)
             if not 0 < share <= 0.5:
                 raise UsageError(f"--{name} {share} is no share: it lies above 0, at most 0.5.")
+        if self.together not in get_args(Together):
+            raise UsageError(
+                f"--together {self.together} is not allowed.",
+                hint=did_you_mean(str(self.together), get_args(Together)),
+            )
         if self.select + self.claim > 0.8:
             raise UsageError(
                 f"--select {self.select} and --claim {self.claim} leave less than a fifth of the "

@@ -2,7 +2,7 @@
 
 What the user gave is kept: a test folder, or else a validation folder, is the claim; with both,
 validation is select. What is missing is carved out of the training rows, stratified by label;
-rows of one group, and exact duplicates, stay on one side of every split that is made here.
+rows of one group, copies and near duplicates stay on one side of every split that is made here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
+from skipstone.prepare.look import look_at, same_bytes, same_picture
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.stratify import Label, Unit, stratify
+from skipstone.prepare.together import LARGEST, SMALL_GROUP
+from skipstone.registry import INPUTS
 
 #: Below this many rows a claim is called weak: its 95 % interval is at least ±10 points wide.
 FEW_ROWS = 100
@@ -31,6 +34,7 @@ def assign_roles(
     options: SplitOptions | None = None,
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
+    pictures: Sequence[Sequence[int]] | None = None,
 ) -> Manifest:
     """The same rows with `role` set, and notes that say how.
 
@@ -38,6 +42,8 @@ def assign_roles(
 
     Args:
         duplicates: groups of row positions with equal bytes, where known already.
+        pictures: groups that show the same picture, where known already. Where neither is, and
+            a split is made, the training rows are looked at, unless `options` keep that off.
 
     Raises:
         UsageError: there is nothing to train on, or too little to keep anything apart.
@@ -56,7 +62,11 @@ def assign_roles(
     roles = [role_of_split[split] for split in splits]
     notes = [_given_note(given, role_of_split)] if len(set(role_of_split.values())) > 1 else []
     if carve:
-        units = _units(manifest, pool, groups, options.seed)
+        looked = "examine" in INPUTS[manifest.input].facts and options.together == "near"
+        if pictures is None and duplicates is None and looked:
+            pictures, said = _same_pictures(manifest, pool)
+            notes += said
+        units = _units(manifest, pool, [*groups, *(pictures or ())], options.seed)
         parts = _carve(manifest, units, carve)
         for unit, role in zip(units, parts, strict=True):
             for row in unit.rows:
@@ -65,6 +75,32 @@ def assign_roles(
     notes += _straddling_notes(manifest, roles, groups)
     notes += _claim_notes(roles)
     return replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
+
+
+def _same_pictures(manifest: Manifest, pool: list[int]) -> tuple[list[list[int]], list[str]]:
+    """Groups of training rows that show the same picture, and what is to be said of them."""
+    inside = manifest.take(pool)
+    reads = look_at(inside)
+    found = same_picture(reads, same_bytes(inside, reads))
+    if not found.links:
+        return [], []
+    near = {row for link in found.links for row in (link.first, link.second)}
+    notes = [
+        f"{counted(len(near), 'training row')} show the same picture as another, in other bytes: "
+        "they stay on one side of the splits that are made (see them: skipstone audit)."
+    ]
+    if found.cut:
+        notes.append(
+            f"Near duplicates chained into groups of over {LARGEST:.0%} of the rows, so the "
+            f"weakest {counted(found.cut, 'link')} of these groups count for nothing."
+        )
+    largest = max(map(len, found.groups))
+    if largest > max(LARGEST * len(pool), SMALL_GROUP):
+        notes.append(
+            f"{largest:,} training rows show one and the same picture and stay together; "
+            "--together exact lets them be split."
+        )
+    return [[pool[row] for row in group] for group in found.groups], notes
 
 
 def _plan(given: Counter[str], options: SplitOptions) -> tuple[dict[str, str], dict[str, float]]:
@@ -158,7 +194,7 @@ def _too_few(units: list[Unit]) -> str:
         return f"{counted(rows, 'row')} to train on are too few"
     return (
         f"its {counted(rows, 'row')} to train on form {counted(len(units), 'unit')} that stay "
-        "together (groups and exact duplicates)"
+        "together (groups, copies and near duplicates)"
     )
 
 
