@@ -15,10 +15,13 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.read import read_manifest
 from skipstone.models.build import network_tensors
+from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.split import assign_roles
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.parts import input_of, network_of
+from skipstone.train.options import TrainOptions
+from skipstone.train.recipe import Facts, resolve
 from tests.photos import CLASSES
 from tests.small_bundles import small_bundle
 
@@ -57,7 +60,13 @@ def run(flat_photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     bundle = small_bundle()
     schema = {"classes": list(CLASSES)}
     bundle.task["schema"] = schema
-    bundle.lineage = {"seed": 0, "data": {"fingerprint": manifest.fingerprint()}}
+    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(manifest.role("fit"))))
+    bundle.lineage = {
+        "seed": 0,
+        "data": {"fingerprint": manifest.fingerprint()},
+        "recipe": recipe.to_json(),
+        "augment": dataclasses.asdict(AugmentOptions(augment="none")),
+    }
     folder.mkdir()
     save_manifest(manifest, folder / "manifest.parquet")
     _learnt(bundle, manifest).save(folder / "bundle")

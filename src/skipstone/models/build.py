@@ -13,6 +13,7 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.errors import DamagedError, UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input
+from skipstone.models.edits import apply_edits
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS, Entry
 
@@ -38,13 +39,9 @@ def build_network(arch: Arch, input: Input) -> Network:
         strides=tuple(backbone.strides),
         **arch.head.args.get("shape", {}),
     )
-    for edit in arch.edits:
-        raise UsageError(
-            f"this model was changed by an edit of kind {edit.get('kind')!r}, which this version "
-            "of skipstone cannot repeat.",
-            hint="Upgrade: pip install --upgrade skipstone",
-        )
-    return Network(front=input.front(), backbone=backbone, head=head)
+    network = Network(front=input.front(), backbone=backbone, head=head)
+    apply_edits(network, arch.edits)
+    return network
 
 
 def check_accepts(entry: Entry, name: str, kind: str) -> None:

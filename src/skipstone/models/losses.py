@@ -18,6 +18,9 @@ from torch import Tensor, nn
 #: log p is kept this far below 0 where log(1 - p) is needed, so that its gradient stays finite
 _CERTAIN = -1e-7
 
+#: Softens a teacher's probabilities, so that those of wrong classes count (Hinton et al. 2015).
+TEMPERATURE = 2.0
+
 
 class Loss(nn.Module, ABC):
     """`forward` sums the loss over a batch; `weight` is what to divide that sum by."""
@@ -29,6 +32,10 @@ class Loss(nn.Module, ABC):
     @abstractmethod
     def weight(self, target: Tensor) -> Tensor:
         """Scalar float32."""
+
+    @abstractmethod
+    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Scalar sum: how far `logits` are from a teacher's, both (N, K) or (N, K, ...)."""
 
 
 class CrossEntropy(Loss):
@@ -80,6 +87,15 @@ class CrossEntropy(Loss):
         if self.class_weights is None:
             return kept.sum().float()
         return self.class_weights[target[kept]].sum()
+
+    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """KL divergence from the teacher's probabilities at temperature T, times T^2.
+
+        Hinton et al. 2015 (arXiv:1503.02531, section 2).
+        """
+        own = F.log_softmax(logits.float() / TEMPERATURE, dim=1)
+        taught = F.log_softmax(answers.float() / TEMPERATURE, dim=1)
+        return F.kl_div(own, taught, reduction="sum", log_target=True) * TEMPERATURE**2
 
 
 class SoftmaxFocal(CrossEntropy):
@@ -141,6 +157,13 @@ class BinaryCrossEntropy(Loss):
 
     def weight(self, target: Tensor) -> Tensor:
         return torch.tensor(float(target.numel()), device=target.device)
+
+    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Binary KL divergence from the teacher's probability of each tag."""
+        taught = torch.sigmoid(answers.float())
+        same = F.binary_cross_entropy_with_logits(answers.float(), taught, reduction="sum")
+        own = F.binary_cross_entropy_with_logits(logits.float(), taught, reduction="sum")
+        return own - same
 
 
 class SigmoidFocal(BinaryCrossEntropy):

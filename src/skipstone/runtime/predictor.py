@@ -162,6 +162,11 @@ class Predictor:
             )
         return evaluation
 
+    def calibrate(self, manifest: Manifest) -> dict[str, Any]:
+        """Post-processing that suits these rows; unreadable files are left out."""
+        outputs, targets = self.evidence(manifest)
+        return dict(self.task.calibrate(outputs, targets)) if targets else {}
+
     def encode(self, source: Given) -> tuple[dict[str, np.ndarray], Meta]:
         """One source's arrays, as the runtime gets them but without the batch dimension."""
         source = as_source(source)

@@ -6,6 +6,13 @@ from skipstone.registry import Entry
 
 ENTRIES = (
     Entry(
+        "prune",
+        "skipstone.shrink.prune:apply",
+        "skipstone.shrink.options:Prune",
+        summary="fewer hidden channels, then training on what the model answered before",
+        source="https://arxiv.org/abs/1906.10771",
+    ),
+    Entry(
         "int8",
         "skipstone.shrink.int8:apply",
         "skipstone.shrink.options:Int8",

@@ -47,3 +47,44 @@ class Int8:
                 problems.append(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
         if problems:
             raise UsageError("int8: " + "; ".join(problems) + ".")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Structured pruning of hidden channels, and training that makes up for it.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    macs: float = field(
+        default=0.5, metadata={"help": "share of the multiply-accumulates to keep, such as 0.5"}
+    )
+    epochs: int = field(default=8, metadata={"help": "epochs of learning again"})
+    teacher: float = field(
+        default=0.7,
+        metadata={"help": "share of the loss that imitates the model before pruning; 0 for none"},
+    )
+    multiple: int = field(
+        default=16, metadata={"help": "channels go in groups of so many, as matrix units take them"}
+    )
+    batches: int = field(
+        default=32, metadata={"help": "batches that each channel's importance is measured on"}
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not _number(self.macs) or not 0 < self.macs < 1:
+            problems.append(f"macs is {self.macs!r}; allowed: above 0 and below 1")
+        if not _number(self.teacher) or not 0 <= self.teacher <= 1:
+            problems.append(f"teacher is {self.teacher!r}; allowed: 0 to 1")
+        for name, least in (("epochs", 1), ("multiple", 1), ("batches", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                problems.append(f"{name} is {value!r}; allowed: a whole number from {least}")
+        if problems:
+            raise UsageError("prune: " + "; ".join(problems) + ".")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

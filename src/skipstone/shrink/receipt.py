@@ -150,20 +150,21 @@ def accepts(drop: Estimate, max_drop: float) -> bool:
     return drop.value <= max_drop + ROUNDING
 
 
-def sizes_of(folder: Path) -> dict[str, Any]:
-    """Bytes of what ships: the float32 weights, and the files of each program.
+def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
+    """Bytes of what ships: the original's float32 weights, and the files of each new program.
 
-    "smaller" says how many times smaller the default program's files are than the float32
-    weights in safetensors.
+    "smaller" says how many times smaller the files that answer by default (a program, or the new
+    weights) are than the original's float32 weights in safetensors. A bundle is its own original
+    where none is given.
     """
     files = read_record(folder)["files"]
     programs = read_programs(folder)
-    weights = int(files[WEIGHTS]["bytes"])
+    weights = int(read_record(original or folder)["files"][WEIGHTS]["bytes"])
     rows = {
         name: sum(int(files[file]["bytes"]) for file in program.files.values())
         for name, program in programs.rows.items()
     }
-    ships = rows[programs.default] if programs.default else weights
+    ships = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
     return {
         "float32_weights": weights,
         "programs": rows,

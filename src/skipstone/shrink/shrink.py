@@ -117,8 +117,8 @@ def _make(
         max_drop=max_drop,
         select=decided,
         claim=None,
-        sizes=sizes_of(new),
-        latency=speed(new, seconds=latency_seconds),
+        sizes=sizes_of(new, original),
+        latency=speed(new, original, seconds=latency_seconds),
         made_from=read_record(original)["files"][WEIGHTS]["sha256"],
         versions=_versions(),
     )
@@ -138,24 +138,29 @@ def _make(
     return receipt, verification
 
 
-def speed(folder: Path, *, seconds: float) -> dict[str, Any]:
-    """Latency of the default program against eager torch and OpenVINO's faster float mode.
+def speed(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
+    """Latency of the new default program against the original's eager torch and float programs.
 
     One candidate runs a second time, as a control: what the machine makes of two equal ones is in
     "control", and should read "no difference".
     """
-    bundle, programs = Bundle.load(folder), read_programs(folder)
     threads = usual_threads()
+    bundle, programs = Bundle.load(original), read_programs(original)
+    shrunk, default = Bundle.load(new), read_programs(new).default
     arrays = input_of(bundle).example(1)
-    names = dict.fromkeys((EAGER, *(name for name in FLOATS if name in programs.rows)))
-    names |= {programs.default or EAGER: None}
+    floats = [name for name in FLOATS if name in programs.rows]
     calls = {
-        name: bind(open_runtime(folder, bundle, name, threads=threads), arrays) for name in names
+        name: bind(open_runtime(original, bundle, name, threads=threads), arrays)
+        for name in (EAGER, *floats)
     }
-    floats = [name for name in FLOATS if name in calls]
+    answers = default or EAGER
+    runtime = open_runtime(new, shrunk, answers, threads=threads)
+    if answers in calls:
+        answers = f"{answers}, shrunk"
+    calls[answers] = bind(runtime, input_of(shrunk).example(1))
     control = floats[-1] if floats else EAGER
     again = f"{control}, again"
-    calls[again] = bind(open_runtime(folder, bundle, control, threads=threads), arrays)
+    calls[again] = bind(open_runtime(original, bundle, control, threads=threads), arrays)
     found = race(calls, seconds=seconds, threads=threads)
     same = found.ratio(again, control)
     if not same.steady:
@@ -163,7 +168,6 @@ def speed(folder: Path, *, seconds: float) -> dict[str, Any]:
             f"Two equal programs seemed to differ ({same.words}): this machine was too busy for "
             "latencies that mean anything. Measure again when it is quiet."
         )
-    answers = programs.default or EAGER
     slower = [EAGER, *([found.fastest(*floats)] if floats else [])]
     return {
         **found.to_json(),
@@ -171,7 +175,6 @@ def speed(folder: Path, *, seconds: float) -> dict[str, Any]:
         "ratios": [
             {"slow": name, "fast": answers, **found.ratio(name, answers).to_json()}
             for name in slower
-            if name != answers
         ],
         "control": {"slow": again, "fast": control, **same.to_json()},
         "steady": same.steady,

@@ -26,6 +26,10 @@ class Objective(nn.Module):
         """What the losses of these targets are divided by; from targets alone."""
         return self.network.head.weight(y)
 
+    def sums(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+        """Named losses of one batch, each the sum over what `weight` counts."""
+        return self.network.head.loss(self.network.features(x), y)
+
     def forward(
         self, x: dict[str, Tensor], y: Targets, *, weight: Tensor, share: float = 1.0
     ) -> dict[str, Tensor]:
@@ -39,7 +43,7 @@ class Objective(nn.Module):
         Returns:
             "loss", the scalar to differentiate, and its named parts, detached.
         """
-        sums = self.network.head.loss(self.network.features(x), y)
+        sums = self.sums(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)
         parts = {name: value.float() / divisor for name, value in sums.items()}

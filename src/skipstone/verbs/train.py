@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from skipstone import events
 from skipstone.bundle.format import WEIGHTS, Bundle
-from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import save_manifest
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input
@@ -195,7 +194,7 @@ def _bundle(
     """Calibrate on select, score the claim once, and write the bundle."""
     runtime = TorchRuntime(network)
     select = plan.manifest.role("select")
-    post = calibrated(Predictor(plan.input, runtime, plan.task, {}), select)
+    post = Predictor(plan.input, runtime, plan.task, {}).calibrate(select)
     predictor = Predictor(plan.input, runtime, plan.task, post)
     role = "claim" if len(plan.manifest.role("claim")) else "select"
     part = plan.manifest.role(role)
@@ -222,12 +221,6 @@ def _bundle(
     )
     bundle.save(folder)
     return scores, bundle
-
-
-def calibrated(predictor: Predictor, select: Manifest) -> dict[str, Any]:
-    """Post-processing from the select role; unreadable files are left out."""
-    outputs, targets = predictor.evidence(select)
-    return dict(predictor.task.calibrate(outputs, targets)) if targets else {}
 
 
 def _exports(folder: Path) -> Verification:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from skipstone.errors import Refusal
+
 Targets = dict[str, Tensor | list[Tensor]]
 
 
@@ -40,6 +42,19 @@ class Head(nn.Module, ABC):
         It depends on targets alone, so that accumulation and many machines divide by the global
         amount and not by their share.
         """
+
+    def imitate(
+        self, features: tuple[Tensor, ...], answers: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Named losses against another network's outputs, sums as `loss` gives them.
+
+        Raises:
+            Refusal: this head cannot learn from answers.
+        """
+        raise Refusal(
+            f"{type(self).__name__} cannot learn from another network's answers.",
+            hint="Leave the teacher out, such as prune(teacher=0).",
+        )
 
     @abstractmethod
     def reset(self) -> None:

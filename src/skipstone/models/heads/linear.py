@@ -47,6 +47,11 @@ class LinearHead(Head):
     def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
         return {"loss": self.criterion(self(features)["logits"], self._read(y))}
 
+    def imitate(
+        self, features: tuple[Tensor, ...], answers: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        return {"loss": self.criterion.imitate(self(features)["logits"], answers["logits"])}
+
     def weight(self, y: Targets) -> Tensor:
         weight: Tensor = self.criterion.weight(self._read(y))
         return weight

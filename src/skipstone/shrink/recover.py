@@ -1,0 +1,122 @@
+"""Recovery: a network that a step has cut learns again, from labels and from what it was.
+
+It is the training of `train`, with the run's own augmentation, on the fit rows; the select rows
+choose the epoch. The one loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.format import Bundle
+from skipstone.errors import Refusal
+from skipstone.models.network import Network
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.cache import CachedInput, RecordCache
+from skipstone.prepare.loader import Loader
+from skipstone.prepare.mix import make_mix
+from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.shrink.plan import Work
+from skipstone.train.distill import Distillation
+from skipstone.train.fit import FitResult, fit
+from skipstone.train.objective import Objective
+from skipstone.train.recipe import Recipe
+from skipstone.train.runfolder import RunFolder
+
+#: AdamW's rate at a batch of 64: what was learnt is to be mended, not learnt anew.
+RATE = 1e-3
+
+
+def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
+    """The run's recipe with everything learning, norm statistics too, for `epochs`.
+
+    Raises:
+        Refusal: the bundle does not say how it was trained.
+    """
+    try:
+        before = Recipe.from_json(bundle.lineage["recipe"])
+    except (KeyError, TypeError) as error:
+        raise Refusal(
+            f"this model does not say how it was trained ({error}), so it cannot be trained again."
+        ) from None
+    return dataclasses.replace(
+        before,
+        epochs=epochs,
+        steps=None,
+        budget=None,
+        optimizer="adamw",
+        lr=round(RATE * (before.batch_size * before.accumulate / 64) ** 0.5, 6),
+        weight_decay=0.02,
+        schedule="cosine",
+        warmup=0.1,
+        clip=1.0,
+        early_stop=0,
+        layer_decay=1.0,
+        freeze=0.0,
+        freeze_epochs=0,
+        unfreeze="all",
+        freeze_norm=False,
+        seed=seed,
+    )
+
+
+def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
+    """The fit rows, shuffled and augmented as in the run that made the bundle."""
+    input, task = input_of(bundle), task_of(bundle)
+    augment = AugmentOptions(**bundle.lineage.get("augment", {}))
+    return Loader(
+        work.fit,
+        input,
+        task,
+        batch_size=recipe.batch_size,
+        seed=work.seed,
+        shuffle=True,
+        augment=make_augment(augment, input),
+        mix=make_mix(augment, task),
+        drop_last=True,
+        cache=RecordCache(),
+        balanced=recipe.balanced,
+        skip_unreadable=True,
+    )
+
+
+def recover(
+    network: Network, bundle: Bundle, work: Work, *, epochs: int, teacher: float
+) -> FitResult:
+    """Train `network`, which was cut out of `bundle`'s, in place.
+
+    Args:
+        teacher: share of the loss that imitates the bundle's own network; 0 for labels alone.
+    """
+    recipe = recipe_of(bundle, epochs=epochs, seed=work.seed)
+    loader = fit_loader(bundle, work, recipe)
+    records: Any = CachedInput(input_of(bundle), RecordCache())
+    task = task_of(bundle)
+
+    def evaluate(candidate: Network) -> dict[str, float]:
+        predictor = Predictor(records, TorchRuntime(candidate), task, {})
+        return dict(task.compute(predictor.evaluate(work.select).records))
+
+    def objective(student: Network, recipe: Recipe) -> Objective:
+        if not teacher:
+            return Objective(student, l1=recipe.l1)
+        return Distillation(student, network_of(bundle), share=teacher, l1=recipe.l1)
+
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as folder:
+        identity = {"recovery": bundle.arch.to_json()}
+        with RunFolder(Path(folder) / "recovery", identity) as run:
+            return fit(
+                network,
+                task=task,
+                loader=loader,
+                evaluate=evaluate,
+                options=recipe,
+                run=run,
+                objective=objective,
+            )

@@ -1,0 +1,199 @@
+"""The step `prune`: which channels go, what stays exactly as it was, and the chain with INT8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipstone.bundle.format import Bundle
+from skipstone.data.manifest import Manifest
+from skipstone.errors import Refusal, UsageError
+from skipstone.models.build import build_network
+from skipstone.models.hidden import Hidden
+from skipstone.models.profile import profile
+from skipstone.proof.parity import verify
+from skipstone.runtime.open import open_model
+from skipstone.runtime.parts import input_of, network_of
+from skipstone.shrink.options import Prune
+from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.shrink.prune import Costs, choose, cut, edits_of, hidden_of, importance
+from skipstone.shrink.shrink import shrink
+
+
+@pytest.fixture
+def bundle(run: Path) -> Bundle:
+    return Bundle.load(run / "bundle")
+
+
+def pieces(bundle: Bundle):
+    network, input = network_of(bundle), input_of(bundle)
+    return network, input, hidden_of(network, input.example(2))
+
+
+def test_costs_are_the_profiles(bundle: Bundle) -> None:
+    """The convolutions' share: the profile counts the linear head as well."""
+    network, input, _ = pieces(bundle)
+    linear = network.head.linear
+    counted = Costs(network, input.example(1)).total()
+    assert counted == profile(network, input.example(1)).macs - linear.weight.numel()
+
+
+def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
+    """A channel whose readers ignore it is found, and without it the network answers the same."""
+    network, input, hidden = pieces(bundle)
+    idle = {h.producer: [1, 2] for h in hidden}
+    with torch.no_grad():
+        for h in hidden:
+            network.get_submodule(h.consumer).weight[:, idle[h.producer]] = 0
+    scores = {h.producer: np.ones(h.channels) for h in hidden}
+    for name, channels in idle.items():
+        scores[name][channels] = 0
+    kept = {
+        name: np.setdiff1d(np.arange(len(score)), np.flatnonzero(score == 0))
+        for name, score in scores.items()
+    }
+    edits = edits_of(network, hidden, kept)
+    arch = type(bundle.arch)(bundle.arch.backbone, bundle.arch.head, tuple(edits))
+    narrow = build_network(arch, input).eval()
+    narrow.load_state_dict(cut(network.state_dict(), hidden, kept), strict=True)
+    x = {k: torch.from_numpy(v) for k, v in input.example(3).items()}
+    torch.testing.assert_close(narrow(x)["logits"], network.eval()(x)["logits"])
+    saved = profile(network, input.example(1)).macs - profile(narrow, input.example(1)).macs
+    assert saved > 0
+
+
+def test_importance_is_the_squared_gradient_of_a_gate(bundle: Bundle, rows: Manifest) -> None:
+    """Against gates that are really there, multiplied into what the consumer reads."""
+    network, _, hidden = pieces(bundle)
+    work = Work(Path(), Path(), rows.role("fit"), rows.role("select"))
+    found = importance(network, bundle, work, hidden[:1], batches=1)
+    (producer,) = found
+    from skipstone.shrink.recover import fit_loader, recipe_of
+
+    loader = fit_loader(bundle, work, recipe_of(bundle, epochs=1, seed=0))
+    batch = next(iter(loader.epoch(0)))
+    gate = torch.ones(hidden[0].channels, requires_grad=True)
+    consumer = network.get_submodule(hidden[0].consumer)
+    handle = consumer.register_forward_pre_hook(lambda _, args: args[0] * gate[:, None, None])
+    features = network.features(batch.x)
+    loss = network.head.loss(features, batch.y)["loss"] / network.head.weight(batch.y)
+    loss.backward()
+    handle.remove()
+    assert gate.grad is not None
+    np.testing.assert_allclose(found[producer], gate.grad.square().numpy(), rtol=1e-3)
+
+
+class Counted(Costs):
+    """Costs of a chain that is not run: each hidden set between two 1x1 convolutions of 8."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.layers = {}
+        for number, size in enumerate(sizes):
+            self.layers[f"p{number}"] = [1.0, 8.0, float(size)]
+            self.layers[f"c{number}"] = [1.0, float(size), 8.0]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    st.floats(0.05, 0.95),
+    st.sampled_from([1, 3, 8]),
+    st.integers(0, 9999),
+)
+def test_what_is_kept(sizes: list[int], keep: float, multiple: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hidden = [Hidden(f"p{i}", (), f"c{i}", size) for i, size in enumerate(sizes)]
+    scores = {h.producer: rng.exponential(size=h.channels) for h in hidden}
+    costs = Counted(sizes)
+    before = costs.total()
+    try:
+        kept = choose(hidden, scores, costs, keep=keep, multiple=multiple)
+    except Refusal:  # nothing more could go
+        assert all(costs.layers[h.producer][2] < 2 * multiple for h in hidden)
+        assert costs.total() > keep * before
+        return
+    assert costs.total() <= keep * before
+    for h in hidden:
+        stay = kept[h.producer]
+        assert costs.layers[h.producer][2] == costs.layers[h.consumer][1] == len(stay)
+        assert len(stay) >= min(multiple, h.channels)
+        assert len(stay) == h.channels or len(stay) % multiple == 0
+        gone = np.setdiff1d(np.arange(h.channels), stay)
+        if len(gone):
+            assert scores[h.producer][gone].max() <= scores[h.producer][stay].min()
+        assert (np.diff(stay) > 0).all()
+
+
+def test_more_than_can_go_is_refused(run: Path, rows: Manifest, tmp_path: Path) -> None:
+    plan = Plan.parse("prune(macs=0.01, multiple=1, batches=1)")
+    work = Work(run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"))
+    with pytest.raises(Refusal, match="leaves no less than"):
+        carry_out(plan, work)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"macs": 1.0}, "macs is 1.0"),
+        ({"macs": True}, "macs is True"),
+        ({"teacher": 1.5}, "teacher is 1.5"),
+        ({"epochs": 0, "multiple": 0}, "epochs is 0.*multiple is 0"),
+    ],
+    ids=str,
+)
+def test_options_are_checked_together(values, said) -> None:
+    with pytest.raises(UsageError, match=said):
+        Prune(**values)
+
+
+@pytest.fixture(scope="module")
+def pruned(run: Path, rows: Manifest, tmp_path_factory) -> Path:
+    """Pruned, taught again and quantized: the plan that people want."""
+    out = tmp_path_factory.mktemp("pruned") / "small"
+    plan = Plan.parse("prune(macs=0.7, multiple=2, epochs=6, batches=4), int8(samples=8)")
+    result = shrink(run / "bundle", rows, plan, max_drop=100, out=out, latency_seconds=0.4)
+    assert result.accepted
+    assert result.verification is not None
+    assert result.verification.ok
+    return out
+
+
+def test_the_chain_gives_a_bundle_that_verifies(pruned: Path, run: Path, rows: Manifest) -> None:
+    assert verify(pruned).ok
+    small, large = Bundle.load(pruned), Bundle.load(run / "bundle")
+    example = input_of(large).example(1)
+    before, after = (profile(network_of(b), example) for b in (large, small))
+    assert after.macs <= 0.72 * before.macs
+    assert sum(v.size for v in small.tensors.values()) < sum(v.size for v in large.tensors.values())
+    scores = [
+        np.mean([r["correct"] for r in open_model(folder).evaluate(rows.role("fit")).records])
+        for folder in (run / "bundle", pruned)
+    ]
+    assert scores[1] >= scores[0] - 0.2
+
+
+def test_the_receipt_compares_with_the_model_before(pruned: Path, run: Path) -> None:
+    import json
+
+    receipt = json.loads((pruned / "receipt.json").read_text())
+    original = (run / "bundle" / "weights.safetensors").stat().st_size
+    assert receipt["sizes"]["float32_weights"] == original
+    step = receipt["steps"][0]
+    assert step["name"] == "prune"
+    assert step["facts"]["macs"][1] <= 0.72 * step["facts"]["macs"][0]
+    assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
+
+
+def test_a_model_of_unknown_training_is_refused(run: Path, rows: Manifest, tmp_path: Path) -> None:
+    bundle = Bundle.load(run / "bundle")
+    bundle.lineage = {"seed": 0}
+    bundle.save(tmp_path / "bare")
+    work = Work(tmp_path / "bare", tmp_path / "new", rows.role("fit"), rows.role("select"))
+    with pytest.raises(Refusal, match="does not say how it was trained"):
+        carry_out(Plan.parse("prune(batches=1)"), work)
