@@ -82,7 +82,6 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
         drop_last=True,
         cache=RecordCache(),
         balanced=recipe.balanced,
-        skip_unreadable=True,
     )
 
 
