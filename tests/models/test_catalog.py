@@ -12,7 +12,7 @@ from skipstone.models.profile import profile, profile_backbone
 from skipstone.models.resnet import build_resnet
 from skipstone.registry import BACKBONES
 
-NAMED = [entry for entry in ENTRIES if "*" not in entry.name]
+NAMED = [e for e in ENTRIES if "*" not in e.name and "image" in e.facts["accepts"]]
 #: Options that make a network small without changing its kind, where it has them.
 SMALL = {"width": 0.25, "depth": 0.01}
 

@@ -27,7 +27,14 @@ ENTRIES = (
         "table",
         "skipstone.data.readers.table:Table",
         options="skipstone.data.options:ReadOptions",
-        summary="CSV, TSV or Parquet with a path column and one label, or several",
+        summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one label or "
+        "several",
+    ),
+    Entry(
+        "text-folders",
+        "skipstone.data.readers.text_folders:TextFolders",
+        options="skipstone.data.options:ReadOptions",
+        summary="one folder of .txt files a class, also below train, validation and test",
     ),
     Entry(
         "idx",

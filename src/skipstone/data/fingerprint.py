@@ -15,9 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 from skipstone import events
-from skipstone.data.idx_file import idx_pictures
 from skipstone.data.manifest import Manifest
-from skipstone.data.sources import FileRef
+from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
 
 THREADS = 8  # hashing releases the GIL and disks like some requests in flight
@@ -78,27 +77,16 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def _digests(sources: Sequence[FileRef], stage: str) -> list[str | None]:
-    digests: list[str | None] = [None] * len(sources)
-    files: list[int] = []
-    members: dict[Path, list[int]] = defaultdict(list)
-    for row, source in enumerate(sources):
-        if source.member is None:
-            files.append(row)
-        else:
-            members[source.path].append(row)
-    for path, rows in members.items():
-        try:
-            pictures = idx_pictures(path)
-        except DataError:
-            continue
-        for row in rows:
-            number = sources[row].member
-            if number is not None and number < len(pictures):
-                digests[row] = digest_of(pictures[number])
-    found = in_threads(_file_digest, [sources[row].path for row in files], stage, unit="files")
-    for row, digest in zip(files, found, strict=True):
-        digests[row] = digest
-    return digests
+    return in_threads(_digest, sources, stage, unit="files")
+
+
+def _digest(source: FileRef) -> str | None:
+    if source.member is None:
+        return _file_digest(source.path)
+    try:
+        return digest_of(read_source(source))  # its container is read once
+    except DataError:
+        return None
 
 
 def _file_digest(path: Path) -> str | None:

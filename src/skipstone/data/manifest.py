@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skipstone.data.sources import FileRef
+from skipstone.data.sources import Cells, FileRef
 
 #: The three roles of data: `fit` trains; `select` stops, calibrates, sets thresholds and decides
 #: in shrink; `claim` is scored once, afterwards, and is the number printed.
@@ -39,6 +39,7 @@ class Manifest:
         schema: JSON-able facts on the targets, such as {"classes": [...]}.
         notes: what was inferred, one sentence each, to be shown to the user.
         ignored: files that were passed over, by reason: {"hidden files": 3}.
+        cells: where the sources are cells of a table file, which ones; `member` is then the row.
     """
 
     table: pa.Table
@@ -49,6 +50,7 @@ class Manifest:
     schema: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
+    cells: Cells | None = None
 
     @staticmethod
     def from_rows(
@@ -62,6 +64,7 @@ class Manifest:
         target_type: pa.DataType,
         notes: tuple[str, ...] = (),
         ignored: Mapping[str, int] | None = None,
+        cells: Cells | None = None,
     ) -> Manifest:
         """Build from column lists `path` and `target`; member, split and group are optional."""
         count = len(rows["path"])
@@ -76,7 +79,8 @@ class Manifest:
                 "role": pa.array([""] * count, pa.string()),
             }
         )
-        return Manifest(table, root, reader, input, task, dict(schema), notes, dict(ignored or {}))
+        passed = dict(ignored or {})
+        return Manifest(table, root, reader, input, task, dict(schema), notes, passed, cells)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -84,12 +88,15 @@ class Manifest:
     def source(self, row: int) -> FileRef:
         """Where row number `row` (a position, not an id) lies."""
         member = self.table["member"][row].as_py()
-        return FileRef(self.root / self.table["path"][row].as_py(), member)
+        return FileRef(self.root / self.table["path"][row].as_py(), member, self.cells)
 
     def sources(self) -> list[FileRef]:
-        paths, members = self.table["path"].to_pylist(), self.table["member"].to_pylist()
+        members = self.table["member"].to_pylist()
+        paths = self.table["path"].to_pylist()
+        whole = {path: self.root / path for path in set(paths)}
         return [
-            FileRef(self.root / path, member) for path, member in zip(paths, members, strict=True)
+            FileRef(whole[path], member, self.cells)
+            for path, member in zip(paths, members, strict=True)
         ]
 
     def column(self, name: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from skipstone import storage
 from skipstone.data.manifest import Manifest
+from skipstone.data.sources import Cells
 from skipstone.errors import DamagedError
 
 _KEY = b"skipstone.manifest"
@@ -35,6 +37,7 @@ def save_manifest(manifest: Manifest, path: Path | str) -> None:
         "schema": dict(manifest.schema),
         "notes": list(manifest.notes),
         "ignored": dict(manifest.ignored),
+        "cells": None if manifest.cells is None else asdict(manifest.cells),
     }
     table = manifest.table.replace_schema_metadata({_KEY: json.dumps(facts).encode()})
     sink = pa.BufferOutputStream()
@@ -63,6 +66,7 @@ def load_manifest(path: Path | str) -> Manifest:
                 f"{path} has manifest format {facts['format']}; this version reads {_FORMAT}."
             )
         _check_columns(path, table)
+        cells = facts.get("cells")
         return Manifest(
             table.replace_schema_metadata(None),
             Path(facts["root"]),
@@ -72,6 +76,7 @@ def load_manifest(path: Path | str) -> Manifest:
             facts["schema"],
             tuple(facts["notes"]),
             facts["ignored"],
+            None if cells is None else Cells(**cells),
         )
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DamagedError):

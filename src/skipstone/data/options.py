@@ -14,7 +14,8 @@ class ReadOptions:
     reader: str | None = field(
         default=None,
         metadata={
-            "help": "layout of the data: class-folders, split-folders, mask-folders, table or idx "
+            "help": "layout of the data: class-folders, split-folders, mask-folders, "
+            "text-folders, table or idx "
             "(or one that a plugin adds)"
         },
     )
@@ -23,6 +24,9 @@ class ReadOptions:
     )
     path_column: str | None = field(
         default=None, metadata={"help": "table: the column that names the files"}
+    )
+    text_column: str | None = field(
+        default=None, metadata={"help": "table: the column that holds the texts, one a row"}
     )
     label_column: str | None = field(
         default=None, metadata={"help": "table: the column that holds the label, or the labels"}

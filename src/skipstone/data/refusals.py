@@ -115,8 +115,8 @@ def _no_data_file(path: Path) -> UsageError:
         )
     return UsageError(
         f"{path} is no data set.",
-        hint="Give a folder with one sub-folder per class, a table (.csv, .tsv, .parquet) with a "
-        "path and a label column, or a folder with IDX files.",
+        hint="Give a folder with one sub-folder per class, a table (.csv, .tsv, .jsonl, .parquet) "
+        "with a path or text column and a label column, or a folder with IDX files.",
     )
 
 

@@ -68,11 +68,22 @@ class Batch:
         )
 
 
-def collate(samples: Sequence[Sample], ragged: frozenset[str] = frozenset()) -> Batch:
-    """Stack samples; targets named in `ragged` (the task says which) stay lists."""
-    x = {name: torch.stack([sample.x[name] for sample in samples]) for name in samples[0].x}
+def collate(
+    samples: Sequence[Sample],
+    ragged: frozenset[str] = frozenset(),
+    padded: frozenset[str] = frozenset(),
+) -> Batch:
+    """Stack samples; targets named in `ragged` (the task says which) stay lists, and inputs named
+    in `padded` (the input says which) are filled up with zeros to the longest."""
+    x = {}
+    for name in samples[0].x:
+        values = [sample.x[name] for sample in samples]
+        if name in padded:
+            x[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
+        else:
+            x[name] = torch.stack(values)
     y: dict[str, Tensor | list[Tensor]] = {}
     for name in samples[0].y or {}:
-        values = [sample.y[name] for sample in samples if sample.y is not None]
-        y[name] = values if name in ragged else torch.stack(values)
+        targets = [sample.y[name] for sample in samples if sample.y is not None]
+        y[name] = targets if name in ragged else torch.stack(targets)
     return Batch(x, y, [sample.meta for sample in samples])

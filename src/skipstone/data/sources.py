@@ -11,11 +11,21 @@ from skipstone.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """Which cells of a table file are its members, and how the file is read."""
+
+    column: str
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file, or number `member` inside a container file such as IDX."""
+    """A file, or number `member` inside a container: an IDX file, or the `cells` of a table."""
 
     path: Path
     member: int | None = None
+    cells: Cells | None = None
 
     @property
     def name(self) -> str:
@@ -34,15 +44,20 @@ Source = FileRef | Inline
 
 
 def read_source(source: Source) -> bytes | np.ndarray:
-    """The bytes of a file (text as UTF-8), or an array uint8 (H, W, C) from a container.
+    """The bytes of a file (text as UTF-8) or of a table's cell, or an array uint8 (H, W, C).
 
-    A container is decompressed once a process; its members are views on it.
+    A container is read once a process; its members are views on it.
 
     Raises:
         DataError: the file is missing, may not be read, or is a damaged container.
     """
     if isinstance(source, Inline):
         return source.data.encode() if isinstance(source.data, str) else source.data
+    if source.cells is not None and source.member is not None:
+        # Here, because tables bring Arrow.
+        from skipstone.data.table_cells import cell
+
+        return cell(source.path, source.cells, source.member).encode()
     if source.member is not None:
         # Here, because IDX is needed by few and brings gzip.
         from skipstone.data.idx_file import idx_member

@@ -77,3 +77,13 @@ class Input(Protocol):
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """JSON-able state and arrays; `Class(options, *state)` gives the same input again."""
+
+
+def ragged_arrays(input: Input) -> frozenset[str]:
+    """Names of an input's arrays (L, ...) whose length L differs by sample.
+
+    Batches of them are filled up with zeros to the longest. An input that has such arrays names
+    them in an attribute `ragged`.
+    """
+    names: frozenset[str] = getattr(input, "ragged", frozenset())
+    return names

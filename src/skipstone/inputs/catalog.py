@@ -11,11 +11,22 @@ ENTRIES = (
         "skipstone.inputs.options:ImageOptions",
         "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, HEIC; grey or colour, 8 bits a channel",
         facts={
-            "emits": "image",
+            "emits": ["image"],
             "pixels": "image",  # the array that a person can look at: uint8 (H, W, C)
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
             "chooser": "skipstone.models.auto:for_image",
+        },
+    ),
+    Entry(
+        "text",
+        "skipstone.inputs.text:TextInput",
+        "skipstone.inputs.text_options:TextOptions",
+        "texts of any language: UTF-8 files, or a column of a table",
+        facts={
+            "emits": ["tokens", "bag"],
+            "chooser": "skipstone.models.auto_text:for_text",
+            "baseline": "logistic",
         },
     ),
 )

@@ -29,7 +29,12 @@ def build_network(arch: Arch, input: Input) -> Network:
     entry = BACKBONES[arch.backbone.name]
     check_accepts(entry, arch.backbone.name, emits.kind)
     options = entry.make_options(arch.backbone.args.get("options"))
-    backbone = entry.load()(arch.backbone.name, options, in_channels=emits.channels)
+    backbone = entry.load()(
+        arch.backbone.name,
+        options,
+        in_channels=emits.channels,
+        **arch.backbone.args.get("shape", {}),
+    )
 
     head_entry = HEADS[arch.head.name]
     check_needs(head_entry, entry, arch.backbone.name)

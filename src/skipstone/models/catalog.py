@@ -13,6 +13,12 @@ Facts that other rooms ask for:
     parameters   of the backbone as published, with three channels
     macs         multiply-accumulates of one picture of that size
     classifier   what published state dicts call the final linear layer
+    learner      how its parameters are found, where not by gradient: "closed-form"
+    solver       the function that finds them in closed form
+    grid         {option: values} to try where the user left an option open; select decides
+    head         the head that it takes, where not the task's own choice
+    input        options that the input needs for it
+    recipe       values of `TrainOptions` that suit it where it learns from scratch
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skipstone.models.text_catalog import TEXT_ENTRIES
 from skipstone.registry import Entry
 
 _RESNET_OPTIONS = "skipstone.models.resnet_options:ResNetOptions"
@@ -105,6 +112,7 @@ ENTRIES = (
     *(_imagenet_resnet(depth, "basic") for depth in (18, 34)),
     *(_imagenet_resnet(depth, "bottleneck") for depth in (50, 101, 152)),
     *(_cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
+    *TEXT_ENTRIES,
     Entry(
         "timm/*",
         "skipstone.models.timm_backbone:build_timm",

@@ -27,4 +27,6 @@ class Network(nn.Module):
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         arrays = self.front(x)  # (N, C, H, W), or what else the backbone takes
-        return self.head.sized(self.head(self.backbone(arrays)), arrays.shape[2:])
+        outputs: dict[str, Tensor] = self.head(self.backbone(arrays))
+        size = arrays.shape[2:] if isinstance(arrays, Tensor) else ()
+        return self.head.sized(outputs, size)

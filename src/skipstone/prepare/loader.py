@@ -22,7 +22,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Batch, Meta, Sample, collate
 from skipstone.data.sources import FileRef
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.base import Input, Raw
+from skipstone.inputs.base import Input, Raw, ragged_arrays
 from skipstone.prepare.augment import Augment
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mix
@@ -145,7 +145,8 @@ class Loader:
         return [self.augment(sample, seed=self.seed, epoch=epoch) for sample in samples]
 
     def _collate(self, samples: Sequence[Sample]) -> Batch:
-        return collate(samples, self.task.ragged)
+        padded = ragged_arrays(self.input)
+        return collate(samples, self.task.ragged, padded)
 
     def _build(self, rows: np.ndarray, epoch: int, say: Say = _silence) -> Batch:
         """The batch of these rows; `say` hears the name of each file before it is touched."""

@@ -21,7 +21,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Meta
 from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, ragged_arrays
 from skipstone.runtime.base import Runtime
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
@@ -180,9 +180,7 @@ class Predictor:
     ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
         """Batch by batch: outputs and metas of what could be read, and what could not."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
-            ragged: frozenset[str] = getattr(
-                self.input, "ragged", frozenset()
-            )  # arrays of any length are no bar
+            ragged = ragged_arrays(self.input)
             answers = self._encoded(sources, 3 * batch_size)
             for encoded in _in_batches(answers, batch_size, ragged):
                 failures = [item for item in encoded if isinstance(item, Failure)]
@@ -190,9 +188,7 @@ class Predictor:
                 outputs: dict[str, np.ndarray] = {}
                 if good:
                     arrays = [arrays for arrays, _ in good]
-                    names = arrays[0]
-                    batch = {name: np.stack([item[name] for item in arrays]) for name in names}
-                    outputs = self.runtime.run(batch)
+                    outputs = self.runtime.run(stacked(arrays, ragged))
                 yield outputs, [meta for _, meta in good], failures
                 advance(len(encoded))
 
@@ -221,6 +217,24 @@ class Predictor:
         except (DataError, OSError) as error:
             return Failure(_name(source), str(error), index)
         return arrays, replace(meta, id=index)
+
+
+def stacked(
+    arrays: Sequence[Mapping[str, np.ndarray]], ragged: frozenset[str]
+) -> dict[str, np.ndarray]:
+    """Arrays of samples as batches (N, ...); ragged ones are filled up with zeros."""
+    batch = {}
+    for name in arrays[0]:
+        values = [item[name] for item in arrays]
+        if name in ragged and len({len(value) for value in values}) > 1:
+            longest = max(len(value) for value in values)
+            whole = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
+            for row, value in zip(whole, values, strict=True):
+                row[: len(value)] = value
+            batch[name] = whole
+        else:
+            batch[name] = np.stack(values)
+    return batch
 
 
 def as_source(given: Given) -> Source:

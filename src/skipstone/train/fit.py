@@ -44,8 +44,9 @@ class FitResult:
             gradients (mean norm by stage).
         best: {"epoch", "step", "metrics"} of the weights that the network now holds.
         steps: optimizer steps done.
-        stopped_by: "epochs", "steps", "budget" or "early stop".
+        stopped_by: "epochs", "steps", "budget", "early stop", or "solved" for a closed form.
         together: samples that went through the network at once, at the end.
+        how: of a closed form, in words.
     """
 
     history: list[dict[str, Any]]
@@ -53,6 +54,7 @@ class FitResult:
     steps: int
     stopped_by: str
     together: int
+    how: str = ""
 
 
 def fit(

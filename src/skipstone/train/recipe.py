@@ -24,11 +24,13 @@ class Facts:
         samples: rows of the fit split.
         pretrained: whether the backbone comes with weights.
         values: numbers in one sample, such as height x width x channels.
+        suited: values of `TrainOptions` that the backbone's entry recommends from scratch.
     """
 
     samples: int
     pretrained: bool = False
     values: int = 224 * 224 * 3
+    suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +100,8 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
-    chosen = {name: value for name, value in values.items() if value is not None}
+    suited = {} if facts.pretrained else dict(facts.suited)
+    chosen = suited | {name: value for name, value in values.items() if value is not None}
     batch_size = chosen.get("batch_size") or _batch_size(facts)
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL

@@ -13,9 +13,9 @@ from skipstone.prepare.augment import make_augment
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.registry import INPUTS
 from skipstone.settings import Settings
+from skipstone.train.learner import training_loader
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.plan import make_plan
-from skipstone.verbs.train import training_loader
 
 #: Samples on the sheet.
 ROWS = 12

@@ -50,6 +50,7 @@ def lineage_of(
         "augment": document["augment"],
         "recipe": document["recipe"],
         "reason": plan.reason,
+        "how": result.how,
         "steps": result.steps,
         "stopped_by": result.stopped_by,
         "together": result.together,

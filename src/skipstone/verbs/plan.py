@@ -106,14 +106,19 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     if choice.input:
         input = _fitted(input_entry, settings, choice.input, fit)
     task = _task(task_entry, settings, manifest, fit)
-    head = _head(task, settings)
     backbone = BACKBONES[choice.model]
+    head = _head(task, backbone, settings)
     given = {**choice.options, **settings.values_for(backbone.options_type())}
     options = suited_options(backbone, choice.model, HEADS[head.name], given)
     args = {"options": {} if options is None else dataclasses.asdict(options)}
     pretrained = choice.weights != "none"
     values = sum(array[0].size for array in input.example(1).values())
-    facts = Facts(samples=len(fit), pretrained=pretrained, values=values)
+    facts = Facts(
+        samples=len(fit),
+        pretrained=pretrained,
+        values=values,
+        suited=backbone.facts.get("recipe", {}),
+    )
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(AugmentOptions)
     loading = settings.options(LoadOptions)
@@ -153,9 +158,11 @@ def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -
     return made
 
 
-def _head(task: Task, settings: Settings) -> Part:
-    """The task's head or the one asked for, with the user's options for it."""
-    part = choose_head(settings.options(HeadChoice).head, task.head())
+def _head(task: Task, backbone: Entry, settings: Settings) -> Part:
+    """The head asked for, the one that the backbone takes, or the task's; with its options."""
+    usual = task.head()
+    usual = Part(backbone.facts.get("head", usual.name), usual.args)
+    part = choose_head(settings.options(HeadChoice).head, usual)
     entry = HEADS[part.name]
     kind = entry.options_type()
     given = {**part.args.get("options", {}), **settings.values_for(kind)}

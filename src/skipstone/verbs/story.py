@@ -157,14 +157,16 @@ def gather(
 def _trained(
     plan: Plan, bundle: Bundle, seconds: float, history: list[dict[str, Any]]
 ) -> list[list[Any]]:
-    cost = profile(build_network(plan.arch, plan.input), plan.input.example(1))
+    cost = profile(build_network(bundle.arch, plan.input), plan.input.example(1))
     arrays = ", ".join(
         f"{name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
         for name, array in plan.input.example(1).items()
     )
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
     name = f"{bundle.arch.backbone.name}, {start}"
-    facts = model_facts(name, cost.parameters, cost.macs, str(plan.recipe), seconds)
+    facts = model_facts(
+        name, cost.parameters, cost.macs, bundle.lineage.get("how") or str(plan.recipe), seconds
+    )
     facts.insert(1, ["Why this one", plan.reason])
     facts.insert(4, ["Input", arrays])
     if history:

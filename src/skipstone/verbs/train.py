@@ -8,30 +8,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from skipstone import events
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.data.manifest_file import save_manifest
-from skipstone.errors import DataError
-from skipstone.inputs.base import Input
-from skipstone.models.build import build_network, network_tensors
-from skipstone.models.network import Network
-from skipstone.models.weights import load_weights
-from skipstone.prepare.augment import make_augment
-from skipstone.prepare.cache import CachedInput, RecordCache
-from skipstone.prepare.loader import Loader
-from skipstone.prepare.mix import make_mix
+from skipstone.models.build import network_tensors
+from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification, store_goldens, verify
+from skipstone.registry import BACKBONES
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
-from skipstone.train.fit import FitResult, fit
-from skipstone.train.runfolder import RunFolder, open_or_resume
+from skipstone.train.learner import Learnt, learner_of
+from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan, make_plan
@@ -110,17 +104,18 @@ def train(
         cache = RecordCache()
         whole, plan = plan, quarantine(plan, run, cache)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
-        network, result = _fit(plan, run, cache)
+        learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         bundle_folder = run.path / "bundle"
-        lineage = lineage_of(whole, shown, result, unreadable=len(plan.manifest.role(UNREADABLE)))
-        scores, bundle = _bundle(plan, network, lineage, bundle_folder)
+        unreadable = len(plan.manifest.role(UNREADABLE))
+        lineage = lineage_of(whole, shown, learnt.result, unreadable=unreadable)
+        scores, bundle = _bundle(plan, learnt, lineage, bundle_folder)
         verification = _exports(bundle_folder)
         report = write_report(
             run.path / "report.html",
             plan=plan,
             bundle=bundle,
             scores=scores,
-            history=result.history,
+            history=learnt.result.history,
             verification=verification,
             command=shown,
             seconds=time.monotonic() - started,
@@ -142,57 +137,11 @@ def train(
         )
 
 
-def _fit(plan: Plan, run: RunFolder, cache: RecordCache) -> tuple[Network, FitResult]:
-    """The trained network; weights come from the plan's source first."""
-    import torch
-
-    torch.manual_seed(plan.seed)
-    network = build_network(plan.arch, plan.input)
-    load_weights(network, name=plan.arch.backbone.name, weights=plan.weights)
-    loader = training_loader(plan, cache)
-    select = plan.manifest.role("select")
-    records = cast(Input, CachedInput(plan.input, cache))
-
-    def evaluate(candidate: Network) -> dict[str, float]:
-        # Deciding when to stop may be as quick as training; what is claimed is float32.
-        mode = run.decided("precision")
-        runtime = TorchRuntime(candidate, precision=mode["precision"] if mode else "f32")
-        predictor = Predictor(records, runtime, plan.task, {})
-        evaluation = predictor.evaluate(select)
-        if evaluation.failures:  # all were readable when the run began
-            raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
-        return dict(plan.task.compute(evaluation.records))
-
-    result = fit(
-        network, task=plan.task, loader=loader, evaluate=evaluate, options=plan.recipe, run=run
-    )
-    return network, result
-
-
-def training_loader(plan: Plan, cache: RecordCache | None = None) -> Loader:
-    """The fit role, shuffled and augmented as planned."""
-    return Loader(
-        plan.manifest.role("fit"),
-        plan.input,
-        plan.task,
-        batch_size=plan.recipe.batch_size,
-        seed=plan.seed,
-        shuffle=True,
-        augment=make_augment(plan.augment, plan.input, plan.task),
-        mix=make_mix(plan.augment, plan.task),
-        drop_last=True,
-        workers=plan.loading.workers,
-        patience=plan.loading.worker_patience,
-        cache=cache,
-        balanced=plan.recipe.balanced,
-    )
-
-
 def _bundle(
-    plan: Plan, network: Network, lineage: dict[str, Any], folder: Path
+    plan: Plan, learnt: Learnt, lineage: dict[str, Any], folder: Path
 ) -> tuple[Scores, Bundle]:
     """Calibrate on select, score the claim once, and write the bundle."""
-    runtime = TorchRuntime(network)
+    runtime = TorchRuntime(learnt.network)
     select = plan.manifest.role("select")
     post = Predictor(plan.input, runtime, plan.task, {}).calibrate(select)
     predictor = Predictor(plan.input, runtime, plan.task, post)
@@ -202,7 +151,7 @@ def _bundle(
     scores = score(plan.task, evaluation, part, role=role, seed=plan.seed)
     state, arrays = plan.input.state()
     bundle = Bundle(
-        arch=plan.arch,
+        arch=learnt.arch,
         input={
             "name": plan.manifest.input,
             "options": dataclasses.asdict(plan.input.options),
@@ -216,7 +165,7 @@ def _bundle(
         post=post,
         lineage=lineage,
         metrics=scores.to_json(),
-        tensors=network_tensors(network),
+        tensors=network_tensors(learnt.network),
         input_arrays=dict(arrays),
     )
     bundle.save(folder)

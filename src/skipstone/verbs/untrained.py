@@ -7,9 +7,17 @@ import dataclasses
 from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.format import Bundle
 from skipstone.models.build import build_network, network_tensors
-from skipstone.registry import BACKBONES, INPUTS, TASKS
+from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry
 
 CLASSES = 10
+
+
+def _input_for(kind: str) -> Entry:
+    """The input that emits this kind. UsageError where none does."""
+    for entry in INPUTS:
+        if kind in entry.facts.get("emits", ()):
+            return entry
+    return INPUTS[kind]
 
 
 def untrained(
@@ -25,8 +33,9 @@ def untrained(
     entry = BACKBONES[name]
     options = entry.make_options()
     kind = entry.facts["accepts"][0]
-    input_entry = INPUTS[kind]
+    input_entry = _input_for(kind)
     wanted = {"size": size or entry.facts.get("input_size", 224), "channels": channels}
+    wanted |= entry.facts.get("input", {})
     options_type = input_entry.options_type()
     known = {} if options_type is None else options_type.__dataclass_fields__
     input_options = input_entry.make_options({k: v for k, v in wanted.items() if k in known})

@@ -26,7 +26,7 @@ INPUT = Entry(
     "skipstone_curves.parts:CurveInput",
     "skipstone_curves:CurveOptions",
     summary="text files of numbers",
-    facts={"emits": "curve"},
+    facts={"emits": ["curve"]},
 )
 BACKBONE = Entry(
     "curvenet",

@@ -1,4 +1,4 @@
-"""A table file (CSV, TSV, Parquet) as named columns of text, with line numbers for messages."""
+"""A table (CSV, TSV, JSON Lines, Parquet) as named columns of text, with lines for messages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import listed
 from skipstone.data.readers.csv_file import records, sniff_dialect
+from skipstone.data.readers.jsonl_file import SUFFIXES as JSONL_SUFFIXES
+from skipstone.data.readers.jsonl_file import read_jsonl
 from skipstone.errors import DataError, UsageError, did_you_mean
 
 Cell = str | list[str]  # a list only from Parquet's list columns
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,13 @@ def sniff_table(path: Path) -> str | None:
 
 def read_columns(path: Path, options: ReadOptions) -> Columns:
     """Every cell of the table. DataError names the line that cannot be read."""
-    columns = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, options)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        columns = _read_parquet(path)
+    elif suffix in JSONL_SUFFIXES:
+        columns = _read_json_lines(path)
+    else:
+        columns = _read_csv(path, options)
     if not len(columns):
         raise DataError(f"{path} has no rows.")
     return columns
@@ -155,6 +163,23 @@ def _read_parquet(path: Path) -> Columns:
         else:
             values[name] = [_cell(item) for item in column.to_pylist()]
     return Columns(path, values, list(range(table.num_rows)), unread, unit="row")
+
+
+def _read_json_lines(path: Path) -> Columns:
+    found, lines, unread = read_jsonl(path)
+    values: dict[str, list[Cell]] = {}
+    for name, cells in found.items():
+        listing = any(isinstance(cell, list) for cell in cells)
+        if listing:
+            values[name] = [[_cell(item) for item in cell or ()] for cell in map(_listed, cells)]
+        else:
+            values[name] = [_cell(cell) for cell in cells]
+    return Columns(path, values, lines, unread)
+
+
+def _listed(cell: Any) -> list[Any]:
+    """A lone value among lists is a list of one."""
+    return cell if isinstance(cell, list) else [] if cell is None else [cell]
 
 
 def _cell(value: Any) -> str:

@@ -102,9 +102,24 @@ def _known(encoding: str) -> str:
 def _not_of(path: Path, line: int, encoding: str) -> DataError:
     name = "UTF-8" if encoding.startswith("utf-8") else encoding.upper()
     return DataError(
-        f"{path} is not {name}: a letter at or after line {line + 1} cannot be read.",
+        f"{path} is not {name}: {_first_bad(path, encoding) or f'a letter after line {line}'} "
+        "cannot be read.",
         hint="Save the table as 'CSV UTF-8', or say what it is, such as --encoding cp1252.",
     )
+
+
+def _first_bad(path: Path, encoding: str) -> str:
+    """The first byte that is not of an encoding whose line feed is one byte; "" elsewhere."""
+    if len("\n".encode(encoding.removesuffix("-sig"))) > 1:
+        return ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode(encoding if number == 1 else encoding.removesuffix("-sig"))
+            except UnicodeDecodeError as error:
+                byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
+                return f"line {number}, {byte},"
+    return ""
 
 
 def _stated_delimiter(path: Path, encoding: str) -> str | None:

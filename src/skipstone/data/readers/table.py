@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV or Parquet with a path column and one label, or several.
+"""Tables: CSV, TSV, JSON Lines or Parquet with a path column and one label, or several.
 
 path,label              path,tags              path,cat,dog,split
 a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
@@ -19,6 +19,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.table_columns import Roles, choose_columns, is_one
+from skipstone.data.readers.text_columns import text_column
 from skipstone.errors import DataError, UsageError
 
 MISSING = "rows whose file does not exist"
@@ -34,13 +35,21 @@ class Table:
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         if not self.sniff(path):
-            raise UsageError(f"{path} is no table.", hint="A .csv, .tsv or .parquet file is.")
+            raise UsageError(
+                f"{path} is no table.", hint="A .csv, .tsv, .jsonl or .parquet file is."
+            )
         columns = read_columns(path, options)
         root = path.parent
+        texts = text_column(columns, root, options)
+        if texts is not None:
+            # Here, because rows that are texts are read with what is below.
+            from skipstone.data.readers.text_table import read_texts
+
+            return read_texts(columns, texts, options)
         roles = choose_columns(columns, root, options)
         rows, ignored = _rows(columns, root, roles)
-        classes = _classes(rows["target"], roles)
-        _check(path, classes, rows, ignored, roles)
+        classes = classes_of(rows["target"], roles)
+        check_classes(path, classes, rows, ignored, roles)
         return Manifest.from_rows(
             rows,
             root=root,
@@ -69,11 +78,11 @@ def _rows(columns: Columns, root: Path, roles: Roles) -> tuple[dict[str, list[An
         if path is None:
             missing.append(row)
             continue
-        target = _target(columns, roles, row)
+        target = target_of(columns, roles, row)
         if target is None:
             ignored[NO_LABEL] += 1
             continue
-        split = _split(columns, roles, row, splits[row]) if splits else ""
+        split = split_of(columns, roles, row, splits[row]) if splits else ""
         group = (groups[row] or None) if groups else None
         if path in first:
             number, earlier = first[path]
@@ -119,7 +128,7 @@ class _Files:
         return name in self._inside[folder]
 
 
-def _target(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
+def target_of(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
     """A label, a list of tags, or None where the row is not labelled."""
     if roles.bits:
         chosen = [name for name in roles.labels if is_one(columns.values[name][row])]
@@ -145,7 +154,7 @@ def _target(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
     return names[0] if names else None
 
 
-def _split(columns: Columns, roles: Roles, row: int, cell: str) -> str:
+def split_of(columns: Columns, roles: Roles, row: int, cell: str) -> str:
     if not cell:
         return ""
     split = SPLIT_NAMES.get(cell.casefold())
@@ -193,7 +202,7 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
     )
 
 
-def _classes(targets: list[Any], roles: Roles) -> list[str]:
+def classes_of(targets: list[Any], roles: Roles) -> list[str]:
     if roles.bits:
         return list(roles.labels)  # the user's own order; a label that nobody has is still named
     if roles.many:
@@ -201,14 +210,14 @@ def _classes(targets: list[Any], roles: Roles) -> list[str]:
     return natural_sorted(set(targets))
 
 
-def _check(
+def check_classes(
     path: Path,
     classes: list[str],
     rows: dict[str, list[Any]],
     ignored: Counter[str],
     roles: Roles,
 ) -> None:
-    if not rows["path"]:
+    if not rows["target"]:
         what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
         raise DataError(f"{path}: no row can be used ({what}).")
     if len(classes) < 2 and (not roles.many or not classes):
@@ -220,6 +229,15 @@ def _check(
         )
 
 
+def label_source(roles: Roles) -> str:
+    """Where labels come from, in words."""
+    if roles.bits:
+        return f"0/1 columns {listed(roles.labels)}"
+    if roles.separator is not None:
+        return f"column {roles.labels[0]}, separated by {roles.separator!r}"
+    return f"column {roles.labels[0]}"
+
+
 def _notes(
     path: Path,
     columns: Columns,
@@ -229,12 +247,7 @@ def _notes(
     ignored: Counter[str],
 ) -> list[str]:
     count = counted(len(rows["path"]), "picture")
-    if roles.bits:
-        how = f"0/1 columns {listed(roles.labels)}"
-    elif roles.separator is not None:
-        how = f"column {roles.labels[0]}, separated by {roles.separator!r}"
-    else:
-        how = f"column {roles.labels[0]}"
+    how = label_source(roles)
     notes = [
         f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
         f"{how}: {counted(len(classes), 'label')} ({listed(classes, 10)})."

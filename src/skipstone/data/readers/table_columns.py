@@ -47,9 +47,15 @@ class Roles:
         return has_many_labels(self.task)
 
 
-def choose_columns(columns: Columns, root: Path, options: ReadOptions) -> Roles:
-    """Decide on every column. UsageError with the flag that decides where it is open."""
-    path = _path_column(columns, root, options)
+def choose_columns(
+    columns: Columns, root: Path, options: ReadOptions, *, source: str | None = None
+) -> Roles:
+    """Decide on every column. UsageError with the flag that decides where it is open.
+
+    Args:
+        source: the column of the sources, where that is known not to be one of paths.
+    """
+    path = source or _path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
     rest = [name for name in columns.names if name not in (path, split, group)]
@@ -67,15 +73,8 @@ def choose_columns(columns: Columns, root: Path, options: ReadOptions) -> Roles:
 def _path_column(columns: Columns, root: Path, options: ReadOptions) -> str:
     if options.path_column is not None:
         return columns.check(options.path_column, "--path-column")
-    existing, pictured = [], []
-    for name in columns.names:
-        cells = [cell for cell in _sample(columns, name) if cell]
-        if not cells:
-            continue
-        if 2 * sum(_is_file(root, cell) for cell in cells) >= len(cells):
-            existing.append(name)
-        elif 2 * sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells) >= len(cells):
-            pictured.append(name)
+    existing = [name for name in columns.names if _are_files(columns, root, name)]
+    pictured = [n for n in columns.names if n not in existing and _are_picture_names(columns, n)]
     known = [name for name in existing if name.casefold() in _PATH_NAMES]
     if len(existing) == 1 or len(known) == 1:
         return (known if len(known) == 1 else existing)[0]
@@ -100,8 +99,25 @@ def _path_column(columns: Columns, root: Path, options: ReadOptions) -> str:
         )
     raise DataError(
         f"{columns.path}: no column names files that exist (columns: {listed(columns.names, 12)}).",
-        hint="Paths count from the folder of the table, or are absolute: --path-column NAME",
+        hint="Paths count from the folder of the table, or are absolute: --path-column NAME. "
+        "If a column holds texts: --text-column NAME",
     )
+
+
+def names_files(columns: Columns, root: Path, name: str) -> bool:
+    """Whether a column's cells are paths, of files that exist or of pictures that may not."""
+    return _are_files(columns, root, name) or _are_picture_names(columns, name)
+
+
+def _are_files(columns: Columns, root: Path, name: str) -> bool:
+    cells = [cell for cell in sample_cells(columns, name) if cell]
+    return bool(cells) and 2 * sum(_is_file(root, cell) for cell in cells) >= len(cells)
+
+
+def _are_picture_names(columns: Columns, name: str) -> bool:
+    cells = [cell for cell in sample_cells(columns, name) if cell]
+    named = sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells)
+    return bool(cells) and 2 * named >= len(cells)
 
 
 def _is_file(root: Path, cell: str) -> bool:
@@ -111,7 +127,7 @@ def _is_file(root: Path, cell: str) -> bool:
         return False
 
 
-def _sample(columns: Columns, name: str) -> list[str]:
+def sample_cells(columns: Columns, name: str) -> list[str]:
     """Cells spread over the table; none for a column of lists."""
     cells = columns.values[name]
     step = max(1, len(cells) // _SAMPLE)
@@ -165,7 +181,7 @@ def _label_columns(
     if options.label_column is not None:
         return (columns.check(options.label_column, "--label-column"),), False
     if options.separator is not None:
-        fits = [n for n in rest if any(options.separator in c for c in _sample(columns, n))]
+        fits = [n for n in rest if any(options.separator in c for c in sample_cells(columns, n))]
         if len(fits) == 1:
             return (fits[0],), False
     named = [name for name in rest if name.casefold() in _LABEL_NAMES]

@@ -51,4 +51,10 @@ ENTRIES = (
         "scores of the deepest map, refined by those of shallower ones: FCN-8s, 16s, 32s",
         "Long et al. 2015, arXiv:1411.4038",
     ),
+    Entry(
+        "given",
+        "skipstone.models.heads.given:GivenHead",
+        summary="the answer of a backbone that has one for each class itself",
+        facts={"outputs": ["logits"], "gives": "sample"},
+    ),
 )

@@ -1,0 +1,65 @@
+"""JSON Lines as named columns: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from skipstone.errors import DataError
+
+SUFFIXES = frozenset({".jsonl", ".ndjson"})
+
+
+def read_jsonl(path: Path) -> tuple[dict[str, list[Any]], list[int], dict[str, str]]:
+    """({name: values}, the line of each record, {name: type} of columns that hold objects).
+
+    A key that a record lacks is None there. Values are as JSON gives them.
+
+    Raises:
+        DataError: a line is no UTF-8 or no JSON object; names it.
+    """
+    records = list(_records(path))
+    names = dict.fromkeys(name for _, record in records for name in record)
+    values = {name: [record.get(name) for _, record in records] for name in names}
+    nested = {name: "objects" for name in names if any(_is_nested(value) for value in values[name])}
+    return (
+        {name: values[name] for name in names if name not in nested},
+        [line for line, _ in records],
+        nested,
+    )
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if not text:
+                    continue
+                record = json.loads(text)
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}, line {number}, byte {error.start + 1}: "
+                    f"0x{line[error.start]:02x} is no UTF-8.",
+                    hint="Save the file as UTF-8.",
+                ) from error
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}, line {number} is no JSON: {error}.") from error
+            if not isinstance(record, dict):
+                raise DataError(
+                    f"{path}, line {number} holds {type(record).__name__}, not an object.",
+                    hint='A line looks like {"text": "...", "label": "..."}.',
+                )
+            yield number, record
+
+
+def _is_nested(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(isinstance(item, dict | list) for item in value)
+    return isinstance(value, dict)

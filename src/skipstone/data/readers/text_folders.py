@@ -1,0 +1,113 @@
+"""Class folders of text files: the name of a folder is the label of the .txt files in it.
+
+mail/spam/1.txt                 or, with the splits that the user made, mail/train/spam/1.txt
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from skipstone.data.file_types import passed_over_name
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import (
+    SPLIT_NAMES,
+    counted,
+    has_many_labels,
+    listed,
+    natural_key,
+    natural_sorted,
+)
+from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.errors import UsageError
+
+SUFFIX = ".txt"
+LOOSE = "text files outside class folders"
+
+
+class TextFolders:
+    """texts/<class>/**/<name>.txt, or the same below train, validation and test."""
+
+    def sniff(self, path: Path) -> str | None:
+        if not path.is_dir() or has_pictures(path):
+            return None
+        folders = [folder for folder in subfolders(path) if next(_texts(folder), None)]
+        return (
+            f"class folders of text files ({listed(f.name for f in folders)})" if folders else None
+        )
+
+    def read(self, path: Path, options: ReadOptions) -> Manifest:
+        rows, ignored = _rows(path, set(_splits(path)))
+        labels = natural_sorted({label for _, label, _ in rows})
+        if len(labels) < 2:
+            found = f"one class only ({labels[0]})" if labels else "no .txt file in class folders"
+            raise UsageError(
+                f"{path} holds {found}; telling things apart takes two.",
+                hint="Put the texts of each class into a folder of its own, named as the class.",
+            )
+        order = {"": 0, "train": 1, "validation": 2, "test": 3}
+        rank = {name: number for number, name in enumerate(labels)}
+        rows.sort(key=lambda row: (order[row[0]], rank[row[1]], natural_key(row[2])))
+        task = options.task or "classify"
+        many = has_many_labels(task)
+        sizes = Counter(split for split, _, _ in rows)
+        where = ", ".join(f"{sizes[name]:,} in {name}" for name in order if name and sizes[name])
+        notes = [
+            f"Read as class folders: {counted(len(rows), 'text')}{f' ({where})' if where else ''}, "
+            f"{counted(len(labels), 'class', 'classes')} ({listed(labels, 10)})."
+        ]
+        return Manifest.from_rows(
+            {
+                "path": [name for _, _, name in rows],
+                "split": [split for split, _, _ in rows],
+                "target": [[label] if many else label for _, label, _ in rows],
+            },
+            root=path,
+            reader="text-folders",
+            input="text",
+            task=task,
+            schema={"classes": labels},
+            target_type=pa.list_(pa.string()) if many else pa.string(),
+            notes=tuple(notes),
+            ignored={reason: count for reason, count in sorted(ignored.items()) if count},
+        )
+
+
+def _rows(root: Path, splits: set[str]) -> tuple[list[tuple[str, str, str]], Counter[str]]:
+    """(split, label, path relative to root) of each text, and what was passed over."""
+    rows: list[tuple[str, str, str]] = []
+    ignored: Counter[str] = Counter()
+    for file in _texts(root):
+        relative = file.relative_to(root)
+        parts = list(relative.parts[:-1])
+        split = SPLIT_NAMES[parts.pop(0).casefold()] if parts and parts[0] in splits else ""
+        if not parts:
+            ignored[LOOSE] += 1
+            continue
+        rows.append((split, unicodedata.normalize("NFC", parts[0]), relative.as_posix()))
+    return rows, ignored
+
+
+def _splits(root: Path) -> list[str]:
+    """Folders named as splits that hold folders of texts: `train/a.txt` is the class of trains."""
+    return [
+        folder.name
+        for folder in subfolders(root)
+        if folder.name.casefold() in SPLIT_NAMES
+        and any(next(_texts(inner), None) for inner in subfolders(folder))
+    ]
+
+
+def _texts(folder: Path) -> Iterator[Path]:
+    """The text files at any depth, without hidden ones."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if passed_over_name(name) is None)
+        for name in sorted(names):
+            if passed_over_name(name) is None and name.casefold().endswith(SUFFIX):
+                yield Path(place, name)

@@ -1,0 +1,105 @@
+"""Tables whose rows are texts: a text column and a label, or several.
+
+text,label                  {"text": "how far is it ?", "label": "number"}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import counted, listed
+from skipstone.data.readers.columns import Columns
+from skipstone.data.readers.table import (
+    NO_LABEL,
+    check_classes,
+    classes_of,
+    label_source,
+    split_of,
+    target_of,
+)
+from skipstone.data.readers.table_columns import Roles, choose_columns
+from skipstone.data.sources import Cells
+
+NO_TEXT = "rows without a text"
+
+
+def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
+    """The rows of a table as texts.
+
+    Args:
+        text: the column that holds them.
+    """
+    path = columns.path
+    roles = choose_columns(columns, path.parent, options, source=text)
+    rows, ignored = _rows(columns, roles)
+    classes = classes_of(rows["target"], roles)
+    check_classes(path, classes, rows, ignored, roles)
+    return Manifest.from_rows(
+        rows,
+        root=path.parent,
+        reader="table",
+        input="text",
+        task=roles.task,
+        schema={"classes": classes},
+        target_type=pa.list_(pa.string()) if roles.many else pa.string(),
+        notes=tuple(_notes(columns, roles, rows, classes, ignored)),
+        ignored=dict(ignored),
+        cells=Cells(text, options.delimiter, options.encoding),
+    )
+
+
+def _rows(columns: Columns, roles: Roles) -> tuple[dict[str, list[Any]], Counter[str]]:
+    ignored: Counter[str] = Counter()
+    texts = columns.text(roles.path)
+    splits = columns.text(roles.split) if roles.split else None
+    groups = columns.text(roles.group) if roles.group else None
+    rows: dict[str, list[Any]] = {"member": [], "split": [], "group": [], "target": []}
+    for row, text in enumerate(texts):
+        if not text:
+            ignored[NO_TEXT] += 1
+            continue
+        target = target_of(columns, roles, row)
+        if target is None:
+            ignored[NO_LABEL] += 1
+            continue
+        rows["member"].append(row)
+        rows["split"].append(split_of(columns, roles, row, splits[row]) if splits else "")
+        rows["group"].append((groups[row] or None) if groups else None)
+        rows["target"].append(target)
+    rows["path"] = [Path(columns.path).name] * len(rows["target"])
+    return rows, ignored
+
+
+def _notes(
+    columns: Columns,
+    roles: Roles,
+    rows: dict[str, list[Any]],
+    classes: list[str],
+    ignored: Counter[str],
+) -> list[str]:
+    count = counted(len(rows["target"]), "text")
+    notes = [
+        f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
+        f"{label_source(roles)}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
+    ]
+    if roles.split:
+        sizes = Counter(rows["split"])
+        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
+        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
+    if roles.group:
+        held = {name for name in rows["group"] if name is not None}
+        notes.append(f"Rows of one {roles.group} stay together: {counted(len(held), 'group')}.")
+    for reason in (NO_TEXT, NO_LABEL):
+        if ignored[reason]:
+            notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
+    used = (roles.path, roles.split, roles.group, *roles.labels)
+    unused = [name for name in columns.names if name not in used]
+    if unused:
+        notes.append(f"Not used: {counted(len(unused), 'column')} ({listed(unused)}).")
+    return notes

@@ -1,0 +1,51 @@
+"""Cells of a table file as sources: the file is read once a process, a cell is a member of it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from pathlib import Path
+
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.columns import read_columns
+from skipstone.data.sources import Cells
+from skipstone.errors import DataError
+
+_lock = threading.Lock()
+
+
+def cell(path: Path, cells: Cells, row: int) -> str:
+    """The cell of record number `row`, counted from 0.
+
+    Raises:
+        DataError: the table cannot be read, or no longer has that column or row.
+    """
+    column = column_of(path, cells)
+    if not 0 <= row < len(column):
+        raise DataError(
+            f"{path} holds {len(column):,} rows now; there is no number {row}.",
+            hint="The table was changed since it was read. Start again with what it holds now.",
+        )
+    return column[row]
+
+
+def column_of(path: Path, cells: Cells) -> list[str]:
+    """Every cell of one column; kept for as long as the file stays what it is."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    with _lock:  # two threads would otherwise read the same file twice
+        return _read(path, cells, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: Path, cells: Cells, modified: int, size: int) -> list[str]:
+    options = ReadOptions(delimiter=cells.delimiter, encoding=cells.encoding)
+    columns = read_columns(path, options)
+    if cells.column not in columns.values:
+        raise DataError(
+            f"{path} has no column {cells.column!r} any more.",
+            hint="The table was changed since it was read. Start again with what it holds now.",
+        )
+    return columns.text(cells.column)

@@ -1,0 +1,239 @@
+"""The input `text`: UTF-8 to token ids, or to a weighted bag of n-grams.
+
+file bytes --decode--> plain text --text_features.py--> {"tokens": (L,)} or {"features", "values"}
+
+Texts differ in length, so its arrays do: batches are padded to their longest (`ragged`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from skipstone.data.sources import Source, read_source
+from skipstone.errors import DamagedError, DataError, UsageError
+from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.text_features import FIRST, encode_text, packed, text_of
+from skipstone.inputs.text_fit import bag_matrix, common_tokens, fit_bag, fit_tokens
+from skipstone.inputs.text_golden import golden_texts
+from skipstone.inputs.text_options import TextOptions, parse_range
+
+#: Encoded texts that are kept: epochs see the same ones again.
+_REMEMBERED = 1 << 16
+#: Up to so many letters in all, runs of letters are counted, too.
+_FEW_LETTERS = 4_000_000
+_EXAMPLE = 9  # tokens of an example for tracing
+
+
+class TextInput:
+    """Texts as sequences of token ids, or as bags of n-grams.
+
+    Args:
+        options: form, vocabulary, n-grams.
+        state: what `fit` found, JSON-able.
+        arrays: vocabularies: sorted hashes of tokens or n-grams, and their idf.
+
+    Raises:
+        DamagedError: the arrays are not those that the state was stored with.
+    """
+
+    name = "text"
+
+    def __init__(
+        self,
+        options: TextOptions,
+        state: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.options = options
+        self._arrays = dict(arrays or {})
+        self._state = _unfitted(options) if state is None else dict(state)
+        if state is not None and digest_of_arrays(self._arrays) != self._state.get("digest"):
+            raise DamagedError("the vocabulary is not the one that this text input was made with.")
+        self._encode = lru_cache(_REMEMBERED)(self._encode_text)
+
+    @property
+    def ragged(self) -> frozenset[str]:
+        return frozenset(self.example(1))
+
+    @property
+    def free_axes(self) -> dict[str, dict[int, tuple[str, int]]]:
+        """The axes, beside the batch, that have any size, for export."""
+        return {name: {1: ("length", 1)} for name in self.ragged}
+
+    def fit(self, sources: Sequence[Source]) -> TextInput:
+        """An input whose vocabulary is that of `sources`, the fit split."""
+        texts = [text for text in self._readable(sources) if text is not None]
+        if not texts:
+            raise DataError("there are no texts to fit the text input on.")
+        lengths = np.array([len(text) for text in texts])
+        state: dict[str, Any] = {
+            "form": self.options.form,
+            "lowercase": self.options.lowercase,
+            "texts": len(texts),
+            "letters": int(lengths.sum()),
+            "typical_length": int(np.median(lengths)),
+            "common": common_tokens(texts),
+        }
+        arrays: dict[str, Array] = {}
+        if self.options.form == "tokens":
+            arrays["vocabulary"] = fit_tokens(
+                self._plain(texts),
+                split=self.options.split,
+                most=self.options.vocabulary,
+                least=self.options.min_count,
+            )
+            state |= {"split": self.options.split, "max_length": self.options.max_length}
+            state["size"] = len(arrays["vocabulary"]) + FIRST
+        elif self.options.form == "bag":
+            state["blocks"], arrays = fit_bag(
+                self._plain(texts),
+                _blocks(self.options, state["letters"]),
+                most=self.options.features,
+                least=self.options.min_count,
+                idf=self.options.weighting == "tfidf",
+            )
+            state["weighting"] = self.options.weighting
+            state["size"] = sum(block["size"] for block in state["blocks"]) + 1
+        return TextInput(self.options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `text_features.decode_text` needs, as JSON."""
+        facts = ("form", "lowercase", "split", "max_length", "blocks", "weighting")
+        spec = {name: self._state[name] for name in facts if name in self._state}
+        return {**spec, "arrays": {name: packed(value) for name, value in self._arrays.items()}}
+
+    def emits(self) -> Emits:
+        return Emits(self._form(), int(self._state["size"]))
+
+    def decode(self, source: Source) -> Raw:
+        """The record is the text's UTF-8 bytes; `size` its number of letters."""
+        text = self._text(source)
+        return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),))
+
+    def encode(self, raw: Raw) -> dict[str, Array]:
+        return dict(self._encode(raw.value.tobytes()))
+
+    def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
+        """Bags of many texts at once: scipy.sparse.csr_array (rows, features), and the places of
+        the sources that could be read, one a row."""
+        texts = self._readable(sources)
+        rows = [row for row, text in enumerate(texts) if text is not None]
+        found = [text for text in texts if text is not None]
+        return bag_matrix(found, self._state, self._arrays), rows
+
+    def front(self) -> nn.Module:
+        return TextFront(self._form())
+
+    def example(self, batch: int) -> dict[str, Array]:
+        rng = np.random.default_rng(0)
+        size, shape = int(self._state["size"]), (batch, _EXAMPLE)
+        if self._form() == "tokens":
+            return {"tokens": rng.integers(1, max(size, 2), shape).astype(np.int32)}
+        features = rng.integers(1, max(size, 2), shape).astype(np.int32)
+        return {"features": features, "values": rng.random(shape, np.float32)}
+
+    def golden(self, count: int) -> list[tuple[str, bytes]]:
+        return golden_texts(count, self._state.get("common", ()))
+
+    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+        return dict(self._state), dict(self._arrays)
+
+    def _form(self) -> str:
+        form = str(self._state["form"])
+        if form == "auto":
+            raise UsageError(
+                "the text input has no form yet: a model decides whether it is a sequence of "
+                "tokens or a bag of n-grams.",
+                hint="Say so: --form tokens or --form bag",
+            )
+        return form
+
+    def _encode_text(self, data: bytes) -> dict[str, Array]:
+        found: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
+        return found
+
+    def _text(self, source: Source) -> str:
+        data = read_source(source)
+        if not isinstance(data, bytes):
+            raise DataError(f"{source.name}: an array of numbers is no text.")
+        try:
+            return text_of(data)
+        except ValueError as error:
+            raise DataError(f"{source.name}, {error}.") from error
+
+    def _readable(self, sources: Sequence[Source]) -> list[str | None]:
+        found: list[str | None] = []
+        for source in sources:
+            try:
+                found.append(self._text(source))
+            except DataError:
+                found.append(None)
+        return found
+
+    def _plain(self, texts: Sequence[str]) -> list[str]:
+        from skipstone.inputs.text_features import plain
+
+        return [plain(text, self.options.lowercase) for text in texts]
+
+
+class TextFront(nn.Module):
+    """The network's arrays as a backbone takes them: token ids (N, L), or the pair of features
+    (N, F) and their values (N, F)."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+        return x["tokens"] if self.form == "tokens" else (x["features"], x["values"])
+
+    def extra_repr(self) -> str:
+        return self.form
+
+
+def digest_of_arrays(arrays: Mapping[str, Array]) -> str:
+    """SHA-256 of arrays by name, type and values."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
+
+
+def _unfitted(options: TextOptions) -> dict[str, Any]:
+    """Enough to build a network of the size that the options allow, for its cost."""
+    size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
+    return {
+        "form": options.form,
+        "lowercase": options.lowercase,
+        "split": options.split,
+        "max_length": options.max_length,
+        "size": size,
+        "blocks": [],
+        "weighting": options.weighting,
+    }
+
+
+def _blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
+    """The kinds of n-grams that options mean for a corpus of so many letters."""
+    few = letters <= _FEW_LETTERS
+    ranges = {
+        "word": "1-3" if few else "1-2",
+        "char": "2-5" if few else "none",
+    }
+    blocks = []
+    for kind, given in (("word", options.word_ngrams), ("char", options.char_ngrams)):
+        found = parse_range(ranges[kind] if given == "auto" else given)
+        assert found is not None, "options are checked when they are made"
+        if found[1]:
+            block = {"kind": kind, "shortest": found[0], "longest": found[1]}
+            blocks.append({**block, "bits": options.hash_bits})
+    return blocks

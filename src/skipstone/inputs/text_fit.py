@@ -1,0 +1,137 @@
+"""What the input `text` learns from the training texts: vocabularies and document frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skipstone.inputs.text_features import (
+    bag_rows,
+    columns_of,
+    counted_pairs,
+    grams_of_block,
+    letters_of,
+    plain,
+    token_grams,
+)
+
+#: Letters that are looked at together: bounds memory, whatever the corpus.
+CHUNK = 1 << 20
+
+Arrays = dict[str, np.ndarray]
+
+
+def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """(number of the first text, texts) of about `CHUNK` letters each."""
+    begin, size = 0, 0
+    for number, text in enumerate(texts):
+        size += len(text) + 1
+        if size >= CHUNK:
+            yield begin, texts[begin : number + 1]
+            begin, size = number + 1, 0
+    if begin < len(texts):
+        yield begin, texts[begin:]
+
+
+class Frequencies:
+    """In how many texts each hash occurs, merged as chunks come."""
+
+    def __init__(self) -> None:
+        self.hashes = np.zeros(0, np.uint64)
+        self.texts = np.zeros(0, np.int64)
+
+    def add(self, text: np.ndarray, hashes: np.ndarray) -> None:
+        found, code = np.unique(hashes, return_inverse=True)
+        _, code, _ = counted_pairs(text, code, len(found))
+        counts = np.bincount(code, minlength=len(found))
+        every = np.concatenate([self.hashes, found])
+        self.hashes, code = np.unique(every, return_inverse=True)
+        both = np.concatenate([self.texts, counts])
+        self.texts = np.bincount(code, both, len(self.hashes)).astype(np.int64)
+
+    def kept(self, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
+        """(hashes in order, texts of each): those in `least` texts, the commonest `most`."""
+        keep = np.flatnonzero(self.texts >= least)
+        if len(keep) > most:
+            keep = keep[np.argsort(-self.texts[keep], kind="stable")[:most]]
+            keep.sort()
+        return self.hashes[keep], self.texts[keep]
+
+
+def fit_tokens(texts: Sequence[str], *, split: str, most: int, least: int) -> np.ndarray:
+    """The vocabulary of a sequence model: sorted hashes."""
+    seen = Frequencies()
+    for _, part in chunks(texts):
+        tokens = token_grams(letters_of(part), split=split)
+        seen.add(tokens.text, tokens.hashes)
+    return seen.kept(most, least)[0]
+
+
+def fit_bag(
+    texts: Sequence[str],
+    blocks: Sequence[Mapping[str, Any]],
+    *,
+    most: int,
+    least: int,
+    idf: bool,
+) -> tuple[list[dict[str, Any]], Arrays]:
+    """Blocks with their `start` and `size`, and arrays "vocabulary.N" and "idf.N".
+
+    The inverse document frequency is ln((1 + texts) / (1 + texts with it)) + 1.
+    """
+    placed, arrays, start = [], {}, 0
+    for number, given in enumerate(blocks):
+        block = dict(given)
+        if block["bits"]:
+            block["size"] = 1 << block["bits"]
+            texts_with = np.zeros(block["size"], np.int64)
+            for _, part in chunks(texts):
+                grams = grams_of_block(letters_of(part), block)
+                for gram in grams:
+                    column = columns_of(gram.hashes, block, np.zeros(0, np.uint64))
+                    _, column, _ = counted_pairs(gram.text, column, block["size"])
+                    texts_with += np.bincount(column, minlength=block["size"])
+        else:
+            seen = Frequencies()
+            for _, part in chunks(texts):
+                for gram in grams_of_block(letters_of(part), block):
+                    seen.add(gram.text, gram.hashes)
+            vocabulary, texts_with = seen.kept(most, least)
+            arrays[f"vocabulary.{number}"] = vocabulary
+            block["size"] = len(vocabulary)
+        if idf:
+            weight = np.log((1 + len(texts)) / (1 + texts_with)) + 1
+            arrays[f"idf.{number}"] = weight.astype(np.float32)
+        placed.append({**block, "start": start})
+        start += block["size"]
+    return placed, arrays
+
+
+def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
+    """scipy.sparse.csr_array float32 (texts, features): the rows that `encode_text` gives."""
+    from scipy.sparse import csr_array
+
+    width = sum(block["size"] for block in spec["blocks"])
+    rows, columns, values = [], [], []
+    for begin, part in chunks(texts):
+        letters = letters_of([plain(text, spec["lowercase"]) for text in part])
+        for row, column, value in bag_rows(letters, spec, arrays):
+            rows.append(row + begin)
+            columns.append(column)
+            values.append(value.astype(np.float32))
+    if not rows:
+        return csr_array((len(texts), width), dtype=np.float32)
+    found = np.concatenate(rows), np.concatenate(columns)
+    return csr_array((np.concatenate(values), found), (len(texts), width), dtype=np.float32)
+
+
+def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
+    """The commonest tokens of the texts: what generated samples are made of."""
+    sample = "\n".join(texts)[:CHUNK]
+    tokens = token_grams(letters_of([sample]))
+    _, first, counts = np.unique(tokens.hashes, return_index=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    spans = zip(tokens.first[first[order]], tokens.last[first[order]], strict=True)
+    return [sample[begin:end] for begin, end in spans]

@@ -1,0 +1,105 @@
+"""Options of the input `text`. Free of torch, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from skipstone.errors import UsageError
+
+Form = Literal["auto", "tokens", "bag"]
+Split = Literal["word", "char", "bpe"]
+Weighting = Literal["tfidf", "binary", "counts"]
+
+_RANGE = re.compile(r"(\d+)-(\d+)")
+_LONGEST = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How a text becomes what a network sees.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    form: Form = field(
+        default="auto",
+        metadata={
+            "help": "'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' "
+            "is what the model takes"
+        },
+    )
+    split: Split = field(
+        default="word",
+        metadata={
+            "help": "tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs learnt from "
+            "the training texts (Sennrich 2016)"
+        },
+    )
+    vocabulary: int = field(
+        default=50_000, metadata={"help": "tokens: the commonest so many are known"}
+    )
+    features: int = field(
+        default=1_000_000,
+        metadata={"help": "bag: the commonest so many n-grams of a kind are known"},
+    )
+    min_count: int = field(
+        default=1,
+        metadata={"help": "training texts that a token or n-gram has to occur in to be known"},
+    )
+    max_length: int = field(
+        default=512, metadata={"help": "tokens of a text that a sequence model reads"}
+    )
+    word_ngrams: str = field(
+        default="auto", metadata={"help": "bag: runs of words, such as 1-3; 'none' for no words"}
+    )
+    char_ngrams: str = field(
+        default="auto", metadata={"help": "bag: runs of letters, such as 2-6, or 'none'"}
+    )
+    hash_bits: int = field(
+        default=0,
+        metadata={"help": "bag: 2^n hashed n-grams of a kind instead of a vocabulary; 0 is off"},
+    )
+    weighting: Weighting = field(
+        default="tfidf",
+        metadata={"help": "bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1"},
+    )
+    lowercase: bool = field(default=True, metadata={"help": "take capitals as small letters"})
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name, kind in (("form", Form), ("split", Split), ("weighting", Weighting)):
+            if getattr(self, name) not in get_args(kind):
+                allowed = ", ".join(map(repr, get_args(kind)))
+                problems.append(f"{name} is {getattr(self, name)!r}; allowed: {allowed}")
+        for name, low, high in (
+            ("vocabulary", 1, 1 << 26),
+            ("features", 1, 1 << 26),
+            ("min_count", 1, 1 << 31),
+            ("max_length", 1, 1 << 20),
+        ):
+            if not low <= getattr(self, name) <= high:
+                problems.append(f"{name} is {getattr(self, name)}; allowed: {low} to {high}")
+        if self.hash_bits and not 4 <= self.hash_bits <= 26:
+            problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
+        for name in ("word_ngrams", "char_ngrams"):
+            if getattr(self, name) != "auto" and parse_range(getattr(self, name)) is None:
+                problems.append(
+                    f"{name} is {getattr(self, name)!r}; allowed: 'auto', 'none', or a range up "
+                    f"to {_LONGEST} such as 1-3"
+                )
+        if (self.word_ngrams, self.char_ngrams) == ("none", "none"):
+            problems.append("word_ngrams and char_ngrams are both 'none', which leaves nothing")
+        if problems:
+            raise UsageError("; ".join(problems) + ".")
+
+
+def parse_range(text: str) -> tuple[int, int] | None:
+    """ "1-3" as (1, 3); "none" as (0, 0); None for what is neither."""
+    if text == "none":
+        return 0, 0
+    found = _RANGE.fullmatch(text)
+    low, high = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (low, high) if 1 <= low <= high <= _LONGEST else None

@@ -1,0 +1,193 @@
+"""Linear models on bags of n-grams: one row of weights a feature, summed by the values in a text.
+
+The parameters are found in closed form (`solve_...`), by scikit-learn or by `multinomial.py`; what
+ships is an ordinary network that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skipstone.models.backbone import Backbone
+from skipstone.models.bag_options import LinearModelOptions, NaiveBayesOptions
+from skipstone.models.multinomial import fit_multinomial
+
+#: Multiplications of one pass over the data up to which scikit-learn's exact solver is asked.
+EXACT = 30_000_000
+
+
+class BagLinear(Backbone):
+    """Features (N, F) int32 and values (N, F) -> one number a class (N, K).
+
+    Feature 0 is padding: its row is zero. Summation is a matrix product, which all runtimes have.
+    """
+
+    classifier = "weight"
+
+    def __init__(self, *, features: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Embedding(features, outputs, padding_idx=0)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.channels, self.strides = (outputs,), (1,)
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        features, values = x
+        rows = self.weight(features)  # (N, F, K)
+        return (torch.bmm(values.unsqueeze(1), rows).squeeze(1) + self.bias,)
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[self]]
+
+
+def build_bag_linear(name: str, options: Any, *, in_channels: int, outputs: int = 2) -> BagLinear:
+    """The network for `in_channels` features, padding included."""
+    return BagLinear(features=in_channels, outputs=outputs)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver found.
+
+    Args:
+        tensors: the backbone's state dict.
+        shape: what its builder needs beside the options.
+    """
+
+    tensors: dict[str, np.ndarray]
+    shape: dict[str, Any] = field(default_factory=dict)
+
+
+def linear_solution(weights: np.ndarray, bias: np.ndarray) -> Solution:
+    """weights (K, F) and bias (K,) as the state dict of `BagLinear`."""
+    table = np.zeros((weights.shape[1] + 1, len(weights)), np.float32)
+    table[1:] = weights.T
+    return Solution(
+        {"weight.weight": table, "bias": np.asarray(bias, np.float32)}, {"outputs": len(weights)}
+    )
+
+
+def solve_logistic(
+    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
+) -> Solution:
+    """L2-penalised logistic regression: multinomial for one label, one a label for several.
+
+    Args:
+        matrix: scipy.sparse (N, F).
+        targets: int (N,) codes, or (N, K) of 0 and 1.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    c = 10.0 if options.c is None else options.c
+    if targets.ndim == 1 and matrix.nnz * classes > EXACT:
+        return linear_solution(*fit_multinomial(matrix, targets, classes=classes, c=c, seed=seed))
+
+    def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        model = LogisticRegression(C=c, max_iter=300, tol=1e-4)
+        model.fit(matrix, y)
+        return model.coef_, model.intercept_
+
+    if targets.ndim == 2:
+        return _each_label(fit, matrix, targets)
+    return _spread(*fit(targets), np.unique(targets), classes)
+
+
+def solve_svm(
+    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
+) -> Solution:
+    """Linear support vector machine, one class against the rest (Fan 2008, LIBLINEAR)."""
+    from sklearn.svm import LinearSVC
+
+    def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        model = LinearSVC(C=1.0 if options.c is None else options.c, random_state=seed)
+        model.fit(matrix, y)
+        return model.coef_, model.intercept_
+
+    if targets.ndim == 2:
+        return _each_label(fit, matrix, targets)
+    return _spread(*fit(targets), np.unique(targets), classes)
+
+
+def solve_naive_bayes(
+    options: NaiveBayesOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
+) -> Solution:
+    """Multinomial naive Bayes: linear in the values, with logs of smoothed shares as weights."""
+    from sklearn.naive_bayes import MultinomialNB
+
+    alpha = 0.1 if options.alpha is None else options.alpha
+    if targets.ndim == 1:
+        model = MultinomialNB(alpha=alpha).fit(matrix, targets)
+        return _spread(model.feature_log_prob_, model.class_log_prior_, np.unique(targets), classes)
+
+    def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        model = MultinomialNB(alpha=alpha).fit(matrix, y)
+        weights, prior = model.feature_log_prob_, model.class_log_prior_
+        return weights[1:] - weights[:1], prior[1:] - prior[:1]
+
+    return _each_label(fit, matrix, targets)
+
+
+def solve_nbsvm(
+    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
+) -> Solution:
+    """A support vector machine on features scaled by their naive Bayes log-count ratio.
+
+    Wang and Manning 2012, "Baselines and Bigrams", section 2.3, without their interpolation: the
+    ratio of class k scales the features of its own machine, so both fold into one weight.
+    """
+    from sklearn.svm import LinearSVC
+
+    binary = (matrix > 0).astype(np.float64)
+    hot = targets if targets.ndim == 2 else np.eye(classes)[targets]
+    weights, bias = np.zeros((classes, matrix.shape[1])), np.zeros(classes)
+    for k in range(classes):
+        own = hot[:, k] > 0
+        if own.all() or not own.any():
+            bias[k] = 1.0 if own.any() else -1.0
+            continue
+        if classes == 2 and targets.ndim == 1 and k == 0:
+            continue  # the other class's machine, mirrored, says the same
+        ratio = _log_count_ratio(binary, own)
+        scaled = matrix.multiply(ratio[None, :]).tocsr()
+        model = LinearSVC(C=0.5 if options.c is None else options.c, random_state=seed)
+        model.fit(scaled, own)
+        weights[k], bias[k] = model.coef_[0] * ratio, model.intercept_[0]
+    return linear_solution(weights, bias)
+
+
+def _log_count_ratio(binary: Any, own: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    """log of (share of a feature among the class's) / (among the others'), smoothed."""
+    inside = alpha + np.asarray(binary[own].sum(axis=0)).ravel()
+    outside = alpha + np.asarray(binary[~own].sum(axis=0)).ravel()
+    return np.asarray(np.log(inside / inside.sum()) - np.log(outside / outside.sum()))
+
+
+def _spread(weights: np.ndarray, bias: np.ndarray, present: np.ndarray, classes: int) -> Solution:
+    """scikit-learn's rows, one a class that it saw, as one a class; two classes share one row."""
+    if len(present) == 2 and len(weights) == 1:
+        weights, bias = np.vstack([0 * weights, weights]), np.append(0.0, bias)
+    every = np.zeros((classes, weights.shape[1]))
+    offsets = np.full(classes, bias.min() - 10.0)  # a class without a sample is never the answer
+    every[present], offsets[present] = weights, bias
+    return linear_solution(every, offsets)
+
+
+def _each_label(
+    fit: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], matrix: Any, targets: np.ndarray
+) -> Solution:
+    """One model a label; a label that all or no samples have is answered by the bias alone."""
+    weights = np.zeros((targets.shape[1], matrix.shape[1]))
+    bias = np.zeros(targets.shape[1])
+    for k in range(targets.shape[1]):
+        own = targets[:, k] > 0
+        if own.all() or not own.any():
+            bias[k] = 10.0 if own.any() else -10.0
+            continue
+        found, offset = fit(own.astype(np.int64))
+        weights[k], bias[k] = found[0], offset[0]
+    return linear_solution(weights, bias)

@@ -1,0 +1,91 @@
+"""The built-in models for texts. Free of torch; `models/catalog.py` says what the facts mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skipstone.registry import Entry
+
+#: Adam's steps on embeddings of rare words; a text model is past its best after some ten epochs.
+_RECIPE = {
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "epochs": 15,
+    "warmup": 0.05,
+}
+
+
+def _sequence(name: str, target: str, options: str, summary: str, source: str) -> Entry:
+    facts: dict[str, Any] = {
+        "accepts": ["tokens"],
+        "family": "text",
+        "pretrained": None,
+        "classifier": "head",
+        "input": {"form": "tokens"},
+        "recipe": _RECIPE,
+    }
+    return Entry(name, target, options, summary, source, facts)
+
+
+def _solved(
+    name: str, solver: str, options: str, summary: str, source: str, grid: dict[str, Any]
+) -> Entry:
+    facts: dict[str, Any] = {
+        "accepts": ["bag"],
+        "family": "linear",
+        "pretrained": None,
+        "classifier": "weight",
+        "head": "given",
+        "learner": "closed-form",
+        "solver": f"skipstone.models.bag_linear:{solver}",
+        "grid": grid,
+        "input": {"form": "bag"},
+    }
+    return Entry(
+        name, "skipstone.models.bag_linear:build_bag_linear", options, summary, source, facts
+    )
+
+
+_LINEAR = "skipstone.models.bag_options:LinearModelOptions"
+
+TEXT_ENTRIES = (
+    _sequence(
+        "textcnn",
+        "skipstone.models.text_cnn:build_text_cnn",
+        "skipstone.models.text_options:TextCnnOptions",
+        "convolutions over word vectors, the greatest response of each",
+        "Kim 2014, arXiv:1408.5882",
+    ),
+    _solved(
+        "logistic",
+        "solve_logistic",
+        _LINEAR,
+        "logistic regression on n-grams (TF-IDF): the baseline of every text model",
+        "scikit-learn; Duchi et al. 2011 where the data is large",
+        {"c": [3.0, 30.0]},
+    ),
+    _solved(
+        "linear-svm",
+        "solve_svm",
+        _LINEAR,
+        "linear support vector machine on n-grams",
+        "Fan et al. 2008, LIBLINEAR; scikit-learn",
+        {"c": [0.1, 0.5, 2.0]},
+    ),
+    _solved(
+        "nbsvm",
+        "solve_nbsvm",
+        _LINEAR,
+        "linear support vector machine on n-grams scaled by their naive Bayes ratio",
+        "Wang and Manning 2012, ACL P12-2018",
+        {"c": [0.1, 0.5, 2.0]},
+    ),
+    _solved(
+        "naive-bayes",
+        "solve_naive_bayes",
+        "skipstone.models.bag_options:NaiveBayesOptions",
+        "multinomial naive Bayes on n-grams",
+        "McCallum and Nigam 1998; scikit-learn",
+        {"alpha": [0.01, 0.1, 1.0]},
+    ),
+)

@@ -1,0 +1,221 @@
+"""Learners: how a network's parameters are found, by gradient or in closed form.
+
+A backbone's entry says which one it wants (the fact `learner`); what comes of both is a network
+with its architecture, so nothing after this knows the difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+
+from skipstone import events
+from skipstone.bundle.arch import Arch, Part
+from skipstone.data.manifest import Manifest
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError, UsageError
+from skipstone.inputs.base import Input
+from skipstone.models.build import build_network, load_tensors
+from skipstone.models.network import Network
+from skipstone.models.weights import load_weights
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.cache import CachedInput, RecordCache
+from skipstone.prepare.loader import Loader
+from skipstone.prepare.mix import make_mix
+from skipstone.prepare.options import LoadOptions
+from skipstone.registry import BACKBONES, Entry, resolve_target
+from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.tasks.base import Task
+from skipstone.train.fit import FitResult, fit
+from skipstone.train.recipe import Recipe
+from skipstone.train.runfolder import RunFolder
+
+#: Values of the feature matrix, times classes, up to which every value of a grid is tried.
+GRID = 30_000_000
+
+
+class Assignment(Protocol):
+    """What is to be learnt (a `verbs.plan.Plan` is one)."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def input(self) -> Input: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def arch(self) -> Arch: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def augment(self) -> AugmentOptions: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def loading(self) -> LoadOptions: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Args:
+    network: on the CPU or where it was trained, with its weights.
+    arch: of that network; the assignment's, with the shape that a solution has.
+    result: how it went.
+    """
+
+    network: Network
+    arch: Arch
+    result: FitResult
+
+
+Learner = Callable[[Assignment, RunFolder, RecordCache], Learnt]
+
+
+def learner_of(entry: Entry) -> Learner:
+    """The learner that a backbone wants."""
+    return _LEARNERS[entry.facts.get("learner", "gradient")]
+
+
+def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:
+    """The one loop, from the assignment's weights."""
+    torch.manual_seed(given.seed)
+    network = build_network(given.arch, given.input)
+    load_weights(network, name=given.arch.backbone.name, weights=given.weights)
+    result = fit(
+        network,
+        task=given.task,
+        loader=training_loader(given, cache),
+        evaluate=_evaluation(given, run, cache),
+        options=given.recipe,
+        run=run,
+    )
+    return Learnt(network, given.arch, result)
+
+
+def training_loader(given: Assignment, cache: RecordCache | None = None) -> Loader:
+    """The fit role, shuffled and augmented as planned."""
+    return Loader(
+        given.manifest.role("fit"),
+        given.input,
+        given.task,
+        batch_size=given.recipe.batch_size,
+        seed=given.seed,
+        shuffle=True,
+        augment=make_augment(given.augment, given.input, given.task),
+        mix=make_mix(given.augment, given.task),
+        drop_last=True,
+        workers=given.loading.workers,
+        patience=given.loading.worker_patience,
+        cache=cache,
+        balanced=given.recipe.balanced,
+    )
+
+
+def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:
+    """The backbone's solver on the features of the fit role; select decides between the values
+    of its grid."""
+    entry = BACKBONES[given.arch.backbone.name]
+    solve = resolve_target(entry.facts["solver"])
+    evaluate = _evaluation(given, run, cache)
+    with events.stage("counting n-grams"):
+        matrix, targets = _features(given)
+    classes = len(given.task.schema["classes"])
+    candidates = list(_candidates(entry, given.arch, tried=matrix.nnz * classes <= GRID))
+    best: tuple[float, Learnt] | None = None
+    for options in events.track(candidates, "solving"):
+        solution = solve(options, matrix, targets, classes=classes, seed=given.seed)
+        args = {"options": dataclasses.asdict(options), "shape": solution.shape}
+        arch = dataclasses.replace(given.arch, backbone=Part(given.arch.backbone.name, args))
+        network = build_network(arch, given.input)
+        names = {f"backbone.{name}": value for name, value in solution.tensors.items()}
+        load_tensors(network, names, where="the solution")
+        network.eval()
+        metrics = evaluate(network) if len(candidates) > 1 else {}
+        run.journal("solved", options=args["options"], metrics=metrics)
+        score = _score(given.task, metrics)
+        if best is None or score > best[0]:
+            result = FitResult(
+                [], {"metrics": metrics}, 0, "solved", len(targets), _described(args, matrix)
+            )
+            best = score, Learnt(network, arch, result)
+    assert best is not None, "there is at least one candidate"
+    return best[1]
+
+
+def _described(args: Mapping[str, Any], matrix: Any) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in args["options"].items())
+    return (
+        f"solved on {matrix.shape[1]:,} features of {matrix.shape[0]:,} samples"
+        f"{f' ({options})' if options else ''}"
+    )
+
+
+def _features(given: Assignment) -> tuple[Any, np.ndarray]:
+    """(sparse matrix (N, F), codes (N,) or 0 and 1 (N, K)) of the rows that can be read."""
+    fit = given.manifest.role("fit")
+    make = getattr(given.input, "matrix", None)
+    if make is None:
+        raise UsageError(
+            f"the model {given.arch.backbone.name!r} is solved on features, which the input "
+            f"{given.manifest.input!r} does not give.",
+            hint="Choose another model. See: skipstone models",
+        )
+    matrix, rows = make(fit.sources())
+    if len(rows) < len(fit):  # all were readable when the run began
+        raise DataError(f"{len(fit) - len(rows):,} training rows can no longer be read.")
+    values = fit.column("target")
+    opened = given.task.opener(fit)
+    targets = [given.task.target(opened(values[row]), Meta(row)) for row in rows]
+    return matrix, np.stack([next(iter(target.values())).numpy() for target in targets])
+
+
+def _candidates(entry: Entry, arch: Arch, *, tried: bool) -> Iterator[Any]:
+    """Options to try: where the user left one open, each value that the entry's grid has."""
+    stated = dict(arch.backbone.args["options"])
+    grid = {
+        name: values
+        for name, values in entry.facts.get("grid", {}).items()
+        if tried and stated.get(name) is None
+    }
+    for chosen in itertools.product(*grid.values()):
+        yield entry.make_options({**stated, **dict(zip(grid, chosen, strict=True))})
+
+
+def _evaluation(
+    given: Assignment, run: RunFolder, cache: RecordCache
+) -> Callable[[Network], dict[str, float]]:
+    """Metrics of a network on the select role."""
+    select = given.manifest.role("select")
+    records = cast(Input, CachedInput(given.input, cache))
+
+    def evaluate(candidate: Network) -> dict[str, float]:
+        # Deciding when to stop may be as quick as training; what is claimed is float32.
+        mode = run.decided("precision")
+        runtime = TorchRuntime(candidate, precision=mode["precision"] if mode else "f32")
+        predictor = Predictor(records, runtime, given.task, {})
+        evaluation = predictor.evaluate(select)
+        if evaluation.failures:  # all were readable when the run began
+            raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
+        return dict(given.task.compute(evaluation.records))
+
+    return evaluate
+
+
+def _score(task: Task, metrics: Mapping[str, float]) -> float:
+    """The headline metric, so that more is better."""
+    metric = next(metric for metric in task.metrics() if metric.name == task.headline)
+    value = metrics.get(task.headline, 0.0)
+    return value if metric.higher_is_better else -value
+
+
+_LEARNERS: Mapping[str, Learner] = {"gradient": by_gradient, "closed-form": in_closed_form}

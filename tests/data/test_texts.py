@@ -1,0 +1,132 @@
+"""Texts from tables and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from skipstone.data.fingerprint import duplicate_groups
+from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.data.sources import read_source
+from skipstone.errors import DataError, UsageError
+from tests.text_data import rows, write_csv, write_folders, write_jsonl
+
+ROWS = rows(12)
+
+
+def texts(manifest: Manifest) -> list[str]:
+    return [bytes(read_source(source)).decode() for source in manifest.sources()]
+
+
+def check(manifest: Manifest) -> None:
+    assert manifest.input == "text"
+    assert manifest.task == "classify"
+    assert texts(manifest) == [text for text, _ in ROWS]
+    assert manifest.column("target") == [label for _, label in ROWS]
+
+
+def test_a_csv(tmp_path: Path) -> None:
+    check(read_manifest(write_csv(tmp_path / "a.csv", ROWS)))
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    check(read_manifest(write_jsonl(tmp_path / "a.jsonl", ROWS)))
+
+
+def test_parquet(tmp_path: Path) -> None:
+    table = pa.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    check(read_manifest(tmp_path / "a.parquet"))
+
+
+def test_another_delimiter_and_encoding_are_kept_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"{text}^{label}" for text, label in [("café noir", "x"), ("thé vert", "y")] * 3]
+    path.write_bytes(("text^label\n" + "\n".join(lines)).encode("cp1252"))
+    options = ReadOptions(delimiter="^", encoding="cp1252")
+    save_manifest(read_manifest(path, options), tmp_path / "m.parquet")
+    assert texts(load_manifest(tmp_path / "m.parquet"))[:2] == ["café noir", "thé vert"]
+
+
+def test_folders_with_and_without_splits(tmp_path: Path) -> None:
+    plain = read_manifest(write_folders(tmp_path / "plain", ROWS))
+    assert plain.input == "text"
+    assert sorted(texts(plain)) == sorted(text for text, _ in ROWS)
+    assert set(plain.column("split")) == {""}
+    write_folders(tmp_path / "split", ROWS[:8], "train")
+    given = read_manifest(write_folders(tmp_path / "split", ROWS[8:], "test"))
+    assert [given.column("split").count(name) for name in ("train", "test")] == [8, 4]
+
+
+def test_several_labels_a_text(tmp_path: Path) -> None:
+    given = [("red dog", "colour|animal"), ("cat", "animal"), ("nothing here", "")]
+    manifest = read_manifest(write_csv(tmp_path / "a.csv", given, "text,tags"))
+    assert manifest.task == "tag"
+    assert manifest.column("target") == [["colour", "animal"], ["animal"], []]
+
+
+def test_a_column_of_sentences_is_found_by_what_it_holds(tmp_path: Path) -> None:
+    given = [(f"{text} and more words", label) for text, label in ROWS]
+    manifest = read_manifest(write_csv(tmp_path / "a.csv", given, "what they said,kind"))
+    assert manifest.cells is not None
+    assert manifest.cells.column == "what they said"
+
+
+def test_two_columns_of_texts_are_refused_with_the_flag(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("question,comment,label\nhow far,so far,x\nhow long,so long,y\n")
+    with pytest.raises(UsageError, match="question, comment") as error:
+        read_manifest(path)
+    assert "--text-column question" in str(error.value)
+    chosen = read_manifest(path, ReadOptions(text_column="comment"))
+    assert texts(chosen) == ["so far", "so long"]
+
+
+def test_empty_texts_are_counted_and_passed_over(tmp_path: Path) -> None:
+    given = [*ROWS, ("   ", "colour")]
+    manifest = read_manifest(write_csv(tmp_path / "a.csv", given))
+    assert len(manifest) == len(ROWS)
+    assert manifest.ignored == {"rows without a text": 1}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_bad_bytes_are_named_with_their_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write = write_csv if name.endswith("csv") else write_jsonl
+    lines = write(path, ROWS).read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4].replace(b" ", b" caf\xe9 ", 1)
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match="line 5"):
+        read_manifest(path)
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", ROWS)
+    path.write_text(path.read_text() + "[1, 2]\n")
+    with pytest.raises(DataError, match=f"line {len(ROWS) + 1}"):
+        read_manifest(path)
+
+
+def test_a_table_that_changed_is_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", ROWS)
+    manifest = read_manifest(path)
+    write_csv(path, ROWS[:3])
+    with pytest.raises(DataError, match="holds 3 rows now"):
+        read_source(manifest.source(11))
+
+
+def test_the_same_text_twice_is_a_duplicate(tmp_path: Path) -> None:
+    manifest = read_manifest(write_csv(tmp_path / "a.csv", [*ROWS, ROWS[2]]))
+    assert duplicate_groups(manifest) == [[2, 12]]
+
+
+def test_one_class_and_no_class_say_what_to_do(tmp_path: Path) -> None:
+    write_folders(tmp_path / "one", [("a text", "x")])
+    with pytest.raises(UsageError, match="one class only"):
+        read_manifest(tmp_path / "one")

@@ -1,0 +1,171 @@
+"""The input `text` against scikit-learn's vectorizers and Python's own tokenising."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+from skipstone.data.sources import Inline
+from skipstone.errors import DamagedError, DataError
+from skipstone.inputs.text import TextInput
+from skipstone.inputs.text_features import (
+    char_ngrams,
+    letters_of,
+    plain,
+    token_grams,
+    word_ngrams,
+)
+from skipstone.inputs.text_options import TextOptions
+from tests.text_data import rows
+
+TEXTS = [text for text, _ in rows(40)] + ["", "a", "don't stop-me now!", "naïve  café\n\tx"]
+
+
+def sources(texts: list[str]) -> list[Inline]:
+    return [Inline(text.encode(), name=f"text {at}") for at, text in enumerate(texts)]
+
+
+def spans(texts: list[str], grams: list) -> list[tuple[int, str]]:
+    joined = "\n".join(texts) + "\n"
+    return [
+        (int(text), joined[first:last])
+        for part in grams
+        for text, first, last in zip(part.text, part.first, part.last, strict=True)
+    ]
+
+
+def test_tokens_are_words_and_lone_signs() -> None:
+    texts = [plain(text, True) for text in TEXTS]
+    found = spans(texts, [token_grams(letters_of(texts))])
+    expected = [
+        (at, token)
+        for at, text in enumerate(texts)
+        for token in re.findall(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+|[^\w\s]", text)
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize("text", ["猫が好き", "ภาษา", "日本語abc"])
+def test_writing_without_spaces_is_split_by_letter(text: str) -> None:
+    tokens = [span for _, span in spans([text], [token_grams(letters_of([text]))])]
+    assert len(tokens) >= 3
+    assert "".join(tokens) == text
+
+
+@pytest.mark.parametrize("word", ["हिन्दी", "می\u200cخواهم", "école", "foo_bar2"])
+def test_marks_and_joiners_stay_in_their_word(word: str) -> None:
+    assert [span for _, span in spans([word], [token_grams(letters_of([word]))])] == [word]
+
+
+def test_equal_spans_have_equal_hashes_and_others_do_not() -> None:
+    letters = letters_of(TEXTS)
+    grams = [*word_ngrams(token_grams(letters), 3), *char_ngrams(letters, 2, 5)]
+    joined = "\n".join(TEXTS) + "\n"
+    for part in grams:
+        seen: dict[int, tuple[str, ...]] = {}
+        for code, first, last in zip(part.hashes, part.first, part.last, strict=True):
+            span = tuple(joined[first:last].split())
+            assert seen.setdefault(int(code), span)[-1] == span[-1]
+    words = {s for _, s in spans(TEXTS, grams[:1])}
+    assert len(set(grams[0].hashes.tolist())) == len(words)
+
+
+def test_a_text_hashes_alike_alone_and_among_others() -> None:
+    """What a vocabulary was fitted on in chunks must be found again one text at a time."""
+    letters = letters_of(TEXTS)
+    together = [*word_ngrams(token_grams(letters), 3), *char_ngrams(letters, 1, 4)]
+    for at, text in enumerate(TEXTS):
+        own = letters_of([text])
+        alone = [*word_ngrams(token_grams(own), 3), *char_ngrams(own, 1, 4)]
+        whole = [code for part in together for code in part.hashes[part.text == at].tolist()]
+        assert [code for part in alone for code in part.hashes.tolist()] == whole
+
+
+def _bag(**options: object) -> TextInput:
+    given = TextOptions(form="bag", **options)  # type: ignore[arg-type]
+    return TextInput(given).fit(sources(TEXTS))
+
+
+def test_tfidf_equals_scikit_learns() -> None:
+    """Columns are in another order; texts' products with each other are the same."""
+    ours, kept = _bag(word_ngrams="1-2", char_ngrams="none").matrix(sources(TEXTS))
+    token = r"(?u)[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+|[^\w\s]"
+    theirs = TfidfVectorizer(ngram_range=(1, 2), token_pattern=token, sublinear_tf=True)
+    expected = theirs.fit_transform(TEXTS)
+    assert kept == list(range(len(TEXTS)))
+    assert ours.shape == expected.shape
+    products = (ours @ ours.T).toarray()
+    np.testing.assert_allclose(products, (expected @ expected.T).toarray(), atol=1e-6)
+
+
+def test_letters_in_runs_are_scikit_learns() -> None:
+    texts = [" ".join(text.split()) for text in TEXTS if text]
+    given = TextOptions(form="bag", word_ngrams="none", char_ngrams="2-4", weighting="binary")
+    ours, _ = TextInput(given).fit(sources(texts)).matrix(sources(texts))
+    theirs = CountVectorizer(analyzer="char", ngram_range=(2, 4), binary=True)
+    expected = theirs.fit_transform([f" {text} " for text in texts])
+    assert ours.shape == expected.shape
+    assert (ours > 0).sum(axis=1).tolist() == expected.sum(axis=1).ravel().tolist()[0]
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_one_text_is_encoded_as_its_row_of_the_matrix(bits: int) -> None:
+    made = _bag(hash_bits=bits)
+    new = [*TEXTS, "unheard-of words 中文"]
+    matrix, _ = made.matrix(sources(new))
+    for row, source in enumerate(sources(new)):
+        arrays = made.encode(made.decode(source))
+        whole = np.zeros(made.emits().channels)
+        np.add.at(whole, arrays["features"], arrays["values"])
+        np.testing.assert_allclose(whole[1:], matrix[[row]].toarray()[0], atol=1e-6)
+        assert whole[0] == 0
+
+
+def test_tokens_become_ids_and_strangers_one_id() -> None:
+    made = TextInput(TextOptions(form="tokens")).fit(sources(["red cat", "red dog"]))
+    ids = [
+        made.encode(made.decode(Inline(text.encode())))["tokens"].tolist()
+        for text in ("red cat dog", "RED newt", "", "cat red")
+    ]
+    assert ids[0][0] == ids[1][0] == ids[3][1] > 1
+    assert ids[1][1] == 1
+    assert ids[2] == [1]
+    assert ids[3] == ids[0][1::-1]
+    assert made.emits().channels == 5
+
+
+def test_a_vocabulary_keeps_the_commonest() -> None:
+    made = TextInput(TextOptions(form="tokens", vocabulary=2)).fit(
+        sources(["a b c", "a b", "a d", "b"])
+    )
+    [ids] = [made.encode(made.decode(Inline(b"a b c d")))["tokens"].tolist()]
+    assert sorted(ids[:2]) == [2, 3]
+    assert ids[2:] == [1, 1]
+
+
+def test_state_gives_the_same_input_again_and_another_vocabulary_is_refused() -> None:
+    made = _bag()
+    state, arrays = made.state()
+    again = TextInput(made.options, state, arrays)
+    source = Inline(b"the very red newt")
+    for name, value in made.encode(made.decode(source)).items():
+        assert np.array_equal(value, again.encode(again.decode(source))[name])
+    changed = {**arrays, "vocabulary.0": arrays["vocabulary.0"][::-1].copy()}
+    with pytest.raises(DamagedError, match="vocabulary"):
+        TextInput(made.options, state, changed)
+
+
+def test_bytes_that_are_no_utf8_are_named_by_line() -> None:
+    with pytest.raises(DataError, match=r"x\.txt, line 2, byte 4: 0xe9"):
+        _bag().decode(Inline(b"fine\ncaf\xe9", name="x.txt"))
+
+
+def test_goldens_are_told_apart() -> None:
+    made = _bag()
+    goldens = made.golden(16)
+    assert goldens == made.golden(16)
+    rows = {made.encode(made.decode(Inline(data)))["features"].tobytes() for _, data in goldens}
+    assert len(rows) >= 14

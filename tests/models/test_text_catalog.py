@@ -1,0 +1,90 @@
+"""The contract of a backbone for texts, for every one of the catalogue."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from skipstone.models.catalog import ENTRIES
+from skipstone.registry import Entry
+
+IDS = 50
+SEQUENCES = [e for e in ENTRIES if "tokens" in e.facts["accepts"]]
+BAGS = [e for e in ENTRIES if "bag" in e.facts["accepts"] and e.facts["family"] == "linear"]
+SMALL = {"embedding": 8, "maps": 4, "hidden": 6}
+
+each_sequence = pytest.mark.parametrize("entry", SEQUENCES, ids=lambda entry: entry.name)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build(entry: Entry) -> nn.Module:
+    torch.manual_seed(0)
+    known = entry.options_type().__dataclass_fields__
+    options = entry.make_options({k: v for k, v in SMALL.items() if k in known})
+    return entry.load()(entry.name, options, in_channels=IDS).eval()
+
+
+def tokens(*lengths: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.zeros(len(lengths), max(lengths), dtype=torch.int32)
+    for row, length in zip(x, lengths, strict=True):
+        row[:length] = torch.randint(1, IDS, (length,), generator=generator, dtype=torch.int32)
+    return x
+
+
+@each_sequence
+def test_padding_changes_no_answer(entry):
+    backbone = build(entry)
+    x = tokens(1, 2, 5, 9)
+    with torch.no_grad():
+        together = backbone(x)[-1]
+        longer = backbone(torch.nn.functional.pad(x, (0, 7)))[-1]
+        alone = torch.cat([backbone(row[row != 0][None])[-1] for row in x])
+    assert together.shape == (4, backbone.channels[-1])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(together, longer, rtol=1e-5, atol=1e-6)
+
+
+@each_sequence
+def test_every_parameter_learns_and_is_in_one_stage(entry):
+    backbone = build(entry).train()
+    backbone(tokens(4, 9))[-1].square().sum().backward()
+    assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+    staged = [id(p) for stage in backbone.stages() for module in stage for p in module.parameters()]
+    assert sorted(staged) == sorted(id(p) for p in backbone.parameters())
+
+
+@each_sequence
+def test_padding_is_never_learnt(entry):
+    backbone = build(entry).train()
+    backbone(tokens(4, 9))[-1].square().sum().backward()
+    assert not backbone.embedding.weight.grad[0].any()
+
+
+@each_sequence
+def test_exported_it_answers_the_same_at_another_size(entry):
+    backbone = build(entry)
+    shapes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    program = torch.export.export(backbone, (tokens(9, 9),), dynamic_shapes=(shapes,)).module()
+    x = tokens(3, 1, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(program(x)[-1], backbone(x)[-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", BAGS, ids=lambda entry: entry.name)
+def test_a_bag_is_a_weighted_sum_of_rows(entry):
+    backbone = entry.load()(entry.name, entry.make_options(), in_channels=IDS, outputs=3)
+    features = torch.tensor([[4, 9, 0, 0], [4, 2, 3, 9]], dtype=torch.int32)
+    values = torch.tensor([[1.0, 2.0, 0.0, 0.0], [0.5, 1.0, 1.0, 3.0]])
+    whole = torch.zeros(2, IDS)
+    whole.scatter_add_(1, features.long(), values)
+    expected = whole @ backbone.weight.weight + backbone.bias
+    torch.testing.assert_close(backbone((features, values))[-1], expected)

@@ -1,0 +1,61 @@
+"""Texts through the command line: train, verify, evaluate, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skipstone.bundle.format import Bundle
+from tests.pipelines.command import Answer, ask
+from tests.text_data import rows, write_csv
+
+MODELS = {
+    "textcnn": [
+        "--embedding",
+        "12",
+        "--maps",
+        "8",
+        "--epochs",
+        "8",
+        "--lr",
+        "0.02",
+        "--batch-size",
+        "8",
+    ],
+    "logistic": [],
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answer:
+    root = tmp_path_factory.mktemp(request.param)
+    table = write_csv(root / "texts.csv", rows(150))
+    words = ["--model", request.param, "--out", root / "runs", *MODELS[request.param]]
+    found = ask("train", table, *words, "--threads", "1", "--precision", "f32")
+    assert found.code == 0, found
+    return found
+
+
+def test_it_learns_and_every_runtime_agrees(trained: Answer) -> None:
+    assert trained.value["verified"]
+    assert trained.value["metrics"]["accuracy"]["value"] >= 0.9
+
+
+def test_its_bundle_names_no_text_of_the_user(trained: Answer) -> None:
+    bundle = Bundle.load(trained.value["bundle"])
+    assert "vocabulary" in " ".join(bundle.input_arrays)
+    assert rows(1)[0][0] not in str(bundle.input)
+
+
+def test_other_data_is_scored_and_files_are_answered(trained: Answer, tmp_path: Path) -> None:
+    other = write_csv(tmp_path / "other.csv", rows(30, seed=5))
+    scored = ask("evaluate", trained.value["run"], other)
+    assert scored.value["metrics"]["accuracy"]["value"] >= 0.9
+    (tmp_path / "a.txt").write_text("we saw the dog and a horse")
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9 au lait")
+    answer = ask("predict", trained.value["run"], tmp_path / "a.txt", tmp_path / "b.txt")
+    good, bad = answer.value["predictions"]
+    assert answer.code == 1
+    assert good["label"] == "animal"
+    assert "line 1, byte 4" in bad["error"]
