@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from skipstone.errors import Interrupted, OutOfMemory, is_out_of_memory
 from skipstone.train.memory import HALVED, MicroBatch, split
 from skipstone.train.objective import Objective
 from skipstone.train.runfolder import RunFolder
-from tests.train.crash import end_at_batch
 from tests.train.tiny import TinyLoader, tiny_network, train
 
 
@@ -130,7 +130,7 @@ def test_a_resumed_run_halves_at_the_same_step(
         limit(patch, 4, ERRORS["cpu"], after=7)  # step 8 is the first that is too large
         whole = train(tmp_path / "whole", **options)[0].state_dict()
     loader = TinyLoader()
-    end_at_batch(9, 15)(loader)
+    loader.on_batch = lambda: os.kill(os.getpid(), 15) if len(loader.served) == 10 else None
     with monkeypatch.context() as patch:
         limit(patch, 4, ERRORS["cpu"], after=7)
         with pytest.raises(Interrupted):

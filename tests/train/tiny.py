@@ -16,6 +16,8 @@ from skipstone.models.heads.base import Head, Targets
 from skipstone.models.network import Network
 from skipstone.tasks.base import Metric
 from skipstone.train.fit import FitResult, fit
+from skipstone.train.keeper import Evaluate
+from skipstone.train.loop import Batches
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.train.runfolder import open_or_resume
@@ -122,7 +124,12 @@ def recipe_of(**options: Any) -> Recipe:
 
 
 def train(
-    base: Path, *, network: Network | None = None, loader: TinyLoader | None = None, **options: Any
+    base: Path,
+    *,
+    network: Network | None = None,
+    loader: Batches | None = None,
+    evaluate: Evaluate = evaluate,
+    **options: Any,
 ) -> tuple[Network, FitResult]:
     """Train in a run folder under `base`; the same options resume an unfinished run."""
     network = network or tiny_network()

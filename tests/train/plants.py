@@ -1,0 +1,53 @@
+"""Faults planted in the product: checks that do not see them are worth nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from skipstone import storage
+from skipstone.prepare import workers
+from skipstone.train import checkpoint
+from skipstone.train import keeper as keeper_module
+
+
+def _plant_forgotten_optimizer() -> None:
+    keeper_module.restore_optimizer = lambda *_: None  # type: ignore[assignment]
+
+
+def _plant_rare_saves() -> None:
+    save, turn = keeper_module.save_checkpoint, [0]
+
+    def rarely(*given: Any) -> None:
+        turn[0] += 1
+        if turn[0] % 3 == 1:
+            save(*given)
+
+    keeper_module.save_checkpoint = rarely
+
+
+def _plant_saves_in_place() -> None:
+    """One generation, written where it lies."""
+
+    @contextlib.contextmanager
+    def write_folder(path: Path) -> Iterator[Path]:
+        yield storage.make_folder(path)
+
+    checkpoint.GENERATIONS = ("even", "even")  # type: ignore[assignment]
+    storage.write_folder = write_folder  # type: ignore[assignment]
+
+
+def _plant_orphans() -> None:
+    workers._die_with = lambda parent: None
+    workers.pack_batch = lambda batch: time.sleep(1000)  # type: ignore[assignment, return-value]
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "forgotten optimizer": _plant_forgotten_optimizer,
+    "rare saves": _plant_rare_saves,
+    "saves in place": _plant_saves_in_place,
+    "orphans": _plant_orphans,
+}
