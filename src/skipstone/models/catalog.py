@@ -19,6 +19,8 @@ Facts that other rooms ask for:
     head         the head that it takes, where not the task's own choice
     input        options that the input needs for it
     recipe       values of `TrainOptions` that suit it where it learns from scratch
+    offers       what some heads need: "pooling indices" are to be had where each map but the
+                 deepest is what a 2x2 max pooling is given
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ _COSTS = {
     "resnet44": (657_936, 97_173_504),
     "resnet56": (852_368, 125_485_056),
     "resnet110": (1_727_312, 252_887_040),
+    "segnet_encoder": (14_723_136, 15_346_630_656),
 }
 
 
@@ -113,6 +116,25 @@ ENTRIES = (
     *(_imagenet_resnet(depth, "bottleneck") for depth in (50, 101, 152)),
     *(_cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
     *TEXT_ENTRIES,
+    Entry(
+        "segnet_encoder",
+        "skipstone.models.segnet_encoder:build_segnet_encoder",
+        "skipstone.models.segnet_options:SegNetEncoderOptions",
+        summary="VGG-16's convolutions with batch norm, for --head segnet",
+        source="Badrinarayanan et al. 2017, arXiv:1511.00561",
+        facts={
+            **_image(
+                "segnet_encoder",
+                "vgg",
+                224,
+                "classifier",
+                pretrained="hub",
+                hub="vgg16_bn.tv_in1k",
+                **_IMAGENET,
+            ),
+            "offers": ["pooling indices"],
+        },
+    ),
     Entry(
         "timm/*",
         "skipstone.models.timm_backbone:build_timm",

@@ -61,6 +61,7 @@ def str_name(value: Any) -> str:
     return str(getattr(value, "name", value))
 
 
+each_head = pytest.mark.parametrize("head", DENSE, ids=str_name)
 each_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS, ids=str_name)
 
 
@@ -74,6 +75,42 @@ def build(head: Entry, backbone: str) -> Network:
     }
     arch = Arch(Part(backbone, {"options": options}), Part(head.name, head_args))
     return build_network(arch, ImageInput(ImageOptions(channels=3)))
+
+
+class FewLayers(Backbone):
+    """Five strided convolutions: all that an export of a head needs, in a fraction of the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels, self.strides = (4, 6, 8, 10, 12), (2, 4, 8, 16, 32)
+        before = (3, *self.channels)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before[i], before[i + 1], 3, stride=2, padding=1) for i in range(5)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for layer in self.layers:
+            x = layer(x).relu()
+            maps.append(x)
+        return tuple(maps)
+
+
+def small(head: Entry) -> Network:
+    """The head on few layers, or on a narrow backbone that offers what it needs."""
+    if head.facts.get("needs"):
+        return build(head, backbones_for(head)[0])
+    torch.manual_seed(0)
+    backbone = FewLayers()
+    decoder = head.load()(
+        head.make_options(known(head, SMALL_HEAD)),
+        channels=backbone.channels,
+        strides=backbone.strides,
+        classes=CLASSES,
+        loss=loss(),
+    )
+    front = ImageInput(ImageOptions(channels=3, normalize="half")).front()
+    return Network(front=front, backbone=backbone, head=decoder)
 
 
 class Pictures(nn.Module):
@@ -119,38 +156,9 @@ def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
     assert idle == []
 
 
-class FewLayers(Backbone):
-    """Five strided convolutions: all that an export of a head needs, in a fraction of the time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels, self.strides = (4, 6, 8, 10, 12), (2, 4, 8, 16, 32)
-        before = (3, *self.channels)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before[i], before[i + 1], 3, stride=2, padding=1) for i in range(5)
-        )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        maps = []
-        for layer in self.layers:
-            x = layer(x).relu()
-            maps.append(x)
-        return tuple(maps)
-
-
-@pytest.mark.parametrize("head", [e for e in DENSE if not e.facts.get("needs")], ids=str_name)
+@each_head
 def test_exported_it_answers_the_same_at_other_sizes(head: Entry) -> None:
-    torch.manual_seed(0)
-    backbone = FewLayers()
-    decoder = head.load()(
-        head.make_options(known(head, SMALL_HEAD)),
-        channels=backbone.channels,
-        strides=backbone.strides,
-        classes=CLASSES,
-        loss=loss(),
-    )
-    front = ImageInput(ImageOptions(channels=3, normalize="half")).front()
-    check_export(Network(front=front, backbone=backbone, head=decoder))
+    check_export(small(head))
 
 
 @pytest.mark.proof
@@ -184,22 +192,41 @@ def check_export(whole: Network) -> None:
         np.testing.assert_allclose(answered, ours.numpy(), atol=2e-5 * max(scale, 1))
 
 
-@each_pair
-def test_a_batch_of_one_trains(head: Entry, backbone: str) -> None:
-    network = build(head, backbone).train()
+@each_head
+def test_a_batch_of_one_trains(head: Entry) -> None:
+    network = small(head).train()
     features = network.features({"image": pictures(1, 64, 64, 3)})
     network.head.loss(features, {"mask": torch.zeros(1, 64, 64)})["loss"].backward()
 
 
-@each_pair
-def test_reset_makes_the_head_fresh(head: Entry, backbone: str) -> None:
-    network = build(head, backbone)
+@each_head
+def test_reset_makes_the_head_fresh(head: Entry) -> None:
+    network = small(head)
     before = {name: value.clone() for name, value in network.head.state_dict().items()}
     network.head.reset()
     after = network.head.state_dict()
     weights = [name for name in before if before[name].ndim > 1 and bool(before[name].any())]
     assert weights
     assert all(not torch.equal(before[name], after[name]) for name in weights)
+
+
+@each_head
+def test_any_maps_will_do(head: Entry) -> None:
+    """Maps that start at stride 4, repeat a stride (dilated), or are one alone (a transformer)."""
+    if head.facts.get("needs"):
+        pytest.skip("it reads one kind of map only")
+    for strides in ((4, 8, 16, 32), (2, 4, 8, 8, 8), (14,), (1, 2, 4)):
+        channels = tuple(4 + index for index in range(len(strides)))
+        options = head.make_options(known(head, SMALL_HEAD))
+        decoder = head.load()(
+            options, channels=channels, strides=strides, classes=CLASSES, loss=loss()
+        ).eval()
+        maps = tuple(
+            torch.randn(1, c, -(-56 // s), -(-70 // s))
+            for c, s in zip(channels, strides, strict=True)
+        )
+        outputs = decoder.sized(decoder(maps), (56, 70))
+        assert outputs["logits"].shape == (1, CLASSES, 56, 70)
 
 
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:

@@ -86,3 +86,35 @@ class LrasppOptions(_Checked):
     lraspp_channels: int = field(
         default=128, metadata={"help": "channels of LR-ASPP's two branches on the deepest map"}
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions(_Checked):
+    """U-Net."""
+
+    decoder_channels: tuple[int, ...] = field(
+        default=(256, 128, 64, 32, 16),
+        metadata={"help": "channels of U-Net's steps, deepest first (default 256,128,64,32,16)"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegNetOptions(_Checked):
+    """SegNet's decoder mirrors its encoder; there is nothing to choose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepLabOptions(_Checked):
+    """DeepLab v3 and v3+."""
+
+    aspp_channels: int = field(
+        default=256, metadata={"help": "channels of each branch of DeepLab's pyramid"}
+    )
+    atrous_rates: tuple[int, ...] = field(
+        default=(),
+        metadata={
+            "help": "distances between the taps of DeepLab's branches, in pixels of the deepest "
+            "map; default 6,12,18 at stride 16, others in proportion"
+        },
+    )
+    dropout: float = _dropout(0.5)

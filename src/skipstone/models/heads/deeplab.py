@@ -1,0 +1,174 @@
+"""DeepLab v3 and v3+ (Chen et al. 2017, arXiv:1706.05587; Chen et al. 2018, arXiv:1802.02611).
+
+The backbone's last stages dilate instead of striding, so that its deepest map keeps a stride of 16
+or 8. On it, atrous spatial pyramid pooling (ASPP) looks at several distances at once: 3x3
+convolutions whose taps lie r pixels apart, one of the pixel alone, and the mean of the picture:
+
+    aspp(x) = relu(norm(conv1x1(concat(
+        conv1x1(x), conv3x3_r1(x), conv3x3_r2(x), conv3x3_r3(x), mean(x)))))   (N, 256, H/16, W/16)
+
+each with norm and ReLU. DeepLab v3 classifies that; v3+ first brings back outlines from a map of
+stride 4, and its convolutions are separable:
+
+    v3    logits = conv1x1(block(aspp(map_16)))                                (N, K, H/16, W/16)
+    v3+   x      = concat(enlarge(block(aspp(map_16))), block1x1(map_4))       (N, 304, H/4, W/4)
+          logits = conv1x1(block(x))                                           (N, K, H/4, W/4)
+
+The rates r are (6, 12, 18) at stride 16 and twice that at stride 8 (v3, section 4.1): the same
+distances in the picture. Names of v3's modules are torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu, enlarge, map_near
+from skipstone.models.heads.options import DeepLabOptions
+
+#: Channels that the skip of v3+ is reduced to (Chen et al. 2018, table 1).
+SKIP_CHANNELS = 48
+
+
+class PictureMean(nn.Sequential):
+    """Mean over the picture, 1x1 convolution, norm, ReLU, at every pixel: (N, C, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(nn.AdaptiveAvgPool2d(1), *conv_norm_relu(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W)
+        pool, conv, norm, relu = self
+        mean = conv(pool(x))  # (N, C, 1, 1)
+        assert isinstance(norm, nn.BatchNorm2d)
+        if self.training and x.shape[0] == 1:  # one value a channel has no variance
+            mean = F.batch_norm(
+                mean, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+        else:
+            mean = norm(mean)
+        found: Tensor = relu(mean)
+        return found.expand(-1, -1, *x.shape[-2:])  # (N, C, H, W)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: (N, inputs, H, W) -> (N, outputs, H, W).
+
+    Args:
+        inputs: channels.
+        outputs: channels, of each branch and of their mixture.
+        rates: pixels between taps, one branch each.
+        dropout: chance to drop a value of the mixture.
+        separable: whether the 3x3 convolutions are.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        outputs: int,
+        rates: tuple[int, ...],
+        dropout: float,
+        separable: bool = False,
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Sequential(*conv_norm_relu(inputs, outputs, 1))])
+        for rate in rates:
+            layers = conv_norm_relu(inputs, outputs, 3, dilation=rate, separable=separable)
+            self.convs.append(nn.Sequential(*layers))
+        self.convs.append(PictureMean(inputs, outputs))
+        mix = conv_norm_relu(len(self.convs) * outputs, outputs, 1)
+        self.project = nn.Sequential(*mix, nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [branch(x) for branch in self.convs]
+        mixed: Tensor = self.project(torch.cat(branches, dim=1))
+        return mixed
+
+
+class DeepLabV3Head(DenseHead):
+    """ASPP on the deepest map, a 3x3 block, a classifier.
+
+    Args:
+        options: rates, channels, dropout.
+        channels: of the backbone's feature maps.
+        strides: of the backbone's feature maps; the deepest decides the rates.
+        classes: K.
+        loss: as in `DenseHead`.
+    """
+
+    def __init__(
+        self,
+        options: DeepLabOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+        loss: Mapping[str, Any],
+    ) -> None:
+        super().__init__(loss=loss)
+        width = options.aspp_channels
+        self.classifier = nn.Sequential(
+            ASPP(
+                inputs=channels[-1],
+                outputs=width,
+                rates=atrous_rates(options, strides[-1]),
+                dropout=options.dropout,
+            ),
+            *conv_norm_relu(width, width, 3),
+            nn.Conv2d(width, classes, 1),
+        )
+
+    def decode(self, features: Features) -> Tensor:
+        logits: Tensor = self.classifier(features[-1])  # (N, K, H/16, W/16)
+        return logits
+
+
+class DeepLabV3PlusHead(DenseHead):
+    """Separable ASPP on the deepest map, joined with a skip from stride 4.
+
+    Args as of `DeepLabV3Head`; the skip is from the deepest map of a stride of at most 4.
+    """
+
+    align_corners: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        options: DeepLabOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+        loss: Mapping[str, Any],
+    ) -> None:
+        super().__init__(loss=loss)
+        width = options.aspp_channels
+        self.skip = map_near(strides, 4)
+        self.aspp = nn.Sequential(
+            ASPP(
+                inputs=channels[-1],
+                outputs=width,
+                rates=atrous_rates(options, strides[-1]),
+                dropout=options.dropout,
+                separable=True,
+            ),
+            *conv_norm_relu(width, width, 3, separable=True),
+        )
+        self.reduce = nn.Sequential(*conv_norm_relu(channels[self.skip], SKIP_CHANNELS, 1))
+        self.join = nn.Sequential(*conv_norm_relu(SKIP_CHANNELS + width, width, 3, separable=True))
+        self.classifier = nn.Conv2d(width, classes, 1)
+
+    def decode(self, features: Features) -> Tensor:
+        skip = features[self.skip]
+        far = enlarge(self.aspp(features[-1]), skip.shape[-2:], align_corners=True)
+        near = self.reduce(skip)  # (N, 48, H/4, W/4)
+        logits: Tensor = self.classifier(self.join(torch.cat([far, near], dim=1)))
+        return logits  # (N, K, H/4, W/4)
+
+
+def atrous_rates(options: DeepLabOptions, stride: int) -> tuple[int, ...]:
+    """Those asked for, or the paper's distances of 96, 192 and 288 pixels at this stride."""
+    return tuple(options.atrous_rates) or tuple(max(1, 96 * n // stride) for n in (1, 2, 3))

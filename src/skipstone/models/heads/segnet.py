@@ -1,0 +1,98 @@
+"""SegNet's decoder (Badrinarayanan, Kendall and Cipolla 2017, arXiv:1511.00561).
+
+Its encoder (`skipstone.models.segnet_encoder`) shrinks maps by 2x2 max pooling. What pooling loses
+is *where* in each window the maximum was. SegNet remembers just that, one of four places a window,
+and its decoder puts each value back there, with zeros around it, before it convolves:
+
+    x = map_32                                             (N, 512, H/32, W/32)
+    x = convs(unpool(x, places(map_16)))                   (N, 512, H/16, W/16)
+    x = convs(unpool(x, places(map_8)))                    (N, 256, H/8,  W/8)
+    x = convs(unpool(x, places(map_4)))                    (N, 128, H/4,  W/4)
+    x = convs(unpool(x, places(map_2)))                    (N, 64,  H/2,  W/2)
+    logits = convs(unpool(x, places(map_1)))               (N, K,   H,    W)
+
+The places are a function of the map before pooling, which is what the encoder hands over: each is
+found again here, and indices need no way of their own through the network, nor through an export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu
+from skipstone.models.heads.options import SegNetOptions
+
+
+class SegNetHead(DenseHead):
+    """The encoder's mirror image: unpool, then as many convolutions as there, five times.
+
+    Args:
+        options: nothing to choose.
+        channels: of the encoder's maps.
+        strides: of the encoder's maps, each twice the one before.
+        classes: K.
+        loss: as in `DenseHead`.
+    """
+
+    def __init__(
+        self,
+        options: SegNetOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+        loss: Mapping[str, Any],
+    ) -> None:
+        super().__init__(loss=loss)
+        self.stages = nn.ModuleList()
+        for depth in reversed(range(len(channels) - 1)):  # deepest first
+            layers: list[nn.Module] = []
+            for _ in range(convs_at(depth) - 1):
+                layers += conv_norm_relu(channels[depth], channels[depth], 3)
+            if depth > 0:
+                layers += conv_norm_relu(channels[depth], channels[depth - 1], 3)
+            else:
+                layers.append(nn.Conv2d(channels[0], classes, 3, padding=1))
+            self.stages.append(nn.Sequential(*layers))
+
+    def decode(self, features: Features) -> Tensor:
+        x = features[-1]  # (N, 512, H/32, W/32)
+        for stage, before in zip(self.stages, reversed(features[:-1]), strict=True):
+            x = stage(unpool(x, before))  # (N, 512, H/16, W/16), ... (N, K, H, W)
+        return x
+
+
+def convs_at(depth: int) -> int:
+    """Convolutions of a stage of VGG-16, from 0: 2, 2, 3, 3, 3."""
+    return 2 if depth < 2 else 3
+
+
+def unpool(x: Tensor, before: Tensor) -> Tensor:
+    """Each value of x where the maximum of its 2x2 window was; zeros elsewhere.
+
+    Of equal values the first counts, row by row, as in torch's max pooling: this equals
+    `max_unpool2d` with the indices that pooling `before` gives. Written with the operations that
+    every runtime has.
+
+    Args:
+        x: (N, C, h, w).
+        before: the map that pooling made it from, (N, C, H, W), h = ceil(H / 2), w = ceil(W / 2).
+    Returns:
+        (N, C, H, W).
+    """
+    batch, channels, height, width = before.shape
+    rows, columns = x.shape[-2:]
+    pad = (0, 2 * columns - width, 0, 2 * rows - height)  # a cut window has minus infinity
+    padded = F.pad(before.detach(), pad, value=-torch.inf)
+    windows = padded.reshape(batch, channels, rows, 2, columns, 2).permute(0, 1, 2, 4, 3, 5)
+    place = windows.flatten(4).argmax(dim=4, keepdim=True)  # (N, C, h, w, 1)
+    chosen = place == torch.arange(4, device=x.device)  # (N, C, h, w, 4)
+    spread = (x[..., None] * chosen).reshape(batch, channels, rows, columns, 2, 2)
+    whole = spread.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, 2 * rows, 2 * columns)
+    cut: Tensor = whole[..., :height, :width]
+    return cut
