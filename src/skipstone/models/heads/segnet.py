@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu
@@ -94,5 +95,12 @@ def unpool(x: Tensor, before: Tensor) -> Tensor:
     chosen = place == torch.arange(4, device=x.device)  # (N, C, h, w, 4)
     spread = (x[..., None] * chosen).reshape(batch, channels, rows, columns, 2, 2)
     whole = spread.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, 2 * rows, 2 * columns)
-    cut: Tensor = whole[..., :height, :width]
-    return cut
+    return cut(whole, height, width)
+
+
+def cut(x: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns of x, written so that an export of any size stays one of any."""
+    for dim, length in ((2, height), (3, width)):
+        if not statically_known_true(x.shape[dim] == length):
+            x = x.index_select(dim, torch.arange(length, device=x.device))
+    return x
