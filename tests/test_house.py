@@ -19,7 +19,7 @@ FILES = sorted(SRC.rglob("*.py"))
 #: Lower to higher, as in docs/architecture.md: a room imports from those before it, never after.
 #: `settings` and `registry` name what is above them as text, found when it is asked for.
 ROOMS = (
-    *("errors", "events", "registry", "disk", "storage", "settings"),
+    *("errors", "events", "option_types", "registry", "strict_json", "disk", "storage", "settings"),
     *("data", "bundle", "inputs", "models", "tasks", "runtime", "proof", "prepare", "train"),
     *("shrink", "report", "verbs", "api", "cli"),
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
+from skipstone.option_types import check_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Entry:
                 )
         if kind is None:
             return None
+        check_types(self.name, kind, values)
         try:
             return kind(**values)
         except UsageError:

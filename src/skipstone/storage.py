@@ -38,6 +38,7 @@ from skipstone.disk import (
     write_chunks,
 )
 from skipstone.errors import DamagedError, StorageError
+from skipstone.strict_json import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,11 +76,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 def read_json(path: Path | str) -> Any:
     """What `write_json` wrote. Anything else is a DamagedError that names the file."""
-    data = read_bytes(path)
-    try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path} is not valid JSON ({error}).") from None
+    return parse_json(read_bytes(path), path)
 
 
 def file_sha256(path: Path | str) -> str:
@@ -366,7 +363,3 @@ def clean_leftovers(folder: Path | str) -> list[str]:
     except OSError as error:
         raise storage_error("clean", folder, error) from error
     return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number in JSON")

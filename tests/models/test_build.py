@@ -7,7 +7,7 @@ import pytest
 
 from skipstone.bundle.arch import Arch, Part
 from skipstone.errors import DamagedError, UsageError
-from skipstone.models.build import build_network, load_tensors, network_tensors
+from skipstone.models.build import build_network, check_fits, load_tensors, network_tensors
 from skipstone.registry import BACKBONES, Entry
 from skipstone.runtime.parts import input_of, network_of
 from tests.small_bundles import small_bundle
@@ -83,3 +83,12 @@ def test_tensors_are_copies() -> None:
     before = tensors["head.linear.bias"].copy()
     network.head.get_parameter("linear.bias").data.add_(1)
     np.testing.assert_array_equal(tensors["head.linear.bias"], before)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in BACKBONES.names() if "*" not in name))
+def test_what_a_bundle_may_name_is_compared_before_it_is_allocated(name: str) -> None:
+    """Every backbone builds on the meta device; weights of another network do not fit it."""
+    bundle = small_bundle()
+    arch = Arch(Part(name, {}), bundle.arch.head)
+    with pytest.raises(DamagedError, match=r"does not fit|more layers"):
+        check_fits(arch, input_of(bundle).emits(), bundle.tensors, where="weights")

@@ -22,7 +22,10 @@ class Part:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Part:
-        return Part(str(value["name"]), dict(value["args"]))
+        name, args = value["name"], value["args"]
+        if not isinstance(name, str) or not isinstance(args, dict):
+            raise TypeError("a part is a name and its arguments")
+        return Part(name, dict(args))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from skipstone.bundle.locate import bundle_of
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
 
-__all__ = ["INPUT_ARRAYS", "WEIGHTS", "Bundle", "bundle_of"]
+__all__ = ["INPUT_ARRAYS", "WEIGHTS", "Bundle", "bundle_of", "read_arrays"]
 
 WEIGHTS = "weights.safetensors"
 INPUT_ARRAYS = "input.safetensors"
@@ -84,17 +84,16 @@ class Bundle:
         """
         folder = Path(folder)
         record = read_record(folder)
-        try:
-            arch = Arch.from_json(record["arch"])
-            sections = {name: dict(record[name]) for name in _SECTIONS if name != "arch"}
-            names = [sections["input"]["name"], sections["task"]["name"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{folder / RECORD} lacks a part of a bundle: {error}.") from None
+        sections = _sections(folder, record)
+        arch = sections.pop("arch")
+        names = [sections["input"]["name"], sections["task"]["name"]]
         _require_plugins([*names, arch.backbone.name, arch.head.name], record, folder)
-        arrays = _tensors(folder, INPUT_ARRAYS, record) if INPUT_ARRAYS in record["files"] else {}
+        arrays = (
+            read_arrays(folder, INPUT_ARRAYS, record) if INPUT_ARRAYS in record["files"] else {}
+        )
         return Bundle(
             arch=arch,
-            tensors=_tensors(folder, WEIGHTS, record),
+            tensors=read_arrays(folder, WEIGHTS, record),
             input_arrays=arrays,
             **sections,
         )
@@ -115,6 +114,28 @@ class Bundle:
 _REGISTRIES: tuple[Registry, ...] = (INPUTS, TASKS, BACKBONES, HEADS)
 
 
+#: What the sections hold that have parts of their own.
+_PARTS = {
+    "input": {"name": str, "options": dict, "state": dict},
+    "task": {"name": str, "options": dict, "schema": dict},
+}
+
+
+def _sections(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's sections, `arch` as an Arch. DamagedError where one is not as we write it."""
+    for name in _SECTIONS:
+        if not isinstance(record.get(name), dict):
+            raise DamagedError(f"{folder / RECORD} lacks a part of a bundle: {name!r}.")
+        for part, kind in _PARTS.get(name, {}).items():
+            if not isinstance(record[name].get(part), kind):
+                raise DamagedError(f"{folder / RECORD} lacks the {part!r} of its {name}.")
+    try:
+        arch = Arch.from_json(record["arch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"{folder / RECORD} holds no network in 'arch' ({error}).") from None
+    return {**{name: dict(record[name]) for name in _SECTIONS}, "arch": arch}
+
+
 def _require_plugins(names: list[str], record: Mapping[str, Any], folder: Path) -> None:
     for registry, name in zip(_REGISTRIES, names, strict=True):
         try:
@@ -129,7 +150,8 @@ def _require_plugins(names: list[str], record: Mapping[str, Any], folder: Path) 
             ) from None
 
 
-def _tensors(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def read_arrays(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a listed safetensors file, compared with the list. DamagedError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -138,4 +160,6 @@ def _tensors(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str, np
         tensors: dict[str, np.ndarray] = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{folder / name} is no readable safetensors file ({error}).") from None
+    except (OverflowError, MemoryError) as error:
+        raise DamagedError(f"{folder / name} holds impossible sizes ({error}).") from None
     return tensors

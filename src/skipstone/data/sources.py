@@ -67,3 +67,5 @@ def read_source(source: Source) -> bytes | np.ndarray:
         return source.path.read_bytes()
     except OSError as error:
         raise DataError(f"{source.path} cannot be read: {error.strerror}.") from error
+    except (MemoryError, OverflowError) as error:
+        raise DataError(f"{source.path} is larger than this machine's memory.") from error

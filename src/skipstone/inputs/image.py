@@ -5,6 +5,7 @@ file bytes --pixels.py--> record (H, W, C) uint8 --ImageFront, in the graph--> (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,7 @@ _STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+_MOST_CHANNELS = 4096
 _SAMPLE = 256  # pictures looked at by `fit`
 _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey picture stored as colour
 
@@ -56,6 +58,7 @@ class ImageInput:
             raise DamagedError(f"an image input holds no arrays, but {sorted(arrays)} were stored.")
         self.options = options
         self._state = dict(state) if state is not None else _unfitted(options)
+        _check_state(self._state)
 
     def fit(self, sources: Sequence[Source]) -> ImageInput:
         """An input whose state comes from up to 256 pictures spread over `sources`.
@@ -204,6 +207,26 @@ class ImageFront(nn.Module):
 
     def extra_repr(self) -> str:
         return f"mean={self._mean}, std={self._std}"
+
+
+def _check_state(state: Mapping[str, Any]) -> None:
+    """DamagedError for a state that `fit` cannot have found."""
+    channels = state.get("channels", 1)
+    if type(channels) is not int or not 1 <= channels <= _MOST_CHANNELS:
+        raise DamagedError(
+            f"an image input of {channels!r:.60} channels; allowed: 1 to {_MOST_CHANNELS}."
+        )
+    for name, least in (("mean", -math.inf), ("std", 0.0)):
+        values = state.get(name)
+        if values is not None and not (
+            isinstance(values, list | tuple)
+            and len(values) == channels
+            and all(type(value) in (int, float) and least < value < math.inf for value in values)
+        ):
+            raise DamagedError(
+                f"an image input's {name} is {values!r:.60}; allowed: {channels} finite numbers, "
+                "one a channel" + (", above 0." if name == "std" else ".")
+            )
 
 
 def _unfitted(options: ImageOptions) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from skipstone.bundle.arch import Arch, Part
 from skipstone.errors import DamagedError, UsageError
 from skipstone.events import note
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Emits, Input
+from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
+from skipstone.models.heads.base import Head
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS, Entry
 
@@ -25,11 +28,18 @@ def build_network(arch: Arch, input: Input) -> Network:
         UsageError: an unknown name or option, a backbone that does not take what this input
             emits, or an edit that this version cannot repeat.
     """
-    emits = input.emits()
+    backbone, head = _parts(arch, input.emits())
+    network = Network(front=input.front(), backbone=backbone, head=head)
+    apply_edits(network, arch.edits)
+    return network
+
+
+def _parts(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
+    """The two halves that depend on the architecture alone."""
     entry = BACKBONES[arch.backbone.name]
     check_accepts(entry, arch.backbone.name, emits.kind)
     options = entry.make_options(arch.backbone.args.get("options"))
-    backbone = entry.load()(
+    backbone: Backbone = entry.load()(
         arch.backbone.name,
         options,
         in_channels=emits.channels,
@@ -38,15 +48,44 @@ def build_network(arch: Arch, input: Input) -> Network:
 
     head_entry = HEADS[arch.head.name]
     check_needs(head_entry, entry, arch.backbone.name)
-    head = head_entry.load()(
+    head: Head = head_entry.load()(
         head_entry.make_options(arch.head.args.get("options")),
         channels=tuple(backbone.channels),
         strides=tuple(backbone.strides),
         **arch.head.args.get("shape", {}),
     )
-    network = Network(front=input.front(), backbone=backbone, head=head)
-    apply_edits(network, arch.edits)
-    return network
+    return backbone, head
+
+
+def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: str) -> None:
+    """DamagedError unless `tensors` are those of the backbone and the head.
+
+    They are built on torch's meta device, which gives shapes and allocates nothing, and with no
+    more layers than the tensors can be of: an architecture is only as large as its weights are.
+    """
+    modules = 1000 + 50 * len(tensors)
+    made = 0
+
+    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        nonlocal made
+        made += 1
+        if made > modules:
+            raise DamagedError(
+                f"{where} holds {len(tensors)} tensors; the network that it is for has more layers "
+                "than that."
+            )
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            backbone, head = _parts(arch, emits)
+            network = Network(front=nn.Identity(), backbone=backbone, head=head)
+            apply_edits(network, arch.edits)
+    finally:
+        hook.remove()
+    expected = network.state_dict()
+    given = {name: value for name, value in tensors.items() if not name.startswith("front.")}
+    _refuse_misfits(_misfits(expected, given), where)
 
 
 def check_accepts(entry: Entry, name: str, kind: str) -> None:
@@ -135,25 +174,33 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Any], *, where: str) 
     Raises:
         DamagedError: anything is missing, left over, of another shape or type, or not finite.
     """
-    expected = network.state_dict()
     given = {name: torch.as_tensor(np.array(value)) for name, value in tensors.items()}
+    problems = _misfits(network.state_dict(), given)
+    for name, tensor in given.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            problems.append(f"{name} holds numbers that are not finite")
+    _refuse_misfits(problems, where)
+    network.load_state_dict(given, strict=True)
+
+
+def _misfits(expected: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> list[str]:
+    """What is missing, left over, or of another shape or type."""
     problems = [f"{name} is missing" for name in expected if name not in given]
     problems += [f"{name} is unknown" for name in given if name not in expected]
-    for name, tensor in given.items():
-        if name not in expected:
-            continue
-        target = expected[name]
-        if tensor.shape != target.shape or tensor.dtype != target.dtype:
-            problems.append(f"{name} is {_kind(tensor)}, not {_kind(target)}")
-        elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            problems.append(f"{name} holds numbers that are not finite")
+    for name, value in given.items():
+        if name in expected and (kind := _kind(value)) != (right := _kind(expected[name])):
+            problems.append(f"{name} is {kind}, not {right}")
+    return problems
+
+
+def _refuse_misfits(problems: list[str], where: str) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise DamagedError(
             f"{where} does not fit the network it is for: {'; '.join(problems[:3])}{more}."
         )
-    network.load_state_dict(given, strict=True)
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+def _kind(value: Any) -> str:
+    """Type and shape of a tensor or an array."""
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

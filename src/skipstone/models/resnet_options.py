@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -11,6 +10,8 @@ from skipstone.errors import UsageError
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
 OutputStride = Literal[8, 16, 32]
+#: Times the published width or depth: a hundred times is no network that anybody trains.
+_MOST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +112,8 @@ class ResNetOptions:
                 problems.append(f"{name} is {rate}; allowed: at least 0 and less than 1")
         for name in ("width", "depth"):
             factor = getattr(self, name)
-            if not 0 < factor < math.inf:
-                problems.append(f"{name} is {factor}; allowed: a finite number above 0")
+            if not 0 < factor <= _MOST:
+                problems.append(f"{name} is {factor}; allowed: above 0, and at most {_MOST}")
         return problems
 
     def _wrong_pairs(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import WEIGHTS
-from skipstone.errors import DamagedError, DataError, Refusal, UsageError
+from skipstone.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of
@@ -31,7 +31,7 @@ def main(folder: str) -> None:
     os.dup2(2, 1)  # whatever libraries print goes to standard error
     try:
         answer: dict[str, Any] = {"rows": list(check(Path(folder)))}
-    except UsageError as error:
+    except (UsageError, DamagedError) as error:
         answer = {"usage": error.message, "hint": error.hint}
     sys.stdout.flush()
     os.write(true_output, (json.dumps(answer) + "\n").encode())
@@ -61,7 +61,7 @@ def _guarded(name: str, make: Callable[[], Any]) -> tuple[Row, Any]:
     """The row of a check that returns what is wrong, or something else; and what it returned."""
     try:
         found = make()
-    except (DamagedError, DataError, Refusal) as error:
+    except SkipstoneError as error:
         return {"name": name, "ok": False, "problem": str(error)}, None
     problem = found if isinstance(found, str) else ""
     return {"name": name, "ok": not problem, "problem": problem}, found
@@ -111,7 +111,7 @@ def _check_runtime(
         runtime = open_runtime(folder, goldens.bundle, name)
         measured, answers = compare(goldens, runtime)
         found = fields(goldens.predictor(runtime), answers)
-    except (DamagedError, DataError, Refusal) as error:
+    except SkipstoneError as error:
         return {**row, "problem": str(error)}
     excused = measured["flips"] + measured["near_ties"]
     # In low precision what is nearly equal may change places, or be suppressed by another box: how
@@ -156,11 +156,26 @@ def _alike(before: Any, after: Any, tolerance: Tolerance) -> bool:
         return abs(before - after) <= tolerance.probability
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         if before and isinstance(before[0], dict):
-            return True  # ranked alternatives: `compare` has looked at all of their numbers
+            return _alike_ranked(before, after, tolerance)
         return all(_alike(*pair, tolerance) for pair in zip(before, after, strict=True))
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
         return all(_alike(before[name], after[name], tolerance) for name in before)
     return bool(before == after)
+
+
+def _alike_ranked(before: list[Any], after: list[Any], tolerance: Tolerance) -> bool:
+    """Alternatives in order of their numbers: names may change places on a tie, numbers may not."""
+    return all(
+        isinstance(one, dict)
+        and isinstance(other, dict)
+        and one.keys() == other.keys()
+        and all(
+            _alike(one[name], other[name], tolerance)
+            for name in one
+            if isinstance(one[name], float) or isinstance(other[name], float)
+        )
+        for one, other in zip(before, after, strict=True)
+    )
 
 
 def _check_script(folder: Path, goldens: Goldens) -> str:

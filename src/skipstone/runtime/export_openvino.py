@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.locate import bundle_of
 from skipstone.runtime.export_onnx import MODEL as ONNX_MODEL
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.libraries import import_openvino
+from skipstone.runtime.onnx_check import check_onnx
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.programs import Program, add_program, program_files, read_programs
+from skipstone.runtime.programs import Program, add_program
 
 FILES = {"model": "exports/openvino/model.xml", "weights": "exports/openvino/model.bin"}
 
@@ -37,8 +38,9 @@ def export_openvino(path: Path | str) -> Path:
 
 def read_onnx(folder: Path) -> Any:
     """The bundle's ONNX program as an openvino.Model, for conversion and quantization."""
-    program = read_programs(folder).rows["onnxruntime-f32"]
-    return import_openvino().Core().read_model(program_files(folder, program)["model"], b"")
+    data = read_file(folder, ONNX_MODEL)
+    check_onnx(data)
+    return import_openvino().Core().read_model(data, b"")
 
 
 def ir_bytes(model: Any) -> tuple[bytes, bytes]:

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.bundle.files import RECORD, add_files, read_file, read_record
-from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
+from skipstone.bundle.format import WEIGHTS, Bundle, read_arrays
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, UsageError
 from skipstone.inputs.base import Input
@@ -57,26 +57,49 @@ class Goldens:
     @staticmethod
     def load(folder: Path) -> Goldens:
         """Read and compare with the bundle's list. UsageError where there are none."""
-        from safetensors.numpy import load
-
         record = read_record(folder)
         if RECORDED not in record["files"]:
             raise UsageError(
                 f"{folder} has no goldens, so nothing says how it should answer.",
                 hint="It was not written by `skipstone train`; store them with store_goldens().",
             )
-        golden = json.loads(read_file(folder, RECORDED, record))
+        golden = read_listed_json(folder, RECORDED, record)
+        if not _is_golden(golden):
+            raise DamagedError(f"{folder / RECORDED} is not what skipstone writes.")
         sources = [
             Inline(read_file(folder, row["file"], record), name=row["file"])
             for row in golden["files"]
         ]
-        outputs = load(read_file(folder, OUTPUTS, record))
+        outputs = read_arrays(folder, OUTPUTS, record)
+        for name, value in outputs.items():
+            if value.shape[:1] != (len(sources),) or not np.isfinite(value).all():
+                raise DamagedError(
+                    f"{folder / OUTPUTS}: {name} is no finite answer to each of {len(sources)} "
+                    "goldens."
+                )
         return Goldens(Bundle.load(folder), sources, outputs, golden)
 
     def predictor(self, runtime: Runtime) -> Predictor:
         return Predictor(
             input_of(self.bundle), runtime, task_of(self.bundle), dict(self.bundle.post)
         )
+
+
+def _is_golden(golden: Any) -> bool:
+    """Whether golden.json holds what `store_goldens` writes."""
+    if not isinstance(golden, dict) or not isinstance(golden.get("weights"), str):
+        return False
+    rows, predictions = golden.get("files"), golden.get("predictions")
+    return (
+        isinstance(rows, list)
+        and len(rows) > 0
+        and all(isinstance(row, dict) and isinstance(row.get("file"), str) for row in rows)
+        and all(isinstance(row.get("arrays"), str) for row in rows)
+        and isinstance(predictions, list)
+        and len(predictions) == len(rows)
+        and all(isinstance(row, dict) for row in predictions)
+        and all(isinstance(golden.get(name), dict) for name in ("meaning", "versions"))
+    )
 
 
 def store_goldens(folder: Path | str, count: int = COUNT) -> None:

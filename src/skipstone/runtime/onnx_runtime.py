@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.errors import DamagedError, Refusal
+from skipstone.errors import DamagedError
 from skipstone.runtime.libraries import import_onnxruntime
+from skipstone.runtime.onnx_check import check_onnx
 
 
 class OnnxRuntime:
@@ -20,7 +21,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, program: bytes, *, threads: int | None = None) -> None:
-        refuse_external_data(program)
+        check_onnx(program)
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -39,7 +40,10 @@ class OnnxRuntime:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        values = self._session.run(self._outputs, feed)
+        try:
+            values = self._session.run(self._outputs, feed)
+        except Exception as error:  # as above
+            raise DamagedError(f"the ONNX program cannot answer: {error}") from error
         return dict(zip(self._outputs, values, strict=True))
 
     def facts(self) -> Mapping[str, Any]:
@@ -51,20 +55,3 @@ class OnnxRuntime:
             "device": "cpu",
             "providers": self._session.get_providers(),
         }
-
-
-def refuse_external_data(program: bytes) -> None:
-    """Refusal when any tensor of an ONNX program lies in another file, which nobody compared."""
-    import onnx
-
-    try:
-        model = onnx.load_model_from_string(program)
-    except Exception as error:  # protobuf's DecodeError, which has no typed home
-        raise DamagedError(f"the ONNX program cannot be read: {error}") from None
-    for tensor in onnx.external_data_helper._get_all_tensors(model):
-        if onnx.external_data_helper.uses_external_data(tensor):
-            raise Refusal(
-                f"the ONNX program keeps tensor {tensor.name!r} in another file, which skipstone "
-                "does not open.",
-                hint="Export it again as one file: skipstone export MODEL --to onnx",
-            )

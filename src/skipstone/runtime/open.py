@@ -6,12 +6,12 @@ from pathlib import Path
 
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.registry import RUNTIMES
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.programs import Program, program_files, read_programs
+from skipstone.runtime.programs import EXPORTS, Program, program_files, read_programs
 
 __all__ = ["input_of", "network_of", "open_model", "open_runtime", "task_of"]
 
@@ -91,16 +91,20 @@ def open_torch(bundle: Bundle, precision: str, threads: int | None, device: str)
 def open_onnxruntime(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:
     from skipstone.runtime.onnx_runtime import OnnxRuntime
 
-    return OnnxRuntime(files["model"], threads=threads)
+    return OnnxRuntime(_file(program, files, "model"), threads=threads)
 
 
 def open_openvino(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:
     from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 
+    model, weights = (_file(program, files, role) for role in ("model", "weights"))
+    floats = str(program.settings.get("floats", "f32"))
     return OpenVinoRuntime(
-        files["model"],
-        files["weights"],
-        precision=program.precision,
-        threads=threads,
-        **program.settings,
+        model, weights, precision=program.precision, floats=floats, threads=threads
     )
+
+
+def _file(program: Program, files: dict[str, bytes], role: str) -> bytes:
+    if role not in files:
+        raise DamagedError(f"{EXPORTS} names no {role!r} for {program.name}.")
+    return files[role]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import DamagedError, UsageError
+from skipstone.runtime.ir_check import check_ir
 from skipstone.runtime.libraries import import_openvino, loading_plugins
 
 #: Compiling takes longer than a few answers with free axes.
@@ -42,6 +43,9 @@ class OpenVinoRuntime:
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"OpenVINO runs in {', '.join(PRECISIONS)}, not in {precision!r}.")
+        if floats not in ("f32", "bf16"):
+            raise UsageError(f"OpenVINO leaves floats in f32 or bf16, not in {floats!r}.")
+        check_ir(xml, weights)
         self._library = import_openvino()
         self._core = self._library.Core()
         self._precision, self._threads = precision, threads
@@ -54,7 +58,10 @@ class OpenVinoRuntime:
         feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         size = len(next(iter(feed.values())))
         compiled = self.compiled(static=size == 1, like=feed)
-        results = compiled(feed)
+        try:
+            results = compiled(feed)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise DamagedError(f"the OpenVINO program cannot answer: {error}") from error
         outputs = {port.get_any_name(): results[port] for port in compiled.outputs}
         return {name: np.array(value) for name, value in outputs.items()}
 
@@ -78,7 +85,7 @@ class OpenVinoRuntime:
                     )
                 with loading_plugins():
                     self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
-            except RuntimeError as error:
+            except (RuntimeError, IndexError, TypeError) as error:
                 raise DamagedError(f"OpenVINO cannot load the program: {error}") from error
         return self._compiled[key]
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import RECORD, add_files, read_file, read_record
+from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
 from skipstone.bundle.format import WEIGHTS
 from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.runtime.base import Runtime
@@ -81,19 +81,43 @@ def read_programs(folder: Path) -> Programs:
     record = read_record(folder)
     if EXPORTS not in record["files"]:
         return Programs({})
-    content = json.loads(read_file(folder, EXPORTS, record))
-    rows = {
-        row["name"]: Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
-        for row in content["programs"]
-    }
+    content = read_listed_json(folder, EXPORTS, record)
+    try:
+        rows = {row["name"]: _program(row) for row in content["programs"]}
+        default = content["default"]
+        if default not in ("", *rows):
+            raise ValueError(f"its default {default!r} is none of them")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{folder / EXPORTS} lists no programs as we write them: {error}."
+        ) from (None)
     for row in rows.values():
-        if row.weights != record["files"][WEIGHTS]["sha256"]:
+        if row.weights != record["files"].get(WEIGHTS, {}).get("sha256"):
             raise DamagedError(
                 f"{folder / EXPORTS}: the program {row.name} was made from other weights than "
                 f"{WEIGHTS}.",
                 hint="Export it again.",
             )
-    return Programs(rows, content["default"])
+    return Programs(rows, default)
+
+
+def _program(row: Mapping[str, Any]) -> Program:
+    """A row of exports.json. What it says of itself is believed only as far as it can be checked:
+    a float32 program has the tolerance of all of them, whatever is written there."""
+    found = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
+    words = (found.name, found.runtime, found.precision, found.weights)
+    maps = (found.files, found.settings, found.measured)
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("a program's name, runtime, precision and weights are words")
+    if not all(isinstance(value, dict) for value in maps) or not all(
+        isinstance(name, str) for name in found.files.values()
+    ):
+        raise TypeError(f"{found.name} does not name its files and settings")
+    tolerance = found.tolerance
+    numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
+    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+        raise TypeError(f"{found.name} states no tolerance")
+    return replace(found, tolerance=FLOAT32) if found.precision == "f32" else found
 
 
 def program_files(folder: Path, program: Program) -> dict[str, bytes]:

@@ -29,6 +29,7 @@ from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, Refusal
 from skipstone.registry import INPUTS, TASKS, Entry
 from skipstone.runtime.export_onnx import MODEL, export_onnx
+from skipstone.runtime.onnx_check import check_onnx
 from skipstone.runtime.programs import Programs
 
 FACT = "standalone"
@@ -56,8 +57,10 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
     bundle = Bundle.load(folder)
     if MODEL not in read_record(folder)["files"]:
         export_onnx(folder)
+    program = read_file(folder, MODEL)
+    check_onnx(program)
     storage.make_folder(out)
-    storage.write_bytes(out / "model.onnx", read_file(folder, MODEL))
+    storage.write_bytes(out / "model.onnx", program)
     try:
         text = script_text(bundle)
     except Refusal as refusal:
@@ -113,7 +116,10 @@ def answers_of_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str,
     if process.returncode != 0:
         ending = (process.stderr or process.stdout).strip().splitlines()[-2:]
         raise DamagedError(f"the stand-alone script fails: {' '.join(ending)}")
-    rows: list[dict[str, Any]] = json.loads(process.stdout)["predictions"]
+    try:
+        rows: list[dict[str, Any]] = json.loads(process.stdout)["predictions"]
+    except (ValueError, KeyError):
+        raise DamagedError("the stand-alone script printed something else than JSON.") from None
     return [{name: value for name, value in row.items() if name != "path"} for row in rows]
 
 

@@ -25,6 +25,7 @@ from skipstone.tasks.labels import (
     probability_difference,
     raw_difference,
     reliability_block,
+    temperature_of,
     unlike,
 )
 from skipstone.tasks.options import ClassifyOptions
@@ -108,7 +109,7 @@ class Classify:
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         names = self.labels.names
-        probability = softmax(finite_logits(outputs, metas), float(post.get("temperature", 1.0)))
+        probability = softmax(finite_logits(outputs, metas, len(names)), temperature_of(post))
         best = np.argsort(-probability, axis=1, kind="stable")[:, : self.options.top_k]
         predictions = []
         for row, meta in enumerate(metas):
@@ -186,7 +187,7 @@ class Classify:
         before, after = reference["logits"], outputs["logits"]
         if before.shape != after.shape:
             return unlike(len(before))
-        temperature = float(post.get("temperature", 1.0))
+        temperature = temperature_of(post)
         was, now = softmax(before, temperature), softmax(after, temperature)
         label = was.argmax(axis=1)
         changed = (label != now.argmax(axis=1)) | ~np.isfinite(after).all(axis=1)
@@ -235,7 +236,7 @@ class Classify:
             {
                 "kind": "facts",
                 "title": "Post-processing",
-                "items": [["temperature", round(float(post.get("temperature", 1.0)), 4)]],
+                "items": [["temperature", round(temperature_of(post), 4)]],
             },
         ]
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.samples import Meta
-from skipstone.errors import DataError, SkipstoneError, UsageError, did_you_mean
-from skipstone.tasks.base import Difference, Outputs, Record
+from skipstone.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
+from skipstone.tasks.base import Difference, Outputs, Post, Record
 from skipstone.tasks.metrics import Counts, Reliability
 
 #: probabilities may differ this much between runtimes; an answer whose margin is smaller is a tie
 TIE = 1e-4
 #: a tag's positive term never counts more than this many times its negative one
 GREATEST_WEIGHT = 100.0
+#: what a stored temperature may be; what is fitted lies well inside
+COLDEST, HOTTEST = 1e-3, 1e3
 #: pictures in a gallery of mistakes
 WORST = 24
 
@@ -116,9 +118,19 @@ def counts_in(schema: Mapping[str, Any], classes: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def finite_logits(outputs: Outputs, metas: Sequence[Meta]) -> np.ndarray:
-    """The logits (N, K); SkipstoneError that names a sample where one is not finite."""
-    logits = np.asarray(outputs["logits"])
+def finite_logits(outputs: Outputs, metas: Sequence[Meta], classes: int) -> np.ndarray:
+    """The logits (N, classes).
+
+    Raises:
+        DamagedError: the network or program gives something else.
+        SkipstoneError: naming a sample whose answer is not finite.
+    """
+    logits = np.asarray(outputs.get("logits"))
+    if logits.shape != (len(metas), classes):
+        raise DamagedError(
+            f"the network gives logits of the shape {logits.shape} for {len(metas)} samples and "
+            f"{classes} classes: the two do not belong together."
+        )
     if not np.isfinite(logits).all():
         first = metas[int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])]
         raise SkipstoneError(
@@ -126,6 +138,30 @@ def finite_logits(outputs: Outputs, metas: Sequence[Meta]) -> np.ndarray:
             hint="Its weights have diverged: train with a lower learning rate.",
         )
     return logits
+
+
+def temperature_of(post: Post) -> float:
+    """What logits are divided by. DamagedError for what is no temperature."""
+    value = post.get("temperature", 1.0)
+    if type(value) not in (int, float) or not COLDEST <= value <= HOTTEST:
+        raise DamagedError(
+            f"the model's temperature is {value!r:.60}; allowed: {COLDEST:g} to {HOTTEST:g}."
+        )
+    return float(value)
+
+
+def thresholds_of(post: Post, classes: int) -> np.ndarray:
+    """(classes,): from which probability each tag counts as found. DamagedError for others."""
+    values = post.get("thresholds", [0.5] * classes)
+    if (
+        not isinstance(values, Sequence)
+        or len(values) != classes
+        or not all(type(value) in (int, float) and value == value for value in values)
+    ):
+        raise DamagedError(
+            f"the model's thresholds are {values!r:.60}; allowed: {classes} numbers, one a tag."
+        )
+    return np.asarray(values, np.float64)
 
 
 def raw_difference(reference: np.ndarray, outputs: np.ndarray) -> float:

@@ -27,6 +27,8 @@ from skipstone.tasks.labels import (
     probability_difference,
     raw_difference,
     reliability_block,
+    temperature_of,
+    thresholds_of,
     unlike,
 )
 from skipstone.tasks.options import TagOptions
@@ -119,7 +121,7 @@ class Tag:
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         names = self.labels.names
-        probability = sigmoid(finite_logits(outputs, metas), _temperature(post))
+        probability = sigmoid(finite_logits(outputs, metas, len(names)), temperature_of(post))
         found = probability >= self._thresholds(post)
         predictions = []
         for row, meta in enumerate(metas):
@@ -205,7 +207,7 @@ class Tag:
         before, after = reference["logits"], outputs["logits"]
         if before.shape != after.shape:
             return unlike(len(before))
-        thresholds, temperature = self._thresholds(post), _temperature(post)
+        thresholds, temperature = self._thresholds(post), temperature_of(post)
         was, now = sigmoid(before, temperature), sigmoid(after, temperature)
         changed = ((was >= thresholds) != (now >= thresholds)) | ~np.isfinite(after)  # (N, K)
         clear = changed & (np.abs(was - thresholds) > TIE)
@@ -245,7 +247,7 @@ class Tag:
             {
                 "kind": "facts",
                 "title": "Post-processing",
-                "items": [["temperature", round(_temperature(post), 4)]],
+                "items": [["temperature", round(temperature_of(post), 4)]],
             },
         ]
 
@@ -296,11 +298,7 @@ class Tag:
         return [self.labels.code(name) for name in names]
 
     def _thresholds(self, post: Post) -> np.ndarray:
-        return np.asarray(post.get("thresholds", [0.5] * len(self.labels)), np.float64)
-
-
-def _temperature(post: Post) -> float:
-    return float(post.get("temperature", 1.0))
+        return thresholds_of(post, len(self.labels))
 
 
 def _is_list(value: Any) -> bool:

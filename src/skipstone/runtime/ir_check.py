@@ -1,0 +1,104 @@
+"""What an OpenVINO program (IR: an .xml and a .bin) has to be before OpenVINO gets it.
+
+See `onnx_check` for why. XML is read by expat as a stream, and a document type, which is where
+entities that expand without end and files by address come from, ends the reading.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from xml.parsers import expat
+
+from skipstone.errors import DamagedError, Refusal
+
+#: Numbers in one array; elements inside one another.
+LARGEST, DEEPEST = 1 << 31, 64
+_OPSET = re.compile(r"opset\d{1,2}")
+_LOOPS = frozenset({"Loop", "TensorIterator"})
+_BITS = re.compile(r"[a-z]+(\d+)")
+
+
+def check_ir(xml: bytes, weights: bytes) -> None:
+    """Look at an OpenVINO program without running it.
+
+    Raises:
+        DamagedError: no IR, or it contradicts itself or its weights.
+        Refusal: it uses operators that skipstone does not run.
+    """
+    reader = _Reader(len(weights))
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = reader.doctype
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    try:
+        parser.Parse(xml, True)
+    except (expat.ExpatError, ValueError) as error:
+        raise DamagedError(f"the OpenVINO program cannot be read: {error}.") from None
+
+
+class _Reader:
+    """Follows the elements; see `check_ir`."""
+
+    def __init__(self, weights: int) -> None:
+        self._weights = weights
+        self._path: list[str] = []
+        self._layer: Mapping[str, str] = {}
+
+    def doctype(self, *_: Any) -> None:
+        raise DamagedError("the OpenVINO program declares a document type, which none of ours has.")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if not self._path and tag != "net":
+            raise DamagedError(f"the OpenVINO program is no network: it begins with {tag[:40]!r}.")
+        self._path.append(tag)
+        if len(self._path) > DEEPEST:
+            raise DamagedError(f"the OpenVINO program is nested deeper than {DEEPEST}.")
+        if tag == "layer":
+            self._begin_layer(attributes)
+        elif tag == "data" and self._path[-2] == "layer":
+            self._check_data(attributes)
+
+    def end(self, tag: str) -> None:
+        self._path.pop()
+
+    def _begin_layer(self, attributes: dict[str, str]) -> None:
+        self._layer = attributes
+        kind, version = attributes.get("type", ""), attributes.get("version", "")
+        if kind in _LOOPS or not _OPSET.fullmatch(version):
+            raise Refusal(
+                f"the OpenVINO program uses the operator {kind[:60]!r} of {version[:60]!r}, which "
+                "skipstone does not run."
+            )
+
+    def _check_data(self, data: dict[str, str]) -> None:
+        name = self._layer.get("name", "?")[:80]
+        if "shape" in data:
+            shape = [part.strip() for part in data["shape"].split(",") if part.strip()]
+            numbers = [_number(part.rpartition("..")[2]) for part in shape if part != "?"]
+            if math.prod(max(number, 1) for number in numbers) > LARGEST:
+                raise DamagedError(f"the OpenVINO program's {name!r} claims a shape beyond reason.")
+        if self._layer.get("type") != "Const" or "size" not in data:
+            return
+        size, start = _number(data["size"]), _number(data.get("offset", ""))
+        bits = _BITS.fullmatch(data.get("element_type", ""))
+        if start < 0 or size < 0 or start + size > self._weights:
+            raise DamagedError(
+                f"the OpenVINO program's {name!r} lies at bytes {start:,} to {start + size:,} of "
+                f"weights that have {self._weights:,}."
+            )
+        if bits and "shape" in data and "string" not in data["element_type"]:
+            needed = math.ceil(math.prod(numbers) * int(bits[1]) / 8)
+            if needed != size:
+                raise DamagedError(
+                    f"the OpenVINO program's {name!r} has the shape {data['shape'][:80]}, which "
+                    f"takes {needed:,} bytes, and holds {size:,}."
+                )
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,18}", text):
+        raise ValueError(f"{text[:40]!r} is no whole number")
+    return int(text)
