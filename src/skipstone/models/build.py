@@ -20,6 +20,9 @@ from skipstone.models.heads.base import Head
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS, Entry
 
+#: A network that edits made smaller by more than this factor is none of ours, unless it is small.
+_MOST_PRUNED, _SMALL = 100, 1 << 26
+
 
 def build_network(arch: Arch, input: Input) -> Network:
     """A network with fresh weights, on the CPU.
@@ -80,12 +83,19 @@ def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: s
         with torch.device("meta"):
             backbone, head = _parts(arch, emits)
             network = Network(front=nn.Identity(), backbone=backbone, head=head)
+            whole = sum(value.numel() for value in network.state_dict().values())
             apply_edits(network, arch.edits)
     finally:
         hook.remove()
     expected = network.state_dict()
     given = {name: value for name, value in tensors.items() if not name.startswith("front.")}
     _refuse_misfits(_misfits(expected, given), where)
+    stored = sum(int(np.prod(value.shape)) for value in given.values())
+    if whole > _MOST_PRUNED * stored + _SMALL:  # it is built whole before edits make it smaller
+        raise DamagedError(
+            f"{where} holds {stored:,} numbers, and its network {whole:,} before {len(arch.edits)} "
+            "edits; no pruning takes that much away."
+        )
 
 
 def check_accepts(entry: Entry, name: str, kind: str) -> None:
