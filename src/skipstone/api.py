@@ -53,15 +53,19 @@ def train(
     model: str = "auto",
     weights: str = "auto",
     seed: int = 0,
+    from_: Path_ | None = None,
     **settings: Any,
 ) -> training.TrainResult:
     """Train on labelled data. `settings` are the flags of `skipstone train`: `epochs=5`.
+
+    `from_` is `--from`: a model to go on from, with new photos or new classes.
 
     Raises:
         UsageError: an option or the data cannot be used; the message says what to type.
         Interrupted: a signal came; the same call goes on where it stopped.
     """
-    given = {"out": out, "model": model, "weights": weights, "seed": seed, **settings}
+    given = {"from": from_, "out": out, "model": model, "weights": weights, "seed": seed}
+    given |= settings
     return training.train(
         Path(data),
         out=out,
@@ -69,6 +73,7 @@ def train(
         weights=weights,
         seed=seed,
         settings=settings,
+        origin=from_,
         command=["skipstone", "train", str(data), *as_flags(given)],
     )
 

@@ -98,6 +98,32 @@ def test_groups_and_duplicates_never_straddle(
     )
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), min_size=24, max_size=100),
+    st.dictionaries(st.integers(0, 23), st.sampled_from(["fit", "select", "claim"]), max_size=24),
+    st.integers(0, 3),
+)
+def test_what_another_model_was_trained_on_is_never_claimed(
+    pairs: list[tuple[str, int]], pinned: dict[int, str], seed: int
+) -> None:
+    labels, groups = [pair[0] for pair in pairs], [str(pair[1]) for pair in pairs]
+    manifest = rows(labels, groups=list(groups))
+    try:
+        assigned = assign_roles(manifest, SplitOptions(seed=seed), duplicates=[], pinned=pinned)
+    except UsageError as error:
+        assume("stay together" not in str(error))
+        raise
+    roles = assigned.column("role")
+    seen = {groups[row] for row, role in pinned.items() if role != "claim"}
+    for group, role in zip(groups, roles, strict=True):
+        assert role != "claim" or group not in seen
+    held: dict[str, set[str]] = defaultdict(set)
+    for group, role in zip(groups, roles, strict=True):
+        held[group].add(role)
+    assert all(len(inside) == 1 for inside in held.values())
+    assert {"fit", "select"} <= set(roles)
+
+
 @given(st.permutations(range(40)), st.integers(0, 2))
 def test_roles_follow_paths_and_not_the_order_of_rows(order: list[int], seed: int) -> None:
     labels = ["abcd"[number % 4] for number in range(40)]

@@ -110,6 +110,13 @@ def _train(parser: Parser) -> None:
         help="auto: pretrained where the model has them; none: from scratch; or a file",
     )
     parser.add_argument(
+        "--from",
+        dest="origin",
+        default=None,
+        metavar="RUN",
+        help="go on from this model with new photos or new classes: its weights, input and recipe",
+    )
+    parser.add_argument(
         "--show-augmented",
         metavar="PNG",
         default=None,

@@ -37,6 +37,7 @@ def _train(given: Namespace) -> Any:
             weights=given.weights,
             seed=given.seed,
             settings=settings,
+            origin=given.origin,
         )
     from skipstone.verbs.train import train
 
@@ -47,6 +48,7 @@ def _train(given: Namespace) -> Any:
         weights=given.weights,
         seed=given.seed,
         settings=settings,
+        origin=given.origin,
         command=["skipstone", *given.words],
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ def assign_roles(
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
     pictures: Sequence[Sequence[int]] | None = None,
+    pinned: Mapping[int, str] | None = None,
 ) -> Manifest:
     """The same rows with `role` set, and notes that say how.
 
@@ -44,6 +45,8 @@ def assign_roles(
         duplicates: groups of row positions with equal bytes, where known already.
         pictures: groups that show the same picture, where known already. Where neither is, and
             a split is made, the training rows are looked at, unless `options` keep that off.
+        pinned: roles of rows that another model knows; where roles are carved, what it has been
+            trained on is never claimed.
 
     Raises:
         UsageError: there is nothing to train on, or too little to keep anything apart.
@@ -67,7 +70,8 @@ def assign_roles(
             pictures, said = _same_pictures(manifest, pool)
             notes += said
         units = _units(manifest, pool, [*groups, *(pictures or ())], options.seed)
-        parts = _carve(manifest, units, carve)
+        pins = [_pin(unit, pinned or {}) for unit in units]
+        parts = _carve(manifest, units, carve, pins)
         for unit, role in zip(units, parts, strict=True):
             for row in unit.rows:
                 roles[row] = role
@@ -171,13 +175,25 @@ def _key(seed: int, path: str, member: int | None) -> bytes:
     return hashlib.blake2b(f"{seed}\0{path}\0{member}".encode(), digest_size=16).digest()
 
 
-def _carve(manifest: Manifest, units: list[Unit], carve: dict[str, float]) -> list[str]:
+def _pin(unit: Unit, pinned: Mapping[int, str]) -> str | None:
+    """The role that a unit has to keep: one trained row makes all of it trained."""
+    roles = {pinned[row] for row in unit.rows if row in pinned}
+    return next((role for role in ROLES if role in roles), None)
+
+
+def _carve(
+    manifest: Manifest, units: list[Unit], carve: dict[str, float], pins: list[str | None]
+) -> list[str]:
     """A role for each unit; no role that is asked for stays empty while it can be filled."""
     names = ["fit", *carve]
     part = stratify(units, [1 - sum(carve.values()), *carve.values()])
+    for unit, pin in enumerate(pins):
+        if pin is not None:
+            part[unit] = names.index(pin) if pin in names else 0
     _keep_every_label_in_fit(units, part)
     for number in range(1, len(names)):
-        if number not in part and not _fill(units, part, number):
+        fixed = {unit for unit, pin in enumerate(pins) if pin and names[number] == "claim"}
+        if number not in part and not _fill(units, part, number, fixed):
             if names[number] == "select":
                 raise UsageError(
                     f"{manifest.root}: {_too_few(units)}, so nothing can be kept apart to decide "
@@ -217,13 +233,14 @@ def _labels_outside_fit(units: list[Unit], part: list[int]) -> list[Label]:
     return sorted(every - inside, key=str)
 
 
-def _fill(units: list[Unit], part: list[int], wanted: int) -> bool:
-    """Move the smallest unit of fit whose labels stay in fit without it; False if there is none."""
+def _fill(units: list[Unit], part: list[int], wanted: int, fixed: Set[int]) -> bool:
+    """Move the smallest unit of fit whose labels stay in fit without it, none of `fixed`; False if
+    there is none."""
     held: Counter[Label] = Counter()
     for unit, number in zip(units, part, strict=True):
         if number == 0:
             held.update(unit.labels.keys())
-    inside = [n for n, number in enumerate(part) if number == 0]
+    inside = [n for n, number in enumerate(part) if number == 0 and n not in fixed]
     spare = [n for n in inside if all(held[label] > 1 for label in units[n].labels)]
     if not spare:
         return False

@@ -92,6 +92,16 @@ class Task(Protocol):
     def head(self) -> Part:
         """The default head for this task and schema, with its options and shape."""
 
+    def rows(self) -> Sequence[str]:
+        """The name of what each row of the head's layers stands for, in order (`Head.named_rows`).
+
+        This and `grown` are a capability that a task may lack: it then goes on (`train --from`)
+        with the very same schema only.
+        """
+
+    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """This task's schema with the classes that another one adds, behind its own."""
+
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         """A function that opens this manifest's targets, for `target`, `score` and `calibrate`.
 

@@ -63,6 +63,12 @@ def as_it_is(value: Any) -> Any:
     return value
 
 
+def grown_classes(labels: Labels, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of `labels` and the classes that `schema` adds, in its order, behind them."""
+    added = [name for name in Labels(schema, least=1).names if name not in labels]
+    return {**schema, "classes": [*labels.names, *added]}
+
+
 def class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] | None:
     """Loss weight of each class, (K,); None for kind "none".
 

@@ -23,6 +23,7 @@ from skipstone.tasks.labels import (
     counts_in,
     finite_logits,
     gallery,
+    grown_classes,
     positive_weights,
     probability_difference,
     raw_difference,
@@ -92,6 +93,12 @@ class Tag:
             args["gamma"] = self.options.focal_gamma
         loss = {"name": _LOSSES[self.options.loss], "target": "tags", "args": args}
         return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+
+    def rows(self) -> Sequence[str]:
+        return self.labels.names
+
+    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        return grown_classes(self.labels, schema)
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         return as_it_is

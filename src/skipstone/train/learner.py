@@ -42,6 +42,15 @@ from skipstone.train.runfolder import RunFolder
 GRID = 30_000_000
 
 
+class Start(Protocol):
+    """A model that training goes on from (`verbs.continued.Origin` is one)."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def start(self, network: Network, task: Task) -> None:
+        """Fill `network`, which answers for `task`, with the model's weights."""
+
+
 class Assignment(Protocol):
     """What is to be learnt (a `verbs.plan.Plan` is one)."""
 
@@ -63,6 +72,8 @@ class Assignment(Protocol):
     def loading(self) -> LoadOptions: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def origin(self) -> Start | None: ...
 
 
 @dataclass(frozen=True)
@@ -87,10 +98,13 @@ def learner_of(entry: Entry) -> Learner:
 
 
 def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:
-    """The one loop, from the assignment's weights."""
+    """The one loop, from the assignment's weights, or from those of the model it goes on from."""
     torch.manual_seed(given.seed)
     network = build_network(given.arch, given.input)
-    load_weights(network, name=given.arch.backbone.name, weights=given.weights)
+    if given.origin is None:
+        load_weights(network, name=given.arch.backbone.name, weights=given.weights)
+    else:
+        given.origin.start(network, given.task)
     result = fit(
         network,
         task=given.task,

@@ -14,8 +14,8 @@ from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.registry import INPUTS
 from skipstone.settings import Settings
 from skipstone.train.learner import training_loader
+from skipstone.verbs.continued import plan_run
 from skipstone.verbs.places import refuse_inside
-from skipstone.verbs.plan import make_plan
 
 #: Samples on the sheet.
 ROWS = 12
@@ -39,16 +39,18 @@ def show_augmented(
     weights: str,
     seed: int,
     settings: dict[str, Any],
+    origin: str | Path | None = None,
 ) -> AugmentedResult:
     """Write a contact sheet: originals beside augmented views of the training part."""
     file = Path(file)
     refuse_inside(file, data, "--show-augmented")
-    plan = make_plan(
+    plan = plan_run(
         data,
         model=model,
         weights=weights,
         seed=seed,
         settings=Settings({**settings, "seed": seed}),
+        origin=origin,
     )
     key = INPUTS[plan.manifest.input].facts.get("pixels")
     if key is None:

@@ -45,6 +45,7 @@ def lineage_of(
         "command": command,
         "seed": plan.seed,
         "data": document["data"],
+        "from": document["from"],
         "unreadable": unreadable,
         "weights": plan.weights,
         "augment": document["augment"],

@@ -29,6 +29,7 @@ from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
+from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 
@@ -42,6 +43,7 @@ class Plan:
         weights: "pretrained", "none", or a file of weights.
         reason: why this model, in a sentence.
         loading: how batches are made, which changes none of them.
+        origin: the model whose weights it starts from, for `train --from`.
     """
 
     manifest: Manifest
@@ -54,6 +56,7 @@ class Plan:
     reason: str
     seed: int
     loading: LoadOptions
+    origin: Start | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
@@ -80,6 +83,7 @@ class Plan:
             "augment": dataclasses.asdict(self.augment),
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
+            "from": None if self.origin is None else self.origin.to_json(),
         }
 
 

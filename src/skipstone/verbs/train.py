@@ -26,9 +26,10 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.train.learner import Learnt, learner_of
 from skipstone.train.runfolder import open_or_resume
+from skipstone.verbs.continued import plan_run
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
-from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.scores import Scores, score
 from skipstone.verbs.story import write_report
@@ -84,21 +85,18 @@ def train(
     weights: str = "auto",
     seed: int = 0,
     settings: dict[str, Any] | None = None,
+    origin: str | Path | None = None,
     command: Sequence[str] = (),
 ) -> TrainResult:
     """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan.
 
-    `command` is what a person would type to get the same, for the report and the lineage.
+    `origin` is a model to go on from, instead of `model` and `weights`; `command` is what a person
+    would type to get the same, for the report and the lineage.
     """
     started = time.monotonic()
     root = output_folder(out, default="runs", data=data)
-    plan = make_plan(
-        data,
-        model=model,
-        weights=weights,
-        seed=seed,
-        settings=Settings({**(settings or {}), "seed": seed}),
-    )
+    given = Settings({**(settings or {}), "seed": seed})
+    plan = plan_run(data, model=model, weights=weights, seed=seed, settings=given, origin=origin)
     shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
         cache = RecordCache()

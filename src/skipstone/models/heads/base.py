@@ -56,6 +56,11 @@ class Head(nn.Module, ABC):
             hint="Leave the teacher out, such as prune(teacher=0).",
         )
 
+    def named_rows(self) -> tuple[str, ...]:
+        """Names of its tensors that hold one row a class, in the order of `Task.rows`, along their
+        first dimension: what grows with new classes. () for a head that cannot grow."""
+        return ()
+
     @abstractmethod
     def reset(self) -> None:
         """Fresh weights for the layers that depend on the task's classes."""

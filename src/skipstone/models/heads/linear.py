@@ -56,6 +56,9 @@ class LinearHead(Head):
         weight: Tensor = self.criterion.weight(self._read(y))
         return weight
 
+    def named_rows(self) -> tuple[str, ...]:
+        return ("linear.weight", "linear.bias")
+
     def reset(self) -> None:
         self.linear.reset_parameters()
 

@@ -1,0 +1,348 @@
+"""train --from: go on from a model, with new photos or new classes.
+
+The input, the model and the recipe are the model's own, where no flag says otherwise; its head
+keeps the rows of the classes that it knows. Rows that it was trained on keep their role, so that
+the claim holds nothing that it has seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.data.manifest import ROLES, Manifest
+from skipstone.data.manifest_file import load_manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.data.readers.base import counted, listed
+from skipstone.errors import UsageError
+from skipstone.events import note, warn
+from skipstone.inputs.base import Input
+from skipstone.models.build import choose_head
+from skipstone.models.grow import grow
+from skipstone.models.heads.options import HeadChoice
+from skipstone.models.network import Network
+from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.mix import make_mix
+from skipstone.prepare.options import LoadOptions, SplitOptions
+from skipstone.prepare.split import assign_roles, labels_of
+from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS
+from skipstone.runtime.parts import input_of, task_of
+from skipstone.settings import Settings
+from skipstone.tasks.base import Task
+from skipstone.train.options import TrainOptions
+from skipstone.train.recipe import Facts, resolve
+from skipstone.verbs.places import shortest
+from skipstone.verbs.plan import Plan, make_plan
+
+MANIFEST = "manifest.parquet"
+#: Of a recipe: what ends a training, and what belongs to a machine or a command.
+_LENGTH = ("epochs", "steps", "budget")
+_NOT_INHERITED = ("seed", "device", "threads", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that a run goes on from.
+
+    Args:
+        path: as the user named it.
+        weights: sha256 of its weights file.
+        manifest: the rows that it was made with; None for a bundle away from its run.
+    """
+
+    path: Path
+    bundle: Bundle
+    weights: str
+    manifest: Manifest | None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the identity of a run and the lineage of its bundle."""
+        return {
+            "model": str(self.path),
+            "weights": self.weights,
+            "command": self.bundle.lineage.get("command", ""),
+            "data": self.bundle.lineage.get("data", {}),
+        }
+
+    def start(self, network: Network, task: Task) -> None:
+        """Its weights in `network`, whose head answers for `task`."""
+        known, wanted = _rows(task_of(self.bundle)), _rows(task)
+        grow(network, self.bundle.tensors, known=known, wanted=wanted, where=str(self.path))
+
+
+def open_origin(path: str | Path) -> Origin:
+    """UsageError where there is no model; DamagedError where it is not as it was written."""
+    folder = bundle_of(path)
+    rows = folder.parent / MANIFEST
+    return Origin(
+        shortest(Path(path).absolute()),
+        Bundle.load(folder),
+        str(read_record(folder)["files"][WEIGHTS]["sha256"]),
+        load_manifest(rows) if rows.is_file() else None,
+    )
+
+
+def plan_run(
+    data: Path,
+    *,
+    model: str,
+    weights: str,
+    seed: int,
+    settings: Settings,
+    origin: str | Path | None = None,
+) -> Plan:
+    """`make_plan`, or the plan to go on from the model `origin`."""
+    if origin is None:
+        return make_plan(data, model=model, weights=weights, seed=seed, settings=settings)
+    found = open_origin(origin)
+    _check_flags(found, model, weights, settings)
+    return continued_plan(data, found, seed=seed, settings=settings)
+
+
+def continued_plan(data: Path, origin: Origin, *, seed: int, settings: Settings) -> Plan:
+    """What `make_plan` decides, by what `origin` is.
+
+    Raises:
+        UsageError: the data is of another kind, or a flag asks for another network.
+    """
+    bundle = origin.bundle
+    read = settings.options(ReadOptions, task=bundle.task["name"])
+    manifest = read_manifest(data, read)
+    _check_kind(origin, data, manifest)
+    pinned = _roles_in_origin(origin, manifest)
+    manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=pinned)
+    for sentence in manifest.notes:
+        note(sentence)
+    _say_what_was_seen(origin, manifest, pinned)
+    fit = manifest.role("fit")
+    task = _task(origin, settings, manifest, fit)
+    input = _input(origin, settings, fit)
+    head = _head(origin, settings, task)
+    values = sum(array[0].size for array in input.example(1).values())
+    facts = Facts(samples=len(fit), pretrained=True, values=values)
+    recipe = resolve(settings.options(TrainOptions, **_recipe_of(bundle, settings)), facts)
+    augment = settings.options(AugmentOptions, **_plain(bundle.lineage.get("augment", {})))
+    loading = settings.options(LoadOptions)
+    name = bundle.arch.backbone.name
+    settings.check_used(task=manifest.task, model=name, head=head.name)
+    make_augment(augment, input, task)
+    make_mix(augment, task)
+    reason = f"{name} of {origin.path} goes on{_classes_added(origin, task, fit)}"
+    note(reason)
+    return Plan(
+        manifest=manifest,
+        input=input,
+        task=task,
+        arch=Arch(bundle.arch.backbone, head, bundle.arch.edits),
+        weights=str(origin.path),
+        augment=augment,
+        recipe=recipe,
+        reason=reason,
+        seed=seed,
+        loading=loading,
+        origin=origin,
+    )
+
+
+def _check_flags(origin: Origin, model: str, weights: str, settings: Settings) -> None:
+    """Flags that ask for another network than the model's."""
+    part = origin.bundle.arch.backbone
+    if weights != "auto":
+        raise UsageError(
+            f"--from {origin.path} starts with that model's weights, and --weights {weights} says "
+            "others.",
+            hint="Give one of the two.",
+        )
+    if model not in ("auto", part.name):
+        raise UsageError(
+            f"--from {origin.path} goes on with its {part.name}; --model {model} is another.",
+            hint=f"Leave --model out, or start a new one: --model {model} without --from.",
+        )
+    entry = BACKBONES[part.name]
+    if entry.facts.get("learner", "gradient") != "gradient":
+        raise UsageError(
+            f"{origin.path} is a {part.name}, which is solved anew from all of its data: there is "
+            "nothing to go on from.",
+            hint="Train on the old and the new data together, without --from.",
+        )
+    held = part.args.get("options", {})
+    given = settings.values_for(entry.options_type())
+    for name, value in given.items():
+        if name in held and _plain(value) != held[name]:
+            flag = name.replace("_", "-")
+            raise UsageError(
+                f"--{flag} {value} makes another network than {origin.path}, which has "
+                f"{flag} {held[name]}.",
+                hint=f"Leave --{flag} out, or train anew without --from.",
+            )
+
+
+def _check_kind(origin: Origin, data: Path, manifest: Manifest) -> None:
+    has = (origin.bundle.input["name"], origin.bundle.task["name"])
+    found = (manifest.input, manifest.task)
+    if has != found:
+        raise UsageError(
+            f"{origin.path} is for {has[0]} and {has[1]}, but {data} is {found[0]} data for "
+            f"{found[1]}: they do not go together.",
+            hint="Give data of the same kind, or train anew without --from.",
+        )
+
+
+def _roles_in_origin(origin: Origin, manifest: Manifest) -> dict[int, str]:
+    """{position: role} of the rows that the model's run has had, by file.
+
+    The same file is the same absolute path, or the same path and target below another root.
+    """
+    if origin.manifest is None:
+        warn(
+            f"{origin.path} is not in its run folder, so nothing says which rows it has seen: the "
+            "claim may hold some of them, and be better than it should."
+        )
+        return {}
+    before, roles = origin.manifest, {}
+    moved = before.root.absolute() != manifest.root.absolute()
+    for path, member, target, role in _cells(before):
+        key = (path, member, str(target)) if moved else (path, member, "")
+        if role in ROLES:
+            roles[key] = role
+    found = {}
+    for row, (path, member, target, _) in enumerate(_cells(manifest)):
+        key = (path, member, str(target)) if moved else (path, member, "")
+        if key in roles:
+            found[row] = roles[key]
+    return found
+
+
+def _cells(manifest: Manifest) -> zip[tuple[str, int | None, Any, str]]:
+    return zip(
+        *(manifest.column(name) for name in ("path", "member", "target", "role")), strict=True
+    )
+
+
+def _say_what_was_seen(origin: Origin, manifest: Manifest, pinned: Mapping[int, str]) -> None:
+    roles = manifest.column("role")
+    if pinned:
+        note(
+            f"{len(pinned):,} of {counted(len(roles), 'row')} come from the data of {origin.path} "
+            "and keep their role."
+        )
+    leaked = sum(roles[row] == "claim" and role != "claim" for row, role in pinned.items())
+    if leaked:
+        warn(
+            f"{counted(leaked, 'row')} of the claim {'was' if leaked == 1 else 'were'} trained on "
+            f"by {origin.path}: left there, as you split them so, but the figures are better than "
+            "they should be."
+        )
+
+
+def _task(origin: Origin, settings: Settings, manifest: Manifest, fit: Manifest) -> Task:
+    entry, before = TASKS[manifest.task], task_of(origin.bundle)
+    grown = getattr(before, "grown", None)
+    own = {name: value for name, value in before.schema.items() if name in manifest.schema}
+    if grown is None and own != dict(manifest.schema):
+        raise UsageError(
+            f"the task {manifest.task!r} goes on with the very labels of {origin.path} only; this "
+            f"data has others ({_short(manifest.schema)}, not {_short(own)}).",
+            hint="Train anew without --from.",
+        )
+    schema = manifest.schema if grown is None else grown(manifest.schema)
+    make, kind = entry.load(), entry.options_type()
+    options = (
+        None if kind is None else settings.options(kind, **_plain(origin.bundle.task["options"]))
+    )
+    made: Task = make(options, {**schema, **make(entry.make_options(), schema).statistics(fit)})
+    return made
+
+
+def _input(origin: Origin, settings: Settings, fit: Manifest) -> Input:
+    """The model's input as it is, or fitted anew where a flag changes it."""
+    held, own = origin.bundle.input, input_of(origin.bundle)
+    entry = INPUTS[held["name"]]
+    given = settings.values_for(entry.options_type())
+    if all(_plain(value) == held["options"].get(name) for name, value in given.items()):
+        return own
+    made: Input = entry.load()(entry.make_options({**held["options"], **given})).fit(fit.sources())
+    if made.emits() != own.emits():
+        raise UsageError(
+            f"{origin.path} takes {own.emits().channels} channels of {own.emits().kind}; by these "
+            f"flags there would be {made.emits().channels} of {made.emits().kind}.",
+            hint="Leave them out, or train anew without --from.",
+        )
+    return made
+
+
+def _head(origin: Origin, settings: Settings, task: Task) -> Part:
+    """The model's head with the shape that the task now has."""
+    held = origin.bundle.arch.head
+    asked = settings.options(HeadChoice, head=held.name).head
+    usual, backbone = task.head(), BACKBONES[origin.bundle.arch.backbone.name]
+    usual = Part(backbone.facts.get("head", usual.name), usual.args)
+    part = choose_head(held.name, usual)
+    if asked not in ("auto", part.name):
+        raise UsageError(
+            f"--from {origin.path} goes on with its head {held.name}; --head {asked} is another.",
+            hint="Leave --head out, or train anew without --from.",
+        )
+    entry = HEADS[part.name]
+    given = settings.values_for(entry.options_type())
+    options = entry.make_options({**held.args.get("options", {}), **given})
+    plain = {} if options is None else dataclasses.asdict(options)
+    return replace(part, args={**part.args, "options": plain})
+
+
+def _recipe_of(bundle: Bundle, settings: Settings) -> dict[str, Any]:
+    """The recipe that the model was made with, as options of training."""
+    known = {field.name for field in dataclasses.fields(TrainOptions)}
+    recipe = {
+        name: value
+        for name, value in _plain(bundle.lineage.get("recipe", {})).items()
+        if name in known and name not in _NOT_INHERITED
+    }
+    if any(name in settings.values for name in _LENGTH):
+        for name in (*_LENGTH, "ema"):  # the average reaches back over a share of the length
+            recipe.pop(name, None)
+    return recipe
+
+
+def _classes_added(origin: Origin, task: Task, fit: Manifest) -> str:
+    """What is new and what is not there, for the reason and a warning."""
+    known, wanted = _rows(task_of(origin.bundle)), _rows(task)
+    added = [name for name in wanted if name not in known]
+    held = {label for target in fit.column("target") for label in labels_of(target)}
+    absent = [name for name in known if name not in held]
+    if absent and wanted:
+        warn(
+            f"No training row has {listed(absent)}: the model keeps "
+            f"{'it' if len(absent) == 1 else 'them'}, but may forget. Old photos beside the new "
+            "ones keep them in mind."
+        )
+    return (
+        f", with {counted(len(added), 'new class', 'new classes')} ({listed(added)})"
+        if added
+        else ""
+    )
+
+
+def _rows(task: Task) -> list[str]:
+    rows = getattr(task, "rows", None)
+    return [] if rows is None else list(rows())
+
+
+def _plain(value: Any) -> Any:
+    """Lists of JSON as the tuples that options hold, at the top of a dict."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _short(schema: Mapping[str, Any]) -> str:
+    return listed(map(str, schema.get("classes", [schema])))

@@ -1,0 +1,68 @@
+"""Weights of one network in another whose head has rows for more classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.errors import UsageError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.models.build import build_network, network_tensors
+from skipstone.models.grow import grow
+from skipstone.models.heads.linear import LinearHead
+from skipstone.models.network import Network
+
+
+def network(classes: int, seed: int = 0) -> Network:
+    loss = {"name": "cross_entropy", "target": "label", "args": {}}
+    head = Part("linear", {"options": {}, "shape": {"classes": classes, "loss": loss}})
+    backbone = Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
+    torch.manual_seed(seed)
+    return build_network(Arch(backbone, head), ImageInput(ImageOptions(size=8, channels=3)))
+
+
+SMALL = {classes: network(classes, classes) for classes in range(1, 7)}
+LETTERS = st.permutations("abcdef").flatmap(
+    lambda names: st.integers(1, 6).map(lambda count: names[:count])
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(known=LETTERS, wanted=LETTERS)
+def test_rows_follow_their_names(known: list[str], wanted: list[str]) -> None:
+    old, new = SMALL[len(known)], network(len(wanted), seed=99)
+    fresh = network_tensors(new)
+    grow(new, network_tensors(old), known=known, wanted=wanted, where="it")
+    before, after = network_tensors(old), network_tensors(new)
+    for name, value in after.items():
+        if name not in ("head.linear.weight", "head.linear.bias"):
+            assert np.array_equal(value, before[name])
+            continue
+        for row, letter in enumerate(wanted):
+            source = before[name][known.index(letter)] if letter in known else fresh[name][row]
+            assert np.array_equal(value[row], source)
+
+
+def test_logits_of_known_classes_stay_what_they_were() -> None:
+    old, new = network(3).eval(), network(4, seed=5).eval()
+    grow(new, network_tensors(old), known=list("abc"), wanted=list("cabd"), where="it")
+    x = {"image": torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)}
+    with torch.no_grad():
+        was, now = old(x)["logits"], new(x)["logits"]
+    assert torch.allclose(now[:, [1, 2, 0]], was, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = network_tensors(network(3))
+    with pytest.raises(UsageError, match="does not hold a row for each"):
+        grow(network(4), tensors, known=list("ab"), wanted=list("abcd"), where="it")
+    with pytest.raises(UsageError, match="it does not fit the network it is for"):
+        grow(network(4), tensors, known=list("abcd"), wanted=list("abcd"), where="it")
+    monkeypatch.setattr(LinearHead, "named_rows", lambda self: ())
+    with pytest.raises(UsageError, match=r"has no rows by class.*--weights it"):
+        grow(network(4), tensors, known=list("abc"), wanted=list("abcd"), where="it")
