@@ -25,6 +25,10 @@ class ReadOptions:
     path_column: str | None = field(
         default=None, metadata={"help": "table: the column that names the files"}
     )
+    path_folder: str | None = field(
+        default=None,
+        metadata={"help": "table: the folder that paths count from (default: the table's own)"},
+    )
     text_column: str | None = field(
         default=None, metadata={"help": "table: the column that holds the texts, one a row"}
     )

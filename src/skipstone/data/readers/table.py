@@ -6,7 +6,6 @@ a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,8 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
-from skipstone.data.readers.table_columns import Roles, choose_columns, is_one
+from skipstone.data.readers.table_columns import Roles, choose_columns, is_one, path_folder
+from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
 from skipstone.errors import DataError, UsageError
 
@@ -47,7 +47,8 @@ class Table:
 
             return read_texts(columns, texts, options)
         roles = choose_columns(columns, root, options)
-        rows, ignored = _rows(columns, root, roles)
+        files = Files(root, path_folder(options), search=roles.search)
+        rows, ignored = _rows(columns, files, roles)
         classes = classes_of(rows["target"], roles)
         check_classes(path, classes, rows, ignored, roles)
         return Manifest.from_rows(
@@ -58,15 +59,19 @@ class Table:
             task=roles.task,
             schema={"classes": classes},
             target_type=pa.list_(pa.string()) if roles.many else pa.string(),
-            notes=tuple(_notes(path, columns, roles, rows, classes, ignored)),
+            notes=(
+                *_notes(path, columns, roles, rows, classes, ignored),
+                *_made_up(files),
+            ),
             ignored=dict(ignored),
         )
 
 
-def _rows(columns: Columns, root: Path, roles: Roles) -> tuple[dict[str, list[Any]], Counter[str]]:
+def _rows(
+    columns: Columns, files: Files, roles: Roles
+) -> tuple[dict[str, list[Any]], Counter[str]]:
     """Column lists for the manifest; one row a file."""
     ignored: Counter[str] = Counter()
-    files = _Files(root)
     paths = columns.text(roles.path)
     splits = columns.text(roles.split) if roles.split else None
     groups = columns.text(roles.group) if roles.group else None
@@ -74,7 +79,7 @@ def _rows(columns: Columns, root: Path, roles: Roles) -> tuple[dict[str, list[An
     first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
     missing: list[int] = []
     for row, cell in enumerate(paths):
-        path = files.find(cell)
+        path = _find(columns, files, row, cell)
         if path is None:
             missing.append(row)
             continue
@@ -94,38 +99,26 @@ def _rows(columns: Columns, root: Path, roles: Roles) -> tuple[dict[str, list[An
             rows[name].append(value)
     if missing:
         ignored[MISSING] = len(missing)
-        _check_missing(columns, root, paths, missing)
+        _check_missing(columns, files.folder, paths, missing)
     return rows, ignored
 
 
-class _Files:
-    """Which files exist. A folder is listed once: asking for each file would cost minutes in ten
-    million rows."""
+def _find(columns: Columns, files: Files, row: int, cell: str) -> str | None:
+    try:
+        return files.find(cell)
+    except DataError as error:
+        raise DataError(f"{columns.where(row)}: {error.message}", hint=error.hint) from error
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._inside: dict[str, frozenset[str]] = {}
 
-    def find(self, cell: str) -> str | None:
-        """The path relative to root with "/" (absolute where it lies elsewhere), or None."""
-        for spelled in dict.fromkeys((cell, cell.replace("\\", "/"))):
-            if spelled and self._exists(spelled):
-                path = Path(os.path.normpath(spelled))
-                if path.is_absolute() and path.is_relative_to(self.root.absolute()):
-                    path = path.relative_to(self.root.absolute())
-                return path.as_posix()
-        return None
-
-    def _exists(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._inside:
-            try:
-                with os.scandir(self.root / folder) as entries:
-                    names = frozenset(entry.name for entry in entries if entry.is_file())
-            except (OSError, ValueError):
-                names = frozenset()
-            self._inside[folder] = names
-        return name in self._inside[folder]
+def _made_up(files: Files) -> list[str]:
+    """What cells lacked to be paths."""
+    count = sum(files.made_up.values())
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'file')} {'was' if count == 1 else 'were'} found "
+        f"{' and '.join(files.made_up)} (such as: {files.example})."
+    ]
 
 
 def target_of(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:

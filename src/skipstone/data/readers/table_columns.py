@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels, listed
 from skipstone.data.readers.columns import Columns
+from skipstone.data.readers.table_files import Files
 from skipstone.errors import DataError, UsageError
 
 _PATH_NAMES = frozenset(
     {"path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"}
 )
+_ID_NAME = r"(^|_)(id|id_code|name|uuid|key)$"
 _LABEL_NAMES = frozenset(
     {"label", "labels", "class", "classes", "category", "target", "tag", "tags"}
 )
@@ -30,6 +33,7 @@ class Roles:
     """Args:
     labels: one column of labels, or several 0/1 columns (then `bits` is set).
     separator: splits a cell of tags; None where a cell is one label or Parquet's list.
+    search: whether cells are names or numbers of files in folders below, rather than paths.
     """
 
     path: str
@@ -39,7 +43,7 @@ class Roles:
     separator: str | None = None
     split: str | None = None
     group: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    search: bool = False
 
     @property
     def many(self) -> bool:
@@ -55,7 +59,7 @@ def choose_columns(
     Args:
         source: the column of the sources, where that is known not to be one of paths.
     """
-    path = source or _path_column(columns, root, options)
+    path, search = (source, False) if source else _path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
     rest = [name for name in columns.names if name not in (path, split, group)]
@@ -67,17 +71,41 @@ def choose_columns(
         task, separator = _task_of_bits(columns, labels, options), None
     else:
         task, separator = _task_of_cells(columns, labels[0], options)
-    return Roles(path, labels, bits, task, separator, split, group)
+    return Roles(path, labels, bits, task, separator, split, group, search)
 
 
-def _path_column(columns: Columns, root: Path, options: ReadOptions) -> str:
+def path_folder(options: ReadOptions) -> Path | None:
+    """The folder that paths count from, where the user says it. UsageError where it is none."""
+    if options.path_folder is None:
+        return None
+    folder = Path(options.path_folder).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"--path-folder {folder} is no folder.",
+            hint="It is the folder that the table's paths count from.",
+        )
+    return folder
+
+
+def _path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
+    """(column, whether its cells have to be searched for)."""
+    folder = path_folder(options)
+    files = Files(root, folder)
     if options.path_column is not None:
-        return columns.check(options.path_column, "--path-column")
-    existing = [name for name in columns.names if _are_files(columns, root, name)]
+        name = columns.check(options.path_column, "--path-column")
+        return name, not _are_files(columns, files, name)
+    existing = [name for name in columns.names if _are_files(columns, files, name)]
     pictured = [n for n in columns.names if n not in existing and _are_picture_names(columns, n)]
+    search = not existing
+    if search:
+        below = Files(root, folder, search=True)
+        free = [name for name in columns.names if name not in _said(options)]
+        existing = [n for n in free if _differ(columns, n) and _are_files(columns, below, n)]
     known = [name for name in existing if name.casefold() in _PATH_NAMES]
+    if not known and search:
+        known = [name for name in existing if re.search(_ID_NAME, name.casefold())]
     if len(existing) == 1 or len(known) == 1:
-        return (known if len(known) == 1 else existing)[0]
+        return (known if len(known) == 1 else existing)[0], search
     if existing:
         raise UsageError(
             f"{columns.path}: more than one column names files ({listed(existing)}).",
@@ -87,8 +115,9 @@ def _path_column(columns: Columns, root: Path, options: ReadOptions) -> str:
         name = pictured[0]
         row, cell = next((r, c) for r, c in enumerate(columns.values[name]) if c)
         raise DataError(
-            f"{columns.where(row)}: {cell} does not exist (looked at {root / str(cell)}).",
-            hint="Paths count from the folder of the table, or are absolute.",
+            f"{columns.where(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
+            hint="Paths count from the folder of the table, or are absolute; from another folder: "
+            "--path-folder FOLDER",
         )
     if columns.unread:
         name, kind = next(iter(columns.unread.items()))
@@ -99,32 +128,41 @@ def _path_column(columns: Columns, root: Path, options: ReadOptions) -> str:
         )
     raise DataError(
         f"{columns.path}: no column names files that exist (columns: {listed(columns.names, 12)}).",
-        hint="Paths count from the folder of the table, or are absolute: --path-column NAME. "
-        "If a column holds texts: --text-column NAME",
+        hint="Paths count from the folder of the table, or are absolute: --path-column NAME, "
+        "--path-folder FOLDER. If a column holds texts: --text-column NAME",
     )
+
+
+def _said(options: ReadOptions) -> set[str | None]:
+    """Columns that the user has given another role."""
+    return {
+        options.label_column,
+        *options.label_columns,
+        options.split_column,
+        options.group_column,
+    }
+
+
+def _differ(columns: Columns, name: str) -> bool:
+    """Whether hardly any two cells are alike: names of files, not classes that are so called."""
+    cells = [cell for cell in sample_cells(columns, name) if cell]
+    return 10 * len(set(cells)) >= 9 * len(cells)
 
 
 def names_files(columns: Columns, root: Path, name: str) -> bool:
     """Whether a column's cells are paths, of files that exist or of pictures that may not."""
-    return _are_files(columns, root, name) or _are_picture_names(columns, name)
+    return _are_files(columns, Files(root), name) or _are_picture_names(columns, name)
 
 
-def _are_files(columns: Columns, root: Path, name: str) -> bool:
+def _are_files(columns: Columns, files: Files, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
-    return bool(cells) and 2 * sum(_is_file(root, cell) for cell in cells) >= len(cells)
+    return bool(cells) and 2 * sum(files.means_one(cell) for cell in cells) >= len(cells)
 
 
 def _are_picture_names(columns: Columns, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
     named = sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells)
     return bool(cells) and 2 * named >= len(cells)
-
-
-def _is_file(root: Path, cell: str) -> bool:
-    try:
-        return (root / cell).is_file()
-    except (OSError, ValueError):  # a text longer than a path may be, or with a NUL
-        return False
 
 
 def sample_cells(columns: Columns, name: str) -> list[str]:
