@@ -47,6 +47,23 @@ def right_tags(targets: list[Any]) -> Outputs:
     return {"logits": np.where(hot, 40.0, -40.0).astype(np.float32)}
 
 
+def draw_masks(rng: np.random.Generator) -> list[Any]:
+    """Blocks of every class, and some pixels that count for nothing."""
+    masks = []
+    for _ in range(N):
+        mask = rng.integers(0, len(CLASSES), (4, 4)).astype(np.uint8)
+        mask = mask.repeat(4, 0).repeat(4, 1)  # (16, 16)
+        mask[:2, :3] = 255
+        masks.append(mask)
+    return masks
+
+
+def right_masks(targets: list[Any]) -> Outputs:
+    truth = np.where(np.stack(targets) == 255, 0, np.stack(targets))
+    hot = truth[:, None] == np.arange(len(CLASSES))[:, None, None]
+    return {"logits": np.where(hot, 40.0, -40.0).astype(np.float32)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     draw: Callable[[np.random.Generator], list[Any]]
@@ -57,6 +74,7 @@ class Example:
 EXAMPLES = {
     "classify": Example(draw_labels, right_labels, "zebra"),
     "tag": Example(draw_tags, right_tags, ["ant", "zebra"]),
+    "segment": Example(draw_masks, right_masks, np.full((16, 16), 77, np.uint8)),
 }
 
 every_task = pytest.mark.parametrize("name", sorted(entry.name for entry in TASKS))

@@ -16,6 +16,7 @@ ENTRIES = (
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
             "chooser": "skipstone.models.auto:for_image",
+            "placed": "skipstone.models.auto:keeping_shape",
         },
     ),
     Entry(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from skipstone.registry import BACKBONES
+
 #: Up to this side, in pixels, a network that shrinks pictures by 32 would have nothing left.
 TINY = 48
 #: More channels than this are not those of photos (grey, grey + alpha, RGB, RGBA).
@@ -19,6 +21,8 @@ PLENTY = 5_000
 #: ... unless there are so many that an epoch of it would take a laptop too long.
 TOO_MANY_TO_WIDEN = 30_000
 _LARGEST = 224
+#: The longest side of pictures that keep their shape: what a laptop trains on in an evening.
+LARGEST_KEPT = 640
 #: Pretrained at 224, the network fine-tunes as well at this side, in two thirds of the time.
 _PHOTO = 192
 
@@ -128,6 +132,24 @@ RULES = (
     Rule(when=_has_other_channels, choose=_other_channels),
     Rule(when=lambda facts: True, choose=_photo),
 )
+
+
+def keeping_shape(choice: Choice) -> Choice:
+    """The same choice for answers that lie on the picture, which therefore keeps its shape.
+
+    Sides are filled up to a multiple of what the network divides them by: 32, or 8 for the small
+    ones that are made for tiny pictures.
+    """
+    tiny = BACKBONES[choice.model].facts.get("input_size", _LARGEST) <= TINY
+    input = {
+        **choice.input,
+        "size": LARGEST_KEPT,
+        "resize": "keep",
+        "pad": 8 if tiny else 32,
+    }
+    reason = choice.reason.replace(f", at {choice.input['size']} pixels", "")
+    reason = f"{reason}; pictures keep their shape, with sides of {LARGEST_KEPT} at most"
+    return replace(choice, input=input, reason=reason)
 
 
 def for_image(

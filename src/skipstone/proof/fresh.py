@@ -135,6 +135,7 @@ def _check_runtime(
         "flips": measured["flips"],
         "near_ties": measured["near_ties"],
         "n": measured["n"],
+        **({"share": measured["share"]} if "share" in measured else {}),
     }
 
 

@@ -30,11 +30,14 @@ class Tolerance:
         probability: absolute.
         relative: of raw outputs, relative to their scale; None where only probabilities count.
         flips: answers that may change, beyond near ties.
+        share: of the parts of answers (pixels of masks) that may; None where nothing is said of
+            them, as in float32, where probabilities are close enough for none to change.
     """
 
     probability: float = 1e-4
     relative: float | None = 1e-4
     flips: int = 0
+    share: float | None = None
 
 
 FLOAT32 = Tolerance()
@@ -153,7 +156,13 @@ def add_program(
     tolerance = FLOAT32
     if program.precision != "f32":
         probability = min(1.0, round(measured["probability"] * MARGIN + SLACK, 6))
-        tolerance = Tolerance(probability, None, measured["flips"] + MORE_FLIPS)
+        share = measured.get("share")
+        tolerance = Tolerance(
+            probability,
+            None,
+            measured["flips"] + MORE_FLIPS,
+            None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
+        )
     if problem := beyond(measured, tolerance):
         raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
     program = replace(
@@ -197,5 +206,10 @@ def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
     if measured["flips"] > tolerance.flips:
         problems.append(
             f"{measured['flips']} of {measured['n']} answers changed (allowed {tolerance.flips})"
+        )
+    if tolerance.share is not None and not measured.get("share", 1.0) <= tolerance.share:
+        problems.append(
+            f"{measured.get('share', 1.0):.2%} of all pixels changed "
+            f"(allowed {tolerance.share:.2%})"
         )
     return "; ".join(problems)

@@ -67,6 +67,8 @@ class Difference:
         flips: answers that changed (another class, another set of tags).
         near_ties: changed answers whose margin in the reference is within the tolerance; they
             are not counted in flips.
+        share: of the parts of all answers (pixels of masks), how much changed, near ties aside;
+            None for answers that are of one piece.
     """
 
     max_probability: float
@@ -74,6 +76,7 @@ class Difference:
     flips: int
     near_ties: int
     n: int
+    share: float | None = None
 
 
 class Task(Protocol):

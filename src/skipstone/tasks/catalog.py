@@ -4,6 +4,7 @@ Facts that other rooms ask for:
 
     labels       "one": a target is a label; "many": a list of labels. A task whose targets are
                  something else has neither, and a reader of its own
+    places       whether answers lie on the input, which should then keep its shape
     standalone   the function that answers in the exported script
 """
 
@@ -33,5 +34,12 @@ ENTRIES = (
             "head": "linear",
             "standalone": "skipstone.tasks.answers:tag_answers",
         },
+    ),
+    Entry(
+        "segment",
+        "skipstone.tasks.segment:Segment",
+        "skipstone.tasks.options:SegmentOptions",
+        summary="a class for each pixel",
+        facts={"head": "lraspp", "places": True},
     ),
 )

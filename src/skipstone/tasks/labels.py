@@ -124,21 +124,24 @@ def counts_in(schema: Mapping[str, Any], classes: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def finite_logits(outputs: Outputs, metas: Sequence[Meta], classes: int) -> np.ndarray:
-    """The logits (N, classes).
+def finite_logits(
+    outputs: Outputs, metas: Sequence[Meta], classes: int, *, rank: int = 2
+) -> np.ndarray:
+    """The logits (N, classes), or (N, classes, H, W) for rank 4.
 
     Raises:
         DamagedError: the network or program gives something else.
         SkipstoneError: naming a sample whose answer is not finite.
     """
     logits = np.asarray(outputs.get("logits"))
-    if logits.shape != (len(metas), classes):
+    if logits.shape[:2] != (len(metas), classes) or logits.ndim != rank:
         raise DamagedError(
             f"the network gives logits of the shape {logits.shape} for {len(metas)} samples and "
             f"{classes} classes: the two do not belong together."
         )
     if not np.isfinite(logits).all():
-        first = metas[int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])]
+        whole = np.isfinite(logits).reshape(len(logits), -1).all(axis=1)
+        first = metas[int(np.flatnonzero(~whole)[0])]
         raise SkipstoneError(
             f"the network's answer to {first.name or f'sample {first.id}'} is no finite number.",
             hint="Its weights have diverged: train with a lower learning rate.",

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from skipstone.errors import UsageError
 
 ClassifyLoss = Literal["cross_entropy", "focal"]
+SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
 TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
 Thresholds = Literal["f1", "half"]
@@ -113,6 +114,45 @@ class TagOptions:
         _refuse(problems)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """A class for each pixel.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    loss: SegmentLoss = field(
+        default="cross_entropy",
+        metadata={
+            "help": "of pixels: cross-entropy, or focal, which dwells on those that are still "
+            "wrong (Lin 2017); of whole classes in a picture: dice (Milletari 2016); or the sum of "
+            "cross-entropy and dice"
+        },
+    )
+    class_weights: ClassWeights = field(
+        default="none",
+        metadata={
+            "help": "make rare classes count more in the loss: 'inverse' by 1/pixels, 'effective' "
+            "by the effective number of pixels (Cui 2019)"
+        },
+    )
+    focal_gamma: float = field(
+        default=2.0,
+        metadata={"help": "how much 'focal' plays down what is right already; 0 is cross-entropy"},
+    )
+    effective_beta: float = field(
+        default=0.999999,
+        metadata={
+            "help": "for class_weights 'effective': each new pixel of a class adds this much of "
+            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _refuse(_loss_problems(self, get_args(SegmentLoss)))
+
+
 def _loss_problems(options: Any, losses: tuple[str, ...]) -> list[str]:
     problems = []
     if options.loss not in losses:
@@ -122,7 +162,7 @@ def _loss_problems(options: Any, losses: tuple[str, ...]) -> list[str]:
             f"class_weights is {options.class_weights!r}; allowed: 'none', 'inverse', 'effective'"
         )
     for name in ("label_smoothing", "effective_beta"):
-        if not 0 <= getattr(options, name) < 1:
+        if hasattr(options, name) and not 0 <= getattr(options, name) < 1:
             problems.append(
                 f"{name} is {getattr(options, name)}; allowed: at least 0 and less than 1"
             )

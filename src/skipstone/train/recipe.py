@@ -12,6 +12,8 @@ from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions
 
 #: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
 FEW_VALUES = 64 * 64 * 3
+#: Numbers in a batch (32 pictures of 224 pixels): larger samples come in smaller batches.
+MOST_VALUES = 32 * 224 * 224 * 3
 #: Fewer samples than this adapt pretrained weights instead of replacing them.
 SMALL = 20_000
 
@@ -133,6 +135,8 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
 def _batch_size(facts: Facts) -> int:
     """A quarter of an hour's data still gets enough steps an epoch; small images fit more."""
     largest = 128 if facts.values <= FEW_VALUES else 32
+    while largest > 4 and largest * facts.values > MOST_VALUES:
+        largest //= 2
     while largest > 8 and facts.samples < 8 * largest:
         largest //= 2
     return largest

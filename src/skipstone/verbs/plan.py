@@ -105,6 +105,8 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     input_entry, task_entry = INPUTS[manifest.input], TASKS[manifest.task]
     looked = _fitted(input_entry, settings, {}, fit)
     choice = _choose(input_entry, model, weights, looked, fit)
+    if task_entry.facts.get("places") and (placed := input_entry.facts.get("placed")):
+        choice = resolve_target(placed)(choice)  # answers lie on the input
     note(choice.reason)
     input = looked
     if choice.input:
@@ -157,7 +159,7 @@ def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -
     kind = entry.options_type()
     options = None if kind is None else settings.options(kind)
     make = entry.load()
-    counts = make(entry.make_options(), manifest.schema).statistics(fit)
+    counts = make(options, manifest.schema).statistics(fit)
     made: Task = make(options, {**manifest.schema, **counts})
     return made
 

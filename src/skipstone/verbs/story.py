@@ -195,6 +195,8 @@ def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
     for target, role in zip(manifest.column("target"), manifest.column("role"), strict=True):
         if role in counts:
             counts[role].update(labels_of(target))
+    if not any(counts[role][name] for role in ROLES for name in classes):
+        return []  # targets are no labels of whole rows
     return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
 
 

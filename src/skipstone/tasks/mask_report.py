@@ -1,0 +1,142 @@
+"""What a report says of masks: classes, confusion, and the pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skipstone.tasks.base import Record
+from skipstone.tasks.labels import gallery
+from skipstone.tasks.mask_metrics import intersection_over_union, mean_of_present
+
+#: Pictures in each gallery.
+WORST, BEST = 12, 6
+
+
+def mask_sections(
+    names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    matrix: np.ndarray,
+    boundaries: np.ndarray,
+    rows: Sequence[Record],
+    temperature: float,
+) -> list[Mapping[str, Any]]:
+    """Blocks for the report, see report/blocks.py. `matrix` (K, K) are pixels, truth by answer."""
+    scored = sorted((row for row in rows if row["pixels"]), key=lambda row: -row["loss"])
+    best = list(reversed(scored[WORST:]))[:BEST]
+    return [
+        _class_table(names, colours, matrix, boundaries),
+        {
+            "kind": "confusion",
+            "title": "Confusion of pixels",
+            "classes": list(names),
+            "matrix": matrix.astype(int).tolist(),
+        },
+        _confused(names, matrix),
+        _pictures("Worst pictures", scored[:WORST], names, "of lowest mean IoU first"),
+        _pictures("Best pictures", best, names, "of highest mean IoU first"),
+        {
+            "kind": "facts",
+            "title": "Post-processing",
+            "items": [["temperature", round(temperature, 4)]],
+        },
+    ]
+
+
+def _class_table(
+    names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    matrix: np.ndarray,
+    boundaries: np.ndarray,
+) -> Mapping[str, Any]:
+    hit, truth, answer = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    iou, total = intersection_over_union(matrix), max(matrix.sum(), 1)
+    return {
+        "kind": "table",
+        "title": "By class",
+        "columns": [
+            {"name": "class", "align": "left", "format": "text"},
+            {"name": "IoU", "align": "left", "format": "bar"},
+            {"name": "precision", "align": "right", "format": "percent"},
+            {"name": "recall", "align": "right", "format": "percent"},
+            {"name": "boundary F1", "align": "right", "format": "percent"},
+            {"name": "of all pixels", "align": "right", "format": "percent"},
+            {"name": "drawn in", "align": "left", "format": "text"},
+        ],
+        "rows": [
+            [
+                name,
+                _number(iou[k]),
+                float(hit[k] / answer[k]) if answer[k] else None,
+                float(hit[k] / truth[k]) if truth[k] else None,
+                _number(boundaries[k]),
+                float(truth[k] / total),
+                "#" + "".join(f"{part:02x}" for part in colours[k]),
+            ]
+            for k, name in enumerate(names)
+        ],
+        "note": "IoU: pixels that truth and answer share, of those that either has. Boundary F1: "
+        "how much of the outlines lies within 0.75 % of the diagonal of the true ones (Csurka "
+        "2013). A class that is neither there nor answered has no figure.",
+    }
+
+
+def _confused(names: Sequence[str], matrix: np.ndarray) -> Mapping[str, Any]:
+    """The ten pairs (truth, answer) with the most pixels."""
+    off = matrix * (1 - np.eye(len(matrix)))
+    pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
+    truth, total = matrix.sum(axis=1), max(matrix.sum(), 1)
+    return {
+        "kind": "table",
+        "title": "Most confused",
+        "columns": [
+            {"name": "truth", "align": "left", "format": "text"},
+            {"name": "answer", "align": "left", "format": "text"},
+            {"name": "of all pixels", "align": "right", "format": "percent"},
+            {"name": "of this class", "align": "right", "format": "percent"},
+        ],
+        "rows": [
+            [names[i], names[j], float(off[i, j] / total), float(off[i, j] / truth[i])]
+            for i, j in pairs
+            if off[i, j]
+        ],
+        "note": "",
+    }
+
+
+def _pictures(
+    title: str, rows: Sequence[Record], names: Sequence[str], order: str
+) -> Mapping[str, Any]:
+    items = []
+    for row in rows:
+        size = len(names)
+        matrix = np.bincount(
+            np.asarray(row["cells"], np.int64), weights=row["counts"], minlength=size * size
+        ).reshape(size, size)
+        iou = intersection_over_union(matrix)
+        lowest = [int(k) for k in np.argsort(np.where(np.isnan(iou), 2, iou))[:2] if iou[k] < 0.5]
+        weak = f"; weakest: {', '.join(names[k] for k in lowest)}" if lowest else ""
+        items.append(
+            (
+                row,
+                f"mean IoU {100 * mean_of_present(iou):.0f} %{weak}",
+                _listed(names, matrix.sum(axis=1)),
+                _listed(names, matrix.sum(axis=0)),
+                float(row["correct"]),
+            )
+        )
+    note = f"The picture, the truth over it, and the answer over it; those {order}."
+    return gallery(title, items, note)
+
+
+def _listed(names: Sequence[str], pixels: np.ndarray) -> str:
+    """The classes with the most pixels."""
+    order = [int(k) for k in np.argsort(-pixels, kind="stable") if pixels[k]]
+    more = f" and {len(order) - 4} more" if len(order) > 4 else ""
+    return ", ".join(names[k] for k in order[:4]) + more
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,371 @@
+"""Segment: a class for each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skipstone import events
+from skipstone.bundle.arch import Part
+from skipstone.data.masks import IGNORE, MaskTable, open_mask
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError
+from skipstone.tasks import mask_metrics as figures
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.calibration import fit_temperature, softmax
+from skipstone.tasks.labels import (
+    TIE,
+    Labels,
+    class_weights,
+    counts_in,
+    finite_logits,
+    probability_difference,
+    raw_difference,
+    unlike,
+)
+from skipstone.tasks.mask_maps import (
+    beside,
+    index_png,
+    jpeg,
+    on_record,
+    on_source,
+    overlay,
+    seen_part,
+    sizes_differ,
+)
+from skipstone.tasks.mask_report import mask_sections
+from skipstone.tasks.options import SegmentOptions
+from skipstone.tasks.records import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipstone.data.manifest import Manifest
+
+#: Pixels of a picture that calibration looks at.
+EVIDENCE = 2048
+#: An answer counts as another one when more than this share of its pixels changed.
+FLIPPED = 0.01
+
+
+class Segment:
+    """One of K classes a pixel.
+
+    Manifest targets are {"mask": path}; opened ones uint8 (H, W) of class numbers, or IGNORE.
+    Outputs {"logits": (N, K, H, W)} on the record; y {"mask": int64 (H, W)}, IGNORE where nothing
+    counts. What a record shows of its source is in `Meta`; answers are masks of the source's size.
+
+    A record: cells and counts (the picture's confusion matrix, sparse: truth * K + answer),
+    boundary (pairs of class number and BF score), pixels (that count), correct (share of them),
+    loss (1 - mean IoU of the picture), and id and name of the sample.
+
+    Args:
+        schema: {"classes": [...]}; also "colours", "masks" (see data/masks.py), and "counts" of
+            pixels where class weights are asked for.
+    """
+
+    name = "segment"
+    ragged: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset({"mask"})
+    headline = "miou"
+
+    def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = Labels(schema, least=2)
+        self.table = MaskTable.of_schema(schema)
+        self.colours = schema.get("colours") or [list(c) for c in self.table.colours]
+
+    # -- training --------------------------------------------------------------------------------
+
+    def head(self) -> Part:
+        args: dict[str, Any] = {"ignore_index": IGNORE}
+        if self.options.class_weights != "none":
+            counts = counts_in(self.schema, len(self.labels))
+            args["class_weights"] = class_weights(
+                self.options.class_weights, counts, self.options.effective_beta
+            )
+        if self.options.loss == "focal":
+            args["gamma"] = self.options.focal_gamma
+        loss = {"name": self.options.loss, "target": "mask", "args": args}
+        return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        table = MaskTable.of_schema(manifest.schema)
+        unknown = [name for name in table.names if name not in self.labels]
+        if unknown:
+            events.warn(
+                f"The model does not know {', '.join(unknown)}: pixels of these masks that show "
+                "it are not scored."
+            )
+        codes = np.full(256, IGNORE, np.uint8)
+        for code, name in enumerate(table.names):
+            codes[code] = self.labels.code(name) if name in self.labels else IGNORE
+        return _Opener(manifest.root, table, codes)
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+        import torch
+        from torchvision import tv_tensors
+
+        if not self._is_mask(value):
+            raise DataError(f"{_shown(value)} is no mask of {', '.join(self.labels.names[:8])}.")
+        laid = on_record(value, meta)
+        return {"mask": tv_tensors.Mask(torch.from_numpy(laid.astype(np.int64)))}
+
+    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        return None
+
+    def knows(self, value: Any) -> bool:
+        path = isinstance(value, Mapping) and isinstance(value.get("mask"), str)
+        return path or self._is_mask(value)
+
+    def _is_mask(self, value: Any) -> bool:
+        if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
+            return False
+        return not bool(((value >= len(self.labels)) & (value != IGNORE)).any())
+
+    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        """{"counts": [K]}: pixels of each class; only where weights need them, as every mask is
+        opened for it."""
+        if self.options.class_weights == "none":
+            return {}
+        counts = np.zeros(256, np.int64)
+        opened = self.opener(manifest)
+        for target in events.track(
+            manifest.column("target"), "counting pixels", total=len(manifest), unit="masks"
+        ):
+            try:
+                counts += np.bincount(opened(target).ravel(), minlength=256)
+            except DataError:
+                continue  # the loader leaves it out and says so
+        return {"counts": [int(count) for count in counts[: len(self.labels)]]}
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+        logits = finite_logits(outputs, metas, len(self.labels), rank=4)
+        temperature = float(post.get("temperature", 1.0))
+        return [self._answer(logits[row], meta, temperature) for row, meta in enumerate(metas)]
+
+    def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
+        rows, columns = seen_part(meta)
+        seen = logits[:, rows, columns]
+        label = seen.argmax(axis=0)
+        top = _top_probability(seen, temperature)
+        pixels = np.bincount(label.ravel(), minlength=len(self.labels))
+        sums = np.bincount(label.ravel(), weights=top.ravel(), minlength=len(self.labels))
+        present = [int(code) for code in np.argsort(-pixels, kind="stable") if pixels[code]]
+        fields = {
+            "label": [self.labels.names[code] for code in present],
+            "share": [float(pixels[code] / label.size) for code in present],
+            "probability": [float(sums[code] / pixels[code]) for code in present],
+        }
+        return Prediction(meta, fields, {"mask": on_source(logits, meta)})
+
+    def evidence(
+        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        """EVIDENCE labelled pixels of each picture: logits (N, K, 1, P), masks (1, P)."""
+        kept, truths = [], []
+        for logits, meta, target in zip(outputs["logits"], metas, targets, strict=True):
+            truth = on_record(target, meta).ravel()
+            places = np.flatnonzero(truth != IGNORE)
+            rng = np.random.default_rng([meta.id, len(places)])
+            drawn = rng.choice(places, EVIDENCE) if len(places) else np.zeros(EVIDENCE, np.int64)
+            kept.append(logits.reshape(len(logits), -1)[:, drawn][:, None])
+            truths.append(truth[drawn][None])
+        return {"logits": np.stack(kept)} if kept else {}, truths
+
+    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """{"temperature": T} (Guo et al. 2017) over pixels."""
+        if not len(targets):
+            return {"temperature": 1.0}
+        logits = np.moveaxis(outputs["logits"], 1, -1).reshape(-1, len(self.labels))
+        codes = np.stack(list(targets)).reshape(-1).astype(np.int64)
+        counted = codes != IGNORE
+        return {"temperature": fit_temperature(logits[counted], codes[counted])}
+
+    def score(self, prediction: Prediction, target: Any) -> Record:
+        answer, meta = prediction.scores["mask"], prediction.meta
+        if answer.shape != target.shape:
+            raise DataError(sizes_differ(target, meta) if meta.size else "masks of two sizes")
+        matrix = figures.confusion(target, answer, len(self.labels))
+        pixels = int(matrix.sum())
+        cells, counts = figures.sparse(matrix)
+        edges = figures.boundary_f1(target, answer, len(self.labels))
+        iou = figures.mean_of_present(figures.intersection_over_union(matrix))
+        return {
+            "id": meta.id,
+            "name": meta.name,
+            "cells": cells,
+            "counts": counts,
+            "boundary": [[code, value] for code, value in edges.items()],
+            "pixels": pixels,
+            "correct": float(np.diagonal(matrix).sum() / pixels) if pixels else 1.0,
+            "loss": 1 - iou if pixels else 0.0,
+        }
+
+    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        before, after = reference["logits"], outputs["logits"]
+        n = len(before)
+        if before.shape != after.shape:
+            return unlike(n)
+        temperature = float(post.get("temperature", 1.0))
+        was, now = (_pixels(softmax, logits, temperature) for logits in (before, after))
+        broken = ~np.isfinite(after).all(axis=1).reshape(n, -1)
+        label = was.argmax(axis=2)
+        changed = (label != now.argmax(axis=2)) | broken  # (N, H * W)
+        top = np.partition(was, -2, axis=2)[..., -2:]
+        clear = changed & ((np.ptp(top, axis=2) > 2 * TIE) | broken)
+        flipped = (clear.mean(axis=1) > FLIPPED) | broken.any(axis=1)
+        flat = (before.reshape(n, -1), after.reshape(n, -1))
+        return Difference(
+            probability_difference(was, now),
+            raw_difference(*flat),
+            int(flipped.sum()),
+            int((changed.any(axis=1) & ~flipped).sum()),
+            n,
+            share=float(clear.mean()) if clear.size else 0.0,
+        )
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("miou", "mean IoU", "bootstrap"),
+            Metric("pixel_accuracy", "pixel accuracy", "bootstrap"),
+            Metric("boundary_f1", "boundary F1", "bootstrap"),
+            *(Metric(f"iou:{name}", f"IoU of {name}", "bootstrap") for name in self.labels.names),
+        )
+
+    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+        table = Table.of(records)
+        matrix = self.confusion(table)
+        iou = figures.intersection_over_union(matrix)
+        total = matrix.sum()
+        values = {
+            "miou": figures.mean_of_present(iou),
+            "pixel_accuracy": float(np.trace(matrix) / total) if total else float("nan"),
+            "boundary_f1": figures.mean_of_present(self.boundaries(table)),
+        }
+        each = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
+        return values | each
+
+    def confusion(self, table: Table) -> np.ndarray:
+        """(K, K) pixels over all pictures."""
+        cells, counts, owner = table.cached(
+            "confusion",
+            lambda: figures.flattened([(row["cells"], row["counts"]) for row in table.rows]),
+        )
+        size = len(self.labels)
+        weights = counts * table.weight[owner]
+        return np.bincount(cells, weights=weights, minlength=size * size).reshape(size, size)
+
+    def boundaries(self, table: Table) -> np.ndarray:
+        """(K,) BF score of each class, the mean over pictures that have it; NaN where none has."""
+        codes, values, owner = table.cached(
+            "boundary",
+            lambda: figures.flattened(
+                [
+                    ([c for c, _ in row["boundary"]], [v for _, v in row["boundary"]])
+                    for row in table.rows
+                ]
+            ),
+        )
+        weight = table.weight[owner]
+        size = len(self.labels)
+        total = np.bincount(codes, weights=weight, minlength=size)
+        score = np.bincount(codes, weights=weight * values, minlength=size)
+        return np.asarray(np.divide(score, total, out=np.full(size, np.nan), where=total > 0))
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = Table.of(records)
+        return mask_sections(
+            self.labels.names,
+            self.colours,
+            self.confusion(table),
+            self.boundaries(table),
+            table.rows,
+            float(post.get("temperature", 1.0)),
+        )
+
+    # -- for people ------------------------------------------------------------------------------
+
+    def draw(
+        self, picture: np.ndarray, prediction: Prediction, target: Any | None = None
+    ) -> np.ndarray:
+        """The record's picture (H, W, C), the truth (where known) and the answer over it, in a row:
+        uint8 (H, W, 3)."""
+        rows, columns = seen_part(prediction.meta)
+        shown = picture[rows, columns]
+        plain = np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
+        masks = [target] if target is not None else []
+        masks.append(prediction.scores["mask"])
+        tinted = [
+            overlay(shown, on_record(mask, prediction.meta)[rows, columns], self.colours)
+            for mask in masks
+        ]
+        return beside([plain, *tinted])
+
+    def files(self, picture: np.ndarray, prediction: Prediction) -> dict[str, tuple[str, bytes]]:
+        """What a prediction is as files: {field: (ending of the name, content)}."""
+        rows, columns = seen_part(prediction.meta)
+        mask = prediction.scores["mask"]
+        tinted = overlay(
+            picture[rows, columns], on_record(mask, prediction.meta)[rows, columns], self.colours
+        )
+        return {
+            "mask": (".png", index_png(mask, self._values(), self.colours)),
+            "overlay": ("-overlay.jpg", jpeg(tinted)),
+        }
+
+    def _values(self) -> list[int]:
+        """What stands for each class in a written mask: the user's own index where it fits."""
+        own = {row.name: row.value for row in reversed(self.table.rows) if row.name is not None}
+        values = [own.get(name) for name in self.labels.names]
+        fitting = [value for value in values if value is not None and value < IGNORE]
+        return fitting if len(fitting) == len(values) else list(range(len(values)))
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """{"mask": path} -> codes; `codes` brings the manifest's class numbers to the model's."""
+
+    root: Path
+    table: MaskTable
+    codes: np.ndarray
+
+    def __call__(self, value: Any) -> np.ndarray:
+        if not isinstance(value, Mapping) or not isinstance(value.get("mask"), str):
+            raise DataError(f"{_shown(value)} says no mask's path.")
+        path = self.root / value["mask"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        return np.asarray(self.codes[open_mask(data, self.table, str(path))])
+
+
+def _top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
+    scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
+    return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
+
+
+def _pixels(
+    softmax: Callable[[np.ndarray, float], np.ndarray], logits: np.ndarray, temperature: float
+) -> np.ndarray:
+    """Probabilities (N, H * W, K)."""
+    n, classes = logits.shape[:2]
+    flat = np.moveaxis(logits.reshape(n, classes, -1), 1, 2)
+    return softmax(flat.reshape(-1, classes), temperature).reshape(n, -1, classes)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype} {value.shape}"
+    return repr(value)

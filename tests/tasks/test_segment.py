@@ -1,0 +1,272 @@
+"""Segment: figures equal to scikit-learn's and torchmetrics', masks laid where they belong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+from sklearn.metrics import confusion_matrix, jaccard_score
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from skipstone import events
+from skipstone.data.masks import IGNORE
+from skipstone.data.read import read_manifest
+from skipstone.data.samples import Meta
+from skipstone.data.sources import Inline
+from skipstone.errors import DataError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.proof.intervals import intervals, paired_difference
+from skipstone.tasks import mask_metrics as figures
+from skipstone.tasks.base import Record
+from skipstone.tasks.mask_maps import on_record, on_source
+from skipstone.tasks.options import SegmentOptions
+from skipstone.tasks.records import Table
+from skipstone.tasks.segment import Segment
+from tests.mask_data import NAMES, make_scene, write_scenes
+
+K = 5
+CLASSES = {"classes": [f"c{k}" for k in range(K)]}
+
+
+def task(**options: Any) -> Segment:
+    return Segment(SegmentOptions(**options), CLASSES)
+
+
+def blobs(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
+    """Codes (H, W) with regions, and some pixels that count for nothing; never class 4."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, K - 1, (height // 8, width // 8)).astype(np.uint8)
+    mask = coarse.repeat(8, 0).repeat(8, 1)
+    mask[rng.random(mask.shape) < 0.02] = IGNORE
+    return mask
+
+
+def noisy(mask: np.ndarray, seed: int) -> np.ndarray:
+    """An answer: the mask shifted, with some pixels wrong and none unlabelled."""
+    rng = np.random.default_rng(seed)
+    answer = np.roll(np.where(mask == IGNORE, 0, mask), (1, 2), (0, 1)).astype(np.uint8)
+    wrong = rng.random(mask.shape) < 0.1
+    answer[wrong] = rng.integers(0, K - 1, wrong.sum())
+    return answer
+
+
+def logits_of(answer: np.ndarray) -> np.ndarray:
+    return np.where(answer[None] == np.arange(K)[:, None, None], 5.0, -5.0).astype(np.float32)
+
+
+def records_of(count: int = 8, start: int = 0) -> tuple[list[Record], np.ndarray, np.ndarray]:
+    """Records, truths and answers of `count` pictures."""
+    truths = [blobs(start + seed) for seed in range(count)]
+    answers = [noisy(truth, 100 + start + seed) for seed, truth in enumerate(truths)]
+    outputs = {"logits": np.stack([logits_of(answer) for answer in answers])}
+    metas = [Meta(row, f"{row}.png") for row in range(count)]
+    predictions = task().predict(outputs, metas, {})
+    scored = [task().score(p, t) for p, t in zip(predictions, truths, strict=True)]
+    return scored, np.stack(truths), np.stack(answers)
+
+
+def test_figures_equal_scikit_learns_and_torchmetrics() -> None:
+    records, truths, answers = records_of()
+    values = task().compute(records)
+    counted = truths != IGNORE
+    truth, answer = truths[counted], answers[counted]
+    assert np.array_equal(
+        task().confusion(Table.of(records)), confusion_matrix(truth, answer, labels=range(K))
+    )
+    each = jaccard_score(truth, answer, labels=range(K), average=None, zero_division=0)
+    for k in range(K - 1):
+        assert values[f"iou:c{k}"] == pytest.approx(each[k], abs=1e-12)
+    assert np.isnan(values["iou:c4"])  # neither there nor answered
+    reference = MulticlassJaccardIndex(K, average="macro", ignore_index=IGNORE)
+    wanted = reference(torch.from_numpy(answers.astype(int)), torch.from_numpy(truths.astype(int)))
+    assert values["miou"] == pytest.approx(float(wanted), abs=1e-6)
+    assert values["pixel_accuracy"] == pytest.approx((truth == answer).mean(), abs=1e-12)
+
+
+def slow_boundary_f1(truth: np.ndarray, answer: np.ndarray, code: int) -> float | None:
+    """Csurka's BF score, by distances to the other boundary's nearest pixel."""
+    answer = np.where(truth == IGNORE, IGNORE, answer)
+    radius = max(1.0, 0.0075 * np.hypot(*truth.shape))
+
+    def edge(codes: np.ndarray) -> np.ndarray:
+        padded = np.pad(codes.astype(int), 1, mode="edge")
+        here = padded[1:-1, 1:-1]
+        around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+        return np.asarray((codes == code) & np.any([other != here for other in around], axis=0))
+
+    of_truth, of_answer = edge(truth), edge(answer)
+    if not of_truth.any() and not of_answer.any():
+        return None
+    if not of_truth.any() or not of_answer.any():
+        return 0.0
+    precision = (distance_transform_edt(~of_truth)[of_answer] <= radius).mean()
+    recall = (distance_transform_edt(~of_answer)[of_truth] <= radius).mean()
+    both = precision + recall
+    return float(2 * precision * recall / both) if both else 0.0
+
+
+@pytest.mark.parametrize("size", [(40, 56), (320, 480)])
+def test_boundary_f1_equals_distances(size: tuple[int, int]) -> None:
+    for seed in range(3):
+        truth = blobs(seed, *size)
+        answer = noisy(truth, seed)
+        found = figures.boundary_f1(truth, answer, K)
+        for code in range(K):
+            wanted = slow_boundary_f1(truth, answer, code)
+            assert found.get(code) == (None if wanted is None else pytest.approx(wanted, abs=1e-12))
+    truth = np.zeros((30, 30), np.uint8)
+    truth[:, 15:] = 200
+    assert figures.boundary_f1(truth, truth, 201) == {0: 1.0, 200: 1.0}
+
+
+def test_boundary_f1_is_a_mean_over_pictures() -> None:
+    records, truths, answers = records_of(6)
+    each = [
+        [slow_boundary_f1(t, a, code) for t, a in zip(truths, answers, strict=True)]
+        for code in range(K)
+    ]
+    present = [[v for v in row if v is not None] for row in each]
+    wanted = np.mean([np.mean(row) for row in present if row])
+    assert task().compute(records)["boundary_f1"] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_resample_counts_pictures_as_often_as_drawn() -> None:
+    records, _, _ = records_of(6)
+    weight = np.array([0, 2, 1, 0, 3, 1])
+    drawn = [row for row, times in zip(records, weight, strict=True) for _ in range(times)]
+    one, other = task().compute(Table.of(records).reweighted(weight)), task().compute(drawn)
+    assert one == pytest.approx(other, nan_ok=True)
+
+
+def test_intervals_and_pairs_by_picture() -> None:
+    records, _, _ = records_of(12)
+    found = intervals(records, task(), None, 0, metrics=task().metrics()[:3])
+    for estimate in found.values():
+        assert estimate.low < estimate.value < estimate.high
+        assert estimate.n == 12
+    other, _, _ = records_of(12)
+    gap = paired_difference(task().metrics()[0], records, other, task())
+    assert (gap.value, gap.low, gap.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("resize", ["squash", "letterbox", "crop", "keep"])
+@pytest.mark.parametrize("size", [(61, 90), (64, 64), (200, 150)])
+def test_masks_and_pictures_are_laid_alike(resize: Any, size: tuple[int, int]) -> None:
+    """A picture drawn from a mask gives, through the input, what the mask gives; and back."""
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width]
+    mask = ((x > width // 3).astype(np.uint8) + (y > height // 2) * 2).astype(np.uint8)
+    picture = np.repeat((mask * 60)[..., None], 3, 2).astype(np.uint8)
+    options = ImageOptions(size=96, resize=resize, channels=3, interpolation="nearest")
+    input = ImageInput(options)
+    raw = input.decode(Inline(picture))
+    meta = Meta(0, "a", size=raw.size, to_source=raw.to_source, shape=raw.value.shape[:2])
+    laid = on_record(mask, meta)
+    inside = laid != IGNORE
+    assert laid.shape == raw.value.shape[:2]
+    assert (laid[inside] * 60 == raw.value[inside][:, 0]).mean() > 0.99
+    assert (raw.value[~inside] == 128).all()
+    back = on_source(logits_of(np.where(inside, laid, 0)), meta)
+    assert back.shape == mask.shape
+    if resize != "crop":
+        assert (back == mask).mean() > 0.97
+    if resize == "keep" and max(size) <= 96:
+        assert np.array_equal(back, mask)
+
+
+def test_a_mask_of_another_size_is_named() -> None:
+    meta = Meta(3, "b.jpg", size=(30, 20), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(32, 32))
+    with pytest.raises(DataError, match=r"b\.jpg: the picture has 20 x 30 pixels and its mask 5 x"):
+        task().target(np.zeros((4, 5), np.uint8), meta)
+    with pytest.raises(DataError, match="turned upright"):
+        task().target(np.zeros((20, 30), np.uint8), meta)
+
+
+def test_targets_are_opened_by_their_own_table(tmp_path: Path) -> None:
+    """A data set with other numbers, and a class that the model does not know."""
+    write_scenes(tmp_path, 1)
+    (tmp_path / "classes.csv").write_text("index,name\n0,stone\n1,disc\n2,square\n")
+    model = Segment(SegmentOptions(), {"classes": list(NAMES)})
+    heard: list[str] = []
+    with events.listen(lambda event: heard.append(getattr(event, "text", ""))):
+        opened = model.opener(manifest := read_manifest(tmp_path))
+    mask = make_scene(0)[1]
+    found = opened(manifest.column("target")[0])
+    assert np.array_equal(found, np.array([IGNORE, 2, 1], np.uint8)[mask])
+    assert any("does not know stone" in text for text in heard)
+    with pytest.raises(DataError, match="says no mask's path"):
+        opened("stone")
+    with pytest.raises(DataError, match="cannot be read"):
+        opened({"mask": "masks/77.png"})
+
+
+def test_class_weights_count_pixels(tmp_path: Path) -> None:
+    manifest = read_manifest(write_scenes(tmp_path, 3))
+    model = Segment(SegmentOptions(class_weights="inverse"), manifest.schema)
+    counts = model.statistics(manifest)["counts"]
+    masks = np.stack([make_scene(seed)[1] for seed in range(3)])
+    assert counts == np.bincount(masks.ravel(), minlength=3).tolist()
+    weighted = Segment(model.options, {**manifest.schema, "counts": counts})
+    weights = weighted.head().args["shape"]["loss"]["args"]["class_weights"]
+    assert weights == pytest.approx([masks.size / (3 * count) for count in counts])
+    assert Segment(SegmentOptions(), manifest.schema).statistics(manifest) == {}
+
+
+def test_calibration_takes_a_sample_of_pixels() -> None:
+    rng = np.random.default_rng(0)
+    truth = [blobs(seed) for seed in range(4)]
+    sharp = np.stack([logits_of(noisy(t, 1)) for t in truth]) * 3 + rng.normal(0, 1, (4, K, 40, 56))
+    outputs = {"logits": sharp.astype(np.float32)}
+    metas = [Meta(row) for row in range(4)]
+    some, targets = task().evidence(outputs, metas, truth)
+    assert some["logits"].shape == (4, K, 1, 2048)
+    few = task().calibrate(some, targets)["temperature"]
+    whole = task().calibrate(outputs, truth)["temperature"]
+    assert whole > 1.5  # too sure of itself
+    assert few == pytest.approx(whole, rel=0.1)
+
+
+def test_flips_are_counted_by_picture_and_by_pixel() -> None:
+    reference = {"logits": np.stack([logits_of(blobs(s) % K) for s in range(10)])}
+    other = {"logits": reference["logits"].copy()}
+    other["logits"][0] = np.roll(other["logits"][0], 1, 0)  # every pixel another class
+    other["logits"][1][:, :1, :5] *= -1  # a few pixels
+    found = task().difference(reference, other, {})
+    assert (found.flips, found.near_ties, found.n) == (1, 1, 10)
+    assert found.share == pytest.approx((40 * 56 + 5) / (10 * 40 * 56))
+
+
+def test_answers_as_files(tmp_path: Path) -> None:
+    """The index PNG holds the user's own indices, in the table's colours."""
+    write_scenes(tmp_path, 1)
+    (tmp_path / "classes.csv").write_text("index,name,r,g,b\n7,ground,1,2,3\n0,square,9,8,7\n")
+    manifest_schema = {
+        "classes": ["ground", "square"],
+        "colours": [[1, 2, 3], [9, 8, 7]],
+        "masks": [[7, 0x010203, "ground"], [0, 0x090807, "square"]],
+    }
+    model = Segment(SegmentOptions(), manifest_schema)
+    answer = (make_scene(0)[1] > 0).astype(np.uint8)
+    logits = np.stack([1.0 - answer, answer * 1.0]).astype(np.float32)
+    (prediction,) = model.predict({"logits": logits[None]}, [Meta(0, "a")], {})
+    assert prediction.fields["label"] == ["ground", "square"]
+    assert prediction.fields["share"] == pytest.approx([1 - answer.mean(), answer.mean()])
+    picture = make_scene(0)[0]
+    files = model.files(picture, prediction)
+    with Image.open(io.BytesIO(files["mask"][1])) as image:
+        assert image.mode == "P"
+        assert np.array_equal(np.asarray(image), np.where(answer, 0, 7))
+        assert np.array_equal(
+            np.asarray(image.convert("RGB")), np.array([[1, 2, 3], [9, 8, 7]])[answer]
+        )
+    drawn = model.draw(picture, prediction, answer)
+    assert drawn.shape == (48, 64 * 3 + 8, 3)
+    assert np.array_equal(drawn[:, :64], picture)
+    assert np.array_equal(drawn[:, 68:132], drawn[:, 136:])  # truth and answer alike
