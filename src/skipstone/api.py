@@ -94,10 +94,13 @@ def evaluate(
 
 
 def predict(
-    model: Path_, sources: Sequence[Path_], *, runtime: str = "auto"
+    model: Path_, sources: Sequence[Path_], *, runtime: str = "auto", out: Path_ | None = None
 ) -> answer.PredictResult:
-    """What a model says of files and folders of files; a bad file is one error row."""
-    return answer.predict(Path(model), sources, runtime=runtime)
+    """What a model says of files and folders of files; a bad file is one error row.
+
+    `out` is a folder for answers that are files themselves, such as masks.
+    """
+    return answer.predict(Path(model), sources, runtime=runtime, out=out)
 
 
 def shrink(

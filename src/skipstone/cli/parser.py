@@ -137,6 +137,7 @@ def _evaluate(parser: Parser) -> None:
 def _predict(parser: Parser) -> None:
     _model(parser)
     parser.add_argument("sources", metavar="FILE", nargs="+", help="files, or folders of files")
+    _out(parser, "folder for answers that are files: masks as PNG, and overlays to look at")
     _runtime(parser)
 
 

@@ -123,6 +123,8 @@ def predict(result: Any, terminal: Terminal) -> None:
             rows.append([row["path"], "error", row["error"]])
         else:
             label, probability = row.get("label", ""), row.get("probability", "")
+            if "share" in row:  # of an answer with parts, how much each label covers counts most
+                probability = row["share"]
             several = isinstance(label, list)
             rows.append(
                 [
@@ -131,7 +133,10 @@ def predict(result: Any, terminal: Terminal) -> None:
                     ", ".join(map(percent, probability)) if several else percent(probability),
                 ]
             )
-    terminal.table(("path", "label", "probability"), rows)
+    shares = any("share" in row for row in result.to_json()["predictions"])
+    terminal.table(("path", "label", "share" if shares else "probability"), rows)
+    if result.out is not None:
+        terminal.line(f"Written: {result.out}")
 
 
 def shrink(result: Any, terminal: Terminal) -> None:

@@ -69,7 +69,7 @@ def _evaluate(given: Namespace) -> Any:
 def _predict(given: Namespace) -> Any:
     from skipstone.verbs.answer import predict
 
-    return predict(Path(given.model), given.sources, runtime=given.runtime)
+    return predict(Path(given.model), given.sources, runtime=given.runtime, out=given.out)
 
 
 def _shrink(given: Namespace) -> Any:

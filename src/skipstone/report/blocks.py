@@ -119,9 +119,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
+    """`wide` pictures show several things beside each other, with their caption below."""
+
     title: str
     items: tuple[Item, ...]
     note: str = ""
+    wide: bool = False
 
     @staticmethod
     def from_json(value: Json) -> Gallery:
@@ -140,7 +143,8 @@ class Gallery:
         for item in items:
             if item.picture and not _PICTURE.fullmatch(item.picture):
                 raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
-        return Gallery(str(value["title"]), items, str(value.get("note", "")))
+        note, wide = str(value.get("note", "")), bool(value.get("wide", False))
+        return Gallery(str(value["title"]), items, note, wide)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,17 @@ import numpy as np
 SIDE = 192
 #: All pictures of a report together, in characters of their data URIs.
 BUDGET = 2_000_000
-#: Records smaller than this are enlarged pixel by pixel: smoothing would show what is not there.
-SMALL = 96
+#: Side of pictures that show several things beside each other.
+WIDE = 3 * SIDE
 
 
-def picture_uri(record: np.ndarray) -> str | None:
+def picture_uri(record: np.ndarray, side: int = SIDE) -> str | None:
     """A record (H, W, C) uint8 as a data URI; None where the array is no picture.
 
     Args:
         record: C is 1 (grey), 3 (RGB), or more channels, of which nobody has seen a picture.
+        side: the longest side to show it at. What is less than half as large is enlarged pixel by
+            pixel: smoothing would show what is not there.
     """
     from PIL import Image
 
@@ -28,13 +30,13 @@ def picture_uri(record: np.ndarray) -> str | None:
         return None
     picture = Image.fromarray(record[:, :, 0] if record.shape[2] == 1 else record)
     longest = max(picture.size)
-    if longest < SMALL:
-        times = max(1, SIDE // longest)
+    if longest < side // 2:
+        times = max(1, side // longest)
         picture = picture.resize(
             (picture.width * times, picture.height * times), Image.Resampling.NEAREST
         )
         return _uri(picture, "PNG")
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return _uri(picture, "JPEG")
 
 

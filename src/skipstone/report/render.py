@@ -106,6 +106,8 @@ def _reliability(block: Reliability) -> str:
 def _gallery(block: Gallery) -> str:
     if not block.items:
         return "<p>None.</p>"
+    if block.wide:
+        return f'<ul class="pictures wide">{"".join(map(_wide_item, block.items))}</ul>'
     return f'<ul class="pictures">{"".join(map(_item, block.items))}</ul>'
 
 
@@ -119,6 +121,20 @@ def _item(item: Item) -> str:
         f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
         f'<span class="answer"><i>answer</i> {name(item.answer)} '
         f"<b>{percent(item.probability)}</b></span>"
+        f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
+        "</figcaption></figure></li>"
+    )
+
+
+def _wide_item(item: Item) -> str:
+    """Its picture shows truth and answer, so that words tell of the figures."""
+    picture = '<span class="missing">no picture</span>'
+    if item.picture:
+        alt = f"{item.name}: {item.caption}; truth {item.truth}, answer {item.answer}"
+        picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
+    return (
+        f"<li><figure>{picture}<figcaption>"
+        f'<span class="truth">{name(item.caption)}</span>'
         f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
         "</figcaption></figure></li>"
     )

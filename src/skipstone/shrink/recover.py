@@ -100,7 +100,7 @@ def recover(
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(records, TorchRuntime(candidate), task, {})
-        return dict(task.compute(predictor.evaluate(work.select).records))
+        return figures_of(task, predictor.evaluate(work.select).records)
 
     def objective(student: Network, recipe: Recipe) -> Objective:
         if not teacher:

@@ -151,5 +151,10 @@ class Task(Protocol):
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 
+    # A task may also have, and others ask for it:
+    #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
+    #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes
+    # `picture` is the input's record; `target` is opened, or None.
+
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         """Figures and tables for the report as JSON-able blocks (see report/blocks.py)."""

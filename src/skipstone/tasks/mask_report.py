@@ -128,7 +128,7 @@ def _pictures(
             )
         )
     note = f"The picture, the truth over it, and the answer over it; those {order}."
-    return gallery(title, items, note)
+    return {**gallery(title, items, note), "wide": True}
 
 
 def _listed(names: Sequence[str], pixels: np.ndarray) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from skipstone.tasks.base import Record
+from skipstone.tasks.base import Record, Task
 
 T = TypeVar("T")
+
+
+def figures_of(task: Task, records: Sequence[Record]) -> dict[str, float]:
+    """Every metric of `task` that is a number on these records; one over nothing is left out."""
+    return {name: value for name, value in task.compute(records).items() if math.isfinite(value)}
 
 
 class Table(Sequence[Record]):

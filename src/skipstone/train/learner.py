@@ -34,6 +34,7 @@ from skipstone.registry import BACKBONES, Entry, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Task
+from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
@@ -220,7 +221,7 @@ def _evaluation(
         evaluation = predictor.evaluate(select)
         if evaluation.failures:  # all were readable when the run began
             raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
-        return dict(given.task.compute(evaluation.records))
+        return figures_of(given.task, evaluation.records)
 
     return evaluate
 

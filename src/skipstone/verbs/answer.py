@@ -19,6 +19,7 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
 from skipstone.tasks.base import Prediction
+from skipstone.verbs.answer_files import answer_folder, write_answers
 from skipstone.verbs.scores import Scores, score
 
 
@@ -100,6 +101,7 @@ class PredictResult:
 
     answers: list[Prediction | Failure]
     runtime: str
+    out: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +110,7 @@ class PredictResult:
     def to_json(self) -> dict[str, Any]:
         return {
             "runtime": self.runtime,
+            **({} if self.out is None else {"out": str(self.out)}),
             "predictions": [
                 {"path": answer.name, "error": answer.error}
                 if isinstance(answer, Failure)
@@ -117,13 +120,27 @@ class PredictResult:
         }
 
 
-def predict(model: Path, sources: Sequence[str | Path], *, runtime: str = "auto") -> PredictResult:
-    """What `model` says of files, and of every file in folders."""
+def predict(
+    model: Path,
+    sources: Sequence[str | Path],
+    *,
+    runtime: str = "auto",
+    out: str | Path | None = None,
+) -> PredictResult:
+    """What `model` says of files, and of every file in folders.
+
+    Args:
+        out: folder for answers that are files themselves (masks); nothing is overwritten.
+    """
     for source in sources:
         refuse_swapped(model, Path(source))
     predictor = open_model(model, runtime)
-    files = list(_files(sources))
-    return PredictResult(predictor.predict(files), predictor.runtime.name)
+    named = list(_files(sources))
+    if out is None:
+        return PredictResult(predictor.predict([file for file, _ in named]), predictor.runtime.name)
+    folder = answer_folder(out, [Path(source) for source in sources], predictor.task)
+    answers = write_answers(predictor, named, folder)
+    return PredictResult(answers, predictor.runtime.name, folder)
 
 
 def refuse_swapped(model: Path, data: Path) -> None:
@@ -135,22 +152,25 @@ def refuse_swapped(model: Path, data: Path) -> None:
         )
 
 
-def _files(sources: Sequence[str | Path]) -> list[Path]:
-    found: list[Path] = []
+def _files(sources: Sequence[str | Path]) -> list[tuple[Path, Path]]:
+    """Each file, and its path below the folder that was given (its name, where it was given)."""
+    found: list[tuple[Path, Path]] = []
     for given in sources:
         path = Path(given)
         if path.is_dir():
             inside = sorted(_walk(path))
             if not inside:
                 raise UsageError(f"{path} is an empty folder; there is nothing to predict.")
-            found += inside
+            found += [(file, file.relative_to(path)) for file in inside]
         elif not path.exists() and any(char in str(given) for char in "*?["):
             raise UsageError(
                 f"no file matches {given}: the shell passed the pattern on as it is.",
                 hint=f"See what is there: ls {path.parent}",
             )
         else:
-            found.append(path)  # a missing file is one error row; the rest goes on
+            found.append(
+                (path, Path(path.name))
+            )  # a missing file is one error row; the rest goes on
     return found
 
 

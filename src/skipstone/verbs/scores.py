@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +36,11 @@ class Scores:
 
 
 def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int) -> Scores:
-    """All metrics with intervals; by group where the data has groups."""
+    """All metrics with intervals; by group where the data has groups. A figure over nothing (of a
+    class that this part does not show) is left out."""
     groups = evaluation.groups if any(evaluation.groups) else None
-    metrics = intervals(evaluation.records, task, groups, seed)
+    found = intervals(evaluation.records, task, groups, seed)
+    metrics = {name: value for name, value in found.items() if math.isfinite(value.value)}
     return Scores(role, describe_part(part, role), seed, metrics, evaluation.records, evaluation)
 
 

@@ -13,7 +13,7 @@ from skipstone import storage
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.errors import DamagedError, DataError
+from skipstone.errors import DamagedError
 from skipstone.models.build import build_network
 from skipstone.models.profile import profile
 from skipstone.prepare.split import labels_of
@@ -24,9 +24,9 @@ from skipstone.report.build import (
     storable,
     training_report,
 )
-from skipstone.report.pictures import BUDGET, picture_uri
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
+from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.scores import Scores
 
@@ -140,9 +140,7 @@ def gather(
         unscored=_unscored(scores),
         history=history,
         best=_best(plan, history),
-        sections=[
-            _with_pictures(block, plan) for block in task.sections(scores.records, bundle.post)
-        ],
+        sections=Drawing(plan, bundle_folder).blocks(task.sections(scores.records, bundle.post)),
         verification={
             "ok": verification.ok,
             "max_difference": verification.max_difference,
@@ -228,27 +226,3 @@ def _programs(bundle_folder: Path) -> list[dict[str, Any]]:
         }
         for row in programs.rows.values()
     ]
-
-
-def _with_pictures(block: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """A gallery's samples as the network saw them, and named as in the data folder."""
-    if block.get("kind") != "gallery":
-        return dict(block)
-    place = {id: row for row, id in enumerate(plan.manifest.column("id"))}
-    left, items = BUDGET, []
-    for item in block["items"]:
-        row = place[item["id"]]
-        source = plan.manifest.source(row)
-        picture = ""
-        try:
-            found = picture_uri(plan.input.decode(source).value)
-        except DataError:  # it could be read when it was scored; it is shown without its picture
-            found = None
-        if found is not None and len(found) <= left:
-            picture, left = found, left - len(found)
-        name = plan.manifest.table["path"][row].as_py()
-        member = source.member
-        items.append(
-            {**item, "name": name if member is None else f"{name}#{member}", "picture": picture}
-        )
-    return {**block, "items": items}

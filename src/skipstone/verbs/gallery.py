@@ -1,0 +1,69 @@
+"""Pictures for a report's galleries: samples as the network saw them, with what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from skipstone.errors import DataError
+from skipstone.report.pictures import BUDGET, WIDE, picture_uri
+from skipstone.runtime.open import open_model
+from skipstone.runtime.predictor import Failure, Predictor
+from skipstone.verbs.plan import Plan
+
+
+class Drawing:
+    """Draws rows of a plan's manifest; a task that has `draw` lays truth and answer over them.
+
+    Args:
+        bundle: the folder of the model that answers.
+    """
+
+    def __init__(self, plan: Plan, bundle: Path) -> None:
+        self.plan = plan
+        self.bundle = bundle
+        self._rows = {id: row for row, id in enumerate(plan.manifest.column("id"))}
+        self._opened = plan.task.opener(plan.manifest)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return open_model(self.bundle, "torch")
+
+    def blocks(self, sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The task's blocks; gallery items get their pictures, and paths in the data folder."""
+        return [
+            self._with_pictures(block) if block.get("kind") == "gallery" else dict(block)
+            for block in sections
+        ]
+
+    def _with_pictures(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        left, items = BUDGET, []
+        for item in block["items"]:
+            row = self._rows[item["id"]]
+            picture = ""
+            try:
+                found = self.picture(row)
+            except DataError:  # it could be read when it was scored; shown without its picture
+                found = None
+            if found is not None and len(found) <= left:
+                picture, left = found, left - len(found)
+            source = self.plan.manifest.source(row)
+            name = self.plan.manifest.table["path"][row].as_py()
+            name = name if source.member is None else f"{name}#{source.member}"
+            items.append({**item, "name": name, "picture": picture})
+        return {**block, "items": items}
+
+    def picture(self, row: int) -> str | None:
+        """A row as a data URI; None where it is no picture. DataError where it cannot be read."""
+        source = self.plan.manifest.source(row)
+        record = self.plan.input.decode(source).value
+        draw = getattr(self.plan.task, "draw", None)
+        if draw is None:
+            return picture_uri(record)
+        (answer,) = self._predictor.predict([source])
+        if isinstance(answer, Failure):
+            raise DataError(answer.error)
+        truth = self._opened(self.plan.manifest.table["target"][row].as_py())
+        return picture_uri(draw(record, answer, truth), WIDE)
