@@ -23,6 +23,7 @@ from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink.plan import Work
+from skipstone.tasks.records import figures_of
 from skipstone.train.distill import Distillation
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.objective import Objective
