@@ -118,9 +118,12 @@ def shrink(
     )
 
 
-def export(model: Path_, *, to: str = "onnx", out: Path_ | None = None) -> ship.ExportResult:
-    """One ONNX file with a stand-alone script, or OpenVINO IR."""
-    return ship.export(Path(model), to=to, out=out)
+def export(
+    model: Path_, *, to: str = "onnx", out: Path_ | None = None, argmax: bool = False
+) -> ship.ExportResult:
+    """One ONNX file with a stand-alone script, or OpenVINO IR; with `argmax` a program that gives
+    each pixel's class instead of logits."""
+    return ship.export(Path(model), to=to, out=out, argmax=argmax)
 
 
 def verify(model: Path_) -> ship.VerifyResult:

@@ -166,6 +166,11 @@ def _export(parser: Parser) -> None:
         help="the form (default onnx)",
     )
     _out(parser, "folder to write (default: export-onnx or export-openvino)")
+    parser.add_argument(
+        "--argmax",
+        action="store_true",
+        help="masks: the graph gives each pixel's class number instead of logits",
+    )
 
 
 def _verify(parser: Parser) -> None:

@@ -88,7 +88,7 @@ def _shrink(given: Namespace) -> Any:
 def _export(given: Namespace) -> Any:
     from skipstone.verbs.ship import export
 
-    return export(Path(given.model), to=given.to, out=given.out)
+    return export(Path(given.model), to=given.to, out=given.out, argmax=given.argmax)
 
 
 def _verify(given: Namespace) -> Any:

@@ -19,6 +19,7 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import Refusal
+from skipstone.inputs.base import Input
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.parts import input_of, network_of
 from skipstone.runtime.programs import Program, add_program
@@ -53,14 +54,18 @@ def export_onnx(path: Path | str) -> Path:
     bundle = Bundle.load(folder)
     input = input_of(bundle)
     example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    record = read_record(folder)
-    facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
-    metadata = {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
     free = getattr(input, "free_axes", {})
-    data = onnx_bytes(network_of(bundle), example, metadata, free)
+    data = onnx_bytes(network_of(bundle), example, program_facts(folder, input), free)
     program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": MODEL})
     add_program(folder, program, {"model": data}, OnnxRuntime(data))
     return folder / MODEL
+
+
+def program_facts(folder: Path, input: Input) -> dict[str, str]:
+    """What a program's metadata tells of its bundle."""
+    record = read_record(folder)
+    facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
+    return {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
 
 
 def onnx_bytes(

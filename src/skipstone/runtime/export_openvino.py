@@ -43,6 +43,11 @@ def read_onnx(folder: Path) -> Any:
     return import_openvino().Core().read_model(data, b"")
 
 
+def ir_of_onnx(program: bytes) -> tuple[bytes, bytes]:
+    """An ONNX program as the contents of an IR's two files."""
+    return ir_bytes(import_openvino().Core().read_model(program, b""))
+
+
 def ir_bytes(model: Any) -> tuple[bytes, bytes]:
     """An openvino.Model as the contents of its .xml and .bin, with weights as they are."""
     library = import_openvino()

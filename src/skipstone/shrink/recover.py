@@ -78,7 +78,7 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
         batch_size=recipe.batch_size,
         seed=work.seed,
         shuffle=True,
-        augment=make_augment(augment, input),
+        augment=make_augment(augment, input, task),
         mix=make_mix(augment, task),
         drop_last=True,
         cache=RecordCache(),

@@ -42,7 +42,7 @@ from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.records import Table
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from skipstone.data.manifest import Manifest
 
@@ -322,6 +322,12 @@ class Segment:
             "mask": (".png", index_png(mask, self._values(), self.colours)),
             "overlay": ("-overlay.jpg", jpeg(tinted)),
         }
+
+    def answer_layer(self) -> nn.Module:
+        """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}: each pixel's likeliest class."""
+        from skipstone.tasks.mask_layer import LikeliestClass
+
+        return LikeliestClass()
 
     def _values(self) -> list[int]:
         """What stands for each class in a written mask: the user's own index where it fits."""

@@ -11,8 +11,9 @@ from skipstone.bundle.locate import bundle_of
 from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
 from skipstone.proof.parity import verify as verify_bundle
+from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
 from skipstone.runtime.programs import program_files, read_programs
 from skipstone.runtime.standalone import write_standalone
 
@@ -28,11 +29,14 @@ class ExportResult:
         return {"folder": str(self.folder), "files": self.files}
 
 
-def export(model: Path, *, to: str = "onnx", out: str | Path | None = None) -> ExportResult:
+def export(
+    model: Path, *, to: str = "onnx", out: str | Path | None = None, argmax: bool = False
+) -> ExportResult:
     """Write the shippable files of a model into a new folder.
 
     "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
-    that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision.
+    that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision. With `argmax`
+    it is one float32 program whose outputs are class numbers instead of logits.
     """
     bundle = bundle_of(model)
     folder = Path(out) if out is not None else Path(f"export-{to}")
@@ -42,7 +46,10 @@ def export(model: Path, *, to: str = "onnx", out: str | Path | None = None) -> E
             hint="Name another folder: --out DIR",
         )
     programs = read_programs(bundle)
-    if to == "onnx":
+    if argmax:
+        _write_answering(bundle, folder, to)
+        command = None
+    elif to == "onnx":
         if not any(row.runtime == "onnxruntime" for row in programs.rows.values()):
             export_onnx(bundle)
         write_standalone(bundle, folder)
@@ -55,6 +62,17 @@ def export(model: Path, *, to: str = "onnx", out: str | Path | None = None) -> E
         command = None
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return ExportResult(folder, files, command)
+
+
+def _write_answering(bundle: Path, folder: Path, to: str) -> None:
+    program = answering_onnx(bundle)
+    with storage.write_folder(folder) as new:
+        if to == "onnx":
+            storage.write_bytes(new / "model.onnx", program)
+        else:
+            xml, weights = ir_of_onnx(program)
+            storage.write_bytes(new / "model.xml", xml)
+            storage.write_bytes(new / "model.bin", weights)
 
 
 def _write_openvino(bundle: Path, folder: Path) -> None:
