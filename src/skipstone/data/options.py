@@ -79,6 +79,14 @@ class ReadOptions:
         },
     )
 
+    exclude: str | None = field(
+        default=None,
+        metadata={
+            "help": "a text file of rows to leave out, one path a line; skipstone audit writes one",
+            "metavar": "FILE",
+        },
+    )
+
     def __post_init__(self) -> None:
         for name in ("class_names", "ignore"):
             words = getattr(self, name)

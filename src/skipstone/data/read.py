@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from skipstone.data.exclude import without
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import Reader
@@ -30,6 +31,8 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     else:
         name, reader = _only_reader(root)
     manifest = reader.read(root, options)
+    if options.exclude is not None:
+        manifest = without(manifest, options.exclude)
     return manifest if manifest.reader == name else replace(manifest, reader=name)
 
 

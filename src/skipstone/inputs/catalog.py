@@ -15,6 +15,7 @@ ENTRIES = (
             "pixels": "image",  # the array that a person can look at: uint8 (H, W, C)
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
+            "preview": "skipstone.inputs.examine:preview",
             "chooser": "skipstone.models.auto:for_image",
             "placed": "skipstone.models.auto:keeping_shape",
         },

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skipstone.inputs.pixels import Unreadable, decode_with_size, open_picture, orientation_of
+from skipstone.inputs.pixels import (
+    Unreadable,
+    decode_with_size,
+    open_picture,
+    orientation_of,
+    place,
+)
 from skipstone.inputs.thumbnail import SIDE, Thumbnail, thumbnail
 
 # All of a file is decoded, for a record of a thumbnail's size; a JPEG at an eighth of its own where
@@ -59,3 +65,14 @@ def examine(data: bytes | np.ndarray) -> Examined:
     except Exception as error:  # a plugin asked for frames or EXIF raises what it likes
         return Examined(f"damaged: {error or type(error).__name__}")
     return Examined("", size, form, mode, turned, thumbnail(record, size))
+
+
+def preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:
+    """uint8 (H, W, 3), its longer side `side`, for a person to look at; None where unreadable."""
+    spec = {"size": side, "resize": "letterbox", "channels": 3, "interpolation": "lanczos"}
+    try:
+        record, size = decode_with_size(data, spec)
+    except Exception:  # what is wrong with it `examine` has said
+        return None
+    left, top, right, bottom = place(*size, spec)[1]
+    return record[top:bottom, left:right]

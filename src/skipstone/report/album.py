@@ -1,0 +1,74 @@
+"""Pictures that belong together, group by group: what an audit found, to be looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.report.words import escape, name
+
+PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """Args:
+    name: of its file.
+    label: as the data has it.
+    note: what is to be said of it, or "".
+    picture: a data URI, or "" where there is none to show.
+    """
+
+    name: str
+    label: str
+    note: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """Args:
+    groups: photos that are shown side by side.
+    """
+
+    title: str
+    groups: tuple[tuple[Photo, ...], ...]
+    note: str = ""
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Album:
+        groups = tuple(
+            tuple(
+                Photo(str(p["name"]), str(p["label"]), str(p["note"]), str(p["picture"]))
+                for p in group
+            )
+            for group in value["groups"]
+        )
+        for group in groups:
+            if any(photo.picture and not PICTURE.fullmatch(photo.picture) for photo in group):
+                raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
+        return Album(str(value["title"]), groups, str(value.get("note", "")))
+
+
+def album(block: Album) -> str:
+    """Each group a row of pictures."""
+    if not block.groups:
+        return "<p>None.</p>"
+    rows = ("".join(map(_photo, group)) for group in block.groups)
+    return "".join(f'<ul class="pictures group">{row}</ul>' for row in rows)
+
+
+def _photo(photo: Photo) -> str:
+    picture = '<span class="missing">no picture</span>'
+    if photo.picture:
+        alt = escape(f"{photo.name}: {photo.label}")
+        picture = f'<img src="{escape(photo.picture)}" alt="{alt}">'
+    label = f'<span class="truth"><i>label</i> {name(photo.label)}</span>' if photo.label else ""
+    note = f'<span class="answer">{escape(photo.note)}</span>' if photo.note else ""
+    return (
+        f"<li><figure>{picture}<figcaption>{label}{note}"
+        f'<span class="file" title="{escape(photo.name)}">{name(photo.name)}</span>'
+        "</figcaption></figure></li>"
+    )
