@@ -18,6 +18,7 @@ from skipstone.runtime.predictor import Predictor
 from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.verbs import answer, look, ship
+from skipstone.verbs import audit as auditing
 from skipstone.verbs import compare as comparing
 from skipstone.verbs import demo as demonstration
 from skipstone.verbs import shrink as shrinking
@@ -41,9 +42,29 @@ def load(model: Path_, *, runtime: str = "auto") -> Predictor:
     return open_model(Path(model), runtime)
 
 
-def audit(data: Path_, *, out: Path_ | None = None, **settings: Any) -> look.AuditResult:
-    """What is in the data and what is wrong with it; nothing is changed."""
-    return look.audit(Path(data), out=out, settings=settings)
+def audit(
+    data: Path_,
+    *,
+    out: Path_ | None = None,
+    model: Path_ | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> auditing.AuditResult:
+    """What is in the data and what is wrong with it; nothing is changed.
+
+    Args:
+        out: a folder for audit.json, a page with the pictures and an exclude list.
+        model: a run or bundle whose features judge the labels.
+    """
+    given = {"out": out, "model": model, "seed": seed or None, **settings}
+    return auditing.audit(
+        Path(data),
+        out=out,
+        model=model,
+        seed=seed,
+        settings=settings,
+        command=["skipstone", "audit", str(data), *as_flags(given)],
+    )
 
 
 def train(

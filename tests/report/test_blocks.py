@@ -96,6 +96,25 @@ blocks = st.one_of(
         note=text,
     ),
     _block(
+        "album",
+        title=text,
+        groups=st.lists(
+            st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "name": text,
+                        "label": text,
+                        "note": text,
+                        "picture": st.sampled_from(["", "data:image/jpeg;base64,AAAA"]),
+                    }
+                ),
+                max_size=3,
+            ),
+            max_size=3,
+        ),
+        note=text,
+    ),
+    _block(
         "curves",
         title=text,
         x=text,

@@ -92,7 +92,11 @@ def _runtime(parser: Parser) -> None:
 
 def _audit(parser: Parser) -> None:
     _data(parser)
-    _out(parser, "also write audit.json there")
+    _out(parser, "also write there: audit.json, a page with the pictures, an exclude list")
+    parser.add_argument(
+        "--model", default=None, help="a run or bundle whose features judge the labels"
+    )
+    _seed(parser)
     add_settings(parser, {"data"})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skipstone.cli.terminal import Terminal
@@ -34,23 +35,50 @@ def _plain(value: float) -> str:
 
 
 def audit(result: Any, terminal: Terminal) -> None:
+    from skipstone.prepare.findings import KINDS
+
     for sentence in result.notes:
         terminal.line(sentence)
-    counts = result.audit.counts
+    found = result.audit
     terminal.line()
-    for text in describe_counts(counts):
+    for text in describe_counts({k: v for k, v in found.counts.items() if k != "findings"}):
         terminal.line(text)
     terminal.line()
-    if not result.audit.findings:
+    if not found.findings:
         terminal.line("Nothing wrong was found.", "green")
-    for finding in result.audit.findings:
-        terminal.line(f"{finding.kind}: {finding.message}", "yellow")
-        for path in finding.paths[:5]:
-            terminal.line(f"    {path}")
-        if len(finding.paths) > 5:
-            terminal.line(f"    and {len(finding.paths) - 5:,} more (all are in --json)")
-    if result.file is not None:
-        terminal.line(f"Written: {result.file}")
+    for kind in KINDS.values():
+        same = [finding for finding in found.findings if finding.kind == kind.name]
+        if same:
+            _findings(kind, same, terminal)
+    data = shlex.quote(str(result.data))
+    if result.files:
+        terminal.line(f"Written: {', '.join(str(path) for path in result.files.values())}")
+        listed = shlex.quote(str(result.files["exclude"]))
+        terminal.line(f"Next:    skipstone train {data} --exclude {listed}", "bold")
+    elif found.findings:
+        terminal.line(f"See it:  skipstone audit {data} --out audit", "bold")
+
+
+_SHOWN = 3
+
+
+def _findings(kind: Any, findings: Sequence[Any], terminal: Terminal) -> None:
+    """A kind's title, its first few findings, and what to do about it."""
+    files = len({path for finding in findings for path in finding.paths})
+    many = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+    groups = f" in {len(findings):,} groups" if files and len(findings) > 1 else ""
+    terminal.line(f"{kind.title}{many}{groups}", "bold yellow")
+    for finding in findings[:_SHOWN]:
+        terminal.line(f"    {finding.message}")
+    if len(findings) > _SHOWN:
+        terminal.line(f"    and {len(findings) - _SHOWN:,} more")
+    if len(findings) == 1 and len(findings[0].paths) > 1:
+        for path in findings[0].paths[: 2 * _SHOWN]:
+            terminal.line(f"        {path}")
+        if len(findings[0].paths) > 2 * _SHOWN:
+            terminal.line(f"        and {len(findings[0].paths) - 2 * _SHOWN:,} more")
+    if kind.advice:
+        terminal.line(f"    {kind.advice}", "dim")
 
 
 def describe_counts(counts: Mapping[str, Any]) -> list[str]:

@@ -20,9 +20,16 @@ class VerbCall:
 
 
 def _audit(given: Namespace) -> Any:
-    from skipstone.verbs.look import audit
+    from skipstone.verbs.audit import audit
 
-    return audit(Path(given.data), out=given.out, settings=settings_from(given))
+    return audit(
+        Path(given.data),
+        out=given.out,
+        model=given.model,
+        seed=given.seed,
+        settings=settings_from(given),
+        command=["skipstone", *given.words],
+    )
 
 
 def _train(given: Namespace) -> Any:

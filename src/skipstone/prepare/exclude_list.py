@@ -58,9 +58,7 @@ def left_out(finding: Finding, splits: Sequence[str]) -> tuple[int, ...]:
             return ()
 
 
-def _lines(
-    finding: Finding, splits: Sequence[str], out: set[int], told: set[int]
-) -> Iterator[str]:
+def _lines(finding: Finding, splits: Sequence[str], out: set[int], told: set[int]) -> Iterator[str]:
     """A finding's lines: each row that is left out once, others as comments."""
     choice = KINDS[finding.kind].leave_out
     asked = choice == "ask"

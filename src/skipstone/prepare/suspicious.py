@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Suspicion:
     answer: str
     probability: float
     margin: float
+
+    def at(self, row: int) -> Suspicion:
+        """The same of another row."""
+        return replace(self, row=row)
 
     @property
     def words(self) -> str:
@@ -72,6 +76,24 @@ def doubted(
         )
         for n, answer in confident_errors(probabilities, codes)
     ]
+
+
+def doubted_tags(
+    features: Array,
+    labels: Sequence[Sequence[str]],
+    groups: Sequence[Sequence[int]],
+    *,
+    seed: int = 0,
+) -> list[Suspicion]:
+    """Rows of which a tag is doubted, or its absence; each row once, for its worst."""
+    worst: dict[int, Suspicion] = {}
+    for tag in sorted({tag for tags in labels for tag in tags}):
+        said = [tag if tag in tags else f"not {tag}" for tags in labels]
+        for suspicion in doubted(features, said, groups, seed=seed):
+            known = worst.get(suspicion.row)
+            if known is None or suspicion.margin > known.margin:
+                worst[suspicion.row] = suspicion
+    return sorted(worst.values(), key=lambda suspicion: (-suspicion.margin, suspicion.row))
 
 
 def confident_errors(probabilities: Array, codes: Array) -> list[tuple[int, int]]:

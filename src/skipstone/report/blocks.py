@@ -7,16 +7,15 @@ A block knows nothing of HTML; `render` knows nothing of tasks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from skipstone.errors import DamagedError
+from skipstone.report.album import PICTURE, Album
 from skipstone.report.measures import Figures, Hero, Json, Receipt, finite_or_none
 
 FORMATS = ("text", "percent", "number", "bar")
-_PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class Gallery:
             for i in value["items"]
         )
         for item in items:
-            if item.picture and not _PICTURE.fullmatch(item.picture):
+            if item.picture and not PICTURE.fullmatch(item.picture):
                 raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
         note, wide = str(value.get("note", "")), bool(value.get("wide", False))
         return Gallery(str(value["title"]), items, note, wide)
@@ -232,6 +231,7 @@ Block = (
     | Confusion
     | Reliability
     | Gallery
+    | Album
     | Curves
     | Facts
     | Text
@@ -246,6 +246,7 @@ KINDS: dict[str, type[Block]] = {
     "confusion": Confusion,
     "reliability": Reliability,
     "gallery": Gallery,
+    "album": Album,
     "curves": Curves,
     "facts": Facts,
     "text": Text,

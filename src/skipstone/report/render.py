@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skipstone.report import charts, tables
+from skipstone.report.album import Album, album
 from skipstone.report.blocks import (
     Block,
     Code,
@@ -179,6 +180,7 @@ _RENDERERS: dict[type[Block], Callable[[Any], str]] = {
     Receipt: tables.receipt,
     Reliability: _reliability,
     Gallery: _gallery,
+    Album: album,
     Curves: _curves,
     Facts: _facts,
     Text: _text,

@@ -19,7 +19,7 @@ from skipstone.proof.parity import Verification
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
 from skipstone.verbs.answer import PredictResult, predict
-from skipstone.verbs.look import AuditResult, audit
+from skipstone.verbs.audit import AuditResult, audit
 from skipstone.verbs.receipts import Table, receipt_table
 from skipstone.verbs.ship import VerifyResult, verify
 from skipstone.verbs.shrink import shrink

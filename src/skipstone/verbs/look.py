@@ -1,46 +1,12 @@
-"""audit and models: looking without changing anything."""
+"""models: what can be trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from skipstone import storage
-from skipstone.data.options import ReadOptions
-from skipstone.data.read import read_manifest
-from skipstone.prepare.audit import Audit
-from skipstone.prepare.audit import audit as audit_manifest
 from skipstone.registry import BACKBONES, Entry
-from skipstone.settings import Settings
-from skipstone.verbs.places import output_folder
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    audit: Audit
-    notes: tuple[str, ...]
-    file: Path | None
-    exit_code: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.audit.to_json(), "notes": list(self.notes)}
-
-
-def audit(
-    data: Path, *, out: str | Path | None = None, settings: dict[str, Any] | None = None
-) -> AuditResult:
-    """What is in the data and what is wrong with it. The data is not changed."""
-    manifest = read_manifest(data, Settings(settings or {}).options(ReadOptions))
-    found = audit_manifest(manifest)
-    file = None
-    if out is not None:
-        folder = output_folder(out, default="audit", data=data)
-        storage.make_folder(folder)
-        file = folder / "audit.json"
-        storage.write_json(file, found.to_json())
-    return AuditResult(found, manifest.notes, file)
 
 
 @dataclass(frozen=True)
