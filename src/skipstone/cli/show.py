@@ -67,12 +67,13 @@ def _findings(kind: Any, findings: Sequence[Any], terminal: Terminal) -> None:
     files = len({path for finding in findings for path in finding.paths})
     many = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
     groups = f" in {len(findings):,} groups" if files and len(findings) > 1 else ""
-    terminal.line(f"{kind.title}{many}{groups}", "bold yellow")
+    title = kind.title[0].upper() + kind.title[1:]
+    terminal.line(f"{title}{many}{groups}", "bold yellow")
     for finding in findings[:_SHOWN]:
         terminal.line(f"    {finding.message}")
     if len(findings) > _SHOWN:
         terminal.line(f"    and {len(findings) - _SHOWN:,} more")
-    if len(findings) == 1 and len(findings[0].paths) > 1:
+    if len(findings) == 1 and len(findings[0].paths) > _SHOWN:
         for path in findings[0].paths[: 2 * _SHOWN]:
             terminal.line(f"        {path}")
         if len(findings[0].paths) > 2 * _SHOWN:
