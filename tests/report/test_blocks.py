@@ -94,6 +94,7 @@ blocks = st.one_of(
             max_size=3,
         ),
         note=text,
+        wide=st.booleans(),
     ),
     _block(
         "album",
