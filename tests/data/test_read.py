@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, Entry
-from tests.photos import make_photo, save_photo, write_class_folder
+from tests.photos import make_photo, save_photo, write_class_folder, write_idx_folder
 
 
 def photo(path: Path) -> Path:
@@ -61,8 +62,10 @@ def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
 def test_unlabelled_pictures(tmp_path: Path) -> None:
     photo(tmp_path / "1")
     assert "no class folders" in refused(tmp_path)
+    assert f"then: skipstone train {tmp_path}." in refused(tmp_path)
+    assert refused(tmp_path).endswith(f"skipstone predict MODEL {tmp_path}")
     (tmp_path / "labels.csv").write_text("path,label\n1.jpg,cat\n")
-    assert refused(tmp_path).endswith(f"give it: {tmp_path / 'labels.csv'}")
+    assert refused(tmp_path).endswith(f"give it: skipstone train {tmp_path / 'labels.csv'}")
 
 
 def test_unlabelled_split_folders(tmp_path: Path) -> None:
@@ -74,21 +77,41 @@ def test_unlabelled_split_folders(tmp_path: Path) -> None:
 def test_one_class(tmp_path: Path) -> None:
     photo(tmp_path / "cat" / "1")
     assert "one class only (cat)" in refused(tmp_path)
+    assert f"in {tmp_path / 'not-cat'}, then: skipstone train {tmp_path}" in refused(tmp_path)
+    photo(tmp_path / "not-cat" / "1")
+    assert len(read_manifest(tmp_path)) == 2  # what it said to do works
     photo(tmp_path / "more" / "train" / "cat" / "1")
     assert "one class only (cat)" in refused(tmp_path / "more")
 
 
-def test_a_wrapper_folder_names_the_folder_inside(tmp_path: Path) -> None:
-    write_class_folder(tmp_path / "download" / "photos", 1)
-    assert refused(tmp_path).endswith(f"Give that: {tmp_path / 'download' / 'photos'}")
-    assert refused(tmp_path / "download").endswith(f"{tmp_path / 'download' / 'photos'}")
-    write_class_folder(tmp_path / "download" / "photos" / "train", 1)
+def test_a_wrapper_folder_is_looked_through_and_that_is_said(tmp_path: Path) -> None:
+    photos = write_class_folder(tmp_path / "download" / "photos", 1)
+    (tmp_path / "__MACOSX" / "photos").mkdir(parents=True)
+    (tmp_path / "download" / "README.txt").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    for root in (tmp_path, tmp_path / "download"):
+        manifest = read_manifest(root)
+        assert manifest.root == photos
+        assert (
+            manifest.notes[0]
+            == f"{root} holds one folder only, so the data is taken from {photos}."
+        )
+        assert all(source.path.is_file() for source in manifest.sources())
+    assert "one folder only" not in read_manifest(photos).notes[0]
+    photo(tmp_path / "empty" / "1")  # two folders: one of them is a class
+    assert read_manifest(tmp_path).root == tmp_path
 
 
-def test_a_wrapper_around_split_folders(tmp_path: Path) -> None:
-    write_class_folder(tmp_path / "photos" / "train", 1)
-    write_class_folder(tmp_path / "photos" / "val", 1)
-    assert refused(tmp_path).endswith(f"Give that: {tmp_path / 'photos'}")
+def test_a_wrapper_around_other_layouts(tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "a" / "photos" / "train", 1)
+    write_class_folder(tmp_path / "a" / "photos" / "val", 1)
+    assert read_manifest(tmp_path / "a").reader == "split-folders"
+    write_idx_folder(tmp_path / "b" / "mnist" / "raw")
+    assert read_manifest(tmp_path / "b").reader == "idx"
+    photo(tmp_path / "c" / "photos" / "images" / "1")
+    (tmp_path / "c" / "photos" / "labels.csv").write_text("path,label\nimages/1.jpg,cat\n")
+    table = tmp_path / "c" / "photos" / "labels.csv"
+    assert refused(tmp_path / "c").endswith(f"give it: skipstone train {table}")
 
 
 @pytest.mark.parametrize("name", ["run.json", "bundle.json"])
@@ -106,9 +129,23 @@ def test_a_folder_of_runs_is_not_data(tmp_path: Path) -> None:
 
 def test_files_that_are_no_data(tmp_path: Path) -> None:
     assert "skipstone predict MODEL" in refused(photo(tmp_path / "1"))
-    for name, words in (("a.zip", "unzip"), ("m.onnx", "model's file"), ("x.doc", "no data set")):
+    for name, words in (("m.onnx", "model's file"), ("x.doc", "no data set")):
         (tmp_path / name).write_bytes(b"something")
         assert words in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_an_archive_comes_with_the_command_that_unpacks_it(tmp_path: Path, kind: str) -> None:
+    """And the command works: then the folder that it names is a data set."""
+    write_class_folder(tmp_path / "made here" / "photos", 1)
+    archive = shutil.make_archive(str(tmp_path / "my photos"), kind, tmp_path / "made here")
+    hint = refused(archive)
+    unpack = hint.partition("Unpack it: ")[2].partition(", then: ")[0]
+    assert hint.endswith(f"skipstone train '{tmp_path / 'my photos'}'")
+    if kind == "zip" and shutil.which("unzip") is None:
+        unpack = unpack.replace("unzip", f"{sys.executable} -m zipfile -e").replace(" -d ", " ")
+    subprocess.run(unpack, shell=True, check=True, capture_output=True)
+    assert len(read_manifest(tmp_path / "my photos")) == 3
 
 
 def test_unknown_names(flat_photo_folder: Path) -> None:

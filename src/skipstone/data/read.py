@@ -9,7 +9,7 @@ from skipstone.data.exclude import without
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import Reader
-from skipstone.data.refusals import check_path, nothing_read
+from skipstone.data.refusals import check_path, folder_of_table, nothing_read, only_folder
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, TASKS
 
@@ -29,11 +29,28 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     if options.reader is not None:
         name, reader = options.reader, _reader(options.reader)
     else:
+        outer, root = root, data_folder(root)
         name, reader = _only_reader(root)
+        if root != outer:
+            wrapped = f"{outer} holds one folder only, so the data is taken from {root}."
+            manifest = reader.read(root, options)
+            return replace(manifest, reader=name, notes=(wrapped, *manifest.notes))
     manifest = reader.read(root, options)
     if options.exclude is not None:
         manifest = without(manifest, options.exclude)
     return manifest if manifest.reader == name else replace(manifest, reader=name)
+
+
+def data_folder(path: Path) -> Path:
+    """Where the data begins: `path`, or the folder inside it where it is only a wrapper: a folder
+    that holds one folder, and nothing else that a reader knows."""
+    folder = path
+    while not any(_reader(entry.name).sniff(folder) for entry in READERS):
+        inner = only_folder(folder)
+        if inner is None:
+            return path if folder != path and not folder_of_table(folder) else folder
+        folder = inner
+    return folder
 
 
 def _reader(name: str) -> Reader:

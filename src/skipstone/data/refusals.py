@@ -7,14 +7,19 @@ import glob
 from pathlib import Path
 
 from skipstone.data.file_types import AVIF, SIDECAR, picture_format
-from skipstone.data.readers.base import SPLIT_NAMES, counted, listed
+from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, shown
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import first_bytes, scan
 from skipstone.errors import UsageError
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
-_ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".gz": "tar xf", ".tgz": "tar xf", ".7z": "7z x"}
+_TAR = "mkdir {folder} && tar xf {archive} -C {folder}"
+_ARCHIVES = {
+    ".zip": "unzip {archive} -d {folder}",
+    ".7z": "7z x {archive} -o{folder}",
+    **dict.fromkeys((".tar", ".tgz", ".gz", ".xz", ".bz2"), _TAR),
+}
 
 
 def check_path(path: str | Path) -> Path:
@@ -68,16 +73,35 @@ def _refuse_model(root: Path) -> None:
     )
 
 
+def only_folder(root: Path) -> Path | None:
+    """The one folder in `root` that there is, or that holds pictures; None where there are more,
+    or `root` holds pictures or tables of its own."""
+    if not root.is_dir() or has_pictures(root, below=False) or _tables(root):
+        return None
+    folders = subfolders(root)
+    inside = [folder for folder in folders if has_pictures(folder)] or folders
+    return inside[0] if len(inside) == 1 else None
+
+
+def folder_of_table(root: Path) -> bool:
+    """Whether `root` holds a table, which then is what to give."""
+    return root.is_dir() and len(_tables(root)) == 1
+
+
+def _tables(root: Path) -> list[Path]:
+    return [child for child in sorted(root.iterdir()) if child.suffix.lower() in TABLE_SUFFIXES]
+
+
 def nothing_read(root: Path) -> UsageError:
     """The error for a path that no reader recognised."""
     if root.is_file():
         return _no_data_file(root)
     inside = [folder for folder in subfolders(root) if has_pictures(folder)]
-    tables = [child for child in sorted(root.iterdir()) if child.suffix.lower() in TABLE_SUFFIXES]
+    tables = _tables(root)
     if len(tables) == 1 and (inside or has_pictures(root, below=False)):
         return UsageError(
             f"{root} holds pictures without class folders, and a table beside them.",
-            hint=f"If the table has the labels, give it: {tables[0]}",
+            hint=f"If the table has the labels, give it: skipstone train {shown(tables[0])}",
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):
@@ -85,18 +109,30 @@ def nothing_read(root: Path) -> UsageError:
             f"{root}: {listed(folder.name for folder in inside)} "
             f"{'holds' if len(inside) == 1 else 'hold'} pictures without class folders, so there "
             "are no labels.",
-            hint=f"Sort them into folders by class, such as {inside[0] / 'cat'}, or give a table "
-            "(CSV) with the columns path and label.",
+            hint=_how_to_label(inside[0], root),
         )
     if len(inside) == 1:
-        return _wrapper(root, inside[0])
+        other = shown(root / f"not-{inside[0].name}")
+        return UsageError(
+            f"{root} holds one class only ({inside[0].name}); telling things apart takes two.",
+            hint=f"Put pictures of something else beside it, in {other}, then: "
+            f"skipstone train {shown(root)}",
+        )
     if has_pictures(root, below=False):
         return UsageError(
             f"{root} holds pictures but no class folders, so there are no labels.",
-            hint=f"Sort them into folders by class, such as {root / 'cat'} and {root / 'dog'}, or "
-            "give a table (CSV) with the columns path and label.",
+            hint=f"{_how_to_label(root, root)}. A trained model names them without: "
+            f"skipstone predict MODEL {shown(root)}",
         )
     return _no_pictures(root)
+
+
+def _how_to_label(folder: Path, root: Path) -> str:
+    return (
+        f"Sort them into folders by class, such as {shown(folder / 'cat')} and "
+        f"{shown(folder / 'dog')}, or list them in a table (CSV) with the columns path and label; "
+        f"then: skipstone train {shown(root)}"
+    )
 
 
 def _no_data_file(path: Path) -> UsageError:
@@ -104,40 +140,21 @@ def _no_data_file(path: Path) -> UsageError:
     if picture_format(first_bytes(path)) is not None:
         return UsageError(
             f"{path} is one picture, not a data set.",
-            hint=f"For an answer on it: skipstone predict MODEL {path}",
+            hint=f"For an answer on it: skipstone predict MODEL {shown(path)}",
         )
     if suffix in _MODEL_SUFFIXES:
         return UsageError(f"{path} is a model's file, not data.", hint="Give the folder of photos.")
     if suffix in _ARCHIVES:
+        folder = shown(path.with_name(path.name.removesuffix(".tar.gz").removesuffix(path.suffix)))
+        unpack = _ARCHIVES[suffix].format(archive=shown(path), folder=folder)
         return UsageError(
-            f"{path} is an archive.",
-            hint=f"Unpack it ({_ARCHIVES[suffix]} {path.name}) and give the folder.",
+            f"{path} is an archive; data is read where it lies, unpacked.",
+            hint=f"Unpack it: {unpack}, then: skipstone train {folder}",
         )
     return UsageError(
         f"{path} is no data set.",
         hint="Give a folder with one sub-folder per class, a table (.csv, .tsv, .jsonl, .parquet) "
         "with a path or text column and a label column, or a folder with IDX files.",
-    )
-
-
-def _wrapper(root: Path, inner: Path) -> UsageError:
-    """One folder only: follow it down to where the data set begins."""
-    folder = inner
-    while not has_pictures(folder, below=False):
-        deeper = [child for child in subfolders(folder) if has_pictures(child)]
-        if len(deeper) != 1:
-            break
-        if not subfolders(deeper[0]):
-            break
-        folder = deeper[0]
-    if subfolders(folder):
-        return UsageError(
-            f"{root} holds one folder only, {inner.name}, and the data set lies inside it.",
-            hint=f"Give that: {folder}",
-        )
-    return UsageError(
-        f"{root} holds one class only ({inner.name}); telling things apart takes two.",
-        hint="Add a folder with pictures of another class beside it.",
     )
 
 

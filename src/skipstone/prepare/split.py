@@ -281,7 +281,10 @@ def _carved_notes(
     names = {label for label in every if isinstance(label, str)}
     tiny = natural_sorted(str(label) for label in names if every[label] <= 2)
     if tiny:
-        notes.append(f"Too rare to share out (1 or 2 rows), so all of it trains: {listed(tiny)}.")
+        notes.append(
+            f"Too rare to share out (1 or 2 rows), so all of it trains: {listed(tiny)}. No figure "
+            "will say how well that is known: with 20 rows each, the same command does."
+        )
     for role in carve:
         lacking = natural_sorted(str(label) for label in names - labels[role] if every[label] > 2)
         if lacking and sizes[role]:

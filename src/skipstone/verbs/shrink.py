@@ -12,7 +12,7 @@ from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.manifest_file import load_manifest
 from skipstone.data.options import ReadOptions
-from skipstone.data.read import read_manifest
+from skipstone.data.read import data_folder, read_manifest
 from skipstone.errors import DataError, UsageError
 from skipstone.events import note
 from skipstone.prepare.options import SplitOptions
@@ -114,7 +114,7 @@ def _root(data: Path) -> Path:
     """Paths of a table are relative to its folder."""
     if not data.exists():
         raise UsageError(f"--data {data} does not exist.")
-    return data if data.is_dir() else data.parent
+    return data_folder(data) if data.is_dir() else data.parent
 
 
 def _require_files(manifest: Manifest, data: Path | None) -> None:

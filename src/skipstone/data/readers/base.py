@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -71,6 +72,11 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
     if len(every) <= limit:
         return ", ".join(every)
     return f"{', '.join(every[:limit])} and {len(every) - limit:,} more"
+
+
+def shown(path: Path) -> str:
+    """As it is typed in a shell."""
+    return shlex.quote(str(path))
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -24,7 +24,9 @@ from skipstone.data.readers.base import (
     listed,
     natural_key,
     natural_sorted,
+    shown,
 )
+from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import Scan, first_bytes, scan
 from skipstone.errors import UsageError
 
@@ -100,7 +102,9 @@ class ClassFolders:
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
         if len(classes) == 1 and not splits and subfolders(classes[0]):
-            return None  # a wrapper folder: `refusals` names the folder inside
+            return None  # a wrapper folder, which is looked through
+        if len(classes) == 1 and any(c.suffix.lower() in TABLE_SUFFIXES for c in path.iterdir()):
+            return None  # pictures and the table of their labels: `refusals` says to give that
         return f"class folders ({listed(folder.name for folder in classes)})"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
@@ -293,10 +297,12 @@ class _Rows:
                 hint="Put the pictures of each class into a folder of its own, named as the class.",
             )
         if len(self.labels) == 1:
+            split, name, path = self.rows[0]
+            folder = root / path.partition("/")[0] if split else root
             raise UsageError(
-                f"{root} holds one class only ({next(iter(self.labels))}); telling things apart "
-                "takes two.",
-                hint="Add a folder with pictures of another class beside it.",
+                f"{root} holds one class only ({name}); telling things apart takes two.",
+                hint=f"Put pictures of something else beside it, in {shown(folder / f'not-{name}')}"
+                f", then: skipstone train {shown(root)}",
             )
         words = {label.casefold() for label in self.labels}
         looks_paired = bool(words & PICTURE_WORDS) and bool(words & MASK_WORDS)
