@@ -37,6 +37,7 @@ from skipstone.data.readers.mask_classes import (
 )
 from skipstone.data.readers.scan import scan
 from skipstone.errors import UsageError
+from skipstone.registry import TASKS
 
 TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"
@@ -122,7 +123,7 @@ class MaskFolders:
             root=path,
             reader="mask-folders",
             input="image",
-            task=options.task or "segment",
+            task=_task(options),
             schema={
                 "classes": list(table.names),
                 "colours": [list(colour) for colour in table.colours],
@@ -132,6 +133,18 @@ class MaskFolders:
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(ignored.items()) if count},
         )
+
+
+def _task(options: ReadOptions) -> str:
+    task = options.task or "segment"
+    if not TASKS[task].facts.get("places"):
+        fitting = [entry.name for entry in TASKS if entry.facts.get("places")]
+        raise UsageError(
+            f"the task {task!r} has no use for masks: they are for tasks whose answers lie on "
+            "pictures.",
+            hint=f"Leave --task out, or: --task {' or '.join(fitting)}",
+        )
+    return task
 
 
 def parts(root: Path) -> list[Part]:

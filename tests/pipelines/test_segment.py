@@ -1,0 +1,177 @@
+"""The whole chain on masks: a dozen pictures of 48 x 64, and one of another size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from skipstone.data.manifest_file import load_manifest
+from skipstone.data.masks import MaskTable, open_mask
+from skipstone.runtime.export_openvino import ir_of_onnx
+from skipstone.runtime.open import open_model
+from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from tests.mask_data import NAMES, make_scene, save_mask, write_scenes
+from tests.pipelines.command import Answer, ask, tree
+
+#: Learns the scenes well enough that answers are no coin tosses.
+TINY = [
+    *("--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34"),
+    *("--optimizer", "adamw", "--lr", "0.02", "--batch-size", "4", "--seed", "3"),
+    *("--threads", "1", "--precision", "f32", "--channels-last", "--augment", "light"),
+]
+
+
+@dataclass(frozen=True)
+class Masks:
+    data: Path
+    run: Path
+    answer: Answer
+    touched: bool
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Masks:
+    root = tmp_path_factory.mktemp("masks")
+    data = root / "scenes"
+    for split, count, start in (("train", 12, 0), ("val", 4, 20)):
+        write_scenes(data / split, count, start=start)
+        (data / split / "classes.csv").rename(data / "classes.csv")
+    odd, mask = make_scene(90, 53, 71)  # of another size than the rest
+    Image.fromarray(odd).save(data / "val/images/odd.png")
+    save_mask(mask, data / "val/masks/odd.png")
+    before = tree(data)
+    answer = ask("train", data, "--out", root / "runs", *TINY, "--epochs", "8")
+    assert answer.code == 0, answer
+    return Masks(data, Path(answer.value["run"]), answer, tree(data) != before)
+
+
+@pytest.fixture(scope="module")
+def shrunk(masked: Masks) -> Answer:
+    return ask("shrink", masked.run, "--max-drop", "100")
+
+
+def test_training_proves_what_ships(masked: Masks) -> None:
+    value = masked.answer.value
+    assert not masked.touched
+    assert value["verified"]
+    assert value["role"] == "claim"
+    figures = value["metrics"]
+    assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", *(f"iou:{n}" for n in NAMES)}
+    assert figures["miou"]["n"] == 5
+    assert figures["pixel_accuracy"]["value"] > 0.6
+    for figure in figures.values():
+        assert figure["low"] <= figure["value"] <= figure["high"]
+    manifest = load_manifest(masked.run / "manifest.parquet")
+    assert manifest.column("target")[0] == {"mask": "train/masks/00.png"}
+
+
+def test_the_report_shows_masks(masked: Masks) -> None:
+    story = json.loads((masked.run / "report.json").read_text())["story"]
+    galleries = [block for block in story["sections"] if block["kind"] == "gallery"]
+    assert [block["title"] for block in galleries] == ["Worst pictures", "Best pictures"]
+    assert galleries[0]["wide"]
+    assert len(galleries[0]["items"]) == 5
+    assert all(item["picture"].startswith("data:image/") for item in galleries[0]["items"])
+    page = (masked.run / "report.html").read_text()
+    assert "Worst pictures" in page
+    assert "IoU of square" in page
+    assert story["classes"] == []
+
+
+def test_evaluate_gives_the_claims_figures_in_every_runtime(masked: Masks) -> None:
+    for runtime in ("torch", "openvino-f32", "onnxruntime"):
+        found = ask("evaluate", masked.run, masked.data, "--split", "val", "--runtime", runtime)
+        assert found.code == 0
+        assert found.value["metrics"]["miou"]["value"] == pytest.approx(
+            masked.answer.value["metrics"]["miou"]["value"], abs=1e-3
+        )
+
+
+def test_predictions_are_masks_of_the_pictures_size(masked: Masks, tmp_path: Path) -> None:
+    folder = masked.data / "val" / "images"
+    found = ask("predict", masked.run, folder, "--out", tmp_path / "masks")
+    assert found.code == 0
+    rows = found.value["predictions"]
+    assert len(rows) == 5
+    right = []
+    for row in rows:
+        table = MaskTable.of_schema(open_model(masked.run).task.schema)
+        answer = open_mask(Path(row["mask"]).read_bytes(), table, row["mask"])
+        with Image.open(row["path"]) as picture, Image.open(row["overlay"]) as overlay:
+            assert answer.shape == picture.size[::-1]
+            assert overlay.size == picture.size
+        truth = np.asarray(Image.open(row["path"].replace("images", "masks")))
+        right.append((answer == truth).mean())
+        shares = dict(zip(row["label"], row["share"], strict=True))
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares["ground"] == pytest.approx((answer == 0).mean())
+    pixels = [Image.open(row["path"]).size for row in rows]
+    weighted = np.average(right, weights=[width * height for width, height in pixels])
+    assert weighted == pytest.approx(
+        masked.answer.value["metrics"]["pixel_accuracy"]["value"], abs=1e-4
+    )
+    again = ask("predict", masked.run, folder, "--out", tmp_path / "masks")
+    assert again.code == 2
+    inside = ask("predict", masked.run, folder, "--out", folder / "masks")
+    assert inside.code == 2
+    assert not (folder / "masks").exists()
+
+
+def test_export_with_and_without_the_answer_inside(masked: Masks, tmp_path: Path) -> None:
+    inside = ask("export", masked.run, "--argmax", "--out", tmp_path / "inside")
+    assert inside.code == 0
+    assert list(inside.value["files"]) == ["model.onnx"]
+    file = tmp_path / "inside" / "model.onnx"
+    plain, within = (
+        onnxruntime.InferenceSession(path)
+        for path in (masked.run / "bundle/exports/onnx/model.onnx", file)
+    )
+    ir = OpenVinoRuntime(*ir_of_onnx(file.read_bytes()))
+    rng = np.random.default_rng(0)
+    for height, width in ((48, 64), (64, 72), (96, 40)):
+        feed = {"image": rng.integers(0, 256, (2, height, width, 3), np.uint8)}
+        (logits,), (mask,) = plain.run(None, feed), within.run(None, feed)
+        assert mask.dtype == np.uint8
+        assert mask.shape == (2, height, width)
+        assert (mask == logits.argmax(1)).mean() > 0.999
+        assert (ir.run(feed)["mask"] == mask).mean() > 0.999
+
+
+def test_int8_with_a_receipt_on_mean_iou(masked: Masks, shrunk: Answer) -> None:
+    assert shrunk.code == 0
+    receipt = shrunk.value["receipt"]
+    assert receipt["metric"] == "miou"
+    assert receipt["claim"]["drop"]["n"] == 5
+    assert abs(receipt["claim"]["drop"]["value"]) < 10
+    checked = ask("verify", shrunk.value["bundle"])
+    assert checked.code == 0
+    rows = {row["name"]: row for row in checked.value["rows"]}
+    assert rows["openvino-int8"]["share"] < 0.2
+    assert rows["onnxruntime-f32"]["share"] < 1e-3
+    assert rows["openvino-int8"]["tolerance"]["share"] >= rows["openvino-int8"]["share"]
+
+
+def test_compare_on_data(masked: Masks, shrunk: Answer) -> None:
+    found = ask("compare", masked.run, shrunk.value["bundle"], "--data", masked.data)
+    assert found.code == 0
+    first, second = found.value["models"]
+    assert first["metric"] == second["metric"] == "miou"
+    assert second["difference"]["n"] == 17
+
+
+def test_what_means_nothing_for_masks_is_refused(masked: Masks, tmp_path: Path) -> None:
+    for words, part in (
+        (("--mixup", "0.2"), "answers lie on the pictures"),
+        (("--augment", "trivialaugment"), "without what lies on it"),
+        (("--balanced",), "shows several at once"),
+        (("--task", "classify"), "for tasks whose answers lie on"),
+    ):
+        found = ask("train", masked.data, "--out", tmp_path / "runs", *TINY, *words)
+        assert found.code == 2, words
+        assert part in found.value["error"], (words, found)
