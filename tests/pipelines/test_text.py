@@ -23,6 +23,7 @@ MODELS = {
         "--batch-size",
         "8",
     ],
+    "gru": ["--embedding", "12", "--hidden", "8", "--epochs", "8", "--lr", "0.02"],
     "logistic": [],
 }
 
@@ -32,7 +33,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     root = tmp_path_factory.mktemp(request.param)
     table = write_csv(root / "texts.csv", rows(150))
     words = ["--model", request.param, "--out", root / "runs", *MODELS[request.param]]
-    found = ask("train", table, *words, "--threads", "1", "--precision", "f32")
+    found = ask("train", table, *words, "--threads", "1", "--precision", "f32", "--batch-size", "8")
     assert found.code == 0, found
     return found
 
@@ -40,6 +41,21 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_it_learns_and_every_runtime_agrees(trained: Answer) -> None:
     assert trained.value["verified"]
     assert trained.value["metrics"]["accuracy"]["value"] >= 0.9
+
+
+def test_it_is_shown_beside_the_baseline(trained: Answer) -> None:
+    beside = trained.value["baseline"]
+    if beside is None:
+        name = Bundle.load(trained.value["bundle"]).arch.backbone.name
+        assert name == "logistic"
+        return
+    assert beside["model"] == "logistic"
+    assert beside["value"]["n"] == beside["difference"]["n"] == 22
+    score = trained.value["metrics"]["accuracy"]["value"]
+    assert beside["difference"]["value"] == pytest.approx(score - beside["value"]["value"])
+    assert "not better" in beside["verdict"]  # both are right nearly always
+    report = (Path(trained.value["run"]) / "report.html").read_text()
+    assert "Beside the baseline" in report
 
 
 def test_its_bundle_names_no_text_of_the_user(trained: Answer) -> None:

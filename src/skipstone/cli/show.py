@@ -115,6 +115,9 @@ def train(result: Any, terminal: Terminal) -> None:
         return
     rows = metric_rows(result.metrics, result.titles)
     terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")
+    if result.baseline is not None:
+        better = result.baseline.difference.low > 0
+        terminal.line(result.baseline.verdict, "" if better else "yellow")
     terminal.line()
     _verified(result.verification, terminal)
     terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")

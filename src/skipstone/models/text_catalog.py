@@ -56,6 +56,35 @@ TEXT_ENTRIES = (
         "convolutions over word vectors, the greatest response of each",
         "Kim 2014, arXiv:1408.5882",
     ),
+    *(
+        _sequence(
+            name,
+            "skipstone.models.text_recurrent:build_recurrent",
+            "skipstone.models.text_options:RecurrentOptions",
+            f"{what} over word vectors, in both directions, attention over its states",
+            source,
+        )
+        for name, what, source in (
+            ("rnn", "plain recurrent network", "Elman 1990, Cognitive Science 14"),
+            ("lstm", "long short-term memory", "Hochreiter and Schmidhuber 1997"),
+            ("gru", "gated recurrent units", "Cho et al. 2014, arXiv:1406.1078"),
+        )
+    ),
+    Entry(
+        "fasttext",
+        "skipstone.models.text_mean:build_mean",
+        "skipstone.models.text_options:MeanOptions",
+        "the mean of n-grams' vectors, learnt with a linear layer",
+        "Joulin et al. 2016, arXiv:1607.01759",
+        {
+            "accepts": ["bag"],
+            "family": "text",
+            "pretrained": None,
+            "classifier": "head",
+            "input": {"form": "bag", "weighting": "counts"},
+            "recipe": {**_RECIPE, "lr": 0.01, "weight_decay": 0.0},
+        },
+    ),
     _solved(
         "logistic",
         "solve_logistic",

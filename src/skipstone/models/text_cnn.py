@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from skipstone.models.backbone import Backbone
 from skipstone.models.text_options import TextCnnOptions
+from skipstone.models.text_recurrent import hide_tokens
 
 
 class TextCnn(Backbone):
@@ -28,6 +29,10 @@ class TextCnn(Backbone):
     def __init__(self, *, vocabulary: int, options: TextCnnOptions) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, options.embedding, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+        self.token_dropout = options.token_dropout
         self.convolutions = nn.ModuleList(
             nn.Conv1d(options.embedding, options.maps, width) for width in options.kernels
         )
@@ -36,7 +41,8 @@ class TextCnn(Backbone):
         self.strides = (1,)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        vectors = self.embedding(x).transpose(1, 2)  # (N, D, L)
+        seen = hide_tokens(x, self.token_dropout, self.training)
+        vectors = self.embedding(seen).transpose(1, 2)  # (N, D, L)
         there = (x != 0).unsqueeze(1)  # (N, 1, L)
         pooled = []
         for convolution in self.convolutions:

@@ -41,6 +41,8 @@ class TrainingStory:
         verification: {"ok", "max_difference", "flips", "rows"}.
         programs: {"name", "runtime", "precision", "bytes", "default"} each.
         receipts: of shrink, as it wrote them.
+        baseline: {"model", "title", "value", "difference", "seconds", "verdict"} of a simple model
+            on the same samples, or None.
     """
 
     title: str
@@ -63,6 +65,7 @@ class TrainingStory:
     programs: list[dict[str, Any]]
     versions: dict[str, str]
     receipts: list[dict[str, Any]] = field(default_factory=list)
+    baseline: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = storable(asdict(self))
@@ -136,6 +139,8 @@ def _result(story: TrainingStory) -> list[Json]:
             "seed, nor data of another kind.",
         },
     ]
+    if story.baseline is not None:
+        blocks.append(_beside(story.baseline, headline))
     if story.unscored:
         blocks.append(
             _table(
@@ -146,6 +151,23 @@ def _result(story: TrainingStory) -> list[Json]:
             )
         )
     return blocks
+
+
+def _beside(baseline: Json, headline: Json) -> Json:
+    """The model's headline metric and a simple model's, on the same samples."""
+
+    def span(figure: Json, *, signed: bool = False) -> str:
+        form = "{:+.1f}" if signed else "{:.1f}"
+        value, low, high = (form.format(100 * figure[key]) for key in ("value", "low", "high"))
+        return f"{value} ({low} to {high})"
+
+    rows = [
+        ["this model", span(headline), None],
+        [baseline["model"], span(baseline["value"]), f"{baseline['seconds']:.1f} s"],
+        ["difference, paired", span(baseline["difference"], signed=True), None],
+    ]
+    columns = [("model", "text"), (f"{baseline['title']}, %", "text"), ("found in", "text")]
+    return _table("Beside the baseline", columns, rows, baseline["verdict"])
 
 
 def _data(story: TrainingStory) -> list[Json]:

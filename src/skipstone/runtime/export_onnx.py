@@ -98,6 +98,7 @@ def onnx_bytes(
                 tuple(example.values()),
                 dynamo=True,
                 dynamic_shapes=(dynamic,),
+                custom_translation_table=_operators(network),
                 input_names=inputs,
                 output_names=outputs,
                 opset_version=OPSET,
@@ -119,6 +120,14 @@ def onnx_bytes(
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _operators(network: nn.Module) -> dict[Any, Any]:
+    """How to write operators that modules bring: those that say so have `onnx_operators()`."""
+    found: dict[Any, Any] = {}
+    for module in network.modules():
+        found |= getattr(module, "onnx_operators", dict)()
+    return found
 
 
 def _axes(free: Mapping[int, tuple[str, int]]) -> dict[int, Any]:

@@ -26,6 +26,7 @@ from skipstone.report.build import (
 )
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
+from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.scores import Scores
@@ -48,6 +49,7 @@ def write_report(
     scores: Scores,
     history: list[dict[str, Any]],
     verification: Verification,
+    baseline: Comparison | None = None,
     command: str,
     seconds: float,
 ) -> Path:
@@ -64,6 +66,7 @@ def write_report(
         scores=scores,
         history=history,
         verification=verification,
+        baseline=baseline,
         command=command,
         seconds=seconds,
     )
@@ -107,6 +110,7 @@ def gather(
     scores: Scores,
     history: list[dict[str, Any]],
     verification: Verification,
+    baseline: Comparison | None = None,
     command: str,
     seconds: float,
 ) -> TrainingStory:
@@ -148,6 +152,7 @@ def gather(
             "rows": verification.rows,
         },
         programs=_programs(bundle_folder),
+        baseline=None if baseline is None else baseline.to_json(),
         versions=dict(bundle.lineage.get("versions", {})),
     )
 

@@ -26,6 +26,7 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.train.learner import Learnt, learner_of
 from skipstone.train.runfolder import open_or_resume
+from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
@@ -44,6 +45,7 @@ class TrainResult:
             where the data is too small to keep a claim apart; `split` names it to a person.
         bytes: of the weights file.
         unreadable: files that were left out, listed in the run folder.
+        baseline: a simple model beside it, where the input has one.
     """
 
     run: Path
@@ -57,6 +59,7 @@ class TrainResult:
     bytes: int
     unreadable: int
     seconds: float
+    baseline: Comparison | None = None
 
     @property
     def exit_code(self) -> int:
@@ -73,6 +76,7 @@ class TrainResult:
             "verified": self.verification.ok,
             "weights_bytes": self.bytes,
             "unreadable": self.unreadable,
+            "baseline": None if self.baseline is None else self.baseline.to_json(),
             "seconds": round(self.seconds, 1),
         }
 
@@ -102,11 +106,13 @@ def train(
         cache = RecordCache()
         whole, plan = plan, quarantine(plan, run, cache)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
+        simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         bundle_folder = run.path / "bundle"
         unreadable = len(plan.manifest.role(UNREADABLE))
         lineage = lineage_of(whole, shown, learnt.result, unreadable=unreadable)
         scores, bundle = _bundle(plan, learnt, lineage, bundle_folder)
+        baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
         verification = _exports(bundle_folder)
         report = write_report(
             run.path / "report.html",
@@ -115,10 +121,12 @@ def train(
             scores=scores,
             history=learnt.result.history,
             verification=verification,
+            baseline=baseline,
             command=shown,
             seconds=time.monotonic() - started,
         )
-        run.journal("scored", **scores.to_json(), verified=verification.ok)
+        compared = None if baseline is None else baseline.to_json()
+        run.journal("scored", **scores.to_json(), verified=verification.ok, baseline=compared)
         run.finish()
         return TrainResult(
             run=shortest(run.path),
@@ -131,6 +139,7 @@ def train(
             verification=verification,
             bytes=(bundle_folder / WEIGHTS).stat().st_size,
             unreadable=lineage["unreadable"],
+            baseline=baseline,
             seconds=time.monotonic() - started,
         )
 

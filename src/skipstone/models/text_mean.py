@@ -1,0 +1,42 @@
+"""The mean of word vectors and a linear layer: fastText's classifier.
+
+Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759. Their
+n-grams come as features of the input (`--form bag`), each with a vector of its own, summed by its
+value in the text; their hierarchical softmax, for very many classes, is left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.models.backbone import Backbone
+from skipstone.models.text_options import MeanOptions
+
+
+class MeanOfVectors(Backbone):
+    """Features (N, F) int32 and values (N, F) -> the weighted mean of their vectors (N, D)."""
+
+    classifier = "head"
+
+    def __init__(self, *, features: int, options: MeanOptions) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(features, options.embedding, padding_idx=0)
+        nn.init.uniform_(self.embedding.weight, -1 / options.embedding, 1 / options.embedding)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+        self.dropout = nn.Dropout(options.dropout)
+        self.channels, self.strides = (options.embedding,), (1,)
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        features, values = x
+        vectors = self.embedding(features)  # (N, F, D)
+        return (self.dropout(torch.bmm(values.unsqueeze(1), vectors).squeeze(1)),)
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[self.embedding, self.dropout]]
+
+
+def build_mean(name: str, options: MeanOptions, *, in_channels: int) -> MeanOfVectors:
+    """The network for `in_channels` features, padding included."""
+    return MeanOfVectors(features=in_channels, options=options)
