@@ -171,8 +171,9 @@ def _spread(weights: np.ndarray, bias: np.ndarray, present: np.ndarray, classes:
     """scikit-learn's rows, one a class that it saw, as one a class; two classes share one row."""
     if len(present) == 2 and len(weights) == 1:
         weights, bias = np.vstack([0 * weights, weights]), np.append(0.0, bias)
-    every = np.zeros((classes, weights.shape[1]))
-    offsets = np.full(classes, bias.min() - 10.0)  # a class without a sample is never the answer
+    # A class without a sample is never the answer: below all others at any values from 0 on.
+    every = np.repeat(weights.min(axis=0, keepdims=True), classes, axis=0)
+    offsets = np.full(classes, bias.min() - 10.0)
     every[present], offsets[present] = weights, bias
     return linear_solution(every, offsets)
 

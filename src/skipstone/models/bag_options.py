@@ -40,3 +40,27 @@ class NaiveBayesOptions:
     def __post_init__(self) -> None:
         if self.alpha is not None and not 0 < self.alpha < math.inf:
             raise UsageError(f"alpha is {self.alpha}; allowed: a number above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestOptions:
+    """A random forest."""
+
+    trees: int = field(default=200, metadata={"help": "trees of the forest"})
+    max_depth: int | None = field(
+        default=None, metadata={"help": "deepest level of a tree; by default until leaves are pure"}
+    )
+    min_leaf: int = field(default=1, metadata={"help": "least training samples in a leaf"})
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}; allowed: 1 or more"
+            for name, value in (
+                ("trees", self.trees),
+                ("max_depth", self.max_depth),
+                ("min_leaf", self.min_leaf),
+            )
+            if value is not None and value < 1
+        ]
+        if problems:
+            raise UsageError("; ".join(problems) + ".")

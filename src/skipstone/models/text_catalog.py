@@ -117,4 +117,21 @@ TEXT_ENTRIES = (
         "McCallum and Nigam 1998; scikit-learn",
         {"alpha": [0.01, 0.1, 1.0]},
     ),
+    Entry(
+        "random-forest",
+        "skipstone.models.bag_forest:build_bag_forest",
+        "skipstone.models.bag_options:ForestOptions",
+        "random forest on n-grams",
+        "Breiman 2001; scikit-learn",
+        {
+            "accepts": ["bag"],
+            "family": "trees",
+            "pretrained": None,
+            "classifier": "share",
+            "head": "given",
+            "learner": "closed-form",
+            "solver": "skipstone.models.bag_forest:solve_forest",
+            "input": {"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
+        },
+    ),
 )

@@ -1,0 +1,177 @@
+"""Random forests as arrays of an ordinary network: every tree walked at once, a level a step.
+
+Breiman 2001, "Random Forests", Machine Learning 45. scikit-learn grows the trees; here they are
+tables of features, thresholds, children and class shares, and walking them is gathering.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skipstone.models.backbone import Backbone
+from skipstone.models.bag_linear import Solution
+from skipstone.models.bag_options import ForestOptions
+
+#: Shares of 0 become this, so that their logarithm is a number.
+_LEAST = 1e-6
+
+
+class BagForest(Backbone):
+    """Features (N, F) int32 and values (N, F) -> log of the mean class share (N, K).
+
+    Only features that some tree asks for are looked at: `slot` leads from a feature to its place
+    in a sample's row of values.
+
+    Args:
+        features: of the input, padding included.
+        nodes: of all trees, one after another.
+        trees, depth: how many, and of the deepest.
+        used: features that are asked for.
+        outputs: K. `several` for labels that do not exclude each other: logits then are of each.
+    """
+
+    classifier = "share"
+    slot: Tensor
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    root: Tensor
+    share: Tensor
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        nodes: int,
+        trees: int,
+        depth: int,
+        used: int,
+        outputs: int,
+        several: bool,
+    ) -> None:
+        super().__init__()
+        self.depth, self.used, self.several = depth, used, several
+        for name, shape, kind in (
+            ("slot", (features,), torch.int64),  # the last one takes what nobody asks for
+            ("feature", (nodes,), torch.int64),
+            ("threshold", (nodes,), torch.float32),
+            ("left", (nodes,), torch.int64),
+            ("right", (nodes,), torch.int64),
+            ("root", (trees,), torch.int64),
+            ("share", (nodes, outputs), torch.float32),
+        ):
+            self.register_buffer(name, torch.zeros(shape, dtype=kind))
+        # What is solved has no gradient, but a training that goes on needs a parameter.
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.channels, self.strides = (outputs,), (1,)
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        features, values = x
+        row = values.new_zeros(values.shape[0], self.used + 1)
+        row = row.scatter_add(1, self.slot[features], values)  # (N, used + 1)
+        node = self.root.unsqueeze(0).expand(values.shape[0], -1)  # (N, trees)
+        for _ in range(self.depth):
+            asked = row.gather(1, self.feature[node])
+            node = torch.where(asked <= self.threshold[node], self.left[node], self.right[node])
+        share = self.share[node].mean(dim=1)  # (N, K); a leaf leads to itself
+        share = share.clamp(_LEAST, 1 - _LEAST)
+        logits = share.log() - (1 - share).log() if self.several else share.log()
+        return (logits + self.bias,)
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[self]]
+
+
+def build_bag_forest(
+    name: str,
+    options: ForestOptions,
+    *,
+    in_channels: int,
+    nodes: int = 1,
+    trees: int = 1,
+    depth: int = 0,
+    used: int = 0,
+    outputs: int = 2,
+    several: bool = False,
+) -> BagForest:
+    """The network for `in_channels` features and trees of this size."""
+    return BagForest(
+        features=in_channels,
+        nodes=nodes,
+        trees=trees,
+        depth=depth,
+        used=used,
+        outputs=outputs,
+        several=several,
+    )
+
+
+def solve_forest(
+    options: ForestOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
+) -> Solution:
+    """Grow trees on bootstrap samples, each split among sqrt(features) drawn at random."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier(
+        n_estimators=options.trees,
+        max_depth=options.max_depth,
+        min_samples_leaf=options.min_leaf,
+        random_state=seed,
+        n_jobs=-1,
+    )
+    model.fit(matrix, targets)
+    several = targets.ndim == 2
+    present = np.arange(classes) if several else model.classes_
+    tables = [_table(tree.tree_, present, classes, several=several) for tree in model.estimators_]
+    starts = np.cumsum([0, *(len(table["feature"]) for table in tables)])
+    whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    for name in ("left", "right"):
+        counts = [len(table["feature"]) for table in tables]
+        whole[name] = whole[name] + np.repeat(starts[:-1], counts)
+    asked, places = np.unique(whole["feature"], return_inverse=True)
+    asks = asked >= 0
+    slot = np.full(matrix.shape[1] + 1, int(asks.sum()), np.int64)
+    slot[asked[asks] + 1] = np.arange(int(asks.sum()))  # feature 0 is padding
+    whole["feature"] = np.where(whole["feature"] < 0, asks.sum(), places - int(not asks.all()))
+    depth = max(tree.tree_.max_depth for tree in model.estimators_)
+    tensors = {**whole, "slot": slot, "root": starts[:-1], "bias": np.zeros(classes, np.float32)}
+    kinds = {"threshold": np.float32, "share": np.float32, "bias": np.float32}
+    return Solution(
+        {name: value.astype(kinds.get(name, np.int64)) for name, value in tensors.items()},
+        {
+            "nodes": int(starts[-1]),
+            "trees": len(tables),
+            "depth": int(depth),
+            "used": int(asks.sum()),
+            "outputs": classes,
+            "several": several,
+        },
+    )
+
+
+def _table(tree: Any, present: np.ndarray, classes: int, *, several: bool) -> dict[str, np.ndarray]:
+    """One tree; a leaf asks for nothing and leads to itself."""
+    own = np.arange(tree.node_count)
+    leaf = tree.children_left < 0
+    share = np.zeros((tree.node_count, classes))
+    if several:  # value (nodes, K, 2): rows without and with each label
+        share[:] = tree.value[:, :, -1] / np.maximum(tree.value.sum(axis=2), 1e-12)
+    else:
+        counts = tree.value[:, 0, :]
+        share[:, present] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+    # scikit-learn compares float32 values with float64 thresholds: the largest float32 not above
+    # the threshold divides them alike.
+    low = tree.threshold.astype(np.float32)
+    low = np.where(low > tree.threshold, np.nextafter(low, np.float32(-np.inf)), low)
+    return {
+        "feature": np.where(leaf, -1, tree.feature),
+        "threshold": low,
+        "left": np.where(leaf, own, tree.children_left),
+        "right": np.where(leaf, own, tree.children_right),
+        "share": share,
+    }

@@ -1,0 +1,147 @@
+"""Solved models against scikit-learn's own predictions, through the network that ships."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.svm import LinearSVC
+
+from skipstone.models.multinomial import fit_multinomial
+from skipstone.registry import BACKBONES, resolve_target
+
+ROWS, FEATURES = 120, 40
+SOLVED = ("logistic", "linear-svm", "nbsvm", "naive-bayes", "random-forest")
+
+
+def data(classes: int, seed: int = 0) -> tuple[csr_array, np.ndarray]:
+    """Sparse rows of which some features tell the class."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, classes, ROWS)
+    dense = rng.random((ROWS, FEATURES)) * (rng.random((ROWS, FEATURES)) < 0.15)
+    dense[np.arange(ROWS), codes] += rng.random(ROWS)
+    dense /= np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), 1e-9)
+    return csr_array(dense.astype(np.float32)), codes
+
+
+def padded(matrix: csr_array) -> tuple[torch.Tensor, torch.Tensor]:
+    """The matrix as the network's arrays: features from 1, padding behind."""
+    longest = int(np.diff(matrix.indptr).max()) + 1
+    features = np.zeros((ROWS, longest), np.int32)
+    values = np.zeros((ROWS, longest), np.float32)
+    for row in range(ROWS):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        count = part.stop - part.start
+        features[row, :count] = matrix.indices[part] + 1
+        values[row, :count] = matrix.data[part]
+    return torch.from_numpy(features), torch.from_numpy(values)
+
+
+def answers(
+    name: str, matrix: csr_array, targets: np.ndarray, classes: int, **options
+) -> np.ndarray:
+    """Logits of the network that holds what the solver found."""
+    entry = BACKBONES[name]
+    given = entry.make_options(options)
+    found = resolve_target(entry.facts["solver"])(given, matrix, targets, classes=classes, seed=3)
+    net = entry.load()(name, given, in_channels=FEATURES + 1, **found.shape).eval()
+    state = {key: torch.from_numpy(value) for key, value in found.tensors.items()}
+    net.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        return net(padded(matrix))[-1].numpy()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    share = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return share / share.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic(classes: int) -> None:
+    matrix, codes = data(classes)
+    theirs = LogisticRegression(C=5, max_iter=300).fit(matrix, codes)
+    ours = softmax(answers("logistic", matrix, codes, classes, c=5.0))
+    np.testing.assert_allclose(ours, theirs.predict_proba(matrix), atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_svm(classes: int) -> None:
+    matrix, codes = data(classes)
+    theirs = LinearSVC(C=0.7, random_state=3).fit(matrix, codes)
+    ours = answers("linear-svm", matrix, codes, classes, c=0.7)
+    margins = ours if classes > 2 else ours[:, 1]
+    np.testing.assert_allclose(margins, theirs.decision_function(matrix), atol=1e-5)
+    assert np.array_equal(ours.argmax(axis=1), theirs.predict(matrix))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_naive_bayes(classes: int) -> None:
+    matrix, codes = data(classes)
+    theirs = MultinomialNB(alpha=0.3).fit(matrix, codes)
+    ours = softmax(answers("naive-bayes", matrix, codes, classes, alpha=0.3))
+    np.testing.assert_allclose(ours, theirs.predict_proba(matrix), atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_random_forest(classes: int) -> None:
+    matrix, codes = data(classes)
+    theirs = RandomForestClassifier(n_estimators=20, random_state=3).fit(matrix, codes)
+    ours = answers("random-forest", matrix, codes, classes, trees=20)
+    share = theirs.predict_proba(matrix)
+    np.testing.assert_allclose(np.exp(ours), np.clip(share, 1e-6, 1), atol=1e-5)
+    new, _ = data(classes, seed=9)  # paths that no training row took
+    entry = BACKBONES["random-forest"]
+    given = entry.make_options({"trees": 20})
+    found = resolve_target(entry.facts["solver"])(given, matrix, codes, classes=classes, seed=3)
+    net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in found.tensors.items()})
+    with torch.no_grad():
+        fresh = net(padded(new))[-1].exp().numpy()
+    np.testing.assert_allclose(fresh, np.clip(theirs.predict_proba(new), 1e-6, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_class_without_samples_is_never_the_answer(name: str) -> None:
+    matrix, codes = data(3)
+    codes = codes + (codes >= 1)  # of four classes, number 1 has none
+    ours = answers(name, matrix, codes, 4)
+    assert np.isfinite(ours).all()
+    assert 1 not in ours.argmax(axis=1)
+    assert (ours.argmax(axis=1) == codes).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_several_labels_a_sample(name: str) -> None:
+    matrix, codes = data(4)
+    hot = np.eye(5)[codes]
+    hot[::3, (codes[::3] + 1) % 4] = 1  # two labels; the fifth nobody has
+    ours = answers(name, matrix, hot, 5)
+    assert ((ours > 0) == (hot > 0)).mean() > 0.75
+    assert (ours[:, 4] < 0).all()
+
+
+def test_several_labels_of_a_forest_are_scikit_learns() -> None:
+    matrix, codes = data(4)
+    hot = np.eye(4, dtype=np.int64)[codes]
+    hot[::3, (codes[::3] + 1) % 4] = 1
+    theirs = RandomForestClassifier(n_estimators=10, random_state=3, n_jobs=-1).fit(matrix, hot)
+    share = np.stack([one[:, 1] for one in theirs.predict_proba(matrix)], axis=1)
+    ours = answers("random-forest", matrix, hot, 4, trees=10)
+    np.testing.assert_allclose(1 / (1 + np.exp(-ours)), np.clip(share, 1e-6, 1 - 1e-6), atol=1e-5)
+
+
+def test_the_quick_solver_comes_near_the_exact_one() -> None:
+    matrix, codes = data(4)
+    weights, bias = fit_multinomial(matrix, codes, classes=4, c=5.0, seed=0, epochs=400)
+    exact = LogisticRegression(C=5, max_iter=500).fit(matrix, codes)
+
+    def loss(w: np.ndarray, b: np.ndarray) -> float:
+        share = softmax(matrix @ w.T + b)[np.arange(ROWS), codes]
+        return float(-np.log(share).mean() + (w**2).sum() / (2 * 5.0 * ROWS))
+
+    best = loss(exact.coef_, exact.intercept_)
+    assert best <= loss(weights, bias) <= 1.02 * best
