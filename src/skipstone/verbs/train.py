@@ -108,12 +108,11 @@ def train(
         save_manifest(plan.manifest, run.path / "manifest.parquet")
         simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
-        bundle_folder = run.path / "bundle"
         unreadable = len(plan.manifest.role(UNREADABLE))
         lineage = lineage_of(whole, shown, learnt.result, unreadable=unreadable)
-        scores, bundle = _bundle(plan, learnt, lineage, bundle_folder)
+        scores, bundle = _bundle(plan, learnt, lineage, run.bundle)
         baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
-        verification = _exports(bundle_folder)
+        verification = _exports(run.bundle)
         report = write_report(
             run.path / "report.html",
             plan=plan,
@@ -125,19 +124,19 @@ def train(
             command=shown,
             seconds=time.monotonic() - started,
         )
-        compared = None if baseline is None else baseline.to_json()
+        compared = baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=verification.ok, baseline=compared)
         run.finish()
         return TrainResult(
             run=shortest(run.path),
-            bundle=shortest(bundle_folder),
+            bundle=shortest(run.bundle),
             report=shortest(report),
             role=scores.role,
             split=scores.split,
             metrics=scores.metrics,
             titles={metric.name: metric.title for metric in plan.task.metrics()},
             verification=verification,
-            bytes=(bundle_folder / WEIGHTS).stat().st_size,
+            bytes=(run.bundle / WEIGHTS).stat().st_size,
             unreadable=lineage["unreadable"],
             baseline=baseline,
             seconds=time.monotonic() - started,
