@@ -141,6 +141,16 @@ def read_lines(path: Path | str) -> list[str]:
         raise DamagedError(f"{path} is damaged: not UTF-8 ({error}).") from None
 
 
+def open_lock(path: Path | str) -> int:
+    """A descriptor of a file to lock, made where it is missing; what it holds means nothing."""
+    path = Path(path)
+    try:
+        before("open", path)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise storage_error("open", path, error) from error
+
+
 def _end_of_last_line(descriptor: int) -> int:
     """Offset just after the last line end."""
     end = os.lseek(descriptor, 0, os.SEEK_END)

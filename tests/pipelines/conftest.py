@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import socket
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ class Trained:
     run: Path
     answer: Answer
     touched: bool  # whether anything in the data changed
+    sockets: list[str]  # what was opened in this process
 
     @property
     def value(self) -> Any:
@@ -50,9 +54,30 @@ def _quick() -> Iterator[None]:
 def _train(data: Path, out: Path, *words: str) -> Trained:
     root = data if data.is_dir() else data.parent
     before = tree(root)
-    answer = ask("train", data, "--out", out, *SMALL, *words)
+    with _sockets() as sockets:
+        answer = ask("train", data, "--out", out, *SMALL, *words)
     assert answer.code == 0, answer
-    return Trained(data, Path(answer.value["run"]), answer, tree(root) != before)
+    return Trained(data, Path(answer.value["run"]), answer, tree(root) != before, sockets)
+
+
+@contextmanager
+def _sockets() -> Iterator[list[str]]:
+    """What this process opens within the block, as an audit hook sees it (it cannot be removed)."""
+    found: list[str] = []
+    on = [True]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if on[0] and event.startswith("socket."):
+            found.append(f"{event} {arguments!r}")
+
+    sys.addaudithook(hook)
+    socket.socketpair()[0].close()  # the hook is at work
+    assert len(found) >= 2
+    found.clear()
+    try:
+        yield found
+    finally:
+        on[0] = False
 
 
 @pytest.fixture(scope="session")

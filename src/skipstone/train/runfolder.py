@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from skipstone import events, storage
+from skipstone import disk, events, storage
 from skipstone.errors import DamagedError, Refusal
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
@@ -50,11 +50,8 @@ class RunFolder:
             if not (self.path / RUN).exists():
                 record = {"format": FORMAT, "identity": dict(identity or {}), "created": _now()}
                 storage.write_json(self.path / RUN, record | {"versions": versions()})
-            # The journal's file is made anew: a failed fsync is never repeated on the same file.
-            lines = storage.read_lines(self.path / JOURNAL)
-            if lines:
-                storage.write_text(self.path / JOURNAL, "".join(line + "\n" for line in lines))
-            self._entries = _parse(self.path / JOURNAL, lines)
+            self._entries = _parse(self.path / JOURNAL, self._renew_journal())
+            self._append_failed = False
         except BaseException:
             self.close()
             raise
@@ -74,10 +71,12 @@ class RunFolder:
     def journal(self, kind: str, **facts: Any) -> None:
         """Append one durable line."""
         entry = {"kind": kind, "time": _now(), **facts}
-        storage.append_line(
-            self.path / JOURNAL,
-            json.dumps(entry, sort_keys=True, allow_nan=False, ensure_ascii=False),
-        )
+        line = json.dumps(entry, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        if self._append_failed:
+            self._renew_journal()
+        self._append_failed = True
+        storage.append_line(self.path / JOURNAL, line)
+        self._append_failed = False
         self._entries.append(entry)
 
     def entries(self, kind: str | None = None) -> list[dict[str, Any]]:
@@ -108,6 +107,16 @@ class RunFolder:
     def close(self) -> None:
         _unlock(self.path / LOCK)
 
+    def _renew_journal(self) -> list[str]:
+        """Write the journal's lines to a new file: a failed fsync is never repeated on the old."""
+        path = self.path / JOURNAL
+        lines = storage.read_lines(path)
+        if lines:
+            storage.write_text(path, "".join(line + "\n" for line in lines))
+        elif path.exists():
+            storage.remove_file(path)
+        return lines
+
     def __enter__(self) -> RunFolder:
         return self
 
@@ -129,10 +138,12 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
             same = _identity(path)
             if same == _plain(identity):
                 run = RunFolder(path, identity)
-                if not run.finished:
-                    _say_resumed(run)
-                    return run
-                run.close()
+                with contextlib.ExitStack() as stack:
+                    stack.callback(run.close)
+                    if not run.finished:
+                        _say_resumed(run)
+                        stack.pop_all()
+                        return run
                 events.note(f"{shown(path)} is finished, so this is a new run.")
             elif same is not None and not _is_finished(path):
                 events.note(
@@ -222,21 +233,23 @@ def _lock(path: Path) -> None:
     """Take the lock or raise Refusal that names the process that has it."""
     if path in _held:
         raise Refusal(f"{shown(path.parent)} is in use by this process (pid {os.getpid()}).")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _held[path] = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
+        if path in _held:  # the disk is full: the name of the owner is missing, its lock holds
+            return
         owner = _owner(descriptor)
         os.close(descriptor)
         if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise
+            raise disk.storage_error("lock", path, error) from error
         raise Refusal(
             f"{shown(path.parent)} is in use by another skipstone (pid {owner}).",
             hint="Wait for it, stop it, or choose another folder with --out.",
         ) from None
-    _held[path] = descriptor
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _unlock(path: Path) -> None:
@@ -258,7 +271,7 @@ def _owner(descriptor: int) -> str:
 @contextlib.contextmanager
 def _moment(path: Path) -> Iterator[None]:
     """Hold the lock of a folder of runs while a number is chosen; waits for others."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX)
         yield
