@@ -135,7 +135,8 @@ def test_every_mode_is_examined(mode: str) -> None:
     data = io.BytesIO()
     Image.new(mode, (5, 3)).save(data, "TIFF")
     found = examine(data.getvalue())
-    assert (found.problem, found.size, found.format, found.mode) == ("", (3, 5), "TIFF", mode)
+    words = {"I;16": "1 channel of 16 bits"}.get(mode, mode)
+    assert (found.problem, found.size, found.format, found.mode) == ("", (3, 5), "TIFF", words)
 
 
 def test_several_frames_and_damage() -> None:

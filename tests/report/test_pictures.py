@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skipstone.inputs.shown import shown
 from skipstone.report.pictures import SIDE, picture_uri
 
 
@@ -47,12 +48,35 @@ def test_large_records_become_thumbnails(channels: int) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.int64),
         np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 12), np.uint8),
         np.zeros((0, 8, 3), np.uint8),
         np.zeros(100, np.uint8),
     ],
 )
 def test_what_is_no_picture(given: np.ndarray) -> None:
     assert picture_uri(given) is None
+
+
+def test_deep_pictures_are_stretched_between_their_percentiles() -> None:
+    """12 bits of a dim microscope at an offset: black on black where 0..65535 were the scale."""
+    rng = np.random.default_rng(0)
+    dim = np.linspace(3000, 3400, 10_000).reshape(100, 100, 1).astype(np.uint16)
+    dim[0, 0] = 65535  # a hot pixel takes nothing from the others
+    picture = shown(dim)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (100, 100, 1)
+    assert picture.min() == 0
+    assert 250 <= np.quantile(picture, 0.99) <= 255
+    assert 120 < np.median(picture) < 135
+    for channels, seen in ((1, 1), (2, 3), (3, 3), (5, 3)):
+        record = rng.normal(-3, 0.1, (40, 40, channels)).astype(np.float32)
+        assert shown(record).shape == (40, 40, seen)
+        assert picture_uri(record) is not None
+    # views of one picture keep their difference in brightness
+    assert shown(dim + np.uint16(200), like=dim).mean() > shown(dim, like=dim).mean() + 50
+
+
+def test_photos_are_shown_as_they_are() -> None:
+    photo = np.random.default_rng(0).integers(90, 99, (9, 9, 3), np.uint8)
+    assert shown(photo) is photo

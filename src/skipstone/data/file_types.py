@@ -9,7 +9,7 @@ HEAD = 32
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-    | {".heic", ".heif", ".hif"}
+    | {".heic", ".heif", ".hif", ".npy"}
 )
 _VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
@@ -32,7 +32,7 @@ OTHER = "other files"
 
 
 def picture_format(head: bytes) -> str | None:
-    """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), or None.
+    """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), NPY, or None.
 
     Args:
         head: the first bytes of the file, `HEAD` of them where it has as many.
@@ -49,7 +49,7 @@ def picture_format(head: bytes) -> str | None:
         return "BMP"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[16:]:
         return "HEIF"
-    return None
+    return "NPY" if head.startswith(b"\x93NUMPY") else None
 
 
 def passed_over_name(name: str) -> str | None:

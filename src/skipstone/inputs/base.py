@@ -26,10 +26,18 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Emits:
-    """What the front hands to a backbone: a kind, and how many channels (or features)."""
+    """What the front hands to a backbone.
+
+    Args:
+        kind: "image", ...
+        channels: of it, or features.
+        exact: whether its numbers need float32 up to and through the backbone's first layer,
+            whatever the rest is computed in.
+    """
 
     kind: str
     channels: int
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

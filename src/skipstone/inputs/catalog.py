@@ -7,12 +7,13 @@ from skipstone.registry import Entry
 ENTRIES = (
     Entry(
         "image",
-        "skipstone.inputs.image:ImageInput",
+        "skipstone.inputs.image:image_input",
         "skipstone.inputs.options:ImageOptions",
-        "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, HEIC; grey or colour, 8 bits a channel",
+        "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, HEIC in 8 bits, grey or colour; TIFF, "
+        "16-bit PNG and .npy of any depth and number of channels",
         facts={
             "emits": ["image"],
-            "pixels": "image",  # the array that a person can look at: uint8 (H, W, C)
+            "pixels": "image",  # the array that `inputs.shown` makes a picture of: (H, W, C)
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
             "preview": "skipstone.inputs.examine:preview",

@@ -6,9 +6,11 @@ The rules are those of `inputs/pixels.py`: what is called sound here is what tra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
 from skipstone.inputs.pixels import (
     Unreadable,
     decode_with_size,
@@ -16,6 +18,7 @@ from skipstone.inputs.pixels import (
     orientation_of,
     place,
 )
+from skipstone.inputs.shown import shown
 from skipstone.inputs.thumbnail import SIDE, Thumbnail, thumbnail
 
 # All of a file is decoded, for a record of a thumbnail's size; a JPEG at an eighth of its own where
@@ -35,6 +38,7 @@ class Examined:
         mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
         turned: whether an EXIF orientation other than upright is set.
         thumbnail: what it shows, to be compared with others; None where nothing can be shown.
+        kind: depth and channels in words, of what is no photo: "5 channels of 16 bits".
     """
 
     problem: str = ""
@@ -43,6 +47,7 @@ class Examined:
     mode: str = ""
     turned: bool = False
     thumbnail: Thumbnail | None = None
+    kind: str = ""
 
 
 def examine(data: bytes | np.ndarray) -> Examined:
@@ -54,6 +59,9 @@ def examine(data: bytes | np.ndarray) -> Examined:
         small = thumbnail(record, (height, width))
         return Examined("", (height, width), "array", mode, thumbnail=small)
     try:
+        kind = kind_of(data)
+        if not kind.photo:
+            return _examine_deep(data, kind)
         image = open_picture(data)
         several = "mp" in image.info  # MPO: a phone's depth map or second view behind the photo
         form = "MPO" if several else str(image.format)
@@ -71,8 +79,32 @@ def preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:
     """uint8 (H, W, 3), its longer side `side`, for a person to look at; None where unreadable."""
     spec = {"size": side, "resize": "letterbox", "channels": 3, "interpolation": "lanczos"}
     try:
-        record, size = decode_with_size(data, spec)
+        record, size = _record(data, kind_of(data), spec)
     except Exception:  # what is wrong with it `examine` has said
         return None
     left, top, right, bottom = place(*size, spec)[1]
     return record[top:bottom, left:right]
+
+
+def _examine_deep(data: bytes, kind: PixelKind) -> Examined:
+    """All of it is decoded; pages of which nothing says what they are count as the first's."""
+    record, size = _record(data, kind, _SPEC)
+    form = next(name for head, name in _FORMATS.items() if data.startswith(head))
+    several = f" in {kind.pages} pages" if kind.pages > 1 else ""
+    words = f"{kind}{several}"
+    return Examined("", size, form, words, thumbnail=thumbnail(record, size), kind=words)
+
+
+def _record(
+    data: bytes | np.ndarray, kind: PixelKind, spec: dict[str, Any]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """uint8 (H, W, 3) of any kind of picture, deep ones as they are shown, and the source's size."""
+    if kind.photo:
+        return decode_with_size(data, spec)
+    own = {"channels": kind.channels, "dtype": kind.dtype, "pages": "first"}
+    record, size = decode_deep_with_size(data, {**spec, **own, "any_depth": False, "limits": None})
+    seen = shown(record)
+    return (np.repeat(seen, 3, axis=2) if seen.shape[2] == 1 else seen), size
+
+
+_FORMATS = {b"II": "TIFF", b"MM": "TIFF", b"\x93NUMPY": "NPY", b"\x89PNG": "PNG"}

@@ -18,11 +18,12 @@ from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.base import Array, Emits, Raw
 from skipstone.inputs.golden import golden_pictures, kept_pictures
+from skipstone.inputs.kinds import decide_kind, survey
 from skipstone.inputs.options import ImageOptions
 from skipstone.inputs.pixels import canvas, decode_with_size, place
 
 # Mean and standard deviation of pixels in 0..1, by what pretrained weights were made with.
-_STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -34,8 +35,23 @@ _SAMPLE = 256  # pictures looked at by `fit`
 _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey picture stored as colour
 
 
+def image_input(
+    options: ImageOptions,
+    state: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Array] | None = None,
+) -> ImageInput:
+    """The input for photos, or for deeper pictures where that is what `state` was fitted on."""
+    if state is not None and "dtype" in state:
+        from skipstone.inputs.deep_image import DeepImage  # a subclass of ImageInput
+
+        return DeepImage(options, state)
+    return ImageInput(options, state, arrays)
+
+
 class ImageInput:
     """Pictures as uint8 records: square ones, or with "keep" of the pictures' own shapes.
+
+    `fit` gives a `DeepImage` where the files hold more than 8 bits or other channels.
 
     Args:
         options: size, resize, channels, normalisation, interpolation.
@@ -68,12 +84,18 @@ class ImageInput:
         """
         if not sources:
             raise DataError("there are no pictures to fit the image input on.")
+        step = max(1, len(sources) // _SAMPLE)
+        sample = list(sources)[::step][:_SAMPLE]
+        kind = decide_kind(survey(sample, self.options.pages), self.options)
+        if kind is not None:
+            from skipstone.inputs.deep_image import DeepImage  # a subclass of this
+
+            return DeepImage.fitted(self.options, kind, sample)
         colour = ImageInput(
             replace(self.options, channels=3, normalize="none"),
         )
-        step = max(1, len(sources) // _SAMPLE)
         raws, first_error = [], None
-        for source in list(sources)[::step][:_SAMPLE]:
+        for source in sample:
             try:
                 raws.append(colour.decode(source))
             except DataError as error:
@@ -250,7 +272,7 @@ def _normalisation(
         mean, std = pixels.mean(axis=0), pixels.std(axis=0)
         # A set of one flat colour has no spread; 1/255 keeps the division harmless.
         return mean.tolist(), np.maximum(std, 1 / 255).tolist()
-    means, stds = _STATISTICS[options.normalize]
+    means, stds = STATISTICS[options.normalize]
     if channels == 1:
         return [round(sum(means) / 3, 8)], [round(sum(stds) / 3, 8)]
     return list(means), list(stds)

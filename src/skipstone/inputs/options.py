@@ -8,11 +8,14 @@ from typing import Literal, get_args
 from skipstone.errors import UsageError
 
 Resize = Literal["squash", "crop", "letterbox", "keep"]
-Channels = Literal["auto", 1, 3]
+Channels = Literal["auto"] | int
+Bits = Literal["auto", 8, 32]
+Pages = Literal["auto", "first", "channels"]
 Normalize = Literal["imagenet", "half", "clip", "fit", "none"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "box"]
 
 _MAX_SIZE = 4096
+_MAX_CHANNELS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,23 @@ class ImageOptions:
     channels: Channels = field(
         default="auto",
         metadata={
-            "help": "1 grey, 3 colour; 'auto' is 1 where all pictures of a sample of the training "
-            "data are grey"
+            "help": "of photos 1 (grey) or 3 (colour), 'auto' is 1 where all pictures of a sample "
+            "of the training data are grey; of other pictures as many as they have, and those "
+            "with more or fewer are left out"
+        },
+    )
+    bits: Bits = field(
+        default="auto",
+        metadata={
+            "help": "depth that pictures are read with: 'auto' keeps all that they have, 8 reduces "
+            "16 bits to 8, 32 takes files of several depths by their numbers"
+        },
+    )
+    pages: Pages = field(
+        default="auto",
+        metadata={
+            "help": "what the pages of a TIFF are, where it does not say so itself: 'channels' of "
+            "one picture, or the 'first' is the picture"
         },
     )
     normalize: Normalize = field(
@@ -73,9 +91,16 @@ class ImageOptions:
             problems.append(f"size is {self.size}; allowed: 1 to {_MAX_SIZE} pixels")
         if type(self.pad) is not int or not 1 <= self.pad <= 256:
             problems.append(f"pad is {self.pad!r}; allowed: 1 to 256 pixels")
+        if self.channels != "auto" and not (
+            isinstance(self.channels, int) and 1 <= self.channels <= _MAX_CHANNELS
+        ):
+            problems.append(
+                f"channels is {self.channels!r}; allowed: 'auto', or 1 to {_MAX_CHANNELS}"
+            )
         for name, kind in (
             ("resize", Resize),
-            ("channels", Channels),
+            ("bits", Bits),
+            ("pages", Pages),
             ("normalize", Normalize),
             ("interpolation", Interpolation),
         ):

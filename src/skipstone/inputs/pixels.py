@@ -81,7 +81,7 @@ def decode_with_size(
         image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
         box = (0.0, 0.0, float(width), float(height))
         return _record(image, box, (height, width), spec), (height, width)
-    with _plain_words():
+    with plain_words():
         return _decode_file(open_picture(data), spec)
 
 
@@ -129,7 +129,7 @@ class Unreadable(ValueError):
         self.kind = kind
 
 
-class _plain_words:  # noqa: N801 - reads as a statement
+class plain_words:  # noqa: N801 - reads as a statement
     """Turns whatever a parser raises into `Unreadable`.
 
     A damaged file makes them fail in any way: OSError, SyntaxError, struct.error, IndexError,
@@ -177,7 +177,7 @@ def open_picture(data: bytes) -> Any:
     Raises:
         Unreadable: no picture, or one that would take more memory than is safe to give it.
     """
-    with _plain_words():
+    with plain_words():
         image = _open(bytes(data))
         width, height = image.size
         limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS

@@ -164,6 +164,18 @@ def for_image(
         state: the fitted input's: {"typical_size": [height, width], "channels": ...}.
         rows: of the fit role.
     """
+    choice = _choice(model, weights, state, rows, classes)
+    if "dtype" in state:  # deeper than photos
+        depth = {"uint8": "8 bits", "uint16": "16 bits"}.get(str(state["dtype"]), "32-bit numbers")
+        channels = int(state["channels"])
+        said = (
+            f"{channels} channel{'s' * (channels > 1)} of {depth}, scaled as the training part is"
+        )
+        return replace(choice, reason=f"{choice.reason}; {said}")
+    return choice
+
+
+def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, classes: int) -> Choice:
     height, width = (int(side) for side in state.get("typical_size", (_LARGEST, _LARGEST)))
     if model == "auto":
         choice = choose_model(

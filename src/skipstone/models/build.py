@@ -18,6 +18,7 @@ from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
 from skipstone.models.heads.base import Head
 from skipstone.models.network import Network
+from skipstone.models.stem import keep_stem_exact
 from skipstone.registry import BACKBONES, HEADS, Entry
 
 #: A network that edits made smaller by more than this factor is none of ours, unless it is small.
@@ -48,6 +49,9 @@ def _parts(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
         in_channels=emits.channels,
         **arch.backbone.args.get("shape", {}),
     )
+
+    if emits.exact:
+        keep_stem_exact(backbone)
 
     head_entry = HEADS[arch.head.name]
     check_needs(head_entry, entry, arch.backbone.name)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import importlib
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ class Augment:
         key: the name of the input's array to change.
         frame: (height, width) that every sample is brought to, by cutting out or filling up, where
             the input's arrays differ in shape.
+        operations: what the names mean, where it is not `OPERATIONS`.
     """
 
     def __init__(
@@ -58,16 +60,25 @@ class Augment:
         custom: Custom | None = None,
         key: str = "image",
         frame: tuple[int, int] | None = None,
+        operations: Mapping[str, Operation] | None = None,
     ) -> None:
         self.frame = frame
         self._scale = strengths.get("scale", 1.0)
         self._framed = frame is not None or "scale" in strengths
+        known = OPERATIONS if operations is None else operations
         self.operations = [
-            (_OPERATIONS[name], value) for name, value in strengths.items() if name in _OPERATIONS
+            (known[name], value) for name, value in strengths.items() if name in known
         ]
         self.custom = custom
         self.key = key
         self._geometric = bool(GEOMETRIC & strengths.keys()) or frame is not None
+
+    #: What lies beyond a picture's border, a number a channel or one for all.
+    grey: Sequence[float] = (GREY,)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """The type that operations work in."""
+        return image
 
     @property
     def thread_safe(self) -> bool:
@@ -82,9 +93,10 @@ class Augment:
         carried = [name for name, y in targets.items() if isinstance(y, tv_tensors.TVTensor)]
         if self._geometric:
             _refuse_left_behind({k: y for k, y in targets.items() if k not in carried})
-        values = [sample.x[self.key].permute(2, 0, 1), *(targets[name] for name in carried)]
+        image = self.prepare(sample.x[self.key]).permute(2, 0, 1)  # (C, H, W)
+        values = [image, *(targets[name] for name in carried)]
         if self._framed:
-            values = _frame(values, rng, self._scale, self.frame)
+            values = _frame(values, rng, self._scale, self.frame, self.grey)
         for operation, strength in self.operations:
             values = operation(values, rng, strength)
         if self.custom is not None:
@@ -136,12 +148,18 @@ def make_augment(options: AugmentOptions, input: Input, task: Task | None = None
             "its boxes).",
             hint="Name other operations: --augment flip,scale,color,blur,erase",
         )
-    own = {name: value for name, value in strengths.items() if name in (*_OPERATIONS, "scale")}
+    make: Callable[..., Augment] = Augment
+    if (levels := getattr(input, "levels", None)) is not None:
+        from skipstone.prepare import deep_augment  # which needs this module
+
+        strengths = deep_augment.without_photos_own(options, strengths)
+        make = partial(deep_augment.DeepAugment, levels, example["image"].dtype)
+    own = {name: value for name, value in strengths.items() if name in (*OPERATIONS, "scale")}
     custom = None if options.custom is None else import_custom(options.custom)
     frame: tuple[int, int] | None = getattr(input, "frame", None)
     if not own and custom is None and frame is None:
         return None
-    return Augment(own, custom, frame=frame)
+    return make(own, custom, frame=frame)
 
 
 def import_custom(path: str) -> Custom:
@@ -168,10 +186,10 @@ def _apply_custom(custom: Custom, image: Tensor, rng: random.Random) -> Tensor:
     name = f"{getattr(custom, '__module__', '')}:{getattr(custom, '__qualname__', custom)}"
     if not isinstance(result, Tensor):
         raise UsageError(f"augmentation {name} returned {type(result).__name__}, not a tensor.")
-    if result.dtype != torch.uint8 or result.shape != image.shape:
+    if result.dtype != image.dtype or result.shape != image.shape:
         raise UsageError(
             f"augmentation {name} returned {result.dtype} {tuple(result.shape)}; "
-            f"it must return what it was given: torch.uint8 {tuple(image.shape)}."
+            f"it must return what it was given: {image.dtype} {tuple(image.shape)}."
         )
     return result
 
@@ -215,7 +233,11 @@ def crop_box(
 
 
 def _frame(
-    values: Values, rng: random.Random, scale: float, frame: tuple[int, int] | None
+    values: Values,
+    rng: random.Random,
+    scale: float,
+    frame: tuple[int, int] | None,
+    grey: Sequence[float],
 ) -> Values:
     """Zoom by 1/scale to scale (uniform in its logarithm) and cut `frame` out at random.
 
@@ -240,7 +262,7 @@ def _frame(
     moved = []
     for value in values:
         if any(pad):
-            value = F.pad(value, pad, fill=beyond(value, GREY))
+            value = F.pad(value, pad, fill=beyond(value, list(grey)))
         if list(frame) == window:
             moved.append(F.crop(value, *box))
         else:
@@ -318,7 +340,7 @@ def _trivialaugment(values: Values, rng: random.Random, probability: float) -> V
     return [trivialaugment(values[0], rng), *values[1:]]
 
 
-_OPERATIONS: Mapping[str, Operation] = {
+OPERATIONS: Mapping[str, Operation] = {
     "flip": _flip,
     "vflip": _vflip,
     "crop": _crop,

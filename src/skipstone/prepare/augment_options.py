@@ -175,7 +175,12 @@ class AugmentOptions:
             value = getattr(self, name)
             if value is not None:
                 chosen[name] = float(value)
-        return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
+        return {name: chosen[name] for name in self.order() if chosen.get(name, 0) > 0}
+
+    @staticmethod
+    def order() -> tuple[str, ...]:
+        """Operations run in this order, whatever order they are named in."""
+        return tuple(OPERATIONS)
 
     def describe(self, size: int, *, placed: bool = False) -> str:
         """One sentence for the user: what is done to pictures of this size."""

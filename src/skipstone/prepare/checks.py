@@ -197,9 +197,40 @@ def suffixes(seen: Seen) -> Iterable[Finding]:
         yield seen.finding("extension", [row for row, _ in wrong], message)
 
 
+def pixels(seen: Seen) -> Iterable[Finding]:
+    """Several depths or numbers of channels in one set; pages that nothing explains."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for row, read in enumerate(seen.reads):
+        if read.examined is not None and not read.examined.problem:
+            kinds[read.examined.kind or "8 bits, grey or colour"].append(row)
+    if len(kinds) > 1:
+        by_size = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+        each = "; ".join(
+            f"{counted(len(kinds[kind]), 'file')} with {kind} (such as "
+            f"{seen.names[kinds[kind][0]]})"
+            for kind in by_size
+        )
+        others = [(row, kind) for kind in by_size[1:] for row in kinds[kind]]
+        yield seen.finding(
+            "mixed_pixels",
+            [row for row, _ in others],
+            f"Pictures of several kinds do not train together: {each}.",
+            [kind for _, kind in others],
+        )
+    paged = [row for kind, rows in kinds.items() if kind.endswith(" pages") for row in rows]
+    if paged:
+        yield seen.finding(
+            "pages",
+            paged,
+            f"{counted(len(paged), 'file')} {'has' if len(paged) == 1 else 'have'} pages that may "
+            f"be channels, such as {seen.names[paged[0]]}.",
+        )
+
+
 #: In the order in which findings are told.
 CHECKS: dict[str, Check] = {
     "broken files": broken_files,
+    "pixels": pixels,
     "equal bytes": same_bytes,
     "equal pictures": same_pictures,
     "doubted labels": doubted_labels,

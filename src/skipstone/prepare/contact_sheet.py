@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skipstone import storage
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
+from skipstone.inputs.shown import shown
 from skipstone.prepare.augment import Augment
 
 VIEWS = 7
@@ -48,7 +49,8 @@ def sheet_rows(
             sample if augment is None else augment(sample, seed=seed, epoch=epoch)
             for epoch in range(views)
         ]
-        pictures = [sample.x[key].numpy(), *(view.x[key].numpy() for view in seen)]
+        record = sample.x[key].numpy()
+        pictures = [shown(view.x[key].numpy(), like=record) for view in (sample, *seen)]
         rows.append(SheetRow(label, tuple(pictures)))
     return rows
 

@@ -38,6 +38,19 @@ KINDS = {
             "all",
         ),
         Kind(
+            "mixed_pixels",
+            "pictures of several depths or numbers of channels",
+            "They do not train together: keep one kind, or say how to read them "
+            "(--channels, --bits).",
+            "ask",
+        ),
+        Kind(
+            "pages",
+            "pages that may be channels",
+            "Say what they are: --pages channels, or --pages first.",
+            "none",
+        ),
+        Kind(
             "duplicate_with_other_label",
             "the same bytes under two labels",
             "One of the labels is wrong, and nothing says which: all are left out, until you "

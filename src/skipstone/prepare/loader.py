@@ -129,7 +129,7 @@ class Loader:
         """The row at this position as a sample, not augmented. Errors name the row's file."""
         source = self.manifest.source(row)
         raw = self._raw(source)
-        x = {name: torch.from_numpy(value) for name, value in self.input.encode(raw).items()}
+        x = {name: _tensor(value) for name, value in self.input.encode(raw).items()}
         shape = tuple(np.shape(raw.value)[:2])
         meta = Meta(int(self._ids[row]), source.name, view, tuple(raw.size), raw.to_source, shape)
         return Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
@@ -167,6 +167,11 @@ class Loader:
     def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         make = _Maker(self, epoch, rows)
         return batches_from_workers(make, len(rows), workers=self.workers, patience=self.patience)
+
+
+def _tensor(value: np.ndarray) -> torch.Tensor:
+    """torch computes next to nothing on uint16, so pixels of 16 bits are trained on as float32."""
+    return torch.from_numpy(value.astype(np.float32) if value.dtype == np.uint16 else value)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ def border_colour(image: Tensor) -> list[float]:
     """Mean of the outermost pixels of (C, H, W), a channel each: what lies beyond, as a guess."""
     rows = image[:, (0, -1), :].flatten(1)
     columns = image[:, :, (0, -1)].flatten(1)
-    mean: list[float] = torch.cat([rows, columns], 1).float().mean(1).round().tolist()
-    return mean
+    mean = torch.cat([rows, columns], 1).float().mean(1)
+    colour: list[float] = (mean if image.is_floating_point() else mean.round()).tolist()
+    return colour
 
 
 @contextlib.contextmanager

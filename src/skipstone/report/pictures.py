@@ -7,6 +7,8 @@ import io
 
 import numpy as np
 
+from skipstone.inputs.shown import shown
+
 SIDE = 192
 #: All pictures of a report together, in characters of their data URIs.
 BUDGET = 2_000_000
@@ -15,19 +17,17 @@ WIDE = 3 * SIDE
 
 
 def picture_uri(record: np.ndarray, side: int = SIDE) -> str | None:
-    """A record (H, W, C) uint8 as a data URI; None where the array is no picture.
+    """A record (H, W, C) as a data URI, as `inputs.shown` shows it; None where it is no picture.
 
     Args:
-        record: C is 1 (grey), 3 (RGB), or more channels, of which nobody has seen a picture.
         side: the longest side to show it at. What is less than half as large is enlarged pixel by
             pixel: smoothing would show what is not there.
     """
     from PIL import Image
 
-    if record.dtype != np.uint8 or record.ndim != 3 or record.shape[2] not in (1, 3):
+    if record.ndim != 3 or 0 in record.shape or record.dtype.kind not in "uf":
         return None
-    if 0 in record.shape:
-        return None
+    record = shown(record)
     picture = Image.fromarray(record[:, :, 0] if record.shape[2] == 1 else record)
     longest = max(picture.size)
     if longest < side // 2:

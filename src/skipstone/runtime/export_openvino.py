@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.runtime.export_onnx import MODEL as ONNX_MODEL
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.onnx_check import check_onnx
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.openvino_stem import keep_stem_exact
+from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import Program, add_program
 
 FILES = {"model": "exports/openvino/model.xml", "weights": "exports/openvino/model.bin"}
@@ -28,6 +31,8 @@ def export_openvino(path: Path | str) -> Path:
     if ONNX_MODEL not in read_record(folder)["files"]:
         export_onnx(folder)
     xml, weights = ir_bytes(read_onnx(folder))
+    if input_of(Bundle.load(folder)).emits().exact:
+        xml = keep_stem_exact(xml)
     content = {"model": xml, "weights": weights}
     for precision in ("f32", "bf16"):
         program = Program(f"openvino-{precision}", "openvino", precision, FILES)

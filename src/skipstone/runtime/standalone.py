@@ -1,12 +1,14 @@
 """The stand-alone script: model.onnx and a predict.py that knows nothing of skipstone.
 
-It needs numpy, Pillow and onnxruntime. Its text is made of the very files that skipstone itself
-decodes and answers with, named by the facts of the input's and the task's entries:
+It needs onnxruntime, numpy and Pillow, and where pictures are deeper than photos, tifffile. Its
+text is made of the very files that skipstone itself decodes and answers with, named by the facts of
+the input's and the task's entries (an input object may name another, for what it was fitted on):
 
     "standalone": "package.module:function"
 
-where the module imports numpy, Pillow and the standard library only. An input's function takes
-(file bytes, its `spec`), a task's (outputs, schema, options, post).
+An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post). The
+module imports small packages and the standard library only; what it imports of skipstone's own
+modules, by `from ... import`, is put before it.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, Refusal
-from skipstone.registry import INPUTS, TASKS, Entry
+from skipstone.registry import INPUTS, TASKS
 from skipstone.runtime.export_onnx import MODEL, export_onnx
 from skipstone.runtime.onnx_check import check_onnx
+from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import Programs
 
 FACT = "standalone"
@@ -37,7 +40,7 @@ _HEADER = '''\
 #!/usr/bin/env python3
 """Answers for files, by the model.onnx beside this script.
 
-    pip install numpy pillow onnxruntime      (and pillow-heif, where photos are HEIC)
+    pip install {packages}
     python predict.py photo.jpg another.png [--json]
 
 Written by skipstone {version}; it does not need skipstone.
@@ -72,20 +75,22 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
 
 def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
     """Whether a stand-alone script of this bundle can be written without exporting first."""
-    entries = INPUTS[bundle.input["name"]], TASKS[bundle.task["name"]]
-    return "onnxruntime-f32" in programs.rows and all(FACT in entry.facts for entry in entries)
+    parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
+    return "onnxruntime-f32" in programs.rows and None not in parts
 
 
 def script_text(bundle: Bundle) -> str:
     """The text of predict.py. Refusal where the input or the task has no stand-alone form."""
     from importlib.metadata import version
 
-    decode, decoding = _part(INPUTS[bundle.input["name"]], "input")
-    answer, answering = _part(TASKS[bundle.task["name"]], "task")
-    main = _source("skipstone.runtime.script_main")
+    task = TASKS[bundle.task["name"]]
+    decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
+    answer, answering = _part(task.facts.get(FACT), f"task {task.name!r}")
+    modules = list(dict.fromkeys([*decoding, *answering, "skipstone.runtime.script_main"]))
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
-    parts = [_body(decoding), _body(answering), _body(main), call]
-    text = _HEADER.format(version=version("skipstone")) + "\n\n".join(parts)
+    parts = [*map(_body, modules), call]
+    needed = _packages("\n".join(parts))
+    text = _HEADER.format(version=version("skipstone"), packages=needed) + "\n\n".join(parts)
     names = [name for part in parts for name in _defined(part)]
     twice = {name for name in names if names.count(name) > 1}
     assert not twice, f"the script's parts define {sorted(twice)} twice"
@@ -134,11 +139,57 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def _part(entry: Entry, kind: str) -> tuple[str, str]:
-    if FACT not in entry.facts:
-        raise Refusal(f"the {kind} {entry.name!r} has no stand-alone form (its entry names none).")
-    module, _, function = entry.facts[FACT].partition(":")
-    return function, _source(module)
+def _decoding(bundle: Bundle) -> str | None:
+    """What decodes this bundle's files: as its input says, or else its entry."""
+    named = getattr(input_of(bundle), FACT, None)
+    return named or INPUTS[bundle.input["name"]].facts.get(FACT)
+
+
+def _part(target: str | None, kind: str) -> tuple[str, list[str]]:
+    """The function, and the modules that hold it and what it imports, in order."""
+    if target is None:
+        raise Refusal(f"the {kind} has no stand-alone form (its entry names none).")
+    module, _, function = target.partition(":")
+    return function, [*_own_imports(module), module]
+
+
+def _own_imports(module: str) -> list[str]:
+    """Modules of the same package that `module` imports from, those that they need first."""
+    found: list[str] = []
+    for node in ast.parse(_source(module)).body:
+        if _imports_own(node, module):
+            assert isinstance(node, ast.ImportFrom)
+            assert all(name.asname is None for name in node.names), f"{module} renames an import"
+            found += [*_own_imports(str(node.module)), str(node.module)]
+    return list(dict.fromkeys(found))
+
+
+def _imports_own(node: ast.stmt, module: str) -> bool:
+    package = module.partition(".")[0]
+    return isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == package
+
+
+def _packages(text: str) -> str:
+    """What pip has to install for the script; what is only imported within a function may not be
+    needed, and comes in brackets."""
+    always: set[str] = {"onnxruntime"}
+    sometimes: set[str] = set()
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module)]
+        for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+            (always if node in tree.body else sometimes).add(_ON_PYPI.get(name, name))
+    extra = (
+        f"      (some files: {' '.join(sorted(sometimes - always))})" if sometimes - always else ""
+    )
+    return " ".join(sorted(always)) + extra
+
+
+_ON_PYPI = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 
 
 def _source(module: str) -> str:
@@ -148,13 +199,14 @@ def _source(module: str) -> str:
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
-def _body(source: str) -> str:
-    """A module's text without its docstring and its `__future__` imports."""
+def _body(module: str) -> str:
+    """A module's text without its docstring, its `__future__` imports and those of our own."""
+    source = _source(module)
     gone: set[int] = set()
     for at, node in enumerate(ast.parse(source).body):
         docstring = at == 0 and isinstance(node, ast.Expr)
         future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        if docstring or future:
+        if docstring or future or _imports_own(node, module):
             assert node.end_lineno is not None
             gone.update(range(node.lineno, node.end_lineno + 1))
     kept = [line for number, line in enumerate(source.splitlines(), 1) if number not in gone]

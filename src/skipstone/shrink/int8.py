@@ -29,6 +29,7 @@ from skipstone.runtime.export_openvino import export_openvino, ir_bytes, read_on
 from skipstone.runtime.libraries import import_nncf, import_openvino, loading_plugins
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.openvino_stem import keep_stem_exact, stem_names
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.programs import Program, add_program, read_programs
 from skipstone.shrink.options import Int8
@@ -53,7 +54,8 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     predictor = open_model(work.out, "torch")
     samples = calibration(predictor, work.fit, options.samples, work.seed)
     with events.stage("quantizing"):
-        xml, weights = quantize(read_onnx(work.out), samples, options)
+        exact = predictor.input.emits().exact
+        xml, weights = quantize(read_onnx(work.out), samples, options, exact=exact)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     runtime = OpenVinoRuntime(xml, weights, precision="int8", floats=options.floats)
@@ -83,11 +85,15 @@ def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> l
     return found
 
 
-def quantize(model: Any, samples: Sequence[Arrays], options: Int8) -> tuple[bytes, bytes]:
+def quantize(
+    model: Any, samples: Sequence[Arrays], options: Int8, *, exact: bool = False
+) -> tuple[bytes, bytes]:
     """A float openvino.Model, which is changed, to the files of an INT8 program.
 
     Args:
         samples: what ranges are measured on.
+        exact: leave everything up to and with the first convolution in float32, because 8 bits
+            cannot hold what the pictures do.
     """
     import_openvino()
     nncf = import_nncf()
@@ -109,6 +115,7 @@ def quantize(model: Any, samples: Sequence[Arrays], options: Int8) -> tuple[byte
                 nncf.Dataset(spanning),
                 subset_size=len(spanning),
                 preset=nncf.QuantizationPreset[preset],
+                ignored_scope=nncf.IgnoredScope(names=stem_names(model) if exact else []),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
                     activations_quantization_params=advanced.QuantizationParameters(
                         per_channel=False
@@ -122,6 +129,8 @@ def quantize(model: Any, samples: Sequence[Arrays], options: Int8) -> tuple[byte
             raise Refusal(f"NNCF cannot quantize this network: {error}") from error
     xml, weights = ir_bytes(quantized)
     compact = compact_xml(xml)
+    if exact:
+        xml, compact = keep_stem_exact(xml), keep_stem_exact(compact)
     _require_equal((xml, compact), weights, samples, options)
     return compact, weights
 

@@ -1,0 +1,238 @@
+"""Pixels of record beyond photos: more than 8 bits, floating point, or any number of channels.
+
+The one decode and the one resize for them, as `inputs.pixels` is for photos. Needs numpy, Pillow
+and tifffile; its text is also embedded in the stand-alone script.
+
+    file bytes -> (H, W, C) as stored -> missing pixels filled -> one resize -> uint8/16, float32
+
+`spec` is a dict with "size", "resize", "interpolation" (see `inputs.pixels`), "channels", "dtype"
+(of the record: uint8, uint16, float32), "any_depth" (whether files of other types are read as
+float32), "pages" (auto, first, channels) and "limits" ([low, high] a channel that float32 records
+are held between, or None).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from skipstone.inputs.pixels import MAX_PIXELS, Unreadable, canvas, place, plain_words
+from skipstone.inputs.tiff import MAX_VALUES, NeedsPackage, look_at_tiff, read_tiff
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NPY_HEAD = b"\x93NUMPY"
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOURS = {b"\0": 1, b"\2": 3}  # colour types of the header without alpha: channels
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+}
+
+
+@dataclass(frozen=True)
+class PixelKind:
+    """What the pixels of one file are.
+
+    Args:
+        dtype: of the record that holds them: "uint8", "uint16", or "float32" for all else.
+        channels: where pages count as the caller says.
+        pages: planes of which the file does not say whether they are channels; 1 where none are.
+        photo: whether `inputs.pixels` reads it: 8 bits, grey or colour.
+    """
+
+    dtype: str
+    channels: int
+    pages: int = 1
+    photo: bool = False
+
+    def __str__(self) -> str:
+        if self.photo:
+            return "8 bits, grey or colour"
+        depth = {"uint8": "8 bits", "uint16": "16 bits", "float32": "32-bit numbers"}[self.dtype]
+        return f"{self.channels} channel{'s' * (self.channels > 1)} of {depth}"
+
+
+def kind_of(data: bytes | np.ndarray, pages: str = "auto") -> PixelKind:
+    """What the pixels are, as the header says. Unreadable where it says nothing sound."""
+    if isinstance(data, np.ndarray):
+        channels = 1 if data.ndim == 2 else data.shape[-1]
+        photo = data.dtype == np.uint8 and channels in (1, 3, 4)
+        return PixelKind(_record_type(data.dtype), channels, photo=photo)
+    if data[:4] in _TIFF_HEADS:
+        planes = look_at_tiff(data)
+        channels = planes.channels * (planes.pages if pages == "channels" else 1)
+        undecided = planes.pages if pages == "auto" else 1
+        photo = planes.photo and channels == planes.channels
+        return PixelKind(_record_type(planes.dtype), channels, undecided, photo)
+    if data[:6] == _NPY_HEAD:
+        array = _read_npy(data)
+        return PixelKind(_record_type(array.dtype), array.shape[2])
+    if _is_deep_png(data):
+        return PixelKind("uint16", _PNG_COLOURS[data[25:26]])
+    return PixelKind("uint8", 3, photo=True)
+
+
+def decode_deep(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+    """A file's bytes, or an array in hand, as the record (size, size, channels) of spec["dtype"].
+
+    Raises:
+        Unreadable: with the reason in plain words, where it is no picture of this kind.
+    """
+    return decode_deep_with_size(data, spec)[0]
+
+
+def decode_deep_with_size(
+    data: bytes | np.ndarray, spec: dict[str, Any]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """`decode_deep`, and the (height, width) of the upright source."""
+    with plain_words():
+        stored, missing = _stored(data, spec)
+    _require_kind(stored, spec)
+    values, middles = _without_gaps(stored, missing)
+    record = _deep_record(values, middles, spec)
+    if spec["dtype"] != "float32":
+        top = np.iinfo(spec["dtype"]).max
+        record = np.clip(np.rint(record), 0, top).astype(spec["dtype"])
+    elif spec["limits"] is not None:
+        low, high = np.asarray(spec["limits"], np.float32).T
+        record = np.clip(record, low, high)
+    return np.ascontiguousarray(record), (stored.shape[0], stored.shape[1])
+
+
+def _record_type(dtype: Any) -> str:
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biuf":
+        raise Unreadable(
+            "not read", f"pixels of {dtype} are not read; allowed: whole and real numbers"
+        )
+    if dtype.itemsize == 1 and dtype.kind in "bu":
+        return "uint8"
+    return "uint16" if dtype.kind == "u" and dtype.itemsize == 2 else "float32"
+
+
+def _is_deep_png(data: bytes) -> bool:
+    return data[:8] == _PNG_HEAD and data[24:25] == b"\x10" and data[25:26] in _PNG_COLOURS
+
+
+def _stored(data: bytes | np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, Any]:
+    """Pixels (H, W, C) in their own type, upright; and a mask of missing ones, or None."""
+    if isinstance(data, np.ndarray):
+        return (data[..., None] if data.ndim == 2 else data), None
+    if not data:
+        raise Unreadable("empty", "the file is empty")
+    if data[:4] in _TIFF_HEADS:
+        return read_tiff(data, spec["pages"])
+    if data[:6] == _NPY_HEAD:
+        return _read_npy(data), None
+    if _is_deep_png(data):
+        return _read_deep_png(data), None
+    raise Unreadable("not read", f"it is no TIFF, 16-bit PNG or .npy file with {_wanted(spec)}")
+
+
+def _read_npy(data: bytes) -> np.ndarray:
+    """(H, W, C) of a file that numpy.save wrote; nothing in it is unpickled."""
+    with plain_words():
+        array = np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.size == 0 or array.size > MAX_VALUES:
+        raise Unreadable(
+            "not a picture",
+            f"an array of shape {array.shape} is no picture; allowed: (height, width) or "
+            "(height, width, channels)",
+        )
+    if array.shape[0] * 2 < min(array.shape[1:]):
+        raise Unreadable(
+            "not read",
+            f"an array of shape {array.shape} seems to have its channels first; they come last: "
+            "numpy.moveaxis(array, 0, -1)",
+        )
+    return array
+
+
+def _read_deep_png(data: bytes) -> np.ndarray:
+    """16 bits a channel, grey or RGB: Pillow keeps those of grey only."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable("too large", f"{image.width} x {image.height} pixels are too many to read")
+    if data[25:26] == b"\0":
+        image.load()
+        return np.asarray(image).astype(np.uint16)[..., None]
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise NeedsPackage("a PNG in colour with 16 bits a channel needs imagecodecs") from error
+    array: np.ndarray = imagecodecs.png_decode(data)
+    return array
+
+
+def _wanted(spec: dict[str, Any]) -> str:
+    return str(PixelKind(spec["dtype"], spec["channels"]))
+
+
+def _require_kind(stored: np.ndarray, spec: dict[str, Any]) -> None:
+    if stored.ndim != 3 or stored.size == 0:
+        raise Unreadable(
+            "not a picture",
+            f"an array of shape {stored.shape} is no picture; allowed: (height, width, channels)",
+        )
+    found = PixelKind(_record_type(stored.dtype), stored.shape[2])
+    same_depth = found.dtype == spec["dtype"] or spec["any_depth"]
+    if found.channels != spec["channels"] or not same_depth:
+        raise Unreadable("not read", f"it has {found}, not {_wanted(spec)}")
+
+
+def _without_gaps(
+    stored: np.ndarray, missing: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values as float32, and the median of each channel where it was needed.
+
+    What is missing (NaN, infinite, or "no data" by the file) becomes its channel's median.
+    """
+    values = stored.astype(np.float32)
+    gaps = ~np.isfinite(values) if stored.dtype.kind == "f" else None
+    if missing is not None:
+        gaps = missing if gaps is None else gaps | missing
+    if gaps is None or not gaps.any():
+        return values, None
+    middles = np.empty(values.shape[2], np.float32)
+    for channel in range(values.shape[2]):
+        known = values[..., channel][~gaps[..., channel]]
+        if known.size == 0:
+            raise Unreadable("damaged", f"channel {channel + 1} has no pixel that holds a number")
+        middles[channel] = np.median(known)
+    return np.where(gaps, middles, values), middles
+
+
+def _deep_record(
+    values: np.ndarray, middles: np.ndarray | None, spec: dict[str, Any]
+) -> np.ndarray:
+    """The one resize, channel by channel: float32 (H, W, C) -> (*canvas, C)."""
+    height, width, channels = values.shape
+    source, (left, top, right, bottom) = place(height, width, spec)
+    whole = source == (0, 0, width, height)
+    if whole and (right - left, bottom - top) == (width, height):
+        small = values
+    else:
+        small = np.empty((bottom - top, right - left, channels), np.float32)
+        for channel in range(channels):
+            plane = Image.fromarray(np.ascontiguousarray(values[..., channel]))
+            plane = plane.resize(
+                (right - left, bottom - top), _RESAMPLING[spec["interpolation"]], box=source
+            )
+            small[..., channel] = np.asarray(plane)
+    shape = canvas(height, width, spec)
+    if small.shape[:2] == shape:
+        return small
+    if middles is None:
+        middles = np.median(values.reshape(-1, channels), axis=0)
+    record = np.tile(np.asarray(middles, np.float32), (*shape, 1))
+    record[top:bottom, left:right] = small
+    return record

@@ -1,0 +1,119 @@
+"""Augmentation of pictures beyond photos: any depth, any number of channels, in float32.
+
+Geometry is the same as for photos. Of colour only what means the same to every sensor is left:
+gain (all channels' light times one factor, above the dark level that the training part has) and
+contrast (about the picture's own mean). Saturation, hue, and operations on the 256 steps of a
+photo (posterize, equalize, ...: RandAugment, TrivialAugment) mean nothing here; asked for by name
+they are refused.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from skipstone.errors import UsageError
+from skipstone.inputs.levels import Levels
+from skipstone.prepare.augment import (
+    OPERATIONS,
+    Augment,
+    Custom,
+    Operation,
+    Values,
+    beyond,
+    crop_box,
+)
+from skipstone.prepare.augment_options import OPERATIONS as OPERATION_ORDER
+from skipstone.prepare.augment_options import PRESETS, AugmentOptions
+from skipstone.prepare.randomness import border_colour, uniform
+
+#: Operations that need the 256 steps of a photo, and what takes their place in a preset.
+_OF_PHOTOS = ("randaugment", "trivialaugment")
+_INSTEAD: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
+
+
+class DeepAugment(Augment):
+    """As `Augment`, for x[key] of any real type (H, W, C) in and float32 out, in stored units.
+
+    Args:
+        levels: what each channel's numbers are in the training part.
+        dtype: of the records; whole numbers have an end.
+        strengths, custom, frame: as of `Augment`; `custom` is given float32.
+    """
+
+    def __init__(
+        self,
+        levels: Levels,
+        dtype: np.dtype[Any],
+        strengths: Mapping[str, float],
+        custom: Custom | None = None,
+        frame: tuple[int, int] | None = None,
+    ) -> None:
+        self.grey = levels.middle
+        self.dark = torch.tensor(levels.low).view(-1, 1, 1)
+        self.middle = torch.tensor(levels.middle).view(-1, 1, 1)
+        self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
+        own: dict[str, Operation] = {
+            "rotate": _rotate,
+            "color": self._color,
+            "erase": self._erase,
+        }
+        super().__init__(strengths, custom, frame=frame, operations={**OPERATIONS, **own})
+
+    def prepare(self, image: Tensor) -> Tensor:
+        return image.to(torch.float32)
+
+    def _color(self, values: Values, rng: random.Random, strength: float) -> Values:
+        """Gain and contrast, each times 1 - strength to 1 + strength."""
+        low, high = 1 - strength, 1 + strength
+        image = self.dark + (values[0] - self.dark) * uniform(rng, low, high)
+        mean = image.mean((1, 2), keepdim=True)
+        image = mean + (image - mean) * uniform(rng, low, high)
+        return [image if self.top is None else image.clamp(0, self.top), *values[1:]]
+
+    def _erase(self, values: Values, rng: random.Random, probability: float) -> Values:
+        """As for photos, filled with what is typical of each channel."""
+        apply = rng.random() < probability
+        height, width = values[0].shape[-2:]
+        box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
+        return [F.erase(values[0], *box, self.middle), *values[1:]] if apply else values
+
+
+def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
+    """As for photos. v2 blends a fill with pixels that it has darkened before, up to a quarter at
+    the edge; around zero there is nothing to darken."""
+    angle = uniform(rng, -degrees, degrees)
+    beyond_it = torch.tensor(border_colour(values[0])).view(-1, 1, 1)
+    image = F.rotate(values[0] - beyond_it, angle, InterpolationMode.BILINEAR) + beyond_it
+    return [image, *(F.rotate(v, angle, fill=beyond(v, 0.0)) for v in values[1:])]
+
+
+def without_photos_own(options: AugmentOptions, strengths: Mapping[str, float]) -> dict[str, float]:
+    """The strengths without what only photos can be changed by; a preset's is replaced.
+
+    Raises:
+        UsageError: it was asked for by name.
+    """
+    by_name = [name for name in _OF_PHOTOS if getattr(options, name)]
+    if options.augment not in PRESETS:
+        by_name += [name for name in _OF_PHOTOS if name in strengths]
+    if by_name:
+        raise UsageError(
+            f"{by_name[0]} changes the 256 steps and the three colours of photos, and these "
+            "pictures have others.",
+            hint="Name others: --augment flip,crop,rotate,color,blur,erase; or a preset: "
+            "--augment strong",
+        )
+    if not any(name in strengths for name in _OF_PHOTOS):
+        return dict(strengths)
+    kept = {name: value for name, value in strengths.items() if name not in _OF_PHOTOS}
+    instead = {name: s for name, s in _INSTEAD.items() if getattr(options, name) is None}
+    chosen = {**kept, **instead}
+    return {name: chosen[name] for name in OPERATION_ORDER if name in chosen}
