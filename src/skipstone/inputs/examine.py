@@ -98,7 +98,7 @@ def _examine_deep(data: bytes, kind: PixelKind) -> Examined:
 def _record(
     data: bytes | np.ndarray, kind: PixelKind, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """uint8 (H, W, 3) of any kind of picture, deep ones as they are shown, and the source's size."""
+    """uint8 (H, W, 3) of any picture, deep ones as they are shown; and the source's size."""
     if kind.photo:
         return decode_with_size(data, spec)
     own = {"channels": kind.channels, "dtype": kind.dtype, "pages": "first"}
