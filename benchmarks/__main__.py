@@ -14,6 +14,7 @@ BENCHMARKS = {
     "clothing": "benchmarks.clothing",
     "fashion-mnist": "benchmarks.fashion_mnist",
     "tables": "benchmarks.tables",
+    "audit": "benchmarks.audit",
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
 }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
+from skipstone.inputs.jpeg_scan import jpeg_damage
 from skipstone.inputs.pixels import (
     Unreadable,
     decode_with_size,
@@ -39,6 +40,7 @@ class Examined:
         turned: whether an EXIF orientation other than upright is set.
         thumbnail: what it shows, to be compared with others; None where nothing can be shown.
         kind: depth and channels in words, of what is no photo: "5 channels of 16 bits".
+        damage: where it decodes, and yet part of it is not what was stored: why; "" elsewhere.
     """
 
     problem: str = ""
@@ -48,6 +50,7 @@ class Examined:
     turned: bool = False
     thumbnail: Thumbnail | None = None
     kind: str = ""
+    damage: str = ""
 
 
 def examine(data: bytes | np.ndarray) -> Examined:
@@ -55,7 +58,10 @@ def examine(data: bytes | np.ndarray) -> Examined:
     if isinstance(data, np.ndarray):
         height, width, channels = data.shape
         mode = {1: "L", 3: "RGB"}.get(channels, str(channels))
-        record, _ = decode_with_size(data, _SPEC)
+        try:
+            record, _ = decode_with_size(data, _SPEC)
+        except ValueError:  # readable, but not to be shown: 16 channels, floats
+            return Examined("", (height, width), "array", mode)
         small = thumbnail(record, (height, width))
         return Examined("", (height, width), "array", mode, thumbnail=small)
     try:
@@ -72,7 +78,9 @@ def examine(data: bytes | np.ndarray) -> Examined:
         return Examined(f"{error.kind}: {error}")
     except Exception as error:  # a plugin asked for frames or EXIF raises what it likes
         return Examined(f"damaged: {error or type(error).__name__}")
-    return Examined("", size, form, mode, turned, thumbnail(record, size))
+    small = thumbnail(record, size)
+    damage = jpeg_damage(data, size[0] * size[1], small.grey) if image.format == "JPEG" else ""
+    return Examined("", size, form, mode, turned, small, damage=damage)
 
 
 def preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:

@@ -86,6 +86,24 @@ def broken_files(seen: Seen) -> Iterable[Finding]:
         )
 
 
+def damaged_files(seen: Seen) -> Iterable[Finding]:
+    """Files that decode although part of them was lost."""
+    found = [
+        (row, read.examined.damage)
+        for row, read in enumerate(seen.reads)
+        if read.examined is not None and read.examined.damage
+    ]
+    if found:
+        row, why = found[0]
+        yield seen.finding(
+            "damaged",
+            [row for row, _ in found],
+            f"{counted(len(found), 'file')} {'is' if len(found) == 1 else 'are'} damaged inside, "
+            f"such as {seen.names[row]} ({why}).",
+            [why for _, why in found],
+        )
+
+
 def same_bytes(seen: Seen) -> Iterable[Finding]:
     """Exact duplicates: under two labels, in two splits, or merely twice."""
     return _repeated(
@@ -231,6 +249,7 @@ def pixels(seen: Seen) -> Iterable[Finding]:
 CHECKS: dict[str, Check] = {
     "broken files": broken_files,
     "pixels": pixels,
+    "damaged files": damaged_files,
     "equal bytes": same_bytes,
     "equal pictures": same_pictures,
     "doubted labels": doubted_labels,

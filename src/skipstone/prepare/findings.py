@@ -29,6 +29,12 @@ KINDS = {
         Kind("empty_file", "empty files", "They cannot be read: left out.", "all"),
         Kind("truncated", "files that are cut off", "They cannot be read: left out.", "all"),
         Kind("unreadable", "unreadable files", "They cannot be read: left out.", "all"),
+        Kind(
+            "damaged",
+            "files with damage inside",
+            "They decode, but part of the picture is not what was stored: left out.",
+            "all",
+        ),
         Kind("not_a_picture", "no pictures by their bytes", "Left out.", "all"),
         Kind("not_read", "pictures of a kind that is not read", "Left out.", "all"),
         Kind(
