@@ -49,8 +49,12 @@ def look_at(manifest: Manifest, *, threads: int = 4) -> list[Read]:
 
 
 def same_bytes(manifest: Manifest, reads: Sequence[Read]) -> list[list[int]]:
-    """Groups of rows with equal bytes."""
-    return duplicate_groups(manifest, [read.digest for read in reads])
+    """Groups of rows with equal bytes; files that cannot be read are copies of nothing."""
+    digests = [
+        None if read.examined is not None and read.examined.problem else read.digest
+        for read in reads
+    ]
+    return duplicate_groups(manifest, digests)
 
 
 def same_picture(reads: Sequence[Read], copies: Sequence[Sequence[int]]) -> Groups:
