@@ -17,6 +17,7 @@ BENCHMARKS = {
     "audit": "benchmarks.audit",
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
+    "large-jpeg": "benchmarks.large_jpeg",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -201,3 +202,21 @@ def test_a_folder_of_data_sets_is_not_one(tmp_path: Path) -> None:
         write_class_folder(tmp_path / name / "train", 1)
     with pytest.raises(UsageError, match=r"data set of its own.*Give that: .*cars"):
         read_manifest(tmp_path)
+
+
+def test_folders_of_pictures_beside_a_table_are_no_classes(tmp_path: Path) -> None:
+    """As competitions hand them out."""
+    for folder in ("train_images", "test_images"):
+        photo(tmp_path / folder / f"{folder[:2]}1")
+        photo(tmp_path / folder / f"{folder[:2]}2")
+    assert read_manifest(tmp_path).schema["classes"] == ["test_images", "train_images"]
+    (tmp_path / "train.csv").write_text("id_code,diagnosis\ntr1,a\ntr2,b\n")
+    table = tmp_path / "train.csv"
+    with pytest.raises(
+        UsageError, match=f"Give the table: skipstone train {re.escape(str(table))}"
+    ):
+        read_manifest(tmp_path)
+    assert len(read_manifest(table)) == 2
+    assert len(read_manifest(tmp_path, ReadOptions(reader="class-folders"))) == 4
+    (tmp_path / "test_images").rename(tmp_path / "cat")
+    assert len(read_manifest(tmp_path)) == 4

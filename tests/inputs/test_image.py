@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_unreadable_pictures_are_passed_over_by_fit() -> None:
         DataError, match=r"none of 2 pictures can be read; the first: bad.jpg: not a JPEG"
     ):
         ImageInput(ImageOptions(size=8)).fit([bad, bad])
+
+
+def test_photos_of_a_phone_without_the_extra_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    heic = Inline(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "IMG_1.HEIC")
+    with pytest.raises(DataError, match=r"IMG_1.HEIC: .*pip install 'skipstone\[heic\]'"):
+        ImageInput(ImageOptions(size=8)).fit([heic, heic])
 
 
 def test_using_it_unfitted_is_an_error() -> None:

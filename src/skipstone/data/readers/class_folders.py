@@ -6,6 +6,7 @@ photos/train/cat/1.jpg           split-folders, with validation (or val, valid) 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -304,6 +305,7 @@ class _Rows:
                 hint=f"Put pictures of something else beside it, in {shown(folder / f'not-{name}')}"
                 f", then: skipstone train {shown(root)}",
             )
+        self._refuse_parts_of_a_table(root, reader, options)
         words = {label.casefold() for label in self.labels}
         looks_paired = bool(words & PICTURE_WORDS) and bool(words & MASK_WORDS)
         if looks_paired and options.reader is None:
@@ -313,3 +315,21 @@ class _Rows:
                 hint=f"If these are the names of your classes, add --reader {reader}.",
             )
         return options.task or "classify"
+
+    def _refuse_parts_of_a_table(self, root: Path, reader: str, options: ReadOptions) -> None:
+        """train_images/ and test_images/ beside train.csv: the table has the labels."""
+        tables = [c for c in sorted(root.iterdir()) if c.suffix.lower() in TABLE_SUFFIXES]
+        if options.reader is None and tables and all(map(_names_a_part, self.labels)):
+            raise UsageError(
+                f"{root} holds {listed(natural_sorted(self.labels))}, and "
+                f"{listed(table.name for table in tables)} beside them: that looks like pictures "
+                "with a table of their labels, not like classes.",
+                hint=f"Give the table: skipstone train {shown(tables[-1])} (or, if these are your "
+                f"classes, add --reader {reader}).",
+            )
+
+
+def _names_a_part(label: str) -> bool:
+    """Whether a folder is called after a split or after pictures: train_images, img, test-1."""
+    words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
+    return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_WORDS, "photos", "pictures", "set"}
