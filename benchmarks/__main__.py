@@ -12,6 +12,7 @@ import sys
 #: name -> the module, and the arguments that make it small
 BENCHMARKS = {
     "clothing": "benchmarks.clothing",
+    "parity": "benchmarks.parity",
     "fashion-mnist": "benchmarks.fashion_mnist",
     "tables": "benchmarks.tables",
     "audit": "benchmarks.audit",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.samples import Meta
-from skipstone.proof.intervals import wilson
+from skipstone.proof.proportions import wilson
 from skipstone.report.build import TrainingStory, storable
 from skipstone.report.pictures import picture_uri
 from skipstone.tasks.classify import Classify

@@ -1,28 +1,24 @@
 """95 % intervals: how far a figure could be off because other samples might have been drawn.
 
 Proportions get Wilson's score interval, differences of paired proportions Tango's, calibration
-errors an inverted test, everything else the BCa bootstrap over records. Where samples come in
-groups (one patient, one scene, one burst), groups are what is drawn.
+errors an inverted test, everything else the BCa bootstrap over records, and its paired differences
+the bootstrap's bias-corrected normal interval. Where samples come in groups (one patient, one
+scene, one burst), groups are what is drawn. `tests/proof/test_coverage.py` holds each to simulated
+truths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from skipstone.errors import UsageError
+from skipstone.proof.bootstrap import RESAMPLES, bootstrap, one_by_one, paired_bootstrap
+from skipstone.proof.proportions import CONFIDENCE, Z, student, tango, wilson
 from skipstone.tasks.base import Metric, Record, Task
 from skipstone.tasks.records import Table
-
-CONFIDENCE = 0.95
-RESAMPLES = 1000
-Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-
-#: acceleration is estimated by leaving out one of at most this many blocks of records
-_BLOCKS = 200
 
 #: standard errors by which true means are supposed further from 0 than observed; chosen so that
 #: intervals of calibration errors hold simulated truths in 94 to 98 % (tests/proof)
@@ -42,52 +38,6 @@ class Estimate:
 
     def to_json(self) -> dict[str, float | int]:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
-
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927); it stays inside [0, 1] and works at 0 and n.
-
-    Fractions count too: the mean of values in [0, 1] varies at most as a proportion does.
-    """
-    if n <= 0:
-        raise UsageError("no scored samples, so there is nothing to estimate.")
-    share = successes / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    low = 0.0 if successes <= 0 else max(0.0, float(centre - half))
-    high = 1.0 if successes >= n else min(1.0, float(centre + half))
-    return low, high
-
-
-def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
-    """Score interval of p_a - p_b over n pairs (Tango 1998, Statistics in Medicine 17:891-908).
-
-    Args:
-        only_a: pairs that a got right and b did not; `only_b` the other way round.
-    """
-    if n <= 0:
-        raise UsageError("no scored samples, so there is nothing to estimate.")
-
-    def score(delta: float) -> float:
-        # q: the most likely share of `only_b` pairs where the true difference is delta
-        b = -only_a - only_b + (2 * n - only_a + only_b) * delta
-        c = -only_b * delta * (1 - delta)
-        q = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
-        gap = only_a - only_b - n * delta
-        variance = n * (2 * q + delta * (1 - delta))
-        if variance <= 0:
-            return 0.0 if gap == 0 else float(np.copysign(np.inf, gap))
-        return float(gap / np.sqrt(variance))
-
-    def solve(low: float, high: float, level: float) -> float:
-        """score falls as delta rises: where does it cross `level`?"""
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if score(middle) > level else (low, middle)
-        return (low + high) / 2
-
-    estimate = (only_a - only_b) / n
-    return solve(-1.0, estimate, Z), solve(estimate, 1.0, -Z)
 
 
 def interval(
@@ -141,7 +91,7 @@ def intervals(
             sample = task.compute(table.reweighted(weight))
             return np.array([sample[name] for name in rest])
 
-        low_high = bootstrap(figures, n, code, seed=seed)
+        low_high = bootstrap(one_by_one(figures), n, code, seed=seed)
         for name, (low, high) in zip(rest, low_high, strict=True):
             found[name] = Estimate(values[name], low, high, n)
     return {metric.name: found[metric.name] for metric in chosen}
@@ -183,37 +133,26 @@ def paired_difference(
             only_b = int((right_b > right_a).sum())
             low, high = tango(only_a, only_b, n)
             return Estimate(value, low, high, n)
-    low, high = bootstrap(gap, n, code, seed=seed)[0]
-    return Estimate(value, low, high, n)
+    if metric.kind == "calibration":
+        low, high = _difference_of_calibration(
+            task.calibration_terms(a), task.calibration_terms(b), code, seed
+        )
+    else:
+        low, high = paired_bootstrap(one_by_one(gap), n, code, seed=seed)
+    return Estimate(value, min(low, value), max(high, value), n)
 
 
-def bootstrap(
-    figures: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    code: np.ndarray | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> list[tuple[float, float]]:
-    """BCa intervals (Efron 1987) of several figures at once.
+def _difference_of_calibration(
+    terms_a: np.ndarray, terms_b: np.ndarray, code: np.ndarray | None, seed: int
+) -> tuple[float, float]:
+    """From the ends of both intervals, the furthest apart: wider than 95 %, never narrower.
 
-    Args:
-        figures: weights (n,), how often each sample counts -> values (M,).
-        code: (n,) group number of each sample; whole groups are drawn, and left out.
+    Noise adds to both errors, more where the truth is smaller, so a difference of them is biased by
+    what is not known; resampling cannot tell (it holds a true difference in as few as 40 %).
     """
-    code = np.arange(n) if code is None else code
-    units = int(code.max()) + 1
-    rng = np.random.default_rng(seed)
-    value = figures(np.ones(n))
-    drawn = np.array(
-        [
-            figures(np.bincount(rng.integers(0, units, units), minlength=units)[code])
-            for _ in range(resamples)
-        ]
-    )  # (B, M)
-    left_out = _blocks(units, rng)
-    jackknife = np.array([figures((left_out[code] != block) * 1.0) for block in _range(left_out)])
-    return [_bca(drawn[:, m], jackknife[:, m], float(value[m])) for m in range(len(value))]
+    low_a, high_a = absolute_means(terms_a, code, seed=seed)
+    low_b, high_b = absolute_means(terms_b, code, seed=seed)
+    return low_a - high_b, high_a - low_b
 
 
 def absolute_means(
@@ -270,26 +209,6 @@ def _supposed_sum(shape: np.ndarray, noise: np.ndarray, observed: float, share: 
     return (low + high) / 2
 
 
-def _bca(drawn: np.ndarray, jackknife: np.ndarray, value: float) -> tuple[float, float]:
-    """Percentiles of `drawn`, moved for bias and skew; never past what was drawn or `value`."""
-    drawn, jackknife = drawn[np.isfinite(drawn)], jackknife[np.isfinite(jackknife)]
-    if len(drawn) == 0 or not np.isfinite(value):
-        return value, value
-    normal = NormalDist()
-    below = float(((drawn < value).mean() + (drawn <= value).mean()) / 2)
-    bias = normal.inv_cdf(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn)))
-    influence = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
-    spread = float((influence**2).sum()) ** 1.5
-    skew = float((influence**3).sum()) / (6 * spread) if spread > 0 else 0.0
-
-    def level(z: float) -> float:
-        shifted = bias + z
-        return normal.cdf(bias + shifted / max(1 - skew * shifted, 1e-9))
-
-    low, high = np.quantile(drawn, [level(-Z), level(Z)])
-    return min(float(low), value), max(float(high), value)
-
-
 def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, float]:
     """Wilson's interval; with groups, on the effective number of samples.
 
@@ -305,12 +224,10 @@ def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, floa
     share = total / n
     if share in (0.0, 1.0) or groups == 1:
         return wilson(share * groups, groups)
-    from scipy.stats import t
-
     excess = np.bincount(code, weights=right - share)
     variance = groups / (groups - 1) * float((excess**2).sum()) / n**2
     effect = max(variance / (share * (1 - share) / n), 1.0)
-    few = (Z / float(t.ppf(0.5 + CONFIDENCE / 2, groups - 1))) ** 2
+    few = (Z / student(groups - 1)) ** 2
     effective = n / effect * few
     return wilson(share * effective, effective)
 
@@ -326,15 +243,6 @@ def _codes(groups: Groups | None, n: int) -> np.ndarray | None:
     keys = [("alone", row) if group is None else group for row, group in enumerate(groups)]
     code = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
     return code if len(numbers) < n else None
-
-
-def _blocks(units: int, rng: np.random.Generator) -> np.ndarray:
-    """(units,): which of at most _BLOCKS even, random blocks each unit is left out with."""
-    return rng.permutation(units) % min(units, _BLOCKS) if units > _BLOCKS else np.arange(units)
-
-
-def _range(blocks: np.ndarray) -> range:
-    return range(int(blocks.max()) + 1)
 
 
 def _paired(records_a: Sequence[Record], records_b: Sequence[Record]) -> Sequence[Record]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from skipstone.proof.intervals import wilson
+from skipstone.proof.proportions import wilson
 from skipstone.report.blocks import Bin, Curves, Reliability
 from skipstone.report.measures import Figure
 from skipstone.report.words import escape, figure, number, percent, span

@@ -1,0 +1,57 @@
+"""Every program of a model against its network in float32, on at least 1,000 real photos.
+
+Bar: float32 programs differ by at most 1e-4 in probability and 1e-4 of the logits' scale, and no
+answer flips outside that margin; one by one and in batches. Lower precisions are printed as they
+are. Without --model, a network of pretrained weights is fine-tuned for a few steps first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.runs import Results, arguments_for, skipstone
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.proof.agreement import agreement
+from skipstone.runtime.programs import FLOAT32
+
+LEAST = 1000
+
+
+def main(arguments: list[str]) -> int:
+    parser = arguments_for("parity", __doc__)
+    parser.add_argument("--model", help="a run or bundle (default: a few steps of training)")
+    parser.add_argument("--files", type=int, default=LEAST, help="how many (default 1000)")
+    given = parser.parse_args(arguments)
+    if given.data is None:
+        print("skipped: needs --data or SKIPSTONE_DATA")
+        return 0
+    data, out = Path(given.data) / "clothing", Path(given.out)
+    results = Results(out)
+    model = given.model
+    if model is None:
+        made = results.get("train") or results.add(
+            "train", skipstone("train", str(data), "--out", str(out / "runs"), "--steps", "8")
+        )
+        model = made["run"]
+    every = read_manifest(data, ReadOptions()).sources()
+    count = 32 if given.smoke else min(given.files, len(every))
+    step = len(every) / count
+    rows = agreement(model, [every[int(place * step)] for place in range(count)])
+    exact = [row for row in rows if row.name.endswith("-f32")]
+    for row in rows:
+        results.add(f"{row.name}-{row.batch}", row.to_json())
+        print(
+            f"{row.name}, batch {row.batch}, {row.n:,} photos: {row.max_probability:.1e} in "
+            f"probability, {row.max_relative:.1e} in logits, {row.flips} flips and "
+            f"{row.near_ties} near ties{'; ' + row.problem if row.problem else ''}"
+        )
+    met = bool(exact) and all(
+        row.max_probability <= FLOAT32.probability
+        and row.max_relative <= (FLOAT32.relative or 0)
+        and row.flips == 0
+        for row in exact
+    )
+    met &= given.smoke or exact[0].n >= min(LEAST, given.files)
+    print("bar met" if met else "bar NOT met: 1e-4, 1e-4, no flips")
+    return 0 if met else 1
