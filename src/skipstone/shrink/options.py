@@ -69,7 +69,7 @@ class Prune:
         default=16, metadata={"help": "channels go in groups of so many, as matrix units take them"}
     )
     batches: int = field(
-        default=32, metadata={"help": "batches that each channel's importance is measured on"}
+        default=16, metadata={"help": "batches that each channel's importance is measured on"}
     )
 
     def __post_init__(self) -> None:
