@@ -19,6 +19,7 @@ BENCHMARKS = {
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
     "large-jpeg": "benchmarks.large_jpeg",
+    "residual": "benchmarks.residual",
 }
 
 

@@ -211,7 +211,11 @@ def _history(rng: np.random.Generator) -> list[dict[str, Any]]:
                     - 0.6 * np.exp(-5 * done)
                     + (0.01 * rng.random() if epoch != 26 else 0.015)
                 },
-                "gradients": {},
+                "gradients": {
+                    "stem": 0.2 * np.exp(-done),
+                    "stage 1": 0.1 * np.exp(-2 * done),
+                    "head": 0.5 * np.exp(-3 * done),
+                },
                 "seconds": 10.0 * epoch,
             }
         )

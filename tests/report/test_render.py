@@ -124,6 +124,26 @@ def test_figures_of_select_say_that_they_are_too_good() -> None:
     assert "Scored once" not in html
 
 
+def test_gradient_norms_are_drawn_by_depth() -> None:
+    told = story(3)
+    (chart,) = [
+        block
+        for section in training_report(told).sections
+        for block in section.blocks
+        if isinstance(block, Curves) and block.title == "Gradient norm by depth"
+    ]
+    first, last = told.history[0], told.history[-1]
+    assert [series.name for series in chart.series] == [
+        f"epoch {first['epoch']}",
+        f"epoch {last['epoch']}",
+    ]
+    for row, series in zip((first, last), chart.series, strict=True):
+        assert [y for _, y in series.points] == list(row["gradients"].values())
+    frozen = [{**row, "gradients": {"head": 1.0}} for row in told.history]  # nothing to compare
+    assert "Gradient norm by depth" not in page(replace(told, history=frozen))
+    assert "Stages: 1 stem, 2 stage 1, 3 head." in page(told)
+
+
 def test_a_failed_verification_is_said() -> None:
     rows = [{"name": "openvino-f32", "ok": False, "problem": "3 of 16 answers changed"}]
     found = {"ok": False, "max_difference": 0.4, "flips": 3, "rows": rows}

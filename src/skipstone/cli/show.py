@@ -225,11 +225,13 @@ def compare(result: Any, terminal: Terminal) -> None:
                 size(row.bytes),
                 f"{row.parameters / 1e6:.2f} M",
                 f"{row.macs / 1e6:,.0f} M",
+                size(row.activation_bytes),
             ]
         )
     metrics = {row.metric for row in result.rows if row.metric}
     score = metrics.pop() if len(metrics) == 1 else "score"
-    columns = ("model", score, "to the first", "runtime", "latency", "files", "parameters", "MACs")
+    columns = ("model", score, "to the first", "runtime", "latency", "files")
+    columns += ("parameters", "MACs", "activations")
     title = f"Batch 1, {result.threads} threads, interleaved"
     terminal.table(columns, rows, title=title)
     scored = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}

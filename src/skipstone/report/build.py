@@ -215,6 +215,28 @@ def _curves(story: TrainingStory) -> list[Json]:
         _chart("Loss while training", [_line(story.history, "loss", lambda row: row["loss"])]),
         {**_chart(f"{title} on select", [score]), "mark": mark},
         _chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
+        *_gradients(story.history),
+    ]
+
+
+def _gradients(history: Sequence[Json]) -> list[Json]:
+    """Norms of the gradients by depth, early and late: whether they vanish on the way down."""
+    measured = [row for row in history if len(row.get("gradients", ())) > 1]
+    rows = [measured[0], measured[-1]] if len(measured) > 1 else measured
+    series = [
+        {
+            "name": f"epoch {row['epoch']}",
+            "points": [[depth, norm] for depth, norm in enumerate(row["gradients"].values(), 1)],
+        }
+        for row in rows
+    ]
+    if not series:
+        return []
+    names = ", ".join(f"{depth} {name}" for depth, name in enumerate(rows[-1]["gradients"], 1))
+    chart = _chart("Gradient norm by depth", series)
+    return [
+        {**chart, "x": "stage that learns", "log": True},
+        {"kind": "text", "title": "", "text": f"Stages: {names}."},
     ]
 
 

@@ -38,6 +38,7 @@ class Row:
         accuracy: its value, on `scored_on`.
         difference: this - the first, in points, paired on the shared data; None without --data.
         parameters, macs: of the network, for one sample; INT8 does not change them.
+        activation_bytes: what one sample keeps in memory while training.
         bytes: of the files that the default runtime needs.
         latency: {"median_ms", "p10_ms", "p90_ms"}.
     """
@@ -50,6 +51,7 @@ class Row:
     difference: Estimate | None
     parameters: int
     macs: int
+    activation_bytes: int
     bytes: int
     latency: dict[str, float]
 
@@ -63,6 +65,7 @@ class Row:
             "difference": None if self.difference is None else self.difference.to_json(),
             "parameters": self.parameters,
             "macs": self.macs,
+            "activation_bytes": self.activation_bytes,
             "bytes": self.bytes,
             **self.latency,
         }
@@ -126,6 +129,7 @@ def compare(
                 difference=difference,
                 parameters=cost.parameters,
                 macs=cost.macs,
+                activation_bytes=cost.activation_bytes,
                 bytes=_bytes(model),
                 latency=latencies[str(number)],
             )
