@@ -230,8 +230,8 @@ def compare(result: Any, terminal: Terminal) -> None:
         )
     metrics = {row.metric for row in result.rows if row.metric}
     score = metrics.pop() if len(metrics) == 1 else "score"
-    columns = ("model", score, "to the first", "runtime", "latency", "files")
-    columns += ("parameters", "MACs", "activations")
+    costs = ("files", "parameters", "MACs", "activations")
+    columns = ("model", score, "to the first", "runtime", "latency", *costs)
     title = f"Batch 1, {result.threads} threads, interleaved"
     terminal.table(columns, rows, title=title)
     scored = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}

@@ -240,7 +240,7 @@ def _gradients(history: Sequence[Json]) -> list[Json]:
     ]
 
 
-def _chart(title: str, series: list[Json]) -> dict[str, Any]:
+def _chart(title: str, series: Sequence[Json]) -> dict[str, Any]:
     return {"kind": "curves", "title": title, "x": "epoch", "series": series, "log": False}
 
 
