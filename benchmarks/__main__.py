@@ -11,6 +11,7 @@ import sys
 
 #: name -> the module, and the arguments that make it small
 BENCHMARKS = {
+    "auto": "benchmarks.auto",
     "clothing": "benchmarks.clothing",
     "parity": "benchmarks.parity",
     "fashion-mnist": "benchmarks.fashion_mnist",
