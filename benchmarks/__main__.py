@@ -17,6 +17,7 @@ BENCHMARKS = {
     "fashion-mnist": "benchmarks.fashion_mnist",
     "tables": "benchmarks.tables",
     "audit": "benchmarks.audit",
+    "text": "benchmarks.text",
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
     "large-jpeg": "benchmarks.large_jpeg",

@@ -169,3 +169,16 @@ def test_goldens_are_told_apart() -> None:
     assert goldens == made.golden(16)
     rows = {made.encode(made.decode(Inline(data)))["features"].tobytes() for _, data in goldens}
     assert len(rows) >= 14
+
+
+def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
+    given = TextOptions(form="tokens", split="bpe", vocabulary=400)
+    made = TextInput(given).fit(sources(TEXTS))
+    again = TextInput(given, *made.state())
+    for text in ("the red newt", "never seen: żółw 猫", ""):
+        source = Inline(text.encode())
+        ids = made.encode(made.decode(source))["tokens"]
+        assert np.array_equal(ids, again.encode(again.decode(source))["tokens"])
+        assert ids.min() >= 1
+        assert ids.max() < made.emits().channels
+    assert made.spec is None

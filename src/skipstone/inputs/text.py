@@ -8,6 +8,7 @@ Texts differ in length, so its arrays do: batches are padded to their longest (`
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,10 +19,20 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, UsageError
 from skipstone.inputs.base import Array, Emits, Raw
-from skipstone.inputs.text_features import FIRST, encode_text, packed, text_of
+from skipstone.inputs.text_features import (
+    FIRST,
+    UNKNOWN,
+    encode_text,
+    letters_of,
+    packed,
+    plain,
+    text_of,
+    token_grams,
+)
 from skipstone.inputs.text_fit import bag_matrix, common_tokens, fit_bag, fit_tokens
 from skipstone.inputs.text_golden import golden_texts
 from skipstone.inputs.text_options import TextOptions, parse_range
+from skipstone.inputs.text_pairs import Pairs, learn_pairs
 
 #: Encoded texts that are kept: epochs see the same ones again.
 _REMEMBERED = 1 << 16
@@ -55,6 +66,7 @@ class TextInput:
         self._state = _unfitted(options) if state is None else dict(state)
         if state is not None and digest_of_arrays(self._arrays) != self._state.get("digest"):
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
+        self._pairs = Pairs(self._arrays["pairs"]) if "pairs" in self._arrays else None
         self._encode = lru_cache(_REMEMBERED)(self._encode_text)
 
     @property
@@ -82,14 +94,9 @@ class TextInput:
         }
         arrays: dict[str, Array] = {}
         if self.options.form == "tokens":
-            arrays["vocabulary"] = fit_tokens(
-                self._plain(texts),
-                split=self.options.split,
-                most=self.options.vocabulary,
-                least=self.options.min_count,
-            )
+            arrays, size = self._fit_tokens(self._plain(texts))
             state |= {"split": self.options.split, "max_length": self.options.max_length}
-            state["size"] = len(arrays["vocabulary"]) + FIRST
+            state["size"] = size + FIRST
         elif self.options.form == "bag":
             state["blocks"], arrays = fit_bag(
                 self._plain(texts),
@@ -102,9 +109,20 @@ class TextInput:
             state["size"] = sum(block["size"] for block in state["blocks"]) + 1
         return TextInput(self.options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
 
+    def _fit_tokens(self, texts: Sequence[str]) -> tuple[dict[str, Array], int]:
+        """The vocabulary's arrays, and how many tokens it has."""
+        most, least = self.options.vocabulary, self.options.min_count
+        if self.options.split == "bpe":
+            pairs = learn_pairs(texts, most=most, least=least)
+            return {"pairs": pairs}, len(Pairs(pairs))
+        found = fit_tokens(texts, split=self.options.split, most=most, least=least)
+        return {"vocabulary": found}, len(found)
+
     @property
-    def spec(self) -> dict[str, Any]:
-        """What `text_features.decode_text` needs, as JSON."""
+    def spec(self) -> dict[str, Any] | None:
+        """What `text_features.decode_text` needs, as JSON; None where it cannot do it alone."""
+        if "pairs" in self._arrays:
+            return None
         facts = ("form", "lowercase", "split", "max_length", "blocks", "weighting")
         spec = {name: self._state[name] for name in facts if name in self._state}
         return {**spec, "arrays": {name: packed(value) for name, value in self._arrays.items()}}
@@ -119,6 +137,19 @@ class TextInput:
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         return dict(self._encode(raw.value.tobytes()))
+
+    @property
+    def standalone(self) -> str | None:
+        """The function that decodes in the exported script; it has no byte pairs."""
+        return None if "pairs" in self._arrays else "skipstone.inputs.text_features:decode_text"
+
+    def pieces(self, source: Source) -> tuple[list[str], list[int]]:
+        """A text in pieces that make it up, and which of them are words or signs."""
+        text = self._text(source)
+        tokens = token_grams(letters_of([text]))
+        ends = np.unique(np.concatenate([[0, len(text)], tokens.first, tokens.last]))
+        parts = [text[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
+        return parts, np.searchsorted(ends, tokens.first).tolist()
 
     def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
         """Bags of many texts at once: scipy.sparse.csr_array (rows, features), and the places of
@@ -156,6 +187,10 @@ class TextInput:
         return form
 
     def _encode_text(self, data: bytes) -> dict[str, Array]:
+        if self._pairs is not None:
+            ids = self._pairs.ids(plain(data.decode(), self._state["lowercase"])) + FIRST
+            ids = ids[: self._state["max_length"]].astype(np.int32)
+            return {"tokens": ids if len(ids) else np.array([UNKNOWN], np.int32)}
         found: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
         return found
 
@@ -178,8 +213,6 @@ class TextInput:
         return found
 
     def _plain(self, texts: Sequence[str]) -> list[str]:
-        from skipstone.inputs.text_features import plain
-
         return [plain(text, self.options.lowercase) for text in texts]
 
 

@@ -105,7 +105,8 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample to look at. `picture` is a data URI, or "" where there is none to show."""
+    """A sample to look at. `picture` is a data URI, or "" where there is none to show; `words` are
+    a text in pieces, each with how much the answer hangs on it, from -1 to 1."""
 
     id: int
     name: str
@@ -114,6 +115,7 @@ class Item:
     answer: str
     probability: float
     picture: str = ""
+    words: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Gallery:
                 str(i["answer"]),
                 float(i["probability"]),
                 str(i.get("picture", "")),
+                tuple((str(piece), float(weight)) for piece, weight in i.get("words", ())),
             )
             for i in value["items"]
         )

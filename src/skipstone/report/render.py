@@ -109,7 +109,8 @@ def _gallery(block: Gallery) -> str:
         return "<p>None.</p>"
     if block.wide:
         return f'<ul class="pictures wide">{"".join(map(_wide_item, block.items))}</ul>'
-    return f'<ul class="pictures">{"".join(map(_item, block.items))}</ul>'
+    texts = " texts" if any(item.words for item in block.items) else ""
+    return f'<ul class="pictures{texts}">{"".join(map(_item, block.items))}</ul>'
 
 
 def _item(item: Item) -> str:
@@ -117,6 +118,8 @@ def _item(item: Item) -> str:
     picture = '<span class="missing">no picture</span>'
     if item.picture:
         picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
+    if item.words:
+        picture = f'<p class="words" dir="auto">{"".join(map(_word, item.words))}</p>'
     return (
         f"<li><figure>{picture}<figcaption>"
         f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
@@ -125,6 +128,16 @@ def _item(item: Item) -> str:
         f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
         "</figcaption></figure></li>"
     )
+
+
+def _word(word: tuple[str, float]) -> str:
+    """A piece of a text, marked in three strengths for the answer, or against it."""
+    piece, weight = word
+    strength = min(3, int(abs(weight) * 3 + 0.5))
+    if not strength:
+        return escape(piece)
+    side = "for" if weight > 0 else "against"
+    return f'<mark class="{side} s{strength}">{escape(piece)}</mark>'
 
 
 def _wide_item(item: Item) -> str:

@@ -11,6 +11,7 @@ from skipstone.errors import DataError
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
+from skipstone.verbs.highlights import highlights
 from skipstone.verbs.plan import Plan
 
 
@@ -43,8 +44,12 @@ class Drawing:
         for item in block["items"]:
             row = self._rows[item["id"]]
             picture = ""
+            pieces = getattr(self.plan.input, "pieces", None)
+            if pieces is not None:
+                source = self.plan.manifest.source(row)
+                item = {**item, "words": highlights(self._predictor, pieces, source)}
             try:
-                found = self.picture(row)
+                found = None if pieces is not None else self.picture(row)
             except DataError:  # it could be read when it was scored; shown without its picture
                 found = None
             if found is not None and len(found) <= left:

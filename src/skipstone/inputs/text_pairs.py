@@ -1,0 +1,71 @@
+"""Byte pairs: a tokeniser learnt from the training texts, by the `tokenizers` library.
+
+Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
+arXiv:1508.07909, on bytes, so that no text holds anything unknown. It is stored as its own JSON in
+the input's arrays and read back from there; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skipstone.errors import DamagedError, MissingExtra
+
+
+def learn_pairs(texts: Sequence[str], *, most: int, least: int) -> np.ndarray:
+    """The JSON of a tokeniser of up to `most` tokens, as uint8.
+
+    Args:
+        least: how often a pair occurs before it becomes a token.
+    """
+    tokenizers = _library()
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=most,
+        min_frequency=max(2, least),
+        show_progress=False,
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+    )
+    made.train_from_iterator(texts, trainer)
+    return np.frombuffer(made.to_str().encode(), np.uint8).copy()
+
+
+class Pairs:
+    """A tokeniser read back from its JSON.
+
+    Raises:
+        MissingExtra: the library is not installed.
+        DamagedError: it is no tokeniser.
+    """
+
+    def __init__(self, stored: np.ndarray) -> None:
+        try:
+            self._tokenizer = _library().Tokenizer.from_str(stored.tobytes().decode())
+        except MissingExtra:
+            raise
+        except Exception as error:  # the library raises plain Exception
+            raise DamagedError(f"the stored tokeniser cannot be read: {error}") from None
+
+    def __len__(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def ids(self, text: str) -> np.ndarray:
+        """int64 (L,), from 0."""
+        return np.array(self._tokenizer.encode(text).ids, np.int64)
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError as error:
+        raise MissingExtra(
+            "--split bpe needs the package tokenizers.", hint="pip install 'skipstone[text]'"
+        ) from error
+    return tokenizers

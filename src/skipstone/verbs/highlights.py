@@ -1,0 +1,47 @@
+"""Which words an answer hangs on: each is left out in turn, and the answer asked for again.
+
+Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901, for pictures; Li et al. 2016, arXiv:1612.08220,
+for words): it treats the model as closed, so it serves all of them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from skipstone.data.sources import Inline, Source
+from skipstone.runtime.predictor import Failure, Predictor
+
+#: Tokens of a text that are left out in turn; the rest of a longer one is shown plain.
+MOST = 150
+
+
+def highlights(
+    predictor: Predictor, pieces: Callable[[Source], tuple[list[str], list[int]]], source: Source
+) -> list[list[Any]]:
+    """[piece of the text, weight] in order: what the answer's probability loses without it.
+
+    Weights are scaled to at most 1; negative ones speak against the answer. Spaces have 0.
+
+    Args:
+        pieces: gives a source's text in pieces, and which of them are tokens (`TextInput.pieces`).
+    """
+    parts, tokens = pieces(source)
+    asked = tokens[:MOST]
+    without = ["".join(part for at, part in enumerate(parts) if at != gone) for gone in asked]
+    sources = [source, *(Inline(text.encode(), name=source.name) for text in without)]
+    answers = predictor.predict(sources)
+    shares = [
+        None if isinstance(answer, Failure) else np.asarray(answer.scores["probability"])
+        for answer in answers
+    ]
+    weights = np.zeros(len(parts))
+    whole = shares[0]
+    if whole is not None:
+        answer = int(whole.argmax())
+        for at, share in zip(asked, shares[1:], strict=True):
+            weights[at] = 0.0 if share is None else float(whole[answer] - share[answer])
+    most = max(float(np.abs(weights).max(initial=0.0)), 1e-9)
+    return [[part, round(float(w) / most, 3)] for part, w in zip(parts, weights, strict=True)]
