@@ -97,6 +97,7 @@ def test_tfidf_equals_scikit_learns() -> None:
     expected = theirs.fit_transform(TEXTS)
     assert kept == list(range(len(TEXTS)))
     assert ours.shape == expected.shape
+    assert ours.indices.dtype == ours.indptr.dtype == np.int32  # or liblinear refuses it
     products = (ours @ ours.T).toarray()
     np.testing.assert_allclose(products, (expected @ expected.T).toarray(), atol=1e-6)
 

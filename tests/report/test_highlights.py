@@ -39,7 +39,12 @@ def test_words_weigh_what_the_answer_loses_without_them() -> None:
 
 def test_marked_words_are_inert() -> None:
     item = {
-        **{"id": 1, "name": "<i>", "caption": "", "truth": "a", "answer": "b", "probability": 0.7},
+        "id": 1,
+        "name": "<i>",
+        "caption": "",
+        "truth": "a",
+        "answer": "b",
+        "probability": 0.7,
         "words": [["<script>", 1.0], ["x", -0.5], [" & y", 0.0]],
     }
     block = from_json({"kind": "gallery", "title": "t", "items": [item]})

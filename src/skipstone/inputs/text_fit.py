@@ -118,8 +118,8 @@ def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[st
     for begin, part in chunks(texts):
         letters = letters_of([plain(text, spec["lowercase"]) for text in part])
         for row, column, value in bag_rows(letters, spec, arrays):
-            rows.append(row + begin)
-            columns.append(column)
+            rows.append((row + begin).astype(np.int32))  # as scikit-learn's solvers want them
+            columns.append(column.astype(np.int32))
             values.append(value.astype(np.float32))
     if not rows:
         return csr_array((len(texts), width), dtype=np.float32)
