@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from PIL import Image
 
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest_file import load_manifest
+from skipstone.errors import Interrupted
 from skipstone.proof.parity import Verification
+from skipstone.train import learner
 from skipstone.verbs import train as train_module
 from tests.photos import CLASSES, make_photo, save_photo
 from tests.pipelines.command import SMALL, Answer, ask
@@ -158,3 +161,27 @@ def test_what_cannot_go_together_is_refused(
     assert answer.code == 2
     assert says in str(answer.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_interrupted_run_goes_on_from_the_same_model_only(
+    classified: Trained, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash of its weights is part of what makes a command the same."""
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise Interrupted("stopped", signal_number=15)
+
+    model = tmp_path / "model"
+    shutil.copytree(classified.run, model)
+    words = ("train", four, "--from", model, "--out", tmp_path / "runs", *FEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "fit", interrupted)
+        assert ask(*words).code == 143
+        assert ask(*words).code == 143
+        assert [path.name for path in sorted((tmp_path / "runs").glob("0*"))] == ["001"]
+        bundle = Bundle.load(model / "bundle")
+        bundle.tensors = {name: value * 1 for name, value in bundle.tensors.items()}
+        bundle.tensors["head.linear.bias"] += 1
+        bundle.save(model / "bundle")
+        assert ask(*words).code == 143
+        assert [path.name for path in sorted((tmp_path / "runs").glob("0*"))] == ["001", "002"]

@@ -10,7 +10,7 @@ import pytest
 
 from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import Interrupted
-from skipstone.verbs import train as train_module
+from skipstone.train import learner
 from tests.photos import make_photo, save_photo, write_class_folder
 from tests.pipelines.command import SMALL, Answer, ask, tree
 
@@ -66,7 +66,7 @@ def test_it_stops_before_training_where_they_are_too_many(
     assert not (run / "journal.jsonl").exists(), "it began to train"
     # What the message says to type works, in the same run.
     assert "--max-bad 6.7%" in words
-    monkeypatch.setattr(train_module, "fit", interrupted)
+    monkeypatch.setattr(learner, "fit", interrupted)
     assert train(hurt, "--max-bad", "6.7%").code == 143
     assert "decision" in (run / "journal.jsonl").read_text()
 
@@ -74,7 +74,7 @@ def test_it_stops_before_training_where_they_are_too_many(
 def test_a_resumed_run_leaves_out_what_it_left_out(
     hurt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_module, "fit", interrupted)
+    monkeypatch.setattr(learner, "fit", interrupted)
     words = ("--normalize", "imagenet")  # "fit" would measure other pictures: another run
     assert train(hurt, "--max-bad", "3", *words).code == 143
     manifest = load_manifest(hurt.parent / "runs/001/manifest.parquet")
