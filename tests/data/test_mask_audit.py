@@ -1,0 +1,82 @@
+"""Defects planted in masks are found, each by name, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.data.readers.mask_audit import MaskFinding, look_at_masks, mask_findings
+from tests.mask_data import make_scene, save_mask, write_classes, write_scenes
+
+
+def found(root: Path, **options: str) -> dict[str, MaskFinding]:
+    findings = mask_findings(read_manifest(root, ReadOptions(**options)))  # type: ignore[arg-type]
+    assert len({finding.kind for finding in findings}) == len(findings)
+    return {finding.kind: finding for finding in findings}
+
+
+def test_nothing_is_wrong_with_good_masks(tmp_path: Path) -> None:
+    assert found(write_scenes(tmp_path, 4)) == {}
+    shares = look_at_masks(read_manifest(tmp_path)).shares()
+    masks = np.stack([make_scene(seed)[1] for seed in range(4)])
+    assert list(shares.values()) == pytest.approx([(masks == code).mean() for code in range(3)])
+
+
+def test_planted_defects(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 8)
+    masks = tmp_path / "masks"
+    (masks / "00.png").write_bytes((masks / "00.png").read_bytes()[:60])
+    odd = make_scene(1)[1]
+    odd[:2, :5] = 77
+    save_mask(odd, masks / "01.png")
+    save_mask(make_scene(2)[1][:40], masks / "02.png")
+    save_mask(np.full((48, 64), 255, np.uint8), masks / "03.png")
+    (masks / "04.png").unlink()
+    (tmp_path / "images" / "05.png").unlink()
+    with (tmp_path / "classes.csv").open("a") as file:
+        file.write("5,unicorn,,9,9,9\n")
+    findings = found(tmp_path)
+    assert {kind: finding.paths for kind, finding in findings.items()} == {
+        "mask_unreadable": ("masks/00.png",),
+        "mask_values": ("masks/01.png",),
+        "mask_size": ("masks/02.png",),
+        "mask_empty": ("masks/03.png",),
+        "mask_class_missing": (),
+        "picture_without_mask": ("images/04.png",),
+        "mask_without_picture": ("masks/05.png",),
+    }
+    assert findings["mask_values"].rows == (1,)
+    assert "10 pixels hold 77" in findings["mask_values"].message
+    assert "64 x 40 pixels, the picture 64 x 48" in findings["mask_size"].message
+    assert "unicorn" in findings["mask_class_missing"].message
+
+
+def test_a_turned_picture_and_a_class_that_is_not_trained(tmp_path: Path) -> None:
+    for split, start in (("train", 0), ("val", 4)):
+        write_scenes(tmp_path / split, 4, start=start, table=False)
+    write_classes(tmp_path)
+    for number in range(4):
+        mask = make_scene(number)[1]
+        mask[mask == 2] = 1
+        save_mask(mask, tmp_path / f"train/masks/0{number}.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(make_scene(4)[0]).save(tmp_path / "val/images/04.png", exif=exif)
+    findings = found(tmp_path)
+    assert set(findings) == {"mask_size", "mask_class_missing"}
+    assert "turned" in findings["mask_size"].message
+    assert "training part shows disc" in findings["mask_class_missing"].message
+
+
+def test_folders_that_the_user_named(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3)
+    (tmp_path / "images").rename(tmp_path / "left")
+    (tmp_path / "masks").rename(tmp_path / "right")
+    (tmp_path / "right" / "02.png").unlink()
+    findings = found(tmp_path, reader="mask-folders", images="left", masks="right")
+    assert findings["picture_without_mask"].paths == ("left/02.png",)
