@@ -119,7 +119,7 @@ def _models(given: Namespace) -> Any:
 def _demo(given: Namespace) -> Any:
     from skipstone.verbs.demo import demo
 
-    return demo(out=given.out, seed=given.seed)
+    return demo(out=given.out, seed=given.seed, task=given.task)
 
 
 VERB_CALLS = {

@@ -5,6 +5,7 @@ Facts that other rooms ask for:
     labels       "one": a target is a label; "many": a list of labels. A task whose targets are
                  something else has neither, and a reader of its own
     places       whether answers lie on the input, which should then keep its shape
+    demo         what `skipstone demo --task` shows (verbs/demos.py)
     standalone   the function that answers in the exported script
 """
 
@@ -22,6 +23,7 @@ ENTRIES = (
             "labels": "one",
             "head": "linear",
             "standalone": "skipstone.tasks.answers:classify_answers",
+            "demo": "skipstone.verbs.demos:DIGITS",
         },
     ),
     Entry(
@@ -40,6 +42,6 @@ ENTRIES = (
         "skipstone.tasks.segment:Segment",
         "skipstone.tasks.options:SegmentOptions",
         summary="a class for each pixel",
-        facts={"head": "lraspp", "places": True},
+        facts={"head": "lraspp", "places": True, "demo": "skipstone.verbs.demos:SCATTERED"},
     ),
 )

@@ -1,32 +1,29 @@
 """demo: the whole way on real data that ships with a dependency, in about two minutes.
 
-scikit-learn's handwritten digits (Alpaydin and Kaynak 1998, UCI; 1,797 pictures of 8 x 8 pixels)
-are written out as image files, so that the real readers, decoders and the audit run on them.
+What each task shows is in `verbs/demos.py`.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from skipstone import events, storage
+from skipstone import events
+from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
+from skipstone.registry import TASKS, resolve_target
+from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
 from skipstone.verbs.answer import PredictResult, predict
 from skipstone.verbs.audit import AuditResult, audit
+from skipstone.verbs.demos import Demonstration, write_once
 from skipstone.verbs.receipts import Table, receipt_table
 from skipstone.verbs.ship import VerifyResult, verify
 from skipstone.verbs.shrink import shrink
 from skipstone.verbs.train import TrainResult, train
-
-#: Enough for digits; more would only keep a newcomer waiting.
-EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class DemoResult:
     verified: VerifyResult
     predicted: PredictResult
     seconds: float
+    shown: Demonstration
 
     @property
     def report(self) -> Path:
@@ -63,26 +61,33 @@ class DemoResult:
 
     def tables(self) -> list[Table]:
         """What the terminal shows at the end."""
-        accuracy = self.trained.metrics["accuracy"]
+        score = next(iter(self.trained.metrics.values()))  # the headline comes first
         rows = [
             [
-                "accuracy on held-out digits",
-                f"{100 * accuracy.value:.1f} % "
-                f"(95 %: {100 * accuracy.low:.1f} – {100 * accuracy.high:.1f}, n = {accuracy.n})",
+                self.shown.figure,
+                f"{100 * score.value:.1f} % "
+                f"(95 %: {100 * score.low:.1f} – {100 * score.high:.1f}, n = {score.n})",
             ],
             *_parity(self.verified.verification),
         ]
         answers = [
-            [answer.meta.name, str(answer.fields["label"]), f"{answer.fields['probability']:.3f}"]
+            [answer.meta.name, _words(answer.fields["label"]), _words(answer.fields["probability"])]
             for answer in self.predicted.answers
             if isinstance(answer, Prediction)
         ]
-        took = f"Handwritten digits, the whole way, in {self.seconds:.0f} s"
+        took = f"{self.shown.title}, the whole way, in {self.seconds:.0f} s"
         return [
             (("picture", "answer", "probability"), answers, "A few answers"),
             receipt_table(self.shrunk.receipt),
             (("what", "result"), rows, took),
         ]
+
+
+def _words(value: Any) -> str:
+    """A label or a probability, or several of them."""
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _parity(verification: Verification) -> list[list[str]]:
@@ -102,45 +107,43 @@ def _parity(verification: Verification) -> list[list[str]]:
     ]
 
 
-def demo(*, out: str | Path | None = None, seed: int = 0) -> DemoResult:
-    """audit, train, shrink (INT8), verify, predict and report, on handwritten digits."""
+def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify") -> DemoResult:
+    """audit, train, shrink (INT8), verify, predict and report, on data that is at hand.
+
+    Raises:
+        UsageError: no such task, or one without a demonstration.
+    """
     started = time.monotonic()
+    shown = demonstration(task)
     root = Path("demo" if out is None else out)
-    data = write_digits(root / "digits")
+    data = write_once(root / shown.folder, shown.write)
     audited = audit(data)
     events.note(f"Audit: {len(audited.audit.findings)} findings in {data}")
     runs = str(root / "runs")
+    flags = as_flags(shown.settings)
+    choices = dict(shown.settings)
     trained = train(
         data,
         out=runs,
+        model=choices.pop("model", "auto"),
         seed=seed,
-        settings={"epochs": EPOCHS},
-        command=["skipstone", "train", str(data), "--out", runs, "--epochs", str(EPOCHS)],
+        settings=choices,
+        command=["skipstone", "train", str(data), "--out", runs, *flags],
     )
     shrunk = shrink(trained.run, max_drop=1.0, seed=seed)
     verified = verify(shrunk.bundle)
-    some = [sorted((data / str(digit)).iterdir())[0] for digit in range(10)]
-    predicted = predict(shrunk.bundle, some)
-    return DemoResult(
-        data, audited, trained, shrunk, verified, predicted, time.monotonic() - started
-    )
+    predicted = predict(shrunk.bundle, shown.pick(data))
+    took = time.monotonic() - started
+    return DemoResult(data, audited, trained, shrunk, verified, predicted, took, shown)
 
 
-def write_digits(folder: Path) -> Path:
-    """One PNG a digit, in a folder a class; written once, whole or not at all."""
-    if folder.is_dir():
-        return folder
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pictures = np.clip(np.round(digits.images * (255 / 16)), 0, 255).astype(np.uint8)
-    storage.make_folder(folder.parent)
-    with storage.write_folder(folder) as new:
-        for number, (picture, digit) in enumerate(zip(pictures, digits.target, strict=True)):
-            place = new / str(digit)
-            place.mkdir(exist_ok=True)
-            content = io.BytesIO()
-            Image.fromarray(picture).save(content, "PNG")
-            (place / f"{number:04d}.png").write_bytes(content.getvalue())
-    return folder
+def demonstration(task: str) -> Demonstration:
+    """What the entry of a task names as its demonstration."""
+    target = TASKS[task].facts.get("demo")
+    if target is None:
+        having = [entry.name for entry in TASKS if "demo" in entry.facts]
+        raise UsageError(
+            f"the task {task!r} has no demonstration.", hint=f"These have: {', '.join(having)}"
+        )
+    found: Demonstration = resolve_target(target)
+    return found
