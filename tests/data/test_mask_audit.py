@@ -10,12 +10,12 @@ from PIL import Image
 
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.mask_audit import MaskFinding, look_at_masks, mask_findings
+from skipstone.data.readers.mask_audit import MaskFinding, audit_masks, look_at_masks
 from tests.mask_data import make_scene, save_mask, write_classes, write_scenes
 
 
 def found(root: Path, **options: str) -> dict[str, MaskFinding]:
-    findings = mask_findings(read_manifest(root, ReadOptions(**options)))  # type: ignore[arg-type]
+    findings, _ = audit_masks(read_manifest(root, ReadOptions(**options)))  # type: ignore[arg-type]
     assert len({finding.kind for finding in findings}) == len(findings)
     return {finding.kind: finding for finding in findings}
 
@@ -42,15 +42,16 @@ def test_planted_defects(tmp_path: Path) -> None:
         file.write("5,unicorn,,9,9,9\n")
     findings = found(tmp_path)
     assert {kind: finding.paths for kind, finding in findings.items()} == {
-        "mask_unreadable": ("masks/00.png",),
-        "mask_values": ("masks/01.png",),
-        "mask_size": ("masks/02.png",),
-        "mask_empty": ("masks/03.png",),
+        "mask_unreadable": ("images/00.png",),
+        "mask_values": ("images/01.png",),
+        "mask_size": ("images/02.png",),
+        "mask_empty": ("images/03.png",),
         "mask_class_missing": (),
         "picture_without_mask": ("images/04.png",),
         "mask_without_picture": ("masks/05.png",),
     }
     assert findings["mask_values"].rows == (1,)
+    assert findings["mask_values"].notes[0].startswith("masks/01.png: 10 pixels hold 77")
     assert "10 pixels hold 77" in findings["mask_values"].message
     assert "64 x 40 pixels, the picture 64 x 48" in findings["mask_size"].message
     assert "unicorn" in findings["mask_class_missing"].message

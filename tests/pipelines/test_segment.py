@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,3 +176,16 @@ def test_what_means_nothing_for_masks_is_refused(masked: Masks, tmp_path: Path) 
         found = ask("train", masked.data, "--out", tmp_path / "runs", *TINY, *words)
         assert found.code == 2, words
         assert part in found.value["error"], (words, found)
+
+
+def test_audit_tells_of_masks(masked: Masks, tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        shutil.copytree(masked.data / "train" / name, tmp_path / "data" / name)
+    shutil.copy(masked.data / "classes.csv", tmp_path / "data")
+    save_mask(make_scene(0)[1][:20], tmp_path / "data" / "masks" / "00.png")
+    (tmp_path / "data" / "masks" / "03.png").unlink()
+    found = ask("audit", tmp_path / "data").value
+    kinds = {finding["kind"]: finding["paths"] for finding in found["findings"]}
+    assert kinds["mask_size"] == ["images/00.png"]
+    assert kinds["picture_without_mask"] == ["images/03.png"]
+    assert sum(found["counts"]["pixels"].values()) == pytest.approx(1)

@@ -1,4 +1,10 @@
-"""The readers that come with skipstone, in the order in which they are asked."""
+"""The readers that come with skipstone, in the order in which they are asked.
+
+Facts that other rooms ask for:
+
+    audit    function(manifest) -> (findings, counts): what this layout alone can have wrong; each
+             finding has kind (one of prepare/findings.py), rows, paths, message and notes
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,7 @@ ENTRIES = (
         "skipstone.data.readers.mask_folders:MaskFolders",
         options="skipstone.data.options:ReadOptions",
         summary="pictures and their masks in folders side by side: images/1.jpg, masks/1.png",
+        facts={"audit": "skipstone.data.readers.mask_audit:audit_masks"},
     ),
     Entry(
         "table",

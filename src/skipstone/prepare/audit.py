@@ -16,6 +16,7 @@ from skipstone.prepare.checks import CHECKS, Seen, class_names, classes_by_split
 from skipstone.prepare.findings import KINDS, Finding
 from skipstone.prepare.look import look_at, same_bytes, same_picture
 from skipstone.prepare.suspicious import Suspicion
+from skipstone.registry import READERS, resolve_target
 
 #: Labels that are doubted, worst first, given groups of rows that show the same.
 Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
@@ -54,16 +55,30 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     copies = same_bytes(manifest, reads)
     pictures = same_picture(reads, copies)
     suspicions = () if doubt is None else doubt(pictures.groups)
-    seen = Seen(manifest, row_names(manifest), reads, copies, pictures, suspicions)
+    of_layout, more = _of_layout(manifest)
+    seen = Seen(manifest, row_names(manifest), reads, copies, pictures, suspicions, of_layout)
     found = [finding for check in CHECKS.values() for finding in check(seen)]
     order = list(KINDS)
     found.sort(key=lambda finding: order.index(finding.kind))
     return Audit(
-        _counts(seen, found),
+        {**_counts(seen, found), **more},
         tuple(found),
         tuple(tuple(group) for group in copies),
         pictures.groups,
     )
+
+
+def _of_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
+    """What the reader's own audit (the fact `audit` of its entry) finds and counts."""
+    if manifest.reader not in READERS:
+        return [], {}
+    target = READERS[manifest.reader].facts.get("audit")
+    if target is None:
+        return [], {}
+    findings, counts = resolve_target(target)(manifest)
+    return [
+        Finding(item.kind, item.paths, item.message, item.rows, item.notes) for item in findings
+    ], counts
 
 
 def row_names(manifest: Manifest) -> list[str]:
@@ -89,10 +104,12 @@ def _counts(seen: Seen, findings: Sequence[Finding]) -> dict[str, Any]:
         "splits": {
             split: splits[split] for split in ("train", "validation", "test") if splits[split]
         },
-        "classes": {split: {name: by_split[split][name] for name in names} for split in order},
-        "balance": (
-            {"most": max(trained), "least": min(trained)} if trained else {"most": 0, "least": 0}
+        "classes": (
+            {split: {name: by_split[split][name] for name in names} for split in order}
+            if names
+            else {}
         ),
+        "balance": {"most": max(trained), "least": min(trained)} if trained else {},
         "groups": len({name for name in manifest.column("group") if name is not None}),
         "height": _spread([found.size[0] for found in sound if len(found.size) == 2]),
         "width": _spread([found.size[1] for found in sound if len(found.size) == 2]),

@@ -48,6 +48,7 @@ class Seen:
         copies: groups of rows with equal bytes.
         pictures: groups of rows that show the same, copies among them.
         suspicions: labels that a model doubts, worst first.
+        of_layout: what the reader of this layout found.
     """
 
     manifest: Manifest
@@ -56,6 +57,7 @@ class Seen:
     copies: Sequence[Sequence[int]]
     pictures: Groups
     suspicions: Sequence[Suspicion] = field(default_factory=tuple)
+    of_layout: Sequence[Finding] = field(default_factory=tuple)
 
     def finding(
         self, kind: str, rows: Sequence[int], message: str, notes: Sequence[str] = ()
@@ -246,6 +248,11 @@ def pixels(seen: Seen) -> Iterable[Finding]:
 
 
 #: In the order in which findings are told.
+def layout(seen: Seen) -> Iterable[Finding]:
+    """What only the reader of this layout can know, such as masks without pictures."""
+    return seen.of_layout
+
+
 CHECKS: dict[str, Check] = {
     "broken files": broken_files,
     "pixels": pixels,
@@ -255,11 +262,20 @@ CHECKS: dict[str, Check] = {
     "doubted labels": doubted_labels,
     "classes": classes,
     "suffixes": suffixes,
+    "layout": layout,
 }
 
 
 def class_names(manifest: Manifest) -> list[str]:
+    """The classes that rows belong to; none where a row's target is no label."""
+    if not any(isinstance(label, str) for label in _first_labels(manifest)):
+        return []
     return [str(name) for name in manifest.schema.get("classes", ())]
+
+
+def _first_labels(manifest: Manifest) -> Iterable[object]:
+    for target in manifest.column("target"):
+        yield from labels_of(target)
 
 
 def classes_by_split(manifest: Manifest) -> dict[str, Counter[str]]:

@@ -35,6 +35,24 @@ KINDS = {
             "They decode, but part of the picture is not what was stored: left out.",
             "all",
         ),
+        Kind("mask_unreadable", "unreadable masks", "Their pictures are left out.", "all"),
+        Kind(
+            "mask_values",
+            "masks with values of no class",
+            "Name these values in classes.csv, or let them count for nothing (--ignore). Until "
+            "then their pictures are left out.",
+            "all",
+        ),
+        Kind(
+            "mask_size",
+            "masks of another size than their picture",
+            "Nothing says which pixel is which: their pictures are left out.",
+            "all",
+        ),
+        Kind("mask_empty", "masks that show no class", "They teach nothing: left out.", "all"),
+        Kind("picture_without_mask", "pictures without a mask", "Passed over.", "none"),
+        Kind("mask_without_picture", "masks without a picture", "Passed over.", "none"),
+        Kind("mask_class_missing", "classes that no mask shows", "", "none"),
         Kind("not_a_picture", "no pictures by their bytes", "Left out.", "all"),
         Kind("not_read", "pictures of a kind that is not read", "Left out.", "all"),
         Kind(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,9 @@ class MaskFinding:
     kind: "mask_unreadable", "mask_values", "mask_size", "mask_empty", "mask_class_missing",
         "picture_without_mask" or "mask_without_picture".
     rows: of the manifest that it concerns; empty where it concerns a class, or files of no row.
-    paths: relative to the root: masks, or the files that belong to no row.
+    paths: relative to the root: of these rows' pictures, or files that belong to no row.
     message: one sentence.
-    notes: of each path, what is wrong with it, where they differ.
+    notes: of each path, its mask and what is wrong with it.
     """
 
     kind: str
@@ -78,10 +79,12 @@ def look_at_masks(manifest: Manifest) -> MasksSeen:
     return MasksSeen(manifest, table, seen)
 
 
-def mask_findings(manifest: Manifest) -> list[MaskFinding]:
-    """Everything that is wrong with the masks of a manifest."""
+def audit_masks(manifest: Manifest) -> tuple[list[MaskFinding], dict[str, Any]]:
+    """Everything that is wrong with the masks of a manifest; and what share of all labelled pixels
+    each class has."""
     seen = look_at_masks(manifest)
-    return [finding for check in CHECKS for finding in check(seen)]
+    findings = [finding for check in CHECKS for finding in check(seen)]
+    return findings, {"pixels": seen.shares()}
 
 
 def _look(picture: Path, mask: Path, table: MaskTable) -> MaskSeen:
@@ -141,13 +144,14 @@ def broken_masks(seen: MasksSeen) -> Iterable[MaskFinding]:
         if not found[kind]:
             continue
         rows = [row for row, _ in found[kind]]
-        paths = tuple(seen.paths[row] for row in rows)
+        pictures, masks = seen.manifest.column("path"), seen.paths
         yield MaskFinding(
             kind,
             tuple(rows),
-            paths,
-            f"{counted(len(rows), 'mask')} {words}, such as {paths[0]} ({found[kind][0][1]}).",
-            tuple(what for _, what in found[kind]),
+            tuple(pictures[row] for row in rows),
+            f"{counted(len(rows), 'mask')} {words}, such as {masks[rows[0]]} "
+            f"({found[kind][0][1]}).",
+            tuple(f"{masks[row]}: {what}" for row, what in found[kind]),
         )
 
 
