@@ -270,3 +270,30 @@ def test_answers_as_files(tmp_path: Path) -> None:
     assert drawn.shape == (48, 64 * 3 + 8, 3)
     assert np.array_equal(drawn[:, :64], picture)
     assert np.array_equal(drawn[:, 68:132], drawn[:, 136:])  # truth and answer alike
+
+
+def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
+    """It looks at the record's picture; padding stays out of it."""
+    model = Segment(SegmentOptions(crf="on"), {"classes": ["dark", "bright"]})
+    truth = np.zeros((40, 50), np.uint8)
+    truth[8:30, 12:40] = 1
+    picture = np.full((64, 64, 3), 128, np.uint8)  # filled up with grey
+    picture[:40, :50] = 30 + 180 * truth[..., None]
+    rough = np.zeros((64, 64), np.float32)
+    rough[10:33, 9:38] = 1  # moved and of another size
+    rng = np.random.default_rng(0)
+    logits = np.stack([1 - rough, rough]) + rng.normal(0, 0.4, (2, 64, 64))
+    meta = Meta(0, "a", size=(40, 50), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(64, 64))
+    post = model.calibrate(
+        {"logits": logits[None].astype(np.float32)[:, :, :1, :1]}, [truth[:1, :1]]
+    )
+    assert post["crf"]["iterations"] > 0
+    outputs = {"logits": logits[None].astype(np.float32), "image": picture[None]}
+    assert model.looks_at(post) == {"image"}
+    assert model.looks_at({}) == set()
+    before, after = (
+        model.predict(outputs, [meta], given)[0].scores["mask"]
+        for given in ({"temperature": 1.0}, {**post, "temperature": 1.0})
+    )
+    assert (after == truth).mean() > 0.98 > (before == truth).mean()
+    assert Segment(SegmentOptions(crf="off"), CLASSES).refinements() == {}

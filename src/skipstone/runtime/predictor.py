@@ -181,6 +181,7 @@ class Predictor:
         """Batch by batch: outputs and metas of what could be read, and what could not."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
             ragged = ragged_arrays(self.input)
+            looked_at = getattr(self.task, "looks_at", _nothing)(self.post)
             answers = self._encoded(sources, 3 * batch_size)
             for encoded in _in_batches(answers, batch_size, ragged):
                 failures = [item for item in encoded if isinstance(item, Failure)]
@@ -188,7 +189,8 @@ class Predictor:
                 outputs: dict[str, np.ndarray] = {}
                 if good:
                     arrays = [arrays for arrays, _ in good]
-                    outputs = self.runtime.run(stacked(arrays, ragged))
+                    batch = stacked(arrays, ragged)
+                    outputs = self.runtime.run(batch) | {name: batch[name] for name in looked_at}
                 yield outputs, [meta for _, meta in good], failures
                 advance(len(encoded))
 
@@ -248,6 +250,11 @@ def as_source(given: Given) -> Source:
 
 def _name(source: Source) -> str:
     return source.name
+
+
+def _nothing(post: Post) -> frozenset[str]:
+    """Most tasks judge by outputs alone."""
+    return frozenset()
 
 
 def _in_batches(

@@ -154,6 +154,8 @@ class Task(Protocol):
     # A task may also have, and others ask for it:
     #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
     #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes
+    #   refinements(): post-processing by name, that costs time and is tried on the select part
+    #   looks_at(post) -> names of input arrays that `predict` wants among the outputs
     #   answer_layer() -> nn.Module: outputs by name -> answers by name, inside an exported graph
     # `picture` is the input's record; `target` is opened, or None.
 

@@ -21,7 +21,7 @@ def mask_sections(
     matrix: np.ndarray,
     boundaries: np.ndarray,
     rows: Sequence[Record],
-    temperature: float,
+    post: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
     """Blocks for the report, see report/blocks.py. `matrix` (K, K) are pixels, truth by answer."""
     scored = sorted((row for row in rows if row["pixels"]), key=lambda row: -row["loss"])
@@ -40,9 +40,25 @@ def mask_sections(
         {
             "kind": "facts",
             "title": "Post-processing",
-            "items": [["temperature", round(temperature, 4)]],
+            "items": [
+                ["temperature", round(float(post.get("temperature", 1.0)), 4)],
+                ["fully connected CRF", _refinement(post)],
+            ],
         },
     ]
+
+
+def _refinement(post: Mapping[str, Any]) -> str:
+    """Whether the CRF is used, and what it gained where it was tried."""
+    used = "used" if post.get("crf") else "not used"
+    tried = post.get("tried", {}).get("crf")
+    if tried is None:
+        return used
+    low, high = (100 * tried[key] for key in ("low", "high"))
+    return (
+        f"{used}: {100 * tried['value']:+.2f} points [{low:+.2f}, {high:+.2f}] of mean IoU on "
+        f"{tried['n']} pictures of the select part"
+    )
 
 
 def _class_table(

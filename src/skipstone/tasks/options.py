@@ -12,6 +12,7 @@ ClassifyLoss = Literal["cross_entropy", "focal"]
 SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
 TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
+Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
 
 
@@ -137,6 +138,14 @@ class SegmentOptions:
             "by the effective number of pixels (Cui 2019)"
         },
     )
+    crf: Crf = field(
+        default="auto",
+        metadata={
+            "help": "refine masks by a fully connected CRF over the picture's colours "
+            "(Kraehenbuehl 2011), which is slow: 'auto' tries it on pictures of the select part "
+            "and uses it where its gain is certain (95 %)"
+        },
+    )
     focal_gamma: float = field(
         default=2.0,
         metadata={"help": "how much 'focal' plays down what is right already; 0 is cross-entropy"},
@@ -150,7 +159,10 @@ class SegmentOptions:
     )
 
     def __post_init__(self) -> None:
-        _refuse(_loss_problems(self, get_args(SegmentLoss)))
+        problems = _loss_problems(self, get_args(SegmentLoss))
+        if self.crf not in get_args(Crf):
+            problems.append(f"crf is {self.crf!r}; allowed: 'auto', 'on', 'off'")
+        _refuse(problems)
 
 
 def _loss_problems(options: Any, losses: tuple[str, ...]) -> list[str]:

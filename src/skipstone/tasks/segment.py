@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from skipstone.errors import DataError
 from skipstone.tasks import mask_metrics as figures
 from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
 from skipstone.tasks.calibration import fit_temperature, softmax
+from skipstone.tasks.crf import CrfOptions, refine
 from skipstone.tasks.labels import (
     TIE,
     Labels,
@@ -149,7 +150,23 @@ class Segment:
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         logits = finite_logits(outputs, metas, len(self.labels), rank=4)
         temperature = float(post.get("temperature", 1.0))
+        options = post.get("crf")
+        if options:
+            scaled = logits / np.float32(temperature)
+            logits = np.stack(
+                [
+                    refined(scores, picture, meta, options)
+                    for scores, picture, meta in zip(scaled, outputs["image"], metas, strict=True)
+                ]
+            )
+            temperature = 1.0
         return [self._answer(logits[row], meta, temperature) for row, meta in enumerate(metas)]
+
+    def looks_at(self, post: Post) -> frozenset[str]:
+        return frozenset({"image"}) if post.get("crf") else frozenset()
+
+    def refinements(self) -> Mapping[str, Post]:
+        return {"crf": {"crf": asdict(CrfOptions())}} if self.options.crf == "auto" else {}
 
     def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
         rows, columns = seen_part(meta)
@@ -181,13 +198,15 @@ class Segment:
         return {"logits": np.stack(kept)} if kept else {}, truths
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
-        """{"temperature": T} (Guo et al. 2017) over pixels."""
+        """{"temperature": T} (Guo et al. 2017) over pixels; and {"crf": {...}} where the options
+        ask for it."""
+        always = {"crf": asdict(CrfOptions())} if self.options.crf == "on" else {}
         if not len(targets):
-            return {"temperature": 1.0}
+            return {"temperature": 1.0, **always}
         logits = np.moveaxis(outputs["logits"], 1, -1).reshape(-1, len(self.labels))
         codes = np.stack(list(targets)).reshape(-1).astype(np.int64)
         counted = codes != IGNORE
-        return {"temperature": fit_temperature(logits[counted], codes[counted])}
+        return {"temperature": fit_temperature(logits[counted], codes[counted]), **always}
 
     def score(self, prediction: Prediction, target: Any) -> Record:
         answer, meta = prediction.scores["mask"], prediction.meta
@@ -290,7 +309,7 @@ class Segment:
             self.confusion(table),
             self.boundaries(table),
             table.rows,
-            float(post.get("temperature", 1.0)),
+            post,
         )
 
     # -- for people ------------------------------------------------------------------------------
@@ -354,6 +373,17 @@ class _Opener:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         return np.asarray(self.codes[open_mask(data, self.table, str(path))])
+
+
+def refined(
+    logits: np.ndarray, picture: np.ndarray, meta: Meta, options: Mapping[str, Any]
+) -> np.ndarray:
+    """Log-probabilities (K, H, W) after a CRF over the part of the record that shows the source."""
+    rows, columns = seen_part(meta)
+    found = logits.copy()
+    probability = refine(logits[:, rows, columns], picture[rows, columns], CrfOptions(**options))
+    found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
+    return found
 
 
 def _top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -32,6 +32,7 @@ from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
+from skipstone.verbs.refine import refined
 from skipstone.verbs.scores import Scores, score
 from skipstone.verbs.story import write_report
 
@@ -150,6 +151,7 @@ def _bundle(
     runtime = TorchRuntime(learnt.network)
     select = plan.manifest.role("select")
     post = Predictor(plan.input, runtime, plan.task, {}).calibrate(select)
+    post = refined(Predictor(plan.input, runtime, plan.task, post), select, seed=plan.seed)
     predictor = Predictor(plan.input, runtime, plan.task, post)
     role = "claim" if len(plan.manifest.role("claim")) else "select"
     part = plan.manifest.role(role)
