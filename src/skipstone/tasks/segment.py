@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skipstone import events
 from skipstone.bundle.arch import Part
-from skipstone.data.masks import IGNORE, MaskTable, open_mask
+from skipstone.data.masks import IGNORE, MaskTable
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.tasks import mask_metrics as figures
 from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
-from skipstone.tasks.calibration import fit_temperature, softmax
-from skipstone.tasks.crf import CrfOptions, refine
+from skipstone.tasks.calibration import fit_temperature
+from skipstone.tasks.crf import CrfOptions
 from skipstone.tasks.labels import (
     TIE,
     Labels,
@@ -27,6 +26,13 @@ from skipstone.tasks.labels import (
     probability_difference,
     raw_difference,
     unlike,
+)
+from skipstone.tasks.mask_answers import (
+    Opener,
+    pixel_probabilities,
+    refined,
+    shown,
+    top_probability,
 )
 from skipstone.tasks.mask_maps import (
     beside,
@@ -106,14 +112,14 @@ class Segment:
         codes = np.full(256, IGNORE, np.uint8)
         for code, name in enumerate(table.names):
             codes[code] = self.labels.code(name) if name in self.labels else IGNORE
-        return _Opener(manifest.root, table, codes)
+        return Opener(manifest.root, table, codes)
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         import torch
         from torchvision import tv_tensors
 
         if not self._is_mask(value):
-            raise DataError(f"{_shown(value)} is no mask of {', '.join(self.labels.names[:8])}.")
+            raise DataError(f"{shown(value)} is no mask of {', '.join(self.labels.names[:8])}.")
         laid = on_record(value, meta)
         return {"mask": tv_tensors.Mask(torch.from_numpy(laid.astype(np.int64)))}
 
@@ -172,7 +178,7 @@ class Segment:
         rows, columns = seen_part(meta)
         seen = logits[:, rows, columns]
         label = seen.argmax(axis=0)
-        top = _top_probability(seen, temperature)
+        top = top_probability(seen, temperature)
         pixels = np.bincount(label.ravel(), minlength=len(self.labels))
         sums = np.bincount(label.ravel(), weights=top.ravel(), minlength=len(self.labels))
         present = [int(code) for code in np.argsort(-pixels, kind="stable") if pixels[code]]
@@ -234,7 +240,7 @@ class Segment:
         if before.shape != after.shape:
             return unlike(n)
         temperature = float(post.get("temperature", 1.0))
-        was, now = (_pixels(softmax, logits, temperature) for logits in (before, after))
+        was, now = (pixel_probabilities(logits, temperature) for logits in (before, after))
         broken = ~np.isfinite(after).all(axis=1).reshape(n, -1)
         label = was.argmax(axis=2)
         changed = (label != now.argmax(axis=2)) | broken  # (N, H * W)
@@ -320,12 +326,12 @@ class Segment:
         """The record's picture (H, W, C), the truth (where known) and the answer over it, in a row:
         uint8 (H, W, 3)."""
         rows, columns = seen_part(prediction.meta)
-        shown = picture[rows, columns]
-        plain = np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
+        visible = picture[rows, columns]
+        plain = np.repeat(visible, 3, axis=2) if visible.shape[2] == 1 else visible
         masks = [target] if target is not None else []
         masks.append(prediction.scores["mask"])
         tinted = [
-            overlay(shown, on_record(mask, prediction.meta)[rows, columns], self.colours)
+            overlay(visible, on_record(mask, prediction.meta)[rows, columns], self.colours)
             for mask in masks
         ]
         return beside([plain, *tinted])
@@ -354,54 +360,3 @@ class Segment:
         values = [own.get(name) for name in self.labels.names]
         fitting = [value for value in values if value is not None and value < IGNORE]
         return fitting if len(fitting) == len(values) else list(range(len(values)))
-
-
-@dataclass(frozen=True)
-class _Opener:
-    """{"mask": path} -> codes; `codes` brings the manifest's class numbers to the model's."""
-
-    root: Path
-    table: MaskTable
-    codes: np.ndarray
-
-    def __call__(self, value: Any) -> np.ndarray:
-        if not isinstance(value, Mapping) or not isinstance(value.get("mask"), str):
-            raise DataError(f"{_shown(value)} says no mask's path.")
-        path = self.root / value["mask"]
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-        return np.asarray(self.codes[open_mask(data, self.table, str(path))])
-
-
-def refined(
-    logits: np.ndarray, picture: np.ndarray, meta: Meta, options: Mapping[str, Any]
-) -> np.ndarray:
-    """Log-probabilities (K, H, W) after a CRF over the part of the record that shows the source."""
-    rows, columns = seen_part(meta)
-    found = logits.copy()
-    probability = refine(logits[:, rows, columns], picture[rows, columns], CrfOptions(**options))
-    found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
-    return found
-
-
-def _top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
-    scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
-    return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
-
-
-def _pixels(
-    softmax: Callable[[np.ndarray, float], np.ndarray], logits: np.ndarray, temperature: float
-) -> np.ndarray:
-    """Probabilities (N, H * W, K)."""
-    n, classes = logits.shape[:2]
-    flat = np.moveaxis(logits.reshape(n, classes, -1), 1, 2)
-    return softmax(flat.reshape(-1, classes), temperature).reshape(n, -1, classes)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array {value.dtype} {value.shape}"
-    return repr(value)
