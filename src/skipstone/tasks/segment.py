@@ -10,7 +10,7 @@ import numpy as np
 
 from skipstone import events
 from skipstone.bundle.arch import Part
-from skipstone.data.masks import IGNORE, MaskTable
+from skipstone.data.masks import IGNORE, MaskTable, usual_colours
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.tasks import mask_metrics as figures
@@ -85,7 +85,9 @@ class Segment:
         self.schema = dict(schema)
         self.labels = Labels(schema, least=2)
         self.table = MaskTable.of_schema(schema)
-        self.colours = schema.get("colours") or [list(c) for c in self.table.colours]
+        own = schema.get("colours") or [list(colour) for colour in self.table.colours]
+        fits = len(own) == len(self.labels)
+        self.colours = own if fits else [list(c) for c in usual_colours(len(self.labels))]
 
     # -- training --------------------------------------------------------------------------------
 

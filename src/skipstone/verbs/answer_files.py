@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skipstone import storage
 from skipstone.errors import UsageError
+from skipstone.inputs.shown import shown
 from skipstone.runtime.predictor import Failure, Predictor, as_source
 from skipstone.tasks.base import Prediction, Task
 from skipstone.verbs.places import output_folder
@@ -53,7 +54,7 @@ def write_answers(
             number += 1
             stem = folder / below.with_name(f"{below.stem}-{number}")
         taken.add(stem)
-        picture = predictor.input.decode(as_source(file)).value
+        picture = shown(predictor.input.decode(as_source(file)).value)
         fields = dict(answer.fields)
         for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
             place = stem.with_name(stem.name + ending)

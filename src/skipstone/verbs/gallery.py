@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.errors import DataError
+from skipstone.inputs.shown import shown
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
@@ -71,4 +72,4 @@ class Drawing:
         if isinstance(answer, Failure):
             raise DataError(answer.error)
         truth = self._opened(self.plan.manifest.table["target"][row].as_py())
-        return picture_uri(draw(record, answer, truth), WIDE)
+        return picture_uri(draw(shown(record), answer, truth), WIDE)

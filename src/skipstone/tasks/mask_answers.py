@@ -1,0 +1,66 @@
+"""Opening masks by their own table, and turning logits of pixels into probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skipstone.data.masks import MaskTable, open_mask
+from skipstone.data.samples import Meta
+from skipstone.errors import DataError
+from skipstone.tasks.calibration import softmax
+from skipstone.tasks.crf import CrfOptions, refine
+from skipstone.tasks.mask_maps import seen_part
+
+
+@dataclass(frozen=True)
+class Opener:
+    """{"mask": path} -> codes; `codes` brings the manifest's class numbers to the model's."""
+
+    root: Path
+    table: MaskTable
+    codes: np.ndarray
+
+    def __call__(self, value: Any) -> np.ndarray:
+        if not isinstance(value, Mapping) or not isinstance(value.get("mask"), str):
+            raise DataError(f"{shown(value)} says no mask's path.")
+        path = self.root / value["mask"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        return np.asarray(self.codes[open_mask(data, self.table, str(path))])
+
+
+def refined(
+    logits: np.ndarray, picture: np.ndarray, meta: Meta, options: Mapping[str, Any]
+) -> np.ndarray:
+    """Log-probabilities (K, H, W) after a CRF over the part of the record that shows the source."""
+    rows, columns = seen_part(meta)
+    found = logits.copy()
+    probability = refine(logits[:, rows, columns], picture[rows, columns], CrfOptions(**options))
+    found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
+    return found
+
+
+def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
+    scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
+    return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
+
+
+def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities (N, H * W, K)."""
+    n, classes = logits.shape[:2]
+    flat = np.moveaxis(logits.reshape(n, classes, -1), 1, 2)
+    return softmax(flat.reshape(-1, classes), temperature).reshape(n, -1, classes)
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype} {value.shape}"
+    return repr(value)
