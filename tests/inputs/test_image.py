@@ -187,3 +187,17 @@ def test_goldens_notice_each_sabotage(size: int) -> None:
     assert moved(ignored) > 15
     turned = [ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size for _, data in files]
     assert any(a != Image.open(io.BytesIO(d)).size for a, (_, d) in zip(turned, files, strict=True))
+
+
+def test_goldens_of_kept_shapes_fill_one_frame(tmp_path: Path) -> None:
+    """Their sides differ, and all are filled up alike, so that their answers are stored as one."""
+    photos = ImageInput(ImageOptions(resize="keep", channels=3))
+    np.lib.format.write_array(
+        (tmp_path / "a.npy").open("wb"), np.arange(70 * 90 * 4, dtype=np.uint16).reshape(70, 90, 4)
+    )
+    deep = ImageInput(ImageOptions(resize="keep")).fit([FileRef(tmp_path / "a.npy")])
+    for made in (photos, deep):
+        raws = [made.decode(Inline(data, name)) for name, data in made.golden(14)]
+        assert {raw.value.shape[:2] for raw in raws} == {(64, 96)}
+        assert len({raw.size for raw in raws}) > 7
+        assert made.free_axes == {"image": {1: ("height", 32), 2: ("width", 32)}}

@@ -16,14 +16,22 @@ from skipstone.inputs.levels import Levels
 
 
 def deep_goldens(
-    count: int, size: int, kind: PixelKind, levels: Levels, pages: str
+    count: int, size: int, kind: PixelKind, levels: Levels, pages: str, *, kept: bool = False
 ) -> list[tuple[str, bytes]]:
-    """`count` files (name, bytes) for a record of `size` pixels; the same on every call."""
+    """`count` files (name, bytes) for a record of `size` pixels; the same on every call.
+
+    Args:
+        kept: records have the pictures' own shapes; all are filled up to 2 x 3 times `size`.
+    """
     files = []
     for number in range(count):
         rng = np.random.default_rng([number, size, kind.channels])
         layout = _LAYOUTS[number % len(_LAYOUTS)]
         height, width = (max(3, int(size * factor)) | 1 for factor in rng.uniform(0.6, 1.9, 2))
+        if kept:
+            height, width = (int(rng.integers(n * size + 1, (n + 1) * size + 1)) for n in (1, 2))
+            if layout == "turned":
+                height, width = width, height
         pixels = _scene(rng, (height, width), kind, levels)
         if layout == "array":
             files.append((f"golden-{number:03d}-array.npy", _npy(pixels)))

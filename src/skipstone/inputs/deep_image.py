@@ -119,7 +119,9 @@ class DeepImage(ImageInput):
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
         kind = PixelKind(self._known("dtype"), self.channels)
-        return deep_goldens(count, self.options.size, kind, self.levels, self.options.pages)
+        kept = self.frame is not None
+        size = self.options.pad if kept else self.options.size
+        return deep_goldens(count, size, kind, self.levels, self.options.pages, kept=kept)
 
     def _scaling(self) -> tuple[list[float], list[float]]:
         """(scale, shift) a channel: pixel * scale + shift is what the backbone sees."""
