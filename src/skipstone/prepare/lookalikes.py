@@ -62,6 +62,16 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.first)
 
+    def part(self, which: slice | Array) -> Candidates:
+        """Some of the pairs."""
+        return Candidates(
+            self.first[which],
+            self.second[which],
+            self.mirrored[which],
+            self.start[which],
+            self.likeness[which],
+        )
+
 
 def describe(thumbs: Array, window: tuple[float, float, float, float]) -> Array:
     """(N, S, S) grey thumbnails as unit vectors (N, D) of their low frequencies in `window`."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skipstone import events
-from skipstone.inputs.thumbnail import SMALL_SIDE, Thumbnail
-from skipstone.prepare.lookalikes import Candidates, lookalikes
+from skipstone.inputs.thumbnail import SIDE, SMALL_SIDE, Thumbnail
+from skipstone.prepare.lookalikes import ALIKE, Candidates, lookalikes
 from skipstone.prepare.registration import align, shrunk
 
 Array = np.ndarray
@@ -23,14 +23,17 @@ Array = np.ndarray
 #: A source with a shorter side below this has too few pixels to be told apart by what it shows.
 FEWEST_PIXELS = 24
 _FLAT = 4.0  # standard deviation of grey levels; below it a thumbnail shows nothing
-_PAIRS = 128  # aligned together
-_COARSE_DETAIL = 0.5  # at 32 pixels: below it a pair is not looked at any closer
+_PAIRS = 256  # aligned together
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What a pair has to reach. See `registration.Alignment` for the words."""
+    """What a pair has to reach: a cosine to be looked at, and then what `registration.Alignment`
+    measures. `coarse` is detail at 32 pixels, below which a pair is not looked at any closer.
+    """
 
+    alike: float
+    coarse: float
     detail: float
     mismatch: float
     windows: int
@@ -38,9 +41,10 @@ class Bar:
     chroma: float = 14.0
 
 
-#: For thumbnails of 96 pixels, and of 32, which show less.
-BAR = Bar(detail=0.88, mismatch=0.02, windows=20)
-SMALL_BAR = Bar(detail=0.95, mismatch=0.0, windows=24)
+#: For thumbnails of 96 pixels, and of 32: these show less, so that small pictures of one kind of
+#: thing (trousers, digits) come near to each other, and only good copies are told from them.
+BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.006, windows=20)
+SMALL_BAR = Bar(alike=0.97, coarse=0.985, detail=0.985, mismatch=0.0, windows=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +58,41 @@ class Link:
 
 
 def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
-    """Links between positions in `thumbnails`; None and what shows too little have none."""
-    rows = [n for n, thumb in enumerate(thumbnails) if thumb is not None and _shows(thumb)]
-    if len(rows) < 2:
-        return []
-    kept = [thumb for n in rows if (thumb := thumbnails[n]) is not None]
-    small = np.concatenate([_small(thumb.grey) for thumb in kept])  # (N, 32, 32)
-    candidates = lookalikes(small)
+    """Links between positions in `thumbnails`; None and what shows too little have none.
+
+    Pictures are compared with those whose thumbnails are as large.
+    """
     links = []
-    with events.stage("comparing look-alikes", total=len(candidates), unit="pairs") as advance:
-        for at in range(0, len(candidates), 4 * _PAIRS):
-            part = _part(candidates, slice(at, at + 4 * _PAIRS))
-            links += _judge(kept, small, part)
+    for side, bar in ((SIDE, BAR), (SMALL_SIDE, SMALL_BAR)):
+        rows = [
+            n
+            for n, thumb in enumerate(thumbnails)
+            if thumb is not None and len(thumb.grey) == side and _shows(thumb)
+        ]
+        thumbs = [thumb for n in rows if (thumb := thumbnails[n]) is not None]
+        links += [
+            Link(rows[link.first], rows[link.second], link.score, link.mirrored)
+            for link in _search(thumbs, bar)
+        ]
+    return links
+
+
+def _search(thumbs: list[Thumbnail], bar: Bar) -> list[Link]:
+    """Links between thumbnails of one size."""
+    if len(thumbs) < 2:
+        return []
+    small = np.concatenate([_small(thumb.grey) for thumb in thumbs])  # (N, 32, 32)
+    pairs = lookalikes(small, alike=bar.alike)
+    links = []
+    with events.stage("comparing look-alikes", total=len(pairs), unit="pairs") as advance:
+        for at in range(0, len(pairs), _PAIRS):
+            part = pairs.part(slice(at, at + _PAIRS))
+            found = align(small[part.first], _mirror(small[part.second], part.mirrored), part.start)
+            near = np.flatnonzero(found.detail >= bar.coarse)
+            if len(near):
+                links += _links(thumbs, part.part(near), found.warp[near], bar)
             advance(len(part))
-    return [Link(rows[link.first], rows[link.second], link.score, link.mirrored) for link in links]
+    return links
 
 
 def _shows(thumb: Thumbnail) -> bool:
@@ -78,46 +103,17 @@ def _small(grey: Array) -> Array:
     return shrunk(grey[None], grey.shape[0] // SMALL_SIDE)
 
 
-def _part(pairs: Candidates, which: slice | Array) -> Candidates:
-    return Candidates(
-        pairs.first[which],
-        pairs.second[which],
-        pairs.mirrored[which],
-        pairs.start[which],
-        pairs.likeness[which],
+def _links(thumbs: list[Thumbnail], pairs: Candidates, start: Array, bar: Bar) -> list[Link]:
+    """The pairs that show the same, laid over each other at the thumbnails' own size."""
+    first, second = ([thumbs[row] for row in rows] for rows in (pairs.first, pairs.second))
+    found = align(
+        np.stack([thumb.grey for thumb in first]),
+        _mirror(np.stack([thumb.grey for thumb in second]), pairs.mirrored),
+        start,
     )
-
-
-def _judge(thumbs: list[Thumbnail], small: Array, pairs: Candidates) -> list[Link]:
-    """The pairs of this part that show the same: first at 32 pixels, then at 96 where both can."""
-    coarse = align(small[pairs.first], _mirror(small[pairs.second], pairs.mirrored), pairs.start)
-    large = np.array(
-        [
-            min(len(thumbs[a].grey), len(thumbs[b].grey)) > SMALL_SIDE
-            for a, b in zip(pairs.first, pairs.second, strict=True)
-        ]
-    )
-    near = coarse.detail >= np.where(large, _COARSE_DETAIL, SMALL_BAR.detail)
-    links = []
-    for is_large, bar in ((False, SMALL_BAR), (True, BAR)):
-        chosen = np.flatnonzero(near & (large == is_large))
-        for at in range(0, len(chosen), _PAIRS):
-            rows = chosen[at : at + _PAIRS]
-            links += _links(thumbs, _part(pairs, rows), coarse.warp[rows], bar, is_large=is_large)
-    return links
-
-
-def _links(
-    thumbs: list[Thumbnail], pairs: Candidates, start: Array, bar: Bar, *, is_large: bool
-) -> list[Link]:
-    def stack(rows: Array) -> Array:
-        greys = [thumbs[row].grey for row in rows]
-        return np.stack(greys) if is_large else np.concatenate([_small(grey) for grey in greys])
-
-    found = align(stack(pairs.first), _mirror(stack(pairs.second), pairs.mirrored), start)
     colours = _colour_gap(
-        np.stack([thumbs[row].chroma for row in pairs.first]),
-        _mirror(np.stack([thumbs[row].chroma for row in pairs.second]), pairs.mirrored),
+        np.stack([thumb.chroma for thumb in first]),
+        _mirror(np.stack([thumb.chroma for thumb in second]), pairs.mirrored),
     )
     same = (
         (found.detail >= bar.detail)
