@@ -57,7 +57,7 @@ def _overwritten(coded: bytes, pixels: int, grey: np.ndarray) -> str:
     zeros = sum(len(run.group()) for run in _ZEROS.finditer(coded))
     if not zeros:
         return ""
-    if zeros * _FLAT_PIXELS > _flat_share(grey) * 1.5 * pixels:
+    if zeros * _FLAT_PIXELS > 1.2 * _flat_share(grey) * pixels:
         return f"{zeros:,} zero bytes where coded pixels should be"
     return ""
 
@@ -66,4 +66,4 @@ def _flat_share(grey: np.ndarray) -> float:
     """Share of pixels whose neighbours to the right and below are the same."""
     steps = grey.astype(np.int16)
     right, below = np.abs(np.diff(steps, axis=1))[:-1], np.abs(np.diff(steps, axis=0))[:, :-1]
-    return float(((right <= 1) & (below <= 1)).mean())
+    return float(((right == 0) & (below == 0)).mean())

@@ -18,7 +18,8 @@ from skipstone.prepare.registration import shrunk
 from skipstone.prepare.together import Groups, tightened
 from skipstone.registry import INPUTS, Entry
 
-#: From so many rows on, only small thumbnails are kept: 1 KB a row instead of 9, by which only good copies are told.
+#: From so many rows on, only small thumbnails are kept: 1 KB a row instead of 9. By them only good
+#: copies are told.
 MANY = 250_000
 
 
