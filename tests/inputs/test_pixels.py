@@ -8,8 +8,10 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +391,34 @@ def test_a_200_megapixel_jpeg_takes_little_memory(tmp_path: Path) -> None:
     assert megabytes < 100
     assert abs(dark - 40) < 4
     assert abs(bright - 220) < 4
+
+
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four progressive photos of 200 megapixels at once would take over two gigabytes."""
+    monkeypatch.setattr(pixels, "LARGE_PIXELS", 40 * 40)
+    inside, most = 0, {"large": 0, "small": 0}
+    decode = pixels._decode_file
+
+    def counted(image: Any, wanted: dict[str, Any]) -> Any:
+        nonlocal inside
+        kind = "large" if pixels._is_large(image) else "small"
+        inside += 1
+        most[kind] = max(most[kind], inside)
+        time.sleep(0.02)
+        inside -= 1
+        return decode(image, wanted)
+
+    monkeypatch.setattr(pixels, "_decode_file", counted)
+    image = Image.fromarray(scene(40, 40))
+    for kind, data in (
+        ("large", saved(image, "JPEG", progressive=True)),
+        ("large", saved(image)),
+        ("small", saved(image, "JPEG")),
+    ):
+        with ThreadPoolExecutor(4) as pool:
+            records = list(pool.map(lambda data: decode_pixels(data, spec()), [data] * 8))
+        assert all(np.array_equal(record, records[0]) for record in records)
+        assert (most[kind] == 1) == (kind == "large")
 
 
 def test_place_covers_the_record() -> None:

@@ -14,7 +14,10 @@ multiple of "pad" on the right and below.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,7 @@ from PIL import (
 MAX_JPEG_PIXELS = 1_000_000_000
 MAX_PROGRESSIVE_PIXELS = 300_000_000
 MAX_PIXELS = 200_000_000
+LARGE_PIXELS = 50_000_000
 
 LETTERBOX_GREY = 128
 
@@ -82,7 +86,9 @@ def decode_with_size(
         box = (0.0, 0.0, float(width), float(height))
         return _record(image, box, (height, width), spec), (height, width)
     with plain_words():
-        return _decode_file(open_picture(data), spec)
+        image = open_picture(data)
+        with _Large.lock if _is_large(image) else contextlib.nullcontext():
+            return _decode_file(image, spec)
 
 
 def place(
@@ -190,6 +196,27 @@ def open_picture(data: bytes) -> Any:
                 f"that are read from a {image.format} file",
             )
         return image
+
+
+class _Large:
+    """Threads decode pictures that take much memory one at a time."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        """A process that was forked while another thread held it would wait for ever."""
+        cls.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Large.renew)
+
+
+def _is_large(image: Any) -> bool:
+    """Whether decoding takes a quarter of a gigabyte or more; a JPEG mostly takes next to none."""
+    at_a_fraction = image.format == "JPEG" and "progressive" not in image.info
+    return not at_a_fraction and image.width * image.height >= LARGE_PIXELS
 
 
 def orientation_of(image: Any) -> int:
