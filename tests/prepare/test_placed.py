@@ -111,3 +111,32 @@ def test_what_would_leave_a_mask_behind_is_refused() -> None:
         assert make_augment(options, KEPT, task) is not None  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"scale is 0\.5"):
         AugmentOptions(scale=0.5)
+
+
+def test_a_zoomed_mask_lies_on_its_picture_to_the_pixel() -> None:
+    """Nothing is moved by half a pixel: both sides of every edge err alike."""
+    mask = np.zeros((64, 64), np.int64)
+    mask[20:40, 24:44] = 1
+    picture = torch.from_numpy((mask * 255).astype(np.uint8))[..., None].repeat(1, 1, 3)
+    offsets = []
+    for epoch in range(60):
+        given = Sample(
+            {"image": picture}, {"mask": tv_tensors.Mask(torch.from_numpy(mask))}, Meta(0)
+        )
+        seen = Augment({"scale": 2.0})(given, seed=0, epoch=epoch)
+        assert seen.y is not None
+        bright = seen.x["image"][..., 0].float() * (seen.y["mask"] != IGNORE) / 255
+        bright[(seen.x["image"] == 128).all(-1)] = 0
+        shown = (seen.y["mask"] == 1).float()
+        if shown[0].any() or shown[-1].any() or shown[:, 0].any() or shown[:, -1].any():
+            continue  # cut by the border
+        if shown.sum() < 50:
+            continue
+        x = torch.arange(64.0)
+        offsets.append(
+            (
+                (bright.sum(0) * x).sum() / bright.sum() - (shown.sum(0) * x).sum() / shown.sum()
+            ).item()
+        )
+    assert len(offsets) > 15
+    assert abs(float(np.mean(offsets))) < 0.05

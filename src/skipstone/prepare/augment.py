@@ -205,7 +205,7 @@ def _vflip(values: Values, rng: random.Random, probability: float) -> Values:
 def _crop(values: Values, rng: random.Random, smallest: float) -> Values:
     height, width = values[0].shape[-2:]
     box = crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
-    return [F.resized_crop(v, *box, [height, width], antialias=True) for v in values]
+    return [_cut(v, box, (height, width)) for v in values]
 
 
 def crop_box(
@@ -266,8 +266,26 @@ def _frame(
         if list(frame) == window:
             moved.append(F.crop(value, *box))
         else:
-            moved.append(F.resized_crop(value, *box, list(frame), antialias=True))
+            moved.append(_cut(value, box, frame))
     return moved
+
+
+def _cut(value: Tensor, box: tuple[int, ...], size: tuple[int, int]) -> Tensor:
+    """F.resized_crop, but a mask's pixels are the nearest to their own middles.
+
+    v2 takes torch's "nearest", whose pixels begin where the others' middles are: enlarged twice, a
+    mask would lie half a pixel beside its picture.
+    """
+    if not isinstance(value, tv_tensors.Mask):
+        cut: Tensor = F.resized_crop(value, *box, list(size), antialias=True)
+        return cut
+    part = F.crop(value, *box)
+    rows, columns = (
+        ((torch.arange(new) + 0.5) * (old / new)).floor().long().clamp_max(old - 1)
+        for old, new in zip(part.shape[-2:], size, strict=True)
+    )
+    picked: Tensor = tv_tensors.wrap(part[..., rows[:, None], columns], like=value)
+    return picked
 
 
 def beyond(value: Tensor, colour: float | list[float]) -> float | list[float]:

@@ -6,9 +6,10 @@ One row a sample: the record as it is, then seven views of it as augmentation wo
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -26,6 +27,10 @@ _TEXT = 22
 _PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 42), (120, 128, 138)
 
 
+#: (uint8 (H, W, C), a sample's targets) -> uint8 (H, W, 3)
+Laid = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
+
+
 @dataclass(frozen=True, slots=True)
 class SheetRow:
     """One sample as uint8 (H, W, C): the record first, then its augmented views."""
@@ -41,8 +46,13 @@ def sheet_rows(
     seed: int,
     views: int = VIEWS,
     key: str = "image",
+    laid: Laid | None = None,
 ) -> list[SheetRow]:
-    """Each (sample, label), and beside it what training will see in epochs 0, 1, ..."""
+    """Each (sample, label), and beside it what training will see in epochs 0, 1, ...
+
+    Args:
+        laid: lays a sample's targets over its picture, where they lie on it.
+    """
     rows = []
     for sample, label in samples:
         seen = [
@@ -50,7 +60,10 @@ def sheet_rows(
             for epoch in range(views)
         ]
         record = sample.x[key].numpy()
-        pictures = [shown(view.x[key].numpy(), like=record) for view in (sample, *seen)]
+        pictures = []
+        for view in (sample, *seen):
+            picture = shown(view.x[key].numpy(), like=record)
+            pictures.append(laid(picture, view.y or {}) if laid is not None else picture)
         rows.append(SheetRow(label, tuple(pictures)))
     return rows
 
@@ -66,7 +79,7 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path
 
 
 def draw_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Image:
-    side = max(rows[0].pictures[0].shape[:2])
+    side = max(max(picture.shape[:2]) for row in rows for picture in row.pictures)
     factor = max(1, -(-_LEAST_SIDE // side))
     cell = side * factor
     columns = max(len(row.pictures) for row in rows)

@@ -153,6 +153,7 @@ class Task(Protocol):
 
     # A task may also have, and others ask for it:
     #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
+    #   laid(picture, y) -> uint8 (H, W, 3): a sample's targets over its picture, for contact sheets
     #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes
     #   refinements(): post-processing by name, that costs time and is tried on the select part
     #   looks_at(post) -> names of input arrays that `predict` wants among the outputs

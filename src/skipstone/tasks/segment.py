@@ -338,6 +338,10 @@ class Segment:
         ]
         return beside([plain, *tinted])
 
+    def laid(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
+        """A training sample's mask over its picture (H, W, C)."""
+        return overlay(picture, np.asarray(y["mask"]).astype(np.uint8), self.colours)
+
     def files(self, picture: np.ndarray, prediction: Prediction) -> dict[str, tuple[str, bytes]]:
         """What a prediction is as files: {field: (ending of the name, content)}."""
         rows, columns = seen_part(prediction.meta)

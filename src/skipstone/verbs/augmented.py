@@ -67,9 +67,11 @@ def show_augmented(
         if len(samples) == min(ROWS, len(fit)):
             break
         with contextlib.suppress(DataError):  # training lists and leaves out what is unreadable
-            samples.append((loader.sample(row), str(labels[row])))
+            name = labels[row] if isinstance(labels[row], str | list) else fit.source(row).path.name
+            samples.append((loader.sample(row), str(name)))
     augment = make_augment(plan.augment, plan.input, plan.task)
     size = min(plan.input.example(1)[key].shape[1:3])
     what = plan.augment.describe(size, placed=bool(plan.task.places))
-    contact_sheet(sheet_rows(samples, augment, seed=seed, key=key), file, what)
+    laid = getattr(plan.task, "laid", None)
+    contact_sheet(sheet_rows(samples, augment, seed=seed, key=key, laid=laid), file, what)
     return AugmentedResult(file, what)
