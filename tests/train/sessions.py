@@ -208,8 +208,8 @@ def arm(kill: Kill, progress: Progress) -> None:
         after_step = keeper_module.RunKeeper.after_step
 
         def signalled(self: Any, state: Any, loss: float) -> None:
-            if state.step == kill.at:
-                os.kill(os.getpid(), kill.index)
+            if state.step == kill.at:  # as a terminal does: to every process of the job
+                os.killpg(os.getpgrp(), kill.index)
             after_step(self, state, loss)
 
         keeper_module.RunKeeper.after_step = signalled  # type: ignore[method-assign]
@@ -239,6 +239,7 @@ class Server:
     def _train(self, name: str, kill: Kill) -> None:
         code = 70
         try:
+            os.setpgid(0, 0)
             observe(self.progress)
             if self.plant:
                 PLANTS[self.plant]()

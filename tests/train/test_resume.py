@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,12 +16,17 @@ import pytest
 import torch
 
 from skipstone import events
-from skipstone.errors import DamagedError, Interrupted
+from skipstone.data.samples import Sample
+from skipstone.errors import DamagedError, Interrupted, WorkerFailed
 from skipstone.models.network import Network
+from skipstone.prepare.loader import Loader
 from skipstone.train.checkpoint import load_checkpoint
 from skipstone.train.fit import fit
 from skipstone.train.runfolder import RunFolder
-from tests.train.crash import EVERY, PHASES, finished
+from tests.train.crash import finished
+from tests.train.sessions import EVERY, PHASES, make_loader, make_network, pictures
+from tests.train.sessions import OPTIONS as KILLED_OPTIONS
+from tests.train.sessions import evaluate as evaluate_pictures
 from tests.train.tiny import TinyLoader, TinyTask, evaluate, recipe_of, tiny_network, train
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +79,43 @@ def test_the_log_of_kills_goes_on_where_it_stopped(tmp_path: Path) -> None:
     log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"round": 1, "ki')
     assert finished(log) == rows[:2]
     assert finished(log) == rows[:2]
+
+
+@pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_loading_process_is_named_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals
+) -> None:
+    torch.set_num_threads(1)
+    rows, parent = pictures(tmp_path / "photos"), os.getpid()
+    sample = Loader.sample
+
+    def lost(self: Loader, row: int, view: int = 0) -> Sample:
+        if os.getpid() != parent and row == 29 and self.patience < 30:
+            os.kill(os.getpid(), what)
+        return sample(self, row, view)
+
+    def session(name: str, patience: float) -> dict[str, torch.Tensor]:
+        loader = make_loader(rows, 2)
+        loader.patience = patience
+        network, _ = train(
+            tmp_path / name,
+            network=make_network(),
+            loader=loader,
+            evaluate=evaluate_pictures,
+            **{**KILLED_OPTIONS, "epochs": 2, "unfreeze": "all", "checkpoint_every": 1},
+        )
+        return network.state_dict()
+
+    monkeypatch.setattr(Loader, "sample", lost)
+    with pytest.raises(WorkerFailed, match=r"/029\.png") as caught:
+        session("lost", 0.7)
+    assert caught.value.file.endswith("029.png")
+    assert multiprocessing.active_children() == []
+    resumed, whole = session("lost", 30), session("whole", 30)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    lines = (tmp_path / "lost/001/journal.jsonl").read_text().splitlines()
+    (row,) = [row for row in map(json.loads, lines) if row["kind"] == "resumed"]
+    assert row["step"] > 0
 
 
 SECOND = """

@@ -11,6 +11,7 @@ import pytest
 
 from skipstone import events, storage
 from skipstone.errors import DamagedError, Refusal
+from skipstone.train import runfolder
 from skipstone.train.runfolder import RunFolder, open_or_resume
 
 
@@ -144,6 +145,8 @@ for _ in range(count):
             word = b"own:" + run.path.name.encode() + b" "
         except Refusal as error:
             word = b"refused " if "pid" in str(error) else b"odd "
+        except Exception:
+            word = b"broken "
         os.write(said_w, word)
         os.read(hold_r, 1)
         os._exit(0)
@@ -159,18 +162,43 @@ print(words.decode())
 """
 
 
-def test_fifty_racing_starts_have_one_winner(tmp_path: Path) -> None:
+def race(base: Path, plant: str = "") -> list[str]:
+    """What each of fifty starts says."""
     done = subprocess.run(
-        [sys.executable, "-c", RACE, str(tmp_path), "50"],
+        [sys.executable, "-c", plant + RACE, str(base), "50"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    words = done.stdout.split()
+    return done.stdout.split()
+
+
+def test_fifty_racing_starts_have_one_winner(tmp_path: Path) -> None:
+    words = race(tmp_path)
     assert words.count("own:001") == 1
     assert words.count("refused") == 49
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["001"]
+
+
+def test_sabotage_without_the_lock_there_are_many_winners(tmp_path: Path) -> None:
+    words = race(tmp_path, "import fcntl\nfcntl.lockf = lambda *_: None\n")
+    assert len(words) == 50
+    assert words.count("refused") < 49
+    assert words.count("own:001") != 1 or "own:002" in words or "broken" in words
+
+
+def test_sabotage_a_lock_that_is_only_a_file_would_be_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock(path: Path) -> None:
+        if path.exists():
+            raise Refusal("in use by another skipstone (pid 1)")
+        path.write_text("1")
+
+    monkeypatch.setattr(runfolder, "_lock", lock)
+    with pytest.raises((Refusal, AssertionError)):
+        test_lock_names_its_owner_and_dies_with_it(tmp_path)
 
 
 def test_a_folder_killed_before_its_first_write_is_passed_over(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""`skipstone train` killed after its last step: at bundle, goldens, exports and report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skipstone import storage
+from tests.pipelines.command import SMALL
+
+#: Kills itself before the given occurrence of (operation, file name); writes what it came past.
+_DRIVER = """
+import os, signal, sys
+from skipstone import disk
+from skipstone.cli.main import main
+operation, name, left, log = sys.argv[1], sys.argv[2], int(sys.argv[3]), open(sys.argv[4], "w")
+def fault(what, path):
+    global left
+    print(what, path.name, file=log, flush=True)
+    if (what, path.name) == (operation, name):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+disk.fault = fault
+sys.exit(main(sys.argv[5:]))
+"""
+#: In the order in which a run comes past them.
+PLACES = (
+    ("rename", "bundle", 1),
+    ("rename", "bundle.json", 3),
+    ("rename", "model.bin", 1),
+    ("open", "report.html", 1),
+)
+
+
+def train(data: Path, folder: Path, place: tuple[str, str, int]) -> tuple[int, dict[str, Any]]:
+    words = ["train", str(data), "--out", str(folder / "runs"), *SMALL, "--epochs", "2", "--json"]
+    log = folder / "operations.log"
+    done = subprocess.run(
+        [sys.executable, "-c", _DRIVER, *map(str, place), str(log), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+@pytest.mark.proof
+def test_a_run_killed_after_its_training_ends_the_same(photo_folder: Path, tmp_path: Path) -> None:
+    results = {}
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+    for place in PLACES:
+        code, _ = train(photo_folder, tmp_path / "killed", place)
+        assert code == -9, f"{place} was not come past"
+    never = ("never", "", 0)
+    for name in ("killed", "whole"):
+        code, results[name] = train(photo_folder, tmp_path / name, never)
+        assert code == 0
+    assert Path(results["killed"]["run"]).name == "001"
+    assert results["killed"]["metrics"] == results["whole"]["metrics"]
+    assert results["killed"]["verified"]
+    digests = {
+        name: storage.file_sha256(Path(value["bundle"], "weights.safetensors"))
+        for name, value in results.items()
+    }
+    assert digests["killed"] == digests["whole"]
+    lines = (tmp_path / "killed/runs/001/journal.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    steps = [row["step"] for row in rows if row["kind"] == "resumed"]
+    last = max(row["step"] for row in rows if row["kind"] == "epoch")
+    assert steps == [last] * len(PLACES)  # no step was trained twice
+    assert list(Path(results["killed"]["run"]).rglob(".skipstone-*")) == []
