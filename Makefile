@@ -2,7 +2,8 @@
 #
 #   make demo     the whole way on real data that ships with a dependency (about 2 minutes)
 #   make test     the test suite (under 10 minutes on two cores)
-#   make proof    the long checks: kills, damage, mutants, benchmarks at smoke size
+#   make proof    the long checks: kills, faults, damage, benchmarks at smoke size (under 25 minutes on two cores)
+#   make kills    a training killed 10,000 times; goes on where it was stopped (KILLS=100 for fewer)
 #   make lint     formatter, linter, strict type checker
 #
 # On Linux the package index serves PyTorch with CUDA (about 6.5 GB installed in all). To get the CPU build
@@ -13,11 +14,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
+KILLS  ?= 10000
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test proof lint format clean
+.PHONY: demo test proof kills lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/skipstone demo
@@ -26,8 +28,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) -m "not proof" tests
 
 proof: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m proof tests
+	$(BIN)/python -m pytest -n $(JOBS) -m proof -rP --durations=25 tests
 	$(BIN)/python -m benchmarks --smoke
+
+kills: $(VENV)/.installed-test
+	$(BIN)/python -m tests.train.crash kills --kills $(KILLS) --jobs $(JOBS) --sweep --log kills/kills.jsonl
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check src tests benchmarks

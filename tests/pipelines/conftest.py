@@ -100,7 +100,9 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="session")
 def numbered(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return _train(idx_folder, tmp_path_factory.mktemp("idx"), "--epochs", "8")
+    """With loading processes."""
+    words = ("--epochs", "8", "--workers", "2")
+    return _train(idx_folder, tmp_path_factory.mktemp("idx"), *words)
 
 
 @pytest.fixture(scope="session")

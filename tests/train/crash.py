@@ -1,6 +1,6 @@
 """Kill trainings at seeded random moments and compare what they end as. Run as a program:
 
-    python -m tests.train.crash FOLDER --kills 10000 --jobs 2 --log kills.jsonl
+    python -m tests.train.crash FOLDER --kills 10000 --jobs 2 --log kills.jsonl     (make kills)
 
 One process imports torch and forks a child for every session, so that a kill costs little. A round
 is one training (real files, two loading processes, MixUp, EMA, dropout, batch norm, accumulation,
@@ -9,6 +9,7 @@ gradual unfreezing) that is killed about ten times and then left to finish. Kill
     moment     from outside, when it has reached a step, after a random part of the next
     operation  by itself, before a random operation of storage, also while it takes up its run
     save       by itself, before a random operation inside a save
+    evaluate   by itself, in the middle of an evaluation
 
 and with --sweep, once before every operation of storage inside a save, in order.
 
@@ -95,7 +96,9 @@ def draw(rng: random.Random, clean: Clean, saved: int, number: int) -> Kill:
         low = max(EVERY + 1, number % EPOCHS * STEPS_PER_EPOCH)
         at = rng.randrange(low, (number % EPOCHS + 1) * STEPS_PER_EPOCH)
         return Kill("moment", at, delay=rng.uniform(0, 0.03))
-    kind = rng.choices(("moment", "save", "operation"), (5, 3, 2))[0]
+    kind = rng.choices(("moment", "save", "operation", "evaluate"), (5, 3, 2, 2))[0]
+    if kind == "evaluate":
+        return Kill("evaluate")
     if kind == "save":
         return Kill("save", rng.randint(1, 2), rng.randrange(clean.inside))
     if kind == "operation":

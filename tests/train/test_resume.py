@@ -59,11 +59,12 @@ def test_killed_and_stopped_runs_end_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.proof
 def test_a_hundred_kills_and_one_at_every_point_inside_a_save(tmp_path: Path) -> None:
-    report = crash(tmp_path, "--kills", "100", "--seed", "1", "--jobs", "2", "--sweep", "--plant")
+    report = crash(tmp_path, "--kills", "100", "--seed", "1", "--sweep", "--plant")
+    print(json.dumps(report, indent=1))
     check(report, 100)
     assert set(report["phases"]) == set(PHASES)
-    assert {"moment", "operation", "save"} == set(report["kinds"])
-    assert {"step", "save", "between"} <= set(report["doing"])
+    assert {"moment", "operation", "save", "evaluate"} == set(report["kinds"])
+    assert {"step", "save", "between", "evaluate"} <= set(report["doing"])
     assert report["swept"] == report["points_inside_a_save"] > 20
     for name, said in report["planted"].items():
         assert said, f"the checks do not see: {name}"
