@@ -46,7 +46,7 @@ def tell(plan: Plan, folder: Path) -> Path:
             "schema": dict(plan.task.schema),
         },
         post={"temperature": 1.0},
-        lineage={"versions": {"skipstone": "0.1.0"}, "stopped_by": "early stop"},
+        lineage={"versions": {"skipstone": "0.1.0"}, "stopped_by": "early stop", "together": 4},
         tensors={"w": np.zeros(3, np.float32)},
     )
     bundle.save(folder / "bundle")
@@ -108,6 +108,7 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
     assert facts["Input"] == "image: 24 × 24 × 3 uint8"
     assert facts["Length"] == "12 steps, 4 epochs; ended early, as it got no better on select"
     assert facts["Took"] == "1 min 15 s"
+    assert facts["Memory"].endswith(" went through in parts of 4")
     page = (run / "report.html").read_text()
     assert "kept: epoch 2" in page
     assert "lone\\udcff" in page
