@@ -93,3 +93,12 @@ def test_a_recipe_is_itself_allowed(samples: int, pretrained: bool) -> None:
 def test_import_is_light() -> None:
     code = "import skipstone.train.recipe, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_answers_that_lie_on_samples_make_small_batches_and_longer_training() -> None:
+    values = 384 * 480 * 3
+    photos = resolve(TrainOptions(), Facts(samples=312, pretrained=True, values=values))
+    masks = resolve(TrainOptions(), Facts(samples=312, pretrained=True, values=values, placed=True))
+    assert photos.batch_size == masks.batch_size == 8  # as many numbers as 32 photos at 224
+    assert masks.lr > photos.lr
+    assert masks.epochs > photos.epochs

@@ -26,12 +26,14 @@ class Facts:
         samples: rows of the fit split.
         pretrained: whether the backbone comes with weights.
         values: numbers in one sample, such as height x width x channels.
+        placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
         suited: values of `TrainOptions` that the backbone's entry recommends from scratch.
     """
 
     samples: int
     pretrained: bool = False
     values: int = 224 * 224 * 3
+    placed: bool = False
     suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -143,6 +145,8 @@ def _batch_size(facts: Facts) -> int:
 
 
 def _epochs(facts: Facts) -> int:
+    if facts.pretrained and facts.placed:
+        return 15 if facts.samples >= 1000 else 40
     if facts.pretrained:
         return 9 if facts.samples >= 1000 else 20
     if facts.samples >= SMALL:
@@ -151,7 +155,11 @@ def _epochs(facts: Facts) -> int:
 
 
 def _lr(optimizer: str, batch: int, facts: Facts) -> float:
-    """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014)."""
+    """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014).
+
+    Where answers lie on samples a small batch is no noisy one: it holds millions of pixels.
+    """
+    batch = max(batch, 64) if facts.placed else batch
     if optimizer == "sgd":
         return round((0.01 if facts.pretrained else 0.2) * batch / 128, 6)
     return round((1e-3 if facts.pretrained else 2e-3) * math.sqrt(batch / 64), 6)

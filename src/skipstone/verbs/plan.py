@@ -120,6 +120,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     pretrained = choice.weights != "none"
     values = sum(array[0].size for array in input.example(1).values())
     facts = Facts(
+        placed=bool(task_entry.facts.get("places")),
         samples=len(fit),
         pretrained=pretrained,
         values=values,
