@@ -27,14 +27,16 @@ def npy(array: np.ndarray) -> bytes:
 def stripes(number: int, period: int, *, side: int = 32, channels: int = 5) -> np.ndarray:
     """uint16 (side, side, channels) that say what they are in the low byte only.
 
-    The high byte is one number for the whole set; in 8 bits all of these pictures are alike.
+    The high byte is one number a channel, drawn for each picture: in 8 bits these pictures are
+    flat, and what they differ by is hundreds of times what there is to see in them.
     """
     rng = np.random.default_rng([number, period])
     y, x = np.mgrid[0:side, 0:side]
     turn, phase = rng.uniform(0, np.pi, 2)
     wave = 127.5 + 90 * np.sin(2 * np.pi * (x * np.cos(turn) + y * np.sin(turn)) / period + phase)
     low = np.clip(wave[..., None] + rng.normal(0, 20, (side, side, channels)), 0, 255)
-    return (0x4000 + low).astype(np.uint16)
+    high = rng.integers(10, 246, (1, 1, channels))
+    return (high * 256 + low).astype(np.uint16)
 
 
 def write_stripes(root: Path, count: int, **sizes: int) -> Path:

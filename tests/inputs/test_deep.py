@@ -329,6 +329,36 @@ def test_goldens_are_files_of_the_same_kind(channels: int, dtype: Any, pages: st
 
 def test_8_bits_lose_what_16_keep() -> None:
     """The premise of the tests of whole chains: the label is in the low byte alone."""
-    fine, coarse = stripes(0, 4), stripes(0, 14)
-    assert np.array_equal(fine >> 8, coarse >> 8)
-    assert not np.array_equal(fine, coarse)
+    for picture in (stripes(0, 4), stripes(0, 14)):
+        assert (picture >> 8).std((0, 1)).tolist() == [0] * 5
+        assert (picture & 255).std((0, 1)).min() > 50
+
+
+def test_faint_detail_is_given_by_itself() -> None:
+    sources = [Inline(npy(stripes(number, 6, side=24))) for number in range(20)]
+    input = fitted(sources)
+    assert input.state()[0]["detail"] is not None
+    assert (input.channels, input.emits().channels) == (5, 10)
+    x = np.stack([input.decode(source).value for source in sources])
+    seen = input.front()({"image": torch.from_numpy(x)})
+    assert seen.shape == (20, 10, 24, 24)
+    assert seen[:, 5:].std((2, 3)).mean() == pytest.approx(1, abs=0.1)
+    # the high byte is nowhere in it, nor the last bit of a rounding
+    shifted = input.front()({"image": torch.from_numpy(x % 256 + np.uint16(0xF000))})
+    assert float((shifted - seen)[:, 5:].abs().max()) < 1e-3
+    padded = np.pad(x.astype(np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
+    wanted = x - np.nanmean(windows, (-2, -1))
+    found = 8 * torch.atanh(seen[:, 5:].double() / 8).permute(0, 2, 3, 1)
+    scale = np.array(input.state()[0]["detail"])
+    np.testing.assert_allclose(found.numpy() * scale, wanted, atol=0.3)
+    again = image_input(input.options, input.state()[0])
+    assert torch.equal(again.front()({"image": torch.from_numpy(x)}), seen)
+
+
+def test_plain_detail_is_not() -> None:
+    """One number for all high bytes: the low one is all that differs, and is seen as it is."""
+    plain = [stripes(number, 6, side=24) % 256 + np.uint16(0x4000) for number in range(20)]
+    input = fitted([Inline(npy(array)) for array in plain])
+    assert input.state()[0]["detail"] is None
+    assert input.emits().channels == 5

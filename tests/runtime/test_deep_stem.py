@@ -43,10 +43,13 @@ def network(pixels: np.ndarray) -> Network:
     return sensitive("resnet20", pixels)
 
 
-def sensitive(name: str, pixels: np.ndarray, rounds: int = 40) -> Network:
+def sensitive(
+    name: str, pixels: np.ndarray, rounds: int = 40, detail: list[float] | None = None
+) -> Network:
     several = {"low": 0.0, "middle": 3e4, "high": 6e4, "mean": 32768.0, "std": 19000.0}
     state = {key: [value] * CHANNELS for key, value in several.items()}
     state |= {"dtype": "uint16", "channels": CHANNELS, "typical_size": [SIDE, SIDE]}  # type: ignore[dict-item]
+    state["detail"] = detail
     input = image_input(ImageOptions(size=SIDE, normalize="fit"), state)
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), {"classes": ["a", "b"]})
     torch.manual_seed(0)
@@ -138,3 +141,22 @@ def test_int8_leaves_it_in_float32_too(network: Network, pixels: np.ndarray) -> 
         layers = runtime.facts()["layers"]
         assert layers["f32"] == 1, layers
         assert layers["int8"] > 1
+
+
+def test_faint_detail_stays_exact_too(pixels: np.ndarray) -> None:
+    """Its way to the first convolution is longer: pooling, sums, tanh."""
+    network = sensitive("resnet20", pixels, detail=[60.0] * CHANNELS)
+    wanted = TorchRuntime(network).run({"image": pixels})["logits"]
+    onnx = onnx_bytes(network, {"image": torch.from_numpy(pixels[:2])}, {})
+    assert far(OnnxRuntime(onnx).run({"image": pixels})["logits"], wanted) < 2e-3
+    xml, weights = ir_bytes(import_openvino().Core().read_model(onnx, b""))
+    errors = {}
+    for name, program in (("plain", xml), ("exact", keep_stem_exact(xml))):
+        runtime = OpenVinoRuntime(program, weights, precision="bf16")
+        errors[name] = far(runtime.run({"image": pixels})["logits"], wanted)
+        one = runtime.run({"image": pixels[:1]})["logits"]
+        if name == "exact":
+            assert float(np.abs(one - wanted[:1]).max()) < 0.1 * wanted.std()
+    if "bf16" not in runtime.facts()["layers"]:
+        pytest.skip("this processor has no bfloat16: OpenVINO computes in float32 anyway")
+    assert errors["exact"] < errors["plain"] / 5, errors

@@ -7,6 +7,7 @@ numbers all over the range that the training part had, down to the last bit.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,18 @@ from skipstone.inputs.levels import Levels
 
 
 def deep_goldens(
-    count: int, size: int, kind: PixelKind, levels: Levels, pages: str, *, kept: bool = False
+    count: int,
+    size: int,
+    kind: PixelKind,
+    levels: tuple[Levels, Sequence[float]],
+    pages: str,
+    *,
+    kept: bool = False,
 ) -> list[tuple[str, bytes]]:
     """`count` files (name, bytes) for a record of `size` pixels; the same on every call.
 
     Args:
+        levels: of the training part, and about how much neighbouring pixels differ.
         kept: records have the pictures' own shapes; all are filled up to 2 x 3 times `size`.
     """
     files = []
@@ -44,21 +52,25 @@ _LAYOUTS = ("contiguous", "planar", "packed", "tiled", "big", "turned", "array")
 
 
 def _scene(
-    rng: np.random.Generator, size: tuple[int, int], kind: PixelKind, levels: Levels
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    kind: PixelKind,
+    levels: tuple[Levels, Sequence[float]],
 ) -> np.ndarray:
-    """A gradient, stripes, discs and noise, each channel its own, from low to high."""
+    """A gradient from low to high; on it stripes, discs and noise; each channel its own."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     channels = []
-    for low, high in zip(levels.low, levels.high, strict=True):
+    overall, fine = levels
+    for low, high, step in zip(overall.low, overall.high, fine, strict=True):
         turn = rng.uniform(0, 2 * np.pi)
-        plane = 0.5 + 0.3 * (x * np.cos(turn) + y * np.sin(turn))
-        plane += 0.1 * np.sin(2 * np.pi * rng.uniform(2, 20) * (x + 0.3 * y))
+        plane = low + (high - low) * (0.5 + 0.3 * (x * np.cos(turn) + y * np.sin(turn)))
+        plane += step * np.sin(2 * np.pi * rng.uniform(2, 20) * (x + 0.3 * y))
         for _ in range(3):
             cx, cy, radius = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.2)
-            plane[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] += rng.uniform(-0.3, 0.3)
-        plane += rng.normal(0, 0.03, plane.shape)
-        channels.append(low + np.clip(plane, 0, 1) * max(high - low, 1e-6))
+            plane[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] += step * rng.uniform(-3, 3)
+        plane += step * rng.normal(0, 0.3, plane.shape)
+        channels.append(plane)
     pixels = np.stack(channels, axis=-1)
     dtype = np.dtype(kind.dtype)
     if dtype.kind == "u":

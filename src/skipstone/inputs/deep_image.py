@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DataError
@@ -27,6 +28,11 @@ from skipstone.inputs.options import ImageOptions
 #: float32 records are held within so many standard deviations of the mean: 1e30 is a fault of the
 #: file, and would make the loss infinite. Whole numbers have their own limits.
 LIMIT = 1000.0
+#: Where neighbouring pixels differ by less than this share of what pictures differ by, a network
+#: would hardly see it: 8 bits of a channel's range are not much finer.
+FINE = 1 / 32
+_WINDOW = 5
+_MOST_DETAIL = 8.0
 
 
 class DeepImage(ImageInput):
@@ -36,7 +42,11 @@ class DeepImage(ImageInput):
         options: as of `ImageInput`; `normalize` says what the scaled numbers shall look like: the
             mean and spread that ImageNet's photos have under it.
         state: what `fit` found: {"dtype", "channels", "low", "middle", "high", "mean", "std",
-            "typical_size"}; dtype is the record's, the other lists hold a number a channel.
+            "typical_size", "detail"}; dtype is the record's, the lists hold a number a channel.
+
+    "detail" is None, or the spread of a pixel about its neighbourhood's mean, where that is so
+    small that it would drown: each channel is then given to the network a second time, with its
+    local mean taken out and scaled by that spread.
     """
 
     standalone = "skipstone.inputs.deep:decode_deep"
@@ -53,7 +63,8 @@ class DeepImage(ImageInput):
         """
         state: dict[str, Any] = {"dtype": kind.dtype, "channels": kind.channels}
         raw = DeepImage(options, state)
-        meter, sizes, first_error = LevelMeter(kind.channels), [], None
+        meter, fine = LevelMeter(kind.channels), LevelMeter(kind.channels)
+        sizes, first_error = [], None
         for source in sample:
             try:
                 picture = raw.decode(source)
@@ -61,6 +72,8 @@ class DeepImage(ImageInput):
                 first_error = first_error or error
                 continue
             meter.add(picture.value)
+            pixels = torch.from_numpy(picture.value.astype(np.float32)).permute(2, 0, 1)
+            fine.add((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
             sizes.append(picture.size)
         if not sizes:
             raise DataError(
@@ -68,6 +81,9 @@ class DeepImage(ImageInput):
             )
         levels = meter.levels()
         state |= {name: list(getattr(levels, name)) for name in Levels.__dataclass_fields__}
+        detail = fine.levels().std
+        drowns = any(d < FINE * s for d, s in zip(detail, levels.std, strict=True))
+        state["detail"] = list(detail) if drowns else None
         state["typical_size"] = [round(float(side)) for side in np.median(sizes, axis=0)]
         return DeepImage(options, state)
 
@@ -93,7 +109,8 @@ class DeepImage(ImageInput):
 
     def emits(self) -> Emits:
         """Exact where bfloat16's 8 bits would lose what the files hold."""
-        return Emits("image", self.channels, exact=self._known("dtype") != "uint8")
+        views = 1 if self._state.get("detail") is None else 2
+        return Emits("image", views * self.channels, exact=self._known("dtype") != "uint8")
 
     def decode(self, source: Source) -> Raw:
         data = read_source(source)
@@ -106,7 +123,7 @@ class DeepImage(ImageInput):
         return Raw(pixels, size, self._to_source(size))
 
     def front(self) -> nn.Module:
-        return DeepFront(*self._scaling())
+        return DeepFront(*self._scaling(), self._state.get("detail"))
 
     def example(self, batch: int) -> dict[str, Array]:
         """Pixels between the low and high levels."""
@@ -121,7 +138,9 @@ class DeepImage(ImageInput):
         kind = PixelKind(self._known("dtype"), self.channels)
         kept = self.frame is not None
         size = self.options.pad if kept else self.options.size
-        return deep_goldens(count, size, kind, self.levels, self.options.pages, kept=kept)
+        ranges = zip(self.levels.low, self.levels.high, strict=True)
+        fine = self._state.get("detail") or [0.1 * (high - low) for low, high in ranges]
+        return deep_goldens(count, size, kind, (self.levels, fine), self.options.pages, kept=kept)
 
     def _scaling(self) -> tuple[list[float], list[float]]:
         """(scale, shift) a channel: pixel * scale + shift is what the backbone sees."""
@@ -138,22 +157,44 @@ class DeepImage(ImageInput):
 class DeepFront(nn.Module):
     """{"image": (N, H, W, C), uint8, uint16 or float32} -> (N, C, H, W) float32, scaled.
 
-    Computed in float32 under any autocast. The cast comes first: OpenVINO computes what lies
-    between whole numbers and it in bfloat16 whatever is asked for.
+    With `detail` (see `DeepImage`) (N, 2 C, H, W): the channels, then their detail. Computed in
+    float32 under any autocast. Two things are as they are for OpenVINO, which computes in bfloat16
+    whatever its own rewriting makes: the cast comes first, and nothing is subtracted.
     """
 
     scale: Tensor
     shift: Tensor
+    fine: Tensor
+    minus_fine: Tensor
 
-    def __init__(self, scale: Sequence[float], shift: Sequence[float]) -> None:
+    def __init__(
+        self,
+        scale: Sequence[float],
+        shift: Sequence[float],
+        detail: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("shift", shift)):
+        self.with_detail = detail is not None
+        fine = [1 / (_MOST_DETAIL * spread) for spread in detail or ()]
+        rows = {"scale": scale, "shift": shift, "fine": fine, "minus_fine": [-x for x in fine]}
+        for name, value in rows.items():
             row = torch.tensor(value, dtype=torch.float64).float().view(1, -1, 1, 1)
             self.register_buffer(name, row, persistent=False)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         image = x["image"].to(torch.float32).permute(0, 3, 1, 2)  # (N, C, H, W)
-        return image * self.scale + self.shift
+        scaled = image * self.scale + self.shift
+        if not self.with_detail:
+            return scaled
+        # an edge of a large thing is no detail, and would be hundreds of times its spread
+        detail = image * self.fine + _local_mean(image) * self.minus_fine
+        detail = torch.tanh(detail) * _MOST_DETAIL
+        return torch.cat([scaled, detail], 1)  # (N, 2 C, H, W)
+
+
+def _local_mean(image: Tensor) -> Tensor:
+    """Of the 5 x 5 about each pixel (N, C, H, W); nothing lies beyond the edge."""
+    return F.avg_pool2d(image, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
 
 
 def _as_photos(normalize: str) -> tuple[float, float]:

@@ -171,6 +171,8 @@ def for_image(
         said = (
             f"{channels} channel{'s' * (channels > 1)} of {depth}, scaled as the training part is"
         )
+        if state.get("detail"):
+            said += ", and again without its local mean, because its detail is faint"
         return replace(choice, reason=f"{choice.reason}; {said}")
     return choice
 
