@@ -122,3 +122,12 @@ def test_a_users_own_callable_is_given_float32() -> None:
 def add_one(image: torch.Tensor) -> torch.Tensor:
     assert image.dtype == torch.float32
     return image + 1
+
+
+def test_what_is_said_is_what_is_done() -> None:
+    options = AugmentOptions(augment="strong")
+    augment = made(deep_input(), augment="strong")
+    said = options.describe(SIDE, made=augment.strengths)
+    assert "trivialaugment" not in said
+    assert "rotate 15" in said
+    assert "cutmix 1" in said

@@ -69,6 +69,7 @@ class Augment:
         self.operations = [
             (known[name], value) for name, value in strengths.items() if name in known
         ]
+        self.strengths = dict(strengths)
         self.custom = custom
         self.key = key
         self._geometric = bool(GEOMETRIC & strengths.keys()) or frame is not None

@@ -182,9 +182,17 @@ class AugmentOptions:
         """Operations run in this order, whatever order they are named in."""
         return tuple(OPERATIONS)
 
-    def describe(self, size: int, *, placed: bool = False) -> str:
-        """One sentence for the user: what is done to pictures of this size."""
+    def describe(
+        self, size: int, *, placed: bool = False, made: Mapping[str, float] | None = None
+    ) -> str:
+        """One sentence for the user: what is done to pictures of this size.
+
+        Args:
+            made: strengths of what an input made of these options, where it has its own.
+        """
         on = self.strengths(size, placed=placed)
+        if made is not None:
+            on = {**made, **{name: on[name] for name in ("mixup", "cutmix") if name in on}}
         parts = [f"{name} {strength:.3g}" for name, strength in on.items()]
         if self.custom is not None:
             parts.append(self.custom)

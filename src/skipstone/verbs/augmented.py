@@ -71,7 +71,8 @@ def show_augmented(
             samples.append((loader.sample(row), str(name)))
     augment = make_augment(plan.augment, plan.input, plan.task)
     size = min(plan.input.example(1)[key].shape[1:3])
-    what = plan.augment.describe(size, placed=bool(plan.task.places))
+    made = None if augment is None else augment.strengths
+    what = plan.augment.describe(size, placed=bool(plan.task.places), made=made)
     laid = getattr(plan.task, "laid", None)
     contact_sheet(sheet_rows(samples, augment, seed=seed, key=key, laid=laid), file, what)
     return AugmentedResult(file, what)
