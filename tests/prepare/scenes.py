@@ -43,7 +43,7 @@ def copies(picture: Image.Image) -> dict[str, bytes]:
         "resize": as_jpeg(picture.resize((120, 90), Image.Resampling.LANCZOS)),
         "crop": as_jpeg(inner),
         "dark": as_jpeg(ImageEnhance.Brightness(picture).enhance(0.7)),
-        "light": as_jpeg(ImageEnhance.Brightness(picture).enhance(1.3)),
+        "light": as_jpeg(ImageEnhance.Brightness(picture).enhance(1.12)),
         "mirror": as_jpeg(ImageOps.mirror(picture)),
         "mirrored crop": as_jpeg(ImageOps.mirror(inner), 60),
     }

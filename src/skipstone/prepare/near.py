@@ -43,7 +43,7 @@ class Bar:
 
 #: For thumbnails of 96 pixels, and of 32: these show less, so that small pictures of one kind of
 #: thing (trousers, digits) come near to each other, and only good copies are told from them.
-BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.015, windows=20)
+BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.003, windows=20)
 SMALL_BAR = Bar(alike=0.97, coarse=0.985, detail=0.985, mismatch=0.0, windows=24)
 
 
