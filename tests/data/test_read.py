@@ -102,6 +102,16 @@ def test_a_wrapper_folder_is_looked_through_and_that_is_said(tmp_path: Path) -> 
     assert read_manifest(tmp_path).root == tmp_path
 
 
+def test_rows_are_left_out_inside_a_wrapper_too(tmp_path: Path) -> None:
+    photos = write_class_folder(tmp_path / "download" / "photos", 2)
+    leave = tmp_path / "leave.txt"
+    leave.write_text("disc/000.jpg\n")
+    whole = read_manifest(photos.parent)
+    manifest = read_manifest(photos.parent, ReadOptions(exclude=str(leave)))
+    assert len(manifest) == len(whole) - 1
+    assert "one folder only" in manifest.notes[0]
+
+
 def test_a_wrapper_around_other_layouts(tmp_path: Path) -> None:
     write_class_folder(tmp_path / "a" / "photos" / "train", 1)
     write_class_folder(tmp_path / "a" / "photos" / "val", 1)

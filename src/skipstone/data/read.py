@@ -26,16 +26,16 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     root = check_path(path)
     if options.task is not None:
         TASKS[options.task]  # an unknown task is refused here, with the near names
+    outer = root
     if options.reader is not None:
         name, reader = options.reader, _reader(options.reader)
     else:
-        outer, root = root, data_folder(root)
+        root = data_folder(root)
         name, reader = _only_reader(root)
-        if root != outer:
-            wrapped = f"{outer} holds one folder only, so the data is taken from {root}."
-            manifest = reader.read(root, options)
-            return replace(manifest, reader=name, notes=(wrapped, *manifest.notes))
     manifest = reader.read(root, options)
+    if root != outer:
+        wrapped = f"{outer} holds one folder only, so the data is taken from {root}."
+        manifest = replace(manifest, notes=(wrapped, *manifest.notes))
     if options.exclude is not None:
         manifest = without(manifest, options.exclude)
     return manifest if manifest.reader == name else replace(manifest, reader=name)
