@@ -14,6 +14,7 @@ BENCHMARKS = {
     "auto": "benchmarks.auto",
     "clothing": "benchmarks.clothing",
     "parity": "benchmarks.parity",
+    "camvid": "benchmarks.camvid",
     "fashion-mnist": "benchmarks.fashion_mnist",
     "tables": "benchmarks.tables",
     "audit": "benchmarks.audit",
