@@ -28,7 +28,6 @@ class Facts:
         values: numbers in one sample, such as height x width x channels.
         placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
         suited: values of `TrainOptions` that the backbone's entry recommends from scratch.
-        head_suited: those that the head's entry recommends, with weights too.
     """
 
     samples: int
@@ -36,7 +35,6 @@ class Facts:
     values: int = 224 * 224 * 3
     placed: bool = False
     suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    head_suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +104,7 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
-    suited = {**facts.head_suited, **({} if facts.pretrained else facts.suited)}
+    suited = {} if facts.pretrained else dict(facts.suited)
     chosen = suited | {name: value for name, value in values.items() if value is not None}
     batch_size = chosen.get("batch_size") or _batch_size(facts)
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")

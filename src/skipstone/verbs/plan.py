@@ -125,7 +125,6 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
         pretrained=pretrained,
         values=values,
         suited=backbone.facts.get("recipe", {}),
-        head_suited=HEADS[head.name].facts.get("recipe", {}),
     )
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(AugmentOptions)

@@ -22,8 +22,6 @@ from skipstone.models.heads.catalog import ENTRIES
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, Entry
 from skipstone.runtime.libraries import import_openvino
-from skipstone.train.options import TrainOptions
-from skipstone.train.recipe import Facts, resolve
 
 CLASSES = 4
 IGNORE = 255
@@ -278,14 +276,6 @@ def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
     with events.listen(said.append):
         assert suited_options(timm, "timm/test_vit", head, {}).output_stride == 32
     assert [event for event in said if "cannot change its output_stride" in str(event)]
-
-
-@each_head
-def test_its_recipe_holds_with_weights_too(head: Entry) -> None:
-    facts = Facts(samples=300, pretrained=True, head_suited=head.facts["recipe"])
-    recipe = resolve(TrainOptions(), facts)
-    assert (recipe.freeze, recipe.freeze_norm) == (0, False)
-    assert resolve(TrainOptions(freeze=0.5, epochs=2), facts).freeze == 0.5
 
 
 def test_a_head_stands_in_for_one_that_gives_the_same() -> None:

@@ -7,7 +7,6 @@ Facts that other rooms ask for:
              another that gives the same (`--head`)
     suits    options of a backbone that suit it, for those that have them: the stride of
              the deepest map, where a later stage can dilate instead
-    recipe   values of `TrainOptions` that suit it, whatever the backbone starts from
     jumps    whether answers jump where inputs differ in their last bits (a maximum's place does)
     needs    what the backbone has to offer (the fact `offers` of its entry)
 """
@@ -18,10 +17,6 @@ from typing import Any
 
 from skipstone.registry import Entry
 
-#: A mask asks of the early layers where things are, which a classifier's may not know: all of the
-#: backbone learns, for longer, since a decoder starts from nothing.
-_DENSE_RECIPE = {"freeze": 0.0, "freeze_norm": False, "epochs": 30}
-
 
 def _dense(name: str, target: str, options: str, summary: str, source: str, **facts: Any) -> Entry:
     return Entry(
@@ -30,7 +25,7 @@ def _dense(name: str, target: str, options: str, summary: str, source: str, **fa
         f"skipstone.models.heads.options:{options}",
         summary=summary,
         source=source,
-        facts={"outputs": ["logits"], "gives": "pixel", "recipe": _DENSE_RECIPE, **facts},
+        facts={"outputs": ["logits"], "gives": "pixel", **facts},
     )
 
 
