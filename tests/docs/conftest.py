@@ -18,6 +18,7 @@ from tests.deep_pictures import write_stripes
 from tests.mask_data import write_scenes
 from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask
+from tests.text_data import rows, write_csv
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
     scenes/, runs/001."""
+    texts.csv, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
     write_idx_folder(tmp_path / "mnist", 24, 12)
     write_stripes(tmp_path / "cells", 16)
     write_scenes(tmp_path / "scenes", 8)
+    write_csv(tmp_path / "texts.csv", rows(60))
+    (tmp_path / "letter.txt").write_text("we saw the dog and a horse")
     shutil.copytree(trained.run, tmp_path / "runs" / "001")
     monkeypatch.chdir(tmp_path)
     return tmp_path

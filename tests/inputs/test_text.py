@@ -107,7 +107,7 @@ def test_letters_in_runs_are_scikit_learns() -> None:
     given = TextOptions(form="bag", word_ngrams="none", char_ngrams="2-4", weighting="binary")
     ours, _ = TextInput(given).fit(sources(texts)).matrix(sources(texts))
     theirs = CountVectorizer(analyzer="char", ngram_range=(2, 4), binary=True)
-    expected = theirs.fit_transform([f" {text} " for text in texts])
+    expected = theirs.fit_transform([f"\x02{text}\x02" for text in texts])
     assert ours.shape == expected.shape
     assert (ours > 0).sum(axis=1).tolist() == expected.sum(axis=1).ravel().tolist()[0]
 

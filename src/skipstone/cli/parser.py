@@ -195,7 +195,9 @@ def _models(parser: Parser) -> None:
 
 def _demo(parser: Parser) -> None:
     parser.add_argument(
-        "--task", default="classify", help="classify (digits) or segment (digits and their masks)"
+        "--task",
+        default="classify",
+        help="classify (digits), segment (digits and their masks) or text (docstrings)",
     )
     _out(parser, "folder for the demo's data and run (default demo)")
     _seed(parser)

@@ -268,4 +268,4 @@ def demo(result: Any, terminal: Terminal) -> None:
         terminal.table(columns, rows, title=title)
         terminal.line()
     terminal.line(f"Report:  {result.report}")
-    terminal.line("Next:    skipstone train photos/      (one folder of photos a class)", "bold")
+    terminal.line(f"Next:    {result.next}", "bold")

@@ -30,6 +30,7 @@ ENTRIES = (
             "emits": ["tokens", "bag"],
             "chooser": "skipstone.models.auto_text:for_text",
             "baseline": "logistic",
+            "demo": "skipstone.verbs.demo_text:DOCSTRINGS",
         },
     ),
 )

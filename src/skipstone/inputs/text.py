@@ -37,7 +37,7 @@ from skipstone.inputs.text_pairs import Pairs, learn_pairs
 #: Encoded texts that are kept: epochs see the same ones again.
 _REMEMBERED = 1 << 16
 #: Up to so many letters in all, runs of letters are counted, too.
-_FEW_LETTERS = 4_000_000
+_FEW_LETTERS = 2_000_000
 _EXAMPLE = 9  # tokens of an example for tracing
 
 
@@ -257,10 +257,10 @@ def _unfitted(options: TextOptions) -> dict[str, Any]:
 
 def _blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
     """The kinds of n-grams that options mean for a corpus of so many letters."""
-    few = letters <= _FEW_LETTERS
+    few, some = letters <= _FEW_LETTERS, letters <= 2 * _FEW_LETTERS
     ranges = {
         "word": "1-3" if few else "1-2",
-        "char": "2-5" if few else "none",
+        "char": "2-6" if few else "3-5" if some else "none",
     }
     blocks = []
     for kind, given in (("word", options.word_ngrams), ("char", options.char_ngrams)):

@@ -107,13 +107,19 @@ def word_ngrams(tokens: Grams, longest: int) -> list[Grams]:
 
 
 def char_ngrams(letters: Letters, shortest: int, longest: int) -> list[Grams]:
-    """Runs of letters of one text, spaces and all, where a run of spaces counts as one."""
+    """Runs of letters of one text, spaces and all, where a run of spaces counts as one.
+
+    A text's beginning and end count as a letter of their own, so "^who" is not the "who" inside.
+    """
     space = letters.kinds == _APART
     keep = ~space
     keep[1:] |= space[1:] & ~space[:-1]
     where = np.concatenate([[-1], np.flatnonzero(keep)])  # a text begins after a space, too
     points = np.where(space[where], 0x20, letters.points[where]).astype(np.uint32)
     text = letters.text[where]
+    ends = np.append(text[1:] != text[:-1], True)
+    ends[0] |= where[0] < 0
+    points[ends & space[where]] = 0x0A
     found = []
     for length in range(shortest, longest + 1):
         count = len(points) - length + 1
@@ -123,7 +129,7 @@ def char_ngrams(letters: Letters, shortest: int, longest: int) -> list[Grams]:
         hashes = _segments(points, first, first + length)
         # The space before a text is the end of the one before: the second letter says whose it is.
         owner = text[1 : count + 1] if length > 1 else text[:count]
-        same = owner == text[length - 1 :] if length > 1 else points != 0x20
+        same = owner == text[length - 1 :] if length > 1 else points > 0x20
         grams = Grams(hashes, owner, np.maximum(where[:count], 0), where[length - 1 :] + 1)
         found.append(_kept(grams, same))
     return found

@@ -9,7 +9,7 @@ from skipstone.errors import UsageError
 from skipstone.models.auto import Choice
 from skipstone.registry import BACKBONES
 
-#: From so many texts on, a word that occurs in one text only is not worth a row of weights.
+#: From so many texts on, one pass of mini-batches finds what takes exact solvers minutes.
 MANY = 20_000
 
 
@@ -26,16 +26,31 @@ def for_text(
             "no model for texts comes with pretrained weights.",
             hint="Leave --weights out.",
         )
-    name = "nbsvm" if model == "auto" else model
+    name, reason = (model, f"{model} as asked for") if model != "auto" else _auto(rows, classes)
     suits = dict(BACKBONES[name].facts.get("input", {}))
-    if rows >= MANY:
-        suits["min_count"] = 2
-    reason = f"{name} as asked for"
-    if model == "auto":
-        reason = f"{rows:,} texts"
     return Choice(
         model=name,
         weights="none" if weights == "auto" else weights,
         input=suits,
         reason=reason,
+    )
+
+
+def _auto(rows: int, classes: int) -> tuple[str, str]:
+    """(name, why). Measured on 5,452 questions of 6 kinds and 9,595 film reviews of 2 (stratified
+    5-fold): the ratio of naive Bayes helps where two classes face each other, by a point, and
+    costs three where six do; `python -m benchmarks text` prints the figures."""
+    if rows >= MANY:
+        return "logistic", (
+            f"{rows:,} texts: logistic regression on n-grams is found in seconds, and a deeper "
+            "network may be worth its time (--model textcnn)"
+        )
+    if classes == 2:
+        return "nbsvm", (
+            f"{rows:,} texts of two classes: a support vector machine on n-grams scaled by their "
+            "naive Bayes ratio, which networks learnt from so few seldom reach"
+        )
+    return "linear-svm", (
+        f"{rows:,} texts of {classes} classes: a support vector machine on n-grams, which networks "
+        "learnt from so few seldom reach"
     )

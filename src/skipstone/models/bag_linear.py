@@ -83,7 +83,7 @@ def solve_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    c = 10.0 if options.c is None else options.c
+    c = 30.0 if options.c is None else options.c
     if targets.ndim == 1 and matrix.nnz * classes > EXACT:
         return linear_solution(*fit_multinomial(matrix, targets, classes=classes, c=c, seed=seed))
 

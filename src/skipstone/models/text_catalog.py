@@ -91,7 +91,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "logistic regression on n-grams (TF-IDF): the baseline of every text model",
         "scikit-learn; Duchi et al. 2011 where the data is large",
-        {"c": [3.0, 30.0]},
+        {"c": [10.0, 100.0]},
     ),
     _solved(
         "linear-svm",
@@ -99,7 +99,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machine on n-grams",
         "Fan et al. 2008, LIBLINEAR; scikit-learn",
-        {"c": [0.1, 0.5, 2.0]},
+        {"c": [0.5, 2.0]},
     ),
     _solved(
         "nbsvm",
@@ -107,7 +107,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machine on n-grams scaled by their naive Bayes ratio",
         "Wang and Manning 2012, ACL P12-2018",
-        {"c": [0.1, 0.5, 2.0]},
+        {"c": [0.2, 0.6]},
     ),
     _solved(
         "naive-bayes",

@@ -1,9 +1,9 @@
 """TextCNN: convolutions over word vectors, and the greatest response of each over the text.
 
 Kim 2014, "Convolutional Neural Networks for Sentence Classification", arXiv:1408.5882, section 2:
-with dropout and a linear layer (the head's) behind it. Two things differ: kernels reach over both
-ends of the text (a wide convolution, so a text may be shorter than a kernel), and vectors are
-learnt from scratch unless they are loaded.
+with dropout and a linear layer (the head's) behind it. What differs: kernels reach over both ends
+of the text (a wide convolution, so a text may be shorter than a kernel) and are 2 to 4 words wide,
+not 3 to 5; and words are hidden at random while training, so that the unknown one is learnt.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ Pooling = Literal["attention", "max"]
 class TextCnnOptions:
     """Kim 2014: an embedding, convolutions of a few widths, the greatest response of each."""
 
-    embedding: int = field(default=128, metadata={"help": "numbers that stand for a token"})
+    embedding: int = field(default=256, metadata={"help": "numbers that stand for a token"})
     maps: int = field(default=100, metadata={"help": "feature maps of each kernel width"})
     kernels: tuple[int, ...] = field(
-        default=(3, 4, 5), metadata={"help": "widths of the kernels, in tokens"}
+        default=(2, 3, 4), metadata={"help": "widths of the kernels, in tokens"}
     )
     dropout: float = field(
         default=0.5, metadata={"help": "chance to drop a feature while training, in [0, 1)"}

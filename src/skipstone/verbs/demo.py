@@ -13,7 +13,7 @@ from typing import Any
 from skipstone import events
 from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
-from skipstone.registry import TASKS, resolve_target
+from skipstone.registry import INPUTS, TASKS, resolve_target
 from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
@@ -138,10 +138,11 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
 
 
 def demonstration(task: str) -> Demonstration:
-    """What the entry of a task names as its demonstration."""
-    target = TASKS[task].facts.get("demo")
+    """What the entry of a task, or of an input, names as its demonstration."""
+    entry = INPUTS[task] if task in INPUTS else TASKS[task]
+    target = entry.facts.get("demo")
     if target is None:
-        having = [entry.name for entry in TASKS if "demo" in entry.facts]
+        having = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
         raise UsageError(
             f"the task {task!r} has no demonstration.", hint=f"These have: {', '.join(having)}"
         )
