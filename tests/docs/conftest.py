@@ -71,8 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, runs/001."""
-    texts.csv, letter.txt, runs/001."""
+    scenes/, texts.csv, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
