@@ -19,6 +19,7 @@ BENCHMARKS = {
     "tables": "benchmarks.tables",
     "audit": "benchmarks.audit",
     "text": "benchmarks.text",
+    "same-model": "benchmarks.same_model",
     "int8-speed": "benchmarks.int8_speed",
     "training-speed": "benchmarks.training_speed",
     "large-jpeg": "benchmarks.large_jpeg",

@@ -35,6 +35,10 @@ def main(arguments: list[str]) -> int:
             f"seed {seed}: accuracy {shown(metrics['accuracy'])}, "
             f"balanced {shown(metrics['balanced_accuracy'])}, {row['wall_seconds'] / 60:.1f} min"
         )
+        if row.get("calibration"):
+            before, after = (shown(row["calibration"][when]) for when in ("before", "after"))
+            print(f"    ECE {before} before temperature scaling, {after} after")
+            print(f"    {row['calibration']['reason']}")
         met &= given.smoke or metrics["accuracy"]["value"] >= BAR
         key = key.replace("train", "int8")
         small = results.get(key) or results.add(

@@ -37,6 +37,14 @@ def test_train(classified: Trained) -> None:
     assert "skipstone train" in report
 
 
+def test_what_the_temperature_did_is_stated(classified: Trained) -> None:
+    gain = classified.value["calibration"]
+    assert gain["after"]["value"] == classified.value["metrics"]["ece"]["value"]
+    assert gain["halved"] == (gain["after"]["value"] <= gain["before"]["value"] / 2)
+    page = (classified.run / "report.html").read_text()
+    assert f"Temperature scaling: ECE {gain['before']['value']:.4f} before" in page
+
+
 def test_nothing_is_written_in_the_data(classified: Trained) -> None:
     assert not classified.touched
 

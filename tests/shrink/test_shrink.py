@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skipstone.bundle.files import read_file
+from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import DataError, UsageError
@@ -17,6 +18,8 @@ from skipstone.runtime.open import open_model
 from skipstone.shrink.plan import Plan
 from skipstone.shrink.receipt import describe
 from skipstone.shrink.shrink import shrink as shrink_bundle
+from skipstone.verbs.compare import _Model, _stored
+from skipstone.verbs.receipts import figures_table
 from skipstone.verbs.shrink import shrink, training_data
 from tests.shrink.steps import NOISE
 
@@ -68,6 +71,26 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     assert names[:4] == ["torch-f32", "openvino-f32", "openvino-bf16", "openvino-int8"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
     assert any("accuracy on claim" in line for line in describe(receipt))
+
+    # what ships has figures of its own, and they are those that `evaluate` gives
+    stated = Bundle.load(result.bundle).metrics
+    assert (stated["role"], stated["runtime"]) == ("claim", "openvino-int8")
+    predictor = open_model(result.bundle)
+    records = predictor.evaluate(rows.role("claim")).records
+    figures = predictor.task.compute(records)
+    assert {name: value["value"] for name, value in stated["metrics"].items()} == pytest.approx(
+        figures
+    )
+    columns, table, title = figures_table(receipt)
+    assert len(columns) == 3
+    assert [row[0] for row in table] == [metric.title for metric in predictor.task.metrics()]
+    assert "openvino-int8" in title
+    name, estimate, where, _ = _stored(_Model("x", Bundle.load(result.bundle), result.bundle))
+    assert name == "accuracy"
+    assert where is not None
+    assert where.endswith("by openvino-int8")
+    assert estimate is not None
+    assert estimate.value == figures["accuracy"]
 
 
 @pytest.mark.usefixtures("_noise")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skipstone.cli.terminal import Terminal
-from skipstone.verbs.receipts import receipt_table, size
+from skipstone.verbs.receipts import figures_table, receipt_table, size
 
 
 def percent(value: float) -> str:
@@ -119,6 +119,8 @@ def train(result: Any, terminal: Terminal) -> None:
         better = result.baseline.difference.low > 0
         terminal.line(result.baseline.verdict, "" if better else "yellow")
     terminal.line()
+    if result.calibration is not None:
+        terminal.line(f"Temperature scaling: {result.calibration.reason}")
     _verified(result.verification, terminal)
     terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
     terminal.line(f"Report:  {result.report}")
@@ -177,6 +179,10 @@ def shrink(result: Any, terminal: Terminal) -> None:
     columns, rows, title = receipt_table(result.receipt)
     terminal.table(columns, rows, title=title)
     terminal.line()
+    if result.accepted:
+        columns, rows, title = figures_table(result.receipt)
+        terminal.table(columns, rows, title=title)
+        terminal.line()
     terminal.line(verdict(result.receipt), "green" if result.accepted else "bold red")
     if result.accepted:
         _verified(result.verification, terminal)
@@ -221,7 +227,7 @@ def compare(result: Any, terminal: Terminal) -> None:
                 "" if value is None else f"{_interval(value, percent)} (n = {value.n:,})",
                 "" if gap is None else f"{_interval(gap, _points)} points",
                 row.runtime,
-                f"{row.latency['median_ms']:.2f} ms",
+                "{median_ms:.2f} ms [{p10_ms:.2f}, {p90_ms:.2f}]".format(**row.latency),
                 size(row.bytes),
                 f"{row.parameters / 1e6:.2f} M",
                 f"{row.macs / 1e6:,.0f} M",
@@ -232,7 +238,7 @@ def compare(result: Any, terminal: Terminal) -> None:
     score = metrics.pop() if len(metrics) == 1 else "score"
     costs = ("files", "parameters", "MACs", "activations")
     columns = ("model", score, "to the first", "runtime", "latency", *costs)
-    title = f"Batch 1, {result.threads} threads, interleaved"
+    title = f"Batch 1, {result.threads} threads, interleaved; median [10th, 90th percentile]"
     terminal.table(columns, rows, title=title)
     scored = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}
     for sentence in sorted(scored):

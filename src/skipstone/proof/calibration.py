@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from skipstone.proof.intervals import Estimate, Groups, interval
 from skipstone.tasks.base import Record, Task
 from skipstone.tasks.metrics import bin_of, reliability
 from skipstone.tasks.records import Table
+
+#: Where records keep what was claimed: of the answer, or of every tag.
+_CONFIDENCES = ("probability", "probabilities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ class Gain:
     halved: bool
     reason: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "chance": self.chance,
+            "halved": self.halved,
+            "reason": self.reason,
+        }
+
+
+def has_confidence(task: Task, records: Sequence[Record]) -> bool:
+    """Whether `calibration_gain` has something to say of such records."""
+    known = any(metric.name == "ece" for metric in task.metrics())
+    return known and bool(records) and any(name in records[0] for name in _CONFIDENCES)
+
 
 def calibration_gain(
     before: Sequence[Record],
@@ -45,17 +64,18 @@ def calibration_gain(
     seed: int = 0,
 ) -> Gain:
     """Compare records made without and with the temperature, of a task with the metric "ece" and
-    records with "probability".
+    records with "probability" or "probabilities".
 
     Raises:
         UsageError: the task has no calibration error.
     """
     metric = next((metric for metric in task.metrics() if metric.name == "ece"), None)
-    if metric is None or not before or "probability" not in before[0]:
+    if metric is None or not has_confidence(task, before):
         raise UsageError(f"task {task.name!r} has no calibration error to compare.")
     was = interval(metric, before, task, groups, seed)
     now = interval(metric, after, task, groups, seed)
-    chance = ece_by_chance(Table.of(after).column("probability"), seed=seed)
+    name = next(name for name in _CONFIDENCES if name in after[0])
+    chance = ece_by_chance(Table.of(after).column(name).ravel(), seed=seed)
     halved = now.value <= was.value / 2
     figures = f"ECE {was.value:.4f} before, {now.value:.4f} after, {chance:.4f} by chance alone"
     if halved:

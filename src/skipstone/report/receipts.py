@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.report.words import number
+from skipstone.shrink.latency import SAME
 from skipstone.shrink.receipt import verdict
 from skipstone.shrink.words import between
 
@@ -17,6 +18,11 @@ _PARTS = {"select": "on select, which decides", "claim": "on claim, which no dec
 def receipt_block(receipt: Json) -> dict[str, Any]:
     """The block of a receipt as `shrink.receipt.Receipt.to_json` gives it."""
     rows = [_accuracy(receipt, part) for part in ("select", "claim") if receipt[part] is not None]
+    rows += [
+        {"name": f["title"], "unit": f["unit"], "before": f["before"], "after": f["after"]}
+        for f in receipt.get("figures", ())
+        if f["name"] != receipt["metric"]
+    ]
     rows.append(_size(receipt["sizes"]))
     note = "Accuracy: 95 % intervals; changes are paired, on the same samples."
     latency = receipt["latency"]
@@ -70,7 +76,7 @@ def _size(sizes: Json) -> dict[str, Any]:
 
 def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
     rows = {row["name"]: row for row in latency["rows"]}
-    differs = not ratio["low"] <= 1 <= ratio["high"]
+    differs = ratio["words"] != SAME
     return {
         "name": f"latency: {ratio['slow']}, then {ratio['fast']}",
         "unit": "ms",

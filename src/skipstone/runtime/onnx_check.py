@@ -21,8 +21,9 @@ from skipstone.errors import DamagedError, Refusal
 LARGEST = 1 << 31
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 #: Operators that make an array of the size that an input states, and which input that is.
-_SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "Pad": 1, "OneHot": 1}
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "EyeLike", "Range"})
+_SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "OneHot": 1}
+#: Those whose inputs are lengths, each by itself.
+_LONG = frozenset({"Range", "Pad"})
 _DOMAINS = frozenset({"", "ai.onnx"})
 
 
@@ -127,13 +128,16 @@ def _check_size(node: Any, constants: dict[str, Any]) -> None:
     stated: list[str] = []
     if node.op_type in _SIZED and len(node.input) > _SIZED[node.op_type]:
         stated = [node.input[_SIZED[node.op_type]]]
-    elif node.op_type in _RANDOM:
-        stated = list(node.input)
+    elif node.op_type in _LONG:
+        stated = list(node.input[1:])
     for name in stated:
         if name not in constants or constants[name].data_type == onnx.TensorProto.STRING:
             continue
         values = [abs(float(v)) for v in onnx.numpy_helper.to_array(constants[name]).ravel()[:64]]
-        if not math.prod(max(value, 1.0) for value in values) <= LARGEST:
+        amount = max(values, default=0.0)
+        if node.op_type in _SIZED:
+            amount = math.prod(max(value, 1.0) for value in values)
+        if not amount <= LARGEST:
             raise DamagedError(
                 f"the ONNX program's {node.op_type} {node.name!r} makes an array larger than "
                 f"{LARGEST:,} numbers."

@@ -7,7 +7,8 @@
 - Alone: Python's garbage collector is off, and nothing else of ours runs.
 - Spread: medians with the 10th and 90th percentile; ratios with a 95 % interval from a bootstrap
   over blocks of neighbouring rounds, which are not independent (Politis and Romano 1992). Where
-  the interval holds 1, the answer is "no difference".
+  the interval holds 1, or the ratio is within 2 % of it, the answer is "no difference": the same
+  program, loaded twice, differs by as much through where its memory happens to lie.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ Call = Callable[[], Any]
 LEAST_ROUNDS, MOST_ROUNDS = 10, 300
 #: Above this share of the processors, what others do shows in the figures.
 BUSY = 0.1
+SAME = "no difference"
+#: Ratios this close to 1 are no difference, however sure they are.
+ALIKE = 0.02
 #: Where two equal candidates differ by more than this, no figure of the race is worth much.
 UNSTEADY = 0.05
 #: More threads do not help one picture, and a benchmark that takes a whole server is none.
@@ -47,12 +51,13 @@ class Ratio:
 
     @property
     def differs(self) -> bool:
-        return not self.low <= 1 <= self.high
+        """Whether it is sure, and large enough to be worth a word."""
+        return not self.low <= 1 <= self.high and abs(np.log(self.value)) > np.log1p(ALIKE)
 
     @property
     def words(self) -> str:
         if not self.differs:
-            return "no difference"
+            return SAME
         if self.value >= 1:
             return f"{self.value:.2f}× faster"
         return f"{1 / self.value:.2f}× slower"

@@ -14,7 +14,7 @@ model is worse.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS
 from skipstone.errors import Refusal
-from skipstone.proof.intervals import Estimate, interval, paired_difference
+from skipstone.proof.intervals import Estimate, interval, intervals, paired_difference
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import BUSY
@@ -80,6 +80,25 @@ def accuracy(
     )
 
 
+def figures_of(
+    task: Task, before: Evaluation, after: Evaluation, *, seed: int
+) -> list[dict[str, Any]]:
+    """Every figure of the task, of both models, each with its interval: what ships has its own."""
+    groups = before.groups if any(before.groups) else None
+    old = intervals(before.records, task, groups, seed)
+    new = intervals(after.records, task, groups, seed)
+    return [
+        {
+            "name": metric.name,
+            "title": metric.title,
+            "unit": "percent" if metric.higher_is_better else "number",
+            "before": old[metric.name].to_json(),
+            "after": new[metric.name].to_json(),
+        }
+        for metric in task.metrics()
+    ]
+
+
 def headline(task: Task) -> Metric:
     """The task's headline metric."""
     return next(metric for metric in task.metrics() if metric.name == task.headline)
@@ -96,6 +115,7 @@ class Receipt:
     sizes: see `sizes_of`.
     latency: see `shrink.speed`; None where it was not measured.
     made_from: SHA-256 of the original's weights.
+    figures: see `figures_of`; on claim, or else on select.
     """
 
     plan: str
@@ -108,6 +128,7 @@ class Receipt:
     latency: Mapping[str, Any] | None
     made_from: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[Mapping[str, Any]] = ()
 
     @property
     def accepted(self) -> bool:
@@ -135,6 +156,7 @@ class Receipt:
             "latency": None if self.latency is None else dict(self.latency),
             "made_from": self.made_from,
             "versions": dict(self.versions),
+            "figures": [dict(figure) for figure in self.figures],
         }
 
     def to_bytes(self) -> bytes:

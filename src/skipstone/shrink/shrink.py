@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events, storage
-from skipstone.bundle.files import add_files, read_record
+from skipstone.bundle.files import add_files, read_record, write_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal
@@ -25,7 +25,7 @@ from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import bind, race, usual_threads
 from skipstone.shrink.plan import Plan, Work, carry_out
-from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, headline, sizes_of
+from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, figures_of, headline, sizes_of
 
 EAGER = "torch-f32"
 FLOATS = ("openvino-f32", "openvino-bf16")
@@ -107,9 +107,8 @@ def _make(
     fit, select, claim = (manifest.role(role) for role in ("fit", "select", "claim"))
     steps = carry_out(plan, Work(original, new, fit, select, seed))
     before, after = open_model(original, "torch"), open_model(new)
-    decided = accuracy(
-        before.task, before.evaluate(select), after.evaluate(select), role="select", seed=seed
-    )
+    role, scored = "select", (before.evaluate(select), after.evaluate(select))
+    decided = accuracy(before.task, *scored, role=role, seed=seed)
     receipt = Receipt(
         plan=str(plan),
         steps=steps,
@@ -125,8 +124,10 @@ def _make(
     if not receipt.accepted:
         raise _TooMuchLost(receipt)
     if len(claim):
-        scored = before.evaluate(claim), after.evaluate(claim)
-        receipt = replace(receipt, claim=accuracy(before.task, *scored, role="claim", seed=seed))
+        role, scored = "claim", (before.evaluate(claim), after.evaluate(claim))
+        receipt = replace(receipt, claim=accuracy(before.task, *scored, role=role, seed=seed))
+    receipt = replace(receipt, figures=figures_of(before.task, *scored, seed=seed))
+    _state_figures(new, receipt, role, after.runtime.name)
     add_files(new, {RECEIPT: receipt.to_bytes()})
     with events.stage("verifying from raw bytes"):
         verification = verify(new)
@@ -136,6 +137,21 @@ def _make(
             + "; ".join(verification.problems)
         )
     return receipt, verification
+
+
+def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> None:
+    """The bundle's own figures become those of what answers in it now."""
+    record = read_record(folder)
+    known = record["metrics"]
+    figures = {figure["name"]: figure["after"] for figure in receipt.figures}
+    stated = {
+        **known,
+        "role": role,
+        "split": known.get("split", role) if known.get("role") == role else role,
+        "runtime": runtime,
+        "metrics": figures,
+    }
+    write_record(folder, {**record, "metrics": stated})
 
 
 def speed(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events
+from skipstone.bundle.files import RECORD
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.models.profile import profile
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES
@@ -183,12 +184,17 @@ def _scored(models: list[_Model], data: Path | None, seed: int) -> list[_Scored]
 
 
 def _stored(model: _Model) -> _Scored:
-    """The figure that the bundle carries: of its own training, by the network in float32."""
+    """The figure that the bundle carries: of its own training, or of the program that shrinking
+    made."""
     stored = model.bundle.metrics
     if model.folder is None or not stored:
         return None, None, None, None
     name = task_of(model.bundle).headline
-    return name, Estimate(**stored["metrics"][name]), str(stored.get("split", "")), None
+    where = " by ".join(str(stored[key]) for key in ("split", "runtime") if stored.get(key))
+    try:
+        return name, Estimate(**stored["metrics"][name]), where, None
+    except (KeyError, TypeError):
+        raise DamagedError(f"{model.folder / RECORD} states no {name} with its interval.") from None
 
 
 def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:

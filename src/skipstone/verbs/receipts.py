@@ -54,6 +54,27 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
     return ("what", "before", "after", "change [95 %]"), rows, f"Plan: {receipt['plan']}"
 
 
+def figures_table(receipt: Mapping[str, Any]) -> Table:
+    """Every figure of the model before and of what ships now."""
+    rows = [
+        [
+            figure["title"],
+            *(_estimate(figure[when], figure["unit"]) for when in ("before", "after")),
+        ]
+        for figure in receipt["figures"]
+    ]
+    part = _ROLES[receipt["proven_on"]]
+    columns = ("metric", "before [95 %]", "after [95 %]")
+    return columns, rows, f"All figures on {part}; after is {receipt['sizes']['default']}"
+
+
+def _estimate(estimate: Mapping[str, Any], unit: str) -> str:
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if unit == "percent":
+        return f"{value:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
     before, after, drop = part["before"], part["after"], part["drop"]
     return [

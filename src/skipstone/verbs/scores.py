@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skipstone.data.manifest import Manifest
+from skipstone.proof.calibration import Gain, calibration_gain, has_confidence
 from skipstone.proof.intervals import Estimate, intervals
-from skipstone.runtime.predictor import Evaluation
+from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.tasks.base import Record, Task
 
 
@@ -17,6 +18,7 @@ class Scores:
     """Args:
     role: "fit", "select" or "claim", or the name of a split of other data.
     split: how to name that part to a person ("validation folder").
+    calibration: what the temperature did there; None where nothing was calibrated.
     """
 
     role: str
@@ -25,6 +27,7 @@ class Scores:
     metrics: dict[str, Estimate]
     records: list[Record] = field(default_factory=list)
     evaluation: Evaluation | None = None
+    calibration: Gain | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -32,6 +35,7 @@ class Scores:
             "split": self.split,
             "seed": self.seed,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
         }
 
 
@@ -42,6 +46,24 @@ def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed
     found = intervals(evaluation.records, task, groups, seed)
     metrics = {name: value for name, value in found.items() if math.isfinite(value.value)}
     return Scores(role, describe_part(part, role), seed, metrics, evaluation.records, evaluation)
+
+
+def calibration_of(
+    predictor: Predictor, part: Manifest, evaluation: Evaluation, *, seed: int
+) -> Gain | None:
+    """What the temperature changed on `part`, which is scored once more without it.
+
+    `evaluation` is what `predictor` says of the same part.
+    """
+    task = predictor.task
+    if "temperature" not in predictor.post or not has_confidence(task, evaluation.records):
+        return None
+    plain = Predictor(
+        predictor.input, predictor.runtime, task, {**predictor.post, "temperature": 1}
+    )
+    groups = evaluation.groups if any(evaluation.groups) else None
+    before = plain.evaluate(part).records
+    return calibration_gain(before, evaluation.records, task, groups, seed)
 
 
 def describe_part(part: Manifest, role: str) -> str:

@@ -140,7 +140,7 @@ def gather(
         trained=_trained(plan, bundle, seconds, history),
         roles={role: len(manifest.role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
-        notes=[*manifest.notes, *_ignored(manifest)],
+        notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
         history=history,
         best=_best(plan, history),
@@ -201,6 +201,11 @@ def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
     if not any(counts[role][name] for role in ROLES for name in classes):
         return []  # targets are no labels of whole rows
     return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
+
+
+def _calibration(scores: Scores) -> list[str]:
+    gain = scores.calibration
+    return [] if gain is None else [f"Temperature scaling: {gain.reason}"]
 
 
 def _ignored(manifest: Manifest) -> list[str]:

@@ -16,6 +16,7 @@ from skipstone.data.manifest_file import save_manifest
 from skipstone.models.build import network_tensors
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
+from skipstone.proof.calibration import Gain
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification, store_goldens, verify
 from skipstone.registry import BACKBONES
@@ -33,7 +34,7 @@ from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.refine import refined
-from skipstone.verbs.scores import Scores, score
+from skipstone.verbs.scores import Scores, calibration_of, score
 from skipstone.verbs.story import write_report
 
 
@@ -46,6 +47,7 @@ class TrainResult:
             where the data is too small to keep a claim apart; `split` names it to a person.
         bytes: of the weights file.
         unreadable: files that were left out, listed in the run folder.
+        calibration: what the temperature did to the calibration error; None where there is none.
         baseline: a simple model beside it, where the input has one.
     """
 
@@ -59,6 +61,7 @@ class TrainResult:
     verification: Verification
     bytes: int
     unreadable: int
+    calibration: Gain | None
     seconds: float
     baseline: Comparison | None = None
 
@@ -77,6 +80,7 @@ class TrainResult:
             "verified": self.verification.ok,
             "weights_bytes": self.bytes,
             "unreadable": self.unreadable,
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
             "baseline": None if self.baseline is None else self.baseline.to_json(),
             "seconds": round(self.seconds, 1),
         }
@@ -139,6 +143,7 @@ def train(
             verification=verification,
             bytes=(run.bundle / WEIGHTS).stat().st_size,
             unreadable=lineage["unreadable"],
+            calibration=scores.calibration,
             baseline=baseline,
             seconds=time.monotonic() - started,
         )
@@ -156,7 +161,10 @@ def _bundle(
     role = "claim" if len(plan.manifest.role("claim")) else "select"
     part = plan.manifest.role(role)
     evaluation: Evaluation = predictor.evaluate(part)
-    scores = score(plan.task, evaluation, part, role=role, seed=plan.seed)
+    scores = dataclasses.replace(
+        score(plan.task, evaluation, part, role=role, seed=plan.seed),
+        calibration=calibration_of(predictor, part, evaluation, seed=plan.seed),
+    )
     state, arrays = plan.input.state()
     bundle = Bundle(
         arch=learnt.arch,
