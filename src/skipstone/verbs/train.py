@@ -99,8 +99,7 @@ def train(
 ) -> TrainResult:
     """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan.
 
-    `origin` is a model to go on from, instead of `model` and `weights`; `command` is what a person
-    would type to get the same, for the report and the lineage.
+    `origin` is a model to go on from, for `model` and `weights`; `command` is what one would type.
     """
     started = time.monotonic()
     root = output_folder(out, default="runs", data=data)
