@@ -101,6 +101,8 @@ class Race:
         self, slow: str, fast: str, *, confidence: float = 0.95, resamples: int = 2000
     ) -> Ratio:
         """How many times faster `fast` is: the median over rounds of slow / fast."""
+        from scipy.special import ndtr, stdtrit
+
         pairs = self.seconds[slow] / self.seconds[fast]
         n = len(pairs)
         rng = np.random.default_rng(0)
@@ -108,7 +110,11 @@ class Race:
         starts = rng.integers(0, n, (resamples, -(-n // length)))
         rows = (starts[:, :, None] + np.arange(length)) % n  # (resamples, blocks, length)
         drawn = np.median(pairs[rows.reshape(resamples, -1)[:, :n]], axis=1)
-        tail = (1 - confidence) / 2
+        # few blocks know little of their own spread: percentiles as far out as Student's quantile
+        # (Hesterberg 2015, sec. 3.5)
+        blocks = max(n / length, 2.0)
+        few = float(stdtrit(blocks - 1, (1 + confidence) / 2)) * (blocks / (blocks - 1)) ** 0.5
+        tail = float(ndtr(-few))
         low, high = np.quantile(drawn, [tail, 1 - tail])
         return Ratio(float(np.median(pairs)), float(low), float(high))
 
