@@ -96,7 +96,11 @@ class Interrupted(SkipstoneError):
         self.exit_code = 128 + signal_number
 
 
-_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+_MEMORY_WORDS = (
+    *("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"),
+    # oneDNN, whose buffers are not torch's
+    *("could not create a memory", "could not create a primitive"),
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -108,6 +112,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
+    if "primitive descriptor" in text:  # oneDNN lacks such an operation
+        return False
     return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
 
 

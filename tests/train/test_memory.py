@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from skipstone import events
 from skipstone.data.samples import Batch, Meta
 from skipstone.errors import Interrupted, OutOfMemory, is_out_of_memory
+from skipstone.models.network import Network
 from skipstone.train.memory import HALVED, MicroBatch, split
 from skipstone.train.objective import Objective
 from skipstone.train.runfolder import RunFolder
@@ -165,12 +167,46 @@ def test_nothing_left_to_halve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "--size" in str(caught.value.hint)
 
 
+class Large(TinyLoader):
+    """64 pictures of 256 pixels: a feature map of one batch takes 64 MiB."""
+
+    def __init__(self) -> None:
+        super().__init__(samples=64, batch_size=64)
+        self.images = torch.randn(64, 1, 256, 256)
+
+
+def test_what_a_full_machine_really_raises_is_known(tmp_path: Path) -> None:
+    """The address space ends 200 MiB further on: torch's allocator and oneDNN fail for real, and
+    what comes is a smaller part that fits, or the error that says so."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            loader = Large()
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
+            _, result = train(tmp_path, loader=loader, batch_size=64, epochs=1, evaluate=half)
+            code = 0 if result.together < 64 else 2
+        except OutOfMemory:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert any(row["kind"] == HALVED for row in journal(tmp_path))
+
+
+def half(network: Network) -> dict[str, float]:
+    return {"accuracy": 0.5}
+
+
 def test_another_error_is_not_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(monkeypatch, 1, lambda: RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes"):
         train(tmp_path, epochs=1)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for conv"))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Loader:
         mix: Mix | None = None,
         drop_last: bool = False,
         workers: int = 0,
-        patience: float = 30.0,
+        patience: float = 25.0,
         threads: int = 2,
         cache: RecordCache | None = None,
         balanced: bool = False,

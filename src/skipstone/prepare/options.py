@@ -61,7 +61,7 @@ class LoadOptions:
         metadata={"help": "processes that load and augment; 0: threads of this process"},
     )
     worker_patience: float = field(
-        default=30.0,
+        default=25.0,
         metadata={
             "help": "seconds without a sign of life after which a loading process is given up",
             "metavar": "SECONDS",
