@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 
 #: name -> the module, and the arguments that make it small
 BENCHMARKS = {
@@ -39,7 +40,9 @@ def main(arguments: list[str]) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     print(f"== {name}", flush=True)
+    start = time.monotonic()
     code: int = importlib.import_module(BENCHMARKS[name]).main(arguments)
+    print(f"== {name}: {time.monotonic() - start:.0f} s, exit code {code}", flush=True)
     return code
 
 
