@@ -267,6 +267,14 @@ def test_any_maps_will_do(head: Entry) -> None:
         assert outputs["logits"].shape == (1, CLASSES, 56, 70)
 
 
+def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
+    args = {"options": {}, "shape": {"classes": CLASSES, "loss": loss()}}
+    arch = Arch(Part("resnet18", {"options": {}}), Part("segnet", args))
+    with pytest.raises(UsageError, match="needs pooling indices, which 'resnet18'") as caught:
+        build_network(arch, ImageInput(ImageOptions(channels=3)))
+    assert "--model segnet_encoder" in str(caught.value.hint)
+
+
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
     head = Entry("some", "", facts={"suits": {"output_stride": 16}})
     resnet, timm = BACKBONES["resnet18"], BACKBONES["timm/test_vit"]
