@@ -17,6 +17,7 @@ EXPECTED_SKIPS = (
     r"needs SKIPSTONE_DATA",  # real data sets are not part of the repository
     r"needs chromium",  # which `.ci/run` installs where it may (as root)
     r"needs CUDA",
+    r"needs a second file system",
     r"needs a processor with (native )?bf(loat)?16",
 )
 _unexpected: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from skipstone import storage
+from skipstone import disk, storage
+from skipstone.errors import StorageError
 from tests.pipelines.command import SMALL
 from tests.pipelines.conftest import Trained
 from tests.pipelines.sockets import Watched, watched
@@ -31,12 +33,37 @@ def train(data: Path, folder: Path, *words: str, **environment: str) -> Watched:
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder for temporary files on another file system: memory, or else what holds the tests."""
     for root in (Path("/dev/shm"), Path.cwd()):
-        if root.stat().st_dev != tmp_path.stat().st_dev:
+        if root.is_dir() and root.stat().st_dev != tmp_path.stat().st_dev:
             folder = Path(tempfile.mkdtemp(dir=root, prefix="skipstone-tmp-"))
             yield folder
             shutil.rmtree(folder)
             return
-    raise AssertionError("this machine has one file system only: set TMPDIR to another one")
+    pytest.skip("needs a second file system")
+
+
+def write_something(folder: Path) -> None:
+    storage.write_text(folder / "file", "x")
+    with storage.write_folder(folder / "folder") as inside:
+        storage.write_text(inside / "file", "x")
+
+
+def test_writes_do_not_pass_through_tmpdir(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert tempfile.gettempdir() == str(elsewhere)
+    write_something(tmp_path)
+    assert (tmp_path / "folder" / "file").read_text() == "x"
+
+
+def test_sabotage_a_write_through_tmpdir_is_seen(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "temporary_sibling", lambda path: elsewhere / path.name)
+    with pytest.raises(StorageError) as caught:
+        write_something(tmp_path)
+    assert caught.value.errno == errno.EXDEV
 
 
 @pytest.mark.proof
