@@ -289,7 +289,7 @@ def test_differences_of_calibration_errors_are_held(pair: tuple[float, float]) -
 
 
 def test_an_interval_that_is_too_narrow_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sabotage: with two thirds of the width, the check above is red."""
+    """Sabotage: with half the width, the check above is red."""
     from skipstone.proof import bootstrap as room
 
     monkeypatch.setattr(room, "_quantile", lambda jackknife: 1.96 * 0.55)

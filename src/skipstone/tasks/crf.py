@@ -30,6 +30,8 @@ from skipstone.errors import UsageError
 #: Up to this many pixels the bilateral kernel is a whole matrix.
 EXACT = 4096
 
+_MOST_ITERATIONS = 100
+
 Filter = Callable[[np.ndarray], np.ndarray]  # (N, K) -> (N, K): sums over all j, i itself included
 
 
@@ -52,8 +54,8 @@ class CrfOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.iterations < 1:
-            problems.append(f"iterations is {self.iterations}; allowed: 1 or more")
+        if not 1 <= self.iterations <= _MOST_ITERATIONS:
+            problems.append(f"iterations is {self.iterations}; allowed: 1 to {_MOST_ITERATIONS}")
         for name in ("smooth_width", "bilateral_width", "colour_width"):
             if not 0 < getattr(self, name) < math.inf:
                 problems.append(f"{name} is {getattr(self, name)}; allowed: above 0")

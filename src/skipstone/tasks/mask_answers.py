@@ -11,7 +11,8 @@ import numpy as np
 
 from skipstone.data.masks import MaskTable, open_mask
 from skipstone.data.samples import Meta
-from skipstone.errors import DataError
+from skipstone.errors import DamagedError, DataError
+from skipstone.option_types import check_types
 from skipstone.tasks.calibration import softmax
 from skipstone.tasks.crf import CrfOptions, refine
 from skipstone.tasks.mask_maps import seen_part
@@ -42,7 +43,12 @@ def refined(
     """Log-probabilities (K, H, W) after a CRF over the part of the record that shows the source."""
     rows, columns = seen_part(meta)
     found = logits.copy()
-    probability = refine(logits[:, rows, columns], picture[rows, columns], CrfOptions(**options))
+    try:
+        check_types("crf", CrfOptions, options)
+        chosen = CrfOptions(**options)
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"the model's refinement by a CRF cannot be done: {error}") from None
+    probability = refine(logits[:, rows, columns], picture[rows, columns], chosen)
     found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
     return found
 

@@ -25,6 +25,7 @@ from skipstone.tasks.labels import (
     finite_logits,
     probability_difference,
     raw_difference,
+    temperature_of,
     unlike,
 )
 from skipstone.tasks.mask_answers import (
@@ -157,7 +158,7 @@ class Segment:
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         logits = finite_logits(outputs, metas, len(self.labels), rank=4)
-        temperature = float(post.get("temperature", 1.0))
+        temperature = temperature_of(post)
         options = post.get("crf")
         if options:
             scaled = logits / np.float32(temperature)
@@ -241,7 +242,7 @@ class Segment:
         n = len(before)
         if before.shape != after.shape:
             return unlike(n)
-        temperature = float(post.get("temperature", 1.0))
+        temperature = temperature_of(post)
         was, now = (pixel_probabilities(logits, temperature) for logits in (before, after))
         broken = ~np.isfinite(after).all(axis=1).reshape(n, -1)
         label = was.argmax(axis=2)
