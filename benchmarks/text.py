@@ -270,7 +270,7 @@ def _described() -> list[tuple[str, str]] | None:
 def _timed(table: Path) -> dict[str, Any]:
     began = time.monotonic()
     process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.text", str(table), "logistic"],
+        [sys.executable, "-m", "benchmarks.text", str(table), "auto"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -287,21 +287,23 @@ def _worker(table: Path, model: str) -> int:
     from skipstone.data.read import read_manifest
     from skipstone.inputs.text import TextInput
     from skipstone.inputs.text_options import TextOptions
-    from skipstone.models.bag_linear import solve_logistic
-    from skipstone.models.bag_options import LinearModelOptions
+    from skipstone.models.auto_text import for_text
+    from skipstone.registry import BACKBONES, resolve_target
 
     manifest = read_manifest(table)
     parts = {"read": time.monotonic() - began}
     fit, test = manifest.where("split", "train"), manifest.where("split", "test")
-    options = TextOptions(form="bag", min_count=2)
-    made = TextInput(options).fit(fit.sources())
-    parts["vocabulary"] = time.monotonic() - began
     classes = sorted(set(manifest.column("target")))
+    choice = for_text(model=model, weights="none", state={}, rows=len(fit), classes=len(classes))
+    made = TextInput(TextOptions(**choice.input)).fit(fit.sources())
+    parts["vocabulary"] = time.monotonic() - began
     code = {name: number for number, name in enumerate(classes)}
     matrix, _ = made.matrix(fit.sources())
     parts["features"] = time.monotonic() - began
     targets = np.array([code[name] for name in fit.column("target")])
-    solution = solve_logistic(LinearModelOptions(), matrix, targets, classes=len(classes), seed=0)
+    entry = BACKBONES[choice.model]
+    solve = resolve_target(entry.facts["solver"])
+    solution = solve(entry.make_options(), matrix, targets, classes=len(classes), seed=0)
     parts["solved"] = time.monotonic() - began
     held, _ = made.matrix(test.sources())
     logits = held @ solution.tensors["weight.weight"][1:] + solution.tensors["bias"]

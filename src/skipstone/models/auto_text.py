@@ -9,7 +9,7 @@ from skipstone.errors import UsageError
 from skipstone.models.auto import Choice
 from skipstone.registry import BACKBONES
 
-#: From so many texts on, one pass of mini-batches finds what takes exact solvers minutes.
+#: From so many texts on, runs of letters cost more time than they bring.
 MANY = 20_000
 
 
@@ -28,6 +28,8 @@ def for_text(
         )
     name, reason = (model, f"{model} as asked for") if model != "auto" else _auto(rows, classes)
     suits = dict(BACKBONES[name].facts.get("input", {}))
+    if rows >= MANY and suits.get("form") == "bag":
+        suits |= {"word_ngrams": "1-2", "char_ngrams": "none"}
     return Choice(
         model=name,
         weights="none" if weights == "auto" else weights,
@@ -41,9 +43,9 @@ def _auto(rows: int, classes: int) -> tuple[str, str]:
     5-fold): the ratio of naive Bayes helps where two classes face each other, by a point, and
     costs three where six do; `python -m benchmarks text` prints the figures."""
     if rows >= MANY:
-        return "logistic", (
-            f"{rows:,} texts: logistic regression on n-grams is found in seconds, and a deeper "
-            "network may be worth its time (--model textcnn)"
+        return "linear-svm", (
+            f"{rows:,} texts: a support vector machine on words and pairs of them is found in "
+            "seconds, and a deeper network may be worth its time (--model textcnn)"
         )
     if classes == 2:
         return "nbsvm", (

@@ -107,7 +107,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machine on n-grams scaled by their naive Bayes ratio",
         "Wang and Manning 2012, ACL P12-2018",
-        {"c": [0.2, 0.6]},
+        {"c": [0.3, 1.0]},
     ),
     _solved(
         "naive-bayes",
