@@ -20,7 +20,11 @@ class ReadOptions:
         },
     )
     task: str | None = field(
-        default=None, metadata={"help": "classify (one label each) or tag (any number of labels)"}
+        default=None,
+        metadata={
+            "help": "classify (one label each), tag (any number of labels) or "
+            "segment (a class for each pixel)"
+        },
     )
     path_column: str | None = field(
         default=None, metadata={"help": "table: the column that names the files"}

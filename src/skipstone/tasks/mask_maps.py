@@ -64,22 +64,24 @@ def seen_part(meta: Meta) -> tuple[slice, slice]:
     )
 
 
-def on_source(logits: np.ndarray, meta: Meta) -> np.ndarray:
-    """The likeliest class of each pixel of the source, uint8 (h, w), from logits (K, H, W).
+def on_source(logits: np.ndarray, meta: Meta, labels: np.ndarray | None = None) -> np.ndarray:
+    """The likeliest class of each pixel of the source, uint8 (h, w), from logits (K, H, W); their
+    argmax, uint8 (H, W), may be handed over where it is known.
 
     Where the record is as large as the source its padding is cut off; else logits are enlarged
     bilinearly. What the record does not show (a crop's sides) gets its nearest pixel's class.
     """
+    labels = logits.argmax(axis=0).astype(np.uint8) if labels is None else labels
     if meta.to_source is None or not meta.size:
-        return np.asarray(logits.argmax(axis=0).astype(np.uint8))
+        return labels
     a, _, c, _, e, f = meta.to_source
     height, width = meta.size
     if a == 1 and e == 1 and c == int(c) and f == int(f):
-        return _picked(logits.argmax(axis=0).astype(np.uint8), meta)
+        return _picked(labels, meta)
     box = (-c / a, -f / e, (width - c) / a, (height - f) / e)
     record = logits.shape[1:]
     if box[0] < 0 or box[1] < 0 or box[2] > record[1] or box[3] > record[0]:
-        return _picked(logits.argmax(axis=0).astype(np.uint8), meta)
+        return _picked(labels, meta)
     return _enlarged(logits, (height, width), box)
 
 

@@ -180,7 +180,8 @@ class Segment:
     def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
         rows, columns = seen_part(meta)
         seen = logits[:, rows, columns]
-        label = seen.argmax(axis=0)
+        labels = logits.argmax(axis=0).astype(np.uint8)
+        label = labels[rows, columns]
         top = top_probability(seen, temperature)
         pixels = np.bincount(label.ravel(), minlength=len(self.labels))
         sums = np.bincount(label.ravel(), weights=top.ravel(), minlength=len(self.labels))
@@ -190,7 +191,7 @@ class Segment:
             "share": [float(pixels[code] / label.size) for code in present],
             "probability": [float(sums[code] / pixels[code]) for code in present],
         }
-        return Prediction(meta, fields, {"mask": on_source(logits, meta)})
+        return Prediction(meta, fields, {"mask": on_source(logits, meta, labels)})
 
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
