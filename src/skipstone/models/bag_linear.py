@@ -104,7 +104,7 @@ def solve_svm(
     from sklearn.svm import LinearSVC
 
     def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        model = LinearSVC(C=1.0 if options.c is None else options.c, random_state=seed)
+        model = LinearSVC(C=2.0 if options.c is None else options.c, random_state=seed)
         model.fit(matrix, y)
         return model.coef_, model.intercept_
 
