@@ -135,12 +135,10 @@ SCATTERED = Demonstration(
     settings={
         "model": "resnet20",
         "width": 0.5,
-        "head": "fcn",
         "augment": "none",
         "crf": "off",
-        "epochs": 16,
+        "epochs": 14,
         "batch_size": 8,
-        "optimizer": "adamw",
-        "lr": 0.01,
+        "lr": 0.2,
     },
 )
