@@ -17,7 +17,7 @@ def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) ->
     for name in known_settings():
         assert f"--{name.replace('_', '-')} " in shown.replace(",", " "), name
     assert "{sgd,adamw}" in shown
-    assert "{auto,1,3}" in shown
+    assert "{auto,first,channels}" in shown
 
 
 def test_only_what_was_given_is_a_setting() -> None:

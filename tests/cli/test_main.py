@@ -85,7 +85,7 @@ MISTAKES = {
     "train {data} --epochs 0": "--epochs 0 is not allowed; it must be at least 1",
     "train {data} --optimizer sdg": "'sdg' is not allowed. Did you mean 'sgd'?|--help",
     "train {data} --augment strnog": "'strnog' is neither a preset|Did you mean 'strong'",
-    "train {data} --channels 2": "'2' is not allowed. Allowed: 1, 3, auto.|--help",
+    "train {data} --channels 2": "--channels 2: these are photos, of 1 (grey)|Leave it out",
     "train {data} --model resent18": "'resent18' is no model.|Did you mean 'resnet18'",
     "train {data} --task clasify": "'clasify' is no task.|Did you mean 'classify'?",
     "train {data} --reader class-foders": "is no reader.|Did you mean 'class-folders'",
@@ -207,7 +207,9 @@ def test_ctrl_c_in_any_verb(
 def test_ctrl_c_in_a_real_process(tmp_path: Path, chess: Path) -> None:
     """A signal while files are read (before training has its own handling of it)."""
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # A shell's background job starts with Ctrl-C ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from skipstone.cli.verbs import VERB_CALLS, VerbCall\n"
         "from skipstone.cli.main import main\n"
         "def act(_):\n"

@@ -98,18 +98,20 @@ def test_old_classes_are_kept_better_than_from_scratch(
     scratch = ask("train", four, "--out", tmp_path, *SMALL, *FEW)
     assert scratch.code == 0, scratch
     kept = accuracy(grown.value["run"], photo_folder)
-    assert kept >= 0.9
+    assert kept >= 0.8
     assert kept >= accuracy(scratch.value["run"], photo_folder) + 0.2
     assert accuracy(grown.value["run"], four) >= 0.8  # and the new class is learnt
 
 
 def test_rows_keep_their_roles_so_that_nothing_seen_is_claimed(tmp_path: Path) -> None:
     """The model's run has carved its roles; the new data adds photos to the same folder."""
+    # Generated photos resemble each other: near duplicates would follow those that were seen.
+    apart = ("--together", "exact")
     photos = tmp_path / "photos"
     for kind in CLASSES:
         for number in range(12):
             save_photo(make_photo(number, kind), photos / kind / f"{number:03d}")
-    first = ask("train", photos, "--out", tmp_path / "runs", *SMALL, "--steps", "1")
+    first = ask("train", photos, "--out", tmp_path / "runs", *SMALL, "--steps", "1", *apart)
     assert first.code == 0, first
     before = load_manifest(Path(first.value["run"]) / "manifest.parquet")
     add_class(photos, "a-first", 12)  # sorts before the others: rows move, roles do not
@@ -117,7 +119,7 @@ def test_rows_keep_their_roles_so_that_nothing_seen_is_claimed(tmp_path: Path) -
         save_photo(make_photo(number, "disc"), photos / "disc" / f"{number:03d}")
     answer = ask(
         "train", photos, "--from", first.value["run"], "--out", tmp_path / "runs", "--steps", "1",
-        "--seed", "11",
+        "--seed", "11", *apart,
     )  # fmt: skip
     assert answer.code == 0, answer
     after = load_manifest(Path(answer.value["run"]) / "manifest.parquet")

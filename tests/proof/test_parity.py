@@ -122,7 +122,7 @@ def test_bgr_for_rgb(bare: Path, plant: Plant) -> None:
 def test_ignored_exif(bare: Path, plant: Plant) -> None:
     plant("""
     import skipstone.inputs.pixels as pixels
-    pixels._orientation = lambda image: 1
+    pixels.orientation_of = lambda image: 1
     """)
     assert _red(verify(bare)) == {"preprocessing", "torch-f32"}
 

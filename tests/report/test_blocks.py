@@ -89,6 +89,7 @@ blocks = st.one_of(
                     "answer": text,
                     "probability": share,
                     "picture": st.sampled_from(["", "data:image/png;base64,AAAA"]),
+                    "words": st.lists(st.tuples(text, share).map(list), max_size=3),
                 }
             ),
             max_size=3,

@@ -252,8 +252,8 @@ def _check_state(state: Mapping[str, Any]) -> None:
 
 
 def _unfitted(options: ImageOptions) -> dict[str, Any]:
-    """The part of the state that the options decide alone."""
-    if options.channels == "auto":
+    """The part of the state that the options decide alone; photos have 1 or 3 channels."""
+    if options.channels not in (1, 3):
         return {}
     state: dict[str, Any] = {"channels": options.channels}
     if options.normalize != "fit":
