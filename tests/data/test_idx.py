@@ -97,7 +97,7 @@ def test_only_one_label_each(tmp_path: Path, pictures: np.ndarray) -> None:
         (b"\0\0\x0d\x03\0\0\0\0", "type 0x0d"),
         (b"\0\0\x08\x09\0\0\0\0", "9 dimensions"),
         (b"hello", "no IDX file"),
-        (gzip.compress(b"\0\0\x08\x01\0\0\0\x05hello")[:-4], "cannot be read"),
+        (gzip.compress(b"\0\0\x08\x01\0\0\0\x05hello", mtime=0)[:-4], "cannot be read"),
         (b"\x1f\x8bnonsense", "cannot be read"),
     ],
 )
