@@ -47,7 +47,7 @@ def curves(block: Curves) -> str:
                 f'<g class="point">{dot}<circle class="hit" {at} r="7"/>'
                 f"<title>{escape(says)}</title></g>"
             )
-    if block.mark is not None:
+    if block.mark is not None and (block.mark.y > 0 or not block.log):
         parts.append(_mark(to_x(block.mark.x), to_y(block.mark.y), block.mark.name))
     return _svg(WIDTH, HEIGHT, _in_words(block), "".join(parts))
 
