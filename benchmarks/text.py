@@ -81,8 +81,7 @@ def _folds(
             key = f"{name}-{seed}-{fold}" + ("-smoke" if smoke else "")
             row = results.get(key) or results.add(key, _one_fold(name, rows, train, test, smoke))
             for model, answers in row["right"].items():
-                places = [seed * len(rows) + int(place) for place in test]
-                right.setdefault(model, []).extend(zip(places, answers, strict=True))
+                right.setdefault(model, []).extend(zip(map(int, test), answers, strict=True))
             print(
                 f"{key}: " + ", ".join(f"{m} {np.mean(v):.3f}" for m, v in row["right"].items()),
                 flush=True,
@@ -96,26 +95,26 @@ def _judged(name: str, right: dict[str, list[tuple[int, bool]]]) -> bool:
     for model, score in sorted(scores.items(), key=lambda item: -item[1]):
         print(f"  {name}: {model:<34} {100 * score:.2f} %")
     peer = max((model for model in scores if model.startswith("peer ")), key=lambda m: scores[m])
-    ours, theirs = dict(right["chosen"]), dict(right[peer])
-    gaps = np.array([float(ours[place]) - float(theirs[place]) for place in ours])
-    low, high = _interval(gaps, len(gaps) // max(1, _repeats(ours)))
+    gap, low, high = _paired(right["chosen"], right[peer])
     print(
-        f"  chosen against {peer}: {100 * gaps.mean():+.2f} points ({100 * low:+.2f} to "
+        f"  chosen against {peer}: {100 * gap:+.2f} points ({100 * low:+.2f} to "
         f"{100 * high:+.2f}, paired over texts)"
     )
     met = scores["chosen"] >= BARS[name] and (name != "movie-reviews" or low > 0)
     return met and scores.get("textcnn", 1.0) >= BAR_CNN
 
 
-def _repeats(places: dict[int, bool]) -> int:
-    return max(1, round(len(places) / max(1, len({place % 10**6 for place in places}))))
-
-
-def _interval(gaps: np.ndarray, texts: int) -> tuple[float, float]:
-    """95 % of the mean of paired gaps. A text that was scored in several repeats counts once."""
-    means = gaps.reshape(-1, texts).mean(axis=0) if len(gaps) % texts == 0 else gaps
+def _paired(
+    ours: list[tuple[int, bool]], theirs: list[tuple[int, bool]]
+) -> tuple[float, float, float]:
+    """Mean of paired gaps, and its 95 % interval over texts: one in several repeats counts once."""
+    gaps: dict[int, list[float]] = {}
+    for (text, good), (same, peer) in zip(ours, theirs, strict=True):
+        assert text == same, "both answered the same texts in the same order"
+        gaps.setdefault(text, []).append(float(good) - float(peer))
+    means = np.array([np.mean(repeats) for repeats in gaps.values()])
     error = 1.96 * means.std(ddof=1) / np.sqrt(len(means))
-    return float(gaps.mean() - error), float(gaps.mean() + error)
+    return float(means.mean()), float(means.mean() - error), float(means.mean() + error)
 
 
 def _one_fold(
@@ -171,7 +170,9 @@ def ours(
         found = {}
         for role in ("select", "claim"):
             evaluation = predictor.evaluate(plan.manifest.role(role), batch_size=128)
-            found[role] = [bool(record["correct"]) for record in evaluation.records]
+            answers = zip(evaluation.rows, evaluation.records, strict=True)
+            ordered = sorted(answers, key=lambda pair: pair[0])  # batches may mix lengths
+            found[role] = [bool(record["correct"]) for _, record in ordered]
         return float(np.mean(found["select"])), found["claim"]
 
 
