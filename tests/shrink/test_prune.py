@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
-from skipstone.errors import Refusal, UsageError
+from skipstone.errors import Interrupted, Refusal, UsageError
 from skipstone.models.build import build_network
 from skipstone.models.hidden import Hidden
 from skipstone.models.profile import profile
 from skipstone.proof.parity import verify
 from skipstone.runtime.open import open_model
 from skipstone.runtime.parts import input_of, network_of
+from skipstone.shrink import recover
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Plan, Work, carry_out
 from skipstone.shrink.prune import Costs, choose, cut, edits_of, hidden_of, importance
@@ -188,6 +189,21 @@ def test_the_receipt_compares_with_the_model_before(pruned: Path, run: Path) -> 
     assert step["name"] == "prune"
     assert step["facts"]["macs"][1] <= 0.72 * step["facts"]["macs"][0]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
+
+
+def test_a_stop_while_learning_again_leaves_nothing(
+    run: Path, rows: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted("saved", signal_number=15, hint="The same command goes on.")
+
+    monkeypatch.setattr(recover, "fit", stopped)
+    plan = Plan.parse("prune(macs=0.9, multiple=2, batches=1)")
+    with pytest.raises(Interrupted, match="original model is as it was") as caught:
+        shrink(run / "bundle", rows, plan, max_drop=100, out=tmp_path / "new")
+    assert caught.value.exit_code == 143
+    assert "anew" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_of_unknown_training_is_refused(run: Path, rows: Manifest, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import resource
 import shutil
 import signal
 import stat
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ def trial(
     what = f"operation {fault.at}, error {fault.error}"
     shutil.copytree(stopped, folder)
     if fault.error == KILL:
-        assert killed(layer, fault, folder), f"{what}: not reached"
+        ended, error = killed(layer, fault, folder)
+        assert ended == -signal.SIGKILL, f"{what}: not reached, exit code {ended}\n{error}"
     else:
         with LAYERS[layer](fault, folder):
             error = failed(folder)
@@ -208,13 +210,19 @@ def failed(folder: Path) -> StorageError | None:
     return None
 
 
-def killed(layer: str, fault: Fault, folder: Path) -> bool:
+def killed(layer: str, fault: Fault, folder: Path) -> tuple[int, str]:
+    """How a child ended that met the fault: its exit code, and the error that it raised, if any."""
+    said = folder.with_name("said.txt")
     child = os.fork()
     if child == 0:
-        with suppress(BaseException), LAYERS[layer](fault, folder):
-            session(folder)
+        try:
+            with LAYERS[layer](fault, folder):
+                session(folder)
+        except BaseException:
+            said.write_text(traceback.format_exc())
         os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, said.read_text() if said.exists() else ""
 
 
 def sweep(layer: str, stopped: Path, tmp: Path, whole: Any, stride: int, kinds: int = 1) -> int:
@@ -229,12 +237,14 @@ def sweep(layer: str, stopped: Path, tmp: Path, whole: Any, stride: int, kinds: 
 
 
 @pytest.mark.parametrize("layer", list(LAYERS))
+@pytest.mark.own_process
 def test_some_operations_fail(layer: str, stopped: Path, whole: Any, tmp_path: Path) -> None:
     assert sweep(layer, stopped, tmp_path, whole, stride=17) >= 8
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize(("layer", "kinds"), [("fault points", 5), ("system calls", 2)])
+@pytest.mark.own_process
 def test_every_operation_fails_once_in_every_way(
     layer: str, kinds: int, stopped: Path, whole: Any, tmp_path: Path
 ) -> None:
@@ -282,6 +292,7 @@ def test_a_run_folder_can_be_used_on_after_a_failed_append(tmp_path: Path) -> No
         assert [row["number"] for row in run.entries("epoch")] == [1, 2, 4, 5]
 
 
+@pytest.mark.own_process
 def test_a_real_limit_on_file_size(stopped: Path, whole: Any, tmp_path: Path) -> None:
     """EFBIG from the kernel: the tensors' file may not grow over 8 KiB."""
     shutil.copytree(stopped, tmp_path / "run")
@@ -313,6 +324,7 @@ def put_back(*names: tuple[Any, str]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
+@pytest.mark.own_process
 def test_sabotage_saves_in_place_are_seen(stopped: Path, whole: Any, tmp_path: Path) -> None:
     from skipstone.errors import DamagedError
     from skipstone.train import checkpoint
@@ -345,6 +357,7 @@ def test_sabotage_a_repeated_fsync_is_seen(
         fsync_trials(stopped, whole, tmp_path)
 
 
+@pytest.mark.own_process
 def test_sabotage_an_error_that_is_swallowed_is_seen(
     stopped: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,7 @@ class Large(TinyLoader):
         self.images = torch.randn(64, 1, 256, 256)
 
 
+@pytest.mark.own_process
 def test_what_a_full_machine_really_raises_is_known(tmp_path: Path) -> None:
     """The address space ends 200 MiB further on: torch's allocator and oneDNN fail for real, and
     what comes is a smaller part that fits, or the error that says so."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.format import Bundle
-from skipstone.errors import Refusal
+from skipstone.errors import Interrupted, Refusal
 from skipstone.models.network import Network
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
@@ -93,6 +93,9 @@ def recover(
 
     Args:
         teacher: share of the loss that imitates the bundle's own network; 0 for labels alone.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; nothing of it is kept.
     """
     recipe = recipe_of(bundle, epochs=epochs, seed=work.seed)
     loader = fit_loader(bundle, work, recipe)
@@ -111,12 +114,19 @@ def recover(
     with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as folder:
         identity = {"recovery": bundle.arch.to_json()}
         with RunFolder(Path(folder) / "recovery", identity) as run:
-            return fit(
-                network,
-                task=task,
-                loader=loader,
-                evaluate=evaluate,
-                options=recipe,
-                run=run,
-                objective=objective,
-            )
+            try:
+                return fit(
+                    network,
+                    task=task,
+                    loader=loader,
+                    evaluate=evaluate,
+                    options=recipe,
+                    run=run,
+                    objective=objective,
+                )
+            except Interrupted as stopped:  # the checkpoint that it speaks of goes with the folder
+                raise Interrupted(
+                    "Stopped while learning again; the original model is as it was.",
+                    signal_number=stopped.exit_code - 128,
+                    hint="The same command begins this step anew.",
+                ) from None
