@@ -274,4 +274,4 @@ def demo(result: Any, terminal: Terminal) -> None:
         terminal.table(columns, rows, title=title)
         terminal.line()
     terminal.line(f"Report:  {result.report}")
-    terminal.line(f"Next:    {result.next}", "bold")
+    terminal.line(f"Next:    {result.shown.next}", "bold")

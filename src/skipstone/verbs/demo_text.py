@@ -54,4 +54,5 @@ DOCSTRINGS = Demonstration(
     figure="accuracy on held-out docstrings",
     write=write_docstrings,
     pick=lambda data: [sorted((data / package).iterdir())[0] for package in PACKAGES],
+    next="skipstone train texts.csv    (a column of texts and one of labels)",
 )

@@ -27,6 +27,7 @@ class Demonstration:
         figure: what the headline metric is a figure of.
         write: writes the data into an empty folder.
         pick: some of its files, to be answered at the end.
+        next: the command to type for data of one's own, and how that lies.
         settings: of `train`, beside its defaults.
     """
 
@@ -35,6 +36,7 @@ class Demonstration:
     figure: str
     write: Callable[[Path], None]
     pick: Callable[[Path], list[Path]]
+    next: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,6 +125,7 @@ DIGITS = Demonstration(
     figure="accuracy on held-out digits",
     write=write_digits,
     pick=lambda data: [sorted((data / str(digit)).iterdir())[0] for digit in range(10)],
+    next="skipstone train photos/      (one folder of photos a class)",
     settings={"epochs": 20},  # enough for digits; more would only keep a newcomer waiting
 )
 SCATTERED = Demonstration(
@@ -131,6 +134,7 @@ SCATTERED = Demonstration(
     figure="mean IoU on held-out canvases",
     write=write_scattered,
     pick=lambda data: sorted((data / "val" / "images").iterdir())[:5],
+    next="skipstone train scenes/      (folders images/ and masks/)",
     # small, and without what mirrors or zooms digits: half a minute
     settings={
         "model": "resnet20",
