@@ -10,20 +10,10 @@ from skipstone.bundle.format import Bundle
 from tests.pipelines.command import Answer, ask
 from tests.text_data import rows, write_csv
 
+STEPS = ["--epochs", "8", "--lr", "0.02", "--batch-size", "8", "--precision", "f32"]
 MODELS = {
-    "textcnn": [
-        "--embedding",
-        "12",
-        "--maps",
-        "8",
-        "--epochs",
-        "8",
-        "--lr",
-        "0.02",
-        "--batch-size",
-        "8",
-    ],
-    "gru": ["--embedding", "12", "--hidden", "8", "--epochs", "8", "--lr", "0.02"],
+    "textcnn": ["--embedding", "12", "--maps", "8", *STEPS],
+    "gru": ["--embedding", "12", "--hidden", "8", *STEPS],
     "logistic": [],
 }
 
@@ -33,7 +23,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     root = tmp_path_factory.mktemp(request.param)
     table = write_csv(root / "texts.csv", rows(150))
     words = ["--model", request.param, "--out", root / "runs", *MODELS[request.param]]
-    found = ask("train", table, *words, "--threads", "1", "--precision", "f32", "--batch-size", "8")
+    found = ask("train", table, *words, "--threads", "1")
     assert found.code == 0, found
     return found
 

@@ -35,36 +35,59 @@ class TextOptions:
         default="word",
         metadata={
             "help": "tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs learnt from "
-            "the training texts (Sennrich 2016)"
+            "the training texts (Sennrich 2016)",
+            "only": {"form": "tokens"},
         },
     )
     vocabulary: int = field(
-        default=50_000, metadata={"help": "tokens: the commonest so many are known"}
+        default=50_000,
+        metadata={
+            "help": "tokens: the commonest so many are known",
+            "only": {"form": "tokens"},
+        },
     )
     features: int = field(
         default=1_000_000,
-        metadata={"help": "bag: the commonest so many n-grams of a kind are known"},
+        metadata={
+            "help": "bag: the commonest so many n-grams of a kind are known",
+            "only": {"form": "bag"},
+        },
     )
     min_count: int = field(
         default=1,
         metadata={"help": "training texts that a token or n-gram has to occur in to be known"},
     )
     max_length: int = field(
-        default=512, metadata={"help": "tokens of a text that a sequence model reads"}
+        default=512,
+        metadata={
+            "help": "tokens of a text that a sequence model reads",
+            "only": {"form": "tokens"},
+        },
     )
     word_ngrams: str = field(
-        default="auto", metadata={"help": "bag: runs of words, such as 1-3; 'none' for no words"}
+        default="auto",
+        metadata={
+            "help": "bag: runs of words, such as 1-3; 'none' for no words",
+            "only": {"form": "bag"},
+        },
     )
     char_ngrams: str = field(
-        default="auto", metadata={"help": "bag: runs of letters, such as 2-6, or 'none'"}
+        default="auto",
+        metadata={"help": "bag: runs of letters, such as 2-6, or 'none'", "only": {"form": "bag"}},
     )
     hash_bits: int = field(
         default=0,
-        metadata={"help": "bag: 2^n hashed n-grams of a kind instead of a vocabulary; 0 is off"},
+        metadata={
+            "help": "bag: 2^n hashed n-grams of a kind instead of a vocabulary; 0 is off",
+            "only": {"form": "bag"},
+        },
     )
     weighting: Weighting = field(
         default="tfidf",
-        metadata={"help": "bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1"},
+        metadata={
+            "help": "bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1",
+            "only": {"form": "bag"},
+        },
     )
     lowercase: bool = field(default=True, metadata={"help": "take capitals as small letters"})
 

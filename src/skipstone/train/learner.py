@@ -36,6 +36,7 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Task
 from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
+from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
 
@@ -96,6 +97,11 @@ Learner = Callable[[Assignment, RunFolder, RecordCache], Learnt]
 def learner_of(entry: Entry) -> Learner:
     """The learner that a backbone wants."""
     return _LEARNERS[entry.facts.get("learner", "gradient")]
+
+
+def unheard(entry: Entry) -> frozenset[str]:
+    """Names of the options that the learner of a backbone does not ask for."""
+    return frozenset() if learner_of(entry) is by_gradient else _OF_STEPS
 
 
 def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:
@@ -233,4 +239,15 @@ def _score(task: Task, metrics: Mapping[str, float]) -> float:
     return value if metric.higher_is_better else -value
 
 
+#: What only training in steps asks for. How many threads compute changes no model, so that stays;
+#: the seed is everybody's.
+_OF_STEPS = frozenset(
+    {"workers", "worker_patience"}.union(
+        *(
+            {field.name for field in dataclasses.fields(kind)}
+            for kind in (TrainOptions, AugmentOptions)
+        )
+    )
+    - {"threads", "seed"}
+)
 _LEARNERS: Mapping[str, Learner] = {"gradient": by_gradient, "closed-form": in_closed_form}

@@ -32,6 +32,7 @@ from skipstone.tasks.base import Task
 from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
+from skipstone.verbs.heard import refuse_unheard
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     if task_entry.facts.get("places") and (placed := input_entry.facts.get("placed")):
         choice = resolve_target(placed)(choice)  # answers lie on the input
     note(choice.reason)
-    input = looked
-    if choice.input:
-        input = _fitted(input_entry, settings, choice.input, fit)
+    input = _fitted(input_entry, settings, choice.input, fit) if choice.input else looked
     task = _task(task_entry, settings, manifest, fit)
     backbone = BACKBONES[choice.model]
     head = _head(task, backbone, settings)
@@ -130,6 +129,7 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     augment = settings.options(AugmentOptions)
     loading = settings.options(LoadOptions)
     settings.check_used(task=manifest.task, model=choice.model, head=head.name)
+    refuse_unheard(settings, choice.model, input.options)
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
     check_needs(HEADS[head.name], backbone, choice.model)

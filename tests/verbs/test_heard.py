@@ -1,0 +1,77 @@
+"""What a person typed counts, or is refused: no option is swallowed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skipstone.errors import UsageError
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.registry import BACKBONES
+from skipstone.settings import Settings
+from skipstone.train.options import TrainOptions
+from skipstone.verbs.plan import Plan, make_plan
+from tests.text_data import rows, write_csv
+
+SOLVED = [entry.name for entry in BACKBONES if entry.facts.get("learner") == "closed-form"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("heard") / "texts.csv", rows(60))
+
+
+def _plan(texts: Path, model: str, **given: Any) -> Plan:
+    settings = Settings({**given, "seed": 0})
+    return make_plan(texts, model=model, weights="auto", seed=0, settings=settings)
+
+
+@pytest.mark.parametrize("model", SOLVED)
+def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        _plan(texts, model, epochs=5, lr=0.1)
+    said = str(caught.value)
+    assert "--epochs, --lr would change nothing" in said
+    assert f"{model} is solved at once" in said
+    assert "--word-ngrams" in said.partition("It takes")[2]
+    assert "--seed" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_every_option_of_training_and_augmentation_is_refused(texts: Path) -> None:
+    values = {"budget": 9.0, "optimizer": "sgd", "schedule": "step", "unfreeze": "all"}
+    fields = [f for kind in (TrainOptions, AugmentOptions) for f in dataclasses.fields(kind)]
+    names = [f.name for f in fields if not f.metadata.get("hidden") and f.name != "threads"]
+    assert len(names) > 20
+    for name in names:
+        if name == "seed":
+            continue
+        value = values.get(name, _default(fields, name))
+        if value is not None:
+            with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} would change"):
+                _plan(texts, "naive-bayes", **{name: value})
+
+
+def _default(fields: list[Any], name: str) -> Any:
+    found = next(field for field in fields if field.name == name)
+    return None if found.default is dataclasses.MISSING else found.default
+
+
+def test_what_the_model_has_is_taken(texts: Path) -> None:
+    plan = _plan(texts, "logistic", c=2.0, word_ngrams="1-2", threads=1, max_bad="2%", select=0.2)
+    assert plan.arch.backbone.args["options"]["c"] == 2.0
+    assert plan.input.options.word_ngrams == "1-2"
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [("auto", "max_length"), ("fasttext", "vocabulary"), ("textcnn", "features")],
+)
+def test_options_of_the_other_form_are_refused(texts: Path, model: str, given: str) -> None:
+    flag = f"--{given.replace('_', '-')}"
+    with pytest.raises(UsageError, match=f"{flag} would change nothing") as caught:
+        _plan(texts, model, **{given: 5})
+    assert flag not in str(caught.value).partition("It takes")[2]
