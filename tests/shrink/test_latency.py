@@ -165,3 +165,17 @@ def test_a_bound_program_answers_as_an_unbound_one(run: Path) -> None:
     arrays = input_of(bundle).example(1)
     bound = bind(runtime, arrays)()
     assert np.array_equal(next(iter(bound.values())), runtime.run(arrays)["logits"])
+
+
+def test_calls_that_become_slow_do_not_hold_the_race_up() -> None:
+    """Their number is planned by the first calls; a machine that others take over is slower."""
+    clock, calls = FakeClock(), 0
+
+    def slowing() -> float:
+        nonlocal calls
+        calls += 1
+        return 1e-3 if calls <= 10 else 0.05
+
+    found = race({"a": clock.candidate(slowing)}, seconds=2.0, threads=1, clock=clock)
+    assert 10 <= found.rounds < 30
+    assert clock.now < 2.5

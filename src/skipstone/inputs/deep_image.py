@@ -21,6 +21,7 @@ from skipstone.errors import DataError
 from skipstone.inputs.base import Array, Emits, Raw
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size
 from skipstone.inputs.deep_golden import deep_goldens
+from skipstone.inputs.examine import Examined, examine
 from skipstone.inputs.image import STATISTICS, ImageInput
 from skipstone.inputs.levels import LevelMeter, Levels
 from skipstone.inputs.options import ImageOptions
@@ -121,6 +122,10 @@ class DeepImage(ImageInput):
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
         return Raw(pixels, size, self._to_source(size))
+
+    def examined(self, data: bytes | Array) -> tuple[Examined, None]:
+        """The audit's look goes by eight bits; the record is `decode`'s."""
+        return examine(data), None
 
     def front(self) -> nn.Module:
         return DeepFront(*self._scaling(), self._state.get("detail"))

@@ -14,6 +14,7 @@ from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
 from skipstone.inputs.jpeg_scan import jpeg_damage
 from skipstone.inputs.pixels import (
     Unreadable,
+    decode_each,
     decode_with_size,
     open_picture,
     orientation_of,
@@ -23,8 +24,12 @@ from skipstone.inputs.shown import shown
 from skipstone.inputs.thumbnail import SIDE, Thumbnail, thumbnail
 
 # All of a file is decoded, for a record of a thumbnail's size; a JPEG at an eighth of its own where
-# that is enough, so that a picture of 200 megapixels takes tens of megabytes.
-_SPEC = {"size": SIDE, "resize": "squash", "channels": 3, "interpolation": "bilinear"}
+# that is enough, so that a picture of 200 megapixels takes tens of megabytes. It is never less than
+# a record of 192 pixels wants, the usual one of photos: then one decode serves both.
+_SPEC = {"size": SIDE, "resize": "squash", "channels": 3, "interpolation": "bilinear", "draft": 192}
+
+#: A record (H, W, C) uint8, and the (height, width) of its source.
+Decoded = tuple[np.ndarray, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +60,46 @@ class Examined:
 
 def examine(data: bytes | np.ndarray) -> Examined:
     """Decode all of it. Never raises: what goes wrong is in `problem`."""
+    return examine_and_decode(data, None)[0]
+
+
+def examine_and_decode(
+    data: bytes | np.ndarray, spec: dict[str, Any] | None
+) -> tuple[Examined, Decoded | None]:
+    """`examine`, and the record by `spec` from the same decode; None where there is none, or where
+    it takes more than the decode of photos."""
+    specs = [_SPEC] if spec is None else [_SPEC, spec]
     if isinstance(data, np.ndarray):
         height, width, channels = data.shape
         mode = {1: "L", 3: "RGB"}.get(channels, str(channels))
         try:
-            record, _ = decode_with_size(data, _SPEC)
+            (record, _), *more = decode_each(data, specs)
         except ValueError:  # readable, but not to be shown: 16 channels, floats
-            return Examined("", (height, width), "array", mode)
+            return Examined("", (height, width), "array", mode), None
         small = thumbnail(record, (height, width))
-        return Examined("", (height, width), "array", mode, thumbnail=small)
+        found = Examined("", (height, width), "array", mode, thumbnail=small)
+        return found, more[0] if more else None
     try:
         kind = kind_of(data)
         if not kind.photo:
-            return _examine_deep(data, kind)
+            return _examine_deep(data, kind), None
         image = open_picture(data)
         several = "mp" in image.info  # MPO: a phone's depth map or second view behind the photo
         form = "MPO" if several else str(image.format)
         mode = image.mode + ("+" if several or getattr(image, "n_frames", 1) > 1 else "")
-        turned = orientation_of(image) not in (0, 1)
-        record, size = decode_with_size(data, _SPEC)
+        orientation = orientation_of(image) if image.format == "TIFF" else 1  # gone once decoded
+        (record, size), *more = decode_each(data, specs, image)
+        if image.format != "TIFF":  # a PNG's may lie behind its pixels: asked before, it decodes
+            orientation = orientation_of(image)
+        turned = orientation not in (0, 1)
     except Unreadable as error:
-        return Examined(f"{error.kind}: {error}")
+        return Examined(f"{error.kind}: {error}"), None
     except Exception as error:  # a plugin asked for frames or EXIF raises what it likes
-        return Examined(f"damaged: {error or type(error).__name__}")
+        return Examined(f"damaged: {error or type(error).__name__}"), None
     small = thumbnail(record, size)
     damage = jpeg_damage(data, size[0] * size[1], small.grey) if image.format == "JPEG" else ""
-    return Examined("", size, form, mode, turned, small, damage=damage)
+    found = Examined("", size, form, mode, turned, small, damage=damage)
+    return found, more[0] if more else None
 
 
 def preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.examine import Examined, examine_and_decode
 from skipstone.inputs.golden import golden_pictures, kept_pictures
 from skipstone.inputs.kinds import decide_kind, survey
 from skipstone.inputs.options import ImageOptions
@@ -163,6 +164,15 @@ class ImageInput:
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
         return Raw(pixels, size, self._to_source(size))
+
+    def examined(self, data: bytes | Array) -> tuple[Examined, Raw | None]:
+        """What the audit sees in a file, and its record: both from one decode. None where `decode`
+        is to say itself what becomes of it."""
+        found, decoded = examine_and_decode(data, self.spec)
+        if decoded is None:
+            return found, None
+        pixels, size = decoded
+        return found, Raw(pixels, size, self._to_source(size))
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         return {"image": raw.value}

@@ -43,6 +43,8 @@ LARGE_PIXELS = 50_000_000
 
 LETTERBOX_GREY = 128
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -77,24 +79,39 @@ def decode_with_size(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """`decode_pixels`, and the (height, width) of the upright source."""
+    return decode_each(data, [spec])[0]
+
+
+def decode_each(
+    data: bytes | np.ndarray, specs: list[dict[str, Any]], opened: Any = None
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """`decode_with_size` by several specs, the very same pixels as one by one.
+
+    A file is decoded once; a JPEG once for each fraction of its size that is wanted of it. `opened`
+    is the file's `open_picture`, where that is at hand.
+    """
     if isinstance(data, np.ndarray):
-        array = _checked(data)
-        height, width, channels = array.shape
-        if (height, width, channels) == (*canvas(height, width, spec), spec["channels"]):
-            return array.copy(), (height, width)  # own memory: the given may be a read-only view
-        image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
-        box = (0.0, 0.0, float(width), float(height))
-        return _record(image, box, (height, width), spec), (height, width)
+        return [_of_array(data, spec) for spec in specs]
     with plain_words():
-        image = open_picture(data)
+        image = open_picture(data) if opened is None else opened
         with _Large.lock if _is_large(image) else contextlib.nullcontext():
-            return _decode_file(image, spec)
+            return _decode_file(image, data, specs)
+
+
+def _of_array(data: np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
+    array = _checked(data)
+    height, width, channels = array.shape
+    if (height, width, channels) == (*canvas(height, width, spec), spec["channels"]):
+        return array.copy(), (height, width)  # own memory: the given may be a read-only view
+    image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
+    box = (0.0, 0.0, float(width), float(height))
+    return _record(image, box, (height, width), spec), (height, width)
 
 
 def place(
     height: float, width: float, spec: dict[str, Any]
-) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
-    """Which box of a source fills which box of the record; both are (left, top, right, bottom)."""
+) -> tuple[Box, tuple[int, int, int, int]]:
+    """Which box of a source fills which box of the record."""
     size = spec["size"]
     if spec["resize"] == "keep":
         scale = min(1.0, size / max(height, width))
@@ -230,23 +247,36 @@ def orientation_of(image: Any) -> int:
         return 1  # an EXIF block that cannot be parsed says nothing; the pixels are still good
 
 
-def _decode_file(image: Any, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
-    width, height = image.size
-    is_jpeg = image.format == "JPEG"
-    box = (0.0, 0.0, float(width), float(height))
-    if is_jpeg:
-        box = _draft(image, spec) or box
-    image.load()
-    orientation = orientation_of(image)
-    if not is_jpeg:
-        box = (0.0, 0.0, float(image.width), float(image.height))
+def _decode_file(
+    image: Any, data: bytes, specs: list[dict[str, Any]]
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    if image.format != "JPEG":
+        image.load()
         width, height = image.size
+        box = (0.0, 0.0, float(width), float(height))
+        return [_finished(image, box, (height, width), spec) for spec in specs]
+    width, height = image.size
+    loaded: dict[tuple[int, int], Any] = {}  # by the size that it was decoded at
+    found = []
+    for spec in specs:
+        image = open_picture(data) if loaded else image
+        box = _draft(image, spec) or (0.0, 0.0, float(width), float(height))
+        image = loaded.setdefault(image.size, image)
+        image.load()
+        found.append(_finished(image, box, (height, width), spec))
+    return found
+
+
+def _finished(
+    image: Any, box: Box, size: tuple[int, int], spec: dict[str, Any]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The record of a loaded picture, whose source of (height, width) `size` lies in `box`."""
+    orientation = orientation_of(image)
     colour = _eight_bit(image, spec["channels"])
     if orientation in _ORIENTATIONS:
-        swap = _ORIENTATIONS[orientation][0]
-        height, width = (width, height) if swap else (height, width)
+        size = size[::-1] if _ORIENTATIONS[orientation][0] else size
         colour, box = _upright(colour, box, orientation)
-    return _record(colour, box, (height, width), spec), (height, width)
+    return _record(colour, box, size, spec), size
 
 
 def _open(data: bytes) -> Any:
@@ -294,14 +324,15 @@ def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-def _draft(image: Any, spec: dict[str, Any]) -> tuple[float, float, float, float] | None:
-    """Let the JPEG decoder itself halve, quarter or eighth; never below twice the record's size.
+def _draft(image: Any, spec: dict[str, Any]) -> Box | None:
+    """Let the JPEG decoder itself halve, quarter or eighth; never below twice the record's size,
+    or the spec's "draft" where it has one.
 
     Memory and time then follow the record, not the file. Returns the picture's box in the drafted
     image, whose last row and column may stand for part of a pixel; None where nothing was scaled.
     """
     width, height = image.size
-    source, target = place(height, width, spec)
+    source, target = place(height, width, {**spec, "size": spec.get("draft", spec["size"])})
     wanted = (
         -int(-width * 2 * (target[2] - target[0]) // (source[2] - source[0])),
         -int(-height * 2 * (target[3] - target[1]) // (source[3] - source[1])),
@@ -327,9 +358,7 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _upright(
-    image: Image.Image, box: tuple[float, float, float, float], orientation: int
-) -> tuple[Image.Image, tuple[float, float, float, float]]:
+def _upright(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
     swap, mirror_x, mirror_y = _ORIENTATIONS[orientation]
     left, top, right, bottom = box
     if swap:
@@ -345,10 +374,7 @@ def _upright(
 
 
 def _record(
-    image: Image.Image,
-    box: tuple[float, float, float, float],
-    size: tuple[int, int],
-    spec: dict[str, Any],
+    image: Image.Image, box: Box, size: tuple[int, int], spec: dict[str, Any]
 ) -> np.ndarray:
     """The one resize. `box` is where in `image` the source of (height, width) `size` lies."""
     image = _eight_bit(image, spec["channels"])

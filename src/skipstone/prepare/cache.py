@@ -34,6 +34,9 @@ class RecordCache:
     The first record decides shape and type; records that differ from it are not kept. Half of the
     free space of the folder is never used. Threads may share it. Worker processes inherit what is
     in it when they start and add nothing.
+
+    It may be filled before an input is decided on for good, by one that is likely to decode alike:
+    `serve` says which input it is for.
     """
 
     def __init__(self, *, limit: int = 4 * _GIB, folder: Path | None = None) -> None:
@@ -45,11 +48,24 @@ class RecordCache:
         self._records: np.ndarray | None = None  # (slots, *shape of a record)
         self._slots: dict[str, tuple[int, Raw]] = {}  # the Raw without its value
         self._next = 0
+        self._read: set[str] = set()  # decoded once, kept or not
+        self._spec: Any = None
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def serve(self, input: Input) -> None:
+        """From now on it is for `input`; what was decoded by another spec is forgotten."""
+        spec = getattr(input, "spec", None)
+        if spec != self._spec:
+            self._forget()
+        self._spec = spec
+
+    def has_read(self, name: str) -> bool:
+        """Whether the source of this name was decoded, so that it can be."""
+        return name in self._read
 
     def decode(self, source: Source, input: Input) -> Raw:
         """`input.decode(source)`, from the cache where it is there. The array is the caller's."""
@@ -60,23 +76,29 @@ class RecordCache:
             return Raw(self._records[slot].copy(), raw.size, raw.to_source)
         self.misses += 1
         raw = input.decode(source)
-        self._keep(source.name, raw)
+        self.keep(source.name, raw)
         return raw
 
     def close(self) -> None:
         """Forget all records and free the file."""
-        self._slots.clear()
-        self._records = None
+        self._forget()
         self._file.close()
+
+    def _forget(self) -> None:
+        self._slots.clear()
+        self._read.clear()
+        self._records, self._next = None, 0
 
     def __reduce__(self) -> tuple[type[RecordCache], tuple[()], dict[str, int]]:
         """What a worker process that does not share this one's memory gets: a cache of nothing."""
         return RecordCache, (), {"_limit": 0}
 
-    def _keep(self, name: str, raw: Raw) -> None:
+    def keep(self, name: str, raw: Raw) -> None:
+        """The record of the source of this name, where there is room for it."""
         if os.getpid() != self._process:
             return  # a forked worker shares the file, not the table of who lies where
         with self._lock:
+            self._read.add(name)
             if self._records is None:
                 self._records = self._map(raw.value)
             if (

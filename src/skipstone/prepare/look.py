@@ -11,8 +11,10 @@ from skipstone.data.fingerprint import digest_of, duplicate_groups, in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
+from skipstone.inputs.base import Input, Raw
 from skipstone.inputs.examine import Examined
 from skipstone.inputs.thumbnail import SMALL_SIDE, Thumbnail
+from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.near import Link, near_links
 from skipstone.prepare.registration import shrunk
 from skipstone.prepare.together import Groups, tightened
@@ -32,16 +34,31 @@ class Read:
     examined: Examined | None
 
 
-def look_at(manifest: Manifest, *, threads: int = 4) -> list[Read]:
+#: Bytes of a file, or an array -> what is seen in it, and its record where that came with it.
+Examine = Callable[[bytes | np.ndarray], tuple[Examined, Raw | None]]
+
+
+def look_at(
+    manifest: Manifest,
+    *,
+    threads: int = 4,
+    input: Input | None = None,
+    cache: RecordCache | None = None,
+) -> list[Read]:
     """Every row of the manifest, in order.
 
     Each source is read once: hashed, and examined by what the manifest's input brings (the fact
     `examine` of its registry entry); without that, only bytes are looked at.
+
+    Args:
+        input: whose records are put into `cache`, where it can give them by the same decode (its
+            method `examined`).
     """
-    examine = _examiner(manifest.input)
+    both: Examine | None = getattr(input, "examined", None)
+    examine = both or _examiner(manifest.input)
     spare = len(manifest) >= MANY
     return in_threads(
-        lambda source: _read(source, examine, spare=spare),
+        lambda source: _read(source, examine, cache, spare=spare),
         manifest.sources(),
         "looking at every file",
         unit="files",
@@ -74,23 +91,25 @@ def picture_links(reads: Sequence[Read], copies: Sequence[Sequence[int]]) -> lis
     return near_links(thumbnails)
 
 
-def _examiner(name: str) -> Callable[[bytes | np.ndarray], Examined] | None:
+def _examiner(name: str) -> Examine | None:
     target = INPUTS[name].facts.get("examine")
     if target is None:
         return None
     function: Callable[[bytes | np.ndarray], Examined] = Entry(name, target).load()
-    return function
+    return lambda data: (function(data), None)
 
 
 def _read(
-    source: FileRef, examine: Callable[[bytes | np.ndarray], Examined] | None, *, spare: bool
+    source: FileRef, examine: Examine | None, cache: RecordCache | None, *, spare: bool
 ) -> Read:
     try:
         data = read_source(source)
     except DataError as error:
         return Read(None, 0, Examined(f"unreadable: {error.message}"))
     size = data.nbytes if isinstance(data, np.ndarray) else len(data)
-    examined = None if examine is None else examine(data)
+    examined, raw = (None, None) if examine is None else examine(data)
+    if cache is not None and raw is not None:
+        cache.keep(source.name, raw)
     if spare and examined is not None and examined.thumbnail is not None:
         grey = examined.thumbnail.grey
         small = shrunk(grey[None], len(grey) // SMALL_SIDE)[0].round().astype(np.uint8)

@@ -1,7 +1,8 @@
 """Rows that cannot be read: found before training begins, named, and left out of every role.
 
 Each row is read once, the fit role first, and what was decoded stays in the cache that training
-goes on with: so knowing costs no second decode.
+goes on with: so knowing costs no second decode. Rows that the look for near duplicates has decoded
+(`prepare/look.py`) are in the cache already.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from skipstone import events
 from skipstone.data.manifest import ROLES, Manifest
+from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input
 from skipstone.prepare.cache import RecordCache
@@ -80,11 +82,15 @@ def _found(
     loader = Loader(manifest, input, task, batch_size=1, seed=0, shuffle=False, cache=cache)
     targets, ids = manifest.column("target"), manifest.table["id"].to_numpy()
     paths, roles = manifest.column("path"), manifest.column("role")
+    opened = task.opener(manifest)
 
     def look(row: np.int64) -> Bad | None:
         at = int(row)
         try:
-            if task.knows(targets[at]):
+            if not task.places and cache.has_read(manifest.source(at).name):
+                if task.knows(targets[at]):
+                    task.target(opened(targets[at]), Meta(int(ids[at])))
+            elif task.knows(targets[at]):
                 loader.sample(at)
             else:
                 cache.decode(manifest.source(at), input)

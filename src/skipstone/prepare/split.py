@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
-from skipstone.prepare.look import look_at, same_bytes, same_picture
+from skipstone.prepare.look import Read, look_at, same_bytes, same_picture
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.stratify import Label, Unit, stratify
 from skipstone.prepare.together import LARGEST, SMALL_GROUP
@@ -27,6 +27,8 @@ from skipstone.registry import INPUTS
 #: Below this many rows a claim is called weak: its 95 % interval is at least ±10 points wide.
 FEW_ROWS = 100
 _NO_LABEL = ("no label",)
+#: Rows -> what each one's bytes gave.
+Look = Callable[[Manifest], list[Read]]
 
 
 def assign_roles(
@@ -36,6 +38,7 @@ def assign_roles(
     duplicates: Sequence[Sequence[int]] | None = None,
     pictures: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
+    look: Look = look_at,
 ) -> Manifest:
     """The same rows with `role` set, and notes that say how.
 
@@ -47,6 +50,7 @@ def assign_roles(
             a split is made, the training rows are looked at, unless `options` keep that off.
         pinned: roles of rows that another model knows; where roles are carved, what it has been
             trained on is never claimed.
+        look: how rows are looked at.
 
     Raises:
         UsageError: there is nothing to train on, or too little to keep anything apart.
@@ -67,7 +71,7 @@ def assign_roles(
     if carve:
         looked = "examine" in INPUTS[manifest.input].facts and options.together == "near"
         if pictures is None and duplicates is None and looked:
-            pictures, said = _same_pictures(manifest, pool)
+            pictures, said = _same_pictures(manifest, pool, look)
             notes += said
         units = _units(manifest, pool, [*groups, *(pictures or ())], options.seed)
         pins = [_pin(unit, pinned or {}) for unit in units]
@@ -81,10 +85,12 @@ def assign_roles(
     return replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
 
 
-def _same_pictures(manifest: Manifest, pool: list[int]) -> tuple[list[list[int]], list[str]]:
+def _same_pictures(
+    manifest: Manifest, pool: list[int], look: Look
+) -> tuple[list[list[int]], list[str]]:
     """Groups of training rows that show the same picture, and what is to be said of them."""
     inside = manifest.take(pool)
-    reads = look_at(inside)
+    reads = look(inside)
     found = same_picture(reads, same_bytes(inside, reads))
     if not found.links:
         return [], []

@@ -158,16 +158,18 @@ def race(
             calls[name]()
         once = max(clock() - started, 1e-9)
         rounds = int(min(max(seconds / (2 * once), LEAST_ROUNDS), MOST_ROUNDS))
-        taken = {name: np.zeros(rounds) for name in names}
-        load = _Load()
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        load, began = _Load(), clock()
         with events.stage("measuring latency", total=rounds, unit="rounds") as advance:
             for number in range(rounds):
+                if number >= LEAST_ROUNDS and clock() - began > seconds:
+                    break  # calls take longer now than when their number was planned
                 for index in rng.permutation(len(names)):
                     call = calls[names[index]]
                     call()
                     before = clock()
                     call()
-                    taken[names[index]][number] = clock() - before
+                    taken[names[index]].append(clock() - before)
                 advance()
         others = load.of_others()
     if others is not None and others > BUSY:
@@ -175,7 +177,8 @@ def race(
             f"Other programs used {others:.0%} of the processors while latency was measured; "
             "measure again on a quiet machine."
         )
-    return Race(taken, threads, processors, others)
+    found = {name: np.array(values) for name, values in taken.items()}
+    return Race(found, threads, processors, others)
 
 
 def usual_threads() -> int:

@@ -31,6 +31,7 @@ from skipstone.models.heads.options import HeadChoice
 from skipstone.models.network import Network
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import assign_roles, labels_of
@@ -41,7 +42,7 @@ from skipstone.tasks.base import Task
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from skipstone.verbs.places import shortest
-from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.plan import Plan, first_look, make_plan
 
 MANIFEST = "manifest.parquet"
 #: Of a recipe: what ends a training, and what belongs to a machine or a command.
@@ -99,16 +100,26 @@ def plan_run(
     seed: int,
     settings: Settings,
     origin: str | Path | None = None,
+    cache: RecordCache | None = None,
 ) -> Plan:
     """`make_plan`, or the plan to go on from the model `origin`."""
     if origin is None:
-        return make_plan(data, model=model, weights=weights, seed=seed, settings=settings)
+        return make_plan(
+            data, model=model, weights=weights, seed=seed, settings=settings, cache=cache
+        )
     found = open_origin(origin)
     _check_flags(found, model, weights, settings)
-    return continued_plan(data, found, seed=seed, settings=settings)
+    return continued_plan(data, found, seed=seed, settings=settings, cache=cache)
 
 
-def continued_plan(data: Path, origin: Origin, *, seed: int, settings: Settings) -> Plan:
+def continued_plan(
+    data: Path,
+    origin: Origin,
+    *,
+    seed: int,
+    settings: Settings,
+    cache: RecordCache | None = None,
+) -> Plan:
     """What `make_plan` decides, by what `origin` is.
 
     Raises:
@@ -119,7 +130,8 @@ def continued_plan(data: Path, origin: Origin, *, seed: int, settings: Settings)
     manifest = read_manifest(data, read)
     _check_kind(origin, data, manifest)
     pinned = _roles_in_origin(origin, manifest)
-    manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=pinned)
+    look = first_look(cache, lambda rows: _input(origin, settings, rows))
+    manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=pinned, look=look)
     for sentence in manifest.notes:
         note(sentence)
     _say_what_was_seen(origin, manifest, pinned)

@@ -6,16 +6,18 @@ data -> manifest with roles -> fitted input, task -> model and weights -> recipe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from skipstone.bundle.arch import Arch, Part
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError
+from skipstone.errors import DataError, UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input
 from skipstone.models.auto import Choice
@@ -23,9 +25,11 @@ from skipstone.models.build import check_accepts, check_needs, choose_head, suit
 from skipstone.models.heads.options import HeadChoice
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.look import Read, look_at
 from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions, SplitOptions
-from skipstone.prepare.split import assign_roles
+from skipstone.prepare.split import Look, assign_roles
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
@@ -33,6 +37,9 @@ from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.verbs.heard import refuse_unheard
+
+#: Rows by which it is guessed, before the split, which input will be trained on.
+GUESSED_FROM = 32
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,19 @@ class Plan:
         }
 
 
-def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Settings) -> Plan:
+def make_plan(
+    data: Path,
+    *,
+    model: str,
+    weights: str,
+    seed: int,
+    settings: Settings,
+    cache: RecordCache | None = None,
+) -> Plan:
     """Read the data and decide; what was inferred or chosen is said as notes.
+
+    Args:
+        cache: gets the records of rows that have to be looked at before they are split.
 
     Raises:
         UsageError: naming the flag that is wrong, or that would decide what is ambiguous.
@@ -97,32 +115,22 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
     """
     if model != "auto":
         BACKBONES[model]  # a misspelt name is refused before any file is read
-    manifest = read_manifest(data, settings.options(ReadOptions))
-    manifest = assign_roles(manifest, settings.options(SplitOptions))
-    for sentence in manifest.notes:
-        note(sentence)
-    fit = manifest.role("fit")
-
-    input_entry, task_entry = INPUTS[manifest.input], TASKS[manifest.task]
-    looked = _fitted(input_entry, settings, {}, fit)
-    choice = _choose(input_entry, model, weights, looked, fit)
-    if task_entry.facts.get("places") and (placed := input_entry.facts.get("placed")):
-        choice = resolve_target(placed)(choice)  # answers lie on the input
+    look = first_look(cache, lambda rows: _chosen(settings, model, weights, rows)[1])
+    manifest = _with_roles(data, settings, look)
+    fit, task_entry = manifest.role("fit"), TASKS[manifest.task]
+    choice, input = _chosen(settings, model, weights, fit)
     note(choice.reason)
-    input = _fitted(input_entry, settings, choice.input, fit) if choice.input else looked
     task = _task(task_entry, settings, manifest, fit)
     backbone = BACKBONES[choice.model]
     head = _head(task, backbone, settings)
     given = {**choice.options, **settings.values_for(backbone.options_type())}
     options = suited_options(backbone, choice.model, HEADS[head.name], given)
     args = {"options": {} if options is None else dataclasses.asdict(options)}
-    pretrained = choice.weights != "none"
-    values = sum(array[0].size for array in input.example(1).values())
     facts = Facts(
         placed=bool(task_entry.facts.get("places")),
         samples=len(fit),
-        pretrained=pretrained,
-        values=values,
+        pretrained=choice.weights != "none",
+        values=sum(array[0].size for array in input.example(1).values()),
         suited=backbone.facts.get("recipe", {}),
     )
     recipe = resolve(settings.options(TrainOptions), facts)
@@ -147,6 +155,44 @@ def make_plan(data: Path, *, model: str, weights: str, seed: int, settings: Sett
         seed=seed,
         loading=loading,
     )
+
+
+def _with_roles(data: Path, settings: Settings, look: Look) -> Manifest:
+    manifest = read_manifest(data, settings.options(ReadOptions))
+    manifest = assign_roles(manifest, settings.options(SplitOptions), look=look)
+    for sentence in manifest.notes:
+        note(sentence)
+    return manifest
+
+
+def first_look(cache: RecordCache | None, likely: Callable[[Manifest], Input]) -> Look:
+    """How `assign_roles` looks at rows that will be trained on: what it decodes goes into `cache`.
+
+    Which input it will be is known only once the rows are split, so it is guessed from a few rows;
+    a wrong guess costs a second decode and nothing else (`RecordCache.serve`).
+    """
+
+    def look(rows: Manifest) -> list[Read]:
+        if cache is None:
+            return look_at(rows)
+        try:
+            input = likely(rows.take(np.arange(0, len(rows), -(-len(rows) // GUESSED_FROM))))
+        except DataError:  # whoever reads all of them will say it better
+            return look_at(rows)
+        cache.serve(input)
+        return look_at(rows, input=input, cache=cache)
+
+    return look
+
+
+def _chosen(settings: Settings, model: str, weights: str, fit: Manifest) -> tuple[Choice, Input]:
+    """The model, and the input fitted as it wants it."""
+    entry = INPUTS[fit.input]
+    looked = _fitted(entry, settings, {}, fit)
+    choice = _choose(entry, model, weights, looked, fit)
+    if TASKS[fit.task].facts.get("places") and (placed := entry.facts.get("placed")):
+        choice = resolve_target(placed)(choice)  # answers lie on the input
+    return choice, _fitted(entry, settings, choice.input, fit) if choice.input else looked
 
 
 def _fitted(entry: Entry, settings: Settings, defaults: Mapping[str, Any], fit: Manifest) -> Input:

@@ -26,6 +26,7 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
         DataError: there are more than `--max-bad` allows; or, in a resumed run, a file that was
             readable when it began no longer is.
     """
+    cache.serve(plan.input)
     before = run.decided("unreadable")
     manifest = plan.manifest
     if before is not None:

@@ -26,7 +26,7 @@ from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.train.learner import Learnt, learner_of
-from skipstone.train.runfolder import open_or_resume
+from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
 from skipstone.verbs.lineage import lineage_of
@@ -104,10 +104,18 @@ def train(
     started = time.monotonic()
     root = output_folder(out, default="runs", data=data)
     given = Settings({**(settings or {}), "seed": seed})
-    plan = plan_run(data, model=model, weights=weights, seed=seed, settings=given, origin=origin)
+    cache = RecordCache()
+    plan = plan_run(
+        data,
+        model=model,
+        weights=weights,
+        seed=seed,
+        settings=given,
+        origin=origin,
+        cache=cache,
+    )
     shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
-        cache = RecordCache()
         whole, plan = plan, quarantine(plan, run, cache)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
         simple = find_baseline(plan, run)
@@ -131,21 +139,33 @@ def train(
         compared = baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=verification.ok, baseline=compared)
         run.finish()
-        return TrainResult(
-            run=shortest(run.path),
-            bundle=shortest(run.bundle),
-            report=shortest(report),
-            role=scores.role,
-            split=scores.split,
-            metrics=scores.metrics,
-            titles={metric.name: metric.title for metric in plan.task.metrics()},
-            verification=verification,
-            bytes=(run.bundle / WEIGHTS).stat().st_size,
-            unreadable=lineage["unreadable"],
-            calibration=scores.calibration,
-            baseline=baseline,
-            seconds=time.monotonic() - started,
-        )
+        return _result(run, plan, scores, report, verification, baseline, started)
+
+
+def _result(
+    run: RunFolder,
+    plan: Plan,
+    scores: Scores,
+    report: Path,
+    verification: Verification,
+    baseline: Comparison | None,
+    started: float,
+) -> TrainResult:
+    return TrainResult(
+        run=shortest(run.path),
+        bundle=shortest(run.bundle),
+        report=shortest(report),
+        role=scores.role,
+        split=scores.split,
+        metrics=scores.metrics,
+        titles={metric.name: metric.title for metric in plan.task.metrics()},
+        verification=verification,
+        bytes=(run.bundle / WEIGHTS).stat().st_size,
+        unreadable=len(plan.manifest.role(UNREADABLE)),
+        calibration=scores.calibration,
+        baseline=baseline,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _bundle(

@@ -1,0 +1,127 @@
+"""One look at rows before they are split: what the audit sees, and records to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ImageFile
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.read import read_manifest
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.look import look_at
+from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.quarantine import read_every_row
+from skipstone.prepare.split import assign_roles
+from skipstone.settings import Settings
+from skipstone.tasks.classify import Classify
+from skipstone.tasks.options import ClassifyOptions
+from skipstone.verbs.plan import make_plan
+from tests.photos import write_class_folder
+
+INPUT = ImageInput(ImageOptions(size=16, channels=3))
+
+
+class Decodes:
+    """How often any picture's pixels were decoded."""
+
+    count = 0
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
+    found = Decodes()
+    prepare = ImageFile.ImageFile.load_prepare
+
+    def counted(self: ImageFile.ImageFile) -> None:
+        found.count += 1
+        prepare(self)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", counted)
+    return found
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Manifest:
+    write_class_folder(tmp_path / "photos", 12)
+    return assign_roles(read_manifest(tmp_path / "photos"), SplitOptions())
+
+
+def quarantined(rows: Manifest, cache: RecordCache, input: ImageInput = INPUT) -> list[str]:
+    """Paths of the rows that cannot be read."""
+    cache.serve(input)
+    task = Classify(ClassifyOptions(), rows.schema)
+    found = read_every_row(rows, input, task, cache=cache, allowed=len(rows))
+    return [bad.path for bad in found.bad]
+
+
+def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> None:
+    alone = look_at(rows)
+    cache = RecordCache()
+    both = look_at(rows, input=INPUT, cache=cache)
+    for one, other in zip(alone, both, strict=True):
+        assert (one.digest, one.size) == (other.digest, other.size)
+        assert one.examined is not None
+        assert other.examined is not None
+        assert one.examined.thumbnail is not None
+        assert other.examined.thumbnail is not None
+        assert np.array_equal(one.examined.thumbnail.grey, other.examined.thumbnail.grey)
+        assert one.examined.size == other.examined.size
+
+
+def test_no_file_is_decoded_twice(rows: Manifest, decodes: Decodes) -> None:
+    cache = RecordCache()
+    cache.serve(INPUT)
+    look_at(rows, input=INPUT, cache=cache)
+    assert decodes.count == len(rows)
+    assert quarantined(rows, cache) == []
+    assert (decodes.count, cache.misses) == (len(rows), 0)
+    for source in rows.sources():
+        found, expected = cache.decode(source, INPUT), INPUT.decode(source)
+        assert np.array_equal(found.value, expected.value)
+        assert (found.size, found.to_source) == (expected.size, expected.to_source)
+
+
+def test_what_has_no_room_is_known_to_be_readable(rows: Manifest, decodes: Decodes) -> None:
+    cache = RecordCache(limit=3 * 16 * 16 * 3)
+    cache.serve(INPUT)
+    look_at(rows, input=INPUT, cache=cache)
+    assert quarantined(rows, cache) == []
+    assert decodes.count == len(rows)
+
+
+def test_a_wrong_guess_of_the_input_costs_a_decode_and_nothing_else(rows: Manifest) -> None:
+    cache, other = RecordCache(), ImageInput(ImageOptions(size=24, channels=1))
+    cache.serve(INPUT)
+    look_at(rows, input=INPUT, cache=cache)
+    assert quarantined(rows, cache, other) == []
+    assert cache.misses == len(rows)
+    for source in rows.sources():
+        assert np.array_equal(cache.decode(source, other).value, other.decode(source).value)
+
+
+def test_what_cannot_be_read_is_still_found(rows: Manifest) -> None:
+    for source in rows.role("fit").sources()[:2]:
+        source.path.write_bytes(source.path.read_bytes()[:40])
+    cache = RecordCache()
+    cache.serve(INPUT)
+    look_at(rows, input=INPUT, cache=cache)
+    assert quarantined(rows, cache) == rows.role("fit").column("path")[:2]
+
+
+@pytest.mark.parametrize("given", [{}, {"size": 40, "resize": "crop"}, {"channels": 1}])
+def test_a_plan_guesses_the_input_that_it_ends_with(given: dict[str, Any], tmp_path: Path) -> None:
+    write_class_folder(tmp_path / "photos", 20)
+    cache, settings = RecordCache(), Settings({**given, "seed": 0})
+    plan = make_plan(
+        tmp_path / "photos", model="auto", weights="none", seed=0, settings=settings, cache=cache
+    )
+    cache.serve(plan.input)
+    assert len(cache) == len(plan.manifest) == 60
+    source = plan.manifest.sources()[7]
+    assert np.array_equal(cache.decode(source, plan.input).value, plan.input.decode(source).value)
