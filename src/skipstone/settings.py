@@ -30,6 +30,7 @@ FIXED_GROUPS = {
     "training": "skipstone.train.options:TrainOptions",
     "loading": "skipstone.prepare.options:LoadOptions",
     "head": "skipstone.models.heads.options:HeadChoice",
+    "vectors": "skipstone.models.vector_options:VectorOptions",
 }
 #: Groups whose options belong to the entry that is chosen.
 REGISTRY_GROUPS: dict[str, Registry] = {

@@ -18,7 +18,8 @@ from tests.deep_pictures import write_stripes
 from tests.mask_data import write_scenes
 from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask
-from tests.text_data import rows, write_csv
+from tests.text_data import FILLER, rows, write_csv
+from tests.vector_data import glove, table
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, texts.csv, letter.txt, runs/001."""
+    scenes/, texts.csv, vectors.txt, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
@@ -79,6 +80,7 @@ def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_stripes(tmp_path / "cells", 16)
     write_scenes(tmp_path / "scenes", 8)
     write_csv(tmp_path / "texts.csv", rows(60))
+    glove(tmp_path / "vectors.txt", table(FILLER, 8))
     (tmp_path / "letter.txt").write_text("we saw the dog and a horse")
     shutil.copytree(trained.run, tmp_path / "runs" / "001")
     monkeypatch.chdir(tmp_path)

@@ -17,6 +17,7 @@ _FLAG_TITLES = {
     "augmentation": "augmentation",
     "task": "task",
     "model": "model options",
+    "vectors": "word vectors",
     "head": "head (what turns feature maps into answers)",
     "training": "training",
     "loading": "loading",

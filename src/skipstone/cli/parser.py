@@ -22,7 +22,8 @@ VERBS = {
     "models": "the models that can be trained",
 }
 _ALL_SETTINGS = {
-    *("data", "split", "input", "augmentation", "task", "model", "head", "training", "loading"),
+    *("data", "split", "input", "augmentation", "task", "model", "vectors", "head", "training"),
+    "loading",
 }
 
 

@@ -29,7 +29,14 @@ from skipstone.inputs.text_features import (
     text_of,
     token_grams,
 )
-from skipstone.inputs.text_fit import bag_matrix, common_tokens, fit_bag, fit_tokens
+from skipstone.inputs.text_fit import (
+    KnownWords,
+    bag_matrix,
+    common_tokens,
+    fit_bag,
+    fit_tokens,
+    words_known,
+)
 from skipstone.inputs.text_golden import golden_texts
 from skipstone.inputs.text_options import TextOptions, parse_range
 from skipstone.inputs.text_pairs import Pairs, learn_pairs
@@ -159,6 +166,33 @@ class TextInput:
         found = [text for text in texts if text is not None]
         return bag_matrix(found, self._state, self._arrays), rows
 
+    def words(self, sources: Sequence[Source]) -> KnownWords:
+        """The words that this input knows, as `sources`, which it was fitted on, write them.
+
+        Raises:
+            UsageError: what it knows are no words.
+        """
+        if self._form() == "tokens":
+            if self._state["split"] != "word":
+                raise UsageError(
+                    f"with --split {self._state['split']} a text is no row of words.",
+                    hint="Use --split word.",
+                )
+            vocabulary, first, unknown = self._arrays["vocabulary"], FIRST, UNKNOWN
+        else:
+            number = next((at for at, b in enumerate(self._state["blocks"]) if _has_words(b)), None)
+            if number is None:
+                raise UsageError(
+                    "by --hash-bits, or without runs of one word, no feature of a text is a word "
+                    "that is known by itself.",
+                    hint="Use --hash-bits 0 and --word-ngrams 1-2.",
+                )
+            vocabulary = self._arrays[f"vocabulary.{number}"]
+            first, unknown = self._state["blocks"][number]["start"] + 1, None  # 0 is padding
+        texts = [text for text in self._readable(sources) if text is not None]
+        known, at = words_known(self._plain(texts), vocabulary)
+        return KnownWords(known, at + first, unknown)
+
     def front(self) -> nn.Module:
         return TextFront(self._form())
 
@@ -229,6 +263,10 @@ class TextFront(nn.Module):
 
     def extra_repr(self) -> str:
         return self.form
+
+
+def _has_words(block: Mapping[str, Any]) -> bool:
+    return block["kind"] == "word" and block["shortest"] == 1 and not block["bits"]
 
 
 def digest_of_arrays(arrays: Mapping[str, Array]) -> str:

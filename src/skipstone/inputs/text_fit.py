@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skipstone.inputs.text_features import (
     counted_pairs,
     grams_of_block,
     letters_of,
+    places,
     plain,
     token_grams,
 )
@@ -107,6 +109,36 @@ def fit_bag(
         placed.append({**block, "start": start})
         start += block["size"]
     return placed, arrays
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWords:
+    """Words that an input knows, and int64 (W,): the id of each, as the network gets it.
+
+    Args:
+        unknown: the id of words never seen, where there is one.
+    """
+
+    words: list[str]
+    ids: np.ndarray
+    unknown: int | None
+
+
+def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The words of `texts` (already `plain`) that a vocabulary holds, each once, and the place of
+    each in it: int64 (W,), growing."""
+    found: dict[int, str] = {}
+    for _, part in chunks(texts):
+        joined = "\n".join(part)
+        tokens = token_grams(letters_of(part))
+        hashes, first = np.unique(tokens.hashes, return_index=True)
+        place = places(hashes, vocabulary, missing=-1)
+        spans = zip(place.tolist(), tokens.first[first], tokens.last[first], strict=True)
+        for at, begin, end in spans:
+            if at >= 0 and at not in found:
+                found[at] = joined[begin:end]
+    order = sorted(found)
+    return [found[at] for at in order], np.array(order, np.int64)
 
 
 def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:

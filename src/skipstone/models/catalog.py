@@ -19,6 +19,7 @@ Facts that other rooms ask for:
     head         the head that it takes, where not the task's own choice
     input        options that the input needs for it
     recipe       values of `TrainOptions` that suit it where it learns from scratch
+    vectors      the option that is the length of its word vectors, and the module that holds them
     offers       what some heads need: "pooling indices" are to be had where each map but the
                  deepest is what a 2x2 max pooling is given
 """

@@ -12,6 +12,9 @@ class Network(nn.Module):
     """front (in-graph preprocessing) -> backbone (feature maps) -> head (named outputs).
 
     State-dict names start with `front.`, `backbone.` and `head.`.
+
+    Attributes:
+        fixed: names of parameters that training leaves as they are.
     """
 
     def __init__(self, *, front: nn.Module, backbone: Backbone, head: Head) -> None:
@@ -19,6 +22,7 @@ class Network(nn.Module):
         self.front = front
         self.backbone = backbone
         self.head = head
+        self.fixed: frozenset[str] = frozenset()
 
     def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Feature maps, shallow to deep."""

@@ -22,6 +22,7 @@ def _sequence(name: str, target: str, options: str, summary: str, source: str) -
         "pretrained": None,
         "classifier": "head",
         "input": {"form": "tokens"},
+        "vectors": "embedding",
         "recipe": _RECIPE,
     }
     return Entry(name, target, options, summary, source, facts)
@@ -82,6 +83,7 @@ TEXT_ENTRIES = (
             "pretrained": None,
             "classifier": "head",
             "input": {"form": "bag", "weighting": "counts"},
+            "vectors": "embedding",
             "recipe": {**_RECIPE, "lr": 0.01, "weight_decay": 0.0},
         },
     ),

@@ -24,6 +24,7 @@ from skipstone.inputs.base import Input
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
+from skipstone.models.word_vectors import WordVectors
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.cache import CachedInput, RecordCache
@@ -76,6 +77,8 @@ class Assignment(Protocol):
     def seed(self) -> int: ...
     @property
     def origin(self) -> Start | None: ...
+    @property
+    def vectors(self) -> WordVectors | None: ...
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt
         load_weights(network, name=given.arch.backbone.name, weights=given.weights)
     else:
         given.origin.start(network, given.task)
+    if given.vectors is not None:
+        module = BACKBONES[given.arch.backbone.name].facts["vectors"]
+        given.vectors.fill(network, module, seed=given.seed)
     result = fit(
         network,
         task=given.task,

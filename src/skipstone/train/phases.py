@@ -60,6 +60,8 @@ def enter_phase(network: Network, phase: Phase) -> None:
     for modules in network.backbone.stages()[: phase.frozen]:
         for module in modules:
             module.requires_grad_(False)
+    for name in network.fixed:
+        network.get_parameter(name).requires_grad_(False)
 
 
 def set_modes(network: Network, phase: Phase, *, freeze_norm: bool) -> None:

@@ -29,6 +29,7 @@ from skipstone.models.build import choose_head
 from skipstone.models.grow import grow
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.network import Network
+from skipstone.models.vector_options import VectorOptions
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.cache import RecordCache
@@ -168,6 +169,12 @@ def continued_plan(
 def _check_flags(origin: Origin, model: str, weights: str, settings: Settings) -> None:
     """Flags that ask for another network than the model's."""
     part = origin.bundle.arch.backbone
+    if (vectors := settings.options(VectorOptions).vectors) is not None:
+        raise UsageError(
+            f"--from {origin.path} goes on with that model's vectors, and --vectors {vectors} says "
+            "others.",
+            hint="Give one of the two.",
+        )
     if weights != "auto":
         raise UsageError(
             f"--from {origin.path} starts with that model's weights, and --weights {weights} says "

@@ -48,6 +48,7 @@ def lineage_of(
         "from": document["from"],
         "unreadable": unreadable,
         "weights": plan.weights,
+        "vectors": None if plan.vectors is None else plan.vectors.facts(),
         "augment": document["augment"],
         "recipe": document["recipe"],
         "reason": plan.reason,

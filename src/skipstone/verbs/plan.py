@@ -23,6 +23,8 @@ from skipstone.inputs.base import Input
 from skipstone.models.auto import Choice
 from skipstone.models.build import check_accepts, check_needs, choose_head, suited_options
 from skipstone.models.heads.options import HeadChoice
+from skipstone.models.vector_options import VectorOptions
+from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.cache import RecordCache
@@ -52,6 +54,7 @@ class Plan:
         reason: why this model, in a sentence.
         loading: how batches are made, which changes none of them.
         origin: the model whose weights it starts from, for `train --from`.
+        vectors: word vectors that it starts with, for `train --vectors`.
     """
 
     manifest: Manifest
@@ -65,6 +68,14 @@ class Plan:
     seed: int
     loading: LoadOptions
     origin: Start | None = None
+    vectors: WordVectors | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the files, beside the data, that decide what is learnt."""
+        if self.vectors is None:
+            return {}
+        return {str(self.vectors.path.resolve()): self.vectors.found.sha256}
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
@@ -92,6 +103,7 @@ class Plan:
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "from": None if self.origin is None else self.origin.to_json(),
+            "vectors": None if self.vectors is None else self.vectors.to_json(),
         }
 
 
@@ -124,6 +136,8 @@ def make_plan(
     backbone = BACKBONES[choice.model]
     head = _head(task, backbone, settings)
     given = {**choice.options, **settings.values_for(backbone.options_type())}
+    starting = settings.options(VectorOptions)
+    given |= vector_size(starting, backbone, given, weights=choice.weights)
     options = suited_options(backbone, choice.model, HEADS[head.name], given)
     args = {"options": {} if options is None else dataclasses.asdict(options)}
     facts = Facts(
@@ -143,6 +157,7 @@ def make_plan(
     check_needs(HEADS[head.name], backbone, choice.model)
     make_augment(augment, input, task)
     make_mix(augment, task)
+    vectors = word_vectors(starting, input, fit.sources())
     return Plan(
         manifest=manifest,
         input=input,
@@ -154,6 +169,7 @@ def make_plan(
         reason=choice.reason,
         seed=seed,
         loading=loading,
+        vectors=vectors,
     )
 
 

@@ -29,6 +29,7 @@ from skipstone.train.learner import Learnt, learner_of
 from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
+from skipstone.verbs.held_files import hold_files
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan
@@ -116,6 +117,7 @@ def train(
     )
     shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
+        hold_files(plan, run)
         whole, plan = plan, quarantine(plan, run, cache)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
         simple = find_baseline(plan, run)

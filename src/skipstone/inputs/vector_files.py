@@ -1,0 +1,312 @@
+"""Files of word vectors: GloVe's text, word2vec's text and binary, fastText's .vec and .bin.
+
+Told apart by their bytes. Only the vectors of wanted words are kept. Where the forms are described:
+
+GloVe text      a row a word, `word n n n`, no header (Pennington et al. 2014, nlp.stanford.edu)
+word2vec text   the same below a line `rows dimension`; fastText's .vec is this, too
+word2vec binary the same header, then `word `, float32 little-endian and, of most writers, a line
+                feed (word2vec.c; gensim's `KeyedVectors.load_word2vec_format`)
+fastText .bin   `inputs/fasttext_file.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skipstone import events
+from skipstone.errors import DataError
+from skipstone.inputs.fasttext_file import FASTTEXT_MAGIC, fasttext_dimension, read_fasttext
+from skipstone.inputs.vector_stream import VectorStream
+from skipstone.inputs.wanted_words import WantedWords
+
+#: Numbers of one vector: ten times more than anyone publishes.
+MOST_NUMBERS = 10_000
+_PEEK = 1 << 20
+_LONGEST_WORD = 4096  # bytes; fastText's longest are some hundreds
+_NUMBER = (
+    b"0123456789+-.eEnaifNAIF"  # nan and inf are numbers here, and refused where they are kept
+)
+_PRINTED = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\r\n")
+_PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z"}
+_GENSIM = "In gensim: vectors.save_word2vec_format('vectors.bin', binary=True)"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a file is. `rows` is what its header says, or None where it has none."""
+
+    name: str
+    dimension: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class FoundVectors:
+    """What a file has for some words.
+
+    Args:
+        vectors: float32 (words, dimension); zeros where nothing was found.
+        how: uint8 (words,), constants of `inputs/wanted_words.py`.
+        rows: words in the file; `cut` of them are no whole words (word2vec.c cuts at 100 bytes).
+        sha256: of the file.
+    """
+
+    form: Form
+    vectors: np.ndarray
+    how: np.ndarray
+    rows: int
+    cut: int
+    sha256: str
+
+
+def look_at_vectors(path: Path) -> Form:
+    """The form and dimension of a file, by its first bytes.
+
+    Raises:
+        DataError: it is none of the forms.
+    """
+    with VectorStream(path) as stream:
+        return _form(stream)
+
+
+def read_vectors(path: Path, words: WantedWords) -> FoundVectors:
+    """The vectors of `words` in a file, which is read once from front to end.
+
+    Raises:
+        DataError: it is none of the forms, cut off, or damaged; the row is named.
+    """
+    size = path.stat().st_size / 1e6 if path.is_file() else 0.0
+    with (
+        events.stage(f"reading {path.name}", total=size, unit="MB") as advance,
+        VectorStream(path, advance) as stream,
+    ):
+        form = _form(stream)
+        vectors = np.zeros((len(words.words), form.dimension), np.float32)
+        rows, cut = _READERS[form.name](stream, form, words, vectors)
+        return FoundVectors(form, vectors, words.how, rows, cut, stream.digest())
+
+
+def _form(stream: VectorStream) -> Form:
+    head = stream.peek(_PEEK)
+    path = stream.path
+    for magic, name in _PACKED.items():
+        if head.startswith(magic):
+            raise DataError(f"{path} is packed with {name}.", hint="Unpack it, and name the file.")
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise DataError(f"{path} is a pickle, which may run code, and is not opened.", hint=_GENSIM)
+    if head[:4] == FASTTEXT_MAGIC:
+        return Form(_FASTTEXT, fasttext_dimension(stream), None)
+    if head.startswith(b"\xef\xbb\xbf"):
+        stream.take(3)
+        head = head[3:]
+    line, _, rest = head.partition(b"\n")
+    fields = line.split()
+    if len(fields) == 2 and all(field.isdigit() for field in fields):
+        return _headed(stream, int(fields[0][:19]), int(fields[1][:19]), rest)
+    if 2 <= len(fields) <= MOST_NUMBERS + 1 and all(map(_is_number, fields[1:])):
+        return Form(_GLOVE, len(fields) - 1)
+    begin = repr(line[:40])[1:]
+    raise DataError(
+        f"{path} begins with {begin}, which is neither a word with its numbers (GloVe), nor the "
+        "number of words and of their numbers (word2vec, .vec), nor fastText's .bin.",
+        hint="Give one of these forms, as it is or packed with gzip.",
+    )
+
+
+def _headed(stream: VectorStream, rows: int, dimension: int, rest: bytes) -> Form:
+    """word2vec's text or binary, which share their header."""
+    path = stream.path
+    if not (rows >= 1 and 1 <= dimension <= MOST_NUMBERS):
+        raise DataError(
+            f"{path} says that it holds {rows:,} words of {dimension:,} numbers each; allowed: "
+            f"from 1 word, of up to {MOST_NUMBERS:,} numbers."
+        )
+    text = _looks_like_text(rest, dimension)
+    least = rows * (2 * dimension + 1 if text else 4 * dimension + 2) - 1
+    left = stream.left
+    if left is not None and left < least:
+        raise DataError(
+            f"{path} is cut off, or its header is wrong: it says that it holds {rows:,} words of "
+            f"{dimension:,} numbers, which take {least:,} bytes at least, and has {left:,}."
+        )
+    return Form(_W2V_TEXT if text else _W2V_BINARY, dimension, rows)
+
+
+def _looks_like_text(rest: bytes, dimension: int) -> bool:
+    """Whether a row in digits follows. Floats of any number hold control characters, or bytes that
+    are no UTF-8."""
+    behind = rest.partition(b" ")[2]
+    line, window = behind.partition(b"\n")[0], behind[: 4 * dimension]
+    if len(line.split()) == dimension and not line.translate(None, _NUMBER + b" \t\r"):
+        return True
+    return _is_utf8(window) and not window.translate(None, _PRINTED)
+
+
+def _is_utf8(part: bytes) -> bool:
+    try:
+        part.decode()
+    except UnicodeDecodeError as error:
+        return error.end == len(part) and len(part) - error.start < 4
+    return True
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def _read_text(
+    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
+) -> tuple[int, int]:
+    """(rows, words that are cut)."""
+    limit = _LONGEST_WORD + 64 * form.dimension
+    line_number, rows, cut = 0, 0, 0
+    if form.rows is not None:
+        stream.until(b"\n", limit)
+        line_number = 1
+    while (line := stream.until(b"\n", limit)) is not None:
+        line_number += 1
+        line = line.rstrip(b" \t\r")
+        if not line:
+            continue
+        rows += 1
+        if form.rows is not None and rows > form.rows:
+            raise DataError(
+                f"{stream.path} says that it holds {form.rows:,} words; line {line_number:,} is "
+                "one more."
+            )
+        where = f"{stream.path}, line {line_number:,}"
+        if b"\t" in line:
+            line = line.replace(b"\t", b" ")
+        word, numbers = _parted(line, form.dimension, where)
+        text = _decoded(word, where)
+        if text is None:
+            cut += 1
+            continue
+        if places := words.take(text):
+            vectors[places] = _parsed(numbers, form.dimension, where)
+    if stream.peek(1):
+        raise DataError(
+            f"{stream.path}, line {line_number + 1:,} is longer than a word and "
+            f"{form.dimension:,} numbers can be."
+        )
+    _check_count(stream, form, rows)
+    return rows, cut
+
+
+def _parted(line: bytes, dimension: int, where: str) -> tuple[bytes, bytes]:
+    """A row's word and its numbers. A word may hold spaces (some of GloVe's do)."""
+    spaces = line.count(b" ")
+    if spaces == dimension:
+        word, _, numbers = line.partition(b" ")
+        return word, numbers
+    fields = line.split()
+    extra = fields[1 : len(fields) - dimension]
+    if len(fields) <= dimension or any(map(_is_number, extra)):
+        found = sum(map(_is_number, fields[1:]))
+        raise DataError(
+            f"{where}: {fields[0][:40].decode(errors='replace')!r} has {found:,} "
+            f"number{'' if found == 1 else 's'}; the words of this file have {dimension:,}."
+        )
+    return b" ".join(fields[: -dimension or None]), b" ".join(fields[len(fields) - dimension :])
+
+
+def _parsed(numbers: bytes, dimension: int, where: str) -> np.ndarray:
+    fields = numbers.split()
+    if len(fields) != dimension:
+        raise DataError(
+            f"{where} has {len(fields):,} numbers; the words of this file have {dimension:,}."
+        )
+    try:
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            found = np.array(fields).astype(np.float32)
+    except ValueError:
+        bad = next((field for field in fields if not _is_number(field)), b"?")
+        raise DataError(f"{where}: {bad[:40].decode(errors='replace')!r} is no number.") from None
+    return _checked(found, where)
+
+
+def _checked(found: np.ndarray, where: str) -> np.ndarray:
+    if not np.isfinite(found).all():
+        at = int(np.flatnonzero(~np.isfinite(found))[0])
+        raise DataError(f"{where}: number {at + 1} is {found[at]}.")
+    return found
+
+
+def _decoded(word: bytes, where: str) -> str | None:
+    """The word; None where its last letter is cut in two, as word2vec.c does to long ones."""
+    try:
+        return word.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            return None
+        raise DataError(
+            f"{where}: byte {error.start + 1} of the word is 0x{word[error.start]:02x}, which is "
+            "no UTF-8.",
+            hint="Save the file as UTF-8.",
+        ) from None
+
+
+def _check_count(stream: VectorStream, form: Form, rows: int) -> None:
+    if form.rows is not None and rows < form.rows:
+        raise DataError(
+            f"{stream.path} is cut off: it says that it holds {form.rows:,} words, and ends after "
+            f"{rows:,}."
+        )
+
+
+# --- word2vec's binary ----------------------------------------------------------------------------
+
+
+def _read_binary(
+    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
+) -> tuple[int, int]:
+    """(rows, words that are cut)."""
+    assert form.rows is not None
+    stream.until(b"\n", _LONGEST_WORD)
+    width, cut = 4 * form.dimension, 0
+    for row in range(1, form.rows + 1):
+        where = f"{stream.path}, row {row:,}"
+        word = stream.until(b" ", _LONGEST_WORD)
+        numbers = stream.take(width)
+        if len(numbers) < width:
+            if word is None and stream.peek(1):
+                raise DataError(f"{where}: a word of more than {_LONGEST_WORD:,} bytes.")
+            _check_count(stream, form, row - 1)
+        text = _decoded((word or b"").lstrip(b"\n"), where)
+        if text is None:
+            cut += 1
+        elif places := words.take(text):
+            vectors[places] = _checked(np.frombuffer(numbers, "<f4"), where)
+    if rest := stream.peek(64).strip():
+        raise DataError(
+            f"{stream.path} says that it holds {form.rows:,} words of {form.dimension:,} numbers; "
+            f"more bytes follow ({rest[:16]!r} ...)."
+        )
+    return form.rows, cut
+
+
+def _read_fasttext(
+    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
+) -> tuple[int, int]:
+    return read_fasttext(stream, words, vectors)
+
+
+_GLOVE, _W2V_TEXT, _W2V_BINARY = "GloVe text", "word2vec text", "word2vec binary"
+_FASTTEXT = "fastText .bin"
+_READERS: dict[str, Callable[[VectorStream, Form, WantedWords, np.ndarray], tuple[int, int]]] = {
+    _GLOVE: _read_text,
+    _W2V_TEXT: _read_text,
+    _W2V_BINARY: _read_binary,
+    _FASTTEXT: _read_fasttext,
+}

@@ -1,0 +1,150 @@
+"""Word vectors as the start of an embedding: which rows they fill, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skipstone import events
+from skipstone.bundle.arch import Arch, Part
+from skipstone.data.sources import Inline
+from skipstone.errors import UsageError
+from skipstone.inputs.text import TextInput
+from skipstone.inputs.text_features import PAD, UNKNOWN
+from skipstone.inputs.text_options import TextOptions
+from skipstone.models.build import build_network
+from skipstone.models.network import Network
+from skipstone.models.vector_options import VectorOptions
+from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
+from skipstone.registry import BACKBONES
+from skipstone.train.phases import Phase, enter_phase
+from tests.vector_data import glove, table
+
+SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]
+WORDS = {"the", "cat", "sat", "dog", ".", "a", "naïve", ",", "猫"}
+LOSS = {"name": "cross_entropy", "target": "label", "args": {}}
+HEAD = Part("linear", {"options": {}, "shape": {"classes": 2, "loss": LOSS}})
+
+
+def fitted(**options: Any) -> TextInput:
+    return TextInput(TextOptions(**options)).fit(SOURCES)
+
+
+def network_of(name: str, input: TextInput, dimension: int) -> Network:
+    torch.manual_seed(0)
+    args = {"options": {"embedding": dimension}}
+    return build_network(Arch(Part(name, args), HEAD), input)
+
+
+def vectors_for(path: Path, input: TextInput, *, freeze: bool = False) -> WordVectors:
+    options = VectorOptions(vectors=str(path), freeze_vectors=freeze)
+    made = word_vectors(options, input, SOURCES)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"form": "tokens"}, {"form": "bag"}, {"form": "bag", "char_ngrams": "none"}],
+    ids=str,
+)
+def test_an_input_knows_its_words_by_the_ids_that_it_gives(options: dict[str, Any]) -> None:
+    input = fitted(**options)
+    known = input.words(SOURCES)
+    assert set(known.words) == WORDS
+    assert len(known.words) == len(known.ids) == len(WORDS)
+    for word, id in zip(known.words, known.ids, strict=True):
+        arrays = input.encode(input.decode(Inline(word.encode())))
+        assert id in next(iter(arrays.values())), word
+
+
+@pytest.mark.parametrize("freeze", [False, True], ids=["learnt", "frozen"])
+@pytest.mark.parametrize("name", ["textcnn", "rnn", "lstm", "gru", "fasttext"])
+def test_rows_of_an_embedding(tmp_path: Path, name: str, freeze: bool) -> None:
+    input = fitted(**BACKBONES[name].facts["input"])
+    have = table(["the", "Cat", "naïve", "猫", "elsewhere"], 64, seed=2)
+    made = vectors_for(glove(tmp_path / "v", have), input, freeze=freeze)
+    network = network_of(name, input, 64)
+    before = network.backbone.embedding.weight.detach().numpy().copy()
+    made.fill(network, "embedding", seed=5)
+    weight = network.backbone.embedding.weight.detach().numpy()
+    known = dict(zip(made.known.words, made.known.ids.tolist(), strict=True))
+    for word, source in {"the": "the", "cat": "Cat", "naïve": "naïve", "猫": "猫"}.items():
+        assert np.allclose(weight[known[word]], have[source], atol=1e-6)
+    tokens = input.emits().kind == "tokens"
+    lost = [known[word] for word in ("sat", "dog", ".", "a", ",")] + [UNKNOWN] * tokens
+    spread = np.stack([have[word] for word in ("the", "Cat", "naïve", "猫")]).std()
+    assert weight[lost].std() == pytest.approx(spread, rel=0.15)
+    assert np.abs(weight[lost]).max() <= np.sqrt(3) * spread * 1.001
+    assert not weight[PAD].any()
+    rest = np.setdiff1d(np.arange(len(weight)), [*known.values(), UNKNOWN * tokens, PAD])
+    assert len(rest) == 0 if tokens else len(rest) > 20
+    assert np.array_equal(weight[rest], np.zeros_like(weight[rest]) if freeze else before[rest])
+
+    again = network_of(name, input, 64)
+    made.fill(again, "embedding", seed=5)
+    assert np.array_equal(weight, again.backbone.embedding.weight.detach().numpy())
+
+    enter_phase(network, Phase("all", 1, 0, "cosine"))
+    learns = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert ("backbone.embedding.weight" in learns) is not freeze
+    assert len(learns) >= 2
+
+
+def test_what_was_found_is_said(tmp_path: Path) -> None:
+    path = glove(tmp_path / "small.txt", table(["the", "Cat", "DOG", "x"], 4))
+    heard: list[events.Event] = []
+    with events.listen(heard.append):
+        vectors_for(path, fitted(form="tokens"), freeze=True)
+    (note,) = [event.text for event in heard if isinstance(event, events.Note)]
+    assert note == (
+        "vectors: 3 of 9 words found in small.txt (GloVe text, 4 x 4; 2 with other letter case); "
+        "the other 6 start at random, spread as those found are; they stay as they are."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"form": "tokens", "split": "char"}, "--split char .* no row of words"),
+        ({"form": "bag", "hash_bits": 10}, "--hash-bits"),
+        ({"form": "bag", "word_ngrams": "2-3"}, "--word-ngrams 1-2"),
+        ({"form": "bag", "word_ngrams": "none"}, "--word-ngrams 1-2"),
+    ],
+)
+def test_what_is_no_word_has_no_vector(
+    tmp_path: Path, options: dict[str, Any], complaint: str
+) -> None:
+    path = glove(tmp_path / "v", table(["the"]))
+    with pytest.raises(UsageError, match=complaint):
+        vectors_for(path, fitted(**options))
+
+
+def test_vectors_of_another_language_are_refused(tmp_path: Path) -> None:
+    path = glove(tmp_path / "v", table(["bonjour", "monde"]))
+    with pytest.raises(UsageError, match=r"none of the 9 words .* among the 2 of"):
+        vectors_for(path, fitted(form="tokens"))
+
+
+def test_models_and_options_that_do_not_fit(tmp_path: Path) -> None:
+    given = VectorOptions(vectors=str(glove(tmp_path / "v", table(["the"], 7))))
+
+    def size(name: str, weights: str = "none", **options: Any) -> dict[str, Any]:
+        return vector_size(given, BACKBONES[name], options, weights=weights)
+
+    assert size("textcnn") == size("gru", embedding=7) == {"embedding": 7}
+    assert vector_size(VectorOptions(), BACKBONES["linear-svm"], {}, weights="none") == {}
+    with pytest.raises(UsageError, match=r"--embedding is 8, and the vectors of .* have 7"):
+        size("lstm", embedding=8)
+    with pytest.raises(UsageError, match=r"'linear-svm' is solved on counts .*--model textcnn"):
+        size("linear-svm")
+    with pytest.raises(UsageError, match="'resnet20' does not learn from vectors of words"):
+        size("resnet20")
+    with pytest.raises(UsageError, match="Give one of the two"):
+        size("textcnn", weights="other.safetensors")
+    with pytest.raises(UsageError, match="--freeze-vectors needs vectors"):
+        VectorOptions(freeze_vectors=True)
