@@ -135,11 +135,7 @@ def make_plan(
     task = _task(task_entry, settings, manifest, fit)
     backbone = BACKBONES[choice.model]
     head = _head(task, backbone, settings)
-    given = {**choice.options, **settings.values_for(backbone.options_type())}
-    starting = settings.options(VectorOptions)
-    given |= vector_size(starting, backbone, given, weights=choice.weights)
-    options = suited_options(backbone, choice.model, HEADS[head.name], given)
-    args = {"options": {} if options is None else dataclasses.asdict(options)}
+    arch = Arch(_backbone(choice, head, settings), head)
     facts = Facts(
         placed=bool(task_entry.facts.get("places")),
         samples=len(fit),
@@ -157,12 +153,12 @@ def make_plan(
     check_needs(HEADS[head.name], backbone, choice.model)
     make_augment(augment, input, task)
     make_mix(augment, task)
-    vectors = word_vectors(starting, input, fit.sources())
+    vectors = word_vectors(settings.options(VectorOptions), input, fit.sources())
     return Plan(
         manifest=manifest,
         input=input,
         task=task,
-        arch=Arch(Part(choice.model, args), head),
+        arch=arch,
         weights=choice.weights,
         augment=augment,
         recipe=recipe,
@@ -225,6 +221,15 @@ def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -
     counts = make(options, manifest.schema).statistics(fit)
     made: Task = make(options, {**manifest.schema, **counts})
     return made
+
+
+def _backbone(choice: Choice, head: Part, settings: Settings) -> Part:
+    """The chosen model with its options: as the user said, and as vectors or the head want them."""
+    entry = BACKBONES[choice.model]
+    given = {**choice.options, **settings.values_for(entry.options_type())}
+    given |= vector_size(settings.options(VectorOptions), entry, given, weights=choice.weights)
+    options = suited_options(entry, choice.model, HEADS[head.name], given)
+    return Part(choice.model, {"options": {} if options is None else dataclasses.asdict(options)})
 
 
 def _head(task: Task, backbone: Entry, settings: Settings) -> Part:
