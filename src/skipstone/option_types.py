@@ -1,17 +1,98 @@
-"""Whether values from JSON are of the types that a dataclass of options declares.
+"""Whether values are what a dataclass of options declares: of its types, and in its ranges.
 
-Dataclasses check no types, and what a bundle says of its options comes from whoever wrote it.
+Dataclasses check no types, and what a bundle says of its options comes from whoever wrote it. A
+dataclass names its ranges itself, where it is made: `check_options(self, top_k=whole(1))`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from skipstone.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Finite numbers that an option may be: `low` to `high`, without the ends that are open."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    whole: bool = False
+
+    def holds(self, value: Any) -> bool:
+        if type(value) not in ((int,) if self.whole else (int, float)) or not math.isfinite(value):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return bool(above and below)
+
+    def __str__(self) -> str:
+        if self.whole:
+            return f"a whole number from {self.low:.0f}" + (
+                f" to {self.high:.0f}" if self.high < math.inf else ""
+            )
+        lower = f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+        if self.high == math.inf:
+            return f"a finite number{' of' * (not self.open_low)} {lower}"
+        return f"{lower} and {'less than' if self.open_high else 'at most'} {self.high:g}"
+
+
+def whole(low: int, high: float = math.inf) -> Range:
+    """Whole numbers from `low` to `high`."""
+    return Range(low, high, whole=True)
+
+
+#: A chance that something happens which must not happen always.
+CHANCE = Range(0, 1, open_high=True)
+POSITIVE = Range(0, open_low=True)
+
+
+def check_options(
+    options: Any, more: Iterable[str] = (), owner: str = "", /, **ranges: Range
+) -> None:
+    """UsageError that names every value of a dataclass that is not allowed, all at once.
+
+    Fields that are a `Literal` are held to its words without being named. None is allowed where it
+    is the field's default; of a tuple every member is looked at.
+
+    Args:
+        more: what else is wrong, a sentence each.
+        owner: what the sentence begins with.
+        ranges: by field.
+    """
+    problems = []
+    kinds = typing.get_type_hints(type(options))
+    for field in dataclasses.fields(options):
+        value, kind = getattr(options, field.name), kinds[field.name]
+        if field.name in ranges:
+            members = value if isinstance(value, tuple | list) else (value,)
+            allowed, right = str(ranges[field.name]), all(map(ranges[field.name].holds, members))
+            right = right or (value is None and field.default is None)
+        elif _only_words(kind):
+            allowed, right = _words(kind), fits(kind, value)
+        else:
+            continue
+        if not right:
+            problems.append(f"{field.name} is {value!r:.60}; allowed: {allowed}")
+    problems += more
+    if problems:
+        raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(problems)}.")
+
+
+def _only_words(kind: Any) -> bool:
+    """Whether a type is a `Literal`, or one and None."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        return len(parts) == 1 and _only_words(parts[0])
+    return typing.get_origin(kind) is Literal
 
 
 def check_types(owner: str, options_type: type[Any], values: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from skipstone.runtime.predictor import Evaluation, Failure
 from skipstone.settings import Settings
 from skipstone.verbs.plan import Plan, make_plan
 from skipstone.verbs.scores import Scores
-from skipstone.verbs.story import add_receipt, write_report
+from skipstone.verbs.story import add_receipt, gather, write_report
 from tests.report.stories import receipt
 
 
@@ -78,8 +78,8 @@ def tell(plan: Plan, folder: Path) -> Path:
         {"epoch": e, "step": 3 * e, "lr": 0.1, "loss": 1.0 / e, "metrics": {"accuracy": value}}
         for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
     ]
-    return write_report(
-        folder / "report.html",
+    story = gather(
+        folder / "bundle",
         plan=plan,
         bundle=bundle,
         scores=scores,
@@ -88,6 +88,7 @@ def tell(plan: Plan, folder: Path) -> Path:
         command="skipstone train photos/ # lone\udcff",
         seconds=75,
     )
+    return write_report(folder / "report.html", story)
 
 
 @pytest.fixture

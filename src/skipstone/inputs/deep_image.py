@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.data.sources import Source, read_source
+from skipstone.data.sources import Source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.base import Array, Emits
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size
 from skipstone.inputs.deep_golden import deep_goldens
 from skipstone.inputs.examine import Examined, examine
@@ -113,15 +113,8 @@ class DeepImage(ImageInput):
         views = 1 if self._state.get("detail") is None else 2
         return Emits("image", views * self.channels, exact=self._known("dtype") != "uint8")
 
-    def decode(self, source: Source) -> Raw:
-        data = read_source(source)
-        if isinstance(data, str):
-            raise DataError(f"{source.name}: a text is no picture.")
-        try:
-            pixels, size = decode_deep_with_size(data, self.spec)
-        except ValueError as error:
-            raise DataError(f"{source.name}: {error}.") from error
-        return Raw(pixels, size, self._to_source(size))
+    def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
+        return decode_deep_with_size(data, self.spec)
 
     def examined(self, data: bytes | Array) -> tuple[Examined, None]:
         """The audit's look goes by eight bits; the record is `decode`'s."""

@@ -160,10 +160,14 @@ class ImageInput:
         if isinstance(data, str):
             raise DataError(f"{source.name}: a text is no picture.")
         try:
-            pixels, size = decode_with_size(data, self.spec)
+            pixels, size = self._decode(data)
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
         return Raw(pixels, size, self._to_source(size))
+
+    def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
+        """The record, and (height, width) of its source."""
+        return decode_with_size(data, self.spec)
 
     def examined(self, data: bytes | Array) -> tuple[Examined, Raw | None]:
         """What the audit sees in a file, and its record: both from one decode. None where `decode`

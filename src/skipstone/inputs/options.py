@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import check_options, whole
 
 Resize = Literal["squash", "crop", "letterbox", "keep"]
 Channels = Literal["auto"] | int
@@ -85,27 +85,8 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        if isinstance(self.size, bool) or not isinstance(self.size, int):
-            problems.append(f"size is {self.size!r}; allowed: a whole number of pixels")
-        elif not 1 <= self.size <= _MAX_SIZE:
-            problems.append(f"size is {self.size}; allowed: 1 to {_MAX_SIZE} pixels")
-        if type(self.pad) is not int or not 1 <= self.pad <= 256:
-            problems.append(f"pad is {self.pad!r}; allowed: 1 to 256 pixels")
-        if self.channels != "auto" and not (
-            isinstance(self.channels, int) and 1 <= self.channels <= _MAX_CHANNELS
-        ):
+        if self.channels != "auto" and not whole(1, _MAX_CHANNELS).holds(self.channels):
             problems.append(
                 f"channels is {self.channels!r}; allowed: 'auto', or 1 to {_MAX_CHANNELS}"
             )
-        for name, kind in (
-            ("resize", Resize),
-            ("bits", Bits),
-            ("pages", Pages),
-            ("normalize", Normalize),
-            ("interpolation", Interpolation),
-        ):
-            value, allowed = getattr(self, name), get_args(kind)
-            if value not in allowed:
-                problems.append(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(self, problems, size=whole(1, _MAX_SIZE), pad=whole(1, 256))

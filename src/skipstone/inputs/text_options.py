@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import check_options, whole
 
 Form = Literal["auto", "tokens", "bag"]
 Split = Literal["word", "char", "bpe"]
@@ -93,18 +93,6 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         problems = []
-        for name, kind in (("form", Form), ("split", Split), ("weighting", Weighting)):
-            if getattr(self, name) not in get_args(kind):
-                allowed = ", ".join(map(repr, get_args(kind)))
-                problems.append(f"{name} is {getattr(self, name)!r}; allowed: {allowed}")
-        for name, low, high in (
-            ("vocabulary", 1, 1 << 26),
-            ("features", 1, 1 << 26),
-            ("min_count", 1, 1 << 31),
-            ("max_length", 1, 1 << 20),
-        ):
-            if not low <= getattr(self, name) <= high:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: {low} to {high}")
         if self.hash_bits and not 4 <= self.hash_bits <= 26:
             problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
         for name in ("word_ngrams", "char_ngrams"):
@@ -115,8 +103,14 @@ class TextOptions:
                 )
         if (self.word_ngrams, self.char_ngrams) == ("none", "none"):
             problems.append("word_ngrams and char_ngrams are both 'none', which leaves nothing")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(
+            self,
+            problems,
+            vocabulary=whole(1, 1 << 26),
+            features=whole(1, 1 << 26),
+            min_count=whole(1, 1 << 31),
+            max_length=whole(1, 1 << 20),
+        )
 
 
 def parse_range(text: str) -> tuple[int, int] | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from skipstone.errors import UsageError
+from skipstone.option_types import POSITIVE, check_options, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +20,7 @@ class LinearModelOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.c is not None and not 0 < self.c < math.inf:
-            raise UsageError(f"c is {self.c}; allowed: a number above 0.")
+        check_options(self, c=POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +36,7 @@ class NaiveBayesOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.alpha is not None and not 0 < self.alpha < math.inf:
-            raise UsageError(f"alpha is {self.alpha}; allowed: a number above 0.")
+        check_options(self, alpha=POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +50,4 @@ class ForestOptions:
     min_leaf: int = field(default=1, metadata={"help": "least training samples in a leaf"})
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {value}; allowed: 1 or more"
-            for name, value in (
-                ("trees", self.trees),
-                ("max_depth", self.max_depth),
-                ("min_leaf", self.min_leaf),
-            )
-            if value is not None and value < 1
-        ]
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(self, trees=whole(1), max_depth=whole(1), min_leaf=whole(1))

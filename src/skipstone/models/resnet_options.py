@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import CHANCE, Range, check_options
 
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
 OutputStride = Literal[8, 16, 32]
 #: Times the published width or depth: a hundred times is no network that anybody trains.
-_MOST = 100
+_TIMES = Range(0, 100, open_low=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,29 +92,14 @@ class ResNetOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = [*self._wrong_values(), *self._wrong_pairs()]
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
-
-    def _wrong_values(self) -> list[str]:
-        problems = []
-        if self.norm not in get_args(Norm):
-            problems.append(f"norm is {self.norm!r}; allowed: 'batch', 'group', 'none'")
-        if self.shortcut is not None and self.shortcut not in get_args(Shortcut):
-            problems.append(
-                f"shortcut is {self.shortcut!r}; allowed: 'A', 'B', 'D', or None for the family's"
-            )
-        if self.output_stride not in get_args(OutputStride):
-            problems.append(f"output_stride is {self.output_stride!r}; allowed: 8, 16, 32")
-        for name in ("block_dropout", "stochastic_depth"):
-            rate = getattr(self, name)
-            if not 0 <= rate < 1:
-                problems.append(f"{name} is {rate}; allowed: at least 0 and less than 1")
-        for name in ("width", "depth"):
-            factor = getattr(self, name)
-            if not 0 < factor <= _MOST:
-                problems.append(f"{name} is {factor}; allowed: above 0, and at most {_MOST}")
-        return problems
+        check_options(
+            self,
+            self._wrong_pairs(),
+            block_dropout=CHANCE,
+            stochastic_depth=CHANCE,
+            width=_TIMES,
+            depth=_TIMES,
+        )
 
     def _wrong_pairs(self) -> list[str]:
         problems = []

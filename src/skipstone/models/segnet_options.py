@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from skipstone.errors import UsageError
+from skipstone.option_types import POSITIVE, check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +23,4 @@ class SegNetEncoderOptions:
     )
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < math.inf:
-            raise UsageError(f"width is {self.width}; allowed: a finite number above 0.")
+        check_options(self, width=POSITIVE)

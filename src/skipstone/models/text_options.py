@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import CHANCE, check_options, whole
 
 Pooling = Literal["attention", "max"]
 
@@ -30,18 +30,15 @@ class TextCnnOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernels", tuple(self.kernels))
-        problems = [
-            f"{name} is {value}; allowed: 1 or more"
-            for name, value in (("embedding", self.embedding), ("maps", self.maps))
-            if value < 1
-        ]
-        if not self.kernels or min(self.kernels) < 1:
-            problems.append(
-                f"kernels is {self.kernels}; allowed: widths of 1 or more, such as 3,4,5"
-            )
-        problems += chance_problems(dropout=self.dropout, token_dropout=self.token_dropout)
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(
+            self,
+            () if self.kernels else ["kernels is empty; allowed: widths such as 3,4,5"],
+            embedding=whole(1),
+            maps=whole(1),
+            kernels=whole(1),
+            dropout=CHANCE,
+            token_dropout=CHANCE,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +64,14 @@ class RecurrentOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {getattr(self, name)}; allowed: 1 or more"
-            for name in ("embedding", "hidden", "layers")
-            if getattr(self, name) < 1
-        ]
-        if self.pooling not in get_args(Pooling):
-            problems.append(f"pooling is {self.pooling!r}; allowed: 'attention', 'max'")
-        problems += chance_problems(dropout=self.dropout, token_dropout=self.token_dropout)
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(
+            self,
+            embedding=whole(1),
+            hidden=whole(1),
+            layers=whole(1),
+            dropout=CHANCE,
+            token_dropout=CHANCE,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +84,4 @@ class MeanOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = [] if self.embedding >= 1 else [f"embedding is {self.embedding}; allowed: 1 up"]
-        problems += chance_problems(dropout=self.dropout)
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
-
-
-def chance_problems(**chances: float) -> list[str]:
-    """What is wrong with chances to drop something, a sentence each."""
-    return [
-        f"{name} is {value}; allowed: at least 0 and less than 1"
-        for name, value in chances.items()
-        if not 0 <= value < 1
-    ]
+        check_options(self, embedding=whole(1), dropout=CHANCE)

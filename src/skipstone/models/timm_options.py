@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import get_args
 
-from skipstone.errors import UsageError
 from skipstone.models.resnet_options import OutputStride
+from skipstone.option_types import CHANCE, check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +32,4 @@ class TimmOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.stochastic_depth < 1:
-            problems.append(
-                f"stochastic_depth is {self.stochastic_depth}; allowed: at least 0 and less than 1"
-            )
-        if self.output_stride not in get_args(OutputStride):
-            problems.append(f"output_stride is {self.output_stride!r}; allowed: 8, 16, 32")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(self, stochastic_depth=CHANCE)

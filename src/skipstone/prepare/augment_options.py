@@ -25,7 +25,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.errors import did_you_mean
+from skipstone.option_types import Range, check_options
 
 TINY = 64
 
@@ -144,18 +145,13 @@ class AugmentOptions:
                         f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
                         f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
                     )
-        for name in OPERATIONS:
-            value = getattr(self, name)
-            most = 1.0 if name in _PROBABILITIES else _MOST.get(name, math.inf)
-            if value is not None and not (0 <= value <= most and math.isfinite(value)):
-                upper = f"to {most:g}" if math.isfinite(most) else "or more"
-                problems.append(f"{name} is {value}; allowed: 0 {upper}")
+        most = {**_MOST, **dict.fromkeys(_PROBABILITIES, 1.0)}
         if self.scale is not None and 0 < self.scale < 1:
             problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        ranges = {name: Range(0, most.get(name, math.inf)) for name in OPERATIONS}
+        check_options(self, problems, **ranges)
 
     def strengths(self, size: int, *, placed: bool = False) -> dict[str, float]:
         """Each operation that is on, in the order in which they run, for records of this side.

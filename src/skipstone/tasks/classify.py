@@ -23,6 +23,8 @@ from skipstone.tasks.labels import (
     finite_logits,
     gallery,
     grown_classes,
+    linear_head,
+    most_confused,
     probability_difference,
     raw_difference,
     reliability_block,
@@ -71,14 +73,8 @@ class Classify:
         if self.options.class_weights != "none":
             counts = counts_in(self.schema, len(self.labels))
             weights = class_weights(self.options.class_weights, counts, self.options.effective_beta)
-        args: dict[str, Any] = {
-            "label_smoothing": self.options.label_smoothing,
-            "class_weights": weights,
-        }
-        if self.options.loss == "focal":
-            args["gamma"] = self.options.focal_gamma
-        loss = {"name": _LOSSES[self.options.loss], "target": "label", "args": args}
-        return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+        loss = {"name": _LOSSES[self.options.loss], "target": "label"}
+        return linear_head(self.options, len(self.labels), loss, weights)
 
     def rows(self) -> Sequence[str]:
         return self.labels.names
@@ -232,7 +228,7 @@ class Classify:
                 "classes": list(self.labels.names),
                 "matrix": matrix.astype(int).tolist(),
             },
-            self._confused(matrix),
+            most_confused(self.labels.names, matrix),
             gallery(
                 "Worst mistakes",
                 mistakes,
@@ -246,28 +242,6 @@ class Classify:
                 "items": [["temperature", round(temperature_of(post), 4)]],
             },
         ]
-
-    def _confused(self, matrix: np.ndarray) -> Mapping[str, Any]:
-        """The ten pairs (truth, answer) that are confused most often."""
-        off = matrix * (1 - np.eye(len(matrix)))
-        pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
-        names, support = self.labels.names, matrix.sum(axis=1)
-        return {
-            "kind": "table",
-            "title": "Most confused",
-            "columns": [
-                {"name": "truth", "align": "left", "format": "text"},
-                {"name": "answer", "align": "left", "format": "text"},
-                {"name": "times", "align": "right", "format": "number"},
-                {"name": "of this class", "align": "right", "format": "percent"},
-            ],
-            "rows": [
-                [names[i], names[j], int(off[i, j]), float(off[i, j] / support[i])]
-                for i, j in pairs
-                if off[i, j]
-            ],
-            "note": "",
-        }
 
     def _confusion(self, table: Table) -> np.ndarray:
         names = self.labels.names

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import UsageError
+from skipstone.option_types import POSITIVE, Range, check_options, whole
 
 #: Up to this many pixels the bilateral kernel is a whole matrix.
 EXACT = 4096
@@ -53,17 +54,15 @@ class CrfOptions:
     colour_width: float = field(default=13.0, metadata={"help": "how like, in steps of 256"})
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 1 <= self.iterations <= _MOST_ITERATIONS:
-            problems.append(f"iterations is {self.iterations}; allowed: 1 to {_MOST_ITERATIONS}")
-        for name in ("smooth_width", "bilateral_width", "colour_width"):
-            if not 0 < getattr(self, name) < math.inf:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: above 0")
-        for name in ("smooth_weight", "bilateral_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                problems.append(f"{name} is {getattr(self, name)}; allowed: at least 0")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(
+            self,
+            iterations=whole(1, _MOST_ITERATIONS),
+            smooth_width=POSITIVE,
+            bilateral_width=POSITIVE,
+            colour_width=POSITIVE,
+            smooth_weight=Range(0),
+            bilateral_weight=Range(0),
+        )
 
 
 def refine(

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
 from skipstone.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.tasks.base import Difference, Outputs, Post, Record
 from skipstone.tasks.metrics import Counts, Reliability
+from skipstone.tasks.options import ClassifyOptions, TagOptions
 
 #: probabilities may differ this much between runtimes; an answer whose margin is smaller is a tie
 TIE = 1e-4
@@ -198,6 +200,20 @@ def _worst(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
+def linear_head(
+    options: ClassifyOptions | TagOptions,
+    classes: int,
+    loss: Mapping[str, str],
+    weights: Sequence[float] | None,
+) -> Part:
+    """The head of whole samples; `loss` names one of models.losses.LOSSES and its target."""
+    args: dict[str, Any] = {"label_smoothing": options.label_smoothing, "class_weights": weights}
+    if options.loss == "focal":
+        args["gamma"] = options.focal_gamma
+    shape = {"classes": classes, "loss": {**loss, "args": args}}
+    return Part("linear", {"options": {}, "shape": shape})
+
+
 def class_table(
     names: Sequence[str], counts: Counts, extra: Mapping[str, Sequence[float | None]] | None = None
 ) -> Mapping[str, Any]:
@@ -229,6 +245,41 @@ def class_table(
         "rows": rows,
         "note": "Precision: of the answers with this name, how many were right. "
         "Recall: of the samples with this name, how many were found.",
+    }
+
+
+def most_confused(
+    names: Sequence[str], matrix: np.ndarray, *, shares: bool = False
+) -> Mapping[str, Any]:
+    """The ten pairs (truth, answer) that are confused most often; matrix (K, K), truth by answer.
+
+    Args:
+        shares: state how much of the whole each pair is, in place of its number.
+    """
+    off = matrix * (1 - np.eye(len(matrix)))
+    pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
+    support, total = matrix.sum(axis=1), max(matrix.sum(), 1)
+    how_many = ("of all pixels", "percent") if shares else ("times", "number")
+    return {
+        "kind": "table",
+        "title": "Most confused",
+        "columns": [
+            {"name": "truth", "align": "left", "format": "text"},
+            {"name": "answer", "align": "left", "format": "text"},
+            {"name": how_many[0], "align": "right", "format": how_many[1]},
+            {"name": "of this class", "align": "right", "format": "percent"},
+        ],
+        "rows": [
+            [
+                names[i],
+                names[j],
+                float(off[i, j] / total) if shares else int(off[i, j]),
+                float(off[i, j] / support[i]),
+            ]
+            for i, j in pairs
+            if off[i, j]
+        ],
+        "note": "",
     }
 
 

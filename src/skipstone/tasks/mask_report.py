@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.tasks.base import Record
-from skipstone.tasks.labels import gallery
+from skipstone.tasks.labels import gallery, most_confused
 from skipstone.tasks.mask_metrics import intersection_over_union, mean_of_present
 
 #: Pictures in each gallery.
@@ -34,7 +34,7 @@ def mask_sections(
             "classes": list(names),
             "matrix": matrix.astype(int).tolist(),
         },
-        _confused(names, matrix),
+        most_confused(names, matrix, shares=True),
         _pictures("Worst pictures", scored[:WORST], names, "of lowest mean IoU first"),
         _pictures("Best pictures", best, names, "of highest mean IoU first"),
         {
@@ -96,29 +96,6 @@ def _class_table(
         "note": "IoU: pixels that truth and answer share, of those that either has. Boundary F1: "
         "how much of the outlines lies within 0.75 % of the diagonal of the true ones (Csurka "
         "2013). A class that is neither there nor answered has no figure.",
-    }
-
-
-def _confused(names: Sequence[str], matrix: np.ndarray) -> Mapping[str, Any]:
-    """The ten pairs (truth, answer) with the most pixels."""
-    off = matrix * (1 - np.eye(len(matrix)))
-    pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
-    truth, total = matrix.sum(axis=1), max(matrix.sum(), 1)
-    return {
-        "kind": "table",
-        "title": "Most confused",
-        "columns": [
-            {"name": "truth", "align": "left", "format": "text"},
-            {"name": "answer", "align": "left", "format": "text"},
-            {"name": "of all pixels", "align": "right", "format": "percent"},
-            {"name": "of this class", "align": "right", "format": "percent"},
-        ],
-        "rows": [
-            [names[i], names[j], float(off[i, j] / total), float(off[i, j] / truth[i])]
-            for i, j in pairs
-            if off[i, j]
-        ],
-        "note": "",
     }
 
 

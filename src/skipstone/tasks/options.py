@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import CHANCE, Range, check_options, whole
 
 ClassifyLoss = Literal["cross_entropy", "focal"]
 SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
@@ -14,6 +13,7 @@ TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
 Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
+_OF_LOSSES = {"effective_beta": CHANCE, "focal_gamma": Range(0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,7 @@ class ClassifyOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = _loss_problems(self, get_args(ClassifyLoss))
-        if self.top_k < 1:
-            problems.append(f"top_k is {self.top_k}; allowed: 1 or more")
-        _refuse(problems)
+        check_options(self, label_smoothing=CHANCE, top_k=whole(1), **_OF_LOSSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +106,7 @@ class TagOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = _loss_problems(self, get_args(TagLoss))
-        if self.thresholds not in get_args(Thresholds):
-            problems.append(f"thresholds is {self.thresholds!r}; allowed: 'f1', 'half'")
-        _refuse(problems)
+        check_options(self, label_smoothing=CHANCE, **_OF_LOSSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,30 +153,4 @@ class SegmentOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = _loss_problems(self, get_args(SegmentLoss))
-        if self.crf not in get_args(Crf):
-            problems.append(f"crf is {self.crf!r}; allowed: 'auto', 'on', 'off'")
-        _refuse(problems)
-
-
-def _loss_problems(options: Any, losses: tuple[str, ...]) -> list[str]:
-    problems = []
-    if options.loss not in losses:
-        problems.append(f"loss is {options.loss!r}; allowed: {', '.join(map(repr, losses))}")
-    if options.class_weights not in get_args(ClassWeights):
-        problems.append(
-            f"class_weights is {options.class_weights!r}; allowed: 'none', 'inverse', 'effective'"
-        )
-    for name in ("label_smoothing", "effective_beta"):
-        if hasattr(options, name) and not 0 <= getattr(options, name) < 1:
-            problems.append(
-                f"{name} is {getattr(options, name)}; allowed: at least 0 and less than 1"
-            )
-    if not 0 <= options.focal_gamma < math.inf:
-        problems.append(f"focal_gamma is {options.focal_gamma}; allowed: a finite number from 0")
-    return problems
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise UsageError("; ".join(problems) + ".")
+        check_options(self, **_OF_LOSSES)

@@ -24,6 +24,7 @@ from skipstone.tasks.labels import (
     finite_logits,
     gallery,
     grown_classes,
+    linear_head,
     positive_weights,
     probability_difference,
     raw_difference,
@@ -85,14 +86,8 @@ class Tag:
                 int(self.schema["samples"]),
                 self.options.effective_beta,
             )
-        args: dict[str, Any] = {
-            "label_smoothing": self.options.label_smoothing,
-            "class_weights": weights,
-        }
-        if self.options.loss == "focal":
-            args["gamma"] = self.options.focal_gamma
-        loss = {"name": _LOSSES[self.options.loss], "target": "tags", "args": args}
-        return Part("linear", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+        loss = {"name": _LOSSES[self.options.loss], "target": "tags"}
+        return linear_head(self.options, len(self.labels), loss, weights)
 
     def rows(self) -> Sequence[str]:
         return self.labels.names

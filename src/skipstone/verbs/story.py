@@ -41,35 +41,8 @@ _ENDS = {
 }
 
 
-def write_report(
-    path: Path,
-    *,
-    plan: Plan,
-    bundle: Bundle,
-    scores: Scores,
-    history: list[dict[str, Any]],
-    verification: Verification,
-    baseline: Comparison | None = None,
-    command: str,
-    seconds: float,
-) -> Path:
-    """Write the page `path` into a run folder, and its data beside it as report.json.
-
-    Args:
-        history: a row an epoch, as `fit` returns it.
-        seconds: that the whole run took.
-    """
-    story = gather(
-        path.parent / "bundle",
-        plan=plan,
-        bundle=bundle,
-        scores=scores,
-        history=history,
-        verification=verification,
-        baseline=baseline,
-        command=command,
-        seconds=seconds,
-    )
+def write_report(path: Path, story: TrainingStory) -> Path:
+    """Write the page `path` into a run folder, and its data beside it as report.json."""
     storage.write_json(path.parent / STORY, {"format": FORMAT, "story": story.to_json()})
     storage.write_text(path, render(training_report(story)))
     return path
@@ -114,7 +87,12 @@ def gather(
     command: str,
     seconds: float,
 ) -> TrainingStory:
-    """The story of a run, complete: it can be told without the data."""
+    """The story of a run, complete: it can be told without the data.
+
+    Args:
+        history: a row an epoch, as `fit` returns it.
+        seconds: that the whole run took.
+    """
     task, manifest = plan.task, plan.manifest
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")

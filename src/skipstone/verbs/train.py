@@ -36,7 +36,7 @@ from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.refine import refined
 from skipstone.verbs.scores import Scores, calibration_of, score
-from skipstone.verbs.story import write_report
+from skipstone.verbs.story import gather, write_report
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def train(
         scores, bundle = _bundle(plan, learnt, lineage, run.bundle)
         baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
         verification = _exports(run.bundle)
-        report = write_report(
-            run.path / "report.html",
+        story = gather(
+            run.bundle,
             plan=plan,
             bundle=bundle,
             scores=scores,
@@ -138,6 +138,7 @@ def train(
             command=shown,
             seconds=time.monotonic() - started,
         )
+        report = write_report(run.path / "report.html", story)
         compared = baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=verification.ok, baseline=compared)
         run.finish()

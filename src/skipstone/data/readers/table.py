@@ -245,16 +245,7 @@ def _notes(
         f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
         f"{how}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
     ]
-    if roles.split:
-        sizes = Counter(rows["split"])
-        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
-        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
-    if roles.group:
-        held = {name for name in rows["group"] if name is not None}
-        notes.append(
-            f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
-            "column."
-        )
+    notes += split_notes(roles, rows)
     if roles.many:
         bare = sum(not names for names in rows["target"])
         if bare:
@@ -270,11 +261,26 @@ def _notes(
     if ignored[REPEATED]:
         what = "united" if roles.many else "kept once"
         notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {what}.")
-    unused = [
-        name
-        for name in columns.names
-        if name not in (roles.path, roles.split, roles.group, *roles.labels)
-    ]
-    if unused:
-        notes.append(f"Not used: {counted(len(unused), 'column')} ({listed(unused)}).")
+    return notes + unused_notes(columns, roles)
+
+
+def split_notes(roles: Roles, rows: dict[str, list[Any]]) -> list[str]:
+    """What the columns of splits and groups say."""
+    notes = []
+    if roles.split:
+        sizes = Counter(rows["split"])
+        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
+        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
+    if roles.group:
+        held = {name for name in rows["group"] if name is not None}
+        notes.append(
+            f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
+            "column."
+        )
     return notes
+
+
+def unused_notes(columns: Columns, roles: Roles) -> list[str]:
+    used = (roles.path, roles.split, roles.group, *roles.labels)
+    unused = [name for name in columns.names if name not in used]
+    return [f"Not used: {counted(len(unused), 'column')} ({listed(unused)})."] if unused else []

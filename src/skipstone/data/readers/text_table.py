@@ -20,8 +20,10 @@ from skipstone.data.readers.table import (
     check_classes,
     classes_of,
     label_source,
+    split_notes,
     split_of,
     target_of,
+    unused_notes,
 )
 from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.sources import Cells
@@ -88,18 +90,8 @@ def _notes(
         f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
         f"{label_source(roles)}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
     ]
-    if roles.split:
-        sizes = Counter(rows["split"])
-        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
-        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
-    if roles.group:
-        held = {name for name in rows["group"] if name is not None}
-        notes.append(f"Rows of one {roles.group} stay together: {counted(len(held), 'group')}.")
+    notes += split_notes(roles, rows)
     for reason in (NO_TEXT, NO_LABEL):
         if ignored[reason]:
             notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
-    used = (roles.path, roles.split, roles.group, *roles.labels)
-    unused = [name for name in columns.names if name not in used]
-    if unused:
-        notes.append(f"Not used: {counted(len(unused), 'column')} ({listed(unused)}).")
-    return notes
+    return notes + unused_notes(columns, roles)

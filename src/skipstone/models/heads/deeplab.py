@@ -110,16 +110,9 @@ class DeepLabV3Head(DenseHead):
         loss: Mapping[str, Any],
     ) -> None:
         super().__init__(loss=loss)
-        width = options.aspp_channels
         self.classifier = nn.Sequential(
-            ASPP(
-                inputs=channels[-1],
-                outputs=width,
-                rates=atrous_rates(options, strides[-1]),
-                dropout=options.dropout,
-            ),
-            *conv_norm_relu(width, width, 3),
-            nn.Conv2d(width, classes, 1),
+            *_pyramid(options, channels[-1], strides[-1], separable=False),
+            nn.Conv2d(options.aspp_channels, classes, 1),
         )
 
     def decode(self, features: Features) -> Tensor:
@@ -147,16 +140,7 @@ class DeepLabV3PlusHead(DenseHead):
         super().__init__(loss=loss)
         width = options.aspp_channels
         self.skip = map_near(strides, 4)
-        self.aspp = nn.Sequential(
-            ASPP(
-                inputs=channels[-1],
-                outputs=width,
-                rates=atrous_rates(options, strides[-1]),
-                dropout=options.dropout,
-                separable=True,
-            ),
-            *conv_norm_relu(width, width, 3, separable=True),
-        )
+        self.aspp = nn.Sequential(*_pyramid(options, channels[-1], strides[-1], separable=True))
         self.reduce = nn.Sequential(*conv_norm_relu(channels[self.skip], SKIP_CHANNELS, 1))
         self.join = nn.Sequential(*conv_norm_relu(SKIP_CHANNELS + width, width, 3, separable=True))
         self.classifier = nn.Conv2d(width, classes, 1)
@@ -167,6 +151,21 @@ class DeepLabV3PlusHead(DenseHead):
         near = self.reduce(skip)  # (N, 48, H/4, W/4)
         logits: Tensor = self.classifier(self.join(torch.cat([far, near], dim=1)))
         return logits  # (N, K, H/4, W/4)
+
+
+def _pyramid(
+    options: DeepLabOptions, channels: int, stride: int, *, separable: bool
+) -> list[nn.Module]:
+    """ASPP on the deepest map, then a 3x3 block."""
+    width = options.aspp_channels
+    aspp = ASPP(
+        inputs=channels,
+        outputs=width,
+        rates=atrous_rates(options, stride),
+        dropout=options.dropout,
+        separable=separable,
+    )
+    return [aspp, *conv_norm_relu(width, width, 3, separable=separable)]
 
 
 def atrous_rates(options: DeepLabOptions, stride: int) -> tuple[int, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import CHANCE, check_options, whole
 
 FcnStride = Literal[8, 16, 32]
 
@@ -19,28 +18,6 @@ def _dropout(default: float) -> Any:
             "0, in fcn 0.1, in the deeplabs 0.5"
         },
     )
-
-
-class _Checked:
-    """Every field of an options class is checked when it is made; all problems are told at once."""
-
-    def __post_init__(self) -> None:
-        problems: list[str] = []
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if item.name == "dropout" and not 0 <= value < 1:
-                problems.append(f"dropout is {value}; allowed: at least 0 and less than 1")
-            if item.name.endswith("channels") or item.name.endswith("rates"):
-                numbers = value if isinstance(value, (tuple, list)) else (value,)
-                if any(type(number) is not int or number < 1 for number in numbers):
-                    problems.append(f"{item.name} is {value}; allowed: whole numbers from 1")
-        problems += self.more_problems()
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
-
-    def more_problems(self) -> list[str]:
-        """What is wrong beyond the range of a single number."""
-        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +34,17 @@ class HeadChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearOptions(_Checked):
+class LinearOptions:
     """Average the deepest feature map, then one linear layer."""
 
     dropout: float = _dropout(0.0)
 
+    def __post_init__(self) -> None:
+        check_options(self, dropout=CHANCE)
+
 
 @dataclass(frozen=True, kw_only=True)
-class FcnOptions(_Checked):
+class FcnOptions:
     """FCN-32s, 16s or 8s."""
 
     fcn_stride: FcnStride = field(
@@ -73,23 +53,24 @@ class FcnOptions(_Checked):
     )
     dropout: float = _dropout(0.1)
 
-    def more_problems(self) -> list[str]:
-        if self.fcn_stride in get_args(FcnStride):
-            return []
-        return [f"fcn_stride is {self.fcn_stride!r}; allowed: 8, 16, 32"]
+    def __post_init__(self) -> None:
+        check_options(self, dropout=CHANCE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LrasppOptions(_Checked):
+class LrasppOptions:
     """LR-ASPP."""
 
     lraspp_channels: int = field(
         default=128, metadata={"help": "channels of LR-ASPP's two branches on the deepest map"}
     )
 
+    def __post_init__(self) -> None:
+        check_options(self, lraspp_channels=whole(1))
+
 
 @dataclass(frozen=True, kw_only=True)
-class UNetOptions(_Checked):
+class UNetOptions:
     """U-Net."""
 
     decoder_channels: tuple[int, ...] = field(
@@ -97,14 +78,17 @@ class UNetOptions(_Checked):
         metadata={"help": "channels of U-Net's steps, deepest first (default 256,128,64,32,16)"},
     )
 
+    def __post_init__(self) -> None:
+        check_options(self, decoder_channels=whole(1))
+
 
 @dataclass(frozen=True, kw_only=True)
-class SegNetOptions(_Checked):
+class SegNetOptions:
     """SegNet's decoder mirrors its encoder; there is nothing to choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabOptions(_Checked):
+class DeepLabOptions:
     """DeepLab v3 and v3+."""
 
     aspp_channels: int = field(
@@ -118,3 +102,6 @@ class DeepLabOptions(_Checked):
         },
     )
     dropout: float = _dropout(0.5)
+
+    def __post_init__(self) -> None:
+        check_options(self, aspp_channels=whole(1), atrous_rates=whole(1), dropout=CHANCE)
