@@ -145,3 +145,25 @@ def test_the_quick_solver_comes_near_the_exact_one() -> None:
 
     best = loss(exact.coef_, exact.intercept_)
     assert best <= loss(weights, bias) <= 1.02 * best
+
+
+def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decides() -> None:
+    """Against scikit-learn's own decision paths."""
+    matrix, codes = data(3)
+    entry = BACKBONES["random-forest"]
+    given = entry.make_options({"trees": 8})
+    found = resolve_target(entry.facts["solver"])(given, matrix, codes, classes=3, seed=3)
+    net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in found.tensors.items()})
+    model = RandomForestClassifier(8, random_state=3).fit(matrix, codes)
+    dense, expected = matrix.toarray(), np.zeros(FEATURES)
+    for tree in model.estimators_:
+        table, paths = tree.tree_, tree.decision_path(matrix).toarray()
+        share = table.value[:, 0] / table.value[:, 0].sum(axis=1, keepdims=True)
+        for node in np.flatnonzero(table.children_left >= 0):
+            feature = table.feature[node]
+            right = paths[:, node].astype(bool) & (dense[:, feature] > table.threshold[node])
+            gap = share[table.children_left[node]] - share[table.children_right[node]]
+            expected[feature] += right.sum() * np.square(gap).sum()
+    assert (expected > 0).any()
+    np.testing.assert_allclose(net.effects(matrix, several=False), expected, rtol=1e-5)

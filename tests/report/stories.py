@@ -142,6 +142,8 @@ def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
         "claim": {"role": "claim", **part} if claim else None,
         "sizes": {
             "float32_weights": 44_800_000,
+            "input": [0, 0],
+            "before": 44_800_000,
             "programs": {"openvino-int8": 11_400_000},
             "default": "openvino-int8",
             "ships": 11_400_000,

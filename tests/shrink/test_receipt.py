@@ -32,6 +32,8 @@ def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> 
         claim=None if claim is None else Accuracy("claim", level, level, claim),
         sizes={
             "float32_weights": 400,
+            "input": [0, 0],
+            "before": 400,
             "programs": {"openvino-int8": 100},
             "default": "openvino-int8",
             "ships": 100,

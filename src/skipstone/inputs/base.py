@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -85,6 +85,25 @@ class Input(Protocol):
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """JSON-able state and arrays; `Class(options, *state)` gives the same input again."""
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """What an input answers whose arrays are ids of a vocabulary, so that it can be made smaller.
+
+    Attributes:
+        missing: the id that stands for whatever the vocabulary lacks.
+    """
+
+    @property
+    def missing(self) -> int: ...
+
+    def entries(self) -> range:
+        """The ids that can be taken away. Refusal where no entry can go without the others."""
+
+    def narrowed(self, kept: Array) -> Input:
+        """The same input knowing only the entries `kept` (ids, ascending), which are numbered anew
+        from the first; what is taken away becomes what the input never saw."""
 
 
 def ragged_arrays(input: Input) -> frozenset[str]:

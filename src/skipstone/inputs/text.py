@@ -17,10 +17,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from skipstone.data.sources import Source, read_source
-from skipstone.errors import DamagedError, DataError, UsageError
+from skipstone.errors import DamagedError, DataError, Refusal, UsageError
 from skipstone.inputs.base import Array, Emits, Raw
 from skipstone.inputs.text_features import (
     FIRST,
+    PAD,
     UNKNOWN,
     encode_text,
     letters_of,
@@ -35,6 +36,7 @@ from skipstone.inputs.text_fit import (
     common_tokens,
     fit_bag,
     fit_tokens,
+    narrow,
     words_known,
 )
 from skipstone.inputs.text_golden import golden_texts
@@ -192,6 +194,37 @@ class TextInput:
         texts = [text for text in self._readable(sources) if text is not None]
         known, at = words_known(self._plain(texts), vocabulary)
         return KnownWords(known, at + first, unknown)
+
+    @property
+    def missing(self) -> int:
+        """Of a sequence the id of a token never seen; a bag has no place for one."""
+        return UNKNOWN if self._form() == "tokens" else PAD
+
+    def entries(self) -> range:
+        """Ids that `narrowed` can take away.
+
+        Raises:
+            Refusal: byte pairs, which are made of each other, and hashed n-grams.
+        """
+        if self._pairs is not None:
+            raise Refusal(
+                "byte pairs are made of each other, so none can be taken out of this vocabulary.",
+                hint="Train with fewer: --split bpe --vocabulary N, or with --split word.",
+            )
+        if any(block["bits"] for block in self._state.get("blocks", ())):
+            raise Refusal(
+                "hashed n-grams have no vocabulary that could be made smaller.",
+                hint="Train with fewer --hash-bits, or without.",
+            )
+        return range(self.missing + 1, int(self._state["size"]))
+
+    def narrowed(self, kept: Array) -> TextInput:
+        """The input that knows only the entries `kept`: ids of `entries()`, ascending."""
+        known = self.entries()
+        assert known.start <= kept[0] <= kept[-1] < known.stop
+        state, arrays = narrow(self._state, self._arrays, kept - known.start)
+        state |= {"size": known.start + len(kept), "digest": digest_of_arrays(arrays)}
+        return TextInput(self.options, state, arrays)
 
     def front(self) -> nn.Module:
         return TextFront(self._form())

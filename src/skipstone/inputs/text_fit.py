@@ -140,6 +140,23 @@ def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str]
     order = sorted(found)
     return [found[at] for at in order], np.array(order, np.int64)
 
+def narrow(
+    state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: np.ndarray
+) -> tuple[dict[str, Any], Arrays]:
+    """State and arrays of an input that knows only the entries `kept`, counted from 0 through all
+    of its vocabularies, ascending."""
+    if "blocks" not in state:
+        return dict(state), {"vocabulary": arrays["vocabulary"][kept]}
+    blocks, found, start = [], {}, 0
+    for number, block in enumerate(state["blocks"]):
+        own = kept[(kept >= block["start"]) & (kept < block["start"] + block["size"])]
+        for name in (f"vocabulary.{number}", f"idf.{number}"):
+            if name in arrays:
+                found[name] = arrays[name][own - block["start"]]
+        blocks.append({**block, "start": start, "size": len(own)})
+        start += len(own)
+    return {**state, "blocks": blocks}, found
+
 
 def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
     """scipy.sparse.csr_array float32 (texts, features): the rows that `encode_text` gives."""

@@ -41,6 +41,20 @@ class BagLinear(Backbone):
         rows = self.weight(features)  # (N, F, K)
         return (torch.bmm(values.unsqueeze(1), rows).squeeze(1) + self.bias,)
 
+    def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
+        """(F,): how far each feature moves the answers over the texts of `matrix` (N, F): the sum
+        of the squared changes of its outputs if the feature alone were gone, which in a linear
+        model is (value * weight)^2. What moves all of exclusive classes alike moves none.
+
+        Args:
+            several: whether classes do not exclude each other.
+        """
+        weight = self.weight.weight.detach()[1:].double()  # (F, K); row 0 is padding
+        if not several:
+            weight = weight - weight.mean(dim=1, keepdim=True)
+        squares = np.asarray(matrix.multiply(matrix).sum(axis=0), np.float64).ravel()
+        return np.asarray(squares * weight.square().sum(dim=1).numpy())
+
     def stages(self) -> list[list[nn.Module]]:
         return [[self]]
 

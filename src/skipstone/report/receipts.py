@@ -8,7 +8,7 @@ from typing import Any
 from skipstone.report.words import number
 from skipstone.shrink.latency import SAME
 from skipstone.shrink.receipt import verdict
-from skipstone.shrink.words import between
+from skipstone.shrink.words import between, originals
 
 Json = Mapping[str, Any]
 
@@ -65,9 +65,9 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
 def _size(sizes: Json) -> dict[str, Any]:
     times = sizes["smaller"]
     return {
-        "name": f"size: float32 weights, then {sizes['default']}",
+        "name": f"size: {originals(sizes)}, then {sizes['default']}",
         "unit": "bytes",
-        "before": {"value": sizes["float32_weights"]},
+        "before": {"value": sizes["before"]},
         "after": {"value": sizes["ships"]},
         "words": f"{times:.2f}× smaller" if times >= 1 else f"{1 / times:.2f}× larger",
         "good": times > 1,

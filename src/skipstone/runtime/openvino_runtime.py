@@ -51,6 +51,7 @@ class OpenVinoRuntime:
         self._precision, self._threads = precision, threads
         self._hint = floats if precision == "int8" else precision
         self._xml, self._weights = xml, weights
+        self._outputs: list[str] = []
         self._compiled: dict[tuple[str, Any], Any] = {}
         self.name = f"openvino-{precision}"
 
@@ -62,8 +63,8 @@ class OpenVinoRuntime:
             results = compiled(feed)
         except (RuntimeError, TypeError, ValueError) as error:
             raise DamagedError(f"the OpenVINO program cannot answer: {error}") from error
-        outputs = {port.get_any_name(): results[port] for port in compiled.outputs}
-        return {name: np.array(value) for name, value in outputs.items()}
+        ports = zip(self._outputs, compiled.outputs, strict=True)
+        return {name: np.array(results[port]) for name, port in ports}
 
     def compiled(self, *, static: bool, like: Mapping[str, np.ndarray] | None = None) -> Any:
         """The openvino.CompiledModel for batch 1 (`static`), with all axes as those of `like`, or
@@ -75,6 +76,8 @@ class OpenVinoRuntime:
         if key not in self._compiled:
             try:
                 model = self._core.read_model(self._xml, self._weights)
+                # a compiled output may have the name of a layer before it, too
+                self._outputs = [port.get_any_name() for port in model.outputs]
                 if static:
                     fixed = dict(key[1])
                     model.reshape(

@@ -13,6 +13,13 @@ ENTRIES = (
         source="https://arxiv.org/abs/1906.10771",
     ),
     Entry(
+        "vocabulary",
+        "skipstone.shrink.vocabulary:apply",
+        "skipstone.shrink.options:VocabularyOptions",
+        summary="fewer words and n-grams: those that matter least leave input and network",
+        source="https://arxiv.org/abs/1906.10771",
+    ),
+    Entry(
         "int8",
         "skipstone.shrink.int8:apply",
         "skipstone.shrink.options:Int8",

@@ -86,5 +86,34 @@ class Prune:
             raise UsageError("prune: " + "; ".join(problems) + ".")
 
 
+@dataclass(frozen=True, kw_only=True)
+class VocabularyOptions:
+    """Tokens or n-grams that matter least leave the input's vocabulary and the network's tables.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    keep: float = field(
+        default=0.5, metadata={"help": "share of the vocabulary to keep, such as 0.5"}
+    )
+    epochs: int = field(
+        default=2,
+        metadata={
+            "help": "epochs of learning again; models found in closed form are solved again; 0 for "
+            "neither"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not _number(self.keep) or not 0 < self.keep < 1:
+            problems.append(f"keep is {self.keep!r}; allowed: above 0 and below 1")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 0:
+            problems.append(f"epochs is {self.epochs!r}; allowed: a whole number from 0")
+        if problems:
+            raise UsageError("vocabulary: " + "; ".join(problems) + ".")
+
+
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.files import read_record
-from skipstone.bundle.format import WEIGHTS
+from skipstone.bundle.format import INPUT_ARRAYS, WEIGHTS
 from skipstone.errors import Refusal
 from skipstone.proof.intervals import Estimate, interval, intervals, paired_difference
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import BUSY
-from skipstone.shrink.words import between
+from skipstone.shrink.words import between, originals
 from skipstone.tasks.base import Metric, Task
 
 #: The receipt's name in a bundle.
@@ -175,24 +175,28 @@ def accepts(drop: Estimate, max_drop: float) -> bool:
 def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
     """Bytes of what ships: the original's float32 weights, and the files of each new program.
 
-    "smaller" says how many times smaller the files that answer by default (a program, or the new
-    weights) are than the original's float32 weights in safetensors. A bundle is its own original
-    where none is given.
+    What an input learnt (a vocabulary) ships with either, and is in "before" and "ships". "smaller"
+    says how many times smaller what answers by default (a program, or the new weights) is than the
+    original's float32 weights in safetensors. A bundle is its own original where none is given.
     """
-    files = read_record(folder)["files"]
+    files, before = read_record(folder)["files"], read_record(original or folder)["files"]
     programs = read_programs(folder)
-    weights = int(read_record(original or folder)["files"][WEIGHTS]["bytes"])
+    weights = int(before[WEIGHTS]["bytes"])
+    arrays = [int(each.get(INPUT_ARRAYS, {"bytes": 0})["bytes"]) for each in (before, files)]
     rows = {
         name: sum(int(files[file]["bytes"]) for file in program.files.values())
         for name, program in programs.rows.items()
     }
-    ships = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
+    answers = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
+    before_all, ships = weights + arrays[0], answers + arrays[1]
     return {
         "float32_weights": weights,
+        "input": arrays,
+        "before": before_all,
         "programs": rows,
         "default": programs.default or "torch-f32",
         "ships": ships,
-        "smaller": weights / ships,
+        "smaller": before_all / ships,
     }
 
 
@@ -214,7 +218,7 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
     sizes = receipt["sizes"]
     lines.append(
         f"{sizes['ships']:,} bytes ship ({sizes['default']}), {sizes['smaller']:.2f}× smaller than "
-        f"the float32 weights ({sizes['float32_weights']:,} bytes)"
+        f"the {originals(sizes)} ({sizes['before']:,} bytes)"
     )
     if (latency := receipt["latency"]) is not None:
         for ratio in latency["ratios"]:

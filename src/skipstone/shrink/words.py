@@ -12,3 +12,8 @@ def between(ratio: Mapping[str, Any]) -> str:
     if ratio["value"] < 1 and not low <= 1 <= high:
         low, high = 1 / high, 1 / low
     return f"[{low:.2f}, {high:.2f}]"
+
+
+def originals(sizes: Mapping[str, Any]) -> str:
+    """What `sizes["before"]` counts."""
+    return "float32 weights and vocabulary" if sizes["input"][0] else "float32 weights"

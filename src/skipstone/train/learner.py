@@ -152,21 +152,19 @@ def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Lea
     """The backbone's solver on the features of the fit role; select decides between the values
     of its grid."""
     entry = BACKBONES[given.arch.backbone.name]
-    solve = resolve_target(entry.facts["solver"])
     evaluate = _evaluation(given, run, cache)
     with events.stage("counting n-grams"):
-        matrix, targets = _features(given)
+        matrix, targets = features_of(
+            given.input, given.task, given.manifest.role("fit"), given.arch.backbone.name
+        )
     classes = len(given.task.schema["classes"])
     candidates = list(_candidates(entry, given.arch, tried=matrix.nnz * classes <= GRID))
     best: tuple[float, Learnt] | None = None
     for options in events.track(candidates, "solving"):
-        solution = solve(options, matrix, targets, classes=classes, seed=given.seed)
-        args = {"options": dataclasses.asdict(options), "shape": solution.shape}
-        arch = dataclasses.replace(given.arch, backbone=Part(given.arch.backbone.name, args))
-        network = build_network(arch, given.input)
-        names = {f"backbone.{name}": value for name, value in solution.tensors.items()}
-        load_tensors(network, names, where="the solution")
-        network.eval()
+        asked = {"options": dataclasses.asdict(options)}
+        arch = dataclasses.replace(given.arch, backbone=Part(given.arch.backbone.name, asked))
+        network, arch = solve(arch, given.input, matrix, targets, classes, given.seed)
+        args = arch.backbone.args
         metrics = evaluate(network) if len(candidates) > 1 else {}
         run.journal("solved", options=args["options"], metrics=metrics)
         score = _score(given.task, metrics)
@@ -179,6 +177,26 @@ def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Lea
     return best[1]
 
 
+def solve(
+    arch: Arch, input: Input, matrix: Any, targets: np.ndarray, classes: int, seed: int
+) -> tuple[Network, Arch]:
+    """The network that the backbone's solver finds, and its `arch`, which has the shape found.
+
+    Args:
+        matrix, targets: as `features_of` gives them.
+    """
+    entry = BACKBONES[arch.backbone.name]
+    options = entry.make_options(arch.backbone.args["options"])
+    find = resolve_target(entry.facts["solver"])
+    solution = find(options, matrix, targets, classes=classes, seed=seed)
+    args = {"options": dataclasses.asdict(options), "shape": solution.shape}
+    arch = dataclasses.replace(arch, backbone=Part(arch.backbone.name, args))
+    network = build_network(arch, input)
+    names = {f"backbone.{name}": value for name, value in solution.tensors.items()}
+    load_tensors(network, names, where="the solution")
+    return network.eval(), arch
+
+
 def _described(args: Mapping[str, Any], matrix: Any) -> str:
     options = ", ".join(f"{name} {value}" for name, value in args["options"].items())
     return (
@@ -187,22 +205,25 @@ def _described(args: Mapping[str, Any], matrix: Any) -> str:
     )
 
 
-def _features(given: Assignment) -> tuple[Any, np.ndarray]:
-    """(sparse matrix (N, F), codes (N,) or 0 and 1 (N, K)) of the rows that can be read."""
-    fit = given.manifest.role("fit")
-    make = getattr(given.input, "matrix", None)
+def features_of(input: Input, task: Task, fit: Manifest, model: str) -> tuple[Any, np.ndarray]:
+    """(sparse matrix (N, F), codes (N,) or 0 and 1 (N, K)) of the rows, all of which can be read.
+
+    Args:
+        model: what asks for them, for messages.
+    """
+    make = getattr(input, "matrix", None)
     if make is None:
         raise UsageError(
-            f"the model {given.arch.backbone.name!r} is solved on features, which the input "
-            f"{given.manifest.input!r} does not give.",
+            f"the model {model!r} is solved on features, which the input {fit.input!r} does not "
+            "give.",
             hint="Choose another model. See: skipstone models",
         )
     matrix, rows = make(fit.sources())
     if len(rows) < len(fit):  # all were readable when the run began
         raise DataError(f"{len(fit) - len(rows):,} training rows can no longer be read.")
     values = fit.column("target")
-    opened = given.task.opener(fit)
-    targets = [given.task.target(opened(values[row]), Meta(row)) for row in rows]
+    opened = task.opener(fit)
+    targets = [task.target(opened(values[row]), Meta(row)) for row in rows]
     return matrix, np.stack([next(iter(target.values())).numpy() for target in targets])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skipstone.shrink.words import between
+from skipstone.shrink.words import between, originals
 
 #: A table: its columns, its rows, its title.
 Table = tuple[tuple[str, ...], list[list[str]], str]
@@ -34,7 +34,7 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
     rows.append(
         [
             "files that ship",
-            f"{size(sizes['float32_weights'])} (float32 weights)",
+            f"{size(sizes['before'])} ({originals(sizes)})",
             f"{size(sizes['ships'])} ({sizes['default']})",
             _smaller(sizes["smaller"]),
         ]

@@ -1,0 +1,88 @@
+"""Small models of texts for the tests: real parts, a few steps of training, no command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.format import Bundle
+from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import save_manifest
+from skipstone.data.read import read_manifest
+from skipstone.inputs.text import TextInput
+from skipstone.inputs.text_options import TextOptions
+from skipstone.models.build import build_network, network_tensors
+from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.loader import Loader
+from skipstone.prepare.split import assign_roles
+from skipstone.registry import BACKBONES, TASKS
+from skipstone.runtime.goldens import store_goldens
+from skipstone.train.learner import features_of, solve
+from skipstone.train.options import TrainOptions
+from skipstone.train.recipe import Facts, resolve
+from tests.text_data import rows, write_csv
+
+#: Options of the small models, and of what they see.
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "textcnn": ({"embedding": 12, "maps": 8}, {}),
+    "gru": ({"embedding": 12, "hidden": 8}, {}),
+    "fasttext": ({"embedding": 8}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
+    "logistic": ({"c": 30.0}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
+    "random-forest": ({"trees": 20}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
+}
+
+
+def text_run(
+    folder: Path, model: str, *, count: int = 120, steps: int = 60, **input: Any
+) -> tuple[Bundle, Manifest]:
+    """A run folder as training leaves it, but for its programs; its bundle and its rows."""
+    folder.mkdir(parents=True)
+    manifest = assign_roles(read_manifest(write_csv(folder.parent / "texts.csv", rows(count))))
+    entry, (options, suits) = BACKBONES[model], MODELS[model]
+    fit = manifest.role("fit")
+    text = TextInput(TextOptions(**{**entry.facts["input"], **suits, **input})).fit(fit.sources())
+    task = TASKS["classify"].load()(TASKS["classify"].make_options(), manifest.schema)
+    head = task.head()
+    head = Part(entry.facts.get("head", head.name), head.args)
+    arch = Arch(Part(model, {"options": dataclasses.asdict(entry.make_options(options))}), head)
+    torch.manual_seed(0)
+    if "solver" in entry.facts:
+        matrix, targets = features_of(text, task, fit, model)
+        network, arch = solve(arch, text, matrix, targets, len(manifest.schema["classes"]), 0)
+    else:
+        network = build_network(arch, text).train()
+        loader = Loader(fit, text, task, batch_size=16, seed=0, shuffle=True)
+        optimizer = torch.optim.Adam(network.parameters(), 0.02)
+        for number in range(steps // len(loader)):
+            for batch in loader.epoch(number):
+                optimizer.zero_grad()
+                loss = network.head.loss(network.features(batch.x), batch.y)["loss"] / len(batch)
+                loss.backward()
+                optimizer.step()
+    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(fit)))
+    state, arrays = text.state()
+    bundle = Bundle(
+        arch=arch,
+        input={"name": "text", "options": dataclasses.asdict(text.options), "state": state},
+        task={
+            "name": "classify",
+            "options": dataclasses.asdict(task.options),
+            "schema": dict(task.schema),
+        },
+        lineage={
+            "seed": 0,
+            "data": {"fingerprint": manifest.fingerprint()},
+            "recipe": recipe.to_json(),
+            "augment": dataclasses.asdict(AugmentOptions(augment="none")),
+        },
+        tensors=network_tensors(network.eval()),
+        input_arrays=arrays,
+    )
+    save_manifest(manifest, folder / "manifest.parquet")
+    bundle.save(folder / "bundle")
+    store_goldens(folder / "bundle")
+    return bundle, manifest
