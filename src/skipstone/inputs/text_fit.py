@@ -140,6 +140,7 @@ def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str]
     order = sorted(found)
     return [found[at] for at in order], np.array(order, np.int64)
 
+
 def narrow(
     state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: np.ndarray
 ) -> tuple[dict[str, Any], Arrays]:
