@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from skipstone import events
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, Refusal, UsageError
+from skipstone.runtime import export_openvino as export_openvino_module
 from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.onnx_runtime import OnnxRuntime
@@ -25,6 +28,7 @@ from skipstone.runtime.programs import (
     Tolerance,
     add_program,
     beyond,
+    capped,
     program_files,
     read_programs,
 )
@@ -120,6 +124,55 @@ def test_a_program_that_is_not_the_network_is_not_added(copied: Path) -> None:
     data = model.SerializeToString()
     with pytest.raises(Refusal, match="not the same model: probabilities differ"):
         add_program(copied, program, {"model": data}, OnnxRuntime(data))
+
+
+class Sabotaged:
+    """A bfloat16 runtime whose logits are the network's, `wrong` of their scale away."""
+
+    name = "openvino-bf16"
+
+    def __init__(self, folder: Path, wrong: float) -> None:
+        self._true = open_runtime(folder, Bundle.load(folder), "openvino-f32")
+        self._wrong = wrong
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        logits = self._true.run(arrays)["logits"]
+        away = np.where(np.arange(logits.shape[1]) % 2, 1, -1) * np.abs(logits).max()
+        return {"logits": (logits + self._wrong * away).astype(np.float32)}
+
+    def facts(self) -> dict[str, str]:
+        return {"precision": "bf16"}
+
+
+def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
+    """What was measured is what it is held to later, but not whatever was measured."""
+    program = read_programs(copied).rows["openvino-bf16"]
+    with pytest.raises(Refusal, match=r"exported openvino-bf16 is not the same model: prob.*0\.25"):
+        add_program(copied, program, {}, Sabotaged(copied, 30.0))
+    add_program(copied, program, {}, Sabotaged(copied, 1e-3))  # as rounding does
+
+
+def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = export_openvino_module.OpenVinoRuntime
+
+    def make(xml: bytes, weights: bytes, *, precision: str) -> object:
+        return Sabotaged(copied, 30.0) if precision == "bf16" else true(xml, weights)
+
+    monkeypatch.setattr(export_openvino_module, "OpenVinoRuntime", make)
+    heard: list[str] = []
+    monkeypatch.setattr(events, "warn", heard.append)
+    export_openvino_module.export_openvino(copied)
+    assert len(heard) == 1
+    assert heard[0].startswith("Left out, the exported openvino-bf16 is not the same model")
+
+
+def test_a_bundle_cannot_allow_its_bfloat16_more_than_the_cap() -> None:
+    loose = Tolerance(1.0, None, 16, None)
+    assert capped(loose, "bf16", 16) == Tolerance(0.25, None, 2, None)
+    assert capped(Tolerance(1.0, None, 16, 1.0), "bf16", 16) == Tolerance(0.25, None, 16, 0.05)
+    assert capped(loose, "int8", 16) == loose
 
 
 def test_a_program_needs_goldens(tmp_path: Path, exported: Path) -> None:

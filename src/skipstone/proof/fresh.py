@@ -17,7 +17,7 @@ from skipstone.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of
-from skipstone.runtime.programs import FLOAT32, Tolerance, beyond, read_programs
+from skipstone.runtime.programs import FLOAT32, Tolerance, beyond, capped, read_programs
 from skipstone.runtime.standalone import answers_of_script, can_stand_alone
 
 Row = dict[str, Any]
@@ -52,7 +52,8 @@ def check(folder: Path) -> Iterator[Row]:
         return
     yield _check_runtime(folder, goldens, NETWORK, "f32", FLOAT32)
     for program in programs.rows.values():
-        yield _check_runtime(folder, goldens, program.name, program.precision, program.tolerance)
+        allowed = capped(program.tolerance, program.precision, len(goldens.sources))
+        yield _check_runtime(folder, goldens, program.name, program.precision, allowed)
     if can_stand_alone(goldens.bundle, programs):
         yield _guarded(SCRIPT, lambda: _check_script(folder, goldens))[0]
 

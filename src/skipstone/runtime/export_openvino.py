@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from skipstone import events
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
+from skipstone.errors import Refusal
 from skipstone.runtime.export_onnx import MODEL as ONNX_MODEL
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.libraries import import_openvino
@@ -25,7 +27,11 @@ def export_openvino(path: Path | str) -> Path:
     """Add the programs "openvino-f32" and "openvino-bf16" to a bundle; returns the .xml.
 
     Made from the ONNX program, which is exported first where it is not there. Both modes use the
-    same two files; their weights stay float32.
+    same two files; their weights stay float32. A network that bfloat16 is too coarse for goes
+    without that mode, and it is said.
+
+    Raises:
+        Refusal: the float32 program answers otherwise than the network.
     """
     folder = bundle_of(path)
     if ONNX_MODEL not in read_record(folder)["files"]:
@@ -34,10 +40,13 @@ def export_openvino(path: Path | str) -> Path:
     if input_of(Bundle.load(folder)).emits().exact:
         xml = keep_stem_exact(xml)
     content = {"model": xml, "weights": weights}
-    for precision in ("f32", "bf16"):
-        program = Program(f"openvino-{precision}", "openvino", precision, FILES)
-        runtime = OpenVinoRuntime(xml, weights, precision=precision)
-        add_program(folder, program, content if precision == "f32" else {}, runtime)
+    exact = OpenVinoRuntime(xml, weights, precision="f32")
+    add_program(folder, Program("openvino-f32", "openvino", "f32", FILES), content, exact)
+    coarse = OpenVinoRuntime(xml, weights, precision="bf16")
+    try:
+        add_program(folder, Program("openvino-bf16", "openvino", "bf16", FILES), {}, coarse)
+    except Refusal as refusal:
+        events.warn(f"Left out, {refusal.message}")
     return folder / FILES["model"]
 
 
