@@ -102,6 +102,15 @@ def test_padding_leaves_sizes_that_need_none_as_timm_has_them():
         torch.testing.assert_close(backbone(x)[-1], net.forward_features(x))
 
 
+def test_the_last_map_is_the_last_stages_where_asked():
+    backbone = build("efficientnet_lite0", last_map="stage").eval()
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = backbone.net.forward_intermediates(x, intermediates_only=True)[-1]
+        torch.testing.assert_close(backbone(x)[-1], expected)
+    assert not any("conv_head" in name for name, _ in backbone.named_parameters())
+
+
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/convnext_atto", "timm/test_efficientnet"])
 def test_every_parameter_is_in_one_stage(name):
     backbone = build(name)

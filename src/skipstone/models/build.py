@@ -133,22 +133,19 @@ def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str,
     """
     kind = backbone.options_type()
     known = () if kind is None else kind.__dataclass_fields__
-    suits = {
-        option: value
-        for option, value in head.facts.get("suits", {}).items()
-        if option in known and option not in values
-    }
-    options = backbone.make_options({**suits, **values})
-    if not suits:
-        return options
-    try:
-        with torch.device("meta"):
-            backbone.load()(name, options, in_channels=3)
-    except UsageError:
-        plain = backbone.make_options(values)
-        for option in suits:
-            note(f"{name} cannot change its {option}, which stays {getattr(plain, option)}.")
-        return plain
+    options = backbone.make_options(values)
+    taken = dict(values)
+    for option, value in head.facts.get("suits", {}).items():
+        if option not in known or option in values or getattr(options, option) == value:
+            continue
+        suited = backbone.make_options({**taken, option: value})
+        try:
+            with torch.device("meta"):
+                backbone.load()(name, suited, in_channels=3)
+        except UsageError:
+            note(f"{name} cannot change its {option}, which stays {getattr(options, option)}.")
+            continue
+        options, taken[option] = suited, value
     return options
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.models.backbone import Backbone
-from skipstone.models.timm_options import TimmOptions
+from skipstone.models.timm_options import LastMap, TimmOptions
 
 #: What networks of a fixed picture size need in order to take any.
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
@@ -44,7 +44,8 @@ class Plan:
         indices: which of timm's intermediate maps are used.
         norm: whether timm can normalise its intermediate maps, as a transformer's need.
         final: whether the deepest map is the output of ``forward_features`` (EfficientNet's
-            ``conv_head`` comes after the last intermediate one, and its classifier wants that).
+            ``conv_head`` comes after the last intermediate one, and its classifier wants that;
+            a decoder of masks does not).
         left_out: paths of the modules that no feature map depends on.
         channels: of each map.
         strides: of each map.
@@ -161,7 +162,7 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
         raise UsageError(f"timm's {known} gives no feature maps, so it is no backbone.")
     net.eval()
     try:
-        return look_at(net, in_channels, arguments)
+        return look_at(net, in_channels, arguments, last_map=options.last_map)
     except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         # families whose features are no maps on one grid (CoaT's are lists, of three branches)
         raise UsageError(
@@ -169,7 +170,7 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
         ) from error
 
 
-def look_at(net: Any, in_channels: int, arguments: dict[str, Any]) -> Plan:
+def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: LastMap) -> Plan:
     """Run the network on the meta device; leaves out of `net` what the plan leaves out."""
     height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
     picture = torch.zeros(1, in_channels, height, width, device="meta")
@@ -188,7 +189,7 @@ def look_at(net: Any, in_channels: int, arguments: dict[str, Any]) -> Plan:
         arguments=tuple(arguments.items()),
         indices=tuple(chosen_maps([map_.shape[1] for map_ in maps], strides)),
         norm=norm,
-        final=last.ndim == 4 and last.shape[2:] == maps[-1].shape[2:],
+        final=last_map == "features" and last.ndim == 4 and last.shape[2:] == maps[-1].shape[2:],
     )
     left_out = tuple(unreached(net, feature_maps(net, picture, plan)))
     leave_out(net, left_out)

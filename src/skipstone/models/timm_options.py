@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from skipstone.models.resnet_options import OutputStride
 from skipstone.option_types import CHANCE, check_options
+
+LastMap = Literal["features", "stage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,13 @@ class TimmOptions:
         metadata={
             "help": "input pixels per pixel of the deepest map, at most; below the network's own "
             "stride, later stages dilate instead of striding"
+        },
+    )
+    last_map: LastMap = field(
+        default="features",
+        metadata={
+            "help": "the deepest map: 'features', what the network's own classifier reads, or "
+            "'stage', the last stage's, where the two differ (EfficientNet widens it fourfold)"
         },
     )
 

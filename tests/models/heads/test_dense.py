@@ -286,6 +286,20 @@ def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
     assert [event for event in said if "cannot change its output_stride" in str(event)]
 
 
+def test_what_a_backbone_cannot_do_does_not_cost_it_what_it_can() -> None:
+    head = Entry("some", "", facts={"suits": {"output_stride": 16, "last_map": "stage"}})
+    options = suited_options(BACKBONES["timm/test_vit"], "timm/test_vit", head, {})
+    assert (options.output_stride, options.last_map) == (32, "stage")
+
+
+@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.facts["gives"] == "pixel"])
+def test_decoders_take_the_last_stage_not_what_was_widened_for_a_classifier(name: str) -> None:
+    lite = BACKBONES["efficientnet_lite0"]
+    options = suited_options(lite, lite.name, next(e for e in ENTRIES if e.name == name), {})
+    backbone = lite.load()(lite.name, options, in_channels=3)
+    assert backbone.channels[-1] == 320  # Tan and Le 2019, table 1: stage 8; its head has 1280
+
+
 def test_a_head_stands_in_for_one_that_gives_the_same() -> None:
     usual = Part("fcn", {"options": {}, "shape": {"classes": 3}})
     assert choose_head("auto", usual) == usual

@@ -6,7 +6,8 @@ Facts that other rooms ask for:
     gives    what an answer is for: a "sample" or each "pixel". A head may stand in for
              another that gives the same (`--head`)
     suits    options of a backbone that suit it, for those that have them: the stride of
-             the deepest map, where a later stage can dilate instead
+             the deepest map, where a later stage can dilate instead, and which map that is
+             (one that was widened for a classifier costs a decoder much and tells it little)
     jumps    whether answers jump where inputs differ in their last bits (a maximum's place does)
     needs    what the backbone has to offer (the fact `offers` of its entry)
 """
@@ -18,14 +19,17 @@ from typing import Any
 from skipstone.registry import Entry
 
 
-def _dense(name: str, target: str, options: str, summary: str, source: str, **facts: Any) -> Entry:
+def _dense(
+    name: str, target: str, options: str, summary: str, source: str, stride: int = 32, **facts: Any
+) -> Entry:
+    suits = {"output_stride": stride, "last_map": "stage"}
     return Entry(
         name,
         f"skipstone.models.heads.{target}",
         f"skipstone.models.heads.options:{options}",
         summary=summary,
         source=source,
-        facts={"outputs": ["logits"], "gives": "pixel", **facts},
+        facts={"outputs": ["logits"], "gives": "pixel", "suits": suits, **facts},
     )
 
 
@@ -43,7 +47,7 @@ ENTRIES = (
         "LrasppOptions",
         "two light branches on the deepest map and a skip from stride 8",
         "Howard et al. 2019, arXiv:1905.02244, section 6.4",
-        suits={"output_stride": 16},
+        stride=16,
     ),
     _dense(
         "fcn",
@@ -80,7 +84,7 @@ ENTRIES = (
         "DeepLabOptions",
         "atrous spatial pyramid pooling on a dilated backbone",
         "Chen et al. 2017, arXiv:1706.05587",
-        suits={"output_stride": 16},
+        stride=16,
     ),
     _dense(
         "deeplabv3plus",
@@ -88,6 +92,6 @@ ENTRIES = (
         "DeepLabOptions",
         "the same, separable, with outlines from a map of stride 4",
         "Chen et al. 2018, arXiv:1802.02611",
-        suits={"output_stride": 16},
+        stride=16,
     ),
 )
