@@ -13,11 +13,11 @@ from skipstone.data.read import read_manifest
 from skipstone.inputs.examine import examine
 from skipstone.prepare import lookalikes as finding
 from skipstone.prepare.lookalikes import describe, lookalikes
-from skipstone.prepare.near import Link, near_links
+from skipstone.prepare.near import near_links
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.registration import align
 from skipstone.prepare.split import assign_roles
-from skipstone.prepare.together import tightened
+from skipstone.prepare.together import Link, tightened
 from tests.prepare.scenes import as_jpeg, copies, scene, thumbnail_of
 
 

@@ -15,9 +15,9 @@ from skipstone.inputs.base import Input, Raw
 from skipstone.inputs.examine import Examined
 from skipstone.inputs.thumbnail import SMALL_SIDE, Thumbnail
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.near import Link, near_links
+from skipstone.prepare.near import near_links
 from skipstone.prepare.registration import shrunk
-from skipstone.prepare.together import Groups, tightened
+from skipstone.prepare.together import Groups, Link, tightened
 from skipstone.registry import INPUTS, Entry
 
 #: From so many rows on, only small thumbnails are kept: 1 KB a row instead of 9. By them only good

@@ -17,6 +17,7 @@ from skipstone import events
 from skipstone.inputs.thumbnail import SIDE, SMALL_SIDE, Thumbnail
 from skipstone.prepare.lookalikes import ALIKE, Candidates, lookalikes
 from skipstone.prepare.registration import align, shrunk
+from skipstone.prepare.together import Link
 
 Array = np.ndarray
 
@@ -45,16 +46,6 @@ class Bar:
 #: thing (trousers, digits) come near to each other, and only good copies are told from them.
 BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.003, windows=20)
 SMALL_BAR = Bar(alike=0.97, coarse=0.985, detail=0.985, mismatch=0.0, windows=24)
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Two rows that show the same. `score` is in 0..1: how well their details agree."""
-
-    first: int
-    second: int
-    score: float
-    mirrored: bool
 
 
 def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from skipstone.prepare.near import Link
-
 #: The share of all rows from which on a group of look-alikes is looked at again.
 LARGEST = 0.01
 #: Groups up to this size are left alone, however few rows there are.
@@ -21,6 +19,16 @@ SMALL_GROUP = 8
 #: Scores that the links of a large group have to reach, one after the other. Whatever still holds
 #: together at the last is one picture many times over, and stays whole.
 _TIGHTER = (0.90, 0.92, 0.94, 0.96, 0.98)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Two rows that show the same. `score` is in 0..1: how well their details agree."""
+
+    first: int
+    second: int
+    score: float
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
