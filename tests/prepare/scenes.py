@@ -52,5 +52,5 @@ def copies(picture: Image.Image) -> dict[str, bytes]:
 def thumbnail_of(data: bytes) -> Thumbnail:
     found = examine(data)
     assert found.problem == ""
-    assert found.thumbnail is not None
-    return found.thumbnail
+    assert found.shows is not None
+    return found.shows

@@ -68,9 +68,9 @@ def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> No
         assert (one.digest, one.size) == (other.digest, other.size)
         assert one.examined is not None
         assert other.examined is not None
-        assert one.examined.thumbnail is not None
-        assert other.examined.thumbnail is not None
-        assert np.array_equal(one.examined.thumbnail.grey, other.examined.thumbnail.grey)
+        assert one.examined.shows is not None
+        assert other.examined.shows is not None
+        assert np.array_equal(one.examined.shows.grey, other.examined.shows.grey)
         assert one.examined.size == other.examined.size
 
 

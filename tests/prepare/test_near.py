@@ -98,7 +98,7 @@ def test_plain_and_tiny_pictures_are_not_judged() -> None:
     blanks += [_noisy(ramp, random) for _ in range(25)]
     assert near_links([thumbnail_of(as_jpeg(blank)) for blank in blanks]) == []
     digits = load_digits().images[:120]
-    seen = [examine((image * 15.9).astype(np.uint8)[..., None]).thumbnail for image in digits]
+    seen = [examine((image * 15.9).astype(np.uint8)[..., None]).shows for image in digits]
     assert near_links(seen) == []
     large = [Image.fromarray((image * 15.9).astype(np.uint8)).resize((64, 64)) for image in digits]
     assert near_links([thumbnail_of(as_jpeg(picture)) for picture in large]) == []

@@ -49,7 +49,7 @@ def audit(result: Any, terminal: Terminal) -> None:
     for kind in KINDS.values():
         same = [finding for finding in found.findings if finding.kind == kind.name]
         if same:
-            _findings(kind, same, terminal)
+            _findings(kind, same, found.nouns, terminal)
     data = shlex.quote(str(result.data))
     if result.files:
         terminal.line(f"Written: {', '.join(str(path) for path in result.files.values())}")
@@ -62,12 +62,13 @@ def audit(result: Any, terminal: Terminal) -> None:
 _SHOWN = 3
 
 
-def _findings(kind: Any, findings: Sequence[Any], terminal: Terminal) -> None:
+def _findings(kind: Any, findings: Sequence[Any], nouns: Any, terminal: Terminal) -> None:
     """A kind's title, its first few findings, and what to do about it."""
     files = len({path for finding in findings for path in finding.paths})
-    many = f": {files:,} {'file' if files == 1 else 'files'}" if files else ""
+    many = f": {files:,} {nouns.unit}{'' if files == 1 else 's'}" if files else ""
     groups = f" in {len(findings):,} groups" if files and len(findings) > 1 else ""
-    title = kind.title[0].upper() + kind.title[1:]
+    title = nouns.title(kind)
+    title = title[0].upper() + title[1:]
     terminal.line(f"{title}{many}{groups}", "bold yellow")
     for finding in findings[:_SHOWN]:
         terminal.line(f"    {finding.message}")
@@ -79,7 +80,7 @@ def _findings(kind: Any, findings: Sequence[Any], terminal: Terminal) -> None:
         if len(findings[0].paths) > 2 * _SHOWN:
             terminal.line(f"        and {len(findings[0].paths) - 2 * _SHOWN:,} more")
     if kind.advice:
-        terminal.line(f"    {kind.advice}", "dim")
+        terminal.line(f"    {nouns.advice(kind)}", "dim")
 
 
 def describe_counts(counts: Mapping[str, Any]) -> list[str]:

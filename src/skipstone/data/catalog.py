@@ -36,6 +36,7 @@ ENTRIES = (
         options="skipstone.data.options:ReadOptions",
         summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one label or "
         "several",
+        facts={"audit": "skipstone.data.readers.text_table:audit_rows"},
     ),
     Entry(
         "text-folders",

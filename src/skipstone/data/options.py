@@ -91,6 +91,10 @@ class ReadOptions:
         },
     )
 
+    #: What becomes of bytes that are no letters of the encoding: "strict" refuses the table,
+    #: "replace" goes on (for an audit), "surrogateescape" keeps them (for a source's own bytes).
+    bad_bytes: str = field(default="strict", metadata={"hidden": True})
+
     def __post_init__(self) -> None:
         for name in ("class_names", "ignore"):
             words = getattr(self, name)

@@ -57,7 +57,7 @@ def read_source(source: Source) -> bytes | np.ndarray:
         # Here, because tables bring Arrow.
         from skipstone.data.table_cells import cell
 
-        return cell(source.path, source.cells, source.member).encode()
+        return cell(source.path, source.cells, source.member)
     if source.member is not None:
         # Here, because IDX is needed by few and brings gzip.
         from skipstone.data.idx_file import idx_member

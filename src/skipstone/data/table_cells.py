@@ -14,8 +14,9 @@ from skipstone.errors import DataError
 _lock = threading.Lock()
 
 
-def cell(path: Path, cells: Cells, row: int) -> str:
-    """The cell of record number `row`, counted from 0.
+def cell(path: Path, cells: Cells, row: int) -> bytes:
+    """The cell of record number `row`, counted from 0, in UTF-8. Bytes that are no letters stay as
+    they are: whoever reads them says so.
 
     Raises:
         DataError: the table cannot be read, or no longer has that column or row.
@@ -26,7 +27,7 @@ def cell(path: Path, cells: Cells, row: int) -> str:
             f"{path} holds {len(column):,} rows now; there is no number {row}.",
             hint="The table was changed since it was read. Start again with what it holds now.",
         )
-    return column[row]
+    return column[row].encode("utf-8", "surrogateescape")
 
 
 def column_of(path: Path, cells: Cells) -> list[str]:
@@ -41,7 +42,9 @@ def column_of(path: Path, cells: Cells) -> list[str]:
 
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, cells: Cells, modified: int, size: int) -> list[str]:
-    options = ReadOptions(delimiter=cells.delimiter, encoding=cells.encoding)
+    options = ReadOptions(
+        delimiter=cells.delimiter, encoding=cells.encoding, bad_bytes="surrogateescape"
+    )
     columns = read_columns(path, options)
     if cells.column not in columns.values:
         raise DataError(

@@ -1,4 +1,21 @@
-"""Built-in inputs."""
+"""Built-in inputs.
+
+Facts that other rooms ask for:
+
+    emits       kinds of what it hands to a network
+    pixels      the array that `inputs.shown` makes a picture of: (H, W, C)
+    standalone  the function that decodes in the exported script
+    examine     function(bytes or array) -> Examined: whether it can be read, what it shows
+    near        function([what each row shows, or None]) -> [Link]: which show the same
+    audit       function(Seen) -> ([Finding], counts): what only they can have wrong
+    nouns       fields of `prepare.findings.Nouns`: how an audit speaks of them
+    preview     function(bytes or array, side) -> a picture for a person, (H, W, 3) uint8, or None
+    beside      function([bytes]) -> of each the text in pieces, and which differ from the first's
+    chooser     function that chooses a model
+    placed      function(choice) -> the choice where answers lie on the input
+    baseline    the model that is found first and shown beside others
+    demo        what `skipstone demo` shows
+"""
 
 from __future__ import annotations
 
@@ -13,10 +30,12 @@ ENTRIES = (
         "16-bit PNG and .npy of any depth and number of channels",
         facts={
             "emits": ["image"],
-            "pixels": "image",  # the array that `inputs.shown` makes a picture of: (H, W, C)
+            "pixels": "image",
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "examine": "skipstone.inputs.examine:examine",
             "preview": "skipstone.inputs.examine:preview",
+            "near": "skipstone.prepare.near:near_links",
+            "audit": "skipstone.prepare.audit_pictures:audit_pictures",
             "chooser": "skipstone.models.auto:for_image",
             "placed": "skipstone.models.auto:keeping_shape",
         },
@@ -30,6 +49,18 @@ ENTRIES = (
             "emits": ["tokens", "bag"],
             "chooser": "skipstone.models.auto_text:for_text",
             "baseline": "logistic",
+            "examine": "skipstone.inputs.text_examine:examine_text",
+            "near": "skipstone.prepare.near_texts:near_texts",
+            "beside": "skipstone.prepare.near_texts:beside",
+            "audit": "skipstone.prepare.audit_texts:audit_texts",
+            "nouns": {
+                "unit": "text",
+                "same": "the same text",
+                "alike": "nearly the same text",
+                "holds": "are the same",
+                "another": "are nearly the same text as another",
+                "shows": "are nearly the same, {share:.0f} % of their letters agree",
+            },
             "demo": "skipstone.verbs.demo_text:DOCSTRINGS",
         },
     ),

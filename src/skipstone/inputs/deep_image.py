@@ -21,7 +21,8 @@ from skipstone.errors import DataError
 from skipstone.inputs.base import Array, Emits
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size
 from skipstone.inputs.deep_golden import deep_goldens
-from skipstone.inputs.examine import Examined, examine
+from skipstone.inputs.examine import examine
+from skipstone.inputs.examined import Examined
 from skipstone.inputs.image import STATISTICS, ImageInput
 from skipstone.inputs.levels import LevelMeter, Levels
 from skipstone.inputs.options import ImageOptions

@@ -5,12 +5,12 @@ The rules are those of `inputs/pixels.py`: what is called sound here is what tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
+from skipstone.inputs.examined import Examined
 from skipstone.inputs.jpeg_scan import jpeg_damage
 from skipstone.inputs.pixels import (
     Unreadable,
@@ -21,7 +21,7 @@ from skipstone.inputs.pixels import (
     place,
 )
 from skipstone.inputs.shown import shown
-from skipstone.inputs.thumbnail import SIDE, Thumbnail, thumbnail
+from skipstone.inputs.thumbnail import SIDE, thumbnail
 
 # All of a file is decoded, for a record of a thumbnail's size; a JPEG at an eighth of its own where
 # that is enough, so that a picture of 200 megapixels takes tens of megabytes. It is never less than
@@ -30,32 +30,6 @@ _SPEC = {"size": SIDE, "resize": "squash", "channels": 3, "interpolation": "bili
 
 #: A record (H, W, C) uint8, and the (height, width) of its source.
 Decoded = tuple[np.ndarray, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """One source as found.
-
-    Args:
-        problem: what is wrong, in a few words ("truncated: ..."), beginning with the kind that
-            `Unreadable` names; "" where nothing is.
-        size: (height, width) as a person sees it; () where unknown.
-        format: "JPEG", "PNG", ...; "array" for a member of a container.
-        mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
-        turned: whether an EXIF orientation other than upright is set.
-        thumbnail: what it shows, to be compared with others; None where nothing can be shown.
-        kind: depth and channels in words, of what is no photo: "5 channels of 16 bits".
-        damage: where it decodes, and yet part of it is not what was stored: why; "" elsewhere.
-    """
-
-    problem: str = ""
-    size: tuple[int, ...] = ()
-    format: str = ""
-    mode: str = ""
-    turned: bool = False
-    thumbnail: Thumbnail | None = None
-    kind: str = ""
-    damage: str = ""
 
 
 def examine(data: bytes | np.ndarray) -> Examined:
@@ -77,7 +51,7 @@ def examine_and_decode(
         except ValueError:  # readable, but not to be shown: 16 channels, floats
             return Examined("", (height, width), "array", mode), None
         small = thumbnail(record, (height, width))
-        found = Examined("", (height, width), "array", mode, thumbnail=small)
+        found = Examined("", (height, width), "array", mode, shows=small)
         return found, more[0] if more else None
     try:
         kind = kind_of(data)
@@ -119,7 +93,7 @@ def _examine_deep(data: bytes, kind: PixelKind) -> Examined:
     form = next(name for head, name in _FORMATS.items() if data.startswith(head))
     several = f" in {kind.pages} pages" if kind.pages > 1 else ""
     words = f"{kind}{several}"
-    return Examined("", size, form, words, thumbnail=thumbnail(record, size), kind=words)
+    return Examined("", size, form, words, shows=thumbnail(record, size), kind=words)
 
 
 def _record(

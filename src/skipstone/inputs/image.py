@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.base import Array, Emits, Raw
-from skipstone.inputs.examine import Examined, examine_and_decode
+from skipstone.inputs.examine import examine_and_decode
+from skipstone.inputs.examined import Examined
 from skipstone.inputs.golden import golden_pictures, kept_pictures
 from skipstone.inputs.kinds import decide_kind, survey
 from skipstone.inputs.options import ImageOptions

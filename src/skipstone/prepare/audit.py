@@ -5,18 +5,17 @@ rows -> one look at each (prepare/look.py) -> what shows the same -> checks (pre
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skipstone.data.manifest import Manifest
 from skipstone.prepare.checks import CHECKS, Seen, class_names, classes_by_split
-from skipstone.prepare.findings import KINDS, Finding
-from skipstone.prepare.look import look_at, same_bytes, same_picture
+from skipstone.prepare.findings import KINDS, Finding, Nouns
+from skipstone.prepare.look import alike, look_at, same_bytes
 from skipstone.prepare.suspicious import Suspicion
-from skipstone.registry import READERS, resolve_target
+from skipstone.registry import INPUTS, READERS, resolve_target
 
 #: Labels that are doubted, worst first, given groups of rows that show the same.
 Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
@@ -30,13 +29,15 @@ class Audit:
     counts: rows, splits, classes by split, balance, sizes, formats, modes, bytes, ignored.
     findings: gravest first.
     duplicates: groups of row positions with equal bytes, as `assign_roles` takes them.
-    pictures: groups that show the same picture, those with equal bytes among them.
+    alike: groups that show the same, those with equal bytes among them.
+    nouns: how rows are spoken of.
     """
 
     counts: dict[str, Any]
     findings: tuple[Finding, ...]
     duplicates: tuple[tuple[int, ...], ...] = ()
-    pictures: tuple[tuple[int, ...], ...] = ()
+    alike: tuple[tuple[int, ...], ...] = ()
+    nouns: Nouns = field(default_factory=Nouns)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,19 +54,40 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     """
     reads = look_at(manifest, threads=threads)
     copies = same_bytes(manifest, reads)
-    pictures = same_picture(reads, copies)
-    suspicions = () if doubt is None else doubt(pictures.groups)
-    of_layout, more = _of_layout(manifest)
-    seen = Seen(manifest, row_names(manifest), reads, copies, pictures, suspicions, of_layout)
+    same = alike(manifest.input, reads, copies)
+    suspicions = () if doubt is None else doubt(same.groups)
+    of_layout, of_reader = _of_layout(manifest)
+    seen = Seen(
+        manifest,
+        row_names(manifest),
+        reads,
+        copies,
+        same,
+        suspicions,
+        of_layout,
+        Nouns.of(manifest.input),
+    )
+    of_input, counts = _of_input(seen)
+    seen = replace(seen, of_layout=[*of_layout, *of_input])
     found = [finding for check in CHECKS.values() for finding in check(seen)]
     order = list(KINDS)
     found.sort(key=lambda finding: order.index(finding.kind))
     return Audit(
-        {**_counts(seen, found), **more},
+        {**_counts(seen, found, counts), **of_reader},
         tuple(found),
         tuple(tuple(group) for group in copies),
-        pictures.groups,
+        same.groups,
+        seen.nouns,
     )
+
+
+def _of_input(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
+    """What the input's own audit (the fact `audit` of its entry) finds and counts."""
+    target = INPUTS[seen.manifest.input].facts.get("audit")
+    if target is None:
+        return [], {}
+    found: tuple[list[Finding], dict[str, Any]] = resolve_target(target)(seen)
+    return found
 
 
 def _of_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
@@ -89,9 +111,8 @@ def row_names(manifest: Manifest) -> list[str]:
     ]
 
 
-def _counts(seen: Seen, findings: Sequence[Finding]) -> dict[str, Any]:
+def _counts(seen: Seen, findings: Sequence[Finding], more: dict[str, Any]) -> dict[str, Any]:
     manifest, reads = seen.manifest, seen.reads
-    sound = [read.examined for read in reads if read.examined and not read.examined.problem]
     by_split = classes_by_split(manifest)
     names = class_names(manifest)
     order = [split for split in ("train", "validation", "test") if split in by_split]
@@ -111,21 +132,11 @@ def _counts(seen: Seen, findings: Sequence[Finding]) -> dict[str, Any]:
         ),
         "balance": {"most": max(trained), "least": min(trained)} if trained else {},
         "groups": len({name for name in manifest.column("group") if name is not None}),
-        "height": _spread([found.size[0] for found in sound if len(found.size) == 2]),
-        "width": _spread([found.size[1] for found in sound if len(found.size) == 2]),
-        "formats": dict(Counter(found.format for found in sound).most_common()),
-        "modes": dict(Counter(found.mode for found in sound).most_common()),
-        "turned_by_exif": sum(found.turned for found in sound),
+        **more,
         "unreadable": sum(1 for read in reads if read.examined and read.examined.problem),
         "duplicates": sum(len(group) - 1 for group in seen.copies),
         "near_duplicates": len({row for finding in near for row in finding.rows}),
-        "links_cut": seen.pictures.cut,
+        "links_cut": seen.alike.cut,
         "findings": dict(Counter(finding.kind for finding in findings)),
         "ignored": dict(manifest.ignored),
     }
-
-
-def _spread(values: list[int]) -> dict[str, float]:
-    if not values:
-        return {}
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}

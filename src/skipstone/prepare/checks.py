@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from skipstone.data.manifest import Manifest
 from skipstone.data.readers.base import counted, listed, natural_sorted
-from skipstone.prepare.findings import Finding
+from skipstone.prepare.findings import Finding, Nouns
 from skipstone.prepare.look import Read
 from skipstone.prepare.split import labels_of
 from skipstone.prepare.suspicious import Suspicion
@@ -19,18 +18,11 @@ from skipstone.prepare.together import Groups
 TINY = 10
 #: The largest class may be this many times the smallest before it is called an imbalance.
 IMBALANCE = 5.0
-_SUFFIXES = {
-    "JPEG": {".jpg", ".jpeg", ".jpe"},
-    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
-    "PNG": {".png"},
-    "WEBP": {".webp"},
-    "BMP": {".bmp"},
-    "TIFF": {".tif", ".tiff"},
-    "HEIF": {".heic", ".heif", ".hif"},
-}
 #: The kind of a problem, as `inputs.examine` begins it -> (kind of finding, in words).
 _PROBLEMS = {
     "empty": ("empty_file", "without a single byte"),
+    "no text": ("empty_text", "without a letter"),
+    "bad bytes": ("bad_bytes", "not to be read as letters"),
     "truncated": ("truncated", "cut off"),
     "too large": ("too_large", "larger than is safe to decode"),
     "not a picture": ("not_a_picture", "no picture by the bytes in it"),
@@ -46,7 +38,8 @@ class Seen:
         names: how each row is named to a person.
         reads: of each row.
         copies: groups of rows with equal bytes.
-        pictures: groups of rows that show the same, copies among them.
+        alike: groups of rows that show the same, copies among them.
+        nouns: how they are spoken of.
         suspicions: labels that a model doubts, worst first.
         of_layout: what the reader of this layout found.
     """
@@ -55,9 +48,10 @@ class Seen:
     names: Sequence[str]
     reads: Sequence[Read]
     copies: Sequence[Sequence[int]]
-    pictures: Groups
+    alike: Groups
     suspicions: Sequence[Suspicion] = field(default_factory=tuple)
     of_layout: Sequence[Finding] = field(default_factory=tuple)
+    nouns: Nouns = field(default_factory=Nouns)
 
     def finding(
         self, kind: str, rows: Sequence[int], message: str, notes: Sequence[str] = ()
@@ -82,8 +76,8 @@ def broken_files(seen: Seen) -> Iterable[Finding]:
         yield seen.finding(
             name,
             [row for row, _ in files],
-            f"{counted(len(files), 'file')} {'is' if len(files) == 1 else 'are'} {text}, such "
-            f"as {seen.names[first]}{f' ({why})' if why else ''}.",
+            f"{counted(len(files), seen.nouns.unit)} {'is' if len(files) == 1 else 'are'} {text}, "
+            f"such as {seen.names[first]}{f' ({why})' if why else ''}.",
             [why for _, why in files],
         )
 
@@ -100,8 +94,8 @@ def damaged_files(seen: Seen) -> Iterable[Finding]:
         yield seen.finding(
             "damaged",
             [row for row, _ in found],
-            f"{counted(len(found), 'file')} {'is' if len(found) == 1 else 'are'} damaged inside, "
-            f"such as {seen.names[row]} ({why}).",
+            f"{counted(len(found), seen.nouns.unit)} {'is' if len(found) == 1 else 'are'} damaged "
+            f"inside, such as {seen.names[row]} ({why}).",
             [why for _, why in found],
         )
 
@@ -110,26 +104,29 @@ def same_bytes(seen: Seen) -> Iterable[Finding]:
     """Exact duplicates: under two labels, in two splits, or merely twice."""
     return _repeated(
         seen,
-        [(group, f"{counted(len(group), 'file')} hold the same bytes") for group in seen.copies],
+        [
+            (group, f"{counted(len(group), seen.nouns.unit)} {seen.nouns.holds}")
+            for group in seen.copies
+        ],
         "duplicate",
     )
 
 
-def same_pictures(seen: Seen) -> Iterable[Finding]:
+def alike(seen: Seen) -> Iterable[Finding]:
     """Near duplicates, by the same three kinds. Groups of equal bytes alone are no news here."""
     by_row: dict[int, list[str]] = defaultdict(list)
     linked: dict[int, float] = {}
-    for link in seen.pictures.links:
+    for link in seen.alike.links:
         for row in (link.first, link.second):
             linked[row] = min(link.score, linked.get(row, 1.0))
         if link.mirrored:
             by_row[link.second].append("mirrored")
     groups = []
-    for group in seen.pictures.groups:
+    for group in seen.alike.groups:
         scores = [linked[row] for row in group if row in linked]
         if scores:
-            what = f"{counted(len(group), 'file')} show the same picture"
-            groups.append((group, f"{what}, their details agree to {100 * min(scores):.0f} %"))
+            shows = seen.nouns.shows.format(share=100 * min(scores))
+            groups.append((group, f"{counted(len(group), seen.nouns.unit)} {shows}"))
     return _repeated(seen, groups, "near_duplicate", by_row)
 
 
@@ -198,71 +195,20 @@ def classes(seen: Seen) -> Iterable[Finding]:
         )
 
 
-def suffixes(seen: Seen) -> Iterable[Finding]:
-    """Names that say another type than the bytes."""
-    wrong = []
-    for row, read in enumerate(seen.reads):
-        if read.examined is None or read.examined.problem:
-            continue
-        allowed = _SUFFIXES.get(read.examined.format)
-        if allowed is not None and PurePath(seen.names[row]).suffix.lower() not in allowed:
-            wrong.append((row, read.examined.format))
-    if wrong:
-        row, form = wrong[0]
-        message = (
-            f"{counted(len(wrong), 'file')} {'is' if len(wrong) == 1 else 'are'} not what the "
-            f"extension says, such as {seen.names[row]} ({form}): read by the bytes, so no harm "
-            "here."
-        )
-        yield seen.finding("extension", [row for row, _ in wrong], message)
-
-
-def pixels(seen: Seen) -> Iterable[Finding]:
-    """Several depths or numbers of channels in one set; pages that nothing explains."""
-    kinds: dict[str, list[int]] = defaultdict(list)
-    for row, read in enumerate(seen.reads):
-        if read.examined is not None and not read.examined.problem:
-            kinds[read.examined.kind or "8 bits, grey or colour"].append(row)
-    if len(kinds) > 1:
-        by_size = sorted(kinds, key=lambda kind: -len(kinds[kind]))
-        each = "; ".join(
-            f"{counted(len(kinds[kind]), 'file')} with {kind} (such as "
-            f"{seen.names[kinds[kind][0]]})"
-            for kind in by_size
-        )
-        others = [(row, kind) for kind in by_size[1:] for row in kinds[kind]]
-        yield seen.finding(
-            "mixed_pixels",
-            [row for row, _ in others],
-            f"Pictures of several kinds do not train together: {each}.",
-            [kind for _, kind in others],
-        )
-    paged = [row for kind, rows in kinds.items() if kind.endswith(" pages") for row in rows]
-    if paged:
-        yield seen.finding(
-            "pages",
-            paged,
-            f"{counted(len(paged), 'file')} {'has' if len(paged) == 1 else 'have'} pages that may "
-            f"be channels, such as {seen.names[paged[0]]}.",
-        )
-
-
-#: In the order in which findings are told.
-def layout(seen: Seen) -> Iterable[Finding]:
-    """What only the reader of this layout can know, such as masks without pictures."""
+def of_others(seen: Seen) -> Iterable[Finding]:
+    """What only the reader of this layout knows (masks without pictures), or this input."""
     return seen.of_layout
 
 
+#: In the order in which findings are told.
 CHECKS: dict[str, Check] = {
     "broken files": broken_files,
-    "pixels": pixels,
     "damaged files": damaged_files,
     "equal bytes": same_bytes,
-    "equal pictures": same_pictures,
+    "near duplicates": alike,
     "doubted labels": doubted_labels,
     "classes": classes,
-    "suffixes": suffixes,
-    "layout": layout,
+    "input and layout": of_others,
 }
 
 

@@ -39,7 +39,7 @@ def exclude_text(found: Audit, manifest: Manifest, *, data: Path, file: Path) ->
             for line in _lines(finding, splits, out, told)
         ]
         if lines:
-            body += ["", f"# --- {kind.title}. {kind.advice}", *lines]
+            body += ["", f"# --- {found.nouns.title(kind)}. {found.nouns.advice(kind)}", *lines]
     if not body:
         body = ["", "# Nothing was found that should be left out."]
     return "\n".join([*head, *body]) + "\n"

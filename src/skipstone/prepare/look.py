@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,22 +13,18 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input, Raw
-from skipstone.inputs.examine import Examined
-from skipstone.inputs.thumbnail import SMALL_SIDE, Thumbnail
+from skipstone.inputs.examined import Examined
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.near import near_links
-from skipstone.prepare.registration import shrunk
 from skipstone.prepare.together import Groups, Link, tightened
-from skipstone.registry import INPUTS, Entry
+from skipstone.registry import INPUTS, Entry, resolve_target
 
-#: From so many rows on, only small thumbnails are kept: 1 KB a row instead of 9. By them only good
-#: copies are told.
+#: From so many rows on, of what a row shows only so much is kept as its method `smaller` gives.
 MANY = 250_000
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one row's bytes gave. `digest` is None where they could not be had."""
+    """What one row's bytes gave. Copies share a `digest`; None where they could not be had."""
 
     digest: str | None
     size: int
@@ -75,20 +72,35 @@ def same_bytes(manifest: Manifest, reads: Sequence[Read]) -> list[list[int]]:
     return duplicate_groups(manifest, digests)
 
 
-def same_picture(reads: Sequence[Read], copies: Sequence[Sequence[int]]) -> Groups:
-    """Groups of rows that show the same, copies included, and the links that hold them."""
-    links = picture_links(reads, copies)
+def alike(input: str, reads: Sequence[Read], copies: Sequence[Sequence[int]]) -> Groups:
+    """Groups of rows that show the same, copies included, and the links that hold them.
+
+    Args:
+        input: whose entry's fact `near` finds the links; without it there are none.
+    """
+    target = INPUTS[input].facts.get("near")
+    links = [] if target is None else _links(resolve_target(target), reads, copies)
     return tightened(links, copies, len(reads))
 
 
-def picture_links(reads: Sequence[Read], copies: Sequence[Sequence[int]]) -> list[Link]:
-    """Links between rows of different bytes; of rows of equal bytes only the first has any."""
+def can_look_alike(input: str) -> bool:
+    """Whether rows of this input can be told to show the same in other bytes."""
+    return {"examine", "near"} <= set(INPUTS[input].facts)
+
+
+def _links(
+    near: Callable[[Sequence[Any]], list[Link]],
+    reads: Sequence[Read],
+    copies: Sequence[Sequence[int]],
+) -> list[Link]:
+    """Links between rows that are no copies; of copies only the first has any."""
     again = {row for group in copies for row in group[1:]}
-    thumbnails: list[Thumbnail | None] = [
-        None if row in again or read.examined is None else read.examined.thumbnail
-        for row, read in enumerate(reads)
-    ]
-    return near_links(thumbnails)
+    return near(
+        [
+            None if row in again or read.examined is None else read.examined.shows
+            for row, read in enumerate(reads)
+        ]
+    )
 
 
 def _examiner(name: str) -> Examine | None:
@@ -110,8 +122,8 @@ def _read(
     examined, raw = (None, None) if examine is None else examine(data)
     if cache is not None and raw is not None:
         cache.keep(source.name, raw)
-    if spare and examined is not None and examined.thumbnail is not None:
-        grey = examined.thumbnail.grey
-        small = shrunk(grey[None], len(grey) // SMALL_SIDE)[0].round().astype(np.uint8)
-        examined = replace(examined, thumbnail=replace(examined.thumbnail, grey=small))
-    return Read(digest_of(data), size, examined)
+    if examined is None:
+        return Read(digest_of(data), size, None)
+    if spare and (smaller := getattr(examined.shows, "smaller", None)) is not None:
+        examined = replace(examined, shows=smaller())
+    return Read(examined.same or digest_of(data), size, examined)

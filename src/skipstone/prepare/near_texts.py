@@ -1,7 +1,7 @@
 """Near duplicates of texts: the same words with other capitals, signs and spaces, with a typing
 mistake, a word put in or left out, or an end that is cut off.
 
-    words --rare features in common, or neighbours in order--> pairs --letters--> few --words--> same
+    words --rare features in common, neighbours in order--> pairs --letters, words--> the same
 
 1. Texts are taken as their words: Unicode's NFKC, casefolded, signs left out. Equal rows of words
    are the same at once.
@@ -13,8 +13,8 @@ mistake, a word put in or left out, or an end that is cut off.
 3. How many letters have to be replaced at least is known by counting letters alone (bag distance,
    Bartolini et al. 2002), which most pairs do not survive.
 4. Of the rest, words are laid beside each other. Another word in place of one is another text
-   (France, Spain), but for one in 20; a typing mistake (Damerau 1964) is none, unless both words are
-   known from other texts.
+   (France, Spain), but for one in 20; a typing mistake (Damerau 1964) is none, unless both words
+   are known from other texts.
 
 Time grows with the number of words, as each text has so many features, and each feature so many
 pairs.
@@ -23,15 +23,15 @@ pairs.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skipstone import events
-from skipstone.inputs.text_features import Grams, letters_of, token_grams, word_ngrams
-from skipstone.prepare.same_words import CUT, agreement, unlike_at_most
+from skipstone.inputs.text_features import Grams, letters_of, text_of, token_grams, word_ngrams
+from skipstone.prepare.same_words import CUT, Beside, agreement, unlike_at_most
 from skipstone.prepare.together import Link
 
 Array = np.ndarray
@@ -41,6 +41,8 @@ _RAREST, _WINDOW = 10, 16
 #: From so many words on, only a share of the features is kept: half of them, a quarter, ...
 _LONG = 256
 _BUCKETS = 32  # of letters, for the bag distance
+#: How strongly a word is marked that differs, and how many letters of a text are shown.
+DIFFERS, _SHOWN = 0.6, 1500
 _PAIRS = 1 << 18  # compared by their letters together
 _SKIP = np.uint64(0xA0761D6478BD642F)
 
@@ -96,10 +98,54 @@ def words_of(texts: Sequence[str]) -> list[list[str]]:
     return found
 
 
+def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, float]]]:
+    """Each text in pieces, for a person: (piece, weight), where words that differ from the first
+    text's have a weight below 0. Where not `compared`, none has.
+
+    The first text's own weights are against the second's. Ends of long texts are left out.
+    """
+    cut = [_shortened(_text(data)) for data in sources]
+    marked = [_spans(text) for text in cut]
+    words = [[folded(text[a:b]) for a, b in spans] for text, spans in zip(cut, marked, strict=True)]
+    odd: list[Collection[int]] = [()] * len(cut)
+    if compared:
+        for at in range(len(cut) - 1, 0, -1):
+            odd[0], odd[at] = Beside(words[0], words[at], {}).only
+    return [
+        _pieces(text, spans, set(only)) for text, spans, only in zip(cut, marked, odd, strict=True)
+    ]
+
+
+def _text(data: bytes) -> str:
+    try:
+        return text_of(data)
+    except ValueError:
+        return data.decode("utf-8", "backslashreplace")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN].rstrip() + " …"
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    words = _words([text])
+    return list(zip(words.first.tolist(), words.last.tolist(), strict=True))
+
+
+def _pieces(text: str, spans: list[tuple[int, int]], odd: set[int]) -> list[tuple[str, float]]:
+    pieces, end = [], 0
+    for at, (begin, last) in enumerate(spans):
+        if at in odd:
+            pieces += [(text[end:begin], 0.0), (text[begin:last], -DIFFERS)]
+            end = last
+    return [piece for piece in (*pieces, (text[end:], 0.0)) if piece[0]]
+
+
 def _words(plain: Sequence[str]) -> Grams:
     """Tokens without lone signs."""
     letters = letters_of(plain)
     tokens = token_grams(letters)
+    keep: Array
     initials, place = np.unique(letters.points[tokens.first], return_inverse=True)
     lettered = np.array([chr(point).isalnum() for point in initials.tolist()], bool)
     keep = lettered[place] | (tokens.last - tokens.first > 1)
@@ -133,7 +179,8 @@ def _pairs(corpus: Corpus, distinct: list[str]) -> Array:
 
 
 def _key(a: Array, b: Array, count: int) -> Array:
-    return np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)
+    keys: Array = np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)
+    return keys
 
 
 def _sharing(tokens: Grams, rank: Array, count: int) -> Array:

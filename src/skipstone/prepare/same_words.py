@@ -16,10 +16,12 @@ Array = np.ndarray
 FEWEST_WORDS, FEWEST_LETTERS = 3, 12
 #: The share of letters in words that were put in or left out, and of an end that was cut off.
 ADDED, CUT = 0.2, 0.45
-#: An end that is cut off leaves so many words.
-CUT_WORDS = 8
+#: An end that is cut off leaves so many words; fewer where the cut goes through a word.
+CUT_WORDS, CUT_WITHIN = 8, 4
 #: One word in so many may be another, and one in so many be mistyped, but always one.
 REPLACED_WORDS, MISTYPED_WORDS = 20, 5
+#: A word is mistyped less often than once in so many times.
+SLIPS = 20
 #: A word of so many letters may have one mistake, and one of so many two.
 _ONE_MISTAKE, _TWO_MISTAKES = 4, 9
 #: Stretches of words whose pairs are compared one by one.
@@ -56,7 +58,7 @@ def agreement(
         return None
     if (found.replaced + found.exchanged) * REPLACED_WORDS > words:
         return None
-    cut = found.cut and found.agreeing >= CUT_WORDS
+    cut = found.cut and found.agreeing >= (CUT_WITHIN if found.within else CUT_WORDS)
     if found.added_letters > (CUT if cut else ADDED) * total:
         return None
     differing = (frozenset(found.only[0]), frozenset(found.only[1]))
@@ -72,7 +74,7 @@ class Beside:
         mistyped: words with typing mistakes; `mistakes` in all of them.
         replaced: words in place of others, `replaced_letters` theirs.
         added: words that only one of the texts has, of each; `added_letters` theirs.
-        cut: whether one of the texts is the other without its end.
+        cut: whether one of the texts is the other without its end, `within` a word.
         only: positions in each of what does not agree.
     """
 
@@ -92,6 +94,7 @@ class Beside:
         self._agree(first[len(first) - tail :])
         rest = first[head : len(first) - tail], second[head : len(second) - tail]
         self.cut = not tail and _is_cut(*rest)
+        self.within = self.cut and bool(rest[0]) and bool(rest[1])
         if self.cut:
             self._cut(head)
         elif rest[0] or rest[1]:
@@ -122,9 +125,8 @@ class Beside:
             return
         matcher = SequenceMatcher(None, first, second, autojunk=False)
         for kind, a, b, c, d in matcher.get_opcodes():
-            if kind == "equal":
-                self._agree(first[a:b])
-            elif "".join(first[a:b]) == "".join(second[c:d]):  # "can not", "cannot"
+            # "can not" is "cannot"
+            if kind == "equal" or "".join(first[a:b]) == "".join(second[c:d]):
                 self._agree(first[a:b])
             else:
                 self._differ((head + a, first[a:b]), (head + c, second[c:d]))
@@ -164,7 +166,9 @@ class Beside:
         return found
 
     def _both_known(self, word: str, other: str) -> bool:
-        return min(self._commonness.get(word, 0), self._commonness.get(other, 0)) > 1
+        """Whether each is a word of its own: the rarer is not just a slip of the other."""
+        rarer, other_count = sorted(self._commonness.get(w, 0) for w in (word, other))
+        return rarer > 1 and rarer * SLIPS >= other_count
 
 
 @lru_cache(1 << 16)
@@ -217,7 +221,7 @@ def unlike_at_most(words: Array) -> Array:
 
 def _is_cut(first: Sequence[str], second: Sequence[str]) -> bool:
     """Whether what is left of one text is nothing, or the beginning of the other's next word."""
-    short, long = sorted((first, second), key=len)
+    short, long = sorted((first, second), key=lambda words: (len(words), _letters(words)))
     if not long or len(short) > 1:
         return False
     begun = short and long[0].startswith(short[0]) and short != long

@@ -18,11 +18,11 @@ from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
-from skipstone.prepare.look import Read, look_at, same_bytes, same_picture
+from skipstone.prepare.findings import Nouns
+from skipstone.prepare.look import Read, alike, can_look_alike, look_at, same_bytes
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.stratify import Label, Unit, stratify
 from skipstone.prepare.together import LARGEST, SMALL_GROUP
-from skipstone.registry import INPUTS
 
 #: Below this many rows a claim is called weak: its 95 % interval is at least ±10 points wide.
 FEW_ROWS = 100
@@ -36,7 +36,7 @@ def assign_roles(
     options: SplitOptions | None = None,
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
-    pictures: Sequence[Sequence[int]] | None = None,
+    same: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
     look: Look = look_at,
 ) -> Manifest:
@@ -46,7 +46,7 @@ def assign_roles(
 
     Args:
         duplicates: groups of row positions with equal bytes, where known already.
-        pictures: groups that show the same picture, where known already. Where neither is, and
+        same: groups that show the same, where known already. Where neither is, and
             a split is made, the training rows are looked at, unless `options` keep that off.
         pinned: roles of rows that another model knows; where roles are carved, what it has been
             trained on is never claimed.
@@ -69,11 +69,11 @@ def assign_roles(
     roles = [role_of_split[split] for split in splits]
     notes = [_given_note(given, role_of_split)] if len(set(role_of_split.values())) > 1 else []
     if carve:
-        looked = "examine" in INPUTS[manifest.input].facts and options.together == "near"
-        if pictures is None and duplicates is None and looked:
-            pictures, said = _same_pictures(manifest, pool, look)
+        looked = can_look_alike(manifest.input) and options.together == "near"
+        if same is None and duplicates is None and looked:
+            same, said = _looking_alike(manifest, pool, look)
             notes += said
-        units = _units(manifest, pool, [*groups, *(pictures or ())], options.seed)
+        units = _units(manifest, pool, [*groups, *(same or ())], options.seed)
         pins = [_pin(unit, pinned or {}) for unit in units]
         parts = _carve(manifest, units, carve, pins)
         for unit, role in zip(units, parts, strict=True):
@@ -85,18 +85,19 @@ def assign_roles(
     return replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
 
 
-def _same_pictures(
+def _looking_alike(
     manifest: Manifest, pool: list[int], look: Look
 ) -> tuple[list[list[int]], list[str]]:
-    """Groups of training rows that show the same picture, and what is to be said of them."""
+    """Groups of training rows that show the same, and what is to be said of them."""
     inside = manifest.take(pool)
     reads = look(inside)
-    found = same_picture(reads, same_bytes(inside, reads))
+    found = alike(manifest.input, reads, same_bytes(inside, reads))
+    groups = [[pool[row] for row in group] for group in found.groups]
     if not found.links:
-        return [], []
+        return groups, []
     near = {row for link in found.links for row in (link.first, link.second)}
     notes = [
-        f"{counted(len(near), 'training row')} show the same picture as another, in other bytes: "
+        f"{counted(len(near), 'training row')} {Nouns.of(manifest.input).another}: "
         "they stay on one side of the splits that are made (see them: skipstone audit)."
     ]
     if found.cut:
@@ -107,10 +108,10 @@ def _same_pictures(
     largest = max(map(len, found.groups))
     if largest > max(LARGEST * len(pool), SMALL_GROUP):
         notes.append(
-            f"{largest:,} training rows show one and the same picture and stay together; "
+            f"{largest:,} training rows are near duplicates of each other and stay together; "
             "--together exact lets them be split."
         )
-    return [[pool[row] for row in group] for group in found.groups], notes
+    return groups, notes
 
 
 def _plan(given: Counter[str], options: SplitOptions) -> tuple[dict[str, str], dict[str, float]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.report.words import escape, name
+from skipstone.report.words import escape, name, text
 
 PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
@@ -19,12 +19,14 @@ class Photo:
     label: as the data has it.
     note: what is to be said of it, or "".
     picture: a data URI, or "" where there is none to show.
+    words: a text in pieces, each with a weight; those below 0 are marked.
     """
 
     name: str
     label: str
     note: str = ""
     picture: str = ""
+    words: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,13 @@ class Album:
     def from_json(value: Mapping[str, Any]) -> Album:
         groups = tuple(
             tuple(
-                Photo(str(p["name"]), str(p["label"]), str(p["note"]), str(p["picture"]))
+                Photo(
+                    str(p["name"]),
+                    str(p["label"]),
+                    str(p["note"]),
+                    str(p["picture"]),
+                    tuple((str(piece), float(weight)) for piece, weight in p.get("words", ())),
+                )
                 for p in group
             )
             for group in value["groups"]
@@ -57,7 +65,8 @@ def album(block: Album) -> str:
     if not block.groups:
         return "<p>None.</p>"
     rows = ("".join(map(_photo, group)) for group in block.groups)
-    return "".join(f'<ul class="pictures group">{row}</ul>' for row in rows)
+    texts = " texts" if any(photo.words for group in block.groups for photo in group) else ""
+    return "".join(f'<ul class="pictures group{texts}">{row}</ul>' for row in rows)
 
 
 def _photo(photo: Photo) -> str:
@@ -65,6 +74,8 @@ def _photo(photo: Photo) -> str:
     if photo.picture:
         alt = escape(f"{photo.name}: {photo.label}")
         picture = f'<img src="{escape(photo.picture)}" alt="{alt}">'
+    if photo.words:
+        picture = text(photo.words)
     label = f'<span class="truth"><i>label</i> {name(photo.label)}</span>' if photo.label else ""
     note = f'<span class="answer">{escape(photo.note)}</span>' if photo.note else ""
     return (

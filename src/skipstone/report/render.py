@@ -23,7 +23,7 @@ from skipstone.report.blocks import (
 )
 from skipstone.report.measures import Figures, Hero, Receipt
 from skipstone.report.page import page
-from skipstone.report.words import escape, figure, name, number, percent, span
+from skipstone.report.words import escape, figure, name, number, percent, span, text
 
 
 def render(report: Report) -> str:
@@ -119,7 +119,7 @@ def _item(item: Item) -> str:
     if item.picture:
         picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
     if item.words:
-        picture = f'<p class="words" dir="auto">{"".join(map(_word, item.words))}</p>'
+        picture = text(item.words)
     return (
         f"<li><figure>{picture}<figcaption>"
         f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
@@ -128,16 +128,6 @@ def _item(item: Item) -> str:
         f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
         "</figcaption></figure></li>"
     )
-
-
-def _word(word: tuple[str, float]) -> str:
-    """A piece of a text, marked in three strengths for the answer, or against it."""
-    piece, weight = word
-    strength = min(3, int(abs(weight) * 3 + 0.5))
-    if not strength:
-        return escape(piece)
-    side = "for" if weight > 0 else "against"
-    return f'<mark class="{side} s{strength}">{escape(piece)}</mark>'
 
 
 def _wide_item(item: Item) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 NOTHING = "–"
@@ -120,3 +121,17 @@ def count(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g} {word}"
     return f"{value:,.0f}"
+
+
+def text(pieces: Iterable[tuple[str, float]]) -> str:
+    """A text in pieces, those with a weight marked in three strengths: for, or against."""
+    return f'<p class="words" dir="auto">{"".join(map(_piece, pieces))}</p>'
+
+
+def _piece(piece: tuple[str, float]) -> str:
+    words, weight = piece
+    strength = min(3, int(abs(weight) * 3 + 0.5))
+    if not strength:
+        return escape(words)
+    side = "for" if weight > 0 else "against"
+    return f'<mark class="{side} s{strength}">{escape(words)}</mark>'

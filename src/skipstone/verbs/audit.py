@@ -18,8 +18,8 @@ from skipstone.prepare.audit import Audit, Doubt
 from skipstone.prepare.audit import audit as audit_manifest
 from skipstone.prepare.exclude_list import exclude_text
 from skipstone.prepare.suspicious import Suspicion, doubted, doubted_tags
-from skipstone.registry import INPUTS, Entry
-from skipstone.report.audit_page import AuditStory, audit_report
+from skipstone.registry import INPUTS, Entry, resolve_target
+from skipstone.report.audit_page import AuditStory, Words, audit_report
 from skipstone.report.pictures import picture_uri
 from skipstone.settings import Settings
 from skipstone.verbs.lineage import versions
@@ -74,7 +74,9 @@ def audit(
 
         refuse_swapped(Path(model), data)
     folder = None if out is None else output_folder(out, default="audit", data=data)
-    manifest = read_manifest(data, Settings(settings or {}).options(ReadOptions))
+    # A table with bad bytes is read all the same: what is wrong with it is the question.
+    options = Settings(settings or {}).options(ReadOptions, bad_bytes="replace")
+    manifest = read_manifest(data, options)
     doubt = None if model is None else _judge(manifest, Path(model), seed)
     found = audit_manifest(manifest, doubt=doubt)
     files: dict[str, Path] = {}
@@ -127,12 +129,35 @@ def _write(
         targets=manifest.column("target"),
         notes=manifest.notes,
         picture=_pictures(manifest),
+        words=_words(manifest),
         exclude=FILES["exclude"],
         command=" ".join(command),
         versions=versions(),
     )
     storage.write_text(files["page"], render(audit_report(story)))
     return files
+
+
+def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[Words]] | None:
+    """Rows -> their texts in pieces, where the input has texts (its fact `beside`)."""
+    target = INPUTS[manifest.input].facts.get("beside")
+    if target is None:
+        return None
+    beside = resolve_target(target)
+
+    def words(rows: Sequence[int], compared: bool) -> list[Words]:
+        found: list[Words] = beside([_bytes(manifest, row) for row in rows], compared=compared)
+        return found
+
+    return words
+
+
+def _bytes(manifest: Manifest, row: int) -> bytes:
+    try:
+        data = read_source(manifest.source(row))
+    except DataError:
+        return b""
+    return data if isinstance(data, bytes) else b""
 
 
 def _pictures(manifest: Manifest) -> Callable[[int], str]:

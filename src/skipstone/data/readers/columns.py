@@ -84,7 +84,7 @@ def read_columns(path: Path, options: ReadOptions) -> Columns:
     if suffix == ".parquet":
         columns = _read_parquet(path)
     elif suffix in JSONL_SUFFIXES:
-        columns = _read_json_lines(path)
+        columns = _read_json_lines(path, options.bad_bytes)
     else:
         columns = _read_csv(path, options)
     if not len(columns):
@@ -93,7 +93,7 @@ def read_columns(path: Path, options: ReadOptions) -> Columns:
 
 
 def _read_csv(path: Path, options: ReadOptions) -> Columns:
-    dialect = sniff_dialect(path, options.delimiter, options.encoding)
+    dialect = sniff_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
     found = records(path, dialect)
     header_line, header = next(found, (0, []))
     names = _header(path, header, dialect.delimiter)
@@ -165,8 +165,8 @@ def _read_parquet(path: Path) -> Columns:
     return Columns(path, values, list(range(table.num_rows)), unread, unit="row")
 
 
-def _read_json_lines(path: Path) -> Columns:
-    found, lines, unread = read_jsonl(path)
+def _read_json_lines(path: Path, errors: str) -> Columns:
+    found, lines, unread = read_jsonl(path, errors)
     values: dict[str, list[Cell]] = {}
     for name, cells in found.items():
         listing = any(isinstance(cell, list) for cell in cells)

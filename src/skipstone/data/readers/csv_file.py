@@ -34,14 +34,21 @@ class Dialect:
     """Args:
     encoding: Python's name.
     skip: lines before the header (Excel's `sep=;` is one).
+    errors: what becomes of bytes that are no letters, as Python names it.
     """
 
     encoding: str
     delimiter: str
     skip: int = 0
+    errors: str = "strict"
 
 
-def sniff_dialect(path: Path, delimiter: str | None = None, encoding: str | None = None) -> Dialect:
+def sniff_dialect(
+    path: Path,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    errors: str = "strict",
+) -> Dialect:
     """How the table is written; what the user said wins.
 
     Raises:
@@ -49,16 +56,16 @@ def sniff_dialect(path: Path, delimiter: str | None = None, encoding: str | None
         DataError: the bytes are not of the encoding; names the line.
     """
     encoding = _encoding(path) if encoding is None else _known(encoding)
-    stated = _stated_delimiter(path, encoding)
+    stated = _stated_delimiter(path, encoding, errors)
     skip = int(stated is not None)
-    delimiter = delimiter or stated or _delimiter(path, encoding)
-    return Dialect(encoding, delimiter, skip)
+    delimiter = delimiter or stated or _delimiter(path, encoding, errors)
+    return Dialect(encoding, delimiter, skip, errors)
 
 
 def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, stripped cells) of each record that is not blank."""
     line = dialect.skip
-    with path.open(encoding=dialect.encoding, newline="") as file:
+    with path.open(encoding=dialect.encoding, errors=dialect.errors, newline="") as file:
         try:
             for _ in range(dialect.skip):
                 file.readline()
@@ -122,23 +129,23 @@ def _first_bad(path: Path, encoding: str) -> str:
     return ""
 
 
-def _stated_delimiter(path: Path, encoding: str) -> str | None:
+def _stated_delimiter(path: Path, encoding: str, errors: str) -> str | None:
     """What Excel's first line `sep=;` says."""
     try:
-        with path.open(encoding=encoding) as file:
+        with path.open(encoding=encoding, errors=errors) as file:
             found = _SEP_LINE.fullmatch(file.readline(16))
     except UnicodeError as error:
         raise _not_of(path, 0, encoding) from error
     return None if found is None else found.group(1)
 
 
-def _delimiter(path: Path, encoding: str) -> str:
+def _delimiter(path: Path, encoding: str, errors: str) -> str:
     """The one that gives the first lines the same number of columns, more than one."""
     fits: dict[str, int] = {}
     for candidate in _DELIMITERS:
         widths = []
         try:
-            for _, record in records(path, Dialect(encoding, candidate)):
+            for _, record in records(path, Dialect(encoding, candidate, errors=errors)):
                 widths.append(len(record))
                 if len(widths) == _SAMPLE_LINES:
                     break

@@ -12,15 +12,18 @@ from skipstone.errors import DataError
 SUFFIXES = frozenset({".jsonl", ".ndjson"})
 
 
-def read_jsonl(path: Path) -> tuple[dict[str, list[Any]], list[int], dict[str, str]]:
+def read_jsonl(
+    path: Path, errors: str = "strict"
+) -> tuple[dict[str, list[Any]], list[int], dict[str, str]]:
     """({name: values}, the line of each record, {name: type} of columns that hold objects).
 
-    A key that a record lacks is None there. Values are as JSON gives them.
+    A key that a record lacks is None there. Values are as JSON gives them. `errors` is what becomes
+    of bytes that are no letters, as Python names it.
 
     Raises:
         DataError: a line is no UTF-8 or no JSON object; names it.
     """
-    records = list(_records(path))
+    records = list(_records(path, errors))
     names = dict.fromkeys(name for _, record in records for name in record)
     values = {name: [record.get(name) for _, record in records] for name in names}
     nested = {name: "objects" for name in names if any(_is_nested(value) for value in values[name])}
@@ -31,7 +34,7 @@ def read_jsonl(path: Path) -> tuple[dict[str, list[Any]], list[int], dict[str, s
     )
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path, errors: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         file = path.open("rb")
     except OSError as error:
@@ -39,7 +42,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with file:
         for number, line in enumerate(file, 1):
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors).strip()
                 if not text:
                     continue
                 record = json.loads(text)

@@ -6,6 +6,7 @@ text,label                  {"text": "how far is it ?", "label": "number"}
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from skipstone.data.readers.table import (
 )
 from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.sources import Cells
+from skipstone.data.table_cells import column_of
 
 NO_TEXT = "rows without a text"
+_LOST = "\ufffd"  # what bytes become that are no letters
 
 
 def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
@@ -54,6 +57,47 @@ def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
         ignored=dict(ignored),
         cells=Cells(text, options.delimiter, options.encoding),
     )
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Rows that are none of the manifest's; as `prepare.findings.Finding`."""
+
+    kind: str
+    paths: tuple[str, ...]
+    message: str
+    rows: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def audit_rows(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
+    """Rows of a table of texts that were passed over, by number; the fact `audit` of the reader."""
+    if manifest.cells is None:
+        return [], {}
+    name = manifest.column("path")[0]
+    texts = column_of(manifest.root / name, manifest.cells)
+    members = manifest.column("member")
+    rest = sorted(set(range(len(texts))) - set(members))
+    bare = [row for row in rest if texts[row]]
+    if len(bare) != manifest.ignored.get(NO_LABEL, 0):
+        bare = []  # some were left out by an exclude list, and nothing says which
+    found = []
+    for kind, numbers, what in (
+        ("empty_text", [row for row in rest if not texts[row]], "a text"),
+        ("row_without_label", bare, "a label"),
+    ):
+        if numbers:
+            paths = tuple(f"{name}#{row}" for row in numbers)
+            said = (
+                f"{counted(len(numbers), 'row')} without {what}, such as {paths[0]}: passed over."
+            )
+            found.append(PassedOver(kind, paths, said))
+    lost = [at for at, label in enumerate(manifest.column("target")) if _LOST in str(label)]
+    if lost:
+        paths = tuple(f"{name}#{members[at]}" for at in lost)
+        said = f"{counted(len(lost), 'label')} with bytes that are no letters, such as {paths[0]}."
+        found.append(PassedOver("bad_bytes", paths, said, tuple(lost)))
+    return found, {}
 
 
 def _rows(columns: Columns, roles: Roles) -> tuple[dict[str, list[Any]], Counter[str]]:

@@ -1,0 +1,91 @@
+"""What only pictures can have wrong, and how large they are."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any
+
+from skipstone.data.readers.base import counted
+from skipstone.prepare.checks import Seen
+from skipstone.prepare.findings import Finding
+
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe"},
+    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
+    "PNG": {".png"},
+    "WEBP": {".webp"},
+    "BMP": {".bmp"},
+    "TIFF": {".tif", ".tiff"},
+    "HEIF": {".heic", ".heif", ".hif"},
+}
+
+
+def audit_pictures(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
+    """Findings and counts; the fact `audit` of the input `image`."""
+    sound = [r.examined for r in seen.reads if r.examined and not r.examined.problem]
+    counts = {
+        "height": _spread([found.size[0] for found in sound if len(found.size) == 2]),
+        "width": _spread([found.size[1] for found in sound if len(found.size) == 2]),
+        "formats": dict(Counter(found.format for found in sound).most_common()),
+        "modes": dict(Counter(found.mode for found in sound).most_common()),
+        "turned_by_exif": sum(found.turned for found in sound),
+    }
+    return [*pixels(seen), *suffixes(seen)], counts
+
+
+def suffixes(seen: Seen) -> Iterable[Finding]:
+    """Names that say another type than the bytes."""
+    wrong = []
+    for row, read in enumerate(seen.reads):
+        if read.examined is None or read.examined.problem:
+            continue
+        allowed = _SUFFIXES.get(read.examined.format)
+        if allowed is not None and PurePath(seen.names[row]).suffix.lower() not in allowed:
+            wrong.append((row, read.examined.format))
+    if wrong:
+        row, form = wrong[0]
+        message = (
+            f"{counted(len(wrong), 'file')} {'is' if len(wrong) == 1 else 'are'} not what the "
+            f"extension says, such as {seen.names[row]} ({form}): read by the bytes, so no harm "
+            "here."
+        )
+        yield seen.finding("extension", [row for row, _ in wrong], message)
+
+
+def pixels(seen: Seen) -> Iterable[Finding]:
+    """Several depths or numbers of channels in one set; pages that nothing explains."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for row, read in enumerate(seen.reads):
+        if read.examined is not None and not read.examined.problem:
+            kinds[read.examined.kind or "8 bits, grey or colour"].append(row)
+    if len(kinds) > 1:
+        by_size = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+        each = "; ".join(
+            f"{counted(len(kinds[kind]), 'file')} with {kind} (such as "
+            f"{seen.names[kinds[kind][0]]})"
+            for kind in by_size
+        )
+        others = [(row, kind) for kind in by_size[1:] for row in kinds[kind]]
+        yield seen.finding(
+            "mixed_pixels",
+            [row for row, _ in others],
+            f"Pictures of several kinds do not train together: {each}.",
+            [kind for _, kind in others],
+        )
+    paged = [row for kind, rows in kinds.items() if kind.endswith(" pages") for row in rows]
+    if paged:
+        yield seen.finding(
+            "pages",
+            paged,
+            f"{counted(len(paged), 'file')} {'has' if len(paged) == 1 else 'have'} pages that may "
+            f"be channels, such as {seen.names[paged[0]]}.",
+        )
+
+
+def _spread(values: list[int]) -> dict[str, float]:
+    if not values:
+        return {}
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
