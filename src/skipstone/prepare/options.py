@@ -29,7 +29,7 @@ class SplitOptions:
         default="near",
         metadata={
             "help": "what stays on one side of the splits that are made: near (copies and near "
-            "duplicates; looks at every picture first) or exact (copies)"
+            "duplicates; looks at every row first) or exact (copies)"
         },
     )
     seed: int = field(default=0, metadata={"help": "chooses which rows"})
