@@ -133,6 +133,7 @@ def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
         "plan": "int8",
         "steps": [{"name": "int8", "options": {"samples": 300}, "facts": {}}],
         "metric": "accuracy",
+        "title": "accuracy",
         "max_drop": 1.0,
         "accepted": accepted,
         "proven": accepted,

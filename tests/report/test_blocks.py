@@ -47,7 +47,7 @@ _columns = st.fixed_dictionaries(
     {
         "name": text,
         "align": st.sampled_from(["left", "right"]),
-        "format": st.sampled_from(["text", "percent", "number", "bar"]),
+        "format": st.sampled_from(["text", "percent", "number", "bar", "colour"]),
     }
 )
 blocks = st.one_of(
@@ -108,6 +108,7 @@ blocks = st.one_of(
                         "label": text,
                         "note": text,
                         "picture": st.sampled_from(["", "data:image/jpeg;base64,AAAA"]),
+                        "words": st.lists(st.tuples(text, real).map(list), max_size=3),
                     }
                 ),
                 max_size=3,

@@ -14,11 +14,21 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from skipstone.report.blocks import Confusion, Curves, Mark, Report, Section, Series, from_json
+from skipstone.report.blocks import (
+    Column,
+    Confusion,
+    Curves,
+    Mark,
+    Report,
+    Section,
+    Series,
+    Table,
+    from_json,
+)
 from skipstone.report.build import TrainingStory, storable, training_report
 from skipstone.report.charts import curves, ticks
 from skipstone.report.render import render
-from skipstone.report.tables import SHOWN, WIDEST, confusion
+from skipstone.report.tables import SHOWN, WIDEST, confusion, table
 from skipstone.report.words import escape
 from tests.report.stories import HOSTILE, names, receipt, story
 from tests.report.test_blocks import blocks
@@ -171,6 +181,14 @@ def test_undefined_figures_are_dashes() -> None:
 
 
 # --- parts --------------------------------------------------------------------------------------
+
+
+def test_a_colour_is_shown_beside_its_name_and_nothing_else_is_let_through() -> None:
+    columns = (Column("class"), Column("drawn in", format="colour"))
+    html = table(Table("By class", columns, (("cat", "#ee4e2b"), ("dog", '#"><script>'))))
+    assert 'fill="#ee4e2b"/></svg>#ee4e2b</td>' in html
+    assert html.count("swatch") == 1
+    assert "<script" not in html
 
 
 def test_confusion_counts_and_shades() -> None:

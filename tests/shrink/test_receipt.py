@@ -27,6 +27,7 @@ def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> 
         plan="int8",
         steps=[],
         metric="accuracy",
+        title="accuracy",
         max_drop=max_drop,
         select=Accuracy("select", level, level, select),
         claim=None if claim is None else Accuracy("claim", level, level, claim),

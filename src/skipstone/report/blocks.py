@@ -15,14 +15,14 @@ from skipstone.errors import DamagedError
 from skipstone.report.album import PICTURE, Album
 from skipstone.report.measures import Figures, Hero, Json, Receipt, finite_or_none
 
-FORMATS = ("text", "percent", "number", "bar")
+FORMATS = ("text", "percent", "number", "bar", "colour")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """Args:
     format: "percent" and "bar" take shares in 0..1; a bar of larger numbers is scaled to the
-        column's greatest.
+        column's greatest. "colour" takes #rrggbb.
     """
 
     name: str

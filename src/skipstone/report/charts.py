@@ -117,6 +117,14 @@ def bar(share: float) -> str:
     )
 
 
+def swatch(colour: str) -> str:
+    """A patch of `colour`, #rrggbb; decoration beside its name."""
+    return (
+        '<svg class="swatch" aria-hidden="true">'
+        f'<rect width="100%" height="100%" fill="{colour}"/></svg>'
+    )
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers around low..high, about `count` of them."""
     if high <= low:

@@ -52,7 +52,7 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
         f"{_signed(-drop['value'])} points ({_signed(-drop['high'])} to {_signed(-drop['low'])})"
     )
     return {
-        "name": f"{receipt['metric']} {_PARTS[part]} (n = {drop['n']:,})",
+        "name": f"{receipt['title']} {_PARTS[part]} (n = {drop['n']:,})",
         "unit": "percent",
         "before": found["before"],
         "after": found["after"],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from skipstone.report.blocks import Column, Confusion, Table
-from skipstone.report.charts import bar, base, interval
+from skipstone.report.charts import bar, base, interval, swatch
 from skipstone.report.measures import Amount, Change, Figures, Receipt
 from skipstone.report.words import (
     NOTHING,
@@ -28,6 +29,7 @@ FEW = 12
 #: A confusion matrix of more classes shows those that take part in most mistakes.
 WIDEST = 250
 SHOWN = 60
+_COLOUR = re.compile("#[0-9a-f]{6}")
 
 
 def table(block: Table) -> str:
@@ -78,6 +80,8 @@ def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float
 def _cell(column: Column, value: Any, greatest: float) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
+    if column.format == "colour" and isinstance(value, str) and _COLOUR.fullmatch(value):
+        return f"{swatch(value)}{value}"
     if column.format == "text" or not isinstance(value, int | float):
         return name(value)
     if column.format == "percent":

@@ -110,6 +110,7 @@ class Receipt:
     plan: the plan as text.
     steps: what each step did: its name, options and facts.
     metric: name of the headline metric.
+    title: what people call it.
     max_drop: points that may be lost.
     select, claim: accuracy; claim is None where the data has none, or where select refused.
     sizes: see `sizes_of`.
@@ -121,6 +122,7 @@ class Receipt:
     plan: str
     steps: list[dict[str, Any]]
     metric: str
+    title: str
     max_drop: float
     select: Accuracy
     claim: Accuracy | None
@@ -145,6 +147,7 @@ class Receipt:
             "plan": self.plan,
             "steps": self.steps,
             "metric": self.metric,
+            "title": self.title,
             "max_drop": self.max_drop,
             "accepted": self.accepted,
             "proven": self.proven,
@@ -211,7 +214,7 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
             continue
         before, after, drop = part["before"], part["after"], part["drop"]
         lines.append(
-            f"{receipt['metric']} on {part['role']} ({drop['n']:,} samples): "
+            f"{receipt['title']} on {part['role']} ({drop['n']:,} samples): "
             f"{before['value']:.2%} before, {after['value']:.2%} after; "
             f"a drop of {drop['value']:+.2f} points [{drop['low']:+.2f}, {drop['high']:+.2f}]"
         )
@@ -236,7 +239,7 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
 def verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
     most = receipt["max_drop"]
-    budget = f"{most:g} {'point' if most == 1 else 'points'} of {receipt['metric']}"
+    budget = f"{most:g} {'point' if most == 1 else 'points'} of {receipt['title']}"
     drop = receipt["select"]["drop"]["value"]
     if not receipt["accepted"]:
         return (

@@ -113,6 +113,7 @@ def _make(
         plan=str(plan),
         steps=steps,
         metric=headline(before.task).name,
+        title=headline(before.task).title,
         max_drop=max_drop,
         select=decided,
         claim=None,

@@ -79,7 +79,7 @@ def _class_table(
             {"name": "recall", "align": "right", "format": "percent"},
             {"name": "boundary F1", "align": "right", "format": "percent"},
             {"name": "of all pixels", "align": "right", "format": "percent"},
-            {"name": "drawn in", "align": "left", "format": "text"},
+            {"name": "drawn in", "align": "left", "format": "colour"},
         ],
         "rows": [
             [

@@ -26,7 +26,7 @@ def size(count: float) -> str:
 def receipt_table(receipt: Mapping[str, Any]) -> Table:
     """`receipt` as `Receipt.to_json` gives it."""
     rows = [
-        _accuracy(receipt["metric"], part)
+        _accuracy(receipt["title"], part)
         for part in (receipt["select"], receipt["claim"])
         if part is not None
     ]
