@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
+from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
     "data": "skipstone.data.options:ReadOptions",
     "split": "skipstone.prepare.options:SplitOptions",
-    "augmentation": "skipstone.prepare.augment_options:AugmentOptions",
     "training": "skipstone.train.options:TrainOptions",
     "loading": "skipstone.prepare.options:LoadOptions",
     "head": "skipstone.models.heads.options:HeadChoice",
@@ -74,6 +73,11 @@ def known_settings() -> dict[str, list[Setting]]:
     """Every name a user may set, with each place that takes it."""
     found: dict[str, list[Setting]] = {}
     seen: set[type[Any]] = set()
+    for entry in INPUTS:  # how its samples are augmented
+        if "augment" in entry.facts:
+            kind = resolve_target(entry.facts["augment"])
+            for setting in settings_of(kind, "augmentation", f"of the input {entry.name}"):
+                found.setdefault(setting.name, []).append(setting)
     for group, target in FIXED_GROUPS.items():
         module, _, attribute = target.partition(":")
         kind = getattr(importlib.import_module(module), attribute)

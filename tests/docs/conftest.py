@@ -72,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, texts.csv, vectors.txt, letter.txt, runs/001."""
+    scenes/, texts.csv, vectors.txt, words.csv, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
@@ -81,6 +81,7 @@ def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_scenes(tmp_path / "scenes", 8)
     write_csv(tmp_path / "texts.csv", rows(60))
     glove(tmp_path / "vectors.txt", table(FILLER, 8))
+    (tmp_path / "words.csv").write_text("saw,met,noticed\ntoday,now\n")
     (tmp_path / "letter.txt").write_text("we saw the dog and a horse")
     shutil.copytree(trained.run, tmp_path / "runs" / "001")
     monkeypatch.chdir(tmp_path)

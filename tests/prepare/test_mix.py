@@ -10,8 +10,16 @@ from torchvision.transforms import v2
 
 from skipstone.data.samples import Batch, collate
 from skipstone.errors import UsageError
+from skipstone.inputs.text import TextFront
+from skipstone.models.heads.linear import LinearHead
+from skipstone.models.heads.options import LinearOptions
+from skipstone.models.network import MIXED, Network
+from skipstone.models.text_cnn import TextCnn
+from skipstone.models.text_options import TextCnnOptions
 from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.mix import Mix, cut_mix, make_mix, mix_up
+from skipstone.prepare.mix import Mix, cut_mix, make_feature_mix, make_mix, mix_up
+from skipstone.prepare.text_augment_options import TextAugmentOptions
+from skipstone.train.objective import Objective
 from tests.prepare.picture_rows import FakeTask, UnmixableTask, make_sample
 
 
@@ -96,3 +104,47 @@ def test_no_mixing_unless_asked() -> None:
     assert make_mix(AugmentOptions(augment="strong"), task) is not None  # type: ignore[arg-type]
     strong = AugmentOptions(augment="strong", mixup=0, cutmix=0)
     assert make_mix(strong, task) is None  # type: ignore[arg-type]
+
+
+def test_texts_are_mixed_by_their_features_and_targets() -> None:
+    """The loss is that of features and targets blended by hand (Guo 2019, equations 3 and 4)."""
+    torch.manual_seed(0)
+    options = TextAugmentOptions(augment="mixup", mixup=0.7)
+    mix = make_feature_mix(options, FakeTask())  # type: ignore[arg-type]
+    assert mix is not None
+    tokens = torch.tensor([[5, 2, 0], [3, 4, 6], [7, 0, 0], [2, 2, 9]], dtype=torch.int32)
+    batch = Batch({"tokens": tokens}, {"label": torch.tensor([0, 2, 1, 2])}, [])
+    mixed = mix(batch, seed=1, epoch=2, step=3)
+    again = mix(batch, seed=1, epoch=2, step=3)
+    assert torch.equal(mixed.x[MIXED], again.x[MIXED])
+    assert not torch.equal(mixed.x[MIXED], mix(batch, seed=1, epoch=2, step=4).x[MIXED])
+    assert torch.equal(mixed.x["tokens"], tokens)
+    share = float(mixed.x[MIXED][0])
+    assert 0 < share < 1
+
+    backbone = TextCnn(vocabulary=10, options=TextCnnOptions(embedding=4, maps=3))
+    loss = {"name": "cross_entropy", "target": "label", "args": {}}
+    head = LinearHead(
+        LinearOptions(), channels=backbone.channels, strides=(1,), classes=3, loss=loss
+    )
+    network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
+    found = Objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
+
+    (features,) = backbone(tokens)
+    partner = [3, 0, 1, 2]
+    logits = network.head((share * features + (1 - share) * features[partner],))["logits"]
+    hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
+    expected = torch.nn.functional.cross_entropy(logits, share * hot + (1 - share) * hot[partner])
+    torch.testing.assert_close(found, expected)
+    plain = Objective(network)(batch.x, batch.y, weight=torch.tensor(4.0))["loss"]
+    assert abs(float((plain - found).detach())) > 1e-4
+
+
+def test_texts_whose_targets_cannot_be_mixed() -> None:
+    options = TextAugmentOptions(augment="mixup")
+    mix = make_feature_mix(options, UnmixableTask())  # type: ignore[arg-type]
+    assert mix is not None
+    batch = Batch({"tokens": torch.ones(2, 3, dtype=torch.int32)}, {"label": torch.zeros(2)}, [])
+    with pytest.raises(UsageError, match="mix targets"):
+        mix(batch, seed=0, epoch=0, step=0)
+    assert make_feature_mix(TextAugmentOptions(augment="light"), FakeTask()) is None  # type: ignore[arg-type]

@@ -123,9 +123,10 @@ def _train(parser: Parser) -> None:
     )
     parser.add_argument(
         "--show-augmented",
-        metavar="PNG",
+        metavar="FILE",
         default=None,
-        help="write a contact sheet of augmented samples and stop",
+        help="write what training will see and stop: a contact sheet of pictures (PNG), or a page "
+        "of texts (HTML)",
     )
     add_settings(parser, _ALL_SETTINGS)
 

@@ -112,7 +112,7 @@ def _short(value: Any) -> str:
 
 def train(result: Any, terminal: Terminal) -> None:
     if hasattr(result, "file"):
-        terminal.line(f"Contact sheet: {result.file}")
+        terminal.line(f"What training sees: {result.file}")
         return
     rows = metric_rows(result.metrics, result.titles)
     terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")

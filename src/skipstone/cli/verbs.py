@@ -45,6 +45,7 @@ def _train(given: Namespace) -> Any:
             seed=given.seed,
             settings=settings,
             origin=given.origin,
+            command=["skipstone", *given.words],
         )
     from skipstone.verbs.train import train
 

@@ -48,11 +48,14 @@ class Raw:
         value: the record, e.g. uint8 (H, W, C) pixels.
         size: (height, width) of the source as a person sees it.
         to_source: affine from record coordinates to the source's, or None.
+        once: whether it will not come again (it was changed at random), so that nothing made of it
+            is worth keeping.
     """
 
     value: Array
     size: tuple[int, ...]
     to_source: tuple[float, float, float, float, float, float] | None = None
+    once: bool = False
 
 
 class Input(Protocol):

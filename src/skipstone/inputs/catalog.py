@@ -32,6 +32,7 @@ ENTRIES = (
             "emits": ["image"],
             "pixels": "image",
             "standalone": "skipstone.inputs.pixels:decode_pixels",
+            "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",
             "preview": "skipstone.inputs.examine:preview",
             "near": "skipstone.prepare.near:near_links",
@@ -47,6 +48,7 @@ ENTRIES = (
         "texts of any language: UTF-8 files, or a column of a table",
         facts={
             "emits": ["tokens", "bag"],
+            "augment": "skipstone.prepare.text_augment_options:TextAugmentOptions",
             "chooser": "skipstone.models.auto_text:for_text",
             "baseline": "logistic",
             "examine": "skipstone.inputs.text_examine:examine_text",

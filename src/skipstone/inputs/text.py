@@ -8,7 +8,6 @@ Texts differ in length, so its arrays do: batches are padded to their longest (`
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -24,11 +23,9 @@ from skipstone.inputs.text_features import (
     PAD,
     UNKNOWN,
     encode_text,
-    letters_of,
     packed,
     plain,
     text_of,
-    token_grams,
 )
 from skipstone.inputs.text_fit import (
     KnownWords,
@@ -42,6 +39,7 @@ from skipstone.inputs.text_fit import (
 from skipstone.inputs.text_golden import golden_texts
 from skipstone.inputs.text_options import TextOptions, parse_range
 from skipstone.inputs.text_pairs import Pairs, learn_pairs
+from skipstone.inputs.text_pieces import pieces_of
 
 #: Encoded texts that are kept: epochs see the same ones again.
 _REMEMBERED = 1 << 16
@@ -145,7 +143,8 @@ class TextInput:
         return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),))
 
     def encode(self, raw: Raw) -> dict[str, Array]:
-        return dict(self._encode(raw.value.tobytes()))
+        data = raw.value.tobytes()
+        return self._encode_text(data) if raw.once else dict(self._encode(data))
 
     @property
     def standalone(self) -> str | None:
@@ -154,11 +153,7 @@ class TextInput:
 
     def pieces(self, source: Source) -> tuple[list[str], list[int]]:
         """A text in pieces that make it up, and which of them are words or signs."""
-        text = self._text(source)
-        tokens = token_grams(letters_of([text]))
-        ends = np.unique(np.concatenate([[0, len(text)], tokens.first, tokens.last]))
-        parts = [text[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
-        return parts, np.searchsorted(ends, tokens.first).tolist()
+        return pieces_of(self._text(source))
 
     def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
         """Bags of many texts at once: scipy.sparse.csr_array (rows, features), and the places of

@@ -80,6 +80,12 @@ def letters_of(texts: Sequence[str]) -> Letters:
 
 def token_grams(letters: Letters, *, split: str = "word") -> Grams:
     """Every token: words and lone signs, or ("char") every letter that is no space."""
+    first, last = token_spans(letters, split=split)
+    return Grams(_segments(letters.points, first, last), letters.text[first], first, last)
+
+
+def token_spans(letters: Letters, *, split: str = "word") -> tuple[np.ndarray, np.ndarray]:
+    """Where each token begins, and the letter after its last."""
     kinds = letters.kinds
     alone = kinds == _ALONE if split == "word" else kinds != _APART
     inside = (kinds == _WITHIN) & ~alone
@@ -87,7 +93,7 @@ def token_grams(letters: Letters, *, split: str = "word") -> Grams:
     after = np.concatenate([inside[1:], [False]])
     first = np.flatnonzero(alone | (inside & ~before))
     last = np.flatnonzero(alone | (inside & ~after)) + 1
-    return Grams(_segments(letters.points, first, last), letters.text[first], first, last)
+    return first, last
 
 
 def word_ngrams(tokens: Grams, longest: int) -> list[Grams]:
@@ -177,8 +183,13 @@ def _kinds(points: np.ndarray) -> np.ndarray:
     return np.asarray(kinds)
 
 
+def is_spaceless(letter: str) -> bool:
+    """Whether a letter is of writing without spaces, and a token by itself."""
+    return any(low <= ord(letter) <= high for low, high in _SPACELESS)
+
+
 def _kind(point: int) -> int:
-    if any(low <= point <= high for low, high in _SPACELESS):
+    if is_spaceless(chr(point)):
         return _ALONE
     group = unicodedata.category(chr(point))[0]
     if group in "LNM" or point == 0x5F or point in _JOINERS:

@@ -7,6 +7,16 @@ from torch import Tensor, nn
 from skipstone.models.backbone import Backbone
 from skipstone.models.heads.base import Head
 
+#: Of a batch whose samples are mixed by their features: the share (N,) that each keeps.
+MIXED = "mixed"
+
+
+def blend(values: Tensor, share: float | Tensor) -> Tensor:
+    """`share` of each sample and the rest of its neighbour; a number, or one a sample (N,)."""
+    if isinstance(share, Tensor):
+        share = share.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+    return values * share + values.roll(1, 0) * (1 - share)
+
 
 class Network(nn.Module):
     """front (in-graph preprocessing) -> backbone (feature maps) -> head (named outputs).
@@ -25,8 +35,10 @@ class Network(nn.Module):
         self.fixed: frozenset[str] = frozenset()
 
     def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Feature maps, shallow to deep."""
+        """Feature maps, shallow to deep; blended with each neighbour's where x[MIXED] says so."""
         features: tuple[Tensor, ...] = self.backbone(self.front(x))
+        if MIXED in x:
+            return tuple(blend(feature, x[MIXED]) for feature in features)
         return features
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:

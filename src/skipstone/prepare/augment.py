@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from torchvision.transforms.v2 import functional as F
 from skipstone.data.masks import IGNORE
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, Raw
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.random_policies import randaugment, trivialaugment
 from skipstone.prepare.randomness import border_colour, scoped_seed, uniform
@@ -74,6 +75,9 @@ class Augment:
         self.key = key
         self._geometric = bool(GEOMETRIC & strengths.keys()) or frame is not None
 
+    #: It changes what is encoded already, and what lies on it.
+    on_records = False
+
     #: What lies beyond a picture's border, a number a channel or one for all.
     grey: Sequence[float] = (GREY,)
 
@@ -85,6 +89,9 @@ class Augment:
     def thread_safe(self) -> bool:
         """Whether it may run beside training: a user's callable may use the global dice."""
         return self.custom is None
+
+    def record(self, raw: Raw, *, id: int, view: int, seed: int, epoch: int) -> Raw:
+        return raw
 
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> Sample:
         """The changed sample; x[key] is uint8 (H, W, C) in and out."""
@@ -156,14 +163,14 @@ def make_augment(options: AugmentOptions, input: Input, task: Task | None = None
         strengths = deep_augment.without_photos_own(options, strengths)
         make = partial(deep_augment.DeepAugment, levels, example["image"].dtype)
     own = {name: value for name, value in strengths.items() if name in (*OPERATIONS, "scale")}
-    custom = None if options.custom is None else import_custom(options.custom)
+    custom = None if options.custom is None else import_callable(options.custom)
     frame: tuple[int, int] | None = getattr(input, "frame", None)
     if not own and custom is None and frame is None:
         return None
     return make(own, custom, frame=frame)
 
 
-def import_custom(path: str) -> Custom:
+def import_callable(path: str) -> Callable[..., Any]:
     """The callable that "package.module:name" means."""
     module_name, _, name = path.partition(":")
     try:
@@ -177,8 +184,8 @@ def import_custom(path: str) -> Custom:
     if not callable(found):
         what = "no such name" if found is None else f"a {type(found).__name__}, not callable"
         raise UsageError(f"augmentation {path!r}: in {module.__file__} {name!r} is {what}.")
-    custom: Custom = found
-    return custom
+    made: Callable[..., Any] = found
+    return made
 
 
 def _apply_custom(custom: Custom, image: Tensor, rng: random.Random) -> Tensor:

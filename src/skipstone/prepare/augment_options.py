@@ -49,7 +49,10 @@ OPERATIONS: Mapping[str, tuple[float, str]] = {
         "one random operation of random strength, with probability s (TrivialAugment, Müller 2021)",
     ),
     "erase": (0.25, "a grey rectangle with probability s (random erasing, Zhong 2017)"),
-    "mixup": (0.2, "blend pairs of pictures, share from Beta(s, s) (MixUp, Zhang 2018)"),
+    "mixup": (
+        0.2,
+        "blend pairs (of texts: what is seen in them), share from Beta(s, s) (Zhang 2018)",
+    ),
     "cutmix": (1.0, "swap rectangles of pairs, area from Beta(s, s) (CutMix, Yun 2019)"),
 }
 
@@ -107,11 +110,16 @@ class AugmentOptions:
         UsageError: naming every value that is not allowed.
     """
 
+    #: Who makes of these options what changes samples, and what mixes batches.
+    maker = "skipstone.prepare.augment:make_augment"
+    mixer = "skipstone.prepare.mix:make_mix"
+
     augment: str = field(
         default="standard",
         metadata={
-            "help": "none, light, standard or strong (adapted to the pictures' size); or "
-            "operations by name, separated by commas: flip,crop,mixup"
+            "help": "none, light, standard or strong; or operations by name, separated by commas: "
+            "flip,crop,mixup, or for texts delete,swap,noise (default: standard for pictures, "
+            "adapted to their size; none for texts)"
         },
     )
     flip: float | None = _operation("flip")
@@ -131,7 +139,7 @@ class AugmentOptions:
         default=None,
         metadata={
             "help": "your own importable callable, 'package.module:name', that takes and returns "
-            "a uint8 tensor (C, H, W); it comes last"
+            "a uint8 tensor (C, H, W), or for texts a str; it comes last"
         },
     )
 

@@ -23,9 +23,9 @@ from skipstone.data.samples import Batch, Meta, Sample, collate
 from skipstone.data.sources import FileRef
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.base import Input, Raw, ragged_arrays
-from skipstone.prepare.augment import Augment
+from skipstone.prepare.augmentation import Augmentation
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.mix import Mix
+from skipstone.prepare.mix import Mixing
 from skipstone.prepare.workers import Say, batches_from_workers
 from skipstone.tasks.base import Task
 
@@ -65,8 +65,8 @@ class Loader:
         batch_size: int,
         seed: int,
         shuffle: bool,
-        augment: Augment | None = None,
-        mix: Mix | None = None,
+        augment: Augmentation | None = None,
+        mix: Mixing | None = None,
         drop_last: bool = False,
         workers: int = 0,
         patience: float = 25.0,
@@ -125,24 +125,28 @@ class Loader:
                 batch = self.mix(batch, seed=self.seed, epoch=number, step=step)
             yield batch
 
-    def sample(self, row: int, view: int = 0) -> Sample:
-        """The row at this position as a sample, not augmented. Errors name the row's file."""
+    def sample(self, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
+        """The row at this position as a sample, augmented as in `epoch` where that is given.
+
+        Errors name the row's file.
+        """
         source = self.manifest.source(row)
-        raw = self._raw(source)
+        raw, id = self._raw(source), int(self._ids[row])
+        augment = None if epoch is None else self.augment
+        if augment is not None and epoch is not None:
+            raw = augment.record(raw, id=id, view=view, seed=self.seed, epoch=epoch)
         x = {name: _tensor(value) for name, value in self.input.encode(raw).items()}
         shape = tuple(np.shape(raw.value)[:2])
-        meta = Meta(int(self._ids[row]), source.name, view, tuple(raw.size), raw.to_source, shape)
-        return Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
+        meta = Meta(id, source.name, view, tuple(raw.size), raw.to_source, shape)
+        sample = Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
+        if augment is None or epoch is None:
+            return sample
+        return augment(sample, seed=self.seed, epoch=epoch)
 
     def _raw(self, source: FileRef) -> Raw:
         if self.cache is None:
             return self.input.decode(source)
         return self.cache.decode(source, self.input)
-
-    def _augmented(self, samples: Sequence[Sample], epoch: int) -> list[Sample]:
-        if self.augment is None:
-            return list(samples)
-        return [self.augment(sample, seed=self.seed, epoch=epoch) for sample in samples]
 
     def _collate(self, samples: Sequence[Sample]) -> Batch:
         padded = ragged_arrays(self.input)
@@ -153,16 +157,22 @@ class Loader:
         samples = []
         for row in rows:
             say(self.manifest.source(int(row)).name)
-            samples += self._augmented([self.sample(int(row))], epoch)
+            samples.append(self.sample(int(row), epoch=epoch))
         return self._collate(samples)
 
     def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
-        if self.augment is None or self.augment.thread_safe:
+        augment = self.augment
+        if augment is None or augment.thread_safe:
             return ahead(lambda part: self._build(part, epoch), rows, self.threads)
         # It draws from the random state of the process, which belongs to the training thread.
+        if augment.on_records:
+            return (self._build(part, epoch) for part in rows)
         samples = ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
-        return (self._collate(self._augmented(part, epoch)) for part in samples)
+        return (
+            self._collate([augment(sample, seed=self.seed, epoch=epoch) for sample in part])
+            for part in samples
+        )
 
     def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         make = _Maker(self, epoch, rows)

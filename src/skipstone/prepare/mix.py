@@ -1,4 +1,4 @@
-"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike.
+"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike; texts by their features.
 
 The partner of each sample is its neighbour in the batch, as in torchvision.transforms.v2 (an epoch
 is shuffled, so neighbours are random already). Dice are keyed by (seed, epoch, step).
@@ -9,14 +9,23 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
+from skipstone.models.network import MIXED, blend
 from skipstone.prepare.augment_options import TINY, AugmentOptions
+from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.tasks.base import Task
+
+
+class Mixing(Protocol):
+    """Mixes a batch; its dice are keyed by (seed, epoch, step)."""
+
+    def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch: ...
 
 
 class Mix:
@@ -39,10 +48,7 @@ class Mix:
         """
         soft = self.task.soften(batch.y)
         if soft is None:
-            raise UsageError(
-                f"MixUp and CutMix mix targets, which means nothing for {self.task.name!r}.",
-                hint="Set mixup=0 and cutmix=0, or choose a preset without them.",
-            )
+            raise _unmixable(self.task)
         rng = random.Random(f"mix,{seed},{epoch},{step}")
         cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
         images = batch.x[self.key]
@@ -70,9 +76,43 @@ def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
     return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 
-def blend(values: Tensor, share: float) -> Tensor:
-    """`share` of each sample and the rest of its neighbour."""
-    return values * share + values.roll(1, 0) * (1 - share)
+class FeatureMix:
+    """senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941, section 3.2): what the backbone makes of
+    two texts is blended, and their targets. Words themselves have no values in between.
+
+    Here only the share is drawn, from Beta(alpha, alpha), and targets made soft. The network and
+    the objective blend (`models/network.py`), so partners are of what goes through together.
+    """
+
+    def __init__(self, task: Task, alpha: float) -> None:
+        self.task = task
+        self.alpha = alpha
+
+    def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch:
+        """The batch with x[MIXED] (N,) and soft targets. UsageError where they cannot be."""
+        soft = self.task.soften(batch.y)
+        if soft is None:
+            raise _unmixable(self.task)
+        share = random.Random(f"mix,{seed},{epoch},{step}").betavariate(self.alpha, self.alpha)
+        mixed = torch.full((len(batch),), share, dtype=torch.float32)
+        return replace(batch, x={**batch.x, MIXED: mixed}, y={**batch.y, **soft})
+
+
+def make_feature_mix(options: TextAugmentOptions, task: Task) -> FeatureMix | None:
+    """What `options` ask for, or None where they ask for no mixing."""
+    alpha = options.strengths().get("mixup", 0.0)
+    if not alpha:
+        return None
+    if task.places:
+        raise _unmixable(task)
+    return FeatureMix(task, alpha)
+
+
+def _unmixable(task: Task) -> UsageError:
+    return UsageError(
+        f"MixUp and CutMix mix targets, which means nothing for {task.name!r}.",
+        hint="Set mixup=0 and cutmix=0, or choose a preset without them.",
+    )
 
 
 def mix_up(images: Tensor, share: float) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 from skipstone.errors import DamagedError
 from skipstone.report.album import PICTURE, Album
 from skipstone.report.measures import Figures, Hero, Json, Receipt, finite_or_none
+from skipstone.report.variants import Variants
 
 FORMATS = ("text", "percent", "number", "bar", "colour")
 
@@ -242,6 +243,7 @@ Block = (
     | Hero
     | Figures
     | Receipt
+    | Variants
 )
 
 KINDS: dict[str, type[Block]] = {
@@ -257,6 +259,7 @@ KINDS: dict[str, type[Block]] = {
     "hero": Hero,
     "figures": Figures,
     "receipt": Receipt,
+    "variants": Variants,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
 

@@ -23,6 +23,7 @@ from skipstone.report.blocks import (
 )
 from skipstone.report.measures import Figures, Hero, Receipt
 from skipstone.report.page import page
+from skipstone.report.variants import Variants, variants
 from skipstone.report.words import escape, figure, name, number, percent, span, text
 
 
@@ -180,6 +181,7 @@ _RENDERERS: dict[type[Block], Callable[[Any], str]] = {
     Table: tables.table,
     Confusion: tables.confusion,
     Figures: tables.figures,
+    Variants: variants,
     Receipt: tables.receipt,
     Reliability: _reliability,
     Gallery: _gallery,

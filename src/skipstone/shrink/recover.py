@@ -14,11 +14,9 @@ from typing import Any
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Interrupted, Refusal
 from skipstone.models.network import Network
-from skipstone.prepare.augment import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
-from skipstone.prepare.mix import make_mix
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
@@ -70,7 +68,7 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
 def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
     """The fit rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
-    augment = AugmentOptions(**bundle.lineage.get("augment", {}))
+    augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
     return Loader(
         work.fit,
         input,
@@ -78,8 +76,8 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
         batch_size=recipe.batch_size,
         seed=work.seed,
         shuffle=True,
-        augment=make_augment(augment, input, task),
-        mix=make_mix(augment, task),
+        augment=augmentation_of(augment, input, task),
+        mix=mixing_of(augment, task),
         drop_last=True,
         cache=RecordCache(),
         balanced=recipe.balanced,

@@ -25,12 +25,12 @@ from skipstone.models.build import build_network, load_tensors
 from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
 from skipstone.models.word_vectors import WordVectors
-from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
-from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions
+from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, Entry, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
@@ -68,7 +68,7 @@ class Assignment(Protocol):
     @property
     def weights(self) -> str: ...
     @property
-    def augment(self) -> AugmentOptions: ...
+    def augment(self) -> AugmentOptions | TextAugmentOptions: ...
     @property
     def recipe(self) -> Recipe: ...
     @property
@@ -138,8 +138,8 @@ def training_loader(given: Assignment, cache: RecordCache | None = None) -> Load
         batch_size=given.recipe.batch_size,
         seed=given.seed,
         shuffle=True,
-        augment=make_augment(given.augment, given.input, given.task),
-        mix=make_mix(given.augment, given.task),
+        augment=augmentation_of(given.augment, given.input, given.task),
+        mix=mixing_of(given.augment, given.task),
         drop_last=True,
         workers=given.loading.workers,
         patience=given.loading.worker_patience,
@@ -272,7 +272,7 @@ _OF_STEPS = frozenset(
     {"workers", "worker_patience"}.union(
         *(
             {field.name for field in dataclasses.fields(kind)}
-            for kind in (TrainOptions, AugmentOptions)
+            for kind in (TrainOptions, AugmentOptions, TextAugmentOptions)
         )
     )
     - {"threads", "seed"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from skipstone.models.heads.base import Targets
-from skipstone.models.network import Network
+from skipstone.models.network import MIXED, Network, blend
 
 
 class Objective(nn.Module):
@@ -43,6 +45,8 @@ class Objective(nn.Module):
         Returns:
             "loss", the scalar to differentiate, and its named parts, detached.
         """
+        if MIXED in x:  # `Network.features` blends the same pairs
+            y = {name: _blended(value, x[MIXED]) for name, value in y.items()}
         sums = self.sums(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)
@@ -59,3 +63,9 @@ class Objective(nn.Module):
             p for p in self.network.parameters() if p.requires_grad and p.ndim > 1
         ]
         return torch.stack(torch._foreach_norm(weights, 1)).sum()
+
+
+def _blended(target: Any, share: Tensor) -> Any:
+    """Soft targets; whatever else there is of a sample stays its own."""
+    soft = isinstance(target, Tensor) and target.is_floating_point()
+    return blend(target, share) if soft else target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 from skipstone.data.samples import Sample
 from skipstone.errors import DataError, UsageError
 from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.registry import INPUTS
 from skipstone.settings import Settings
 from skipstone.train.learner import training_loader
+from skipstone.verbs.augmented_texts import augmented_page
 from skipstone.verbs.continued import plan_run
 from skipstone.verbs.places import refuse_inside
+from skipstone.verbs.plan import Plan
 
 #: Samples on the sheet.
 ROWS = 12
@@ -40,8 +45,10 @@ def show_augmented(
     seed: int,
     settings: dict[str, Any],
     origin: str | Path | None = None,
+    command: Sequence[str] = (),
 ) -> AugmentedResult:
-    """Write a contact sheet: originals beside augmented views of the training part."""
+    """Write a contact sheet of pictures, or a page of texts: originals beside augmented views of
+    the training part. `command` is what one would type."""
     file = Path(file)
     refuse_inside(file, data, "--show-augmented")
     plan = plan_run(
@@ -53,11 +60,19 @@ def show_augmented(
         origin=origin,
     )
     key = INPUTS[plan.manifest.input].facts.get("pixels")
-    if key is None:
-        raise UsageError(
-            f"--show-augmented draws pictures; {plan.manifest.input!r} gives none.",
-            hint="Leave it out.",
-        )
+    if key is not None:
+        return AugmentedResult(file, _sheet(plan, file, key))
+    if hasattr(plan.input, "pieces"):
+        return AugmentedResult(file, augmented_page(plan, file, command=shlex.join(command)))
+    raise UsageError(
+        f"--show-augmented shows pictures and texts; {plan.manifest.input!r} gives neither.",
+        hint="Leave it out.",
+    )
+
+
+def _sheet(plan: Plan, file: Path, key: str) -> str:
+    """Write the contact sheet; returns what it shows, in a sentence."""
+    assert isinstance(plan.augment, AugmentOptions)
     fit = plan.manifest.role("fit")
     loader = training_loader(plan)
     labels = fit.column("target")
@@ -74,5 +89,5 @@ def show_augmented(
     made = None if augment is None else augment.strengths
     what = plan.augment.describe(size, placed=bool(plan.task.places), made=made)
     laid = getattr(plan.task, "laid", None)
-    contact_sheet(sheet_rows(samples, augment, seed=seed, key=key, laid=laid), file, what)
-    return AugmentedResult(file, what)
+    contact_sheet(sheet_rows(samples, augment, seed=plan.seed, key=key, laid=laid), file, what)
+    return what

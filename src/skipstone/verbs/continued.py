@@ -30,10 +30,8 @@ from skipstone.models.grow import grow
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.network import Network
 from skipstone.models.vector_options import VectorOptions
-from skipstone.prepare.augment import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import assign_roles, labels_of
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS
@@ -143,12 +141,14 @@ def continued_plan(
     values = sum(array[0].size for array in input.example(1).values())
     facts = Facts(samples=len(fit), pretrained=True, values=values, placed=bool(task.places))
     recipe = resolve(settings.options(TrainOptions, **_recipe_of(bundle, settings)), facts)
-    augment = settings.options(AugmentOptions, **_plain(bundle.lineage.get("augment", {})))
+    augment = settings.options(
+        augment_options(manifest.input), **_plain(bundle.lineage.get("augment", {}))
+    )
     loading = settings.options(LoadOptions)
     name = bundle.arch.backbone.name
     settings.check_used(task=manifest.task, model=name, head=head.name)
-    make_augment(augment, input, task)
-    make_mix(augment, task)
+    augmentation_of(augment, input, task)
+    mixing_of(augment, task)
     reason = f"{name} of {origin.path} goes on{_classes_added(origin, task, fit)}"
     note(reason)
     return Plan(

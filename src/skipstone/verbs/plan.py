@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone import storage
 from skipstone.bundle.arch import Arch, Part
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
@@ -25,13 +26,13 @@ from skipstone.models.build import check_accepts, check_needs, choose_head, suit
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.vector_options import VectorOptions
 from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
-from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.look import Read, look_at
-from skipstone.prepare.mix import make_mix
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import Look, assign_roles
+from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
@@ -62,7 +63,7 @@ class Plan:
     task: Task
     arch: Arch
     weights: str
-    augment: AugmentOptions
+    augment: AugmentOptions | TextAugmentOptions
     recipe: Recipe
     reason: str
     seed: int
@@ -73,9 +74,11 @@ class Plan:
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 of the files, beside the data, that decide what is learnt."""
-        if self.vectors is None:
-            return {}
-        return {str(self.vectors.path.resolve()): self.vectors.found.sha256}
+        read = {str(Path(path).resolve()) for path in getattr(self.augment, "files", ())}
+        found = {path: storage.file_sha256(Path(path)) for path in sorted(read)}
+        if self.vectors is not None:
+            found[str(self.vectors.path.resolve())] = self.vectors.found.sha256
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
@@ -144,15 +147,15 @@ def make_plan(
         suited=backbone.facts.get("recipe", {}),
     )
     recipe = resolve(settings.options(TrainOptions), facts)
-    augment = settings.options(AugmentOptions)
+    augment = settings.options(augment_options(manifest.input))
     loading = settings.options(LoadOptions)
     settings.check_used(task=manifest.task, model=choice.model, head=head.name)
     refuse_unheard(settings, choice.model, input.options)
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
     check_needs(HEADS[head.name], backbone, choice.model)
-    make_augment(augment, input, task)
-    make_mix(augment, task)
+    augmentation_of(augment, input, task)
+    mixing_of(augment, task)
     vectors = word_vectors(settings.options(VectorOptions), input, fit.sources())
     return Plan(
         manifest=manifest,

@@ -1,0 +1,21 @@
+"""A text in pieces that make it up: its tokens, and what lies between them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from skipstone.inputs.text_features import letters_of, token_spans
+
+
+def pieces_of(text: str) -> tuple[list[str], list[int]]:
+    """The pieces, and which of them are words or signs.
+
+    >>> pieces_of("So, it")
+    (['So', ',', ' ', 'it'], [0, 1, 3])
+    """
+    first, last = token_spans(letters_of([text]))
+    ends = np.unique(np.concatenate([[0, len(text)], first, last]))
+    parts = [text[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
+    return parts, np.searchsorted(ends, first).tolist()

@@ -1,0 +1,61 @@
+"""A user's table of synonyms: CSV or TSV, a row a word, its synonyms in the cells behind it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from skipstone import events
+from skipstone.errors import DataError
+from skipstone.inputs.text_features import plain, text_of
+from skipstone.inputs.text_pieces import pieces_of
+
+_HEADERS = ("word", "term", "words")
+
+
+def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """{word in small letters: its synonyms}; a word of several rows has those of all.
+
+    Rows go one way: `quick,fast` makes nothing of "fast". A first row `word,synonym` is a header.
+
+    Raises:
+        DataError: the file cannot be read, or a row has no synonym; the row is named.
+    """
+    try:
+        text = text_of(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise DataError(f"{path}, {error}.") from error
+    first = text.partition("\n")[0]
+    delimiter = max("\t,;", key=first.count)
+    found: dict[str, list[str]] = {}
+    phrases = 0
+    try:
+        for cells in (rows := csv.reader(io.StringIO(text), delimiter=delimiter)):
+            cells = [cell.strip() for cell in cells]
+            if not any(cells) or (rows.line_num == 1 and cells[0].lower() in _HEADERS):
+                continue
+            word, others = plain(cells[0], True), [cell for cell in cells[1:] if cell]
+            if not word or not others:
+                raise DataError(
+                    f"{path}, row {rows.line_num}: {cells[0]!r} has no synonym beside it.",
+                    hint="Write a word and its synonyms: quick,fast,swift",
+                )
+            if pieces_of(word)[0] != [word]:
+                phrases += 1
+                continue
+            known = found.setdefault(word, [])
+            known += [other for other in others if other not in known]
+    except csv.Error as error:
+        raise DataError(f"{path} is no table: {error}.") from error
+    if not found:
+        raise DataError(f"{path} holds no word with synonyms.", hint="A row: quick,fast,swift")
+    if phrases:
+        events.warn(
+            f"{path}: {phrases:,} rows begin with more than one word and are passed over; "
+            f"{len(found):,} words have synonyms."
+        )
+    return {word: tuple(others) for word, others in found.items()}
