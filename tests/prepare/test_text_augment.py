@@ -222,10 +222,13 @@ def test_texts_are_left_as_they_are_unless_asked() -> None:
     [
         ({"augment": "flip"}, "'flip' is neither a preset .* nor an operation on texts"),
         ({"augment": "delte"}, "Did you mean 'delete'"),
-        ({"delete": 1.5, "noise": -1.0}, "delete is 1.5; allowed: 0 to 1; noise is -1.0"),
-        ({"mixup": float("inf")}, "mixup is inf; allowed: 0 or more"),
-        ({"augment": "synonyms"}, "need a table of them: --synonym-table"),
-        ({"synonyms": 0.5}, "need a table of them: --synonym-table"),
+        (
+            {"delete": 1.5, "noise": -1.0},
+            "delete is 1.5; allowed: at least 0 and at most 1; noise is -1.0",
+        ),
+        ({"mixup": float("inf")}, "mixup is inf; allowed: a finite number"),
+        ({"augment": "synonyms"}, "need a table of them"),
+        ({"synonyms": 0.5}, "need a table of them"),
         ({"custom": "mine"}, "write 'package.module:name'"),
     ],
 )

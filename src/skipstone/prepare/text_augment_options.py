@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skipstone.errors import UsageError, did_you_mean
+from skipstone.option_types import Range, check_options
 
 #: What each operation does with strength s, and its strength when named alone.
 TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
@@ -104,17 +105,14 @@ class TextAugmentOptions:
                         f"{word!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
                         f"operation on texts ({', '.join(TEXT_OPERATIONS)}). {hint}".rstrip(" ?.")
                     )
-        for name in TEXT_OPERATIONS:
-            value, most = getattr(self, name), math.inf if name == "mixup" else 1.0
-            if value is not None and not (0 <= value <= most and math.isfinite(value)):
-                upper = f"to {most:g}" if math.isfinite(most) else "or more"
-                problems.append(f"{name} is {value}; allowed: 0 {upper}")
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
-        if not problems and "synonyms" in self.strengths() and self.synonym_table is None:
-            problems.append("synonyms need a table of them: --synonym-table words.csv")
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        ranges = {name: Range(0, math.inf if name == "mixup" else 1) for name in TEXT_OPERATIONS}
+        check_options(self, problems, **ranges)
+        if "synonyms" in self.strengths() and self.synonym_table is None:
+            raise UsageError(
+                "synonyms need a table of them.", hint="Name it: --synonym-table words.csv"
+            )
 
     @property
     def files(self) -> tuple[str, ...]:
