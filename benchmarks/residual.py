@@ -108,12 +108,12 @@ def train(name: str, *, residual: bool, steps: int, seed: int) -> dict[str, Any]
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Lines for the terminal."""
-    depths = "".join(f"{f'{place:.0%}':>8}" for place in PLACES)
+    depths = "".join(f"{f'{place:.0%}':>10}" for place in PLACES)
     lines = [f"{'layers':>6} {'shortcuts':>9} {'step':>6}  gradient norm at depth {depths}"]
     for row in rows:
         shortcuts = "yes" if row["residual"] else "no"
         for when in ("first", "last"):
-            norms = "".join(f"{norm:8.3g}" for norm in row[when])
+            norms = "".join(f"{norm:10.3g}" for norm in row[when])
             lines.append(f"{row['layers']:>6} {shortcuts:>9} {when:>6} {'':>23} {norms}")
     lines.append("")
     for row in rows:
