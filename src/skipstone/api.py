@@ -115,13 +115,23 @@ def evaluate(
 
 
 def predict(
-    model: Path_, sources: Sequence[Path_], *, runtime: str = "auto", out: Path_ | None = None
+    model: Path_,
+    sources: Sequence[Path_] = (),
+    *,
+    texts: Sequence[str] = (),
+    runtime: str = "auto",
+    out: Path_ | None = None,
+    **settings: Any,
 ) -> answer.PredictResult:
-    """What a model says of files and folders of files; a bad file is one error row.
+    """What a model says of files, folders of files, and rows of tables; a bad one is one error row.
 
-    `out` is a folder for answers that are files themselves, such as masks.
+    `texts` are texts as they are. `out` is a `.csv` file for a table of the answers, or a folder
+    for answers that are files themselves, such as masks. `settings` say how tables are read:
+    `text_column="body"`.
     """
-    return answer.predict(Path(model), sources, runtime=runtime, out=out)
+    return answer.predict(
+        Path(model), sources, texts=texts, runtime=runtime, out=out, settings=settings
+    )
 
 
 def shrink(

@@ -86,8 +86,11 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
-def add_settings(parser: argparse.ArgumentParser, groups: set[str]) -> None:
-    """A flag for every setting of these groups; shared names become one flag."""
+def add_settings(
+    parser: argparse.ArgumentParser, groups: set[str], *, only: set[str] | None = None
+) -> None:
+    """A flag for every setting of these groups, or for those of `only`; shared names become one
+    flag."""
     sections = {
         group: parser.add_argument_group(title)
         for group, title in _FLAG_TITLES.items()
@@ -96,6 +99,8 @@ def add_settings(parser: argparse.ArgumentParser, groups: set[str]) -> None:
     for name, places in known_settings().items():
         wanted = [place for place in places if place.group in groups]
         if not wanted or name == "seed":  # --seed is every verb's own
+            continue
+        if only is not None and name not in only:
             continue
         how: dict[str, Any] = {"metavar": _metavar(wanted[0]), "type": _reader(wanted)}
         if _is_switch(wanted[0].kind):  # --freeze-norm, --no-freeze-norm

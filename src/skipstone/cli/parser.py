@@ -142,9 +142,24 @@ def _evaluate(parser: Parser) -> None:
 
 def _predict(parser: Parser) -> None:
     _model(parser)
-    parser.add_argument("sources", metavar="FILE", nargs="+", help="files, or folders of files")
-    _out(parser, "folder for answers that are files: masks as PNG, and overlays to look at")
+    parser.add_argument(
+        "sources",
+        metavar="FILE",
+        nargs="*",
+        help="files, folders of files, tables; - for the lines of standard input",
+    )
+    parser.add_argument(
+        "--text",
+        dest="texts",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text as it is, for a model that reads texts; may be given again",
+    )
+    _out(parser, "FILE.csv: a table of the answers; else a folder for masks and overlays")
     _runtime(parser)
+    columns = {"text_column", "path_column", "path_folder", "delimiter", "encoding"}
+    add_settings(parser, {"data"}, only=columns)
 
 
 def _shrink(parser: Parser) -> None:

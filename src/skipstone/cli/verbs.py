@@ -77,7 +77,14 @@ def _evaluate(given: Namespace) -> Any:
 def _predict(given: Namespace) -> Any:
     from skipstone.verbs.answer import predict
 
-    return predict(Path(given.model), given.sources, runtime=given.runtime, out=given.out)
+    return predict(
+        Path(given.model),
+        given.sources,
+        texts=given.texts,
+        runtime=given.runtime,
+        out=given.out,
+        settings=settings_from(given),
+    )
 
 
 def _shrink(given: Namespace) -> Any:

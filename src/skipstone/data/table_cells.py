@@ -45,7 +45,7 @@ def _read(path: Path, cells: Cells, modified: int, size: int) -> list[str]:
     options = ReadOptions(
         delimiter=cells.delimiter, encoding=cells.encoding, bad_bytes="surrogateescape"
     )
-    columns = read_columns(path, options)
+    columns = read_columns(path, options, least=1)
     if cells.column not in columns.values:
         raise DataError(
             f"{path} has no column {cells.column!r} any more.",

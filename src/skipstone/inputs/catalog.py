@@ -4,6 +4,7 @@ Facts that other rooms ask for:
 
     emits       kinds of what it hands to a network
     pixels      the array that `inputs.shown` makes a picture of: (H, W, C)
+    rows        what rows of a table are to it: "cells" that hold sources, or names of "files"
     standalone  the function that decodes in the exported script
     examine     function(bytes or array) -> Examined: whether it can be read, what it shows
     near        function([what each row shows, or None]) -> [Link]: which show the same
@@ -31,6 +32,7 @@ ENTRIES = (
         facts={
             "emits": ["image"],
             "pixels": "image",
+            "rows": "files",
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",
@@ -53,6 +55,7 @@ ENTRIES = (
             "baseline": "logistic",
             "examine": "skipstone.inputs.text_examine:examine_text",
             "near": "skipstone.prepare.near_texts:near_texts",
+            "rows": "cells",
             "beside": "skipstone.prepare.near_texts:beside",
             "audit": "skipstone.prepare.audit_texts:audit_texts",
             "nouns": {

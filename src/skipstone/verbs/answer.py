@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.locate import names_model
-from skipstone.data.file_types import passed_over_name
+from skipstone.bundle.files import read_record
+from skipstone.bundle.locate import bundle_of, names_model
+from skipstone.data.asked import STANDARD_INPUT, asked
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.events import note
 from skipstone.proof.intervals import Estimate
+from skipstone.registry import INPUTS
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
 from skipstone.tasks.base import Prediction
-from skipstone.verbs.answer_files import answer_folder, write_answers
+from skipstone.verbs.answer_files import (
+    answer_folder,
+    is_table,
+    new_table,
+    write_answers,
+    write_table,
+)
 from skipstone.verbs.scores import Scores, score
 
 
@@ -97,11 +104,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class PredictResult:
-    """One answer a file, in order; bad files have an error. Exit code 1 when there are any."""
+    """One answer a source, in order; bad ones have an error. Exit code 1 when there are any.
+
+    Args:
+        rows: of a table, for each answer; None for what is no row.
+        out: what was written: a folder of files, or a table of the answers.
+    """
 
     answers: list[Prediction | Failure]
     runtime: str
     out: Path | None = None
+    rows: tuple[int | None, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -112,35 +125,60 @@ class PredictResult:
             "runtime": self.runtime,
             **({} if self.out is None else {"out": str(self.out)}),
             "predictions": [
-                {"path": answer.name, "error": answer.error}
-                if isinstance(answer, Failure)
-                else {"path": answer.meta.name, **answer.fields}
-                for answer in self.answers
+                _told(answer, row)
+                for answer, row in zip(
+                    self.answers, self.rows or [None] * len(self.answers), strict=True
+                )
             ],
         }
 
 
+def _told(answer: Prediction | Failure, row: int | None) -> dict[str, Any]:
+    name = answer.name if isinstance(answer, Failure) else answer.meta.name
+    rest = {"error": answer.error} if isinstance(answer, Failure) else answer.fields
+    return {"path": name, **({} if row is None else {"row": row}), **rest}
+
+
 def predict(
     model: Path,
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path] = (),
     *,
+    texts: Sequence[str] = (),
     runtime: str = "auto",
     out: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> PredictResult:
-    """What `model` says of files, and of every file in folders.
+    """What `model` says of files, of every file in folders, and of every row of tables.
 
     Args:
-        out: folder for answers that are files themselves (masks); nothing is overwritten.
+        sources: "-" stands for the lines of standard input: texts, or paths.
+        texts: as they are, for a model that reads texts.
+        out: a `.csv` file for a table of the answers; or a folder for answers that are files
+            themselves (masks). Nothing is overwritten.
+        settings: how tables are read (`text_column`, `path_column`, `delimiter`, `encoding`).
     """
     for source in sources:
-        refuse_swapped(model, Path(source))
+        if str(source) != STANDARD_INPUT:
+            refuse_swapped(model, Path(source))
+    options = Settings(settings or {}).options(ReadOptions, bad_bytes="replace")
     predictor = open_model(model, runtime)
-    named = list(_files(sources))
-    if out is None:
-        return PredictResult(predictor.predict([file for file, _ in named]), predictor.runtime.name)
-    folder = answer_folder(out, [Path(source) for source in sources], predictor.task)
-    answers = write_answers(predictor, named, folder)
-    return PredictResult(answers, predictor.runtime.name, folder)
+    entry = INPUTS[read_record(bundle_of(model))["input"]["name"]]
+    every = asked(sources, texts, input=entry.name, rows=entry.facts.get("rows"), options=options)
+    good = [item for item in every if not item.problem]
+    table = None if out is None or not is_table(out) else new_table(out)
+    if out is None or table is not None:
+        answers = predictor.predict([item.source for item in good])
+        folder = None
+    else:
+        folder = answer_folder(out, [Path(source) for source in sources], predictor.task)
+        answers = write_answers(predictor, [(item.source, item.below) for item in good], folder)
+    left = iter(answers)
+    whole = [Failure(a.source.name, a.problem) if a.problem else next(left) for a in every]
+    rows = tuple(item.row for item in every)
+    result = PredictResult(whole, predictor.runtime.name, table or folder, rows)
+    if table is not None:
+        write_table(table, result.to_json()["predictions"])
+    return result
 
 
 def refuse_swapped(model: Path, data: Path) -> None:
@@ -150,39 +188,3 @@ def refuse_swapped(model: Path, data: Path) -> None:
             f"{model} is no model, but {data} is: the two are swapped.",
             hint=f"The model comes first: {data} {model}",
         )
-
-
-def _files(sources: Sequence[str | Path]) -> list[tuple[Path, Path]]:
-    """Each file, and its path below the folder that was given (its name, where it was given)."""
-    found: list[tuple[Path, Path]] = []
-    for given in sources:
-        path = Path(given)
-        if path.is_dir():
-            inside = sorted(_walk(path))
-            if not inside:
-                raise UsageError(f"{path} is an empty folder; there is nothing to predict.")
-            found += [(file, file.relative_to(path)) for file in inside]
-        elif not path.exists() and any(char in str(given) for char in "*?["):
-            raise UsageError(
-                f"no file matches {given}: the shell passed the pattern on as it is.",
-                hint=f"See what is there: ls {path.parent}",
-            )
-        else:
-            found.append(
-                (path, Path(path.name))
-            )  # a missing file is one error row; the rest goes on
-    return found
-
-
-def _walk(folder: Path) -> list[Path]:
-    return [
-        Path(root) / name
-        for root, folders, names in os.walk(folder)
-        for name in names
-        if passed_over_name(name) is None and not _hidden(folders)
-    ]
-
-
-def _hidden(folders: list[str]) -> bool:
-    folders[:] = sorted(name for name in folders if not name.startswith("."))
-    return False

@@ -1,15 +1,19 @@
-"""Answers that are files: masks and overlays, one set a picture, written as they come."""
+"""Answers as files: masks and overlays, one set a picture, written as they come; or one table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from skipstone import storage
+from skipstone.data.sources import Source
 from skipstone.errors import UsageError
 from skipstone.inputs.shown import shown
-from skipstone.runtime.predictor import Failure, Predictor, as_source
+from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction, Task
 from skipstone.verbs.places import output_folder
 
@@ -21,7 +25,7 @@ def answer_folder(out: str | Path, sources: Sequence[Path], task: Task) -> Path:
         raise UsageError(
             f"--out is for answers that are files, such as masks; those of {task.name!r} are "
             "words and numbers.",
-            hint="Leave it out; --json gives them all.",
+            hint="A table of them: --out answers.csv",
         )
     folder = Path(out)
     for source in sources:
@@ -36,7 +40,7 @@ def answer_folder(out: str | Path, sources: Sequence[Path], task: Task) -> Path:
 
 
 def write_answers(
-    predictor: Predictor, named: Sequence[tuple[Path, Path]], folder: Path
+    predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path
 ) -> list[Prediction | Failure]:
     """Answer each file and write what the task makes of it under its path below `folder`.
 
@@ -44,8 +48,8 @@ def write_answers(
     """
     taken: set[Path] = set()
     answers: list[Prediction | Failure] = []
-    paths = [file for file, _ in named]
-    for (file, below), answer in zip(named, predictor.stream(paths), strict=True):
+    sources = [source for source, _ in named]
+    for (source, below), answer in zip(named, predictor.stream(sources), strict=True):
         if isinstance(answer, Failure):
             answers.append(answer)
             continue
@@ -54,7 +58,7 @@ def write_answers(
             number += 1
             stem = folder / below.with_name(f"{below.stem}-{number}")
         taken.add(stem)
-        picture = shown(predictor.input.decode(as_source(file)).value)
+        picture = shown(predictor.input.decode(source).value)
         fields = dict(answer.fields)
         for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
             place = stem.with_name(stem.name + ending)
@@ -63,3 +67,35 @@ def write_answers(
             fields[name] = str(place)
         answers.append(replace(answer, fields=fields, scores={}))
     return answers
+
+
+def is_table(out: str | Path) -> bool:
+    """Whether `--out` names a table of the answers."""
+    return Path(out).suffix.lower() == ".csv"
+
+
+def new_table(out: str | Path) -> Path:
+    """UsageError where something is there already."""
+    path = Path(out)
+    if path.exists():
+        raise UsageError(
+            f"--out {path} is there already; nothing is overwritten.", hint="Name another file."
+        )
+    return path
+
+
+def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
+    """One line an answer; several labels of one are separated by semicolons."""
+    names = list(dict.fromkeys(name for row in predictions for name in row))
+    names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in predictions:
+        writer.writerow([_cell(row.get(name, "")) for name in names])
+    storage.make_folder(path.parent)
+    storage.write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return ";".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -78,25 +78,29 @@ def sniff_table(path: Path) -> str | None:
     return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
 
 
-def read_columns(path: Path, options: ReadOptions) -> Columns:
-    """Every cell of the table. DataError names the line that cannot be read."""
+def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns:
+    """Every cell of the table. DataError names the line that cannot be read.
+
+    Args:
+        least: columns that a CSV file has to have: two for something and its label.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         columns = _read_parquet(path)
     elif suffix in JSONL_SUFFIXES:
         columns = _read_json_lines(path, options.bad_bytes)
     else:
-        columns = _read_csv(path, options)
+        columns = _read_csv(path, options, least)
     if not len(columns):
         raise DataError(f"{path} has no rows.")
     return columns
 
 
-def _read_csv(path: Path, options: ReadOptions) -> Columns:
+def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
     dialect = sniff_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
     found = records(path, dialect)
     header_line, header = next(found, (0, []))
-    names = _header(path, header, dialect.delimiter)
+    names = _header(path, header, dialect.delimiter, least)
     cells: list[list[Cell]] = [[] for _ in header]
     lines: list[int] = []
     short: list[int] = []
@@ -117,7 +121,7 @@ def _read_csv(path: Path, options: ReadOptions) -> Columns:
     return Columns(path, values, lines, {}, short=tuple(short))
 
 
-def _header(path: Path, header: list[str], delimiter: str) -> list[str]:
+def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[str]:
     if not header:
         raise DataError(f"{path} is empty.", hint="A table begins with a header: path,label")
     for name in header:
@@ -126,7 +130,7 @@ def _header(path: Path, header: list[str], delimiter: str) -> list[str]:
                 f"{path} has no header: its first line holds {name!r}.",
                 hint="Put a line with the names of the columns first, such as: path,label",
             )
-    if len(header) == 1:
+    if len(header) < least:
         raise DataError(
             f"{path} has one column only ({header[0]!r}, columns separated by {delimiter!r}).",
             hint="Two are needed, such as path,label. Another separator: --delimiter",

@@ -59,7 +59,7 @@ def choose_columns(
     Args:
         source: the column of the sources, where that is known not to be one of paths.
     """
-    path, search = (source, False) if source else _path_column(columns, root, options)
+    path, search = (source, False) if source else path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
     rest = [name for name in columns.names if name not in (path, split, group)]
@@ -87,7 +87,7 @@ def path_folder(options: ReadOptions) -> Path | None:
     return folder
 
 
-def _path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
+def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
     """(column, whether its cells have to be searched for)."""
     folder = path_folder(options)
     files = Files(root, folder)

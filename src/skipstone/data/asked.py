@@ -1,0 +1,172 @@
+"""What a person asks a model about: files, folders of files, rows of tables, texts as they are.
+
+A table gives one source a row, as in training, whether it has labels or not. Which way its rows are
+sources the input says (its fact `rows`): "cells" hold them, or name "files".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skipstone.data.file_types import passed_over_name
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import listed
+from skipstone.data.readers.columns import Columns, read_columns, sniff_table
+from skipstone.data.readers.table_columns import names_files, path_column, path_folder
+from skipstone.data.readers.table_files import Files
+from skipstone.data.readers.text_columns import text_column
+from skipstone.data.sources import Cells, FileRef, Inline, Source
+from skipstone.errors import DataError, UsageError
+
+STANDARD_INPUT = "-"
+_NOTHING = "holds no text"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Args:
+    source: what is answered.
+    below: its path below the folder that was given; its name, where it was given itself.
+    row: of a table, counted from 0; None elsewhere.
+    problem: why it cannot be answered; "" where it may be.
+    """
+
+    source: Source
+    below: Path
+    row: int | None = None
+    problem: str = ""
+
+
+def asked(
+    given: Sequence[str | Path],
+    texts: Sequence[str],
+    *,
+    input: str,
+    rows: str | None,
+    options: ReadOptions,
+) -> list[Asked]:
+    """Every source, in order.
+
+    Args:
+        given: files, folders, tables, or "-" for the lines of standard input.
+        texts: as they are.
+        input: the name of the model's input, for messages.
+        rows: its fact `rows`.
+
+    Raises:
+        UsageError: there is nothing, or a table whose rows cannot be told.
+    """
+    if texts and rows != "cells":
+        raise UsageError(
+            f"--text is for models that read texts; this one's input is {input}.",
+            hint="Name files instead.",
+        )
+    found: list[Asked] = []
+    for name in given:
+        path = Path(name)
+        if str(name) == STANDARD_INPUT:
+            found += _lines(cells=rows == "cells")
+        elif path.is_dir():
+            found += _folder(path)
+        elif rows is not None and sniff_table(path):
+            read: Callable[[Path, ReadOptions], Iterator[Asked]] = _ROWS[rows]
+            found += read(path, options)
+        else:
+            found.append(_file(path))
+    found += [_inline(text.encode(), f"text {n}") for n, text in enumerate(texts, 1)]
+    if not found:
+        raise UsageError(
+            "there is nothing to predict.",
+            hint="Name files, folders or a table" + ("; or --text." if rows == "cells" else "."),
+        )
+    return found
+
+
+def _file(path: Path) -> Asked:
+    if not path.exists() and any(char in str(path) for char in "*?["):
+        raise UsageError(
+            f"no file matches {path}: the shell passed the pattern on as it is.",
+            hint=f"See what is there: ls {path.parent}",
+        )
+    return Asked(
+        FileRef(path), Path(path.name)
+    )  # a missing file is one error row; the rest goes on
+
+
+def _folder(folder: Path) -> list[Asked]:
+    inside = sorted(_walk(folder))
+    if not inside:
+        raise UsageError(f"{folder} is an empty folder; there is nothing to predict.")
+    return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if passed_over_name(name) is None:
+                yield Path(root) / name
+
+
+def _lines(*, cells: bool) -> Iterator[Asked]:
+    """Standard input: a text a line, or a path."""
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        line = line.rstrip(b"\r\n")
+        if cells:
+            yield _inline(line, f"line {number}")
+        elif line.strip():
+            yield _file(Path(os.fsdecode(line)))
+
+
+def _inline(data: bytes, name: str) -> Asked:
+    return Asked(Inline(data, name), Path(name), problem="" if data.strip() else _NOTHING)
+
+
+def _cells(path: Path, options: ReadOptions) -> Iterator[Asked]:
+    """A table of texts; or of the files that hold them."""
+    columns = read_columns(path, options, least=1)
+    column = text_column(columns, path.parent, options)
+    if column is None and len(columns.names) == 1:
+        column = columns.names[0]
+    if column is None and _names_files(columns, path, options):
+        yield from _files(path, options)
+        return
+    if column is None:
+        raise UsageError(
+            f"{path}: no column stands out as the one that holds the texts "
+            f"({listed(columns.names, 12)}).",
+            hint=f"Say which: --text-column {columns.names[0]}",
+        )
+    cells = Cells(column, options.delimiter, options.encoding)
+    for row, text in enumerate(columns.text(column)):
+        source = FileRef(path, row, cells)
+        yield Asked(source, Path(path.name), row, "" if text else _NOTHING)
+
+
+def _names_files(columns: Columns, path: Path, options: ReadOptions) -> bool:
+    if options.path_column is not None:
+        return True
+    return any(names_files(columns, path.parent, name) for name in columns.names)
+
+
+def _files(path: Path, options: ReadOptions) -> Iterator[Asked]:
+    """A table that names files."""
+    columns = read_columns(path, options, least=1)
+    root = path.parent
+    column, search = path_column(columns, root, options)
+    files = Files(root, path_folder(options), search=search)
+    for row, cell in enumerate(columns.text(column)):
+        problem = "" if cell else "names no file"
+        try:
+            place = files.find(cell)
+        except DataError as error:
+            place, problem = None, str(error)
+        source = FileRef(root / (place or cell or path.name))
+        yield Asked(source, Path(place or cell or path.name), row, problem)
+
+
+_ROWS = {"cells": _cells, "files": _files}

@@ -1,0 +1,138 @@
+"""predict takes data as people have it: tables, lines, texts as they are; bad rows are named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import skipstone
+from skipstone.cli.main import main
+from skipstone.errors import UsageError
+from tests.cli.conftest import Run, run
+from tests.photos import write_class_folder
+from tests.small_bundles import write_small
+from tests.small_texts import write_small_text
+from tests.text_data import rows, write_csv, write_jsonl
+
+__all__ = ["run"]
+
+TEXTS = [text for text, _ in rows(12, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_text(tmp_path_factory.mktemp("texts") / "bundle", goldens=False)
+
+
+@pytest.fixture(scope="module")
+def expected(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Answers to the texts as files of their own."""
+    folder = tmp_path_factory.mktemp("files")
+    for number, text in enumerate(TEXTS):
+        (folder / f"{number:02d}.txt").write_text(text, encoding="utf-8")
+    told = skipstone.predict(model, [folder]).to_json()["predictions"]
+    assert len({row["label"] for row in told}) == 3
+    return [row["label"] for row in told]
+
+
+def test_a_table_has_an_answer_a_row(model: Path, expected: list[str], tmp_path: Path) -> None:
+    labelled = [(text, "whatever") for text in TEXTS]
+    for table in (
+        write_csv(tmp_path / "t.csv", labelled),
+        write_jsonl(tmp_path / "t.jsonl", labelled),
+    ):
+        told = skipstone.predict(model, [table]).to_json()["predictions"]
+        assert [row["label"] for row in told] == expected
+        assert [row["path"] for row in told] == [f"{table}#{n}" for n in range(12)]
+        assert [row["row"] for row in told] == list(range(12))
+
+
+def test_one_column_and_a_named_one(model: Path, expected: list[str], tmp_path: Path) -> None:
+    lone = tmp_path / "lone.csv"
+    lone.write_text("whatever it is called\n" + "".join(f'"{text}"\n' for text in TEXTS))
+    told = skipstone.predict(model, [lone]).to_json()["predictions"]
+    assert [row["label"] for row in told] == expected
+    two = write_csv(
+        tmp_path / "two.csv", [(t, f"some other words {n}") for n, t in enumerate(TEXTS)], "mine,x"
+    )
+    with pytest.raises(UsageError, match="--text-column"):
+        skipstone.predict(model, [two])
+    told = skipstone.predict(model, [two], text_column="mine").to_json()["predictions"]
+    assert [row["label"] for row in told] == expected
+
+
+def test_texts_as_they_are(model: Path, expected: list[str], run: Run) -> None:
+    told = skipstone.predict(model, texts=TEXTS).to_json()["predictions"]
+    assert [row["label"] for row in told] == expected
+    code, out, _ = run("predict", model, "--text", TEXTS[0], "--text", TEXTS[1], "--json")
+    found = json.loads(out)["predictions"]
+    assert code == 0
+    assert [row["label"] for row in found] == expected[:2]
+    assert {"path", "label", "probability"} <= set(found[0])
+
+
+def test_lines_of_standard_input(
+    model: Path,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = "\n".join(TEXTS).encode() + b"\r\n\nbroken \xff here\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    code = main(["predict", str(model), "-", "--json"])
+    told = json.loads(capsys.readouterr().out)["predictions"]
+    assert code == 1
+    assert [row.get("label") for row in told] == [*expected, None, None]
+    assert told[12] == {"path": "line 13", "error": "holds no text"}
+    assert "0xff is no UTF-8" in told[13]["error"]
+
+
+def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, run: Run) -> None:
+    table = write_csv(
+        tmp_path / "t.csv", [(TEXTS[0], "x"), ("", "x"), ("letter", "x"), ("ab", "y")]
+    )
+    table.write_bytes(table.read_bytes().replace(b"letter", b"l\xe9tter"))
+    out = tmp_path / "answers.csv"
+    code, shown, _ = run("predict", model, table, "--out", out)
+    assert code == 1
+    assert "holds no text" in shown
+    with out.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["row"] for row in found] == ["0", "1", "2", "3"]
+    assert [bool(row["label"]) for row in found] == [True, False, False, True]
+    assert [bool(row["error"]) for row in found] == [False, True, True, False]
+    assert "0xe9 is no UTF-8" in found[2]["error"]
+    assert 0 < float(found[0]["probability"]) <= 1
+    with pytest.raises(UsageError, match="is there already"):
+        skipstone.predict(model, [table], out=out)
+
+
+def test_a_table_of_pictures(tmp_path: Path) -> None:
+    photos = write_class_folder(tmp_path / "photos", 3) or tmp_path / "photos"
+    model = write_small(tmp_path / "bundle", goldens=False)
+    files = sorted((tmp_path / "photos").rglob("*.*"))
+    names = [str(file.relative_to(tmp_path)) for file in files if file.is_file()]
+    table = write_csv(tmp_path / "photos.csv", [(name, "?") for name in names], "path,label")
+    told = skipstone.predict(model, [table]).to_json()["predictions"]
+    alone = skipstone.predict(model, [tmp_path / name for name in names]).to_json()["predictions"]
+    assert photos
+    assert [row["label"] for row in told] == [row["label"] for row in alone]
+    assert [row["row"] for row in told] == list(range(len(names)))
+    assert told[0]["path"] == str(tmp_path / names[0])
+    gone = write_csv(tmp_path / "gone.csv", [(names[0], "?"), (names[1], "?"), ("no.jpg", "?")])
+    gone.write_text(gone.read_text().replace("text,label", "path,label"))
+    result = skipstone.predict(model, [gone], path_column="path")
+    assert result.exit_code == 1
+    assert "error" in result.to_json()["predictions"][2]
+    with pytest.raises(UsageError, match="this one's input is image"):
+        skipstone.predict(model, texts=["a text"])
+
+
+def test_nothing_is_refused(model: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to predict"):
+        skipstone.predict(model)
