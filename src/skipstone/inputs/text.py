@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
 from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.text_check import check_ids, check_state
 from skipstone.inputs.text_features import (
     FIRST,
     PAD,
@@ -73,7 +74,11 @@ class TextInput:
         self._state = _unfitted(options) if state is None else dict(state)
         if state is not None and digest_of_arrays(self._arrays) != self._state.get("digest"):
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
+        if state is not None:
+            check_state(self._state, self._arrays)
         self._pairs = Pairs(self._arrays["pairs"]) if "pairs" in self._arrays else None
+        if self._pairs is not None:
+            check_ids(self._pairs.largest, int(self._state["size"]))
         self._encode = lru_cache(_REMEMBERED)(self._encode_text)
 
     @property

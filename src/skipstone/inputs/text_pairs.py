@@ -53,6 +53,11 @@ class Pairs:
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def largest(self) -> int:
+        """The largest id that it may give."""
+        return max(self._tokenizer.get_vocab().values(), default=0)
+
     def ids(self, text: str) -> np.ndarray:
         """int64 (L,), from 0."""
         return np.array(self._tokenizer.encode(text).ids, np.int64)
