@@ -25,6 +25,7 @@ from skipstone.train.phases import Phase, enter_phase
 from tests.vector_data import glove, table
 
 SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]
+MODELS = [entry.name for entry in BACKBONES if "vectors" in entry.facts]
 WORDS = {"the", "cat", "sat", "dog", ".", "a", "naïve", ",", "猫"}
 LOSS = {"name": "cross_entropy", "target": "label", "args": {}}
 HEAD = Part("linear", {"options": {}, "shape": {"classes": 2, "loss": LOSS}})
@@ -63,7 +64,7 @@ def test_an_input_knows_its_words_by_the_ids_that_it_gives(options: dict[str, An
 
 
 @pytest.mark.parametrize("freeze", [False, True], ids=["learnt", "frozen"])
-@pytest.mark.parametrize("name", ["textcnn", "rnn", "lstm", "gru", "fasttext"])
+@pytest.mark.parametrize("name", MODELS)
 def test_rows_of_an_embedding(tmp_path: Path, name: str, freeze: bool) -> None:
     input = fitted(**BACKBONES[name].facts["input"])
     have = table(["the", "Cat", "naïve", "猫", "elsewhere"], 64, seed=2)
@@ -128,6 +129,10 @@ def test_vectors_of_another_language_are_refused(tmp_path: Path) -> None:
     path = glove(tmp_path / "v", table(["bonjour", "monde"]))
     with pytest.raises(UsageError, match=r"none of the 9 words .* among the 2 of"):
         vectors_for(path, fitted(form="tokens"))
+
+
+def test_sequences_and_means_of_words_take_vectors() -> None:
+    assert {"textcnn", "rnn", "lstm", "gru", "fasttext"} <= set(MODELS)
 
 
 def test_models_and_options_that_do_not_fit(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_the_bundle_holds_the_vectors_and_needs_no_file(folder: Path, whole: Ans
     done = whole
     assert done.value["verified"]
     assert "words found in v.bin (word2vec binary, 28 x 12" in done.err
+    report = (Path(done.value["run"]) / "report.html").read_text()
+    assert "words found in v.bin" in report
     bundle = Bundle.load(Path(done.value["bundle"]))
     assert bundle.arch.backbone.args["options"]["embedding"] == 12
     assert bundle.lineage["vectors"]["found"] > 20

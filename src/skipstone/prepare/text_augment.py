@@ -103,8 +103,9 @@ class TextAugment:
         with scoped_seed(rng.getrandbits(32)):
             made = self.custom(text)
         if not isinstance(made, str):
+            name = getattr(self.custom, "__qualname__", repr(self.custom))
             raise UsageError(
-                f"the augmentation {self.custom.__module__}:{self.custom.__qualname__} returned "
+                f"the augmentation {self.custom.__module__}:{name} returned "
                 f"{type(made).__name__}, not a str."
             )
         return made

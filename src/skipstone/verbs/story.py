@@ -150,6 +150,8 @@ def _trained(
     )
     facts.insert(1, ["Why this one", plan.reason])
     facts.insert(4, ["Input", arrays])
+    if plan.vectors is not None:
+        facts.insert(4, ["Starts with", str(plan.vectors)])
     if history:
         stopped = str(bundle.lineage.get("stopped_by", ""))
         length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
