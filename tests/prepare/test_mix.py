@@ -107,7 +107,7 @@ def test_no_mixing_unless_asked() -> None:
 
 
 def test_texts_are_mixed_by_their_features_and_targets() -> None:
-    """The loss is that of features and targets blended by hand (Guo 2019, equations 3 and 4)."""
+    """The loss is that of features and targets blended by hand (senMixup, Guo 2019)."""
     torch.manual_seed(0)
     options = TextAugmentOptions(augment="mixup", mixup=0.7)
     mix = make_feature_mix(options, FakeTask())  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ class WordVectors:
 
         Words that the file lacks, and the one that stands for those never seen, start at random
         within +-a, where a gives them the variance of those that were found (Kim 2014, section
-        3.1): by length they cannot be told from the others. Runs of words keep their fresh start;
+        4.3): by length they cannot be told from the others. Runs of words keep their fresh start;
         frozen, where they could learn nothing, they add nothing.
         """
         embedding = network.backbone.get_submodule(module)

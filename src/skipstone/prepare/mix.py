@@ -77,7 +77,7 @@ def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
 
 
 class FeatureMix:
-    """senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941, section 3.2): what the backbone makes of
+    """senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): what the backbone makes of
     two texts is blended, and their targets. Words themselves have no values in between.
 
     Here only the share is drawn, from Beta(alpha, alpha), and targets made soft. The network and
