@@ -140,12 +140,19 @@ def shrink(
     max_drop: float = 1.0,
     plan: str = "int8",
     data: Path_ | None = None,
+    exclude: Path_ | None = None,
     out: Path_ | None = None,
     seed: int = 0,
 ) -> ShrinkResult:
     """A smaller, faster model that loses at most `max_drop` points, or an honest refusal."""
     return shrinking.shrink(
-        Path(model), max_drop=max_drop, plan=plan, data=data, out=out, seed=seed
+        Path(model),
+        max_drop=max_drop,
+        plan=plan,
+        data=data,
+        exclude=exclude,
+        out=out,
+        seed=seed,
     )
 
 

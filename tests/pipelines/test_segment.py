@@ -12,11 +12,17 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from skipstone.bundle.format import Bundle
 from skipstone.data.manifest_file import load_manifest
 from skipstone.data.masks import MaskTable, open_mask
+from skipstone.proof.parity import Verification
 from skipstone.runtime.export_openvino import ir_of_onnx
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.runtime.parts import network_of
+from skipstone.shrink.plan import Work
+from skipstone.shrink.recover import recover
+from skipstone.verbs import train as train_module
 from tests.mask_data import NAMES, make_scene, save_mask, write_scenes
 from tests.pipelines.command import Answer, ask, tree
 
@@ -189,3 +195,49 @@ def test_audit_tells_of_masks(masked: Masks, tmp_path: Path) -> None:
     assert kinds["mask_size"] == ["images/00.png"]
     assert kinds["picture_without_mask"] == ["images/03.png"]
     assert sum(found["counts"]["pixels"].values()) == pytest.approx(1)
+
+
+def test_a_pruned_network_learns_from_the_one_it_was(masked: Masks, tmp_path: Path) -> None:
+    bundle, rows = (
+        Bundle.load(masked.run / "bundle"),
+        load_manifest(masked.run / "manifest.parquet"),
+    )
+    work = Work(masked.run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"), 0)
+    result = recover(network_of(bundle), bundle, work, epochs=1, teacher=0.7)
+    (epoch,) = result.history
+    assert 0 <= epoch["losses"]["teacher_loss"] < epoch["losses"]["loss"]
+    assert epoch["metrics"]["miou"] > 0.2
+
+
+def test_a_model_goes_on_with_one_more_class(
+    masked: Masks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old classes keep rows, order and colours; the new one gets a row, and a colour of its own."""
+    # other tests follow a bundle through its exports; growing changes nothing there
+    monkeypatch.setattr(train_module, "_exports", lambda folder: Verification(True, 0.0, 0, []))
+    data = tmp_path / "more"
+    for split, count, start in (("train", 8, 40), ("val", 2, 60)):
+        write_scenes(data / split, count, start=start, table=False)
+        for file in (data / split / "masks").iterdir():
+            mask = np.array(Image.open(file))
+            mask[-6:] = 3  # a strip along the bottom of each
+            Image.fromarray(mask).save(file)
+            picture = np.array(Image.open(data / split / "images" / file.name))
+            picture[-6:] = (200, 40, 160)
+            Image.fromarray(picture).save(data / split / "images" / file.name)
+    names = ["0,disc", "1,strip", "2,ground", "3,square"]  # in another order, by other numbers
+    swap = np.array([2, 3, 0, 1], np.uint8)
+    for file in data.glob("*/masks/*.png"):
+        Image.fromarray(swap[np.array(Image.open(file))]).save(file)
+    (data / "classes.csv").write_text("index,name\n" + "\n".join(names) + "\n")
+    quick = ("--epochs", "6", "--threads", "1", "--precision", "f32", "--channels-last")
+    found = ask("train", data, "--from", masked.run, "--out", tmp_path / "runs", *quick)
+    assert found.code == 0, found
+    before, after = (
+        open_model(run, "torch").task for run in (masked.run, Path(found.value["run"]))
+    )
+    assert after.schema["classes"] == [*NAMES, "strip"]
+    assert after.schema["colours"][:3] == before.schema["colours"]
+    assert len(set(map(tuple, after.schema["colours"]))) == 4
+    assert found.value["metrics"]["iou:strip"]["value"] > 0.3
+    assert found.value["metrics"]["pixel_accuracy"]["value"] > 0.6

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.bundle.files import read_file
+from skipstone.bundle.files import read_file, read_record, write_record
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
 from skipstone.errors import DataError, UsageError
+from skipstone.prepare.split import assign_roles
 from skipstone.registry import STEPS
 from skipstone.runtime.open import open_model
 from skipstone.shrink.plan import Plan
@@ -159,5 +162,25 @@ def test_a_bundle_away_from_its_run_asks_for_its_data(
         shrink(bundle)
     found = training_data(bundle, flat_photo_folder)
     assert found.column("role") == rows.column("role")
-    with pytest.raises(UsageError, match="is not the data"):
+    with pytest.raises(UsageError, match="is not the data") as caught:
         training_data(bundle, photo_folder)
+    assert "--exclude FILE" in str(caught.value.hint)
+
+
+def test_rows_that_training_left_out_are_left_out_again(
+    copied: Path, flat_photo_folder: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / "exclude.txt"
+    rows = read_manifest(flat_photo_folder)
+    listed.write_text("\n".join(rows.column("path")[:3]))
+    kept = assign_roles(read_manifest(flat_photo_folder, ReadOptions(exclude=str(listed))))
+    bundle = Path(shutil.copytree(copied / "bundle", tmp_path / "alone"))
+    record = read_record(bundle)
+    record["lineage"]["data"]["fingerprint"] = kept.fingerprint()
+    write_record(bundle, record)
+    found = training_data(bundle, flat_photo_folder, listed)
+    assert found.column("role") == kept.column("role")
+    with pytest.raises(UsageError, match="is not the data"):
+        training_data(bundle, flat_photo_folder)
+    with pytest.raises(UsageError, match="says nothing here"):
+        training_data(copied / "bundle", flat_photo_folder, listed)

@@ -173,6 +173,12 @@ def _shrink(parser: Parser) -> None:
     )
     parser.add_argument("--plan", default="int8", help="steps, comma-separated (default int8)")
     parser.add_argument("--data", default=None, help="where the data lies now, if it has moved")
+    parser.add_argument(
+        "--exclude",
+        default=None,
+        metavar="FILE",
+        help="a bundle away from its run: the list of rows that training left out",
+    )
     _out(parser, "the shrunk bundle's folder (default: beside the model)")
     _seed(parser)
 

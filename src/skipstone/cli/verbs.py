@@ -95,6 +95,7 @@ def _shrink(given: Namespace) -> Any:
         max_drop=given.max_drop,
         plan=given.plan,
         data=given.data,
+        exclude=given.exclude,
         out=given.out,
         seed=given.seed,
     )

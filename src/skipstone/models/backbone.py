@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Turns an input into feature maps, shallow to deep. Heads turn those into answers.
 
     A network is front + backbone + head, so a backbone has neither normalisation of pixels
@@ -23,16 +25,16 @@ class Backbone(nn.Module):
     strides: tuple[int, ...]
     classifier: str
 
+    @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the feature maps of ``x`` (N, C, H, W), float, any H and W."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stages(self) -> list[list[nn.Module]]:
         """Group the modules from the stem to the deepest; each parameter is in one group.
 
         Freezing, unfreezing by schedule and layer-wise learning rates all walk this list.
         """
-        raise NotImplementedError
 
     def published(self) -> nn.Module:
         """The module whose state dict has the published names; importers load into it."""

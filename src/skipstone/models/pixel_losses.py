@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipstone.models.losses import CrossEntropy
+from skipstone.models.losses import TEMPERATURE, CrossEntropy
 
 
 class PixelFocal(CrossEntropy):
@@ -92,6 +92,29 @@ PIXEL_LOSSES: Mapping[str, type[CrossEntropy]] = {
 def make_pixel_loss(name: str, args: Mapping[str, Any]) -> CrossEntropy:
     """The loss called `name`, built with JSON-able `args`: class_weights, ignore_index, gamma."""
     return PIXEL_LOSSES[name](**args)
+
+
+def imitate_pixels(
+    criterion: CrossEntropy, logits: Tensor, answers: Tensor, target: Tensor
+) -> Tensor:
+    """KL divergence from the teacher's probabilities of each pixel at temperature T, times T^2.
+
+    Hinton et al. 2015 (arXiv:1503.02531, section 2), pixel by pixel (Liu et al. 2019,
+    arXiv:1903.04197, section 3.1). Pixels count as `criterion.weight` counts them: what is ignored
+    does not, and the others by the weight of their class.
+
+    Args:
+        logits, answers: (N, K, H, W), the student's and the teacher's.
+        target: (N, H, W) of class numbers.
+    """
+    kept, safe = _kept(target, criterion.ignore_index)
+    own = F.log_softmax(logits.float() / TEMPERATURE, dim=1)
+    taught = F.log_softmax(answers.float() / TEMPERATURE, dim=1)
+    gap = F.kl_div(own, taught, reduction="none", log_target=True).sum(1)  # (N, H, W)
+    weight = kept.float()
+    if criterion.class_weights is not None:
+        weight = weight * criterion.class_weights[safe]
+    return (gap * weight).sum() * TEMPERATURE**2
 
 
 def _kept(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ modules (conv1, bn1, ..., downsample) are torchvision's; ``bn1`` is the first no
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +65,7 @@ class BlockDesign:
         return layer
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module, ABC):
     """What the four blocks share: how a branch meets its shortcut.
 
     Args:
@@ -96,9 +97,9 @@ class ResidualBlock(nn.Module):
             if design.zero_init:
                 nn.init.zeros_(last_norm.get_parameter("weight"))
 
+    @abstractmethod
     def build_branch(self, shape: BlockShape, design: BlockDesign) -> tuple[nn.Conv2d, nn.Module]:
         """Set conv1, bn1, ... and return the last convolution and the last norm."""
-        raise NotImplementedError
 
     def build_shortcut(self, shape: BlockShape, design: BlockDesign) -> nn.Module:
         """A shortcut to the shape of the branch's output.

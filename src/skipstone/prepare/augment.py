@@ -29,7 +29,7 @@ from skipstone.errors import UsageError
 from skipstone.inputs.base import Input, Raw
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.random_policies import randaugment, trivialaugment
-from skipstone.prepare.randomness import border_colour, scoped_seed, uniform
+from skipstone.prepare.randomness import moved, scoped_seed, uniform
 from skipstone.tasks.base import Task
 
 Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes as tv_tensors
@@ -318,8 +318,7 @@ def _shift(values: Values, rng: random.Random, share: float) -> Values:
 
 def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
     angle = uniform(rng, -degrees, degrees)
-    fill = border_colour(values[0])
-    image = F.rotate(values[0], angle, InterpolationMode.BILINEAR, fill=fill)
+    image = moved(values[0], lambda image: F.rotate(image, angle, InterpolationMode.BILINEAR))
     return [image, *(F.rotate(v, angle, fill=beyond(v, 0)) for v in values[1:])]
 
 

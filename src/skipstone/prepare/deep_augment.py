@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from skipstone.errors import UsageError
@@ -27,12 +26,11 @@ from skipstone.prepare.augment import (
     Custom,
     Operation,
     Values,
-    beyond,
     crop_box,
 )
 from skipstone.prepare.augment_options import OPERATIONS as OPERATION_ORDER
 from skipstone.prepare.augment_options import PRESETS, AugmentOptions
-from skipstone.prepare.randomness import border_colour, uniform
+from skipstone.prepare.randomness import uniform
 
 #: Operations that need the 256 steps of a photo, and what takes their place in a preset.
 _OF_PHOTOS = ("randaugment", "trivialaugment")
@@ -61,7 +59,6 @@ class DeepAugment(Augment):
         self.middle = torch.tensor(levels.middle).view(-1, 1, 1)
         self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
         own: dict[str, Operation] = {
-            "rotate": _rotate,
             "color": self._color,
             "erase": self._erase,
         }
@@ -84,15 +81,6 @@ class DeepAugment(Augment):
         height, width = values[0].shape[-2:]
         box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
         return [F.erase(values[0], *box, self.middle), *values[1:]] if apply else values
-
-
-def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
-    """As for photos. v2 blends a fill with pixels that it has darkened before, up to a quarter at
-    the edge; around zero there is nothing to darken."""
-    angle = uniform(rng, -degrees, degrees)
-    beyond_it = torch.tensor(border_colour(values[0])).view(-1, 1, 1)
-    image = F.rotate(values[0] - beyond_it, angle, InterpolationMode.BILINEAR) + beyond_it
-    return [image, *(F.rotate(v, angle, fill=beyond(v, 0.0)) for v in values[1:])]
 
 
 def without_photos_own(options: AugmentOptions, strengths: Mapping[str, float]) -> dict[str, float]:

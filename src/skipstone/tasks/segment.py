@@ -23,6 +23,7 @@ from skipstone.tasks.labels import (
     class_weights,
     counts_in,
     finite_logits,
+    grown_classes,
     probability_difference,
     raw_difference,
     temperature_of,
@@ -103,6 +104,21 @@ class Segment:
             args["gamma"] = self.options.focal_gamma
         loss = {"name": self.options.loss, "target": "mask", "args": args}
         return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+
+    def rows(self) -> Sequence[str]:
+        return self.labels.names
+
+    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Old classes keep their colours; a new one has its table's, or where that is taken one
+        that is free."""
+        found = grown_classes(self.labels, schema)
+        table, names = MaskTable.of_schema(schema), found["classes"]
+        own = dict(zip(table.names, table.colours, strict=True))
+        colours = [tuple(colour) for colour in self.colours]
+        for name in names[len(colours) :]:
+            wanted = (own[name], *usual_colours(2 * len(names)))
+            colours.append(next(colour for colour in wanted if colour not in colours))
+        return {**found, "colours": [list(colour) for colour in colours]}
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         table = MaskTable.of_schema(manifest.schema)

@@ -37,5 +37,5 @@ class Distillation(Objective):
         features = self.network.features(x)
         labels = self.network.head.loss(features, y)
         parts = {name: (1 - self.share) * value for name, value in labels.items()}
-        imitated = self.network.head.imitate(features, answers)
+        imitated = self.network.head.imitate(features, answers, y)
         return parts | {f"teacher_{k}": self.share * value for k, value in imitated.items()}

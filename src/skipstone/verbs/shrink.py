@@ -32,6 +32,7 @@ def shrink(
     max_drop: float = 1.0,
     plan: str = "int8",
     data: str | Path | None = None,
+    exclude: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     latency_seconds: float = 8.0,
@@ -41,6 +42,7 @@ def shrink(
     Args:
         plan: steps as text, such as "int8" or "int8(samples=100)".
         data: where the training data lies now; None for where it was.
+        exclude: the list of rows that training left out, for a bundle away from its run.
         out: the new bundle's folder; None for `shrunk-<plan>` in the run's folder, with a number
             where that is taken. Nothing is overwritten.
         latency_seconds: to spend on measuring how fast it is.
@@ -56,7 +58,7 @@ def shrink(
             hint="Such as --max-drop 1 for one point of accuracy.",
         )
     original = bundle_of(model)
-    manifest = training_data(original, None if data is None else Path(data))
+    manifest = training_data(original, None if data is None else Path(data), exclude)
     folder = _place(original, steps, out, manifest.root)
     result = shrink_bundle(
         original,
@@ -71,7 +73,7 @@ def shrink(
     return result
 
 
-def training_data(bundle: Path, data: Path | None) -> Manifest:
+def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = None) -> Manifest:
     """The rows a model was trained with, in their roles, with files that are there.
 
     The run folder around the bundle knows them. For a bundle away from its run, `data` is read
@@ -83,16 +85,21 @@ def training_data(bundle: Path, data: Path | None) -> Manifest:
     """
     file = bundle.parent / MANIFEST
     if file.is_file():
+        if exclude is not None:
+            raise UsageError(
+                f"--exclude {exclude} says nothing here: the run of {bundle} knows its rows.",
+                hint="Leave it out; it is for a bundle away from its run.",
+            )
         manifest = load_manifest(file)
         if data is not None:
             manifest = replace(manifest, root=_root(data))
     else:
-        manifest = _read_again(bundle, data)
+        manifest = _read_again(bundle, data, exclude)
     _require_files(manifest, data)
     return manifest
 
 
-def _read_again(bundle: Path, data: Path | None) -> Manifest:
+def _read_again(bundle: Path, data: Path | None, exclude: str | Path | None) -> Manifest:
     if data is None:
         raise UsageError(
             f"{bundle} is not in its run folder, so nothing says which data it was trained with.",
@@ -100,12 +107,14 @@ def _read_again(bundle: Path, data: Path | None) -> Manifest:
         )
     lineage: dict[str, Any] = read_record(bundle)["lineage"]
     seed = int(lineage.get("seed", 0))
-    manifest = assign_roles(read_manifest(data, ReadOptions()), SplitOptions(seed=seed))
+    options = ReadOptions(exclude=None if exclude is None else str(exclude))
+    manifest = assign_roles(read_manifest(data, options), SplitOptions(seed=seed))
     if manifest.fingerprint() != lineage.get("data", {}).get("fingerprint"):
         raise UsageError(
             f"{data} is not the data that {bundle} was trained with, or was split with other "
             "options, so nothing says which rows the model has not seen.",
-            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST} beside the bundle.",
+            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST} beside the bundle; "
+            "where it was trained with --exclude FILE, give that here as well.",
         )
     return manifest
 

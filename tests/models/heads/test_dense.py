@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from scipy.special import rel_entr
 from torch import Tensor, nn
 
 from skipstone import events
@@ -19,6 +20,7 @@ from skipstone.inputs.options import ImageOptions
 from skipstone.models.backbone import Backbone
 from skipstone.models.build import build_network, choose_head, suited_options
 from skipstone.models.heads.catalog import ENTRIES
+from skipstone.models.losses import TEMPERATURE
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, Entry
 from skipstone.runtime.libraries import import_openvino
@@ -89,6 +91,9 @@ class FewLayers(Backbone):
             nn.Conv2d(before[i], before[i + 1], 3, stride=2, padding=1) for i in range(5)
         )
 
+    def stages(self) -> list[list[nn.Module]]:
+        return [[layer] for layer in self.layers]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
         for layer in self.layers:
@@ -107,6 +112,9 @@ class FewPools(Backbone):
         self.layers = nn.ModuleList(
             nn.Conv2d(before[i], before[i + 1], 3, padding=1) for i in range(3)
         )
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[layer] for layer in self.layers]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
@@ -172,6 +180,52 @@ def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
     total.backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None]
     assert idle == []
+
+
+@each_head
+def test_rows_of_classes_are_those_of_its_logits(head: Entry) -> None:
+    """In another order, the logits are: all that knows of classes is named, and nothing else."""
+    network = small(head).eval()
+    x, order = {"image": pictures(1, 64, 96, 3)}, torch.tensor([2, 0, 3, 1])
+    names = network.head.named_rows()
+    assert names
+    state = network.head.state_dict()
+    for name in names:
+        assert len(state[name]) == CLASSES
+        torch.nn.init.normal_(state[name], std=0.1)
+    with torch.no_grad():
+        before = network(x)["logits"]
+        for name in names:
+            state[name].copy_(state[name][order].clone())
+        after = network(x)["logits"]
+    assert float(before.std(dim=1).mean()) > 1e-3
+    torch.testing.assert_close(after, before[:, order])
+
+
+@each_head
+def test_it_learns_from_another_ones_answers(head: Entry) -> None:
+    """Each counted pixel's divergence; what is ignored neither counts nor has a gradient."""
+    student, teacher = small(head).eval(), small(head).eval()
+    with torch.no_grad():
+        for name in teacher.head.named_rows():
+            teacher.head.state_dict()[name].normal_()
+    x = {"image": pictures(2, 64, 96, 3)}
+    mask = torch.randint(0, CLASSES, (2, 64, 96))
+    mask[:, :20] = IGNORE
+    answers = {"logits": teacher.head(teacher.features(x))["logits"].detach()}
+    found = student.head.imitate(student.features(x), answers, {"mask": mask})["loss"]
+    p, q = (
+        torch.softmax(network(x)["logits"].double() / TEMPERATURE, 1).detach()
+        for network in (teacher, student)
+    )
+    each = rel_entr(p.numpy(), q.numpy()).sum(1) * TEMPERATURE**2
+    expected = each[(mask != IGNORE).numpy()].sum()
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
+    found.backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in student.head.parameters())
+    same = {"logits": student.head(student.features(x))["logits"].detach()}
+    nothing = student.head.imitate(student.features(x), same, {"mask": mask})["loss"]
+    assert float(nothing.detach()) == pytest.approx(0, abs=1e-3)
 
 
 @each_head

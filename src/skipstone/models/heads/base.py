@@ -44,9 +44,13 @@ class Head(nn.Module, ABC):
         """
 
     def imitate(
-        self, features: tuple[Tensor, ...], answers: dict[str, Tensor]
+        self, features: tuple[Tensor, ...], answers: dict[str, Tensor], y: Targets
     ) -> dict[str, Tensor]:
         """Named losses against another network's outputs, sums as `loss` gives them.
+
+        Args:
+            answers: as that network's head gives them, of the same maps' sizes.
+            y: the targets, which say what counts.
 
         Raises:
             Refusal: this head cannot learn from answers.

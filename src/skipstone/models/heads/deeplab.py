@@ -115,6 +115,9 @@ class DeepLabV3Head(DenseHead):
             nn.Conv2d(options.aspp_channels, classes, 1),
         )
 
+    def scorers(self) -> list[nn.Conv2d]:
+        return [layer for layer in self.classifier[-1:] if isinstance(layer, nn.Conv2d)]
+
     def decode(self, features: Features) -> Tensor:
         logits: Tensor = self.classifier(features[-1])  # (N, K, H/16, W/16)
         return logits
@@ -144,6 +147,9 @@ class DeepLabV3PlusHead(DenseHead):
         self.reduce = nn.Sequential(*conv_norm_relu(channels[self.skip], SKIP_CHANNELS, 1))
         self.join = nn.Sequential(*conv_norm_relu(SKIP_CHANNELS + width, width, 3, separable=True))
         self.classifier = nn.Conv2d(width, classes, 1)
+
+    def scorers(self) -> list[nn.Conv2d]:
+        return [self.classifier]
 
     def decode(self, features: Features) -> Tensor:
         skip = features[self.skip]

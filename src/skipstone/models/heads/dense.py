@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from skipstone.models.heads.base import Head, Targets
-from skipstone.models.pixel_losses import make_pixel_loss
+from skipstone.models.pixel_losses import imitate_pixels, make_pixel_loss
 
 Features = tuple[Tensor, ...]
 
@@ -51,6 +51,26 @@ class DenseHead(Head):
         mask = self._read(y)
         outputs = self.sized(self(features), mask.shape[-2:])
         return {"loss": self.criterion(outputs["logits"], mask)}
+
+    def imitate(
+        self, features: Features, answers: dict[str, Tensor], y: Targets
+    ) -> dict[str, Tensor]:
+        mask = self._read(y)
+        own, taught = (self.sized(each, mask.shape[-2:]) for each in (self(features), answers))
+        return {"loss": imitate_pixels(self.criterion, own["logits"], taught["logits"], mask)}
+
+    def scorers(self) -> Sequence[nn.Conv2d]:
+        """The convolutions whose output channels are the classes; none for a head that cannot
+        take in new classes."""
+        return ()
+
+    def named_rows(self) -> tuple[str, ...]:
+        names = {id(module): name for name, module in self.named_modules()}
+        return tuple(
+            f"{names[id(scorer)]}.{tensor}"
+            for scorer in self.scorers()
+            for tensor, _ in scorer.named_parameters()
+        )
 
     def weight(self, y: Targets) -> Tensor:
         weight: Tensor = self.criterion.weight(self._read(y))

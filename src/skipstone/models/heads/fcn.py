@@ -65,6 +65,9 @@ class FcnHead(DenseHead):
         self.scores = nn.ModuleList(nn.Conv2d(channels[i], classes, 1) for i in self.skips)
         self._start_as_32s()
 
+    def scorers(self) -> list[nn.Conv2d]:
+        return [m for m in (self.classifier[-1], *self.scores) if isinstance(m, nn.Conv2d)]
+
     def decode(self, features: Features) -> Tensor:
         score: Tensor = self.classifier(features[-1])  # (N, K, H/32, W/32)
         for index, layer in zip(self.skips, self.scores, strict=True):

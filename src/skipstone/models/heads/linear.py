@@ -48,7 +48,7 @@ class LinearHead(Head):
         return {"loss": self.criterion(self(features)["logits"], self._read(y))}
 
     def imitate(
-        self, features: tuple[Tensor, ...], answers: dict[str, Tensor]
+        self, features: tuple[Tensor, ...], answers: dict[str, Tensor], y: Targets
     ) -> dict[str, Tensor]:
         return {"loss": self.criterion.imitate(self(features)["logits"], answers["logits"])}
 

@@ -54,6 +54,9 @@ class LrasppHead(DenseHead):
         self.low_classifier = nn.Conv2d(channels[self.skip], classes, 1)
         self.high_classifier = nn.Conv2d(hidden, classes, 1)
 
+    def scorers(self) -> list[nn.Conv2d]:
+        return [self.low_classifier, self.high_classifier]
+
     def decode(self, features: Features) -> Tensor:
         low, high = features[self.skip], features[-1]
         what = self.cbr(high) * self.scale(high)  # (N, C, H/16, W/16)

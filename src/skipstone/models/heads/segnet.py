@@ -61,6 +61,11 @@ class SegNetHead(DenseHead):
                 layers.append(nn.Conv2d(channels[0], classes, 3, padding=1))
             self.stages.append(nn.Sequential(*layers))
 
+    def scorers(self) -> list[nn.Conv2d]:
+        last = self.stages[-1]
+        assert isinstance(last, nn.Sequential)
+        return [layer for layer in last[-1:] if isinstance(layer, nn.Conv2d)]
+
     def decode(self, features: Features) -> Tensor:
         x = features[-1]  # (N, 512, H/32, W/32)
         for stage, before in zip(self.stages, reversed(features[:-1]), strict=True):

@@ -70,6 +70,9 @@ class UNetHead(DenseHead):
         )
         self.classifier = nn.Conv2d(inputs[-1], classes, 3, padding=1)
 
+    def scorers(self) -> list[nn.Conv2d]:
+        return [self.classifier]
+
     def decode(self, features: Features) -> Tensor:
         x = features[-1]  # (N, C_32, H/32, W/32)
         for step, block in enumerate(self.blocks):
