@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError
+from skipstone.option_types import Range, check_options, whole
 
 Preset = Literal["performance", "mixed"]
 Floats = Literal["bf16", "f32"]
+_PART = Range(0, 1, open_low=True, open_high=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +39,7 @@ class Int8:
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1:
-            problems.append(f"samples is {self.samples!r}; allowed: a whole number from 1")
-        for name, kind in (("preset", Preset), ("floats", Floats)):
-            value, allowed = getattr(self, name), get_args(kind)
-            if value not in allowed:
-                problems.append(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
-        if problems:
-            raise UsageError("int8: " + "; ".join(problems) + ".")
+        check_options(self, (), "int8", samples=whole(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +66,16 @@ class Prune:
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if not _number(self.macs) or not 0 < self.macs < 1:
-            problems.append(f"macs is {self.macs!r}; allowed: above 0 and below 1")
-        if not _number(self.teacher) or not 0 <= self.teacher <= 1:
-            problems.append(f"teacher is {self.teacher!r}; allowed: 0 to 1")
-        for name, least in (("epochs", 1), ("multiple", 1), ("batches", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                problems.append(f"{name} is {value!r}; allowed: a whole number from {least}")
-        if problems:
-            raise UsageError("prune: " + "; ".join(problems) + ".")
+        check_options(
+            self,
+            (),
+            "prune",
+            macs=_PART,
+            teacher=Range(0, 1),
+            epochs=whole(1),
+            multiple=whole(1),
+            batches=whole(1),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +98,4 @@ class VocabularyOptions:
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if not _number(self.keep) or not 0 < self.keep < 1:
-            problems.append(f"keep is {self.keep!r}; allowed: above 0 and below 1")
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 0:
-            problems.append(f"epochs is {self.epochs!r}; allowed: a whole number from 0")
-        if problems:
-            raise UsageError("vocabulary: " + "; ".join(problems) + ".")
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        check_options(self, (), "vocabulary", keep=_PART, epochs=whole(0))
