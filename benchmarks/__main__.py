@@ -19,6 +19,7 @@ BENCHMARKS = {
     "fashion-mnist": "benchmarks.fashion_mnist",
     "tables": "benchmarks.tables",
     "audit": "benchmarks.audit",
+    "audit-texts": "benchmarks.audit_texts",
     "text": "benchmarks.text",
     "same-model": "benchmarks.same_model",
     "int8-speed": "benchmarks.int8_speed",

@@ -1,11 +1,12 @@
-"""A training on masks that is stopped ends bit-identically to one that is not."""
+"""A training on masks or on texts that is stopped ends bit-identically to one that is not."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,28 +15,32 @@ from skipstone.data.samples import Batch
 from skipstone.errors import Interrupted
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
-from skipstone.prepare.augment import make_augment
 from skipstone.prepare.loader import Loader
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
+from skipstone.train.learner import training_loader
 from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.plan import Plan, make_plan
 from tests.mask_data import write_scenes
+from tests.text_data import rows, write_csv
 
-SETTINGS = {
-    "width": 0.25,
-    "depth": 0.34,
-    "epochs": 2,
-    "batch_size": 2,
-    "precision": "f32",
-    "checkpoint_every": 1,
-    "threads": 1,
-    "augment": "strong",
-    "channels_last": False,
-}
+SETTINGS = {"epochs": 2, "precision": "f32", "checkpoint_every": 1, "threads": 1}
+
+
+def _masks(folder: Path) -> tuple[Path, str, dict[str, Any]]:
+    """(data, model, settings)"""
+    write_scenes(folder / "scenes", 12)
+    own = {"width": 0.25, "depth": 0.34, "batch_size": 2, "channels_last": False}
+    return folder / "scenes", "resnet20", {**own, "augment": "strong"}
+
+
+def _texts(folder: Path) -> tuple[Path, str, dict[str, Any]]:
+    table = write_csv(folder / "texts.csv", rows(60))
+    own = {"embedding": 8, "maps": 4, "batch_size": 8, "token_dropout": 0.1, "delete": 0.2}
+    return table, "textcnn", own
 
 
 class Stopping:
@@ -59,16 +64,7 @@ class Stopping:
 def session(plan: Plan, base: Path, stop_at: int | None = None) -> tuple[Network, FitResult]:
     torch.manual_seed(plan.seed)
     network = build_network(plan.arch, plan.input)
-    loader = Loader(
-        plan.manifest.role("fit"),
-        plan.input,
-        plan.task,
-        batch_size=plan.recipe.batch_size,
-        seed=plan.seed,
-        shuffle=True,
-        augment=make_augment(plan.augment, plan.input, plan.task),
-        drop_last=True,
-    )
+    loader = training_loader(plan)
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(plan.input, TorchRuntime(candidate), plan.task, {})
@@ -87,15 +83,13 @@ def session(plan: Plan, base: Path, stop_at: int | None = None) -> tuple[Network
     return network, result
 
 
-def test_a_stopped_training_ends_the_same(tmp_path: Path) -> None:
-    write_scenes(tmp_path / "scenes", 12)
-    plan = make_plan(
-        tmp_path / "scenes",
-        model="resnet20",
-        weights="none",
-        seed=3,
-        settings=Settings({**SETTINGS, "seed": 3}),
-    )
+@pytest.mark.parametrize("made", [_masks, _texts])
+def test_a_stopped_training_ends_the_same(
+    made: Callable[[Path], tuple[Path, str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    data, model, own = made(tmp_path)
+    settings = Settings({**SETTINGS, **own, "seed": 3})
+    plan = make_plan(data, model=model, weights="none", seed=3, settings=settings)
     whole, expected = session(plan, tmp_path / "whole")
     for stop_at in (1, 3):
         with pytest.raises(Interrupted):

@@ -1,0 +1,131 @@
+"""A bundle of masks, damaged or from an attacker: named; and faults in its code are seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.format import Bundle
+from skipstone.errors import DamagedError
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.models.build import build_network, network_tensors
+from skipstone.proof import fresh
+from skipstone.proof.fresh import check
+from skipstone.registry import TASKS
+from skipstone.runtime.goldens import store_goldens
+from skipstone.tasks import segment
+from tests.mask_data import NAMES
+from tests.proof import hostile
+from tests.proof.hostile import HUGE, RECORD, WEIGHTS, change_record
+from tests.proof.test_damage import damages
+from tests.small_bundles import reseal
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with drawn weights, for masks of three classes."""
+    input = ImageInput(ImageOptions(size=32, channels=3, resize="keep"))
+    entry = TASKS["segment"]
+    options, schema = entry.make_options(), {"classes": list(NAMES)}
+    backbone = Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
+    arch = Arch(backbone, entry.load()(options, schema).head())
+    torch.manual_seed(0)
+    network = build_network(arch, input).eval()
+    state, arrays = input.state()
+    folder = tmp_path_factory.mktemp("masks") / "bundle"
+    Bundle(
+        arch=arch,
+        input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
+        task={"name": "segment", "options": dataclasses.asdict(options), "schema": schema},
+        post={"temperature": 1.0},
+        lineage={"command": "test", "seed": 0},
+        metrics={},
+        tensors=network_tensors(network),
+        input_arrays=arrays,
+    ).save(folder)
+    store_goldens(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script is another process; `tests/pipelines/test_segment.py` has it."""
+    monkeypatch.setattr(fresh, "can_stand_alone", lambda *_: False)
+
+
+def test_an_untouched_bundle_answers(source: Path) -> None:
+    assert hostile.judge(source, hostile.known(source)) == "answers"
+
+
+def _task(*path: Any) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        owner: Any = record
+        for key in path[:-2]:
+            owner = owner[key]
+        owner[path[-2]] = path[-1]
+
+    return change
+
+
+ATTACKS: tuple[tuple[str, Callable[[dict[str, Any]], None], str], ...] = (
+    ("more classes than answers", _task("task", "schema", "classes", list("abcdef")), "together"),
+    ("one class", _task("task", "schema", "classes", ["a"]), "class"),
+    ("classes of other names", _task("task", "schema", "classes", list("abc")), "task in bundle"),
+    ("a loss of its own", _task("task", "options", "loss", "os.system"), "loss"),
+    ("a CRF that is a path", _task("task", "options", "crf", "/etc/passwd"), "crf"),
+    ("2^40 classes", _task("arch", "head", "args", "shape", "classes", HUGE), "does not fit"),
+    ("another decoder", _task("arch", "head", "name", "deeplab"), "deeplab"),
+    ("masks of 2^40 pixels", _task("input", "options", "size", HUGE), "size"),
+    ("a temperature of 0", _task("post", "temperature", 0), "temperature"),
+)
+
+
+@pytest.mark.parametrize(("change", "words"), [a[1:] for a in ATTACKS], ids=[a[0] for a in ATTACKS])
+def test_is_refused_by_name(
+    change: Callable[[dict[str, Any]], None], words: str, source: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(source, tmp_path / "bundle"))
+    change_record(folder, change)
+    verdict = hostile.judge(folder, hostile.known(source))
+    assert verdict.startswith("refused"), verdict
+    assert words in verdict
+
+
+def _read_all(folder: Path) -> None:
+    record = read_record(folder)
+    for name in record["files"]:
+        read_file(folder, name, record)
+
+
+def test_every_block_of_a_bundle(source: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(source, tmp_path / "bundle"))
+    for name in (WEIGHTS, RECORD):
+        data = (folder / name).read_bytes()
+        for _, damaged in itertools.islice(damages(data), 24):
+            (folder / name).write_bytes(damaged)
+            with pytest.raises(DamagedError, match=name):
+                _read_all(folder)
+        (folder / name).write_bytes(data)
+
+
+def test_swapped_classes_are_seen(source: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(source, tmp_path / "bundle"))
+    reseal(folder, lambda record: record["task"]["schema"]["classes"].reverse())
+    assert not all(row["ok"] for row in check(folder))
+
+
+def test_padding_that_counts_is_seen(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added at the edges, so that sizes fit, is no part of the picture."""
+    assert all(row["ok"] for row in check(source))
+    monkeypatch.setattr(segment, "seen_part", lambda meta: (slice(None), slice(None)))
+    assert not all(row["ok"] for row in check(source))
