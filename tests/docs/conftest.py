@@ -15,6 +15,7 @@ from skipstone.shrink import shrink as shrink_module
 from skipstone.shrink.latency import race
 from skipstone.verbs import compare as compare_module
 from tests.deep_pictures import write_stripes
+from tests.hf_models import write_encoder
 from tests.mask_data import write_scenes
 from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask
@@ -72,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, texts.csv, vectors.txt, words.csv, letter.txt, runs/001."""
+    scenes/, texts.csv, vectors.txt, words.csv, encoder/, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
@@ -82,6 +83,7 @@ def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_csv(tmp_path / "texts.csv", rows(60))
     glove(tmp_path / "vectors.txt", table(FILLER, 8))
     (tmp_path / "words.csv").write_text("saw,met,noticed\ntoday,now\n")
+    write_encoder(tmp_path / "encoder")
     (tmp_path / "letter.txt").write_text("we saw the dog and a horse")
     shutil.copytree(trained.run, tmp_path / "runs" / "001")
     monkeypatch.chdir(tmp_path)

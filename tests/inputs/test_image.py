@@ -200,4 +200,4 @@ def test_goldens_of_kept_shapes_fill_one_frame(tmp_path: Path) -> None:
         raws = [made.decode(Inline(data, name)) for name, data in made.golden(14)]
         assert {raw.value.shape[:2] for raw in raws} == {(64, 96)}
         assert len({raw.size for raw in raws}) > 7
-        assert made.free_axes == {"image": {1: ("height", 32), 2: ("width", 32)}}
+        assert made.free_axes == {"image": {1: ("height", 32, None), 2: ("width", 32, None)}}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,20 @@ class Emits:
     kind: str
     channels: int
     exact: bool = False
+
+
+class FreeAxis(NamedTuple):
+    """An axis of an input's array that has any size, for export.
+
+    Args:
+        name: of the size.
+        multiple: what the size is a multiple of.
+        most: the greatest size; None for any.
+    """
+
+    name: str
+    multiple: int = 1
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError
-from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.base import Array, Emits, FreeAxis, Raw
 from skipstone.inputs.examine import examine_and_decode
 from skipstone.inputs.examined import Examined
 from skipstone.inputs.golden import golden_pictures, kept_pictures
@@ -141,13 +141,12 @@ class ImageInput:
         return canvas(height, width, self.spec)
 
     @property
-    def free_axes(self) -> Mapping[str, Mapping[int, tuple[str, int]]]:
-        """Axes of the batched arrays that may have any size: {array: {axis: (its name, what the
-        size is a multiple of)}}."""
+    def free_axes(self) -> Mapping[str, Mapping[int, FreeAxis]]:
+        """Axes of the batched arrays that may have any size, by array."""
         if self.frame is None:
             return {}
         pad = self.options.pad
-        return {"image": {1: ("height", pad), 2: ("width", pad)}}
+        return {"image": {1: FreeAxis("height", pad), 2: FreeAxis("width", pad)}}
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
-from skipstone.inputs.base import Array, Emits, Raw
+from skipstone.inputs.base import Array, Emits, FreeAxis, Raw
 from skipstone.inputs.text_check import check_ids, check_state
 from skipstone.inputs.text_features import (
     FIRST,
@@ -34,12 +36,13 @@ from skipstone.inputs.text_fit import (
     common_tokens,
     fit_bag,
     fit_tokens,
+    longer,
     narrow,
     words_known,
 )
 from skipstone.inputs.text_golden import golden_texts
 from skipstone.inputs.text_options import TextOptions, parse_range
-from skipstone.inputs.text_pairs import Pairs, learn_pairs
+from skipstone.inputs.text_pairs import Pairs, learn_pairs, read_tokenizer
 from skipstone.inputs.text_pieces import pieces_of
 
 #: Encoded texts that are kept: epochs see the same ones again.
@@ -76,7 +79,8 @@ class TextInput:
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
         if state is not None:
             check_state(self._state, self._arrays)
-        self._pairs = Pairs(self._arrays["pairs"]) if "pairs" in self._arrays else None
+        most = self._state["max_length"] if "pairs" in self._arrays else 0
+        self._pairs = Pairs(self._arrays["pairs"], most=most) if most else None
         if self._pairs is not None:
             check_ids(self._pairs.largest, int(self._state["size"]))
         self._encode = lru_cache(_REMEMBERED)(self._encode_text)
@@ -86,9 +90,22 @@ class TextInput:
         return frozenset(self.example(1))
 
     @property
-    def free_axes(self) -> dict[str, dict[int, tuple[str, int]]]:
+    def free_axes(self) -> dict[str, dict[int, FreeAxis]]:
         """The axes, beside the batch, that have any size, for export."""
-        return {name: {1: ("length", 1)} for name in self.ragged}
+        sequence = self._form() == "tokens"
+        most = max(int(self._state["max_length"]), _EXAMPLE) if sequence else None
+        return {name: {1: FreeAxis("length", most=most)} for name in self.ragged}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of how the training texts are read, a sentence each."""
+        cut, most = self._state.get("cut", 0), self._state.get("max_length")
+        if not cut:
+            return []
+        return [
+            f"{cut:,} of {self._state['texts']:,} training texts are longer than {most} tokens and "
+            "are read up to there (--max-length)."
+        ]
 
     def fit(self, sources: Sequence[Source]) -> TextInput:
         """An input whose vocabulary is that of `sources`, the fit split."""
@@ -106,9 +123,10 @@ class TextInput:
         }
         arrays: dict[str, Array] = {}
         if self.options.form == "tokens":
-            arrays, size = self._fit_tokens(self._plain(texts))
+            arrays, size = self._fit_tokens(texts)
             state |= {"split": self.options.split, "max_length": self.options.max_length}
-            state["size"] = size + FIRST
+            state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
+            state["cut"] = self._cut(texts, arrays)
         elif self.options.form == "bag":
             state["blocks"], arrays = fit_bag(
                 self._plain(texts),
@@ -119,16 +137,31 @@ class TextInput:
             )
             state["weighting"] = self.options.weighting
             state["size"] = sum(block["size"] for block in state["blocks"]) + 1
-        return TextInput(self.options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
+        # where the tokenizer lay is nobody's business in a bundle, which holds it
+        options = replace(self.options, tokenizer=Path(self.options.tokenizer).name)
+        return TextInput(options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
 
     def _fit_tokens(self, texts: Sequence[str]) -> tuple[dict[str, Array], int]:
         """The vocabulary's arrays, and how many tokens it has."""
+        if self.options.tokenizer:
+            pairs = read_tokenizer(Path(self.options.tokenizer).expanduser())
+            return {"pairs": pairs}, Pairs(pairs, most=1).largest + 1
+        texts = self._plain(texts)
         most, least = self.options.vocabulary, self.options.min_count
         if self.options.split == "bpe":
             pairs = learn_pairs(texts, most=most, least=least)
-            return {"pairs": pairs}, len(Pairs(pairs))
+            return {"pairs": pairs}, len(Pairs(pairs, most=1))
         found = fit_tokens(texts, split=self.options.split, most=most, least=least)
         return {"vocabulary": found}, len(found)
+
+    def _cut(self, texts: Sequence[str], arrays: Mapping[str, Array]) -> int:
+        """How many texts are longer than what is read of them."""
+        most = self.options.max_length
+        if self.options.tokenizer:
+            return Pairs(arrays["pairs"], most=most).cut(texts)
+        if "pairs" in arrays:
+            return Pairs(arrays["pairs"], most=most).cut(self._plain(texts))
+        return longer(self._plain(texts), split=self.options.split, most=most)
 
     @property
     def spec(self) -> dict[str, Any] | None:
@@ -208,7 +241,8 @@ class TextInput:
         """
         if self._pairs is not None:
             raise Refusal(
-                "byte pairs are made of each other, so none can be taken out of this vocabulary.",
+                "byte pairs and other parts of words are made of each other, so none can be taken "
+                "out of this vocabulary.",
                 hint="Train with fewer: --split bpe --vocabulary N, or with --split word.",
             )
         if any(block["bits"] for block in self._state.get("blocks", ())):
@@ -255,8 +289,10 @@ class TextInput:
 
     def _encode_text(self, data: bytes) -> dict[str, Array]:
         if self._pairs is not None:
-            ids = self._pairs.ids(plain(data.decode(), self._state["lowercase"])) + FIRST
-            ids = ids[: self._state["max_length"]].astype(np.int32)
+            text = data.decode()
+            if not self._state.get("foreign"):  # one that came with a model does this itself
+                text = plain(text, self._state["lowercase"])
+            ids = (self._pairs.ids(text) + FIRST).astype(np.int32)
             return {"tokens": ids if len(ids) else np.array([UNKNOWN], np.int32)}
         found: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
         return found

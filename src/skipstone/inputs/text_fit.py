@@ -71,6 +71,15 @@ def fit_tokens(texts: Sequence[str], *, split: str, most: int, least: int) -> np
     return seen.kept(most, least)[0]
 
 
+def longer(texts: Sequence[str], *, split: str, most: int) -> int:
+    """How many texts have more than `most` tokens."""
+    found = 0
+    for _, part in chunks(texts):
+        tokens = token_grams(letters_of(part), split=split)
+        found += int((np.bincount(tokens.text, minlength=len(part)) > most).sum())
+    return found
+
+
 def fit_bag(
     texts: Sequence[str],
     blocks: Sequence[Mapping[str, Any]],

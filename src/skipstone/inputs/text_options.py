@@ -39,6 +39,14 @@ class TextOptions:
             "only": {"form": "tokens"},
         },
     )
+    tokenizer: str = field(
+        default="",
+        metadata={
+            "help": "tokens: a tokenizer.json of the library tokenizers that cuts texts, instead "
+            "of --split",
+            "only": {"form": "tokens"},
+        },
+    )
     vocabulary: int = field(
         default=50_000,
         metadata={
@@ -93,6 +101,8 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         problems = []
+        if self.tokenizer and self.split != "word":
+            problems.append(f"split is {self.split!r} beside a tokenizer, which cuts texts itself")
         if self.hash_bits and not 4 <= self.hash_bits <= 26:
             problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
         for name in ("word_ngrams", "char_ngrams"):

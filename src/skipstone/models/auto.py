@@ -34,6 +34,7 @@ class Choice:
     Args:
         model: a name in BACKBONES.
         options: its options, where they are not the defaults.
+        shape: what its builder needs beside the options.
         weights: where to start: "pretrained", "none", or a file.
         input: options of the input (`ImageOptions`) that suit it.
         reason: one sentence.
@@ -44,6 +45,7 @@ class Choice:
     input: Mapping[str, Any]
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +190,10 @@ def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, class
             classes=classes,
         )
         return choice if weights == "auto" else replace(choice, weights=weights)
+    from skipstone.models.build import check_accepts
     from skipstone.models.weights import published  # imports torch, and timm for timm's names
 
+    check_accepts(BACKBONES[model], model, "image")
     known = published(model)
     if weights == "auto":
         weights = "pretrained" if known.source == "package" else "none"

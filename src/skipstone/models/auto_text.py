@@ -7,7 +7,7 @@ from typing import Any
 
 from skipstone.errors import UsageError
 from skipstone.models.auto import Choice
-from skipstone.registry import BACKBONES
+from skipstone.registry import BACKBONES, resolve_target
 
 #: From so many texts on, runs of letters cost more time than they bring.
 MANY = 20_000
@@ -21,10 +21,14 @@ def for_text(
     Raises:
         UsageError: weights were asked for that no model of texts has.
     """
+    entry = BACKBONES[model] if model != "auto" else None
+    if entry is not None and "resolve" in entry.facts:
+        found: Choice = resolve_target(entry.facts["resolve"])(model, weights)
+        return found
     if weights == "pretrained":
         raise UsageError(
-            "no model for texts comes with pretrained weights.",
-            hint="Leave --weights out.",
+            "no model for texts of this name comes with pretrained weights.",
+            hint="Leave --weights out, or take an encoder: --model hf/FOLDER",
         )
     name, reason = (model, f"{model} as asked for") if model != "auto" else _auto(rows, classes)
     suits = dict(BACKBONES[name].facts.get("input", {}))

@@ -20,6 +20,9 @@ Facts that other rooms ask for:
     input        options that the input needs for it
     recipe       values of `TrainOptions` that suit it where it learns from scratch
     vectors      the option that is the length of its word vectors, and the module that holds them
+    tuning       the same where it starts from weights
+    resolve      the function that says what a name of this family means (`models.auto.Choice`)
+    counted      the function that gives parameters, macs and the like of a family's member
     offers       what some heads need: "pooling indices" are to be had where each map but the
                  deepest is what a 2x2 max pooling is given
 """
@@ -143,6 +146,11 @@ ENTRIES = (
         summary="any network of timm's zoo that gives feature maps, such as timm/convnext_atto",
         source="https://github.com/huggingface/pytorch-image-models",
         # the other facts differ by network: skipstone.models.weights.published tells them
-        facts={"accepts": ["image"], "family": "timm", "pretrained": "hub"},
+        facts={
+            "accepts": ["image"],
+            "family": "timm",
+            "pretrained": "hub",
+            "counted": "skipstone.models.profile:counted_picture",
+        },
     ),
 )

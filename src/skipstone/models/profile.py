@@ -81,3 +81,17 @@ def profile_backbone(
     with torch.device("meta"):
         backbone = entry.load()(name, entry.make_options(options), in_channels=channels)
     return profile(backbone, torch.zeros(1, channels, size, size, device="meta"))
+
+
+def counted_picture(name: str) -> dict[str, Any]:
+    """What the catalogue cannot know of a network of timm: cost, size of pictures, weights."""
+    from skipstone.models.weights import published
+
+    known = published(name)
+    cost = profile_backbone(name, size=known.size)
+    return {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "input_size": known.size,
+        "pretrained": known.source,
+    }

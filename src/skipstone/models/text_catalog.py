@@ -13,6 +13,19 @@ _RECIPE = {
     "epochs": 15,
     "warmup": 0.05,
 }
+#: Devlin et al. 2019, appendix A.3: the middle of what they search, and all layers at one rate.
+_TUNING = {
+    "optimizer": "adamw",
+    "lr": 5e-5,
+    "weight_decay": 0.01,
+    "epochs": 4,
+    "batch_size": 16,
+    "warmup": 0.1,
+    "layer_decay": 1.0,
+    "freeze": 0.0,
+    "freeze_epochs": 0,
+    "freeze_norm": False,
+}
 
 
 def _sequence(name: str, target: str, options: str, summary: str, source: str) -> Entry:
@@ -118,6 +131,23 @@ TEXT_ENTRIES = (
         "multinomial naive Bayes on n-grams",
         "McCallum and Nigam 1998; scikit-learn",
         {"alpha": [0.01, 0.1, 1.0]},
+    ),
+    Entry(
+        "hf/*",
+        "skipstone.models.hf_backbone:build_hf",
+        "skipstone.models.hf_options:HfOptions",
+        "an encoder of transformers: a folder as save_pretrained writes it, or a name on the hub",
+        "Devlin et al. 2019, arXiv:1810.04805; https://github.com/huggingface/transformers",
+        {
+            "accepts": ["tokens"],
+            "family": "hf",
+            "pretrained": "hub",
+            "classifier": "classifier",
+            "resolve": "skipstone.models.hf_source:resolve",
+            "counted": "skipstone.models.hf_backbone:counted",
+            "recipe": {**_RECIPE, "lr": 5e-4},
+            "tuning": _TUNING,
+        },
     ),
     Entry(
         "random-forest",

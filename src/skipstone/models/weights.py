@@ -2,7 +2,7 @@
 
 pretrained   of the installed package (efficientnet_lite0), or from timm's hub
 a file       .safetensors, or .pth/.pt/.bin of tensors only (``torch.load(weights_only=True)``)
-a model      a skipstone bundle or run folder
+a model      a skipstone bundle or run folder, or a folder of transformers
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from skipstone import events, storage
 from skipstone.bundle.format import Bundle, bundle_of
 from skipstone.errors import DataError, UsageError
+from skipstone.models import hf_source
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
 
@@ -30,6 +31,7 @@ ENOUGH = 0.9
 #: What training scripts wrap a state dict in, and put before its names.
 _NESTS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")
 _PREFIXES = re.compile(r"^(_orig_mod\.|module\.|model\.|backbone\.|net\.)")
+_OLD_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 _TENSOR_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
 
@@ -178,6 +180,8 @@ def read_weights(path: Path | str) -> State:
         DataError: it holds something else than tensors.
     """
     path = Path(path)
+    if path.is_dir() and hf_source.is_model(path):
+        return _hf_tensors(path)
     if path.is_dir():
         tensors = Bundle.load(bundle_of(path)).tensors
         return {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
@@ -208,6 +212,15 @@ def read_weights(path: Path | str) -> State:
     return state
 
 
+def _hf_tensors(folder: Path) -> State:
+    """The tensors of a folder of transformers, under its names of today."""
+    found: State = {}
+    for file in hf_source.weight_files(folder):
+        found |= storage.read_torch_tensors(file)
+    old = {"gamma": "weight", "beta": "bias"}
+    return {_OLD_NORM.sub(lambda part: old[part[0]], name): v for name, v in found.items()}
+
+
 def _tensors(content: Any) -> State:
     """The state dict within what a training script saved."""
     if not isinstance(content, Mapping):
@@ -234,7 +247,8 @@ def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -
     """
     backbone = network.backbone.published()
     expected = backbone.state_dict()
-    given = {_stripped(name, expected): tensor for name, tensor in state.items()}
+    whole = getattr(backbone, "base_model_prefix", "")  # what transformers' larger models call it
+    given = {_stripped(name, expected, whole): tensor for name, tensor in state.items()}
     classifier = network.backbone.classifier
     loaded: State = {}
     mismatched, adapted = [], ""
@@ -297,8 +311,11 @@ def _differs_in_channels(tensor: Tensor, target: Tensor) -> bool:
     return same and tensor.shape[1] != target.shape[1]
 
 
-def _stripped(name: str, expected: Mapping[str, Tensor]) -> str:
-    """The name without what training scripts put before it; a name that fits is left alone."""
+def _stripped(name: str, expected: Mapping[str, Tensor], whole: str = "") -> str:
+    """The name without what training scripts, or `whole`, put before it; a name that fits is left
+    alone."""
+    if whole and name not in expected:
+        name = name.removeprefix(f"{whole}.")
     while name not in expected and (match := _PREFIXES.match(name)):
         name = name[match.end() :]
     return name

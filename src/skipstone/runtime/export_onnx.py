@@ -19,7 +19,7 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import Refusal
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import FreeAxis, Input
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.parts import input_of, network_of
 from skipstone.runtime.programs import Program, add_program
@@ -72,14 +72,14 @@ def onnx_bytes(
     network: nn.Module,
     example: Mapping[str, Tensor],
     metadata: Mapping[str, str],
-    free: Mapping[str, Mapping[int, tuple[str, int]]] | None = None,
+    free: Mapping[str, Mapping[int, FreeAxis]] | None = None,
 ) -> bytes:
     """A network as one ONNX file, checked.
 
     Args:
         network: dict of batched tensors -> dict of batched tensors; evaluation mode is set.
         example: inputs by name, batch 2 (torch.export would take batches of 0 and 1 as fixed).
-        free: further axes of any size, by input: {axis: (its name, what it is a multiple of)}.
+        free: further axes of any size, by input.
     """
     import onnx
 
@@ -130,11 +130,12 @@ def _operators(network: nn.Module) -> dict[Any, Any]:
     return found
 
 
-def _axes(free: Mapping[int, tuple[str, int]]) -> dict[int, Any]:
+def _axes(free: Mapping[int, FreeAxis]) -> dict[int, Any]:
     """The axes of an input that may have any size."""
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
-    for axis, (name, multiple) in free.items():
-        size = torch.export.Dim(name if multiple == 1 else f"{name}_in_{multiple}s")
+    for axis, (name, multiple, most) in free.items():
+        most = None if most is None else most // multiple
+        size = torch.export.Dim(name if multiple == 1 else f"{name}_in_{multiple}s", max=most)
         axes[axis] = size if multiple == 1 else multiple * size
     return axes
 

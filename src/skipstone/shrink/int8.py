@@ -115,6 +115,7 @@ def quantize(
                 nncf.Dataset(spanning),
                 subset_size=len(spanning),
                 preset=nncf.QuantizationPreset[preset],
+                model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
                 ignored_scope=nncf.IgnoredScope(names=stem_names(model) if exact else []),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
                     activations_quantization_params=advanced.QuantizationParameters(
@@ -133,6 +134,24 @@ def quantize(
         xml, compact = keep_stem_exact(xml), keep_stem_exact(compact)
     _require_equal((xml, compact), weights, samples, options)
     return compact, weights
+
+
+def attends(model: Any) -> bool:
+    """Whether an openvino.Model holds attention: a product of activations reads a softmax.
+
+    NNCF then leaves the scores in floating point and moves what is large from activations into
+    weights (Xiao et al. 2023, SmoothQuant, arXiv:2211.10438).
+    """
+    scores = [node for node in model.get_ops() if node.get_type_name() == "Softmax"]
+    readers = [
+        reader.get_node() for node in scores for reader in node.output(0).get_target_inputs()
+    ]
+    # rows without a single score become zeros on the way
+    chosen = [node for node in readers if node.get_type_name() == "Select"]
+    readers += [
+        reader.get_node() for node in chosen for reader in node.output(0).get_target_inputs()
+    ]
+    return any(node.get_type_name() == "MatMul" for node in readers)
 
 
 def _spanning(value: np.ndarray) -> np.ndarray:

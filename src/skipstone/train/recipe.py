@@ -27,7 +27,7 @@ class Facts:
         pretrained: whether the backbone comes with weights.
         values: numbers in one sample, such as height x width x channels.
         placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
-        suited: values of `TrainOptions` that the backbone's entry recommends from scratch.
+        suited: values of `TrainOptions` that the backbone's entry recommends for this start.
     """
 
     samples: int
@@ -104,8 +104,8 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
-    suited = {} if facts.pretrained else dict(facts.suited)
-    chosen = suited | {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    chosen = dict(facts.suited) | given
     batch_size = chosen.get("batch_size") or _batch_size(facts)
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL

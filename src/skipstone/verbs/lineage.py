@@ -22,6 +22,8 @@ _PACKAGES = (
     "onnxruntime",
     "openvino",
     "nncf",
+    "tokenizers",
+    "transformers",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.registry import BACKBONES, Entry
+from skipstone.registry import BACKBONES, Entry, resolve_target
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def models(name: str | None = None) -> ModelsResult:
 
 def _describe(name: str, entry: Entry) -> dict[str, Any]:
     facts: Mapping[str, Any] = entry.facts
-    if "parameters" not in facts and name != entry.name:  # one of a family, such as timm/<name>
-        facts = {**facts, **_counted(name)}
+    if "counted" in facts and name != entry.name:  # one of a family, such as timm/<name>
+        facts = {**facts, **resolve_target(facts["counted"])(name)}
     kinds = ", ".join(facts.get("accepts", ()))
     size = facts.get("input_size")
     return {
@@ -46,19 +46,4 @@ def _describe(name: str, entry: Entry) -> dict[str, Any]:
         "source": entry.source,
         "summary": entry.summary,
         "plugin": entry.distribution,
-    }
-
-
-def _counted(name: str) -> dict[str, Any]:
-    """What the catalogue cannot know of a family's member; this imports torch."""
-    from skipstone.models.profile import profile_backbone
-    from skipstone.models.weights import published
-
-    known = published(name)
-    cost = profile_backbone(name, size=known.size)
-    return {
-        "parameters": cost.parameters,
-        "macs": cost.macs,
-        "input_size": known.size,
-        "pretrained": known.source,
     }

@@ -134,18 +134,13 @@ def make_plan(
     manifest = _with_roles(data, settings, look)
     fit, task_entry = manifest.role("fit"), TASKS[manifest.task]
     choice, input = _chosen(settings, model, weights, fit)
-    note(choice.reason)
+    for sentence in (choice.reason, *getattr(input, "notes", ())):
+        note(sentence)
     task = _task(task_entry, settings, manifest, fit)
     backbone = BACKBONES[choice.model]
     head = _head(task, backbone, settings)
     arch = Arch(_backbone(choice, head, settings), head)
-    facts = Facts(
-        placed=bool(task_entry.facts.get("places")),
-        samples=len(fit),
-        pretrained=choice.weights != "none",
-        values=sum(array[0].size for array in input.example(1).values()),
-        suited=backbone.facts.get("recipe", {}),
-    )
+    facts = _facts(choice, input, len(fit), placed=bool(task_entry.facts.get("places")))
     recipe = resolve(settings.options(TrainOptions), facts)
     augment = settings.options(augment_options(manifest.input))
     loading = settings.options(LoadOptions)
@@ -226,13 +221,26 @@ def _task(entry: Entry, settings: Settings, manifest: Manifest, fit: Manifest) -
     return made
 
 
+def _facts(choice: Choice, input: Input, samples: int, *, placed: bool) -> Facts:
+    """What the recipe depends on."""
+    pretrained = choice.weights != "none"
+    return Facts(
+        placed=placed,
+        samples=samples,
+        pretrained=pretrained,
+        values=sum(array[0].size for array in input.example(1).values()),
+        suited=BACKBONES[choice.model].facts.get("tuning" if pretrained else "recipe", {}),
+    )
+
+
 def _backbone(choice: Choice, head: Part, settings: Settings) -> Part:
     """The chosen model with its options: as the user said, and as vectors or the head want them."""
     entry = BACKBONES[choice.model]
     given = {**choice.options, **settings.values_for(entry.options_type())}
     given |= vector_size(settings.options(VectorOptions), entry, given, weights=choice.weights)
     options = suited_options(entry, choice.model, HEADS[head.name], given)
-    return Part(choice.model, {"options": {} if options is None else dataclasses.asdict(options)})
+    args: dict[str, Any] = {"options": {} if options is None else dataclasses.asdict(options)}
+    return Part(choice.model, {**args, "shape": dict(choice.shape)} if choice.shape else args)
 
 
 def _head(task: Task, backbone: Entry, settings: Settings) -> Part:

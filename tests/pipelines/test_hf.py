@@ -1,0 +1,80 @@
+"""An encoder of transformers through the command line; what ships needs no folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skipstone.bundle.format import Bundle
+from skipstone.data.manifest_file import load_manifest
+from skipstone.errors import MissingExtra
+from skipstone.runtime.export_openvino import read_onnx
+from skipstone.runtime.open import open_model
+from skipstone.runtime.programs import read_programs
+from skipstone.shrink.int8 import attends
+from skipstone.shrink.plan import Plan, Work, carry_out
+from tests.hf_models import write_encoder
+from tests.pipelines.command import Answer, ask
+from tests.text_data import rows, write_csv
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Answer:
+    """From a tiny random encoder whose folder is gone afterwards."""
+    root = tmp_path_factory.mktemp("hf")
+    encoder = write_encoder(root / "encoder", "distilbert")
+    table = write_csv(root / "texts.csv", rows(150))
+    short = ["--epochs", "12", "--lr", "0.01", "--threads", "1", "--precision", "f32"]
+    found = ask("train", table, "--model", f"hf/{encoder}", "--out", root / "runs", *short)
+    assert found.code == 0, found
+    shutil.rmtree(encoder)
+    return found
+
+
+def test_it_learns_and_every_runtime_agrees_without_the_folder(trained: Answer) -> None:
+    assert trained.value["verified"]
+    assert trained.value["metrics"]["accuracy"]["value"] >= 0.8
+    again = ask("verify", trained.value["run"])
+    assert again.code == 0, again
+    assert "reads up to 66 tokens" in trained.err
+
+
+def test_the_bundle_holds_structure_and_tokenizer_but_no_path(trained: Answer) -> None:
+    bundle = Bundle.load(trained.value["bundle"])
+    assert bundle.arch.backbone.name == "hf/distilbert"
+    assert bundle.arch.backbone.args["shape"]["config"]["dim"] == 32
+    assert bundle.input["options"]["tokenizer"] == "tokenizer.json"
+    assert b"WordPiece" in bundle.input_arrays["pairs"].tobytes()
+    assert "encoder" not in str((bundle.arch, bundle.input, bundle.task))
+
+
+def test_programs_answer_where_transformers_is_not_installed(
+    trained: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("we saw the dog and a horse")
+    expected = open_model(trained.value["bundle"], "torch").predict([text])[0].scores
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for runtime in ("onnxruntime", "openvino"):
+        found = open_model(trained.value["bundle"], runtime).predict([text])[0].scores
+        np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-4)
+    with pytest.raises(MissingExtra, match=r"needs the package transformers.*programs do without"):
+        open_model(trained.value["bundle"], "torch")
+
+
+def test_it_becomes_int8(trained: Answer, tmp_path: Path) -> None:
+    folder = Path(trained.value["run"])
+    manifest = load_manifest(folder / "manifest.parquet")
+    (tmp_path / "small").mkdir()
+    parts = manifest.role("fit"), manifest.role("select")
+    carry_out(Plan.parse("int8(samples=20)"), Work(folder / "bundle", tmp_path / "small", *parts))
+    program = read_programs(tmp_path / "small").rows["openvino-int8"]
+    assert program.measured["facts"]["layers"]["int8"] > 0
+    assert attends(read_onnx(folder / "bundle"))
+    assert program.tolerance.probability < 0.1
+    records = open_model(tmp_path / "small").evaluate(manifest.role("claim")).records
+    assert sum(record["correct"] for record in records) >= 0.7 * len(records)
