@@ -21,8 +21,10 @@ from skipstone.prepare.split import assign_roles
 from skipstone.settings import Settings
 from skipstone.tasks.classify import Classify
 from skipstone.tasks.options import ClassifyOptions
-from skipstone.verbs.plan import make_plan
+from skipstone.verbs.plan import first_look, make_plan
 from tests.photos import write_class_folder
+from tests.text_data import rows as texts
+from tests.text_data import write_csv
 
 INPUT = ImageInput(ImageOptions(size=16, channels=3))
 
@@ -125,3 +127,12 @@ def test_a_plan_guesses_the_input_that_it_ends_with(given: dict[str, Any], tmp_p
     assert len(cache) == len(plan.manifest) == 60
     source = plan.manifest.sources()[7]
     assert np.array_equal(cache.decode(source, plan.input).value, plan.input.decode(source).value)
+
+
+def test_texts_are_looked_at_without_a_guess(tmp_path: Path) -> None:
+    """Fitting their input may read a file of vectors, and decoding them costs nothing."""
+    guessed: list[Manifest] = []
+    rows = read_manifest(write_csv(tmp_path / "texts.csv", texts(30)))
+    reads = first_look(RecordCache(), guessed.append)(rows)  # type: ignore[arg-type]
+    assert len(reads) == len(rows)
+    assert guessed == []

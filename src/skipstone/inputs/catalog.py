@@ -10,6 +10,7 @@ Facts that other rooms ask for:
     near        function([what each row shows, or None]) -> [Link]: which show the same
     audit       function(Seen) -> ([Finding], counts): what only they can have wrong
     nouns       fields of `prepare.findings.Nouns`: how an audit speaks of them
+    examined    whether it has the method `examined`: what is seen and the record from one decode
     preview     function(bytes or array, side) -> a picture for a person, (H, W, 3) uint8, or None
     beside      function([bytes]) -> of each the text in pieces, and which differ from the first's
     chooser     function that chooses a model
@@ -36,6 +37,7 @@ ENTRIES = (
             "standalone": "skipstone.inputs.pixels:decode_pixels",
             "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",
+            "examined": True,
             "preview": "skipstone.inputs.examine:preview",
             "near": "skipstone.prepare.near:near_links",
             "audit": "skipstone.prepare.audit_pictures:audit_pictures",

@@ -18,7 +18,7 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import DataError, UsageError
+from skipstone.errors import SkipstoneError, UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input
 from skipstone.models.auto import Choice
@@ -183,11 +183,11 @@ def first_look(cache: RecordCache | None, likely: Callable[[Manifest], Input]) -
     """
 
     def look(rows: Manifest) -> list[Read]:
-        if cache is None:
+        if cache is None or not INPUTS[rows.input].facts.get("examined"):
             return look_at(rows)
         try:
             input = likely(rows.take(np.arange(0, len(rows), -(-len(rows) // GUESSED_FROM))))
-        except DataError:  # whoever reads all of them will say it better
+        except SkipstoneError:  # whoever looks at all of them will say it better, if it is so
             return look_at(rows)
         cache.serve(input)
         return look_at(rows, input=input, cache=cache)
