@@ -289,6 +289,7 @@ def _worker(table: Path, model: str) -> int:
     from skipstone.inputs.text import TextInput
     from skipstone.inputs.text_options import TextOptions
     from skipstone.models.auto_text import for_text
+    from skipstone.models.solving import Problem
     from skipstone.registry import BACKBONES, resolve_target
 
     manifest = read_manifest(table)
@@ -304,7 +305,7 @@ def _worker(table: Path, model: str) -> int:
     targets = np.array([code[name] for name in fit.column("target")])
     entry = BACKBONES[choice.model]
     solve = resolve_target(entry.facts["solver"])
-    solution = solve(entry.make_options(), matrix, targets, classes=len(classes), seed=0)
+    solution = solve(entry.make_options(), Problem(matrix, targets, len(classes), 0, made.kinds))
     parts["solved"] = time.monotonic() - began
     held, _ = made.matrix(test.sources())
     logits = held @ solution.tensors["weight.weight"][1:] + solution.tensors["bias"]

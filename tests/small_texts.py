@@ -14,6 +14,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network, load_tensors, network_tensors
+from skipstone.models.solving import Problem
 from skipstone.registry import BACKBONES, TASKS, resolve_target
 from skipstone.runtime.goldens import store_goldens
 from tests.text_data import WORDS, rows, write_csv
@@ -50,7 +51,7 @@ def small_text_bundle(model: str) -> Bundle:
         network = build_network(arch, made)
     else:
         solve = resolve_target(entry.facts["solver"])
-        solution = solve(entry.make_options(of_model), matrix, targets, classes=3, seed=0)
+        solution = solve(entry.make_options(of_model), Problem(matrix, targets, 3, 0, made.kinds))
         arch = Arch(Part(model, {**args, "shape": solution.shape}), head)
         network = build_network(arch, made)
         found = {f"backbone.{name}": value for name, value in solution.tensors.items()}

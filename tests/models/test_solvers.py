@@ -12,6 +12,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from skipstone.models.multinomial import fit_multinomial
+from skipstone.models.solving import Problem
 from skipstone.registry import BACKBONES, resolve_target
 
 ROWS, FEATURES = 120, 40
@@ -47,7 +48,7 @@ def answers(
     """Logits of the network that holds what the solver found."""
     entry = BACKBONES[name]
     given = entry.make_options(options)
-    found = resolve_target(entry.facts["solver"])(given, matrix, targets, classes=classes, seed=3)
+    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, targets, classes, 3))
     net = entry.load()(name, given, in_channels=FEATURES + 1, **found.shape).eval()
     state = {key: torch.from_numpy(value) for key, value in found.tensors.items()}
     net.load_state_dict(state, strict=True)
@@ -96,7 +97,7 @@ def test_random_forest(classes: int) -> None:
     new, _ = data(classes, seed=9)  # paths that no training row took
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 20})
-    found = resolve_target(entry.facts["solver"])(given, matrix, codes, classes=classes, seed=3)
+    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, codes, classes, 3))
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in found.tensors.items()})
     with torch.no_grad():
@@ -122,6 +123,24 @@ def test_several_labels_a_sample(name: str) -> None:
     ours = answers(name, matrix, hot, 5)
     assert ((ours > 0) == (hot > 0)).mean() > 0.75
     assert (ours[:, 4] < 0).all()
+
+
+def test_nbsvm_sums_a_machine_of_each_kind_of_feature() -> None:
+    """Against scikit-learn's naive Bayes for the ratio, and its machine on each kind alone."""
+    matrix, codes = data(2)
+    kinds = (slice(0, 25), slice(25, FEATURES))
+    margin = np.zeros(ROWS)
+    for kind in kinds:
+        part = matrix[:, kind]
+        counts = MultinomialNB(alpha=1.0).fit(part > 0, codes).feature_log_prob_
+        scaled = part.multiply((counts[1] - counts[0])[None]).tocsr()
+        machine = LinearSVC(C=1.0, random_state=3).fit(scaled, codes)
+        margin += machine.decision_function(scaled)
+    entry = BACKBONES["nbsvm"]
+    solve = resolve_target(entry.facts["solver"])
+    found = solve(entry.make_options({"c": 1.0}), Problem(matrix, codes, 2, 3, kinds)).tensors
+    ours = matrix @ found["weight.weight"][1:] + found["bias"]
+    np.testing.assert_allclose(ours[:, 1] - ours[:, 0], margin, rtol=1e-4, atol=1e-4)
 
 
 def test_several_labels_of_a_forest_are_scikit_learns() -> None:
@@ -152,7 +171,7 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
     matrix, codes = data(3)
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 8})
-    found = resolve_target(entry.facts["solver"])(given, matrix, codes, classes=3, seed=3)
+    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, codes, 3, 3))
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({key: torch.from_numpy(value) for key, value in found.tensors.items()})
     model = RandomForestClassifier(8, random_state=3).fit(matrix, codes)

@@ -201,6 +201,13 @@ class TextInput:
         found = [text for text in texts if text is not None]
         return bag_matrix(found, self._state, self._arrays), rows
 
+    @property
+    def kinds(self) -> tuple[slice, ...]:
+        """Columns of `matrix` by the kind of their n-grams: words, letters."""
+        return tuple(
+            slice(block["start"], block["start"] + block["size"]) for block in self._state["blocks"]
+        )
+
     def words(self, sources: Sequence[Source]) -> KnownWords:
         """The words that this input knows, as `sources`, which it was fitted on, write them.
 

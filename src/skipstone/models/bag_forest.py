@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
-from skipstone.models.bag_linear import Solution
 from skipstone.models.bag_options import ForestOptions
+from skipstone.models.solving import Problem, Solution
 
 #: Shares of 0 become this, so that their logarithm is a number.
 _LEAST = 1e-6
@@ -131,17 +131,16 @@ def build_bag_forest(
     )
 
 
-def solve_forest(
-    options: ForestOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
-) -> Solution:
+def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
     """Grow trees on bootstrap samples, each split among sqrt(features) drawn at random."""
     from sklearn.ensemble import RandomForestClassifier
 
+    matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     model = RandomForestClassifier(
         n_estimators=options.trees,
         max_depth=options.max_depth,
         min_samples_leaf=options.min_leaf,
-        random_state=seed,
+        random_state=problem.seed,
         n_jobs=-1,
     )
     model.fit(matrix, targets)

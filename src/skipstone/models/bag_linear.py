@@ -7,7 +7,6 @@ ships is an ordinary network that holds them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from skipstone.models.backbone import Backbone
 from skipstone.models.bag_options import LinearModelOptions, NaiveBayesOptions
 from skipstone.models.multinomial import fit_multinomial
+from skipstone.models.solving import Problem, Solution
 
 #: Multiplications of one pass over the data up to which scikit-learn's exact solver is asked.
 EXACT = 30_000_000
@@ -64,19 +64,6 @@ def build_bag_linear(name: str, options: Any, *, in_channels: int, outputs: int 
     return BagLinear(features=in_channels, outputs=outputs)
 
 
-@dataclass(frozen=True)
-class Solution:
-    """What a solver found.
-
-    Args:
-        tensors: the backbone's state dict.
-        shape: what its builder needs beside the options.
-    """
-
-    tensors: dict[str, np.ndarray]
-    shape: dict[str, Any] = field(default_factory=dict)
-
-
 def linear_solution(weights: np.ndarray, bias: np.ndarray) -> Solution:
     """weights (K, F) and bias (K,) as the state dict of `BagLinear`."""
     table = np.zeros((weights.shape[1] + 1, len(weights)), np.float32)
@@ -86,20 +73,16 @@ def linear_solution(weights: np.ndarray, bias: np.ndarray) -> Solution:
     )
 
 
-def solve_logistic(
-    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
-) -> Solution:
-    """L2-penalised logistic regression: multinomial for one label, one a label for several.
-
-    Args:
-        matrix: scipy.sparse (N, F).
-        targets: int (N,) codes, or (N, K) of 0 and 1.
-    """
+def solve_logistic(options: LinearModelOptions, problem: Problem) -> Solution:
+    """L2-penalised logistic regression: multinomial for one label, one a label for several."""
     from sklearn.linear_model import LogisticRegression
 
+    matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     c = 30.0 if options.c is None else options.c
     if targets.ndim == 1 and matrix.nnz * classes > EXACT:
-        return linear_solution(*fit_multinomial(matrix, targets, classes=classes, c=c, seed=seed))
+        return linear_solution(
+            *fit_multinomial(matrix, targets, classes=classes, c=c, seed=problem.seed)
+        )
 
     def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         model = LogisticRegression(C=c, max_iter=300, tol=1e-4)
@@ -111,28 +94,27 @@ def solve_logistic(
     return _spread(*fit(targets), np.unique(targets), classes)
 
 
-def solve_svm(
-    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
-) -> Solution:
+def solve_svm(options: LinearModelOptions, problem: Problem) -> Solution:
     """Linear support vector machine, one class against the rest (Fan 2008, LIBLINEAR)."""
     from sklearn.svm import LinearSVC
 
+    matrix, targets = problem.matrix, problem.targets
+
     def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        model = LinearSVC(C=2.0 if options.c is None else options.c, random_state=seed)
+        model = LinearSVC(C=2.0 if options.c is None else options.c, random_state=problem.seed)
         model.fit(matrix, y)
         return model.coef_, model.intercept_
 
     if targets.ndim == 2:
         return _each_label(fit, matrix, targets)
-    return _spread(*fit(targets), np.unique(targets), classes)
+    return _spread(*fit(targets), np.unique(targets), problem.classes)
 
 
-def solve_naive_bayes(
-    options: NaiveBayesOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
-) -> Solution:
+def solve_naive_bayes(options: NaiveBayesOptions, problem: Problem) -> Solution:
     """Multinomial naive Bayes: linear in the values, with logs of smoothed shares as weights."""
     from sklearn.naive_bayes import MultinomialNB
 
+    matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     alpha = 0.1 if options.alpha is None else options.alpha
     if targets.ndim == 1:
         model = MultinomialNB(alpha=alpha).fit(matrix, targets)
@@ -146,19 +128,24 @@ def solve_naive_bayes(
     return _each_label(fit, matrix, targets)
 
 
-def solve_nbsvm(
-    options: LinearModelOptions, matrix: Any, targets: np.ndarray, *, classes: int, seed: int
-) -> Solution:
-    """A support vector machine on features scaled by their naive Bayes log-count ratio.
+def solve_nbsvm(options: LinearModelOptions, problem: Problem) -> Solution:
+    """Support vector machines on features scaled by their naive Bayes log-count ratio.
 
     Wang and Manning 2012, "Baselines and Bigrams", section 2.3, without their interpolation: the
-    ratio of class k scales the features of its own machine, so both fold into one weight.
+    ratio of class k scales the features of its own machine, so both fold into one weight. Each kind
+    of feature has a machine of its own, and their margins are summed: in one machine, letters, of
+    which a text has many more, would drown its words.
     """
     from sklearn.svm import LinearSVC
 
-    binary = (matrix > 0).astype(np.float64)
+    matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     hot = targets if targets.ndim == 2 else np.eye(classes)[targets]
     weights, bias = np.zeros((classes, matrix.shape[1])), np.zeros(classes)
+    parts = [matrix[:, kind].tocsr() for kind in problem.kinds]
+    kinds = [
+        (kind, part, (part > 0).astype(np.float64))
+        for kind, part in zip(problem.kinds, parts, strict=True)
+    ]
     for k in range(classes):
         own = hot[:, k] > 0
         if own.all() or not own.any():
@@ -166,11 +153,12 @@ def solve_nbsvm(
             continue
         if classes == 2 and targets.ndim == 1 and k == 0:
             continue  # the other class's machine, mirrored, says the same
-        ratio = _log_count_ratio(binary, own)
-        scaled = matrix.multiply(ratio[None, :]).tocsr()
-        model = LinearSVC(C=0.5 if options.c is None else options.c, random_state=seed)
-        model.fit(scaled, own)
-        weights[k], bias[k] = model.coef_[0] * ratio, model.intercept_[0]
+        for kind, part, present in kinds:
+            ratio = _log_count_ratio(present, own)
+            model = LinearSVC(C=1.0 if options.c is None else options.c, random_state=problem.seed)
+            model.fit(part.multiply(ratio[None, :]).tocsr(), own)
+            weights[k, kind] = model.coef_[0] * ratio
+            bias[k] += model.intercept_[0]
     return linear_solution(weights, bias)
 
 

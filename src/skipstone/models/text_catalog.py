@@ -42,7 +42,13 @@ def _sequence(name: str, target: str, options: str, summary: str, source: str) -
 
 
 def _solved(
-    name: str, solver: str, options: str, summary: str, source: str, grid: dict[str, Any]
+    name: str,
+    solver: str,
+    options: str,
+    summary: str,
+    source: str,
+    grid: dict[str, Any],
+    **suits: Any,
 ) -> Entry:
     facts: dict[str, Any] = {
         "accepts": ["bag"],
@@ -53,7 +59,7 @@ def _solved(
         "learner": "closed-form",
         "solver": f"skipstone.models.bag_linear:{solver}",
         "grid": grid,
-        "input": {"form": "bag"},
+        "input": {"form": "bag", **suits},
     }
     return Entry(
         name, "skipstone.models.bag_linear:build_bag_linear", options, summary, source, facts
@@ -120,9 +126,10 @@ TEXT_ENTRIES = (
         "nbsvm",
         "solve_nbsvm",
         _LINEAR,
-        "linear support vector machine on n-grams scaled by their naive Bayes ratio",
+        "linear support vector machines on n-grams scaled by their naive Bayes ratio",
         "Wang and Manning 2012, ACL P12-2018",
         {"c": [0.3, 1.0]},
+        weighting="binary",
     ),
     _solved(
         "naive-bayes",

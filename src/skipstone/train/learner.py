@@ -23,6 +23,7 @@ from skipstone.errors import DataError, UsageError
 from skipstone.inputs.base import Input
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.network import Network
+from skipstone.models.solving import Problem
 from skipstone.models.weights import load_weights
 from skipstone.models.word_vectors import WordVectors
 from skipstone.prepare.augment_options import AugmentOptions
@@ -188,7 +189,8 @@ def solve(
     entry = BACKBONES[arch.backbone.name]
     options = entry.make_options(arch.backbone.args["options"])
     find = resolve_target(entry.facts["solver"])
-    solution = find(options, matrix, targets, classes=classes, seed=seed)
+    kinds = getattr(input, "kinds", Problem.kinds)
+    solution = find(options, Problem(matrix, targets, classes, seed, kinds))
     args = {"options": dataclasses.asdict(options), "shape": solution.shape}
     arch = dataclasses.replace(arch, backbone=Part(arch.backbone.name, args))
     network = build_network(arch, input)
