@@ -15,7 +15,8 @@ from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.split import assign_roles
 from skipstone.verbs.audit import AuditResult, audit
 from tests.cli.conftest import Run, run
-from tests.text_data import write_csv, write_folders
+from tests.small_texts import write_small_text
+from tests.text_data import WORDS, rows, write_csv, write_folders
 
 __all__ = ["run"]
 
@@ -169,3 +170,22 @@ def test_splits_part_no_near_duplicates(tmp_path: Path) -> None:
     assert any("96 training rows are nearly the same text as another" in n for n in together.notes)
     apart = assign_roles(manifest, SplitOptions(seed=3, together="exact")).column("role")
     assert apart[:48] != apart[48:]
+
+
+DOUBTED = "suspicious_label"
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_solved_model_doubts_labels_that_were_exchanged(tmp_path: Path, classes: int) -> None:
+    """It was fitted to labels; what judges one has not seen it."""
+    names = sorted(WORDS)[:classes]
+    found = [(text, label) for text, label in rows(600) if label in names][:300]
+    flipped = set(range(0, 300, 30))
+    for row in flipped:
+        text, label = found[row]
+        found[row] = (text, names[names.index(label) - 1])
+    table = write_csv(tmp_path / "t.csv", found)
+    model = write_small_text(tmp_path / "bundle", goldens=False)
+    doubted = {int(p.rpartition("#")[2]) for p in _found(audit(table, model=model))[DOUBTED]}
+    assert doubted <= flipped
+    assert len(doubted) >= 4

@@ -6,8 +6,9 @@ that carry it. A row belongs to the class it is most confident in of those whose
 reaches; where that is another class than its label, the label is doubted. Ranked by the margin
 between the two.
 
-The predictions are those of a logistic regression on a network's pooled features, fitted in folds,
-so that none has seen the label it judges; rows that show the same picture share a fold.
+The predictions are those of a logistic regression on a network's pooled features (on n-grams, where
+the model was solved on those), fitted in folds, so that none has seen the label it judges; rows
+that show the same share a fold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ Array = np.ndarray
 FOLDS = 5
 #: A class with fewer rows is not judged, nor is it offered: two folds have to hold it.
 FEWEST = 10
+#: Inverse strength of the penalty where features are counted n-grams.
+_C = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,12 @@ class Suspicion:
 
 
 def doubted(
-    features: Array, labels: Sequence[str], groups: Sequence[Sequence[int]], *, seed: int = 0
+    features: Any, labels: Sequence[str], groups: Sequence[Sequence[int]], *, seed: int = 0
 ) -> list[Suspicion]:
     """Doubted labels, worst first; `row` is a position in `labels`.
 
     Args:
-        features: (N, D).
+        features: (N, D), pooled maps; or scipy.sparse, counted n-grams.
         labels: one name a row.
         groups: positions that share a fold.
     """
@@ -79,7 +83,7 @@ def doubted(
 
 
 def doubted_tags(
-    features: Array,
+    features: Any,
     labels: Sequence[Sequence[str]],
     groups: Sequence[Sequence[int]],
     *,
@@ -133,19 +137,36 @@ def _folds(codes: Array, rows: Array, groups: Sequence[Sequence[int]], seed: int
     return fold
 
 
-def _out_of_fold(features: Array, codes: Array, fold: Array, classes: int) -> Array:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+def _out_of_fold(features: Any, codes: Array, fold: Array, classes: int) -> Array:
     probabilities = np.zeros((len(codes), classes))
     folds = np.unique(fold)
+    answer = _of_pooled if isinstance(features, np.ndarray) else _of_counted
     for held in events.track(folds.tolist(), "judging labels", unit="folds"):
         inside, outside = fold != held, fold == held
         if len(np.unique(codes[inside])) < 2:
             continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-        model.fit(features[inside], codes[inside])
-        known = model[-1].classes_
-        probabilities[np.ix_(outside, known)] = model.predict_proba(features[outside])
+        probabilities[outside] = answer(features[inside], codes[inside], features[outside], classes)
     return probabilities
+
+
+def _of_pooled(known: Array, codes: Array, asked: Array, classes: int) -> Array:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+    model.fit(known, codes)
+    found = np.zeros((len(asked), classes))
+    found[:, model[-1].classes_] = model.predict_proba(asked)
+    return found
+
+
+def _of_counted(known: Any, codes: Array, asked: Any, classes: int) -> Array:
+    """The same of sparse features, by the solver that takes seconds of large sets, too."""
+    from skipstone.models.bag_linear import solve_logistic
+    from skipstone.models.bag_options import LinearModelOptions
+
+    solved = solve_logistic(LinearModelOptions(c=_C), known, codes, classes=classes, seed=0)
+    logits = asked @ solved.tensors["weight.weight"][1:] + solved.tensors["bias"]
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))

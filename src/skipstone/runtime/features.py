@@ -1,9 +1,10 @@
-"""What a network's backbone says of sources: its deepest feature map, averaged."""
+"""What labels are judged by: a network's deepest feature map, averaged, or a matrix of n-grams."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.models.network import Network
+from skipstone.registry import BACKBONES
 from skipstone.runtime.parts import input_of, network_of, task_of
-from skipstone.runtime.predictor import Answers, Given, Predictor
+from skipstone.runtime.predictor import Given, Predictor, as_source
 from skipstone.runtime.torch_runtime import TorchRuntime
 
 
@@ -29,13 +31,21 @@ class _Pooled(nn.Module):
         return {"features": pooled.to(torch.float32)}
 
 
-def pooled_features(model: Path | str, sources: Sequence[Given]) -> Answers:
-    """`outputs["features"]` (N, C) of the sources that could be read; metas[i].id is a source's
-    place, as everywhere.
+def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, list[int]]:
+    """(N, D) features of the sources that could be read, and the place of each among `sources`.
+
+    Those of a network that was trained are its deepest map, averaged. One that was solved has only
+    its answers, which were fitted to the labels in question: what is judged by is the sparse matrix
+    that it was solved on.
 
     Args:
         model: a run folder or a bundle.
     """
     bundle = Bundle.load(bundle_of(model))
+    input = input_of(bundle)
+    if "solver" in BACKBONES[bundle.arch.backbone.name].facts:
+        matrix, rows = input.matrix([as_source(given) for given in sources])  # type: ignore[attr-defined]
+        return matrix, rows
     runtime = TorchRuntime(_Pooled(network_of(bundle)))
-    return Predictor(input_of(bundle), runtime, task_of(bundle), {}).outputs(sources)
+    answers = Predictor(input, runtime, task_of(bundle), {}).outputs(sources)
+    return answers.outputs.get("features", []), [meta.id for meta in answers.metas]

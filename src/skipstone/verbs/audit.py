@@ -96,10 +96,9 @@ def _judge(manifest: Manifest, model: Path, seed: int) -> Doubt:
         )
 
     def doubt(groups: Sequence[Sequence[int]]) -> list[Suspicion]:
-        from skipstone.runtime.features import pooled_features
+        from skipstone.runtime.features import judging_features
 
-        answers = pooled_features(model, manifest.sources())
-        rows = [meta.id for meta in answers.metas]
+        features, rows = judging_features(model, manifest.sources())
         if not rows:
             warn("No file could be read, so no label was judged.")
             return []
@@ -107,7 +106,7 @@ def _judge(manifest: Manifest, model: Path, seed: int) -> Doubt:
         near = [[place[row] for row in group if row in place] for group in groups]
         kept = [targets[row] for row in rows]
         judge: Callable[..., list[Suspicion]] = doubted if single else doubted_tags
-        found = judge(answers.outputs["features"], kept, near, seed=seed)
+        found = judge(features, kept, near, seed=seed)
         return [suspicion.at(rows[suspicion.row]) for suspicion in found]
 
     return doubt
