@@ -165,8 +165,9 @@ def _of_counted(known: Any, codes: Array, asked: Any, classes: int) -> Array:
     """The same of sparse features, by the solver that takes seconds of large sets, too."""
     from skipstone.models.bag_linear import solve_logistic
     from skipstone.models.bag_options import LinearModelOptions
+    from skipstone.models.solving import Problem
 
-    solved = solve_logistic(LinearModelOptions(c=_C), known, codes, classes=classes, seed=0)
+    solved = solve_logistic(LinearModelOptions(c=_C), Problem(known, codes, classes, seed=0))
     logits = asked @ solved.tensors["weight.weight"][1:] + solved.tensors["bias"]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
