@@ -16,7 +16,7 @@ from skipstone.data.read import read_manifest
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network, network_tensors
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import augment_options
 from skipstone.prepare.loader import Loader
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, TASKS
@@ -77,7 +77,7 @@ def text_run(
             "seed": 0,
             "data": {"fingerprint": manifest.fingerprint()},
             "recipe": recipe.to_json(),
-            "augment": dataclasses.asdict(AugmentOptions(augment="none")),
+            "augment": dataclasses.asdict(augment_options("text")(augment="none")),
         },
         tensors=network_tensors(network.eval()),
         input_arrays=arrays,
