@@ -90,10 +90,10 @@ def test_a_lost_loading_process_is_named_and_the_run_goes_on(
     rows, parent = pictures(tmp_path / "photos"), os.getpid()
     sample = Loader.sample
 
-    def lost(self: Loader, row: int, view: int = 0) -> Sample:
+    def lost(self: Loader, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
         if os.getpid() != parent and row == 29 and self.patience < 1:
             os.kill(os.getpid(), what)
-        return sample(self, row, view)
+        return sample(self, row, view, epoch=epoch)
 
     def session(name: str, patience: float) -> dict[str, torch.Tensor]:
         loader = make_loader(rows, 2)

@@ -117,8 +117,8 @@ def train(
     )
     shown = shlex.join(command)
     with open_or_resume(root, plan.to_json()) as run:
-        hold_files(plan, run)
         whole, plan = plan, quarantine(plan, run, cache)
+        hold_files(plan, run)
         save_manifest(plan.manifest, run.path / "manifest.parquet")
         simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
