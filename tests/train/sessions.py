@@ -33,6 +33,7 @@ from skipstone.prepare.mix import make_mix
 from skipstone.train import keeper as keeper_module
 from skipstone.train import loop as loop_module
 from skipstone.train.checkpoint import load_checkpoint
+from skipstone.train.runfolder import RunFolder
 from tests.prepare.picture_rows import NAMES, FakeTask, write_rows
 from tests.train.plants import PLANTS
 from tests.train.tiny import TinyBackbone, TinyHead, train
@@ -99,7 +100,7 @@ def make_loader(rows: Manifest, workers: int) -> Loader:
 class Progress:
     """Numbers of a session that outlive it: shared memory without a name."""
 
-    FIELDS = ("began", "step", "phase", "doing", "saves", "operations", "inside")
+    FIELDS = ("began", "step", "phase", "doing", "saves", "operations", "inside", "ended")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8 * len(self.FIELDS))
@@ -158,6 +159,13 @@ def observe(progress: Progress) -> None:
         progress["saves"] += 1
         save(self, state)
 
+    finish = RunFolder.finish
+
+    def finished(self: Any) -> None:
+        progress["ended"] = 1
+        finish(self)
+
+    RunFolder.finish = finished  # type: ignore[method-assign]
     keeper.restore, keeper.after_step = restored, stepped  # type: ignore[method-assign]
     keeper.begin, keeper.save = begun, saved  # type: ignore[method-assign]
     wrap(keeper, "save", "save")
@@ -280,7 +288,10 @@ class Server:
                 return
             time.sleep(0.0005)
         time.sleep(kill.delay)
-        os.kill(child, signal.SIGKILL)
+        # Stopped first: once the run is marked as complete it would begin anew, and that is right.
+        os.kill(child, signal.SIGSTOP)
+        os.waitid(os.P_PID, child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        os.kill(child, signal.SIGCONT if self.progress["ended"] else signal.SIGKILL)
 
     def answer(self, name: str) -> dict[str, Any]:
         value: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
