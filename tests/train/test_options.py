@@ -95,6 +95,17 @@ def test_import_is_light() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("samples", "given", "batch_size"), [(5000, None, 64), (300, None, 32), (300, 100, 100)]
+)
+def test_the_batch_that_suits_a_backbone_is_the_most(
+    samples: int, given: int | None, batch_size: int
+) -> None:
+    facts = Facts(samples=samples, values=40, suited={"batch_size": 64, "lr": 0.001})
+    recipe = resolve(TrainOptions(batch_size=given), facts)
+    assert (recipe.batch_size, recipe.lr) == (batch_size, 0.001)
+
+
 def test_answers_that_lie_on_samples_make_small_batches_and_longer_training() -> None:
     values = 384 * 480 * 3
     photos = resolve(TrainOptions(), Facts(samples=312, pretrained=True, values=values))

@@ -105,8 +105,10 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
     given = {name: value for name, value in values.items() if value is not None}
-    chosen = dict(facts.suited) | given
-    batch_size = chosen.get("batch_size") or _batch_size(facts)
+    usual = _batch_size(facts)
+    # What suits the backbone is the most; small data takes smaller batches.
+    batch_size = given.get("batch_size") or min(usual, facts.suited.get("batch_size", usual))
+    chosen = {**facts.suited, **given, "batch_size": batch_size}
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL
     defaults: dict[str, Any] = {
