@@ -25,20 +25,16 @@ from skipstone import events
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
-from skipstone.models.build import build_network, network_tensors
+from skipstone.models.build import build_network
 from skipstone.models.edits import resize
 from skipstone.models.hidden import Hidden, find_hidden
 from skipstone.models.network import Network
 from skipstone.models.profile import profile
-from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.export_openvino import export_openvino
-from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import input_of, network_of, task_of
-from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.runtime.parts import input_of, network_of
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import fit_loader, recipe_of, recover
+from skipstone.shrink.remade import save_remade
 from skipstone.train.objective import Objective
 
 Kept = dict[str, np.ndarray]  # by producer: the channels that stay, ascending
@@ -69,16 +65,7 @@ def apply(options: Prune, work: Work) -> dict[str, Any]:
         f"learning again for {options.epochs} epochs."
     )
     result = recover(narrow, bundle, work, epochs=options.epochs, teacher=options.teacher)
-    predictor = Predictor(input, TorchRuntime(narrow), task_of(bundle), {})
-    dataclasses.replace(
-        bundle,
-        arch=arch,
-        tensors=network_tensors(narrow),
-        post=predictor.calibrate(work.select),
-        metrics={},  # those of the network that was cut; the receipt has the new ones
-    ).save(work.out)
-    for export in (store_goldens, export_onnx, export_openvino):
-        export(work.out)
+    save_remade(bundle, arch, input, narrow, work)
     return {
         "macs": [before.macs, after.macs],
         "parameters": [before.parameters, after.parameters],

@@ -40,15 +40,11 @@ from skipstone.models.build import build_network, network_tensors
 from skipstone.models.network import Network
 from skipstone.prepare.loader import Loader
 from skipstone.registry import BACKBONES
-from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.export_openvino import export_openvino
-from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.parts import input_of, network_of, task_of
-from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink.options import VocabularyOptions
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
+from skipstone.shrink.remade import save_remade
 from skipstone.train.learner import features_of, solve
 
 BATCH = 64  # texts whose effects are measured together
@@ -93,16 +89,7 @@ def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
     elif options.epochs:
         result = recover(narrowed, narrow.bundle, work, epochs=options.epochs, teacher=0.0)
         learnt = f"{result.steps} steps"
-    predictor = Predictor(narrow.input, TorchRuntime(narrowed), task_of(bundle), {})
-    dataclasses.replace(
-        narrow.bundle,
-        arch=arch,
-        tensors=network_tensors(narrowed),
-        post=predictor.calibrate(work.select),
-        metrics={},  # those of the model that was cut; the receipt has the new ones
-    ).save(work.out)
-    for export in (store_goldens, export_onnx, export_openvino):
-        export(work.out)
+    save_remade(narrow.bundle, arch, narrow.input, narrowed, work)
     return {
         "entries": [len(known), len(kept)],
         "parameters": [_numbers(network), _numbers(narrowed)],

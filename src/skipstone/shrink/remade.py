@@ -1,0 +1,37 @@
+"""What a step has made of a network becomes a bundle again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from skipstone.bundle.arch import Arch
+from skipstone.bundle.format import Bundle
+from skipstone.inputs.base import Input
+from skipstone.models.build import network_tensors
+from skipstone.models.network import Network
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.goldens import store_goldens
+from skipstone.runtime.parts import task_of
+from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.shrink.plan import Work
+
+
+def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
+    """Write `network` to `work.out`, calibrated on the select rows, with goldens and exports.
+
+    Args:
+        bundle: what the rest is taken from; it holds the state of `input`.
+        arch: what builds `network`.
+    """
+    predictor = Predictor(input, TorchRuntime(network), task_of(bundle), {})
+    dataclasses.replace(
+        bundle,
+        arch=arch,
+        tensors=network_tensors(network),
+        post=predictor.calibrate(work.select),
+        metrics={},  # those of the network before; the receipt has the new ones
+    ).save(work.out)
+    for export in (store_goldens, export_onnx, export_openvino):
+        export(work.out)
