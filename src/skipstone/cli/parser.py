@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from skipstone.cli.flags import Parser, add_settings, one_of, whole_number
 from skipstone.errors import UsageError, did_you_mean
+from skipstone.registry import STEPS
 
 #: Verbs in the order a user meets them.
 VERBS = {
@@ -171,7 +172,13 @@ def _shrink(parser: Parser) -> None:
         metavar="POINTS",
         help="points of the headline metric that may be lost (default 1.0)",
     )
-    parser.add_argument("--plan", default="int8", help="steps, comma-separated (default int8)")
+    parser.add_argument(
+        "--plan",
+        default="int8",
+        metavar="STEPS",
+        help=f"in order, of {', '.join(entry.name for entry in STEPS)}, such as "
+        '"resolution(size=160), prune(macs=0.7), int8" (default int8)',
+    )
     parser.add_argument("--data", default=None, help="where the data lies now, if it has moved")
     parser.add_argument(
         "--exclude",

@@ -123,6 +123,20 @@ class Vocabulary(Protocol):
         from the first; what is taken away becomes what the input never saw."""
 
 
+@runtime_checkable
+class Resizable(Protocol):
+    """What an input answers whose arrays have a resolution that can be lowered."""
+
+    def resolution(self) -> int:
+        """The side that all its arrays have. Refusal where they have none in common."""
+
+    def resized(self, side: int) -> Input:
+        """The same input with arrays of this side; what it has learnt stays."""
+
+    def enlarging_front(self) -> nn.Module:
+        """`front` for arrays of any side, which it brings to this input's own first."""
+
+
 def ragged_arrays(input: Input) -> frozenset[str]:
     """Names of an input's arrays (L, ...) whose length L differs by sample.
 

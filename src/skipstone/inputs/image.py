@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skipstone.data.sources import Source, read_source
-from skipstone.errors import DamagedError, DataError
+from skipstone.errors import DamagedError, DataError, Refusal
 from skipstone.inputs.base import Array, Emits, FreeAxis, Raw
 from skipstone.inputs.examine import examine_and_decode
 from skipstone.inputs.examined import Examined
@@ -184,6 +185,21 @@ class ImageInput:
     def front(self) -> nn.Module:
         return ImageFront(self._known("mean"), self._known("std"))
 
+    def resolution(self) -> int:
+        if self.options.resize == "keep":
+            raise Refusal(
+                "this model takes pictures at their own size (--resize keep), so there is no "
+                "resolution that could be lowered.",
+                hint='Choose another step, such as --plan "prune, int8".',
+            )
+        return self.options.size
+
+    def resized(self, side: int) -> ImageInput:
+        return type(self)(replace(self.options, size=side), self._state)
+
+    def enlarging_front(self) -> nn.Module:
+        return EnlargingFront(self.front(), self.resolution())
+
     def example(self, batch: int) -> dict[str, Array]:
         shape = (batch, *(self.frame or (self.options.size,) * 2), self.channels)
         return {"image": np.random.default_rng(0).integers(0, 256, shape, np.uint8)}
@@ -243,6 +259,20 @@ class ImageFront(nn.Module):
 
     def extra_repr(self) -> str:
         return f"mean={self._mean}, std={self._std}"
+
+
+class EnlargingFront(nn.Module):
+    """`front` after a bilinear resize: (N, h, w, C) of any size -> (N, ..., side, side)."""
+
+    def __init__(self, front: nn.Module, side: int) -> None:
+        super().__init__()
+        self.front, self.side = front, side
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        image = x["image"].permute(0, 3, 1, 2).to(torch.float32)  # (N, C, h, w)
+        image = F.interpolate(image, (self.side, self.side), mode="bilinear")
+        arrays: Tensor = self.front({**x, "image": image.permute(0, 2, 3, 1)})
+        return arrays
 
 
 def _check_state(state: Mapping[str, Any]) -> None:

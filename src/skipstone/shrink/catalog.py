@@ -6,6 +6,13 @@ from skipstone.registry import Entry
 
 ENTRIES = (
     Entry(
+        "resolution",
+        "skipstone.shrink.resolution:apply",
+        "skipstone.shrink.options:Resolution",
+        summary="smaller pictures, then training at that size on what the model answered before",
+        source="https://arxiv.org/abs/1704.04861",
+    ),
+    Entry(
         "prune",
         "skipstone.shrink.prune:apply",
         "skipstone.shrink.options:Prune",

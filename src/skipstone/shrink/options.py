@@ -79,6 +79,37 @@ class Prune:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """Smaller pictures, and training that gets the network used to them.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    size: int | None = field(
+        default=None,
+        metadata={
+            "help": "side of the pictures in pixels, such as 160; by default three quarters of "
+            "what it is, down to a multiple of the network's stride"
+        },
+    )
+    epochs: int = field(
+        default=8,
+        metadata={"help": "epochs of learning again; 0 for none, where a later step does"},
+    )
+    teacher: float = field(
+        default=0.7,
+        metadata={
+            "help": "share of the loss that imitates the model before, which sees the same "
+            "pictures enlarged to its own size; 0 for none"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, (), "resolution", size=whole(1), epochs=whole(0), teacher=Range(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class VocabularyOptions:
     """Tokens or n-grams that matter least leave the input's vocabulary and the network's tables.
 

@@ -1,4 +1,4 @@
-"""Recovery: a network that a step has cut learns again, from labels and from what it was.
+"""Recovery: a network that a step has changed learns again, from labels and from what it was.
 
 It is the training of `train`, with the run's own augmentation, on the fit rows; the select rows
 choose the epoch. The one loop.
@@ -85,12 +85,20 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
 
 
 def recover(
-    network: Network, bundle: Bundle, work: Work, *, epochs: int, teacher: float
+    network: Network,
+    bundle: Bundle,
+    work: Work,
+    *,
+    epochs: int,
+    teacher: float,
+    taught_by: Network | None = None,
 ) -> FitResult:
-    """Train `network`, which was cut out of `bundle`'s, in place.
+    """Train `network`, which was made of `bundle`'s, in place.
 
     Args:
-        teacher: share of the loss that imitates the bundle's own network; 0 for labels alone.
+        bundle: its input, task and recipe are those to learn with.
+        teacher: share of the loss that imitates another network; 0 for labels alone.
+        taught_by: that network; the bundle's own where none is given.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; nothing of it is kept.
@@ -107,7 +115,7 @@ def recover(
     def objective(student: Network, recipe: Recipe) -> Objective:
         if not teacher:
             return Objective(student, l1=recipe.l1)
-        return Distillation(student, network_of(bundle), share=teacher, l1=recipe.l1)
+        return Distillation(student, taught_by or network_of(bundle), share=teacher, l1=recipe.l1)
 
     with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as folder:
         identity = {"recovery": bundle.arch.to_json()}

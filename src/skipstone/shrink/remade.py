@@ -18,6 +18,14 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink.plan import Work
 
 
+def with_input(bundle: Bundle, input: Input) -> Bundle:
+    """The same bundle with another input of its kind in place of its own."""
+    state, arrays = input.state()
+    options = {} if input.options is None else dataclasses.asdict(input.options)
+    described = {**bundle.input, "options": options, "state": state}
+    return dataclasses.replace(bundle, input=described, input_arrays=dict(arrays))
+
+
 def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
     """Write `network` to `work.out`, calibrated on the select rows, with goldens and exports.
 

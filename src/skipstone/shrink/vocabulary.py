@@ -44,7 +44,7 @@ from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.shrink.options import VocabularyOptions
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
-from skipstone.shrink.remade import save_remade
+from skipstone.shrink.remade import save_remade, with_input
 from skipstone.train.learner import features_of, solve
 
 BATCH = 64  # texts whose effects are measured together
@@ -203,13 +203,7 @@ def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut
     made = build_network(bundle.arch, narrowed)
     made.load_state_dict(tensors, strict=True)
     made.eval()
-    state, arrays = narrowed.state()
-    smaller = dataclasses.replace(
-        bundle,
-        input={**bundle.input, "state": state},
-        input_arrays=dict(arrays),
-        tensors=network_tensors(made),
-    )
+    smaller = dataclasses.replace(with_input(bundle, narrowed), tensors=network_tensors(made))
     return Cut(smaller, narrowed, made)
 
 
