@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from skipstone.bundle.arch import Arch
 from skipstone.bundle.format import Bundle
@@ -21,6 +22,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal, UsageError
 from skipstone.inputs.base import Input
 from skipstone.inputs.image import ImageInput
+from skipstone.inputs.text import TextInput
 from skipstone.models.build import network_tensors
 from skipstone.models.network import Network
 from skipstone.models.profile import profile
@@ -30,8 +32,11 @@ from skipstone.shrink import recover as recover_module
 from skipstone.shrink import resolution
 from skipstone.shrink.options import Resolution
 from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.shrink.recover import teacher_of
+from skipstone.shrink.remade import with_input
 from skipstone.shrink.resolution import chosen, require_accepts, rounding
 from skipstone.shrink.shrink import shrink
+from skipstone.shrink.vocabulary import cut
 from tests.text_bundles import text_run
 
 
@@ -159,12 +164,47 @@ def test_pictures_of_its_own_size_reach_the_teacher_unchanged(run: Path) -> None
     torch.testing.assert_close(input.enlarging_front()(arrays), input.front()(arrays))
 
 
+def test_the_teacher_is_the_model_that_the_plan_began_with(
+    run: Path, rows: Manifest, tmp_path: Path
+) -> None:
+    """Whatever a step before has made of it; it answers what it answered to such pictures."""
+    before, small = Bundle.load(run / "bundle"), tmp_path / "small"
+    input = input_of(before)
+    assert isinstance(input, ImageInput)
+    worse = {name: 0 * value for name, value in before.tensors.items()}
+    made = dataclasses.replace(with_input(before, input.resized(16)), tensors=worse)
+    made.save(small)
+    work = dataclasses.replace(work_on(small, rows, tmp_path / "new"), first=run / "bundle")
+    records = torch.from_numpy(input.resized(16).example(2)["image"])
+    whole = F.interpolate(records.permute(0, 3, 1, 2).float(), (24, 24), mode="bilinear")
+    answers = network_of(before)({"image": whole.permute(0, 2, 3, 1)})["logits"]
+    taught = teacher_of(Bundle.load(small), work)({"image": records})["logits"]
+    torch.testing.assert_close(taught, answers)
+    # without a step before it is the step's own source
+    alone = teacher_of(before, work_on(run / "bundle", rows, tmp_path / "new"))
+    for name, value in alone.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before.tensors[name])
+    assert type(alone.front) is type(input.front())
+
+
+def test_ids_of_another_vocabulary_go_to_the_network_that_knows_them(tmp_path: Path) -> None:
+    bundle, rows = text_run(tmp_path / "run", "textcnn", steps=1)
+    input = input_of(bundle)
+    assert isinstance(input, TextInput)
+    kept = np.array(input.entries())[::2]
+    cut(bundle, input, network_of(bundle), kept).bundle.save(tmp_path / "fewer")
+    work = work_on(tmp_path / "fewer", rows, tmp_path / "new")
+    fewer = Bundle.load(tmp_path / "fewer")
+    taught = teacher_of(fewer, dataclasses.replace(work, first=tmp_path / "run/bundle"))
+    for name, value in taught.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), fewer.tensors[name])
+
+
 @pytest.mark.usefixtures("_no_programs")
 @pytest.mark.parametrize("teacher", [0.0, 1.0])
-def test_the_teacher_is_the_model_before(
+def test_steps_learn_from_it_by_the_share_that_was_asked_for(
     run: Path, rows: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher: float
 ) -> None:
-    """What is learnt from: the share that was asked for, of the weights before, enlarged to 24."""
     seen: list[Any] = []
     whole = recover_module.Distillation
 
@@ -173,22 +213,20 @@ def test_the_teacher_is_the_model_before(
         return whole(student, taught_by, **options)
 
     monkeypatch.setattr(recover_module, "Distillation", distillation)
-    plan = Plan.parse(f"resolution(size=16, epochs=1, teacher={teacher})")
+    again = f"resolution(size=12, epochs=1, teacher={teacher})"
+    plan = Plan.parse(f"resolution(size=16, epochs=0), {again}")
     carry_out(plan, work_on(run / "bundle", rows, tmp_path / "new"))
+    before, after = Bundle.load(run / "bundle"), Bundle.load(tmp_path / "new")
+    changed = [n for n, v in after.tensors.items() if not np.array_equal(v, before.tensors[n])]
+    assert len(changed) > len(after.tensors) / 2
     if not teacher:
         assert seen == []
         return
     ((network, share),) = seen
     assert share == 1.0
-    before = Bundle.load(run / "bundle")
+    assert network.front.side == 24
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before.tensors[name])
-    small = Bundle.load(tmp_path / "new")
-    arrays = {"image": torch.from_numpy(input_of(small).example(1)["image"])}
-    assert arrays["image"].shape == (1, 16, 16, 3)
-    assert network.front(arrays).shape == (1, 3, 24, 24)
-    changed = [n for n, v in small.tensors.items() if not np.array_equal(v, before.tensors[n])]
-    assert len(changed) > len(small.tensors) / 2
 
 
 # --- the whole way ------------------------------------------------------------------------------

@@ -56,7 +56,9 @@ class Prune:
     epochs: int = field(default=8, metadata={"help": "epochs of learning again"})
     teacher: float = field(
         default=0.7,
-        metadata={"help": "share of the loss that imitates the model before pruning; 0 for none"},
+        metadata={
+            "help": "share of the loss that imitates the model that the plan began with; 0 for none"
+        },
     )
     multiple: int = field(
         default=16, metadata={"help": "channels go in groups of so many, as matrix units take them"}
@@ -100,8 +102,8 @@ class Resolution:
     teacher: float = field(
         default=0.7,
         metadata={
-            "help": "share of the loss that imitates the model before, which sees the same "
-            "pictures enlarged to its own size; 0 for none"
+            "help": "share of the loss that imitates the model that the plan began with, which "
+            "sees the same pictures enlarged to its own size; 0 for none"
         },
     )
 

@@ -140,6 +140,7 @@ class Work:
         out: an empty folder for the new bundle.
         fit: rows that a step may learn from (ranges, recovery training).
         select: rows that a step may decide on.
+        first: the bundle that the plan began with; None where that is `source`.
     """
 
     source: Path
@@ -147,6 +148,7 @@ class Work:
     fit: Manifest
     select: Manifest
     seed: int = 0
+    first: Path | None = None
 
 
 def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
@@ -159,7 +161,8 @@ def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
             out = work.out if last else storage.make_folder(Path(between, f"{number}-{step.name}"))
             with events.stage(f"step {number} of {len(plan.steps)}: {step}"):
                 apply = STEPS[step.name].load()
-                found = apply(step.options, dataclasses.replace(work, source=source, out=out))
+                part = dataclasses.replace(work, source=source, out=out, first=work.source)
+                found = apply(step.options, part)
             facts.append({**step.to_json(), "facts": found})
             source = out
     return facts

@@ -11,8 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Interrupted, Refusal
+from skipstone.inputs.base import Input, Resizable
 from skipstone.models.network import Network
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
@@ -84,6 +87,37 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
     )
 
 
+def teacher_of(bundle: Bundle, work: Work) -> Network:
+    """The network that the plan began with, made to take what the bundle's input gives.
+
+    Where pictures have become smaller it sees them enlarged to its own size: they have lost detail,
+    but show things as large as it knows them. Of an EfficientNet-Lite0 for clothes in 192 pixels,
+    160 photos made smaller to 144 and to 112 and enlarged again keep 98 % of the answers; shown as
+    they are, 92.5 % and 79 %. Where arrays have come to mean something else (fewer words), it is
+    the bundle's own.
+    """
+    first = Bundle.load(work.first or work.source)
+    network, own, now = network_of(first), input_of(first), input_of(bundle)
+    if same(own, now):
+        return network
+    if (
+        isinstance(own, Resizable)
+        and isinstance(now, Resizable)
+        and same(own.resized(now.resolution()), now)
+    ):
+        network.front = own.enlarging_front()
+        return network
+    return network_of(bundle)
+
+
+def same(one: Input, other: Input) -> bool:
+    """Whether two inputs of one kind have the same options and have learnt the same."""
+    (state, arrays), (states, others) = one.state(), other.state()
+    if (one.options, state, arrays.keys()) != (other.options, states, others.keys()):
+        return False
+    return all(np.array_equal(value, others[name]) for name, value in arrays.items())
+
+
 def recover(
     network: Network,
     bundle: Bundle,
@@ -91,14 +125,12 @@ def recover(
     *,
     epochs: int,
     teacher: float,
-    taught_by: Network | None = None,
 ) -> FitResult:
     """Train `network`, which was made of `bundle`'s, in place.
 
     Args:
         bundle: its input, task and recipe are those to learn with.
-        teacher: share of the loss that imitates another network; 0 for labels alone.
-        taught_by: that network; the bundle's own where none is given.
+        teacher: share of the loss that imitates `teacher_of` the bundle; 0 for labels alone.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; nothing of it is kept.
@@ -115,7 +147,7 @@ def recover(
     def objective(student: Network, recipe: Recipe) -> Objective:
         if not teacher:
             return Objective(student, l1=recipe.l1)
-        return Distillation(student, taught_by or network_of(bundle), share=teacher, l1=recipe.l1)
+        return Distillation(student, teacher_of(bundle, work), share=teacher, l1=recipe.l1)
 
     with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as folder:
         identity = {"recovery": bundle.arch.to_json()}

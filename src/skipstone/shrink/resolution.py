@@ -10,10 +10,8 @@ A network does not know things at a size that it has not seen them in, and what 
 statistics; learning at the new size cures most of it (Touvron et al. 2019, arXiv:1906.06423,
 sections 3 and 4). Here all of it learns again, with the run's own augmentation.
 
-What it imitates is the model before. That one sees the same pictures, enlarged to its own size:
-they have lost detail, but show things as large as it knows them. Of an EfficientNet-Lite0 for
-clothes in 192 pixels, 160 photos made smaller to 144 and to 112 and enlarged again keep 98 % of
-the answers; shown as they are, 92.5 % and 79 %. A network of a fixed size can teach so, too.
+What it imitates is the model that the plan began with, which sees the same pictures enlarged to its
+own size (`recover.teacher_of`); so a network of a fixed size can teach, too.
 """
 
 from __future__ import annotations
@@ -50,31 +48,23 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
             f"the input {bundle.input['name']!r} has no resolution that could be lowered.",
             hint='Choose another step, such as --plan "int8".',
         )
-    teacher, before = network_of(bundle), input.resolution()
-    stride = max(teacher.backbone.strides, default=1)
+    network, before = network_of(bundle), input.resolution()
+    stride = max(network.backbone.strides, default=1)
     after = chosen(options.size, before, stride)
     smaller = input.resized(after)
-    require_accepts(teacher, smaller, after)
-    macs = [profile(teacher, each.example(1)).macs for each in (input, smaller)]
+    made = with_input(bundle, smaller)
+    changed = network_of(made)
+    require_accepts(changed, smaller, after)
+    macs = [profile(network, each.example(1)).macs for each in (input, smaller)]
     events.note(
         f"Pictures of {after} x {after} pixels in place of {before} x {before}: "
         f"{macs[1] / macs[0]:.0%} of the multiply-accumulates are left." + rounding(after, stride)
     )
-    made = with_input(bundle, smaller)
-    network = network_of(made)
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
-        teacher.front = input.enlarging_front()
-        result = recover(
-            network,
-            made,
-            work,
-            epochs=options.epochs,
-            teacher=options.teacher,
-            taught_by=teacher,
-        )
+        result = recover(changed, made, work, epochs=options.epochs, teacher=options.teacher)
         facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "best": result.best}
-    save_remade(made, bundle.arch, smaller, network, work)
+    save_remade(made, bundle.arch, smaller, changed, work)
     return facts
 
 
