@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.preprocessing import normalize
 
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_features import (
+    Grams,
+    Letters,
     char_ngrams,
     letters_of,
+    opening_pairs,
     plain,
+    skip_grams,
     token_grams,
     word_ngrams,
 )
@@ -73,13 +80,19 @@ def test_equal_spans_have_equal_hashes_and_others_do_not() -> None:
     assert len(set(grams[0].hashes.tolist())) == len(words)
 
 
+def _every_kind(letters: Letters) -> list[Grams]:
+    tokens = token_grams(letters)
+    words = [*word_ngrams(tokens, 3), *skip_grams(tokens, letters.count, 3)]
+    return [*words, *opening_pairs(tokens, 2), *char_ngrams(letters, 1, 4)]
+
+
 def test_a_text_hashes_alike_alone_and_among_others() -> None:
     """What a vocabulary was fitted on in chunks must be found again one text at a time."""
     letters = letters_of(TEXTS)
-    together = [*word_ngrams(token_grams(letters), 3), *char_ngrams(letters, 1, 4)]
+    together = _every_kind(letters)
     for at, text in enumerate(TEXTS):
         own = letters_of([text])
-        alone = [*word_ngrams(token_grams(own), 3), *char_ngrams(own, 1, 4)]
+        alone = _every_kind(own)
         whole = [code for part in together for code in part.hashes[part.text == at].tolist()]
         assert [code for part in alone for code in part.hashes.tolist()] == whole
 
@@ -112,9 +125,58 @@ def test_letters_in_runs_are_scikit_learns() -> None:
     assert (ours > 0).sum(axis=1).tolist() == expected.sum(axis=1).ravel().tolist()[0]
 
 
-@pytest.mark.parametrize("bits", [0, 8])
-def test_one_text_is_encoded_as_its_row_of_the_matrix(bits: int) -> None:
-    made = _bag(hash_bits=bits)
+def _words(text: str) -> list[str]:
+    return [span for _, span in spans([text.lower()], [token_grams(letters_of([text.lower()]))])]
+
+
+def _apart(text: str) -> list[str]:
+    words = ["<", *_words(text), ">"]
+    places = itertools.combinations(range(len(words)), 2)
+    return [f"{words[i]} {words[j]}" for i, j in places if 1 <= j - i - 1 <= 3]
+
+
+def _opened(text: str) -> list[str]:
+    words = _words(text)
+    found = [" ".join([*words[:m], "~", word]) for m in (1, 2) for word in words[m:]]
+    return [*found, "?"]  # scikit-learn wants one in each text
+
+
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    [({"skip_grams": 3}, _apart), ({"opening_words": 2}, _opened)],
+    ids=["skip", "opening"],
+)
+def test_pairs_of_words_are_those_that_python_lists(options: dict, listed: Callable) -> None:
+    made = _bag(word_ngrams="none", char_ngrams="none", weighting="counts", **options)
+    ours = made.matrix(sources(TEXTS))[0]
+    theirs = CountVectorizer(analyzer=listed)
+    expected = theirs.fit_transform(TEXTS).tolil()
+    if "?" in theirs.vocabulary_:
+        expected[:, theirs.vocabulary_["?"]] = 0
+    expected = normalize(expected.tocsr().astype(np.float64))
+    expected.eliminate_zeros()
+    assert ours.shape[1] == len(np.unique(expected.indices))
+    np.testing.assert_allclose(
+        (ours @ ours.T).toarray(), (expected @ expected.T).toarray(), atol=1e-6
+    )
+
+
+def test_pairs_of_words_span_what_they_are_of() -> None:
+    letters = letters_of(["how many red cats", "", "so"])
+    tokens = token_grams(letters)
+    apart = spans(["how many red cats", "", "so"], skip_grams(tokens, 3, 1))
+    assert apart == [
+        *((0, "how many"), (0, "how many red"), (0, "many red cats"), (0, "red cats"), (2, "so"))
+    ]
+    opened = spans(["how many red cats", "", "so"], opening_pairs(tokens, 3)[2:])
+    assert opened == [(0, "how many red cats")]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"hash_bits": 8}, {"skip_grams": 4, "opening_words": 2}], ids=str
+)
+def test_one_text_is_encoded_as_its_row_of_the_matrix(options: dict) -> None:
+    made = _bag(**options)
     new = [*TEXTS, "unheard-of words 中文"]
     matrix, _ = made.matrix(sources(new))
     for row, source in enumerate(sources(new)):

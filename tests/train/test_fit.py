@@ -109,6 +109,31 @@ def test_best_weights_come_back(tmp_path: Path) -> None:
         assert torch.equal(tensor, seen[1][name])
 
 
+def test_the_last_weights_where_they_are_asked_for(tmp_path: Path) -> None:
+    """The metric is scripted to peak after the first epoch."""
+    script = iter([0.9, 0.5, 0.4])
+    seen = []
+
+    def scripted(network: Network) -> dict[str, float]:
+        seen.append({k: v.clone() for k, v in network.state_dict().items()})
+        return {"accuracy": next(script)}
+
+    network = tiny_network()
+    with RunFolder(tmp_path / "run") as run:
+        result = fit(
+            network,
+            task=TinyTask(),  # type: ignore[arg-type]
+            loader=TinyLoader(),
+            evaluate=scripted,
+            options=recipe_of(epochs=3, keep="last"),
+            run=run,
+        )
+    assert (result.best["epoch"], result.best["metrics"]) == (3, {"accuracy": 0.4})
+    assert not torch.equal(seen[0]["head.linear.weight"], seen[2]["head.linear.weight"])
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, seen[2][name])
+
+
 def test_head_first_then_all(tmp_path: Path) -> None:
     network = tiny_network()
     stem = network.backbone.stem.weight.detach().clone()

@@ -50,6 +50,8 @@ def test_budget_may_be_text() -> None:
         ({"schedule": "cosin"}, "--schedule cosin is not allowed; use cosine, step"),
         ({"device": "tpu"}, "--device tpu"),
         ({"batch_size": True}, "--batch-size True is not a number"),
+        ({"keep": "first"}, "--keep first is not allowed; use best, last"),
+        ({"keep": "last", "early_stop": 2}, "--keep last and --early-stop contradict"),
     ],
 )
 def test_wrong_values(options: dict[str, object], message: str) -> None:

@@ -203,7 +203,7 @@ class TextInput:
 
     @property
     def kinds(self) -> tuple[slice, ...]:
-        """Columns of `matrix` by the kind of their n-grams: words, letters."""
+        """Columns of `matrix` by the kind of their n-grams: words, letters, pairs."""
         return tuple(
             slice(block["start"], block["start"] + block["size"]) for block in self._state["blocks"]
         )
@@ -370,7 +370,7 @@ def _unfitted(options: TextOptions) -> dict[str, Any]:
 
 
 def _blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
-    """The kinds of n-grams that options mean for a corpus of so many letters."""
+    """The kinds of n-grams and pairs that options mean for a corpus of so many letters."""
     few, some = letters <= _FEW_LETTERS, letters <= 2 * _FEW_LETTERS
     ranges = {
         "word": "1-3" if few else "1-2",
@@ -381,6 +381,8 @@ def _blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
         found = parse_range(ranges[kind] if given == "auto" else given)
         assert found is not None, "options are checked when they are made"
         if found[1]:
-            block = {"kind": kind, "shortest": found[0], "longest": found[1]}
-            blocks.append({**block, "bits": options.hash_bits})
-    return blocks
+            blocks.append({"kind": kind, "shortest": found[0], "longest": found[1]})
+    for kind, longest in (("skip", options.skip_grams), ("opening", options.opening_words)):
+        if longest:
+            blocks.append({"kind": kind, "shortest": 1, "longest": longest})
+    return [{**block, "bits": options.hash_bits} for block in blocks]

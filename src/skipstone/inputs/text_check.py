@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from skipstone.errors import DamagedError
-from skipstone.inputs.text_features import FIRST
+from skipstone.inputs.text_features import FEATURE_KINDS, FIRST
 from skipstone.inputs.text_options import Form, Split, Weighting
 
 Array = np.ndarray
@@ -73,7 +73,7 @@ def _check_block(
     block: Mapping[str, Any], arrays: Mapping[str, Array], number: int, start: int
 ) -> int:
     """How many n-grams it has."""
-    _among(block, "kind", ("word", "char"))
+    _among(block, "kind", FEATURE_KINDS)
     shortest = _whole(block, "shortest", 1, _LONGEST)
     _whole(block, "longest", shortest, _LONGEST)
     bits = _whole(block, "bits", 0, _MOST_BITS)

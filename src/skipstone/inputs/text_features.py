@@ -24,6 +24,7 @@ PAD, UNKNOWN, FIRST = 0, 1, 2  # ids of a sequence: padding, a token never seen,
 _BASE = 0x9E3779B97F4A7C15 | 1
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _NEXT = np.uint64(0xD6E8FEB86659FD93)
+_BEGIN, _END = np.uint64(1), np.uint64(2)  # a text's beginning and end among its tokens
 _APART, _WITHIN, _ALONE, _UNSEEN = 0, 1, 2, 255
 #: Written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han. Each letter is a
 #: token of its own, and n-grams make the words.
@@ -109,6 +110,51 @@ def word_ngrams(tokens: Grams, longest: int) -> list[Grams]:
         whole = Grams(longer, tokens.text[:count], tokens.first[:count], tokens.last[length - 1 :])
         found.append(_kept(whole, keep))
         current = whole
+    return found
+
+
+def skip_grams(tokens: Grams, count: int, longest: int) -> list[Grams]:
+    """Pairs of tokens of one text with 1 to `longest` others between them, one entry a gap.
+
+    Which gap it is makes no difference to a pair (Guthrie et al. 2006, "A Closer Look at Skip-gram
+    Modelling"). A text's beginning and end count as tokens, so the second word is told from others.
+
+    Args:
+        count: of texts.
+    """
+    sizes = np.bincount(tokens.text, minlength=count) + 2
+    begins = np.cumsum(sizes) - sizes
+    place = np.arange(len(tokens.text)) + 2 * tokens.text + 1
+    hashes = np.empty(int(sizes.sum()), np.uint64)
+    hashes[begins], hashes[begins + sizes - 1], hashes[place] = _BEGIN, _END, tokens.hashes
+    text = np.repeat(np.arange(count, dtype=tokens.text.dtype), sizes)
+    first, last = np.zeros((2, len(hashes)), np.int64)
+    first[place], last[place] = tokens.first, tokens.last
+    first[begins], last[begins + sizes - 1] = first[begins + 1], last[begins + sizes - 2]
+    found = []
+    for gap in range(2, longest + 2):
+        pairs = _finish(hashes[:-gap] * _NEXT + hashes[gap:])
+        whole = Grams(pairs, text[:-gap], first[:-gap], last[gap:])
+        found.append(_kept(whole, text[:-gap] == text[gap:]))
+    return found
+
+
+def opening_pairs(tokens: Grams, longest: int) -> list[Grams]:
+    """Each token together with the first 1 to `longest` ones of its text before it, one entry a
+    number: "how many" and "people" of "How many people ...", wherever that stands."""
+    starts = np.flatnonzero(np.append(True, tokens.text[1:] != tokens.text[:-1]))
+    starts = starts[: len(tokens.text)]
+    lengths = np.diff(np.append(starts, len(tokens.text)))
+    position = np.arange(len(tokens.text)) - np.repeat(starts, lengths)
+    opening = np.full(len(starts), _BEGIN)
+    found = []
+    for taken in range(1, longest + 1):
+        word = np.minimum(starts + taken - 1, len(tokens.text) - 1)  # of shorter texts none is kept
+        opening = _finish(opening * _NEXT + tokens.hashes[word])
+        pairs = _finish(np.repeat(opening, lengths) * _NEXT + tokens.hashes)
+        first = np.repeat(tokens.first[starts], lengths)
+        whole = Grams(pairs, tokens.text, first, tokens.last)
+        found.append(_kept(whole, position >= taken))
     return found
 
 
@@ -199,6 +245,10 @@ def _kind(point: int) -> int:
 
 # --- what a model is given ----------------------------------------------------------------------
 
+#: Kinds of features of a bag: runs of words, runs of letters, pairs of words that lie apart, pairs
+#: with a text's first words.
+FEATURE_KINDS = ("word", "char", "skip", "opening")
+
 
 def encode_text(text: str, spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     """The arrays of one text, as the network takes them but without the batch dimension.
@@ -236,10 +286,16 @@ def places(hashes: np.ndarray, vocabulary: np.ndarray, *, missing: int) -> np.nd
 
 
 def grams_of_block(letters: Letters, block: Mapping[str, Any]) -> list[Grams]:
-    """The n-grams of a block: {"kind": "word" or "char", "shortest", "longest"}."""
-    if block["kind"] == "char":
-        return char_ngrams(letters, block["shortest"], block["longest"])
-    return word_ngrams(token_grams(letters), block["longest"])[block["shortest"] - 1 :]
+    """The n-grams of a block: {"kind": one of `FEATURE_KINDS`, "shortest", "longest"}."""
+    kind, shortest, longest = block["kind"], block["shortest"], block["longest"]
+    if kind == "char":
+        return char_ngrams(letters, shortest, longest)
+    tokens = token_grams(letters)
+    if kind == "skip":
+        return skip_grams(tokens, letters.count, longest)[shortest - 1 :]
+    if kind == "opening":
+        return opening_pairs(tokens, longest)[shortest - 1 :]
+    return word_ngrams(tokens, longest)[shortest - 1 :]
 
 
 def bag_rows(

@@ -83,6 +83,22 @@ class TextOptions:
         default="auto",
         metadata={"help": "bag: runs of letters, such as 2-6, or 'none'", "only": {"form": "bag"}},
     )
+    skip_grams: int = field(
+        default=0,
+        metadata={
+            "help": "bag: pairs of words with 1 to so many words between them, where a text's "
+            "beginning and end count as words (Guthrie 2006); 0 is off",
+            "only": {"form": "bag"},
+        },
+    )
+    opening_words: int = field(
+        default=0,
+        metadata={
+            "help": "bag: each word paired with the first word of its text, the first two, ... up "
+            "to so many: for questions, whose kind shows in how they begin; 0 is off",
+            "only": {"form": "bag"},
+        },
+    )
     hash_bits: int = field(
         default=0,
         metadata={
@@ -111,7 +127,8 @@ class TextOptions:
                     f"{name} is {getattr(self, name)!r}; allowed: 'auto', 'none', or a range up "
                     f"to {_LONGEST} such as 1-3"
                 )
-        if (self.word_ngrams, self.char_ngrams) == ("none", "none"):
+        runs = {self.word_ngrams, self.char_ngrams} != {"none"}
+        if not (runs or self.skip_grams or self.opening_words):
             problems.append("word_ngrams and char_ngrams are both 'none', which leaves nothing")
         check_options(
             self,
@@ -120,6 +137,8 @@ class TextOptions:
             features=whole(1, 1 << 26),
             min_count=whole(1, 1 << 31),
             max_length=whole(1, 1 << 20),
+            skip_grams=whole(0, _LONGEST),
+            opening_words=whole(0, _LONGEST),
         )
 
 

@@ -67,13 +67,14 @@ def fit(
     run: RunFolder,
     objective: Callable[[Network, Recipe], Objective] | None = None,
 ) -> FitResult:
-    """Train `network`; on return it holds the weights that did best on the select role.
+    """Train `network`; on return it holds the weights that did best on the select role, or the
+    last ones, as the options say (`keep`).
 
     A run folder that holds a checkpoint goes on from it. Options that are not a recipe yet are
     resolved for weights learnt from scratch.
 
     Args:
-        task: its headline metric decides which weights are best.
+        task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the select role; called each epoch.
         objective: what is minimised; by default the head's loss with the recipe's L1 penalty.
     Raises:

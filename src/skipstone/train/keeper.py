@@ -139,7 +139,7 @@ class RunKeeper:
             self.save(state)
 
     def after_epoch(self, state: State) -> None:
-        """Evaluate, write the row, keep the weights if they are the best, save."""
+        """Evaluate, write the row, keep the weights if they are wanted, save."""
         try:
             metrics = self._metrics()
         except StopNow:
@@ -221,7 +221,8 @@ class RunKeeper:
         events.note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
 
     def _keep_best(self, state: State, metrics: dict[str, float]) -> None:
-        if state.best is None or self._rank(metrics) > self._rank(state.best["metrics"]):
+        last = self.recipe.keep == "last"
+        if last or state.best is None or self._rank(metrics) > self._rank(state.best["metrics"]):
             state.best = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
             state.stale = 0
             tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()

@@ -17,6 +17,7 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "plateau", "one-cycle", "constant"]
 Precision = Literal["auto", "f32", "bf16"]
 Unfreeze = Literal["all", "gradual"]
+Keep = Literal["best", "last"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smh]))(?:(\d+)([sm]))?")
@@ -72,6 +73,11 @@ class TrainOptions:
     warmup: float | None = _setting("share of the steps in which the learning rate rises")
     ema: float | None = _setting("decay of the moving average of weights; 0 turns it off")
     early_stop: int | None = _setting("epochs without improvement before it stops; 0 never stops")
+    keep: Keep = _setting(
+        "weights of which epoch: the best on select, or the last, which leaves select nothing to "
+        "choose (--select 0.02 then gives its rows to training)",
+        "best",
+    )
     clip: float | None = _setting("greatest gradient norm; 0 does not clip")
     layer_decay: float | None = _setting(
         "factor on the learning rate for each stage further from the head; 1 treats all alike"
@@ -100,6 +106,11 @@ class TrainOptions:
         problems = [text for text in (_problem(self, rule) for rule in _RULES) if text]
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
             problems.append(f"--device {self.device} is not known; use auto, cpu, cuda or mps")
+        if self.keep == "last" and self.early_stop:
+            problems.append(
+                "--keep last and --early-stop contradict each other: one needs no score, the other "
+                "ends by it"
+            )
         problems += _wrong_words(self)
         if problems:
             raise UsageError("; ".join(problems) + ".")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.train.options import Optimizer, Precision, Schedule, TrainOptions, Unfreeze
+from skipstone.train.options import Keep, Optimizer, Precision, Schedule, TrainOptions, Unfreeze
 
 #: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
 FEW_VALUES = 64 * 64 * 3
@@ -68,6 +68,7 @@ class Recipe:
     threads: int | None
     checkpoint_every: int | None
     seed: int
+    keep: Keep = "best"  # recipes stored before there was a choice
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -88,6 +89,8 @@ class Recipe:
         for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
+        if self.keep == "last":
+            words.append("keeping the last epoch")
         if self.balanced:
             words.append("classes drawn equally often")
         if self.layer_decay != 1:
