@@ -35,6 +35,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Answer:
     return found
 
 
+def test_longer_texts_than_it_has_places_for_are_refused_before_it_learns(tmp_path: Path) -> None:
+    encoder = write_encoder(tmp_path / "encoder", "roberta", weights=False)
+    table = write_csv(tmp_path / "texts.csv", rows(40))
+    asked = ("train", table, "--model", f"hf/{encoder}", "--weights", "none")
+    found = ask(*asked, "--max-length", "65", "--out", tmp_path / "runs")
+    assert found.code == 2
+    assert f"--max-length 65 is more than hf/{encoder} can take, which is 64" in found.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_it_learns_and_every_runtime_agrees_without_the_folder(trained: Answer) -> None:
     assert trained.value["verified"]
     assert trained.value["metrics"]["accuracy"]["value"] >= 0.8

@@ -37,6 +37,7 @@ class Choice:
         shape: what its builder needs beside the options.
         weights: where to start: "pretrained", "none", or a file.
         input: options of the input (`ImageOptions`) that suit it.
+        most: the greatest values of the input's options that it can be built for.
         reason: one sentence.
     """
 
@@ -46,6 +47,7 @@ class Choice:
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def for_text(
 def _auto(rows: int, classes: int) -> tuple[str, str]:
     """(name, why). Measured on 5,452 questions of 6 kinds and 9,595 film reviews of 2 (stratified
     5-fold): the ratio of naive Bayes helps where two classes face each other, by a point, and
-    costs three where six do; `python -m benchmarks text` prints the figures."""
+    costs three where six do."""
     if rows >= MANY:
         return "linear-svm", (
             f"{rows:,} texts: a support vector machine on words and pairs of them is found in "

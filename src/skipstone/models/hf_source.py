@@ -50,7 +50,8 @@ def resolve(name: str, weights: str) -> Choice:
     own = weights in ("auto", "pretrained")
     if own:
         weight_files(folder)
-    most = min(longest(family, config), _USUAL_LENGTH)
+    places = longest(family, config)
+    most = min(places, _USUAL_LENGTH)
     start = "with its own weights" if own else f"with weights {weights}"
     return Choice(
         model=f"hf/{family}",
@@ -61,6 +62,7 @@ def resolve(name: str, weights: str) -> Choice:
             "max_length": most,
         },
         shape={"config": config},
+        most={"max_length": places},
         reason=f"{name} as asked for: {family} {start}; of each text it reads up to {most} tokens",
     )
 

@@ -202,7 +202,19 @@ def _chosen(settings: Settings, model: str, weights: str, fit: Manifest) -> tupl
     choice = _choose(entry, model, weights, looked, fit)
     if TASKS[fit.task].facts.get("places") and (placed := entry.facts.get("placed")):
         choice = resolve_target(placed)(choice)  # answers lie on the input
+    _check_most(choice, settings.values_for(entry.options_type()), model)
     return choice, _fitted(entry, settings, choice.input, fit) if choice.input else looked
+
+
+def _check_most(choice: Choice, given: Mapping[str, Any], model: str) -> None:
+    """UsageError where an option of the input is greater than the model can be built for."""
+    for name, most in choice.most.items():
+        if given.get(name, most) > most:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} {given[name]} is more than {model} can take, which is {most}.",
+                hint=f"Use {flag} {most}, or less.",
+            )
 
 
 def _fitted(entry: Entry, settings: Settings, defaults: Mapping[str, Any], fit: Manifest) -> Input:
