@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.special import rel_entr
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skipstone import events
 from skipstone.bundle.arch import Arch, Part
@@ -203,8 +204,10 @@ def test_rows_of_classes_are_those_of_its_logits(head: Entry) -> None:
 
 
 @each_head
-def test_it_learns_from_another_ones_answers(head: Entry) -> None:
-    """Each counted pixel's divergence; what is ignored neither counts nor has a gradient."""
+@pytest.mark.parametrize("seen", [(64, 96), (128, 160)])
+def test_it_learns_from_another_ones_answers(head: Entry, seen: tuple[int, int]) -> None:
+    """Each counted pixel's divergence; what is ignored neither counts nor has a gradient. A teacher
+    that sees larger pictures is asked at the pixels that there are."""
     student, teacher = small(head).eval(), small(head).eval()
     with torch.no_grad():
         for name in teacher.head.named_rows():
@@ -212,11 +215,16 @@ def test_it_learns_from_another_ones_answers(head: Entry) -> None:
     x = {"image": pictures(2, 64, 96, 3)}
     mask = torch.randint(0, CLASSES, (2, 64, 96))
     mask[:, :20] = IGNORE
-    answers = {"logits": teacher.head(teacher.features(x))["logits"].detach()}
+    given = {"image": pictures(2, *seen, 3)}
+    answers = {"logits": teacher.head(teacher.features(given))["logits"].detach()}
     found = student.head.imitate(student.features(x), answers, {"mask": mask})["loss"]
+    corners = teacher.head.align_corners
+    taught = answers["logits"]
+    if taught.shape[-2:] != mask.shape[-2:]:
+        taught = F.interpolate(taught, (64, 96), mode="bilinear", align_corners=corners)
     p, q = (
-        torch.softmax(network(x)["logits"].double() / TEMPERATURE, 1).detach()
-        for network in (teacher, student)
+        torch.softmax(logits.double() / TEMPERATURE, 1).detach()
+        for logits in (taught, student(x)["logits"])
     )
     each = rel_entr(p.numpy(), q.numpy()).sum(1) * TEMPERATURE**2
     expected = each[(mask != IGNORE).numpy()].sum()

@@ -49,7 +49,8 @@ class Head(nn.Module, ABC):
         """Named losses against another network's outputs, sums as `loss` gives them.
 
         Args:
-            answers: as that network's head gives them, of the same maps' sizes.
+            answers: as that network's head gives them; where they are maps, it may have seen
+                larger pictures.
             y: the targets, which say what counts.
 
         Raises:

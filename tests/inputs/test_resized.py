@@ -1,0 +1,95 @@
+"""Inputs whose resolution can be lowered: what they then give is what one made so small gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipstone.data.sources import Inline
+from skipstone.errors import Refusal
+from skipstone.inputs.base import Resizable
+from skipstone.inputs.image import ImageInput, image_input
+from skipstone.inputs.options import ImageOptions
+from skipstone.prepare.cache import RecordCache
+from tests.deep_pictures import npy, stripes
+
+SIDE = 24
+KINDS = ("photo", "16 bits", "faint detail")
+
+
+def source(kind: str, number: int, side: int = 32) -> Inline:
+    if kind == "photo":
+        shape = (side, side + 5, 3)
+        return Inline(np.random.default_rng(number).integers(0, 256, shape, np.uint8))
+    deep = stripes(number, 6, side=side, channels=2)
+    if kind == "16 bits":
+        deep = (deep & 0xFF) * 256
+    return Inline(npy(deep), f"{number}.npy")
+
+
+@functools.cache
+def fitted(kind: str, resize: Any) -> ImageInput:
+    options = ImageOptions(size=SIDE, resize=resize)
+    return ImageInput(options).fit([source(kind, number) for number in range(6)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(KINDS),
+    st.sampled_from(["squash", "crop", "letterbox"]),
+    st.integers(1, SIDE - 1),
+    st.integers(9, 60),
+    st.integers(0, 99),
+)
+def test_it_is_the_input_that_was_made_so_small(
+    kind: str, resize: str, side: int, picture: int, number: int
+) -> None:
+    before = fitted(kind, resize)
+    assert isinstance(before, Resizable)
+    assert before.resolution() == SIDE
+    after = before.resized(side)
+    made = image_input(dataclasses.replace(before.options, size=side), *before.state())
+    assert type(after) is type(before) is type(made)
+    assert (after.options, after.state(), after.spec) == (made.options, made.state(), made.spec)
+    assert after.emits() == before.emits()
+    wanted, found = (each.decode(source(kind, number, picture)) for each in (made, after))
+    assert found.value.shape[:2] == (side, side)
+    np.testing.assert_array_equal(found.value, wanted.value)
+    assert found.to_source == wanted.to_source
+    assert after.example(2)["image"].shape == (2, side, side, before.channels)
+    assert before.resolution() == SIDE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_enlarging_front_gives_what_the_network_takes(kind: str) -> None:
+    before = fitted(kind, "squash")
+    arrays = {"image": torch.from_numpy(before.resized(10).example(2)["image"].astype(np.float32))}
+    seen = before.enlarging_front()(arrays)
+    assert seen.shape == (2, before.emits().channels, SIDE, SIDE)
+    # one flat colour stays that colour, whatever the sizes
+    flat = {"image": torch.full_like(arrays["image"], 7.0)}
+    wide = {"image": torch.full((2, SIDE, SIDE, before.channels), 7.0)}
+    torch.testing.assert_close(before.enlarging_front()(flat), before.front()(wide))
+
+
+def test_a_cache_forgets_records_of_another_size() -> None:
+    before, cache = fitted("photo", "squash"), RecordCache(limit=1 << 20)
+    cache.serve(before)
+    assert cache.decode(source("photo", 1), before).value.shape == (SIDE, SIDE, 3)
+    small = before.resized(8)
+    cache.serve(small)
+    assert len(cache) == 0
+    assert cache.decode(source("photo", 1), small).value.shape == (8, 8, 3)
+
+
+def test_pictures_of_their_own_size_have_none_in_common() -> None:
+    with pytest.raises(Refusal, match="at their own size") as caught:
+        ImageInput(ImageOptions(resize="keep", channels=3)).resolution()
+    assert "--plan" in str(caught.value.hint)
