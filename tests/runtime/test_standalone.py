@@ -20,6 +20,7 @@ from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
 from skipstone.runtime.standalone import answers_of_script, script_text, write_standalone
 from tests.small_bundles import CLASSES, small_bundle, write_small
+from tests.text_bundles import text_run
 
 
 def test_it_answers_as_the_predictor(exported: Path) -> None:
@@ -62,6 +63,12 @@ def test_a_bad_file_is_one_error_row_and_exit_code_1(exported: Path, tmp_path: P
         "model.onnx",
         "predict.py",
     ]
+
+
+def test_it_says_how_to_call_it_with_files_of_its_kind(tmp_path: Path) -> None:
+    bundle, _ = text_run(tmp_path / "run", "logistic", count=60)
+    assert "python predict.py letter.txt note.txt [--json]" in script_text(bundle)
+    assert "python predict.py photo.jpg another.png [--json]" in script_text(small_bundle())
 
 
 def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:

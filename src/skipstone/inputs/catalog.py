@@ -5,6 +5,7 @@ Facts that other rooms ask for:
     emits       kinds of what it hands to a network
     pixels      the array that `inputs.shown` makes a picture of: (H, W, C)
     rows        what rows of a table are to it: "cells" that hold sources, or names of "files"
+    named       what files of it may be called, where a command is shown
     standalone  the function that decodes in the exported script
     examine     function(bytes or array) -> Examined: whether it can be read, what it shows
     near        function([what each row shows, or None]) -> [Link]: which show the same
@@ -32,6 +33,7 @@ ENTRIES = (
         "16-bit PNG and .npy of any depth and number of channels",
         facts={
             "emits": ["image"],
+            "named": ["photo.jpg", "another.png"],
             "pixels": "image",
             "rows": "files",
             "standalone": "skipstone.inputs.pixels:decode_pixels",
@@ -52,6 +54,7 @@ ENTRIES = (
         "texts of any language: UTF-8 files, or a column of a table",
         facts={
             "emits": ["tokens", "bag"],
+            "named": ["letter.txt", "note.txt"],
             "augment": "skipstone.prepare.text_augment_options:TextAugmentOptions",
             "chooser": "skipstone.models.auto_text:for_text",
             "baseline": "logistic",

@@ -41,7 +41,7 @@ _HEADER = '''\
 """Answers for files, by the model.onnx beside this script.
 
     pip install {packages}
-    python predict.py photo.jpg another.png [--json]
+    python predict.py {files} [--json]
 
 Written by skipstone {version}; it does not need skipstone.
 """
@@ -73,6 +73,11 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
     return out / "predict.py"
 
 
+def example_files(bundle: Bundle) -> list[str]:
+    """What files that it answers for may be called."""
+    return list(INPUTS[bundle.input["name"]].facts.get("named", ["FILE"]))
+
+
 def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
     """Whether a stand-alone script of this bundle can be written without exporting first."""
     parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
@@ -90,7 +95,10 @@ def script_text(bundle: Bundle) -> str:
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
     parts = [*map(_body, modules), call]
     needed = _packages("\n".join(parts))
-    text = _HEADER.format(version=version("skipstone"), packages=needed) + "\n\n".join(parts)
+    header = _HEADER.format(
+        version=version("skipstone"), packages=needed, files=" ".join(example_files(bundle))
+    )
+    text = header + "\n\n".join(parts)
     names = [name for part in parts for name in _defined(part)]
     twice = {name for name in names if names.count(name) > 1}
     assert not twice, f"the script's parts define {sorted(twice)} twice"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import storage
+from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
@@ -15,7 +16,7 @@ from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
 from skipstone.runtime.programs import program_files, read_programs
-from skipstone.runtime.standalone import write_standalone
+from skipstone.runtime.standalone import example_files, write_standalone
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def export(
             export_onnx(bundle)
         write_standalone(bundle, folder)
         script = folder / "predict.py"
-        command = f"python {script} photo.jpg" if script.exists() else None
+        file = example_files(Bundle.load(bundle))[0]
+        command = f"python {script} {file}" if script.exists() else None
     else:
         if not any(row.runtime == "openvino" for row in programs.rows.values()):
             export_openvino(bundle)
