@@ -192,6 +192,13 @@ def test_wrong_interpolation_in_the_bundle(bare_copy: Path) -> None:
     assert _red(found) == {"preprocessing", "meaning", "torch-f32"}
 
 
+def test_pictures_of_another_size_in_the_bundle(bare_copy: Path) -> None:
+    """As a step that lowers the resolution would leave it, had it not made new goldens."""
+    reseal(bare_copy, lambda record: record["input"]["options"].update(size=20))
+    found = _checked(bare_copy)
+    assert _red(found) == {"preprocessing", "meaning", "torch-f32"}
+
+
 def test_swapped_classes(bare_copy: Path) -> None:
     reseal(bare_copy, lambda record: record["task"]["schema"]["classes"].reverse())
     found = _checked(bare_copy)
