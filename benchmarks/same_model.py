@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", help="a run or bundle (default: the demo's, trained first)")
     parser.add_argument("--runs", type=int, default=100, help="races (default 100)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each race (default 2)")
+    parser.add_argument("--only", help="runtimes, separated by commas (default all)")
     given = parser.parse_args(arguments)
     out = Path(given.out)
     results = Results(out)
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
     folder = bundle_of(model)
     runs = 3 if given.smoke else given.runs
     met = True
-    for name in ("torch-f32", *read_programs(folder).rows):
+    every = ("torch-f32", *read_programs(folder).rows)
+    for name in given.only.split(",") if given.only else every:
         key = f"{name} {folder} {given.seconds:g} s"
         row = results.get(key)
         if row is None or row["of"] < runs:
