@@ -48,7 +48,8 @@ class Prediction:
 class Metric:
     """A figure over records. `kind` chooses its interval: "proportion" (Wilson, over the records'
     `field`), "bootstrap" (over records, by group where there are groups), or "calibration": a sum
-    of absolute means, as ECE is, of the terms that `Task.calibration_terms` gives."""
+    of absolute means, as ECE is, of the terms that `Task.calibration_terms` gives. No headline is
+    of the last kind: models are judged by differences of it, which have no fair interval there."""
 
     name: str
     title: str
