@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from skipstone.cli.main import main
 
@@ -48,3 +53,31 @@ def tree(folder: Path) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+#: Runs a script as a machine without skipstone would: importing it fails.
+_WITHOUT_SKIPSTONE = (
+    "import runpy, sys; sys.modules['skipstone'] = None; sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+def script_answers(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What the exported script says of the files of predictions, where skipstone is not found."""
+    files = [row["path"] for row in rows]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_SKIPSTONE, out / "predict.py", "--json", *files],
+        capture_output=True,
+        text=True,
+        cwd=out,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[Any] = json.loads(done.stdout)["predictions"]
+    return found
+
+
+def assert_same_answers(found: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    for row, ours in zip(found, rows, strict=True):
+        assert row["label"] == ours["label"]
+        assert row["probability"] == pytest.approx(ours["probability"], abs=1e-4)

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import skipstone
-from tests.pipelines.command import Answer, ask, tree
+from tests.pipelines.command import Answer, ask, assert_same_answers, script_answers, tree
 from tests.pipelines.conftest import Trained
-
-#: Runs a script as a machine without skipstone would: importing it fails.
-WITHOUT_SKIPSTONE = (
-    "import runpy, sys; sys.modules['skipstone'] = None; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)
 
 
 def test_train(classified: Trained) -> None:
@@ -78,17 +69,7 @@ def test_predict_export_and_the_script_agree(classified: Trained, tmp_path: Path
 
     exported = ask("export", classified.run, "--out", tmp_path / "out")
     assert set(exported.value["files"]) == {"model.onnx", "predict.py"}
-    files = [row["path"] for row in rows]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SKIPSTONE, tmp_path / "out/predict.py", "--json", *files],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    for row, ours in zip(json.loads(done.stdout)["predictions"], rows, strict=True):
-        assert row["label"] == ours["label"]
-        assert row["probability"] == pytest.approx(ours["probability"], abs=1e-4)
+    assert_same_answers(script_answers(tmp_path / "out", rows), rows)
 
 
 def test_export_never_overwrites(classified: Trained, tmp_path: Path) -> None:

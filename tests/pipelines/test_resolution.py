@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,8 @@ from skipstone.proof.parity import Verification
 from skipstone.runtime.open import open_model
 from skipstone.runtime.programs import read_programs
 from skipstone.verbs import train as train_module
-from tests.pipelines.command import Answer, ask
+from tests.pipelines.command import Answer, ask, assert_same_answers, script_answers
 from tests.pipelines.conftest import Trained
-from tests.pipelines.test_classify import WITHOUT_SKIPSTONE
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +41,7 @@ def test_the_script_prepares_the_same_small_pictures(
     rows = ask("predict", smaller.value["bundle"], folder).value["predictions"]
     exported = ask("export", smaller.value["bundle"], "--out", tmp_path / "out")
     assert exported.code == 0
-    files = [row["path"] for row in rows]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SKIPSTONE, tmp_path / "out/predict.py", "--json", *files],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    for row, ours in zip(json.loads(done.stdout)["predictions"], rows, strict=True):
-        assert row["label"] == ours["label"]
-        assert row["probability"] == pytest.approx(ours["probability"], abs=1e-4)
+    assert_same_answers(script_answers(tmp_path / "out", rows), rows)
 
 
 def test_compare_counts_each_at_its_own_size(classified: Trained, smaller: Answer) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,9 +12,8 @@ from skipstone.proof.intervals import intervals
 from skipstone.runtime.open import open_model
 from skipstone.verbs.scores import score
 from tests.photos import CLASSES
-from tests.pipelines.command import Answer, ask
+from tests.pipelines.command import Answer, ask, script_answers
 from tests.pipelines.conftest import Trained
-from tests.pipelines.test_classify import WITHOUT_SKIPSTONE
 
 
 def test_train(tagged: Trained) -> None:
@@ -58,13 +54,7 @@ def test_predict_and_the_script_agree(tagged: Trained, tmp_path: Path) -> None:
     rows = ask("predict", tagged.run, *files).value["predictions"]
     assert all(isinstance(row["label"], list) for row in rows)
     assert ask("export", tagged.run, "--out", tmp_path / "out").code == 0
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SKIPSTONE, tmp_path / "out/predict.py", "--json", *files],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    for row, ours in zip(json.loads(done.stdout)["predictions"], rows, strict=True):
+    for row, ours in zip(script_answers(tmp_path / "out", rows), rows, strict=True):
         assert row["probabilities"] == pytest.approx(ours["probabilities"], abs=1e-4)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from skipstone import events
 from skipstone.errors import Diverged
 from skipstone.models.network import Network
 from skipstone.train import loop
 from skipstone.train.checkpoint import load_checkpoint
-from skipstone.train.fit import fit
+from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
 from skipstone.train.runfolder import RunFolder
 from tests.train.tiny import (
@@ -83,54 +85,46 @@ def test_step_limit_and_its_evaluation(tmp_path: Path) -> None:
     assert [row["step"] for row in result.history] == [6, 8]
 
 
-def test_best_weights_come_back(tmp_path: Path) -> None:
-    """The metric is scripted to peak after the second epoch."""
-    script = iter([0.1, 0.9, 0.5, 0.4])
+def scripted_fit(
+    folder: Path, script: Sequence[float], **options: Any
+) -> tuple[FitResult, dict[str, Tensor], list[dict[str, Tensor]]]:
+    """A training whose metric goes by `script`: its result, the weights that it gives back, and
+    those after each epoch."""
+    metric = iter(script)
     seen = []
 
     def scripted(network: Network) -> dict[str, float]:
         seen.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"accuracy": next(script)}
+        return {"accuracy": next(metric)}
 
     network = tiny_network()
-    with RunFolder(tmp_path / "run") as run:
+    with RunFolder(folder / "run") as run:
         result = fit(
             network,
             task=TinyTask(),  # type: ignore[arg-type]
             loader=TinyLoader(),
             evaluate=scripted,
-            options=recipe_of(epochs=9, early_stop=2),
+            options=recipe_of(**options),
             run=run,
         )
+    return result, network.state_dict(), seen
+
+
+def test_best_weights_come_back(tmp_path: Path) -> None:
+    script = [0.1, 0.9, 0.5, 0.4]
+    result, given, seen = scripted_fit(tmp_path, script, epochs=9, early_stop=2)
     assert result.best["epoch"] == 2
     assert result.stopped_by == "early stop"
     assert len(result.history) == 4
-    for name, tensor in network.state_dict().items():
+    for name, tensor in given.items():
         assert torch.equal(tensor, seen[1][name])
 
 
 def test_the_last_weights_where_they_are_asked_for(tmp_path: Path) -> None:
-    """The metric is scripted to peak after the first epoch."""
-    script = iter([0.9, 0.5, 0.4])
-    seen = []
-
-    def scripted(network: Network) -> dict[str, float]:
-        seen.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"accuracy": next(script)}
-
-    network = tiny_network()
-    with RunFolder(tmp_path / "run") as run:
-        result = fit(
-            network,
-            task=TinyTask(),  # type: ignore[arg-type]
-            loader=TinyLoader(),
-            evaluate=scripted,
-            options=recipe_of(epochs=3, keep="last"),
-            run=run,
-        )
+    result, given, seen = scripted_fit(tmp_path, [0.9, 0.5, 0.4], epochs=3, keep="last")
     assert (result.best["epoch"], result.best["metrics"]) == (3, {"accuracy": 0.4})
     assert not torch.equal(seen[0]["head.linear.weight"], seen[2]["head.linear.weight"])
-    for name, tensor in network.state_dict().items():
+    for name, tensor in given.items():
         assert torch.equal(tensor, seen[2][name])
 
 
