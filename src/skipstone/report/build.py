@@ -134,9 +134,9 @@ def _result(story: TrainingStory) -> list[Json]:
             "title": "All figures",
             "items": story.metrics,
             "note": "An interval says how far a figure could be off because other samples might "
-            "have been drawn: proportions by Wilson's score interval, the others by BCa bootstrap "
-            "over samples (over groups, where the data has groups). It does not cover another "
-            "seed, nor data of another kind.",
+            "have been drawn: proportions by Wilson's score interval, calibration errors by an "
+            "inverted test, the others by BCa bootstrap over samples (over groups, where the data "
+            "has groups). It does not cover another seed, nor data of another kind.",
         },
     ]
     if story.baseline is not None:
