@@ -4,7 +4,8 @@ Bars: mean IoU >= 65 % within 45 minutes on two cores from the offline pretraine
 decoder within 2 points of the peer's same decoder (torchvision, segmentation_models_pytorch) on the
 same backbone by the same schedule; INT8 within 0.5 points and >= 6 times faster than eager float32.
 
---part bar, int8, decoders or all; --flags "..." is added to the bar's training (to try a recipe).
+--part bar, int8, decoders or all; --flags "..." is added to every training (to try a recipe, or to
+compare decoders sooner: --flags "--size 240").
 SegNet has no peer in either package and is printed alone. Torchvision's FCN is FCN-32s, so ours is
 trained as that for the comparison.
 """
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     parser.set_defaults(seeds="0")
     parser.add_argument("--part", default="all", choices=["all", "bar", "int8", "decoders"])
     parser.add_argument("--epochs", default="6", help="of each decoder and its peer (default 6)")
-    parser.add_argument("--flags", default="", help="more flags for the bar's training")
+    parser.add_argument("--flags", default="", help="more flags for every training")
     given = parser.parse_args(arguments)
     if given.data is None:
         print("skipped: needs --data or SKIPSTONE_DATA")
@@ -100,6 +101,7 @@ class Bench:
     def decoders(self, seed: str) -> bool:
         install(self.out / "plugin")
         length = () if self.given.smoke else ("--epochs", self.given.epochs)
+        length += tuple(shlex.split(self.given.flags))
         heads = ["lraspp"] if self.given.smoke else list(PEERS)
         met = True
         for head in heads:
