@@ -50,7 +50,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("skipstone needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 ifdef TORCH_INDEX
-	$(PIP) --index-url $(TORCH_INDEX) torch torchvision
+	$(PIP) --no-deps --index-url $(TORCH_INDEX) torch torchvision
 endif
 	$(PIP) -e .
 	touch $@

@@ -42,11 +42,10 @@ def test_tiny_pictures_keep_about_their_size(size, expected):
     assert choose(*size).input["size"] == expected
 
 
-def test_other_channels_than_a_photos_start_from_scratch():
+def test_other_channels_than_a_photos_start_from_adapted_weights():
     choice = choose(100, 120, channels=8)
-    assert (choice.model, choice.weights) == ("resnet18", "none")
-    assert choice.input["size"] == 128
-    assert "8 channels" in choice.reason
+    assert (choice.model, choice.weights) == ("efficientnet_lite0", "pretrained")
+    assert "adapted to 8 channels" in choice.reason
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8])

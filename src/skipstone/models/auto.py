@@ -20,6 +20,7 @@ PHOTO_CHANNELS = 4
 PLENTY = 5_000
 #: ... unless there are so many that an epoch of it would take a laptop too long.
 TOO_MANY_TO_WIDEN = 30_000
+#: Sides of networks with no `input_size` of their own.
 _LARGEST = 224
 #: The longest side of pictures that keep their shape: what a laptop trains on in an evening.
 LARGEST_KEPT = 640
@@ -104,36 +105,22 @@ def _tiny(facts: Facts) -> Choice:
     )
 
 
-def _has_other_channels(facts: Facts) -> bool:
-    return facts.channels > PHOTO_CHANNELS
-
-
-def _other_channels(facts: Facts) -> Choice:
-    size = min(_LARGEST, 32 * math.ceil(facts.side / 32))
-    return Choice(
-        model="resnet18",
-        options={"width": 0.5},
-        weights="none",
-        input={"size": size, "normalize": "fit"},
-        reason=f"{facts.channels} channels are no photo's, which pretrained weights are made "
-        "for, so a small residual network is trained from scratch",
-    )
-
-
 def _photo(facts: Facts) -> Choice:
-    grey = ", adapted to grey" if facts.channels < 3 else ""
+    other = facts.channels > PHOTO_CHANNELS
+    adapted = f", adapted to {facts.channels} channels" if other else ""
+    if facts.channels < 3:
+        adapted = ", adapted to grey"
     return Choice(
         model="efficientnet_lite0",
         weights="pretrained",
         input={"size": _PHOTO, "resize": "squash", "normalize": "half"},
         reason=f"pictures of about {facts.width}x{facts.height} pixels: weights pretrained on "
-        f"ImageNet{grey} know more than {facts.fit_rows:,} of them could teach from scratch",
+        f"ImageNet{adapted} know more than {facts.fit_rows:,} of them could teach from scratch",
     )
 
 
 RULES = (
     Rule(when=_is_tiny, choose=_tiny),
-    Rule(when=_has_other_channels, choose=_other_channels),
     Rule(when=lambda facts: True, choose=_photo),
 )
 
