@@ -29,6 +29,11 @@ def test_photos_start_from_pretrained_weights(size, fit_rows, channels):
     assert ("grey" in choice.reason) == (channels == 1)
 
 
+@pytest.mark.parametrize(("side", "size"), [(49, 160), (160, 160), (161, 192), (4000, 192)])
+def test_photos_are_enlarged_no_further_than_pretrained_weights_need(side, size):
+    assert choose(side, side - 10).input["size"] == size
+
+
 @pytest.mark.parametrize(("fit_rows", "options"), [(60, {}), (5000, {"width": 2.0}), (60_000, {})])
 def test_tiny_pictures_get_a_small_network_of_their_own(fit_rows, options):
     choice = choose(28, 28, 1, fit_rows)

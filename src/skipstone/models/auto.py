@@ -26,6 +26,8 @@ _LARGEST = 224
 LARGEST_KEPT = 640
 #: Pretrained at 224, the network fine-tunes as well at this side, in two thirds of the time.
 _PHOTO = 192
+#: Smaller pictures are enlarged to this side and no further: more pixels would tell nothing new.
+_ENLARGED = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ def _tiny(facts: Facts) -> Choice:
 
 
 def _photo(facts: Facts) -> Choice:
+    size = min(_PHOTO, max(_ENLARGED, 32 * math.ceil(facts.side / 32)))
     other = facts.channels > PHOTO_CHANNELS
     adapted = f", adapted to {facts.channels} channels" if other else ""
     if facts.channels < 3:
@@ -113,7 +116,7 @@ def _photo(facts: Facts) -> Choice:
     return Choice(
         model="efficientnet_lite0",
         weights="pretrained",
-        input={"size": _PHOTO, "resize": "squash", "normalize": "half"},
+        input={"size": size, "resize": "squash", "normalize": "half"},
         reason=f"pictures of about {facts.width}x{facts.height} pixels: weights pretrained on "
         f"ImageNet{adapted} know more than {facts.fit_rows:,} of them could teach from scratch",
     )
