@@ -102,3 +102,23 @@ class Untraceable(nn.Module):
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
     with pytest.raises(Refusal, match="does not export to ONNX"):
         onnx_bytes(Untraceable(), {"a": torch.ones(2, 4)}, {})
+
+
+class Overwriting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.ReLU6(inplace=True)
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"y": self.activation(x["a"] * 2)}
+
+
+def test_activations_are_traced_out_of_place_and_overwrite_again_afterwards() -> None:
+    network = Overwriting()
+    seen = []
+    network.activation.register_forward_hook(lambda module, *_: seen.append(module.inplace))
+    data = onnx_bytes(network, {"a": torch.full((2, 4), 5.0)}, {})
+    assert True not in seen[1:]  # the first is the product's own look at the outputs
+    assert len(seen) > 1
+    assert network.activation.inplace
+    assert (OnnxRuntime(data).run({"a": np.full((2, 4), 5, np.float32)})["y"] == 6).all()

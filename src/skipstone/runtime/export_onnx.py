@@ -91,7 +91,7 @@ def onnx_bytes(
     if both := set(inputs) & set(outputs):
         raise Refusal(f"ONNX cannot name an input and an output alike: {', '.join(sorted(both))}.")
     dynamic = tuple(_axes((free or {}).get(name, {})) for name in inputs)
-    with _quiet():
+    with _quiet(), _out_of_place(network):
         try:
             exported = torch.onnx.export(
                 _Positional(network, inputs, outputs).eval(),
@@ -120,6 +120,20 @@ def onnx_bytes(
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+@contextlib.contextmanager
+def _out_of_place(network: nn.Module) -> Iterator[None]:
+    """Activations that overwrite their input do so no more: torch.export traces each of them anew
+    at every stage, which is a third of the time that an export with free sides takes."""
+    overwriting = [module for module in network.modules() if getattr(module, "inplace", False)]
+    for module in overwriting:
+        vars(module)["inplace"] = False
+    try:
+        yield
+    finally:
+        for module in overwriting:
+            vars(module)["inplace"] = True
 
 
 def _operators(network: nn.Module) -> dict[Any, Any]:
