@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,12 @@ from skipstone.bundle.files import describe, seal
 from skipstone.bundle.format import Bundle
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.models.build import build_network, network_tensors
-from skipstone.registry import TASKS
+from skipstone.models.build import build_network, network_tensors, suited_options
+from skipstone.registry import BACKBONES, HEADS, TASKS
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
+from skipstone.runtime.parts import network_of
+from tests.mask_data import NAMES, make_scene
 
 CLASSES = ["bishop", "knight", "rook"]
 
@@ -51,6 +54,60 @@ def small_bundle(task: str = "classify", size: int = 24, channels: int = 3) -> B
         tensors=network_tensors(network),
         input_arrays=arrays,
     )
+
+
+def mask_bundle(
+    head: str = "lraspp",
+    backbone: str = "resnet20",
+    *,
+    pad: int = 32,
+    shape: dict[str, Any] | None = None,
+    **head_options: Any,
+) -> Bundle:
+    """A small network, drawn with seed 0, for masks of three classes; pictures keep their shape.
+
+    Args:
+        shape: options of the backbone (a quarter of its width where nothing is said).
+        head_options: options of the head.
+    """
+    input = ImageInput(ImageOptions(size=128, channels=3, resize="keep", pad=pad))
+    task = TASKS["segment"]
+    options, schema = task.make_options(), {"classes": list(NAMES)}
+    usual = task.load()(options, schema).head()
+    built = suited_options(BACKBONES[backbone], backbone, HEADS[head], shape or {"width": 0.25})
+    arch = Arch(
+        Part(backbone, {"options": dataclasses.asdict(built)}),
+        Part(head, {**usual.args, "options": head_options}),
+    )
+    torch.manual_seed(0)
+    network = build_network(arch, input).eval()
+    state, arrays = input.state()
+    return Bundle(
+        arch=arch,
+        input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
+        task={"name": "segment", "options": dataclasses.asdict(options), "schema": schema},
+        post={"temperature": 1.0},
+        lineage={"command": "test", "seed": 0},
+        metrics={},
+        tensors=network_tensors(network),
+        input_arrays=arrays,
+    )
+
+
+def taught_masks(bundle: Bundle, *, steps: int = 40, scenes: int = 8) -> Bundle:
+    """The same bundle after a few steps on generated scenes: its answers are no coin tosses."""
+    pictures, masks = zip(*(make_scene(seed, 64, 96) for seed in range(scenes)), strict=True)
+    x = {"image": torch.from_numpy(np.stack(pictures))}
+    y = {"mask": torch.from_numpy(np.stack(masks).astype(np.int64))}
+    network = network_of(bundle).train()
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    torch.manual_seed(0)  # dropout
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses = network.head.loss(network.features(x), y)
+        (torch.stack(list(losses.values())).sum() / network.head.weight(y)).backward()
+        optimizer.step()
+    return dataclasses.replace(bundle, tensors=network_tensors(network.eval()))
 
 
 def _settle(network: torch.nn.Module, input: ImageInput) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,36 @@ def test_folders_that_the_user_named(tmp_path: Path) -> None:
     (tmp_path / "right" / "02.png").unlink()
     findings = found(tmp_path, reader="mask-folders", images="left", masks="right")
     assert findings["picture_without_mask"].paths == ("left/02.png",)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("gone", ["the masks", "their folder"])
+def test_a_whole_split_or_folder_without_masks(tmp_path: Path, inner: bool, gone: str) -> None:
+    """Where nothing pairs up, no row tells of it."""
+    images, masks = ("images/{}", "masks/{}") if inner else ("{}/images", "{}/masks")
+    for part, start in (("train", 0), ("test", 4)):
+        write_scenes(tmp_path / part, 4, start=start, table=False)
+        for own, name in ((images, "images"), (masks, "masks")):
+            place = tmp_path / own.format(part)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / name).rename(place)
+    bare = tmp_path / masks.format("test")
+    for file, name in zip(sorted(bare.iterdir()), "abcd", strict=True):
+        file.rename(bare / f"{name}.png")
+    if gone == "their folder":
+        shutil.rmtree(bare)
+    for name in ("images", "masks"):  # what was moved inside the split, deeper
+        folder = tmp_path / (images if name == "images" else masks).format("train")
+        (folder / "a").mkdir()
+        for number in (2, 3):
+            (folder / f"0{number}.png").rename(folder / "a" / f"0{number}.png")
+    shutil.rmtree(tmp_path / masks.format("train") / "a")
+    write_classes(tmp_path)
+    findings = found(tmp_path)
+    lonely = [f"{images.format('train')}/a/0{number}.png" for number in (2, 3)]
+    lonely += [f"{images.format('test')}/0{number}.png" for number in range(4, 8)]
+    assert sorted(findings["picture_without_mask"].paths) == sorted(lonely)
+    assert ("mask_without_picture" in findings) == (gone == "the masks")
+    notes = " ".join(read_manifest(tmp_path).notes)
+    assert "2 pairs (2 in train)" in notes
+    assert "6 pictures without a mask are passed over" in notes

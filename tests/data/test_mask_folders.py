@@ -60,9 +60,14 @@ def test_indices_without_a_table_name_themselves(tmp_path: Path) -> None:
     assert any("named after the indices" in note for note in manifest.notes)
     assert any("255 count for nothing" in note for note in manifest.notes)
     assert np.array_equal(opened(manifest), mask)
-    named = read_manifest(tmp_path, ReadOptions(class_names=NAMES, ignore=("255",)))
-    assert named.schema["classes"] == list(NAMES)
-    assert np.array_equal(opened(named), mask)
+    for ignore in ((), ("255",)):
+        named = read_manifest(tmp_path, ReadOptions(class_names=NAMES, ignore=ignore))
+        assert named.schema["classes"] == list(NAMES)
+        assert np.array_equal(opened(named), mask)
+        assert "In the masks 0 is ground, 1 is square, 2 is disc." in named.notes
+        assert any("255 count for nothing" in note for note in named.notes)
+    four = read_manifest(tmp_path, ReadOptions(class_names=(*NAMES, "frame")))
+    assert np.array_equal(opened(four), np.where(mask == 255, 3, mask))
 
 
 def test_black_and_white_is_ground_and_figure(tmp_path: Path) -> None:
@@ -82,6 +87,39 @@ def test_colours_without_a_table_name_themselves(tmp_path: Path) -> None:
     ignored = read_manifest(tmp_path, ReadOptions(ignore=("#000000",)))
     assert ignored.schema["classes"] == ["#4000c0", "#804000"]
     assert (opened(ignored)[make_scene(0)[1] == 0] == IGNORE).all()
+
+
+@pytest.mark.parametrize("kind", ["index", "colour"])
+def test_names_are_put_on_what_the_masks_hold(tmp_path: Path, kind: str) -> None:
+    """In the order of their indices, which may have gaps, or of their colours."""
+    write_scenes(tmp_path, 2, kind=kind, table=False)
+    if kind == "index":
+        for number in range(2):
+            mask = make_scene(number)[1]
+            save_mask(np.array([7, 0, 20], np.uint8)[mask], tmp_path / f"masks/0{number}.png")
+    order = {"index": [1, 0, 2], "colour": [0, 2, 1]}[kind]  # ground, square, disc: 7, 0, 20
+    names = ("first", "second", "third")
+    manifest = read_manifest(tmp_path, ReadOptions(class_names=names))
+    assert manifest.schema["classes"] == list(names)
+    assert np.array_equal(opened(manifest), np.array(order, np.uint8)[make_scene(0)[1]])
+    ignored = {"index": "0", "colour": "#000000"}[kind]
+    for word, kept in ((ignored, names[1:]), ("first", names)):  # by what it is, or by its name
+        fewer = read_manifest(tmp_path, ReadOptions(class_names=kept, ignore=(word,)))
+        assert fewer.schema["classes"] == ["second", "third"]
+        wanted = np.array([IGNORE, 0, 1], np.uint8)[order][make_scene(0)[1]]
+        assert np.array_equal(opened(fewer), wanted)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c", "d", "e")])
+def test_a_wrong_number_of_names_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_scenes(tmp_path, 2, table=False)
+    mask = make_scene(0)[1]
+    mask[:3] = 255
+    save_mask(mask, tmp_path / "masks" / "00.png")
+    said = rf"gives {len(names)} names.* 3 classes: 0, 1, 2; 255"
+    with pytest.raises(UsageError, match=said) as caught:
+        read_manifest(tmp_path, ReadOptions(class_names=names))
+    assert "classes.csv: index,name" in str(caught.value.hint)
 
 
 def test_indices_in_three_channels_are_indices(tmp_path: Path) -> None:

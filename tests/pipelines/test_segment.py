@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass
@@ -22,15 +23,20 @@ from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.runtime.parts import network_of
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
+from skipstone.tasks.crf import CrfOptions
+from skipstone.verbs import ship
 from skipstone.verbs import train as train_module
 from tests.mask_data import NAMES, make_scene, save_mask, write_scenes
 from tests.pipelines.command import Answer, ask, tree
+from tests.small_bundles import reseal
 
 #: Learns the scenes well enough that answers are no coin tosses.
 TINY = [
     *("--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34"),
     *("--optimizer", "adamw", "--lr", "0.02", "--batch-size", "4", "--seed", "3"),
     *("--threads", "1", "--precision", "f32", "--channels-last", "--augment", "light"),
+    # the usual decoder goes the whole way in the pages of docs/
+    *("--head", "unet", "--decoder-channels", "16,8"),
 ]
 
 
@@ -69,7 +75,8 @@ def test_training_proves_what_ships(masked: Masks) -> None:
     assert value["verified"]
     assert value["role"] == "claim"
     figures = value["metrics"]
-    assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", *(f"iou:{n}" for n in NAMES)}
+    each = {f"iou:{name}" for name in NAMES}
+    assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", "ece"} | each
     assert figures["miou"]["n"] == 5
     assert figures["pixel_accuracy"]["value"] > 0.6
     for figure in figures.values():
@@ -83,8 +90,9 @@ def test_the_report_shows_masks(masked: Masks) -> None:
     galleries = [block for block in story["sections"] if block["kind"] == "gallery"]
     assert [block["title"] for block in galleries] == ["Worst pictures", "Best pictures"]
     assert galleries[0]["wide"]
-    assert len(galleries[0]["items"]) == 5
-    assert all(item["picture"].startswith("data:image/") for item in galleries[0]["items"])
+    assert [len(block["items"]) for block in galleries] == [3, 2]
+    items = [item for block in galleries for item in block["items"]]
+    assert all(item["picture"].startswith("data:image/") for item in items)
     page = (masked.run / "report.html").read_text()
     assert "Worst pictures" in page
     assert "IoU of square" in page
@@ -148,6 +156,22 @@ def test_export_with_and_without_the_answer_inside(masked: Masks, tmp_path: Path
         assert mask.shape == (2, height, width)
         assert (mask == logits.argmax(1)).mean() > 0.999
         assert (ir.run(feed)["mask"] == mask).mean() > 0.999
+
+
+def test_what_no_program_does_is_said(
+    masked: Masks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model with a CRF answers otherwise than its exported files."""
+    bundle = Path(shutil.copytree(masked.run / "bundle", tmp_path / "bundle"))
+    reseal(bundle, lambda record: record["post"].update(crf=dataclasses.asdict(CrfOptions())))
+    monkeypatch.setattr(ship, "answering_onnx", lambda folder: b"made as for any other model")
+    for flags in (("--argmax",), ("--to", "onnx"), ("--to", "openvino")):
+        out = tmp_path / flags[-1]
+        assert ask("export", masked.run, *flags, "--out", out / "plain").value["left_out"] == []
+        found = ask("export", bundle, *flags, "--out", out / "refined")
+        assert found.code == 0
+        assert found.value["left_out"] == ["crf"]
+        assert "refines what the network answers by the image (crf)" in found.err
 
 
 def test_int8_with_a_receipt_on_mean_iou(masked: Masks, shrunk: Answer) -> None:

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from skipstone.bundle.files import read_file
 from skipstone.data.sources import FileRef
 from skipstone.proof.agreement import agreement
-from tests.small_bundles import replace_file
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.goldens import store_goldens
+from tests.mask_data import write_scenes
+from tests.small_bundles import mask_bundle, replace_file, taught_masks
 
 
 def photos(folder: Path) -> list[FileRef]:
@@ -81,13 +86,46 @@ def test_with_avx2_alone(exported: Path, flat_photo_folder: Path) -> None:
 
 def test_one_changed_weight_is_found(copied: Path, flat_photo_folder: Path) -> None:
     """Sabotage."""
+    change_a_weight(copied)
+    rows = {row.name: row for row in agreement(copied, photos(flat_photo_folder))}
+    assert rows["onnxruntime-f32"].problem
+    assert not rows["openvino-f32"].problem
+
+
+def change_a_weight(folder: Path) -> None:
     name = "exports/onnx/model.onnx"
-    model = onnx.load_model_from_string(read_file(copied, name))
+    model = onnx.load_model_from_string(read_file(folder, name))
     tensor = next(item for item in model.graph.initializer if len(item.dims) == 4)
     values = onnx.numpy_helper.to_array(tensor).copy()
     values.flat[int(np.abs(values).argmax())] *= 1.05
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    replace_file(copied, name, model.SerializeToString())
-    rows = {row.name: row for row in agreement(copied, photos(flat_photo_folder))}
-    assert rows["onnxruntime-f32"].problem
-    assert not rows["openvino-f32"].problem
+    replace_file(folder, name, model.SerializeToString())
+
+
+@pytest.mark.proof
+def test_masks_of_many_sizes(tmp_path: Path) -> None:
+    """The bound is that of photos, 1e-4, and no pixel but near ties; a changed weight is found."""
+    folder = tmp_path / "bundle"
+    taught_masks(mask_bundle()).save(folder)
+    for step in (store_goldens, export_onnx, export_openvino):
+        step(folder)
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        height, width = (int(side) for side in rng.integers(30, 129, 2))
+        write_scenes(tmp_path / "data", 1, start=number, height=height, width=width)
+    files = photos(tmp_path / "data" / "images")
+    rows = agreement(folder, files)
+    assert {row.name for row in rows} >= {"onnxruntime-f32", "openvino-f32", "openvino-bf16"}
+    for row in rows:
+        assert row.n == 24
+        assert row.share is not None
+        if row.name.endswith("-f32"):
+            assert row.max_probability <= 1e-4, row
+            assert row.max_relative <= 1e-4, row
+            assert (row.share, row.flips, row.problem) == (0, 0, ""), row
+        else:
+            assert row.share <= 0.05, row
+    change_a_weight(folder)
+    after = {row.name: row for row in agreement(folder, files, precisions=["f32"])}
+    assert after["onnxruntime-f32"].problem
+    assert not after["openvino-f32"].problem

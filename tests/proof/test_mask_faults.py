@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shutil
 from collections.abc import Callable
@@ -10,49 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.files import read_file, read_record
-from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError
-from skipstone.inputs.image import ImageInput
-from skipstone.inputs.options import ImageOptions
-from skipstone.models.build import build_network, network_tensors
 from skipstone.proof import fresh
 from skipstone.proof.fresh import check
-from skipstone.registry import TASKS
 from skipstone.runtime.goldens import store_goldens
 from skipstone.tasks import segment
-from tests.mask_data import NAMES
 from tests.proof import hostile
 from tests.proof.hostile import HUGE, RECORD, WEIGHTS, change_record
 from tests.proof.test_damage import damages
-from tests.small_bundles import reseal
+from tests.small_bundles import mask_bundle, reseal
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with drawn weights, for masks of three classes."""
-    input = ImageInput(ImageOptions(size=32, channels=3, resize="keep"))
-    entry = TASKS["segment"]
-    options, schema = entry.make_options(), {"classes": list(NAMES)}
-    backbone = Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
-    arch = Arch(backbone, entry.load()(options, schema).head())
-    torch.manual_seed(0)
-    network = build_network(arch, input).eval()
-    state, arrays = input.state()
     folder = tmp_path_factory.mktemp("masks") / "bundle"
-    Bundle(
-        arch=arch,
-        input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
-        task={"name": "segment", "options": dataclasses.asdict(options), "schema": schema},
-        post={"temperature": 1.0},
-        lineage={"command": "test", "seed": 0},
-        metrics={},
-        tensors=network_tensors(network),
-        input_arrays=arrays,
-    ).save(folder)
+    mask_bundle().save(folder)
     store_goldens(folder)
     return folder
 

@@ -62,6 +62,8 @@ blocks = st.one_of(
     _block(
         "reliability",
         title=text,
+        unit=text,
+        independent=st.booleans(),
         bins=st.lists(
             st.fixed_dictionaries(
                 {

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import confusion_matrix, jaccard_score
-from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassCalibrationError, MulticlassJaccardIndex
 
 from skipstone import events
 from skipstone.data.masks import IGNORE
@@ -88,6 +88,84 @@ def test_figures_equal_scikit_learns_and_torchmetrics() -> None:
     wanted = reference(torch.from_numpy(answers.astype(int)), torch.from_numpy(truths.astype(int)))
     assert values["miou"] == pytest.approx(float(wanted), abs=1e-6)
     assert values["pixel_accuracy"] == pytest.approx((truth == answer).mean(), abs=1e-12)
+
+
+def unsure(count: int) -> tuple[np.ndarray, np.ndarray, list[Record]]:
+    """Logits (N, K, 40, 50) and truths of a network that is too sure, and its records."""
+    truths = [blobs(seed, 40, 50) for seed in range(count)]
+    rng = np.random.default_rng(0)
+    logits = np.stack([logits_of(noisy(t, 9 + n)) / 2 for n, t in enumerate(truths)])
+    logits = (logits + rng.normal(0, 2, logits.shape)).astype(np.float32)
+    metas = [Meta(row, f"{row}.png") for row in range(count)]
+    predictions = task().predict({"logits": logits}, metas, {"temperature": 0.7})
+    scored = [task().score(p, t) for p, t in zip(predictions, truths, strict=True)]
+    return logits / np.float32(0.7), np.stack(truths), scored
+
+
+def test_the_calibration_error_of_a_picture_equals_torchmetrics() -> None:
+    logits, truths, records = unsure(3)
+    errors = []
+    for row in range(3):
+        reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE)
+        wanted = float(
+            reference(
+                torch.from_numpy(logits[row][None]), torch.from_numpy(truths[row][None].astype(int))
+            )
+        )
+        found = task().compute(records[row : row + 1])["ece"]
+        assert found == pytest.approx(wanted, abs=1e-5)
+        errors.append(found)
+    assert min(errors) > 0.02
+    # pictures count alike: the one without a label, and the size of the others, change nothing
+    blank, _, _ = records_of(1)
+    nothing = {**blank[0], "bins": [], "cells": [], "counts": [], "pixels": 0}
+    whole = task().compute(records)["ece"]
+    assert task().compute([*records, nothing])["ece"] == pytest.approx(whole)
+    tenfold = [[b, *(10 * value for value in sums)] for b, *sums in records[0]["bins"]]
+    assert task().compute([{**records[0], "bins": tenfold}, *records[1:]])["ece"] == (
+        pytest.approx(whole)
+    )
+
+
+def test_the_calibration_error_has_an_interval_by_picture() -> None:
+    _, _, records = unsure(12)
+    metric = next(metric for metric in task().metrics() if metric.name == "ece")
+    terms = task().calibration_terms(records)
+    found = intervals(records, task(), None, 0, metrics=(metric,))["ece"]
+    assert np.abs(terms.mean(axis=0)).sum() == pytest.approx(found.value)
+    assert found.low < found.value < found.high
+    assert found.n == 12
+    (block,) = [s for s in task().sections(records, {}) if s["kind"] == "reliability"]
+    assert block["ece"] == pytest.approx(found.value)
+    assert sum(row["count"] for row in block["bins"]) == pytest.approx(
+        sum(record["pixels"] for record in records), rel=0.01
+    )
+    assert (block["unit"], block["independent"]) == ("pixels", False)
+
+
+def test_of_large_pictures_a_sample_tells_the_calibration_error() -> None:
+    truth = blobs(0, 240, 320)
+    rng = np.random.default_rng(0)
+    logits = logits_of(noisy(truth, 3)) / 4 + rng.normal(0, 1, (K, 240, 320))
+    (prediction,) = task().predict({"logits": logits[None].astype(np.float32)}, [Meta(0)], {})
+    few = task().score(prediction, truth)
+    assert sum(row[1] for row in few["bins"]) <= 2048
+    reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE)
+    wanted = reference(torch.from_numpy(logits[None]), torch.from_numpy(truth[None].astype(int)))
+    assert task().compute([few])["ece"] == pytest.approx(float(wanted), abs=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12, 30])
+def test_few_pictures_are_shared_out_between_the_galleries(count: int) -> None:
+    records, _, _ = records_of(1)
+    several = [{**records[0], "id": row, "loss": row / count} for row in range(count)]
+    worst, best = (s["items"] for s in task().sections(several, {}) if s["kind"] == "gallery")
+    shown = [item["id"] for item in worst], [item["id"] for item in best]
+    assert not set(shown[0]) & set(shown[1])
+    assert len(shown[0]) + len(shown[1]) == min(count, 18)
+    assert len(shown[1]) == {1: 0, 2: 1, 5: 2, 12: 4, 30: 6}[count]
+    assert shown[1] == list(range(len(shown[1])))  # of least loss first
+    assert shown[0] == list(range(count - 1, count - 1 - len(shown[0]), -1))
 
 
 def slow_boundary_f1(truth: np.ndarray, answer: np.ndarray, code: int) -> float | None:

@@ -40,6 +40,9 @@ class Manifest:
         notes: what was inferred, one sentence each, to be shown to the user.
         ignored: files that were passed over, by reason: {"hidden files": 3}.
         cells: where the sources are cells of a table file, which ones; `member` is then the row.
+        unpaired: files that the reader found without their partner, by reason, as `path` is
+            written: {"pictures without a mask": ("images/7.png",)}. For the audit; it is not
+            stored with a manifest.
     """
 
     table: pa.Table
@@ -51,6 +54,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     cells: Cells | None = None
+    unpaired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
     def from_rows(
@@ -65,6 +69,7 @@ class Manifest:
         notes: tuple[str, ...] = (),
         ignored: Mapping[str, int] | None = None,
         cells: Cells | None = None,
+        unpaired: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Manifest:
         """Build from column lists `path` and `target`; member, split and group are optional."""
         count = len(rows["path"])
@@ -79,8 +84,8 @@ class Manifest:
                 "role": pa.array([""] * count, pa.string()),
             }
         )
-        passed = dict(ignored or {})
-        return Manifest(table, root, reader, input, task, dict(schema), notes, passed, cells)
+        passed, alone = dict(ignored or {}), dict(unpaired or {})
+        return Manifest(table, root, reader, input, task, dict(schema), notes, passed, cells, alone)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

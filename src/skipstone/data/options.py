@@ -73,7 +73,11 @@ class ReadOptions:
         },
     )
     class_names: tuple[str, ...] = field(
-        default=(), metadata={"help": "mask folders: names for the indices 0, 1, 2, ..."}
+        default=(),
+        metadata={
+            "help": "mask folders: names for the indices or colours that the masks hold, in "
+            "ascending order"
+        },
     )
     ignore: tuple[str, ...] = field(
         default=(),

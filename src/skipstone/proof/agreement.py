@@ -1,12 +1,14 @@
 """agreement: do a bundle's programs answer many real files as its network does?
 
 `verify` asks this of a few goldens, each time. This asks it of as many files as there are, once:
-every file is decoded once, and every runtime gets the same arrays.
+every file is decoded once, and every runtime gets the same arrays. Files may have several shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,17 @@ from skipstone.runtime.base import Runtime
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of, task_of
 from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.programs import beyond, read_programs
+from skipstone.runtime.programs import Program, beyond, read_programs
+from skipstone.tasks.base import Difference
 
 REFERENCE = "torch-f32"
-BATCH = 16
+#: One by one, because a program may be compiled apart for a batch of one; and several at once.
+BATCHES = (1, 16)
+#: Numbers of answers that are compared at once, about: logits of pixels are many.
+MOST = 1 << 24
+
+Arrays = list[dict[str, np.ndarray]]
+Outputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Agreement:
         n: files.
         batch: that it answered in.
         problem: what exceeds the program's tolerance, in words; empty where nothing does.
+        share: of the parts of all answers (pixels of masks), how much changed, without near ties;
+            None for answers that are of one piece.
     """
 
     name: str
@@ -49,6 +60,7 @@ class Agreement:
     n: int
     batch: int
     problem: str
+    share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,8 +69,7 @@ class Agreement:
 def agreement(
     path: Path | str, sources: Sequence[Source], *, precisions: Sequence[str] = ()
 ) -> list[Agreement]:
-    """Each program of a bundle against its network, on files; one by one and in batches, because
-    a program may be compiled apart for a batch of one.
+    """Each program of a bundle against its network, on files; one by one and in batches.
 
     Args:
         precisions: of the programs; none for all of them.
@@ -74,44 +85,56 @@ def agreement(
         )
     task, input = task_of(bundle), input_of(bundle)
     reference = Predictor(input, open_runtime(folder, bundle, REFERENCE), task, dict(bundle.post))
-    arrays, expected = _decoded(reference, sources)
-    rows = []
-    for program in programs.rows.values():
-        if precisions and program.precision not in precisions:
-            continue
-        runtime = open_runtime(folder, bundle, program.name)
-        for batch in (1, BATCH):
-            with events.stage(f"{program.name}, batch {batch}"):
-                outputs = _outputs(runtime, arrays, batch)
-            found = task.difference(expected, outputs, bundle.post)
-            measured = {
-                "probability": found.max_probability,
-                "relative": found.max_relative,
-                "flips": found.flips,
-                "n": found.n,
-            }
-            rows.append(
-                Agreement(
-                    program.name,
-                    float(found.max_probability),
-                    float(found.max_relative),
-                    int(found.flips),
-                    int(found.near_ties),
-                    int(found.n),
-                    batch,
-                    beyond(measured, program.tolerance),
-                )
-            )
-    return rows
+    arrays = _decoded(reference, sources)
+    chosen = [
+        row for row in programs.rows.values() if row.precision in precisions or not precisions
+    ]
+    runtimes = {row.name: open_runtime(folder, bundle, row.name) for row in chosen}
+    found: dict[tuple[str, int], list[tuple[Difference, int]]] = defaultdict(list)
+    with events.stage("comparing", total=len(arrays), unit="files") as advance:
+        for part, expected in _parts(reference.runtime, arrays):
+            numbers = sum(value.size for value in expected.values())
+            for name, runtime in runtimes.items():
+                for batch in BATCHES:
+                    outputs = _answers(runtime, part, batch)
+                    difference = task.difference(expected, outputs, bundle.post)
+                    found[name, batch].append((difference, numbers))
+            advance(len(part))
+    return [
+        _row(program, batch, found[program.name, batch]) for program in chosen for batch in BATCHES
+    ]
 
 
-Arrays = list[dict[str, np.ndarray]]
+def _row(program: Program, batch: int, found: Sequence[tuple[Difference, int]]) -> Agreement:
+    """The differences of all parts together; each comes with how many numbers were compared."""
+    each = [difference for difference, _ in found]
+    measured: dict[str, Any] = {
+        "probability": max(float(difference.max_probability) for difference in each),
+        "relative": max(float(difference.max_relative) for difference in each),
+        "flips": sum(int(difference.flips) for difference in each),
+        "n": sum(int(difference.n) for difference in each),
+    }
+    shares = [(item.share, numbers) for item, numbers in found if item.share is not None]
+    if shares:
+        changed = sum(share * numbers for share, numbers in shares)
+        measured["share"] = float(changed / sum(numbers for _, numbers in shares))
+    typical = [float(item.typical) for item in each if item.typical is not None]
+    measured |= {"typical": max(typical)} if typical else {}
+    return Agreement(
+        program.name,
+        measured["probability"],
+        measured["relative"],
+        measured["flips"],
+        sum(int(difference.near_ties) for difference in each),
+        measured["n"],
+        batch,
+        beyond(measured, program.tolerance),
+        measured.get("share"),
+    )
 
 
-def _decoded(
-    reference: Predictor, sources: Sequence[Source]
-) -> tuple[Arrays, dict[str, np.ndarray]]:
-    """The arrays of every file that can be read, and what the network answers to them."""
+def _decoded(reference: Predictor, sources: Sequence[Source]) -> Arrays:
+    """The arrays of every file that can be read; those of one shape beside each other."""
     arrays: Arrays = []
     with events.stage("decoding", total=len(sources), unit="files") as advance:
         for source in sources:
@@ -122,13 +145,39 @@ def _decoded(
             advance()
     if not arrays:
         raise DataError(f"none of {len(sources)} files can be read.")
-    with events.stage(f"{REFERENCE}"):
-        return arrays, _outputs(reference.runtime, arrays, BATCH)
+    return sorted(arrays, key=_shapes)
 
 
-def _outputs(runtime: Runtime, arrays: Arrays, batch: int) -> dict[str, np.ndarray]:
-    parts = []
-    for start in range(0, len(arrays), batch):
-        some = arrays[start : start + batch]
-        parts.append(runtime.run({name: np.stack([one[name] for one in some]) for name in some[0]}))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _parts(network: Runtime, arrays: Arrays) -> Iterator[tuple[Arrays, Outputs]]:
+    """Files of one shape with what the network answers, until that is MOST numbers or more."""
+    for _, alike in itertools.groupby(arrays, key=_shapes):
+        part: Arrays = []
+        answers: list[Outputs] = []
+        for some in _several(list(alike), BATCHES[-1]):
+            part += some
+            answers.append(network.run(_stacked(some)))
+            if sum(value.size for outputs in answers for value in outputs.values()) >= MOST:
+                yield part, _joined(answers)
+                part, answers = [], []
+        if part:
+            yield part, _joined(answers)
+
+
+def _answers(runtime: Runtime, arrays: Arrays, batch: int) -> Outputs:
+    return _joined([runtime.run(_stacked(some)) for some in _several(arrays, batch)])
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, arrays[name].shape) for name in sorted(arrays)]
+
+
+def _several(arrays: Arrays, count: int) -> list[Arrays]:
+    return [arrays[start : start + count] for start in range(0, len(arrays), count)]
+
+
+def _stacked(arrays: Arrays) -> dict[str, np.ndarray]:
+    return {name: np.stack([one[name] for one in arrays]) for name in arrays[0]}
+
+
+def _joined(answers: Sequence[Outputs]) -> Outputs:
+    return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}

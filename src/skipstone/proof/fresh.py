@@ -17,7 +17,14 @@ from skipstone.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of
-from skipstone.runtime.programs import FLOAT32, Tolerance, beyond, capped, read_programs
+from skipstone.runtime.programs import (
+    FLOAT32,
+    Tolerance,
+    beyond,
+    capped,
+    exact_tolerance,
+    read_programs,
+)
 from skipstone.runtime.standalone import answers_of_script, can_stand_alone
 
 Row = dict[str, Any]
@@ -50,7 +57,8 @@ def check(folder: Path) -> Iterator[Row]:
     if programs is None:
         yield row
         return
-    yield _check_runtime(folder, goldens, NETWORK, "f32", FLOAT32)
+    exact = exact_tolerance(read_record(folder))
+    yield _check_runtime(folder, goldens, NETWORK, "f32", exact)
     for program in programs.rows.values():
         allowed = capped(program.tolerance, program.precision, len(goldens.sources))
         yield _check_runtime(folder, goldens, program.name, program.precision, allowed)

@@ -85,9 +85,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
+    """`unit` is what was counted. Where units are not independent, no point gets an interval."""
+
     title: str
     bins: tuple[Bin, ...]
     ece: float | None
+    unit: str = "answers"
+    independent: bool = True
 
     @staticmethod
     def from_json(value: Json) -> Reliability:
@@ -101,7 +105,13 @@ class Reliability:
             )
             for b in value["bins"]
         )
-        return Reliability(str(value["title"]), bins, finite_or_none(value["ece"]))
+        return Reliability(
+            str(value["title"]),
+            bins,
+            finite_or_none(value["ece"]),
+            str(value.get("unit", "answers")),
+            bool(value.get("independent", True)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,8 @@ def reliability(block: Reliability) -> str:
     )
     for item in block.bins:
         if item.count:
-            parts.append(_bin(item, to_x, to_y, floor, strip * item.count / most))
+            column = (floor, strip * item.count / most)
+            parts.append(_bin(block, item, to_x, to_y, column))
     parts.append(
         f'<text class="axis mid" x="{left + size / 2}" y="{height - 5}">confidence</text>'
         f'<text class="axis mid" transform="translate(12 {TOP + size / 2}) rotate(-90)">'
@@ -81,7 +82,7 @@ def reliability(block: Reliability) -> str:
     )
     total = sum(item.count for item in block.bins)
     label = (
-        f"Reliability diagram of {total:,} answers: "
+        f"Reliability diagram of {total:,} {block.unit}: "
         f"calibration error {figure(block.ece, as_percent=False)}"
     )
     return _svg(width, height, label, "".join(parts))
@@ -193,21 +194,25 @@ def _mark(x: float, y: float, words: str) -> str:
     )
 
 
-def _bin(item: Bin, to_x: Scale, to_y: Scale, floor: float, tall: float) -> str:
-    """A dot with its interval; its share of all answers as a column below."""
-    x, y = to_x(item.confidence), to_y(item.accuracy)
-    low, high = wilson(item.accuracy * item.count, item.count)
+def _bin(
+    block: Reliability, item: Bin, to_x: Scale, to_y: Scale, column: tuple[float, float]
+) -> str:
+    """A dot with its interval; its share of all answers as a column (its foot, how tall) below."""
+    (floor, tall), (x, y) = column, (to_x(item.confidence), to_y(item.accuracy))
     left, right = to_x(item.low) + 1, to_x(item.high) - 1
-    says = (
-        f"confidence {percent(item.confidence)}: {percent(item.accuracy)} came true "
-        f"(95 %: {span(low, high, as_percent=True)}; {item.count:,} answers)"
-    )
+    many, whisker = f"{item.count:,} {block.unit}", ""
+    if block.independent:
+        low, high = wilson(item.accuracy * item.count, item.count)
+        many = f"95 %: {span(low, high, as_percent=True)}; {many}"
+        whisker = (
+            f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{to_y(low):.1f}" '
+            f'y2="{to_y(high):.1f}"/>'
+        )
+    says = f"confidence {percent(item.confidence)}: {percent(item.accuracy)} came true ({many})"
     return (
         f'<g class="point"><title>{escape(says)}</title>'
         f'<rect class="count" x="{left:.1f}" y="{floor - tall:.1f}" width="{right - left:.1f}" '
-        f'height="{max(tall, 1):.1f}"/>'
-        f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{to_y(low):.1f}" '
-        f'y2="{to_y(high):.1f}"/>'
+        f'height="{max(tall, 1):.1f}"/>{whisker}'
         f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
         f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="9"/></g>'
     )

@@ -93,15 +93,21 @@ def _hero(block: Hero) -> str:
 
 def _reliability(block: Reliability) -> str:
     total = sum(item.count for item in block.bins)
-    ece = figure(block.ece, as_percent=False)
+    ece, unit = figure(block.ece, as_percent=False), escape(block.unit)
+    spread = (
+        f"Lines at points are 95 % intervals (Wilson) as if {unit} were independent: where few "
+        f"{unit} lie, a distance means little."
+        if block.independent
+        else f"Points have no intervals, as {unit} of one sample are alike; the interval of the "
+        f"calibration error is by sample. Of large samples a part of the {unit} is drawn."
+    )
     return (
         f'<div class="beside">{charts.reliability(block)}<div>'
-        f"<p>Calibration error (ECE): <b>{ece}</b> over {total:,} answers.</p>"
-        "<p>On the dashed line, confidence is what it says: of the answers given at 80 %, "
+        f"<p>Calibration error (ECE): <b>{ece}</b> over {total:,} {unit}.</p>"
+        f"<p>On the dashed line, confidence is what it says: of the {unit} answered at 80 %, "
         "80 % are right. A point below it is too sure, a point above it too modest.</p>"
-        '<p class="note">Lines at points are 95 % intervals (Wilson) as if answers were '
-        "independent: where few answers lie, a distance means little. Columns below show how many "
-        "answers there are at each confidence.</p></div></div>"
+        f'<p class="note">{spread} Columns below show how many {unit} there are at each '
+        "confidence.</p></div></div>"
     )
 
 

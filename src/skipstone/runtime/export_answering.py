@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Refusal, UsageError
 from skipstone.runtime.export_onnx import onnx_bytes, program_facts
 from skipstone.runtime.goldens import Goldens, answer
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.programs import exact_tolerance
 
 #: Parts of answers (pixels) that may differ: where two classes tie, rounding decides.
 NEAR_TIES = 1e-3
@@ -59,13 +61,14 @@ def answering_onnx(folder: Path) -> bytes:
 
 
 def _prove(folder: Path, layer: nn.Module, data: bytes) -> None:
-    goldens = Goldens.load(folder)
+    goldens, exact = Goldens.load(folder), exact_tolerance(read_record(folder))
+    allowed = NEAR_TIES if exact.share is None else exact.share
     predictor = goldens.predictor(OnnxRuntime(data))
     found = answer(predictor, goldens.sources, batch_size=len(goldens.sources)).outputs
     stored = {name: torch.from_numpy(value) for name, value in goldens.outputs.items()}
     for name, wanted in layer(stored).items():
         share = float(np.mean(wanted.numpy() != found[name]))
-        if share > NEAR_TIES:
+        if share > allowed:
             raise Refusal(
                 f"the exported program is not the same model: {share:.2%} of its answers in "
                 f"{name!r} are others."

@@ -132,8 +132,8 @@ def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers
     """How far a runtime's answers are from the stored ones: one by one, and all at once.
 
     Both, because a program may be compiled apart for a batch of one. Returns probability,
-    relative, flips, near_ties (each the worse of the two) and n, and share where answers have
-    parts (see `Difference`); and the answers all at once.
+    relative, flips, near_ties (each the worse of the two) and n, and share and typical where answers
+    have parts (see `Difference`); and the answers all at once.
     """
     predictor = goldens.predictor(runtime)
     found: list[Difference] = []
@@ -157,8 +157,10 @@ def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers
         "near_ties": max(int(item.near_ties) for item in found),
         "n": len(goldens.sources),
     }
-    shares = [float(item.share) for item in found if item.share is not None]
-    return measured | ({"share": max(shares)} if shares else {}), answers
+    for name in ("share", "typical"):
+        parts = [float(getattr(item, name)) for item in found if getattr(item, name) is not None]
+        measured |= {name: max(parts)} if parts else {}
+    return measured, answers
 
 
 def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:

@@ -22,8 +22,8 @@ LARGEST = 1 << 31
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 #: Operators that make an array of the size that an input states, and which input that is.
 _SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "OneHot": 1}
-#: Those whose inputs are lengths, each by itself.
-_LONG = frozenset({"Range", "Pad"})
+#: Those whose inputs are lengths, each by itself, and which inputs these are.
+_LONG = {"Range": slice(1, None), "Pad": slice(1, 2)}
 _DOMAINS = frozenset({"", "ai.onnx"})
 
 
@@ -129,7 +129,7 @@ def _check_size(node: Any, constants: dict[str, Any]) -> None:
     if node.op_type in _SIZED and len(node.input) > _SIZED[node.op_type]:
         stated = [node.input[_SIZED[node.op_type]]]
     elif node.op_type in _LONG:
-        stated = list(node.input[1:])
+        stated = list(node.input[_LONG[node.op_type]])
     for name in stated:
         if name not in constants or constants[name].data_type == onnx.TensorProto.STRING:
             continue

@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from skipstone.bundle.arch import Arch
 from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
 from skipstone.bundle.format import WEIGHTS
 from skipstone.errors import DamagedError, Refusal, UsageError
+from skipstone.registry import HEADS
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.goldens import Goldens, compare
+from skipstone.tasks.base import TYPICAL
 
 EXPORTS = "exports/exports.json"
 
@@ -33,15 +36,21 @@ class Tolerance:
         flips: answers that may change, beyond near ties.
         share: of the parts of answers (pixels of masks) that may; None where nothing is said of
             them, as in float32, where probabilities are close enough for none to change.
+        typical: that most parts keep within, in probability (see `Difference`); None where all do.
     """
 
     probability: float = 1e-4
     relative: float | None = 1e-4
     flips: int = 0
     share: float | None = None
+    typical: float | None = None
 
 
 FLOAT32 = Tolerance()
+#: Of float32 programs whose answers jump where numbers differ in their last bits (the fact `jumps`
+#: of a head): each place of a maximum that another runtime finds elsewhere moves the answers around
+#: it. So it is most pixels that have to agree, and few that may change.
+JUMPING = Tolerance(1.0, None, 2, 0.02, 1e-4)
 #: What is measured for a lower precision is allowed this much more on other processors, whose
 #: arithmetic rounds elsewhere; and one more answer, of those that hang by a hair, may flip.
 MARGIN, SLACK, MORE_FLIPS = 1.25, 0.005, 1
@@ -91,7 +100,8 @@ def read_programs(folder: Path) -> Programs:
         return Programs({})
     content = read_listed_json(folder, EXPORTS, record)
     try:
-        rows = {row["name"]: _program(row) for row in content["programs"]}
+        exact = exact_tolerance(record)
+        rows = {row["name"]: _program(row, exact) for row in content["programs"]}
         default = content["default"]
         if default not in ("", *rows):
             raise ValueError(f"its default {default!r} is none of them")
@@ -109,7 +119,13 @@ def read_programs(folder: Path) -> Programs:
     return Programs(rows, default)
 
 
-def _program(row: Mapping[str, Any]) -> Program:
+def exact_tolerance(record: Mapping[str, Any]) -> Tolerance:
+    """What float32 programs are held to, by the bundle's record."""
+    head = HEADS[Arch.from_json(record["arch"]).head.name]
+    return JUMPING if head.facts.get("jumps") else FLOAT32
+
+
+def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     """A row of exports.json. What it says of itself is believed only as far as it can be checked:
     a float32 program has the tolerance of all of them, whatever is written there."""
     found = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
@@ -125,7 +141,7 @@ def _program(row: Mapping[str, Any]) -> Program:
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise TypeError(f"{found.name} states no tolerance")
-    return replace(found, tolerance=FLOAT32) if found.precision == "f32" else found
+    return replace(found, tolerance=exact) if found.precision == "f32" else found
 
 
 def program_files(folder: Path, program: Program) -> dict[str, bytes]:
@@ -159,7 +175,7 @@ def add_program(
     record = read_record(folder)
     goldens = Goldens.load(folder)
     measured, _ = compare(goldens, runtime)
-    tolerance = FLOAT32
+    tolerance = exact_tolerance(record)
     if program.precision != "f32":
         probability = min(1.0, round(measured["probability"] * MARGIN + SLACK, 6))
         share = measured.get("share")
@@ -236,5 +252,10 @@ def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
         problems.append(
             f"{measured.get('share', 1.0):.2%} of all pixels changed "
             f"(allowed {tolerance.share:.2%})"
+        )
+    if tolerance.typical is not None and not measured.get("typical", 1.0) <= tolerance.typical:
+        problems.append(
+            f"probabilities of {TYPICAL:.0%} of all pixels differ by up to "
+            f"{measured.get('typical', 1.0):.2g} (allowed {tolerance.typical:.2g})"
         )
     return "; ".join(problems)

@@ -9,6 +9,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.inputs.base import Input
 from skipstone.models.build import network_tensors
 from skipstone.models.network import Network
+from skipstone.proof.refine import refined
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
@@ -29,16 +30,20 @@ def with_input(bundle: Bundle, input: Input) -> Bundle:
 def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
     """Write `network` to `work.out`, calibrated on the select rows, with goldens and exports.
 
+    Refinements of the task's answers are decided anew there, as after training: what helped the
+    network before may not help this one.
+
     Args:
         bundle: what the rest is taken from; it holds the state of `input`.
         arch: what builds `network`.
     """
     predictor = Predictor(input, TorchRuntime(network), task_of(bundle), {})
+    predictor.post = predictor.calibrate(work.select)
     dataclasses.replace(
         bundle,
         arch=arch,
         tensors=network_tensors(network),
-        post=predictor.calibrate(work.select),
+        post=refined(predictor, work.select, seed=work.seed),
         metrics={},  # those of the network before; the receipt has the new ones
     ).save(work.out)
     for export in (store_goldens, export_onnx, export_openvino):

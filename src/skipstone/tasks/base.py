@@ -70,6 +70,7 @@ class Difference:
             are not counted in flips.
         share: of the parts of all answers (pixels of masks), how much changed, near ties aside;
             None for answers that are of one piece.
+        typical: the difference in probability that TYPICAL of these parts keep within.
     """
 
     max_probability: float
@@ -78,6 +79,11 @@ class Difference:
     near_ties: int
     n: int
     share: float | None = None
+    typical: float | None = None
+
+
+#: See `Difference.typical`.
+TYPICAL = 0.75
 
 
 class Task(Protocol):

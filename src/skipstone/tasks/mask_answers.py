@@ -13,6 +13,7 @@ from skipstone.data.masks import MaskTable, open_mask
 from skipstone.data.samples import Meta
 from skipstone.errors import DamagedError, DataError
 from skipstone.option_types import check_types
+from skipstone.tasks.base import TYPICAL
 from skipstone.tasks.calibration import softmax
 from skipstone.tasks.crf import CrfOptions, refine
 from skipstone.tasks.mask_maps import seen_part
@@ -64,6 +65,12 @@ def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     n, classes = logits.shape[:2]
     flat = np.moveaxis(logits.reshape(n, classes, -1), 1, 2)
     return softmax(flat.reshape(-1, classes), temperature).reshape(n, -1, classes)
+
+
+def typical_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
+    """That TYPICAL of all pixels keep within, of probabilities (N, H * W, K); infinite for NaN."""
+    gap = np.abs(reference - outputs).max(axis=2)
+    return float(np.quantile(np.where(np.isnan(gap), np.inf, gap), TYPICAL)) if gap.size else 0.0
 
 
 def shown(value: Any) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from skipstone.tasks.base import Record
-from skipstone.tasks.labels import gallery, most_confused
+from skipstone.tasks.labels import gallery, most_confused, reliability_block
+from skipstone.tasks.mask_calibration import reliability_of
 from skipstone.tasks.mask_metrics import intersection_over_union, mean_of_present
+from skipstone.tasks.records import Table
 
-#: Pictures in each gallery.
+#: Pictures in each gallery, where there are that many: a third of few are the best.
 WORST, BEST = 12, 6
 
 
@@ -20,12 +22,13 @@ def mask_sections(
     colours: Sequence[Sequence[int]],
     matrix: np.ndarray,
     boundaries: np.ndarray,
-    rows: Sequence[Record],
+    table: Table,
     post: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
     """Blocks for the report, see report/blocks.py. `matrix` (K, K) are pixels, truth by answer."""
-    scored = sorted((row for row in rows if row["pixels"]), key=lambda row: -row["loss"])
-    best = list(reversed(scored[WORST:]))[:BEST]
+    scored = sorted((row for row in table.rows if row["pixels"]), key=lambda row: -row["loss"])
+    few = min(BEST, (len(scored) + 1) // 3)
+    best, worst = scored[::-1][:few], scored[: min(WORST, len(scored) - few)]
     return [
         _class_table(names, colours, matrix, boundaries),
         {
@@ -35,8 +38,9 @@ def mask_sections(
             "matrix": matrix.astype(int).tolist(),
         },
         most_confused(names, matrix, shares=True),
-        _pictures("Worst pictures", scored[:WORST], names, "of lowest mean IoU first"),
+        _pictures("Worst pictures", worst, names, "of lowest mean IoU first"),
         _pictures("Best pictures", best, names, "of highest mean IoU first"),
+        {**reliability_block(reliability_of(table)), "unit": "pixels", "independent": False},
         {
             "kind": "facts",
             "title": "Post-processing",

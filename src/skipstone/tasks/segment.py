@@ -35,7 +35,9 @@ from skipstone.tasks.mask_answers import (
     refined,
     shown,
     top_probability,
+    typical_difference,
 )
+from skipstone.tasks.mask_calibration import binned, reliability_of, sampled, terms_of
 from skipstone.tasks.mask_maps import (
     beside,
     index_png,
@@ -70,7 +72,8 @@ class Segment:
 
     A record: cells and counts (the picture's confusion matrix, sparse: truth * K + answer),
     boundary (pairs of class number and BF score), pixels (that count), correct (share of them),
-    loss (1 - mean IoU of the picture), and id and name of the sample.
+    loss (1 - mean IoU of the picture), bins (see `mask_calibration.binned`), and id and name of the
+    sample.
 
     Args:
         schema: {"classes": [...]}; also "colours", "masks" (see data/masks.py), and "counts" of
@@ -207,7 +210,8 @@ class Segment:
             "share": [float(pixels[code] / label.size) for code in present],
             "probability": [float(sums[code] / pixels[code]) for code in present],
         }
-        return Prediction(meta, fields, {"mask": on_source(logits, meta, labels)})
+        mask = on_source(logits, meta, labels)
+        return Prediction(meta, fields, {"mask": mask, **sampled(meta, top, label)})
 
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
@@ -243,6 +247,9 @@ class Segment:
         cells, counts = figures.sparse(matrix)
         edges = figures.boundary_f1(target, answer, len(self.labels))
         iou = figures.mean_of_present(figures.intersection_over_union(matrix))
+        scores = prediction.scores
+        truth = on_record(target, meta)[seen_part(meta)].ravel()[scores["places"]]
+        right, counted = scores["labels"] == truth, truth != IGNORE
         return {
             "id": meta.id,
             "name": meta.name,
@@ -252,6 +259,7 @@ class Segment:
             "pixels": pixels,
             "correct": float(np.diagonal(matrix).sum() / pixels) if pixels else 1.0,
             "loss": 1 - iou if pixels else 0.0,
+            "bins": binned(scores["top"][counted], right[counted]),
         }
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
@@ -275,6 +283,7 @@ class Segment:
             int((changed.any(axis=1) & ~flipped).sum()),
             n,
             share=float(clear.mean()) if clear.size else 0.0,
+            typical=typical_difference(was, now),
         )
 
     # -- figures ---------------------------------------------------------------------------------
@@ -284,6 +293,7 @@ class Segment:
             Metric("miou", "mean IoU", "bootstrap"),
             Metric("pixel_accuracy", "pixel accuracy", "bootstrap"),
             Metric("boundary_f1", "boundary F1", "bootstrap"),
+            Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             *(Metric(f"iou:{name}", f"IoU of {name}", "bootstrap") for name in self.labels.names),
         )
 
@@ -296,9 +306,13 @@ class Segment:
             "miou": figures.mean_of_present(iou),
             "pixel_accuracy": float(np.trace(matrix) / total) if total else float("nan"),
             "boundary_f1": figures.mean_of_present(self.boundaries(table)),
+            "ece": reliability_of(table).ece(),
         }
         each = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
         return values | each
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        return terms_of(Table.of(records))
 
     def confusion(self, table: Table) -> np.ndarray:
         """(K, K) pixels over all pictures."""
@@ -334,7 +348,7 @@ class Segment:
             self.colours,
             self.confusion(table),
             self.boundaries(table),
-            table.rows,
+            table,
             post,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone import storage
+from skipstone import events, storage
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import UsageError
@@ -15,6 +15,7 @@ from skipstone.proof.parity import verify as verify_bundle
 from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
+from skipstone.runtime.parts import task_of
 from skipstone.runtime.programs import program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
 
@@ -24,10 +25,15 @@ class ExportResult:
     folder: Path
     files: dict[str, int]  # name -> bytes
     next_command: str | None
+    left_out: tuple[str, ...] = ()  # post-processing that `predict` does and these files do not
     exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "files": self.files}
+        return {
+            "folder": str(self.folder),
+            "files": self.files,
+            "left_out": list(self.left_out),
+        }
 
 
 def export(
@@ -37,7 +43,8 @@ def export(
 
     "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
     that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision. With `argmax`
-    it is one float32 program whose outputs are class numbers instead of logits.
+    it is one float32 program whose outputs are class numbers instead of logits. Refinements that
+    look at the input once more (a CRF) are in none of them, and that is said.
     """
     bundle = bundle_of(model)
     folder = Path(out) if out is not None else Path(f"export-{to}")
@@ -46,6 +53,7 @@ def export(
             f"{folder} is there already and is not empty; nothing is overwritten.",
             hint="Name another folder: --out DIR",
         )
+    left_out = _left_out(Bundle.load(bundle))
     programs = read_programs(bundle)
     if argmax:
         _write_answering(bundle, folder, to)
@@ -63,7 +71,23 @@ def export(
         _write_openvino(bundle, folder)
         command = None
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    return ExportResult(folder, files, command)
+    return ExportResult(folder, files, command, left_out)
+
+
+def _left_out(bundle: Bundle) -> tuple[str, ...]:
+    """Post-processing that looks at the input once more, which no program does. It is said."""
+    looks_at = getattr(task_of(bundle), "looks_at", None)
+    if looks_at is None:
+        return ()
+    found = {name: looks_at({name: value}) for name, value in bundle.post.items()}
+    names = tuple(name for name, arrays in found.items() if arrays)
+    if names:
+        arrays = ", ".join(sorted({array for name in names for array in found[name]}))
+        events.warn(
+            f"This model refines what the network answers by the {arrays} ({', '.join(names)}), "
+            "and was scored so. What is exported does not: its answers are those before that."
+        )
+    return names
 
 
 def _write_answering(bundle: Path, folder: Path, to: str) -> None:

@@ -19,6 +19,7 @@ from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.calibration import Gain
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification, store_goldens, verify
+from skipstone.proof.refine import refined
 from skipstone.registry import BACKBONES
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
@@ -34,7 +35,6 @@ from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
-from skipstone.verbs.refine import refined
 from skipstone.verbs.scores import Scores, calibration_of, score
 from skipstone.verbs.story import gather, write_report
 

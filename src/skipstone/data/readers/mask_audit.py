@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from skipstone.data.fingerprint import in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.masks import IGNORE, MaskTable, read_pixels, to_codes
 from skipstone.data.readers.base import counted, listed
-from skipstone.data.readers.mask_folders import Part, pair_up
+from skipstone.data.readers.mask_folders import WITHOUT_MASK, WITHOUT_PICTURE
 
 _ORIENTATION = 0x0112
 
@@ -176,33 +175,19 @@ def classes_nowhere(seen: MasksSeen) -> Iterable[MaskFinding]:
 
 def without_partner(seen: MasksSeen) -> Iterable[MaskFinding]:
     """Pictures without a mask, and masks without a picture, in the folders that were read."""
-    pairs, _ = pair_up(seen.manifest.root, _folders_of(seen.manifest))
-    for kind, paths, what, partner in (
-        ("picture_without_mask", pairs.lonely, "picture", "mask"),
-        ("mask_without_picture", pairs.orphans, "mask", "picture"),
+    for kind, reason, what, partner in (
+        ("picture_without_mask", WITHOUT_MASK, "picture", "mask"),
+        ("mask_without_picture", WITHOUT_PICTURE, "mask", "picture"),
     ):
+        paths = seen.manifest.unpaired.get(reason, ())
         if paths:
             have = "has" if len(paths) == 1 else "have"
             yield MaskFinding(
                 kind,
                 (),
-                tuple(paths),
+                paths,
                 f"{counted(len(paths), what)} {have} no {partner}, such as {paths[0]}.",
             )
-
-
-def _folders_of(manifest: Manifest) -> list[Part]:
-    """The folders of each split, from where its rows lie."""
-    pictures: dict[str, list[str]] = defaultdict(list)
-    masks: dict[str, list[str]] = defaultdict(list)
-    columns = (manifest.column(name) for name in ("split", "path", "target"))
-    for split, path, target in zip(*columns, strict=True):
-        pictures[split].append(os.path.dirname(path))  # noqa: PTH120 - a million Paths cost seconds
-        masks[split].append(os.path.dirname(target["mask"]))  # noqa: PTH120
-    return [
-        Part(split, os.path.commonpath(pictures[split]), os.path.commonpath(masks[split]))
-        for split in pictures
-    ]
 
 
 CHECKS: tuple[Callable[[MasksSeen], Iterable[MaskFinding]], ...] = (

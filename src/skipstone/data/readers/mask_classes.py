@@ -36,14 +36,14 @@ _YES, _NO = (
 
 
 def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
-    """The table that the user names, or one beside the folders; None where there is none.
+    """The table that the user names, or one beside the folders; None where there is none, or
+    where `class_names` are for what the masks hold.
 
     Raises:
         UsageError, DataError: it cannot be read; with the file and the line.
     """
     if options.class_names:
-        rows = [MaskRow(index, None, name) for index, name in enumerate(options.class_names)]
-        return MaskTable(tuple(rows), "--class-names")
+        return None
     if options.classes is not None:
         path = Path(options.classes).expanduser()
         if not path.is_file():
@@ -187,6 +187,44 @@ def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
         rows.append(MaskRow(IGNORE, None, None))
         notes.append("Pixels of index 255 count for nothing, as is usual (--ignore says others).")
     return MaskTable(tuple(rows)), notes
+
+
+def named_table(
+    found: Found, root: Path, names: Sequence[str], ignore: Sequence[str]
+) -> tuple[MaskTable, list[str]]:
+    """The inferred classes with `names` in place of their indices or colours, in ascending order.
+
+    What counts for nothing gets none; index 255, which does so as is usual, gets one where there is
+    one for it.
+
+    Raises:
+        UsageError: as `inferred_table` does; or there are more names than classes, or fewer.
+    """
+    inferred, _ = inferred_table(found, root)
+    rows = list(with_ignored(inferred, [word for word in ignore if word not in names]).rows)
+    places = [at for at, row in enumerate(rows) if row.name is not None]
+    usual = [at for at, row in enumerate(rows) if row.value == IGNORE and row.name is None]
+    usual = [] if str(IGNORE) in ignore else usual
+    if usual and len(names) == len(places) + 1:
+        places = sorted((*places, *usual))
+    shown = [_shown(rows[at]) for at in places]
+    if len(names) != len(places):
+        also = "; 255 counts for nothing unless it has a name, too" if usual else ""
+        raise UsageError(
+            f"--class-names gives {counted(len(names), 'name')}, and the masks of {root} hold "
+            f"{counted(len(places), 'class', 'classes')}: {listed(shown, 12)}{also}.",
+            hint="Give one name each, in this order. A class that no mask shows needs a line in "
+            f"{root / 'classes.csv'}: index,name",
+        )
+    for at, name in zip(places, names, strict=True):
+        rows[at] = MaskRow(rows[at].value, rows[at].colour, name)
+    pairs = [f"{value} is {name}" for value, name in zip(shown, names, strict=True)]
+    return MaskTable(tuple(rows), "--class-names"), [f"In the masks {listed(pairs, 12)}."]
+
+
+def _shown(row: MaskRow) -> str:
+    """The index or colour, as it is written in the files."""
+    return hex_colour(row.colour) if row.colour is not None else str(row.value)
 
 
 def with_ignored(table: MaskTable, words: Sequence[str]) -> MaskTable:

@@ -33,6 +33,7 @@ from skipstone.data.readers.mask_classes import (
     Found,
     class_table,
     inferred_table,
+    named_table,
     with_ignored,
 )
 from skipstone.data.readers.scan import scan
@@ -96,7 +97,12 @@ class MaskFolders:
         table = class_table(path, options)
         notes = [_what_was_read(found, pairs)]
         if table is None:
-            table, more = inferred_table(_values_in(path, pairs), path)
+            values, names = _values_in(path, pairs), options.class_names
+            table, more = (
+                named_table(values, path, names, options.ignore)
+                if names
+                else inferred_table(values, path)
+            )
             notes += more
         table = with_ignored(table, options.ignore)
         if len(table.names) < 2:
@@ -132,6 +138,7 @@ class MaskFolders:
             target_type=TARGET_TYPE,
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(ignored.items()) if count},
+            unpaired={WITHOUT_MASK: tuple(pairs.lonely), WITHOUT_PICTURE: tuple(pairs.orphans)},
         )
 
 
@@ -147,19 +154,22 @@ def _task(options: ReadOptions) -> str:
     return task
 
 
-def parts(root: Path) -> list[Part]:
-    """The pairs of folders that lie at `root`, one a split; empty where there are none."""
-    here = _pair_in(root)
+def parts(root: Path, images: str | None = None, masks: str | None = None) -> list[Part]:
+    """The pairs of folders that lie at `root`, one a split; empty where there are none.
+
+    A split without a folder of masks belongs to them all the same: its pictures lack theirs.
+    """
+    here = _pair_in(root, images, masks)
     if here is not None:
         return _with_inner_splits(root, here)
+    pairs = {folder.name: _pair_in(folder, images, masks) for folder in _split_folders(root)}
+    usual = next((pair for pair in pairs.values() if pair is not None), None)
+    if usual is None:
+        return []
     found = []
-    for folder in _split_folders(root):
-        pair = _pair_in(folder)
-        if pair is None:
-            return []
-        images, masks = pair
-        split = SPLIT_NAMES[folder.name.casefold()]
-        found.append(Part(split, f"{folder.name}/{images}", f"{folder.name}/{masks}"))
+    for folder, pair in pairs.items():
+        names = (f"{folder}/{name}" for name in pair or usual)
+        found.append(Part(SPLIT_NAMES[folder.casefold()], *names))
     return sorted(found, key=lambda part: _ORDER.index(part.split))
 
 
@@ -195,32 +205,18 @@ def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
     images, masks = pair
     inner = {folder.name.casefold(): folder.name for folder in _split_folders(root / images)}
     other = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
-    both = [name for name in inner if name in other]
-    if not both or has_pictures(root / images, below=False):
+    if not inner.keys() & other.keys() or has_pictures(root / images, below=False):
         return [Part("", images, masks)]
     found = [
-        Part(SPLIT_NAMES[name], f"{images}/{inner[name]}", f"{masks}/{other[name]}")
-        for name in both
+        Part(SPLIT_NAMES[name], f"{images}/{own}", f"{masks}/{other.get(name, own)}")
+        for name, own in inner.items()
     ]
     return sorted(found, key=lambda part: _ORDER.index(part.split))
 
 
 def _parts_as_asked(root: Path, options: ReadOptions) -> list[Part]:
     """`parts`, with the folders that the user names."""
-    if options.images is None and options.masks is None:
-        found = parts(root)
-    else:
-        found = []
-        here = _pair_in(root, options.images, options.masks)
-        if here is not None:
-            found = _with_inner_splits(root, here)
-        else:
-            for folder in _split_folders(root):
-                pair = _pair_in(folder, options.images, options.masks)
-                if pair is not None:
-                    split = SPLIT_NAMES[folder.name.casefold()]
-                    names = (f"{folder.name}/{name}" for name in pair)
-                    found.append(Part(split, *names))
+    found = parts(root, options.images, options.masks)
     if not found:
         raise UsageError(
             f"{root} holds no folder of pictures beside a folder of masks.",
@@ -326,9 +322,10 @@ def _values_in(root: Path, pairs: Pairs) -> Found:
 
 
 def _what_was_read(found: list[Part], pairs: Pairs) -> str:
-    names = "; ".join(f"{part.images} with {part.masks}" for part in found)
     sizes = Counter(split for split, _, _ in pairs.rows)
-    each = ", ".join(f"{sizes[part.split]:,} in {part.split}" for part in found if part.split)
+    paired = [part for part in found if sizes[part.split]]
+    names = "; ".join(f"{part.images} with {part.masks}" for part in paired)
+    each = ", ".join(f"{sizes[part.split]:,} in {part.split}" for part in paired if part.split)
     before, after = pairs.affix
     named = f"; masks are named {before}<picture>{after}" if before or after else ""
     split = f" ({each})" if each else ""

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from skipstone.data.read import read_manifest
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
+from skipstone.proof.refine import refined
 from skipstone.runtime.predictor import Predictor
 from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.segment import Segment
-from skipstone.verbs.refine import refined
-from tests.mask_data import write_scenes
-
-
-class Rough:
-    """Knows the colours of the scenes; `noise` drowns what it says of each pixel."""
-
-    name = "rough"
-
-    def __init__(self, noise: float) -> None:
-        self.noise = noise
-
-    def run(self, arrays: Any) -> dict[str, np.ndarray]:
-        red = arrays["image"][..., 0].astype(np.float32)
-        shown = np.where(red < 52, 0, np.where(red < 150, 1, 2))
-        logits = 2.0 * (shown[:, None] == np.arange(3)[:, None, None])
-        rng = np.random.default_rng(int(red.sum()))
-        return {"logits": (logits + rng.normal(0, self.noise, logits.shape)).astype(np.float32)}
-
-    def facts(self) -> dict[str, Any]:
-        return {}
+from tests.mask_data import Rough, write_scenes
 
 
 @pytest.mark.parametrize(("noise", "helps"), [(1.5, True), (0.0, False)])

@@ -1,0 +1,120 @@
+"""Every decoder the whole way through the product: exported, verified from raw bytes in a fresh
+process, answered inside the graph, and quantized. Tiny networks that have learnt a little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skipstone.data.manifest import Manifest
+from skipstone.data.read import read_manifest
+from skipstone.proof.agreement import agreement
+from skipstone.proof.parity import verify
+from skipstone.registry import BACKBONES, HEADS
+from skipstone.runtime.export_answering import answering_onnx
+from skipstone.runtime.export_onnx import export_onnx
+from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.goldens import store_goldens
+from skipstone.runtime.onnx_runtime import OnnxRuntime
+from skipstone.runtime.open import open_model
+from skipstone.runtime.parts import network_of
+from skipstone.runtime.programs import read_programs
+from skipstone.shrink.plan import Plan, Work, carry_out
+from tests.mask_data import write_scenes
+from tests.small_bundles import mask_bundle, taught_masks
+
+pytestmark = pytest.mark.proof
+
+#: What makes a head small, and each of its kinds where an option makes another network of it.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "fcn": [{"fcn_stride": stride} for stride in (8, 16, 32)],
+    "unet": [{"decoder_channels": (24, 16, 16, 8, 8)}],
+    "lraspp": [{"lraspp_channels": 16}],
+    "deeplabv3": [{"aspp_channels": 16}],
+    "deeplabv3plus": [{"aspp_channels": 16}],
+}
+KINDS = [
+    pytest.param(entry.name, options, id="-".join([entry.name, *map(str, options.values())]))
+    for entry in HEADS
+    if entry.facts["gives"] == "pixel"
+    for options in OPTIONS.get(entry.name, [{}])
+]
+
+
+def backbone_for(head: str) -> tuple[str, dict[str, Any]]:
+    """Maps of strides up to 32 (a residual network), or what the head needs."""
+    needs = set(HEADS[head].facts.get("needs", []))
+    if needs:
+        found = next(e.name for e in BACKBONES if needs <= set(e.facts.get("offers", [])))
+        return found, {"width": 0.125}
+    return "resnet18", {"width": 0.125, "depth": 0.5}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Six pictures, each of a size of its own."""
+    root = tmp_path_factory.mktemp("scenes")
+    for number, size in enumerate([(48, 64), (64, 96), (61, 75), (96, 40), (33, 33), (100, 128)]):
+        write_scenes(root, 1, start=20 + number, height=size[0], width=size[1])
+    return read_manifest(root)
+
+
+@pytest.mark.parametrize(("head", "options"), KINDS)
+def test_a_decoder_ships(
+    head: str, options: dict[str, Any], scenes: Manifest, tmp_path: Path
+) -> None:
+    backbone, shape = backbone_for(head)
+    torch.set_num_threads(1)
+    bundle = taught_masks(mask_bundle(head, backbone, shape=shape, **options))
+    if "fcn_stride" in options:
+        decoder: Any = network_of(bundle).head
+        assert len(decoder.scores) == {8: 2, 16: 1, 32: 0}[options["fcn_stride"]]
+        assert all(bool(score.weight.any()) for score in decoder.scores)  # it has learnt
+    folder = tmp_path / "bundle"
+    bundle.save(folder)
+    for step in (store_goldens, export_onnx, export_openvino):
+        step(folder)
+    assert {"onnxruntime-f32", "openvino-f32"} <= set(read_programs(folder).rows)
+    right = correct(folder, "torch", scenes)
+    assert right > 0.7
+
+    # its answer inside the graph, at sizes that were never traced
+    inside, plain = OnnxRuntime(answering_onnx(folder)), open_model(folder, "onnxruntime")
+    for source in scenes.sources():
+        arrays = {name: value[None] for name, value in plain.encode(source)[0].items()}
+        mask, logits = inside.run(arrays)["mask"], plain.runtime.run(arrays)["logits"]
+        assert mask.dtype == np.uint8
+        assert (mask == logits.argmax(1)).mean() > 0.999
+        assert len(np.unique(mask)) > 1
+
+    # on files of several sizes: its float32 programs answer as the network
+    for row in agreement(folder, scenes.sources(), precisions=["f32"]):
+        assert row.n == 6
+        assert row.share is not None
+        assert row.share <= 1e-3, row
+        if not HEADS[head].facts.get("jumps"):
+            assert not row.problem, row
+
+    small = tmp_path / "small"
+    small.mkdir()
+    work = Work(folder, small, scenes, scenes.take([]))
+    (fact,) = carry_out(Plan.parse("int8(samples=8)"), work)
+    assert fact["facts"]["layers"].get("int8", 0) > 0
+    assert correct(small, "auto", scenes) > right - 0.1
+    verification = verify(small)
+    assert verification.ok, verification.problems
+    rows = {row["name"]: row for row in verification.rows}
+    assert rows["openvino-int8"]["share"] < 0.2
+    assert rows["openvino-f32"]["ok"]
+
+
+def correct(folder: Path, runtime: str, scenes: Manifest) -> float:
+    """Share of pixels."""
+    predictor = open_model(folder, runtime)
+    records = predictor.evaluate(scenes).records
+    assert len(records) == len(scenes)
+    return predictor.task.compute(records)["pixel_accuracy"]
