@@ -3,6 +3,7 @@ process, answered inside the graph, and quantized. Tiny networks that have learn
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.parts import network_of
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.tasks.crf import CrfOptions
 from tests.mask_data import write_scenes
 from tests.small_bundles import mask_bundle, taught_masks
 
@@ -110,6 +112,18 @@ def test_a_decoder_ships(
     rows = {row["name"]: row for row in verification.rows}
     assert rows["openvino-int8"]["share"] < 0.2
     assert rows["openvino-f32"]["ok"]
+
+
+def test_a_model_with_a_crf_ships(tmp_path: Path) -> None:
+    """Every program's answers are refined alike."""
+    bundle = taught_masks(mask_bundle(lraspp_channels=16))
+    bundle.post = {"temperature": 1.0, "crf": dataclasses.asdict(CrfOptions())}
+    bundle.save(tmp_path / "bundle")
+    for step in (store_goldens, export_onnx, export_openvino):
+        step(tmp_path / "bundle")
+    verification = verify(tmp_path / "bundle")
+    assert verification.ok, verification.problems
+    assert answering_onnx(tmp_path / "bundle")
 
 
 def correct(folder: Path, runtime: str, scenes: Manifest) -> float:

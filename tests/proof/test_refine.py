@@ -26,5 +26,7 @@ def test_a_crf_is_used_where_it_helps(tmp_path: Path, noise: float, helps: bool)
     assert ("crf" in post) == helps
     assert (post["tried"]["crf"]["low"] > 0) == helps
     assert post["tried"]["crf"]["n"] == 6
+    for few in (manifest.take([0, 1, 2]), manifest.with_column("group", list("aaabbb"))):
+        assert refined(predictor, few, seed=0) == {"temperature": 1.0}
     off = Segment(SegmentOptions(crf="off"), manifest.schema)
     assert refined(Predictor(input, Rough(noise), off, {}), manifest, seed=0) == {}

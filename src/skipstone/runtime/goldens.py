@@ -132,8 +132,8 @@ def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers
     """How far a runtime's answers are from the stored ones: one by one, and all at once.
 
     Both, because a program may be compiled apart for a batch of one. Returns probability,
-    relative, flips, near_ties (each the worse of the two) and n, and share and typical where answers
-    have parts (see `Difference`); and the answers all at once.
+    relative, flips, near_ties (each the worse of the two) and n, and share and typical where
+    answers have parts (see `Difference`); and the answers all at once.
     """
     predictor = goldens.predictor(runtime)
     found: list[Difference] = []
