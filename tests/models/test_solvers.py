@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from skipstone.models.multinomial import fit_multinomial
+from skipstone.models import bag_linear
+from skipstone.models.quick_logistic import fit_quickly
 from skipstone.models.solving import Problem
 from skipstone.registry import BACKBONES, resolve_target
 
@@ -155,7 +156,7 @@ def test_several_labels_of_a_forest_are_scikit_learns() -> None:
 
 def test_the_quick_solver_comes_near_the_exact_one() -> None:
     matrix, codes = data(4)
-    weights, bias = fit_multinomial(matrix, codes, classes=4, c=5.0, seed=0, epochs=400)
+    weights, bias = fit_quickly(matrix, codes, classes=4, c=5.0, seed=0, epochs=400)
     exact = LogisticRegression(C=5, max_iter=500).fit(matrix, codes)
 
     def loss(w: np.ndarray, b: np.ndarray) -> float:
@@ -164,6 +165,47 @@ def test_the_quick_solver_comes_near_the_exact_one() -> None:
 
     best = loss(exact.coef_, exact.intercept_)
     assert best <= loss(weights, bias) <= 1.02 * best
+
+
+def several(seed: int = 0) -> tuple[csr_array, np.ndarray]:
+    """Rows with labels that do not exclude each other; the last of four is rare, and two more that
+    all and none of them have."""
+    matrix, codes = data(4, seed)
+    hot = np.eye(4, dtype=np.int64)[codes]
+    hot[::3, (codes[::3] + 1) % 3] = 1
+    hot[np.flatnonzero(hot[:, 3])[4:], 3] = 0
+    return matrix, hot
+
+
+def test_the_quick_solver_of_several_labels_comes_near_the_exact_one() -> None:
+    """Against scikit-learn's model of each label."""
+    matrix, hot = several()
+    weights, bias = fit_quickly(matrix, hot, classes=4, c=5.0, seed=0, epochs=400)
+    for k in range(4):
+        exact = LogisticRegression(C=5, max_iter=500).fit(matrix, hot[:, k])
+
+        def loss(w: np.ndarray, b: float, sign: np.ndarray = 2 * hot[:, k] - 1) -> float:
+            fit = np.logaddexp(0, -sign * (matrix @ w + b)).mean()
+            return float(fit + (w**2).sum() / (2 * 5.0 * ROWS))
+
+        best = loss(exact.coef_[0], exact.intercept_[0])
+        assert 0.999 * best <= loss(weights[k], bias[k]) <= 1.02 * best
+
+
+def test_several_labels_of_large_data_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, hot = several()
+    hot = np.hstack([hot, np.ones((ROWS, 1), np.int64), np.zeros((ROWS, 1), np.int64)])
+    exact = answers("logistic", matrix, hot, 6, c=5.0)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("one exact model a label")
+
+    monkeypatch.setattr(bag_linear, "EXACT", matrix.nnz * 6 - 1)
+    monkeypatch.setattr(LogisticRegression, "fit", refuse)
+    quick = answers("logistic", matrix, hot, 6, c=5.0)
+    assert ((quick > 0) == (exact > 0)).mean() > 0.95
+    assert np.corrcoef(quick[:, :4].ravel(), exact[:, :4].ravel())[0, 1] > 0.95
+    np.testing.assert_array_equal(quick[:, 4:], np.tile([10.0, -10.0], (ROWS, 1)))
 
 
 def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decides() -> None:

@@ -1,7 +1,7 @@
 """Linear models on bags of n-grams: one row of weights a feature, summed by the values in a text.
 
-The parameters are found in closed form (`solve_...`), by scikit-learn or by `multinomial.py`; what
-ships is an ordinary network that holds them.
+The parameters are found in closed form (`solve_...`), by scikit-learn or by `quick_logistic.py`;
+what ships is an ordinary network that holds them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
 from skipstone.models.bag_options import LinearModelOptions, NaiveBayesOptions
-from skipstone.models.multinomial import fit_multinomial
+from skipstone.models.quick_logistic import fit_quickly
 from skipstone.models.solving import Problem, Solution
 
 #: Multiplications of one pass over the data up to which scikit-learn's exact solver is asked.
@@ -79,10 +79,15 @@ def solve_logistic(options: LinearModelOptions, problem: Problem) -> Solution:
 
     matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     c = 30.0 if options.c is None else options.c
-    if targets.ndim == 1 and matrix.nnz * classes > EXACT:
-        return linear_solution(
-            *fit_multinomial(matrix, targets, classes=classes, c=c, seed=problem.seed)
-        )
+    if matrix.nnz * classes > EXACT:
+
+        def quickly(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            many = y.shape[1] if y.ndim == 2 else classes
+            return fit_quickly(matrix, y, classes=many, c=c, seed=problem.seed)
+
+        if targets.ndim == 2:
+            return _labels(quickly, matrix, targets)
+        return linear_solution(*quickly(targets))
 
     def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         model = LogisticRegression(C=c, max_iter=300, tol=1e-4)
@@ -180,17 +185,26 @@ def _spread(weights: np.ndarray, bias: np.ndarray, present: np.ndarray, classes:
     return linear_solution(every, offsets)
 
 
-def _each_label(
-    fit: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], matrix: Any, targets: np.ndarray
-) -> Solution:
-    """One model a label; a label that all or no samples have is answered by the bias alone."""
-    weights = np.zeros((targets.shape[1], matrix.shape[1]))
-    bias = np.zeros(targets.shape[1])
-    for k in range(targets.shape[1]):
-        own = targets[:, k] > 0
-        if own.all() or not own.any():
-            bias[k] = 10.0 if own.any() else -10.0
-            continue
-        found, offset = fit(own.astype(np.int64))
-        weights[k], bias[k] = found[0], offset[0]
+Fit = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _each_label(fit: Fit, matrix: Any, targets: np.ndarray) -> Solution:
+    """One model a label: `fit` gives weights (1, F) and bias (1,) of codes (N,)."""
+
+    def one_by_one(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [fit(own) for own in y.T]
+        return np.concatenate([w for w, _ in found]), np.concatenate([b for _, b in found])
+
+    return _labels(one_by_one, matrix, targets)
+
+
+def _labels(fit: Fit, matrix: Any, targets: np.ndarray) -> Solution:
+    """`fit` gives weights (K, F) and bias (K,) of labels 0 and 1 (N, K); one that all or no samples
+    have is answered by the bias alone."""
+    own = targets > 0
+    varied = own.any(axis=0) & ~own.all(axis=0)
+    bias = np.where(own.any(axis=0), 10.0, -10.0)
+    weights = np.zeros((targets.shape[1], matrix.shape[1]), np.float32)
+    if varied.any():
+        weights[varied], bias[varied] = fit(own[:, varied].astype(np.int64))
     return linear_solution(weights, bias)
