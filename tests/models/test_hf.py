@@ -22,7 +22,7 @@ from skipstone.models.build import build_network
 from skipstone.models.hf_backbone import HfBackbone, build_hf
 from skipstone.models.hf_options import HfOptions, structure
 from skipstone.models.hf_source import resolve
-from skipstone.models.network import Network
+from skipstone.models.network import MIXED_WORDS, Network
 from skipstone.models.weights import load_weights
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.verbs.look import models
@@ -86,6 +86,25 @@ def test_it_answers_as_transformers_does_however_far_it_is_padded(family: str, t
     for answers in (*together, alone):
         right = torch.cat(expected[: len(answers)])
         torch.testing.assert_close(answers, right, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["roberta", "albert"])
+def test_mixed_words_are_read_as_transformers_reads_vectors(family: str, tmp_path) -> None:
+    """wordMixup (Guo 2019) by hand: a pair, zeros behind the shorter text, all places there."""
+    network, input = made(write_encoder(tmp_path / family, family))
+    net, tokenizer = theirs(tmp_path / family)
+    x = batch(input, TEXTS[:2], 3)
+    share = torch.full((2,), 0.7)
+    found = network.features({"tokens": x, MIXED_WORDS: share})[-1]
+    table = net.get_input_embeddings()
+    ids = [tokenizer(text, return_tensors="pt", padding=False)["input_ids"] for text in TEXTS[:2]]
+    first, second = (table(row)[0] for row in ids)
+    assert len(first) > len(second)
+    second = torch.nn.functional.pad(second, (0, 0, 0, len(first) - len(second)))
+    for row, (own, other) in enumerate([(first, second), (second, first)]):
+        blended = (0.7 * own + 0.3 * other)[None]
+        expected = net(inputs_embeds=blended).last_hidden_state.mean(dim=1)[0]
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_first_token_s_state_on_request(tmp_path) -> None:

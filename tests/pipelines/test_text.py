@@ -13,7 +13,7 @@ from tests.text_data import rows, write_csv
 STEPS = ["--epochs", "8", "--lr", "0.02", "--batch-size", "8", "--precision", "f32"]
 MODELS = {
     "textcnn": ["--embedding", "12", "--maps", "8", *STEPS],
-    "gru": ["--embedding", "12", "--hidden", "8", *STEPS],
+    "lstm": ["--embedding", "12", "--hidden", "8", "--word-mixup", "0.2", *STEPS],
     "logistic": [],
 }
 

@@ -13,12 +13,14 @@ from skipstone.errors import UsageError
 from skipstone.inputs.text import TextFront
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
-from skipstone.models.network import MIXED, Network
+from skipstone.models.network import MIXED, MIXED_WORDS, Network
 from skipstone.models.text_cnn import TextCnn
 from skipstone.models.text_options import TextCnnOptions
 from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.mix import Mix, cut_mix, make_feature_mix, make_mix, mix_up
+from skipstone.prepare.augmentation import mixing_of
+from skipstone.prepare.mix import Mix, cut_mix, make_mix, make_text_mix, mix_up
 from skipstone.prepare.text_augment_options import TextAugmentOptions
+from skipstone.registry import BACKBONES
 from skipstone.train.objective import Objective
 from tests.prepare.picture_rows import FakeTask, UnmixableTask, make_sample
 
@@ -110,7 +112,7 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
     """The loss is that of features and targets blended by hand (senMixup, Guo 2019)."""
     torch.manual_seed(0)
     options = TextAugmentOptions(augment="mixup", mixup=0.7)
-    mix = make_feature_mix(options, FakeTask())  # type: ignore[arg-type]
+    mix = make_text_mix(options, FakeTask())  # type: ignore[arg-type]
     assert mix is not None
     tokens = torch.tensor([[5, 2, 0], [3, 4, 6], [7, 0, 0], [2, 2, 9]], dtype=torch.int32)
     batch = Batch({"tokens": tokens}, {"label": torch.tensor([0, 2, 1, 2])}, [])
@@ -140,11 +142,89 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
     assert abs(float((plain - found).detach())) > 1e-4
 
 
+ROWS = (5, 2), (3, 4, 6, 9, 8), (7,), (2, 2, 9)
+IN_ORDER = [
+    e for e in BACKBONES if "vectors" in e.facts and "vectors in order" in e.facts.get("offers", [])
+]
+
+
+@pytest.mark.parametrize("entry", IN_ORDER, ids=lambda entry: entry.name)
+def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
+    """wordMixup (Guo 2019) by hand: each pair by itself, zeros behind the shorter text and nothing
+    behind the longer, read as one text whose words are all there."""
+    torch.manual_seed(0)
+    mix = make_text_mix(TextAugmentOptions(augment="word-mixup"), FakeTask())  # type: ignore[arg-type]
+    assert mix is not None
+    known = entry.options_type().__dataclass_fields__
+    small = {k: v for k, v in {"embedding": 4, "hidden": 3, "maps": 3}.items() if k in known}
+    backbone = entry.load()(entry.name, entry.make_options(small), in_channels=10)
+    torch.nn.init.normal_(backbone.embedding.weight)
+    with torch.no_grad():
+        backbone.embedding.weight[0] = 0
+    loss = {"name": "cross_entropy", "target": "label", "args": {}}
+    head = LinearHead(
+        LinearOptions(), channels=backbone.channels, strides=(1,), classes=3, loss=loss
+    )
+    network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
+    tokens = torch.zeros(len(ROWS), 7, dtype=torch.int32)  # two places more than the longest
+    for row, words in zip(tokens, ROWS, strict=True):
+        row[: len(words)] = torch.tensor(words)
+    batch = Batch({"tokens": tokens}, {"label": torch.tensor([0, 2, 1, 2])}, [])
+    mixed = mix(batch, seed=1, epoch=2, step=3)
+    assert MIXED not in mixed.x
+    share = float(mixed.x[MIXED_WORDS][0])
+    assert 0 < share < 1
+
+    by_hand = []
+    for row, words in enumerate(ROWS):
+        pair = words, ROWS[row - 1]
+        vectors = [backbone.embedding.weight[list(one)] for one in pair]
+        own, other = torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True)
+        blended = (share * own + (1 - share) * other)[None]
+        by_hand.append(backbone.read(blended, torch.ones(blended.shape[:2], dtype=torch.bool))[0])
+    features = torch.cat(by_hand)
+    torch.testing.assert_close(network.features(mixed.x)[0], features, rtol=1e-5, atol=1e-6)
+    hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
+    expected = torch.nn.functional.cross_entropy(
+        network.head((features,))["logits"], share * hot + (1 - share) * hot.roll(1, 0)
+    )
+    found = Objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
+    torch.testing.assert_close(found, expected)
+
+
+def test_texts_are_mixed_in_one_way_or_the_other() -> None:
+    both = TextAugmentOptions(augment="mixup,word-mixup")
+    mix = make_text_mix(both, FakeTask())  # type: ignore[arg-type]
+    assert mix is not None
+    batch = Batch(
+        {"tokens": torch.ones(2, 3, dtype=torch.int32)}, {"label": torch.zeros(2).long()}, []
+    )
+    drawn = [mix(batch, seed=1, epoch=0, step=step) for step in range(40)]
+    ways = [[name for name in (MIXED, MIXED_WORDS) if name in found.x] for found in drawn]
+    assert {tuple(way) for way in ways} == {(MIXED,), (MIXED_WORDS,)}
+    again = mix(batch, seed=1, epoch=0, step=7).x
+    assert all(torch.equal(value, drawn[7].x[name]) for name, value in again.items())
+
+
+def test_words_are_mixed_only_where_they_are_read_in_order() -> None:
+    options = TextAugmentOptions(word_mixup=0.3)
+    for name in ("fasttext", "logistic"):
+        with pytest.raises(
+            UsageError, match=f"--word-mixup needs vectors in order, .*{name}"
+        ) as no:
+            mixing_of(options, FakeTask(), BACKBONES[name])  # type: ignore[arg-type]
+        assert "textcnn or rnn or lstm or gru" in str(no.value.hint)
+    for name in ("gru", "hf/bert"):
+        assert mixing_of(options, FakeTask(), BACKBONES[name]) is not None  # type: ignore[arg-type]
+    plain = TextAugmentOptions(mixup=0.3)
+    assert mixing_of(plain, FakeTask(), BACKBONES["fasttext"]) is not None  # type: ignore[arg-type]
+
+
 def test_texts_whose_targets_cannot_be_mixed() -> None:
     options = TextAugmentOptions(augment="mixup")
-    mix = make_feature_mix(options, UnmixableTask())  # type: ignore[arg-type]
+    mix = make_text_mix(options, UnmixableTask())  # type: ignore[arg-type]
     assert mix is not None
     batch = Batch({"tokens": torch.ones(2, 3, dtype=torch.int32)}, {"label": torch.zeros(2)}, [])
     with pytest.raises(UsageError, match="mix targets"):
         mix(batch, seed=0, epoch=0, step=0)
-    assert make_feature_mix(TextAugmentOptions(augment="light"), FakeTask()) is None  # type: ignore[arg-type]
+    assert make_text_mix(TextAugmentOptions(augment="light"), FakeTask()) is None  # type: ignore[arg-type]

@@ -211,6 +211,10 @@ def test_texts_are_left_as_they_are_unless_asked() -> None:
     assert all(set(preset) <= set(TEXT_OPERATIONS) for preset in TEXT_PRESETS.values())
     assert kind(augment="standard", swap=0, noise=0.2).strengths() == {"delete": 0.1, "noise": 0.2}
     assert kind(augment="swap,delete").strengths() == {"delete": 0.1, "swap": 0.1}
+    mixing = kind(augment="word-mixup", mixup=1.5)
+    assert mixing.strengths() == {"word_mixup": 0.2, "mixup": 1.5}
+    assert mixing.describe() == "augmentation 'word-mixup': word-mixup 0.2, mixup 1.5"
+    assert augmentation_of(mixing, _input(["a"])) is None  # no text is changed
     assert kind(synonym_table="t.csv").strengths() == {"synonyms": 0.2}
     assert kind(augment="strong").describe() == (
         "augmentation 'strong': delete 0.1, swap 0.1, noise 0.05, mixup 0.2"
@@ -222,6 +226,7 @@ def test_texts_are_left_as_they_are_unless_asked() -> None:
     [
         ({"augment": "flip"}, "'flip' is neither a preset .* nor an operation on texts"),
         ({"augment": "delte"}, "Did you mean 'delete'"),
+        ({"augment": "word-mixpu"}, "'word-mixpu' is neither .* Did you mean 'word-mixup'"),
         (
             {"delete": 1.5, "noise": -1.0},
             "delete is 1.5; allowed: at least 0 and at most 1; noise is -1.0",

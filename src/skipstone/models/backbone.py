@@ -39,3 +39,19 @@ class Backbone(nn.Module, ABC):
     def published(self) -> nn.Module:
         """The module whose state dict has the published names; importers load into it."""
         return self
+
+
+class SequenceBackbone(Backbone):
+    """A backbone of token ids (N, L), 0 for padding, that looks up a vector for each and reads
+    those in their order. Its entry offers "vectors in order"."""
+
+    @abstractmethod
+    def look_up(self, x: Tensor) -> Tensor:
+        """Token ids (N, L) -> vectors (N, L, D)."""
+
+    @abstractmethod
+    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of vectors (N, L, D); `there` (N, L) tells texts from the padding behind."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.read(self.look_up(x), x != 0)

@@ -23,8 +23,9 @@ Facts that other rooms ask for:
     tuning       the same where it starts from weights
     resolve      the function that says what a name of this family means (`models.auto.Choice`)
     counted      the function that gives parameters, macs and the like of a family's member
-    offers       what some heads need: "pooling indices" are to be had where each map but the
-                 deepest is what a 2x2 max pooling is given
+    offers       what some heads and augmentations need: "pooling indices" are to be had where
+                 each map but the deepest is what a 2x2 max pooling is given; "vectors in order"
+                 are those of a text's tokens (`models.backbone.SequenceBackbone`)
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from skipstone.errors import MissingExtra, SkipstoneError, UsageError
 from skipstone.inputs.text_features import FIRST
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.hf_options import FAMILIES, HfOptions, longest, structure
 from skipstone.models.hf_source import resolve
 from skipstone.models.profile import profile
 
 
-class HfBackbone(Backbone):
+class HfBackbone(SequenceBackbone):
     """Token ids (N, L), 0 for padding, else the tokenizer's id + 2 -> one vector (N, C).
 
     Padding is masked in attention and left out of the mean, so it changes no answer.
@@ -55,18 +55,21 @@ class HfBackbone(Backbone):
         self.dropout = nn.Dropout(options.dropout)
         self.channels, self.strides = (int(made.hidden_size),), (1,)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def look_up(self, x: Tensor) -> Tensor:
         if x.shape[1] > self.longest:
             raise UsageError(
                 f"this encoder reads up to {self.longest} tokens of a text, and one has "
                 f"{x.shape[1]}.",
                 hint=f"Cut them: --max-length {self.longest}",
             )
-        there = x != 0  # (N, L)
-        ids = torch.where(there, (x.long() - FIRST).clamp(min=0), self.pad)
+        ids = torch.where(x != 0, (x.long() - FIRST).clamp(min=0), self.pad)
+        vectors: Tensor = self.net.get_input_embeddings()(ids)
+        return vectors
+
+    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
         # as attention wants it, so that transformers does not look whether there is padding at all
         mask = there[:, None, None, :]  # (N, 1, 1, L)
-        states = self.net(input_ids=ids, attention_mask=mask).last_hidden_state
+        states = self.net(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
         if self.pooling == "cls":
             return (self.dropout(states[:, 0]),)
         seen = there.unsqueeze(2).to(states.dtype)  # (N, L, 1)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import Backbone, SequenceBackbone
 from skipstone.models.heads.base import Head
 
-#: Of a batch whose samples are mixed by their features: the share (N,) that each keeps.
-MIXED = "mixed"
+#: Of a batch whose samples are mixed: the share (N,) that each keeps of what the backbone makes of
+#: it, or of the vectors of its words.
+MIXED, MIXED_WORDS = "mixed", "mixed words"
+
+
+def share_kept(x: dict[str, Tensor]) -> Tensor | None:
+    """The share (N,) that each sample of a batch keeps; None where nothing is mixed."""
+    return x.get(MIXED, x.get(MIXED_WORDS))
 
 
 def blend(values: Tensor, share: float | Tensor) -> Tensor:
@@ -35,11 +41,25 @@ class Network(nn.Module):
         self.fixed: frozenset[str] = frozenset()
 
     def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Feature maps, shallow to deep; blended with each neighbour's where x[MIXED] says so."""
-        features: tuple[Tensor, ...] = self.backbone(self.front(x))
+        """Feature maps, shallow to deep; they, or what they are made of, are blended with each
+        neighbour's where `x` says so."""
+        arrays = self.front(x)
+        if MIXED_WORDS in x:
+            return self._of_mixed_words(arrays, x[MIXED_WORDS])
+        features: tuple[Tensor, ...] = self.backbone(arrays)
         if MIXED in x:
             return tuple(blend(feature, x[MIXED]) for feature in features)
         return features
+
+    def _of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
+        """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941, section 3): vectors of two texts'
+        tokens x (N, L), place by place; zeros fill up the shorter, and the blend is as long as the
+        longer."""
+        assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
+        there = x != 0
+        # an encoder's padding may have a vector of its own
+        vectors = self.backbone.look_up(x) * there.unsqueeze(2)
+        return self.backbone.read(blend(vectors, share), there | there.roll(1, 0))
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         arrays = self.front(x)  # (N, C, H, W), or what else the backbone takes

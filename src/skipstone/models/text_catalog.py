@@ -39,6 +39,7 @@ def _sequence(name: str, target: str, options: str, summary: str, source: str) -
         "classifier": "head",
         "input": {"form": "tokens"},
         "vectors": "embedding",
+        "offers": ["vectors in order"],
         "recipe": _RECIPE,
     }
     return Entry(name, target, options, summary, source, facts)
@@ -153,6 +154,7 @@ TEXT_ENTRIES = (
             "family": "hf",
             "pretrained": "hub",
             "classifier": "classifier",
+            "offers": ["vectors in order"],
             "resolve": "skipstone.models.hf_source:resolve",
             "counted": "skipstone.models.hf_backbone:counted",
             "recipe": {**_RECIPE, "lr": 5e-4},

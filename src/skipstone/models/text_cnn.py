@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.text_options import TextCnnOptions
 from skipstone.models.text_recurrent import hide_tokens
 
 
-class TextCnn(Backbone):
+class TextCnn(SequenceBackbone):
     """Token ids (N, L), 0 for padding -> one vector (N, maps x kernels).
 
     The padding that a batch needs changes no answer: it is embedded as zeros, and responses beyond
@@ -40,10 +40,12 @@ class TextCnn(Backbone):
         self.channels = (options.maps * len(options.kernels),)
         self.strides = (1,)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        seen = hide_tokens(x, self.token_dropout, self.training)
-        vectors = self.embedding(seen).transpose(1, 2)  # (N, D, L)
-        there = (x != 0).unsqueeze(1)  # (N, 1, L)
+    def look_up(self, x: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(hide_tokens(x, self.token_dropout, self.training))
+        return vectors
+
+    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
+        vectors, there = vectors.transpose(1, 2), there.unsqueeze(1)  # (N, D, L), (N, 1, L)
         pooled = []
         for convolution in self.convolutions:
             assert isinstance(convolution, nn.Conv1d)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.inputs.text_features import UNKNOWN
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.recurrent_op import OneDirection
 from skipstone.models.text_options import RecurrentOptions
 
 _KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
-class Recurrent(Backbone):
+class Recurrent(SequenceBackbone):
     """Token ids (N, L), 0 for padding -> one vector (N, directions x hidden).
 
     Args:
@@ -49,10 +49,13 @@ class Recurrent(Backbone):
         self.dropout = nn.Dropout(options.dropout)
         self.channels, self.strides = (width,), (1,)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        there = x != 0  # (N, L)
+    def look_up(self, x: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(hide_tokens(x, self.token_dropout, self.training))
+        return vectors
+
+    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
         turned = turned_places(there)
-        states = self.dropout(self.embedding(hide_tokens(x, self.token_dropout, self.training)))
+        states = self.dropout(vectors)
         for cells in self.layers:
             assert isinstance(cells, nn.ModuleList)
             states = self._layer(cells, states, turned)

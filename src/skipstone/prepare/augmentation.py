@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from skipstone.data.samples import Sample
+from skipstone.errors import UsageError
 from skipstone.inputs.base import Input, Raw
 from skipstone.prepare.mix import Mixing
-from skipstone.registry import INPUTS, resolve_target
+from skipstone.registry import BACKBONES, INPUTS, Entry, resolve_target
 from skipstone.tasks.base import Task
 
 _PICTURES = "skipstone.prepare.augment_options:AugmentOptions"
@@ -48,11 +49,18 @@ def augmentation_of(options: Any, input: Input, task: Task | None = None) -> Aug
     return made
 
 
-def mixing_of(options: Any, task: Task) -> Mixing | None:
+def mixing_of(options: Any, task: Task, backbone: Entry) -> Mixing | None:
     """How `options` mix batches, or None where they do not.
 
     Raises:
-        UsageError: the task's targets cannot be mixed.
+        UsageError: the task's targets cannot be mixed, or the backbone has not what is mixed.
     """
+    for need, flag in getattr(options, "needs", {}).items():
+        if need not in backbone.facts.get("offers", []):
+            fitting = [entry.name for entry in BACKBONES if need in entry.facts.get("offers", [])]
+            raise UsageError(
+                f"{flag} needs {need}, which {backbone.name!r} does not offer.",
+                hint=f"Choose --model {' or '.join(fitting)}, or leave {flag} out.",
+            )
     made: Mixing | None = resolve_target(options.mixer)(options, task)
     return made

@@ -1,4 +1,5 @@
-"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike; texts by their features.
+"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike; texts by the vectors of
+their words or by their features.
 
 The partner of each sample is its neighbour in the batch, as in torchvision.transforms.v2 (an epoch
 is shuffled, so neighbours are random already). Dice are keyed by (seed, epoch, step).
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
-from skipstone.models.network import MIXED, blend
+from skipstone.models.network import MIXED, MIXED_WORDS, blend
 from skipstone.prepare.augment_options import TINY, AugmentOptions
-from skipstone.prepare.text_augment_options import TextAugmentOptions
+from skipstone.prepare.text_augment_options import TEXT_MIXING, TextAugmentOptions
 from skipstone.tasks.base import Task
 
 
@@ -76,36 +77,47 @@ def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
     return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 
-class FeatureMix:
-    """senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): what the backbone makes of
-    two texts is blended, and their targets. Words themselves have no values in between.
+class TextMix:
+    """wordMixup and senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): two texts are blended,
+    and their targets. Words themselves have no values in between, so it is their vectors, or what
+    the backbone makes of all of them.
 
-    Here only the share is drawn, from Beta(alpha, alpha), and targets made soft. The network and
-    the objective blend (`models/network.py`), so partners are of what goes through together.
+    Here only the share is drawn, from Beta(words, words) or Beta(features, features), where 0 is
+    off, and targets made soft. The network and the objective blend (`models/network.py`), so
+    partners are of what goes through together. With both on, each batch is mixed by one of the
+    two, with equal chance.
     """
 
-    def __init__(self, task: Task, alpha: float) -> None:
+    def __init__(self, task: Task, *, words: float, features: float) -> None:
         self.task = task
-        self.alpha = alpha
+        self.words = words
+        self.features = features
 
     def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch:
-        """The batch with x[MIXED] (N,) and soft targets. UsageError where they cannot be."""
+        """The batch with x[MIXED_WORDS] or x[MIXED] (N,), and soft targets.
+
+        Raises:
+            UsageError: the task's targets cannot be mixed.
+        """
         soft = self.task.soften(batch.y)
         if soft is None:
             raise _unmixable(self.task)
-        share = random.Random(f"mix,{seed},{epoch},{step}").betavariate(self.alpha, self.alpha)
-        mixed = torch.full((len(batch),), share, dtype=torch.float32)
-        return replace(batch, x={**batch.x, MIXED: mixed}, y={**batch.y, **soft})
+        rng = random.Random(f"mix,{seed},{epoch},{step}")
+        by_words = self.words > 0 and (self.features == 0 or rng.random() < 0.5)
+        alpha = self.words if by_words else self.features
+        share = torch.full((len(batch),), rng.betavariate(alpha, alpha), dtype=torch.float32)
+        x = {**batch.x, MIXED_WORDS if by_words else MIXED: share}
+        return replace(batch, x=x, y={**batch.y, **soft})
 
 
-def make_feature_mix(options: TextAugmentOptions, task: Task) -> FeatureMix | None:
+def make_text_mix(options: TextAugmentOptions, task: Task) -> TextMix | None:
     """What `options` ask for, or None where they ask for no mixing."""
-    alpha = options.strengths().get("mixup", 0.0)
-    if not alpha:
+    words, features = (options.strengths().get(name, 0.0) for name in TEXT_MIXING)
+    if not (words or features):
         return None
     if task.places:
         raise _unmixable(task)
-    return FeatureMix(task, alpha)
+    return TextMix(task, words=words, features=features)
 
 
 def _unmixable(task: Task) -> UsageError:

@@ -22,7 +22,7 @@ from skipstone.inputs.text_pieces import pieces_of
 from skipstone.prepare.augment import import_callable
 from skipstone.prepare.randomness import scoped_seed
 from skipstone.prepare.synonyms import read_synonyms
-from skipstone.prepare.text_augment_options import TextAugmentOptions
+from skipstone.prepare.text_augment_options import TEXT_MIXING, TextAugmentOptions
 from skipstone.tasks.base import Task
 
 Synonyms = Mapping[str, tuple[str, ...]]
@@ -120,7 +120,7 @@ def make_text_augment(
         UsageError: targets lie on the texts, or `custom` cannot be imported.
         DataError: the table of synonyms cannot be read.
     """
-    strengths = {name: s for name, s in options.strengths().items() if name != "mixup"}
+    strengths = {name: s for name, s in options.strengths().items() if name not in TEXT_MIXING}
     custom = None if options.custom is None else import_callable(options.custom)
     if not strengths and custom is None:
         return None

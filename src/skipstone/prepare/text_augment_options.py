@@ -33,11 +33,19 @@ TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
         "texts: misspell a word with probability s: a letter left out, doubled, changed, or "
         "swapped with the next (Belinkov and Bisk 2018)",
     ),
+    "word_mixup": (
+        0.2,
+        "texts: blend the vectors of the words of pairs of them, place by place, share from "
+        "Beta(s, s) (wordMixup, Guo 2019)",
+    ),
     "mixup": (
         0.2,
-        "texts: blend what the model sees in pairs of them, share from Beta(s, s) (Guo 2019)",
+        "texts: blend what the model makes of pairs of them, its pooled features, share from "
+        "Beta(s, s) (senMixup, Guo 2019)",
     ),
 }
+#: Those that mix the texts of a batch, and change no text: by vectors of words, by features.
+TEXT_MIXING = ("word_mixup", "mixup")
 
 TEXT_PRESETS: Mapping[str, Mapping[str, float]] = {
     "none": {},
@@ -66,7 +74,7 @@ class TextAugmentOptions:
 
     #: Who makes of these options what changes samples, and what mixes batches.
     maker = "skipstone.prepare.text_augment:make_text_augment"
-    mixer = "skipstone.prepare.mix:make_feature_mix"
+    mixer = "skipstone.prepare.mix:make_text_mix"
 
     augment: str = field(
         default="none",
@@ -79,6 +87,7 @@ class TextAugmentOptions:
     delete: float | None = _operation("delete")
     swap: float | None = _operation("swap")
     noise: float | None = _operation("noise")
+    word_mixup: float | None = _operation("word_mixup")
     mixup: float | None = _operation("mixup")
     synonym_table: str | None = field(
         default=None,
@@ -100,14 +109,17 @@ class TextAugmentOptions:
         if self.augment not in TEXT_PRESETS:
             for word in self._words():
                 if word not in TEXT_OPERATIONS:
-                    hint = did_you_mean(word, [*TEXT_PRESETS, *TEXT_OPERATIONS])
+                    names = [_typed(name) for name in TEXT_OPERATIONS]
+                    hint = did_you_mean(_typed(word), [*TEXT_PRESETS, *names])
                     problems.append(
-                        f"{word!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
-                        f"operation on texts ({', '.join(TEXT_OPERATIONS)}). {hint}".rstrip(" ?.")
+                        f"{_typed(word)!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
+                        f"operation on texts ({', '.join(names)}). {hint}".rstrip(" ?.")
                     )
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
-        ranges = {name: Range(0, math.inf if name == "mixup" else 1) for name in TEXT_OPERATIONS}
+        ranges = {
+            name: Range(0, math.inf if name in TEXT_MIXING else 1) for name in TEXT_OPERATIONS
+        }
         check_options(self, problems, **ranges)
         if "synonyms" in self.strengths() and self.synonym_table is None:
             raise UsageError(
@@ -118,6 +130,12 @@ class TextAugmentOptions:
     def files(self) -> tuple[str, ...]:
         """Files that decide what is done."""
         return () if self.synonym_table is None else (self.synonym_table,)
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What the backbone has to offer, and the flag that wants it."""
+        on = "word_mixup" in self.strengths()
+        return {"vectors in order": "--word-mixup"} if on else {}
 
     def strengths(self) -> dict[str, float]:
         """Each operation that is on, in the order in which they run."""
@@ -135,10 +153,15 @@ class TextAugmentOptions:
 
     def describe(self, size: int = 0) -> str:
         """One sentence for the user; texts are changed alike at any `size`."""
-        parts = [f"{name} {strength:.3g}" for name, strength in self.strengths().items()]
+        parts = [f"{_typed(name)} {strength:.3g}" for name, strength in self.strengths().items()]
         if self.custom is not None:
             parts.append(self.custom)
         return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
 
     def _words(self) -> list[str]:
-        return [word.strip() for word in self.augment.split(",")]
+        return [word.strip().replace("-", "_") for word in self.augment.split(",")]
+
+
+def _typed(name: str) -> str:
+    """An operation as its flag is written."""
+    return name.replace("_", "-")

@@ -20,6 +20,7 @@ from skipstone.models.network import Network
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
+from skipstone.registry import BACKBONES
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
@@ -80,7 +81,7 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
         seed=work.seed,
         shuffle=True,
         augment=augmentation_of(augment, input, task),
-        mix=mixing_of(augment, task),
+        mix=mixing_of(augment, task, BACKBONES[bundle.arch.backbone.name]),
         drop_last=True,
         cache=RecordCache(),
         balanced=recipe.balanced,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.heads.base import Targets
-from skipstone.models.network import MIXED, Network, blend
+from skipstone.models.network import Network, blend, share_kept
 
 
 class Objective(nn.Module):
@@ -45,8 +45,8 @@ class Objective(nn.Module):
         Returns:
             "loss", the scalar to differentiate, and its named parts, detached.
         """
-        if MIXED in x:  # `Network.features` blends the same pairs
-            y = {name: _blended(value, x[MIXED]) for name, value in y.items()}
+        if (kept := share_kept(x)) is not None:  # `Network.features` blends the same pairs
+            y = {name: _blended(value, kept) for name, value in y.items()}
         sums = self.sums(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)

@@ -39,7 +39,7 @@ def augmented_page(plan: Plan, file: Path, *, command: str) -> str:
         "Training texts, and each as the first epochs see it",
         rows,
         "Marked: what came; struck through: what is gone. What mixes the texts of a batch is done "
-        "to their features and shows in no text.",
+        "to vectors and shows in no text.",
     )
     sections = (Section("Augmented texts", (block,)),)
     report = Report("What training sees", what, command, sections, versions())

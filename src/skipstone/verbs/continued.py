@@ -148,7 +148,7 @@ def continued_plan(
     name = bundle.arch.backbone.name
     settings.check_used(task=manifest.task, model=name, head=head.name)
     augmentation_of(augment, input, task)
-    mixing_of(augment, task)
+    mixing_of(augment, task, BACKBONES[name])
     reason = f"{name} of {origin.path} goes on{_classes_added(origin, task, fit)}"
     note(reason)
     return Plan(

@@ -150,7 +150,7 @@ def make_plan(
     check_accepts(backbone, choice.model, input.emits().kind)
     check_needs(HEADS[head.name], backbone, choice.model)
     augmentation_of(augment, input, task)
-    mixing_of(augment, task)
+    mixing_of(augment, task, backbone)
     vectors = word_vectors(settings.options(VectorOptions), input, fit.sources())
     return Plan(
         manifest=manifest,
