@@ -92,6 +92,7 @@ blocks = st.one_of(
                     "probability": share,
                     "picture": st.sampled_from(["", "data:image/png;base64,AAAA"]),
                     "words": st.lists(st.tuples(text, share).map(list), max_size=3),
+                    "about": text,
                 }
             ),
             max_size=3,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
 
-from skipstone.data.sources import Inline
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from skipstone.data.samples import Meta
+from skipstone.data.sources import FileRef, Inline, read_source
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from skipstone.report.blocks import Gallery, from_json
 from skipstone.report.render import _gallery
 from skipstone.tasks.base import Prediction
+from skipstone.tasks.options import TagOptions
+from skipstone.tasks.tag import Tag
+from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.highlights import highlights
 
 
@@ -35,6 +44,52 @@ def test_words_weigh_what_the_answer_loses_without_them() -> None:
     assert set(weights) == {"good", "bad"}
     assert weights["good"] > 0 > weights["bad"]
     assert max(map(abs, weights.values())) == 1
+
+
+class Tagging:
+    """Three tags; each is the likelier the more words of it a text holds."""
+
+    def __init__(self, task: Tag) -> None:
+        self.task = task
+
+    def predict(self, sources):
+        words = [read_source(source).decode().split() for source in sources]
+        counts = [[text.count(tag) for tag in self.task.labels.names] for text in words]
+        logits = np.array(counts, np.float32) * 2 - 3
+        metas = [Meta(row) for row in range(len(sources))]
+        return self.task.predict({"logits": logits}, metas, {})
+
+
+@pytest.mark.parametrize(
+    ("truth", "about", "words"),
+    [
+        (["good"], "wrongly found bad", {"bad": 1.0}),
+        (["good", "bad", "long"], "missed long", {"long": -1.0}),
+    ],
+)
+def test_words_of_tags_are_those_of_the_wrong_decision(
+    truth, about, words, tmp_path, monkeypatch
+) -> None:
+    """The strongest tag, "good", is right, and its words say nothing of the mistake."""
+    task = Tag(TagOptions(), {"classes": ["bad", "good", "long"]})
+    (tmp_path / "a.txt").write_text("good good good bad and bad , long")
+    source = FileRef(tmp_path / "a.txt")
+    (answer,) = Tagging(task).predict([source])
+    record = task.score(answer, truth)
+    (block,) = (s for s in task.sections([record], {}) if s["kind"] == "gallery")
+    input = TextInput(TextOptions(form="tokens")).fit([source])
+    table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
+    rows = SimpleNamespace(column=lambda name: table[name].to_pylist(), table=table)
+    rows.source = lambda row: source
+    drawing = Drawing(SimpleNamespace(manifest=rows, task=task, input=input), Path())
+    monkeypatch.setattr(Drawing, "_predictor", Tagging(task))
+    (drawn,) = drawing.blocks([block])
+    gallery = from_json(drawn)
+    assert isinstance(gallery, Gallery)
+    (item,) = gallery.items
+    assert {word: weight for word, weight in item.words if weight} == words
+    text = _gallery(gallery)
+    assert f"<i>surest</i> <bdi>{about}</bdi> <b>" in text
 
 
 def test_marked_words_are_inert() -> None:

@@ -118,3 +118,19 @@ def test_mistakes_are_told_in_words() -> None:
     gallery = next(s for s in task.sections([record], {}) if s["kind"] == "gallery")
     assert gallery["items"][0]["caption"] == "missed b; wrongly found c"
     assert gallery["items"][0]["probability"] == pytest.approx(1 / (1 + np.exp(-5)))
+
+
+def test_a_mistake_names_its_surest_wrong_decision() -> None:
+    """Not the strongest tag, which is right."""
+    task = Tag(TagOptions(), SCHEMA)
+    logits = np.array([[9.0, -2, 1], [9.0, -1, 2]], np.float32)
+    predictions = task.predict({"logits": logits}, [Meta(0, "x.png"), Meta(1, "y.png")], {})
+    records = [task.score(prediction, ["a", "b"]) for prediction in predictions]
+    gallery = next(s for s in task.sections(records, {}) if s["kind"] == "gallery")
+    found = {item["id"]: item for item in gallery["items"]}
+    assert found[0]["decision"] == {"code": 1, "found": False}
+    assert found[0]["about"] == "missed b"
+    assert found[1]["decision"] == {"code": 2, "found": True}
+    assert found[1]["about"] == "wrongly found c"
+    sure = 1 / (1 + np.exp(-2))
+    assert [found[k]["probability"] for k in (0, 1)] == pytest.approx([sure, sure])

@@ -117,7 +117,8 @@ class Reliability:
 @dataclass(frozen=True, slots=True)
 class Item:
     """A sample to look at. `picture` is a data URI, or "" where there is none to show; `words` are
-    a text in pieces, each with how much the answer hangs on it, from -1 to 1."""
+    a text in pieces, each with how much the answer hangs on it, from -1 to 1. Where an answer is
+    made of several decisions, `about` is the one that probability and words are of."""
 
     id: int
     name: str
@@ -127,6 +128,7 @@ class Item:
     probability: float
     picture: str = ""
     words: tuple[tuple[str, float], ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ class Gallery:
                 float(i["probability"]),
                 str(i.get("picture", "")),
                 tuple((str(piece), float(weight)) for piece, weight in i.get("words", ())),
+                str(i.get("about", "")),
             )
             for i in value["items"]
         )

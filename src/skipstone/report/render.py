@@ -127,11 +127,13 @@ def _item(item: Item) -> str:
         picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
     if item.words:
         picture = text(item.words)
+    sure = f" <b>{percent(item.probability)}</b>"
+    answer = f'<span class="answer"><i>answer</i> {name(item.answer)}'
+    about = f'</span><span class="answer"><i>surest</i> {name(item.about)}' if item.about else ""
     return (
         f"<li><figure>{picture}<figcaption>"
         f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
-        f'<span class="answer"><i>answer</i> {name(item.answer)} '
-        f"<b>{percent(item.probability)}</b></span>"
+        f"{answer}{about}{sure}</span>"
         f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
         "</figcaption></figure></li>"
     )

@@ -293,9 +293,17 @@ def reliability_block(reliability: Reliability) -> Mapping[str, Any]:
 
 
 def gallery(
-    title: str, items: Sequence[tuple[Record, str, str, str, float]], note: str
+    title: str,
+    items: Sequence[tuple[Record, str, str, str, float]],
+    note: str,
+    decisions: Sequence[Mapping[str, Any]] = (),
 ) -> Mapping[str, Any]:
-    """Pictures to look at: (record, caption, truth, answer, probability of the answer) each."""
+    """Samples to look at: (record, caption, truth, answer, probability of the answer) each.
+
+    Args:
+        decisions: where an answer is made of several, the one of each item that its probability is
+            of: {"about": in words, "decision": {"code": of the output, "found": bool}}.
+    """
     return {
         "kind": "gallery",
         "title": title,
@@ -307,8 +315,11 @@ def gallery(
                 "truth": truth,
                 "answer": answer,
                 "probability": probability,
+                **decision,
             }
-            for record, caption, truth, answer, probability in items
+            for (record, caption, truth, answer, probability), decision in zip(
+                items, decisions or [{}] * len(items), strict=True
+            )
         ],
         "note": note,
     }

@@ -229,9 +229,11 @@ class Tag:
         wrong = sorted(
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
+        worst = wrong[:WORST]
+        surest = [self._surest_mistake(row) for row in worst]
         mistakes = [
             (row, _difference_in_words(row), _words(row["target"]), _words(row["label"]), sure)
-            for row, sure in ((row, self._surest_mistake(row)) for row in wrong[:WORST])
+            for row, (_, _, sure) in zip(worst, surest, strict=True)
         ]
         return [
             class_table(
@@ -243,7 +245,8 @@ class Tag:
                 "Worst mistakes",
                 mistakes,
                 f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
-                "probability is that of the surest wrong decision.",
+                "probability is that of the surest wrong decision, which is named.",
+                [self._decision(code, found) for code, found, _ in surest],
             ),
             reliability_block(self._reliability(table)),
             {
@@ -279,11 +282,19 @@ class Tag:
             binned=binned,
         )
 
-    def _surest_mistake(self, record: Record) -> float:
-        wrong = self._hot(record["target"]) != self._hot(record["label"])
-        probability = np.array(record["probabilities"])
+    def _surest_mistake(self, record: Record) -> tuple[int, bool, float]:
+        """(code, whether it was found, probability of that) of the surest wrong decision."""
         found = self._hot(record["label"])
-        return float(np.where(found, probability, 1 - probability)[wrong].max())
+        probability = np.array(record["probabilities"])
+        sure = np.where(found, probability, 1 - probability)
+        sure[found == self._hot(record["target"])] = -1.0
+        code = int(sure.argmax())
+        return code, bool(found[code]), float(sure[code])
+
+    def _decision(self, code: int, found: bool) -> Mapping[str, Any]:
+        """For `gallery`: the wrong decision about one tag."""
+        about = f"{'wrongly found' if found else 'missed'} {self.labels.names[code]}"
+        return {"about": about, "decision": {"code": code, "found": found}}
 
     def _hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
         return np.array([self._hot(names) for names in rows], bool)

@@ -48,7 +48,9 @@ class Drawing:
             pieces = getattr(self.plan.input, "pieces", None)
             if pieces is not None:
                 source = self.plan.manifest.source(row)
-                item = {**item, "words": highlights(self._predictor, pieces, source)}
+                decision = item.get("decision", {})
+                words = highlights(self._predictor, pieces, source, **decision)
+                item = {**item, "words": words}
             try:
                 found = None if pieces is not None else self.picture(row)
             except DataError:  # it could be read when it was scored; shown without its picture

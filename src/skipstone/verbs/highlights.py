@@ -19,7 +19,12 @@ MOST = 150
 
 
 def highlights(
-    predictor: Predictor, pieces: Callable[[Source], tuple[list[str], list[int]]], source: Source
+    predictor: Predictor,
+    pieces: Callable[[Source], tuple[list[str], list[int]]],
+    source: Source,
+    *,
+    code: int | None = None,
+    found: bool = True,
 ) -> list[list[Any]]:
     """[piece of the text, weight] in order: what the answer's probability loses without it.
 
@@ -27,6 +32,8 @@ def highlights(
 
     Args:
         pieces: gives a source's text in pieces, and which of them are tokens (`TextInput.pieces`).
+        code: of the output that is asked about; by default the one with the greatest probability.
+        found: whether the answer is that it is there, or (False) that it is not.
     """
     parts, tokens = pieces(source)
     asked = tokens[:MOST]
@@ -40,8 +47,8 @@ def highlights(
     weights = np.zeros(len(parts))
     whole = shares[0]
     if whole is not None:
-        answer = int(whole.argmax())
+        answer, sign = int(whole.argmax()) if code is None else code, 1 if found else -1
         for at, share in zip(asked, shares[1:], strict=True):
-            weights[at] = 0.0 if share is None else float(whole[answer] - share[answer])
+            weights[at] = 0.0 if share is None else sign * float(whole[answer] - share[answer])
     most = max(float(np.abs(weights).max(initial=0.0)), 1e-9)
     return [[part, round(float(w) / most, 3)] for part, w in zip(parts, weights, strict=True)]
