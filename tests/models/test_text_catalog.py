@@ -1,4 +1,9 @@
-"""The contract of a backbone for texts, for every one of the catalogue."""
+"""The contract of the backbones for texts that the catalogue has.
+
+Encoders of transformers are built from a model's files: `test_hf.py`. Forests are held to
+scikit-learn's in `test_solvers.py`, and what becomes of each when it is exported is held to torch
+in `tests/runtime/test_text_programs.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.catalog import ENTRIES
 from skipstone.registry import Entry
 
 IDS = 50
-#: Those that are built from a model's files have tests of their own: tests/models/test_hf.py.
 SEQUENCES = [e for e in ENTRIES if "tokens" in e.facts["accepts"] and "resolve" not in e.facts]
-BAGS = [e for e in ENTRIES if "bag" in e.facts["accepts"] and e.facts["family"] == "linear"]
+BAGS = [e for e in ENTRIES if "bag" in e.facts["accepts"] and e.facts["family"] != "trees"]
 SMALL = {"embedding": 8, "maps": 4, "hidden": 6}
 
 each_sequence = pytest.mark.parametrize("entry", SEQUENCES, ids=lambda entry: entry.name)
@@ -71,21 +76,24 @@ def test_padding_is_never_learnt(entry):
 
 
 @each_sequence
-def test_exported_it_answers_the_same_at_another_size(entry):
-    backbone = build(entry)
-    shapes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    program = torch.export.export(backbone, (tokens(9, 9),), dynamic_shapes=(shapes,)).module()
-    x = tokens(3, 1, 12)
-    with torch.no_grad():
-        torch.testing.assert_close(program(x)[-1], backbone(x)[-1], rtol=1e-5, atol=1e-6)
+def test_vectors_in_order_are_looked_up_and_read(entry):
+    """What is mixed between the two is in tests/prepare/test_mix.py."""
+    backbone, x = build(entry), tokens(3, 7)
+    assert isinstance(backbone, SequenceBackbone) == ("vectors in order" in entry.facts["offers"])
+    vectors = backbone.look_up(x)
+    assert torch.equal(vectors, backbone.embedding.weight[x.long()])
+    assert torch.equal(backbone.read(vectors, x != 0)[-1], backbone(x)[-1])
 
 
 @pytest.mark.parametrize("entry", BAGS, ids=lambda entry: entry.name)
 def test_a_bag_is_a_weighted_sum_of_rows(entry):
-    backbone = entry.load()(entry.name, entry.make_options(), in_channels=IDS, outputs=3)
+    given = {"outputs": 3} if "solver" in entry.facts else {}
+    backbone = entry.load()(entry.name, entry.make_options(), in_channels=IDS, **given)
+    state = backbone.state_dict()
+    (table,) = (value for name, value in state.items() if name.endswith(".weight"))
     features = torch.tensor([[4, 9, 0, 0], [4, 2, 3, 9]], dtype=torch.int32)
     values = torch.tensor([[1.0, 2.0, 0.0, 0.0], [0.5, 1.0, 1.0, 3.0]])
     whole = torch.zeros(2, IDS)
     whole.scatter_add_(1, features.long(), values)
-    expected = whole @ backbone.weight.weight + backbone.bias
+    expected = whole @ table + state.get("bias", 0)
     torch.testing.assert_close(backbone((features, values))[-1], expected)

@@ -119,11 +119,20 @@ class OpenVinoRuntime:
 
 
 #: What the plugin calls the layers that carry the arithmetic.
-_HEAVY = ("Convolution", "FullyConnected", "MatMul", "Deconvolution", "GroupConvolution")
+_HEAVY = (
+    "Convolution",
+    "FullyConnected",
+    "MatMul",
+    "Deconvolution",
+    "GroupConvolution",
+    "RNNSeq",
+    "RNNCell",
+)
 
 
 def layer_precisions(compiled: Any) -> dict[str, int]:
-    """How many convolutions and matrix products of a compiled program run in each precision."""
+    """How many convolutions, matrix products and recurrent layers of a compiled program run in each
+    precision."""
     counts: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ops():
         facts = node.get_rt_info()

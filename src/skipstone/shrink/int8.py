@@ -7,6 +7,9 @@ program, not only a small one; measured with efficientnet_lite0 on AMX and VNNI:
 - The ONNX importer leaves depthwise weights as Constant -> Reshape, where NNCF takes another axis
   for the channels and the plugin cannot use INT8. Folding constants first cures it. On the
   *quantized* graph the same pass would unpack the 8-bit weights, so it runs on the float one only.
+- Recurrent layers stay in floating point: NNCF has no form for RNN and for GRU as torch has it, and
+  what it makes of an LSTM the plugin does not load. What is around them (the table of vectors,
+  linear layers) becomes INT8, and how many stay is said.
 - One scale for a whole activation, not one a channel, is what the plugin's kernels take.
 """
 
@@ -52,17 +55,28 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     if "openvino-f32" not in read_programs(work.out).rows:
         export_openvino(work.out)
     predictor = open_model(work.out, "torch")
+    model = read_onnx(work.out)
+    recurrent = recurrent_names(model)
     samples = calibration(predictor, work.fit, options.samples, work.seed)
     with events.stage("quantizing"):
         exact = predictor.input.emits().exact
-        xml, weights = quantize(read_onnx(work.out), samples, options, exact=exact)
+        xml, weights = quantize(model, samples, options, exact=exact)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     runtime = OpenVinoRuntime(xml, weights, precision="int8", floats=options.floats)
     program = add_program(
         work.out, program, {"model": xml, "weights": weights}, runtime, default=True
     )
-    return {"calibration_samples": len(samples), "layers": program.measured["facts"]["layers"]}
+    facts: dict[str, Any] = {"recurrent": {options.floats: len(recurrent)}} if recurrent else {}
+    if recurrent:
+        one = len(recurrent) == 1
+        events.note(
+            f"{'A recurrent layer stays' if one else f'{len(recurrent)} recurrent layers stay'} in "
+            f"{options.floats}, which costs most of the time: INT8 is what is around "
+            f"{'it' if one else 'them'}."
+        )
+    layers = program.measured["facts"]["layers"]
+    return {"calibration_samples": len(samples), "layers": layers, **facts}
 
 
 def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> list[Arrays]:
@@ -116,7 +130,9 @@ def quantize(
                 subset_size=len(spanning),
                 preset=nncf.QuantizationPreset[preset],
                 model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
-                ignored_scope=nncf.IgnoredScope(names=stem_names(model) if exact else []),
+                ignored_scope=nncf.IgnoredScope(
+                    names=[*recurrent_names(model), *(stem_names(model) if exact else [])]
+                ),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
                     activations_quantization_params=advanced.QuantizationParameters(
                         per_channel=False
@@ -152,6 +168,12 @@ def attends(model: Any) -> bool:
         reader.get_node() for node in chosen for reader in node.output(0).get_target_inputs()
     ]
     return any(node.get_type_name() == "MatMul" for node in readers)
+
+
+def recurrent_names(model: Any) -> list[str]:
+    """Names of an openvino.Model's recurrent layers, one a direction."""
+    kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
+    return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
 
 
 def _spanning(value: np.ndarray) -> np.ndarray:
