@@ -103,8 +103,8 @@ def _folds(
 def _judged(name: str, right: dict[str, list[tuple[int, bool]]]) -> bool:
     """Print the pooled figures and the chosen model's paired difference to the best peer."""
     scores = {model: float(np.mean([good for _, good in rows])) for model, rows in right.items()}
-    for model, score in sorted(scores.items(), key=lambda item: -item[1]):
-        print(f"  {name}: {model:<34} {100 * score:.2f} %")
+    for model, _ in sorted(scores.items(), key=lambda item: -item[1]):
+        print(f"  {name}: {model:<34} {_score(right[model])}")
     peer = max((model for model in scores if model.startswith("peer ")), key=lambda m: scores[m])
     gap, low, high = _paired(right["chosen"], right[peer])
     print(
@@ -119,13 +119,28 @@ def _paired(
     ours: list[tuple[int, bool]], theirs: list[tuple[int, bool]]
 ) -> tuple[float, float, float]:
     """Mean of paired gaps, and its 95 % interval over texts: one in several repeats counts once."""
-    gaps: dict[int, list[float]] = {}
+    gaps = []
     for (text, good), (same, peer) in zip(ours, theirs, strict=True):
         assert text == same, "both answered the same texts in the same order"
-        gaps.setdefault(text, []).append(float(good) - float(peer))
-    means = np.array([np.mean(repeats) for repeats in gaps.values()])
+        gaps.append((text, float(good) - float(peer)))
+    return _mean(gaps)
+
+
+def _mean(values: Sequence[tuple[int, float]]) -> tuple[float, float, float]:
+    """Mean over texts (number, value), and its 95 % interval: one in several repeats counts once,
+    with the mean of its values."""
+    texts: dict[int, list[float]] = {}
+    for text, value in values:
+        texts.setdefault(text, []).append(value)
+    means = np.array([np.mean(repeats) for repeats in texts.values()])
     error = 1.96 * means.std(ddof=1) / np.sqrt(len(means))
     return float(means.mean()), float(means.mean() - error), float(means.mean() + error)
+
+
+def _score(rows: Sequence[tuple[int, bool]]) -> str:
+    """87.50 % (86.62 to 88.38): a model's accuracy with its interval over texts."""
+    value, low, high = _mean([(text, float(good)) for text, good in rows])
+    return f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
 def _one_fold(
@@ -255,9 +270,10 @@ def _packages(results: Results, out: Path, *, smoke: bool, peer: bool) -> bool:
     for model in ("auto", "peer") if peer else ("auto",):
         key = f"packages-{model}" + ("-smoke" if smoke else "")
         rows[model] = row = results.get(key) or results.add(key, _timed(table, model))
+        score = _score(list(enumerate(row["right"])))
         print(
-            f"  packages: {model:<5} {100 * np.mean(row['right']):.2f} % of {len(row['right']):,} "
-            f"in {row['seconds']:.1f} s from the start of the process ({row['parts']})",
+            f"  packages: {model:<5} {score} of {len(row['right']):,} texts in "
+            f"{row['seconds']:.1f} s from the start of the process ({row['parts']})",
             flush=True,
         )
     if peer:
