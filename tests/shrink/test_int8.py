@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from skipstone.bundle.files import read_file
 from skipstone.data.manifest import Manifest
-from skipstone.errors import DataError
+from skipstone.errors import DamagedError, DataError
+from skipstone.proof.fresh import _check_runtime, check
 from skipstone.runtime.export_openvino import read_onnx
+from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.shrink.int8 import calibration, compact_xml, quantize
+from skipstone.runtime.own_answers import other_arithmetic
+from skipstone.runtime.programs import EXPORTS, Program, add_program, read_programs
+from skipstone.shrink.int8 import FILES, NAME, calibration, compact_xml, quantize
 from skipstone.shrink.options import Int8
+from tests.small_bundles import replace_file
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +109,83 @@ def test_compacting_float_programs_changes_no_bit(run: Path) -> None:
     arrays = {"image": np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)}
     before, after = (OpenVinoRuntime(text, weights).run(arrays) for text in (xml, small))
     assert np.array_equal(before["logits"], after["logits"])
+
+
+# --- its own answers ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(copied: Path, program: tuple[bytes, bytes]) -> Path:
+    """A bundle with the program, as the step leaves it."""
+    content = dict(zip(("model", "weights"), program, strict=True))
+    runtime = OpenVinoRuntime(*program, precision="int8", threads=1)
+    row = Program(NAME, "openvino", "int8", FILES, {"floats": "f32"})
+    add_program(copied / "bundle", row, content, runtime, default=True)
+    return copied / "bundle"
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    return _check_runtime(folder, Goldens.load(folder), read_programs(folder).rows[NAME])
+
+
+def _change_exports(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the program's row as somebody would who recomputes every hash."""
+    content = json.loads(read_file(folder, EXPORTS))
+    change(next(row for row in content["programs"] if row["name"] == NAME))
+    replace_file(folder, EXPORTS, json.dumps(content).encode())
+
+
+def _change_one_weight(folder: Path) -> None:
+    """One 8-bit weight of the first convolution, by two of its 256 steps."""
+    root = ET.fromstring(read_file(folder, FILES["model"]))
+    eight = root.find(".//layer[@type='Const']/data[@element_type='i8']")
+    assert eight is not None
+    weights = bytearray(read_file(folder, FILES["weights"]))
+    place = int(eight.attrib["offset"]) + 3
+    weights[place] ^= 2
+    replace_file(folder, FILES["weights"], bytes(weights))
+
+
+def test_one_changed_weight_of_the_int8_program_turns_verify_red(shipped: Path) -> None:
+    """Also where its answers stay well within what other processors are allowed."""
+    green = _row(shipped)
+    assert green["ok"]
+    assert green["own"]["held"]
+    assert green["own"]["difference"] <= green["own"]["allowed"] < 0.01
+    assert all(kernel in green["own"]["told"] for kernel in ("same kernels", "I8"))
+
+    _change_one_weight(shipped)
+    red = {row["name"]: row for row in check(shipped) if not row["ok"]}
+    assert set(red) == {NAME}
+    assert "what this program answered when it was made" in red[NAME]["problem"]
+    assert red[NAME]["own"]["difference"] > 3 * red[NAME]["own"]["allowed"]
+    moved = abs(red[NAME]["max_difference"] - green["max_difference"])
+    assert moved < green["tolerance"]["probability"] / 5
+    # the allowance for other processors would have hidden it: a bundle of before its own answers
+    # were kept loads, and verifies as it did
+    _change_exports(shipped, lambda row: row.pop("own"))
+    assert _row(shipped)["ok"]
+
+
+def test_another_processor_is_held_to_the_networks_answers(shipped: Path) -> None:
+    def elsewhere(row: dict[str, Any]) -> None:
+        row["measured"]["facts"]["kernels"] = {"jit_avx2_I8": 3}
+
+    _change_exports(shipped, elsewhere)
+    row = _row(shipped)
+    assert row["ok"]
+    assert not row["own"]["held"]
+    assert "this processor runs other kernels" in row["own"]["told"]
+    assert "then 3 jit_avx2_I8" in row["own"]["told"]
+    _change_exports(shipped, lambda row: row["measured"]["facts"].pop("kernels"))
+    with pytest.raises(DamagedError, match="how its own answers came about"):
+        read_programs(shipped)
+
+
+def test_another_version_of_the_library_is_another_arithmetic() -> None:
+    then = {"runtime": "openvino", "version": "2026.1", "kernels": {"ref_any_I8": 2}}
+    assert other_arithmetic(then, then) == ""
+    now = {**then, "version": "2026.2"}
+    assert other_arithmetic(then, now) == "openvino 2026.2 runs it, not openvino 2026.1"
+    silent = {"runtime": "openvino", "version": "2026.1"}
+    assert other_arithmetic(then, silent) == "openvino does not say which kernels run"

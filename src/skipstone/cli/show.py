@@ -212,6 +212,9 @@ def verify(result: Any, terminal: Terminal) -> None:
             ]
         )
     terminal.table(("check", "result", "max difference", "flips", "problem"), rows)
+    for row in result.verification.rows:
+        if "own" in row:
+            terminal.line(f"{row['name']} is {row['own']['told']}.")
     terminal.line(
         "Every runtime answers as trained." if result.verification.ok else "Do not ship this.",
         "green" if result.verification.ok else "bold red",

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,22 @@ from skipstone.bundle.format import WEIGHTS
 from skipstone.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
 from skipstone.runtime.open import open_runtime
+from skipstone.runtime.own_answers import named, other_arithmetic
 from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import (
     FLOAT32,
+    Program,
     Tolerance,
     beyond,
     capped,
     exact_tolerance,
+    own_answers,
     read_programs,
 )
 from skipstone.runtime.standalone import answers_of_script, can_stand_alone
 
 Row = dict[str, Any]
-NETWORK = "torch-f32"
+NETWORK = Program("torch-f32", "torch", "f32", {})
 SCRIPT = "stand-alone script"
 
 
@@ -57,11 +60,9 @@ def check(folder: Path) -> Iterator[Row]:
     if programs is None:
         yield row
         return
-    exact = exact_tolerance(read_record(folder))
-    yield _check_runtime(folder, goldens, NETWORK, "f32", exact)
-    for program in programs.rows.values():
-        allowed = capped(program.tolerance, program.precision, len(goldens.sources))
-        yield _check_runtime(folder, goldens, program.name, program.precision, allowed)
+    network = replace(NETWORK, tolerance=exact_tolerance(read_record(folder)))
+    for program in (network, *programs.rows.values()):
+        yield _check_runtime(folder, goldens, program)
     if can_stand_alone(goldens.bundle, programs):
         yield _guarded(SCRIPT, lambda: _check_script(folder, goldens))[0]
 
@@ -112,13 +113,15 @@ def _check_meaning(folder: Path, goldens: Goldens) -> str:
     return f"changed since the goldens were stored: {', '.join(changed)}" if changed else ""
 
 
-def _check_runtime(
-    folder: Path, goldens: Goldens, name: str, precision: str, tolerance: Tolerance
-) -> Row:
-    row: Row = {"name": name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
+def _check_runtime(folder: Path, goldens: Goldens, program: Program) -> Row:
+    precision = program.precision
+    tolerance = capped(program.tolerance, precision, len(goldens.sources))
+    row: Row = {"name": program.name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
     try:
-        runtime = open_runtime(folder, goldens.bundle, name)
-        measured, answers = compare(goldens, runtime)
+        own = own_answers(folder, program)
+        threads = None if own is None else 1  # as they came about
+        runtime = open_runtime(folder, goldens.bundle, program.name, threads=threads)
+        measured, answers = compare(goldens, runtime, own)
         found = fields(goldens.predictor(runtime), answers)
     except SkipstoneError as error:
         return {**row, "problem": str(error)}
@@ -129,13 +132,16 @@ def _check_runtime(
     shown = ""
     if tolerance.relative is not None:
         shown = _compare_fields(goldens.record["predictions"], found, tolerance, excused)
-    used = runtime.facts()["precision"]
+    facts = runtime.facts()
+    used = facts["precision"]
     # a processor without bfloat16 computes those programs in float32, which is no fault
     honest = used == precision or (precision == "bf16" and used == "f32")
     told = "" if honest else f"it runs in {used}, not in {precision} as it says"
-    problems = [problem for problem in (beyond(measured, tolerance), shown, told) if problem]
+    itself, held = _compare_own(program, measured, facts)
+    problems = [text for text in (beyond(measured, tolerance), shown, told, itself) if text]
     return {
         **row,
+        **held,
         "ok": not problems,
         "problem": "; ".join(problems),
         "precision": used,
@@ -146,6 +152,30 @@ def _check_runtime(
         "n": measured["n"],
         **({"share": measured["share"]} if "share" in measured else {}),
     }
+
+
+def _compare_own(
+    program: Program, measured: Row, facts: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """What is wrong beside the program's own answers of when it was made, and how it was held to
+    them, for the row; nothing of either where it keeps none."""
+    if "own" not in measured:
+        return "", {}
+    other = other_arithmetic(program.measured["facts"], facts)
+    if other:
+        told = f"held to the network's answers alone, because {other}"
+        return "", {"own": {"held": False, "told": told}}
+    gap, allowed = measured["own"], program.apart
+    told = (
+        f"held to its own answers, which came about by the same kernels "
+        f"({named(facts['kernels'])}): {gap:.1e} of their scale apart, allowed {allowed:.1e}"
+    )
+    row = {"held": True, "difference": _finite(gap), "allowed": allowed, "told": told}
+    problem = (
+        f"outputs are {gap:.2g} of their scale away from what this program answered when it was "
+        f"made, by the same kernels (allowed {allowed:.2g})"
+    )
+    return ("" if gap <= allowed else problem), {"own": row}
 
 
 def _compare_fields(stored: list[Row], found: list[Row], tolerance: Tolerance, excused: int) -> str:

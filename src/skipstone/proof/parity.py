@@ -2,7 +2,8 @@
 
 The answers that the network gave to the bundle's goldens when it was made are asked for again, in
 a fresh process, from the files' raw bytes, of every runtime: the network in torch, each program in
-exports/, and the stand-alone script. Each is held to its own tolerance, which is in the bundle.
+exports/, and the stand-alone script. Each is held to its own tolerance, which is in the bundle,
+and a program of weights that are in no other one to its own answers (`runtime.own_answers`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Verification:
         max_difference: greatest difference in probability over all runtimes.
         flips: answers that changed, over all runtimes, without near ties.
         rows: one a check: {"name", "ok", "problem"} and, for a runtime, also "max_difference",
-            "max_relative", "flips", "near_ties", "n", "tolerance", "precision".
+            "max_relative", "flips", "near_ties", "n", "tolerance", "precision"; where a program
+            keeps its own answers, "own" says whether it was held to them: {"held", "told"}, with
+            "difference" and "allowed" of their scale where it was.
     """
 
     ok: bool

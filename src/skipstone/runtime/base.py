@@ -21,4 +21,5 @@ class Runtime(Protocol):
         """Batched inputs (N, ...) by name to outputs (N, ...) by name, float32."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Versions, precision that was really used, threads, device: for receipts."""
+        """Versions, precision that was really used, threads, device: for receipts. And `kernels`,
+        {name: layers}, where it can tell what decides how its numbers round on this processor."""

@@ -4,6 +4,7 @@
     golden/golden.json           digests of the decoded arrays, of the class list, the options and
                                  the post-processing; predictions as a user sees them; versions
     golden/golden.safetensors    the network's outputs in float32
+    golden/<program>.safetensors what a program answered itself (`runtime.own_answers`)
 
 The digests are there because a model may be blind to a change of its preprocessing on a few
 pictures, and because outputs do not show the order of class names.
@@ -26,6 +27,7 @@ from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, UsageError
 from skipstone.inputs.base import Input
 from skipstone.runtime.base import Runtime
+from skipstone.runtime.own_answers import Kept, apart, kept
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Answers, Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
@@ -128,15 +130,22 @@ def store_goldens(folder: Path | str, count: int = COUNT) -> None:
     add_files(folder, {**files, OUTPUTS: outputs, RECORDED: text.encode()})
 
 
-def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers]:
+def compare(
+    goldens: Goldens, runtime: Runtime, own: Kept | None = None
+) -> tuple[dict[str, Any], Answers]:
     """How far a runtime's answers are from the stored ones: one by one, and all at once.
 
     Both, because a program may be compiled apart for a batch of one. Returns probability,
     relative, flips, near_ties (each the worse of the two) and n, and share and typical where
-    answers have parts (see `Difference`); and the answers all at once.
+    answers have parts (see `Difference`); apart, of the two ways from each other; and the answers
+    all at once.
+
+    Args:
+        own: what this very program answered when it was made; how far from it comes as own.
     """
     predictor = goldens.predictor(runtime)
     found: list[Difference] = []
+    ways: list[Kept] = []
     for batch_size in (1, len(goldens.sources)):
         answers = answer(predictor, goldens.sources, batch_size=batch_size)
         if missing := set(goldens.outputs) ^ set(answers.outputs):
@@ -150,13 +159,17 @@ def compare(goldens: Goldens, runtime: Runtime) -> tuple[dict[str, Any], Answers
         found.append(
             predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
         )
+        ways.append(kept(answers.outputs))
     measured = {
         "probability": max(float(item.max_probability) for item in found),
         "relative": max(float(item.max_relative) for item in found),
         "flips": max(int(item.flips) for item in found),
         "near_ties": max(int(item.near_ties) for item in found),
         "n": len(goldens.sources),
+        "apart": apart(*ways),
     }
+    if own is not None:
+        measured["own"] = max(apart(own, way) for way in ways)
     for name in ("share", "typical"):
         parts = [float(getattr(item, name)) for item in found if getattr(item, name) is not None]
         measured |= {name: max(parts)} if parts else {}

@@ -103,6 +103,7 @@ class OpenVinoRuntime:
             "asked": self._precision,
             "hint": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
             "layers": layers,
+            "kernels": kernels(compiled),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "device": "cpu",
         }
@@ -138,6 +139,16 @@ def layer_precisions(compiled: Any) -> dict[str, int]:
         facts = node.get_rt_info()
         if facts["layerType"].astype(str) in _HEAVY:
             counts[_NAMES.get(kind := facts["runtimePrecision"].astype(str), kind)] += 1
+    return dict(counts)
+
+
+def kernels(compiled: Any) -> dict[str, int]:
+    """What computes each layer of a compiled program: names tell the processor's features."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        facts = node.get_rt_info()
+        if facts["layerType"].astype(str) not in ("Const", "Input", "Output"):
+            counts[facts["primitiveType"].astype(str)] += 1
     return dict(counts)
 
 

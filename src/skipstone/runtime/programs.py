@@ -3,7 +3,8 @@
 A program is added only with proof: it answers the bundle's goldens, and how far it may be from
 them later is written down beside it. Float32 has one tolerance for all; a program of lower
 precision gets what was measured, and a margin for other processors. Bfloat16, which nothing but
-the goldens speaks for, has a cap as well; INT8 is proven on data by the receipt of `shrink`.
+the goldens speaks for, has a cap as well; INT8 is proven on data by the receipt of `shrink`, and
+held to its own answers (`runtime.own_answers`), for its weights are in no float32 program.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any
 
 from skipstone.bundle.arch import Arch
 from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
-from skipstone.bundle.format import WEIGHTS
+from skipstone.bundle.format import WEIGHTS, read_arrays
 from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.registry import HEADS
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.goldens import Goldens, compare
+from skipstone.runtime.own_answers import SLACK as OWN_SLACK
+from skipstone.runtime.own_answers import Kept, arithmetic, kept
 from skipstone.tasks.base import TYPICAL
 
 EXPORTS = "exports/exports.json"
@@ -72,7 +75,8 @@ class Program:
         settings: what else the runtime needs to know, JSON-able.
         weights: SHA-256 of the weights that it was made from.
         tolerance: that `verify` holds it to.
-        measured: the differences when it was added.
+        measured: the differences when it was added, and the runtime's facts.
+        own: the file of its own answers to the goldens; "" where the network's say enough.
     """
 
     name: str
@@ -83,6 +87,12 @@ class Program:
     weights: str = ""
     tolerance: Tolerance = FLOAT32
     measured: Mapping[str, Any] = field(default_factory=dict)
+    own: str = ""
+
+    @property
+    def apart(self) -> float:
+        """How far it may be from its own answers, of the outputs' scale, in the same arithmetic."""
+        return float(self.measured["apart"]) * MARGIN + OWN_SLACK
 
 
 @dataclass(frozen=True)
@@ -129,10 +139,10 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     """A row of exports.json. What it says of itself is believed only as far as it can be checked:
     a float32 program has the tolerance of all of them, whatever is written there."""
     found = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
-    words = (found.name, found.runtime, found.precision, found.weights)
+    words = (found.name, found.runtime, found.precision, found.weights, found.own)
     maps = (found.files, found.settings, found.measured)
     if not all(isinstance(word, str) for word in words):
-        raise TypeError("a program's name, runtime, precision and weights are words")
+        raise TypeError("a program's name, runtime, precision, weights and own are words")
     if not all(isinstance(value, dict) for value in maps) or not all(
         isinstance(name, str) for name in found.files.values()
     ):
@@ -141,13 +151,31 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise TypeError(f"{found.name} states no tolerance")
+    if found.own and not _tells_own(found.measured):
+        raise TypeError(f"{found.name} does not say how its own answers came about")
     return replace(found, tolerance=exact) if found.precision == "f32" else found
+
+
+def _tells_own(measured: Mapping[str, Any]) -> bool:
+    """Whether a row that names its own answers says what `other_arithmetic` and `apart` need."""
+    facts = measured.get("facts")
+    if not isinstance(facts, dict) or not isinstance(facts.get("kernels"), dict):
+        return False
+    counts = facts["kernels"].values()
+    return isinstance(measured.get("apart"), int | float) and all(type(n) is int for n in counts)
 
 
 def program_files(folder: Path, program: Program) -> dict[str, bytes]:
     """The program's files by role, compared with the bundle's list."""
     record = read_record(folder)
     return {role: read_file(folder, name, record) for role, name in program.files.items()}
+
+
+def own_answers(folder: Path, program: Program) -> Kept | None:
+    """What the program answered when it was made; None where that is not kept."""
+    if not program.own:
+        return None
+    return read_arrays(folder, program.own, read_record(folder))
 
 
 def add_program(
@@ -172,28 +200,26 @@ def add_program(
         Refusal: a float32 program does not answer as the network does, or a bfloat16 one is
             further from it than rounding explains.
     """
+    from safetensors.numpy import save
+
     record = read_record(folder)
     goldens = Goldens.load(folder)
-    measured, _ = compare(goldens, runtime)
-    tolerance = exact_tolerance(record)
-    if program.precision != "f32":
-        probability = min(1.0, round(measured["probability"] * MARGIN + SLACK, 6))
-        share = measured.get("share")
-        tolerance = Tolerance(
-            probability,
-            None,
-            measured["flips"] + MORE_FLIPS,
-            None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
-        )
+    measured, answers = compare(goldens, runtime)
+    facts = dict(runtime.facts())
+    exact = program.precision == "f32"
+    tolerance = exact_tolerance(record) if exact else _coarse_tolerance(measured)
     if problem := beyond(measured, capped(tolerance, program.precision, measured["n"])):
         raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
+    present = read_programs(folder)
+    spoken_for = [row.files for row in present.rows.values() if row.precision == "f32"]
+    keeps = not exact and program.files not in spoken_for and arithmetic(facts) is not None
     program = replace(
         program,
         weights=record["files"][WEIGHTS]["sha256"],
         tolerance=tolerance,
-        measured={**measured, "facts": dict(runtime.facts())},
+        measured={**measured, "facts": facts},
+        own=f"golden/{program.name}.safetensors" if keeps else "",
     )
-    present = read_programs(folder)
     rows = {**present.rows, program.name: program}
     text = json.dumps(
         {
@@ -208,8 +234,21 @@ def add_program(
     missing = [name for name in program.files.values() if name not in {*files, *record["files"]}]
     if missing:
         raise UsageError(f"{folder / RECORD} has no file {missing[0]} for {program.name}.")
+    if program.own:
+        files[program.own] = save(kept(answers.outputs))
     add_files(folder, {**files, EXPORTS: text.encode()})
     return program
+
+
+def _coarse_tolerance(measured: Mapping[str, Any]) -> Tolerance:
+    """What a program of lower precision that was measured so is held to from now on."""
+    share = measured.get("share")
+    return Tolerance(
+        min(1.0, round(measured["probability"] * MARGIN + SLACK, 6)),
+        None,
+        measured["flips"] + MORE_FLIPS,
+        None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
+    )
 
 
 def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
