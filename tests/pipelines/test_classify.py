@@ -60,16 +60,28 @@ def test_evaluate_data_without_splits(classified: Trained) -> None:
     assert "newest" in found.err
 
 
-def test_predict_export_and_the_script_agree(classified: Trained, tmp_path: Path) -> None:
+def test_predict_export_and_the_script_agree(
+    classified: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From inside the data, where nothing may land: the script is written beside it."""
     folder = classified.data / "validation"
     rows = ask("predict", classified.run, folder).value["predictions"]
     assert len(rows) == 12
     right = sum(Path(row["path"]).parent.name == row["label"] for row in rows)
     assert right / 12 == pytest.approx(classified.value["metrics"]["accuracy"]["value"])
 
-    exported = ask("export", classified.run, "--out", tmp_path / "out")
+    before = tree(classified.data)
+    monkeypatch.chdir(classified.data / "train")
+    for words in (("export",), ("shrink", "--max-drop", "100")):
+        refused = ask(words[0], classified.run, *words[1:], "--out", "here")
+        assert refused.code == 2
+        assert "--out here lies inside the data" in refused.value["error"]
+    exported = ask("export", classified.run)
+    beside = classified.data.with_name(f"{classified.data.name}-export-onnx")
+    assert Path(exported.value["folder"]) == beside
     assert set(exported.value["files"]) == {"model.onnx", "predict.py"}
-    assert_same_answers(script_answers(tmp_path / "out", rows), rows)
+    assert_same_answers(script_answers(beside, rows), rows)
+    assert tree(classified.data) == before
 
 
 def test_export_never_overwrites(classified: Trained, tmp_path: Path) -> None:

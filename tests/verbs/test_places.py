@@ -6,16 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from skipstone import storage
+from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
 from skipstone.events import Note, listen
-from skipstone.verbs.places import lies_inside, output_folder, refuse_inside, shortest
+from skipstone.verbs.answer import predict
+from skipstone.verbs.places import known_data, lies_inside, output_folder, refuse_inside, shortest
 from tests.photos import make_photo, save_photo
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """photos/ with a class folder; a table beside images/ in tagged/."""
+    """photos/ with class folders; a table beside images/ in tagged/."""
     save_photo(make_photo(0, "disc"), tmp_path / "photos" / "disc" / "0")
+    save_photo(make_photo(0, "square"), tmp_path / "photos" / "square" / "0")
     save_photo(make_photo(0, "disc"), tmp_path / "tagged" / "images" / "0")
     (tmp_path / "tagged" / "labels.csv").write_text("path,label\n")
     monkeypatch.chdir(tmp_path)
@@ -68,6 +74,24 @@ def test_other_flags(here: Path) -> None:
     with pytest.raises(UsageError, match=r"--show-augmented photos/sheet\.png lies inside"):
         refuse_inside(Path("photos/sheet.png"), Path("photos"), "--show-augmented")
     refuse_inside(Path("sheet.png"), Path("photos"), "--show-augmented")
+
+
+@pytest.mark.parametrize("out", ["photos/answers.csv", "photos/masks", "photos/disc/../a.csv"])
+def test_answers_do_not_land_among_what_was_asked(here: Path, out: str) -> None:
+    with pytest.raises(UsageError, match="lies inside the data photos; nothing") as caught:
+        predict(Path("runs/001"), ["photos"], out=out)
+    assert f"--out {here / 'photos-'}" in str(caught.value.hint)
+
+
+def test_what_a_run_knows_of_its_data(here: Path) -> None:
+    """A folder or a table as the user named it; nothing where the data is gone."""
+    bundle = here / "runs" / "001" / "bundle"
+    assert known_data(bundle) is None
+    manifest = read_manifest(here / "photos", ReadOptions(task="classify"))
+    for given, known in ((None, None), (Path("photos"), here / "photos"), (Path("gone"), None)):
+        storage.make_folder(bundle.parent)
+        save_manifest(manifest, bundle.parent / MANIFEST, given=given)
+        assert known_data(bundle) == known
 
 
 def test_a_file_is_no_folder(here: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.sources import Cells
 from skipstone.errors import DamagedError
 
+#: Its name in a run folder.
+MANIFEST = "manifest.parquet"
 _KEY = b"skipstone.manifest"
 _FORMAT = 1
 _COLUMNS = {
@@ -26,10 +29,15 @@ _COLUMNS = {
 }
 
 
-def save_manifest(manifest: Manifest, path: Path | str) -> None:
-    """Write it, durably. The root is kept as an absolute path; the data itself is not copied."""
+def save_manifest(manifest: Manifest, path: Path | str, *, given: Path | None = None) -> None:
+    """Write it, durably. The root is kept as an absolute path; the data itself is not copied.
+
+    Args:
+        given: what the user named as the data: a folder, or a table.
+    """
     facts = {
         "format": _FORMAT,
+        "given": None if given is None else str(given.absolute()),
         "root": str(manifest.root.absolute()),
         "reader": manifest.reader,
         "input": manifest.input,
@@ -56,11 +64,8 @@ def load_manifest(path: Path | str) -> Manifest:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(f"{path} is damaged: it is no Parquet file that can be read.") from error
-    stored = (table.schema.metadata or {}).get(_KEY)
-    if stored is None:
-        raise DamagedError(f"{path} is no manifest of skipstone.")
     try:
-        facts = json.loads(stored)
+        facts = _facts(path, table.schema)
         if facts["format"] != _FORMAT:
             raise DamagedError(
                 f"{path} has manifest format {facts['format']}; this version reads {_FORMAT}."
@@ -82,6 +87,27 @@ def load_manifest(path: Path | str) -> Manifest:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
+
+
+def data_given(path: Path | str) -> Path | None:
+    """What the user named as the data of a stored manifest, read without its rows; None where
+    that was not written down.
+
+    Raises:
+        DamagedError: the file is cut, changed or not a manifest.
+    """
+    try:
+        given = _facts(path, pq.read_schema(path)).get("given")
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
+    return Path(given) if isinstance(given, str) else None
+
+
+def _facts(path: Path | str, schema: pa.Schema) -> Any:
+    stored = (schema.metadata or {}).get(_KEY)
+    if stored is None:
+        raise DamagedError(f"{path} is no manifest of skipstone.")
+    return json.loads(stored)
 
 
 def _check_columns(path: Path | str, table: pa.Table) -> None:

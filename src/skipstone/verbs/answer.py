@@ -27,6 +27,7 @@ from skipstone.verbs.answer_files import (
     write_answers,
     write_table,
 )
+from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.scores import Scores, score
 
 
@@ -154,12 +155,14 @@ def predict(
         sources: "-" stands for the lines of standard input: texts, or paths.
         texts: as they are, for a model that reads texts.
         out: a `.csv` file for a table of the answers; or a folder for answers that are files
-            themselves (masks). Nothing is overwritten.
+            themselves (masks); neither inside a source. Nothing is overwritten.
         settings: how tables are read (`text_column`, `path_column`, `delimiter`, `encoding`).
     """
     for source in sources:
         if str(source) != STANDARD_INPUT:
             refuse_swapped(model, Path(source))
+            if out is not None:
+                refuse_inside(Path(out), Path(source), "--out")
     options = Settings(settings or {}).options(ReadOptions, bad_bytes="replace")
     predictor = open_model(model, runtime)
     entry = INPUTS[read_record(bundle_of(model))["input"]["name"]]
@@ -170,7 +173,7 @@ def predict(
         answers = predictor.predict([item.source for item in good])
         folder = None
     else:
-        folder = answer_folder(out, [Path(source) for source in sources], predictor.task)
+        folder = answer_folder(out, predictor.task)
         answers = write_answers(predictor, [(item.source, item.below) for item in good], folder)
     left = iter(answers)
     whole = [Failure(a.source.name, a.problem) if a.problem else next(left) for a in every]

@@ -15,12 +15,10 @@ from skipstone.errors import UsageError
 from skipstone.inputs.shown import shown
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction, Task
-from skipstone.verbs.places import output_folder
 
 
-def answer_folder(out: str | Path, sources: Sequence[Path], task: Task) -> Path:
-    """Where files go. UsageError where the task has none, where something is there already, or
-    where that is inside a folder of pictures."""
+def answer_folder(out: str | Path, task: Task) -> Path:
+    """Where files go. UsageError where the task has none, or where something is there already."""
     if not hasattr(task, "files"):
         raise UsageError(
             f"--out is for answers that are files, such as masks; those of {task.name!r} are "
@@ -28,9 +26,6 @@ def answer_folder(out: str | Path, sources: Sequence[Path], task: Task) -> Path:
             hint="A table of them: --out answers.csv",
         )
     folder = Path(out)
-    for source in sources:
-        if source.is_dir():
-            folder = output_folder(folder, default="masks", data=source)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"--out {folder} is there already and is not empty; nothing is overwritten.",

@@ -18,7 +18,7 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest_file import MANIFEST, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.base import counted, listed
@@ -43,7 +43,6 @@ from skipstone.train.recipe import Facts, resolve
 from skipstone.verbs.places import shortest
 from skipstone.verbs.plan import Plan, first_look, make_plan
 
-MANIFEST = "manifest.parquet"
 #: Of a recipe: what ends a training, and what belongs to a machine or a command.
 _LENGTH = ("epochs", "steps", "budget")
 _NOT_INHERITED = ("seed", "device", "threads", "checkpoint_every")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skipstone.bundle.locate import names_model
+from skipstone.data.manifest_file import MANIFEST, data_given
 from skipstone.data.readers.class_folders import has_pictures
 from skipstone.errors import UsageError
 from skipstone.events import note
@@ -51,6 +52,14 @@ def lies_inside(path: Path, data: Path) -> bool:
         return True
     beside = root / path.relative_to(root).parts[0]
     return beside.is_dir() and not names_model(beside) and has_pictures(beside)
+
+
+def known_data(bundle: Path) -> Path | None:
+    """The data that the run around a bundle was trained on, as `lies_inside` takes it; None where
+    no run says, or where it is no longer there."""
+    file = bundle.parent / MANIFEST
+    data = data_given(file) if file.is_file() else None
+    return data if data is not None and data.exists() else None
 
 
 def _root(data: Path) -> Path:

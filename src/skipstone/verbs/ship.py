@@ -18,6 +18,7 @@ from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
 from skipstone.runtime.parts import task_of
 from skipstone.runtime.programs import program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
+from skipstone.verbs.places import known_data, output_folder
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ def export(
     "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
     that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision. With `argmax`
     it is one float32 program whose outputs are class numbers instead of logits. Refinements that
-    look at the input once more (a CRF) are in none of them, and that is said.
+    look at the input once more (a CRF) are in none of them, and that is said. Without `out` it is
+    a folder in the current one, or beside the training data where that is the current one.
     """
     bundle = bundle_of(model)
-    folder = Path(out) if out is not None else Path(f"export-{to}")
+    folder = output_folder(out, default=f"export-{to}", data=known_data(bundle))
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(
             f"{folder} is there already and is not empty; nothing is overwritten.",

@@ -10,7 +10,7 @@ from typing import Any
 from skipstone.bundle.files import read_record
 from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest_file import MANIFEST, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import data_folder, read_manifest
 from skipstone.errors import DataError, UsageError
@@ -20,10 +20,8 @@ from skipstone.prepare.split import assign_roles
 from skipstone.shrink.plan import Plan
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.shrink.shrink import shrink as shrink_bundle
-from skipstone.verbs.places import output_folder
+from skipstone.verbs.places import known_data, output_folder, refuse_inside
 from skipstone.verbs.story import add_receipt
-
-MANIFEST = "manifest.parquet"
 
 
 def shrink(
@@ -58,8 +56,9 @@ def shrink(
             hint="Such as --max-drop 1 for one point of accuracy.",
         )
     original = bundle_of(model)
-    manifest = training_data(original, None if data is None else Path(data), exclude)
-    folder = _place(original, steps, out, manifest.root)
+    given = None if data is None else Path(data)
+    manifest = training_data(original, given, exclude)
+    folder = _place(original, steps, out, given or known_data(original))
     result = shrink_bundle(
         original,
         manifest,
@@ -141,12 +140,12 @@ def _require_files(manifest: Manifest, data: Path | None) -> None:
         )
 
 
-def _place(original: Path, plan: Plan, out: str | Path | None, root: Path) -> Path:
-    """The new bundle's folder; never one that holds anything."""
+def _place(original: Path, plan: Plan, out: str | Path | None, data: Path | None) -> Path:
+    """The new bundle's folder; never one that holds anything, and never in the data."""
     inside = (original.parent / MANIFEST).is_file()
     stem = f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
     if out is not None:
-        folder = output_folder(out, default=stem, data=root if root.is_dir() else None)
+        folder = output_folder(out, default=stem, data=data)
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(
                 f"--out {folder} is there already and is not empty; nothing is overwritten.",
@@ -157,6 +156,8 @@ def _place(original: Path, plan: Plan, out: str | Path | None, root: Path) -> Pa
     while folder.exists():
         number += 1
         folder = original.parent / f"{stem}-{number}"
+    if data is not None:
+        refuse_inside(folder, data, "--out")
     if number > 1:
         note(f"{original.parent / stem} is there already, so the new model becomes {folder}")
     return folder
