@@ -42,6 +42,43 @@ def test_numbers_and_what_is_said(tmp_path: Path) -> None:
     assert name == "004"
 
 
+def test_an_unfinished_run_goes_on_after_others(tmp_path: Path) -> None:
+    """A is stopped, B runs to its end and C is stopped: A goes on with its own run."""
+    assert notes_of(tmp_path, {"lr": "a"}, finish=False)[0] == "001"
+    assert notes_of(tmp_path, {"lr": "b"}, finish=True)[0] == "002"
+    assert notes_of(tmp_path, {"lr": "c"}, finish=False)[0] == "003"
+    name, notes = notes_of(tmp_path, {"lr": "a"}, finish=True)
+    assert name == "001"
+    assert "Resuming" in notes[0]
+    assert "001, which is unfinished" in notes[0]
+    name, notes = notes_of(tmp_path, {"lr": "a"}, finish=False)
+    assert name == "004"
+    assert "001 is finished, so this is a new run" in notes[0]
+
+
+def test_an_older_run_that_another_process_works_on_is_in_use(tmp_path: Path) -> None:
+    with open_or_resume(tmp_path, {"lr": "a"}):
+        assert notes_of(tmp_path, {"lr": "b"}, finish=True)[0] == "002"
+        with pytest.raises(Refusal, match=r"001 is in use by this process"):
+            open_or_resume(tmp_path, {"lr": "a"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "001", "002"]
+
+
+def test_an_older_run_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path: Path) -> None:
+    for lr in "ab":
+        notes_of(tmp_path, {"lr": lr}, finish=False)
+    (tmp_path / "001" / "run.json").write_text("[]")
+    seen: list[events.Event] = []
+    with events.listen(seen.append), open_or_resume(tmp_path, {"lr": "a"}) as run:
+        assert run.path.name == "003"
+    notes = [event for event in seen if isinstance(event, events.Note)]
+    (warning,) = [note.text for note in notes if note.level == "warning"]
+    assert "run.json is not what skipstone writes" in warning
+    (tmp_path / "003" / "run.json").write_text("[]")
+    with pytest.raises(DamagedError, match=r"run\.json is not what"):
+        open_or_resume(tmp_path, {"lr": "a"})
+
+
 def test_other_versions_are_said(tmp_path: Path) -> None:
     with open_or_resume(tmp_path, {}) as run:
         path = run.path / "run.json"

@@ -125,7 +125,7 @@ class RunFolder:
 
 
 def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
-    """The run to work on in `base`: its last one if it is this one, unfinished; else a new number.
+    """The run to work on in `base`: the newest unfinished one of this identity; else a new number.
 
     Says which. Raises Refusal where another process is working on that very run.
     """
@@ -133,27 +133,46 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
     with _moment(base / LOCK):
         storage.clean_leftovers(base)
         last = max(_numbers(base), default=0)
-        if last:
-            path = base / f"{last:03d}"
-            same = _identity(path)
-            if same == _plain(identity):
+        same = _runs_of(base, identity)
+        for path in same:
+            if not _is_finished(path):
                 run = RunFolder(path, identity)
                 with contextlib.ExitStack() as stack:
                     stack.callback(run.close)
-                    if not run.finished:
+                    if not run.finished:  # as who worked on it may have done meanwhile
                         _say_resumed(run)
                         stack.pop_all()
                         return run
-                events.note(f"{shown(path)} is finished, so this is a new run.")
-            elif same is not None and not _is_finished(path):
-                events.note(
-                    f"{shown(path)} is unfinished, but with other options or data, "
-                    "so this is a new run."
-                )
-        path = base / f"{last + 1:03d}"
-        run = RunFolder(path, identity)
-        events.note(f"Run folder: {shown(path)}")
+        if same:
+            events.note(f"{shown(same[0])} is finished, so this is a new run.")
+        elif last:
+            _say_other(base / f"{last:03d}")
+        run = RunFolder(base / f"{last + 1:03d}", identity)
+        events.note(f"Run folder: {shown(run.path)}")
         return run
+
+
+def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
+    """The runs of this identity, newest first. DamagedError where the newest of all runs does not
+    say what it is of; older ones that do not are passed over, with a warning."""
+    found = []
+    for place, number in enumerate(sorted(_numbers(base), reverse=True)):
+        path = base / f"{number:03d}"
+        try:
+            if _identity(path) == _plain(identity):
+                found.append(path)
+        except DamagedError as error:
+            if not place:
+                raise
+            events.warn(f"{error.message} Whether this command began it cannot be told.")
+    return found
+
+
+def _say_other(path: Path) -> None:
+    if _identity(path) is not None and not _is_finished(path):
+        events.note(
+            f"{shown(path)} is unfinished, but with other options or data, so this is a new run."
+        )
 
 
 def versions() -> dict[str, str]:
@@ -200,7 +219,10 @@ def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
             entry = json.loads(line)
             assert isinstance(entry["kind"], str)
         except (ValueError, TypeError, KeyError, AssertionError):
-            raise DamagedError(f"{path} is damaged at line {number}.") from None
+            raise DamagedError(
+                f"{path} is damaged at line {number}.",
+                hint=f"Move {shown(path.parent)} away to start anew.",
+            ) from None
         entries.append(entry)
     return entries
 
