@@ -47,6 +47,10 @@ class Mix:
         Raises:
             UsageError: the task's targets cannot be mixed.
         """
+        return self.shared(batch, seed=seed, epoch=epoch, step=step)[0]
+
+    def shared(self, batch: Batch, *, seed: int, epoch: int, step: int) -> tuple[Batch, float]:
+        """The mixed batch, and the share that each sample keeps of itself."""
         soft = self.task.soften(batch.y)
         if soft is None:
             raise _unmixable(self.task)
@@ -60,7 +64,7 @@ class Mix:
         else:
             mixed = mix_up(images, share)
         y = {name: blend(value, share) for name, value in soft.items()}
-        return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y})
+        return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y}), share
 
 
 def make_mix(options: AugmentOptions, task: Task) -> Mix | None:

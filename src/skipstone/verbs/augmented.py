@@ -14,6 +14,7 @@ from skipstone.errors import DataError, UsageError
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
+from skipstone.prepare.mix import make_mix
 from skipstone.registry import INPUTS
 from skipstone.settings import Settings
 from skipstone.train.learner import training_loader
@@ -89,5 +90,7 @@ def _sheet(plan: Plan, file: Path, key: str) -> str:
     made = None if augment is None else augment.strengths
     what = plan.augment.describe(size, placed=bool(plan.task.places), made=made)
     laid = getattr(plan.task, "laid", None)
-    contact_sheet(sheet_rows(samples, augment, seed=plan.seed, key=key, laid=laid), file, what)
+    mix = make_mix(plan.augment, plan.task)
+    rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=laid, mix=mix)
+    contact_sheet(rows, file, what)
     return what
