@@ -26,6 +26,8 @@ from skipstone.models.weights import (
     read_weights,
 )
 from skipstone.registry import BACKBONES
+from skipstone.train.learner import _journalled
+from skipstone.train.runfolder import RunFolder
 
 CLASSES = 7
 
@@ -183,6 +185,25 @@ def test_below_nine_tenths_nothing_is_loaded_and_names_are_listed(resnet):
     with pytest.raises(UsageError, match=r"75% of .* encoder\.layer4\.0\.conv1\.weight"):
         load_foreign(net, state, where="w.pth")
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
+    state = {f"mine.{n}" if "bn2" in n else n: t for n, t in resnet.state_dict().items()}
+    lost = [name for name in state if name.startswith("mine.")]
+    with RunFolder(tmp_path / "001") as run:
+        place = f"all in {tmp_path / '001' / 'journal.jsonl'}"
+        for _ in range(2):  # begun, and resumed
+            with pytest.raises(UsageError, match=f"and {len(lost) - 5} more") as caught:
+                load_foreign(network("resnet18"), state, where="w.pth", listing=_journalled(run))
+        assert place in str(caught.value)
+        (entry,) = run.entries("weights")
+    assert entry["unused"] == lost
+    assert len(entry["missing"]) == 4 * 8  # but for the counters
+    few = {n: t for n, t in resnet.state_dict().items() if "layer4.1.bn2" not in n}
+    with RunFolder(tmp_path / "002") as run:
+        load_foreign(network("resnet18"), few, where="w.pth", listing=_journalled(run))
+    assert "missing: layer4.1.bn2.weight, " in notes_text(notes)
+    assert "journal" not in notes_text(notes)  # the note has them all
 
 
 def test_weights_of_another_network_are_refused_with_both_shapes(resnet):

@@ -8,7 +8,7 @@ a model      a skipstone bundle or run folder, or a folder of transformers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,19 @@ class WeightReport:
     adapted: str = ""
 
 
-def load_weights(network: Network, *, name: str, weights: str) -> WeightReport | None:
+#: Gets what became of an import and keeps it; returns where all its names are, for messages.
+Listing = Callable[[WeightReport], str]
+
+
+def load_weights(
+    network: Network, *, name: str, weights: str, listing: Listing | None = None
+) -> WeightReport | None:
     """Fill a network of the backbone ``name``: "none", "pretrained", or a file or model's path.
 
     Emits one note that says what was loaded. Returns None for "none".
+
+    Args:
+        listing: hears of every import, refused ones too.
 
     Raises:
         UsageError: there are no such weights, or less than 90 % of the backbone matches.
@@ -88,8 +97,10 @@ def load_weights(network: Network, *, name: str, weights: str) -> WeightReport |
     if weights == "none":
         return None
     if weights == "pretrained":
-        return load_foreign(network, pretrained_weights(name), where=f"{name}'s pretrained weights")
-    return load_foreign(network, read_weights(weights), where=str(weights))
+        state, where = pretrained_weights(name), f"{name}'s pretrained weights"
+    else:
+        state, where = read_weights(weights), str(weights)
+    return load_foreign(network, state, where=where, listing=listing)
 
 
 def published(name: str) -> Published:
@@ -232,7 +243,9 @@ def _tensors(content: Any) -> State:
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
-def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -> WeightReport:
+def load_foreign(
+    network: Network, state: Mapping[str, Tensor], *, where: str, listing: Listing | None = None
+) -> WeightReport:
     """Load a backbone's tensors by their published names, and the classifier where it fits.
 
     Prefixes (``module.``, ``model.``, ``backbone.``) are stripped. A first convolution for other
@@ -240,6 +253,7 @@ def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -
 
     Args:
         where: what the weights are called in messages.
+        listing: as in `load_weights`.
 
     Raises:
         UsageError: less than 90 % of the backbone's tensors matched; names the first that did not.
@@ -250,6 +264,38 @@ def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -
     whole = getattr(backbone, "base_model_prefix", "")  # what transformers' larger models call it
     given = {_stripped(name, expected, whole): tensor for name, tensor in state.items()}
     classifier = network.backbone.classifier
+    loaded, mismatched, adapted = _fitting(expected, given, where)
+    # a counter that torchvision's older files lack, and nothing depends on
+    counted = [name for name in expected if not name.endswith("num_batches_tracked")]
+    head, said = _head_tensors(network, given, classifier)
+    report = WeightReport(
+        matched=tuple(loaded),
+        unmatched_in_file=tuple(
+            name for name in given if name not in expected and not _of_head(name, classifier)
+        ),
+        missing_in_model=tuple(name for name in counted if name not in given),
+        shape_mismatch=tuple(mismatched),
+        fraction_of_backbone=sum(name in loaded for name in counted) / len(counted),
+        classifier=said,
+        adapted=adapted,
+    )
+    place = "" if listing is None else listing(report)
+    if report.fraction_of_backbone < ENOUGH:
+        raise UsageError(
+            _refusal(report, where, len(counted), place),
+            hint="Choose the --model that these weights belong to, or --weights none.",
+        )
+    backbone.load_state_dict(loaded, strict=False)
+    if head:
+        network.head.load_state_dict(head, strict=False)
+    events.note(_statement(report, where, len(counted), place))
+    return report
+
+
+def _fitting(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str
+) -> tuple[State, list[str], str]:
+    """(tensors that have their place, a sentence for each of another shape, what was adapted)."""
     loaded: State = {}
     mismatched, adapted = [], ""
     first = next((name for name, tensor in expected.items() if tensor.dim() == 4), None)
@@ -266,30 +312,7 @@ def load_foreign(network: Network, state: Mapping[str, Tensor], *, where: str) -
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{where}: {name} holds numbers that are not finite.")
         loaded[name] = tensor.to(target.dtype)
-    # a counter that torchvision's older files lack, and nothing depends on
-    counted = [name for name in expected if not name.endswith("num_batches_tracked")]
-    head, said = _head_tensors(network, given, classifier)
-    report = WeightReport(
-        matched=tuple(loaded),
-        unmatched_in_file=tuple(
-            name for name in given if name not in expected and not _of_head(name, classifier)
-        ),
-        missing_in_model=tuple(name for name in counted if name not in given),
-        shape_mismatch=tuple(mismatched),
-        fraction_of_backbone=sum(name in loaded for name in counted) / len(counted),
-        classifier=said,
-        adapted=adapted,
-    )
-    if report.fraction_of_backbone < ENOUGH:
-        raise UsageError(
-            _refusal(report, where, len(counted)),
-            hint="Choose the --model that these weights belong to, or --weights none.",
-        )
-    backbone.load_state_dict(loaded, strict=False)
-    if head:
-        network.head.load_state_dict(head, strict=False)
-    events.note(_statement(report, where, len(counted)))
-    return report
+    return loaded, mismatched, adapted
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
@@ -343,39 +366,33 @@ def _head_tensors(
     return parts, f"its classifier of {weight.shape[0]} classes loaded too"
 
 
-def _refusal(report: WeightReport, where: str, total: int) -> str:
+def _refusal(report: WeightReport, where: str, total: int, place: str) -> str:
     parts = [
         f"{where} does not fit: {report.fraction_of_backbone:.0%} of the backbone's {total} "
         f"tensors matched, and {ENOUGH:.0%} are needed"
     ]
-    for what, names in (
-        ("unmatched in the file", report.unmatched_in_file),
-        ("missing from it", report.missing_in_model),
-        ("of another shape", report.shape_mismatch),
-    ):
-        if names:
-            parts.append(f"{what}: {_first(names)}")
+    parts += _lists(report, place, ("unmatched in the file", "missing from it"))
     return "; ".join(parts) + "."
 
 
-def _statement(report: WeightReport, where: str, total: int) -> str:
+def _statement(report: WeightReport, where: str, total: int, place: str) -> str:
     count = round(report.fraction_of_backbone * total)
     parts = [f"loaded {where}: {count} of the backbone's {total} tensors"]
-    for what, names in (
-        ("unused", report.unmatched_in_file),
-        ("missing", report.missing_in_model),
-        ("of another shape", report.shape_mismatch),
-    ):
-        if names:
-            parts.append(f"{what}: {_first(names)}")
+    parts += _lists(report, place, ("unused", "missing"))
     parts += [sentence for sentence in (report.adapted, report.classifier) if sentence]
     return "; ".join(parts)
 
 
-def _first(names: Iterable[str], count: int = 5) -> str:
-    names = list(names)
+def _lists(report: WeightReport, place: str, words: tuple[str, str]) -> list[str]:
+    """What found no place, each kind's first names; `place` has them all."""
+    kinds = (report.unmatched_in_file, report.missing_in_model, report.shape_mismatch)
+    found = zip((*words, "of another shape"), kinds, strict=True)
+    return [f"{what}: {_first(names, place)}" for what, names in found if names]
+
+
+def _first(names: Sequence[str], place: str, count: int = 5) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return ", ".join(names[:count]) + more + (f" (all in {place})" if more and place else "")
 
 
 def _shape(tensor: Tensor) -> str:

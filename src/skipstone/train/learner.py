@@ -24,7 +24,7 @@ from skipstone.inputs.base import Input
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.network import Network
 from skipstone.models.solving import Problem
-from skipstone.models.weights import load_weights
+from skipstone.models.weights import Listing, WeightReport, load_weights
 from skipstone.models.word_vectors import WordVectors
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augmentation_of, mixing_of
@@ -40,7 +40,7 @@ from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Recipe
-from skipstone.train.runfolder import RunFolder
+from skipstone.train.runfolder import JOURNAL, RunFolder, shown
 
 #: Values of the feature matrix, times classes, up to which every value of a grid is tried.
 GRID = 30_000_000
@@ -113,7 +113,8 @@ def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt
     torch.manual_seed(given.seed)
     network = build_network(given.arch, given.input)
     if given.origin is None:
-        load_weights(network, name=given.arch.backbone.name, weights=given.weights)
+        name = given.arch.backbone.name
+        load_weights(network, name=name, weights=given.weights, listing=_journalled(run))
     else:
         given.origin.start(network, given.task)
     if given.vectors is not None:
@@ -128,6 +129,23 @@ def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt
         run=run,
     )
     return Learnt(network, given.arch, result)
+
+
+def _journalled(run: RunFolder) -> Listing:
+    """Writes down, once a run, every name that found no place."""
+
+    def listing(report: WeightReport) -> str:
+        if not run.entries("weights"):
+            run.journal(
+                "weights",
+                matched=len(report.matched),
+                unused=list(report.unmatched_in_file),
+                missing=list(report.missing_in_model),
+                of_another_shape=list(report.shape_mismatch),
+            )
+        return shown(run.path / JOURNAL)
+
+    return listing
 
 
 def training_loader(given: Assignment, cache: RecordCache | None = None) -> Loader:
