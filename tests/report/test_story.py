@@ -18,9 +18,10 @@ from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.runtime.predictor import Evaluation, Failure
 from skipstone.settings import Settings
+from skipstone.train.fit import FitResult
 from skipstone.verbs.plan import Plan, make_plan
 from skipstone.verbs.scores import Scores
-from skipstone.verbs.story import add_receipt, gather, write_report
+from skipstone.verbs.story import Outcome, add_receipt, gather, write_report
 from tests.report.stories import receipt
 
 
@@ -46,7 +47,12 @@ def tell(plan: Plan, folder: Path) -> Path:
             "schema": dict(plan.task.schema),
         },
         post={"temperature": 1.0},
-        lineage={"versions": {"skipstone": "0.1.0"}, "stopped_by": "early stop", "together": 4},
+        lineage={
+            "command": "skipstone train photos/ # lone\\udcff",
+            "versions": {"skipstone": "0.1.0"},
+            "stopped_by": "early stop",
+            "together": 4,
+        },
         tensors={"w": np.zeros(3, np.float32)},
     )
     bundle.save(folder / "bundle")
@@ -78,16 +84,15 @@ def tell(plan: Plan, folder: Path) -> Path:
         {"epoch": e, "step": 3 * e, "lr": 0.1, "loss": 1.0 / e, "metrics": {"accuracy": value}}
         for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
     ]
-    story = gather(
-        folder / "bundle",
+    outcome = Outcome(
         plan=plan,
+        result=FitResult(history, {"epoch": 3, "step": 9}, 12, "early stop", 4),
         bundle=bundle,
+        folder=folder / "bundle",
         scores=scores,
-        history=history,
         verification=Verification(True, 0.0, 0, []),
-        command="skipstone train photos/ # lone\udcff",
-        seconds=75,
     )
+    story = gather(outcome, seconds=75)
     return write_report(folder / "report.html", story)
 
 
@@ -101,7 +106,7 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
     assert told["headline"] == "accuracy"
     assert told["metrics"][0]["value"] == pytest.approx(1 / 3)
     assert told["metrics"][0]["high"] is None  # NaN is not JSON
-    assert told["best"] == 2  # the first of the best, as `fit` keeps it
+    assert told["best"] == 3  # what was kept, though epoch 2 was as good: a tie, or --keep last
     assert told["roles"] == {"fit": 30, "select": 6, "claim": 12}
     assert told["classes"][0] == {"name": "disc", "fit": 10, "select": 2, "claim": 4}
     assert {row["name"] for row in told["unscored"]} == {"broken.jpg", "owl"}
@@ -111,7 +116,7 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
     assert facts["Took"] == "1 min 15 s"
     assert facts["Memory"].endswith(" went through in parts of 4")
     page = (run / "report.html").read_text()
-    assert "kept: epoch 2" in page
+    assert "kept: epoch 3" in page
     assert "lone\\udcff" in page
 
 

@@ -19,6 +19,7 @@ from skipstone.train.checkpoint import load_checkpoint
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
 from skipstone.train.runfolder import RunFolder
+from skipstone.train.state import State
 from tests.train.tiny import (
     TinyLoader,
     TinyTask,
@@ -38,8 +39,8 @@ def _one_thread() -> None:
 def test_it_learns(tmp_path: Path, optimizer: str) -> None:
     before = evaluate(tiny_network())["accuracy"]
     network, result = train(tmp_path, optimizer=optimizer, epochs=8, lr=0.02, seed=1)
-    assert result.best["metrics"]["accuracy"] >= 0.9 > before
-    assert evaluate(network) == pytest.approx(result.best["metrics"], abs=1e-6)
+    assert result.kept["metrics"]["accuracy"] >= 0.9 > before
+    assert evaluate(network) == pytest.approx(result.kept["metrics"], abs=1e-6)
     assert result.steps == 8 * 6
     assert result.stopped_by == "epochs"
     assert not network.training
@@ -86,7 +87,7 @@ def test_step_limit_and_its_evaluation(tmp_path: Path) -> None:
 
 
 def scripted_fit(
-    folder: Path, script: Sequence[float], **options: Any
+    folder: Path, script: Sequence[float | dict[str, float]], **options: Any
 ) -> tuple[FitResult, dict[str, Tensor], list[dict[str, Tensor]]]:
     """A training whose metric goes by `script`: its result, the weights that it gives back, and
     those after each epoch."""
@@ -95,7 +96,8 @@ def scripted_fit(
 
     def scripted(network: Network) -> dict[str, float]:
         seen.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"accuracy": next(metric)}
+        found = next(metric)
+        return found if isinstance(found, dict) else {"accuracy": found}
 
     network = tiny_network()
     with RunFolder(folder / "run") as run:
@@ -113,16 +115,34 @@ def scripted_fit(
 def test_best_weights_come_back(tmp_path: Path) -> None:
     script = [0.1, 0.9, 0.5, 0.4]
     result, given, seen = scripted_fit(tmp_path, script, epochs=9, early_stop=2)
-    assert result.best["epoch"] == 2
+    assert result.kept["epoch"] == 2
     assert result.stopped_by == "early stop"
     assert len(result.history) == 4
     for name, tensor in given.items():
         assert torch.equal(tensor, seen[1][name])
 
 
+def test_ties_go_to_the_figure_that_the_task_names(tmp_path: Path) -> None:
+    """Not to the earliest epoch; and patience, which waits for the headline, is not renewed."""
+    figures = ((0.9, 0.5), (0.9, 0.3), (0.9, 0.4), (0.8, 0.1), (0.9, 0.2))
+    script = [{"accuracy": accuracy, "loss": loss} for accuracy, loss in figures]
+    result, given, seen = scripted_fit(tmp_path, script, epochs=5, early_stop=3)
+    assert result.kept["epoch"] == 2
+    assert (result.stopped_by, len(result.history)) == ("early stop", 4)
+    for name, tensor in given.items():
+        assert torch.equal(tensor, seen[1][name])
+
+
+def test_a_state_that_calls_it_best_is_read() -> None:
+    kept = {"epoch": 2, "step": 12, "metrics": {"accuracy": 0.5}}
+    old = {**State(kept=kept).to_json(), "best": kept}
+    del old["kept"]
+    assert State.from_json(old) == State(kept=kept)
+
+
 def test_the_last_weights_where_they_are_asked_for(tmp_path: Path) -> None:
     result, given, seen = scripted_fit(tmp_path, [0.9, 0.5, 0.4], epochs=3, keep="last")
-    assert (result.best["epoch"], result.best["metrics"]) == (3, {"accuracy": 0.4})
+    assert (result.kept["epoch"], result.kept["metrics"]) == (3, {"accuracy": 0.4})
     assert not torch.equal(seen[0]["head.linear.weight"], seen[2]["head.linear.weight"])
     for name, tensor in given.items():
         assert torch.equal(tensor, seen[2][name])

@@ -97,10 +97,13 @@ class TinyLoader:
 
 
 class TinyTask:
-    name, headline = "tiny", "accuracy"
+    name, headline, tie_breaks = "tiny", "accuracy", ("loss",)
 
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric("accuracy", "accuracy", "proportion", field="correct"),)
+        return (
+            Metric("accuracy", "accuracy", "proportion", field="correct"),
+            Metric("loss", "cross-entropy", "bootstrap", higher_is_better=False),
+        )
 
 
 def evaluate(network: Network) -> dict[str, float]:

@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 WIDE = 0.1
 _ROLES = {
     "fit": "trains the network",
-    "select": "decides: best epoch, calibration, thresholds",
+    "select": "decides: calibration, thresholds, and the epoch unless the last is kept",
     "claim": "scored once, afterwards: the figures above",
 }
 
@@ -36,7 +36,7 @@ class TrainingStory:
         notes: what was inferred about the data.
         unscored: {"name", "error"} of rows that could not be scored.
         history: a row an epoch, as `train.fit` gives them.
-        best: the epoch whose weights were kept, or None where it is not known.
+        best: the epoch whose weights were kept, or None where there are no epochs.
         sections: the task's blocks in their JSON form, with pictures.
         verification: {"ok", "max_difference", "flips", "rows"}.
         programs: {"name", "runtime", "precision", "bytes", "default"} each.

@@ -70,7 +70,7 @@ def apply(options: Prune, work: Work) -> dict[str, Any]:
         "macs": [before.macs, after.macs],
         "parameters": [before.parameters, after.parameters],
         "channels": {h.producer: [h.channels, len(kept[h.producer])] for h in hidden},
-        "recovery": {"epochs": options.epochs, "steps": result.steps, "best": result.best},
+        "recovery": {"epochs": options.epochs, "steps": result.steps, "kept": result.kept},
     }
 
 

@@ -63,7 +63,7 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
         result = recover(changed, made, work, epochs=options.epochs, teacher=options.teacher)
-        facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "best": result.best}
+        facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "kept": result.kept}
     save_remade(made, bundle.arch, smaller, changed, work)
     return facts
 

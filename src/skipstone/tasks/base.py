@@ -159,6 +159,7 @@ class Task(Protocol):
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 
     # A task may also have, and others ask for it:
+    #   tie_breaks: names of metrics that decide, in order, between epochs of an equal headline
     #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
     #   laid(picture, y) -> uint8 (H, W, 3): a sample's targets over its picture, for contact sheets
     #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes

@@ -60,6 +60,7 @@ class Classify:
     ragged: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset()
     headline = "accuracy"
+    tie_breaks = ("nll",)  # on a small select part many epochs have the same accuracy
 
     def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
         self.options = options

@@ -68,6 +68,7 @@ class Tag:
     ragged: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset()
     headline = "map"
+    tie_breaks = ("nll",)
 
     def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
         self.options = options

@@ -2,7 +2,7 @@
 
     checkpoint/even, checkpoint/odd     the last two, each a folder that appeared whole
         state.json                      position, sums, history; scalars of the optimizer
-        tensors.safetensors             model.*, optimizer.*, ema.*, best.*
+        tensors.safetensors             model.*, optimizer.*, ema.*, kept.*
         hashes.json                     SHA-256 of the two
 
 Random states are not among it: every step seeds its generators from (seed, step), so there is

@@ -1,4 +1,4 @@
-"""Training from start to end: phases, evaluation each epoch, best weights, checkpoints, resume."""
+"""Training from start to end: phases, evaluation each epoch, kept weights, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class FitResult:
     Args:
         history: a row an epoch: epoch, step, phase, lr, loss, losses, metrics, seconds, and
             gradients (mean norm by stage).
-        best: {"epoch", "step", "metrics"} of the weights that the network now holds.
+        kept: {"epoch", "step", "metrics"} of the weights that the network now holds; of a closed
+            form, {"metrics"}.
         steps: optimizer steps done.
         stopped_by: "epochs", "steps", "budget", "early stop", or "solved" for a closed form.
         together: samples that went through the network at once, at the end.
@@ -50,7 +51,7 @@ class FitResult:
     """
 
     history: list[dict[str, Any]]
-    best: dict[str, Any]
+    kept: dict[str, Any]
     steps: int
     stopped_by: str
     together: int
@@ -106,12 +107,12 @@ def fit(
                 raise keeper.explain(error) from None
             except OutOfMemory as error:
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
-        keeper.load_best()
+        keeper.load_kept()
         network.to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
-        assert state.best is not None, "no epoch was evaluated"
+        assert state.kept is not None, "no epoch was evaluated"
         together = memory.size(state.step)
-        return FitResult(state.history, state.best, state.step, state.stopped_by, together)
+        return FitResult(state.history, state.kept, state.step, state.stopped_by, together)
 
 
 def _run_phases(

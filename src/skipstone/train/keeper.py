@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: evaluating, keeping the best, saving, stopping."""
+"""What happens between the steps of a run: evaluating, keeping weights, saving, stopping."""
 
 from __future__ import annotations
 
@@ -64,14 +64,15 @@ class RunKeeper:
         self.run = run
         self.phases = phases
         self.headline = task.headline
-        metric = next(metric for metric in task.metrics() if metric.name == task.headline)
-        self.higher_is_better = metric.higher_is_better
+        known = {metric.name: metric for metric in task.metrics()}
+        self.higher_is_better = known[task.headline].higher_is_better
+        self._order = [known[name] for name in (task.headline, *getattr(task, "tie_breaks", ()))]
         self.steps_per_epoch = -(-len(loader) // recipe.accumulate)
         self.ema: Ema | None = Ema(network, recipe.ema) if recipe.ema else None
         self._evaluate = evaluate
         self._stopping = stopping
         self._optimizer: torch.optim.Optimizer | None = None
-        self._best: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
         self._number = 0
         self._saved_step = 0
         self._checkpoint: Checkpoint | None = None
@@ -81,14 +82,14 @@ class RunKeeper:
     # --- beginning and end ------------------------------------------------------------------
 
     def restore(self, checkpoint: Checkpoint | None) -> State:
-        """The state to go on from, with weights, average and best weights in place."""
+        """The state to go on from, with weights, average and kept weights in place."""
         if checkpoint is None:
             return State()
         self._checkpoint, state = checkpoint, checkpoint.state
         self.network.load_state_dict(checkpoint.part("model"))
         if self.ema is not None:
             self.ema.load(checkpoint.part("ema"), state.ema_count)
-        self._best = checkpoint.part("best")
+        self._kept = checkpoint.part("kept") or checkpoint.part("best")  # its name once
         self._number, self._saved_step = checkpoint.number, state.step
         self.run.journal("resumed", step=state.step, epoch=state.epoch)
         events.note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
@@ -118,8 +119,8 @@ class RunKeeper:
             state.stopped_by = "budget"
         self.save(state)
 
-    def load_best(self) -> None:
-        self.network.load_state_dict(self._best)
+    def load_kept(self) -> None:
+        self.network.load_state_dict(self._kept)
 
     # --- between steps ----------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class RunKeeper:
             self._interrupt(state)
         self._count_time(state)
         self._write_row(state, metrics)
-        self._keep_best(state, metrics)
+        self._keep(state, metrics)
         state.epoch, state.batch, state.epoch_open = state.epoch + 1, 0, False
         state.losses, state.norms = {}, {}
         last = state.phase == len(self.phases) - 1
@@ -162,7 +163,7 @@ class RunKeeper:
         """Write a checkpoint; one that is not finite is never written."""
         tensors = model_tensors(self.network, self.ema)
         check_finite(tensors, state)
-        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        tensors |= {f"kept.{name}": value for name, value in self._kept.items()}
         assert self._optimizer is not None
         moments, scalars = optimizer_tensors(self._optimizer)
         state.ema_count = 0 if self.ema is None else self.ema.count
@@ -220,20 +221,23 @@ class RunKeeper:
         shown = f"{self.headline} {metrics[self.headline]:.4f}"
         events.note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
 
-    def _keep_best(self, state: State, metrics: dict[str, float]) -> None:
-        last = self.recipe.keep == "last"
-        if last or state.best is None or self._rank(metrics) > self._rank(state.best["metrics"]):
-            state.best = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
-            state.stale = 0
-            tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
-            self._best = {name: value.detach().clone() for name, value in tensors.items()}
-        else:
-            state.stale += 1
+    def _keep(self, state: State, metrics: dict[str, float]) -> None:
+        """Keep this epoch's weights if they are the best so far, or simply the last.
 
-    def _rank(self, metrics: dict[str, float]) -> tuple[float, float]:
-        """By the headline, then by the select role's loss where it is given."""
-        value = metrics[self.headline] * (1 if self.higher_is_better else -1)
-        return (value, -metrics.get("loss", 0.0))
+        Patience is for the headline alone: a tie that another figure breaks is no progress.
+        """
+        before = None if state.kept is None else self._rank(state.kept["metrics"])
+        rank, last = self._rank(metrics), self.recipe.keep == "last"
+        state.stale = 0 if last or before is None or rank[0] > before[0] else state.stale + 1
+        if last or before is None or rank > before:
+            state.kept = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
+            tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
+            self._kept = {name: value.detach().clone() for name, value in tensors.items()}
+
+    def _rank(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """By the headline, then by what the task names for ties; more is better."""
+        values = [(metrics.get(metric.name), metric.higher_is_better) for metric in self._order]
+        return tuple(-math.inf if v is None else v if higher else -v for v, higher in values)
 
     def _watch_budget(self, state: State) -> None:
         """The plan should end in time; where it did not, stop, and journal where."""

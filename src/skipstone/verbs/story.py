@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from skipstone.report.build import (
 )
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
+from skipstone.train.fit import FitResult
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.plan import Plan
@@ -75,32 +76,40 @@ def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     return run_folder / PAGE
 
 
-def gather(
-    bundle_folder: Path,
-    *,
-    plan: Plan,
-    bundle: Bundle,
-    scores: Scores,
-    history: list[dict[str, Any]],
-    verification: Verification,
-    baseline: Comparison | None = None,
-    command: str,
-    seconds: float,
-) -> TrainingStory:
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a training came to.
+
+    Args:
+        folder: the bundle's.
+        scores: on the part that is claimed.
+    """
+
+    plan: Plan
+    result: FitResult
+    bundle: Bundle
+    folder: Path
+    scores: Scores
+    verification: Verification
+    baseline: Comparison | None = None
+
+
+def gather(outcome: Outcome, *, seconds: float) -> TrainingStory:
     """The story of a run, complete: it can be told without the data.
 
     Args:
-        history: a row an epoch, as `fit` returns it.
         seconds: that the whole run took.
     """
+    plan, bundle, scores = outcome.plan, outcome.bundle, outcome.scores
     task, manifest = plan.task, plan.manifest
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
     kinds = f"{len(classes):,} classes, " if classes else ""
+    drawing = Drawing(plan, outcome.folder)
     return TrainingStory(
         title=f"{manifest.root.resolve().name}: {bundle.arch.backbone.name}",
         subtitle=f"{manifest.input}, {manifest.task}, {kinds}{len(manifest):,} rows; {when}",
-        command=command,
+        command=bundle.lineage["command"],
         headline=task.headline,
         metrics=[
             {
@@ -115,29 +124,28 @@ def gather(
         role=scores.role,
         split=scores.split,
         seed=scores.seed,
-        trained=_trained(plan, bundle, seconds, history),
+        trained=_trained(outcome, seconds),
         roles={role: len(manifest.role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
-        history=history,
-        best=_best(plan, history),
-        sections=Drawing(plan, bundle_folder).blocks(task.sections(scores.records, bundle.post)),
+        history=outcome.result.history,
+        best=outcome.result.kept.get("epoch"),
+        sections=drawing.blocks(task.sections(scores.records, bundle.post)),
         verification={
-            "ok": verification.ok,
-            "max_difference": verification.max_difference,
-            "flips": verification.flips,
-            "rows": verification.rows,
+            "ok": outcome.verification.ok,
+            "max_difference": outcome.verification.max_difference,
+            "flips": outcome.verification.flips,
+            "rows": outcome.verification.rows,
         },
-        programs=_programs(bundle_folder),
-        baseline=None if baseline is None else baseline.to_json(),
+        programs=_programs(outcome.folder),
+        baseline=None if outcome.baseline is None else outcome.baseline.to_json(),
         versions=dict(bundle.lineage.get("versions", {})),
     )
 
 
-def _trained(
-    plan: Plan, bundle: Bundle, seconds: float, history: list[dict[str, Any]]
-) -> list[list[Any]]:
+def _trained(outcome: Outcome, seconds: float) -> list[list[Any]]:
+    plan, bundle, history = outcome.plan, outcome.bundle, outcome.result.history
     cost = profile(build_network(bundle.arch, plan.input), plan.input.example(1))
     arrays = ", ".join(
         f"{name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
@@ -161,16 +169,6 @@ def _trained(
         parts = f"batches of {plan.recipe.batch_size} went through in parts of {together}"
         facts.append(["Memory", f"was used up: {parts}"])
     return facts
-
-
-def _best(plan: Plan, history: list[dict[str, Any]]) -> int | None:
-    """The epoch whose weights were kept: the first that no later one beat."""
-    metric = next(m for m in plan.task.metrics() if m.name == plan.task.headline)
-    sign = 1 if metric.higher_is_better else -1
-    if not history:
-        return None
-    best = max(history, key=lambda row: (sign * row["metrics"][metric.name], -row["epoch"]))
-    return int(best["epoch"])
 
 
 def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from skipstone import events
 from skipstone.bundle.format import WEIGHTS, Bundle
-from skipstone.data.manifest_file import save_manifest
+from skipstone.data.manifest_file import MANIFEST, save_manifest
 from skipstone.models.build import network_tensors
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
@@ -36,7 +36,7 @@ from skipstone.verbs.places import output_folder, shortest
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.scores import Scores, calibration_of, score
-from skipstone.verbs.story import gather, write_report
+from skipstone.verbs.story import Outcome, gather, write_report
 
 
 @dataclass(frozen=True)
@@ -115,45 +115,36 @@ def train(
         origin=origin,
         cache=cache,
     )
-    shown = shlex.join(command)
+    shown = shlex.join(command).encode("utf-8", "backslashreplace").decode()  # any file name
     with open_or_resume(root, plan.to_json()) as run:
         whole, plan = plan, quarantine(plan, run, cache)
         hold_files(plan, run)
-        save_manifest(plan.manifest, run.path / "manifest.parquet")
+        save_manifest(plan.manifest, run.path / MANIFEST, given=data)
         simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         unreadable = len(plan.manifest.role(UNREADABLE))
         lineage = lineage_of(whole, shown, learnt.result, unreadable=unreadable)
         scores, bundle = _bundle(plan, learnt, lineage, run.bundle)
         baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
-        verification = _exports(run.bundle)
-        story = gather(
-            run.bundle,
+        outcome = Outcome(
             plan=plan,
+            result=learnt.result,
             bundle=bundle,
+            folder=run.bundle,
             scores=scores,
-            history=learnt.result.history,
-            verification=verification,
+            verification=_exports(run.bundle),
             baseline=baseline,
-            command=shown,
-            seconds=time.monotonic() - started,
         )
+        story = gather(outcome, seconds=time.monotonic() - started)
         report = write_report(run.path / "report.html", story)
-        compared = baseline and baseline.to_json()
-        run.journal("scored", **scores.to_json(), verified=verification.ok, baseline=compared)
+        ok, compared = outcome.verification.ok, baseline and baseline.to_json()
+        run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
         run.finish()
-        return _result(run, plan, scores, report, verification, baseline, started)
+        return _result(run, outcome, report, started)
 
 
-def _result(
-    run: RunFolder,
-    plan: Plan,
-    scores: Scores,
-    report: Path,
-    verification: Verification,
-    baseline: Comparison | None,
-    started: float,
-) -> TrainResult:
+def _result(run: RunFolder, outcome: Outcome, report: Path, started: float) -> TrainResult:
+    plan, scores = outcome.plan, outcome.scores
     return TrainResult(
         run=shortest(run.path),
         bundle=shortest(run.bundle),
@@ -162,11 +153,11 @@ def _result(
         split=scores.split,
         metrics=scores.metrics,
         titles={metric.name: metric.title for metric in plan.task.metrics()},
-        verification=verification,
+        verification=outcome.verification,
         bytes=(run.bundle / WEIGHTS).stat().st_size,
         unreadable=len(plan.manifest.role(UNREADABLE)),
         calibration=scores.calibration,
-        baseline=baseline,
+        baseline=outcome.baseline,
         seconds=time.monotonic() - started,
     )
 
