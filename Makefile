@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test
 
 proof: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) -m proof -rP --durations=25 tests
-	$(BIN)/python -m benchmarks --smoke
+	$(BIN)/python -m benchmarks --smoke --jobs $(JOBS)
 
 kills: $(VENV)/.installed-test
 	$(BIN)/python -m tests.train.crash kills --kills $(KILLS) --jobs $(JOBS) --sweep --log kills/kills.jsonl

@@ -11,6 +11,7 @@ are near duplicates in truth.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import shutil
@@ -21,25 +22,28 @@ from typing import Any
 import numpy as np
 
 from benchmarks import audit_defects as plant
-from benchmarks.runs import Results, arguments_for, skipstone
+from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
 from skipstone.proof.intervals import wilson
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 NEGATIVES = ("burst", "white", "blank", "digit", "cell")
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("audit", __doc__)
+    made.add_argument("--photos", type=int, default=3000, help="of clothing (default 3000)")
+    made.add_argument("--runs", action="store_true", help="also exchange labels, and train")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("audit", __doc__)
-    parser.add_argument("--photos", type=int, default=3000, help="of clothing (default 3000)")
-    parser.add_argument("--runs", action="store_true", help="also exchange labels, and train")
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
-    data, out = Path(given.data), Path(given.out)
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
+    out = Path(given.out)
     results = Results(out)
     seeds = ["0"] if given.smoke else given.seeds.split(",")
-    photos = 150 if given.smoke else given.photos
+    photos = 60 if given.smoke else given.photos
     met, rows = True, []
     for seed in seeds:
         key = f"{seed}-{photos}" + ("-runs" if given.runs else "")

@@ -14,6 +14,7 @@ planted together; what the data itself repeats is shown for a person to judge.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import random
 from collections import defaultdict
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs import Results, arguments_for, skipstone
+from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
 from skipstone.proof.intervals import wilson
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
@@ -33,14 +34,17 @@ _PLACES = "France Spain Norway Kenya Peru Japan Ghana Chile Nepal Egypt Malta Qa
 _THINGS = "capital currency population president anthem area language flag"
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("audit-texts", __doc__)
+    made.add_argument("--planted", type=int, default=2000, help="copies at most (default 2000)")
+    made.add_argument("--tables", default=",".join(TABLES), help="names below DATA/text")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("audit-texts", __doc__)
-    parser.add_argument("--planted", type=int, default=2000, help="copies at most (default 2000)")
-    parser.add_argument("--tables", default=",".join(TABLES), help="names below DATA/text")
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
     results, met = Results(Path(given.out)), True
     for table in given.tables.split(","):
         rows = []
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> int:
             key = f"{table}-{seed}-{planted}"
             row = results.get(key)
             if row is None:
-                source = Path(given.data, "text", f"{table}.csv")
+                source = data / "text" / f"{table}.csv"
                 measured = _measure(source, Path(given.out, key), int(seed), planted, given.smoke)
                 row = results.add(key, measured)
             rows.append(row)

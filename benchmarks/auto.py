@@ -16,6 +16,7 @@ choice beyond chance: not below the lower end of that one's interval.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import struct
@@ -25,33 +26,52 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runs import Results, arguments_for, shown, skipstone
+from benchmarks.runs import (
+    NO_DATA,
+    SHORT,
+    Results,
+    arguments_for,
+    data_of,
+    shown,
+    skipped,
+    skipstone,
+)
 
 FIXED = {
-    "pretrained": ["--model", "efficientnet_lite0", "--weights", "pretrained"],
-    "scratch": ["--model", "resnet18", "--width", "0.5", "--weights", "none"],
+    "pretrained": ("--model", "efficientnet_lite0", "--weights", "pretrained"),
+    "scratch": ("--model", "resnet18", "--width", "0.5", "--weights", "none"),
 }
 SIDE = 160  # of the five-channel pictures
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("auto", __doc__)
+    made.add_argument("--sets", default=",".join(SETS), help="which, separated by commas")
+    made.add_argument("--budget", default="15m", help="of each training (default 15m)")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("auto", __doc__)
-    parser.add_argument("--sets", default=",".join(SETS), help="which, separated by commas")
-    parser.add_argument("--budget", default="15m", help="of each training (default 15m)")
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
     out = Path(given.out)
     results = Results(out)
     seed = given.seeds.split(",")[0]
     lines, met = [], True
-    for name in given.sets.split(","):
-        length = ["--steps", "4"] if given.smoke else ["--budget", given.budget]
-        data = SETS[name](Path(given.data), out / "data", given.smoke)
+    length = SHORT if given.smoke else ("--budget", given.budget)
+    names = given.sets.split(",")
+    sets = {name: SETS[name](data, out / "data", given.smoke) for name in names}
+    for name in names[:1] if given.smoke else names:  # all are made, one is enough to train on
         rows = {
-            choice: _run(results, (name, choice, seed, given.smoke), data, [*flags, *length], out)
-            for choice, flags in {"auto": [], **FIXED}.items()
+            choice: _run(
+                results,
+                key_of(name, choice, seed, length),
+                sets[name],
+                ("--seed", seed, *flags, *length),
+                out,
+            )
+            for choice, flags in {"auto": (), **FIXED}.items()
         }
         best = max(FIXED, key=lambda choice: rows[choice]["accuracy"]["value"])
         good = rows["auto"]["accuracy"]["value"] >= rows[best]["accuracy"]["low"]
@@ -67,17 +87,20 @@ def main(arguments: list[str]) -> int:
     return 0 if met else 1
 
 
+def key_of(name: str, choice: str, seed: str, length: tuple[str, ...]) -> str:
+    """Another length (a budget, some steps) is another result; also a folder's name."""
+    return "-".join([name, choice, seed, *(word.strip("-") for word in length)])
+
+
 def _run(
-    results: Results, key: tuple[str, str, str, bool], data: Path, flags: list[str], out: Path
+    results: Results, key: str, data: Path, flags: tuple[str, ...], out: Path
 ) -> dict[str, Any]:
-    name, choice, seed, smoke = key
-    word = f"{name}-{choice}-{seed}" + ("-smoke" if smoke else "")
-    if (found := results.get(word)) is not None:
+    if (found := results.get(key)) is not None:
         return found
-    run = skipstone("train", str(data), "--out", str(out / "runs" / word), "--seed", seed, *flags)
+    run = skipstone("train", str(data), "--out", str(out / "runs" / key), *flags)
     arch = json.loads((Path(run["bundle"]) / "bundle.json").read_text())["arch"]["backbone"]
     return results.add(
-        word,
+        key,
         {
             "accuracy": run["metrics"]["accuracy"],
             "balanced_accuracy": run["metrics"]["balanced_accuracy"],
@@ -90,7 +113,8 @@ def _run(
 
 def _tiny_grey(source: Path, out: Path, smoke: bool) -> Path:
     """The first rows of Fashion-MNIST's files, in files of the same names."""
-    folder, count = out / "tiny-grey", 200 if smoke else 2000
+    count = 60 if smoke else 2000
+    folder = out / f"tiny-grey-{count}"
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("train", "t10k"):
         for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):

@@ -12,12 +12,23 @@ trained as that for the comparison.
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import shlex
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import PEERS, install
-from benchmarks.runs import Results, arguments_for, shown, skipstone
+from benchmarks.runs import (
+    NO_DATA,
+    SHORT,
+    Results,
+    arguments_for,
+    data_of,
+    shown,
+    skipped,
+    skipstone,
+)
 from skipstone.shrink.receipt import describe
 
 BAR = 0.65
@@ -36,17 +47,20 @@ SAME = {"fcn": ("--fcn-stride", "32")}
 ALONE = {"segnet": ("--model", "segnet_encoder", "--width", "0.5", "--weights", "none")}
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("camvid", __doc__)
+    made.set_defaults(seeds="0")
+    made.add_argument("--part", default="all", choices=["all", "bar", "int8", "decoders"])
+    made.add_argument("--epochs", default="6", help="of each decoder and its peer (default 6)")
+    made.add_argument("--flags", default="", help="more flags for every training")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("camvid", __doc__)
-    parser.set_defaults(seeds="0")
-    parser.add_argument("--part", default="all", choices=["all", "bar", "int8", "decoders"])
-    parser.add_argument("--epochs", default="6", help="of each decoder and its peer (default 6)")
-    parser.add_argument("--flags", default="", help="more flags for every training")
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
-    bench = Bench(given)
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
+    bench = Bench(given, data)
     met = True
     for seed in ["0"] if given.smoke else given.seeds.split(","):
         if given.part in ("all", "bar", "int8"):
@@ -62,11 +76,11 @@ def main(arguments: list[str]) -> int:
 class Bench:
     """The three parts, each measured once and kept."""
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: argparse.Namespace, data: Path) -> None:
         self.given = given
-        self.data, self.out = Path(given.data) / "camvid", Path(given.out)
+        self.data, self.out = data / "camvid", Path(given.out)
         self.results = Results(self.out)
-        self.smoke = ["--steps", "2", "--size", "96"] if given.smoke else []
+        self.smoke = (*SHORT, "--size", "96") if given.smoke else ()
 
     def train(self, name: str, seed: str, *flags: str) -> dict[str, Any]:
         """A run's result; `name` and the flags are its key."""
@@ -82,7 +96,8 @@ class Bench:
         row = self._barred(seed)
         minutes = row["wall_seconds"] / 60
         print(f"seed {seed}: mean IoU {shown(row['metrics']['miou'])}, {minutes:.1f} min")
-        return self.given.smoke or (row["metrics"]["miou"]["value"] >= BAR and minutes <= MINUTES)
+        met = row["metrics"]["miou"]["value"] >= BAR and minutes <= MINUTES
+        return bool(self.given.smoke or met)
 
     def _barred(self, seed: str) -> dict[str, Any]:
         return self.train("bar", seed, *TRAINING, *shlex.split(self.given.flags))
@@ -96,9 +111,11 @@ class Bench:
         )
         for sentence in describe(small["receipt"]):
             print(f"    {sentence}")
-        return self.given.smoke or _int8_met(small["receipt"])
+        return bool(self.given.smoke or _int8_met(small["receipt"]))
 
     def decoders(self, seed: str) -> bool:
+        if importlib.util.find_spec("segmentation_models_pytorch") is None:
+            return not skipped("segmentation-models-pytorch is not installed", known=True)
         install(self.out / "plugin")
         length = () if self.given.smoke else ("--epochs", self.given.epochs)
         length += tuple(shlex.split(self.given.flags))

@@ -6,10 +6,20 @@ model, the upper end of the paired interval of the drop <= 0.6 points.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
-from benchmarks.runs import Results, arguments_for, shown, skipstone
+from benchmarks.runs import (
+    NO_DATA,
+    SHORT,
+    Results,
+    arguments_for,
+    data_of,
+    shown,
+    skipped,
+    skipstone,
+)
 from skipstone.data.read import read_manifest
 from skipstone.proof.intervals import paired_difference
 from skipstone.runtime.open import open_model
@@ -20,15 +30,18 @@ BAR, BAR_DROP = 0.935, 0.6
 FLAGS = ("--flip", "0.5")
 
 
+def parser() -> argparse.ArgumentParser:
+    return arguments_for("fashion-mnist", __doc__)
+
+
 def main(arguments: list[str]) -> int:
-    given = arguments_for("fashion-mnist", __doc__).parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
     out = Path(given.out)
-    train, test = _halves(Path(given.data) / "fashion-mnist", out)
+    train, test = _halves(data / "fashion-mnist", out)
     results = Results(out)
-    extra = ["--steps", "4"] if given.smoke else []
+    extra = SHORT if given.smoke else ()
     seeds = ["0"] if given.smoke else given.seeds.split(",")
     met = True
     for seed in seeds:

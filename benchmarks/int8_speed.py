@@ -60,15 +60,19 @@ def measure(model: str, *, size: int | None, seconds: float) -> tuple[Race, dict
     return found, {"float32 weights": weights, "INT8 program": sum(map(len, program))}
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks int8-speed")
+    made.add_argument("--model", default="efficientnet_lite0", help="see: skipstone models")
+    made.add_argument("--size", type=int, default=None, help="side of the pictures")
+    made.add_argument("--seconds", type=float, default=12.0, help="to measure")
+    made.add_argument("--smoke", action="store_true", help="a tiny model, one second")
+    made.add_argument("--json", action="store_true")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks int8-speed")
-    parser.add_argument("--model", default="efficientnet_lite0", help="see: skipstone models")
-    parser.add_argument("--size", type=int, default=None, help="side of the pictures")
-    parser.add_argument("--seconds", type=float, default=12.0, help="to measure")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model, one second")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     model = "resnet20" if given.smoke else given.model
     found, sizes = measure(model, size=given.size, seconds=1.0 if given.smoke else given.seconds)
     floating = found.fastest("openvino-f32", "openvino-bf16")

@@ -7,6 +7,7 @@ process needs more than 3 GB of resident memory, and every photo is read.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -25,11 +26,15 @@ LARGE = (16_320, 12_240)
 SMALL = 24  # photos a class
 
 
+def parser() -> argparse.ArgumentParser:
+    return arguments_for("large-jpeg", __doc__)
+
+
 def main(arguments: list[str]) -> int:
-    given = arguments_for("large-jpeg", __doc__).parse_args(arguments)
+    given = parser().parse_args(arguments)
     out = Path(given.out)
     results = Results(out)
-    size = (4_080, 3_060) if given.smoke else LARGE
+    size = (2_040, 1_530) if given.smoke else LARGE
     photos = _write(out / f"photos-{size[0]}", size)
     runs, large = out / "runs", sorted(photos.glob("*/large*"))
     train = ["train", str(photos), "--out", str(runs), "--epochs", "1", "--max-bad", "0"]

@@ -8,9 +8,10 @@ as they are. Without --model, a network of pretrained weights is fine-tuned for 
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from benchmarks.runs import Results, arguments_for, skipstone
+from benchmarks.runs import NO_DATA, SHORT, Results, arguments_for, data_of, skipped, skipstone
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.proof.agreement import agreement
@@ -19,25 +20,30 @@ from skipstone.runtime.programs import FLOAT32
 LEAST = 1000
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("parity", __doc__)
+    made.add_argument("--model", help="a run or bundle (default: a few steps of training)")
+    made.add_argument("--files", type=int, default=LEAST, help="how many (default 1000)")
+    made.add_argument("--set", default="clothing", choices=["clothing", "camvid"])
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("parity", __doc__)
-    parser.add_argument("--model", help="a run or bundle (default: a few steps of training)")
-    parser.add_argument("--files", type=int, default=LEAST, help="how many (default 1000)")
-    parser.add_argument("--set", default="clothing", choices=["clothing", "camvid"])
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
-    data, out = Path(given.data) / given.set, Path(given.out) / given.set
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
+    photos, out = data / given.set, Path(given.out) / given.set
     results = Results(out)
     model = given.model
     if model is None:
-        made = results.get("train") or results.add(
-            "train", skipstone("train", str(data), "--out", str(out / "runs"), "--steps", "8")
+        length = (*SHORT, "--size", "64") if given.smoke else ("--steps", "8")
+        key = " ".join(("train", *length))
+        made = results.get(key) or results.add(
+            key, skipstone("train", str(photos), "--out", str(out / "runs"), *length)
         )
         model = made["run"]
-    every = read_manifest(data, ReadOptions()).sources()
-    count = 32 if given.smoke else min(given.files, len(every))
+    every = read_manifest(photos, ReadOptions()).sources()
+    count = 8 if given.smoke else min(given.files, len(every))
     step = len(every) / count
     rows = agreement(model, [every[int(place * step)] for place in range(count)])
     exact = [row for row in rows if row.name.endswith("-f32")]

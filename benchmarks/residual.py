@@ -125,14 +125,18 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks residual")
+    made.add_argument("--out", default="runs/benchmarks/residual", help="folder for results")
+    made.add_argument("--steps", type=int, default=200)
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--smoke", action="store_true", help="resnet20 for three steps")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Train what is missing and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks residual")
-    parser.add_argument("--out", default="runs/benchmarks/residual", help="folder for results")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="resnet20 for three steps")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     names = ["resnet20"] if given.smoke else ["resnet20", "resnet56", "resnet110"]
     steps = 3 if given.smoke else given.steps
     results = Results(Path(given.out))

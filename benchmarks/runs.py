@@ -11,15 +11,45 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stand_in import write_stand_in
+
+NO_DATA = "needs --data FOLDER or SKIPSTONE_DATA"
+#: What makes a training as short as it can be; no way of a step is timed before it.
+SHORT = ("--steps", "2", "--batch-size", "8", "--precision", "f32")
+
 
 def arguments_for(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The flags that every benchmark has."""
+    """The flags of a benchmark whose data has to be there."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
-    parser.add_argument("--data", default=os.environ.get("SKIPSTONE_DATA"), help="folder of data")
+    parser.add_argument("--data", help="folder of data (default: SKIPSTONE_DATA)")
     parser.add_argument("--out", default=f"runs/benchmarks/{name}", help="folder for results")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
-    parser.add_argument("--smoke", action="store_true", help="the smallest size that runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="the smallest size, on generated files without --data"
+    )
     return parser
+
+
+def data_of(given: argparse.Namespace) -> Path | None:
+    """The folder of data: the one that was named, generated files at smoke size, or the
+    environment's; None where there is none."""
+    if given.data is not None:
+        return Path(given.data)
+    if given.smoke:
+        return write_stand_in(Path(given.out) / "stand-in")
+    found = os.environ.get("SKIPSTONE_DATA")
+    return Path(found) if found else None
+
+
+def skipped(reason: str, *, known: bool = False) -> int:
+    """Say why nothing was measured. The exit code is 1 where everything is meant to run
+    (SKIPSTONE_STRICT_SKIPS=1) and this may not be missing.
+
+    Args:
+        known: it is none of ours and may be missing anywhere, such as a peer's package.
+    """
+    print(f"skipped: {reason}", flush=True)
+    return int(os.environ.get("SKIPSTONE_STRICT_SKIPS") == "1" and not known)
 
 
 class Results:

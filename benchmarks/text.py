@@ -15,6 +15,7 @@ from the start of the process, which is what TF-IDF and logistic regression reac
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import random
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runs import Results, arguments_for
+from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped
 
 FOLDS = 5
 #: Share of the training part that chooses: more where candidates are close to each other.
@@ -49,14 +50,17 @@ BARS = {"questions": 0.885, "movie-reviews": 0.795}
 BAR_CNN, BAR_LARGE, BAR_SECONDS = 0.86, 0.787, 20.0
 
 
+def parser() -> argparse.ArgumentParser:
+    made = arguments_for("text", __doc__)
+    made.add_argument("--only", default="questions,movie-reviews,packages")
+    made.add_argument("--peer", action="store_true", help="packages: scikit-learn's, too")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    parser = arguments_for("text", __doc__)
-    parser.add_argument("--only", default="questions,movie-reviews,packages")
-    parser.add_argument("--peer", action="store_true", help="packages: scikit-learn's, too")
-    given = parser.parse_args(arguments)
-    if given.data is None:
-        print("skipped: needs --data or SKIPSTONE_DATA")
-        return 0
+    given = parser().parse_args(arguments)
+    if (data := data_of(given)) is None:
+        return skipped(NO_DATA)
     results = Results(Path(given.out))
     seeds = [0] if given.smoke else [int(seed) for seed in given.seeds.split(",")]
     met = True
@@ -64,7 +68,7 @@ def main(arguments: list[str]) -> int:
         if name == "packages":
             met &= _packages(results, Path(given.out), smoke=given.smoke, peer=given.peer)
         else:
-            rows = read_rows(Path(given.data) / "text" / f"{name}.csv")
+            rows = read_rows(data / "text" / f"{name}.csv")
             met &= _folds(name, rows, results, seeds, smoke=given.smoke)
     print("bars met" if met else "bars NOT met")
     return 0 if met or given.smoke else 1
@@ -258,8 +262,7 @@ def _packages(results: Results, out: Path, *, smoke: bool, peer: bool) -> bool:
     """The large set: a fresh process reads, learns and answers; its whole time counts."""
     found = _described()
     if found is None:
-        print("  packages: skipped, apt-cache dumpavail gives nothing here")
-        return True
+        return not skipped("packages: apt-cache dumpavail gives nothing here", known=True)
     random.Random(0).shuffle(found)
     found = found[:3000] if smoke else found
     cut = len(found) // 10

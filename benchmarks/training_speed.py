@@ -52,16 +52,20 @@ RECIPE = resolve(
 )
 
 
-def main(arguments: list[str]) -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks training-speed")
-    parser.add_argument("--seconds", type=float, default=60.0, help="to measure, each network")
-    parser.add_argument("--threads", type=int, default=usual_threads())
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks training-speed")
+    made.add_argument("--seconds", type=float, default=60.0, help="to measure, each network")
+    made.add_argument("--threads", type=int, default=usual_threads())
+    made.add_argument(
         "--smoke", action="store_true", help="small pictures, a second each, one thread"
     )
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
+    made.add_argument("--json", action="store_true")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    given = parser().parse_args(arguments)
     seconds, threads = (1.0, 1) if given.smoke else (given.seconds, given.threads)
     for model, size, channels, batch in SMOKE if given.smoke else SIZES:
         report = measure(model, size, channels, batch, seconds, threads)

@@ -97,5 +97,12 @@ def tables(text: str) -> Iterator[list[list[str]]]:
             rows = []
 
 
+def benchmarks(text: str) -> list[str]:
+    """What follows `python -m benchmarks` wherever a page has it, in a block or in a sentence."""
+    return re.findall(r"-m benchmarks\b([^`\n#]*)", text)
+
+
 def flags(text: str) -> set[str]:
-    return {flag for code in inline_code(text) for flag in re.findall(r"--[a-z][a-z0-9-]*", code)}
+    """Flags of skipstone's own commands."""
+    own = (code for code in inline_code(text) if not benchmarks(code))
+    return {flag for code in own for flag in re.findall(r"--[a-z][a-z0-9-]*", code)}

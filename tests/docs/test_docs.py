@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import re
@@ -18,6 +19,7 @@ import pytest
 import yaml
 
 import skipstone
+from benchmarks.__main__ import BENCHMARKS
 from skipstone.cli.main import main
 from skipstone.cli.parser import VERBS
 from tests.docs.conftest import Trained
@@ -25,6 +27,7 @@ from tests.docs.pages import (
     PAGES,
     ROOT,
     Command,
+    benchmarks,
     blocks,
     commands,
     flags,
@@ -149,12 +152,21 @@ def test_shell_lines_can_be_typed(page: Path) -> None:
 def check_python_line(words: list[str]) -> None:
     assert words[0] == "-m"
     if words[1] == "benchmarks":
-        assert (ROOT / "benchmarks" / "__main__.py").is_file()
-        return
+        return  # test_benchmarks_can_be_started
     assert words[1] == "pytest"
     markers = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for flag, value in pairwise(words[2:]):
         assert flag != "-m" or f'"{value}:' in markers, value
+
+
+@each_page
+def test_benchmarks_can_be_started(page: Path) -> None:
+    """The benchmark that is named is there, and its own parser takes what follows."""
+    for line in benchmarks(read_page(page)):
+        name, *given = shlex.split(line) or ["--smoke"]
+        if name != "--smoke":
+            assert name in BENCHMARKS, line
+            importlib.import_module(BENCHMARKS[name]).parser().parse_args(given)
 
 
 @each_page

@@ -12,6 +12,10 @@ from PIL import Image
 
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Meta, Sample
+from skipstone.inputs.image import ImageInput
+from skipstone.inputs.options import ImageOptions
+from skipstone.prepare.augment import Augment, make_augment
+from skipstone.prepare.augment_options import AugmentOptions
 
 NAMES = ("cat", "dog", "emu")
 
@@ -65,3 +69,8 @@ def make_sample(side: int = 96, channels: int = 3, *, number: int = 0) -> Sample
     meta = Meta(number, size=(side, side), to_source=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
     x_ = {"image": torch.from_numpy(np.ascontiguousarray(pixels))}
     return Sample(x_, {"label": torch.tensor(number % 3)}, meta)
+
+
+def augment_for(side: int, channels: int = 3, **options: object) -> Augment | None:
+    image = ImageInput(ImageOptions(size=side, channels=channels))  # type: ignore[arg-type]
+    return make_augment(AugmentOptions(**options), image)  # type: ignore[arg-type]

@@ -45,37 +45,15 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingS
     labels = names(classes, hostile=hostile)
     n = samples or 12 * classes
     task = Classify(ClassifyOptions(), {"classes": labels})
-    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
-    logits = rng.normal(0, 1.6, (n, classes))
-    logits[np.arange(n), truth] += 3.6 + np.log(classes) * 0.8
-    logits[np.arange(n), (truth + 1) % classes] += 2.0
-    metas = [Meta(id, f"/data/val/{labels[truth[id]]}/{id:05d}.jpg") for id in range(n)]
-    answers = task.predict({"logits": logits.astype(np.float32)}, metas, {"temperature": 1.3})
-    records = [
-        task.score(answer, labels[code]) for answer, code in zip(answers, truth, strict=True)
-    ]
-    values = task.compute(records)
-    metrics = []
-    for metric in task.metrics():
-        low, high = wilson(values[metric.name] * n, n) if values[metric.name] <= 1 else (0.9, 1.3)
-        metrics.append(
-            {
-                "name": metric.name,
-                "title": metric.title,
-                "higher_is_better": metric.higher_is_better,
-                "value": values[metric.name],
-                "low": low,
-                "high": high,
-                "n": n,
-            }
-        )
+    records = _records(task, labels, n, rng)
     sections = [_with_pictures(dict(block), rng) for block in task.sections(records, {})]
+    data = labels[0] if hostile else "photos"
     return TrainingStory(
-        title=f"{labels[0] if hostile else 'photos'}: resnet18",
+        title=f"{data}: resnet18",
         subtitle=f"image, classify, {classes} classes, {n * 9:,} rows; 1 May 2026, 10:00 UTC",
-        command=f"skipstone train '{labels[0] if hostile else 'photos/'}' --epochs 30",
+        command=f"skipstone train '{data if hostile else 'photos/'}' --epochs 30",
         headline="accuracy",
-        metrics=metrics,
+        metrics=_metrics(task, records),
         role="claim",
         split="the validation split of the data, scored once",
         seed=0,
@@ -90,23 +68,7 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingS
         history=_history(rng),
         best=26,
         sections=storable(sections),
-        verification={
-            "ok": True,
-            "max_difference": 8.8e-7,
-            "flips": 0,
-            "rows": [
-                {"name": "files", "ok": True, "problem": ""},
-                {
-                    "name": "onnxruntime-f32",
-                    "ok": True,
-                    "problem": "",
-                    "max_difference": 8.8e-7,
-                    "flips": 0,
-                    "n": 16,
-                    "tolerance": {"probability": 1e-4, "relative": 1e-4, "flips": 0},
-                },
-            ],
-        },
+        verification=_verification(),
         programs=[
             {
                 "name": "openvino-f32",
@@ -118,6 +80,60 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingS
         ],
         versions={"skipstone": "0.1.0", "torch": "2.14.1"},
     )
+
+
+def _records(
+    task: Classify, labels: list[str], n: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Drawn answers to `n` samples, scored; each class is there at least once."""
+    classes = len(labels)
+    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
+    logits = rng.normal(0, 1.6, (n, classes))
+    logits[np.arange(n), truth] += 3.6 + np.log(classes) * 0.8
+    logits[np.arange(n), (truth + 1) % classes] += 2.0
+    metas = [Meta(id, f"/data/val/{labels[truth[id]]}/{id:05d}.jpg") for id in range(n)]
+    answers = task.predict({"logits": logits.astype(np.float32)}, metas, {"temperature": 1.3})
+    return [task.score(answer, labels[code]) for answer, code in zip(answers, truth, strict=True)]
+
+
+def _metrics(task: Classify, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    values, n = task.compute(records), len(records)
+    rows = []
+    for metric in task.metrics():
+        value = values[metric.name]
+        low, high = wilson(value * n, n) if value <= 1 else (0.9, 1.3)
+        rows.append(
+            {
+                "name": metric.name,
+                "title": metric.title,
+                "higher_is_better": metric.higher_is_better,
+                "value": value,
+                "low": low,
+                "high": high,
+                "n": n,
+            }
+        )
+    return rows
+
+
+def _verification() -> dict[str, Any]:
+    return {
+        "ok": True,
+        "max_difference": 8.8e-7,
+        "flips": 0,
+        "rows": [
+            {"name": "files", "ok": True, "problem": ""},
+            {
+                "name": "onnxruntime-f32",
+                "ok": True,
+                "problem": "",
+                "max_difference": 8.8e-7,
+                "flips": 0,
+                "n": 16,
+                "tolerance": {"probability": 1e-4, "relative": 1e-4, "flips": 0},
+            },
+        ],
+    }
 
 
 def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
