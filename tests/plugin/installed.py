@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from skipstone.registry import BACKBONES, HEADS, INPUTS, READERS, TASKS, Registry
+
+#: Group of entry points -> the registry, and what a plugin's package calls its entry.
+GROUPS: dict[str, tuple[Registry, str]] = {
+    "readers": (READERS, "READER"),
+    "inputs": (INPUTS, "INPUT"),
+    "backbones": (BACKBONES, "BACKBONE"),
+    "heads": (HEADS, "HEAD"),
+    "tasks": (TASKS, "TASK"),
+}
 #: Runs command lines one after the other in one process: [[code, JSON on standard output], ...].
 _RUNNER = """
 import contextlib, io, json, sys
@@ -26,18 +39,40 @@ print(json.dumps(answers))
 """
 
 
-def install_curves(folder: Path) -> Path:
-    """Make `folder`, once on a path, bring skipstone-curves."""
-    shutil.copytree(Path(__file__).parent / "skipstone_curves", folder / "skipstone_curves")
-    info = folder / "skipstone_curves-1.0.dist-info"
+def install(package: ModuleType, folder: Path) -> Path:
+    """Make `folder`, once on a path, bring `package` (such as skipstone_boxes) and its entries."""
+    name = package.__name__.rpartition(".")[2]
+    source = Path(str(package.__file__)).parent
+    shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: skipstone-curves\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[skipstone.readers]\ncurves = skipstone_curves:READER\n"
-        "[skipstone.inputs]\ncurve = skipstone_curves:INPUT\n"
-        "[skipstone.backbones]\ncurvenet = skipstone_curves:BACKBONE\n"
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n"
     )
+    points = [
+        f"[skipstone.{group}]\n{getattr(package, entry).name} = {name}:{entry}\n"
+        for group, (_, entry) in GROUPS.items()
+        if hasattr(package, entry)
+    ]
+    (info / "entry_points.txt").write_text("".join(points))
     return folder
+
+
+@contextlib.contextmanager
+def registered(package: ModuleType) -> Iterator[None]:
+    """The package's names are known in this process, within the block."""
+    added = [
+        (registry, getattr(package, entry))
+        for registry, entry in GROUPS.values()
+        if hasattr(package, entry)
+    ]
+    for registry, entry in added:
+        registry.add(entry)
+    try:
+        yield
+    finally:
+        for registry, entry in added:
+            registry.remove(entry.name)
 
 
 def skipstone(

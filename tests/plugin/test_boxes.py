@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.detector import install, write_boxes
-from tests.plugin.installed import skipstone
+from skipstone.runtime.open import open_model
+from tests.plugin import skipstone_boxes
+from tests.plugin.installed import install, registered, skipstone
+from tests.plugin.skipstone_boxes.files import write_boxes
 
 
 class Chain(NamedTuple):
@@ -27,8 +29,7 @@ class Chain(NamedTuple):
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     home = tmp_path_factory.mktemp("boxes")
-    (home / "site").mkdir()
-    install(home / "site")
+    install(skipstone_boxes, home / "site")
     write_boxes(home / "data", 32)
     train = ["train", "data", "--reader", "boxes", "--model", "resnet20", "--width", 0.5]
     train += ["--depth", 0.34, "--size", 48, "--augment", "none", "--epochs", 8, "--lr", 0.01]
@@ -71,13 +72,24 @@ def test_evaluate(chain: Chain) -> None:
 def test_verify(chain: Chain) -> None:
     code, value = chain.verify
     assert (code, value["ok"]) == (0, True)
-    assert {"onnxruntime-f32", "openvino-bf16"} <= {row["name"] for row in value["rows"]}
+    names = [row["name"] for row in value["rows"] if "max_difference" in row]
+    assert names == ["torch-f32", "onnxruntime-f32", "openvino-f32", "openvino-bf16"]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_program_gives_every_output(chain: Chain, runtime: str) -> None:
+    with registered(skipstone_boxes):
+        predictor = open_model(chain.home / "runs" / "001", runtime)
+        outputs = predictor.runtime.run(predictor.input.example(2))
+    shapes = {name: value.shape for name, value in outputs.items()}
+    assert shapes == {"boxes": (2, 144, 4), "scores": (2, 144, 2)}
 
 
 def test_export(chain: Chain) -> None:
     assert chain.export[0] == 0
-    code, value = chain.onnx  # without a script, as the task has no stand-alone form
+    code, value = chain.onnx
     assert (code, set(value["files"])) == (0, {"model.onnx"})
+    assert "the task 'boxes' has no stand-alone form" in chain.err
 
 
 def test_shrink(chain: Chain) -> None:

@@ -86,8 +86,38 @@ class Difference:
 TYPICAL = 0.75
 
 
+class PerSample:
+    """The usual answers of a task whose targets stand in the manifest as they are, and whose
+    answers are small enough to keep: what it does not say itself."""
+
+    ragged: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+
+    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+        return _as_it_is
+
+    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        return None
+
+    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        return {}
+
+    def evidence(
+        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        return outputs, targets
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        return []
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 class Task(Protocol):
-    """Registered in TASKS and constructed as `Class(options, schema)`.
+    """Registered in TASKS and constructed as `Class(options, schema)`; `PerSample` has the usual
+    answers to some of it.
 
     `schema` is JSON-able ({"classes": [...]}), comes from the fit split, and is stored.
     """

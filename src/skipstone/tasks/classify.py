@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,12 @@ import numpy as np
 from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
 from skipstone.tasks import metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
 from skipstone.tasks.calibration import fit_temperature, softmax
 from skipstone.tasks.labels import (
     TIE,
     WORST,
     Labels,
-    as_it_is,
     class_table,
     class_weights,
     counts_in,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 _LOSSES = {"cross_entropy": "cross_entropy", "focal": "softmax_focal"}
 
 
-class Classify:
+class Classify(PerSample):
     """One of K classes a sample.
 
     Targets are class names; outputs {"logits": (N, K)}; y {"label": int64 scalar}, or float
@@ -57,8 +56,6 @@ class Classify:
     """
 
     name = "classify"
-    ragged: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset()
     headline = "accuracy"
     tie_breaks = ("nll",)  # on a small select part many epochs have the same accuracy
 
@@ -82,9 +79,6 @@ class Classify:
 
     def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return grown_classes(self.labels, schema)
-
-    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
-        return as_it_is
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         import torch
@@ -124,11 +118,6 @@ class Classify:
             fields = {**top[0], "top": top}
             predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
         return predictions
-
-    def evidence(
-        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
-    ) -> tuple[Outputs, Sequence[Any]]:
-        return outputs, targets
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T} (Guo et al. 2017)."""

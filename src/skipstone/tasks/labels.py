@@ -60,11 +60,6 @@ class Labels:
         return self._code[name]
 
 
-def as_it_is(value: Any) -> Any:
-    """A label is its own target: nothing has to be opened."""
-    return value
-
-
 def grown_classes(labels: Labels, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of `labels` and the classes that `schema` adds, in its order, behind them."""
     added = [name for name in Labels(schema, least=1).names if name not in labels]

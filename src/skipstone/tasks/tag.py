@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,12 @@ from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.tasks import metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
 from skipstone.tasks.calibration import fit_temperature, sigmoid, sigmoid_nll
 from skipstone.tasks.labels import (
     TIE,
     WORST,
     Labels,
-    as_it_is,
     class_table,
     counts_in,
     finite_logits,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 _LOSSES = {"bce": "bce", "focal": "sigmoid_focal"}
 
 
-class Tag:
+class Tag(PerSample):
     """Any of K tags a sample, also none.
 
     Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
@@ -65,8 +64,6 @@ class Tag:
     """
 
     name = "tag"
-    ragged: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset()
     headline = "map"
     tie_breaks = ("nll",)
 
@@ -95,9 +92,6 @@ class Tag:
 
     def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return grown_classes(self.labels, schema)
-
-    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
-        return as_it_is
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         import torch
@@ -136,11 +130,6 @@ class Tag:
             }
             predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
         return predictions
-
-    def evidence(
-        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
-    ) -> tuple[Outputs, Sequence[Any]]:
-        return outputs, targets
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T, "thresholds": [K]}, thresholds on calibrated probabilities."""

@@ -1,6 +1,7 @@
-"""Curves in text files, as a package from outside brings them: a reader, an input, a backbone.
+"""Curves in text files, as a package from outside brings them: a reader, an input, a backbone and a
+task.
 
-Here are the names and options, free of torch; `parts` holds the code.
+Here are the names and options, free of torch; `parts` and `grades` hold the code.
 """
 
 from __future__ import annotations
@@ -20,18 +21,30 @@ class CurveNetOptions:
     hidden: int = field(default=16, metadata={"help": "channels of each layer"})
 
 
-READER = Entry("curves", "skipstone_curves.parts:CurvesReader", summary="curves.tsv beside curves")
+@dataclass(frozen=True)
+class GradeOptions:
+    near: int = field(default=1, metadata={"help": "levels that a near answer may be off"})
+
+
+READER = Entry("curves", f"{__name__}.parts:CurvesReader", summary="curves.tsv beside curves")
 INPUT = Entry(
     "curve",
-    "skipstone_curves.parts:CurveInput",
-    "skipstone_curves:CurveOptions",
+    f"{__name__}.parts:CurveInput",
+    f"{__name__}:CurveOptions",
     summary="text files of numbers",
     facts={"emits": ["curve"]},
 )
 BACKBONE = Entry(
     "curvenet",
-    "skipstone_curves.parts:build_curvenet",
-    "skipstone_curves:CurveNetOptions",
+    f"{__name__}.parts:build_curvenet",
+    f"{__name__}:CurveNetOptions",
     summary="two convolutions along a curve",
     facts={"accepts": ["curve"], "family": "curvenet", "pretrained": None},
+)
+TASK = Entry(
+    "grade",
+    f"{__name__}.grades:Grade",
+    f"{__name__}:GradeOptions",
+    summary="one of several levels that have an order",
+    source="Frank and Hall 2001",
 )

@@ -22,20 +22,22 @@ from . import CurveNetOptions, CurveOptions
 
 
 class CurvesReader:
-    """A folder with curves.tsv: a file's name and its label on each line."""
+    """A folder with curves.tsv: the levels from the lowest up, then a file's name and its level on
+    each line."""
 
     def sniff(self, path: Path) -> str | None:
         return "curves.tsv beside curves" if (path / "curves.tsv").is_file() else None
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        rows = [line.split("\t") for line in (path / "curves.tsv").read_text().splitlines()]
+        levels, *lines = (path / "curves.tsv").read_text().splitlines()
+        rows = [line.split("\t") for line in lines]
         return Manifest.from_rows(
-            {"path": [name for name, _ in rows], "target": [label for _, label in rows]},
+            {"path": [name for name, _ in rows], "target": [level for _, level in rows]},
             root=path,
             reader="curves",
             input="curve",
-            task="classify",
-            schema={"classes": sorted({label for _, label in rows})},
+            task="grade",
+            schema={"levels": levels.split("\t")},
             target_type=pa.string(),
             notes=(f"Read as curves.tsv: {len(rows)} curves.",),
         )
@@ -133,17 +135,18 @@ def curve_text(curve: np.ndarray) -> bytes:
     return " ".join(f"{value:.5f}" for value in curve).encode()
 
 
-def write_curves(folder: Path, per_class: int, length: int = 32) -> Path:
-    """Noisy sines and saws of random phase."""
+def write_curves(folder: Path, per_level: int, length: int = 32) -> Path:
+    """Noisy sines of random phase that swing slowly, faster, fast."""
     folder.mkdir(parents=True)
-    lines = []
-    for label in ("saw", "sine"):
-        for number in range(per_class):
-            rng = np.random.default_rng([number, len(label)])
-            at = np.arange(length) / 8 + rng.random()
-            curve = np.sin(2 * np.pi * at) if label == "sine" else 2 * (at % 1) - 1
-            name = f"{label}-{number}.txt"
-            (folder / name).write_bytes(curve_text(curve + rng.normal(0, 0.1, length)))
-            lines.append(f"{name}\t{label}")
+    swings = {"slow": 1.0, "faster": 3.0, "fast": 6.0}
+    lines = ["\t".join(swings)]
+    for level, times in swings.items():
+        for number in range(per_level):
+            rng = np.random.default_rng([number, int(times)])
+            at = times * rng.uniform(0.8, 1.2) * np.arange(length) / length + rng.random()
+            curve = np.sin(2 * np.pi * at) + rng.normal(0, 0.1, length)
+            name = f"{level}-{number}.txt"
+            (folder / name).write_bytes(curve_text(curve))
+            lines.append(f"{name}\t{level}")
     (folder / "curves.tsv").write_text("\n".join(lines) + "\n")
     return folder

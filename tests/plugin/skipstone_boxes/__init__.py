@@ -1,0 +1,22 @@
+"""Boxes around things, as a package from outside brings them: a reader, a head, a task.
+
+Here are the names and options, free of torch; `detector` and `files` hold the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skipstone.registry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxesOptions:
+    iou: float = field(default=0.5, metadata={"help": "overlap from which a box counts as found"})
+
+
+READER = Entry("boxes", f"{__name__}.files:BoxesReader", summary="boxes.json beside pictures")
+HEAD = Entry("grid", f"{__name__}.detector:GridHead", summary="boxes and scores at each cell")
+TASK = Entry(
+    "boxes", f"{__name__}.detector:Boxes", f"{__name__}:BoxesOptions", summary="find things"
+)

@@ -1,0 +1,119 @@
+"""Grade: one of several levels that have an order, where a near answer is better than a far one.
+
+K levels are K - 1 questions, "is it above this level?" (Frank and Hall 2001, A Simple Approach to
+Ordinal Classification), which the usual linear head answers side by side. An answer is the median:
+as many levels up as there are questions answered by yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import Tensor
+
+from skipstone.bundle.arch import Part
+from skipstone.data.samples import Meta
+from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
+from skipstone.tasks.labels import (
+    TIE,
+    Labels,
+    finite_logits,
+    probability_difference,
+    raw_difference,
+    unlike,
+)
+
+from . import GradeOptions
+
+
+class Grade(PerSample):
+    """Targets are names of levels; schema {"levels": [...]}, the lowest first; outputs {"logits":
+    (N, K - 1)}; y {"above": float32 (K - 1,)}."""
+
+    name, headline = "grade", "near"
+
+    def __init__(self, options: GradeOptions, schema: Mapping[str, Any]) -> None:
+        self.options, self.schema = options, dict(schema)
+        self.levels = Labels({"classes": schema["levels"]}, least=2)
+
+    def head(self) -> Part:
+        loss = {"name": "bce", "target": "above", "args": {}}
+        shape = {"classes": len(self.levels) - 1, "loss": loss}
+        return Part("linear", {"options": {}, "shape": shape})
+
+    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+        return {"above": (torch.arange(len(self.levels) - 1) < self.levels.code(value)).float()}
+
+    def knows(self, value: Any) -> bool:
+        return value in self.levels
+
+    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+        above = expit(finite_logits(outputs, metas, len(self.levels) - 1).astype(np.float64))
+        ends = np.ones(len(above)), np.zeros(len(above))
+        share = -np.diff(np.column_stack([ends[0], above, ends[1]]), axis=1)  # (N, K)
+        found = []
+        for level, shares, meta in zip(_level(above), share, metas, strict=True):
+            fields = {
+                "label": self.levels.names[level],
+                "probability": max(0.0, float(shares[level])),
+            }
+            found.append(Prediction(meta, fields, {"level": np.array(level)}))
+        return found
+
+    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        return {}
+
+    def score(self, prediction: Prediction, target: Any) -> Record:
+        off = abs(int(prediction.scores["level"]) - self.levels.code(target))
+        return {
+            "id": prediction.meta.id,
+            "name": prediction.meta.name,
+            "target": target,
+            "label": prediction.fields["label"],
+            "correct": off == 0,
+            "near": off <= self.options.near,
+            "off": off,
+            "loss": float(off),
+        }
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("near", f"at most {self.options.near} off", "proportion", field="near"),
+            Metric("accuracy", "accuracy", "proportion", field="correct"),
+            Metric("levels_off", "levels off", "bootstrap", higher_is_better=False),
+        )
+
+    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+        fields = {"near": "near", "accuracy": "correct", "levels_off": "off"}
+        return {
+            name: float(np.mean([record[field] for record in records]))
+            for name, field in fields.items()
+        }
+
+    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        before, after = reference["logits"], outputs["logits"]
+        if before.shape != after.shape:
+            return unlike(len(before))
+        was, now = expit(before), expit(after)
+        changed = (_level(was) != _level(now)) | ~np.isfinite(after).all(axis=1)
+        ties = changed & (np.abs(was - 0.5).min(axis=1) <= TIE)
+        return Difference(
+            probability_difference(was, now),
+            raw_difference(before, after),
+            int((changed & ~ties).sum()),
+            int(ties.sum()),
+            len(before),
+        )
+
+    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        levels = [["order", " < ".join(self.levels.names)]]
+        return [{"kind": "facts", "title": "Levels", "items": levels}]
+
+
+def _level(above: np.ndarray) -> np.ndarray:
+    """(N,) from the probability of lying above each level, (N, K - 1)."""
+    return (above > 0.5).sum(axis=1)
