@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import audit_defects as plant
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.proof.intervals import wilson
+from skipstone.proof.proportions import wilson
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 NEGATIVES = ("burst", "white", "blank", "digit", "cell")
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
             shutil.rmtree(folder)
         _show(f"seed {seed}", [row])
         rows.append(row)
-        met &= given.smoke or _met(row)
+        met &= _met(row, smoke=given.smoke)
     if len(rows) > 1:
         _show("all seeds", rows)
     print("bar met" if met else "bar NOT met: see the header of benchmarks/audit.py")
@@ -274,11 +274,15 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"    photos of the data itself that pair up: {json.dumps(pairs)}", flush=True)
 
 
-def _met(row: dict[str, Any]) -> bool:
+def _met(row: dict[str, Any], *, smoke: bool) -> bool:
+    """At smoke size, equal bytes alone: pictures are too few for the rest."""
+
     def share(prefix: str) -> float:
         pairs = [value for name, value in row["counts"].items() if name.startswith(prefix)]
-        return sum(hits for hits, _ in pairs) / max(1, sum(count for _, count in pairs))
+        hits, every = (sum(pair[at] for pair in pairs) for at in (0, 1))
+        return float(hits / max(1, every))
 
     alarms = [row["counts"][f"false alarms: {kind}"] for kind in NEGATIVES]
     false = sum(hits for hits, _ in alarms) / max(1, sum(count for _, count in alarms))
-    return share("recall exact") >= EXACT and share("recall near") >= NEAR and false <= FALSE
+    exact = share("recall exact") >= EXACT
+    return exact and (smoke or (share("recall near") >= NEAR and bool(false <= FALSE)))

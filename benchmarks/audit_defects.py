@@ -38,8 +38,8 @@ def cropped(picture: Picture, random: Random) -> Picture:
     """5 % of the width and of the height are cut off, shared by chance between the two sides."""
     width, height = picture.size
     left, top = random.uniform(0, 0.05, 2)
-    box = (left * width, top * height, (0.95 + left) * width, (0.95 + top) * height)
-    return picture.crop(tuple(map(round, box)))  # type: ignore[arg-type]
+    ends = round((0.95 + left) * width), round((0.95 + top) * height)
+    return picture.crop((round(left * width), round(top * height), *ends))
 
 
 def brightened(picture: Picture, random: Random) -> Picture:
@@ -206,7 +206,7 @@ def blanks(count: int, random: Random) -> Iterator[Picture]:
         elif random.random() < 0.5:
             radius = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2)[..., None]
             pixels = pixels - radius * random.uniform(20, 120)
-        pixels = pixels + random.normal(0, random.uniform(0, 5), pixels.shape)
+        pixels = pixels + random.normal(0, random.uniform(0, 5), pixels.shape).astype(np.float32)
         yield Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 

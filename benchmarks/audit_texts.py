@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.proof.intervals import wilson
+from skipstone.proof.proportions import wilson
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 TABLES = ("questions", "movie-reviews")
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
                 measured = _measure(source, Path(given.out, key), int(seed), planted, given.smoke)
                 row = results.add(key, measured)
             rows.append(row)
-            met &= given.smoke or _met(row)
+            met &= _met(row, smoke=given.smoke)
         _show(table, rows)
     print("bar met" if met else "bar NOT met: see the header of benchmarks/audit_texts.py")
     return 0 if met else 1
@@ -195,14 +195,15 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"    groups of the data itself: {rows[0]['own'][:10]}", flush=True)
 
 
-def _met(row: dict[str, Any]) -> bool:
+def _met(row: dict[str, Any], *, smoke: bool) -> bool:
+    """At smoke size, equal texts alone: generated ones repeat themselves."""
+
     def share(names: list[str]) -> float:
         pairs = [row["counts"][name] for name in names]
-        return sum(hits for hits, _ in pairs) / max(1, sum(count for _, count in pairs))
+        hits, every = (sum(pair[at] for pair in pairs) for at in (0, 1))
+        return float(hits / max(1, every))
 
     near = [f"recall: {kind}" for kind in DEFECTS if kind != "the same"]
-    return (
-        share(["recall: the same"]) >= EXACT
-        and share(near) >= NEAR
-        and share(["false alarms: templated questions"]) <= FALSE
-    )
+    exact = share(["recall: the same"]) >= EXACT
+    alarms = share(["false alarms: templated questions"])
+    return exact and (smoke or (share(near) >= NEAR and alarms <= FALSE))

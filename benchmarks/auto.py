@@ -174,7 +174,7 @@ def five_channels(photo: Path) -> np.ndarray:
     grey = light @ np.array([0.2126, 0.7152, 0.0722])
     mean = uniform_filter(grey, 9)
     contrast = np.sqrt(np.maximum(uniform_filter(grey**2, 9) - mean**2, 0))
-    channels = np.dstack([light[..., ::-1], mean, contrast * 2])
+    channels: np.ndarray = np.dstack([light[..., ::-1], mean, contrast * 2])
     return np.rint(np.clip(channels, 0, 1) * 65535).astype(np.uint16)
 
 

@@ -117,8 +117,8 @@ class Bench:
         if importlib.util.find_spec("segmentation_models_pytorch") is None:
             return not skipped("segmentation-models-pytorch is not installed", known=True)
         install(self.out / "plugin")
-        length = () if self.given.smoke else ("--epochs", self.given.epochs)
-        length += tuple(shlex.split(self.given.flags))
+        length = [] if self.given.smoke else ["--epochs", str(self.given.epochs)]
+        length += shlex.split(self.given.flags)
         heads = ["lraspp"] if self.given.smoke else list(PEERS)
         met = True
         for head in heads:

@@ -113,7 +113,7 @@ def _scene(seed: int, kind: str, size: tuple[int, int]) -> Image.Image:
             picture.paste(grain, (left, top))
     draw = ImageDraw.Draw(picture)
     for _ in range(40):
-        x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
+        x, y = int(rng.integers(0, size[0])), int(rng.integers(0, size[1]))
         colour = tuple(int(value) for value in rng.integers(low, high, 3))
         draw.ellipse((x, y, x + size[0] // 12, y + size[1] // 12), fill=colour)
     return picture

@@ -11,7 +11,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.runs import NO_DATA, SHORT, Results, arguments_for, data_of, skipped, skipstone
+from benchmarks.runs import (
+    NO_DATA,
+    SHORT,
+    SMALL,
+    Results,
+    arguments_for,
+    data_of,
+    skipped,
+    skipstone,
+)
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.proof.agreement import agreement
@@ -36,7 +45,7 @@ def main(arguments: list[str]) -> int:
     results = Results(out)
     model = given.model
     if model is None:
-        length = (*SHORT, "--size", "64") if given.smoke else ("--steps", "8")
+        length = (*SHORT, *SMALL) if given.smoke else ("--steps", "8")
         key = " ".join(("train", *length))
         made = results.get(key) or results.add(
             key, skipstone("train", str(photos), "--out", str(out / "runs"), *length)

@@ -42,18 +42,21 @@ class TorchvisionFcn(_Peer):
     """FCN-32s: torchvision has no finer one."""
 
     def build(self, classes: int) -> nn.Module:
-        return FCNHead(self.channels[-1], classes)
+        head: nn.Module = FCNHead(self.channels[-1], classes)
+        return head
 
 
 class TorchvisionDeepLab(_Peer):
     def build(self, classes: int) -> nn.Module:
-        return DeepLabHead(self.channels[-1], classes, (6, 12, 18))
+        head: nn.Module = DeepLabHead(self.channels[-1], classes, (6, 12, 18))
+        return head
 
 
 class TorchvisionLraspp(_Peer):
     def build(self, classes: int) -> nn.Module:
         self.low = map_near(self.strides, 8)
-        return LRASPPHead(self.channels[self.low], self.channels[-1], classes, 128)
+        head: nn.Module = LRASPPHead(self.channels[self.low], self.channels[-1], classes, 128)
+        return head
 
     def decode(self, features: Features) -> Tensor:
         logits: Tensor = self.net({"low": features[self.low], "high": features[-1]})

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks.runs import Results, shown
 from skipstone import events
-from skipstone.proof.intervals import wilson
+from skipstone.proof.proportions import wilson
 from skipstone.registry import BACKBONES
 
 #: Depths at which gradients are shown, as shares of the way from the first convolution to the last.

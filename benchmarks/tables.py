@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from benchmarks.runs import (
     NO_DATA,
     SHORT,
+    SMALL,
     Results,
     arguments_for,
     data_of,
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> int:
     out = Path(given.out)
     results = Results(out)
     rows = _photos(data / "clothing" / "train")
-    length = (*SHORT, "--size", "64") if given.smoke else ("--epochs", "8")
+    length = (*SHORT, *SMALL) if given.smoke else ("--epochs", "8")
     allowed = "100" if given.smoke else "2"
     wrong = []
     for table in TABLES:

@@ -370,7 +370,7 @@ def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     logits = held @ solution.tensors["weight.weight"][1:] + solution.tensors["bias"]
     truth = np.array([code[name] for name in test.column("target")])
     done("answered")
-    return (logits.argmax(axis=1) == truth).tolist()
+    return [bool(right) for right in logits.argmax(axis=1) == truth]
 
 
 def _peer_answers(table: Path, done: Callable[[str], None]) -> list[bool]:

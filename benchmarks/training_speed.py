@@ -111,7 +111,7 @@ def plain_step(network: Network, data: Batch) -> Callable[[], float]:
         optimizer.zero_grad()
         logits = network.head(network.backbone(pictures))["logits"]
         loss = F.cross_entropy(logits, torch.as_tensor(data.y["label"]))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.item()
 

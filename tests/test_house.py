@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -33,13 +34,18 @@ NO_NAMES = {
 }
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _room(path: Path) -> str:
     return path.relative_to(SRC).with_suffix("").parts[0]
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
     """(room, line) of everything of ours that a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         modules: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -74,7 +80,7 @@ def test_imports_only_point_down(room: str) -> None:
 
 def _compared(path: Path) -> Iterator[tuple[str, int]]:
     """(word, line) of the string literals that a file compares something with."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         parts: list[ast.expr] = []
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
@@ -127,8 +133,7 @@ def test_every_module_says_what_it_is() -> None:
     empty = [
         str(path.relative_to(SRC))
         for path in FILES
-        if (text := path.read_text(encoding="utf-8")).strip()
-        and not ast.get_docstring(ast.parse(text))
+        if path.read_text(encoding="utf-8").strip() and not ast.get_docstring(_tree(path))
     ]
     assert empty == []
 
@@ -140,7 +145,7 @@ def test_files_and_functions_are_short() -> None:
         text = path.read_text(encoding="utf-8")
         if (lines := len(text.splitlines())) > 400:
             long.append(f"{path} has {lines} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 if length > 60:
@@ -152,7 +157,7 @@ def test_nothing_unpickles_or_evaluates() -> None:
     """Nothing from a file is ever run; foreign weights have one door."""
     found = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
                 if {"pickle", "dill", "joblib", "shelve", "marshal"} & set(names):

@@ -76,7 +76,7 @@ def test_verify(chain: Chain) -> None:
     assert names == ["torch-f32", "onnxruntime-f32", "openvino-f32", "openvino-bf16"]
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_program_gives_every_output(chain: Chain, runtime: str) -> None:
     with registered(skipstone_boxes):
         predictor = open_model(chain.home / "runs" / "001", runtime)
