@@ -174,8 +174,9 @@ def five_channels(photo: Path) -> np.ndarray:
     grey = light @ np.array([0.2126, 0.7152, 0.0722])
     mean = uniform_filter(grey, 9)
     contrast = np.sqrt(np.maximum(uniform_filter(grey**2, 9) - mean**2, 0))
-    channels: np.ndarray = np.dstack([light[..., ::-1], mean, contrast * 2])
-    return np.rint(np.clip(channels, 0, 1) * 65535).astype(np.uint16)
+    channels = np.dstack([light[..., ::-1], mean, contrast * 2])
+    whole: np.ndarray = np.rint(np.clip(channels, 0, 1) * 65535).astype(np.uint16)
+    return whole
 
 
 def _clothing(source: Path, part: str, most: int | None) -> list[tuple[Path, str]]:
