@@ -31,6 +31,34 @@ def plan(photo_folder: Path) -> Plan:
     return make_plan(photo_folder, model="resnet20", weights="none", seed=0, settings=settings)
 
 
+def drawn(plan: Plan, bundle: Bundle) -> Scores:
+    """Scores of drawn answers to the claim: a third of them right."""
+    claim = plan.manifest.role("claim")
+    logits = np.zeros((len(claim), 3), np.float32)
+    logits[:, 0] = np.linspace(1, 2, len(claim))
+    metas = [
+        Meta(id, source.name)
+        for id, source in zip(claim.column("id"), claim.sources(), strict=True)
+    ]
+    answers = plan.task.predict({"logits": logits}, metas, bundle.post)
+    records = [
+        plan.task.score(answer, target)
+        for answer, target in zip(answers, claim.column("target"), strict=True)
+    ]
+    values = plan.task.compute(records)
+    return Scores(
+        role="claim",
+        split="the validation split of the data, scored once",
+        seed=0,
+        metrics={
+            name: Estimate(value, value, float("nan"), len(records))
+            for name, value in values.items()
+        },
+        records=records,
+        evaluation=Evaluation(records, [Failure("broken.jpg", "cut off")], [], unknown={"owl": 2}),
+    )
+
+
 def tell(plan: Plan, folder: Path) -> Path:
     """A report of `plan` with drawn answers: a third of the claim right."""
     input_state, _ = plan.input.state()
@@ -56,30 +84,6 @@ def tell(plan: Plan, folder: Path) -> Path:
         tensors={"w": np.zeros(3, np.float32)},
     )
     bundle.save(folder / "bundle")
-    claim = plan.manifest.role("claim")
-    logits = np.zeros((len(claim), 3), np.float32)
-    logits[:, 0] = np.linspace(1, 2, len(claim))
-    metas = [
-        Meta(id, source.name)
-        for id, source in zip(claim.column("id"), claim.sources(), strict=True)
-    ]
-    answers = plan.task.predict({"logits": logits}, metas, bundle.post)
-    records = [
-        plan.task.score(answer, target)
-        for answer, target in zip(answers, claim.column("target"), strict=True)
-    ]
-    values = plan.task.compute(records)
-    scores = Scores(
-        role="claim",
-        split="the validation split of the data, scored once",
-        seed=0,
-        metrics={
-            name: Estimate(value, value, float("nan"), len(records))
-            for name, value in values.items()
-        },
-        records=records,
-        evaluation=Evaluation(records, [Failure("broken.jpg", "cut off")], [], unknown={"owl": 2}),
-    )
     history: list[dict[str, Any]] = [
         {"epoch": e, "step": 3 * e, "lr": 0.1, "loss": 1.0 / e, "metrics": {"accuracy": value}}
         for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
@@ -89,7 +93,7 @@ def tell(plan: Plan, folder: Path) -> Path:
         result=FitResult(history, {"epoch": 3, "step": 9}, 12, "early stop", 4),
         bundle=bundle,
         folder=folder / "bundle",
-        scores=scores,
+        scores=drawn(plan, bundle),
         verification=Verification(True, 0.0, 0, []),
     )
     story = gather(outcome, seconds=75)
