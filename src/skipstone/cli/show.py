@@ -116,9 +116,7 @@ def train(result: Any, terminal: Terminal) -> None:
         return
     rows = metric_rows(result.metrics, result.titles)
     terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")
-    if result.baseline is not None:
-        better = result.baseline.difference.low > 0
-        terminal.line(result.baseline.verdict, "" if better else "yellow")
+    _baseline(result.baseline, terminal)
     terminal.line()
     if result.calibration is not None:
         terminal.line(f"Temperature scaling: {result.calibration.reason}")
@@ -128,6 +126,12 @@ def train(result: Any, terminal: Terminal) -> None:
     terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
     terminal.line()
     terminal.line(f"Next:    skipstone shrink {result.run}", "bold")
+
+
+def _baseline(baseline: Any, terminal: Terminal) -> None:
+    """Whether the model is better than the input's baseline, where it has one."""
+    if baseline is not None:
+        terminal.line(baseline.verdict, "" if baseline.difference.low > 0 else "yellow")
 
 
 def _verified(verification: Any, terminal: Terminal) -> None:
@@ -199,8 +203,12 @@ def export(result: Any, terminal: Terminal) -> None:
 
 
 def verify(result: Any, terminal: Terminal) -> None:
+    from skipstone.report.words import percent as exact  # what is not quite 0 never reads as 0
+
+    found = result.verification.rows
+    parts = any("share" in row for row in found)  # answers that have a class for each pixel
     rows = []
-    for row in result.verification.rows:
+    for row in found:
         measured = "max_difference" in row
         rows.append(
             [
@@ -208,11 +216,13 @@ def verify(result: Any, terminal: Terminal) -> None:
                 "ok" if row["ok"] else "FAILED",
                 f"{row['max_difference']:.1e}" if measured else "",
                 f"{row['flips']} of {row['n']}" if measured else "",
+                *([exact(row["share"]) if "share" in row else ""] if parts else []),
                 row.get("problem") or "",
             ]
         )
-    terminal.table(("check", "result", "max difference", "flips", "problem"), rows)
-    for row in result.verification.rows:
+    columns = ("check", "result", "max difference", "flips")
+    terminal.table((*columns, *(["pixels changed"] if parts else []), "problem"), rows)
+    for row in found:
         if "own" in row:
             terminal.line(f"{row['name']} is {row['own']['told']}.")
     terminal.line(
@@ -277,5 +287,6 @@ def demo(result: Any, terminal: Terminal) -> None:
     for columns, rows, title in result.tables():
         terminal.table(columns, rows, title=title)
         terminal.line()
+    _baseline(result.trained.baseline, terminal)
     terminal.line(f"Report:  {result.report}")
     terminal.line(f"Next:    {result.shown.next}", "bold")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from skipstone.report.blocks import Block, Report, Section, from_json
 from skipstone.report.receipts import receipt_block
-from skipstone.report.words import count, duration, size
+from skipstone.report.words import count, duration, percent, size
 
 Json = Mapping[str, Any]
 
@@ -263,36 +263,49 @@ def _ships(story: TrainingStory) -> list[Json]:
         ]
         names = ("program", "runtime", "precision", "size")
         blocks.append(_table("Programs", [(name, "text") for name in names], rows))
-    found = story.verification
-    checks = [
-        [
-            row["name"],
-            "ok" if row["ok"] else f"DIFFERS: {row['problem']}",
-            _allowed(row.get("max_difference"), (row.get("tolerance") or {}).get("probability")),
-            _allowed(row.get("flips"), (row.get("tolerance") or {}).get("flips")),
-            row.get("n"),
-        ]
-        for row in found.get("rows", ())
-    ]
-    names = ("check", "result", "greatest difference (allowed)", "changed answers (allowed)")
-    blocks.append(
-        _table(
-            "Does it answer as it was trained?",
-            [*((name, "text") for name in names), ("inputs", "number")],
-            checks,
-            "Asked again in a fresh process from the files' raw bytes; differences are of "
-            "probabilities. "
-            + ("Everything agrees." if found.get("ok") else "NOT everything agrees."),
-        )
-    )
+    blocks.append(_checks(story.verification))
     return blocks
 
 
-def _allowed(value: Any, limit: Any) -> str | None:
+def _checks(found: Json) -> Json:
+    """A row a check of `verify`; of answers that have a class for each pixel also how many of these
+    changed."""
+    parts = any("share" in row for row in found.get("rows", ()))
+    rows = []
+    for row in found.get("rows", ()):
+        limits = row.get("tolerance") or {}
+        pixels = _allowed(row.get("share"), limits.get("share"), percent) if parts else None
+        rows.append(
+            [
+                row["name"],
+                "ok" if row["ok"] else f"DIFFERS: {row['problem']}",
+                _allowed(row.get("max_difference"), limits.get("probability")),
+                _allowed(row.get("flips"), limits.get("flips")),
+                *([pixels] if parts else []),
+                row.get("n"),
+            ]
+        )
+    names = ["check", "result", "greatest difference (allowed)", "changed answers (allowed)"]
+    names += ["changed pixels (allowed)"] if parts else []
+    return _table(
+        "Does it answer as it was trained?",
+        [*((name, "text") for name in names), ("inputs", "number")],
+        rows,
+        "Asked again in a fresh process from the files' raw bytes; differences are of "
+        "probabilities. " + ("Everything agrees." if found.get("ok") else "NOT everything agrees."),
+    )
+
+
+def _allowed(value: Any, limit: Any, form: Callable[[Any], str] | None = None) -> str | None:
+    """`value (limit)`; the value alone where it has no limit."""
     if value is None:
         return None
-    shown = f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
-    return shown if limit is None else f"{shown} ({limit:.2g})"
+    form = form or _short
+    return form(value) if limit is None else f"{form(value)} ({form(limit)})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
 
 
 def model_facts(

@@ -12,13 +12,16 @@ from typing import Any
 
 from skipstone import events
 from skipstone.errors import UsageError
+from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.registry import INPUTS, TASKS, resolve_target
+from skipstone.report.words import percent
 from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
 from skipstone.verbs.answer import PredictResult, predict
 from skipstone.verbs.audit import AuditResult, audit
+from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.demos import Demonstration, write_once
 from skipstone.verbs.receipts import Table, receipt_table
 from skipstone.verbs.ship import VerifyResult
@@ -66,11 +69,8 @@ class DemoResult:
         """What the terminal shows at the end."""
         score = next(iter(self.trained.metrics.values()))  # the headline comes first
         rows = [
-            [
-                self.shown.figure,
-                f"{100 * score.value:.1f} % "
-                f"(95 %: {100 * score.low:.1f} – {100 * score.high:.1f}, n = {score.n})",
-            ],
+            [self.shown.figure, _share(score)],
+            *_beside(self.trained.baseline),
             *_parity(self.verified.verification),
         ]
         answers = [
@@ -80,7 +80,7 @@ class DemoResult:
         ]
         took = f"{self.shown.title}, the whole way, in {self.seconds:.0f} s"
         return [
-            (("picture", "answer", "probability"), answers, "A few answers"),
+            ((self.audited.audit.nouns.unit, "answer", "probability"), answers, "A few answers"),
             receipt_table(self.shrunk.receipt),
             (("what", "result"), rows, took),
         ]
@@ -93,21 +93,38 @@ def _words(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def _share(score: Estimate) -> str:
+    value, low, high = (100 * number for number in (score.value, score.low, score.high))
+    return f"{value:.1f} % (95 %: {low:.1f} – {high:.1f}, n = {score.n})"
+
+
+def _beside(baseline: Comparison | None) -> list[list[str]]:
+    """A simple model on the same rows, where the input has one."""
+    if baseline is None:
+        return []
+    value, low, high = (
+        100 * getattr(baseline.difference, name) for name in ("value", "low", "high")
+    )
+    return [
+        [f"the baseline, {baseline.model}", _share(baseline.value)],
+        ["difference to it, paired", f"{value:+.1f} points (95 %: {low:+.1f} – {high:+.1f})"],
+    ]
+
+
 def _parity(verification: Verification) -> list[list[str]]:
     """A row a precision: how far what ships is from what was trained."""
-    worst: dict[str, tuple[float, int, int]] = {}
-    for row in verification.rows:
-        if "max_difference" in row:
-            far, flips, n = worst.get(row["precision"], (0.0, 0, row["n"]))
-            worst[row["precision"]] = (max(far, row["max_difference"]), flips + row["flips"], n)
+    measured = [row for row in verification.rows if "max_difference" in row]
     state = "ok" if verification.ok else "FAILED"
-    return [
-        [
-            f"parity from raw bytes, {precision}",
-            f"{state}: probabilities within {far:.1e}, {flips} of {n} answers changed",
-        ]
-        for precision, (far, flips, n) in worst.items()
-    ]
+    found = []
+    for precision in dict.fromkeys(row["precision"] for row in measured):
+        rows = [row for row in measured if row["precision"] == precision]
+        far, flips = max(row["max_difference"] for row in rows), sum(row["flips"] for row in rows)
+        changed = f"{flips} of {rows[0]['n']} answers changed"
+        if shares := [row["share"] for row in rows if "share" in row]:
+            changed += f", {percent(max(shares))} of all pixels"
+        told = f"{state}: probabilities within {far:.1e}, {changed}"
+        found.append([f"parity from raw bytes, {precision}", told])
+    return found
 
 
 def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify") -> DemoResult:

@@ -1,0 +1,105 @@
+"""What is printed of results: of a demonstration at its end, of `verify`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from skipstone.cli import show
+from skipstone.cli.terminal import Terminal
+from skipstone.proof.intervals import Estimate
+from skipstone.proof.parity import Verification
+from skipstone.registry import INPUTS, TASKS
+from skipstone.report.build import _checks
+from skipstone.verbs.baseline import Comparison
+from skipstone.verbs.demo import _beside, _parity, demonstration
+from skipstone.verbs.ship import VerifyResult
+from tests.docs.pages import PAGES, read_page
+
+SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
+BASELINE = Comparison(
+    *("logistic", "accuracy", "accuracy", Estimate(0.912, 0.89, 0.93, 400)),
+    *(Estimate(0.012, -0.004, 0.031, 400), 1.5, "it is not better by more than chance."),
+)
+
+
+def measured(name: str, precision: str, **more: float) -> dict[str, object]:
+    row = {"name": name, "ok": True, "problem": "", "precision": precision, "n": 16}
+    tolerance = {"probability": 0.01, "relative": None, "flips": 2, "share": 0.005}
+    return {**row, "max_difference": 0.002, "flips": 1, "tolerance": tolerance, **more}
+
+
+PHOTOS = Verification.of([{"name": "files", "ok": True, "problem": ""}, measured("a", "f32")])
+MASKS = Verification.of(
+    [
+        {"name": "files", "ok": True, "problem": ""},
+        measured("openvino-f32", "f32", share=0.0),
+        measured("openvino-int8", "int8", share=0.00004),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = SimpleNamespace(
+        shown=demonstration(name),
+        tables=lambda: [(("what", "result"), [["accuracy", "99 %"]], "the whole way")],
+        trained=SimpleNamespace(baseline=BASELINE),
+        report=Path("demo/runs/001/report.html"),
+    )
+    show.demo(result, Terminal())
+    lines = capsys.readouterr().out.splitlines()
+    assert "it is not better by more than chance." in lines
+    assert any(line.startswith("Report:") and "report.html" in line for line in lines)
+    assert lines[-1].startswith("Next:    skipstone train ")
+
+
+def test_there_are_demonstrations_and_pages_name_no_others() -> None:
+    assert {"classify", "segment", "text"} <= set(SHOWN)
+    named = {name for page in PAGES for name in re.findall(r"demo --task (\w+)", read_page(page))}
+    assert named
+    assert named <= set(SHOWN)
+    (row,) = [
+        line
+        for line in read_page(PAGES[0].parent / "docs" / "commands.md").splitlines()
+        if line.startswith("| `demo` |")
+    ]
+    assert {"classify", *re.findall(r"--task (\w+)", row)} == set(SHOWN)
+
+
+def test_a_demonstration_shows_the_baseline_and_the_pixels_that_changed() -> None:
+    assert _beside(None) == []
+    assert _beside(BASELINE) == [
+        ["the baseline, logistic", "91.2 % (95 %: 89.0 – 93.0, n = 400)"],
+        ["difference to it, paired", "+1.2 points (95 %: -0.4 – +3.1)"],
+    ]
+    (plain,) = _parity(PHOTOS)
+    assert plain[1].endswith("1 of 16 answers changed")
+    exact, close = _parity(MASKS)
+    assert exact[1].endswith("1 of 16 answers changed, 0.0 % of all pixels")
+    assert close[1].endswith("1 of 16 answers changed, 0.004 % of all pixels")
+
+
+def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    show.verify(VerifyResult(MASKS), Terminal())
+    head, files, exact, close, verdict = capsys.readouterr().out.splitlines()
+    assert "pixels changed" in head
+    assert "%" not in files
+    assert "0.0 %" in exact
+    assert "0.004 %" in close
+    assert verdict == "Every runtime answers as trained."
+    show.verify(VerifyResult(PHOTOS), Terminal())
+    assert "pixels" not in capsys.readouterr().out
+
+
+def test_a_report_says_so_too() -> None:
+    told = _checks({"ok": True, "rows": MASKS.rows})
+    assert [column["name"] for column in told["columns"]][4] == "changed pixels (allowed)"
+    assert [row[4] for row in told["rows"]] == [None, "0.0 % (0.5 %)", "0.004 % (0.5 %)"]
+    plain = _checks({"ok": True, "rows": PHOTOS.rows})
+    assert all(len(row) == len(plain["columns"]) == 5 for row in plain["rows"])

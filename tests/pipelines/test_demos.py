@@ -1,0 +1,44 @@
+"""`skipstone demo`, every demonstration: the whole way, offline, in time, and with what score."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from skipstone.registry import INPUTS, TASKS
+from tests.pipelines.sockets import watched
+
+SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
+#: The headline metric of each, at least: some points below what it has.
+LEAST = {"classify": 0.96, "segment": 0.5, "text": 0.8}
+#: Seconds, also beside other tests.
+LIMIT = 240
+
+
+def test_every_demonstration_is_run() -> None:
+    assert set(SHOWN) == set(LEAST)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_demonstration_goes_the_whole_way_offline(name: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    words = ["-m", "skipstone.cli.main", "demo", "--task", name, "--out", str(tmp_path / "demo")]
+    done = watched(words, tmp_path / "watched")
+    assert time.monotonic() - began < LIMIT
+    assert done.code == 0, done.err
+    assert done.sockets == []
+    assert done.processes >= 1
+    run = tmp_path / "demo" / "runs" / "001"
+    story = json.loads((run / "report.json").read_text())["story"]
+    (score,) = [row["value"] for row in story["metrics"] if row["name"] == story["headline"]]
+    assert score >= LEAST[name]
+    assert story["verification"]["ok"]
+    assert story["receipts"]
+    print(f"{name}: {story['headline']} {score:.3f}, {time.monotonic() - began:.0f} s")
+    assert "A few answers" in done.out
+    assert ("the baseline, " in done.out) == (story["baseline"] is not None)
+    assert done.out.splitlines()[-1].startswith("Next:    skipstone train ")
