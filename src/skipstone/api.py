@@ -28,7 +28,6 @@ Path_ = str | Path
 
 demo = demonstration.demo
 models = look.models
-compare = comparing.compare
 
 
 def load(model: Path_, *, runtime: str = "auto") -> Predictor:
@@ -167,3 +166,22 @@ def export(
 def verify(model: Path_) -> ship.VerifyResult:
     """From raw file bytes: does what ships answer as what was trained?"""
     return ship.verify(Path(model))
+
+
+def compare(
+    models: Sequence[str | Path],
+    *,
+    data: Path_ | None = None,
+    seed: int = 0,
+    latency_seconds: float = 8.0,
+    **settings: Any,
+) -> comparing.CompareResult:
+    """Models side by side: runs, bundles, or names of untrained models. `settings` say how `data`
+    is read: `text_column="body"`."""
+    return comparing.compare(
+        [str(model) for model in models],
+        data=data,
+        seed=seed,
+        latency_seconds=latency_seconds,
+        settings=settings,
+    )

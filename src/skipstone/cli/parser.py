@@ -217,6 +217,7 @@ def _compare(parser: Parser) -> None:
     )
     parser.add_argument("--data", default=None, help="score all of them on this data")
     _seed(parser)
+    add_settings(parser, {"data"})
 
 
 def _models(parser: Parser) -> None:

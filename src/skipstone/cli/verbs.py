@@ -116,7 +116,7 @@ def _verify(given: Namespace) -> Any:
 def _compare(given: Namespace) -> Any:
     from skipstone.verbs.compare import compare
 
-    return compare(given.models, data=given.data, seed=given.seed)
+    return compare(given.models, data=given.data, seed=given.seed, settings=settings_from(given))
 
 
 def _models(given: Namespace) -> Any:

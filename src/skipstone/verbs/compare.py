@@ -23,6 +23,7 @@ from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.programs import read_programs
 from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.settings import Settings
 from skipstone.shrink.latency import Race, bind, race, usual_threads
 from skipstone.shrink.receipt import headline, sizes_of
 from skipstone.tasks.base import Task
@@ -106,14 +107,25 @@ def compare(
     data: str | Path | None = None,
     seed: int = 0,
     latency_seconds: float = 8.0,
+    settings: dict[str, Any] | None = None,
 ) -> CompareResult:
     """Models side by side; trained ones on `data`, or else by the figures they carry.
 
     Args:
         models: runs, bundles, or names of untrained models (see: skipstone models).
+        settings: how `data` is read (`text_column`, `masks`, ...).
+
+    Raises:
+        UsageError: no such model; or settings without data that they say something of.
     """
+    if settings and data is None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise UsageError(
+            f"there is no data that could be read as {flags} says.", hint="Name it: --data DATA"
+        )
     found = [_find(name) for name in models]
-    scored = _scored(found, None if data is None else Path(data), seed)
+    manifest = None if data is None else _read(Path(data), settings)
+    scored = _scored(found, manifest, str(data), seed)
     timed = _timed(found, seed, latency_seconds)
     rows = []
     latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
@@ -160,11 +172,17 @@ def _find(name: str) -> _Model:
 _Scored = tuple[str | None, Estimate | None, str | None, Estimate | None]
 
 
-def _scored(models: list[_Model], data: Path | None, seed: int) -> list[_Scored]:
+def _read(data: Path, settings: dict[str, Any] | None) -> Manifest:
+    manifest = read_manifest(data, Settings(settings).options(ReadOptions))
+    for sentence in manifest.notes:
+        events.note(sentence)
+    return manifest
+
+
+def _scored(models: list[_Model], manifest: Manifest | None, data: str, seed: int) -> list[_Scored]:
     """(metric, value, scored on what, paired difference to the first) of each model."""
-    if data is None:
+    if manifest is None:
         return [_stored(model) for model in models]
-    manifest = read_manifest(data, ReadOptions())
     first: tuple[Task, Evaluation] | None = None
     rows: list[_Scored] = []
     for model in models:
@@ -179,7 +197,7 @@ def _scored(models: list[_Model], data: Path | None, seed: int) -> list[_Scored]
         if first is not None and first[0].headline == task.headline:
             difference = _difference(task, first[1], evaluation, seed)
         first = first or (task, evaluation)
-        rows.append((metric.name, value, str(data), difference))
+        rows.append((metric.name, value, data, difference))
     return rows
 
 
