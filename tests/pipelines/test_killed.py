@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from skipstone import storage
+from tests.mask_data import write_scenes
+from tests.photos import write_class_folder
 from tests.pipelines.command import SMALL
 from tests.text_data import rows, write_csv
 
@@ -39,17 +43,45 @@ PLACES = (
 )
 
 
-#: What is trained, and whether in steps.
+def photos(root: Path) -> Path:
+    return write_class_folder(root / "photos", 12)
+
+
+def scenes(root: Path) -> Path:
+    return write_scenes(root / "scenes", 12)
+
+
+def texts(root: Path) -> Path:
+    return write_csv(root / "texts.csv", rows(90))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained on what, and whether in steps."""
+
+    data: Callable[[Path], Path]
+    flags: list[str]
+    in_steps: bool = True
+
+
+_SHORT = ["--epochs", "2", "--threads", "1", "--precision", "f32"]
 MODELS = {
-    "photos": ([*SMALL, "--epochs", "2"], True),
-    "textcnn": (
+    "photos": Case(photos, [*SMALL, "--epochs", "2"]),
+    "masks": Case(
+        scenes,
+        [
+            *("--model", "resnet20", "--weights", "none", "--width", "0.25", "--depth", "0.34"),
+            *("--batch-size", "4", "--crf", "off", *_SHORT),
+        ],
+    ),
+    "textcnn": Case(
+        texts,
         [
             *("--model", "textcnn", "--embedding", "8", "--maps", "4", "--batch-size", "8"),
-            *("--epochs", "2", "--threads", "1", "--precision", "f32"),
+            *_SHORT,
         ],
-        True,
     ),
-    "logistic": (["--model", "logistic", "--threads", "1"], False),
+    "logistic": Case(texts, ["--model", "logistic", "--threads", "1"], in_steps=False),
 }
 
 
@@ -70,11 +102,9 @@ def train(
 
 @pytest.mark.proof
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_killed_after_its_training_ends_the_same(
-    model: str, photo_folder: Path, tmp_path: Path
-) -> None:
-    flags, in_steps = MODELS[model]
-    data = photo_folder if model == "photos" else write_csv(tmp_path / "texts.csv", rows(90))
+def test_a_run_killed_after_its_training_ends_the_same(model: str, tmp_path: Path) -> None:
+    case = MODELS[model]
+    data, flags = case.data(tmp_path), case.flags
     results = {}
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
@@ -94,7 +124,7 @@ def test_a_run_killed_after_its_training_ends_the_same(
     }
     assert digests["killed"] == digests["whole"]
     assert list(Path(results["killed"]["run"]).rglob(".skipstone-*")) == []
-    if not in_steps:
+    if not case.in_steps:
         return
     lines = (tmp_path / "killed/runs/001/journal.jsonl").read_text().splitlines()
     told = [json.loads(line) for line in lines]
