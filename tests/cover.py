@@ -1,0 +1,92 @@
+"""Which tasks, inputs and models go together, and few cases that hold every pair of them.
+
+What goes together follows from facts of the entries alone, so a new entry is covered by existing:
+
+    input -> model   the input emits a kind that the model accepts
+    task -> input    a task whose answers lie on the input wants one that can keep its shape
+    task -> model    the head that the model takes (its own, or the task's) answers what the task
+                     asks, and the model offers what that head needs
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry
+from tests.reader_examples import readers_of
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """Names of a task, an input and a model that go together, and of a reader that gives such
+    data."""
+
+    task: str
+    input: str
+    model: str
+    reader: str = ""
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, ...]]:
+        """Each two of the three."""
+        names = {"task": self.task, "input": self.input, "model": self.model}
+        return frozenset(
+            (one, names[one], other, names[other])
+            for one, other in itertools.combinations(names, 2)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task}-{self.input}-{self.model.replace('/', '-')}-{self.reader}"
+
+
+def goes_together(task: Entry, input: Entry, model: Entry) -> bool:
+    if not set(input.facts["emits"]) & set(model.facts["accepts"]):
+        return False
+    if task.facts.get("places") and "placed" not in input.facts:
+        return False
+    usual = HEADS[task.facts["head"]]
+    head = HEADS[model.facts.get("head", usual.name)]
+    offered = set(model.facts.get("offers", []))
+    return head.facts["gives"] == usual.facts["gives"] and offered >= set(
+        head.facts.get("needs", [])
+    )
+
+
+def triples() -> list[Case]:
+    """Every task, input and model that go together."""
+    return sorted(
+        Case(task.name, input.name, model.name)
+        for task, input, model in itertools.product(TASKS, INPUTS, BACKBONES)
+        if goes_together(task, input, model)
+    )
+
+
+def strangers() -> list[Case]:
+    """Every task, input and model that do not."""
+    every = itertools.product(TASKS, INPUTS, BACKBONES)
+    return sorted(
+        Case(task.name, input.name, model.name)
+        for task, input, model in every
+        if not goes_together(task, input, model)
+    )
+
+
+def cover() -> list[Case]:
+    """Few triples that hold every pair (greedy), each with a reader; all readers of a task and an
+    input get their turn."""
+    left = set().union(*(case.pairs for case in triples()))
+    chosen: list[Case] = []
+    candidates = triples()
+    while left:
+        best = max(candidates, key=lambda case: len(case.pairs & left))
+        chosen.append(best)
+        candidates.remove(best)
+        left -= best.pairs
+    turns: dict[tuple[str, str], itertools.cycle[str]] = {}
+    found = []
+    for case in sorted(chosen):
+        kind = case.task, case.input
+        turn = turns.setdefault(kind, itertools.cycle(readers_of(*kind)))
+        found.append(Case(*kind, case.model, next(turn, "")))
+    return found
