@@ -62,11 +62,11 @@ _WITHOUT_SKIPSTONE = (
 )
 
 
-def script_answers(out: Path, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def script_answers(out: Path, rows: Sequence[Mapping[str, Any]], *words: object) -> list[Any]:
     """What the exported script says of the files of predictions, where skipstone is not found."""
-    files = [row["path"] for row in rows]
+    asked = ["--json", *(row["path"] for row in rows), *map(str, words)]
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_SKIPSTONE, out / "predict.py", "--json", *files],
+        [sys.executable, "-c", _WITHOUT_SKIPSTONE, out / "predict.py", *asked],
         capture_output=True,
         text=True,
         cwd=out,

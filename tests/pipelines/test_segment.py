@@ -27,7 +27,7 @@ from skipstone.tasks.crf import CrfOptions
 from skipstone.verbs import ship
 from skipstone.verbs import train as train_module
 from tests.mask_data import NAMES, make_scene, save_mask, write_scenes
-from tests.pipelines.command import Answer, ask, tree
+from tests.pipelines.command import Answer, ask, script_answers, tree
 from tests.small_bundles import reseal
 
 #: Learns the scenes well enough that answers are no coin tosses.
@@ -172,6 +172,27 @@ def test_what_no_program_does_is_said(
         assert found.code == 0
         assert found.value["left_out"] == ["crf"]
         assert "refines what the network answers by the image (crf)" in found.err
+
+
+def test_the_exported_script_writes_the_same_masks(masked: Masks, tmp_path: Path) -> None:
+    """Of pictures of two sizes, where skipstone is not found; `verify` held it to the goldens."""
+    folder = masked.data / "val" / "images"
+    how = ["--out", tmp_path / "ours", "--runtime", "onnxruntime"]
+    rows = ask("predict", masked.run, folder, *how).value["predictions"]
+    exported = ask("export", masked.run, "--out", tmp_path / "out").value
+    assert set(exported["files"]) == {"model.onnx", "predict.py"}
+    found = script_answers(tmp_path / "out", rows, "--out", tmp_path / "theirs")
+    for row, ours in zip(found, rows, strict=True):
+        assert row["label"] == ours["label"]
+        assert row["share"] == pytest.approx(ours["share"])
+        assert row["probability"] == pytest.approx(ours["probability"], abs=1e-4)
+        with Image.open(row["mask"]) as mask, Image.open(ours["mask"]) as wanted:
+            assert mask.getpalette() == wanted.getpalette()
+            assert np.array_equal(np.asarray(mask), np.asarray(wanted))
+    again = script_answers(tmp_path / "out", rows[:1])  # without a folder to write to
+    assert "mask" not in again[0]
+    checks = ask("verify", masked.run).value["rows"]
+    assert [row["ok"] for row in checks if row["name"] == "stand-alone script"] == [True]
 
 
 def test_int8_with_a_receipt_on_mean_iou(masked: Masks, shrunk: Answer) -> None:

@@ -6,10 +6,9 @@ import json
 import random
 from pathlib import Path
 
-import onnxruntime
 import pytest
 
-from tests.pipelines.command import Answer, ask
+from tests.pipelines.command import Answer, ask, script_answers
 from tests.text_data import FILLER, WORDS, write_csv
 
 MODEL = [
@@ -88,16 +87,16 @@ def test_int8_answers_as_it_and_is_scored_and_compared(
     assert other["difference"]["value"] == pytest.approx(100 * (after - before))
 
 
-def test_texts_get_their_tags_and_the_program_leaves_the_house(
-    trained: Answer, tmp_path: Path
-) -> None:
-    words = [*("--text", "we saw the dog is red"), *("--text", "it is very")]
-    both, none = ask("predict", trained.value["run"], *words).value["predictions"]
+def test_texts_get_their_tags_also_of_the_exported_script(trained: Answer, tmp_path: Path) -> None:
+    for name, text in (("both", "we saw the dog is red"), ("none", "it is very")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    files = [tmp_path / "both.txt", tmp_path / "none.txt"]
+    rows = ask("predict", trained.value["run"], *files).value["predictions"]
+    both, none = rows
     assert set(both["label"]) == {"animal", "colour"}
     assert set(both["probabilities"]) == set(WORDS)
     assert none["label"] == []
     assert ask("export", trained.value["run"], "--out", tmp_path / "out").code == 0
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
-    assert (
-        json.loads(session.get_modelmeta().custom_metadata_map["skipstone.task"])["name"] == "tag"
-    )
+    for row, ours in zip(script_answers(tmp_path / "out", rows), rows, strict=True):
+        assert row["label"] == ours["label"]
+        assert row["probabilities"] == pytest.approx(ours["probabilities"], abs=1e-4)

@@ -87,6 +87,15 @@ def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
     }
 
 
+def test_answers_that_look_at_the_input_again_are_refused() -> None:
+    bundle = small_bundle()
+    bundle.task = {**bundle.task, "name": "segment"}
+    assert "def segment_answers(" in script_text(bundle)
+    bundle.post = {"temperature": 1.0, "crf": {"iterations": 5}}
+    with pytest.raises(Refusal, match=r"not refine its answers .*\(crf\)"):
+        script_text(bundle)
+
+
 def test_a_task_without_a_stand_alone_form_is_refused(exported: Path) -> None:
     TASKS.add(Entry("odd", "m:Odd"))
     try:
@@ -113,7 +122,7 @@ def test_answers_are_the_fields_that_the_task_predicts(name: str, seed: int) -> 
     module, _, function = entry.facts["standalone"].partition(":")
     answers = getattr(sys.modules.get(module) or __import__(module, fromlist=["x"]), function)
     for settings in (post, {}):
-        found = answers(outputs, {"classes": names}, vars(options), settings)
+        found = answers(outputs, {"classes": names}, vars(options), settings, [{}] * 20)
         metas = [Meta(at) for at in range(20)]
         expected = [dict(item.fields) for item in task.predict(outputs, metas, settings)]
         assert found == expected

@@ -25,7 +25,8 @@ from skipstone.inputs.options import ImageOptions
 from skipstone.proof.intervals import intervals, paired_difference
 from skipstone.tasks import mask_metrics as figures
 from skipstone.tasks.base import Record
-from skipstone.tasks.mask_maps import on_record, on_source
+from skipstone.tasks.mask_maps import on_record
+from skipstone.tasks.mask_source import on_source
 from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.records import Table
 from skipstone.tasks.segment import Segment

@@ -36,7 +36,7 @@ ENTRIES = (
             "named": ["photo.jpg", "another.png"],
             "pixels": "image",
             "rows": "files",
-            "standalone": "skipstone.inputs.pixels:decode_pixels",
+            "standalone": "skipstone.inputs.placed:decode_seen",
             "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",
             "examined": True,

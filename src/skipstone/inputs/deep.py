@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from skipstone.inputs.pixels import MAX_PIXELS, Unreadable, canvas, place, plain_words
+from skipstone.inputs.placed import to_source
 from skipstone.inputs.tiff import MAX_VALUES, NeedsPackage, look_at_tiff, read_tiff
 
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -104,6 +105,14 @@ def decode_deep_with_size(
         low, high = np.asarray(spec["limits"], np.float32).T
         record = np.clip(record, low, high)
     return np.ascontiguousarray(record), (stored.shape[0], stored.shape[1])
+
+
+def decode_deep_seen(
+    data: bytes | np.ndarray, spec: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """`decode_deep`, and what the record shows of its source: {"size", "to_source"}."""
+    record, size = decode_deep_with_size(data, spec)
+    return record, {"size": size, "to_source": to_source(size, spec)}
 
 
 def _record_type(dtype: Any) -> str:

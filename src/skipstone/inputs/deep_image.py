@@ -51,7 +51,7 @@ class DeepImage(ImageInput):
     local mean taken out and scaled by that spread.
     """
 
-    standalone = "skipstone.inputs.deep:decode_deep"
+    standalone = "skipstone.inputs.deep:decode_deep_seen"
 
     def __init__(self, options: ImageOptions, state: Mapping[str, Any]) -> None:
         super().__init__(options, state)

@@ -23,7 +23,8 @@ from skipstone.inputs.examined import Examined
 from skipstone.inputs.golden import golden_pictures, kept_pictures
 from skipstone.inputs.kinds import decide_kind, survey
 from skipstone.inputs.options import ImageOptions
-from skipstone.inputs.pixels import canvas, decode_with_size, place
+from skipstone.inputs.pixels import canvas, decode_with_size
+from skipstone.inputs.placed import to_source
 
 # Mean and standard deviation of pixels in 0..1, by what pretrained weights were made with.
 STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -164,7 +165,7 @@ class ImageInput:
             pixels, size = self._decode(data)
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
-        return Raw(pixels, size, self._to_source(size))
+        return Raw(pixels, size, to_source(size, self.spec))
 
     def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
         """The record, and (height, width) of its source."""
@@ -177,7 +178,7 @@ class ImageInput:
         if decoded is None:
             return found, None
         pixels, size = decoded
-        return found, Raw(pixels, size, self._to_source(size))
+        return found, Raw(pixels, size, to_source(size, self.spec))
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         return {"image": raw.value}
@@ -216,12 +217,6 @@ class ImageInput:
         if key not in self._state:
             raise ValueError(f"the image input is not fitted: its {key} is open; call fit first")
         return self._state[key]
-
-    def _to_source(self, size: tuple[int, int]) -> tuple[float, float, float, float, float, float]:
-        source, target = place(*size, self.spec)
-        a = (source[2] - source[0]) / (target[2] - target[0])
-        e = (source[3] - source[1]) / (target[3] - target[1])
-        return (a, 0.0, source[0] - a * target[0], 0.0, e, source[1] - e * target[1])
 
 
 class ImageFront(nn.Module):

@@ -62,3 +62,13 @@ def _described(part: str) -> Iterator[None]:
         raise DamagedError(
             f"{RECORD} describes no {part} that can be made ({type(error).__name__}: {error})."
         ) from error
+
+
+def refinements_of(bundle: Bundle) -> dict[str, list[str]]:
+    """A model's post-processing that looks at the input once more, which no program does: by name,
+    the arrays that it looks at."""
+    looks_at = getattr(task_of(bundle), "looks_at", None)
+    if looks_at is None:
+        return {}
+    found = {name: sorted(looks_at({name: value})) for name, value in bundle.post.items()}
+    return {name: arrays for name, arrays in found.items() if arrays}

@@ -1,7 +1,9 @@
 """The last part of the stand-alone script; `standalone` puts decoding and answers before it.
 
 Needs numpy and onnxruntime, and two functions from the parts before it: `decode(bytes, spec)`
-gives an array (or several, by name), `answer(outputs, schema, options, post)` a dict a sample.
+gives an array (or several, by name), alone or with what it shows of its source ({"size",
+"to_source"}); `answer(outputs, schema, options, post, seen)` a dict a sample, in which bytes are
+files.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ Answer = Callable[..., list[dict[str, Any]]]
 
 
 def predict_files(
-    paths: list[Path], model: Path, decode: Decode, answer: Answer
+    paths: list[Path], model: Path, decode: Decode, answer: Answer, out: Path | None = None
 ) -> list[dict[str, Any]]:
-    """One row a file: what the model answers, or an "error"."""
+    """One row a file: what the model answers, or an "error"; files that it answers go to `out`."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it would upload what it runs
     import onnxruntime
 
@@ -34,28 +36,58 @@ def predict_files(
     rows: list[dict[str, Any]] = []
     for path in paths:
         try:
-            value = decode(path.read_bytes(), facts["spec"])
+            found = decode(path.read_bytes(), facts["spec"])
         except (OSError, ValueError) as error:
             rows.append({"path": str(path), "error": str(error)})
             continue
+        value, seen = found if isinstance(found, tuple) else (found, {})
         arrays = value if isinstance(value, dict) else {inputs[0]: value}
         feed = {name: np.ascontiguousarray(array)[None] for name, array in arrays.items()}
-        found = dict(zip(outputs, session.run(outputs, feed), strict=True))
+        given = dict(zip(outputs, session.run(outputs, feed), strict=True))
         task = facts["task"]
-        fields = answer(found, task["schema"], task["options"], facts["post"])[0]
-        rows.append({"path": str(path), **fields})
+        fields = answer(given, task["schema"], task["options"], facts["post"], [seen])[0]
+        try:
+            rows.append({"path": str(path), **_with_files(fields, path, out)})
+        except OSError as error:
+            rows.append({"path": str(path), "error": str(error)})
     return rows
+
+
+def _with_files(fields: dict[str, Any], path: Path, out: Path | None) -> dict[str, Any]:
+    """The answer with the paths of its files, which are pictures, in place of their bytes; without
+    them where there is no folder to write to. Nothing is overwritten."""
+    files = {name: value for name, value in fields.items() if isinstance(value, bytes)}
+    told = {name: value for name, value in fields.items() if name not in files}
+    if out is not None:
+        for name, data in files.items():
+            target = out / f"{path.stem}.png"
+            with target.open("xb") as file:
+                file.write(data)
+            told[name] = str(target)
+    return told
+
+
+def _words(value: Any) -> str:
+    """A label or a probability, or several of them."""
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def main(decode: Decode, answer: Answer) -> int:
     parser = argparse.ArgumentParser(description="Answers for files, by the model.onnx beside me.")
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, help="folder for answers that are masks")
     arguments = parser.parse_args()
-    rows = predict_files(arguments.files, Path(__file__).with_name("model.onnx"), decode, answer)
+    model, out = Path(__file__).with_name("model.onnx"), arguments.out
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    rows = predict_files(arguments.files, model, decode, answer, out)
     if arguments.json:
         print(json.dumps({"predictions": rows}))
     else:
         for row in rows:
-            print(f"{row['path']}: {row.get('error') or row['label']} {row.get('probability', '')}")
+            told = row.get("error") or _words(row["label"])
+            print(f"{row['path']}: {told} {_words(row.get('share', row.get('probability', '')))}")
     return 1 if any("error" in row for row in rows) else 0

@@ -6,9 +6,9 @@ the input's and the task's entries (an input object may name another, for what i
 
     "standalone": "package.module:function"
 
-An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post). The
-module imports small packages and the standard library only; what it imports of skipstone's own
-modules, by `from ... import`, is put before it.
+An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post, seen);
+`runtime.script_main` says what they give. A module imports small packages and the standard library
+only; what it imports of skipstone's own modules, by `from ... import`, is put before it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from skipstone.errors import DamagedError, Refusal
 from skipstone.registry import INPUTS, TASKS
 from skipstone.runtime.export_onnx import MODEL, export_onnx
 from skipstone.runtime.onnx_check import check_onnx
-from skipstone.runtime.parts import input_of
+from skipstone.runtime.parts import input_of, refinements_of
 from skipstone.runtime.programs import Programs
 
 FACT = "standalone"
@@ -81,7 +81,7 @@ def example_files(bundle: Bundle) -> list[str]:
 def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
     """Whether a stand-alone script of this bundle can be written without exporting first."""
     parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
-    return "onnxruntime-f32" in programs.rows and None not in parts
+    return "onnxruntime-f32" in programs.rows and None not in parts and not refinements_of(bundle)
 
 
 def script_text(bundle: Bundle) -> str:
@@ -91,6 +91,8 @@ def script_text(bundle: Bundle) -> str:
     task = TASKS[bundle.task["name"]]
     decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
     answer, answering = _part(task.facts.get(FACT), f"task {task.name!r}")
+    if refined := refinements_of(bundle):
+        raise Refusal(f"it would not refine its answers as this model does ({', '.join(refined)}).")
     modules = list(dict.fromkeys([*decoding, *answering, "skipstone.runtime.script_main"]))
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
     parts = [*map(_body, modules), call]

@@ -4,12 +4,14 @@ The text of this file is embedded in the stand-alone script that `export` writes
 nothing else; the tasks' own `predict` must give the same fields (a test holds them together).
 
 Each function takes outputs by name (N, ...), the task's schema and options, and the
-post-processing, all as they are in a bundle, and returns N dicts.
+post-processing, all as they are in a bundle, and of each sample what its record shows of its source
+({"size", "to_source"}, as in `Meta`; {} where that means nothing). It returns N dicts; a value of
+bytes is a file that goes with the answer. Masks have theirs in `tasks.mask_source`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ def classify_answers(
     schema: Mapping[str, Any],
     options: Mapping[str, Any],
     post: Mapping[str, Any],
+    seen: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The likeliest class, its probability, and the next ones."""
     names = schema["classes"]
@@ -39,6 +42,7 @@ def tag_answers(
     schema: Mapping[str, Any],
     options: Mapping[str, Any],
     post: Mapping[str, Any],
+    seen: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Every tag at or above its threshold, likeliest first, and all probabilities."""
     names = schema["classes"]

@@ -42,6 +42,11 @@ ENTRIES = (
         "skipstone.tasks.segment:Segment",
         "skipstone.tasks.options:SegmentOptions",
         summary="a class for each pixel",
-        facts={"head": "lraspp", "places": True, "demo": "skipstone.verbs.demos:SCATTERED"},
+        facts={
+            "head": "lraspp",
+            "places": True,
+            "standalone": "skipstone.tasks.mask_source:segment_answers",
+            "demo": "skipstone.verbs.demos:SCATTERED",
+        },
     ),
 )

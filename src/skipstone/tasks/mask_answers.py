@@ -16,7 +16,7 @@ from skipstone.option_types import check_types
 from skipstone.tasks.base import TYPICAL
 from skipstone.tasks.calibration import softmax
 from skipstone.tasks.crf import CrfOptions, refine
-from skipstone.tasks.mask_maps import seen_part
+from skipstone.tasks.mask_source import seen_part
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,6 @@ def refined(
     probability = refine(logits[:, rows, columns], picture[rows, columns], chosen)
     found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
     return found
-
-
-def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
-    scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
-    return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
 
 
 def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:

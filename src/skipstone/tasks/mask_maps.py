@@ -51,65 +51,6 @@ def sizes_differ(mask: np.ndarray, meta: Meta) -> str:
     )
 
 
-def seen_part(meta: Meta) -> tuple[slice, slice]:
-    """Rows and columns of the record that show the source."""
-    if meta.to_source is None or not meta.size or not meta.shape:
-        return slice(None), slice(None)
-    a, _, c, _, e, f = meta.to_source
-    top, bottom = round(-f / e), round((meta.size[0] - f) / e)
-    left, right = round(-c / a), round((meta.size[1] - c) / a)
-    return (
-        slice(max(top, 0), min(max(bottom, top + 1), meta.shape[0])),
-        slice(max(left, 0), min(max(right, left + 1), meta.shape[1])),
-    )
-
-
-def on_source(logits: np.ndarray, meta: Meta, labels: np.ndarray | None = None) -> np.ndarray:
-    """The likeliest class of each pixel of the source, uint8 (h, w), from logits (K, H, W); their
-    argmax, uint8 (H, W), may be handed over where it is known.
-
-    Where the record is as large as the source its padding is cut off; else logits are enlarged
-    bilinearly. What the record does not show (a crop's sides) gets its nearest pixel's class.
-    """
-    labels = logits.argmax(axis=0).astype(np.uint8) if labels is None else labels
-    if meta.to_source is None or not meta.size:
-        return labels
-    a, _, c, _, e, f = meta.to_source
-    height, width = meta.size
-    if a == 1 and e == 1 and c == int(c) and f == int(f):
-        return _picked(labels, meta)
-    box = (-c / a, -f / e, (width - c) / a, (height - f) / e)
-    record = logits.shape[1:]
-    if box[0] < 0 or box[1] < 0 or box[2] > record[1] or box[3] > record[0]:
-        return _picked(labels, meta)
-    return _enlarged(logits, (height, width), box)
-
-
-def _picked(labels: np.ndarray, meta: Meta) -> np.ndarray:
-    assert meta.to_source is not None
-    a, _, c, _, e, f = meta.to_source
-    rows = np.floor((np.arange(meta.size[0]) + 0.5 - f) / e).astype(np.int64)
-    columns = np.floor((np.arange(meta.size[1]) + 0.5 - c) / a).astype(np.int64)
-    place = np.ix_(rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1))
-    return np.asarray(labels[place])
-
-
-def _enlarged(
-    logits: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> np.ndarray:
-    """Class by class, so that not all classes are held at the source's size."""
-    from PIL import Image
-
-    best = np.full(size, -np.inf, np.float32)
-    label = np.zeros(size, np.uint8)
-    for code, plane in enumerate(logits):
-        image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-        value = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR, box=box))
-        better = value > best
-        best[better], label[better] = value[better], code
-    return label
-
-
 # --- for people ---------------------------------------------------------------------------------
 
 
@@ -131,22 +72,6 @@ def beside(pictures: Sequence[np.ndarray], gap: int = 4) -> np.ndarray:
     for picture in pictures:
         parts += [picture, white]
     return np.concatenate(parts[:-1], axis=1)
-
-
-def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequence[int]]) -> bytes:
-    """A palette PNG: the pixel of class k holds values[k], drawn in colours[k]."""
-    from PIL import Image
-
-    lookup = np.full(256, IGNORE, np.uint8)
-    lookup[: len(values)] = values
-    palette = np.full((256, 3), 255, np.uint8)
-    for value, colour in zip(values, colours, strict=True):
-        palette[value] = colour
-    image = Image.fromarray(lookup[codes])
-    image.putpalette(palette.ravel().tolist())
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
 
 
 def jpeg(picture: np.ndarray) -> bytes:

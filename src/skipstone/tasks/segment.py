@@ -34,21 +34,12 @@ from skipstone.tasks.mask_answers import (
     pixel_probabilities,
     refined,
     shown,
-    top_probability,
     typical_difference,
 )
 from skipstone.tasks.mask_calibration import binned, reliability_of, sampled, terms_of
-from skipstone.tasks.mask_maps import (
-    beside,
-    index_png,
-    jpeg,
-    on_record,
-    on_source,
-    overlay,
-    seen_part,
-    sizes_differ,
-)
+from skipstone.tasks.mask_maps import beside, jpeg, on_record, overlay, sizes_differ
 from skipstone.tasks.mask_report import mask_sections
+from skipstone.tasks.mask_source import answered, index_png, seen_part, written_values
 from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.records import Table
 
@@ -197,21 +188,9 @@ class Segment:
         return {"crf": {"crf": asdict(CrfOptions())}} if self.options.crf == "auto" else {}
 
     def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
-        rows, columns = seen_part(meta)
-        seen = logits[:, rows, columns]
-        labels = logits.argmax(axis=0).astype(np.uint8)
-        label = labels[rows, columns]
-        top = top_probability(seen, temperature)
-        pixels = np.bincount(label.ravel(), minlength=len(self.labels))
-        sums = np.bincount(label.ravel(), weights=top.ravel(), minlength=len(self.labels))
-        present = [int(code) for code in np.argsort(-pixels, kind="stable") if pixels[code]]
-        fields = {
-            "label": [self.labels.names[code] for code in present],
-            "share": [float(pixels[code] / label.size) for code in present],
-            "probability": [float(sums[code] / pixels[code]) for code in present],
-        }
-        mask = on_source(logits, meta, labels)
-        return Prediction(meta, fields, {"mask": mask, **sampled(meta, top, label)})
+        found = answered(logits, meta, temperature, self.labels.names)
+        sure = sampled(meta, found.top, found.label)
+        return Prediction(meta, found.fields, {"mask": found.mask, **sure})
 
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
@@ -381,8 +360,9 @@ class Segment:
         tinted = overlay(
             picture[rows, columns], on_record(mask, prediction.meta)[rows, columns], self.colours
         )
+        values = written_values(self.labels.names, self.table.to_json())
         return {
-            "mask": (".png", index_png(mask, self._values(), self.colours)),
+            "mask": (".png", index_png(mask, values, self.colours)),
             "overlay": ("-overlay.jpg", jpeg(tinted)),
         }
 
@@ -391,10 +371,3 @@ class Segment:
         from skipstone.tasks.mask_layer import LikeliestClass
 
         return LikeliestClass()
-
-    def _values(self) -> list[int]:
-        """What stands for each class in a written mask: the user's own index where it fits."""
-        own = {row.name: row.value for row in reversed(self.table.rows) if row.name is not None}
-        values = [own.get(name) for name in self.labels.names]
-        fitting = [value for value in values if value is not None and value < IGNORE]
-        return fitting if len(fitting) == len(values) else list(range(len(values)))

@@ -15,7 +15,7 @@ from skipstone.proof.parity import verify as verify_bundle
 from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
-from skipstone.runtime.parts import task_of
+from skipstone.runtime.parts import refinements_of
 from skipstone.runtime.programs import program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
 from skipstone.verbs.places import known_data, output_folder
@@ -78,18 +78,14 @@ def export(
 
 def _left_out(bundle: Bundle) -> tuple[str, ...]:
     """Post-processing that looks at the input once more, which no program does. It is said."""
-    looks_at = getattr(task_of(bundle), "looks_at", None)
-    if looks_at is None:
-        return ()
-    found = {name: looks_at({name: value}) for name, value in bundle.post.items()}
-    names = tuple(name for name, arrays in found.items() if arrays)
-    if names:
-        arrays = ", ".join(sorted({array for name in names for array in found[name]}))
+    found = refinements_of(bundle)
+    if found:
+        arrays = ", ".join(sorted(set().union(*found.values())))
         events.warn(
-            f"This model refines what the network answers by the {arrays} ({', '.join(names)}), "
+            f"This model refines what the network answers by the {arrays} ({', '.join(found)}), "
             "and was scored so. What is exported does not: its answers are those before that."
         )
-    return names
+    return tuple(found)
 
 
 def _write_answering(bundle: Path, folder: Path, to: str) -> None:

@@ -1,0 +1,27 @@
+"""What a picture's record shows of its source; also embedded in the stand-alone script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skipstone.inputs.pixels import decode_with_size, place
+
+
+def decode_seen(
+    data: bytes | np.ndarray, spec: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """`pixels.decode_pixels`, and what the record shows: {"size", "to_source"}, as in `Meta`."""
+    record, size = decode_with_size(data, spec)
+    return record, {"size": size, "to_source": to_source(size, spec)}
+
+
+def to_source(
+    size: tuple[int, int], spec: dict[str, Any]
+) -> tuple[float, float, float, float, float, float]:
+    """The affine from coordinates of the record to those of a source of (height, width) `size`."""
+    source, target = place(*size, spec)
+    a = (source[2] - source[0]) / (target[2] - target[0])
+    e = (source[3] - source[1]) / (target[3] - target[1])
+    return (a, 0.0, source[0] - a * target[0], 0.0, e, source[1] - e * target[1])

@@ -1,0 +1,173 @@
+"""From logits on a record to a mask of its source.
+
+The text of this file is embedded in the stand-alone script that `export` writes, so it needs numpy
+and Pillow alone. A `meta` is a `data.samples.Meta`, or `Seen`, which has what is asked of one here:
+size, to_source and shape.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+#: `data.masks.IGNORE`: no class is written as it.
+NO_CLASS = 255
+
+
+class Seen(NamedTuple):
+    """What a record (H, W) shows of its source."""
+
+    size: tuple[int, ...]
+    to_source: tuple[float, float, float, float, float, float] | None
+    shape: tuple[int, ...]
+
+
+class Answered(NamedTuple):
+    """What is answered of a picture.
+
+    Args:
+        fields: {"label": the classes that are seen, the largest first, "share": of the pixels that
+            show the source, "probability": the mean of theirs}.
+        mask: class numbers of the source's pixels, uint8 (h, w).
+        label, top: class numbers, and their probabilities, of the part of the record that shows the
+            source.
+    """
+
+    fields: dict[str, Any]
+    mask: np.ndarray
+    label: np.ndarray
+    top: np.ndarray
+
+
+def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[str]) -> Answered:
+    """From the logits (K, H, W) of one record."""
+    rows, columns = seen_part(meta)
+    labels = logits.argmax(axis=0).astype(np.uint8)
+    label = labels[rows, columns]
+    top = top_probability(logits[:, rows, columns], temperature)
+    pixels = np.bincount(label.ravel(), minlength=len(names))
+    sums = np.bincount(label.ravel(), weights=top.ravel(), minlength=len(names))
+    present = [int(code) for code in np.argsort(-pixels, kind="stable") if pixels[code]]
+    fields = {
+        "label": [names[code] for code in present],
+        "share": [float(pixels[code] / label.size) for code in present],
+        "probability": [float(sums[code] / pixels[code]) for code in present],
+    }
+    return Answered(fields, on_source(logits, meta, labels), label, top)
+
+
+def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
+    scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
+    return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
+
+
+def seen_part(meta: Any) -> tuple[slice, slice]:
+    """Rows and columns of the record that show the source."""
+    if meta.to_source is None or not meta.size or not meta.shape:
+        return slice(None), slice(None)
+    a, _, c, _, e, f = meta.to_source
+    top, bottom = round(-f / e), round((meta.size[0] - f) / e)
+    left, right = round(-c / a), round((meta.size[1] - c) / a)
+    return (
+        slice(max(top, 0), min(max(bottom, top + 1), meta.shape[0])),
+        slice(max(left, 0), min(max(right, left + 1), meta.shape[1])),
+    )
+
+
+def on_source(logits: np.ndarray, meta: Any, labels: np.ndarray | None = None) -> np.ndarray:
+    """The likeliest class of each pixel of the source, uint8 (h, w), from logits (K, H, W); their
+    argmax, uint8 (H, W), may be handed over where it is known.
+
+    Where the record is as large as the source its padding is cut off; else logits are enlarged
+    bilinearly. What the record does not show (a crop's sides) gets its nearest pixel's class.
+    """
+    labels = logits.argmax(axis=0).astype(np.uint8) if labels is None else labels
+    if meta.to_source is None or not meta.size:
+        return labels
+    a, _, c, _, e, f = meta.to_source
+    height, width = meta.size
+    if a == 1 and e == 1 and c == int(c) and f == int(f):
+        return _picked(labels, meta)
+    box = (-c / a, -f / e, (width - c) / a, (height - f) / e)
+    record = logits.shape[1:]
+    if box[0] < 0 or box[1] < 0 or box[2] > record[1] or box[3] > record[0]:
+        return _picked(labels, meta)
+    return _enlarged(logits, (height, width), box)
+
+
+def _picked(labels: np.ndarray, meta: Any) -> np.ndarray:
+    assert meta.to_source is not None
+    a, _, c, _, e, f = meta.to_source
+    rows = np.floor((np.arange(meta.size[0]) + 0.5 - f) / e).astype(np.int64)
+    columns = np.floor((np.arange(meta.size[1]) + 0.5 - c) / a).astype(np.int64)
+    place = np.ix_(rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1))
+    return np.asarray(labels[place])
+
+
+def _enlarged(
+    logits: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
+    """Class by class, so that not all classes are held at the source's size."""
+
+    best = np.full(size, -np.inf, np.float32)
+    label = np.zeros(size, np.uint8)
+    for code, plane in enumerate(logits):
+        image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+        value = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+        better = value > best
+        best[better], label[better] = value[better], code
+    return label
+
+
+def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequence[int]]) -> bytes:
+    """A palette PNG: the pixel of class k holds values[k], drawn in colours[k]; a grey one where
+    there are no colours."""
+
+    lookup = np.full(256, NO_CLASS, np.uint8)
+    lookup[: len(values)] = values
+    image = Image.fromarray(lookup[codes])
+    if colours:
+        palette = np.full((256, 3), 255, np.uint8)
+        for value, colour in zip(values, colours, strict=True):
+            palette[value] = colour
+        image.putpalette(palette.ravel().tolist())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def written_values(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[int]:
+    """What stands for each class in a written mask: the user's own index where it fits.
+
+    Args:
+        rows: (index, colour, name) each, as `data.masks.MaskTable.to_json` gives them.
+    """
+    own = {name: value for value, _, name in reversed(rows) if name is not None}
+    values = [own.get(name) for name in names]
+    fitting = [value for value in values if value is not None and value < NO_CLASS]
+    return fitting if len(fitting) == len(values) else list(range(len(values)))
+
+
+def segment_answers(
+    outputs: Mapping[str, np.ndarray],
+    schema: Mapping[str, Any],
+    options: Mapping[str, Any],
+    post: Mapping[str, Any],
+    seen: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The classes that a picture shows, and "mask": a PNG of its size; see `tasks.answers`."""
+    names, colours = schema["classes"], schema.get("colours") or []
+    values = written_values(names, schema.get("masks") or [])
+    answers = []
+    for logits, place in zip(outputs["logits"], seen, strict=True):
+        meta = Seen(place["size"], place["to_source"], logits.shape[1:])
+        temperature = float(post.get("temperature", 1.0))
+        found = answered(logits, meta, temperature, names)
+        own = colours if len(colours) == len(names) else []
+        answers.append({**found.fields, "mask": index_png(found.mask, values, own)})
+    return answers
