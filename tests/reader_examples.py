@@ -63,6 +63,7 @@ def idx(root: Path) -> Path:
 
 
 def table_of_texts(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
     return write_csv(root / "texts.csv", rows(60))
 
 
@@ -78,6 +79,7 @@ def table_of_tagged_texts(root: Path) -> Path:
         also = tags[number % 5] if number % 5 < len(tags) else tag
         texts.append(f"{text} {WORDS[also][0]}")
         found.append([] if number % 10 == 9 else sorted({tag, also}))
+    root.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": texts, "tags": found}), root / "texts.parquet")
     return root / "texts.parquet"
 

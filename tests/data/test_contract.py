@@ -104,11 +104,12 @@ def test_it_is_the_same_data_when_stored_and_when_moved(
     save_manifest(manifest, tmp_path / "manifest.parquet")
     stored = load_manifest(tmp_path / "manifest.parquet")
     assert stored.fingerprint() == manifest.fingerprint()
-    assert contents(stored) == contents(manifest)
+    held = contents(manifest)
+    assert contents(stored) == held
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     moved = read_manifest(tmp_path / "elsewhere" / path.relative_to(tmp_path / "data"))
     assert moved.fingerprint() == manifest.fingerprint()
-    assert contents(moved) == contents(manifest)
+    assert contents(moved) == held
 
 
 @each_kind
@@ -120,7 +121,7 @@ def test_another_task_is_given_or_refused_with_what_to_type(
         found = reading(path, entry.name)
         if isinstance(found, UsageError):
             assert entry.name != task
-            assert found.hint, found
+            assert "--" in str(found)
         else:
             assert found.task == entry.name
             assert all(task_of(found).knows(target) for target in found.column("target"))

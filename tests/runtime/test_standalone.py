@@ -89,7 +89,7 @@ def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
 
 def test_answers_that_look_at_the_input_again_are_refused() -> None:
     bundle = small_bundle()
-    bundle.task = {**bundle.task, "name": "segment"}
+    bundle.task = {**bundle.task, "name": "segment", "options": {}}
     assert "def segment_answers(" in script_text(bundle)
     bundle.post = {"temperature": 1.0, "crf": {"iterations": 5}}
     with pytest.raises(Refusal, match=r"not refine its answers .*\(crf\)"):

@@ -182,10 +182,8 @@ def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, class
             classes=classes,
         )
         return choice if weights == "auto" else replace(choice, weights=weights)
-    from skipstone.models.build import check_accepts
     from skipstone.models.weights import published  # imports torch, and timm for timm's names
 
-    check_accepts(BACKBONES[model], model, "image")
     known = published(model)
     if weights == "auto":
         weights = "pretrained" if known.source == "package" else "none"

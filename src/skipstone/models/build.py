@@ -102,15 +102,18 @@ def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: s
         )
 
 
-def check_accepts(entry: Entry, name: str, kind: str) -> None:
-    """UsageError when a backbone does not take what the input emits."""
+def check_accepts(entry: Entry, name: str, *kinds: str) -> None:
+    """UsageError when a backbone takes none of what the input emits, or may emit."""
     accepts = list(entry.facts.get("accepts", []))
-    if kind not in accepts:
-        fitting = [other.name for other in BACKBONES if kind in other.facts.get("accepts", [])]
+    if not set(kinds) & set(accepts):
+        fitting = [
+            other.name for other in BACKBONES if set(kinds) & set(other.facts.get("accepts", []))
+        ]
         some = f" such as {', '.join(fitting[:3])}" if fitting else ""
+        gives = " or ".join(kinds)
         raise UsageError(
-            f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {kind}.",
-            hint=f"Choose a model that takes {kind}{some}. See: skipstone models",
+            f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {gives}.",
+            hint=f"Choose a model that takes {gives}{some}. See: skipstone models",
         )
 
 

@@ -271,6 +271,9 @@ def _head(task: Task, backbone: Entry, settings: Settings) -> Part:
 
 def _choose(input_entry: Entry, model: str, weights: str, looked: Input, fit: Manifest) -> Choice:
     """The model and its weights: as the user said, or as the input's chooser says."""
+    emits = input_entry.facts.get("emits", ())
+    if model != "auto" and emits:
+        check_accepts(BACKBONES[model], model, *emits)
     chooser = input_entry.facts.get("chooser")
     state, _ = looked.state()
     if chooser is not None:
