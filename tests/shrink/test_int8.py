@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skipstone import events
 from skipstone.bundle.files import read_file
 from skipstone.data.manifest import Manifest
+from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import DamagedError, DataError
 from skipstone.proof.fresh import _check_runtime, check
+from skipstone.proof.parity import verify
 from skipstone.runtime.export_openvino import read_onnx
 from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
@@ -21,7 +24,10 @@ from skipstone.runtime.own_answers import other_arithmetic
 from skipstone.runtime.programs import EXPORTS, Program, add_program, read_programs
 from skipstone.shrink.int8 import FILES, NAME, calibration, compact_xml, quantize
 from skipstone.shrink.options import Int8
+from skipstone.shrink.plan import Plan
+from skipstone.shrink.shrink import shrink
 from tests.small_bundles import replace_file
+from tests.text_bundles import MODELS, text_run
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +195,34 @@ def test_another_version_of_the_library_is_another_arithmetic() -> None:
     assert other_arithmetic(then, now) == "openvino 2026.2 runs it, not openvino 2026.1"
     silent = {"runtime": "openvino", "version": "2026.1"}
     assert other_arithmetic(then, silent) == "openvino does not say which kernels run"
+
+
+@pytest.mark.proof
+def test_recurrent_layers_stay_in_floating_point_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "lstm", MODELS["gru"])
+    text_run(tmp_path / "001", "lstm")
+    manifest = load_manifest(tmp_path / "001" / "manifest.parquet")
+    heard: list[events.Event] = []
+    out, plan = tmp_path / "small", Plan.parse("int8(samples=16)")
+    with events.listen(heard.append):
+        result = shrink(
+            tmp_path / "001" / "bundle", manifest, plan, max_drop=10, out=out, latency_seconds=0.3
+        )
+    assert result.accepted
+    assert verify(out).ok
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert any(note.startswith("2 recurrent layers stay in floating") for note in notes)
+    receipt = json.loads((out / "receipt.json").read_text())
+    facts = receipt["steps"][0]["facts"]
+    assert facts["recurrent_in_floating_point"] == 2
+    assert facts["layers"]["int8"] >= 2  # the attention's first layer, and the classes
+    assert sum(facts["layers"].values()) - facts["layers"]["int8"] >= 2
+    sizes = receipt["sizes"]["programs"]
+    assert sizes["openvino-int8"] < sizes["openvino-f32"]
+    reference, found = (
+        open_model(out, runtime).outputs(manifest.role("select").sources()).outputs["logits"]
+        for runtime in ("torch", "openvino-int8")
+    )
+    assert np.corrcoef(reference.ravel(), found.ravel())[0, 1] > 0.97

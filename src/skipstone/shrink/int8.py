@@ -68,16 +68,16 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     program = add_program(
         work.out, program, {"model": xml, "weights": weights}, runtime, default=True
     )
-    facts: dict[str, Any] = {"recurrent": {options.floats: len(recurrent)}} if recurrent else {}
-    if recurrent:
-        one = len(recurrent) == 1
-        events.note(
-            f"{'A recurrent layer stays' if one else f'{len(recurrent)} recurrent layers stay'} in "
-            f"{options.floats}, which costs most of the time: INT8 is what is around "
-            f"{'it' if one else 'them'}."
-        )
-    layers = program.measured["facts"]["layers"]
-    return {"calibration_samples": len(samples), "layers": layers, **facts}
+    facts = {"calibration_samples": len(samples), "layers": program.measured["facts"]["layers"]}
+    if not recurrent:
+        return facts
+    one = len(recurrent) == 1
+    events.note(
+        f"{'A recurrent layer stays' if one else f'{len(recurrent)} recurrent layers stay'} in "
+        f"floating point, where most of the time goes: INT8 is what is around "
+        f"{'it' if one else 'them'}."
+    )
+    return {**facts, "recurrent_in_floating_point": len(recurrent)}
 
 
 def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> list[Arrays]:
