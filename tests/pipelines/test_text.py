@@ -17,7 +17,7 @@ from tests.text_data import WORDS, rows, write_csv
 
 STEPS = ["--epochs", "8", "--lr", "0.02", "--batch-size", "8", "--precision", "f32"]
 MODELS = {
-    "lstm": ["--embedding", "12", "--hidden", "8", "--word-mixup", "0.2", *STEPS],
+    "gru": ["--embedding", "12", "--hidden", "8", *STEPS],
     "logistic": [],
 }
 CLAIM = 22
