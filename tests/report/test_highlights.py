@@ -16,6 +16,7 @@ from skipstone.inputs.text_options import TextOptions
 from skipstone.report.blocks import Gallery, from_json
 from skipstone.report.render import _gallery
 from skipstone.tasks.base import Prediction
+from skipstone.tasks.calibration import softmax
 from skipstone.tasks.options import TagOptions
 from skipstone.tasks.tag import Tag
 from skipstone.verbs.gallery import Drawing
@@ -44,6 +45,21 @@ def test_words_weigh_what_the_answer_loses_without_them() -> None:
     assert set(weights) == {"good", "bad"}
     assert weights["good"] > 0 > weights["bad"]
     assert max(map(abs, weights.values())) == 1
+
+
+def test_of_two_words_that_say_the_same_each_weighs() -> None:
+    """The probability is 1 without either of them."""
+    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).pieces
+
+    def predict(sources):
+        logits = np.array([[0, 60 * source.data.decode().count("good")] for source in sources])
+        return [Prediction(None, {}, {"probability": share}) for share in softmax(logits)]
+
+    source = Inline(b"a good and good film")
+    found = highlights(SimpleNamespace(predict=predict), pieces, source)
+    assert softmax(np.array([[0, 60.0]]))[0, 1] == 1
+    assert [piece for piece, weight in found if weight == 1] == ["good", "good"]
+    assert {weight for piece, weight in found if piece != "good"} == {0}
 
 
 class Tagging:
