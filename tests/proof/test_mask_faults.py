@@ -15,7 +15,7 @@ from skipstone.errors import DamagedError
 from skipstone.proof import fresh
 from skipstone.proof.fresh import check
 from skipstone.runtime.goldens import store_goldens
-from skipstone.tasks import mask_answers
+from skipstone.tasks import mask_source
 from tests.proof import hostile
 from tests.proof.hostile import HUGE, RECORD, WEIGHTS, change_record
 from tests.proof.test_damage import damages
@@ -101,5 +101,5 @@ def test_swapped_classes_are_seen(source: Path, tmp_path: Path) -> None:
 def test_padding_that_counts_is_seen(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added at the edges, so that sizes fit, is no part of the picture."""
     assert all(row["ok"] for row in check(source))
-    monkeypatch.setattr(mask_answers, "seen_part", lambda meta: (slice(None), slice(None)))
+    monkeypatch.setattr(mask_source, "seen_part", lambda meta: (slice(None), slice(None)))
     assert not all(row["ok"] for row in check(source))
