@@ -97,6 +97,14 @@ def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str])
     assert "pixels" not in capsys.readouterr().out
 
 
+def test_training_says_so_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show._verified(MASKS, Terminal())
+    show._verified(PHOTOS, Terminal())
+    masks, photos = capsys.readouterr().out.splitlines()
+    assert masks.endswith("2 answers changed, at most 0.004 % of the pixels)")
+    assert photos.endswith("1 answers changed)")
+
+
 def test_a_report_says_so_too() -> None:
     told = _checks({"ok": True, "rows": MASKS.rows})
     assert [column["name"] for column in told["columns"]][4] == "changed pixels (allowed)"

@@ -18,6 +18,7 @@ from skipstone.registry import TASKS, Entry
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
+from skipstone.runtime.script_main import _with_files
 from skipstone.runtime.standalone import answers_of_script, script_text, write_standalone
 from tests.small_bundles import CLASSES, small_bundle, write_small
 from tests.text_bundles import text_run
@@ -85,6 +86,17 @@ def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
         "onnxruntime",
         "pillow_heif",  # only where a photo is HEIC
     }
+
+
+def test_files_of_an_answer_are_written_where_asked_and_never_over_others(tmp_path: Path) -> None:
+    answer, photo = {"label": ["road"], "mask": b"png"}, Path("photos/a.jpg")
+    assert _with_files(answer, photo, None) == {"label": ["road"]}
+    told = _with_files(answer, photo, tmp_path)
+    assert told == {"label": ["road"], "mask": str(tmp_path / "a.png")}
+    assert (tmp_path / "a.png").read_bytes() == b"png"
+    with pytest.raises(FileExistsError):
+        _with_files({"mask": b"another"}, photo, tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == b"png"
 
 
 def test_answers_that_look_at_the_input_again_are_refused() -> None:

@@ -135,12 +135,16 @@ def _baseline(baseline: Any, terminal: Terminal) -> None:
 
 
 def _verified(verification: Any, terminal: Terminal) -> None:
+    from skipstone.report.words import percent as exact  # what is not quite 0 never reads as 0
+
     names = [row["name"] for row in verification.rows if "max_difference" in row]
+    shares = [row["share"] for row in verification.rows if "share" in row]
+    pixels = f", at most {exact(max(shares))} of the pixels" if shares else ""
     if verification.ok:
         terminal.line(
             f"Verified from raw bytes in a fresh process: {', '.join(names)} "
             f"(greatest difference in probability {verification.max_difference:.1e}, "
-            f"{verification.flips} answers changed)",
+            f"{verification.flips} answers changed{pixels})",
             "green",
         )
     else:

@@ -60,6 +60,7 @@ def _with_files(fields: dict[str, Any], path: Path, out: Path | None) -> dict[st
     told = {name: value for name, value in fields.items() if name not in files}
     if out is not None:
         for name, data in files.items():
+            out.mkdir(parents=True, exist_ok=True)
             target = out / f"{path.stem}.png"
             with target.open("xb") as file:
                 file.write(data)
@@ -80,10 +81,8 @@ def main(decode: Decode, answer: Answer) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="folder for answers that are masks")
     arguments = parser.parse_args()
-    model, out = Path(__file__).with_name("model.onnx"), arguments.out
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    rows = predict_files(arguments.files, model, decode, answer, out)
+    model = Path(__file__).with_name("model.onnx")
+    rows = predict_files(arguments.files, model, decode, answer, arguments.out)
     if arguments.json:
         print(json.dumps({"predictions": rows}))
     else:
