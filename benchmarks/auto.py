@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     results = Results(out)
     seed = given.seeds.split(",")[0]
     lines, met = [], True
-    length = SHORT if given.smoke else ("--budget", given.budget)
+    length = (*SHORT, "--size", "32") if given.smoke else ("--budget", given.budget)
     names = given.sets.split(",")
     sets = {name: SETS[name](data, out / "data", given.smoke) for name in names}
     for name in names[:1] if given.smoke else names:  # all are made, one is enough to train on

@@ -53,6 +53,14 @@ def test_a_wrong_call_shows_the_names(words: list[str], capsys: pytest.CaptureFi
     assert "clothing" in capsys.readouterr().out
 
 
+def test_a_benchmark_that_fails_at_smoke_size_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.__main__.BENCHMARKS", {"clothes": "benchmarks.clothes"})
+    assert main(["--smoke", "--jobs", "2"]) == 2
+    assert capsys.readouterr().out.endswith("benchmarks that failed: clothes\n")
+
+
 def test_data_is_what_was_named_or_generated_or_the_environments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

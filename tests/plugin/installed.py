@@ -75,13 +75,11 @@ def registered(package: ModuleType) -> Iterator[None]:
             registry.remove(entry.name)
 
 
-def skipstone(
-    *commands: list[object], path: Path | None, cwd: Path
-) -> tuple[list[tuple[int, Any]], str]:
+def skipstone(*commands: list[object], path: Path, cwd: Path) -> tuple[list[tuple[int, Any]], str]:
     """(exit code, JSON) of each command, in one process that finds what lies in `path`; stderr."""
     words = json.dumps([[str(word) for word in command] for command in commands])
-    paths = [str(path)] if path is not None else []
-    paths += [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
+    source = Path(__file__).parents[2] / "src"
+    paths = [str(path), str(source), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     env |= {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

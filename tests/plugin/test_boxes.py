@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from skipstone.runtime.open import open_model
+from tests.pipelines.command import ask
 from tests.plugin import skipstone_boxes
 from tests.plugin.installed import install, registered, skipstone
 from tests.plugin.skipstone_boxes.files import write_boxes
@@ -105,8 +106,10 @@ def test_the_bundle_names_the_package_and_no_import_path(chain: Chain) -> None:
 
 
 def test_without_the_package_its_name_is_told(chain: Chain) -> None:
-    run = chain.home / "runs" / "001"
-    ((code, value),), _ = skipstone(["verify", run], path=None, cwd=chain.home)
-    assert code == 2
-    assert "needs the task 'boxes', which the package skipstone-boxes brings" in value["error"]
-    assert value["hint"] == "Install it: pip install skipstone-boxes"
+    answer = ask(
+        "verify", chain.home / "runs" / "001"
+    )  # in this process, which has no such package
+    assert answer.code == 2
+    told = "needs the task 'boxes', which the package skipstone-boxes brings"
+    assert told in answer.value["error"]
+    assert answer.value["hint"] == "Install it: pip install skipstone-boxes"

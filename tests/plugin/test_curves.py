@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.pipelines.command import ask
 from tests.plugin import skipstone_curves
 from tests.plugin.installed import install, skipstone
 from tests.plugin.skipstone_curves import parts
@@ -133,13 +134,14 @@ def test_the_bundle_names_the_package_and_no_import_path(chain: Chain) -> None:
 
 
 def test_without_the_package_its_name_is_told(chain: Chain) -> None:
-    run = chain.home / "runs" / "001"
-    ((code, value),), _ = skipstone(["predict", run, "x.txt"], path=None, cwd=chain.home)
-    assert code == 2
-    assert value["error"].endswith(
+    answer = ask(
+        "predict", chain.home / "runs" / "001", "x.txt"
+    )  # this process has no such package
+    assert answer.code == 2
+    assert answer.value["error"].endswith(
         "needs the input 'curve', which the package skipstone-curves brings."
     )
-    assert value["hint"] == "Install it: pip install skipstone-curves"
+    assert answer.value["hint"] == "Install it: pip install skipstone-curves"
 
 
 def test_what_cannot_go_together_is_refused_before_a_run_is_made(chain: Chain) -> None:

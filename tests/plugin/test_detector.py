@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from skipstone.errors import DataError
 from skipstone.proof.intervals import intervals
 from skipstone.registry import HEADS, TASKS
 from tests.plugin import skipstone_boxes
-from tests.plugin.installed import install, registered
+from tests.plugin.installed import registered
 from tests.plugin.skipstone_boxes import BoxesOptions
 from tests.plugin.skipstone_boxes.detector import Boxes, GridHead
 from tests.plugin.skipstone_boxes.files import write_boxes
@@ -48,20 +45,6 @@ def test_reader_and_ragged_targets(tmp_path: Path) -> None:
     assert [tuple(boxes.shape) for boxes in batch.y["boxes"]] == [(len(t), 4) for t in targets]
     with pytest.raises(DataError, match="no list of boxes"):
         task.target([{"label": "zebra", "box": [0, 0, 1, 1]}])
-
-
-def test_found_through_entry_points_in_another_process(tmp_path: Path) -> None:
-    install(skipstone_boxes, tmp_path)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    code = "from skipstone.registry import *; e = TASKS['boxes']; e.load(); print(e.distribution)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert done.stdout.strip() == "skipstone-boxes"
 
 
 def test_right_boxes_score_one_and_nothing_scores_nothing() -> None:
