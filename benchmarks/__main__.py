@@ -50,7 +50,9 @@ def main(arguments: list[str]) -> int:
 
 def _smoke(jobs: int) -> int:
     """All of them, each in a process and an empty folder of its own, so that nothing that was kept
-    is taken for measured; so many at a time. The worst exit code."""
+    is taken for measured; so many at a time, which share the processors. The worst exit code."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    env = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": _python_path()}
 
     def run(name: str) -> int:
         began = time.monotonic()
@@ -58,7 +60,7 @@ def _smoke(jobs: int) -> int:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks", name, "--smoke"],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env=env,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

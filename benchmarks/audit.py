@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     photos = 60 if given.smoke else given.photos
     met, rows = True, []
     for seed in seeds:
-        key = f"{seed}-{photos}" + ("-runs" if given.runs else "")
+        key = f"{seed}-{photos}" + "-runs" * given.runs + "-smoke" * given.smoke
         row = results.get(key)
         if row is None:
             folder = out / f"planted-{key}"

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         rows = []
         for seed in ["0"] if given.smoke else given.seeds.split(","):
             planted = 100 if given.smoke else given.planted
-            key = f"{table}-{seed}-{planted}"
+            key = f"{table}-{seed}-{planted}" + "-smoke" * given.smoke
             row = results.get(key)
             if row is None:
                 source = data / "text" / f"{table}.csv"
