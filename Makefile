@@ -2,7 +2,7 @@
 #
 #   make demo     the whole way on real data that ships with a dependency (about 2 minutes)
 #   make test     the test suite (under 10 minutes on two cores)
-#   make proof    the long checks: kills, faults, damage, benchmarks at smoke size (under 25 minutes on two cores)
+#   make proof    the long checks: kills, faults, damage, the docs' commands, benchmarks at smoke size (under 25 minutes on two cores)
 #   make kills    a training killed 10,000 times; goes on where it was stopped (KILLS=100 for fewer)
 #   make lint     formatter, linter, strict type checker
 #

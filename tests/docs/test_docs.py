@@ -70,9 +70,14 @@ def run_command(command: Command) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if name_of(page) not in NOTHING_TO_RUN], ids=name_of
-)
+#: The front page is run with every test, the others, which take minutes in all, with the proof.
+RUN = [
+    pytest.param(page, id=name_of(page), marks=[pytest.mark.proof] if number else [])
+    for number, page in enumerate(page for page in PAGES if name_of(page) not in NOTHING_TO_RUN)
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_everything_that_a_page_shows_runs(page: Path, workplace: Path) -> None:
     text = read_page(page)
     shown = [block for block in blocks(text) if block.language in ("console", "python")]
