@@ -77,8 +77,14 @@ def test_labels_missing_or_of_another_length(tmp_path: Path, pictures: np.ndarra
     with pytest.raises(DataError, match=r"6 pictures but .* labels of shape \(5,\)"):
         read_manifest(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="no labels file"):
+    with pytest.raises(DataError, match="no labels file") as caught:
         read_manifest(tmp_path)
+    assert "Put it there as train-labels-idx1-ubyte, or move" in str(caught.value.hint)
+    (tmp_path / "train-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyt")
+    write_idx(tmp_path / "T10K.labels.idx1-ubyte", np.arange(5))
+    with pytest.raises(DataError, match="no images file") as caught:
+        read_manifest(tmp_path)
+    assert "as T10K.images-idx3-ubyte, or" in str(caught.value.hint)
 
 
 def test_only_one_label_each(tmp_path: Path, pictures: np.ndarray) -> None:
@@ -107,6 +113,7 @@ def test_damaged_files_are_named(tmp_path: Path, data: bytes, words: str) -> Non
     with pytest.raises(DataError, match=words) as caught:
         read_idx(path)
     assert str(path) in str(caught.value)
+    assert caught.value.hint
 
 
 def test_members_that_do_not_exist(idx_folder: Path) -> None:

@@ -100,7 +100,10 @@ def _file(path: Path) -> Asked:
 def _folder(folder: Path) -> list[Asked]:
     inside = sorted(_walk(folder))
     if not inside:
-        raise UsageError(f"{folder} is an empty folder; there is nothing to predict.")
+        raise UsageError(
+            f"{folder} is an empty folder; there is nothing to predict.",
+            hint=f"See what is there: ls -A {folder}",
+        )
     return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
 
 

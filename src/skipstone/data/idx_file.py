@@ -22,6 +22,7 @@ from skipstone.errors import DataError
 
 _GZIP = b"\x1f\x8b"
 _MOST_PER_COMPRESSED_BYTE = 1032  # deflate cannot pack more (zlib's own documentation)
+_AGAIN = "Take the file from where it came once more."
 _lock = threading.Lock()
 
 
@@ -76,13 +77,16 @@ def _read(path: Path, modified: int, size: int) -> np.ndarray:
         if expected > size * _MOST_PER_COMPRESSED_BYTE:
             raise DataError(
                 f"{path} states {shape} but is too short ({size:,} bytes) to hold that: it is cut "
-                "or damaged."
+                "or damaged.",
+                hint=_AGAIN,
             )
         data = file.read(expected + 1)
     if len(data) != expected:
         more = "more" if len(data) > expected else f"{len(data):,}"
         raise DataError(
-            f"{path} states {shape}, so {expected:,} bytes, but holds {more}: it is cut or damaged."
+            f"{path} states {shape}, so {expected:,} bytes, but holds {more}: it is cut or "
+            "damaged.",
+            hint=_AGAIN,
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -90,16 +94,18 @@ def _read(path: Path, modified: int, size: int) -> np.ndarray:
 def _header(file: BinaryIO, path: Path) -> tuple[int, ...]:
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0":
-        raise DataError(f"{path} is no IDX file: it begins with {head!r}.")
+        raise DataError(f"{path} is no IDX file: it begins with {head!r}.", hint=_AGAIN)
     if head[2] != 0x08:
         raise DataError(
-            f"{path} holds values of IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are read."
+            f"{path} holds values of IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are "
+            "read.",
+            hint="Write the pictures as 8-bit ones, or as image files in a folder a class.",
         )
     if not 1 <= head[3] <= 4:
-        raise DataError(f"{path} states {head[3]} dimensions; 1 to 4 are read.")
+        raise DataError(f"{path} states {head[3]} dimensions; 1 to 4 are read.", hint=_AGAIN)
     sizes = file.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
-        raise DataError(f"{path} ends inside its header: it is cut.")
+        raise DataError(f"{path} ends inside its header: it is cut.", hint=_AGAIN)
     return struct.unpack(f">{head[3]}I", sizes)
 
 
@@ -123,4 +129,4 @@ class _reading:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError | EOFError | zlib.error):
-            raise DataError(f"{self.path} cannot be read: {error}.") from error
+            raise DataError(f"{self.path} cannot be read: {error}.", hint=_AGAIN) from error

@@ -97,6 +97,8 @@ def evaluate(
             f"{len(evaluation.failures)} unreadable, "
             f"{sum(evaluation.unknown.values())} with labels that the model does not know "
             f"(it knows {', '.join(map(str, predictor.task.schema.get('classes', ())))}).",
+            hint=f"Without labels: skipstone predict {model} {data}. Labels match by name: rename "
+            "those of the data, or learn them: skipstone train DATA --from MODEL",
         )
     scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
     titles = {metric.name: metric.title for metric in predictor.task.metrics()}

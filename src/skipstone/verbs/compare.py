@@ -220,7 +220,10 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     predictor = Predictor(input_of(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
     if not evaluation.records:
-        raise UsageError(f"no row of {manifest.root} has a label that {model.name} knows.")
+        raise UsageError(
+            f"no row of {manifest.root} has a label that {model.name} knows.",
+            hint="Labels match by name. Without --data models are shown by their stored figures.",
+        )
     return task, evaluation
 
 

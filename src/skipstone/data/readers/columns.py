@@ -92,7 +92,9 @@ def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns
     else:
         columns = _read_csv(path, options, least)
     if not len(columns):
-        raise DataError(f"{path} has no rows.")
+        raise DataError(
+            f"{path} has no rows.", hint="A table is a header and a row for each sample below it."
+        )
     return columns
 
 
@@ -138,7 +140,10 @@ def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[s
     named = [name for name in header if name]
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
-        raise DataError(f"{path} has more than one column named {listed(twice)}.")
+        raise DataError(
+            f"{path} has more than one column named {listed(twice)}.",
+            hint="Give each column a name of its own.",
+        )
     return header
 
 

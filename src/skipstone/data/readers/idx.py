@@ -45,7 +45,8 @@ class Idx:
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         if options.task is not None and has_many_labels(options.task):
             raise UsageError(
-                f"{path}: IDX files hold one label a picture, which is --task classify."
+                f"{path}: IDX files hold one label a picture, which is --task classify.",
+                hint=f"Leave --task {options.task} out. Several labels a picture go into a table.",
             )
         root, pairs = _pairs(path)
         rows: dict[str, list[object]] = {"path": [], "member": [], "split": [], "target": []}
@@ -62,7 +63,8 @@ class Idx:
         if len(classes) < 2:
             raise UsageError(
                 f"{path} holds {counted(len(classes), 'class', 'classes')}; telling "
-                "things apart takes two."
+                "things apart takes two.",
+                hint="Look at the labels file; or give the folder that holds all classes.",
             )
         return Manifest.from_rows(
             rows,
@@ -106,7 +108,10 @@ def _pairs(path: Path) -> tuple[Path, dict[str, tuple[Path, Path]]]:
     if path.is_file():
         given = _part(path)
         if given is None:
-            raise UsageError(f"{path} has no name as IDX files have (train-images-idx3-ubyte).")
+            raise UsageError(
+                f"{path} has no name as IDX files have (train-images-idx3-ubyte).",
+                hint="Rename it and its labels (train-labels-idx1-ubyte), or give their folder.",
+            )
         parts = [part for part in parts if (part.stem, part.split) == (given.stem, given.split)]
     stems = sorted({part.stem for part in parts})
     if len(stems) > 1:
@@ -121,22 +126,38 @@ def _pairs(path: Path) -> tuple[Path, dict[str, tuple[Path, Path]]]:
         images, labels = by_kind.get((split, "images")), by_kind.get((split, "labels"))
         if images is not None and labels is not None:
             pairs[split] = (images, labels)
-        elif images is not None or labels is not None:
-            there = images or labels
-            lacking = "labels" if labels is None else "images"
-            raise DataError(f"{there} has no {lacking} file beside it in {root}.")
+        elif images is not None:
+            raise _alone(images, "images", "labels-idx1")
+        elif labels is not None:
+            raise _alone(labels, "labels", "images-idx3")
     if not pairs:
-        raise UsageError(f"{root} holds no IDX files.")
+        raise UsageError(
+            f"{root} holds no IDX files.",
+            hint="They are called train-images-idx3-ubyte and train-labels-idx1-ubyte, or .gz.",
+        )
     return root, pairs
+
+
+def _alone(there: Path, kind: str, other: str) -> DataError:
+    """A file of one kind without the other's."""
+    name = re.sub(rf"{kind}[-_.]idx\d", other, there.name, flags=re.IGNORECASE)
+    return DataError(
+        f"{there} has no {other.partition('-')[0]} file beside it in {there.parent}.",
+        hint=f"Put it there as {name}, or move {there.name} away.",
+    )
 
 
 def _labels(images: Path, labels: Path) -> list[str]:
     shape, label_shape = read_shape(images), read_shape(labels)
     if len(shape) not in (3, 4):
-        raise DataError(f"{images} holds {len(shape)} dimensions; pictures have 3, or 4 (colour).")
+        raise DataError(
+            f"{images} holds {len(shape)} dimensions; pictures have 3, or 4 (colour).",
+            hint="Check that images and labels have not changed names.",
+        )
     if len(label_shape) != 1 or label_shape[0] != shape[0]:
         raise DataError(
             f"{images.name} holds {shape[0]:,} pictures but {labels.name} holds labels of shape "
-            f"{label_shape}, in {images.parent}."
+            f"{label_shape}, in {images.parent}.",
+            hint="The two belong to different data sets, or one is cut: fetch both once more.",
         )
     return [str(value) for value in read_idx(labels).tolist()]

@@ -66,7 +66,11 @@ def choose_columns(
     labels, bits = _label_columns(columns, rest, options)
     taken = [name for name in (path, split, group) if name in labels]
     if taken:
-        raise UsageError(f"{columns.path}: {listed(taken)} cannot be the label and something else.")
+        free = [name for name in rest if name not in taken]
+        raise UsageError(
+            f"{columns.path}: {listed(taken)} cannot be the label and something else.",
+            hint=f"Name another column for one of the two; there are: {listed(free or rest, 12)}.",
+        )
     if bits:
         task, separator = _task_of_bits(columns, labels, options), None
     else:
@@ -306,7 +310,9 @@ def _task_of_cells(columns: Columns, name: str, options: ReadOptions) -> tuple[s
     if any(isinstance(cell, list) for cell in cells):
         if one:
             raise UsageError(
-                f"{columns.path}: column {name} holds lists of labels, which is --task tag."
+                f"{columns.path}: column {name} holds lists of labels, which is --task tag.",
+                hint=f"Say --task tag, or name a column of one label each instead of {name}: "
+                "--label-column NAME",
             )
         return options.task or "tag", None
     if options.separator is not None:
