@@ -150,6 +150,10 @@ def test_files_and_functions_are_short() -> None:
                 length = (node.end_lineno or 0) - node.lineno + 1
                 if length > 60:
                     long.append(f"{path}: {node.name} has {length} lines")
+                taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(argument.arg not in ("self", "cls") for argument in taken)
+                if count > 8:
+                    long.append(f"{path}: {node.name} has {count} parameters")
     assert long == []
 
 

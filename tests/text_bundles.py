@@ -17,7 +17,7 @@ from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network, network_tensors
 from skipstone.prepare.augmentation import augment_options
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.runtime.goldens import store_goldens
@@ -55,7 +55,7 @@ def text_run(
         network, arch = solve(arch, text, matrix, targets, len(manifest.schema["classes"]), 0)
     else:
         network = build_network(arch, text).train()
-        loader = Loader(fit, text, task, batch_size=16, seed=0, shuffle=True)
+        loader = Loader(fit, text, task, Batching(batch_size=16, seed=0, shuffle=True))
         optimizer = torch.optim.Adam(network.parameters(), 0.02)
         for number in range(steps // len(loader)):
             for batch in loader.epoch(number):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from skipstone.data.file_types import picture_format
 from skipstone.data.fingerprint import content_digests, digest_of, duplicate_groups
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -31,14 +31,13 @@ def files(root: Path, contents: list[bytes]) -> Manifest:
     for number, data in enumerate(contents):
         (root / f"{number}.jpg").write_bytes(data)
         names.append(f"{number}.jpg")
-    return Manifest.from_rows(
-        {"path": names, "target": ["a"] * len(names)},
+    return Manifest(
+        table_of({"path": names, "target": ["a"] * len(names)}, pa.string()),
         root=root,
         reader="class-folders",
         input="image",
         task="classify",
         schema={"classes": ["a"]},
-        target_type=pa.string(),
     )
 
 

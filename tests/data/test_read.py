@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
@@ -173,14 +173,13 @@ class OneLine:
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         names = path.read_text().split()
-        return Manifest.from_rows(
-            {"path": names, "target": [name[0] for name in names]},
+        return Manifest(
+            table_of({"path": names, "target": [name[0] for name in names]}, pa.string()),
             root=path.parent,
             reader="whatever",
             input="image",
             task="classify",
             schema={"classes": sorted({name[0] for name in names})},
-            target_type=pa.string(),
         )
 
 

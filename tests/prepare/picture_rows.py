@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta, Sample
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
@@ -49,14 +49,16 @@ def write_rows(root: Path, labels: list[str], side: int = 12) -> Manifest:
         pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
         pixels[0, 0] = number
         Image.fromarray(pixels).save(root / f"{number:03d}.png")
-    return Manifest.from_rows(
-        {"path": [f"{number:03d}.png" for number in range(len(labels))], "target": labels},
+    return Manifest(
+        table_of(
+            {"path": [f"{number:03d}.png" for number in range(len(labels))], "target": labels},
+            pa.string(),
+        ),
         root=root,
         reader="folder",
         input="image",
         task="fake",
         schema={"classes": list(NAMES)},
-        target_type=pa.string(),
     )
 
 

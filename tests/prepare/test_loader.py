@@ -19,8 +19,9 @@ from skipstone.inputs.options import ImageOptions
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.mix import make_mix
+from skipstone.prepare.options import LoadOptions
 from tests.prepare.picture_rows import NAMES, FakeTask, write_rows
 
 IMAGE = ImageInput(ImageOptions(size=12, channels=3))
@@ -33,8 +34,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def loader(rows: Manifest, **changes: Any) -> Loader:
+    how = {name: changes.pop(name) for name in ("threads", "cache") if name in changes}
+    loading = LoadOptions(workers=changes.pop("workers", 0))
     values: dict[str, Any] = {"batch_size": 4, "seed": 7, "shuffle": True, **changes}
-    return Loader(rows, IMAGE, FakeTask(), **values)  # type: ignore[arg-type]
+    batching = Batching(**values)
+    return Loader(rows, IMAGE, FakeTask(), batching, loading=loading, **how)  # type: ignore[arg-type]
 
 
 def ids(batches: list[Batch]) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
 from skipstone.prepare.options import SplitOptions
@@ -30,19 +30,21 @@ def rows(
     """A manifest of files that need not exist."""
     tags = bool(labels) and isinstance(labels[0], list)
     names = {name for label in labels for name in (label if tags else [label])}
-    return Manifest.from_rows(
-        {
-            "path": [f"{number:04d}.jpg" for number in range(len(labels))],
-            "target": labels,
-            "group": groups or [None] * len(labels),
-            "split": splits or [""] * len(labels),
-        },
+    return Manifest(
+        table_of(
+            {
+                "path": [f"{number:04d}.jpg" for number in range(len(labels))],
+                "target": labels,
+                "group": groups or [None] * len(labels),
+                "split": splits or [""] * len(labels),
+            },
+            pa.list_(pa.string()) if tags else pa.string(),
+        ),
         root=Path("/nowhere"),
         reader="table",
         input="image",
         task="tag" if tags else "classify",
         schema={"classes": sorted(names)},
-        target_type=pa.list_(pa.string()) if tags else pa.string(),
     )
 
 

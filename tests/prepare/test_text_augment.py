@@ -19,7 +19,8 @@ from skipstone.inputs.base import Raw
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from skipstone.prepare.augmentation import augment_options, augmentation_of
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
+from skipstone.prepare.options import LoadOptions
 from skipstone.prepare.synonyms import read_synonyms
 from skipstone.prepare.text_augment import TextAugment, make_text_augment
 from skipstone.prepare.text_augment_options import (
@@ -172,9 +173,8 @@ def _loader(manifest: Manifest, augment: TextAugment | None, **options: Any) -> 
     input = TextInput(TextOptions(form="tokens")).fit(manifest.sources())
     entry = TASKS[manifest.task]
     task = entry.load()(entry.make_options(), manifest.schema)
-    return Loader(
-        manifest, input, task, batch_size=6, seed=4, shuffle=True, augment=augment, **options
-    )
+    batching = Batching(batch_size=6, seed=4, shuffle=True, augment=augment)
+    return Loader(manifest, input, task, batching, **options)
 
 
 @pytest.mark.parametrize("custom", [None, str.title], ids=["plain", "custom"])
@@ -183,7 +183,7 @@ def test_batches_depend_on_neither_threads_nor_processes_nor_where_they_begin(
 ) -> None:
     augment = TextAugment({"delete": 0.2, "noise": 0.2}, custom=custom)
     expected = [batch.x["tokens"] for batch in _loader(manifest, augment).epoch(1)]
-    for options in ({"threads": 5}, {"workers": 2}):
+    for options in ({"threads": 5}, {"loading": LoadOptions(workers=2)}):
         found = [batch.x["tokens"] for batch in _loader(manifest, augment, **options).epoch(1)]
         assert all(a.equal(b) for a, b in zip(expected, found, strict=True))
     tail = [batch.x["tokens"] for batch in _loader(manifest, augment).epoch(1, start=2)]

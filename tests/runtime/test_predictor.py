@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from skipstone import events
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.sources import FileRef, Inline
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Given, Predictor
@@ -97,18 +97,20 @@ def test_a_bug_is_not_taken_for_a_bad_file(
 
 
 def _manifest(pictures: list[Path], targets: list[str]) -> Manifest:
-    manifest = Manifest.from_rows(
-        {
-            "path": [path.name for path in pictures],
-            "target": targets,
-            "group": [f"g{at // 2}" for at in range(len(pictures))],
-        },
+    manifest = Manifest(
+        table_of(
+            {
+                "path": [path.name for path in pictures],
+                "target": targets,
+                "group": [f"g{at // 2}" for at in range(len(pictures))],
+            },
+            pa.string(),
+        ),
         root=pictures[0].parent,
         reader="test",
         input="image",
         task="classify",
         schema={"classes": sorted(set(targets))},
-        target_type=pa.string(),
     )
     return manifest.take(list(reversed(range(len(pictures)))))
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError, UsageError
 from skipstone.tasks.classify import Classify
@@ -18,14 +18,15 @@ SCHEMA = {"classes": ["a", "b", "c"]}
 
 
 def manifest(targets: list[str | None]) -> Manifest:
-    return Manifest.from_rows(
-        {"path": [f"{row}.png" for row in range(len(targets))], "target": targets},
+    return Manifest(
+        table_of(
+            {"path": [f"{row}.png" for row in range(len(targets))], "target": targets}, pa.string()
+        ),
         root=Path("photos"),
         reader="test",
         input="image",
         task="classify",
         schema=SCHEMA,
-        target_type=pa.string(),
     )
 
 

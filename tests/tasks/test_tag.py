@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics as sk
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.tasks.labels import positive_weights
@@ -74,14 +74,15 @@ def test_thresholds_raise_f1_on_the_part_they_are_chosen_on() -> None:
 
 
 def test_statistics_and_positive_weights() -> None:
-    rows = Manifest.from_rows(
-        {"path": list("wxyz"), "target": [["a", "b"], ["a"], [], ["a"]]},
+    rows = Manifest(
+        table_of(
+            {"path": list("wxyz"), "target": [["a", "b"], ["a"], [], ["a"]]}, pa.list_(pa.string())
+        ),
         root=Path("photos"),
         reader="test",
         input="image",
         task="tag",
         schema=SCHEMA,
-        target_type=pa.list_(pa.string()),
     )
     options = TagOptions(class_weights="inverse")
     statistics = Tag(options, SCHEMA).statistics(rows)

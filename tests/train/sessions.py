@@ -28,8 +28,9 @@ from skipstone.inputs.options import ImageOptions
 from skipstone.models.network import Network
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.mix import make_mix
+from skipstone.prepare.options import LoadOptions
 from skipstone.train import keeper as keeper_module
 from skipstone.train import loop as loop_module
 from skipstone.train.checkpoint import load_checkpoint
@@ -78,20 +79,18 @@ def pictures(folder: Path) -> Manifest:
     return write_rows(folder, labels, side=8)
 
 
-def make_loader(rows: Manifest, workers: int) -> Loader:
+def make_loader(rows: Manifest, workers: int, patience: float = 25.0) -> Loader:
     options, task = AugmentOptions(augment="flip", mixup=0.4), FakeTask()
     image = ImageInput(ImageOptions(size=8, channels=3))
-    return Loader(
-        rows,
-        image,
-        task,  # type: ignore[arg-type]
+    batching = Batching(
         batch_size=BATCH,
         seed=0,
         shuffle=True,
         augment=make_augment(options, image),
         mix=make_mix(options, task),  # type: ignore[arg-type]
-        workers=workers,
     )
+    loading = LoadOptions(workers=workers, worker_patience=patience)
+    return Loader(rows, image, task, batching, loading=loading)  # type: ignore[arg-type]
 
 
 # --- what a session tells -------------------------------------------------------------------

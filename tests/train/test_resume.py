@@ -91,13 +91,12 @@ def test_a_lost_loading_process_is_named_and_the_run_goes_on(
     sample = Loader.sample
 
     def lost(self: Loader, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
-        if os.getpid() != parent and row == 29 and self.patience < 1:
+        if os.getpid() != parent and row == 29 and self.loading.worker_patience < 1:
             os.kill(os.getpid(), what)
         return sample(self, row, view, epoch=epoch)
 
     def session(name: str, patience: float) -> dict[str, torch.Tensor]:
-        loader = make_loader(rows, 2)
-        loader.patience = patience
+        loader = make_loader(rows, 2, patience)
         network, _ = train(
             tmp_path / name,
             network=make_network(),

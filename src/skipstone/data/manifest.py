@@ -56,37 +56,6 @@ class Manifest:
     cells: Cells | None = None
     unpaired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @staticmethod
-    def from_rows(
-        rows: Mapping[str, list[Any]],
-        *,
-        root: Path,
-        reader: str,
-        input: str,
-        task: str,
-        schema: Mapping[str, Any],
-        target_type: pa.DataType,
-        notes: tuple[str, ...] = (),
-        ignored: Mapping[str, int] | None = None,
-        cells: Cells | None = None,
-        unpaired: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> Manifest:
-        """Build from column lists `path` and `target`; member, split and group are optional."""
-        count = len(rows["path"])
-        table = pa.table(
-            {
-                "id": pa.array(np.arange(count), pa.int64()),
-                "path": pa.array(rows["path"], pa.string()),
-                "member": pa.array(rows.get("member", [None] * count), pa.int64()),
-                "split": pa.array(rows.get("split", [""] * count), pa.string()),
-                "group": pa.array(rows.get("group", [None] * count), pa.string()),
-                "target": pa.array(rows["target"], target_type),
-                "role": pa.array([""] * count, pa.string()),
-            }
-        )
-        passed, alone = dict(ignored or {}), dict(unpaired or {})
-        return Manifest(table, root, reader, input, task, dict(schema), notes, passed, cells, alone)
-
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
@@ -134,3 +103,20 @@ class Manifest:
     def _chunks(self) -> Iterator[dict[str, list[Any]]]:
         for batch in self.table.combine_chunks().to_batches(max_chunksize=65_536):
             yield batch.to_pydict()
+
+
+def table_of(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.Table:
+    """A manifest's table of column lists: `path` and `target`; member, split and group are
+    optional. Ids count from 0."""
+    count = len(rows["path"])
+    return pa.table(
+        {
+            "id": pa.array(np.arange(count), pa.int64()),
+            "path": pa.array(rows["path"], pa.string()),
+            "member": pa.array(rows.get("member", [None] * count), pa.int64()),
+            "split": pa.array(rows.get("split", [""] * count), pa.string()),
+            "group": pa.array(rows.get("group", [None] * count), pa.string()),
+            "target": pa.array(rows["target"], target_type),
+            "role": pa.array([""] * count, pa.string()),
+        }
+    )

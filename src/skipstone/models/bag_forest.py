@@ -47,12 +47,12 @@ class BagForest(Backbone):
         self,
         *,
         features: int,
-        nodes: int,
-        trees: int,
-        depth: int,
-        used: int,
-        outputs: int,
-        several: bool,
+        nodes: int = 1,
+        trees: int = 1,
+        depth: int = 0,
+        used: int = 0,
+        outputs: int = 2,
+        several: bool = False,
     ) -> None:
         super().__init__()
         self.depth, self.used, self.several = depth, used, several
@@ -112,23 +112,10 @@ def build_bag_forest(
     options: ForestOptions,
     *,
     in_channels: int,
-    nodes: int = 1,
-    trees: int = 1,
-    depth: int = 0,
-    used: int = 0,
-    outputs: int = 2,
-    several: bool = False,
+    **shape: Any,
 ) -> BagForest:
-    """The network for `in_channels` features and trees of this size."""
-    return BagForest(
-        features=in_channels,
-        nodes=nodes,
-        trees=trees,
-        depth=depth,
-        used=used,
-        outputs=outputs,
-        several=several,
-    )
+    """The network for `in_channels` features and trees of this shape."""
+    return BagForest(features=in_channels, **shape)
 
 
 def solve_forest(options: ForestOptions, problem: Problem) -> Solution:

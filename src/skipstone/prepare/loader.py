@@ -26,6 +26,7 @@ from skipstone.inputs.base import Input, Raw, ragged_arrays
 from skipstone.prepare.augmentation import Augmentation
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mixing
+from skipstone.prepare.options import LoadOptions
 from skipstone.prepare.workers import Say, batches_from_workers
 from skipstone.tasks.base import Task
 
@@ -37,8 +38,9 @@ def _silence(name: str) -> None:
     pass
 
 
-class Loader:
-    """Batches of a manifest's rows.
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """What the batches of a manifest's rows are. How they are loaded changes none of them.
 
     Args:
         batch_size: rows a batch; the last one of an epoch may be smaller.
@@ -47,13 +49,31 @@ class Loader:
         augment: applied to each sample, keyed by (seed, epoch, id, view).
         mix: applied to each batch, keyed by (seed, epoch, step).
         drop_last: leave out a last batch that is not full (never the only one).
-        workers: processes that load; 0 loads in `threads` of this process. Processes use what the
-            cache held when they started and add nothing to it.
-        patience: seconds without a sign of life after which a worker is given up.
-        threads: threads that load when there are no worker processes.
-        cache: keeps decoded records, so that later epochs do not decode.
         balanced: draw rows with replacement, each class equally often (a row with several labels
             counts as its rarest one).
+    """
+
+    batch_size: int
+    seed: int
+    shuffle: bool
+    augment: Augmentation | None = None
+    mix: Mixing | None = None
+    drop_last: bool = False
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch size is {self.batch_size}; allowed: 1 or more.")
+
+
+class Loader:
+    """Batches of a manifest's rows.
+
+    Args:
+        loading: with processes, these use what the cache held when they started and add nothing
+            to it.
+        threads: threads that load when there are no worker processes.
+        cache: keeps decoded records, so that later epochs do not decode.
     """
 
     def __init__(
@@ -61,38 +81,24 @@ class Loader:
         manifest: Manifest,
         input: Input,
         task: Task,
+        batching: Batching,
         *,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        augment: Augmentation | None = None,
-        mix: Mixing | None = None,
-        drop_last: bool = False,
-        workers: int = 0,
-        patience: float = 25.0,
+        loading: LoadOptions | None = None,
         threads: int = 2,
         cache: RecordCache | None = None,
-        balanced: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"batch size is {batch_size}; allowed: 1 or more.")
         self.manifest = manifest
         self.input = input
         self.task = task
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.augment = augment
-        self.mix = mix
-        self.drop_last = drop_last
-        self.workers = workers
-        self.patience = patience
+        self.batching = batching
+        self.batch_size = batching.batch_size
+        self.loading = loading or LoadOptions()
         self.threads = max(1, threads)
         self.cache = cache
         self._ids = manifest.table["id"].to_numpy()
         self._targets = manifest.column("target")
         self._open = task.opener(manifest)
-        self._weights = _class_balance(self._targets) if balanced else None
+        self._weights = _class_balance(self._targets) if batching.balanced else None
         self._rows = np.arange(len(manifest))
         if not len(self._rows):
             raise DataError("there are no rows to load: this part of the data is empty.")
@@ -100,18 +106,20 @@ class Loader:
     def __len__(self) -> int:
         """Steps an epoch."""
         full, rest = divmod(len(self._rows), self.batch_size)
-        return full + bool(rest and not (self.drop_last and full))
+        return full + bool(rest and not (self.batching.drop_last and full))
 
     def order(self, epoch: int) -> np.ndarray:
         """Positions in the manifest, in the order in which `epoch` visits them."""
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
+        rng = np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence([self.batching.seed, epoch]))
+        )
         if self._weights is not None:
             cumulative = np.cumsum(self._weights[self._rows])
             draws = rng.random(len(self._rows)) * cumulative[-1]
             chosen = np.searchsorted(cumulative, draws, side="right")
             drawn: np.ndarray = self._rows[np.minimum(chosen, len(self._rows) - 1)]
             return drawn
-        rows: np.ndarray = rng.permutation(self._rows) if self.shuffle else self._rows
+        rows: np.ndarray = rng.permutation(self._rows) if self.batching.shuffle else self._rows
         return rows
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
@@ -119,10 +127,11 @@ class Loader:
         order = self.order(number)
         steps = range(start, len(self))
         rows = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
-        batches = self._in_processes(number, rows) if self.workers else self._here(number, rows)
+        make = self._in_processes if self.loading.workers else self._here
+        batches = make(number, rows)
         for step, batch in zip(steps, batches, strict=True):
-            if self.mix is not None:
-                batch = self.mix(batch, seed=self.seed, epoch=number, step=step)
+            if self.batching.mix is not None:
+                batch = self.batching.mix(batch, seed=self.batching.seed, epoch=number, step=step)
             yield batch
 
     def sample(self, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
@@ -132,16 +141,16 @@ class Loader:
         """
         source = self.manifest.source(row)
         raw, id = self._raw(source), int(self._ids[row])
-        augment = None if epoch is None else self.augment
+        augment = None if epoch is None else self.batching.augment
         if augment is not None and epoch is not None:
-            raw = augment.record(raw, id=id, view=view, seed=self.seed, epoch=epoch)
+            raw = augment.record(raw, id=id, view=view, seed=self.batching.seed, epoch=epoch)
         x = {name: _tensor(value) for name, value in self.input.encode(raw).items()}
         shape = tuple(np.shape(raw.value)[:2])
         meta = Meta(id, source.name, view, tuple(raw.size), raw.to_source, shape)
         sample = Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
         if augment is None or epoch is None:
             return sample
-        return augment(sample, seed=self.seed, epoch=epoch)
+        return augment(sample, seed=self.batching.seed, epoch=epoch)
 
     def _raw(self, source: FileRef) -> Raw:
         if self.cache is None:
@@ -162,7 +171,7 @@ class Loader:
 
     def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
-        augment = self.augment
+        augment = self.batching.augment
         if augment is None or augment.thread_safe:
             return ahead(lambda part: self._build(part, epoch), rows, self.threads)
         # It draws from the random state of the process, which belongs to the training thread.
@@ -170,13 +179,16 @@ class Loader:
             return (self._build(part, epoch) for part in rows)
         samples = ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
         return (
-            self._collate([augment(sample, seed=self.seed, epoch=epoch) for sample in part])
+            self._collate(
+                [augment(sample, seed=self.batching.seed, epoch=epoch) for sample in part]
+            )
             for part in samples
         )
 
     def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
         make = _Maker(self, epoch, rows)
-        return batches_from_workers(make, len(rows), workers=self.workers, patience=self.patience)
+        workers, patience = self.loading.workers, self.loading.worker_patience
+        return batches_from_workers(make, len(rows), workers=workers, patience=patience)
 
 
 def _tensor(value: np.ndarray) -> torch.Tensor:

@@ -21,7 +21,7 @@ from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.loader import Loader, ahead
+from skipstone.prepare.loader import Batching, Loader, ahead
 from skipstone.tasks.base import Task
 
 #: The role of a row that is left out.
@@ -79,7 +79,8 @@ def _found(
 ) -> Iterator[Bad | None]:
     if not len(rows):
         return
-    loader = Loader(manifest, input, task, batch_size=1, seed=0, shuffle=False, cache=cache)
+    batching = Batching(batch_size=1, seed=0, shuffle=False)
+    loader = Loader(manifest, input, task, batching, cache=cache)
     targets, ids = manifest.column("target"), manifest.table["id"].to_numpy()
     paths, roles = manifest.column("path"), manifest.column("role")
     opened = task.opener(manifest)

@@ -19,7 +19,7 @@ from skipstone.inputs.base import Input, Resizable
 from skipstone.models.network import Network
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.registry import BACKBONES
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
@@ -73,19 +73,16 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
     """The fit rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
     augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
-    return Loader(
-        work.fit,
-        input,
-        task,
+    batching = Batching(
         batch_size=recipe.batch_size,
         seed=work.seed,
         shuffle=True,
         augment=augmentation_of(augment, input, task),
         mix=mixing_of(augment, task, BACKBONES[bundle.arch.backbone.name]),
         drop_last=True,
-        cache=RecordCache(),
         balanced=recipe.balanced,
     )
+    return Loader(work.fit, input, task, batching, cache=RecordCache())
 
 
 def teacher_of(bundle: Bundle, work: Work) -> Network:

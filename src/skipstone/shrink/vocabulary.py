@@ -39,7 +39,7 @@ from skipstone.inputs.base import Input, Vocabulary
 from skipstone.models.build import build_network, network_tensors
 from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.registry import BACKBONES
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.shrink.options import VocabularyOptions
@@ -130,7 +130,8 @@ def effects(network: Network, input: Input, bundle: Bundle, work: Work) -> np.nd
     layers = [network.get_submodule(name.rpartition(".")[0]) for name in tables]
     if not layers or not all(isinstance(layer, nn.Embedding) for layer in layers):
         raise Refusal("this network looks nothing up by its input's vocabulary.")
-    rows = Loader(work.fit, input, task, batch_size=BATCH, seed=work.seed, shuffle=False)
+    batching = Batching(batch_size=BATCH, seed=work.seed, shuffle=False)
+    rows = Loader(work.fit, input, task, batching)
     found = np.zeros(known.stop)
     for batch in rows.epoch(0):
         for ids, effect in gates(network, layers, batch, input.missing):

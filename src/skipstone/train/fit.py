@@ -16,7 +16,7 @@ from skipstone.errors import Diverged, OutOfMemory
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.train.checkpoint import load_checkpoint
-from skipstone.train.keeper import Evaluate, RunKeeper
+from skipstone.train.keeper import Evaluate, Judge, RunKeeper
 from skipstone.train.length import decide_length, first_batches
 from skipstone.train.loop import Batches, Rules, fit_phase
 from skipstone.train.memory import MicroBatch
@@ -96,8 +96,12 @@ def fit(
             "length",
             lambda: decide_length(recipe, aim, loader, evaluate, mode, memory, began),
         )
-        phases = _planned(recipe, network, loader, length["steps"])
-        keeper = RunKeeper(network, task, evaluate, recipe, run, loader, stopping, phases, began)
+        per_epoch = -(-len(loader) // recipe.accumulate)
+        phases = _planned(recipe, network, per_epoch, length["steps"])
+        judge = Judge(task, evaluate)
+        keeper = RunKeeper(
+            network, judge, recipe, run, phases, per_epoch=per_epoch, stopping=stopping, began=began
+        )
         state = keeper.restore(load_checkpoint(run.checkpoints))
         with events.stage("training", total=sum(p.steps for p in phases), unit="steps") as advance:
             keeper.show(advance, state)
@@ -157,8 +161,8 @@ def _curve(recipe: Recipe, phase: Phase, keeper: RunKeeper, state: State) -> Cur
         return curve
 
     def lowered(step: int) -> float:
-        values = [row["metrics"][keeper.headline] for row in state.history]
-        return curve(step) * plateau(values, higher_is_better=keeper.higher_is_better)
+        values = [row["metrics"][keeper.judge.headline] for row in state.history]
+        return curve(step) * plateau(values, higher_is_better=keeper.judge.higher_is_better)
 
     return lowered
 
@@ -189,13 +193,9 @@ def _decided_mode(
     return mode
 
 
-def _planned(recipe: Recipe, network: Network, loader: Batches, total: int) -> list[Phase]:
-    return plan_phases(
-        recipe,
-        stages=len(network.backbone.stages()),
-        steps_per_epoch=-(-len(loader) // recipe.accumulate),
-        total=total,
-    )
+def _planned(recipe: Recipe, network: Network, per_epoch: int, total: int) -> list[Phase]:
+    stages = len(network.backbone.stages())
+    return plan_phases(recipe, stages=stages, steps_per_epoch=per_epoch, total=total)
 
 
 def _note_surroundings(run: RunFolder, network: Network) -> None:

@@ -25,7 +25,6 @@ from skipstone.train.checkpoint import (
     save_checkpoint,
 )
 from skipstone.train.ema import Ema
-from skipstone.train.loop import Batches
 from skipstone.train.phases import Phase
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder, shown
@@ -38,11 +37,44 @@ Evaluate = Callable[[Network], dict[str, float]]
 SAVE_SECONDS = 60.0
 
 
+class Judge:
+    """What a network scores on the select role, and which of two scores is better.
+
+    Args:
+        task: names the headline metric, and those that break ties.
+        evaluate: metrics of a network on the select role.
+
+    Attributes:
+        headline: that metric's name.
+    """
+
+    def __init__(self, task: Task, evaluate: Evaluate) -> None:
+        known = {metric.name: metric for metric in task.metrics()}
+        self.headline = task.headline
+        self.higher_is_better = known[task.headline].higher_is_better
+        self._order = [known[name] for name in (task.headline, *getattr(task, "tie_breaks", ()))]
+        self._evaluate = evaluate
+
+    def metrics(self, network: Network) -> dict[str, float]:
+        """Those that are finite: an undefined one (F1 of a class without samples) has no place in
+        JSON."""
+        found = dict(self._evaluate(network))
+        finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
+        if self.headline not in finite:
+            raise ValueError(f"evaluating gave no finite {self.headline!r}: {found}")
+        return finite
+
+    def rank(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """By the headline, then by what the task names for ties; more is better."""
+        values = [(metrics.get(metric.name), metric.higher_is_better) for metric in self._order]
+        return tuple(-math.inf if v is None else v if higher else -v for v, higher in values)
+
+
 class RunKeeper:
     """Keeps one run in its folder. It is the loop's `Keeper`.
 
     Args:
-        evaluate: metrics of the network on the select role.
+        per_epoch: steps of the optimizer.
         stopping: tells whether a signal asked for the end.
         began: time.monotonic() when this session's time began to count.
     """
@@ -50,26 +82,22 @@ class RunKeeper:
     def __init__(
         self,
         network: Network,
-        task: Task,
-        evaluate: Evaluate,
+        judge: Judge,
         recipe: Recipe,
         run: RunFolder,
-        loader: Batches,
-        stopping: Stopping,
         phases: list[Phase],
+        *,
+        per_epoch: int,
+        stopping: Stopping,
         began: float,
     ) -> None:
         self.network = network
+        self.judge = judge
         self.recipe = recipe
         self.run = run
         self.phases = phases
-        self.headline = task.headline
-        known = {metric.name: metric for metric in task.metrics()}
-        self.higher_is_better = known[task.headline].higher_is_better
-        self._order = [known[name] for name in (task.headline, *getattr(task, "tie_breaks", ()))]
-        self.steps_per_epoch = -(-len(loader) // recipe.accumulate)
+        self.steps_per_epoch = per_epoch
         self.ema: Ema | None = Ema(network, recipe.ema) if recipe.ema else None
-        self._evaluate = evaluate
         self._stopping = stopping
         self._optimizer: torch.optim.Optimizer | None = None
         self._kept: dict[str, Tensor] = {}
@@ -154,7 +182,7 @@ class RunKeeper:
         patience = self.recipe.early_stop
         if last and patience and state.stale >= patience and not state.stopped_by:
             state.stopped_by = "early stop"
-            events.note(f"Stopped: no better {self.headline} for {patience} epochs.")
+            events.note(f"Stopped: no better {self.judge.headline} for {patience} epochs.")
         if self._stopping.signal_number:
             self._interrupt(state)
         self.save(state)
@@ -195,12 +223,7 @@ class RunKeeper:
     def _metrics(self) -> dict[str, float]:
         average = contextlib.nullcontext() if self.ema is None else self.ema.applied()
         with average, torch.random.fork_rng(devices=[]), self._stopping.may_raise():
-            metrics = dict(self._evaluate(self.network))
-        # An undefined figure (F1 of a class without samples) has no place in JSON.
-        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        if self.headline not in finite:
-            raise ValueError(f"evaluating gave no finite {self.headline!r}: {metrics}")
-        return finite
+            return self.judge.metrics(self.network)
 
     def _write_row(self, state: State, metrics: dict[str, float]) -> None:
         assert self._optimizer is not None
@@ -218,7 +241,7 @@ class RunKeeper:
         }
         state.history.append(row)
         self.run.journal("epoch", **row)
-        shown = f"{self.headline} {metrics[self.headline]:.4f}"
+        shown = f"{self.judge.headline} {metrics[self.judge.headline]:.4f}"
         events.note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
 
     def _keep(self, state: State, metrics: dict[str, float]) -> None:
@@ -226,18 +249,13 @@ class RunKeeper:
 
         Patience is for the headline alone: a tie that another figure breaks is no progress.
         """
-        before = None if state.kept is None else self._rank(state.kept["metrics"])
-        rank, last = self._rank(metrics), self.recipe.keep == "last"
+        before = None if state.kept is None else self.judge.rank(state.kept["metrics"])
+        rank, last = self.judge.rank(metrics), self.recipe.keep == "last"
         state.stale = 0 if last or before is None or rank[0] > before[0] else state.stale + 1
         if last or before is None or rank > before:
             state.kept = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
             tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
             self._kept = {name: value.detach().clone() for name, value in tensors.items()}
-
-    def _rank(self, metrics: dict[str, float]) -> tuple[float, ...]:
-        """By the headline, then by what the task names for ties; more is better."""
-        values = [(metrics.get(metric.name), metric.higher_is_better) for metric in self._order]
-        return tuple(-math.inf if v is None else v if higher else -v for v, higher in values)
 
     def _watch_budget(self, state: State) -> None:
         """The plan should end in time; where it did not, stop, and journal where."""

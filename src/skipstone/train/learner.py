@@ -29,7 +29,7 @@ from skipstone.models.word_vectors import WordVectors
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
-from skipstone.prepare.loader import Loader
+from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.options import LoadOptions
 from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, Entry, resolve_target
@@ -150,21 +150,17 @@ def _journalled(run: RunFolder) -> Listing:
 
 def training_loader(given: Assignment, cache: RecordCache | None = None) -> Loader:
     """The fit role, shuffled and augmented as planned."""
-    return Loader(
-        given.manifest.role("fit"),
-        given.input,
-        given.task,
+    batching = Batching(
         batch_size=given.recipe.batch_size,
         seed=given.seed,
         shuffle=True,
         augment=augmentation_of(given.augment, given.input, given.task),
         mix=mixing_of(given.augment, given.task, BACKBONES[given.arch.backbone.name]),
         drop_last=True,
-        workers=given.loading.workers,
-        patience=given.loading.worker_patience,
-        cache=cache,
         balanced=given.recipe.balanced,
     )
+    fit = given.manifest.role("fit")
+    return Loader(fit, given.input, given.task, batching, loading=given.loading, cache=cache)
 
 
 def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 
 BOX_TYPE = pa.list_(pa.struct([("label", pa.string()), ("box", pa.list_(pa.float64()))]))
@@ -29,14 +29,13 @@ class BoxesReader:
                 scale = np.array([*picture.size, *picture.size])
             for item in boxes:
                 item["box"] = (np.array(item["box"]) / scale).tolist()
-        return Manifest.from_rows(
-            {"path": list(rows), "target": list(rows.values())},
+        return Manifest(
+            table_of({"path": list(rows), "target": list(rows.values())}, BOX_TYPE),
             root=path,
             reader="boxes",
             input="image",
             task="boxes",
             schema={"classes": sorted({item["label"] for row in rows.values() for item in row})},
-            target_type=BOX_TYPE,
             notes=(f"Read as boxes.json: {len(rows)} pictures.",),
         )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DataError
@@ -31,14 +31,16 @@ class CurvesReader:
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         levels, *lines = (path / "curves.tsv").read_text().splitlines()
         rows = [line.split("\t") for line in lines]
-        return Manifest.from_rows(
-            {"path": [name for name, _ in rows], "target": [level for _, level in rows]},
+        return Manifest(
+            table_of(
+                {"path": [name for name, _ in rows], "target": [level for _, level in rows]},
+                pa.string(),
+            ),
             root=path,
             reader="curves",
             input="curve",
             task="grade",
             schema={"levels": levels.split("\t")},
-            target_type=pa.string(),
             notes=(f"Read as curves.tsv: {len(rows)} curves.",),
         )
 

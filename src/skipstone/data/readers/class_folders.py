@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from skipstone.data.file_types import ignored_reason, passed_over_name
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
     MASK_WORDS,
@@ -275,18 +275,20 @@ class _Rows:
         rank = {name: number for number, name in enumerate(classes)}
         self.rows.sort(key=lambda row: (order[row[0]], rank[row[1]], natural_key(row[2])))
         many = has_many_labels(task)
-        return Manifest.from_rows(
-            {
-                "path": [path for _, _, path in self.rows],
-                "split": [split for split, _, _ in self.rows],
-                "target": [[label] if many else label for _, label, _ in self.rows],
-            },
+        return Manifest(
+            table_of(
+                {
+                    "path": [path for _, _, path in self.rows],
+                    "split": [split for split, _, _ in self.rows],
+                    "target": [[label] if many else label for _, label, _ in self.rows],
+                },
+                pa.list_(pa.string()) if many else pa.string(),
+            ),
             root=root,
             reader=reader,
             input="image",
             task=task,
             schema={"classes": classes},
-            target_type=pa.list_(pa.string()) if many else pa.string(),
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(found.ignored.items()) if count},
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from skipstone.data.idx_file import is_idx, read_idx, read_shape
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import counted, has_many_labels, listed, natural_sorted
 from skipstone.errors import DataError, UsageError
@@ -66,14 +66,13 @@ class Idx:
                 "things apart takes two.",
                 hint="Look at the labels file; or give the folder that holds all classes.",
             )
-        return Manifest.from_rows(
-            rows,
+        return Manifest(
+            table_of(rows, pa.string()),
             root=root,
             reader="idx",
             input="image",
             task=options.task or "classify",
             schema={"classes": classes},
-            target_type=pa.string(),
             notes=(
                 f"Read as IDX files: {', '.join(sizes)}; "
                 f"{len(classes)} classes ({listed(classes, 10)}).",

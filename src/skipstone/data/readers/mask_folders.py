@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from skipstone.data.fingerprint import in_threads
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.masks import IGNORE, MaskPixels, MaskTable, read_pixels
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
@@ -120,12 +120,15 @@ class MaskFolders:
                     f"{what.split()[-1]} {'is' if len(count) == 1 else 'are'} passed over "
                     f"({listed(count, 3)})."
                 )
-        return Manifest.from_rows(
-            {
-                "path": [picture for _, picture, _ in pairs.rows],
-                "split": [split for split, _, _ in pairs.rows],
-                "target": [{"mask": mask} for _, _, mask in pairs.rows],
-            },
+        return Manifest(
+            table_of(
+                {
+                    "path": [picture for _, picture, _ in pairs.rows],
+                    "split": [split for split, _, _ in pairs.rows],
+                    "target": [{"mask": mask} for _, _, mask in pairs.rows],
+                },
+                TARGET_TYPE,
+            ),
             root=path,
             reader="mask-folders",
             input="image",
@@ -135,7 +138,6 @@ class MaskFolders:
                 "colours": [list(colour) for colour in table.colours],
                 "masks": table.to_json(),
             },
-            target_type=TARGET_TYPE,
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(ignored.items()) if count},
             unpaired={WITHOUT_MASK: tuple(pairs.lonely), WITHOUT_PICTURE: tuple(pairs.orphans)},

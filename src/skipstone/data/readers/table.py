@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
@@ -51,14 +51,13 @@ class Table:
         rows, ignored = _rows(columns, files, roles)
         classes = classes_of(rows["target"], roles)
         check_classes(path, classes, rows, ignored, roles)
-        return Manifest.from_rows(
-            rows,
+        return Manifest(
+            table_of(rows, pa.list_(pa.string()) if roles.many else pa.string()),
             root=root,
             reader="table",
             input="image",
             task=roles.task,
             schema={"classes": classes},
-            target_type=pa.list_(pa.string()) if roles.many else pa.string(),
             notes=(
                 *_notes(path, columns, roles, rows, classes, ignored),
                 *_made_up(files),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from skipstone.data.file_types import passed_over_name
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
     SPLIT_NAMES,
@@ -62,18 +62,20 @@ class TextFolders:
             f"Read as class folders: {counted(len(rows), 'text')}{f' ({where})' if where else ''}, "
             f"{counted(len(labels), 'class', 'classes')} ({listed(labels, 10)})."
         ]
-        return Manifest.from_rows(
-            {
-                "path": [name for _, _, name in rows],
-                "split": [split for split, _, _ in rows],
-                "target": [[label] if many else label for _, label, _ in rows],
-            },
+        return Manifest(
+            table_of(
+                {
+                    "path": [name for _, _, name in rows],
+                    "split": [split for split, _, _ in rows],
+                    "target": [[label] if many else label for _, label, _ in rows],
+                },
+                pa.list_(pa.string()) if many else pa.string(),
+            ),
             root=path,
             reader="text-folders",
             input="text",
             task=task,
             schema={"classes": labels},
-            target_type=pa.list_(pa.string()) if many else pa.string(),
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(ignored.items()) if count},
         )

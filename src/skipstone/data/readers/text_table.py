@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from skipstone.data.manifest import Manifest
+from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import counted, listed
 from skipstone.data.readers.columns import Columns
@@ -45,14 +45,13 @@ def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
     rows, ignored = _rows(columns, roles)
     classes = classes_of(rows["target"], roles)
     check_classes(path, classes, rows, ignored, roles)
-    return Manifest.from_rows(
-        rows,
+    return Manifest(
+        table_of(rows, pa.list_(pa.string()) if roles.many else pa.string()),
         root=path.parent,
         reader="table",
         input="text",
         task=roles.task,
         schema={"classes": classes},
-        target_type=pa.list_(pa.string()) if roles.many else pa.string(),
         notes=tuple(_notes(columns, roles, rows, classes, ignored)),
         ignored=dict(ignored),
         cells=Cells(text, options.delimiter, options.encoding),
