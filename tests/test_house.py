@@ -152,7 +152,7 @@ def test_files_and_functions_are_short() -> None:
                     long.append(f"{path}: {node.name} has {length} lines")
                 taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 count = sum(argument.arg not in ("self", "cls") for argument in taken)
-                if count > 8:
+                if count > 8 and path in FILES:  # a test may ask for many fixtures
                     long.append(f"{path}: {node.name} has {count} parameters")
     assert long == []
 

@@ -167,13 +167,13 @@ def _compare_own(
         return "", {"own": {"held": False, "told": told}}
     gap, allowed = measured["own"], program.apart
     told = (
-        f"held to its own answers, which came about by the same kernels "
-        f"({named(facts['kernels'])}): {gap:.1e} of their scale apart, allowed {allowed:.1e}"
+        f"held to its own answers, on the same kernels ({named(facts['kernels'])}): "
+        f"{gap:.1e} of their scale apart, allowed {allowed:.1e}"
     )
-    row = {"held": True, "difference": _finite(gap), "allowed": allowed, "told": told}
+    row = {"held": True, "difference": _finite(gap), "allowed": _finite(allowed), "told": told}
     problem = (
         f"outputs are {gap:.2g} of their scale away from what this program answered when it was "
-        f"made, by the same kernels (allowed {allowed:.2g})"
+        f"made, on the same kernels (allowed {allowed:.2g})"
     )
     return ("" if gap <= allowed else problem), {"own": row}
 

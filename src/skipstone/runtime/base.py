@@ -21,5 +21,6 @@ class Runtime(Protocol):
         """Batched inputs (N, ...) by name to outputs (N, ...) by name, float32."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Versions, precision that was really used, threads, device: for receipts. And `kernels`,
-        {name: layers}, where it can tell what decides how its numbers round on this processor."""
+        """Versions, precision that was really used, threads, device: for receipts. And, where
+        it can tell what decides how its numbers round, the processor's `features` and the
+        `kernels` {name: layers} (`own_answers.features`)."""

@@ -11,6 +11,7 @@ import numpy as np
 from skipstone.errors import DamagedError, UsageError
 from skipstone.runtime.ir_check import check_ir
 from skipstone.runtime.libraries import import_openvino, loading_plugins
+from skipstone.runtime.own_answers import features
 
 #: Compiling takes longer than a few answers with free axes.
 STATIC_SHAPES = 8
@@ -103,6 +104,7 @@ class OpenVinoRuntime:
             "asked": self._precision,
             "hint": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
             "layers": layers,
+            "features": features(),
             "kernels": kernels(compiled),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "device": "cpu",
@@ -143,13 +145,10 @@ def layer_precisions(compiled: Any) -> dict[str, int]:
 
 
 def kernels(compiled: Any) -> dict[str, int]:
-    """What computes each layer of a compiled program: names tell the processor's features."""
-    counts: Counter[str] = Counter()
-    for node in compiled.get_runtime_model().get_ops():
-        facts = node.get_rt_info()
-        if facts["layerType"].astype(str) not in ("Const", "Input", "Output"):
-            counts[facts["primitiveType"].astype(str)] += 1
-    return dict(counts)
+    """What computes the same layers, by the plugin's names."""
+    kinds = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    heavy = (facts for facts in kinds if facts["layerType"].astype(str) in _HEAVY)
+    return dict(Counter(facts["primitiveType"].astype(str) for facts in heavy))
 
 
 _NAMES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}

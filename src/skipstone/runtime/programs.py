@@ -23,7 +23,7 @@ from skipstone.registry import HEADS
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.goldens import Goldens, compare
 from skipstone.runtime.own_answers import SLACK as OWN_SLACK
-from skipstone.runtime.own_answers import Kept, arithmetic, kept
+from skipstone.runtime.own_answers import Kept, kept, tells_arithmetic
 from skipstone.tasks.base import TYPICAL
 
 EXPORTS = "exports/exports.json"
@@ -151,18 +151,11 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise TypeError(f"{found.name} states no tolerance")
-    if found.own and not _tells_own(found.measured):
+    apart = found.measured.get("apart")
+    told = isinstance(apart, int | float) and tells_arithmetic(found.measured.get("facts"))
+    if found.own and not told:
         raise TypeError(f"{found.name} does not say how its own answers came about")
     return replace(found, tolerance=exact) if found.precision == "f32" else found
-
-
-def _tells_own(measured: Mapping[str, Any]) -> bool:
-    """Whether a row that names its own answers says what `other_arithmetic` and `apart` need."""
-    facts = measured.get("facts")
-    if not isinstance(facts, dict) or not isinstance(facts.get("kernels"), dict):
-        return False
-    counts = facts["kernels"].values()
-    return isinstance(measured.get("apart"), int | float) and all(type(n) is int for n in counts)
 
 
 def program_files(folder: Path, program: Program) -> dict[str, bytes]:
@@ -212,7 +205,7 @@ def add_program(
         raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
     present = read_programs(folder)
     spoken_for = [row.files for row in present.rows.values() if row.precision == "f32"]
-    keeps = not exact and program.files not in spoken_for and arithmetic(facts) is not None
+    keeps = not exact and program.files not in spoken_for and tells_arithmetic(facts)
     program = replace(
         program,
         weights=record["files"][WEIGHTS]["sha256"],
