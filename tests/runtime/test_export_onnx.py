@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from skipstone.bundle.files import read_file
 from skipstone.errors import Refusal
-from skipstone.runtime.export_onnx import OPSET, onnx_bytes
+from skipstone.inputs.base import FreeAxis
+from skipstone.runtime.export_onnx import OPSET, _roomy, onnx_bytes
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from tests.small_bundles import CLASSES
 
@@ -122,3 +123,15 @@ def test_activations_are_traced_out_of_place_and_overwrite_again_afterwards() ->
     assert len(seen) > 1
     assert network.activation.inplace
     assert (OnnxRuntime(data).run({"a": np.full((2, 4), 5, np.float32)})["y"] == 6).all()
+
+
+def test_an_example_has_room_along_axes_of_any_size() -> None:
+    """Pictures of one multiple of what sides are filled up to would be taken as the only ones."""
+    free = {"image": {1: FreeAxis("height", 32), 2: FreeAxis("width", 32)}}
+    example = {"image": torch.zeros(2, 32, 96, 3), "other": torch.zeros(2, 5)}
+    found = _roomy(example, free)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "image": (2, 64, 96, 3),
+        "other": (2, 5),
+    }
+    assert _roomy(example, {"other": {1: FreeAxis("length", 5, 5)}})["other"].shape == (2, 5)

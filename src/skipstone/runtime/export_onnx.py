@@ -85,6 +85,7 @@ def onnx_bytes(
 
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the exporter may import ONNX Runtime
     network = network.eval()
+    example = _roomy(example, free or {})
     with torch.no_grad():
         outputs = list(network(dict(example)))
     inputs = list(example)
@@ -141,6 +142,20 @@ def _operators(network: nn.Module) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for module in network.modules():
         found |= getattr(module, "onnx_operators", dict)()
+    return found
+
+
+def _roomy(
+    example: Mapping[str, Tensor], free: Mapping[str, Mapping[int, FreeAxis]]
+) -> dict[str, Tensor]:
+    """The example with two multiples or more along each free axis: of one, a deep map has a side of
+    1, which torch.export would take as fixed."""
+    found = dict(example)
+    for name, axes in free.items():
+        for axis, (_, multiple, most) in axes.items():
+            short = found[name].shape[axis] < 2 * multiple
+            if short and (most is None or most >= 2 * multiple):
+                found[name] = torch.cat([found[name], found[name]], dim=axis)
     return found
 
 
