@@ -11,9 +11,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks import auto, clothing, runs, tables
+from benchmarks import auto, clothing, runs, tables, text
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.stand_in import write_stand_in
 from skipstone.data.options import ReadOptions
@@ -72,6 +74,23 @@ def test_data_is_what_was_named_or_generated_or_the_environments(
     assert made.parent == tmp_path
     monkeypatch.delenv("SKIPSTONE_DATA")
     assert runs.data_of(given(out=tmp_path)) is None
+
+
+def test_intervals_of_texts_count_each_once_however_often_it_was_asked() -> None:
+    """Against scipy's standard error of the texts' own means."""
+    answers = np.random.default_rng(0).random((3, 400)) < 0.8  # three repeats of 400 texts
+    rows = [(at, bool(good)) for repeat in answers for at, good in enumerate(repeat)]
+    means = answers.mean(axis=0)
+    reach = 1.96 * stats.sem(means)
+    value, low, high = text._mean([(at, float(good)) for at, good in rows])
+    assert (value, low, high) == pytest.approx(
+        (means.mean(), means.mean() - reach, means.mean() + reach)
+    )
+    assert text._score(rows) == f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+    same = [(at, bool(good)) for _ in range(3) for at, good in enumerate(answers[0])]
+    assert text._score(same) == text._score(same[:400])
+    gap = text._paired(rows, [(at, not good) for at, good in rows])
+    assert gap == pytest.approx([2 * value - 1, 2 * low - 1, 2 * high - 1])
 
 
 @pytest.mark.parametrize(("strict", "known", "code"), [(0, 0, 0), (1, 1, 0), (1, 0, 1)])
