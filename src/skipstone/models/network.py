@@ -52,7 +52,7 @@ class Network(nn.Module):
         return features
 
     def _of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
-        """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941, section 3): vectors of two texts'
+        """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts'
         tokens x (N, L), place by place; zeros fill up the shorter, and the blend is as long as the
         longer."""
         assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
