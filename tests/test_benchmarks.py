@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import auto, clothing, runs, tables, text
+from benchmarks import auto, clothing, runs, tables, text_rows
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.stand_in import write_stand_in
 from skipstone.data.options import ReadOptions
@@ -82,14 +82,14 @@ def test_intervals_of_texts_count_each_once_however_often_it_was_asked() -> None
     rows = [(at, bool(good)) for repeat in answers for at, good in enumerate(repeat)]
     means = answers.mean(axis=0)
     reach = 1.96 * stats.sem(means)
-    value, low, high = text._mean([(at, float(good)) for at, good in rows])
+    value, low, high = text_rows._mean([(at, float(good)) for at, good in rows])
     assert (value, low, high) == pytest.approx(
         (means.mean(), means.mean() - reach, means.mean() + reach)
     )
-    assert text._score(rows) == f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+    assert text_rows.score(rows) == f"{100 * value:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
     same = [(at, bool(good)) for _ in range(3) for at, good in enumerate(answers[0])]
-    assert text._score(same) == text._score(same[:400])
-    gap = text._paired(rows, [(at, not good) for at, good in rows])
+    assert text_rows.score(same) == text_rows.score(same[:400])
+    gap = text_rows.paired(rows, [(at, not good) for at, good in rows])
     assert gap == pytest.approx([2 * value - 1, 2 * low - 1, 2 * high - 1])
 
 
