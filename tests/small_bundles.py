@@ -94,9 +94,11 @@ def mask_bundle(
     )
 
 
-def taught_masks(bundle: Bundle, *, steps: int = 40, scenes: int = 8) -> Bundle:
+def taught_masks(
+    bundle: Bundle, *, steps: int = 40, scenes: int = 8, size: tuple[int, int] = (64, 96)
+) -> Bundle:
     """The same bundle after a few steps on generated scenes: its answers are no coin tosses."""
-    pictures, masks = zip(*(make_scene(seed, 64, 96) for seed in range(scenes)), strict=True)
+    pictures, masks = zip(*(make_scene(seed, *size) for seed in range(scenes)), strict=True)
     x = {"image": torch.from_numpy(np.stack(pictures))}
     y = {"mask": torch.from_numpy(np.stack(masks).astype(np.int64))}
     network = network_of(bundle).train()

@@ -13,9 +13,11 @@ import onnx
 import pytest
 
 from skipstone import events
+from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.files import read_file, read_record
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, Refusal, UsageError
+from skipstone.registry import TASKS
 from skipstone.runtime import export_openvino as export_openvino_module
 from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.libraries import import_openvino
@@ -24,11 +26,13 @@ from skipstone.runtime.open import open_model, open_runtime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import (
+    JUMPING,
     Program,
     Tolerance,
     add_program,
     beyond,
     capped,
+    exact_tolerance,
     program_files,
     read_programs,
 )
@@ -257,3 +261,27 @@ def _change_one_weight(model: onnx.ModelProto) -> None:
     values = onnx.numpy_helper.to_array(tensor).copy()
     values.flat[0] += 1.0
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+
+def test_networks_that_jump_are_held_to_what_most_pixels_answer() -> None:
+    """A place of a maximum may be another by last bits; a changed network differs everywhere."""
+    for head, held_to in (("segnet", JUMPING), ("unet", Tolerance())):
+        arch = Arch(Part("segnet_encoder"), Part(head))
+        assert exact_tolerance({"arch": arch.to_json()}) == held_to
+    rng = np.random.default_rng(0)
+    logits = {"logits": rng.normal(0, 3, (16, 3, 32, 48)).astype(np.float32)}
+    task = TASKS["segment"].load()(TASKS["segment"].make_options(), {"classes": list("abc")})
+
+    def problem(changed: np.ndarray) -> str:
+        found = task.difference(logits, {"logits": changed}, {})
+        measured = {"probability": found.max_probability, "relative": found.max_relative}
+        more = {"flips": found.flips, "n": 16, "share": found.share, "typical": found.typical}
+        return beyond({**measured, **more}, JUMPING)
+
+    jumped = logits["logits"].copy()
+    jumped[3, :, :12, :12] += rng.normal(0, 1, (3, 12, 12))
+    assert problem(jumped) == ""
+    assert "of 75% of all pixels" in problem(logits["logits"] * np.float32(1.001))
+    other = logits["logits"].copy()
+    other[:4, :, :8] = -other[:4, :, :8]  # 6 % of all pixels
+    assert "of all pixels changed" in problem(other)

@@ -39,7 +39,7 @@ class Tolerance:
         flips: answers that may change, beyond near ties.
         share: of the parts of answers (pixels of masks) that may; None where nothing is said of
             them, as in float32, where probabilities are close enough for none to change.
-        typical: that most parts keep within, in probability (see `Difference`); None where all do.
+        typical: of raw outputs, that most parts keep within (see `Difference`); None where all do.
     """
 
     probability: float = 1e-4
@@ -287,7 +287,7 @@ def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
         )
     if tolerance.typical is not None and not measured.get("typical", 1.0) <= tolerance.typical:
         problems.append(
-            f"probabilities of {TYPICAL:.0%} of all pixels differ by up to "
-            f"{measured.get('typical', 1.0):.2g} (allowed {tolerance.typical:.2g})"
+            f"outputs of {TYPICAL:.0%} of all pixels differ by up to "
+            f"{measured.get('typical', 1.0):.2g} of their scale (allowed {tolerance.typical:.2g})"
         )
     return "; ".join(problems)

@@ -70,7 +70,8 @@ class Difference:
             are not counted in flips.
         share: of the parts of all answers (pixels of masks), how much changed, near ties aside;
             None for answers that are of one piece.
-        typical: the difference in probability that TYPICAL of these parts keep within.
+        typical: the difference of raw outputs, relative to their scale, that TYPICAL of these parts
+            keep within.
     """
 
     max_probability: float

@@ -18,6 +18,8 @@ from skipstone.tasks.calibration import softmax
 from skipstone.tasks.crf import CrfOptions, refine
 from skipstone.tasks.mask_source import seen_part
 
+TINY = float(np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True)
 class Opener:
@@ -50,7 +52,7 @@ def refined(
     except (TypeError, ValueError) as error:
         raise DamagedError(f"the model's refinement by a CRF cannot be done: {error}") from None
     probability = refine(logits[:, rows, columns], picture[rows, columns], chosen)
-    found[:, rows, columns] = np.log(np.maximum(probability, np.finfo(np.float32).tiny))
+    found[:, rows, columns] = np.log(np.maximum(probability, TINY))
     return found
 
 
@@ -62,9 +64,13 @@ def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def typical_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
-    """That TYPICAL of all pixels keep within, of probabilities (N, H * W, K); infinite for NaN."""
-    gap = np.abs(reference - outputs).max(axis=2)
-    return float(np.quantile(np.where(np.isnan(gap), np.inf, gap), TYPICAL)) if gap.size else 0.0
+    """That TYPICAL of all pixels keep within, of logits (N, K, H, W), relative to their scale (as
+    in `labels.raw_difference`); infinite for NaN."""
+    if not reference.size:
+        return 0.0
+    gap = np.abs(reference - outputs).max(axis=1)
+    scale = max(float(np.median(np.abs(reference).max(axis=(1, 2, 3)))), TINY)
+    return float(np.quantile(np.where(np.isnan(gap), np.inf, gap), TYPICAL)) / scale
 
 
 def shown(value: Any) -> str:

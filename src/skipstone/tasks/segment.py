@@ -262,7 +262,7 @@ class Segment:
             int((changed.any(axis=1) & ~flipped).sum()),
             n,
             share=float(clear.mean()) if clear.size else 0.0,
-            typical=typical_difference(was, now),
+            typical=typical_difference(before, after),
         )
 
     # -- figures ---------------------------------------------------------------------------------

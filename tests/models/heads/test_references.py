@@ -211,3 +211,26 @@ def test_fcn_starts_as_its_coarsest_and_adds_finer_scores() -> None:
     score_16, score_8 = head.get_submodule("scores.0"), head.get_submodule("scores.1")
     expected = double(double(deepest) + score_16(features[3])) + score_8(features[2])
     torch.testing.assert_close(head(features)["logits"], expected)
+
+
+@pytest.mark.parametrize(("stride", "skips"), [(8, (3, 2)), (16, (3,)), (32, ())])
+def test_fcn_is_its_formula(stride: int, skips: tuple[int, ...]) -> None:
+    """Long et al. 2015, figure 3: each skip's scores are added to the coarser ones, enlarged."""
+
+    class Five:
+        channels, strides = (8, 8, 8, 12, 16), (2, 4, 8, 16, 32)
+
+    head: Any = make_head("fcn", Five, fcn_stride=stride).eval()
+    for score in head.scores:
+        nn.init.normal_(score.weight)
+    pairs = zip(Five.channels, Five.strides, strict=True)
+    maps = tuple(torch.randn(1, c, -(-75 // s), -(-90 // s)) for c, s in pairs)
+    with torch.no_grad():
+        expected = head.classifier(maps[-1])
+        for index, score in zip(skips, head.scores, strict=True):
+            size = maps[index].shape[-2:]
+            expected = F.interpolate(expected, size, mode="bilinear")
+            expected = expected + F.conv2d(maps[index], score.weight, score.bias)
+        found = head(maps)["logits"]
+    assert found.shape[-2:] == (-(-75 // stride), -(-90 // stride))
+    torch.testing.assert_close(found, expected)
