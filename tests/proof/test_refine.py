@@ -18,7 +18,7 @@ from tests.mask_data import Rough, write_scenes
 
 @pytest.mark.parametrize(("noise", "helps"), [(1.5, True), (0.0, False)])
 def test_a_crf_is_used_where_it_helps(tmp_path: Path, noise: float, helps: bool) -> None:
-    manifest = read_manifest(write_scenes(tmp_path, 6, height=40, width=48))
+    manifest = read_manifest(write_scenes(tmp_path, 6, height=24, width=32))
     input = ImageInput(ImageOptions(resize="keep", pad=8, channels=3))
     task = Segment(SegmentOptions(), manifest.schema)
     predictor = Predictor(input, Rough(noise), task, {"temperature": 1.0})

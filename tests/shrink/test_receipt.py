@@ -5,15 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipstone.data.samples import Meta
 from skipstone.errors import Refusal
 from skipstone.proof.intervals import Estimate, tango
 from skipstone.registry import TASKS
 from skipstone.runtime.predictor import Evaluation
-from skipstone.shrink.receipt import Accuracy, Receipt, accuracy, describe, sizes_of
+from skipstone.shrink.receipt import Accuracy, Receipt, accuracy, describe, figures_of, sizes_of
 from skipstone.tasks.base import Metric, Task
 
 
@@ -138,6 +140,27 @@ def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None
 def test_nothing_is_decided_on_no_samples() -> None:
     with pytest.raises(Refusal, match="select"):
         accuracy(classify(), evaluation([]), evaluation([]), role="select", seed=0)
+
+
+def test_a_figure_over_nothing_is_left_out() -> None:
+    """A class that one of the two models finds and no mask shows has a figure in one of them."""
+    entry = TASKS["segment"]
+    task: Task = entry.load()(entry.make_options(), {"classes": ["sky", "road", "unicorn"]})
+
+    def scored(answer: int) -> Evaluation:
+        truth = np.array([[0, 0, 1, 1]], np.uint8)
+        guess = np.array([[0, 0, 1, answer]])
+        logits = np.where(guess == np.arange(3)[:, None, None], 9.0, 0.0).astype(np.float32)
+        metas = [Meta(row) for row in range(4)]
+        predictions = task.predict({"logits": np.stack([logits] * 4)}, metas, {})
+        return Evaluation([task.score(one, truth) for one in predictions], [])
+
+    for before, after in ((1, 1), (1, 2), (2, 1)):
+        figures = figures_of(task, scored(before), scored(after), seed=0)
+        json.dumps(figures, allow_nan=False)
+        names = [figure["name"] for figure in figures]
+        assert {"miou", "iou:sky", "iou:road"} < set(names)
+        assert "iou:unicorn" not in names
 
 
 def test_sizes_are_those_of_the_files(run: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_refinement_is_decided_anew(
     monkeypatch.setattr(remade, "TorchRuntime", lambda network: Rough(noise))
     for export in ("store_goldens", "export_onnx", "export_openvino"):
         monkeypatch.setattr(remade, export, lambda folder: None)
-    select = read_manifest(write_scenes(tmp_path / "data", 6, height=40, width=48))
+    select = read_manifest(write_scenes(tmp_path / "data", 6, height=24, width=32))
     bundle = mask_bundle(pad=8)
     bundle.post = {"temperature": 1.0, "tried": {}} | ({} if helps else {"crf": {"iterations": 5}})
     said: list[str] = []

@@ -14,6 +14,7 @@ model is worse.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,8 @@ def accuracy(
 def figures_of(
     task: Task, before: Evaluation, after: Evaluation, *, seed: int
 ) -> list[dict[str, Any]]:
-    """Every figure of the task, of both models, each with its interval: what ships has its own."""
+    """Every figure of the task, of both models, each with its interval: what ships has its own. One
+    over nothing (of a class that is neither there nor answered) is left out."""
     groups = before.groups if any(before.groups) else None
     old = intervals(before.records, task, groups, seed)
     new = intervals(after.records, task, groups, seed)
@@ -96,6 +98,7 @@ def figures_of(
             "after": new[metric.name].to_json(),
         }
         for metric in task.metrics()
+        if math.isfinite(old[metric.name].value) and math.isfinite(new[metric.name].value)
     ]
 
 
