@@ -1,7 +1,8 @@
 """Whether the confidence in pixels is what comes true, from a sample of each picture's pixels.
 
-Pixels of one picture are alike, so pictures are what is independent: each counts the same, however
-many of its pixels count, and intervals are over pictures.
+Pixels are those of the record, which is what the network answered. Those of one picture are alike,
+so pictures are what is independent: each counts the same, however many of its pixels count, and
+intervals are over pictures.
 """
 
 from __future__ import annotations
