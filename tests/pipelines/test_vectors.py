@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_with_the_same_file_only(
 
     def stopping(self: Loader, number: int, start: int = 0) -> Iterator[Batch]:
         for step, batch in enumerate(epoch(self, number, start), start):
-            if self.shuffle and (number, step) == (1, 1):
+            if self.batching.shuffle and (number, step) == (1, 1):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 

@@ -40,7 +40,7 @@ def session(
     def stopping(self: Loader, number: int, start: int = 0) -> Iterator[Batch]:
         nonlocal served
         for batch in epoch(self, number, start):
-            if self.shuffle and served == stop_at:
+            if self.batching.shuffle and served == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
             served += 1
             yield batch

@@ -132,21 +132,20 @@ def store_goldens(folder: Path | str, count: int = COUNT) -> None:
 
 def compare(
     goldens: Goldens, runtime: Runtime, own: Kept | None = None
-) -> tuple[dict[str, Any], Answers]:
+) -> tuple[dict[str, Any], Answers, Kept]:
     """How far a runtime's answers are from the stored ones: one by one, and all at once.
 
     Both, because a program may be compiled apart for a batch of one. Returns probability,
     relative, flips, near_ties (each the worse of the two) and n, and share and typical where
-    answers have parts (see `Difference`); apart, of the two ways from each other; and the answers
-    all at once.
+    answers have parts (see `Difference`); the answers all at once; and what to keep of both ways.
 
     Args:
-        own: what this very program answered when it was made; how far from it comes as own.
+        own: what was kept of this very program when it was made; how far from it comes as own.
     """
     predictor = goldens.predictor(runtime)
     found: list[Difference] = []
-    ways: list[Kept] = []
-    for batch_size in (1, len(goldens.sources)):
+    ways: Kept = {}
+    for way, batch_size in (("one by one", 1), ("at once", len(goldens.sources))):
         answers = answer(predictor, goldens.sources, batch_size=batch_size)
         if missing := set(goldens.outputs) ^ set(answers.outputs):
             raise DamagedError(f"{runtime.name} has other outputs: {', '.join(sorted(missing))}.")
@@ -159,21 +158,20 @@ def compare(
         found.append(
             predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
         )
-        ways.append(kept(answers.outputs))
+        ways |= {f"{way}/{name}": value for name, value in kept(answers.outputs).items()}
     measured = {
         "probability": max(float(item.max_probability) for item in found),
         "relative": max(float(item.max_relative) for item in found),
         "flips": max(int(item.flips) for item in found),
         "near_ties": max(int(item.near_ties) for item in found),
         "n": len(goldens.sources),
-        "apart": apart(*ways),
     }
     if own is not None:
-        measured["own"] = max(apart(own, way) for way in ways)
+        measured["own"] = apart(own, ways)
     for name in ("share", "typical"):
         parts = [float(getattr(item, name)) for item in found if getattr(item, name) is not None]
         measured |= {name: max(parts)} if parts else {}
-    return measured, answers
+    return measured, answers, ways
 
 
 def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:

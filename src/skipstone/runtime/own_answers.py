@@ -24,8 +24,8 @@ from skipstone.tasks.labels import raw_difference
 
 #: Numbers that are kept of each answer; a mask has more, and a changed weight shows in any of them.
 KEPT = 4096
-#: Of the outputs' scale, beyond what answering one by one and all at once differ by.
-SLACK = 1e-4
+#: How far own answers may be from those of then, of the outputs' scale, in the same arithmetic.
+CLOSE = 1e-4
 #: As Linux calls them, of x86 and of ARM.
 _FEATURES = {
     *("avx", "avx2", "fma", "avx_vnni", "avx_vnni_int8", "avx512f", "avx512vl", "avx512_vnni"),

@@ -22,8 +22,7 @@ from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.registry import HEADS
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.goldens import Goldens, compare
-from skipstone.runtime.own_answers import SLACK as OWN_SLACK
-from skipstone.runtime.own_answers import Kept, kept, tells_arithmetic
+from skipstone.runtime.own_answers import Kept, tells_arithmetic
 from skipstone.tasks.base import TYPICAL
 
 EXPORTS = "exports/exports.json"
@@ -89,11 +88,6 @@ class Program:
     measured: Mapping[str, Any] = field(default_factory=dict)
     own: str = ""
 
-    @property
-    def apart(self) -> float:
-        """How far it may be from its own answers, of the outputs' scale, in the same arithmetic."""
-        return float(self.measured["apart"]) * MARGIN + OWN_SLACK
-
 
 @dataclass(frozen=True)
 class Programs:
@@ -151,9 +145,7 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise TypeError(f"{found.name} states no tolerance")
-    apart = found.measured.get("apart")
-    told = isinstance(apart, int | float) and tells_arithmetic(found.measured.get("facts"))
-    if found.own and not told:
+    if found.own and not tells_arithmetic(found.measured.get("facts")):
         raise TypeError(f"{found.name} does not say how its own answers came about")
     return replace(found, tolerance=exact) if found.precision == "f32" else found
 
@@ -168,7 +160,8 @@ def own_answers(folder: Path, program: Program) -> Kept | None:
     """What the program answered when it was made; None where that is not kept."""
     if not program.own:
         return None
-    return read_arrays(folder, program.own, read_record(folder))
+    found = read_arrays(folder, program.own, read_record(folder))
+    return found if all("/" in name for name in found) else None  # once kept of one way alone
 
 
 def add_program(
@@ -197,7 +190,7 @@ def add_program(
 
     record = read_record(folder)
     goldens = Goldens.load(folder)
-    measured, answers = compare(goldens, runtime)
+    measured, _, ways = compare(goldens, runtime)
     facts = dict(runtime.facts())
     exact = program.precision == "f32"
     tolerance = exact_tolerance(record) if exact else _coarse_tolerance(measured)
@@ -228,7 +221,7 @@ def add_program(
     if missing:
         raise UsageError(f"{folder / RECORD} has no file {missing[0]} for {program.name}.")
     if program.own:
-        files[program.own] = save(kept(answers.outputs))
+        files[program.own] = save(ways)
     add_files(folder, {**files, EXPORTS: text.encode()})
     return program
 
