@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/skipstone demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15 -m "not proof" tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 -m "not proof" tests
 
 proof: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) -m proof -rP --durations=25 tests

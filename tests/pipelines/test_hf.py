@@ -21,6 +21,9 @@ from tests.hf_models import write_encoder
 from tests.pipelines.command import Answer, ask
 from tests.text_data import rows, write_csv
 
+#: An extra that few install; `tests/models/test_hf.py` holds its answers to transformers'.
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Answer:

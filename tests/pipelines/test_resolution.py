@@ -61,6 +61,7 @@ def test_training_goes_on_at_the_small_size(
     assert Bundle.load(Path(done.value["bundle"])).input["options"]["size"] == 16
 
 
+@pytest.mark.proof
 def test_tags_at_a_smaller_size(tagged: Trained) -> None:
     plan = "resolution(size=20, epochs=1)"
     done = ask("shrink", tagged.run, "--plan", plan, "--max-drop", "100")
