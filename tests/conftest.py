@@ -11,6 +11,9 @@ import pytest
 
 from tests.photos import write_class_folder, write_idx_folder, write_tag_table
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers, and what they start, share the processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 #: Why a test may be skipped where everything is meant to run (SKIPSTONE_STRICT_SKIPS=1, as
 #: `.ci/run` sets it). Any other skip there fails the session: it would hide a test that never runs.
 EXPECTED_SKIPS = (

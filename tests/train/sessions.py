@@ -215,7 +215,7 @@ def arm(kill: Kill, progress: Progress) -> None:
         metrics = keeper_module.RunKeeper._metrics
 
         def half(self: Any) -> Any:
-            self._evaluate = lambda network: (
+            self.judge._evaluate = lambda network: (
                 evaluate(network),
                 os.kill(os.getpid(), signal.SIGKILL),
             )
