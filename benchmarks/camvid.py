@@ -43,6 +43,8 @@ INT8_DROP, INT8_FASTER = 0.5, 6.0
 TRAINING = ("--head", "deeplabv3plus", "--loss", "cross_entropy_dice", "--budget", "38m")
 #: What makes ours the peer's same decoder, where there is a choice.
 SAME = {"fcn": ("--fcn-stride", "32")}
+#: A network of all the strides that decoders ask for, as little as it can be.
+SMOKE = ("--size", "96", "--model", "resnet18", "--width", "0.25", "--weights", "none")
 #: SegNet's encoder has no weights offline; smaller, it fits the short schedule.
 ALONE = {"segnet": ("--model", "segnet_encoder", "--width", "0.5", "--weights", "none")}
 
@@ -80,7 +82,7 @@ class Bench:
         self.given = given
         self.data, self.out = data / "camvid", Path(given.out)
         self.results = Results(self.out)
-        self.smoke = (*SHORT, "--size", "96") if given.smoke else ()
+        self.smoke = (*SHORT, *SMOKE) if given.smoke else ()
 
     def train(self, name: str, seed: str, *flags: str) -> dict[str, Any]:
         """A run's result; `name` and the flags are its key."""

@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.runs import (
     NO_DATA,
     SHORT,
+    SMALL,
     Results,
     arguments_for,
     data_of,
@@ -28,7 +29,10 @@ from skipstone.shrink.receipt import describe
 
 BAR, MINUTES = 0.87, 30.0
 PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=14), int8"
-SMOKE_PLAN = "resolution(size=64, epochs=0), prune(macs=0.7, epochs=1, batches=2), int8(samples=16)"
+SMOKE_PLAN = (
+    "resolution(size=24, epochs=0), prune(macs=0.7, epochs=1, batches=2, multiple=2), "
+    "int8(samples=16)"
+)
 MAX_DROP = 3.0  # points of accuracy that `PLAN` may cost on select rows
 EAGER, FLOAT, SMALLER = 8.0, 2.0, 3.5
 
@@ -43,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return skipped(NO_DATA)
     out = Path(given.out)
     results = Results(out)
-    extra = (*SHORT, "--size", "96") if given.smoke else ()
+    extra = (*SHORT, *SMALL) if given.smoke else ()
     seeds = ["0"] if given.smoke else given.seeds.split(",")
     met = True
     for seed in seeds:

@@ -15,7 +15,7 @@ from benchmarks.stand_in import write_stand_in
 
 NO_DATA = "needs --data FOLDER or SKIPSTONE_DATA"
 #: What makes a training as short as it can be; no way of a step is timed before it.
-SHORT = ("--steps", "2", "--batch-size", "8", "--precision", "f32")
+SHORT = ("--steps", "2", "--batch-size", "8", "--precision", "f32", "--channels-last")
 #: A network that takes as little time as one can, where any will do.
 SMALL = ("--model", "resnet20", "--width", "0.5", "--weights", "none", "--size", "32")
 
