@@ -4,7 +4,7 @@
     python -m benchmarks training-speed --smoke
 
 The step is the one of `skipstone train`, in each way that it times before a training: number
-format, memory layout, and the gradients of `skipstone.models.conv_gradients`. The peer does the
+format, memory layout, and the gradients of `skipstone.models.conv_bf16`. The peer does the
 same sums: the same network from the same pictures in memory, all weights learn, SGD with
 Nesterov momentum.
 All run interleaved in one process, the peer twice; see `skipstone.shrink.latency`.

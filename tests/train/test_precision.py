@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from skipstone.data.samples import Batch
-from skipstone.models import conv_gradients
+from skipstone.models import conv_bf16
 from skipstone.models.network import Network
 from skipstone.train import precision
 from skipstone.train.objective import Objective
@@ -78,14 +78,14 @@ def test_training_takes_what_the_timing_says(
         return {mode: 1.0 if mode.fast_depthwise == pays else 2.0 for mode in modes}
 
     learnt = []
-    forward = conv_gradients._Convolution.forward
+    forward = conv_bf16._Convolution.forward
 
     def counted(*arguments: Any) -> torch.Tensor:
         learnt.append(torch.is_inference_mode_enabled())
         return forward(*arguments)
 
     monkeypatch.setattr(precision, "time_modes", timed)
-    monkeypatch.setattr(conv_gradients._Convolution, "forward", staticmethod(counted))
+    monkeypatch.setattr(conv_bf16._Convolution, "forward", staticmethod(counted))
     _, result = train(
         tmp_path,
         network=depthwise_network(5),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from skipstone.errors import UsageError
+from skipstone.models.conv_bf16 import bfloat16
 
 PRECISIONS = ("f32", "bf16")
 
@@ -51,9 +52,8 @@ class TorchRuntime:
                 name: torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
                 for name, value in arrays.items()
             }
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self._precision == "bf16"
-            ):
+            half = self._precision == "bf16"
+            with bfloat16(self.device) if half else contextlib.nullcontext():
                 outputs: dict[str, torch.Tensor] = self._network(x)
             return {name: _array(value) for name, value in outputs.items()}
 

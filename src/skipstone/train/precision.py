@@ -15,7 +15,7 @@ from torch import nn
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
-from skipstone.models.conv_gradients import ConvGradients, has_slow_depthwise
+from skipstone.models.conv_bf16 import bfloat16, has_slow_depthwise
 from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 
@@ -31,7 +31,7 @@ class Mode:
         precision: "f32" or "bf16".
         channels_last: whether images and convolution weights lie (N, H, W, C) in memory.
         fast_depthwise: whether gradients of depthwise convolutions take the faster way of
-            `models.conv_gradients`.
+            `models.conv_bf16`.
     """
 
     precision: str = "f32"
@@ -40,12 +40,9 @@ class Mode:
 
     def forward_pass(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass that a backward pass follows."""
-        stack = contextlib.ExitStack()
         if self.precision == "bf16":
-            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
-            if device.type == "cpu":
-                stack.enter_context(ConvGradients(fast_depthwise=self.fast_depthwise))
-        return stack
+            return bfloat16(device, fast_depthwise=self.fast_depthwise)
+        return contextlib.nullcontext()
 
     def dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32

@@ -1,9 +1,14 @@
-"""Gradients of convolutions in bfloat16 on CPUs, round what oneDNN computes wrongly or slowly.
+"""Convolutions in bfloat16 on CPUs, round what oneDNN computes wrongly or slowly.
 
-**Wrong.** Where a tap of the kernel meets nothing but padding, its gradient is zero. In bfloat16
-and channels_last, oneDNN may leave that part of the weight's gradient unwritten: whatever lay in
-memory is learnt from (found with torch 2.14; the smallest case is a 3x3 kernel, stride 2, padding
-1 on a 1x1 map, which a residual network makes of a 28-pixel picture). Float32 is right.
+**Wrong.** Results hold whatever lay in memory, mostly unseen, as most memory is new and zero. Found
+with torch 2.14 and memory filled before (`MALLOC_PERTURB_`); float32 is right in each:
+
+- where a tap of the kernel meets nothing but padding, its gradient is zero; in channels_last that
+  part of the weight's gradient may stay unwritten (the smallest case is a 3x3 kernel, stride 2,
+  padding 1 on a 1x1 map, which a residual network makes of a 28-pixel picture);
+- the gradient of a depthwise convolution's weight where it is dilated, in channels_last, on maps of
+  some 29 columns or more (EfficientNet under DeepLab);
+- outputs of one column at a stride above 1 (tall, narrow pictures), and their gradients.
 
 **Slow.** oneDNN has fast kernels for depthwise 3x3 convolutions. Two of its other gradients are
 slow in bfloat16, and float32 is a faster way to the same numbers. Measured on a Sapphire Rapids
@@ -21,7 +26,8 @@ both ways first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -33,13 +39,23 @@ from torch.overrides import TorchFunctionMode
 Pair = tuple[int, int]
 
 
-class ConvGradients(TorchFunctionMode):
-    """Within it, convolutions on the CPU that learn in bfloat16 get sound gradients.
+@contextlib.contextmanager
+def bfloat16(device: torch.device, *, fast_depthwise: bool = False) -> Iterator[None]:
+    """Autocast to bfloat16, with sound convolutions on the CPU; a backward pass may come after."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        if device.type == "cpu":
+            stack.enter_context(Bf16Convolutions(fast_depthwise=fast_depthwise))
+        yield
 
-    A context for the forward pass; the backward pass may come after it. Outputs are torch's own,
-    gradients equal torch's to rounding where torch's are right, and the network itself is not
+
+class Bf16Convolutions(TorchFunctionMode):
+    """Within it, convolutions on the CPU in bfloat16 are sound, and so are their gradients.
+
+    A context for the forward pass; the backward pass may come after it. Outputs are torch's own and
+    gradients equal torch's to rounding, where torch's are right, and the network itself is not
     touched. Everything else goes to torch as it is: paddings given by name, other devices and data
-    types, calls that record no gradient. Gradients have gradients, as torch's own do.
+    types. Gradients have gradients, as torch's own do.
 
     Args:
         fast_depthwise: whether depthwise convolutions also take the faster way to theirs.
@@ -71,8 +87,7 @@ class ConvGradients(TorchFunctionMode):
         groups: int = 1,
     ) -> Tensor:
         if (
-            torch.is_grad_enabled()
-            and input.dim() == 4
+            input.dim() == 4
             and input.device.type == weight.device.type == "cpu"
             and input.numel() > 0
             and not isinstance(padding, str)
@@ -86,17 +101,20 @@ class ConvGradients(TorchFunctionMode):
                     return output
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
-    def _in_f32(self, x: Tensor, weight: Tensor, shape: Shape) -> tuple[bool, bool]:
-        """Whether the gradients of the input and of the weight are computed in float32."""
+    def _in_f32(self, x: Tensor, weight: Tensor, shape: Shape) -> InFloat32:
         kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
-        depthwise = 1 < shape.groups == x.shape[1] == weight.shape[0] and shape.dilation == (1, 1)
-        faster = self.fast_depthwise and depthwise
-        wrong = any(
-            map(_meets_only_padding, size, kernel, shape.stride, shape.padding, shape.dilation)
-        )
-        return (
-            x.requires_grad and faster and _slow_input(shape.stride),
-            weight.requires_grad and (wrong or (faster and _slow_weight(kernel))),
+        axes = list(zip(size, kernel, shape.stride, shape.padding, shape.dilation, strict=True))
+        depthwise, dilated = 1 < shape.groups == x.shape[1], max(shape.dilation) > 1
+        learns = torch.is_grad_enabled()
+        faster = self.fast_depthwise and depthwise and not dilated and len(weight) == x.shape[1]
+        narrow = max(shape.stride) > 1 and _steps(*axes[1]) == 1
+        unmet = any(_meets_only_padding(*axis) for axis in axes)
+        wrong = narrow or unmet or (depthwise and dilated)
+        slow = faster and _slow_input(shape.stride), faster and _slow_weight(kernel)
+        return InFloat32(
+            output=narrow,
+            input=learns and x.requires_grad and (narrow or slow[0]),
+            weight=learns and weight.requires_grad and (wrong or slow[1]),
         )
 
 
@@ -107,6 +125,14 @@ class Shape(NamedTuple):
     padding: Pair
     dilation: Pair
     groups: int
+
+
+class InFloat32(NamedTuple):
+    """What of a convolution is computed in float32: itself, and its gradients."""
+
+    output: bool
+    input: bool
+    weight: bool
 
 
 def has_slow_depthwise(network: nn.Module, dtype: torch.dtype) -> bool:
@@ -133,11 +159,16 @@ def _slow_weight(kernel: Pair) -> bool:
 @lru_cache(maxsize=4096)
 def _meets_only_padding(size: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
     """Whether a tap of the kernel meets no value of the input, wherever it goes (one axis)."""
-    steps = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    steps = range(_steps(size, kernel, stride, padding, dilation))
     return any(
-        not any(0 <= step * stride + tap * dilation - padding < size for step in range(steps))
+        not any(0 <= step * stride + tap * dilation - padding < size for step in steps)
         for tap in range(kernel)
     )
+
+
+def _steps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many places the kernel takes: the output's size (one axis)."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def _as_autocast(tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
@@ -164,19 +195,23 @@ class _Convolution(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         shape: Shape,
-        in_f32: tuple[bool, bool],
+        in_f32: InFloat32,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.shape, ctx.in_f32 = shape, in_f32
+        if in_f32.output:
+            wide = None if bias is None else bias.float()
+            with torch.autocast("cpu", enabled=False):
+                return F.conv2d(x.float(), weight.float(), wide, *shape).to(x.dtype)
         return F.conv2d(x, weight, bias, *shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         found: list[Tensor | None] = [None, None, None]
-        for index in (0, 1):
+        for index, in_f32 in enumerate((ctx.in_f32.input, ctx.in_f32.weight)):
             if ctx.needs_input_grad[index]:
-                dtype = torch.float32 if ctx.in_f32[index] else x.dtype
+                dtype = torch.float32 if in_f32 else x.dtype
                 found[index] = _gradient(index, gradient, x, weight, ctx.shape, dtype)
         if ctx.needs_input_grad[2]:
             found[2] = gradient.sum((0, 2, 3))
