@@ -76,7 +76,7 @@ def test_training_proves_what_ships(masked: Masks) -> None:
     assert value["role"] == "claim"
     figures = value["metrics"]
     each = {f"iou:{name}" for name in NAMES}
-    assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", "ece"} | each
+    assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", "ece", "nll", "brier"} | each
     assert figures["miou"]["n"] == 5
     assert figures["pixel_accuracy"]["value"] > 0.6
     for figure in figures.values():
@@ -191,6 +191,18 @@ def test_the_exported_script_writes_the_same_masks(masked: Masks, tmp_path: Path
             assert np.array_equal(np.asarray(mask), np.asarray(wanted))
     checks = json.loads((masked.run / "report.json").read_text())["story"]["verification"]["rows"]
     assert [row["ok"] for row in checks if row["name"] == "stand-alone script"] == [True]
+
+
+def test_the_report_tells_which_class_fills_which_part(masked: Masks) -> None:
+    story = json.loads((masked.run / "report.json").read_text())["story"]
+    (first, *others) = story["parts"]["rows"]
+    assert story["classes"] == []
+    assert first["name"] == story["sections"][0]["rows"][0][0]
+    for role in ("fit", "select", "claim"):  # every scene has more background than anything else
+        assert first[role] > sum(row[role] for row in others) / 2 > 0
+    page = (masked.run / "report.html").read_text()
+    assert "Pixels by class" in page
+    assert "Rows by class" not in page
 
 
 def test_int8_with_a_receipt_on_mean_iou(masked: Masks, shrunk: Answer) -> None:

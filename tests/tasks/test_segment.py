@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import confusion_matrix, jaccard_score
+from torch.nn import functional as F
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassJaccardIndex
 
 from skipstone import events
@@ -126,6 +127,25 @@ def test_the_calibration_error_of_a_picture_equals_torchmetrics() -> None:
     assert task().compute([{**records[0], "bins": tenfold}, *records[1:]])["ece"] == (
         pytest.approx(whole)
     )
+
+
+def test_likelihood_and_brier_score_of_pixels_equal_torch() -> None:
+    logits, truths, records = unsure(3)
+    each = []
+    for row in range(3):
+        scores = torch.from_numpy(logits[row]).double()
+        truth = torch.from_numpy(truths[row].astype(np.int64))
+        counted = truth != IGNORE
+        probability = torch.softmax(scores, 0)[:, counted]
+        squared = (probability - F.one_hot(truth[counted], K).T) ** 2
+        loss = F.cross_entropy(scores[None], truth[None], ignore_index=IGNORE)
+        wanted = float(loss), float(squared.sum(0).mean())
+        found = task().compute(records[row : row + 1])
+        assert (found["nll"], found["brier"]) == pytest.approx(wanted, rel=1e-5)
+        each.append(wanted)
+    nothing = {**records[0], "bins": [], "nll": 0.0, "brier": 0.0, "pixels": 0}
+    found = task().compute([*records, nothing])  # pictures count alike, but the one without a label
+    assert (found["nll"], found["brier"]) == pytest.approx(tuple(np.mean(each, axis=0)), rel=1e-5)
 
 
 def test_the_calibration_error_has_an_interval_by_picture() -> None:

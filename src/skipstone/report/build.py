@@ -33,6 +33,8 @@ class TrainingStory:
         trained: names and values of what was trained, in order.
         roles: rows by role: {"fit": 800, "select": 100, "claim": 100}.
         classes: {"name", "fit", "select", "claim"} a class, rows of each role.
+        parts: of rows that hold several: {"unit": "pixels", "most": rows of each role that were
+            counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
         unscored: {"name", "error"} of rows that could not be scored.
         history: a row an epoch, as `train.fit` gives them.
@@ -66,6 +68,7 @@ class TrainingStory:
     versions: dict[str, str]
     receipts: list[dict[str, Any]] = field(default_factory=list)
     baseline: dict[str, Any] | None = None
+    parts: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = storable(asdict(self))
@@ -192,7 +195,25 @@ def _data(story: TrainingStory) -> list[Json]:
         ]
         rows = [[item["name"], *(item.get(role, 0) for role in roles)] for item in story.classes]
         blocks.append(_table("Rows by class", columns, rows))
+    if story.parts:
+        blocks.append(_parts(story.parts, [role for role in story.roles if story.roles[role]]))
     return blocks
+
+
+def _parts(parts: Json, roles: Sequence[str]) -> Json:
+    """The classes' shares of each role's parts."""
+    unit, rows = parts["unit"], parts["rows"]
+    totals = {role: sum(row.get(role, 0) for row in rows) for role in roles}
+    shares = [
+        [
+            row["name"],
+            *(row.get(role, 0) / totals[role] if totals[role] else None for role in roles),
+        ]
+        for row in rows
+    ]
+    columns = [("class", "text"), *((role, "percent") for role in roles)]
+    note = f"Shares of the labelled {unit}, over at most {parts['most']} rows of each role."
+    return _table(f"{unit.capitalize()} by class", columns, shares, note)
 
 
 def _training(story: TrainingStory) -> list[Json]:

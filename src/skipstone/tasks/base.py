@@ -193,6 +193,8 @@ class Task(Protocol):
     #   tie_breaks: names of metrics that decide, in order, between epochs of an equal headline
     #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
     #   laid(picture, y) -> uint8 (H, W, 3): a sample's targets over its picture, for contact sheets
+    #   census(target) -> {name: count}: of an opened target's parts by class, where a row has no
+    #     label of its own; and `parts`, what they are ("pixels")
     #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes
     #   refinements(): post-processing by name, that costs time and is tried on the select part
     #   looks_at(post) -> names of input arrays that `predict` wants among the outputs

@@ -19,13 +19,12 @@ from skipstone.tasks.labels import (
     class_table,
     class_weights,
     counts_in,
+    difference_of,
     finite_logits,
     gallery,
     grown_classes,
     linear_head,
     most_confused,
-    probability_difference,
-    raw_difference,
     reliability_block,
     temperature_of,
     unlike,
@@ -185,14 +184,8 @@ class Classify(PerSample):
         label = was.argmax(axis=1)
         changed = (label != now.argmax(axis=1)) | ~np.isfinite(after).all(axis=1)
         # both probabilities may move by TIE, towards each other
-        ties = changed & (np.ptp(np.sort(was, axis=1)[:, -2:], axis=1) <= 2 * TIE)
-        return Difference(
-            probability_difference(was, now),
-            raw_difference(before, after),
-            int((changed & ~ties).sum()),
-            int(ties.sum()),
-            len(before),
-        )
+        clear = np.ptp(np.sort(was, axis=1)[:, -2:], axis=1) > 2 * TIE
+        return difference_of((before, after), (was, now), changed, clear)
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = Table.of(records)

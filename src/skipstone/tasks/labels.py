@@ -191,6 +191,23 @@ def unlike(samples: int) -> Difference:
     return Difference(float("inf"), float("inf"), samples, 0, samples)
 
 
+def difference_of(
+    logits: tuple[np.ndarray, np.ndarray],
+    probabilities: tuple[np.ndarray, np.ndarray],
+    changed: np.ndarray,
+    clear: np.ndarray,
+) -> Difference:
+    """Of outputs (N, K), each before and after; `changed` and `clear` (N,) say which answers did,
+    and with what margin in the reference: a change without one is a near tie."""
+    return Difference(
+        probability_difference(*probabilities),
+        raw_difference(*logits),
+        int((changed & clear).sum()),
+        int((changed & ~clear).sum()),
+        len(changed),
+    )
+
+
 def _worst(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 

@@ -7,30 +7,57 @@ intervals are over pictures.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from skipstone.data.masks import IGNORE
 from skipstone.data.samples import Meta
-from skipstone.tasks.metrics import BINS, Reliability, bin_of
+from skipstone.tasks.calibration import softmax
+from skipstone.tasks.metrics import (
+    BINS,
+    Reliability,
+    bin_of,
+    brier,
+    mean,
+    negative_log_likelihood,
+)
 from skipstone.tasks.records import Table
 
 #: Pixels of a picture that are looked at.
 SAMPLE = 2048
 
 
-def sampled(meta: Meta, top: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """SAMPLE pixels, or all of a small picture: their places in it, probabilities and classes.
+def sampled(meta: Meta, logits: np.ndarray, temperature: float) -> dict[str, np.ndarray]:
+    """SAMPLE pixels, or all of a small picture, (P,): their places in it, and the probability of
+    each class (P, K), from logits (K, h, w)."""
+    flat = logits.reshape(len(logits), -1)
+    places = np.arange(flat.shape[1])
+    if len(places) > SAMPLE:
+        places = np.random.default_rng([meta.id, len(places)]).integers(0, len(places), SAMPLE)
+    return {"places": places, "probability": softmax(flat[:, places].T, temperature)}
+
+
+def confidence(probability: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """What a record says of how sure the answers to its pixels are.
 
     Args:
-        top: probability of the likeliest class, (h, w); labels: that class, (h, w).
+        probability: (P, K); truth: (P,) class numbers, or IGNORE where nothing counts.
+
+    Returns:
+        bins: [bin of confidence, pixels, sum of confidences, right ones] each; nll, brier: means
+        over the pixels that count, 0 where none does.
     """
-    places = np.arange(top.size)
-    if top.size > SAMPLE:
-        places = np.random.default_rng([meta.id, top.size]).integers(0, top.size, SAMPLE)
-    return {"places": places, "top": top.ravel()[places], "labels": labels.ravel()[places]}
+    counted = truth != IGNORE
+    probability, truth = probability[counted], truth[counted].astype(np.int64)
+    top = probability.max(axis=1)
+    found: dict[str, Any] = {"bins": _binned(top, probability.argmax(axis=1) == truth)}
+    for name, figure in (("nll", negative_log_likelihood), ("brier", brier)):
+        found[name] = mean(figure(probability, truth)) if len(truth) else 0.0
+    return found
 
 
-def binned(confidence: np.ndarray, correct: np.ndarray) -> list[list[float]]:
-    """Of pixels (P,), by bin of their confidence: [bin, pixels, sum of confidences, right ones]."""
+def _binned(confidence: np.ndarray, correct: np.ndarray) -> list[list[float]]:
     place = bin_of(confidence)
     sums = [
         np.bincount(place, weights=weights, minlength=BINS)
@@ -47,6 +74,12 @@ def reliability_of(table: Table) -> Reliability:
     some = np.where(count > 0, count, 1)
     many = (counted @ pixels) / max(counted.sum(), 1)  # pixels of a picture
     return Reliability(confidence / some, right / some, count * many)
+
+
+def mean_of(table: Table, field: str) -> float:
+    """Of "nll" or "brier", over pictures that have pixels that count."""
+    _, pixels = _shares(table)
+    return mean(table.column(field), table.weight * (pixels > 0))
 
 
 def terms_of(table: Table) -> np.ndarray:

@@ -33,14 +33,10 @@ class Answered(NamedTuple):
         fields: {"label": the classes that are seen, the largest first, "share": of the pixels that
             show the source, "probability": the mean of theirs}.
         mask: class numbers of the source's pixels, uint8 (h, w).
-        label, top: class numbers, and their probabilities, of the part of the record that shows the
-            source.
     """
 
     fields: dict[str, Any]
     mask: np.ndarray
-    label: np.ndarray
-    top: np.ndarray
 
 
 def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[str]) -> Answered:
@@ -57,7 +53,7 @@ def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[
         "share": [float(pixels[code] / label.size) for code in present],
         "probability": [float(sums[code] / pixels[code]) for code in present],
     }
-    return Answered(fields, on_source(logits, meta, labels), label, top)
+    return Answered(fields, on_source(logits, meta, labels))
 
 
 def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:

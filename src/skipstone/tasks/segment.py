@@ -36,7 +36,13 @@ from skipstone.tasks.mask_answers import (
     shown,
     typical_difference,
 )
-from skipstone.tasks.mask_calibration import binned, reliability_of, sampled, terms_of
+from skipstone.tasks.mask_calibration import (
+    confidence,
+    mean_of,
+    reliability_of,
+    sampled,
+    terms_of,
+)
 from skipstone.tasks.mask_maps import beside, jpeg, on_record, overlay, sizes_differ
 from skipstone.tasks.mask_report import mask_sections
 from skipstone.tasks.mask_source import answered, index_png, seen_part, written_values
@@ -63,8 +69,8 @@ class Segment:
 
     A record: cells and counts (the picture's confusion matrix, sparse: truth * K + answer),
     boundary (pairs of class number and BF score), pixels (that count), correct (share of them),
-    loss (1 - mean IoU of the picture), bins (see `mask_calibration.binned`), and id and name of the
-    sample.
+    loss (1 - mean IoU of the picture), bins, nll and brier (see `mask_calibration.confidence`), and
+    id and name of the sample.
 
     Args:
         schema: {"classes": [...]}; also "colours", "masks" (see data/masks.py), and "counts" of
@@ -74,6 +80,7 @@ class Segment:
     name = "segment"
     ragged: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset({"mask"})
+    parts = "pixels"
     headline = "miou"
 
     def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
@@ -164,6 +171,11 @@ class Segment:
                 continue  # the loader leaves it out and says so
         return {"counts": [int(count) for count in counts[: len(self.labels)]]}
 
+    def census(self, target: np.ndarray) -> dict[str, int]:
+        """Labelled pixels of each class in an opened target."""
+        counts = np.bincount(target.ravel(), minlength=256)
+        return {name: int(counts[code]) for code, name in enumerate(self.labels.names)}
+
     # -- answers ---------------------------------------------------------------------------------
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
@@ -189,7 +201,8 @@ class Segment:
 
     def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
         found = answered(logits, meta, temperature, self.labels.names)
-        sure = sampled(meta, found.top, found.label)
+        rows, columns = seen_part(meta)
+        sure = sampled(meta, logits[:, rows, columns], temperature)
         return Prediction(meta, found.fields, {"mask": found.mask, **sure})
 
     def evidence(
@@ -228,7 +241,6 @@ class Segment:
         iou = figures.mean_of_present(figures.intersection_over_union(matrix))
         scores = prediction.scores
         truth = on_record(target, meta)[seen_part(meta)].ravel()[scores["places"]]
-        right, counted = scores["labels"] == truth, truth != IGNORE
         return {
             "id": meta.id,
             "name": meta.name,
@@ -238,7 +250,7 @@ class Segment:
             "pixels": pixels,
             "correct": float(np.diagonal(matrix).sum() / pixels) if pixels else 1.0,
             "loss": 1 - iou if pixels else 0.0,
-            "bins": binned(scores["top"][counted], right[counted]),
+            **confidence(scores["probability"], truth),
         }
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
@@ -273,6 +285,8 @@ class Segment:
             Metric("pixel_accuracy", "pixel accuracy", "bootstrap"),
             Metric("boundary_f1", "boundary F1", "bootstrap"),
             Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
+            Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
+            Metric("brier", "Brier score", "bootstrap", higher_is_better=False),
             *(Metric(f"iou:{name}", f"IoU of {name}", "bootstrap") for name in self.labels.names),
         )
 
@@ -286,6 +300,8 @@ class Segment:
             "pixel_accuracy": float(np.trace(matrix) / total) if total else float("nan"),
             "boundary_f1": figures.mean_of_present(self.boundaries(table)),
             "ece": reliability_of(table).ece(),
+            "nll": mean_of(table, "nll"),
+            "brier": mean_of(table, "brier"),
         }
         each = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
         return values | each

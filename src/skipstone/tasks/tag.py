@@ -20,13 +20,12 @@ from skipstone.tasks.labels import (
     Labels,
     class_table,
     counts_in,
+    difference_of,
     finite_logits,
     gallery,
     grown_classes,
     linear_head,
     positive_weights,
-    probability_difference,
-    raw_difference,
     reliability_block,
     temperature_of,
     thresholds_of,
@@ -202,15 +201,8 @@ class Tag(PerSample):
         thresholds, temperature = self._thresholds(post), temperature_of(post)
         was, now = sigmoid(before, temperature), sigmoid(after, temperature)
         changed = ((was >= thresholds) != (now >= thresholds)) | ~np.isfinite(after)  # (N, K)
-        clear = changed & (np.abs(was - thresholds) > TIE)
-        flips = clear.any(axis=1)
-        return Difference(
-            probability_difference(was, now),
-            raw_difference(before, after),
-            int(flips.sum()),
-            int((changed.any(axis=1) & ~flips).sum()),
-            len(before),
-        )
+        clear = (changed & (np.abs(was - thresholds) > TIE)).any(axis=1)
+        return difference_of((before, after), (was, now), changed.any(axis=1), clear)
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = Table.of(records)

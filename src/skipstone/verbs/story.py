@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Mapping
@@ -9,11 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skipstone import storage
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.errors import DamagedError
+from skipstone.errors import DamagedError, DataError
 from skipstone.models.build import build_network
 from skipstone.models.profile import profile
 from skipstone.prepare.split import labels_of
@@ -26,6 +29,7 @@ from skipstone.report.build import (
 )
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
+from skipstone.tasks.base import Task
 from skipstone.train.fit import FitResult
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.gallery import Drawing
@@ -40,6 +44,8 @@ _ENDS = {
     "budget": "ended by the time budget",
     "early stop": "ended early, as it got no better on select",
 }
+#: Rows of each role whose parts are counted; more would not tell more of their shares.
+LOOKED_AT = 100
 
 
 def write_report(path: Path, story: TrainingStory) -> Path:
@@ -127,6 +133,7 @@ def gather(outcome: Outcome, *, seconds: float) -> TrainingStory:
         trained=_trained(outcome, seconds),
         roles={role: len(manifest.role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
+        parts=_parts(task, manifest),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
         history=outcome.result.history,
@@ -179,6 +186,24 @@ def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
     if not any(counts[role][name] for role in ROLES for name in classes):
         return []  # targets are no labels of whole rows
     return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
+
+
+def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
+    """Of what rows hold several of (pixels of masks), how many each class has in each role, over
+    LOOKED_AT rows of it; None for labels of whole rows."""
+    census, unit = getattr(task, "census", None), getattr(task, "parts", "parts")
+    if census is None:
+        return None
+    opened = task.opener(manifest)
+    counts: dict[str, Counter[str]] = {role: Counter() for role in ROLES}
+    for role in ROLES:
+        targets = manifest.role(role).column("target")
+        for place in np.unique(np.linspace(0, len(targets) - 1, LOOKED_AT).astype(int)):
+            with contextlib.suppress(DataError):  # the loader has left it out, and said so
+                counts[role].update(census(opened(targets[place])))
+    names = task.schema["classes"]
+    rows = [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in names]
+    return {"unit": unit, "most": LOOKED_AT, "rows": rows}
 
 
 def _calibration(scores: Scores) -> list[str]:

@@ -18,14 +18,7 @@ from torch import Tensor
 from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
 from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
-from skipstone.tasks.labels import (
-    TIE,
-    Labels,
-    finite_logits,
-    probability_difference,
-    raw_difference,
-    unlike,
-)
+from skipstone.tasks.labels import TIE, Labels, difference_of, finite_logits, unlike
 
 from . import GradeOptions
 
@@ -100,14 +93,8 @@ class Grade(PerSample):
             return unlike(len(before))
         was, now = expit(before), expit(after)
         changed = (_level(was) != _level(now)) | ~np.isfinite(after).all(axis=1)
-        ties = changed & (np.abs(was - 0.5).min(axis=1) <= TIE)
-        return Difference(
-            probability_difference(was, now),
-            raw_difference(before, after),
-            int((changed & ~ties).sum()),
-            int(ties.sum()),
-            len(before),
-        )
+        clear = np.abs(was - 0.5).min(axis=1) > TIE
+        return difference_of((before, after), (was, now), changed, clear)
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         levels = [["order", " < ".join(self.levels.names)]]
