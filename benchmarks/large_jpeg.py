@@ -58,7 +58,7 @@ def _measured(words: list[str]) -> dict[str, Any]:
     """Peak resident memory of the process, in GB (1e9 bytes), its seconds and exit code."""
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "skipstone.cli.main", *words, "--json"], stdout=subprocess.PIPE
+        [sys.executable, "-m", "skipstone", *words, "--json"], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     found = json.loads(process.stdout.read())

@@ -85,7 +85,7 @@ def skipstone(*arguments: str) -> dict[str, Any]:
     """
     began = time.monotonic()
     process = subprocess.run(
-        [sys.executable, "-m", "skipstone.cli.main", *arguments, "--json"],
+        [sys.executable, "-m", "skipstone", *arguments, "--json"],
         stdout=subprocess.PIPE,
         text=True,
         check=False,

@@ -24,7 +24,7 @@ TESTS = sorted(path for part in ("tests", "benchmarks") for path in (ROOT / part
 ROOMS = (
     *("errors", "events", "option_types", "registry", "strict_json", "disk", "storage", "settings"),
     *("data", "bundle", "inputs", "models", "tasks", "runtime", "proof", "prepare", "train"),
-    *("shrink", "report", "verbs", "api", "cli"),
+    *("shrink", "report", "verbs", "api", "cli", "__main__"),
 )
 
 #: Comparisons with a word that is also the name of a task or an input, and why it is none.

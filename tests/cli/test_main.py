@@ -20,7 +20,7 @@ from skipstone.cli.verbs import VERB_CALLS, VerbCall
 from skipstone.errors import Diverged, Interrupted, Refusal
 from tests.cli.conftest import Run
 
-COMMAND = [sys.executable, "-m", "skipstone.cli.main"]
+COMMAND = [sys.executable, "-m", "skipstone"]
 
 
 def _spawn(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:

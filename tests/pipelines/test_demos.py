@@ -27,7 +27,7 @@ def test_every_demonstration_is_run() -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_demonstration_goes_the_whole_way_offline(name: str, tmp_path: Path) -> None:
     began = time.monotonic()
-    words = ["-m", "skipstone.cli.main", "demo", "--task", name, "--out", str(tmp_path / "demo")]
+    words = ["-m", "skipstone", "demo", "--task", name, "--out", str(tmp_path / "demo")]
     done = watched(words, tmp_path / "watched")
     assert done.code == 0, done.err
     assert done.sockets == []

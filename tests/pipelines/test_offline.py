@@ -25,7 +25,7 @@ def test_training_in_this_process_opened_no_socket(classified: Trained) -> None:
 
 
 def train(data: Path, folder: Path, *words: str, **environment: str) -> Watched:
-    command = ["-m", "skipstone.cli.main", "train", str(data), "--out", str(folder / "runs")]
+    command = ["-m", "skipstone", "train", str(data), "--out", str(folder / "runs")]
     return watched([*command, *WORDS, *words, "--json"], folder / "watched", **environment)
 
 

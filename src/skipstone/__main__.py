@@ -1,0 +1,8 @@
+"""`python -m skipstone`, for where no `skipstone` is on the path (and `torchrun -m skipstone`)."""
+
+import sys
+
+from skipstone.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
