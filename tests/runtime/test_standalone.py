@@ -90,12 +90,15 @@ def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
 
 def test_files_of_an_answer_are_written_where_asked_and_never_over_others(tmp_path: Path) -> None:
     answer, photo = {"label": ["road"], "mask": b"png"}, Path("photos/a.jpg")
-    assert _with_files(answer, photo, None) == {"label": ["road"]}
-    told = _with_files(answer, photo, tmp_path)
+    assert _with_files(answer, photo, None, set()) == {"label": ["road"]}
+    taken: set[str] = set()
+    told = _with_files(answer, photo, tmp_path, taken)
     assert told == {"label": ["road"], "mask": str(tmp_path / "a.png")}
     assert (tmp_path / "a.png").read_bytes() == b"png"
+    other = _with_files({"mask": b"another"}, Path("more/a.png"), tmp_path, taken)
+    assert Path(other["mask"]).name == "a-2.png"  # of the same call
     with pytest.raises(FileExistsError):
-        _with_files({"mask": b"another"}, photo, tmp_path)
+        _with_files({"mask": b"another"}, photo, tmp_path, set())
     assert (tmp_path / "a.png").read_bytes() == b"png"
 
 

@@ -34,6 +34,7 @@ def predict_files(
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
     rows: list[dict[str, Any]] = []
+    taken: set[str] = set()
     for path in paths:
         try:
             found = decode(path.read_bytes(), facts["spec"])
@@ -47,21 +48,29 @@ def predict_files(
         task = facts["task"]
         fields = answer(given, task["schema"], task["options"], facts["post"], [seen])[0]
         try:
-            rows.append({"path": str(path), **_with_files(fields, path, out)})
+            rows.append({"path": str(path), **_with_files(fields, path, out, taken)})
         except OSError as error:
             rows.append({"path": str(path), "error": str(error)})
     return rows
 
 
-def _with_files(fields: dict[str, Any], path: Path, out: Path | None) -> dict[str, Any]:
+def _with_files(
+    fields: dict[str, Any], path: Path, out: Path | None, taken: set[str]
+) -> dict[str, Any]:
     """The answer with the paths of its files, which are pictures, in place of their bytes; without
-    them where there is no folder to write to. Nothing is overwritten."""
+    them where there is no folder to write to. A name that is `taken` by another file of this call
+    gets a number; what was there before is not overwritten."""
     files = {name: value for name, value in fields.items() if isinstance(value, bytes)}
     told = {name: value for name, value in fields.items() if name not in files}
     if out is not None:
         for name, data in files.items():
+            stem, number = path.stem, 1
+            while stem in taken:  # a.jpg beside a.png, or of another folder
+                number += 1
+                stem = f"{path.stem}-{number}"
+            taken.add(stem)
             out.mkdir(parents=True, exist_ok=True)
-            target = out / f"{path.stem}.png"
+            target = out / f"{stem}.png"
             with target.open("xb") as file:
                 file.write(data)
             told[name] = str(target)
