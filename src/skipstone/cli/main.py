@@ -8,9 +8,11 @@ import math
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from skipstone.errors import SkipstoneError, is_out_of_memory
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 #: EX_SOFTWARE of sysexits.h: neither the user's fault (2) nor a refusal (1), but ours.
 BUG = 70
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Like Ctrl-C it unwinds what is under way; nothing half-written stays."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipstone {__version__}")
         return 0
     try:
-        code = _run_or_report(arguments)
+        with _sigterm_unwinds():
+            code = _run_or_report(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         with contextlib.suppress(OSError, ValueError):
@@ -57,9 +64,9 @@ def _run_or_report(arguments: list[str]) -> int:
     except SkipstoneError as error:
         return _report(error.message, error.hint, error.exit_code, as_json, debug)
     except KeyboardInterrupt:
-        message = "Stopped by Ctrl-C; no file is left half-written."
-        hint = "The same command goes on where it can, or begins again."
-        return _report(message, hint, 128 + signal.SIGINT, as_json, debug)
+        return _stopped("Ctrl-C", signal.SIGINT, as_json, debug)
+    except Terminated:
+        return _stopped("SIGTERM", signal.SIGTERM, as_json, debug)
     except SystemExit as stop:  # argparse has printed `skipstone VERB --help`
         return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
@@ -119,6 +126,12 @@ def _help(arguments: list[str]) -> int:
     return 0 if arguments else 2
 
 
+def _stopped(by: str, number: int, as_json: bool, debug: bool) -> int:
+    message = f"Stopped by {by}; no file is left half-written."
+    hint = "The same command goes on where it can, or begins again."
+    return _report(message, hint, 128 + number, as_json, debug)
+
+
 def _report(message: str, hint: str | None, code: int, as_json: bool, debug: bool) -> int:
     from skipstone.cli.terminal import Terminal
 
@@ -128,6 +141,27 @@ def _report(message: str, hint: str | None, code: int, as_json: bool, debug: boo
     if as_json:
         print(json_text({"error": message, "hint": hint}))
     return code
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Within the block SIGTERM raises Terminated once; what comes after it is not heard, because
+    `timeout` sends it twice and cleaning up takes a moment. The training loop has a handling of its
+    own, which saves. Python delivers signals to the main thread; in another one nothing is caught.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
