@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+import skipstone
 from skipstone.cli.flags import settings_from
 from skipstone.cli.parser import parse
 from skipstone.data.options import ReadOptions
@@ -113,6 +114,30 @@ def test_what_no_part_takes_is_refused() -> None:
     settings.options(ReadOptions)
     with pytest.raises(UsageError, match="--thresholds is an option of task tag; this run is task"):
         settings.check_used(task="classify", model="resnet18", head="linear")
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "flag"),
+    [
+        ("audit", ("photos",), {"select": 0.3}),
+        ("evaluate", ("runs/001", "photos"), {"epochs": 3}),
+        ("predict", ("runs/001", ["texts.csv"]), {"label_column": "x"}),
+        ("compare", (["resnet20"],), {"augment": "light"}),
+    ],
+)
+def test_python_refuses_what_the_command_line_refuses(
+    verb: str, given: tuple, flag: dict[str, object]
+) -> None:
+    words = [item for part in given for item in ([part] if isinstance(part, str) else part)]
+    told = []
+    for refuse in (
+        lambda: getattr(skipstone, verb)(*given, **flag),
+        lambda: parse([verb, *words, *as_flags(flag)]),
+    ):
+        with pytest.raises(UsageError) as caught:
+            refuse()
+        told.append(caught.value.message)
+    assert told[0] == told[1]
 
 
 def test_a_wrong_value_is_a_usage_error() -> None:

@@ -6,7 +6,7 @@ them as keywords. A name that several rooms share (`seed`) sets all of them.
 
     settings = Settings({"epochs": 5, "width": 0.5})
     settings.options("train", TrainOptions)        # only what TrainOptions knows
-    settings.check_used()                          # names that nothing took are refused
+    settings.check_used(...)                       # names that nothing took are refused
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dataclasses
 import importlib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,19 @@ class Settings:
                 f"--{name.replace('_', '-')} is an option of {owners}; "
                 f"this run is task {task} with model {model} and head {head}.",
                 hint="Leave it out, or choose what it belongs to.",
+            )
+
+    def check_taken(self, verb: str, names: Collection[str] | None = None) -> None:
+        """Refuse what `verb` does not take, as its command line does.
+
+        Args:
+            names: what it takes, where that is not all that was handed out.
+        """
+        taken = self._used if names is None else names
+        for name in sorted(set(self.values) - set(taken)):
+            raise UsageError(
+                f"skipstone {verb} has no flag --{name.replace('_', '-')}.",
+                hint=f"See: skipstone {verb} --help",
             )
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from skipstone.cli.flags import Parser, add_settings, one_of, whole_number
+from skipstone.data.options import ASKED
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.registry import STEPS
 
@@ -159,8 +160,7 @@ def _predict(parser: Parser) -> None:
     )
     _out(parser, "FILE.csv: a table of the answers; else a folder for masks and overlays")
     _runtime(parser)
-    columns = {"text_column", "path_column", "path_folder", "delimiter", "encoding"}
-    add_settings(parser, {"data"}, only=columns)
+    add_settings(parser, {"data"}, only=set(ASKED))
 
 
 def _shrink(parser: Parser) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from skipstone.errors import UsageError
 
+#: What says where the sources of a table are. That is all of it where no label is asked for.
+ASKED = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
+
 
 @dataclass(frozen=True)
 class ReadOptions:

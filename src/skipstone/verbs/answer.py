@@ -10,7 +10,7 @@ from typing import Any
 from skipstone.bundle.files import read_record
 from skipstone.bundle.locate import bundle_of, names_model
 from skipstone.data.asked import STANDARD_INPUT, asked
-from skipstone.data.options import ReadOptions
+from skipstone.data.options import ASKED, ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.events import note
@@ -71,13 +71,15 @@ def evaluate(
 ) -> EvaluateResult:
     """Score `model` on labelled data, with or without split folders; labels match by name."""
     refuse_swapped(model, data)
+    given = Settings(settings)
+    options = given.options(ReadOptions)
+    given.check_taken("evaluate")
     predictor = open_model(model, runtime)
-    options = Settings(settings or {}).options(ReadOptions)
     manifest = read_manifest(data, options)
     for sentence in manifest.notes:
         note(sentence)
     name = "all rows"
-    splits = sorted({given for given in manifest.column("split") if given})
+    splits = sorted({word for word in manifest.column("split") if word})
     if split is not None:
         wanted = {"val": "validation", "valid": "validation"}.get(split.lower(), split.lower())
         if wanted not in splits:
@@ -158,14 +160,16 @@ def predict(
         texts: as they are, for a model that reads texts.
         out: a `.csv` file for a table of the answers; or a folder for answers that are files
             themselves (masks); neither inside a source. Nothing is overwritten.
-        settings: how tables are read (`text_column`, `path_column`, `delimiter`, `encoding`).
+        settings: how tables are read, by the names in `ASKED`.
     """
     for source in sources:
         if str(source) != STANDARD_INPUT:
             refuse_swapped(model, Path(source))
             if out is not None:
                 refuse_inside(Path(out), Path(source), "--out")
-    options = Settings(settings or {}).options(ReadOptions, bad_bytes="replace")
+    given = Settings(settings)
+    given.check_taken("predict", ASKED)
+    options = given.options(ReadOptions, bad_bytes="replace")
     predictor = open_model(model, runtime)
     entry = INPUTS[read_record(bundle_of(model))["input"]["name"]]
     every = asked(sources, texts, input=entry.name, rows=entry.facts.get("rows"), options=options)

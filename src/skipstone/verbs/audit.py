@@ -75,7 +75,9 @@ def audit(
         refuse_swapped(Path(model), data)
     folder = None if out is None else output_folder(out, default="audit", data=data)
     # A table with bad bytes is read all the same: what is wrong with it is the question.
-    options = Settings(settings or {}).options(ReadOptions, bad_bytes="replace")
+    given = Settings(settings)
+    options = given.options(ReadOptions, bad_bytes="replace")
+    given.check_taken("audit")
     manifest = read_manifest(data, options)
     doubt = None if model is None else _judge(manifest, Path(model), seed)
     found = audit_manifest(manifest, doubt=doubt)

@@ -118,13 +118,16 @@ def compare(
     Raises:
         UsageError: no such model; or settings without data that they say something of.
     """
-    if settings and data is None:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+    given = Settings(settings)
+    options = given.options(ReadOptions)
+    given.check_taken("compare")
+    if given.values and data is None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given.values)
         raise UsageError(
             f"there is no data that could be read as {flags} says.", hint="Name it: --data DATA"
         )
     found = [_find(name) for name in models]
-    manifest = None if data is None else _read(Path(data), settings)
+    manifest = None if data is None else _read(Path(data), options)
     scored = _scored(found, manifest, str(data), seed)
     timed = _timed(found, seed, latency_seconds)
     rows = []
@@ -172,8 +175,8 @@ def _find(name: str) -> _Model:
 _Scored = tuple[str | None, Estimate | None, str | None, Estimate | None]
 
 
-def _read(data: Path, settings: dict[str, Any] | None) -> Manifest:
-    manifest = read_manifest(data, Settings(settings).options(ReadOptions))
+def _read(data: Path, options: ReadOptions) -> Manifest:
+    manifest = read_manifest(data, options)
     for sentence in manifest.notes:
         events.note(sentence)
     return manifest
