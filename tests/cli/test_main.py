@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from skipstone.cli import verbs as cli_verbs
 from skipstone.cli.main import BUG, json_text
 from skipstone.cli.parser import VERBS
 from skipstone.cli.verbs import VERB_CALLS, VerbCall
@@ -88,6 +86,8 @@ MISTAKES = {
     "train {data} --channels 2": "--channels 2: these are photos, of 1 (grey)|Leave it out",
     "train {data} --model resent18": "'resent18' is no model.|Did you mean 'resnet18'",
     "train {data} --task clasify": "'clasify' is no task.|Did you mean 'classify'?",
+    "train {data} --group-column patient": "--group-column is about data in the layout table; {data} "
+    "is read as split-folders.|--reader table",
     "train {data} --reader class-foders": "is no reader.|Did you mean 'class-folders'",
     "train {data} --weights none --model resnet20 --width x": "'x' is not a number",
     "train {data} --seed -1": "--seed: '-1' is not a whole number from 0",
@@ -188,46 +188,6 @@ def test_a_bug_says_so_and_how_to_see_it(run: Run, monkeypatch: pytest.MonkeyPat
     done = run("models")
     assert "error: this is a bug in skipstone (ZeroDivisionError: oh no)." in done.err
     assert "--debug" in done.err
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_ctrl_c_in_any_verb(
-    run: Run, monkeypatch: pytest.MonkeyPatch, runs: Path, chess: Path, verb: str
-) -> None:
-    monkeypatch.setattr(
-        cli_verbs, "VERB_CALLS", {verb: VerbCall(_raising(KeyboardInterrupt()), lambda *_: None)}
-    )
-    words = {"train": [chess], "audit": [chess], "evaluate": [runs, chess], "models": []}
-    words |= {"predict": [runs, chess], "demo": []}
-    done = run(verb, *words.get(verb, [runs]))
-    assert done.code == 130
-    assert done.err.startswith("error: Stopped by Ctrl-C")
-
-
-def test_ctrl_c_in_a_real_process(tmp_path: Path, chess: Path) -> None:
-    """A signal while files are read (before training has its own handling of it)."""
-    code = (
-        "import signal, sys, time\n"
-        # A shell's background job starts with Ctrl-C ignored, and children inherit that.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from skipstone.cli.verbs import VERB_CALLS, VerbCall\n"
-        "from skipstone.cli.main import main\n"
-        "def act(_):\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(30)\n"
-        "VERB_CALLS['audit'] = VerbCall(act, None)\n"
-        "sys.exit(main(['audit', '.']))\n"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=20)
-    assert child.returncode == 130
-    assert "Stopped by Ctrl-C" in err
-    assert "Traceback" not in err
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:

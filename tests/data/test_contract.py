@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 
 import pytest
@@ -52,8 +52,21 @@ def test_every_reader_has_an_example() -> None:
 def test_its_entry_is_true(entry) -> None:
     assert entry.summary
     assert all(field.metadata.get("help") for field in _shown(entry.options_type()))
+    assert set(entry.facts.get("takes", ())) <= {field.name for field in fields(ReadOptions)}
     if "audit" in entry.facts:
         assert callable(resolve_target(entry.facts["audit"]))
+
+
+def layout_of(field: Field) -> str | None:
+    """The layout that an option is about, by the first words of its help."""
+    name = field.metadata.get("help", "").partition(":")[0].replace(" ", "-")
+    return name if name in READERS else None
+
+
+def test_an_option_is_taken_by_the_layout_that_its_help_names() -> None:
+    for field in fields(ReadOptions):
+        owners = [entry.name for entry in READERS if field.name in entry.facts.get("takes", ())]
+        assert owners == ([] if layout_of(field) is None else [layout_of(field)]), field.name
 
 
 def _shown(options: type | None) -> list:
@@ -72,6 +85,14 @@ def test_it_alone_is_asked_and_nothing_is_changed(
     assert tree(tmp_path) == before
     named = read_manifest(path, ReadOptions(reader=reader, task=task))
     assert named.fingerprint() == manifest.fingerprint()
+    for field in fields(ReadOptions):
+        owner = layout_of(field)
+        if owner not in (None, reader):
+            said = ReadOptions(
+                **{"reader": reader, field.name: ("x",) if field.default == () else "x"}
+            )
+            with pytest.raises(UsageError, match=f"the layout {owner}; .* is read as {reader}"):
+                read_manifest(path, said)
 
 
 @each_kind

@@ -2,6 +2,9 @@
 
 Facts that other rooms ask for:
 
+    takes    fields of ReadOptions that are about this layout; a reader without it takes none. Where
+             another layout is read they are refused; what no reader takes (`task`, `exclude`) is
+             for every layout
     audit    function(manifest) -> (findings, counts): what this layout alone can have wrong; each
              finding has kind (one of prepare/findings.py), rows, paths, message and notes
 """
@@ -28,7 +31,10 @@ ENTRIES = (
         "skipstone.data.readers.mask_folders:MaskFolders",
         options="skipstone.data.options:ReadOptions",
         summary="pictures and their masks in folders side by side: images/1.jpg, masks/1.png",
-        facts={"audit": "skipstone.data.readers.mask_audit:audit_masks"},
+        facts={
+            "audit": "skipstone.data.readers.mask_audit:audit_masks",
+            "takes": ["images", "masks", "classes", "class_names", "ignore"],
+        },
     ),
     Entry(
         "table",
@@ -36,7 +42,13 @@ ENTRIES = (
         options="skipstone.data.options:ReadOptions",
         summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one label or "
         "several",
-        facts={"audit": "skipstone.data.readers.text_table:audit_rows"},
+        facts={
+            "audit": "skipstone.data.readers.text_table:audit_rows",
+            "takes": [
+                *("path_column", "path_folder", "text_column", "label_column", "label_columns"),
+                *("separator", "delimiter", "encoding", "split_column", "group_column"),
+            ],
+        },
     ),
     Entry(
         "text-folders",

@@ -9,7 +9,13 @@ from skipstone.data.exclude import without
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import Reader
-from skipstone.data.refusals import check_path, folder_of_table, nothing_read, only_folder
+from skipstone.data.refusals import (
+    check_path,
+    folder_of_table,
+    nothing_read,
+    only_folder,
+    refuse_other_layouts,
+)
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, TASKS
 
@@ -19,7 +25,7 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
 
     Raises:
         UsageError: nothing readable there, or more than one reading of it; the message says which
-            path or flag decides.
+            path or flag decides. Or an option is about another layout than the one that is read.
         DataError: a file or a row of the data cannot be used.
     """
     options = options or ReadOptions()
@@ -32,6 +38,7 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     else:
         root = data_folder(root)
         name, reader = _only_reader(root)
+    refuse_other_layouts(root, name, options)
     manifest = reader.read(root, options)
     if root != outer:
         wrapped = f"{outer} holds one folder only, so the data is taken from {root}."

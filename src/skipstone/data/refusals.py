@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import glob
 from pathlib import Path
 
 from skipstone.data.file_types import AVIF, SIDECAR, picture_format
+from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, shown
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import first_bytes, scan
 from skipstone.errors import UsageError
+from skipstone.registry import READERS, Entry
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"
@@ -71,6 +74,29 @@ def _refuse_model(root: Path) -> None:
         f"{root} is {kind}, not data.",
         hint="Where a command takes both, the model comes first: skipstone evaluate MODEL DATA.",
     )
+
+
+def refuse_other_layouts(root: Path, reader: str, options: ReadOptions) -> None:
+    """Refuse what the user says of a layout (the fact `takes`) where `reader` reads another one: to
+    go on without it would be another data set than they think, such as one without its groups."""
+    taken = READERS[reader].facts.get("takes", ())
+    flags: list[str] = []
+    owners: list[Entry] = []
+    for field in dataclasses.fields(options):
+        if field.name in taken or getattr(options, field.name) == field.default:
+            continue
+        if found := [entry for entry in READERS if field.name in entry.facts.get("takes", ())]:
+            flags.append("--" + field.name.replace("_", "-"))
+            owners += [entry for entry in found if entry not in owners]
+    if flags:
+        names = [entry.name for entry in owners]
+        about = " or ".join(f"{entry.name} ({entry.summary})" for entry in owners)
+        raise UsageError(
+            f"{' and '.join(flags)} {'is' if len(flags) == 1 else 'are'} about data in the layout "
+            f"{' or '.join(names)}; {root} is read as {reader}.",
+            hint=f"Leave out what is about another layout, or give {about}. Where this is one that "
+            f"was not recognised: --reader {names[0]}",
+        )
 
 
 def only_folder(root: Path) -> Path | None:
