@@ -72,6 +72,6 @@ def main(arguments: list[str]) -> int:
         and not row.share
         for row in exact
     )
-    met &= given.smoke or exact[0].n >= min(LEAST, given.files, len(every))
+    met = met and (given.smoke or exact[0].n >= min(LEAST, given.files, len(every)))
     print("bar met" if met else "bar NOT met: 1e-4, 1e-4, no flips")
     return 0 if met else 1

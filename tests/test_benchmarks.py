@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import auto, clothing, runs, tables, text_rows
+from benchmarks import auto, clothing, parity, runs, tables, text_rows
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.stand_in import write_stand_in
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
+from tests.photos import write_class_folder
 
 FOLDER = Path(runs.__file__).parent
 each = pytest.mark.parametrize("name", BENCHMARKS)
@@ -171,8 +172,19 @@ def test_another_table_or_flag_is_another_result(tmp_path: Path) -> None:
         tables.key_of("tags", one, ("--epochs", "9")),
         auto.key_of("photos-60", "auto", "0", ("--budget", "60s")),
         auto.key_of("photos-60", "auto", "0", ("--budget", "15m")),
+        *(clothing.key_of(plan, drop, "0", False) for plan in ("int8", "prune") for drop in "13"),
     }
-    assert len(keys) == 5
+    assert len(keys) == 9
+
+
+def test_parity_without_a_float_program_is_not_met(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_class_folder(tmp_path / "clothing", 1)
+    monkeypatch.setattr(parity, "agreement", lambda *_: [])
+    words = ["--data", str(tmp_path), "--model", "runs/001", "--out", str(tmp_path / "out")]
+    assert parity.main(words) == 1
+    assert "bar NOT met" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`python -m skipstone`, for where no `skipstone` is on the path (and `torchrun -m skipstone`)."""
+"""`python -m skipstone`, for where no `skipstone` is on the path."""
 
 import sys
 

@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,21 +183,14 @@ _DTYPES = {
 }
 
 
-def write_tensors(
-    path: Path | str,
-    tensors: Mapping[str, np.ndarray | Tensor],
-    metadata: Mapping[str, str] | None = None,
-) -> None:
+def write_tensors(path: Path | str, tensors: Mapping[str, np.ndarray | Tensor]) -> None:
     """A safetensors file; the same tensors give the same bytes.
 
     Args:
         tensors: numpy arrays or torch tensors (bfloat16 too) by name. Each is stored on its own:
             views of one storage are written out in full.
-        metadata: strings for the file's header.
     """
     header: dict[str, Any] = {}
-    if metadata:
-        header["__metadata__"] = {key: str(value) for key, value in sorted(metadata.items())}
     rows = [(name, *_as_bytes(name, value)) for name, value in tensors.items()]
     # The widest numbers first, so that every tensor starts at a multiple of its own width.
     rows.sort(key=lambda row: (-row[4], row[0]))
@@ -211,44 +204,17 @@ def write_tensors(
     write_chunks(Path(path), chunks)
 
 
-def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file as numpy arrays (which have no bfloat16)."""
-    from safetensors.numpy import load
-
-    arrays: dict[str, np.ndarray] = _load_tensors(path, load)
-    return arrays
-
-
 def read_torch_tensors(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file as torch tensors on the CPU."""
-    from safetensors.torch import load
-
-    tensors: dict[str, Tensor] = _load_tensors(path, load)
-    return tensors
-
-
-def read_metadata(path: Path | str) -> dict[str, str]:
-    """The strings in a safetensors file's header."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.exists():
-        raise DamagedError(f"{path} is missing.")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, ValueError, OSError) as error:
-        raise DamagedError(f"{path} is no readable safetensors file ({error}).") from None
-
-
-def _load_tensors(path: Path | str, load: Callable[[bytes], Any]) -> Any:
     from safetensors import SafetensorError
+    from safetensors.torch import load
 
     data = read_bytes(path)
     try:
-        return load(data)
+        tensors: dict[str, Tensor] = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path} is no readable safetensors file ({error}).") from None
+    return tensors
 
 
 def _as_bytes(
@@ -317,22 +283,6 @@ def make_folder(path: Path | str) -> Path:
     except OSError as error:
         raise storage_error("make", path, error) from error
     return path
-
-
-def remove_folder(path: Path | str) -> None:
-    """Remove a folder and all in it: first its name, at once, then the content."""
-    path = Path(path).absolute()
-    if not path.exists():
-        return
-    doomed = temporary_sibling(path)
-    try:
-        before("rename", path)
-        path.rename(doomed)
-        fsync_folder(path.parent)
-        before("remove", doomed)
-        shutil.rmtree(doomed)
-    except OSError as error:
-        raise storage_error("remove", path, error) from error
 
 
 def remove_file(path: Path | str) -> None:

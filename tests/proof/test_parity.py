@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import load_file
 
 from skipstone.bundle.files import read_file, read_record
 from skipstone.errors import SkipstoneError, UsageError
 from skipstone.proof.fresh import check
 from skipstone.proof.parity import Verification, verify
 from skipstone.runtime.export_openvino import FILES
-from skipstone.storage import read_tensors, write_tensors
+from skipstone.storage import write_tensors
 from tests.small_bundles import replace_file, reseal, write_small
 
 Plant = Callable[[str], None]
@@ -215,7 +216,7 @@ def test_another_temperature(bare_copy: Path) -> None:
 def test_one_changed_weight(bare_copy: Path) -> None:
     """Also when the goldens' own digest of the weights is made to fit."""
     path = bare_copy / "weights.safetensors"
-    tensors = read_tensors(path)
+    tensors = load_file(path)
     name = next(name for name in tensors if name.endswith("conv1.weight"))
     tensors[name].flat[3] += 0.2
     write_tensors(path, tensors)
@@ -232,7 +233,7 @@ def test_one_changed_weight(bare_copy: Path) -> None:
 
 def test_the_last_bit_of_one_weight(bare_copy: Path) -> None:
     path = bare_copy / "weights.safetensors"
-    tensors = read_tensors(path)
+    tensors = load_file(path)
     bias = tensors["head.linear.bias"]
     bias[0] = np.nextafter(bias[0], np.float32(2))
     write_tensors(path, tensors)
@@ -242,7 +243,7 @@ def test_the_last_bit_of_one_weight(bare_copy: Path) -> None:
 
 def test_a_weight_that_is_not_a_number(bare_copy: Path) -> None:
     path = bare_copy / "weights.safetensors"
-    tensors = read_tensors(path)
+    tensors = load_file(path)
     tensors["head.linear.bias"][0] = np.nan
     write_tensors(path, tensors)
     replace_file(bare_copy, path.name, path.read_bytes())

@@ -121,15 +121,6 @@ def sparse(matrix: Array) -> tuple[list[int], list[int]]:
     return cells.tolist(), matrix.ravel()[cells].tolist()
 
 
-def summed(
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]], classes: int, weight: Array
-) -> Array:
-    """(K, K) float64: the weighted sum of sparse matrices, one a picture."""
-    cells, counts, owner = flattened(rows)
-    total = np.bincount(cells, weights=counts * weight[owner], minlength=classes * classes)
-    return np.asarray(total.reshape(classes, classes))
-
-
 def flattened(
     rows: Sequence[tuple[Sequence[int], Sequence[float]]],
 ) -> tuple[Array, Array, Array]:
