@@ -14,8 +14,13 @@ from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.registry import INPUTS, TASKS
 from skipstone.report.build import _checks
+from skipstone.report.measures import Figure, Figures
+from skipstone.report.tables import figures
+from skipstone.report.words import span
+from skipstone.tasks.base import Metric
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.demo import _beside, _parity, demonstration
+from skipstone.verbs.receipts import _estimate
 from skipstone.verbs.ship import VerifyResult
 from tests.docs.pages import PAGES, read_page
 
@@ -83,6 +88,28 @@ def test_a_demonstration_shows_the_baseline_and_the_pixels_that_changed() -> Non
     exact, close = _parity(MASKS)
     assert exact[1].endswith("1 of 16 answers changed, 0.0 % of all pixels")
     assert close[1].endswith("1 of 16 answers changed, 0.004 % of all pixels")
+
+
+def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
+    measures = (Metric("accuracy", "accuracy", "proportion"),)
+    measures += (Metric("brier", "Brier score", "bootstrap", higher_is_better=False),)
+    found = {
+        "brier": Estimate(0.0154, 0.01, 0.5, 2600),
+        "accuracy": Estimate(0.9996, 0.998, 1.0, 2600),
+    }
+    shown = show.metric_rows(found, measures)
+    assert shown == [
+        ["accuracy", "99.96 %", "99.8 % – 100.0 %", "2,600"],
+        ["Brier score", "0.0154", "0.0100 – 0.500", "2,600"],
+    ]
+    for row, measure, unit in zip(shown, measures, ("percent", "number"), strict=True):
+        told = found[measure.name].to_json()
+        low, high = row[2].split(" – ")
+        assert _estimate(told, unit) == f"{row[1]} [{low}, {high}]"
+        item = Figure.of({"title": measure.title, "higher_is_better": unit == "percent", **told})
+        html = figures(Figures("", (item,)))
+        assert f'strong">{row[1]}<' in html
+        assert f">{span(item.low, item.high, as_percent=item.is_share)}<" in html
 
 
 def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str]) -> None:

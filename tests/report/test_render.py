@@ -183,6 +183,12 @@ def test_undefined_figures_are_dashes() -> None:
 # --- parts --------------------------------------------------------------------------------------
 
 
+def test_bars_of_shares_are_percents_and_of_counts_are_counts() -> None:
+    columns = (Column("class"), Column("F1", "left", "bar"), Column("rows", "right", "bar"))
+    html = table(Table("t", columns, (("a", 1.0, 1), ("b", 0.0, 0))))
+    assert re.findall(r"<span>([^<]*)</span>", html) == ["100.0 %", "1", "0.0 %", "0"]
+
+
 def test_a_colour_is_shown_beside_its_name_and_nothing_else_is_let_through() -> None:
     columns = (Column("class"), Column("drawn in", format="colour"))
     html = table(Table("By class", columns, (("cat", "#ee4e2b"), ("dog", '#"><script>'))))

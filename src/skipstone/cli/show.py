@@ -7,31 +7,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skipstone.cli.terminal import Terminal
-from skipstone.verbs.receipts import figures_table, receipt_table, size
+from skipstone.report.measures import Figure
+from skipstone.report.words import figure, percent, size
+from skipstone.verbs.receipts import figures_table, receipt_table
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def metric_rows(metrics: Mapping[str, Any], measures: Sequence[Any]) -> list[list[str]]:
+    """One row a metric: its value, its 95 % interval, and over how many samples; in the units that
+    reports and receipts have.
 
-
-def metric_rows(metrics: Mapping[str, Any], titles: Mapping[str, str]) -> list[list[str]]:
-    """One row a metric: its value, its 95 % interval, and over how many samples."""
+    Args:
+        metrics: an estimate each, by name.
+        measures: what they are, in order.
+    """
     rows = []
-    for name, estimate in metrics.items():
-        scale = percent if 0 <= estimate.value <= 1 and name not in _PLAIN else _plain
-        low, high = scale(estimate.low), scale(estimate.high)
-        rows.append(
-            [titles.get(name, name), scale(estimate.value), f"{low} – {high}", f"{estimate.n:,}"]
-        )
+    for measure in measures:
+        if (found := metrics.get(measure.name)) is None:
+            continue
+        spread = found.value, found.low, found.high
+        told = Figure(measure.title, *spread, found.n, measure.higher_is_better)
+        value, low, high = (figure(number, as_percent=told.is_share) for number in spread)
+        rows.append([measure.title, value, f"{low} – {high}", f"{found.n:,}"])
     return rows
 
 
-_PLAIN = {"nll", "loss"}
 _METRIC_COLUMNS = ("metric", "value", "95 % interval", "samples")
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3f}"
 
 
 def audit(result: Any, terminal: Terminal) -> None:
@@ -114,7 +114,7 @@ def train(result: Any, terminal: Terminal) -> None:
     if hasattr(result, "file"):
         terminal.line(f"What training sees: {result.file}")
         return
-    rows = metric_rows(result.metrics, result.titles)
+    rows = metric_rows(result.metrics, result.measures)
     terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")
     _baseline(result.baseline, terminal)
     terminal.line()
@@ -135,11 +135,9 @@ def _baseline(baseline: Any, terminal: Terminal) -> None:
 
 
 def _verified(verification: Any, terminal: Terminal) -> None:
-    from skipstone.report.words import percent as exact  # what is not quite 0 never reads as 0
-
     names = [row["name"] for row in verification.rows if "max_difference" in row]
     shares = [row["share"] for row in verification.rows if "share" in row]
-    pixels = f", at most {exact(max(shares))} of the pixels" if shares else ""
+    pixels = f", at most {percent(max(shares))} of the pixels" if shares else ""
     if verification.ok:
         terminal.line(
             f"Verified from raw bytes in a fresh process: {', '.join(names)} "
@@ -154,7 +152,7 @@ def _verified(verification: Any, terminal: Terminal) -> None:
 
 def evaluate(result: Any, terminal: Terminal) -> None:
     title = f"{result.scores.split} ({result.runtime})"
-    terminal.table(_METRIC_COLUMNS, metric_rows(result.metrics, result.titles), title=title)
+    terminal.table(_METRIC_COLUMNS, metric_rows(result.metrics, result.measures), title=title)
     for bad in result.scores.evaluation.failures:
         terminal.line(f"unreadable: {bad.name}: {bad.error}", "yellow")
 
@@ -207,8 +205,6 @@ def export(result: Any, terminal: Terminal) -> None:
 
 
 def verify(result: Any, terminal: Terminal) -> None:
-    from skipstone.report.words import percent as exact  # what is not quite 0 never reads as 0
-
     found = result.verification.rows
     parts = any("share" in row for row in found)  # answers that have a class for each pixel
     rows = []
@@ -220,7 +216,7 @@ def verify(result: Any, terminal: Terminal) -> None:
                 "ok" if row["ok"] else "FAILED",
                 f"{row['max_difference']:.1e}" if measured else "",
                 f"{row['flips']} of {row['n']}" if measured else "",
-                *([exact(row["share"]) if "share" in row else ""] if parts else []),
+                *([percent(row["share"]) if "share" in row else ""] if parts else []),
                 row.get("problem") or "",
             ]
         )

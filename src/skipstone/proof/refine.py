@@ -11,7 +11,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.events import note
 from skipstone.proof.intervals import paired_difference
 from skipstone.runtime.predictor import Predictor
-from skipstone.tasks.base import Post
+from skipstone.tasks.base import Post, headline
 
 #: Samples that a refinement is tried on, at most; and the fewest (or groups, where there are some)
 #: that can be sure of a gain: by chance alone all of five would gain in 1/32 of cases, over 2.5 %.
@@ -36,7 +36,7 @@ def refined(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, A
     if len(alone) + len(set(some.column("group")) - {None}) < LEAST:
         note(f"Not tried for want of samples in select: refinement by {', '.join(refinements)}.")
         return post
-    metric = next(metric for metric in task.metrics() if metric.name == task.headline)
+    metric = headline(task)
     plain = predictor.evaluate(some)
     if not plain.records:
         return post

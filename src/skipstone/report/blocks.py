@@ -22,8 +22,8 @@ FORMATS = ("text", "percent", "number", "bar", "colour")
 @dataclass(frozen=True, slots=True)
 class Column:
     """Args:
-    format: "percent" and "bar" take shares in 0..1; a bar of larger numbers is scaled to the
-        column's greatest. "colour" takes #rrggbb.
+    format: "percent" takes shares in 0..1; "bar" as well (floats), or counts (whole numbers),
+        which are scaled to the column's greatest. "colour" takes #rrggbb.
     """
 
     name: str

@@ -87,7 +87,8 @@ def _cell(column: Column, value: Any, greatest: float) -> str:
     if column.format == "percent":
         return percent(value)
     if column.format == "bar":
-        shown = percent(value) if greatest <= 1 else number(value)
+        share = isinstance(value, float) and greatest <= 1
+        shown = percent(value) if share else number(value)
         return f"<span>{shown}</span>{bar(value / max(greatest, 1))}"
     return number(value)
 

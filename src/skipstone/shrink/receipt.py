@@ -28,7 +28,7 @@ from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import BUSY
 from skipstone.shrink.words import between, originals
-from skipstone.tasks.base import Metric, Task
+from skipstone.tasks.base import Task, headline
 
 #: The receipt's name in a bundle.
 RECEIPT = "receipt.json"
@@ -100,11 +100,6 @@ def figures_of(
         for metric in task.metrics()
         if math.isfinite(old[metric.name].value) and math.isfinite(new[metric.name].value)
     ]
-
-
-def headline(task: Task) -> Metric:
-    """The task's headline metric."""
-    return next(metric for metric in task.metrics() if metric.name == task.headline)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from skipstone.runtime.parts import input_of
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import bind, race, usual_threads
 from skipstone.shrink.plan import Plan, Work, carry_out
-from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, figures_of, headline, sizes_of
+from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, figures_of, sizes_of
+from skipstone.tasks.base import headline
 
 EAGER = "torch-f32"
 FLOATS = ("openvino-f32", "openvino-bf16")

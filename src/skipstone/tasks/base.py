@@ -203,3 +203,8 @@ class Task(Protocol):
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         """Figures and tables for the report as JSON-able blocks (see report/blocks.py)."""
+
+
+def headline(task: Task) -> Metric:
+    """The metric that a task is judged by."""
+    return next(metric for metric in task.metrics() if metric.name == task.headline)

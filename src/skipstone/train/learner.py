@@ -35,7 +35,7 @@ from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, Entry, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Task
+from skipstone.tasks.base import Task, headline
 from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
@@ -277,8 +277,8 @@ def _evaluation(
 
 def _score(task: Task, metrics: Mapping[str, float]) -> float:
     """The headline metric, so that more is better."""
-    metric = next(metric for metric in task.metrics() if metric.name == task.headline)
-    value = metrics.get(task.headline, 0.0)
+    metric = headline(task)
+    value = metrics.get(metric.name, 0.0)
     return value if metric.higher_is_better else -value
 
 

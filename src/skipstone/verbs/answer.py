@@ -19,7 +19,7 @@ from skipstone.registry import INPUTS
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
-from skipstone.tasks.base import Prediction
+from skipstone.tasks.base import Metric, Prediction
 from skipstone.verbs.answer_files import (
     answer_folder,
     is_table,
@@ -33,11 +33,12 @@ from skipstone.verbs.scores import Scores, score
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Scores of a model on labelled data. Exit code 1 when files could not be read."""
+    """Scores of a model on labelled data; `measures` says what they are. Exit code 1 when files
+    could not be read."""
 
     scores: Scores
     runtime: str
-    titles: dict[str, str]
+    measures: tuple[Metric, ...]
 
     @property
     def metrics(self) -> dict[str, Estimate]:
@@ -103,8 +104,7 @@ def evaluate(
             "those of the data, or learn them: skipstone train DATA --from MODEL",
         )
     scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
-    titles = {metric.name: metric.title for metric in predictor.task.metrics()}
-    return EvaluateResult(scores, predictor.runtime.name, titles)
+    return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.metrics()))
 
 
 @dataclass(frozen=True)

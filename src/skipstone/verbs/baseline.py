@@ -20,7 +20,7 @@ from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES, INPUTS, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Metric, Record, Task
+from skipstone.tasks.base import Metric, Record, headline
 from skipstone.train.learner import learner_of
 from skipstone.train.runfolder import RunFolder
 from skipstone.verbs.plan import Plan
@@ -149,8 +149,3 @@ def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
         f"{model} is not better than the baseline {baseline} by more than chance: {points}. "
         f"--model {baseline} is as good, found in seconds."
     )
-
-
-def headline(task: Task) -> Metric:
-    """The metric that a task is judged by."""
-    return next(metric for metric in task.metrics() if metric.name == task.headline)

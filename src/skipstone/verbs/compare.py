@@ -25,8 +25,8 @@ from skipstone.runtime.programs import read_programs
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.shrink.latency import Race, bind, race, usual_threads
-from skipstone.shrink.receipt import headline, sizes_of
-from skipstone.tasks.base import Task
+from skipstone.shrink.receipt import sizes_of
+from skipstone.tasks.base import Task, headline
 from skipstone.verbs.untrained import untrained
 
 

@@ -15,7 +15,7 @@ from skipstone.errors import UsageError
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.registry import INPUTS, TASKS, resolve_target
-from skipstone.report.words import percent
+from skipstone.report.words import percent, span
 from skipstone.settings import as_flags
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.tasks.base import Prediction
@@ -94,8 +94,8 @@ def _words(value: Any) -> str:
 
 
 def _share(score: Estimate) -> str:
-    value, low, high = (100 * number for number in (score.value, score.low, score.high))
-    return f"{value:.1f} % (95 %: {low:.1f} – {high:.1f}, n = {score.n})"
+    spread = span(score.low, score.high, as_percent=True).removesuffix(" %")
+    return f"{percent(score.value)} (95 %: {spread}, n = {score.n})"
 
 
 def _beside(baseline: Comparison | None) -> list[list[str]]:

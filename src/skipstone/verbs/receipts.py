@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skipstone.report.words import figure, size
 from skipstone.shrink.words import between, originals
 
 #: A table: its columns, its rows, its title.
@@ -12,15 +13,6 @@ Table = tuple[tuple[str, ...], list[list[str]], str]
 
 #: Metrics are shares of 1, and drops are in points of 100.
 _ROLES = {"claim": "held-out rows", "select": "rows that decided"}
-
-
-def size(count: float) -> str:
-    """Bytes for people: 13.6 MB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def receipt_table(receipt: Mapping[str, Any]) -> Table:
@@ -58,10 +50,10 @@ def figures_table(receipt: Mapping[str, Any]) -> Table:
     """Every figure of the model before and of what ships now."""
     rows = [
         [
-            figure["title"],
-            *(_estimate(figure[when], figure["unit"]) for when in ("before", "after")),
+            row["title"],
+            *(_estimate(row[when], row["unit"]) for when in ("before", "after")),
         ]
-        for figure in receipt["figures"]
+        for row in receipt["figures"]
     ]
     part = _ROLES[receipt["proven_on"]]
     columns = ("metric", "before [95 %]", "after [95 %]")
@@ -69,10 +61,10 @@ def figures_table(receipt: Mapping[str, Any]) -> Table:
 
 
 def _estimate(estimate: Mapping[str, Any], unit: str) -> str:
-    value, low, high = (estimate[name] for name in ("value", "low", "high"))
-    if unit == "percent":
-        return f"{value:.1%} [{low:.1%}, {high:.1%}]"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    value, low, high = (
+        figure(estimate[name], as_percent=unit == "percent") for name in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
+from skipstone.tasks.base import Metric
 from skipstone.train.learner import Learnt, learner_of
 from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
@@ -46,6 +47,7 @@ class TrainResult:
     Args:
         role: the part of the data that `metrics` were scored on, once: "claim", or "select"
             where the data is too small to keep a claim apart; `split` names it to a person.
+        measures: what `metrics` are: names, titles and units, in order.
         bytes: of the weights file.
         unreadable: files that were left out, listed in the run folder.
         calibration: what the temperature did to the calibration error; None where there is none.
@@ -58,7 +60,7 @@ class TrainResult:
     role: str
     split: str
     metrics: dict[str, Estimate]
-    titles: dict[str, str]
+    measures: tuple[Metric, ...]
     verification: Verification
     bytes: int
     unreadable: int
@@ -152,7 +154,7 @@ def _result(run: RunFolder, outcome: Outcome, report: Path, started: float) -> T
         role=scores.role,
         split=scores.split,
         metrics=scores.metrics,
-        titles={metric.name: metric.title for metric in plan.task.metrics()},
+        measures=tuple(plan.task.metrics()),
         verification=outcome.verification,
         bytes=(run.bundle / WEIGHTS).stat().st_size,
         unreadable=len(plan.manifest.role(UNREADABLE)),
