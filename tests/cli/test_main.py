@@ -86,8 +86,8 @@ MISTAKES = {
     "train {data} --channels 2": "--channels 2: these are photos, of 1 (grey)|Leave it out",
     "train {data} --model resent18": "'resent18' is no model.|Did you mean 'resnet18'",
     "train {data} --task clasify": "'clasify' is no task.|Did you mean 'classify'?",
-    "train {data} --group-column patient": "--group-column is about data in the layout table; {data} "
-    "is read as split-folders.|--reader table",
+    "train {data} --group-column patient": "is about data in the layout table; {data} is read as "
+    "split-folders.|--reader table",
     "train {data} --reader class-foders": "is no reader.|Did you mean 'class-folders'",
     "train {data} --weights none --model resnet20 --width x": "'x' is not a number",
     "train {data} --seed -1": "--seed: '-1' is not a whole number from 0",
