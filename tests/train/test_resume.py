@@ -21,7 +21,7 @@ from skipstone.errors import DamagedError, Interrupted, WorkerFailed
 from skipstone.models.network import Network
 from skipstone.prepare.loader import Loader
 from skipstone.train.checkpoint import load_checkpoint
-from skipstone.train.fit import fit
+from skipstone.train.fit import FitResult, fit
 from skipstone.train.runfolder import RunFolder
 from tests.train.crash import finished
 from tests.train.sessions import EVERY, PHASES, make_loader, make_network, pictures
@@ -137,29 +137,36 @@ def test_second_interrupt_leaves_at_once() -> None:
     assert done.stdout.split() == ["2"]
 
 
-def test_a_signal_ends_an_evaluation(tmp_path: Path) -> None:
-    """It does not wait for the evaluation, and the next session does that evaluation first."""
+@pytest.mark.parametrize(("epoch", "budget_stop", "steps"), [(2, 0, [6, 12, 18]), (1, 2, [2])])
+def test_a_signal_ends_an_evaluation(
+    tmp_path: Path, epoch: int, budget_stop: int, steps: list[int]
+) -> None:
+    """It does not wait for the evaluation, and the next session does that evaluation first; also
+    where it is that of an epoch which the budget cut short."""
     calls: list[int] = []
 
     def slow(network: Network) -> dict[str, float]:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == epoch:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
         return evaluate(network)
 
-    def session(folder: str, function: Any) -> Network:
+    def session(folder: str, function: Any) -> tuple[Network, FitResult]:
         network = tiny_network()
         with RunFolder(tmp_path / folder) as run:
-            fit(
+            if budget_stop:
+                run.decide("length", lambda: {"steps": 18})
+                run.decide("budget stop", lambda: {"step": budget_stop})
+            result = fit(
                 network,
                 task=TinyTask(),  # type: ignore[arg-type]
                 loader=loader,
                 evaluate=function,
-                options=recipe_of(epochs=3),
+                options=recipe_of(epochs=3, budget=1e6 if budget_stop else None),
                 run=run,
             )
-        return network
+        return network, result
 
     loader, start = TinyLoader(), time.monotonic()
     with pytest.raises(Interrupted) as caught:
@@ -168,12 +175,16 @@ def test_a_signal_ends_an_evaluation(tmp_path: Path) -> None:
     assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     loader.served.clear()
-    stopped = session("stopped", slow)
-    assert loader.served[0] == (2, 0)
-    assert len(calls) == 4
-    whole = session("whole", evaluate)
+    stopped, found = session("stopped", slow)
+    assert loader.served[:1] == ([] if budget_stop else [(2, 0)])
+    assert len(calls) == len(steps) + 1
+    whole, expected = session("whole", evaluate)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, stopped.state_dict()[name])
+    assert [row["step"] for row in found.history] == steps
+    for row, other in zip(found.history, expected.history, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    assert (found.kept, found.stopped_by) == (expected.kept, expected.stopped_by)
 
 
 # --- damage ---------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def _run_phases(
 ) -> None:
     network, recipe, phases = keeper.network, keeper.recipe, keeper.phases
     for index in range(state.phase, len(phases)):
-        if state.stopped_by:
+        if state.stopped_by and not state.epoch_open:
             return
         phase = phases[index]
         if index != state.phase:

@@ -81,13 +81,16 @@ def fit_phase(
     """Train until the phase's steps are done or something stops it.
 
     The epoch's number and batch in `state` say where the loader goes on, so that a resumed run
-    sees the same batches.
+    sees the same batches. An epoch that is open is always closed: where a run was left in its
+    evaluation, no step may be left, but the row of history, which tells the last rate.
     """
-    while (state.epoch_open or state.phase_step < rules.steps) and not state.stopped_by:
+    if state.phase_step:
+        set_rates(optimizer, rules.lr * rules.curve(state.phase_step - 1))
+    while state.epoch_open or (state.phase_step < rules.steps and not state.stopped_by):
         state.epoch_open = True
+        left = 0 if state.stopped_by else rules.steps - state.phase_step
         batches = loader.epoch(state.epoch, start=state.batch)
-        groups = islice(grouped(batches, rules.accumulate), rules.steps - state.phase_step)
-        for group in groups:
+        for group in islice(grouped(batches, rules.accumulate), left):
             set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
             loss = step(objective, optimizer, group, state, rules)
             state.step, state.phase_step = state.step + 1, state.phase_step + 1
