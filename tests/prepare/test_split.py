@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
+from skipstone.prepare.enough import check_labels_to_learn
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.split import assign_roles
 from tests.photos import make_photo, save_photo, write_class_folder
@@ -199,6 +200,26 @@ def test_too_little_to_keep_anything_apart_is_refused() -> None:
         roles_of(rows(["a", "b"]))
     with pytest.raises(UsageError, match=r"40 rows to train on form 1 unit that stay together"):
         roles_of(rows(["a", "b"] * 20, groups=["x"] * 40))
+
+
+def test_one_label_to_train_on_is_refused_and_says_where_the_others_are() -> None:
+    splits = ["train"] * 20 + ["test"] * 10
+    assigned = assign_roles(rows(["a"] * 20 + ["b", "a"] * 5, splits=splits), duplicates=[])
+    with pytest.raises(UsageError, match=r"17 rows to train on, all of them a \(b is in the test"):
+        check_labels_to_learn(assigned)
+    check_labels_to_learn(assign_roles(rows(["a", "b"] * 15, splits=splits), duplicates=[]))
+    tags = rows([["a"]] * 20 + [["b"]] * 10, splits=splits)
+    check_labels_to_learn(assign_roles(tags, duplicates=[]))  # one tag may well be all there is
+
+
+def test_tags_that_leave_none_to_decide_by_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"too few rows have a tag \(2 of 14 to train on\).*20 of"):
+        roles_of(rows([["a"]] * 2 + [[]] * 18))
+    roles = roles_of(rows([["a"]] * 3 + [[]] * 17))
+    assert "select" in roles[:3]
+    splits = ["train"] * 20 + ["validation"] * 4 + ["test"] * 6
+    with pytest.raises(UsageError, match=r"none of your 4 validation rows.*has a tag.*leave them"):
+        roles_of(rows([["a"]] * 20 + [[]] * 4 + [["a"]] * 6, splits=splits))
 
 
 def test_too_little_for_a_claim_is_said() -> None:

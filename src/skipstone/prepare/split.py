@@ -18,6 +18,7 @@ from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
+from skipstone.prepare.enough import check_tags_to_decide
 from skipstone.prepare.findings import Nouns
 from skipstone.prepare.look import Read, alike, can_look_alike, look_at, same_bytes
 from skipstone.prepare.options import SplitOptions
@@ -53,7 +54,8 @@ def assign_roles(
         look: how rows are looked at.
 
     Raises:
-        UsageError: there is nothing to train on, or too little to keep anything apart.
+        UsageError: there is nothing to train on, too little to keep anything apart, or no row to
+            decide by that has a tag.
     """
     options = options or SplitOptions()
     given = Counter(manifest.column("split"))
@@ -82,7 +84,9 @@ def assign_roles(
         notes += _carved_notes(manifest, units, parts, carve, len(pool))
     notes += _straddling_notes(manifest, roles, groups)
     notes += _claim_notes(roles)
-    return replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
+    assigned = replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
+    check_tags_to_decide(assigned)
+    return assigned
 
 
 def _looking_alike(

@@ -98,12 +98,14 @@ def find_baseline(plan: Plan, run: RunFolder) -> Baseline | None:
 
 
 def baseline_plan(plan: Plan) -> Plan | None:
-    """The same data and task with the input's baseline as the model."""
+    """The same data and task with the input's baseline as the model; None where it has none, or
+    where all rows are labelled alike, as may be where another model's training goes on."""
     entry = INPUTS[plan.manifest.input]
-    name = entry.facts.get("baseline")
+    name, fit = entry.facts.get("baseline"), plan.manifest.role("fit")
     if name is None or name == plan.arch.backbone.name:
         return None
-    fit = plan.manifest.role("fit")
+    if len(set(map(str, fit.column("target")))) < 2:
+        return None
     choice = resolve_target(entry.facts["chooser"])(
         model=name,
         weights="auto",

@@ -29,6 +29,7 @@ from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.enough import check_labels_to_learn
 from skipstone.prepare.look import Read, look_at
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import Look, assign_roles
@@ -170,6 +171,7 @@ def make_plan(
 def _with_roles(data: Path, settings: Settings, look: Look) -> Manifest:
     manifest = read_manifest(data, settings.options(ReadOptions))
     manifest = assign_roles(manifest, settings.options(SplitOptions), look=look)
+    check_labels_to_learn(manifest)
     for sentence in manifest.notes:
         note(sentence)
     return manifest

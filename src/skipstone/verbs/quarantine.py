@@ -8,6 +8,7 @@ from skipstone import events, storage
 from skipstone.data.manifest import ROLES
 from skipstone.errors import DataError
 from skipstone.prepare.cache import RecordCache
+from skipstone.prepare.enough import check_labels_to_learn, check_tags_to_decide
 from skipstone.prepare.quarantine import Bad, Reading, as_csv, leave_out, read_every_row
 from skipstone.train.runfolder import RunFolder
 from skipstone.verbs.places import shortest
@@ -52,6 +53,9 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
             f"{len(before['ids']):,} of {total:,} files are unreadable and left out, listed in "
             f"{shortest(run.path / LIST)}"
         )
+        check_tags_to_decide(manifest)
+        if plan.origin is None:  # which may go on with one of its labels
+            check_labels_to_learn(manifest)
     return replace(plan, manifest=manifest)
 
 

@@ -1,0 +1,46 @@
+"""Rows that have one label only are refused where it shows, and need no baseline where they may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from skipstone.errors import UsageError
+from skipstone.prepare.cache import RecordCache
+from skipstone.settings import Settings
+from skipstone.train.runfolder import RunFolder
+from skipstone.verbs.baseline import baseline_plan
+from skipstone.verbs.plan import Plan, make_plan
+from skipstone.verbs.quarantine import quarantine
+from tests.text_data import rows, write_folders
+
+TEXTS = [(text, label) for text, label in rows(48) if label != "animal"]
+
+
+def plan_of(data: Path) -> Plan:
+    settings = Settings({"seed": 0, "max_bad": "100%"})
+    return make_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
+
+
+def test_the_plan_is_refused_where_your_training_folder_holds_one(tmp_path: Path) -> None:
+    write_folders(tmp_path, [pair for pair in TEXTS if pair[1] == "colour"], "train")
+    write_folders(tmp_path, TEXTS[:8], "test")
+    with pytest.raises(UsageError, match=r"all of them colour \(number is in the test rows only\)"):
+        plan_of(tmp_path)
+
+
+def test_the_run_ends_where_unreadable_files_leave_one(tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "mail", TEXTS)
+    plan = plan_of(data)
+    for file in (data / "number").iterdir():
+        file.write_bytes(b"\xff")
+    with (
+        RunFolder(tmp_path / "run") as run,
+        pytest.raises(UsageError, match=r"\(number is in the unreadable rows only\)"),
+    ):
+        quarantine(plan, run, RecordCache())
+    assert baseline_plan(plan) is not None
+    # as where another model goes on with rows of one label
+    assert baseline_plan(replace(plan, manifest=plan.manifest.where("target", "colour"))) is None
