@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -148,6 +150,17 @@ def test_balanced_draws_each_class_equally_often(rows: Manifest) -> None:
     assert total == 23 * 200
     for name in NAMES:
         assert abs(drawn[name] / total - 1 / 3) < 0.035  # five standard deviations
+
+
+def test_balanced_draws_what_has_no_tag_as_often_as_a_tag(rows: Manifest) -> None:
+    tags = [["a"]] * 4 + [["a", "b"]] * 4 + [[]] * 15
+    index = rows.table.schema.get_field_index("target")
+    tagged = replace(rows, table=rows.table.set_column(index, "target", pa.array(tags)))
+    made = loader(tagged, balanced=True)
+    drawn = Counter(len(tags[row]) for epoch in range(200) for row in made.order(epoch))
+    # a row's weight is that of its rarest label: 4 / 8 of one tag, 4 / 4 of two, 15 / 15 of none
+    for count, share in ((1, 0.2), (2, 0.4), (0, 0.4)):
+        assert abs(drawn[count] / (23 * 200) - share) < 0.035
 
 
 def _orders(made: Loader, epoch: int) -> list[Any]:

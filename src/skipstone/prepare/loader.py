@@ -50,7 +50,7 @@ class Batching:
         mix: applied to each batch, keyed by (seed, epoch, step).
         drop_last: leave out a last batch that is not full (never the only one).
         balanced: draw rows with replacement, each class equally often (a row with several labels
-            counts as its rarest one).
+            counts as its rarest one; having none is a class of its own).
     """
 
     batch_size: int
@@ -237,5 +237,6 @@ def _class_balance(targets: Sequence[Any]) -> np.ndarray:
             "several at once.",
             hint="Make rare classes count more instead: --class-weights effective",
         )
+    labels = [row or [None] for row in labels]  # what shows none of the labels is learnt from, too
     counts = Counter(label for row in labels for label in row)
-    return np.array([max((1 / counts[label] for label in row), default=0.0) for row in labels])
+    return np.array([max(1 / counts[label] for label in row) for row in labels])
