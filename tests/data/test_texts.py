@@ -93,6 +93,11 @@ def test_empty_texts_are_counted_and_passed_over(tmp_path: Path) -> None:
     manifest = read_manifest(write_csv(tmp_path / "a.csv", given))
     assert len(manifest) == len(ROWS)
     assert manifest.ignored == {"rows without a text": 1}
+    folder = write_folders(tmp_path / "files", [*ROWS, ("", "colour"), (" \n" * 5000, "number")])
+    manifest = read_manifest(folder)
+    assert len(manifest) == len(ROWS)
+    assert manifest.ignored == {"files without a text": 2}
+    assert "Passed over: files without a text (2)." in manifest.notes
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])

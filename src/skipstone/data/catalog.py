@@ -55,6 +55,7 @@ ENTRIES = (
         "skipstone.data.readers.text_folders:TextFolders",
         options="skipstone.data.options:ReadOptions",
         summary="one folder of .txt files a class, also below train, validation and test",
+        facts={"audit": "skipstone.data.readers.text_folders:audit_files"},
     ),
     Entry(
         "idx",

@@ -40,8 +40,8 @@ class Manifest:
         notes: what was inferred, one sentence each, to be shown to the user.
         ignored: files that were passed over, by reason: {"hidden files": 3}.
         cells: where the sources are cells of a table file, which ones; `member` is then the row.
-        unpaired: files that the reader found without their partner, by reason, as `path` is
-            written: {"pictures without a mask": ("images/7.png",)}. For the audit; it is not
+        unpaired: files that the reader found without what makes them a row, by reason, as `path`
+            is written: {"pictures without a mask": ("images/7.png",)}. For the audit; it is not
             stored with a manifest.
     """
 

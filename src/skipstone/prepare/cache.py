@@ -99,6 +99,8 @@ class RecordCache:
             return  # a forked worker shares the file, not the table of who lies where
         with self._lock:
             self._read.add(name)
+            if not raw.value.nbytes:
+                return  # there is nothing to keep, and no file of nothing can be mapped
             if self._records is None:
                 self._records = self._map(raw.value)
             if (
@@ -114,7 +116,7 @@ class RecordCache:
         self._slots[name] = (slot, Raw(np.empty(0, np.uint8), raw.size, raw.to_source))
 
     def _map(self, record: np.ndarray) -> np.ndarray:
-        slots = self._limit // max(record.nbytes, 1)
+        slots = self._limit // record.nbytes
         if not slots:
             return np.empty((0, *record.shape), record.dtype)
         # Sparse: pages take room on disk and in memory once they are written.

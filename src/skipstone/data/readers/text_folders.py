@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,10 +26,13 @@ from skipstone.data.readers.base import (
     natural_sorted,
 )
 from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.data.readers.text_table import PassedOver
 from skipstone.errors import UsageError
 
 SUFFIX = ".txt"
+_BLOCK = 4096
 LOOSE = "text files outside class folders"
+EMPTY = "files without a text"
 
 
 class TextFolders:
@@ -43,10 +47,10 @@ class TextFolders:
         )
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        rows, ignored = _rows(path, set(_splits(path)))
+        rows, ignored, empty = _rows(path, set(_splits(path)))
         labels = natural_sorted({label for _, label, _ in rows})
         if len(labels) < 2:
-            found = f"one class only ({labels[0]})" if labels else "no .txt file in class folders"
+            found = f"one class only ({labels[0]})" if labels else "no text in class folders"
             raise UsageError(
                 f"{path} holds {found}; telling things apart takes two.",
                 hint="Put the texts of each class into a folder of its own, named as the class.",
@@ -62,6 +66,8 @@ class TextFolders:
             f"Read as class folders: {counted(len(rows), 'text')}{f' ({where})' if where else ''}, "
             f"{counted(len(labels), 'class', 'classes')} ({listed(labels, 10)})."
         ]
+        if empty:
+            notes.append(f"Passed over: {EMPTY} ({len(empty):,}).")
         return Manifest(
             table_of(
                 {
@@ -78,22 +84,48 @@ class TextFolders:
             schema={"classes": labels},
             notes=tuple(notes),
             ignored={reason: count for reason, count in sorted(ignored.items()) if count},
+            unpaired={EMPTY: tuple(empty)},
         )
 
 
-def _rows(root: Path, splits: set[str]) -> tuple[list[tuple[str, str, str]], Counter[str]]:
-    """(split, label, path relative to root) of each text, and what was passed over."""
+def audit_files(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
+    """Files without a text, which were passed over; the fact `audit` of the reader."""
+    paths = manifest.unpaired.get(EMPTY, ())
+    if not paths:
+        return [], {}
+    said = f"{counted(len(paths), 'file')} without a text, such as {paths[0]}: passed over."
+    return [PassedOver("empty_text", tuple(paths), said)], {}
+
+
+def _rows(
+    root: Path, splits: set[str]
+) -> tuple[list[tuple[str, str, str]], Counter[str], list[str]]:
+    """(split, label, path relative to root) of each text, what was passed over, and which files
+    because they hold none."""
     rows: list[tuple[str, str, str]] = []
     ignored: Counter[str] = Counter()
+    empty: list[str] = []
     for file in _texts(root):
         relative = file.relative_to(root)
         parts = list(relative.parts[:-1])
         split = SPLIT_NAMES[parts.pop(0).casefold()] if parts and parts[0] in splits else ""
         if not parts:
             ignored[LOOSE] += 1
-            continue
-        rows.append((split, unicodedata.normalize("NFC", parts[0]), relative.as_posix()))
-    return rows, ignored
+        elif _is_empty(file):
+            ignored[EMPTY] += 1
+            empty.append(relative.as_posix())
+        else:
+            rows.append((split, unicodedata.normalize("NFC", parts[0]), relative.as_posix()))
+    return rows, ignored, empty
+
+
+def _is_empty(file: Path) -> bool:
+    """Whether it holds nothing but spaces and line ends."""
+    try:
+        with file.open("rb") as stream:
+            return not any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b""))
+    except OSError:  # whoever reads it says why
+        return False
 
 
 def _splits(root: Path) -> list[str]:
