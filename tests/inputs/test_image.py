@@ -66,6 +66,13 @@ def test_fitted_normalisation_gives_mean_zero_and_spread_one(channels: int) -> N
     batch = np.stack([fitted.encode(fitted.decode(s))["image"] for s in sources])
     x = fitted.front()({"image": torch.from_numpy(batch)})
     assert x.shape == (6, channels, 8, 8)
+    colour = ImageInput(ImageOptions(size=8, channels=3))
+    pixels = np.stack([colour.decode(s).value for s in sources]).reshape(-1, 3) / 255
+    if channels == 1:
+        pixels = pixels @ np.array([[0.299], [0.587], [0.114]])
+    state, _ = fitted.state()
+    np.testing.assert_allclose(state["mean"], pixels.mean(0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(state["std"], pixels.std(0), rtol=0, atol=1e-12)
     assert x.mean((0, 2, 3)).abs().max() < 0.02
     assert (x.std((0, 2, 3)) - 1).abs().max() < 0.02
 

@@ -13,6 +13,7 @@ from sklearn.preprocessing import normalize
 
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, DataError
+from skipstone.inputs import text as text_module
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_features import (
     Grams,
@@ -245,3 +246,22 @@ def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
         assert ids.min() >= 1
         assert ids.max() < made.emits().channels
     assert made.spec is None
+
+
+def test_what_is_remembered_of_texts_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = sources([f"the letter {n} " * 200 for n in range(40)])
+    roomy = TextInput(TextOptions(form="tokens")).fit(texts)
+    monkeypatch.setattr(text_module, "_REMEMBERED", 50_000)
+    bounded = TextInput(roomy.options, *roomy.state())
+    encode, made = bounded._encode_text, []
+
+    def counting(data: bytes) -> dict[str, np.ndarray]:
+        made.append(data)
+        return encode(data)
+
+    monkeypatch.setattr(bounded, "_encode_text", counting)
+    for source in [*texts, *texts]:
+        raw = roomy.decode(source)
+        found = bounded.encode(raw)["tokens"]
+        assert np.array_equal(found, roomy.encode(raw)["tokens"])
+    assert 1 <= 80 - len(made) <= 50_000 // (raw.value.nbytes + found.nbytes)

@@ -36,6 +36,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 _MOST_CHANNELS = 4096
 _SAMPLE = 256  # pictures looked at by `fit`
+_GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R 601, as Pillow's "L"
 _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey picture stored as colour
 
 
@@ -98,21 +99,24 @@ class ImageInput:
         colour = ImageInput(
             replace(self.options, channels=3, normalize="none"),
         )
-        raws, first_error = [], None
+        grey, pixels, sizes, first_error = True, _Pixels(), [], None
         for source in sample:
             try:
-                raws.append(colour.decode(source))
+                raw = colour.decode(source)
             except DataError as error:
                 first_error = first_error or error
-        if not raws:
+                continue
+            grey = grey and _is_grey(raw.value)
+            if self.options.normalize == "fit":
+                pixels.add(raw.value)
+            sizes.append(raw.size)
+        if not sizes:
             raise DataError(
                 f"none of {min(_SAMPLE, len(sources))} pictures can be read; the first: "
                 f"{first_error}"
             ) from first_error
-        grey = all(_is_grey(raw.value) for raw in raws)
         channels = (1 if grey else 3) if self.options.channels == "auto" else self.options.channels
-        mean, std = _normalisation(self.options, channels, [raw.value for raw in raws])
-        sizes = np.array([raw.size for raw in raws])
+        mean, std = _normalisation(self.options, channels, pixels)
         state = {
             "channels": channels,
             "mean": mean,
@@ -296,19 +300,41 @@ def _unfitted(options: ImageOptions) -> dict[str, Any]:
         return {}
     state: dict[str, Any] = {"channels": options.channels}
     if options.normalize != "fit":
-        state["mean"], state["std"] = _normalisation(options, options.channels, [])
+        state["mean"], state["std"] = _normalisation(options, options.channels, _Pixels())
     return state
 
 
+class _Pixels:
+    """Mean and spread of the pixels of many records, of which one at a time is held.
+
+    Sums of 8-bit numbers and of their products are exact in float64.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum, self._products = np.zeros(3), np.zeros((3, 3))
+
+    def add(self, record: Array) -> None:
+        """uint8 (H, W, 3)"""
+        pixels = record.reshape(-1, 3).astype(np.float64)
+        self._count += len(pixels)
+        self._sum += pixels.sum(axis=0)
+        self._products += pixels.T @ pixels
+
+    def mean_and_std(self, channels: int) -> tuple[Array, Array]:
+        """(channels,) each, of pixels in 0..1."""
+        mean = self._sum / self._count
+        covariance = self._products / self._count - np.outer(mean, mean)
+        mix = _GREY[None] if channels == 1 else np.eye(3)
+        variance = np.diagonal(mix @ covariance @ mix.T)
+        return mix @ mean / 255, np.sqrt(np.maximum(variance, 0.0)) / 255
+
+
 def _normalisation(
-    options: ImageOptions, channels: int, records: Sequence[Array]
+    options: ImageOptions, channels: int, pixels: _Pixels
 ) -> tuple[list[float], list[float]]:
     if options.normalize == "fit":
-        # one number a channel over all pixels; (pixels, 3)
-        pixels = np.concatenate([record.reshape(-1, 3) for record in records]) / 255.0
-        if channels == 1:
-            pixels = pixels @ np.array([[0.299], [0.587], [0.114]])  # ITU-R 601, as Pillow's "L"
-        mean, std = pixels.mean(axis=0), pixels.std(axis=0)
+        mean, std = pixels.mean_and_std(channels)
         # A set of one flat colour has no spread; 1/255 keeps the division harmless.
         return mean.tolist(), np.maximum(std, 1 / 255).tolist()
     means, stds = STATISTICS[options.normalize]

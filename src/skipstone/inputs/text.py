@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,10 @@ from skipstone.inputs.text_options import TextOptions, parse_range
 from skipstone.inputs.text_pairs import Pairs, learn_pairs, read_tokenizer
 from skipstone.inputs.text_pieces import pieces_of
 
-#: Encoded texts that are kept: epochs see the same ones again.
-_REMEMBERED = 1 << 16
+#: Bytes of texts and what was made of them that are kept: epochs see the same ones again.
+_REMEMBERED = 256 << 20
+#: What Python adds to an entry.
+_ENTRY = 1 << 10
 #: Up to so many letters in all, runs of letters are counted, too.
 _FEW_LETTERS = 2_000_000
 _EXAMPLE = 9  # tokens of an example for tracing
@@ -83,7 +84,8 @@ class TextInput:
         self._pairs = Pairs(self._arrays["pairs"], most=most) if most else None
         if self._pairs is not None:
             check_ids(self._pairs.largest, int(self._state["size"]))
-        self._encode = lru_cache(_REMEMBERED)(self._encode_text)
+        self._remembered: dict[bytes, dict[str, Array]] = {}
+        self._room = _REMEMBERED
 
     @property
     def ragged(self) -> frozenset[str]:
@@ -182,7 +184,14 @@ class TextInput:
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         data = raw.value.tobytes()
-        return self._encode_text(data) if raw.once else dict(self._encode(data))
+        found = self._remembered.get(data)
+        if found is None:
+            found = self._encode_text(data)
+            size = len(data) + sum(array.nbytes for array in found.values()) + _ENTRY
+            if not raw.once and size <= self._room:
+                self._room -= size  # two threads may count one text twice: less is kept then
+                self._remembered[data] = found
+        return dict(found)
 
     @property
     def standalone(self) -> str | None:
