@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +28,7 @@ from skipstone.inputs.text_features import (
     token_grams,
     word_ngrams,
 )
+from skipstone.inputs.text_fit import Frequencies
 from skipstone.inputs.text_options import TextOptions
 from tests.text_data import rows
 
@@ -265,3 +268,36 @@ def test_what_is_remembered_of_texts_is_bounded_in_bytes(monkeypatch: pytest.Mon
         found = bounded.encode(raw)["tokens"]
         assert np.array_equal(found, roomy.encode(raw)["tokens"])
     assert 1 <= 80 - len(made) <= 50_000 // (raw.value.nbytes + found.nbytes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frequencies_are_those_of_counting_however_texts_are_cut(seed: int) -> None:
+    dice = random.Random(seed)
+    texts = [[int(dice.paretovariate(0.5)) for _ in range(dice.randrange(9))] for _ in range(300)]
+    expected = Counter(code for text in texts for code in set(text))
+    seen, begin = Frequencies(), 0
+    while begin < len(texts):
+        part = texts[begin : begin + dice.choice([1, 2, 5, 40])]
+        begin += len(part)
+        owner = np.repeat(np.arange(len(part)), [len(text) for text in part])
+        seen.add(owner, np.array([code for text in part for code in text], np.uint64))
+        if dice.random() < 0.05:
+            seen.kept(5, 1)  # asking in between changes nothing
+    hashes, counts = seen.kept(1 << 40, 1)
+    assert hashes.tolist() == sorted(expected)
+    assert counts.tolist() == [expected[code] for code in sorted(expected)]
+
+
+def test_frequencies_cost_what_a_corpus_has_not_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    sorted_in_all, unique = [], np.unique
+
+    def counting(values: np.ndarray, **options: bool) -> object:
+        sorted_in_all.append(len(values))
+        return unique(values, **options)
+
+    monkeypatch.setattr(np, "unique", counting)
+    seen = Frequencies()
+    for chunk in range(200):
+        seen.add(np.zeros(100, np.int64), np.arange(100, dtype=np.uint64) + 100 * chunk)
+    assert len(seen.kept(1 << 40, 1)[0]) == 20_000
+    assert sum(sorted_in_all) < 10 * 20_000

@@ -38,28 +38,41 @@ def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 class Frequencies:
-    """In how many texts each hash occurs, merged as chunks come."""
+    """In how many texts each hash occurs.
+
+    What chunks bring waits until it outnumbers what is merged: then sorting all of it costs each
+    hash a few sorts in a corpus of any size, not one a chunk.
+    """
 
     def __init__(self) -> None:
-        self.hashes = np.zeros(0, np.uint64)
-        self.texts = np.zeros(0, np.int64)
+        self._hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]  # the merged ones, then waiting
+        self._texts: list[np.ndarray] = [np.zeros(0, np.int64)]
+        self._waiting = 0
 
     def add(self, text: np.ndarray, hashes: np.ndarray) -> None:
         found, code = np.unique(hashes, return_inverse=True)
         _, code, _ = counted_pairs(text, code, len(found))
-        counts = np.bincount(code, minlength=len(found))
-        every = np.concatenate([self.hashes, found])
-        self.hashes, code = np.unique(every, return_inverse=True)
-        both = np.concatenate([self.texts, counts])
-        self.texts = np.bincount(code, both, len(self.hashes)).astype(np.int64)
+        self._hashes.append(found)
+        self._texts.append(np.bincount(code, minlength=len(found)))
+        self._waiting += len(found)
+        if self._waiting > len(self._hashes[0]):
+            self._merge()
+
+    def _merge(self) -> None:
+        hashes, code = np.unique(np.concatenate(self._hashes), return_inverse=True)
+        texts = np.bincount(code, np.concatenate(self._texts), len(hashes))
+        self._hashes, self._texts = [hashes], [texts.astype(np.int64)]
+        self._waiting = 0
 
     def kept(self, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
         """(hashes in order, texts of each): those in `least` texts, the commonest `most`."""
-        keep = np.flatnonzero(self.texts >= least)
+        self._merge()
+        hashes, texts = self._hashes[0], self._texts[0]
+        keep = np.flatnonzero(texts >= least)
         if len(keep) > most:
-            keep = keep[np.argsort(-self.texts[keep], kind="stable")[:most]]
+            keep = keep[np.argsort(-texts[keep], kind="stable")[:most]]
             keep.sort()
-        return self.hashes[keep], self.texts[keep]
+        return hashes[keep], texts[keep]
 
 
 def fit_tokens(texts: Sequence[str], *, split: str, most: int, least: int) -> np.ndarray:
