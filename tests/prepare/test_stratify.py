@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import numpy as np
@@ -73,3 +74,12 @@ def test_large_units_leave_the_shares_as_near_as_they_can() -> None:
     parts = stratify(units, SHARES)
     held = np.bincount(parts, weights=sizes)
     np.testing.assert_allclose(held / start, SHARES, atol=0.02)
+
+
+def test_ten_thousand_labels_take_no_longer_than_their_rows() -> None:
+    labels = [(str(number % 10_000),) for number in range(30_000)]
+    started = time.process_time()
+    parts = stratify(units_of(labels), SHARES)
+    assert time.process_time() - started < 5  # a look at every label for each would be minutes
+    counts = Counter(zip(labels, parts, strict=True))
+    assert all(counts[(str(number),), 0] == 2 for number in range(10_000))

@@ -227,8 +227,12 @@ def _too_few(units: list[Unit]) -> str:
 
 def _keep_every_label_in_fit(units: list[Unit], part: list[int]) -> None:
     """A label that only select or claim have cannot be learnt: give fit its smallest unit."""
-    for label in _labels_outside_fit(units, part):
-        holders = [n for n, unit in enumerate(units) if label in unit.labels]
+    outside = dict[Label, list[int]]((label, []) for label in _labels_outside_fit(units, part))
+    for n, unit in enumerate(units):
+        for label in unit.labels:
+            if label in outside:
+                outside[label].append(n)
+    for holders in outside.values():
         if any(part[n] == 0 for n in holders):
             continue
         part[min(holders, key=lambda n: (len(units[n].rows), units[n].key))] = 0

@@ -7,6 +7,7 @@ label a row it is ordinary stratification: every count lies within 1 of its idea
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
     rows_wanted = [share * total for share in shares]
     wanted = {label: [share * n for share in shares] for label, n in remaining.items()}
     part = [-1] * len(units)
+    labels = list(remaining)
+    number_of = {label: number for number, label in enumerate(labels)}
+
+    def standing(label: Label) -> tuple[int, str, int]:
+        return remaining[label], str(label), number_of[label]
 
     def deal(number: int, label: Label) -> None:
         unit, desire = units[number], wanted[label]
@@ -56,11 +62,17 @@ def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
         for name, count in unit.labels.items():
             wanted[name][best] -= count
             remaining[name] -= count
+            if name in open_labels:
+                heapq.heappush(queue, standing(name))
 
     open_labels = set(remaining)
-    while open_labels:
-        # Rarest label first: later ones can still make up for what it does to them.
-        label = min(open_labels, key=lambda name: (remaining[name], str(name)))
+    queue = sorted(map(standing, labels))
+    while queue:
+        # Rarest label first: later ones can still make up for what it does to them. It comes up
+        # once for each change of what remains of it, first with the newest, which is the least.
+        label = labels[heapq.heappop(queue)[-1]]
+        if label not in open_labels:
+            continue
         open_labels.remove(label)
         left = [number for number in members[label] if part[number] < 0]
         # Large units first, while there is room for them.
