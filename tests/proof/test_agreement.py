@@ -14,8 +14,9 @@ import onnx
 import pytest
 
 from skipstone.bundle.files import read_file
-from skipstone.data.sources import FileRef
-from skipstone.proof.agreement import agreement
+from skipstone.data.sources import FileRef, Inline
+from skipstone.proof import agreement as agreement_module
+from skipstone.proof.agreement import _decoded, agreement
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
@@ -84,10 +85,14 @@ def test_with_avx2_alone(exported: Path, flat_photo_folder: Path) -> None:
         assert row["flips"] == 0
 
 
-def test_one_changed_weight_is_found(copied: Path, flat_photo_folder: Path) -> None:
-    """Sabotage."""
+def test_one_changed_weight_is_found(
+    copied: Path, flat_photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sabotage; and where not all decoded files are held at once."""
     change_a_weight(copied)
+    monkeypatch.setattr(agreement_module, "HELD", 24 * 24 * 24 * 3)
     rows = {row.name: row for row in agreement(copied, photos(flat_photo_folder))}
+    assert {row.n for row in rows.values()} == {60}
     assert rows["onnxruntime-f32"].problem
     assert not rows["openvino-f32"].problem
 
@@ -129,3 +134,14 @@ def test_masks_of_many_sizes(tmp_path: Path) -> None:
     after = {row.name: row for row in agreement(folder, files, precisions=["f32"])}
     assert after["onnxruntime-f32"].problem
     assert not after["openvino-f32"].problem
+
+
+def test_no_more_files_are_held_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Decoder:
+        def encode(self, source: Inline) -> tuple[dict[str, np.ndarray], None]:
+            return {"image": np.zeros(int(source.name), np.uint8)}, None
+
+    monkeypatch.setattr(agreement_module, "HELD", 100)
+    sources = [Inline(b"", name=size) for size in ["40", "20", "40", "20", "40", "20"]]
+    found = [[len(one["image"]) for one in part] for part in _decoded(Decoder(), sources)]
+    assert found == [[20], [40, 40], [20, 20], [40]]

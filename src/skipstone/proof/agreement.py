@@ -1,14 +1,15 @@
 """agreement: do a bundle's programs answer many real files as its network does?
 
 `verify` asks this of a few goldens, each time. This asks it of as many files as there are, once:
-every file is decoded once, and every runtime gets the same arrays. Files may have several shapes.
+every file is decoded once, and every runtime gets the same arrays, so many at a time as memory
+holds. Files may have several shapes.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ REFERENCE = "torch-f32"
 BATCHES = (1, 16)
 #: Numbers of answers that are compared at once, about: logits of pixels are many.
 MOST = 1 << 24
+#: Bytes of decoded files that are held at once, about.
+HELD = 1 << 30
 
 Arrays = list[dict[str, np.ndarray]]
 Outputs = Mapping[str, np.ndarray]
@@ -85,14 +88,14 @@ def agreement(
         )
     task, input = task_of(bundle), input_of(bundle)
     reference = Predictor(input, open_runtime(folder, bundle, REFERENCE), task, dict(bundle.post))
-    arrays = _decoded(reference, sources)
     chosen = [
         row for row in programs.rows.values() if row.precision in precisions or not precisions
     ]
     runtimes = {row.name: open_runtime(folder, bundle, row.name) for row in chosen}
     found: dict[tuple[str, int], list[tuple[Difference, int]]] = defaultdict(list)
-    with events.stage("comparing", total=len(arrays), unit="files") as advance:
-        for part, expected in _parts(reference.runtime, arrays):
+    compared = 0
+    with events.stage("comparing", total=len(sources), unit="files") as advance:
+        for part, expected in _parts(reference.runtime, _decoded(reference, sources)):
             numbers = sum(value.size for value in expected.values())
             for name, runtime in runtimes.items():
                 for batch in BATCHES:
@@ -100,6 +103,9 @@ def agreement(
                     difference = task.difference(expected, outputs, bundle.post)
                     found[name, batch].append((difference, numbers))
             advance(len(part))
+            compared += len(part)
+    if not compared:
+        raise DataError(f"none of {len(sources)} files can be read.")
     return [
         _row(program, batch, found[program.name, batch]) for program in chosen for batch in BATCHES
     ]
@@ -133,27 +139,35 @@ def _row(program: Program, batch: int, found: Sequence[tuple[Difference, int]]) 
     )
 
 
-def _decoded(reference: Predictor, sources: Sequence[Source]) -> Arrays:
-    """The arrays of every file that can be read; those of one shape beside each other."""
-    arrays: Arrays = []
-    with events.stage("decoding", total=len(sources), unit="files") as advance:
-        for source in sources:
-            try:
-                arrays.append(reference.encode(source)[0])
-            except DataError as error:
-                events.warn(str(error))
-            advance()
-    if not arrays:
-        raise DataError(f"none of {len(sources)} files can be read.")
-    return sorted(arrays, key=_shapes)
+def _decoded(reference: Predictor, sources: Sequence[Source]) -> Iterator[Arrays]:
+    """The arrays of every file that can be read: those of one shape together, as many as HELD
+    allows."""
+    block: Arrays = []
+    size = 0
+    for source in sources:
+        try:
+            block.append(reference.encode(source)[0])
+        except DataError as error:
+            events.warn(str(error))
+            continue
+        size += sum(array.nbytes for array in block[-1].values())
+        if size >= HELD:
+            yield from _by_shape(block)
+            block, size = [], 0
+    yield from _by_shape(block)
 
 
-def _parts(network: Runtime, arrays: Arrays) -> Iterator[tuple[Arrays, Outputs]]:
+def _by_shape(arrays: Arrays) -> Iterator[Arrays]:
+    for _, alike in itertools.groupby(sorted(arrays, key=_shapes), key=_shapes):
+        yield list(alike)
+
+
+def _parts(network: Runtime, decoded: Iterable[Arrays]) -> Iterator[tuple[Arrays, Outputs]]:
     """Files of one shape with what the network answers, until that is MOST numbers or more."""
-    for _, alike in itertools.groupby(arrays, key=_shapes):
+    for alike in decoded:
         part: Arrays = []
         answers: list[Outputs] = []
-        for some in _several(list(alike), BATCHES[-1]):
+        for some in _several(alike, BATCHES[-1]):
             part += some
             answers.append(network.run(_stacked(some)))
             if sum(value.size for outputs in answers for value in outputs.values()) >= MOST:
