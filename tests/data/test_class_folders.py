@@ -54,6 +54,16 @@ def test_split_folders_by_any_of_their_names(
     assert len(manifest) == 2 * len(names)
 
 
+def test_split_folders_whose_classes_are_links(tmp_path: Path) -> None:
+    for number, (split, name) in enumerate((("train", "cat"), ("train", "dog"), ("test", "cat"))):
+        photo(tmp_path / "all" / str(number) / "1", number)
+        (tmp_path / "data" / split).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / split / name).symlink_to(tmp_path / "all" / str(number))
+    manifest = read_manifest(tmp_path / "data")
+    assert manifest.reader == "split-folders"
+    assert manifest.column("path") == ["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg"]
+
+
 def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
     for name in ("train", "val", "valid"):
         photo(tmp_path / name / "cat" / "1")
@@ -151,7 +161,9 @@ def test_deeper_folders_count_to_their_class_and_circles_of_links_end(tmp_path: 
     photo(tmp_path / "cat" / "2")
     photo(tmp_path / "dog" / "1")
     (tmp_path / "dog" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "dog" / "cats").symlink_to(tmp_path / "cat")
     (tmp_path / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "dog" / "self").symlink_to(tmp_path / "dog" / "self")
     manifest = read_manifest(tmp_path)
     assert Counter(manifest.column("target")) == {"cat": 2, "dog": 1}
     assert any("deeper folders" in note for note in manifest.notes)

@@ -35,6 +35,15 @@ def table(root: Path, *lines: str, **options: Any) -> Manifest:
     return read_manifest(root / "t.csv", ReadOptions(**options))
 
 
+def test_ids_in_a_linked_folder(tmp_path: Path) -> None:
+    photos(tmp_path / "elsewhere", "0a1b.jpg", "ff00.jpg")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    manifest = table(tmp_path / "data", "id_code,diagnosis", "0a1b,4", "ff00,0")
+    assert manifest.column("path") == ["images/0a1b.jpg", "images/ff00.jpg"]
+
+
 def test_ids_without_extension_in_a_folder_below(tmp_path: Path) -> None:
     photos(tmp_path, "train_images/0a1b.jpg", "train_images/ff00.png", "other/readme.jpg")
     manifest = table(tmp_path, "id_code,diagnosis", "0a1b,4", "ff00,0")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from skipstone.data.file_types import ignored_reason, passed_over_name
+from skipstone.data.file_types import passed_over_name
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
@@ -28,8 +28,8 @@ from skipstone.data.readers.base import (
     shown,
 )
 from skipstone.data.readers.columns import TABLE_SUFFIXES
-from skipstone.data.readers.scan import Scan, first_bytes, scan
-from skipstone.errors import UsageError
+from skipstone.data.readers.scan import Scan, no_picture, scan, walk
+from skipstone.errors import DataError, UsageError
 
 LOOSE = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"
@@ -49,19 +49,15 @@ def subfolders(path: Path) -> list[Path]:
 
 def has_pictures(path: Path, *, below: bool = True) -> bool:
     """Whether a picture lies in `path` itself or (`below`) anywhere under it."""
-    folders: list[Path] = []
     try:
-        for child in path.iterdir():
-            if passed_over_name(child.name):
-                continue
-            if child.is_dir():
-                if not child.is_symlink():
-                    folders.append(child)
-            elif child.is_file() and ignored_reason(child.name, first_bytes(child)) is None:
+        for _, files in walk(path, Counter()):
+            if any(no_picture(entry) is None for _, entry in files):
                 return True
-    except OSError:
-        return False
-    return below and any(has_pictures(folder) for folder in folders)
+            if not below:
+                break
+    except DataError:
+        pass
+    return False
 
 
 def looks_paired(folder: Path) -> bool:

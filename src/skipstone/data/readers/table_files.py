@@ -9,13 +9,15 @@ Folders are listed once: asking for each file would cost minutes in ten million 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from skipstone.data.file_types import PICTURE_SUFFIXES, passed_over_name
+from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.readers.scan import is_file, walk
 from skipstone.errors import DataError
 
 BELOW = "in folders below"
@@ -135,20 +137,21 @@ class Files:
         if self._names is not None:
             return self._names
         self._names = defaultdict(list)
-        for at, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if passed_over_name(name) is None)
-            inside = Path(at).relative_to(self.folder)
-            for name in sorted(names):
-                if passed_over_name(name) is not None:
-                    continue
-                path = (inside / name).as_posix()
-                self._names[_key(name)].append(path)
-                stem, suffix = os.path.splitext(name)  # noqa: PTH122
-                if suffix.lower() in PICTURE_SUFFIXES:
-                    self._stems[_key(stem)].append(path)
-                    if stem.isascii() and stem.isdecimal():
-                        self._numbers[stem.lstrip("0")].append(path)
+        with contextlib.suppress(DataError):  # a folder that may not be listed: no file is found
+            for _, files in walk(self.folder, Counter()):
+                for path, entry in files:
+                    if is_file(entry):
+                        self._index(path, entry.name)
         return self._names
+
+    def _index(self, path: str, name: str) -> None:
+        assert self._names is not None
+        self._names[_key(name)].append(path)
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        if suffix.lower() in PICTURE_SUFFIXES:
+            self._stems[_key(stem)].append(path)
+            if stem.isascii() and stem.isdecimal():
+                self._numbers[stem.lstrip("0")].append(path)
 
 
 def _lies_in(path: str, parents: list[str]) -> bool:

@@ -5,7 +5,6 @@ mail/spam/1.txt                 or, with the splits that the user made, mail/tra
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from skipstone.data.file_types import passed_over_name
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import (
@@ -26,13 +24,15 @@ from skipstone.data.readers.base import (
     natural_sorted,
 )
 from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.data.readers.scan import NO_FILE, is_file, walk
 from skipstone.data.readers.text_table import PassedOver
-from skipstone.errors import UsageError
+from skipstone.errors import DataError, UsageError
 
 SUFFIX = ".txt"
 _BLOCK = 4096
 LOOSE = "text files outside class folders"
 EMPTY = "files without a text"
+NO_TEXT_FILE = f"files that are no {SUFFIX}"
 
 
 class TextFolders:
@@ -41,7 +41,7 @@ class TextFolders:
     def sniff(self, path: Path) -> str | None:
         if not path.is_dir() or has_pictures(path):
             return None
-        folders = [folder for folder in subfolders(path) if next(_texts(folder), None)]
+        folders = [folder for folder in subfolders(path) if _has_texts(folder)]
         return (
             f"class folders of text files ({listed(f.name for f in folders)})" if folders else None
         )
@@ -105,17 +105,16 @@ def _rows(
     rows: list[tuple[str, str, str]] = []
     ignored: Counter[str] = Counter()
     empty: list[str] = []
-    for file in _texts(root):
-        relative = file.relative_to(root)
-        parts = list(relative.parts[:-1])
+    for name in _texts(root, ignored):
+        parts = name.split("/")[:-1]
         split = SPLIT_NAMES[parts.pop(0).casefold()] if parts and parts[0] in splits else ""
         if not parts:
             ignored[LOOSE] += 1
-        elif _is_empty(file):
+        elif _is_empty(root / name):
             ignored[EMPTY] += 1
-            empty.append(relative.as_posix())
+            empty.append(name)
         else:
-            rows.append((split, unicodedata.normalize("NFC", parts[0]), relative.as_posix()))
+            rows.append((split, unicodedata.normalize("NFC", parts[0]), name))
     return rows, ignored, empty
 
 
@@ -133,15 +132,24 @@ def _splits(root: Path) -> list[str]:
     return [
         folder.name
         for folder in subfolders(root)
-        if folder.name.casefold() in SPLIT_NAMES
-        and any(next(_texts(inner), None) for inner in subfolders(folder))
+        if folder.name.casefold() in SPLIT_NAMES and any(map(_has_texts, subfolders(folder)))
     ]
 
 
-def _texts(folder: Path) -> Iterator[Path]:
-    """The text files at any depth, without hidden ones."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if passed_over_name(name) is None)
-        for name in sorted(names):
-            if passed_over_name(name) is None and name.casefold().endswith(SUFFIX):
-                yield Path(place, name)
+def _has_texts(folder: Path) -> bool:
+    try:
+        return next(_texts(folder, Counter()), None) is not None
+    except DataError:
+        return False
+
+
+def _texts(folder: Path, ignored: Counter[str]) -> Iterator[str]:
+    """The text files at any depth, by their paths from `folder`."""
+    for _, files in walk(folder, ignored):
+        for name, entry in files:
+            if not is_file(entry):
+                ignored[NO_FILE] += 1
+            elif not name.casefold().endswith(SUFFIX):
+                ignored[NO_TEXT_FILE] += 1
+            else:
+                yield name
