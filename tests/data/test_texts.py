@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +15,11 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.sources import read_source
+from skipstone.data.readers.scan import AGAIN, NO_FILE, UNREADABLE_NAME
+from skipstone.data.readers.text_folders import NO_TEXT_FILE
+from skipstone.data.sources import Inline, read_source
 from skipstone.errors import DataError, UsageError
+from skipstone.inputs.text_features import text_of
 from tests.text_data import rows, write_csv, write_folders, write_jsonl
 
 ROWS = rows(12)
@@ -64,6 +69,21 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
     assert [given.column("split").count(name) for name in ("train", "test")] == [8, 4]
 
 
+def test_linked_folders_are_read_once_and_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "texts", ROWS)
+    (root / "animal").rename(tmp_path / "elsewhere")
+    (root / "animal").symlink_to(tmp_path / "elsewhere")
+    (root / "colour" / "again").symlink_to(root)
+    (root / "colour" / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    (root / "colour" / "self.txt").symlink_to(root / "colour" / "self.txt")
+    (root / "number" / "notes.md").write_text("no text of the class")
+    (root / "number" / os.fsdecode(b"caf\xe9.txt")).write_text("a name in Latin-1")
+    manifest = read_manifest(root)
+    assert Counter(manifest.column("target")) == {"animal": 4, "colour": 4, "number": 4}
+    assert sorted(texts(manifest)) == sorted(text for text, _ in ROWS)
+    assert manifest.ignored == {AGAIN: 1, NO_FILE: 2, NO_TEXT_FILE: 1, UNREADABLE_NAME: 1}
+
+
 def test_several_labels_a_text(tmp_path: Path) -> None:
     given = [("red dog", "colour|animal"), ("cat", "animal"), ("nothing here", "")]
     manifest = read_manifest(write_csv(tmp_path / "a.csv", given, "text,tags"))
@@ -88,16 +108,53 @@ def test_two_columns_of_texts_are_refused_with_the_flag(tmp_path: Path) -> None:
     assert texts(chosen) == ["so far", "so long"]
 
 
-def test_empty_texts_are_counted_and_passed_over(tmp_path: Path) -> None:
-    given = [*ROWS, ("   ", "colour")]
-    manifest = read_manifest(write_csv(tmp_path / "a.csv", given))
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_empty_texts_are_counted_and_passed_over(tmp_path: Path, name: str) -> None:
+    given = [("   ", "colour"), *ROWS, ("", "animal")]
+    path = tmp_path / name
+    if name.endswith("csv"):
+        write_csv(path, given)
+    elif name.endswith("jsonl"):
+        write_jsonl(path, given)
+        path.write_text(path.read_text() + '{"label": "animal"}\n{"text": null, "label": "x"}\n')
+    else:
+        texts, labels = zip(*given, (None, "animal"), strict=True)
+        pq.write_table(pa.table({"text": texts, "label": labels}), path)
+    manifest = read_manifest(path)
     assert len(manifest) == len(ROWS)
-    assert manifest.ignored == {"rows without a text": 1}
+    empty = {"a.csv": 2, "a.jsonl": 4, "a.parquet": 3}[name]
+    assert manifest.ignored == {"rows without a text": empty}
+
+
+def test_empty_files_are_counted_and_passed_over(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "files", [*ROWS, ("", "colour"), (" \n" * 5000, "number")])
     manifest = read_manifest(folder)
     assert len(manifest) == len(ROWS)
     assert manifest.ignored == {"files without a text": 2}
     assert "Passed over: files without a text (2)." in manifest.notes
+
+
+def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:
+    manifest = read_manifest(write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("nice \ud83d", "colour")]))
+    assert len(manifest) == len(ROWS) + 1
+    for source in (manifest.source(len(ROWS)), Inline("nice \ud83d")):
+        with pytest.raises(ValueError, match="line 1, byte 6: half a letter"):
+            text_of(bytes(read_source(source)))
+    with pytest.raises(ValueError, match="0xed is no UTF-8"):  # what Latin-1 has there is none
+        text_of("gar\xed\xf1".encode("latin-1"))
+
+
+def test_half_an_emoji_in_a_label_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("nice", "colour \ud83d")])
+    with pytest.raises(DataError, match=r"a\.jsonl, line 13: label holds half a letter"):
+        read_manifest(path)
+    audited = read_manifest(path, ReadOptions(bad_bytes="replace"))
+    assert audited.column("target")[-1] == "colour \ufffd"
+
+
+def test_a_long_text_is_a_cell_as_any_other(tmp_path: Path) -> None:
+    given = [*ROWS, ("word " * 30_000 + "end", "colour")]
+    assert texts(read_manifest(write_csv(tmp_path / "a.csv", given)))[-1] == given[-1][0]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])

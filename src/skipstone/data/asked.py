@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from skipstone.data.file_types import passed_over_name
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import listed
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
+from skipstone.data.readers.scan import walk
 from skipstone.data.readers.table_columns import names_files, path_column, path_folder
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
-from skipstone.data.sources import Cells, FileRef, Inline, Source
+from skipstone.data.sources import Cells, FileRef, Inline, Source, in_utf8
 from skipstone.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"
@@ -77,7 +79,7 @@ def asked(
             found += read(path, options)
         else:
             found.append(_file(path))
-    found += [_inline(text.encode(), f"text {n}") for n, text in enumerate(texts, 1)]
+    found += [_inline(in_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
     if not found:
         raise UsageError(
             "there is nothing to predict.",
@@ -108,11 +110,8 @@ def _folder(folder: Path) -> list[Asked]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if passed_over_name(name) is None:
-                yield Path(root) / name
+    for _, files in walk(folder, Counter(), unfit=passed_over_name):
+        yield from (folder / name for name, _ in files)
 
 
 def _lines(*, cells: bool) -> Iterator[Asked]:

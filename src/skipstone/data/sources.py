@@ -43,6 +43,15 @@ class Inline:
 Source = FileRef | Inline
 
 
+def in_utf8(text: str) -> bytes:
+    """Letters in UTF-8. What are none stay as they are, so that whoever reads them says so: bytes
+    that Python holds as surrogates, and halves of letters that JSON's escapes left alone."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def read_source(source: Source) -> bytes | np.ndarray:
     """The bytes of a file (text as UTF-8) or of a table's cell, or an array uint8 (H, W, C).
 
@@ -52,7 +61,7 @@ def read_source(source: Source) -> bytes | np.ndarray:
         DataError: the file is missing, may not be read, or is a damaged container.
     """
     if isinstance(source, Inline):
-        return source.data.encode() if isinstance(source.data, str) else source.data
+        return in_utf8(source.data) if isinstance(source.data, str) else source.data
     if source.cells is not None and source.member is not None:
         # Here, because tables bring Arrow.
         from skipstone.data.table_cells import cell

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import read_columns
-from skipstone.data.sources import Cells
+from skipstone.data.sources import Cells, in_utf8
 from skipstone.errors import DataError
 
 _lock = threading.Lock()
@@ -27,7 +27,7 @@ def cell(path: Path, cells: Cells, row: int) -> bytes:
             f"{path} holds {len(column):,} rows now; there is no number {row}.",
             hint="The table was changed since it was read. Start again with what it holds now.",
         )
-    return column[row].encode("utf-8", "surrogateescape")
+    return in_utf8(column[row])
 
 
 def column_of(path: Path, cells: Cells) -> list[str]:

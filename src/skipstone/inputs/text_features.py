@@ -376,7 +376,12 @@ def text_of(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         start = data.rfind(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"line {line}, byte {error.start - start + 1}: 0x{data[error.start]:02x} is no UTF-8; "
-            "save the file as UTF-8"
-        ) from None
+        what = f"0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
+        if (
+            data[error.start] == 0xED
+            and b"\xa0" <= data[error.start + 1 : error.start + 2] < b"\xc0"
+        ):
+            what = (
+                "half a letter, whose other half was cut off"  # a surrogate, as of JSON's escapes
+            )
+        raise ValueError(f"line {line}, byte {error.start - start + 1}: {what}") from None

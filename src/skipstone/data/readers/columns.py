@@ -63,6 +63,20 @@ class Columns:
             )
         return name
 
+    def check_letters(self, name: str) -> None:
+        """DataError names the first cell of a column that no file can hold: JSON's escapes may give
+        half a letter, without its other half."""
+        for row, cell in enumerate(self.values[name]):
+            try:
+                (cell if isinstance(cell, str) else "".join(cell)).encode()
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"{self.path}, {self.unit} {self.lines[row]}: {name} holds half a letter "
+                    f"({cell!a}).",
+                    hint="An emoji is two \\u escapes in JSON, and one of them was cut off. Write "
+                    "both, or neither.",
+                ) from None
+
     def text(self, name: str) -> list[str]:
         """A column whose cells are all text."""
         cells = self.values[name]

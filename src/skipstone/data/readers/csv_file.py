@@ -19,6 +19,8 @@ from skipstone.errors import DataError, UsageError
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_LINES = 50
 _HEAD = 4096
+#: Letters of a cell, as many as a C long holds everywhere; Python's csv takes 131,072 by itself.
+_LONGEST_CELL = (1 << 31) - 1
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -65,6 +67,7 @@ def sniff_dialect(
 def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, stripped cells) of each record that is not blank."""
     line = dialect.skip
+    csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding=dialect.encoding, errors=dialect.errors, newline="") as file:
         try:
             for _ in range(dialect.skip):

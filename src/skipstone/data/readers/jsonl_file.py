@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from skipstone.errors import DataError
 
 SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def read_jsonl(
@@ -18,7 +20,8 @@ def read_jsonl(
     """({name: values}, the line of each record, {name: type} of columns that hold objects).
 
     A key that a record lacks is None there. Values are as JSON gives them. `errors` is what becomes
-    of bytes that are no letters, as Python names it.
+    of bytes that are no letters, as Python names it. An escape that is half a letter (an emoji that
+    was cut leaves "\\ud83d") stays a surrogate, unless such bytes are replaced.
 
     Raises:
         DataError: a line is no UTF-8 or no JSON object; names it.
@@ -46,6 +49,8 @@ def _records(path: Path, errors: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not text:
                     continue
                 record = json.loads(text)
+                if errors == "replace" and "\\u" in text:
+                    record = _replaced(record)
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"{path}, line {number}, byte {error.start + 1}: "
@@ -60,6 +65,17 @@ def _records(path: Path, errors: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     hint='A line looks like {"text": "...", "label": "..."}.',
                 )
             yield number, record
+
+
+def _replaced(value: Any) -> Any:
+    """The same with U+FFFD for each half of a letter."""
+    if isinstance(value, str):
+        return _HALVES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_replaced(item) for item in value]
+    if isinstance(value, dict):
+        return {_replaced(name): _replaced(item) for name, item in value.items()}
+    return value
 
 
 def _is_nested(value: Any) -> bool:

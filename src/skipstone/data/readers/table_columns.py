@@ -71,6 +71,9 @@ def choose_columns(
             f"{columns.path}: {listed(taken)} cannot be the label and something else.",
             hint=f"Name another column for one of the two; there are: {listed(free or rest, 12)}.",
         )
+    for name in (*labels, split, group):
+        if name is not None:
+            columns.check_letters(name)
     if bits:
         task, separator = _task_of_bits(columns, labels, options), None
     else:
