@@ -136,11 +136,13 @@ def test_bad_bytes_are_named_by_row(tmp_path: Path, name: str) -> None:
     data = data.replace(b"number 3 arr", b"n\xfcmber 3 arr").replace(
         b"number 7 arr", b"n\xff 7 arr"
     )
+    data = data.replace(b"number 9 arr", rb"n\ud83d 9 arr")  # half an emoji, where JSON escapes
     table.write_bytes(data)
     with pytest.raises(DataError, match=r"0xfc"):
         read_manifest(table)
     found = {f.kind: f for f in audit(table).audit.findings}
-    assert found["bad_bytes"].paths == (f"{name}#3", f"{name}#7")
+    bad = (3, 7, 9) if name.endswith("jsonl") else (3, 7)
+    assert found["bad_bytes"].paths == tuple(f"{name}#{row}" for row in bad)
     assert "0xfc is no UTF-8" in found["bad_bytes"].notes[0]
 
 
