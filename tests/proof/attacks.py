@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -171,6 +172,42 @@ def _program(**fields: Any) -> Attack:
     return attack
 
 
+def _named_twice(folder: Path, canary: Path) -> None:
+    rows = json.loads((folder / EXPORTS).read_text())
+    rows["programs"].append(rows["programs"][0])
+    put(folder, EXPORTS, json.dumps(rows).encode())
+
+
+def _function(folder: Path, canary: Path) -> None:
+    """A harmless function of a domain whose operators open files."""
+
+    def change(model: Any) -> None:
+        import onnx
+
+        node = onnx.helper.make_node("Identity", ["x"], ["y"])
+        opset = onnx.helper.make_opsetid("", 20)
+        model.functions.append(
+            onnx.helper.make_function("com.microsoft", "Harmless", ["x"], ["y"], [node], [opset])
+        )
+        model.graph.node[-1].op_type = "EPContext"
+        model.graph.node[-1].domain = "com.microsoft"
+
+    change_onnx(folder, change)
+
+
+def _layer_within_a_layer(folder: Path, canary: Path) -> None:
+    """Weights beyond the file, told after a layer that has none."""
+    inner = '<layer name="inner" type="Parameter" version="opset1"/>'
+    text, count = re.subn(
+        r'<data ([^>]*)offset="',
+        rf'{inner}<data \1offset="9999',
+        (folder / XML).read_text(),
+        count=1,
+    )
+    assert count == 1
+    put(folder, XML, text.encode())
+
+
 def external(kind: str) -> Attack:
     """ONNX tensors in the canary's file, in each place where ONNX can have tensors."""
 
@@ -317,6 +354,16 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("an array of 2^40 numbers", _large_array, "larger than", True),
     ("a program that allows itself anything", _all_tolerated, "onnxruntime-f32", True),
     ("a program of a list", _program(files=["x"]), "exports.json", True),
+    ("a program called the network", _program(name="torch"), "is the name of a", True),
+    (
+        "the network called a program",
+        _program(name="torch-f32", runtime="torch"),
+        "not by files of its own",
+        True,
+    ),
+    ("a program listed twice", _named_twice, "have one name", True),
+    ("a function that opens a domain", _function, "brings a function", True),
+    ("a layer within a layer", _layer_within_a_layer, "lies at bytes", True),
     ("a billion laughs", _entities, "document type", True),
     (
         "weights beyond the file",

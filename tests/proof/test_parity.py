@@ -7,6 +7,7 @@ in data is written as somebody would who also recomputes every hash.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import textwrap
@@ -20,9 +21,12 @@ from safetensors.numpy import load_file
 
 from skipstone.bundle.files import read_file, read_record
 from skipstone.errors import SkipstoneError, UsageError
+from skipstone.proof import fresh
 from skipstone.proof.fresh import check
 from skipstone.proof.parity import Verification, verify
 from skipstone.runtime.export_openvino import FILES
+from skipstone.runtime.goldens import Goldens
+from skipstone.runtime.programs import FLOAT32, JUMPING, Tolerance
 from skipstone.storage import write_tensors
 from tests.small_bundles import replace_file, reseal, write_small
 
@@ -290,6 +294,26 @@ def test_a_changed_bundle_json_is_damage(bare_copy: Path) -> None:
     found = _checked(bare_copy)
     assert _red(found) == {"files"}
     assert "was changed after it was written" in found.problems[0]
+
+
+def test_the_script_is_held_to_what_its_program_is(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A near tie that the program's row excuses is none of the script's faults, two are."""
+    goldens = Goldens.load(bare)
+    said = [dict(row) for row in goldens.record["predictions"]]
+    said[3]["label"] = "another"
+    monkeypatch.setattr(fresh, "answers_of_script", lambda *_: said)
+
+    def problem(near_ties: int, tolerance: Tolerance) -> str:
+        row = {"tolerance": dataclasses.asdict(tolerance), "flips": 0, "near_ties": near_ties}
+        return fresh._check_script(bare, goldens, row)
+
+    assert problem(1, FLOAT32) == ""
+    assert "1 of 16 predictions read otherwise" in problem(0, FLOAT32)
+    said[3] = {**goldens.record["predictions"][3], "probability": 0.0}
+    assert problem(0, FLOAT32) != ""
+    assert problem(0, JUMPING) == ""  # whose numbers are free
 
 
 # --- nothing to verify --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.registry import TASKS
 from skipstone.runtime import export_openvino as export_openvino_module
-from skipstone.runtime.goldens import store_goldens
+from skipstone.runtime.goldens import Goldens, compare, store_goldens
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.open import open_model, open_runtime
@@ -135,9 +135,9 @@ class Sabotaged:
 
     name = "openvino-bf16"
 
-    def __init__(self, folder: Path, wrong: float) -> None:
+    def __init__(self, folder: Path, wrong: float, precision: str = "bf16") -> None:
         self._true = open_runtime(folder, Bundle.load(folder), "openvino-f32")
-        self._wrong = wrong
+        self._wrong, self._precision = wrong, precision
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         logits = self._true.run(arrays)["logits"]
@@ -145,7 +145,7 @@ class Sabotaged:
         return {"logits": (logits + self._wrong * away).astype(np.float32)}
 
     def facts(self) -> dict[str, str]:
-        return {"precision": "bf16"}
+        return {"precision": self._precision}
 
 
 def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
@@ -154,6 +154,17 @@ def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
     with pytest.raises(Refusal, match=r"exported openvino-bf16 is not the same model: prob.*0\.25"):
         add_program(copied, program, {}, Sabotaged(copied, 30.0))
     add_program(copied, program, {}, Sabotaged(copied, 1e-3))  # as rounding does
+
+
+def test_where_bfloat16_is_computed_in_float32_nothing_is_taken_for_measured(copied: Path) -> None:
+    """Made on a processor without it, a sound program verifies on one that has it."""
+    program = read_programs(copied).rows["openvino-bf16"]
+    made = add_program(copied, program, {}, Sabotaged(copied, 0.0, "f32"))
+    assert made.tolerance == Tolerance(0.25, None, 2, None)
+    assert made.measured["told"].startswith("computed in f32")
+    assert read_programs(copied).rows["openvino-bf16"] == made
+    elsewhere, _, _ = compare(Goldens.load(copied), Sabotaged(copied, 1e-2))
+    assert beyond(elsewhere, made.tolerance) == ""
 
 
 def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(

@@ -45,7 +45,7 @@ class _Reader:
     def __init__(self, weights: int) -> None:
         self._weights = weights
         self._path: list[str] = []
-        self._layer: Mapping[str, str] = {}
+        self._layers: list[Mapping[str, str]] = []  # those that we are in, the innermost last
 
     def doctype(self, *_: Any) -> None:
         raise DamagedError("the OpenVINO program declares a document type, which none of ours has.")
@@ -63,9 +63,11 @@ class _Reader:
 
     def end(self, tag: str) -> None:
         self._path.pop()
+        if tag == "layer":
+            self._layers.pop()
 
     def _begin_layer(self, attributes: dict[str, str]) -> None:
-        self._layer = attributes
+        self._layers.append(attributes)
         kind, version = attributes.get("type", ""), attributes.get("version", "")
         if kind in _LOOPS or not _OPSET.fullmatch(version):
             raise Refusal(
@@ -74,13 +76,14 @@ class _Reader:
             )
 
     def _check_data(self, data: dict[str, str]) -> None:
-        name = self._layer.get("name", "?")[:80]
+        layer = self._layers[-1]
+        name = layer.get("name", "?")[:80]
         if "shape" in data:
             shape = [part.strip() for part in data["shape"].split(",") if part.strip()]
             numbers = [_number(part.rpartition("..")[2]) for part in shape if part != "?"]
             if math.prod(max(number, 1) for number in numbers) > LARGEST:
                 raise DamagedError(f"the OpenVINO program's {name!r} claims a shape beyond reason.")
-        if self._layer.get("type") != "Const" or "size" not in data:
+        if layer.get("type") != "Const" or "size" not in data:
             return
         size, start = _number(data["size"]), _number(data.get("offset", ""))
         bits = _BITS.fullmatch(data.get("element_type", ""))

@@ -6,7 +6,9 @@ program is data to a large parser in C++, so its structure is looked at first:
 - nothing of it lies in another file (external data is read from any path that it names);
 - every stored tensor holds as many numbers as its shape claims;
 - operators are ONNX's own (others may open files: com.microsoft's EPContext names one), without
-  loops, and none is asked to make an array larger than any that a picture or a text leads to.
+  loops, and none is asked to make an array larger than any that a picture or a text leads to;
+- it brings no functions, which could give any operator's name another meaning. Those of the
+  exporter are written out where they are used.
 """
 
 from __future__ import annotations
@@ -40,7 +42,12 @@ def check_onnx(program: bytes) -> None:
         model = onnx.load_model_from_string(program)
     except Exception as error:  # protobuf's DecodeError, which has no typed home
         raise DamagedError(f"the ONNX program cannot be read: {error}") from None
-    local = {function.domain for function in model.functions}
+    if model.functions:
+        first = model.functions[0]
+        raise Refusal(
+            "the ONNX program brings a function of its own, "
+            f"{first.domain[:60]}.{first.name[:60]}, which skipstone does not run."
+        )
     constants: dict[str, Any] = {}
     nodes = []
     for message in _messages(model):
@@ -49,7 +56,7 @@ def check_onnx(program: bytes) -> None:
             _check_tensor(message)
             constants[message.name] = message
         elif kind == "NodeProto":
-            _check_operator(message, local)
+            _check_operator(message)
             nodes.append(message)
     for node in nodes:
         if node.op_type == "Constant" and node.output:
@@ -115,8 +122,8 @@ def _bits(data_type: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
 
 
-def _check_operator(node: Any, local: set[str]) -> None:
-    if node.op_type in _LOOPS or node.domain not in _DOMAINS | local:
+def _check_operator(node: Any) -> None:
+    if node.op_type in _LOOPS or node.domain not in _DOMAINS:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise Refusal(f"the ONNX program uses the operator {name!r}, which skipstone does not run.")
 

@@ -19,7 +19,7 @@ from skipstone.bundle.arch import Arch
 from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
 from skipstone.bundle.format import WEIGHTS, read_arrays
 from skipstone.errors import DamagedError, Refusal, UsageError
-from skipstone.registry import HEADS
+from skipstone.registry import HEADS, RUNTIMES
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.goldens import Goldens, compare
 from skipstone.runtime.own_answers import Kept, tells_arithmetic
@@ -105,7 +105,10 @@ def read_programs(folder: Path) -> Programs:
     content = read_listed_json(folder, EXPORTS, record)
     try:
         exact = exact_tolerance(record)
-        rows = {row["name"]: _program(row, exact) for row in content["programs"]}
+        programs = [_program(row, exact) for row in content["programs"]]
+        rows = {program.name: program for program in programs}
+        if len(rows) < len(programs):
+            raise ValueError("two of them have one name")
         default = content["default"]
         if default not in ("", *rows):
             raise ValueError(f"its default {default!r} is none of them")
@@ -131,7 +134,8 @@ def exact_tolerance(record: Mapping[str, Any]) -> Tolerance:
 
 def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     """A row of exports.json. What it says of itself is believed only as far as it can be checked:
-    a float32 program has the tolerance of all of them, whatever is written there."""
+    a float32 program has the tolerance of all of them, whatever is written there, and the name is
+    that of what answers, for programs are opened and verified by it."""
     found = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
     words = (found.name, found.runtime, found.precision, found.weights, found.own)
     maps = (found.files, found.settings, found.measured)
@@ -141,6 +145,10 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
         isinstance(name, str) for name in found.files.values()
     ):
         raise TypeError(f"{found.name} does not name its files and settings")
+    if found.name != f"{found.runtime}-{found.precision}":
+        raise ValueError(f"{found.name!r} is the name of a {found.runtime}-{found.precision}")
+    if found.runtime in RUNTIMES and not RUNTIMES[found.runtime].facts["program"]:
+        raise ValueError(f"{found.name} answers by the network, not by files of its own")
     tolerance = found.tolerance
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
@@ -193,7 +201,14 @@ def add_program(
     measured, _, ways = compare(goldens, runtime)
     facts = dict(runtime.facts())
     exact = program.precision == "f32"
-    tolerance = exact_tolerance(record) if exact else _coarse_tolerance(measured)
+    used = str(facts.get("precision"))
+    if exact:
+        tolerance = exact_tolerance(record)
+    elif program.precision == "bf16" and used != "bf16":
+        tolerance = _coarsest(measured)
+        measured["told"] = f"computed in {used}: how far bf16 is away was not measured"
+    else:
+        tolerance = _coarse_tolerance(measured)
     if problem := beyond(measured, capped(tolerance, program.precision, measured["n"])):
         raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
     present = read_programs(folder)
@@ -235,6 +250,13 @@ def _coarse_tolerance(measured: Mapping[str, Any]) -> Tolerance:
         measured["flips"] + MORE_FLIPS,
         None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
     )
+
+
+def _coarsest(measured: Mapping[str, Any]) -> Tolerance:
+    """What any sound bfloat16 program keeps, for one that was made where there is no bfloat16:
+    what was measured there says nothing of the processors that it will answer on."""
+    share = 1.0 if "share" in measured else None
+    return capped(Tolerance(1.0, None, measured["n"], share), "bf16", measured["n"])
 
 
 def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:

@@ -36,6 +36,8 @@ from skipstone.runtime.parts import input_of, refinements_of
 from skipstone.runtime.programs import Programs
 
 FACT = "standalone"
+#: The program that a script answers with.
+STANDS_ALONE = "onnxruntime-f32"
 _HEADER = '''\
 #!/usr/bin/env python3
 """Answers for files, by the model.onnx beside this script.
@@ -81,7 +83,7 @@ def example_files(bundle: Bundle) -> list[str]:
 def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
     """Whether a stand-alone script of this bundle can be written without exporting first."""
     parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
-    return "onnxruntime-f32" in programs.rows and None not in parts and not refinements_of(bundle)
+    return STANDS_ALONE in programs.rows and None not in parts and not refinements_of(bundle)
 
 
 def script_text(bundle: Bundle) -> str:
