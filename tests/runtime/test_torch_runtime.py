@@ -47,6 +47,18 @@ def test_a_network_in_training_stays_as_it_was() -> None:
         assert torch.equal(value, before[name]), name
 
 
+def test_once_bound_nothing_is_prepared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed beside programs that only compute must only compute."""
+    network, arrays = network_of(small_bundle()), _arrays(1)
+    runtime = TorchRuntime(network, threads=1)
+    expected, call = runtime.run(arrays), runtime.bound(arrays)
+    for name in ("eval", "modules"):
+        monkeypatch.setattr(network, name, lambda: pytest.fail("the network is walked"))
+    monkeypatch.setattr(torch, "from_numpy", lambda array: pytest.fail("arrays are converted"))
+    for _ in range(2):
+        np.testing.assert_array_equal(call()["logits"], expected["logits"])
+
+
 def test_threads_are_those_asked_for_while_it_runs_only() -> None:
     class Counting(nn.Module):
         def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -158,10 +158,11 @@ def test_the_same_network_twice_is_no_difference_and_a_planted_sleep_is_one(
     assert any(clear() for _ in range(3))
 
 
-def test_a_bound_program_answers_as_an_unbound_one(run: Path) -> None:
+@pytest.mark.parametrize("name", ["torch-f32", "torch-bf16", "onnxruntime-f32", "openvino-f32"])
+def test_a_bound_program_answers_as_an_unbound_one(run: Path, name: str) -> None:
     folder = run / "bundle"
     bundle = Bundle.load(folder)
-    runtime = open_runtime(folder, bundle, "openvino-f32", threads=1)
+    runtime = open_runtime(folder, bundle, name, threads=1)
     arrays = input_of(bundle).example(1)
     bound = bind(runtime, arrays)()
     assert np.array_equal(next(iter(bound.values())), runtime.run(arrays)["logits"])

@@ -24,3 +24,6 @@ class Runtime(Protocol):
         """Versions, precision that was really used, threads, device: for receipts. And, where
         it can tell what decides how its numbers round, the processor's `features` and the
         `kernels` {name: layers} (`own_answers.features`)."""
+
+    # A runtime may also have `bound(arrays)`: a call without arguments that answers the same arrays
+    #   again and again, with nothing left to do but compute. Latencies are measured with it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,25 @@ class TorchRuntime:
             self._network = self._network.to(memory_format=torch.channels_last)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with _evaluating(self._network), _threads(self._threads), torch.inference_mode():
-            x = {
-                name: torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
-                for name, value in arrays.items()
-            }
+        with _evaluating(self._network), _threads(self._threads):
+            return self._answer(self._tensors(arrays))
+
+    def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
+        """One answer to these arrays, again and again, with nothing left to do but compute: for
+        measuring. torch's threads are the caller's business, and the network is in evaluation mode
+        from now on, as `network_of` gives it."""
+        self._network.eval()
+        x = self._tensors(arrays)
+        return lambda: self._answer(x)
+
+    def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
+            for name, value in arrays.items()
+        }
+
+    def _answer(self, x: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
             half = self._precision == "bf16"
             with bfloat16(self.device) if half else contextlib.nullcontext():
                 outputs: dict[str, torch.Tensor] = self._network(x)

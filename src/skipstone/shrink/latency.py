@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ import numpy as np
 
 from skipstone import events
 from skipstone.runtime.base import Runtime
-from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 
 Call = Callable[[], Any]
 LEAST_ROUNDS, MOST_ROUNDS = 10, 300
@@ -187,22 +187,10 @@ def usual_threads() -> int:
 
 
 def bind(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
-    """One answer of a runtime to these arrays (batch 1), with nothing left to do but compute."""
-    if not isinstance(runtime, OpenVinoRuntime):
-        return lambda: runtime.run(arrays)
-    from skipstone.runtime.libraries import import_openvino
-
-    tensor = import_openvino().Tensor
-    request = runtime.compiled(static=True, like=arrays).create_infer_request()
-    held = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    for name, value in held.items():
-        request.set_tensor(name, tensor(value, shared_memory=True))
-
-    def call() -> Any:
-        assert held, "the arrays live as long as the request that reads them"
-        return request.infer(share_outputs=True)
-
-    return call
+    """One answer of a runtime to these arrays (batch 1), with nothing left to do but compute, where
+    it has a way to that (`bound`)."""
+    bound: Callable[[Mapping[str, np.ndarray]], Call] | None = getattr(runtime, "bound", None)
+    return partial(runtime.run, arrays) if bound is None else bound(arrays)
 
 
 # --- a quiet machine, as far as a process can make it -------------------------------------------
