@@ -12,7 +12,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import STEPS
-from skipstone.shrink.options import Int8
+from skipstone.shrink.options import Int8, Prune
 from skipstone.shrink.plan import Plan, Step, Work, carry_out
 from tests.shrink import steps
 
@@ -22,8 +22,9 @@ INT8S = st.builds(
     preset=st.sampled_from(["performance", "mixed"]),
     floats=st.sampled_from(["bf16", "f32"]),
 )
-PLANS = st.lists(INT8S, min_size=1, max_size=3).map(
-    lambda options: Plan(tuple(Step("int8", item) for item in options))
+PRUNES = st.builds(Prune, multiple=st.integers(1, 64), batches=st.integers(1, 100))
+PLANS = st.tuples(st.lists(PRUNES, max_size=2), INT8S).map(
+    lambda found: Plan((*(Step("prune", item) for item in found[0]), Step("int8", found[1])))
 )
 
 
@@ -41,7 +42,7 @@ def test_a_plan_can_be_stored_and_read_again(plan: Plan) -> None:
 def test_a_plan_prints_only_what_was_chosen() -> None:
     assert str(Plan.parse("int8()")) == "int8"
     assert str(Plan.parse("int8(floats=f32,samples=300)")) == "int8(floats=f32)"
-    assert Plan.parse("int8, int8(samples=5)").slug == "int8-int8"
+    assert Plan.parse("prune, int8(samples=5)").slug == "prune-int8"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,8 @@ def test_a_plan_prints_only_what_was_chosen() -> None:
         ("int8(samples=5", "from '(samples=5' on"),
         ("int8 int8", "from 'int8' on"),
         ("int8,", "from '' on"),
+        ("int8(samples=5), prune", '--plan "prune, int8(samples=5)"'),
+        ("int8, prune, int8(samples=5)", '--plan "prune, int8(samples=5)"'),
         ("", "empty"),
     ],
 )
@@ -70,6 +73,12 @@ def test_what_is_no_plan_is_refused_with_the_way_out(text: str, message: str) ->
 def test_a_damaged_plan_is_told_from_a_wrong_one(value: dict[str, Any]) -> None:
     with pytest.raises(DamagedError):
         Plan.from_json(value)
+
+
+def test_a_stored_plan_ends_with_what_has_to_be_last() -> None:
+    stored = Plan.parse("prune, int8").to_json()
+    with pytest.raises(UsageError, match="int8 has to be the last step"):
+        Plan.from_json({"steps": stored["steps"][::-1]})
 
 
 def test_steps_hand_over_bundles_and_leave_the_first_alone(

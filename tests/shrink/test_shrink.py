@@ -25,6 +25,7 @@ from skipstone.verbs.compare import _Model, _stored
 from skipstone.verbs.receipts import figures_table
 from skipstone.verbs.shrink import shrink, training_data
 from tests.shrink.steps import NOISE
+from tests.small_bundles import reseal
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows: Manifest) -> None:
+    reseal(copied / "bundle", lambda record: record["metrics"].update(calibration={"halved": True}))
     before = content(copied / "bundle")
     result = shrink_bundle(
         copied / "bundle",
@@ -78,6 +80,7 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     # what ships has figures of its own, and they are those that `evaluate` gives
     stated = Bundle.load(result.bundle).metrics
     assert (stated["role"], stated["runtime"]) == ("claim", "openvino-int8")
+    assert stated["calibration"] is None  # was the network's, in floats
     predictor = open_model(result.bundle)
     records = predictor.evaluate(rows.role("claim")).records
     figures = predictor.task.compute(records)

@@ -1,4 +1,7 @@
-"""The shrink steps by name; see `shrink.plan` for what their targets are called with."""
+"""The shrink steps by name; see `shrink.plan` for what their targets are called with.
+
+The fact `ends` says that what a step makes is lost in any step after it, so that it goes last.
+"""
 
 from __future__ import annotations
 
@@ -32,5 +35,6 @@ ENTRIES = (
         "skipstone.shrink.options:Int8",
         summary="8-bit integers instead of floats, measured on training data (NNCF, OpenVINO)",
         source="https://github.com/openvinotoolkit/nncf",
+        facts={"ends": True},
     ),
 )

@@ -72,26 +72,28 @@ class Plan:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Plan:
-        """Raises UsageError for an unknown step or option, DamagedError for what is no plan."""
+        """Raises UsageError for an unknown step or option, or one after a step that ends a plan;
+        DamagedError for what is no plan."""
         try:
             rows = [(str(row["name"]), dict(row["options"])) for row in value["steps"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"this is no plan of shrink steps: {error!r}.") from None
-        return Plan(tuple(Step(name, STEPS[name].make_options(given)) for name, given in rows))
+        return _in_order([Step(name, STEPS[name].make_options(given)) for name, given in rows])
 
     @staticmethod
     def parse(text: str) -> Plan:
         """Steps separated by commas, options in brackets: "int8" or "int8(samples=100)".
 
         Raises:
-            UsageError: no plan, or an unknown step, option or value; names the near ones.
+            UsageError: no plan; an unknown step, option or value, with the near ones; or a step
+                after one that ends a plan.
         """
         steps, at = [], 0
         while match := _STEP.match(text, at):
             steps.append(_step(match[1], match[2] or ""))
             at = match.end()
             if at == len(text):
-                return Plan(tuple(steps))
+                return _in_order(steps)
             if text[at] != ",":
                 break
             at += 1
@@ -101,6 +103,18 @@ class Plan:
             else "the plan is empty.",
             hint="Steps are separated by commas, such as int8 or int8(samples=100).",
         )
+
+
+def _in_order(steps: list[Step]) -> Plan:
+    """A plan in which nothing comes after a step whose work would be lost (the fact `ends`)."""
+    ending = [step for step in steps if STEPS[step.name].facts.get("ends")]
+    if not ending or ending == steps[-1:]:
+        return Plan(tuple(steps))
+    others = [step for step in steps if step not in ending]
+    raise UsageError(
+        f"{ending[0].name} has to be the last step: what it makes is lost in any step after it.",
+        hint=f'--plan "{Plan((*others, ending[-1]))}"',
+    )
 
 
 def _step(name: str, options: str) -> Step:

@@ -142,7 +142,8 @@ def _make(
 
 
 def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> None:
-    """The bundle's own figures become those of what answers in it now."""
+    """The bundle's own figures become those of what answers in it now. What calibration did to the
+    network before is none of them, and was not measured again."""
     record = read_record(folder)
     known = record["metrics"]
     figures = {figure["name"]: figure["after"] for figure in receipt.figures}
@@ -152,6 +153,7 @@ def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> N
         "split": known.get("split", role) if known.get("role") == role else role,
         "runtime": runtime,
         "metrics": figures,
+        "calibration": None,
     }
     write_record(folder, {**record, "metrics": stated})
 
