@@ -108,7 +108,7 @@ def test_average_precision_equals_scikit_learn(weighted: bool, ties: bool) -> No
     if ties:
         score = score.round(1)
     weight = rng.integers(0, 4, N).astype(np.float64) if weighted else None
-    ours = figures.average_precision(figures.Ranking.of(score), target, weight)
+    ours = figures.average_precision(figures.Ranking.of(score, target), weight)
     expected = [
         sk.average_precision_score(target[:, k], score[:, k], sample_weight=weight)
         for k in range(K)
@@ -117,9 +117,9 @@ def test_average_precision_equals_scikit_learn(weighted: bool, ties: bool) -> No
 
 
 def test_average_precision_of_a_tag_that_never_occurs_is_nan() -> None:
-    ranking = figures.Ranking.of(np.random.default_rng(0).random((5, 2)))
     target = np.array([[True, False]] * 5)
-    ours = figures.average_precision(ranking, target)
+    ranking = figures.Ranking.of(np.random.default_rng(0).random((5, 2)), target)
+    ours = figures.average_precision(ranking)
     assert ours[0] == 1.0
     assert np.isnan(ours[1])
 

@@ -65,9 +65,9 @@ class Counts:
 
     @staticmethod
     def of_tags(target: Array, label: Array, weight: Array | None = None) -> Counts:
-        """From boolean (N, K) matrices."""
+        """From (N, K) matrices of booleans, or of zeros and ones."""
         share = np.ones(len(target)) if weight is None else weight
-        return Counts(share @ (target & label), share @ label, share @ target)
+        return Counts(share @ (target * label), share @ label, share @ target)
 
     def precision(self) -> Array:
         """0 where a class was never answered, as scikit-learn does."""
@@ -98,41 +98,52 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Samples of each class from likeliest to least: what average precision needs of scores.
+    """Samples of each class from likeliest to least, and the hits among them: what average
+    precision needs that does not depend on how often a sample counts.
+
+    Places are those of the flat (K, N) order, so that the hits of a class stand beside each other.
 
     Args:
         order: (K, N) rows, likeliest first.
-        tie_end: (K, N) the last position whose score equals the one here.
+        hits: (H,) places of rows that have the class, in ascending order.
+        step: (H,) the last place whose score equals the hit's.
+        within: (H,) how many hits, of all classes, stand up to there.
     """
 
     order: Array
-    tie_end: Array
+    hits: Array
+    step: Array
+    within: Array
 
     @staticmethod
-    def of(score: Array) -> Ranking:
-        """From scores (N, K)."""
+    def of(score: Array, target: Array) -> Ranking:
+        """From scores (N, K) and which of them are hits, boolean (N, K)."""
         order = np.argsort(-score.T, axis=1, kind="stable")
         ranked = np.take_along_axis(score.T, order, axis=1)
         last = np.ones(ranked.shape, bool)
         last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
-        places = np.where(last, np.arange(ranked.shape[1]), ranked.shape[1])
-        tie_end = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
-        return Ranking(order, np.ascontiguousarray(tie_end))
+        places = np.arange(last.size).reshape(last.shape)
+        ends = np.where(last, places, last.size)
+        tie_end = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+        hits = np.flatnonzero(np.take_along_axis(target.T, order, axis=1))
+        step = tie_end.ravel()[hits]
+        return Ranking(order, hits, step, np.searchsorted(hits, step, side="right"))
 
 
-def average_precision(ranking: Ranking, target: Array, weight: Array | None = None) -> Array:
-    """Area under the precision-recall steps of each class; NaN for one that never occurs.
+def average_precision(ranking: Ranking, weight: Array | None = None) -> Array:
+    """Area under the precision-recall steps of each class, (K,); NaN for one that never occurs.
 
     Equal to scikit-learn's `average_precision_score`: no interpolation, equal scores form one
-    step. target: boolean (N, K) -> (K,).
+    step.
     """
-    share = np.ones(len(target)) if weight is None else weight
-    drawn = share[ranking.order]  # (K, N)
-    hits = drawn * np.take_along_axis(target.T, ranking.order, axis=1)
-    precision = _ratio(np.cumsum(hits, axis=1), np.cumsum(drawn, axis=1))
-    precision = np.take_along_axis(precision, ranking.tie_end, axis=1)
-    support = hits.sum(axis=1)
-    area = _ratio((hits * precision).sum(axis=1), support)
+    classes, n = ranking.order.shape
+    drawn = np.take(np.ones(n) if weight is None else weight, ranking.order)  # (K, N)
+    owner, hits = ranking.hits // max(n, 1), drawn.ravel()[ranking.hits]
+    support = np.bincount(owner, weights=hits, minlength=classes)
+    before = np.cumsum(support) - support  # hits of the classes before
+    found = np.cumsum(hits)[ranking.within - 1] - before[owner]
+    precision = _ratio(found, np.cumsum(drawn, axis=1).ravel()[ranking.step])
+    area = _ratio(np.bincount(owner, weights=hits * precision, minlength=classes), support)
     return np.asarray(np.where(support > 0, area, np.nan))
 
 
@@ -196,6 +207,12 @@ def calibration_terms(confidence: Array, correct: Array, bins: int = BINS) -> Ar
     terms = np.zeros((len(confidence), bins))
     terms[np.arange(len(confidence)), bin_of(confidence, bins)] = correct - confidence
     return terms
+
+
+def sum_of_means(terms: Array, weight: Array) -> float:
+    """ECE from `calibration_terms` (N, bins) of samples that count `weight` (N,) times."""
+    total = weight.sum()
+    return float(np.abs(weight @ terms).sum() / total) if total else float("nan")
 
 
 def _ratio(top: Array, bottom: Array) -> Array:

@@ -182,17 +182,20 @@ class Tag(PerSample):
             "macro_f1": counts.macro_f1(),
             "micro_f1": counts.micro_f1(),
             "jaccard": figures.mean(table.column("jaccard"), table.weight),
-            "ece": self._reliability(table).ece(),
+            "ece": figures.sum_of_means(self.calibration_terms(table), table.weight),
             "nll": figures.mean(table.column("loss"), table.weight),
         }
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         """A row's terms are the mean over its tags."""
         table = Table.of(records)
-        terms = figures.calibration_terms(
-            table.column("probabilities").ravel(), self._truth(table).ravel().astype(np.float64)
-        )
-        return np.asarray(terms.reshape(len(table.rows), len(self.labels), -1).mean(axis=1))
+
+        def make() -> np.ndarray:
+            confidence, truth = table.column("probabilities").ravel(), self._truth(table).ravel()
+            terms = figures.calibration_terms(confidence, truth.astype(np.float64))
+            return np.asarray(terms.reshape(len(table.rows), len(self.labels), -1).mean(axis=1))
+
+        return table.cached("terms", make)
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]
@@ -245,23 +248,23 @@ class Tag(PerSample):
         return table.cached("truth", lambda: self._hot_rows(row["target"] for row in table.rows))
 
     def _counts(self, table: Table) -> figures.Counts:
-        found = table.cached("found", lambda: self._hot_rows(row["label"] for row in table.rows))
-        return figures.Counts.of_tags(self._truth(table), found, table.weight)
+        """From floats, which each resample multiplies by its weights at once."""
+        labels = (row["label"] for row in table.rows)
+        found = table.cached("found", lambda: self._hot_rows(labels).astype(np.float64))
+        truth = table.cached("true", lambda: self._truth(table).astype(np.float64))
+        return figures.Counts.of_tags(truth, found, table.weight)
 
     def _average_precision(self, table: Table) -> np.ndarray:
-        scores = table.column("probabilities")
-        ranking = table.cached("ranking", lambda: figures.Ranking.of(scores))
-        return figures.average_precision(ranking, self._truth(table), table.weight)
+        scores, truth = table.column("probabilities"), self._truth(table)
+        ranking = table.cached("ranking", lambda: figures.Ranking.of(scores, truth))
+        return figures.average_precision(ranking, table.weight)
 
     def _reliability(self, table: Table) -> figures.Reliability:
         """Of every (sample, tag): the tag's probability against whether it is there."""
-        confidence = table.column("probabilities").ravel()
-        binned = table.cached("binned", lambda: figures.bin_of(confidence))
         return figures.reliability(
-            confidence,
+            table.column("probabilities").ravel(),
             self._truth(table).ravel(),
             np.repeat(table.weight, len(self.labels)),
-            binned=binned,
         )
 
     def _surest_mistake(self, record: Record) -> tuple[int, bool, float]:
