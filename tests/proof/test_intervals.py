@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -196,6 +198,35 @@ def test_paired_difference_is_a_minus_b_and_narrow() -> None:
     assert drop.high - drop.low < 0.03 < np.subtract(*wilson(700, 1000)[::-1])
     f1 = paired_difference(Metric("macro_f1", "macro F1", "bootstrap"), a, shuffled, task)
     assert f1.low <= f1.value <= f1.high < f1.low + 0.06
+
+
+def test_models_that_answer_alike_are_as_unsure_as_their_units_are_few() -> None:
+    """Ten rows of five patients are no surer than ten rows that stand alone."""
+    records, task = classify_records(10, np.random.default_rng(0)), classify()
+    patients = [row // 2 for row in range(10)]
+    for metric in (ACCURACY, Metric("macro_f1", "macro F1", "bootstrap")):
+        alone = paired_difference(metric, records, list(records), task)
+        grouped = paired_difference(metric, records, list(records), task, patients)
+        assert (alone.low, alone.high) == pytest.approx(tango(0, 0, 10))
+        assert (grouped.low, grouped.high) == pytest.approx(tango(0, 0, 5))
+        assert grouped.value == alone.value == 0
+    same = bootstrap(lambda weights: np.full((len(weights), 1), 0.7), 20)[0]
+    assert same == pytest.approx(wilson(14, 20))  # as many as are right of twenty
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_one_unit_tells_nothing(count: int) -> None:
+    """One sample, or one group of them: a figure may be all that it can be."""
+    records, task = classify_records(count, np.random.default_rng(0)), classify()
+    groups = ["one patient"] * count
+    found = intervals(records, task, groups)
+    for name, most in (("macro_f1", 1.0), ("ece", 1.0), ("nll", math.inf)):
+        assert (found[name].low, found[name].high) == (0.0, most)
+    assert json.loads(json.dumps(found["nll"].to_json(), allow_nan=False))["high"] is None
+    for name, most in (("macro_f1", 1.0), ("nll", math.inf)):
+        metric = next(metric for metric in task.metrics() if metric.name == name)
+        gap = paired_difference(metric, records, list(records), task, groups)
+        assert (gap.value, gap.low, gap.high) == (0.0, -most, most)
 
 
 def test_what_cannot_be_paired_is_refused() -> None:

@@ -3,10 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from skipstone import events
+from skipstone.data.samples import Meta
 from skipstone.errors import UsageError
-from skipstone.verbs.compare import compare
+from skipstone.registry import TASKS
+from skipstone.runtime.predictor import Evaluation
+from skipstone.tasks.base import Task
+from skipstone.verbs.compare import _difference, compare
 
 
 def test_trained_and_untrained_models_side_by_side(run: Path, flat_photo_folder: Path) -> None:
@@ -27,6 +33,27 @@ def test_trained_and_untrained_models_side_by_side(run: Path, flat_photo_folder:
     assert first.bytes == (run / "bundle/weights.safetensors").stat().st_size
     assert all(row.latency["median_ms"] > 0 for row in result.rows)
     assert json.loads(json.dumps(result.to_json()))["models"][1]["name"] == "resnet20"
+
+
+def test_each_is_scored_by_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, targets = TASKS["tag"], [["a"], ["b"], ["a", "b"]] * 4
+
+    def scored(*classes: str) -> tuple[Task, Evaluation]:
+        task: Task = entry.load()(entry.make_options(), {"classes": list(classes)})
+        logits = np.random.default_rng(len(classes)).normal(size=(12, len(classes)))
+        metas = [Meta(row) for row in range(12)]
+        predictions = task.predict({"logits": logits.astype(np.float32)}, metas, {})
+        rows = zip(predictions, targets, strict=True)
+        return task, Evaluation([task.score(*row) for row in rows], [], groups=[None] * 12)
+
+    notes: list[str] = []
+    monkeypatch.setattr(events, "note", notes.append)
+    one, another = scored("a", "b", "c"), scored("d", "c", "b", "a")
+    gap = _difference(one, another, 0)
+    before, after = (task.compute(found.records)["map"] for task, found in (one, another))
+    assert gap is not None
+    assert gap.value == pytest.approx(100 * (after - before))
+    assert notes == ["The two know different classes; each is scored by its own."]
 
 
 @pytest.mark.parametrize(

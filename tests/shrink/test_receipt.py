@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from skipstone.data.samples import Meta
 from skipstone.errors import Refusal
 from skipstone.proof.intervals import Estimate, tango
 from skipstone.registry import TASKS
+from skipstone.report.receipts import receipt_block
 from skipstone.runtime.predictor import Evaluation
 from skipstone.shrink.receipt import Accuracy, Receipt, accuracy, describe, figures_of, sizes_of
 from skipstone.tasks.base import Metric, Task
+from skipstone.verbs.receipts import receipt_table
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:
@@ -74,6 +77,26 @@ def test_select_decides_and_claim_proves(
     last = describe(stored)[-1]
     assert last.startswith("Accepted" if accepted else "Refused")
     assert ("Accepted and proven" in last) == proven
+
+
+@pytest.mark.parametrize("patients", [1, 5])
+def test_no_change_in_few_patients_is_no_proof(patients: int) -> None:
+    groups = [str(row % patients) for row in range(10)]
+    scored = dataclasses.replace(evaluation([True] * 10), groups=groups)
+    drop = accuracy(classify(), scored, scored, role="claim", seed=0).drop
+    assert (drop.value, drop.high > 0) == (0, True)
+    found = receipt(estimate(0.0, 0.0, 0.0), drop, max_drop=0.0)
+    assert (found.accepted, found.proven) == (True, False)
+
+
+def test_a_drop_without_end_is_told_and_never_proven() -> None:
+    """Of a single patient, in a figure that nothing limits."""
+    found = receipt(estimate(0.0, -math.inf, math.inf), None, max_drop=100.0)
+    assert (found.accepted, found.proven) == (True, False)
+    stored = json.loads(found.to_bytes())
+    assert describe(stored)[-1].endswith("on select the drop may be of any size (95 %).")
+    assert receipt_table(stored)[1][0][-1] == "+0.00 points [-inf, +inf]"
+    assert receipt_block(stored)["rows"][0]["words"] == "0 points (−∞ to +∞)"
 
 
 @given(st.floats(-50, 50), st.floats(0, 20), st.floats(0, 20))

@@ -24,6 +24,7 @@ from skipstone.errors import DataError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.proof.intervals import intervals, paired_difference
+from skipstone.proof.proportions import tango
 from skipstone.tasks import mask_metrics as figures
 from skipstone.tasks.base import Record
 from skipstone.tasks.mask_maps import on_record
@@ -252,7 +253,9 @@ def test_intervals_and_pairs_by_picture() -> None:
         assert estimate.n == 12
     other, _, _ = records_of(12)
     gap = paired_difference(task().metrics()[0], records, other, task())
-    assert (gap.value, gap.low, gap.high) == (0, 0, 0)
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0, *tango(0, 0, 12)))
+    one = intervals(records[:1], task(), None, 0, metrics=task().metrics()[:1])["miou"]
+    assert (one.low, one.high) == (0, 1)
 
 
 @pytest.mark.parametrize("resize", ["squash", "letterbox", "crop", "keep"])

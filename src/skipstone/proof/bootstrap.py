@@ -6,16 +6,21 @@ out as Hesterberg's expanded percentiles (2015, "What Teachers Should Know About
 The American Statistician 69:371-386, section on expanding): Phi(-sqrt(n / (n - 1)) * t) with
 Student's t at n - 1 degrees of freedom in place of 2.5 %. Here n is the number of units that carry
 the variance (`_quantile`), which is below the number drawn where a few make most of it.
+
+Resamples that all give the same figure tell nothing of its spread, which is no certainty: a score
+interval on as many units takes their place. A single unit tells nothing at all, and its interval
+has no ends.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 
-from skipstone.proof.proportions import Z, student, wilson
+from skipstone.proof.proportions import Z, student, tango, wilson
 
 RESAMPLES = 1000
 
@@ -27,6 +32,12 @@ _LEAST_FREEDOM = 4.0
 
 #: weights in memory at a time
 _AT_ONCE = 4_000_000
+
+#: resamples that differ by less differ by how sums are rounded
+_ROUNDING = 1e-12
+
+#: what a single unit tells
+_NOTHING = (-math.inf, math.inf)
 
 #: weights (B, n), how often each of n samples counts -> values (B, M)
 Figures = Callable[[np.ndarray], np.ndarray]
@@ -48,8 +59,7 @@ def bootstrap(
     """BCa intervals (Efron 1987) of several figures at once.
 
     In place of the normal's quantile stands the expanded one (see `_quantile`). Where every
-    resample gives 0, or every one 1, nothing tells how far the truth is from it, and the figure is
-    taken for a proportion of the units.
+    resample gives the same share of 1, it is taken for a proportion of the units.
 
     Args:
         figures: weights (B, n) -> values (B, M).
@@ -58,7 +68,9 @@ def bootstrap(
     drawn, jackknife, value, units = _resampled(figures, n, code, seed, resamples)
     found = []
     for m, figure in enumerate(value.tolist()):
-        if figure in (0.0, 1.0) and np.ptp(drawn[:, m]) == 0:
+        if units == 1 and math.isfinite(figure):
+            found.append(_NOTHING)
+        elif 0 <= figure <= 1 and _constant(drawn[:, m]):
             found.append(wilson(figure * units, units))
         else:
             found.append(_bca(drawn[:, m], jackknife[:, m], figure))
@@ -78,15 +90,28 @@ def paired_bootstrap(
     value - bias +- expanded quantile * deviation, all by bootstrap (Efron and Tibshirani 1993, sec.
     10.2 and 13.2).
     A difference is close to normal even where the two figures are not, and BCa's quantiles, which
-    follow the few samples that two good models answer differently, hold it less often.
+    follow the few samples that two good models answer differently, hold it less often. Where every
+    resample gives the same difference (two models that answer alike), the truth may be as far from
+    it as from that of two proportions which no unit tells apart.
     """
-    drawn, jackknife, value, _ = _resampled(figure, n, code, seed, resamples)
-    column = drawn[np.isfinite(drawn[:, 0]), 0]
-    if len(column) == 0:
-        return float(value[0]), float(value[0])
-    centre = 2 * float(value[0]) - float(column.mean())
+    drawn, jackknife, values, units = _resampled(figure, n, code, seed, resamples)
+    value, column = float(values[0]), drawn[np.isfinite(drawn[:, 0]), 0]
+    if not math.isfinite(value):
+        return value, value
+    if units == 1 or len(column) == 0:
+        return _NOTHING
+    if _constant(column):
+        low, high = tango(0, 0, units)
+        return value + low, value + high
+    centre = 2 * value - float(column.mean())
     half = _quantile(jackknife[:, 0]) * float(column.std())
     return centre - half, centre + half
+
+
+def _constant(drawn: np.ndarray) -> bool:
+    """Whether all resamples give the same, those aside that give no number."""
+    known = drawn[np.isfinite(drawn)]
+    return len(known) > 0 and float(np.ptp(known)) <= _ROUNDING
 
 
 def _resampled(

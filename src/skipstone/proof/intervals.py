@@ -9,8 +9,10 @@ truths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +31,20 @@ Groups = Sequence[Hashable]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, its 95 % interval, and the number of samples behind it."""
+    """A figure, its 95 % interval, and the number of samples behind it.
+
+    An end that nothing limits (of a single sample's loss) is infinite; in JSON, null.
+    """
 
     value: float
     low: float
     high: float
     n: int
 
-    def to_json(self) -> dict[str, float | int]:
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+    def to_json(self) -> dict[str, Any]:
+        ends = {"low": self.low, "high": self.high}
+        told = {name: None if math.isinf(end) else end for name, end in ends.items()}
+        return {"value": self.value, **told, "n": self.n}
 
 
 def interval(
@@ -83,17 +90,19 @@ def intervals(
             found[metric.name] = Estimate(values[metric.name], low, high, n)
         elif metric.kind == "calibration":
             low, high = absolute_means(task.calibration_terms(table), code, seed=seed)
-            found[metric.name] = Estimate(values[metric.name], low, high, n)
-    rest = [metric.name for metric in chosen if metric.name not in found]
+            found[metric.name] = Estimate(values[metric.name], low, min(high, metric.most), n)
+    rest = [metric for metric in chosen if metric.name not in found]
     if rest:
 
         def figures(weight: np.ndarray) -> np.ndarray:
             sample = task.compute(table.reweighted(weight))
-            return np.array([sample[name] for name in rest])
+            return np.array([sample[metric.name] for metric in rest])
 
         low_high = bootstrap(one_by_one(figures), n, code, seed=seed)
-        for name, (low, high) in zip(rest, low_high, strict=True):
-            found[name] = Estimate(values[name], low, high, n)
+        for metric, (low, high) in zip(rest, low_high, strict=True):
+            low = 0.0 if low == -math.inf else low
+            high = metric.most if high == math.inf else high
+            found[metric.name] = Estimate(values[metric.name], low, high, n)
     return {metric.name: found[metric.name] for metric in chosen}
 
 
@@ -104,11 +113,17 @@ def paired_difference(
     task: Task,
     groups: Groups | None = None,
     seed: int = 0,
+    *,
+    task_b: Task | None = None,
 ) -> Estimate:
     """metric(a) - metric(b) on the same samples, with its interval: the drop from a to b.
 
     Records are matched by their "id" where they have one, else by position; groups follow
     `records_a`.
+
+    Args:
+        task_b: whose `records_b` are, where another model made them, with classes of its own;
+            None where it is `task`.
 
     Raises:
         UsageError: the two were not scored on the same samples, or the metric is a calibration
@@ -126,12 +141,13 @@ def paired_difference(
     if n == 0:
         raise UsageError("no scored samples, so there is nothing to compare.")
 
-    def gap(weight: np.ndarray | None) -> np.ndarray:
-        one = a if weight is None else a.reweighted(weight)
-        other = b if weight is None else b.reweighted(weight)
-        return np.array([task.compute(one)[metric.name] - task.compute(other)[metric.name]])
+    other = task if task_b is None else task_b
 
-    value = float(gap(None)[0])
+    def gap(weight: np.ndarray) -> np.ndarray:
+        first, second = task.compute(a.reweighted(weight)), other.compute(b.reweighted(weight))
+        return np.array([first[metric.name] - second[metric.name]])
+
+    value = float(gap(np.ones(n))[0])
     code = _codes(groups, n)
     if metric.kind == "proportion" and code is None and metric.field is not None:
         right_a, right_b = a.column(metric.field), b.column(metric.field)
@@ -141,6 +157,7 @@ def paired_difference(
             low, high = tango(only_a, only_b, n)
             return Estimate(value, low, high, n)
     low, high = paired_bootstrap(one_by_one(gap), n, code, seed=seed)
+    low, high = max(low, -metric.most), min(high, metric.most)
     return Estimate(value, min(low, value), max(high, value), n)
 
 
@@ -156,7 +173,7 @@ def absolute_means(
     multiples of the observed means for the lower end, and of the observed means moved away from 0
     by half a standard error each for the upper end: noise adds less where the truth is spread
     evenly over bins, and how it is spread is not known. The interval begins at 0 where noise
-    alone explains the sum.
+    alone explains the sum. One sample, or one group, shows no noise, and has no upper end.
     """
     n = len(terms)
     gap = terms.mean(axis=0)
@@ -166,7 +183,9 @@ def absolute_means(
         np.add.at(groups, code, excess)
         excess = groups
     units = len(excess)
-    covariance = excess.T @ excess / n**2 * (units / max(units - 1, 1))
+    if units == 1:
+        return 0.0, math.inf
+    covariance = excess.T @ excess / n**2 * (units / (units - 1))
     size, axes = np.linalg.eigh(covariance)
     root = axes * np.sqrt(np.maximum(size, 0))
     noise = np.random.default_rng(seed).normal(size=(draws, terms.shape[1])) @ root.T

@@ -10,6 +10,7 @@ from typing import Any
 from skipstone.report.blocks import Block, Report, Section, from_json
 from skipstone.report.receipts import receipt_block
 from skipstone.report.words import count, duration, percent, size
+from skipstone.shrink.words import ends
 
 Json = Mapping[str, Any]
 
@@ -161,7 +162,7 @@ def _beside(baseline: Json, headline: Json) -> Json:
 
     def span(figure: Json, *, signed: bool = False) -> str:
         form = "{:+.1f}" if signed else "{:.1f}"
-        value, low, high = (form.format(100 * figure[key]) for key in ("value", "low", "high"))
+        value, low, high = (form.format(100 * v) for v in (figure["value"], *ends(figure)))
         return f"{value} ({low} to {high})"
 
     rows = [

@@ -8,7 +8,7 @@ from typing import Any
 from skipstone.report.words import number
 from skipstone.shrink.latency import SAME
 from skipstone.shrink.receipt import verdict
-from skipstone.shrink.words import between, originals
+from skipstone.shrink.words import between, ends, originals
 
 Json = Mapping[str, Any]
 
@@ -48,9 +48,8 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
 def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
     found, budget = receipt[part], receipt["max_drop"]
     drop = found["drop"]
-    words = (
-        f"{_signed(-drop['value'])} points ({_signed(-drop['high'])} to {_signed(-drop['low'])})"
-    )
+    low, high = ends(drop)
+    words = f"{_signed(-drop['value'])} points ({_signed(-high)} to {_signed(-low)})"
     return {
         "name": f"{receipt['title']} {_PARTS[part]} (n = {drop['n']:,})",
         "unit": "percent",
@@ -58,7 +57,7 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
         "after": found["after"],
         "words": words,
         # a gain is one when its interval says so; a loss within the budget is neither
-        "good": True if drop["high"] < 0 else False if drop["value"] > budget else None,
+        "good": True if high < 0 else False if drop["value"] > budget else None,
     }
 
 

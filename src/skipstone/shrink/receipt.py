@@ -27,7 +27,7 @@ from skipstone.proof.intervals import Estimate, interval, intervals, paired_diff
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
 from skipstone.shrink.latency import BUSY
-from skipstone.shrink.words import between, originals
+from skipstone.shrink.words import between, ends, originals
 from skipstone.tasks.base import Task, headline
 
 #: The receipt's name in a bundle.
@@ -211,10 +211,11 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
         if part is None:
             continue
         before, after, drop = part["before"], part["after"], part["drop"]
+        low, high = ends(drop)
         lines.append(
             f"{receipt['title']} on {part['role']} ({drop['n']:,} samples): "
             f"{before['value']:.2%} before, {after['value']:.2%} after; "
-            f"a drop of {drop['value']:+.2f} points [{drop['low']:+.2f}, {drop['high']:+.2f}]"
+            f"a drop of {drop['value']:+.2f} points [{low:+.2f}, {high:+.2f}]"
         )
     sizes = receipt["sizes"]
     lines.append(
@@ -246,8 +247,9 @@ def verdict(receipt: Mapping[str, Any]) -> str:
         )
     if receipt["proven"]:
         return f"Accepted and proven on {receipt['proven_on']}: no more than {budget} lost (95 %)."
-    high = receipt[receipt["proven_on"]]["drop"]["high"]
+    _, high = ends(receipt[receipt["proven_on"]]["drop"])
+    reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
     return (
         f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "
-        f"drop may be up to {high:.2f} points (95 %)."
+        f"drop may be {reach} (95 %)."
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+
+def ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
+    """Of the interval of an `Estimate` in JSON, where null is an end that nothing limits."""
+    low, high = estimate["low"], estimate["high"]
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def between(ratio: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ differences, ranking and worst mistakes need no code per task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,16 +47,23 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure over records. `kind` chooses its interval: "proportion" (Wilson, over the records'
-    `field`), "bootstrap" (over records, by group where there are groups), or "calibration": a sum
-    of absolute means, as ECE is, of the terms that `Task.calibration_terms` gives. No headline is
-    of the last kind: models are judged by differences of it, which have no fair interval there."""
+    """A figure over records, from 0 on. `kind` chooses its interval: "proportion" (Wilson, over
+    the records' `field`), "bootstrap" (over records, by group where there are groups), or
+    "calibration": a sum of absolute means, as ECE is, of the terms that `Task.calibration_terms`
+    gives. No headline is of the last kind: models are judged by differences of it, which have no
+    fair interval there. A figure that should be high is a share of 1."""
 
     name: str
     title: str
     kind: str
     higher_is_better: bool = True
     field: str | None = None
+
+    @property
+    def most(self) -> float:
+        """The greatest value that it can have; infinite for a loss."""
+        share = self.higher_is_better or self.kind != "bootstrap"
+        return 1.0 if share else math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.shrink.latency import Race, bind, race, usual_threads
 from skipstone.shrink.receipt import sizes_of
+from skipstone.shrink.words import ends
 from skipstone.tasks.base import Task, headline
 from skipstone.verbs.untrained import untrained
 
@@ -198,7 +199,7 @@ def _scored(models: list[_Model], manifest: Manifest | None, data: str, seed: in
         value = interval(metric, evaluation.records, task, groups, seed)
         difference = None
         if first is not None and first[0].headline == task.headline:
-            difference = _difference(task, first[1], evaluation, seed)
+            difference = _difference(first, (task, evaluation), seed)
         first = first or (task, evaluation)
         rows.append((metric.name, value, data, difference))
     return rows
@@ -213,7 +214,8 @@ def _stored(model: _Model) -> _Scored:
     name = task_of(model.bundle).headline
     where = " by ".join(str(stored[key]) for key in ("split", "runtime") if stored.get(key))
     try:
-        return name, Estimate(**stored["metrics"][name]), where, None
+        figure = stored["metrics"][name]
+        return name, Estimate(figure["value"], *ends(figure), figure["n"]), where, None
     except (KeyError, TypeError):
         raise DamagedError(f"{model.folder / RECORD} states no {name} with its interval.") from None
 
@@ -230,11 +232,19 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     return task, evaluation
 
 
-def _difference(task: Task, first: Evaluation, other: Evaluation, seed: int) -> Estimate | None:
-    """other - first in points, on the rows that both have scored; None where there are none."""
+def _difference(
+    one: tuple[Task, Evaluation], another: tuple[Task, Evaluation], seed: int
+) -> Estimate | None:
+    """another - one in points, on the rows that both have scored; None where there are none.
+
+    Each is scored by its own task: classes may be others, or in another order.
+    """
+    (first_task, first), (task, other) = one, another
     shared = {record["id"] for record in first.records} & {record["id"] for record in other.records}
     if not shared:
         return None
+    if set(first_task.schema.get("classes", ())) != set(task.schema.get("classes", ())):
+        events.note("The two know different classes; each is scored by its own.")
     if len(shared) < max(len(first.records), len(other.records)):
         events.note(f"The difference is on the {len(shared):,} rows that both models can score.")
     kept = [
@@ -251,6 +261,7 @@ def _difference(task: Task, first: Evaluation, other: Evaluation, seed: int) -> 
         task,
         groups if any(groups) else None,
         seed,
+        task_b=first_task,
     )
     return Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high, gap.n)
 

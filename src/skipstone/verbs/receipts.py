@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.report.words import figure, size
-from skipstone.shrink.words import between, originals
+from skipstone.shrink.words import between, ends, originals
 
 #: A table: its columns, its rows, its title.
 Table = tuple[tuple[str, ...], list[list[str]], str]
@@ -69,11 +69,12 @@ def _estimate(estimate: Mapping[str, Any], unit: str) -> str:
 
 def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
     before, after, drop = part["before"], part["after"], part["drop"]
+    low, high = ends(drop)
     return [
         f"{metric} on {_ROLES.get(part['role'], part['role'])} (n = {drop['n']:,})",
         f"{before['value']:.2%}",
         f"{after['value']:.2%}",
-        f"{0 - drop['value']:+.2f} points [{0 - drop['high']:+.2f}, {0 - drop['low']:+.2f}]",
+        f"{0 - drop['value']:+.2f} points [{0 - high:+.2f}, {0 - low:+.2f}]",
     ]
 
 
