@@ -251,8 +251,7 @@ def test_intervals_and_pairs_by_picture() -> None:
     for estimate in found.values():
         assert estimate.low < estimate.value < estimate.high
         assert estimate.n == 12
-    other, _, _ = records_of(12)
-    gap = paired_difference(task().metrics()[0], records, other, task())
+    gap = paired_difference(task().metrics()[0], records, records_of(12)[0], task())
     assert (gap.value, gap.low, gap.high) == pytest.approx((0, *tango(0, 0, 12)))
     one = intervals(records[:1], task(), None, 0, metrics=task().metrics()[:1])["miou"]
     assert (one.low, one.high) == (0, 1)

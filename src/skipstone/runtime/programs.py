@@ -201,14 +201,7 @@ def add_program(
     measured, _, ways = compare(goldens, runtime)
     facts = dict(runtime.facts())
     exact = program.precision == "f32"
-    used = str(facts.get("precision"))
-    if exact:
-        tolerance = exact_tolerance(record)
-    elif program.precision == "bf16" and used != "bf16":
-        tolerance = _coarsest(measured)
-        measured["told"] = f"computed in {used}: how far bf16 is away was not measured"
-    else:
-        tolerance = _coarse_tolerance(measured)
+    tolerance, told = _held_to(program, measured, facts, record)
     if problem := beyond(measured, capped(tolerance, program.precision, measured["n"])):
         raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
     present = read_programs(folder)
@@ -218,7 +211,7 @@ def add_program(
         program,
         weights=record["files"][WEIGHTS]["sha256"],
         tolerance=tolerance,
-        measured={**measured, "facts": facts},
+        measured={**measured, **told, "facts": facts},
         own=f"golden/{program.name}.safetensors" if keeps else "",
     )
     rows = {**present.rows, program.name: program}
@@ -241,22 +234,31 @@ def add_program(
     return program
 
 
-def _coarse_tolerance(measured: Mapping[str, Any]) -> Tolerance:
-    """What a program of lower precision that was measured so is held to from now on."""
-    share = measured.get("share")
-    return Tolerance(
+def _held_to(
+    program: Program,
+    measured: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> tuple[Tolerance, dict[str, str]]:
+    """What a program that was measured so is held to from now on, and what there is to say of it.
+
+    A processor without bfloat16 computes such a program in float32, which measures nothing: those
+    that have it hold the program to the cap.
+    """
+    if program.precision == "f32":
+        return exact_tolerance(record), {}
+    share, n, used = measured.get("share"), measured["n"], facts.get("precision")
+    if program.precision == "bf16" and used != "bf16":
+        loosest = Tolerance(1.0, None, n, None if share is None else 1.0)
+        told = f"computed in {used}: how far bf16 is away was not measured"
+        return capped(loosest, "bf16", n), {"told": told}
+    tolerance = Tolerance(
         min(1.0, round(measured["probability"] * MARGIN + SLACK, 6)),
         None,
         measured["flips"] + MORE_FLIPS,
         None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
     )
-
-
-def _coarsest(measured: Mapping[str, Any]) -> Tolerance:
-    """What any sound bfloat16 program keeps, for one that was made where there is no bfloat16:
-    what was measured there says nothing of the processors that it will answer on."""
-    share = 1.0 if "share" in measured else None
-    return capped(Tolerance(1.0, None, measured["n"], share), "bf16", measured["n"])
+    return tolerance, {}
 
 
 def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
