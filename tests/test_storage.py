@@ -271,6 +271,37 @@ def test_folder_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_fresh_folder_replaces_nothing(tmp_path: Path, there: bool) -> None:
+    """Not even what comes while it is written; an empty folder is filled and stays the same one."""
+    path = tmp_path / "bundle"
+    identity = None
+    if there:
+        path.mkdir()
+        identity = path.stat().st_ino
+
+    def too_late() -> None:
+        with storage.write_folder(path, fresh=True) as folder:
+            storage.write_text(folder / "a", "second")
+            path.mkdir(exist_ok=True)
+            (path / "a").write_text("first")
+
+    with pytest.raises(StorageError, match=r"bundle: Directory not empty.*another folder"):
+        too_late()
+    assert [entry.name for entry in path.iterdir()] == ["a"]
+    assert (path / "a").read_text() == "first"
+    (path / "a").unlink()
+    if not there:
+        path.rmdir()
+    with storage.write_folder(path, fresh=True) as folder:
+        storage.make_folder(folder / "deep")
+        storage.write_text(folder / "deep" / "b", "third")
+    assert (path / "deep" / "b").read_text() == "third"
+    assert [entry.name for entry in path.iterdir()] == ["deep"]
+    assert list(tmp_path.iterdir()) == [path]
+    assert not there or path.stat().st_ino == identity
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -35,6 +35,7 @@ _ADVICE = {
     errno.EROFS: "The file system is read-only: choose another place with --out.",
     errno.EACCES: "Permission denied: choose another place with --out.",
     errno.EPERM: "Permission denied: choose another place with --out.",
+    errno.ENOTEMPTY: "Something else was written there meanwhile: name another folder with --out.",
     errno.EIO: "The device reports an input/output error: check the disk before going on.",
 }
 
@@ -115,10 +116,14 @@ def fsync_tree(folder: Path) -> None:
         fsync_folder(Path(name))
 
 
-def put_in_place(new: Path, path: Path) -> None:
-    """Rename the folder `new` to `path`; what was there is removed afterwards."""
+def put_in_place(new: Path, path: Path, *, fresh: bool = False) -> None:
+    """Rename the folder `new` to `path`; what was there is removed afterwards.
+
+    With `fresh` only an empty folder gives way; a file, or a folder that holds anything by then, is
+    an OSError.
+    """
     before("rename", path)
-    if not path.exists():
+    if fresh or not path.exists():  # a folder renamed to a folder that is not empty: ENOTEMPTY
         new.rename(path)
         fsync_folder(path.parent)
         return
@@ -136,6 +141,18 @@ def put_in_place(new: Path, path: Path) -> None:
             raise
     fsync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def move_up(new: Path, path: Path) -> None:
+    """Move all that is in the folder `new`, which lies in `path`, to `path`; OSError where that
+    holds anything else by then."""
+    before("rename", path)
+    if any(entry != new for entry in path.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+    for entry in sorted(new.iterdir()):
+        entry.rename(path / entry.name)
+    new.rmdir()
+    fsync_folder(path)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -31,6 +31,7 @@ from skipstone.disk import (
     before,
     fsync_folder,
     fsync_tree,
+    move_up,
     put_in_place,
     storage_error,
     temporary_sibling,
@@ -241,15 +242,20 @@ def _as_bytes(
 
 
 @contextlib.contextmanager
-def write_folder(path: Path | str) -> Iterator[Path]:
+def write_folder(path: Path | str, *, fresh: bool = False) -> Iterator[Path]:
     """Fill a temporary sibling; leaving the block puts it at `path`, whole or not at all.
 
     A folder that is there already stays until the new one is in place. When the block raises, it
     stays for good and the temporary folder is removed.
+
+    Args:
+        fresh: nothing is replaced: what has come to `path` by the end stays, and that is a
+            StorageError. An empty folder that is there (a mounted one, the current one) is filled.
     """
     path = Path(path).absolute()
     make_folder(path.parent)
-    temporary = temporary_sibling(path)
+    fill = fresh and path.is_dir()
+    temporary = temporary_sibling(path / "inside" if fill else path)
     try:
         before("mkdir", temporary)
         temporary.mkdir()
@@ -258,7 +264,10 @@ def write_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         fsync_tree(temporary)
-        put_in_place(temporary, path)
+        if fill:
+            move_up(temporary, path)
+        else:
+            put_in_place(temporary, path, fresh=fresh)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, StorageError):

@@ -32,9 +32,9 @@ def test_a_bundle_and_its_run_are_the_same_model(
 
 
 def test_a_data_folder_is_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "photos/cat").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"is a data folder, not a model.*skipstone train"):
-        bundle_of(tmp_path / "photos")
+    (tmp_path / "my photos/cat").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"is a data folder, not a model.*skipstone train '/.*'"):
+        bundle_of(tmp_path / "my photos")
 
 
 def test_the_folder_of_all_runs_is_its_newest_with_a_model(runs: Path) -> None:

@@ -18,8 +18,10 @@ from skipstone.report.measures import Figure, Figures
 from skipstone.report.tables import figures
 from skipstone.report.words import span
 from skipstone.tasks.base import Metric
+from skipstone.verbs import demo
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.demo import _beside, _parity, demonstration
+from skipstone.verbs.demos import Demonstration
 from skipstone.verbs.receipts import _estimate
 from skipstone.verbs.ship import VerifyResult
 from tests.docs.pages import PAGES, read_page
@@ -62,6 +64,25 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
     assert "it is not better by more than chance." in lines
     assert any(line.startswith("Report:") and "report.html" in line for line in lines)
     assert lines[-1].startswith("Next:    skipstone train ")
+
+
+def test_a_demonstration_tells_the_command_with_its_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(Exception):
+        pass
+
+    def train(*_: object, command: list[str], **given: object) -> None:
+        raise Told(" ".join(command))
+
+    shown = Demonstration("x", "x", "x", lambda folder: None, lambda data: [], "x", {"epochs": 2})
+    monkeypatch.setattr(demo, "demonstration", lambda task: shown)
+    found = SimpleNamespace(audit=SimpleNamespace(findings=()))
+    monkeypatch.setattr(demo, "audit", lambda data: found)
+    monkeypatch.setattr(demo, "train", train)
+    for seed, ending in ((0, "--epochs 2"), (3, "--epochs 2 --seed 3")):
+        with pytest.raises(Told, match=rf"runs {ending}$"):
+            demo.demo(out=tmp_path / "demo", seed=seed)
 
 
 def test_there_are_demonstrations_and_pages_name_no_others() -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,13 +15,16 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import DataError, UsageError
+from skipstone.errors import DamagedError, DataError, Refusal, StorageError, UsageError
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import STEPS
 from skipstone.runtime.open import open_model
+from skipstone.shrink import shrink as maker
 from skipstone.shrink.plan import Plan
 from skipstone.shrink.receipt import describe
 from skipstone.shrink.shrink import shrink as shrink_bundle
+from skipstone.train.runfolder import owned
+from skipstone.verbs import shrink as verb
 from skipstone.verbs.compare import _Model, _stored
 from skipstone.verbs.receipts import figures_table
 from skipstone.verbs.shrink import shrink, training_data
@@ -117,6 +121,7 @@ def test_a_refusal_keeps_the_original_and_nothing_else(copied: Path) -> None:
 @pytest.mark.usefixtures("_noise")
 def test_a_step_from_outside_makes_a_bundle_beside_those_that_are_there(copied: Path) -> None:
     (copied / "shrunk-noise").mkdir()
+    (copied / "report.json").write_text("somebody's own, as this is no run")
     result = shrink(copied, plan="noise", max_drop=0.0, latency_seconds=0.2)
     assert result.accepted
     assert result.bundle == copied / "shrunk-noise-2"
@@ -143,6 +148,41 @@ def test_what_cannot_be_used_is_refused_before_any_work(
     with pytest.raises(UsageError) as caught:
         shrink(copied, **arguments)  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_a_run_has_one_owner_and_a_report_that_can_be_told_before_any_work(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "shrink_bundle", None)
+    (copied / "run.json").write_text("{}")
+    (copied / "report.json").write_text("[]")
+    left = copied / ".skipstone-tmp-of-a-killed-shrink"
+    left.mkdir()
+    with owned(copied), pytest.raises(Refusal, match="in use by this process"):
+        shrink(copied)
+    left.mkdir()
+    with pytest.raises(DamagedError, match=r"report\.json is no story"):
+        shrink(copied)
+    assert not left.exists()
+    with owned(copied):
+        pass  # nobody holds it any more
+
+
+def test_what_came_to_its_place_meanwhile_stays(
+    copied: Path, rows: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied / "shrunk"
+
+    def make(*_: object) -> object:
+        out.mkdir()
+        (out / "bundle.json").write_text("another's")
+        return SimpleNamespace(), None
+
+    monkeypatch.setattr(maker, "_make", make)
+    with pytest.raises(StorageError, match=r"shrunk: Directory not empty.*another folder"):
+        shrink_bundle(copied / "bundle", rows, Plan.parse("int8"), max_drop=1.0, out=out)
+    assert (out / "bundle.json").read_text() == "another's"
+    assert not [path for path in copied.iterdir() if path.name.startswith(".skipstone")]
 
 
 def test_data_that_moved_is_found_where_the_user_says(

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.data.exclude import read_exclude
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
+from skipstone.verbs import audit as verb
 from skipstone.verbs.audit import AuditResult, audit
 from tests.cli.conftest import Run, run
 from tests.prepare.scenes import as_jpeg, copies, scene
@@ -107,6 +109,33 @@ def test_the_list_leaves_out_what_it_should_and_training_obeys(
     assert "train/hat/08.jpg" in kept
 
 
+def test_an_edited_list_stays_and_what_is_left_out_stays_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "audit"
+    for number in range(4):
+        folder = photos / ("hat", "shoe")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.jpg").write_bytes(as_jpeg(scene(number, (48, 48))))
+    data = (photos / "hat/0.jpg").read_bytes()
+    (photos / "hat/cut.jpg").write_bytes(data[: len(data) // 2])
+    listed = audit(photos, out=out).files["exclude"]
+    for _ in range(2):  # a list as an audit wrote it may go on
+        assert read_exclude(listed) == ["hat/cut.jpg"]
+        again = audit(photos, out=out, settings={"exclude": str(listed)})
+        assert "truncated" not in {finding.kind for finding in again.audit.findings}
+
+    listed.write_text(listed.read_text() + "shoe/1.jpg\n")
+    edited = listed.read_bytes()
+    other = audit(photos, out=tmp_path / "other", settings={"exclude": str(listed)})
+    assert read_exclude(other.files["exclude"]) == ["hat/cut.jpg", "shoe/1.jpg"]
+    monkeypatch.setattr(verb, "read_manifest", None)  # refused before any work
+    for settings in ({}, {"exclude": str(listed)}):
+        with pytest.raises(UsageError, match="not as an audit wrote it"):
+            audit(photos, out=out, settings=settings)
+    assert listed.read_bytes() == edited
+
+
 def test_the_page_shows_the_pictures(messy: tuple[Path, dict[str, str], AuditResult]) -> None:
     photos, planted, result = messy
     page = result.files["page"].read_text()
@@ -115,6 +144,7 @@ def test_the_page_shows_the_pictures(messy: tuple[Path, dict[str, str], AuditRes
     for path in planted.values():
         assert path in page
     assert "<script" not in page
+    assert "skipstone audit &#x27;my photos&#x27;" in page
     assert "mirrored" in page
     assert result.files["json"].parent == photos.parent / "audit"
 

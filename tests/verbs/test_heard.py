@@ -6,14 +6,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from skipstone.bundle.format import Bundle
 from skipstone.errors import UsageError
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.options import TrainOptions
+from skipstone.verbs.continued import plan_run
 from skipstone.verbs.plan import Plan, make_plan
+from tests.photos import CLASSES
+from tests.small_bundles import small_bundle
+from tests.small_texts import small_text_bundle
 from tests.text_data import rows, write_csv
 
 SOLVED = [entry.name for entry in BACKBONES if entry.facts.get("learner") == "closed-form"]
@@ -64,6 +70,45 @@ def test_what_the_model_has_is_taken(texts: Path) -> None:
     plan = _plan(texts, "logistic", c=2.0, word_ngrams="1-2", threads=1, max_bad="2%", select=0.2)
     assert plan.arch.backbone.args["options"]["c"] == 2.0
     assert plan.input.options.word_ngrams == "1-2"
+
+
+def test_a_model_goes_on_with_the_vocabulary_that_it_has(texts: Path, tmp_path: Path) -> None:
+    """New texts have other words, and each row of the embedding is of one that it has learnt."""
+    origin = tmp_path / "bundle"
+    small_text_bundle("textcnn").save(origin)
+    held = Bundle.load(origin)
+
+    def go_on(**given: Any) -> Plan:
+        settings = Settings({**given, "seed": 0})
+        return plan_run(
+            texts, model="auto", weights="auto", seed=0, settings=settings, origin=origin
+        )
+
+    state, arrays = go_on(split="word").input.state()
+    assert state == held.input["state"]
+    assert all(np.array_equal(arrays[name], held.input_arrays[name]) for name in arrays)
+    for given, flag in (({"max_length": 256}, "--max-length 256"), ({"split": "char"}, "--split")):
+        with pytest.raises(UsageError, match=f"{flag}.* reads the data otherwise than"):
+            go_on(**given)
+    with pytest.raises(UsageError, match="--features would change nothing"):
+        go_on(features=5)
+
+
+def test_a_model_goes_on_with_pictures_of_another_size(photo_folder: Path, tmp_path: Path) -> None:
+    bundle = small_bundle()
+    bundle.task["schema"] = {"classes": list(CLASSES)}
+    bundle.save(tmp_path / "bundle")
+    settings = Settings({"size": 32, "seed": 0})
+    plan = plan_run(
+        photo_folder,
+        model="auto",
+        weights="auto",
+        seed=0,
+        settings=settings,
+        origin=tmp_path / "bundle",
+    )
+    assert plan.input.example(1)["image"].shape == (1, 32, 32, 3)
+    assert plan.input.state()[0] == bundle.input["state"]
 
 
 @pytest.mark.parametrize(

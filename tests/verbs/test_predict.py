@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 import skipstone
 from skipstone.cli.main import main
-from skipstone.errors import UsageError
+from skipstone.data.samples import Meta
+from skipstone.data.sources import Inline
+from skipstone.errors import StorageError, UsageError
+from skipstone.tasks.base import Prediction
+from skipstone.verbs.answer_files import write_answers
 from tests.cli.conftest import Run, run
 from tests.photos import write_class_folder
 from tests.small_bundles import write_small
@@ -110,6 +120,45 @@ def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, ru
     assert 0 < float(found[0]["probability"]) <= 1
     with pytest.raises(UsageError, match="is there already"):
         skipstone.predict(model, [table], out=out)
+
+
+def test_a_name_that_is_no_utf8_stands_in_the_table(model: Path, tmp_path: Path) -> None:
+    file, out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")), tmp_path / "out.csv"
+    file.write_text(TEXTS[0])
+    skipstone.predict(model, [file], out=out)
+    with out.open(encoding="utf-8", newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert row["path"] == f"{tmp_path}/caf\\udce9.txt"
+    assert row["label"]
+
+
+def test_files_of_answers_are_there_all_or_none(tmp_path: Path) -> None:
+    """Ctrl-C, a full disk: the same command then begins again, as nothing is in its way."""
+    picture, out = np.zeros((4, 4, 3), np.uint8), tmp_path / "masks"
+    named = [(Inline(picture, name), Path(name)) for name in ("a.jpg", "a.png", "in/b.png")]
+    ends: list[BaseException] = [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")]
+
+    def stream(sources: list[Inline]) -> Iterator[Prediction]:
+        for number, source in enumerate(sources):
+            if number and ends:
+                assert list(tmp_path.rglob("*.png"))  # something was written by then
+                raise ends.pop()
+            yield Prediction(Meta(number, source.name), {"label": "x"}, {})
+
+    predictor: Any = SimpleNamespace(
+        stream=stream,
+        input=SimpleNamespace(decode=lambda source: SimpleNamespace(value=picture)),
+        task=SimpleNamespace(files=lambda shown, answer: {"mask": (".png", b"png")}),
+    )
+    for end in (StorageError, KeyboardInterrupt):
+        with pytest.raises(end):
+            write_answers(predictor, named, out)
+        assert list(tmp_path.iterdir()) == []
+    answers = write_answers(predictor, named, out)
+    files = [str(answer.fields["mask"]) for answer in answers if isinstance(answer, Prediction)]
+    assert files == [str(out / name) for name in ("a.png", "a-2.png", "in/b.png")]
+    assert all(Path(file).read_bytes() == b"png" for file in files)
+    assert [path.name for path in tmp_path.iterdir()] == ["masks"]
 
 
 def test_a_table_of_pictures(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import shlex
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -61,7 +62,7 @@ def _what_it_is(path: Path) -> tuple[str]:
     if any(path.iterdir()):
         return (
             f"{path}/ is a data folder, not a model: it holds no {RECORD}. {_A_MODEL} "
-            f"To train one: skipstone train {path}",
+            f"To train one: skipstone train {shlex.quote(str(path))}",
         )
     return (f"{path}/ is an empty folder, not a model. {_A_MODEL}",)
 

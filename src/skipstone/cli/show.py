@@ -125,7 +125,7 @@ def train(result: Any, terminal: Terminal) -> None:
     terminal.line(f"Report:  {result.report}")
     terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
     terminal.line()
-    terminal.line(f"Next:    skipstone shrink {result.run}", "bold")
+    terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
 
 
 def _baseline(baseline: Any, terminal: Terminal) -> None:
@@ -194,7 +194,7 @@ def shrink(result: Any, terminal: Terminal) -> None:
     if result.accepted:
         _verified(result.verification, terminal)
         terminal.line(f"Model:   {result.bundle}")
-        terminal.line(f"Next:    skipstone verify {result.bundle}", "bold")
+        terminal.line(f"Next:    skipstone verify {shlex.quote(str(result.bundle))}", "bold")
 
 
 def export(result: Any, terminal: Terminal) -> None:

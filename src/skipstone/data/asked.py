@@ -15,7 +15,7 @@ from pathlib import Path
 
 from skipstone.data.file_types import passed_over_name
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import listed
+from skipstone.data.readers.base import listed, shown
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.scan import walk
 from skipstone.data.readers.table_columns import names_files, path_column, path_folder
@@ -92,7 +92,7 @@ def _file(path: Path) -> Asked:
     if not path.exists() and any(char in str(path) for char in "*?["):
         raise UsageError(
             f"no file matches {path}: the shell passed the pattern on as it is.",
-            hint=f"See what is there: ls {path.parent}",
+            hint=f"See what is there: ls {shown(path.parent)}",
         )
     return Asked(
         FileRef(path), Path(path.name)
@@ -104,7 +104,7 @@ def _folder(folder: Path) -> list[Asked]:
     if not inside:
         raise UsageError(
             f"{folder} is an empty folder; there is nothing to predict.",
-            hint=f"See what is there: ls -A {folder}",
+            hint=f"See what is there: ls -A {shown(folder)}",
         )
     return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
 

@@ -22,6 +22,9 @@ _MAX_CHANNELS = 512
 class ImageOptions:
     """How a picture file becomes the square record that a network sees.
 
+    Fields marked `later` may change on an input that was fitted: nothing that it learnt is
+    otherwise by them.
+
     Raises:
         UsageError: naming every value that is not allowed.
     """
@@ -30,7 +33,8 @@ class ImageOptions:
         default=224,
         metadata={
             "help": "side of the square that pictures are resized to, in pixels; for 'keep', the "
-            "longest side that is kept as it is"
+            "longest side that is kept as it is",
+            "later": True,
         },
     )
     resize: Resize = field(
@@ -38,14 +42,16 @@ class ImageOptions:
         metadata={
             "help": "'squash' stretches the whole picture to the square, 'crop' keeps its centre "
             "square, 'letterbox' fits all of it and fills the rest with grey, 'keep' leaves size "
-            "and shape as they are (larger than --size is made smaller)"
+            "and shape as they are (larger than --size is made smaller)",
+            "later": True,
         },
     )
     pad: int = field(
         default=32,
         metadata={
             "help": "for 'keep': both sides are filled up with grey to a multiple of so many "
-            "pixels, which networks divide them by"
+            "pixels, which networks divide them by",
+            "later": True,
         },
     )
     channels: Channels = field(
@@ -80,7 +86,10 @@ class ImageOptions:
     )
     interpolation: Interpolation = field(
         default="bilinear",
-        metadata={"help": "filter of the one resize; all but 'nearest' are antialiased"},
+        metadata={
+            "help": "filter of the one resize; all but 'nearest' are antialiased",
+            "later": True,
+        },
     )
 
     def __post_init__(self) -> None:

@@ -12,11 +12,14 @@ from skipstone.prepare.audit import Audit
 from skipstone.prepare.findings import KINDS, Finding
 
 
-def exclude_text(found: Audit, manifest: Manifest, *, data: Path, file: Path) -> str:
+def exclude_text(
+    found: Audit, manifest: Manifest, *, data: Path, file: Path, before: Sequence[str] = ()
+) -> str:
     """The list: what should be left out as lines, what is a matter of taste as comments.
 
     Args:
         data: as the user named it; `file` is where the list will lie. Both are for the command.
+        before: what another list left out already, so that `manifest` lacks it; it stays out.
     """
     command = shlex.join(["skipstone", "train", str(data), "--exclude", str(file)])
     head = [
@@ -31,6 +34,8 @@ def exclude_text(found: Audit, manifest: Manifest, *, data: Path, file: Path) ->
     out = {row for finding in found.findings for row in left_out(finding, splits)}
     told: set[int] = set()
     body: list[str] = []
+    if before:
+        body = ["", "# --- Left out before this audit.", *map(excluded_line, before)]
     for kind in KINDS.values():
         lines = [
             line

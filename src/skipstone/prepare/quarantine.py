@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -121,7 +122,8 @@ def leave_out(manifest: Manifest, ids: Sequence[int]) -> Manifest:
         if len(manifest.role(role)) and not len(good.role(role)):
             raise DataError(
                 f"no row is left {what}: every file of the role {role} is unreadable.",
-                hint=f"See what is wrong with them: skipstone audit {manifest.root}",
+                hint="See what is wrong with them: skipstone audit "
+                f"{shlex.quote(str(manifest.root))}",
             )
     sentence = f"{len(left_out):,} of {len(manifest):,} files are unreadable and left out."
     return replace(good, notes=(*good.notes, sentence))

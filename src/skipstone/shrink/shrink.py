@@ -2,8 +2,9 @@
 
     original -> steps -> new bundle -> select decides -> claim proves -> verify -> in place
 
-The original is only read. The new bundle is made in a temporary folder beside its place; a
-refusal, an error or a kill leaves nothing there.
+The original is only read. The new bundle is made in a temporary folder beside its place, and
+replaces nothing; a refusal or an error leaves nothing of it, a kill what the run's next owner
+removes.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def shrink(
     seed: int = 0,
     latency_seconds: float = 8.0,
 ) -> ShrinkResult:
-    """Make `out`, a bundle, or keep `original`.
+    """Make `out`, a bundle where nothing is yet, or keep `original`.
 
     Args:
         original: a bundle folder.
@@ -87,7 +88,7 @@ def shrink(
         Refusal: the new bundle does not verify, or a step cannot work on this model.
     """
     try:
-        with storage.write_folder(out) as new:
+        with storage.write_folder(out, fresh=True) as new:
             receipt, verification = _make(
                 original, manifest, plan, max_drop, new, seed, latency_seconds
             )

@@ -124,6 +124,21 @@ class RunFolder:
         self.close()
 
 
+@contextlib.contextmanager
+def owned(path: Path | str) -> Iterator[None]:
+    """Keep others from working on a run that is there; what killed work left in it is removed.
+
+    Raises Refusal where another process works on it.
+    """
+    lock = Path(path).absolute() / LOCK
+    _lock(lock)
+    try:
+        storage.clean_leftovers(lock.parent)
+        yield
+    finally:
+        _unlock(lock)
+
+
 def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
     """The run to work on in `base`: the newest unfinished one of this identity; else a new number.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,9 @@ def evaluate(
             f"{len(evaluation.failures)} unreadable, "
             f"{sum(evaluation.unknown.values())} with labels that the model does not know "
             f"(it knows {', '.join(map(str, predictor.task.schema.get('classes', ())))}).",
-            hint=f"Without labels: skipstone predict {model} {data}. Labels match by name: rename "
-            "those of the data, or learn them: skipstone train DATA --from MODEL",
+            hint="Labels match by name: rename those of the data, or learn them: skipstone train "
+            "DATA --from MODEL. Without labels: "
+            + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
     scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
     return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.metrics()))
@@ -195,5 +197,5 @@ def refuse_swapped(model: Path, data: Path) -> None:
     if not names_model(model) and names_model(data):
         raise UsageError(
             f"{model} is no model, but {data} is: the two are swapped.",
-            hint=f"The model comes first: {data} {model}",
+            hint=f"The model comes first: {shlex.join([str(data), str(model)])}",
         )

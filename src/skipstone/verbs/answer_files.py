@@ -1,4 +1,5 @@
-"""Answers as files: masks and overlays, one set a picture, written as they come; or one table."""
+"""Answers as files: masks and overlays, one set a picture, in place once all are there; or one
+table."""
 
 from __future__ import annotations
 
@@ -37,30 +38,32 @@ def answer_folder(out: str | Path, task: Task) -> Path:
 def write_answers(
     predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path
 ) -> list[Prediction | Failure]:
-    """Answer each file and write what the task makes of it under its path below `folder`.
+    """Answer each file and write what the task makes of it under its path below `folder`, which is
+    there once all of them are written, and not before.
 
     Returns the answers without their arrays; their fields tell the files.
     """
     taken: set[Path] = set()
     answers: list[Prediction | Failure] = []
     sources = [source for source, _ in named]
-    for (source, below), answer in zip(named, predictor.stream(sources), strict=True):
-        if isinstance(answer, Failure):
-            answers.append(answer)
-            continue
-        stem, number = folder / below.with_suffix(""), 1
-        while stem in taken:  # a.jpg beside a.png, or two folders that hold the same names
-            number += 1
-            stem = folder / below.with_name(f"{below.stem}-{number}")
-        taken.add(stem)
-        picture = shown(predictor.input.decode(source).value)
-        fields = dict(answer.fields)
-        for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
-            place = stem.with_name(stem.name + ending)
-            storage.make_folder(place.parent)
-            storage.write_bytes(place, content)
-            fields[name] = str(place)
-        answers.append(replace(answer, fields=fields, scores={}))
+    with storage.write_folder(folder, fresh=True) as new:
+        for (source, below), answer in zip(named, predictor.stream(sources), strict=True):
+            if isinstance(answer, Failure):
+                answers.append(answer)
+                continue
+            stem, number = below.with_suffix(""), 1
+            while stem in taken:  # a.jpg beside a.png, or two folders that hold the same names
+                number += 1
+                stem = below.with_name(f"{below.stem}-{number}")
+            taken.add(stem)
+            picture = shown(predictor.input.decode(source).value)
+            fields = dict(answer.fields)
+            for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
+                place = stem.with_name(stem.name + ending)
+                storage.make_folder((new / place).parent)
+                storage.write_bytes(new / place, content)
+                fields[name] = str(folder / place)
+            answers.append(replace(answer, fields=fields, scores={}))
     return answers
 
 
@@ -80,7 +83,8 @@ def new_table(out: str | Path) -> Path:
 
 
 def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """One line an answer; several labels of one are separated by semicolons."""
+    """One line an answer; several labels of one are separated by semicolons. What UTF-8 cannot hold
+    (names of files that are no UTF-8) stands as escapes."""
     names = list(dict.fromkeys(name for row in predictions for name in row))
     names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
     text = io.StringIO()
@@ -89,7 +93,7 @@ def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
     for row in predictions:
         writer.writerow([_cell(row.get(name, "")) for name in names])
     storage.make_folder(path.parent)
-    storage.write_text(path, text.getvalue())
+    storage.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _cell(value: Any) -> Any:

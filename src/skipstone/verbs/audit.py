@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skipstone import storage
+from skipstone.data.exclude import read_exclude
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -27,6 +29,8 @@ from skipstone.verbs.places import output_folder, shortest
 
 FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
 _SIDE = 144  # of a picture on the page
+#: In `audit.json`: of the exclude list as it was written, so that a person's edits are seen.
+_WRITTEN = "exclude_sha256"
 
 
 @dataclass(frozen=True)
@@ -62,28 +66,35 @@ def audit(
     """What is in the data and what is wrong with it. The data is not changed.
 
     Args:
-        out: a folder for `audit.json`, a page with the pictures and an exclude list.
+        out: a folder for `audit.json`, a page with the pictures and an exclude list, on which what
+            is excluded already stays.
         model: a run or bundle whose features judge the labels.
         command: what a person would type to get the same, for the page.
 
     Raises:
-        UsageError: the data or the model cannot be used.
+        UsageError: the data or the model cannot be used, or the exclude list in `out` was edited.
     """
     if model is not None:
         from skipstone.verbs.answer import refuse_swapped  # brings torch, which most need not
 
         refuse_swapped(Path(model), data)
     folder = None if out is None else output_folder(out, default="audit", data=data)
+    if folder is not None:
+        _keep_edited(folder)
     # A table with bad bytes is read all the same: what is wrong with it is the question.
     given = Settings(settings)
     options = given.options(ReadOptions, bad_bytes="replace")
     given.check_taken("audit")
     manifest = read_manifest(data, options)
+    before = () if options.exclude is None else tuple(read_exclude(options.exclude))
     doubt = None if model is None else _judge(manifest, Path(model), seed)
     found = audit_manifest(manifest, doubt=doubt)
     files: dict[str, Path] = {}
     if folder is not None:
-        files = _write(folder, found, manifest, data, command)
+        listed = folder / FILES["exclude"]
+        name = shortest(listed.absolute())
+        text = exclude_text(found, manifest, data=data, file=name, before=before)
+        files = _write(folder, found, manifest, text, command)
     return AuditResult(found, manifest.notes, data, files)
 
 
@@ -114,16 +125,35 @@ def _judge(manifest: Manifest, model: Path, seed: int) -> Doubt:
     return doubt
 
 
+def _keep_edited(folder: Path) -> None:
+    """UsageError where the exclude list in `folder` is not as an audit wrote it: a person has
+    edited it."""
+    listed, record = folder / FILES["exclude"], folder / FILES["json"]
+    if not listed.exists():
+        return
+    written = storage.read_json(record) if record.is_file() else None
+    if isinstance(written, dict) and written.get(_WRITTEN) == storage.file_sha256(listed):
+        return
+    raise UsageError(
+        f"{listed} is there already and is not as an audit wrote it; it is not overwritten.",
+        hint=f"Name another folder: --out {shlex.quote(f'{folder}-2')}. Or, if nobody needs it: "
+        f"rm {shlex.quote(str(listed))}",
+    )
+
+
 def _write(
-    folder: Path, found: Audit, manifest: Manifest, data: Path, command: Sequence[str]
+    folder: Path, found: Audit, manifest: Manifest, excluded: str, command: Sequence[str]
 ) -> dict[str, Path]:
+    """Args:
+    excluded: the text of the exclude list.
+    """
     from skipstone.report.render import render  # its charts bring torch
 
     storage.make_folder(folder)
     files = {name: folder / file for name, file in FILES.items()}
-    storage.write_json(files["json"], found.to_json())
-    text = exclude_text(found, manifest, data=data, file=shortest(files["exclude"].absolute()))
-    storage.write_text(files["exclude"], text)
+    storage.write_text(files["exclude"], excluded)
+    written = storage.file_sha256(files["exclude"])
+    storage.write_json(files["json"], {**found.to_json(), _WRITTEN: written})
     story = AuditStory(
         name=manifest.root.resolve().name,
         found=found,
@@ -132,7 +162,7 @@ def _write(
         picture=_pictures(manifest),
         words=_words(manifest),
         exclude=FILES["exclude"],
-        command=" ".join(command),
+        command=shlex.join(command).encode("utf-8", "backslashreplace").decode(),  # any file name
         versions=versions(),
     )
     storage.write_text(files["page"], render(audit_report(story)))

@@ -40,6 +40,7 @@ from skipstone.settings import Settings
 from skipstone.tasks.base import Task
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
+from skipstone.verbs.heard import refuse_unheard
 from skipstone.verbs.places import shortest
 from skipstone.verbs.plan import Plan, first_look, make_plan
 
@@ -127,15 +128,15 @@ def continued_plan(
     read = settings.options(ReadOptions, task=bundle.task["name"])
     manifest = read_manifest(data, read)
     _check_kind(origin, data, manifest)
+    input = _input(origin, settings)
     pinned = _roles_in_origin(origin, manifest)
-    look = first_look(cache, lambda rows: _input(origin, settings, rows))
+    look = first_look(cache, lambda rows: input)
     manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=pinned, look=look)
     for sentence in manifest.notes:
         note(sentence)
     _say_what_was_seen(origin, manifest, pinned)
     fit = manifest.role("fit")
     task = _task(origin, settings, manifest, fit)
-    input = _input(origin, settings, fit)
     head = _head(origin, settings, task)
     values = sum(array[0].size for array in input.example(1).values())
     facts = Facts(samples=len(fit), pretrained=True, values=values, placed=bool(task.places))
@@ -281,20 +282,32 @@ def _task(origin: Origin, settings: Settings, manifest: Manifest, fit: Manifest)
     return made
 
 
-def _input(origin: Origin, settings: Settings, fit: Manifest) -> Input:
-    """The model's input as it is, or fitted anew where a flag changes it."""
+def _input(origin: Origin, settings: Settings) -> Input:
+    """The model's input with what it has learnt, by which the network's weights are to be read: a
+    vocabulary that was learnt anew would give every row of an embedding to another word.
+
+    Raises:
+        UsageError: a flag changes what was learnt, or nothing.
+    """
     held, own = origin.bundle.input, input_of(origin.bundle)
+    refuse_unheard(settings, origin.bundle.arch.backbone.name, own.options)
     entry = INPUTS[held["name"]]
     given = settings.values_for(entry.options_type())
-    if all(_plain(value) == held["options"].get(name) for name, value in given.items()):
+    changed = {
+        name: value for name, value in given.items() if _plain(value) != held["options"].get(name)
+    }
+    for name, value in changed.items():
+        if not type(own.options).__dataclass_fields__[name].metadata.get("later"):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} {value} reads the data otherwise than {origin.path} has learnt to, which "
+                f"has {flag} {held['options'].get(name) or 'none'}.",
+                hint=f"Leave {flag} out, or train anew without --from.",
+            )
+    if not changed:
         return own
-    made: Input = entry.load()(entry.make_options({**held["options"], **given})).fit(fit.sources())
-    if made.emits() != own.emits():
-        raise UsageError(
-            f"{origin.path} takes {own.emits().channels} channels of {own.emits().kind}; by these "
-            f"flags there would be {made.emits().channels} of {made.emits().kind}.",
-            hint="Leave them out, or train anew without --from.",
-        )
+    options = entry.make_options({**held["options"], **changed})
+    made: Input = entry.load()(options, held["state"], dict(origin.bundle.input_arrays))
     return made
 
 

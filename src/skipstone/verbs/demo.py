@@ -140,7 +140,7 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
     audited = audit(data)
     events.note(f"Audit: {len(audited.audit.findings)} findings in {data}")
     runs = str(root / "runs")
-    flags = as_flags(shown.settings)
+    flags = as_flags({**shown.settings, **({"seed": seed} if seed else {})})
     choices = dict(shown.settings)
     trained = train(
         data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from skipstone import events, storage
@@ -72,6 +73,7 @@ def _too_many(plan: Plan, run: RunFolder, reading: Reading, allowed: int) -> Dat
         f"{count:,} of {of} are unreadable, more than --max-bad {plan.loading.max_bad} allows "
         f"({allowed:,} of {reading.total:,}); listed in {shortest(run.path / LIST)}. The first: "
         f"{reading.bad[0].reason}",
-        hint=f"What is wrong with them: skipstone audit {plan.manifest.root}. To train without "
-        f"them: the same command with --max-bad {enough}",
+        hint=f"What is wrong with them: skipstone audit "
+        f"{shlex.quote(str(plan.manifest.root))}; to train without them: the same command with "
+        f"--max-bad {enough}",
     )

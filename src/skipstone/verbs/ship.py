@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
 from skipstone.runtime.parts import refinements_of
-from skipstone.runtime.programs import program_files, read_programs
+from skipstone.runtime.programs import Programs, program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
 from skipstone.verbs.places import known_data, output_folder
+
+#: Whose programs `export --to` writes.
+_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ExportResult:
     folder: Path
     files: dict[str, int]  # name -> bytes
     next_command: str | None
-    left_out: tuple[str, ...] = ()  # post-processing that `predict` does and these files do not
+    left_out: tuple[str, ...] = ()  # of what answers in `predict`: no file does this
     exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -45,8 +49,9 @@ def export(
     "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
     that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision. With `argmax`
     it is one float32 program whose outputs are class numbers instead of logits. Refinements that
-    look at the input once more (a CRF) are in none of them, and that is said. Without `out` it is
-    a folder in the current one, or beside the training data where that is the current one.
+    look at the input once more (a CRF) are in none of them, and that is said; so is an INT8 program
+    that answers by default and is not among them. Without `out` it is a folder in the current one,
+    or beside the training data where that is the current one.
     """
     bundle = bundle_of(model)
     folder = output_folder(out, default=f"export-{to}", data=known_data(bundle))
@@ -55,18 +60,19 @@ def export(
             f"{folder} is there already and is not empty; nothing is overwritten.",
             hint="Name another folder: --out DIR",
         )
-    left_out = _left_out(Bundle.load(bundle))
     programs = read_programs(bundle)
+    left_out = (*_left_out(Bundle.load(bundle)), *_default_left_out(model, programs, to, argmax))
     if argmax:
         _write_answering(bundle, folder, to)
         command = None
     elif to == "onnx":
         if not any(row.runtime == "onnxruntime" for row in programs.rows.values()):
             export_onnx(bundle)
-        write_standalone(bundle, folder)
-        script = folder / "predict.py"
+        with storage.write_folder(folder, fresh=True) as new:
+            script = write_standalone(bundle, new)
         file = example_files(Bundle.load(bundle))[0]
-        command = f"python {script} {file}" if script.exists() else None
+        words = [] if script is None else ["python", str(folder / script.name), file]
+        command = shlex.join(words) or None
     else:
         if not any(row.runtime == "openvino" for row in programs.rows.values()):
             export_openvino(bundle)
@@ -88,9 +94,31 @@ def _left_out(bundle: Bundle) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _default_left_out(model: Path, programs: Programs, to: str, argmax: bool) -> tuple[str, ...]:
+    """The program that answers by default, where its numbers are in none of the files. It is said.
+
+    A mode (bfloat16) of a float32 program has that one's files.
+    """
+    if not programs.default:
+        return ()
+    default = programs.rows[programs.default]
+    floats = [row.files for row in programs.rows.values() if row.precision == "f32"]
+    shipped = not argmax and default.runtime == _RUNTIMES[to]
+    if shipped or default.files in floats:
+        return ()
+    ways = [way for way, runtime in _RUNTIMES.items() if runtime == default.runtime]
+    command = ["skipstone", "export", str(model), "--to"]
+    events.warn(
+        f"This model answers by {default.name}, and its size, speed and figures are that program's."
+        " What is exported is float32."
+        + "".join(f" To ship {default.name}: {shlex.join([*command, way])}" for way in ways)
+    )
+    return (default.name,)
+
+
 def _write_answering(bundle: Path, folder: Path, to: str) -> None:
     program = answering_onnx(bundle)
-    with storage.write_folder(folder) as new:
+    with storage.write_folder(folder, fresh=True) as new:
         if to == "onnx":
             storage.write_bytes(new / "model.onnx", program)
         else:
@@ -102,7 +130,7 @@ def _write_answering(bundle: Path, folder: Path, to: str) -> None:
 def _write_openvino(bundle: Path, folder: Path) -> None:
     """Each OpenVINO program as its own pair of files, checked against the bundle's list."""
     written: set[str] = set()
-    with storage.write_folder(folder) as new:
+    with storage.write_folder(folder, fresh=True) as new:
         for program in read_programs(bundle).rows.values():
             if program.runtime != "openvino":
                 continue

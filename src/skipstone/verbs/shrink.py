@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from skipstone.prepare.split import assign_roles
 from skipstone.shrink.plan import Plan
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.shrink.shrink import shrink as shrink_bundle
+from skipstone.train.runfolder import RUN, owned
 from skipstone.verbs.places import known_data, output_folder, refuse_inside
-from skipstone.verbs.story import add_receipt
+from skipstone.verbs.story import add_receipt, read_story
 
 
 def shrink(
@@ -47,7 +50,8 @@ def shrink(
 
     Raises:
         UsageError: what was given cannot be used; DataError where files of the data are missing.
-        Refusal: a step cannot work on this model, or the result does not verify.
+        Refusal: a step cannot work on this model, the result does not verify, or another process
+            works on the run.
     """
     steps = Plan.parse(plan)
     if not math.isfinite(max_drop) or max_drop < 0:
@@ -57,19 +61,38 @@ def shrink(
         )
     original = bundle_of(model)
     given = None if data is None else Path(data)
-    manifest = training_data(original, given, exclude)
-    folder = _place(original, steps, out, given or known_data(original))
-    result = shrink_bundle(
-        original,
-        manifest,
-        steps,
-        max_drop=max_drop,
-        out=folder,
-        seed=seed,
-        latency_seconds=latency_seconds,
-    )
-    add_receipt(original.parent, result.receipt)  # refused ones are told as well
-    return result
+    with _run_of(original) as run:
+        manifest = training_data(original, given, exclude)
+        folder = _place(original, steps, out, given or known_data(original))
+        result = shrink_bundle(
+            original,
+            manifest,
+            steps,
+            max_drop=max_drop,
+            out=folder,
+            seed=seed,
+            latency_seconds=latency_seconds,
+        )
+        if run is not None:
+            add_receipt(run, result.receipt)  # refused ones are told as well
+        return result
+
+
+@contextlib.contextmanager
+def _run_of(bundle: Path) -> Iterator[Path | None]:
+    """The run folder that a bundle lies in, which nobody else works on meanwhile, and whose report
+    can be told again; None for a bundle away from its run.
+
+    Raises:
+        Refusal: another process works on it; DamagedError: its report is damaged.
+    """
+    folder = bundle.parent
+    if not (folder / RUN).is_file():
+        yield None
+        return
+    with owned(folder):
+        read_story(folder)  # said now, not after the work
+        yield folder
 
 
 def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = None) -> Manifest:

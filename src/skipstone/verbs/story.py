@@ -64,22 +64,40 @@ def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     Raises:
         DamagedError: report.json is not what was written.
     """
+    told = read_story(run_folder)
+    if told is None:
+        return None
+    others = [old for old in told.receipts if old["plan"] != receipt["plan"]]
+    told = replace(told, receipts=[*others, storable(receipt)])
+    page = render(training_report(told))
+    storage.write_json(run_folder / STORY, {"format": FORMAT, "story": told.to_json()})
+    storage.write_text(run_folder / PAGE, page)
+    return run_folder / PAGE
+
+
+def read_story(run_folder: Path) -> TrainingStory | None:
+    """The run's report as data; None where it has none.
+
+    Raises:
+        DamagedError: report.json is not what was written, so that it cannot be told again.
+    """
     stored = run_folder / STORY
     if not stored.is_file():
         return None
     content = storage.read_json(stored)
+    hint = "Move it away to go on without the run's report."
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DamagedError(f"{stored} is no story of a run that this skipstone can read.")
+        raise DamagedError(
+            f"{stored} is no story of a run that this skipstone can read.", hint=hint
+        )
     try:
         told = TrainingStory.from_json(content["story"])
-        others = [old for old in told.receipts if old["plan"] != receipt["plan"]]
-        told = replace(told, receipts=[*others, storable(receipt)])
-        page = render(training_report(told))
+        render(training_report(told))
     except (DamagedError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{stored} lacks a part of a run's story: {error}.") from error
-    storage.write_json(stored, {"format": FORMAT, "story": told.to_json()})
-    storage.write_text(run_folder / PAGE, page)
-    return run_folder / PAGE
+        raise DamagedError(
+            f"{stored} lacks a part of a run's story: {error}.", hint=hint
+        ) from error
+    return told
 
 
 @dataclass(frozen=True, kw_only=True)
