@@ -87,9 +87,10 @@ def test_a_model_goes_on_with_the_vocabulary_that_it_has(texts: Path, tmp_path: 
     state, arrays = go_on(split="word").input.state()
     assert state == held.input["state"]
     assert all(np.array_equal(arrays[name], held.input_arrays[name]) for name in arrays)
-    for given, flag in (({"max_length": 256}, "--max-length 256"), ({"split": "char"}, "--split")):
-        with pytest.raises(UsageError, match=f"{flag}.* reads the data otherwise than"):
-            go_on(**given)
+    for name, value in (("max_length", 256), ("split", "char")):
+        flag = f"--{name.replace('_', '-')} {value}"
+        with pytest.raises(UsageError, match=f"^{flag} reads the data otherwise than"):
+            go_on(**{name: value})
     with pytest.raises(UsageError, match="--features would change nothing"):
         go_on(features=5)
 
