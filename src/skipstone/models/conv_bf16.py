@@ -5,7 +5,8 @@ with torch 2.14 and memory filled before (`MALLOC_PERTURB_`); float32 is right i
 
 - where a tap of the kernel meets nothing but padding, its gradient is zero; in channels_last that
   part of the weight's gradient may stay unwritten (the smallest case is a 3x3 kernel, stride 2,
-  padding 1 on a 1x1 map, which a residual network makes of a 28-pixel picture);
+  padding 1 on a 1x1 map, which a residual network makes of a 28-pixel picture), and where no tap
+  meets anything the process ends;
 - the gradient of a depthwise convolution's weight where it is dilated, in channels_last, on maps of
   some 29 columns or more (EfficientNet under DeepLab);
 - outputs of one column at a stride above 1 (tall, narrow pictures), and their gradients.
@@ -108,13 +109,14 @@ class Bf16Convolutions(TorchFunctionMode):
         learns = torch.is_grad_enabled()
         faster = self.fast_depthwise and depthwise and not dilated and len(weight) == x.shape[1]
         narrow = max(shape.stride) > 1 and _steps(*axes[1]) == 1
-        unmet = any(_meets_only_padding(*axis) for axis in axes)
-        wrong = narrow or unmet or (depthwise and dilated)
+        wrong = narrow or any(_meets_only_padding(*axis) for axis in axes)
         slow = faster and _slow_input(shape.stride), faster and _slow_weight(kernel)
         return InFloat32(
-            output=narrow,
-            input=learns and x.requires_grad and (narrow or slow[0]),
-            weight=learns and weight.requires_grad and (wrong or slow[1]),
+            output=wrong,
+            input=learns and x.requires_grad and (wrong or slow[0]),
+            weight=learns
+            and weight.requires_grad
+            and (wrong or (depthwise and dilated) or slow[1]),
         )
 
 
