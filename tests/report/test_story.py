@@ -151,6 +151,8 @@ def test_a_receipt_is_added_and_replaced(run: Path) -> None:
     assert page.count('class="verdict good"') == 1
     assert page.count('class="verdict bad"') == 1
     assert page.count("data:image/") == before.count("data:image/") > 1
+    roles = [page.index(words) for words in ("trains the network", "decides: ", "scored once, aft")]
+    assert roles == sorted(roles)  # as before, and not by name as they are stored
 
 
 def test_no_report_no_receipt(tmp_path: Path) -> None:

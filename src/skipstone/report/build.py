@@ -176,10 +176,12 @@ def _beside(baseline: Json, headline: Json) -> Json:
 
 def _data(story: TrainingStory) -> list[Json]:
     total = sum(story.roles.values())
+    order = [role for role in _ROLES if role in story.roles]  # a stored story's is by name
     shares = [
-        [role, _ROLES.get(role, ""), rows, rows / total if total else None]
-        for role, rows in story.roles.items()
+        [role, _ROLES[role], story.roles[role], story.roles[role] / total if total else None]
+        for role in order
     ]
+    seen = [role for role in order if story.roles[role]]
     blocks: list[Json] = [
         _table(
             "Who saw what",
@@ -190,14 +192,13 @@ def _data(story: TrainingStory) -> list[Json]:
     if story.notes:
         blocks.append({"kind": "text", "title": "Noticed", "text": "\n\n".join(story.notes)})
     if story.classes:
-        roles = [role for role in story.roles if story.roles[role]]
         columns = [("class", "text")] + [
-            (role, "bar" if role == "fit" else "number") for role in roles
+            (role, "bar" if role == "fit" else "number") for role in seen
         ]
-        rows = [[item["name"], *(item.get(role, 0) for role in roles)] for item in story.classes]
+        rows = [[item["name"], *(item.get(role, 0) for role in seen)] for item in story.classes]
         blocks.append(_table("Rows by class", columns, rows))
     if story.parts:
-        blocks.append(_parts(story.parts, [role for role in story.roles if story.roles[role]]))
+        blocks.append(_parts(story.parts, seen))
     return blocks
 
 
