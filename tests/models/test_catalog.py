@@ -31,12 +31,7 @@ def build(entry, in_channels=3):
 each_backbone = pytest.mark.parametrize("entry", NAMED, ids=lambda entry: entry.name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @each_backbone

@@ -22,13 +22,7 @@ from torch.nn import functional as F
 from skipstone.models import conv_bf16
 from skipstone.models.conv_bf16 import Bf16Convolutions, has_slow_depthwise
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

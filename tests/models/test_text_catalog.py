@@ -23,12 +23,7 @@ SMALL = {"embedding": 8, "maps": 4, "hidden": 6}
 each_sequence = pytest.mark.parametrize("entry", SEQUENCES, ids=lambda entry: entry.name)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(entry: Entry) -> nn.Module:
