@@ -92,7 +92,7 @@ MISTAKES = {
     "train {data} --weights none --model resnet20 --width x": "'x' is not a number",
     "train {data} --seed -1": "--seed: '-1' is not a whole number from 0",
     "train {data} other": "does not know what to do with 'other'",
-    "train {data}s": "does not exist.|Did you mean {data}?",
+    "train {data}s": "does not exist.|Did you mean {data}",
     "train {runs}/001": "is a run of skipstone, not data.|skipstone evaluate MODEL DATA",
     "train {runs}": "is a folder of runs of skipstone, not data.",
     "audit {runs}/001/bundle": "is a model of skipstone, not data.",
