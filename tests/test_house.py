@@ -22,7 +22,17 @@ TESTS = sorted(path for part in ("tests", "benchmarks") for path in (ROOT / part
 #: Lower to higher, as in docs/architecture.md: a room imports from those before it, never after.
 #: `settings` and `registry` name what is above them as text, found when it is asked for.
 ROOMS = (
-    *("errors", "events", "option_types", "registry", "strict_json", "disk", "storage", "settings"),
+    *(
+        "errors",
+        "words",
+        "events",
+        "option_types",
+        "registry",
+        "strict_json",
+        "disk",
+        "storage",
+        "settings",
+    ),
     *("data", "bundle", "inputs", "models", "tasks", "runtime", "proof", "prepare", "train"),
     *("shrink", "report", "verbs", "api", "cli", "__main__"),
 )

@@ -12,7 +12,6 @@ them as keywords. A name that several rooms share (`seed`) sets all of them.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
+from skipstone.words import flag
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
@@ -79,8 +79,7 @@ def known_settings() -> dict[str, list[Setting]]:
             for setting in settings_of(kind, "augmentation", f"of the input {entry.name}"):
                 found.setdefault(setting.name, []).append(setting)
     for group, target in FIXED_GROUPS.items():
-        module, _, attribute = target.partition(":")
-        kind = getattr(importlib.import_module(module), attribute)
+        kind = resolve_target(target)
         for setting in settings_of(kind, group, group):
             found.setdefault(setting.name, []).append(setting)
     for group, registry in REGISTRY_GROUPS.items():
@@ -132,7 +131,7 @@ class Settings:
         for name in sorted(set(self.values) - self._used):
             owners = " or ".join(sorted({f"{s.group} {s.owner}" for s in known[name]}))
             raise UsageError(
-                f"--{name.replace('_', '-')} is an option of {owners}; "
+                f"{flag(name)} is an option of {owners}; "
                 f"this run is task {task} with model {model} and head {head}.",
                 hint="Leave it out, or choose what it belongs to.",
             )
@@ -146,7 +145,7 @@ class Settings:
         taken = self._used if names is None else names
         for name in sorted(set(self.values) - set(taken)):
             raise UsageError(
-                f"skipstone {verb} has no flag --{name.replace('_', '-')}.",
+                f"skipstone {verb} has no flag {flag(name)}.",
                 hint=f"See: skipstone {verb} --help",
             )
 
@@ -159,16 +158,15 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
     """
     words: list[str] = []
     for name, value in values.items():
-        flag = name.replace("_", "-")
         if value is None:
             continue
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(flag(name if value else f"no_{name}"))
         elif isinstance(value, (list, tuple)):
-            words += [f"--{flag}", ",".join(map(str, value))]
+            words += [flag(name), ",".join(map(str, value))]
         else:
             unit = "s" if name == "budget" and not isinstance(value, str) else ""
-            words += [f"--{flag}", f"{value}{unit}"]
+            words += [flag(name), f"{value}{unit}"]
     return words
 
 

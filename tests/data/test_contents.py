@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skipstone.data.file_types import picture_format
-from skipstone.data.fingerprint import content_digests, digest_of, duplicate_groups
+from skipstone.data.fingerprint import digest_of, duplicate_groups
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.base import natural_key, natural_sorted
 from skipstone.data.sources import FileRef, Inline, read_source
 from skipstone.errors import DamagedError, DataError, UsageError
 from tests.photos import make_photo, write_idx
@@ -68,29 +67,19 @@ def test_sources(tmp_path: Path) -> None:
         read_source(FileRef(tmp_path))
 
 
-def test_digests_are_sha256_of_the_bytes(tmp_path: Path) -> None:
-    manifest = files(tmp_path, [b"one", b"two", b""])
-    (tmp_path / "1.jpg").unlink()
-    assert content_digests(manifest) == [
-        hashlib.sha256(b"one").hexdigest(),
-        None,
-        hashlib.sha256(b"").hexdigest(),
-    ]
-
-
 @given(st.lists(st.sampled_from([b"", b"a", b"b", b"cc", b"dd", b"eee"]), min_size=1, max_size=12))
 def test_duplicates_are_equal_bytes_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]
 ) -> None:
     manifest = files(tmp_path_factory.mktemp("dup"), contents)
-    groups = duplicate_groups(manifest)
     expected = [
         rows
         for data in sorted(set(contents) - {b""}, key=contents.index)
         if len(rows := [row for row, value in enumerate(contents) if value == data]) > 1
     ]
-    assert groups == expected
-    assert groups == duplicate_groups(manifest, content_digests(manifest))
+    assert duplicate_groups(manifest) == expected
+    every = [hashlib.sha256(data).hexdigest() for data in contents]
+    assert duplicate_groups(manifest, every) == expected
 
 
 def test_duplicates_inside_a_container_and_beside_it(tmp_path: Path) -> None:
@@ -101,10 +90,11 @@ def test_duplicates_inside_a_container_and_beside_it(tmp_path: Path) -> None:
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte", np.arange(6) % 2)
     manifest = read_manifest(tmp_path)
     assert duplicate_groups(manifest) == [[0, 6], [1, 4, 7, 10], [2, 8], [3, 9], [5, 11]]
-    assert content_digests(manifest)[2] == digest_of(pictures[2][:, :, None])
+    assert digest_of(read_source(manifest.source(2))) == digest_of(pictures[2][:, :, None])
 
 
-def test_shape_counts_in_an_array_s_digest() -> None:
+def test_a_digest_is_sha256_of_the_bytes_and_of_an_array_s_shape() -> None:
+    assert digest_of(b"one") == hashlib.sha256(b"one").hexdigest()
     array = np.arange(12, dtype=np.uint8)
     assert digest_of(array.reshape(3, 4, 1)) != digest_of(array.reshape(4, 3, 1))
 
@@ -133,17 +123,6 @@ def test_a_damaged_manifest_is_said_to_be(tmp_path: Path, tag_table: Path) -> No
     pq.write_table(pa.table({"id": [1]}), path)
     with pytest.raises(DamagedError, match="no manifest of skipstone"):
         load_manifest(path)
-
-
-def test_natural_order() -> None:
-    names = ["", "9", "10", "a", "b", "B1", "b2", "b10", "c" + "1" * 5000]
-    assert natural_sorted(reversed(names)) == names
-
-
-@given(st.lists(st.text(max_size=6)))
-def test_natural_order_is_one_order(names: list[str]) -> None:
-    assert natural_sorted(names) == natural_sorted(reversed(names))
-    assert len({natural_key(name) for name in names}) == len(set(names))
 
 
 def test_options_are_checked() -> None:

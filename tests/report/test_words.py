@@ -142,5 +142,3 @@ def test_durations_and_counts() -> None:
     assert words.duration(7500) == "2 h 5 min"
     assert words.count(11_180_000) == "11.2 million"
     assert words.count(8_970) == "8,970"
-    assert words.counted(1, "mistake") == "1 mistake"
-    assert words.counted(2000, "mistake") == "2,000 mistakes"

@@ -13,7 +13,7 @@ from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
 from skipstone.events import Note, listen
 from skipstone.verbs.answer import predict
-from skipstone.verbs.places import known_data, lies_inside, output_folder, refuse_inside, shortest
+from skipstone.verbs.places import known_data, lies_inside, output_folder, refuse_inside
 from tests.photos import make_photo, save_photo
 
 
@@ -98,8 +98,3 @@ def test_a_file_is_no_folder(here: Path) -> None:
     (here / "taken").touch()
     with pytest.raises(UsageError, match="--out taken is a file"):
         output_folder("taken", default="runs")
-
-
-def test_shortest(here: Path) -> None:
-    assert shortest(here / "runs" / "001") == Path("runs/001")
-    assert shortest(here.parent) == here.parent

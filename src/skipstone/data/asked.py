@@ -15,7 +15,6 @@ from pathlib import Path
 
 from skipstone.data.file_types import passed_over_name
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import listed, shown
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.scan import walk
 from skipstone.data.readers.table_columns import names_files, path_column, path_folder
@@ -23,6 +22,7 @@ from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
 from skipstone.data.sources import Cells, FileRef, Inline, Source, in_utf8
 from skipstone.errors import DataError, UsageError
+from skipstone.words import listed, quoted
 
 STANDARD_INPUT = "-"
 _NOTHING = "holds no text"
@@ -92,7 +92,7 @@ def _file(path: Path) -> Asked:
     if not path.exists() and any(char in str(path) for char in "*?["):
         raise UsageError(
             f"no file matches {path}: the shell passed the pattern on as it is.",
-            hint=f"See what is there: ls {shown(path.parent)}",
+            hint=f"See what is there: ls {quoted(path.parent)}",
         )
     return Asked(
         FileRef(path), Path(path.name)
@@ -104,7 +104,7 @@ def _folder(folder: Path) -> list[Asked]:
     if not inside:
         raise UsageError(
             f"{folder} is an empty folder; there is nothing to predict.",
-            hint=f"See what is there: ls -A {shown(folder)}",
+            hint=f"See what is there: ls -A {quoted(folder)}",
         )
     return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
+from skipstone.words import counted
 
 
 def excluded_line(name: str) -> str:
@@ -81,8 +82,7 @@ def without(manifest: Manifest, path: Path | str) -> Manifest:
         UsageError: the list cannot be read, names no row at all, or names all of them.
     """
     listed = read_exclude(path)
-    paths, members = manifest.column("path"), manifest.column("member")
-    names = [p if m is None else f"{p}#{m}" for p, m in zip(paths, members, strict=True)]
+    names = manifest.names()
     wanted = dict.fromkeys(_as_row(name, manifest.root) for name in listed)
     folders = tuple(sorted(name for name in wanted if name.endswith("/")))
     keep = [
@@ -117,13 +117,11 @@ def _as_row(name: str, root: Path) -> str:
 def _noted(
     before: Manifest, after: Manifest, path: Path | str, left_out: int, unknown: list[str]
 ) -> Manifest:
-    rows = "1 row" if left_out == 1 else f"{left_out:,} rows"
-    notes = [f"Left out by {path}: {rows} of {len(before):,}."]
+    notes = [f"Left out by {path}: {counted(left_out, 'row')} of {len(before):,}."]
     if unknown:
-        is_one = len(unknown) == 1
         notes.append(
-            f"{len(unknown):,} {'line' if is_one else 'lines'} of {path} "
-            f"{'names' if is_one else 'name'} no row, such as {unknown[0]!r}."
+            f"{counted(len(unknown), 'line')} of {path} "
+            f"{'names' if len(unknown) == 1 else 'name'} no row, such as {unknown[0]!r}."
         )
     schema = dict(before.schema)
     gone = sorted(_labels(before.column("target")) - _labels(after.column("target")))

@@ -34,11 +34,6 @@ def digest_of(data: bytes | np.ndarray) -> str:
     return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()
 
 
-def content_digests(manifest: Manifest) -> list[str | None]:
-    """sha256 of each row's bytes (of an array for a member); None where it cannot be read."""
-    return _digests(manifest.sources(), "reading every file")
-
-
 def duplicate_groups(
     manifest: Manifest, digests: Sequence[str | None] | None = None
 ) -> list[list[int]]:
@@ -74,10 +69,6 @@ def in_threads(
 
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
-
-
-def _digests(sources: Sequence[FileRef], stage: str) -> list[str | None]:
-    return in_threads(_digest, sources, stage, unit="files")
 
 
 def _digest(source: FileRef) -> str | None:
@@ -118,7 +109,8 @@ def _digests_where_sizes_meet(manifest: Manifest) -> list[str | None]:
             by_size[size].append(row)
     rows = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     digests: list[str | None] = [None] * len(sources)
-    found = _digests([sources[row] for row in rows], "looking for duplicates")
+    paired = [sources[row] for row in rows]
+    found = in_threads(_digest, paired, "looking for duplicates", unit="files")
     for row, digest in zip(rows, found, strict=True):
         digests[row] = digest
     return digests

@@ -73,6 +73,13 @@ class Manifest:
             for path, member in zip(paths, members, strict=True)
         ]
 
+    def names(self) -> list[str]:
+        """How each row is named to a person: its path, with "#3" for a member of a container."""
+        return [
+            path if member is None else f"{path}#{member}"
+            for path, member in zip(self.column("path"), self.column("member"), strict=True)
+        ]
+
     def column(self, name: str) -> list[Any]:
         return list(self.table[name].to_pylist())
 

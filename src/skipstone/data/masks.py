@@ -21,8 +21,6 @@ from skipstone.errors import DataError, UsageError
 IGNORE = 255
 #: Codes are 8-bit numbers, of which IGNORE is none.
 MOST_CLASSES = IGNORE
-#: More colours than this are a photo's, or a lossy file's.
-MOST_COLOURS = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from skipstone.data.file_types import AVIF, SIDECAR, picture_format
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, shown
+from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import first_bytes, scan
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, Entry
+from skipstone.words import counted, flag, listed, quoted
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"
@@ -86,7 +87,7 @@ def refuse_other_layouts(root: Path, reader: str, options: ReadOptions) -> None:
         if field.name in taken or getattr(options, field.name) == field.default:
             continue
         if found := [entry for entry in READERS if field.name in entry.facts.get("takes", ())]:
-            flags.append("--" + field.name.replace("_", "-"))
+            flags.append(flag(field.name))
             owners += [entry for entry in found if entry not in owners]
     if flags:
         names = [entry.name for entry in owners]
@@ -127,7 +128,7 @@ def nothing_read(root: Path) -> UsageError:
     if len(tables) == 1 and (inside or has_pictures(root, below=False)):
         return UsageError(
             f"{root} holds pictures without class folders, and a table beside them.",
-            hint=f"If the table has the labels, give it: skipstone train {shown(tables[0])}",
+            hint=f"If the table has the labels, give it: skipstone train {quoted(tables[0])}",
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):
@@ -138,26 +139,26 @@ def nothing_read(root: Path) -> UsageError:
             hint=_how_to_label(inside[0], root),
         )
     if len(inside) == 1:
-        other = shown(root / f"not-{inside[0].name}")
+        other = quoted(root / f"not-{inside[0].name}")
         return UsageError(
             f"{root} holds one class only ({inside[0].name}); telling things apart takes two.",
             hint=f"Put pictures of something else beside it, in {other}, then: "
-            f"skipstone train {shown(root)}",
+            f"skipstone train {quoted(root)}",
         )
     if has_pictures(root, below=False):
         return UsageError(
             f"{root} holds pictures but no class folders, so there are no labels.",
             hint=f"{_how_to_label(root, root)}. A trained model names them without: "
-            f"skipstone predict MODEL {shown(root)}",
+            f"skipstone predict MODEL {quoted(root)}",
         )
     return _no_pictures(root)
 
 
 def _how_to_label(folder: Path, root: Path) -> str:
     return (
-        f"Sort them into folders by class, such as {shown(folder / 'cat')} and "
-        f"{shown(folder / 'dog')}, or list them in a table (CSV) with the columns path and label; "
-        f"then: skipstone train {shown(root)}"
+        f"Sort them into folders by class, such as {quoted(folder / 'cat')} and "
+        f"{quoted(folder / 'dog')}, or list them in a table (CSV) with the columns path and label; "
+        f"then: skipstone train {quoted(root)}"
     )
 
 
@@ -166,13 +167,13 @@ def _no_data_file(path: Path) -> UsageError:
     if picture_format(first_bytes(path)) is not None:
         return UsageError(
             f"{path} is one picture, not a data set.",
-            hint=f"For an answer on it: skipstone predict MODEL {shown(path)}",
+            hint=f"For an answer on it: skipstone predict MODEL {quoted(path)}",
         )
     if suffix in _MODEL_SUFFIXES:
         return UsageError(f"{path} is a model's file, not data.", hint="Give the folder of photos.")
     if suffix in _ARCHIVES:
-        folder = shown(path.with_name(path.name.removesuffix(".tar.gz").removesuffix(path.suffix)))
-        unpack = _ARCHIVES[suffix].format(archive=shown(path), folder=folder)
+        folder = quoted(path.with_name(path.name.removesuffix(".tar.gz").removesuffix(path.suffix)))
+        unpack = _ARCHIVES[suffix].format(archive=quoted(path), folder=folder)
         return UsageError(
             f"{path} is an archive; data is read where it lies, unpacked.",
             hint=f"Unpack it: {unpack}, then: skipstone train {folder}",

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
-from skipstone.data.readers.base import counted
 from skipstone.prepare.checks import Seen
 from skipstone.prepare.findings import Finding
+from skipstone.words import counted
 
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe"},

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.data.readers.base import counted
 from skipstone.inputs.text_features import letters_of, token_grams
 from skipstone.inputs.text_options import TextOptions
 from skipstone.prepare.checks import Seen
 from skipstone.prepare.findings import Finding
+from skipstone.words import counted
 
 Array = np.ndarray
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from skipstone.data.manifest import Manifest
-from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.prepare.findings import Finding, Nouns
 from skipstone.prepare.look import Read
 from skipstone.prepare.split import labels_of
 from skipstone.prepare.suspicious import Suspicion
 from skipstone.prepare.together import Groups
+from skipstone.words import counted, listed, natural_sorted
 
 #: A class with fewer rows than this is called tiny.
 TINY = 10

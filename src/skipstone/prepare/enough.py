@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from skipstone.data.manifest import Manifest
-from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
+from skipstone.words import counted, listed, natural_sorted
 
 
 def check_labels_to_learn(manifest: Manifest) -> None:

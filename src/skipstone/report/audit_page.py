@@ -11,7 +11,7 @@ from skipstone.prepare.findings import KINDS, Finding, Kind
 from skipstone.prepare.split import labels_of
 from skipstone.report.album import Album, Photo
 from skipstone.report.blocks import Block, Column, Facts, Report, Section, Table, Text
-from skipstone.report.words import counted
+from skipstone.words import counted
 
 #: Groups of one kind that are shown, photos of a group, and photos of the page together.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240

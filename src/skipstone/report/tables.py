@@ -12,7 +12,6 @@ from skipstone.report.charts import bar, base, interval, swatch
 from skipstone.report.measures import Amount, Change, Figures, Receipt
 from skipstone.report.words import (
     NOTHING,
-    counted,
     escape,
     figure,
     name,
@@ -21,6 +20,7 @@ from skipstone.report.words import (
     size,
     span,
 )
+from skipstone.words import counted
 
 #: A longer table scrolls in a window of its own, under a header that stays.
 LONG = 24

@@ -110,11 +110,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def counted(many: int, thing: str) -> str:
-    """1 mistake, 2 mistakes, 1,024 mistakes."""
-    return f"{many:,} {thing}{'' if many == 1 else 's'}"
-
-
 def count(value: float) -> str:
     """Large numbers in short: 11.2 million."""
     for limit, word in ((1e9, "billion"), (1e6, "million")):

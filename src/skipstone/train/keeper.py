@@ -27,9 +27,10 @@ from skipstone.train.checkpoint import (
 from skipstone.train.ema import Ema
 from skipstone.train.phases import Phase
 from skipstone.train.recipe import Recipe
-from skipstone.train.runfolder import RunFolder, shown
+from skipstone.train.runfolder import RunFolder
 from skipstone.train.state import State, means
 from skipstone.train.stopping import StopNow, Stopping
+from skipstone.words import shortest
 
 Evaluate = Callable[[Network], dict[str, float]]
 
@@ -215,7 +216,7 @@ class RunKeeper:
         """A sentence that names the last good checkpoint."""
         if not self._number:
             return "There is no checkpoint yet."
-        folder = shown(generation(self.run.checkpoints, self._number))
+        folder = shortest(generation(self.run.checkpoints, self._number))
         return f"The last good checkpoint is {folder}, of step {self._saved_step:,}."
 
     # --- parts ------------------------------------------------------------------------------

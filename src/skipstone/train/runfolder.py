@@ -25,6 +25,7 @@ from typing import Any
 
 from skipstone import disk, events, storage
 from skipstone.errors import DamagedError, Refusal
+from skipstone.words import shortest
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 1
@@ -88,9 +89,8 @@ class RunFolder:
 
         A resumed run finds it in the journal and does not measure again.
         """
-        for entry in self.entries("decision"):
-            if entry["name"] == name:
-                return dict(entry["value"])
+        if (before := self.decided(name)) is not None:
+            return before
         value = dict(make())
         self.journal("decision", name=name, value=value)
         return value
@@ -159,11 +159,11 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
                         stack.pop_all()
                         return run
         if same:
-            events.note(f"{shown(same[0])} is finished, so this is a new run.")
+            events.note(f"{shortest(same[0])} is finished, so this is a new run.")
         elif last:
             _say_other(base / f"{last:03d}")
         run = RunFolder(base / f"{last + 1:03d}", identity)
-        events.note(f"Run folder: {shown(run.path)}")
+        events.note(f"Run folder: {shortest(run.path)}")
         return run
 
 
@@ -186,7 +186,7 @@ def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
 def _say_other(path: Path) -> None:
     if _identity(path) is not None and not _is_finished(path):
         events.note(
-            f"{shown(path)} is unfinished, but with other options or data, so this is a new run."
+            f"{shortest(path)} is unfinished, but with other options or data, so this is a new run."
         )
 
 
@@ -200,7 +200,7 @@ def versions() -> dict[str, str]:
 
 
 def _say_resumed(run: RunFolder) -> None:
-    events.note(f"Resuming {shown(run.path)}, which is unfinished.")
+    events.note(f"Resuming {shortest(run.path)}, which is unfinished.")
     then = storage.read_json(run.path / RUN)["versions"]
     now = versions()
     changed = [
@@ -232,12 +232,14 @@ def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            assert isinstance(entry["kind"], str)
-        except (ValueError, TypeError, KeyError, AssertionError):
+            sound = isinstance(entry["kind"], str)
+        except (ValueError, TypeError, KeyError):
+            sound = False
+        if not sound:
             raise DamagedError(
                 f"{path} is damaged at line {number}.",
-                hint=f"Move {shown(path.parent)} away to start anew.",
-            ) from None
+                hint=f"Move {shortest(path.parent)} away to start anew.",
+            )
         entries.append(entry)
     return entries
 
@@ -257,19 +259,13 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def shown(path: Path) -> str:
-    """The path as a person in this folder would type it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
 # --- locks ----------------------------------------------------------------------------------
 
 
 def _lock(path: Path) -> None:
     """Take the lock or raise Refusal that names the process that has it."""
     if path in _held:
-        raise Refusal(f"{shown(path.parent)} is in use by this process (pid {os.getpid()}).")
+        raise Refusal(f"{shortest(path.parent)} is in use by this process (pid {os.getpid()}).")
     descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -284,7 +280,7 @@ def _lock(path: Path) -> None:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise disk.storage_error("lock", path, error) from error
         raise Refusal(
-            f"{shown(path.parent)} is in use by another skipstone (pid {owner}).",
+            f"{shortest(path.parent)} is in use by another skipstone (pid {owner}).",
             hint="Wait for it, stop it, or choose another folder with --out.",
         ) from None
 

@@ -25,7 +25,8 @@ from skipstone.report.audit_page import AuditStory, Words, audit_report
 from skipstone.report.pictures import picture_uri
 from skipstone.settings import Settings
 from skipstone.verbs.lineage import versions
-from skipstone.verbs.places import output_folder, shortest
+from skipstone.verbs.places import output_folder
+from skipstone.words import command_line, shortest
 
 FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
 _SIDE = 144  # of a picture on the page
@@ -162,7 +163,7 @@ def _write(
         picture=_pictures(manifest),
         words=_words(manifest),
         exclude=FILES["exclude"],
-        command=shlex.join(command).encode("utf-8", "backslashreplace").decode(),  # any file name
+        command=command_line(command),
         versions=versions(),
     )
     storage.write_text(files["page"], render(audit_report(story)))

@@ -29,6 +29,7 @@ from skipstone.shrink.receipt import sizes_of
 from skipstone.shrink.words import ends
 from skipstone.tasks.base import Task, headline
 from skipstone.verbs.untrained import untrained
+from skipstone.words import flag
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def compare(
     options = given.options(ReadOptions)
     given.check_taken("compare")
     if given.values and data is None:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given.values)
+        flags = ", ".join(map(flag, given.values))
         raise UsageError(
             f"there is no data that could be read as {flags} says.", hint="Name it: --data DATA"
         )
@@ -195,8 +196,7 @@ def _scored(models: list[_Model], manifest: Manifest | None, data: str, seed: in
             continue
         task, evaluation = _evaluate(model, manifest)
         metric = headline(task)
-        groups = evaluation.groups if any(evaluation.groups) else None
-        value = interval(metric, evaluation.records, task, groups, seed)
+        value = interval(metric, evaluation.records, task, evaluation.groups, seed)
         difference = None
         if first is not None and first[0].headline == task.headline:
             difference = _difference(first, (task, evaluation), seed)
@@ -253,13 +253,12 @@ def _difference(
         if record["id"] in shared
     ]
     before = [record for record in first.records if record["id"] in shared]
-    groups = [group for _, group in kept]
     gap = paired_difference(
         headline(task),
         [record for record, _ in kept],
         before,
         task,
-        groups if any(groups) else None,
+        [group for _, group in kept],
         seed,
         task_b=first_task,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.manifest_file import MANIFEST, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.base import counted, listed
 from skipstone.errors import UsageError
 from skipstone.events import note, warn
 from skipstone.inputs.base import Input
@@ -34,15 +33,15 @@ from skipstone.prepare.augmentation import augment_options, augmentation_of, mix
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.split import assign_roles, labels_of
-from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS
+from skipstone.registry import BACKBONES, INPUTS, TASKS
 from skipstone.runtime.parts import input_of, task_of
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from skipstone.verbs.heard import refuse_unheard
-from skipstone.verbs.places import shortest
-from skipstone.verbs.plan import Plan, first_look, make_plan
+from skipstone.verbs.plan import Plan, first_look, make_plan, usual_head, with_options
+from skipstone.words import counted, flag, listed, shortest
 
 #: Of a recipe: what ends a training, and what belongs to a machine or a command.
 _LENGTH = ("epochs", "steps", "budget")
@@ -197,11 +196,10 @@ def _check_flags(origin: Origin, model: str, weights: str, settings: Settings) -
     given = settings.values_for(entry.options_type())
     for name, value in given.items():
         if name in held and _plain(value) != held[name]:
-            flag = name.replace("_", "-")
             raise UsageError(
-                f"--{flag} {value} makes another network than {origin.path}, which has "
-                f"{flag} {held[name]}.",
-                hint=f"Leave --{flag} out, or train anew without --from.",
+                f"{flag(name)} {value} makes another network than {origin.path}, which has "
+                f"{flag(name)} {held[name]}.",
+                hint=f"Leave {flag(name)} out, or train anew without --from.",
             )
 
 
@@ -298,11 +296,10 @@ def _input(origin: Origin, settings: Settings) -> Input:
     }
     for name, value in changed.items():
         if not type(own.options).__dataclass_fields__[name].metadata.get("later"):
-            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} {value} reads the data otherwise than {origin.path} has learnt to, which "
-                f"has {flag} {held['options'].get(name) or 'none'}.",
-                hint=f"Leave {flag} out, or train anew without --from.",
+                f"{flag(name)} {value} reads the data otherwise than {origin.path} has learnt to, "
+                f"which has {flag(name)} {held['options'].get(name) or 'none'}.",
+                hint=f"Leave {flag(name)} out, or train anew without --from.",
             )
     if not changed:
         return own
@@ -315,19 +312,14 @@ def _head(origin: Origin, settings: Settings, task: Task) -> Part:
     """The model's head with the shape that the task now has."""
     held = origin.bundle.arch.head
     asked = settings.options(HeadChoice, head=held.name).head
-    usual, backbone = task.head(), BACKBONES[origin.bundle.arch.backbone.name]
-    usual = Part(backbone.facts.get("head", usual.name), usual.args)
-    part = choose_head(held.name, usual)
+    backbone = BACKBONES[origin.bundle.arch.backbone.name]
+    part = choose_head(held.name, usual_head(task, backbone))
     if asked not in ("auto", part.name):
         raise UsageError(
             f"--from {origin.path} goes on with its head {held.name}; --head {asked} is another.",
             hint="Leave --head out, or train anew without --from.",
         )
-    entry = HEADS[part.name]
-    given = settings.values_for(entry.options_type())
-    options = entry.make_options({**held.args.get("options", {}), **given})
-    plain = {} if options is None else dataclasses.asdict(options)
-    return replace(part, args={**part.args, "options": plain})
+    return with_options(part, settings, held.args.get("options", {}))
 
 
 def _recipe_of(bundle: Bundle, settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from skipstone.errors import UsageError
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.learner import unheard
+from skipstone.words import flag
 
 
 def refuse_unheard(settings: Settings, model: str, input_options: Any) -> None:
@@ -60,4 +61,4 @@ def _fields(options: type[Any] | None) -> list[str]:
 
 
 def _flags(names: Iterable[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+    return ", ".join(map(flag, names))

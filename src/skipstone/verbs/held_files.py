@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from skipstone.errors import Refusal
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.places import shortest
 from skipstone.verbs.plan import Plan
+from skipstone.words import shortest
 
 
 def hold_files(plan: Plan, run: RunFolder) -> None:

@@ -69,9 +69,3 @@ def _root(data: Path) -> Path:
 def _sibling(data: Path, default: str) -> Path:
     root = _root(data)
     return root.parent / f"{root.name}-{default}"
-
-
-def shortest(path: Path) -> Path:
-    """How to name `path` to a person: relative to the current folder where it lies below it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -12,8 +12,8 @@ from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.enough import check_labels_to_learn, check_tags_to_decide
 from skipstone.prepare.quarantine import Bad, Reading, as_csv, leave_out, read_every_row
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.places import shortest
 from skipstone.verbs.plan import Plan
+from skipstone.words import shortest
 
 LIST = "unreadable.csv"
 

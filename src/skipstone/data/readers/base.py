@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -44,44 +41,6 @@ class Reader(Protocol):
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         """Every row. UsageError or DataError, with the path, where it cannot be."""
-
-
-def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """Sorts "img2" before "img10". Digits compare as numbers; a tie falls back to the text.
-
-    >>> sorted(["c10", "c9", "C1", "c"], key=natural_key)
-    ['c', 'C1', 'c9', 'c10']
-    """
-    parts = []
-    for part in re.split(r"([0-9]+)", text):
-        if part.isascii() and part.isdigit():
-            digits = part.lstrip("0")  # longer is larger; int() refuses thousands of digits
-            parts.append((0, len(digits), digits))
-        elif part:
-            parts.append((1, 0, part.casefold()))
-    return tuple(parts), text
-
-
-def natural_sorted(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=natural_key)
-
-
-def listed(names: Iterable[str], limit: int = 5) -> str:
-    """The first few names, for a sentence: "cat, dog and 8 more"."""
-    every = list(names)
-    if len(every) <= limit:
-        return ", ".join(every)
-    return f"{', '.join(every[:limit])} and {len(every) - limit:,} more"
-
-
-def shown(path: Path) -> str:
-    """As it is typed in a shell."""
-    return shlex.quote(str(path))
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """`1 picture`, `2,000 pictures`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def has_many_labels(task: str) -> bool:

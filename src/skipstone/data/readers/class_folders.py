@@ -16,20 +16,11 @@ import pyarrow as pa
 from skipstone.data.file_types import passed_over_name
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import (
-    MASK_WORDS,
-    PICTURE_WORDS,
-    SPLIT_NAMES,
-    counted,
-    has_many_labels,
-    listed,
-    natural_key,
-    natural_sorted,
-    shown,
-)
+from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import Scan, no_picture, scan, walk
 from skipstone.errors import DataError, UsageError
+from skipstone.words import counted, listed, natural_key, natural_sorted, quoted
 
 LOOSE = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"
@@ -300,8 +291,8 @@ class _Rows:
             folder = root / path.partition("/")[0] if split else root
             raise UsageError(
                 f"{root} holds one class only ({name}); telling things apart takes two.",
-                hint=f"Put pictures of something else beside it, in {shown(folder / f'not-{name}')}"
-                f", then: skipstone train {shown(root)}",
+                hint="Put pictures of something else beside it, in "
+                f"{quoted(folder / f'not-{name}')}, then: skipstone train {quoted(root)}",
             )
         self._refuse_parts_of_a_table(root, reader, options)
         words = {label.casefold() for label in self.labels}
@@ -322,7 +313,7 @@ class _Rows:
                 f"{root} holds {listed(natural_sorted(self.labels))}, and "
                 f"{listed(table.name for table in tables)} beside them: that looks like pictures "
                 "with a table of their labels, not like classes.",
-                hint=f"Give the table: skipstone train {shown(tables[-1])} (or, if these are your "
+                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, if these are your "
                 f"classes, add --reader {reader}).",
             )
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import listed
 from skipstone.data.readers.csv_file import records, sniff_dialect
 from skipstone.data.readers.jsonl_file import SUFFIXES as JSONL_SUFFIXES
 from skipstone.data.readers.jsonl_file import read_jsonl
 from skipstone.errors import DataError, UsageError, did_you_mean
+from skipstone.words import listed
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES

@@ -11,8 +11,9 @@ import pyarrow as pa
 from skipstone.data.idx_file import is_idx, read_idx, read_shape
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import counted, has_many_labels, listed, natural_sorted
+from skipstone.data.readers.base import has_many_labels
 from skipstone.errors import DataError, UsageError
+from skipstone.words import counted, listed, natural_sorted
 
 # "emnist-letters-train-images-idx3-ubyte.gz": a stem, a split, images or labels.
 _NAME = re.compile(

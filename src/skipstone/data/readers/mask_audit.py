@@ -13,8 +13,8 @@ import numpy as np
 from skipstone.data.fingerprint import in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.masks import IGNORE, MaskTable, read_pixels, to_codes
-from skipstone.data.readers.base import counted, listed
 from skipstone.data.readers.mask_folders import WITHOUT_MASK, WITHOUT_PICTURE
+from skipstone.words import counted, listed
 
 _ORIENTATION = 0x0112
 

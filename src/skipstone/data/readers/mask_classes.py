@@ -16,8 +16,8 @@ from skipstone.data.masks import (
     parse_colour,
 )
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import counted, listed
 from skipstone.errors import DataError, UsageError, did_you_mean
+from skipstone.words import counted, listed
 
 #: Where the classes are looked for, beside the folders. The last is a name a line.
 TABLES = ("classes.csv", "class_dict.csv", "classes.txt")

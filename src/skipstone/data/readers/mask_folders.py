@@ -22,14 +22,7 @@ from skipstone.data.fingerprint import in_threads
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.masks import IGNORE, MaskPixels, MaskTable, read_pixels
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import (
-    MASK_WORDS,
-    PICTURE_WORDS,
-    SPLIT_NAMES,
-    counted,
-    listed,
-    natural_sorted,
-)
+from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.mask_classes import (
     Found,
@@ -41,6 +34,7 @@ from skipstone.data.readers.mask_classes import (
 from skipstone.data.readers.scan import scan
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
+from skipstone.words import counted, listed, natural_sorted
 
 TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, counted, listed, natural_sorted
+from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.table_columns import Roles, choose_columns, is_one, path_folder
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
 from skipstone.errors import DataError, UsageError
+from skipstone.words import counted, listed, natural_sorted
 
 MISSING = "rows whose file does not exist"
 NO_LABEL = "rows without a label"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels, listed
+from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_files import Files
 from skipstone.errors import DataError, UsageError
+from skipstone.words import listed
 
 _PATH_NAMES = frozenset(
     {"path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import listed
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_columns import names_files, sample_cells
 from skipstone.errors import UsageError
+from skipstone.words import listed
 
 _TEXT_NAMES = frozenset(
     {

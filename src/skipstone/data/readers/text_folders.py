@@ -15,18 +15,12 @@ import pyarrow as pa
 
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import (
-    SPLIT_NAMES,
-    counted,
-    has_many_labels,
-    listed,
-    natural_key,
-    natural_sorted,
-)
+from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.scan import NO_FILE, is_file, walk
 from skipstone.data.readers.text_table import PassedOver
 from skipstone.errors import DataError, UsageError
+from skipstone.words import counted, listed, natural_key, natural_sorted
 
 SUFFIX = ".txt"
 _BLOCK = 4096

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import counted, listed
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table import (
     NO_LABEL,
@@ -29,6 +28,7 @@ from skipstone.data.readers.table import (
 from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.sources import Cells
 from skipstone.data.table_cells import column_of
+from skipstone.words import counted, listed
 
 NO_TEXT = "rows without a text"
 _LOST = "\ufffd"  # what bytes become that are no letters
