@@ -28,7 +28,10 @@ class Range:
     whole: bool = False
 
     def holds(self, value: Any) -> bool:
-        if type(value) not in ((int,) if self.whole else (int, float)) or not math.isfinite(value):
+        number = isinstance(value, int if self.whole else int | float)  # numpy's floats, too
+        if not number or isinstance(value, bool):
+            return False
+        if isinstance(value, float) and not math.isfinite(value):
             return False
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
@@ -37,7 +40,7 @@ class Range:
     def __str__(self) -> str:
         if self.whole:
             return f"a whole number from {self.low:.0f}" + (
-                f" to {self.high:.0f}" if self.high < math.inf else ""
+                f" to {int(self.high)}" if self.high < math.inf else ""
             )
         lower = f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
         if self.high == math.inf:
@@ -85,6 +88,11 @@ def check_options(
     problems += more
     if problems:
         raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(problems)}.")
+
+
+def stored_options(options: Any) -> dict[str, Any]:
+    """A dataclass of options as a bundle stores it; {} for an entry that has none."""
+    return {} if options is None else dataclasses.asdict(options)
 
 
 def _only_words(kind: Any) -> bool:

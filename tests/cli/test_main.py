@@ -80,7 +80,7 @@ MISTAKES = {
     "predict --jsno": "no flag --jsno.|'--json'",
     "train {data} --budget 10": "--budget: '10' has no unit: did you mean 10m or 10s?|--help",
     "train {data} --epochs five": "--epochs: 'five' is not a whole number.|--help",
-    "train {data} --epochs 0": "--epochs 0 is not allowed; it must be at least 1",
+    "train {data} --epochs 0": "epochs is 0; allowed: a whole number from 1.",
     "train {data} --optimizer sdg": "'sdg' is not allowed. Did you mean 'sgd'?|--help",
     "train {data} --augment strnog": "'strnog' is neither a preset|Did you mean 'strong'",
     "train {data} --channels 2": "--channels 2: these are photos, of 1 (grey)|Leave it out",

@@ -6,10 +6,11 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from skipstone.errors import UsageError
-from skipstone.train.options import TrainOptions, parse_duration
+from skipstone.train.options import _RANGES, TrainOptions, parse_duration
 from skipstone.train.recipe import Facts, Recipe, resolve
 
 
@@ -39,19 +40,19 @@ def test_budget_may_be_text() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "--epochs 0 is not allowed; it must be at least 1"),
-        ({"epochs": 1.5}, "--epochs 1.5 is not a whole number"),
-        ({"epochs": "3"}, "--epochs 3 is not a number"),
-        ({"lr": 0}, "--lr 0 is not allowed; it must be above 0"),
-        ({"lr": float("nan")}, "--lr nan"),
-        ({"ema": 1.0}, "--ema 1.0 is not allowed; it must be at least 0 and below 1"),
-        ({"layer_decay": 1.2}, "must be above 0 and at most 1"),
-        ({"optimizer": "adam"}, "--optimizer adam is not allowed; use sgd, adamw"),
-        ({"schedule": "cosin"}, "--schedule cosin is not allowed; use cosine, step"),
-        ({"device": "tpu"}, "--device tpu"),
-        ({"batch_size": True}, "--batch-size True is not a number"),
-        ({"keep": "first"}, "--keep first is not allowed; use best, last"),
-        ({"keep": "last", "early_stop": 2}, "--keep last and --early-stop contradict"),
+        ({"epochs": 0}, "epochs is 0; allowed: a whole number from 1"),
+        ({"epochs": 1.5}, "epochs is 1.5; allowed: a whole number from 1"),
+        ({"epochs": "3"}, "epochs is '3'; allowed: a whole number from 1"),
+        ({"lr": 0}, "lr is 0; allowed: a finite number above 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"ema": 1.0}, "ema is 1.0; allowed: at least 0 and less than 1"),
+        ({"layer_decay": 1.2}, "allowed: above 0 and at most 1"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; allowed: 'sgd', 'adamw'"),
+        ({"schedule": "cosin"}, "schedule is 'cosin'; allowed: 'cosine', 'step'"),
+        ({"device": "tpu"}, "device is 'tpu'; allowed: auto, cpu, cuda or mps"),
+        ({"batch_size": True}, "batch_size is True; allowed: a whole number from 1"),
+        ({"keep": "first"}, "keep is 'first'; allowed: 'best', 'last'"),
+        ({"keep": "last", "early_stop": 2}, "keep last and early_stop contradict"),
     ],
 )
 def test_wrong_values(options: dict[str, object], message: str) -> None:
@@ -60,10 +61,18 @@ def test_wrong_values(options: dict[str, object], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_every_range_is_of_an_option() -> None:
+    assert set(_RANGES) <= {item.name for item in dataclasses.fields(TrainOptions)}
+
+
+def test_a_rate_may_be_one_of_numpy_s() -> None:
+    assert TrainOptions(lr=np.logspace(-3, -1, 3)[1]).lr == pytest.approx(0.01)
+
+
 def test_every_problem_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         TrainOptions(epochs=0, lr=-1.0, device="x")
-    assert all(flag in str(caught.value) for flag in ("--epochs", "--lr", "--device"))
+    assert all(said in str(caught.value) for said in ("epochs is", "lr is", "device is"))
 
 
 def test_every_option_has_help() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.errors import UsageError
+from skipstone.option_types import POSITIVE, Range, check_options, whole
 
 Together = Literal["near", "exact"]
+#: What of the training rows may be kept apart for one role.
+_HALF = Range(0, 0.5, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,7 @@ class SplitOptions:
     seed: int = field(default=0, metadata={"help": "chooses which rows"})
 
     def __post_init__(self) -> None:
-        for name in ("select", "claim"):
-            share = getattr(self, name)
-            if not 0 < share <= 0.5:
-                raise UsageError(f"--{name} {share} is no share: it lies above 0, at most 0.5.")
-        if self.together not in get_args(Together):
-            raise UsageError(
-                f"--together {self.together} is not allowed.",
-                hint=did_you_mean(str(self.together), get_args(Together)),
-            )
+        check_options(self, select=_HALF, claim=_HALF, seed=whole(0))
         if self.select + self.claim > 0.8:
             raise UsageError(
                 f"--select {self.select} and --claim {self.claim} leave less than a fifth of the "
@@ -78,12 +73,7 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_bad", _share_or_count(self.max_bad))
-        if self.workers < 0:
-            raise UsageError(f"--workers {self.workers} is not allowed; it must be at least 0.")
-        if not 0 < self.worker_patience < math.inf:
-            raise UsageError(
-                f"--worker-patience {self.worker_patience:g} is not allowed; it must be above 0."
-            )
+        check_options(self, workers=whole(0), worker_patience=POSITIVE)
 
     def bad_allowed(self, rows: int) -> int:
         """How many of `rows` may be unreadable."""

@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from skipstone.errors import UsageError
+from skipstone.option_types import CHANCE, POSITIVE, Range, check_options, whole
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "plateau", "one-cycle", "constant"]
@@ -103,85 +101,25 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if isinstance(self.budget, str):
             object.__setattr__(self, "budget", parse_duration(self.budget))
-        problems = [text for text in (_problem(self, rule) for rule in _RULES) if text]
+        problems = []
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-            problems.append(f"--device {self.device} is not known; use auto, cpu, cuda or mps")
+            problems.append(f"device is {self.device!r}; allowed: auto, cpu, cuda or mps")
         if self.keep == "last" and self.early_stop:
             problems.append(
-                "--keep last and --early-stop contradict each other: one needs no score, the other "
+                "keep last and early_stop contradict each other: one needs no score, the other "
                 "ends by it"
             )
-        problems += _wrong_words(self)
-        if problems:
-            raise UsageError("; ".join(problems) + ".")
+        check_options(self, problems, **_RANGES)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    name: str
-    low: float
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-
-
-_RULES = (
-    _Rule("epochs", 1),
-    _Rule("steps", 1),
-    _Rule("budget", 0, open_low=True),
-    _Rule("batch_size", 1),
-    _Rule("accumulate", 1),
-    _Rule("lr", 0, open_low=True),
-    _Rule("momentum", 0, 1, open_high=True),
-    _Rule("weight_decay", 0),
-    _Rule("l1", 0),
-    _Rule("warmup", 0, 1, open_high=True),
-    _Rule("ema", 0, 1, open_high=True),
-    _Rule("early_stop", 0),
-    _Rule("clip", 0),
-    _Rule("layer_decay", 0, 1, open_low=True),
-    _Rule("freeze", 0, 1),
-    _Rule("freeze_epochs", 0),
-    _Rule("threads", 1),
-    _Rule("checkpoint_every", 1),
-    _Rule("seed", 0, 2**63 - 1),
-)
-
-
-def _problem(options: TrainOptions, rule: _Rule) -> str | None:
-    value = getattr(options, rule.name)
-    if value is None:
-        return None
-    flag = f"--{rule.name.replace('_', '-')} {value}"
-    annotation = str(TrainOptions.__dataclass_fields__[rule.name].type)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{flag} is not a number"
-    if annotation.startswith("int") and not isinstance(value, int):
-        return f"{flag} is not a whole number"
-    low = value > rule.low if rule.open_low else value >= rule.low
-    high = value < rule.high if rule.open_high else value <= rule.high
-    if low and high and math.isfinite(value):
-        return None
-    lower = f"above {rule.low:g}" if rule.open_low else f"at least {rule.low:g}"
-    if rule.high == math.inf:
-        return f"{flag} is not allowed; it must be {lower}"
-    upper = f"below {rule.high:g}" if rule.open_high else f"at most {rule.high:g}"
-    return f"{flag} is not allowed; it must be {lower} and {upper}"
-
-
-def _wrong_words(options: TrainOptions) -> list[str]:
-    """Words outside their Literal, for callers without a type checker."""
-    problems = []
-    kinds = typing.get_type_hints(TrainOptions)
-    for item in dataclasses.fields(options):
-        words = [
-            word
-            for kind in (kinds[item.name], *typing.get_args(kinds[item.name]))
-            if typing.get_origin(kind) is Literal
-            for word in typing.get_args(kind)
-        ]
-        value = getattr(options, item.name)
-        if words and value is not None and value not in words:
-            flag = item.name.replace("_", "-")
-            problems.append(f"--{flag} {value} is not allowed; use {', '.join(words)}")
-    return problems
+_RANGES = {
+    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), whole(1)),
+    **dict.fromkeys(("threads", "checkpoint_every"), whole(1)),
+    **dict.fromkeys(("early_stop", "freeze_epochs"), whole(0)),
+    **dict.fromkeys(("budget", "lr"), POSITIVE),
+    **dict.fromkeys(("weight_decay", "l1", "clip"), Range(0)),
+    **dict.fromkeys(("momentum", "warmup", "ema"), CHANCE),
+    "layer_decay": Range(0, 1, open_low=True),
+    "freeze": Range(0, 1),
+    "seed": whole(0, 2**63 - 1),
+}
