@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from skipstone.data.sources import Source
+from skipstone.option_types import stored_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,3 +146,9 @@ def ragged_arrays(input: Input) -> frozenset[str]:
     """
     names: frozenset[str] = getattr(input, "ragged", frozenset())
     return names
+
+
+def input_record(name: str, input: Input) -> dict[str, Any]:
+    """What a bundle stores of an input beside its arrays, JSON-able; `name` is its entry's."""
+    state, _ = input.state()
+    return {"name": name, "options": stored_options(input.options), "state": state}

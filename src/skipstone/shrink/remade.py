@@ -6,7 +6,7 @@ import dataclasses
 
 from skipstone.bundle.arch import Arch
 from skipstone.bundle.format import Bundle
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, input_record
 from skipstone.models.build import network_tensors
 from skipstone.models.network import Network
 from skipstone.proof.refine import refined
@@ -21,9 +21,8 @@ from skipstone.shrink.plan import Work
 
 def with_input(bundle: Bundle, input: Input) -> Bundle:
     """The same bundle with another input of its kind in place of its own."""
-    state, arrays = input.state()
-    options = {} if input.options is None else dataclasses.asdict(input.options)
-    described = {**bundle.input, "options": options, "state": state}
+    _, arrays = input.state()
+    described = input_record(bundle.input["name"], input)
     return dataclasses.replace(bundle, input=described, input_arrays=dict(arrays))
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from skipstone.data.samples import Meta
+from skipstone.option_types import stored_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, np.ndarray]  # name -> (N, ...) float32
 Post = Mapping[str, Any]  # JSON-able post-processing: temperature, thresholds
-Record = dict[
-    str, Any
-]  # JSON-able, one a sample; always has "correct": bool or float, "loss": float
+#: JSON-able, one a sample; always has "correct": bool or float, "loss": float.
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +216,9 @@ class Task(Protocol):
 def headline(task: Task) -> Metric:
     """The metric that a task is judged by."""
     return next(metric for metric in task.metrics() if metric.name == task.headline)
+
+
+def task_record(name: str, task: Task) -> dict[str, Any]:
+    """What a bundle stores of a task, JSON-able; `name` is that of its entry."""
+    options = stored_options(task.options)
+    return {"name": name, "options": options, "schema": dict(task.schema)}

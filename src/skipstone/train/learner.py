@@ -26,6 +26,7 @@ from skipstone.models.network import Network
 from skipstone.models.solving import Problem
 from skipstone.models.weights import Listing, WeightReport, load_weights
 from skipstone.models.word_vectors import WordVectors
+from skipstone.option_types import stored_options
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
@@ -40,7 +41,8 @@ from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Recipe
-from skipstone.train.runfolder import JOURNAL, RunFolder, shown
+from skipstone.train.runfolder import JOURNAL, RunFolder
+from skipstone.words import shortest
 
 #: Values of the feature matrix, times classes, up to which every value of a grid is tried.
 GRID = 30_000_000
@@ -85,7 +87,7 @@ class Assignment(Protocol):
 @dataclass(frozen=True)
 class Learnt:
     """Args:
-    network: on the CPU or where it was trained, with its weights.
+    network: on the CPU, with its weights.
     arch: of that network; the assignment's, with the shape that a solution has.
     result: how it went.
     """
@@ -143,24 +145,39 @@ def _journalled(run: RunFolder) -> Listing:
                 missing=list(report.missing_in_model),
                 of_another_shape=list(report.shape_mismatch),
             )
-        return shown(run.path / JOURNAL)
+        return str(shortest(run.path / JOURNAL))
 
     return listing
 
 
 def training_loader(given: Assignment, cache: RecordCache | None = None) -> Loader:
     """The fit role, shuffled and augmented as planned."""
-    batching = Batching(
-        batch_size=given.recipe.batch_size,
-        seed=given.seed,
-        shuffle=True,
-        augment=augmentation_of(given.augment, given.input, given.task),
-        mix=mixing_of(given.augment, given.task, BACKBONES[given.arch.backbone.name]),
-        drop_last=True,
-        balanced=given.recipe.balanced,
+    batching = training_batches(
+        given.recipe, given.augment, given.input, given.task, given.arch, seed=given.seed
     )
     fit = given.manifest.role("fit")
     return Loader(fit, given.input, given.task, batching, loading=given.loading, cache=cache)
+
+
+def training_batches(
+    recipe: Recipe,
+    augment: AugmentOptions | TextAugmentOptions,
+    input: Input,
+    task: Task,
+    arch: Arch,
+    *,
+    seed: int,
+) -> Batching:
+    """What rows are learnt from, in a run and wherever its network learns again."""
+    return Batching(
+        batch_size=recipe.batch_size,
+        seed=seed,
+        shuffle=True,
+        augment=augmentation_of(augment, input, task),
+        mix=mixing_of(augment, task, BACKBONES[arch.backbone.name]),
+        drop_last=True,
+        balanced=recipe.balanced,
+    )
 
 
 def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt:
@@ -176,7 +193,7 @@ def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Lea
     candidates = list(_candidates(entry, given.arch, tried=matrix.nnz * classes <= GRID))
     best: tuple[float, Learnt] | None = None
     for options in events.track(candidates, "solving"):
-        asked = {"options": dataclasses.asdict(options)}
+        asked = {"options": stored_options(options)}
         arch = dataclasses.replace(given.arch, backbone=Part(given.arch.backbone.name, asked))
         network, arch = solve(arch, given.input, matrix, targets, classes, given.seed)
         args = arch.backbone.args
@@ -205,7 +222,7 @@ def solve(
     find = resolve_target(entry.facts["solver"])
     kinds = getattr(input, "kinds", Problem.kinds)
     solution = find(options, Problem(matrix, targets, classes, seed, kinds))
-    args = {"options": dataclasses.asdict(options), "shape": solution.shape}
+    args = {"options": stored_options(options), "shape": solution.shape}
     arch = dataclasses.replace(arch, backbone=Part(arch.backbone.name, args))
     network = build_network(arch, input)
     names = {f"backbone.{name}": value for name, value in solution.tensors.items()}

@@ -15,6 +15,7 @@ from typing import Any
 from skipstone import events
 from skipstone.bundle.arch import Arch, Part
 from skipstone.data.manifest import Manifest
+from skipstone.option_types import stored_options
 from skipstone.prepare.cache import RecordCache
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES, INPUTS, resolve_target
@@ -23,7 +24,7 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Metric, Record, headline
 from skipstone.train.learner import learner_of
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.plan import Plan
+from skipstone.verbs.plan import Plan, usual_head
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,8 @@ def baseline_plan(plan: Plan) -> Plan | None:
     )
     input = entry.load()(entry.make_options(choice.input)).fit(fit.sources())
     backbone = BACKBONES[name]
-    options = dataclasses.asdict(backbone.make_options(choice.options))
-    usual = plan.task.head()
-    head = Part(backbone.facts.get("head", usual.name), usual.args)
-    arch = Arch(Part(name, {"options": options}), head)
+    options = stored_options(backbone.make_options(choice.options))
+    arch = Arch(Part(name, {"options": options}), usual_head(plan.task, backbone))
     return dataclasses.replace(plan, input=input, arch=arch, weights="none")
 
 
@@ -130,7 +129,7 @@ def beside(
         return None
     evaluation = baseline.predictor.evaluate(part)
     metric, task = headline(plan.task), plan.task
-    groups = evaluation.groups if any(evaluation.groups) else None
+    groups = evaluation.groups
     value = interval(metric, evaluation.records, task, groups, plan.seed)
     gap = paired_difference(metric, records, evaluation.records, task, groups, plan.seed)
     verdict = _verdict(plan.arch.backbone.name, baseline.model, metric, gap)

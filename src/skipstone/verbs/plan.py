@@ -5,7 +5,6 @@ data -> manifest with roles -> fitted input, task -> model and weights -> recipe
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,13 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import SkipstoneError, UsageError
 from skipstone.events import note
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, input_record
 from skipstone.models.auto import Choice
 from skipstone.models.build import check_accepts, check_needs, choose_head, suited_options
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.vector_options import VectorOptions
 from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
+from skipstone.option_types import stored_options
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
 from skipstone.prepare.cache import RecordCache
@@ -36,11 +36,12 @@ from skipstone.prepare.split import Look, assign_roles
 from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
-from skipstone.tasks.base import Task
+from skipstone.tasks.base import Task, task_record
 from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.verbs.heard import refuse_unheard
+from skipstone.words import flag
 
 #: Rows by which it is guessed, before the split, which input will be trained on.
 GUESSED_FROM = 32
@@ -83,7 +84,6 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
-        state, _ = self.input.state()
         return {
             "data": {
                 "root": str(self.manifest.root.resolve()),
@@ -91,19 +91,11 @@ class Plan:
                 "rows": len(self.manifest),
                 "fingerprint": self.manifest.fingerprint(),
             },
-            "input": {
-                "name": self.manifest.input,
-                "options": dataclasses.asdict(self.input.options),
-                "state": state,
-            },
-            "task": {
-                "name": self.manifest.task,
-                "options": dataclasses.asdict(self.task.options),
-                "schema": dict(self.task.schema),
-            },
+            "input": input_record(self.manifest.input, self.input),
+            "task": task_record(self.manifest.task, self.task),
             "arch": self.arch.to_json(),
             "weights": self.weights,
-            "augment": dataclasses.asdict(self.augment),
+            "augment": stored_options(self.augment),
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "from": None if self.origin is None else self.origin.to_json(),
@@ -212,10 +204,9 @@ def _check_most(choice: Choice, given: Mapping[str, Any], model: str) -> None:
     """UsageError where an option of the input is greater than the model can be built for."""
     for name, most in choice.most.items():
         if given.get(name, most) > most:
-            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} {given[name]} is more than {model} can take, which is {most}.",
-                hint=f"Use {flag} {most}, or less.",
+                f"{flag(name)} {given[name]} is more than {model} can take, which is {most}.",
+                hint=f"Use {flag(name)} {most}, or less.",
             )
 
 
@@ -253,22 +244,27 @@ def _backbone(choice: Choice, head: Part, settings: Settings) -> Part:
     given = {**choice.options, **settings.values_for(entry.options_type())}
     given |= vector_size(settings.options(VectorOptions), entry, given, weights=choice.weights)
     options = suited_options(entry, choice.model, HEADS[head.name], given)
-    args: dict[str, Any] = {"options": {} if options is None else dataclasses.asdict(options)}
+    args = {"options": stored_options(options)}
     return Part(choice.model, {**args, "shape": dict(choice.shape)} if choice.shape else args)
 
 
 def _head(task: Task, backbone: Entry, settings: Settings) -> Part:
     """The head asked for, the one that the backbone takes, or the task's; with its options."""
-    usual = task.head()
-    usual = Part(backbone.facts.get("head", usual.name), usual.args)
-    part = choose_head(settings.options(HeadChoice).head, usual)
-    entry = HEADS[part.name]
-    kind = entry.options_type()
-    given = {**part.args.get("options", {}), **settings.values_for(kind)}
-    options = entry.make_options(given)
-    return Part(
-        part.name, {**part.args, "options": {} if options is None else dataclasses.asdict(options)}
-    )
+    part = choose_head(settings.options(HeadChoice).head, usual_head(task, backbone))
+    return with_options(part, settings, part.args.get("options", {}))
+
+
+def usual_head(task: Task, backbone: Entry) -> Part:
+    """The head that a backbone takes (the fact `head` of its entry), or else the task's own."""
+    part = task.head()
+    return Part(backbone.facts.get("head", part.name), part.args)
+
+
+def with_options(head: Part, settings: Settings, held: Mapping[str, Any]) -> Part:
+    """The head with the options `held`, and those that the user gave over them."""
+    entry = HEADS[head.name]
+    options = entry.make_options({**held, **settings.values_for(entry.options_type())})
+    return Part(head.name, {**head.args, "options": stored_options(options)})
 
 
 def _choose(input_entry: Entry, model: str, weights: str, looked: Input, fit: Manifest) -> Choice:

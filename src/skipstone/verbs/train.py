@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,31 +12,34 @@ from typing import Any
 from skipstone import events
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.inputs.base import input_record
 from skipstone.models.build import network_tensors
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.calibration import Gain
 from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification, store_goldens, verify
+from skipstone.proof.parity import Verification, verify
 from skipstone.proof.refine import refined
 from skipstone.registry import BACKBONES
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
+from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
-from skipstone.tasks.base import Metric
+from skipstone.tasks.base import Metric, task_record
 from skipstone.train.learner import Learnt, learner_of
 from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
 from skipstone.verbs.held_files import hold_files
 from skipstone.verbs.lineage import lineage_of
-from skipstone.verbs.places import output_folder, shortest
+from skipstone.verbs.places import output_folder
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.scores import Scores, calibration_of, score
 from skipstone.verbs.story import Outcome, gather, write_report
+from skipstone.words import command_line, shortest
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,6 @@ def train(
         origin=origin,
         cache=cache,
     )
-    shown = shlex.join(command).encode("utf-8", "backslashreplace").decode()  # any file name
     with open_or_resume(root, plan.to_json()) as run:
         whole, plan = plan, quarantine(plan, run, cache)
         hold_files(plan, run)
@@ -125,7 +126,7 @@ def train(
         simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         unreadable = len(plan.manifest.role(UNREADABLE))
-        lineage = lineage_of(whole, shown, learnt.result, unreadable=unreadable)
+        lineage = lineage_of(whole, command_line(command), learnt.result, unreadable=unreadable)
         scores, bundle = _bundle(plan, learnt, lineage, run.bundle)
         baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
         outcome = Outcome(
@@ -180,19 +181,11 @@ def _bundle(
         score(plan.task, evaluation, part, role=role, seed=plan.seed),
         calibration=calibration_of(predictor, part, evaluation, seed=plan.seed),
     )
-    state, arrays = plan.input.state()
+    _, arrays = plan.input.state()
     bundle = Bundle(
         arch=learnt.arch,
-        input={
-            "name": plan.manifest.input,
-            "options": dataclasses.asdict(plan.input.options),
-            "state": state,
-        },
-        task={
-            "name": plan.manifest.task,
-            "options": dataclasses.asdict(plan.task.options),
-            "schema": dict(plan.task.schema),
-        },
+        input=input_record(plan.manifest.input, plan.input),
+        task=task_record(plan.manifest.task, plan.task),
         post=post,
         lineage=lineage,
         metrics=scores.to_json(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.format import Bundle
+from skipstone.inputs.base import input_record
 from skipstone.models.build import build_network, network_tensors
+from skipstone.option_types import stored_options
 from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry
+from skipstone.tasks.base import task_record
+from skipstone.verbs.plan import usual_head
 
 CLASSES = 10
 
@@ -20,10 +22,11 @@ def _input_for(kind: str) -> Entry:
     return INPUTS[kind]
 
 
-def untrained(
-    name: str, *, classes: int = CLASSES, size: int | None = None, channels: int = 3
-) -> Bundle:
-    """A bundle in memory, drawn with seed 0, for inputs of the size that the model is made for.
+def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundle:
+    """A bundle in memory for CLASSES classes, drawn with seed 0.
+
+    Args:
+        size: of its pictures in pixels; by default the one that the model is made for.
 
     Raises:
         UsageError: no such model.
@@ -38,26 +41,21 @@ def untrained(
     wanted |= entry.facts.get("input", {})
     options_type = input_entry.options_type()
     known = {} if options_type is None else options_type.__dataclass_fields__
-    input_options = input_entry.make_options({k: v for k, v in wanted.items() if k in known})
-    input = input_entry.load()(input_options)
+    input = input_entry.load()(
+        input_entry.make_options({k: v for k, v in wanted.items() if k in known})
+    )
     task_entry = next(iter(TASKS))
-    task_options = task_entry.make_options()
-    schema = {"classes": [f"class {number}" for number in range(classes)]}
-    task = task_entry.load()(task_options, schema)
-    args = {"options": {} if options is None else dataclasses.asdict(options)}
-    arch = Arch(Part(name, args), task.head())
+    schema = {"classes": [f"class {number}" for number in range(CLASSES)]}
+    task = task_entry.load()(task_entry.make_options(), schema)
+    arch = Arch(Part(name, {"options": stored_options(options)}), usual_head(task, entry))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(arch, input)
-    state, arrays = input.state()
+    _, arrays = input.state()
     return Bundle(
         arch=arch,
-        input={"name": kind, "options": dataclasses.asdict(input_options), "state": state},
-        task={
-            "name": task_entry.name,
-            "options": dataclasses.asdict(task_options),
-            "schema": schema,
-        },
+        input=input_record(input_entry.name, input),
+        task=task_record(task_entry.name, task),
         lineage={"untrained": name},
         tensors=network_tensors(network),
         input_arrays=dict(arrays),

@@ -12,11 +12,6 @@ from skipstone.registry import Entry
 
 
 @dataclass(frozen=True)
-class CurveOptions:
-    length: int = field(default=32, metadata={"help": "numbers in a curve"})
-
-
-@dataclass(frozen=True)
 class CurveNetOptions:
     hidden: int = field(default=16, metadata={"help": "channels of each layer"})
 
@@ -29,8 +24,7 @@ class GradeOptions:
 READER = Entry("curves", f"{__name__}.parts:CurvesReader", summary="curves.tsv beside curves")
 INPUT = Entry(
     "curve",
-    f"{__name__}.parts:CurveInput",
-    f"{__name__}:CurveOptions",
+    f"{__name__}.parts:CurveInput",  # there is nothing to choose, so it has no options
     summary="text files of numbers",
     facts={"emits": ["curve"]},
 )

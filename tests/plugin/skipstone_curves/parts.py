@@ -18,7 +18,10 @@ from skipstone.errors import DataError
 from skipstone.inputs.base import Emits, Raw
 from skipstone.models.backbone import Backbone
 
-from . import CurveNetOptions, CurveOptions
+from . import CurveNetOptions
+
+#: Numbers in a curve.
+LENGTH = 32
 
 
 class CurvesReader:
@@ -62,15 +65,14 @@ class CurveInput:
 
     def __init__(
         self,
-        options: CurveOptions,
+        options: None = None,
         state: Mapping[str, Any] | None = None,
         arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.options = options
         self._state = dict(state or {"seen": 0})
-        length = options.length
         self._arrays = dict(
-            arrays or {"mean": np.zeros(length, "f4"), "std": np.ones(length, "f4")}
+            arrays or {"mean": np.zeros(LENGTH, "f4"), "std": np.ones(LENGTH, "f4")}
         )
 
     def fit(self, sources: Sequence[Source]) -> CurveInput:
@@ -87,8 +89,8 @@ class CurveInput:
             curve = np.array(bytes(data).split(), np.float32)
         except ValueError:
             raise DataError(f"{source.name} holds more than numbers.") from None
-        if curve.shape != (self.options.length,):
-            raise DataError(f"{source.name} has {curve.size} numbers, not {self.options.length}.")
+        if curve.shape != (LENGTH,):
+            raise DataError(f"{source.name} has {curve.size} numbers, not {LENGTH}.")
         return Raw(curve, (len(curve),))
 
     def encode(self, raw: Raw) -> dict[str, np.ndarray]:
@@ -99,7 +101,7 @@ class CurveInput:
 
     def example(self, batch: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(0)
-        return {"curve": rng.normal(size=(batch, self.options.length)).astype(np.float32)}
+        return {"curve": rng.normal(size=(batch, LENGTH)).astype(np.float32)}
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
         curves = self.example(count)["curve"]
@@ -137,7 +139,7 @@ def curve_text(curve: np.ndarray) -> bytes:
     return " ".join(f"{value:.5f}" for value in curve).encode()
 
 
-def write_curves(folder: Path, per_level: int, length: int = 32) -> Path:
+def write_curves(folder: Path, per_level: int) -> Path:
     """Noisy sines of random phase that swing slowly, faster, fast."""
     folder.mkdir(parents=True)
     swings = {"slow": 1.0, "faster": 3.0, "fast": 6.0}
@@ -145,8 +147,8 @@ def write_curves(folder: Path, per_level: int, length: int = 32) -> Path:
     for level, times in swings.items():
         for number in range(per_level):
             rng = np.random.default_rng([number, int(times)])
-            at = times * rng.uniform(0.8, 1.2) * np.arange(length) / length + rng.random()
-            curve = np.sin(2 * np.pi * at) + rng.normal(0, 0.1, length)
+            at = times * rng.uniform(0.8, 1.2) * np.arange(LENGTH) / LENGTH + rng.random()
+            curve = np.sin(2 * np.pi * at) + rng.normal(0, 0.1, LENGTH)
             name = f"{level}-{number}.txt"
             (folder / name).write_bytes(curve_text(curve))
             lines.append(f"{name}\t{level}")
