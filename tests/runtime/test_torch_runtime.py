@@ -19,10 +19,9 @@ def test_it_gives_the_networks_own_answers_in_float32() -> None:
     network, arrays = network_of(small_bundle()), _arrays(4)
     with torch.no_grad():
         expected = network({"image": torch.from_numpy(arrays["image"])})["logits"].numpy()
-    for runtime in (TorchRuntime(network), TorchRuntime(network, channels_last=True)):
-        outputs = runtime.run(arrays)
-        assert outputs["logits"].dtype == np.float32
-        np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-5)
+    outputs = TorchRuntime(network).run(arrays)
+    assert outputs["logits"].dtype == np.float32
+    np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_is_near_and_not_the_same() -> None:
@@ -45,6 +44,13 @@ def test_a_network_in_training_stays_as_it_was() -> None:
     assert not frozen.training
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_network_answers_where_it_is() -> None:
+    """Training asks each epoch, and goes on with the same network on its own device."""
+    network = nn.Linear(2, 2, device="meta")
+    assert TorchRuntime(network).facts()["device"] == "meta"
+    assert network.weight.device.type == "meta"
 
 
 def test_once_bound_nothing_is_prepared_again(monkeypatch: pytest.MonkeyPatch) -> None:

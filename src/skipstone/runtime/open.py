@@ -13,19 +13,13 @@ from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.programs import EXPORTS, Program, program_files, read_programs
 
-__all__ = ["input_of", "network_of", "open_model", "open_runtime", "task_of"]
 
-
-def open_model(
-    path: Path | str, runtime: str = "auto", *, threads: int | None = None, device: str = "cpu"
-) -> Predictor:
+def open_model(path: Path | str, runtime: str = "auto") -> Predictor:
     """A Predictor for a bundle, a run folder, or `runs/001`.
 
     Args:
         runtime: "auto" takes the program that the bundle prefers (what shrinking accepted), or
             else torch; or a runtime ("openvino"), or a runtime and a precision ("openvino-bf16").
-        threads: of the runtime; None leaves it to the library.
-        device: for torch: "cpu", "cuda", or "auto" for cuda where there is one.
 
     Raises:
         UsageError: no model there, or no such program in it; says how to get it.
@@ -33,19 +27,18 @@ def open_model(
     """
     folder = bundle_of(path)
     bundle = Bundle.load(folder)
-    made = open_runtime(folder, bundle, runtime, threads=threads, device=device)
+    made = open_runtime(folder, bundle, runtime)
     return Predictor(input_of(bundle), made, task_of(bundle), dict(bundle.post))
 
 
 def open_runtime(
-    folder: Path,
-    bundle: Bundle,
-    runtime: str = "auto",
-    *,
-    threads: int | None = None,
-    device: str = "cpu",
+    folder: Path, bundle: Bundle, runtime: str = "auto", *, threads: int | None = None
 ) -> Runtime:
-    """The runtime alone: arrays in, arrays out."""
+    """The runtime alone: arrays in, arrays out; see `open_model`.
+
+    Args:
+        threads: of one run; None leaves it to the library.
+    """
     programs = read_programs(folder)
     name = (programs.default or "torch") if runtime == "auto" else runtime
     family, _, precision = name.partition("-")
@@ -59,7 +52,7 @@ def open_runtime(
             f"Allowed: {', '.join(entry.facts['precisions'])}."
         )
     if not entry.facts["program"]:
-        made: Runtime = entry.load()(bundle, precision or "f32", threads, device)
+        made: Runtime = entry.load()(bundle, precision or "f32", threads)
         return made
     fitting = [
         row
@@ -78,14 +71,10 @@ def open_runtime(
     return program
 
 
-def open_torch(bundle: Bundle, precision: str, threads: int | None, device: str) -> Runtime:
-    import torch
-
+def open_torch(bundle: Bundle, precision: str, threads: int | None) -> Runtime:
     from skipstone.runtime.torch_runtime import TorchRuntime
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TorchRuntime(network_of(bundle), precision=precision, device=device, threads=threads)
+    return TorchRuntime(network_of(bundle), precision=precision, threads=threads)
 
 
 def open_onnxruntime(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:

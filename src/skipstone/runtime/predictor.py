@@ -172,7 +172,7 @@ class Predictor:
         source = as_source(source)
         raw = self.input.decode(source)
         shape = tuple(np.shape(raw.value)[:2])
-        meta = Meta(0, _name(source), size=raw.size, to_source=raw.to_source, shape=shape)
+        meta = Meta(0, source.name, size=raw.size, to_source=raw.to_source, shape=shape)
         return self.input.encode(raw), meta
 
     def _answer(
@@ -217,7 +217,7 @@ class Predictor:
         try:
             arrays, meta = self.encode(source)
         except (DataError, OSError) as error:
-            return Failure(_name(source), str(error), index)
+            return Failure(source.name, str(error), index)
         return arrays, replace(meta, id=index)
 
 
@@ -246,10 +246,6 @@ def as_source(given: Given) -> Source:
     if isinstance(given, str | Path):
         return FileRef(Path(given))
     return Inline(given)
-
-
-def _name(source: Source) -> str:
-    return source.name
 
 
 def _nothing(post: Post) -> frozenset[str]:

@@ -12,42 +12,34 @@ from torch import nn
 
 from skipstone.errors import UsageError
 from skipstone.models.conv_bf16 import bfloat16
+from skipstone.runtime.threads import torch_threads
 
 PRECISIONS = ("f32", "bf16")
 
 
 class TorchRuntime:
-    """Runs a network as it stands; one that is being trained may be given, and stays as it was.
+    """Runs a network as it stands, on the device where it is; one that is being trained may be
+    given, and stays as it was.
 
     Args:
-        network: dict of batched arrays -> dict of outputs. It is moved to `device`.
+        network: dict of batched arrays -> dict of outputs.
         precision: "f32", or "bf16" for autocast (weights stay float32).
         threads: of torch, while running; None leaves them as they are.
-        channels_last: lay out convolution weights so; changes the network's memory, not values.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        *,
-        precision: str = "f32",
-        device: str | torch.device = "cpu",
-        threads: int | None = None,
-        channels_last: bool = False,
+        self, network: nn.Module, *, precision: str = "f32", threads: int | None = None
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"torch runs in {' or '.join(PRECISIONS)}, not in {precision!r}.")
         self.name = f"torch-{precision}"
-        self.device = torch.device(device)
+        self.device = next(network.parameters(), torch.empty(0)).device
         self._precision = precision
         self._threads = threads
-        self._channels_last = channels_last
-        self._network = network.to(self.device)
-        if channels_last:
-            self._network = self._network.to(memory_format=torch.channels_last)
+        self._network = network
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with _evaluating(self._network), _threads(self._threads):
+        with _evaluating(self._network), torch_threads(self._threads):
             return self._answer(self._tensors(arrays))
 
     def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
@@ -78,7 +70,6 @@ class TorchRuntime:
             "precision": self._precision,
             "threads": self._threads or torch.get_num_threads(),
             "device": str(self.device),
-            "channels_last": self._channels_last,
         }
 
 
@@ -100,16 +91,3 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is None or count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -199,18 +199,15 @@ def bind(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
 @contextlib.contextmanager
 def _alone(threads: int) -> Iterator[tuple[int, ...] | None]:
     """No garbage collection; torch at `threads`; every thread of ours on the same processors."""
-    import torch
+    from skipstone.runtime.threads import torch_threads  # brings torch
 
-    before = torch.get_num_threads()
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
-    torch.set_num_threads(threads)
     try:
-        with _pinned(threads) as processors:
+        with torch_threads(threads), _pinned(threads) as processors:
             yield processors
     finally:
-        torch.set_num_threads(before)
         if collecting:
             gc.enable()
 

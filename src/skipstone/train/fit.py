@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from skipstone import events
 from skipstone.errors import Diverged, OutOfMemory
 from skipstone.models.network import Network
+from skipstone.runtime.threads import torch_threads
 from skipstone.tasks.base import Task
 from skipstone.train.checkpoint import load_checkpoint
 from skipstone.train.keeper import Evaluate, Judge, RunKeeper
@@ -68,8 +68,8 @@ def fit(
     run: RunFolder,
     objective: Callable[[Network, Recipe], Objective] | None = None,
 ) -> FitResult:
-    """Train `network`; on return it holds the weights that did best on the select role, or the
-    last ones, as the options say (`keep`).
+    """Train `network`; on return it is on the CPU and holds the weights that did best on the select
+    role, or the last ones, as the options say (`keep`).
 
     A run folder that holds a checkpoint goes on from it. Options that are not a recipe yet are
     resolved for weights learnt from scratch.
@@ -85,7 +85,7 @@ def fit(
     """
     began = time.monotonic()
     recipe = options if isinstance(options, Recipe) else _resolved(options, loader)
-    with _threads(recipe.threads), watch_signals() as stopping:
+    with torch_threads(recipe.threads), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _note_surroundings(run, network)
         aim = (objective or _default_objective)(network, recipe)
@@ -112,6 +112,7 @@ def fit(
             except OutOfMemory as error:
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
         keeper.load_kept()
+        network.to("cpu")
         network.to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
         assert state.kept is not None, "no epoch was evaluated"
@@ -214,14 +215,3 @@ def _note_surroundings(run: RunFolder, network: Network) -> None:
                 "Results may differ from an uninterrupted run in the last bits, because these "
                 f"changed: {', '.join(changed)}."
             )
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
