@@ -54,7 +54,6 @@ def drawn(plan: Plan, bundle: Bundle) -> Scores:
             name: Estimate(value, value, float("nan"), len(records))
             for name, value in values.items()
         },
-        records=records,
         evaluation=Evaluation(records, [Failure("broken.jpg", "cut off")], [], unknown={"owl": 2}),
     )
 

@@ -176,7 +176,7 @@ def test_a_figure_over_nothing_is_left_out() -> None:
         logits = np.where(guess == np.arange(3)[:, None, None], 9.0, 0.0).astype(np.float32)
         metas = [Meta(row) for row in range(4)]
         predictions = task.predict({"logits": np.stack([logits] * 4)}, metas, {})
-        return Evaluation([task.score(one, truth) for one in predictions], [])
+        return Evaluation([task.score(one, truth) for one in predictions], [], groups=[None] * 4)
 
     for before, after in ((1, 1), (1, 2), (2, 1)):
         figures = figures_of(task, scored(before), scored(after), seed=0)

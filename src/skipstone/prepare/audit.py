@@ -20,8 +20,6 @@ from skipstone.registry import INPUTS, READERS, resolve_target
 #: Labels that are doubted, worst first, given groups of rows that show the same.
 Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
 
-__all__ = ["Audit", "Finding", "audit", "row_names"]
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -59,7 +57,7 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     of_layout, of_reader = _of_layout(manifest)
     seen = Seen(
         manifest,
-        row_names(manifest),
+        manifest.names(),
         reads,
         copies,
         same,
@@ -101,14 +99,6 @@ def _of_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
     return [
         Finding(item.kind, item.paths, item.message, item.rows, item.notes) for item in findings
     ], counts
-
-
-def row_names(manifest: Manifest) -> list[str]:
-    """How each row is named to a person: its path, with "#3" for a member of a container."""
-    return [
-        path if member is None else f"{path}#{member}"
-        for path, member in zip(manifest.column("path"), manifest.column("member"), strict=True)
-    ]
 
 
 def _counts(seen: Seen, findings: Sequence[Finding], more: dict[str, Any]) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from typing import Any
 
 from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.readers.base import counted, listed, natural_sorted
 from skipstone.errors import UsageError
 from skipstone.prepare.enough import check_tags_to_decide
 from skipstone.prepare.findings import Nouns
 from skipstone.prepare.look import Read, alike, can_look_alike, look_at, same_bytes
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.stratify import Label, Unit, stratify
-from skipstone.prepare.together import LARGEST, SMALL_GROUP
+from skipstone.prepare.together import LARGEST, SMALL_GROUP, Union
+from skipstone.words import counted, listed, natural_sorted
 
 #: Below this many rows a claim is called weak: its 95 % interval is at least ±10 points wide.
 FEW_ROWS = 100
@@ -37,7 +37,6 @@ def assign_roles(
     options: SplitOptions | None = None,
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
-    same: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
     look: Look = look_at,
 ) -> Manifest:
@@ -46,9 +45,9 @@ def assign_roles(
     Depends on paths, labels, groups and the seed, never on the order of rows.
 
     Args:
-        duplicates: groups of row positions with equal bytes, where known already.
-        same: groups that show the same, where known already. Where neither is, and
-            a split is made, the training rows are looked at, unless `options` keep that off.
+        duplicates: groups of row positions with equal bytes, where known already. Where they are
+            not, and a split is made, the training rows are looked at for what shows the same,
+            unless `options` keep that off.
         pinned: roles of rows that another model knows; where roles are carved, what it has been
             trained on is never claimed.
         look: how rows are looked at.
@@ -71,11 +70,12 @@ def assign_roles(
     roles = [role_of_split[split] for split in splits]
     notes = [_given_note(given, role_of_split)] if len(set(role_of_split.values())) > 1 else []
     if carve:
+        same: list[list[int]] = []
         looked = can_look_alike(manifest.input) and options.together == "near"
-        if same is None and duplicates is None and looked:
+        if duplicates is None and looked:
             same, said = _looking_alike(manifest, pool, look)
             notes += said
-        units = _units(manifest, pool, [*groups, *(same or ())], options.seed)
+        units = _units(manifest, pool, [*groups, *same], options.seed)
         pins = [_pin(unit, pinned or {}) for unit in units]
         parts = _carve(manifest, units, carve, pins)
         for unit, role in zip(units, parts, strict=True):
@@ -140,36 +140,24 @@ def _plan(given: Counter[str], options: SplitOptions) -> tuple[dict[str, str], d
 def _units(
     manifest: Manifest, pool: list[int], duplicates: Sequence[Sequence[int]], seed: int
 ) -> list[Unit]:
-    """The training rows, joined where they share a group or their bytes (union-find)."""
-    parent = {row: row for row in pool}
-
-    def find(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
+    """The training rows, joined where they share a group, their bytes or what they show."""
     groups: dict[str, list[int]] = defaultdict(list)
     names = manifest.column("group")
     for row in pool:
         if names[row] is not None:
             groups[names[row]].append(row)
-    for together in [*groups.values(), *duplicates]:
-        inside = [row for row in together if row in parent]
-        for row in inside[1:]:
-            parent[find(row)] = find(inside[0])
-    joined: dict[int, list[int]] = defaultdict(list)
-    for row in pool:
-        joined[find(row)].append(row)
+    inside, union = set(pool), Union()
+    for together in [*([row] for row in pool), *groups.values(), *duplicates]:
+        union.join(row for row in together if row in inside)
     paths, members = manifest.column("path"), manifest.column("member")
     targets = manifest.column("target")
     units = []
-    for rows in joined.values():
+    for rows in union.sets():
         labels: Counter[Label] = Counter()
         for row in rows:
             labels.update(labels_of(targets[row]))
         keys = (_key(seed, paths[row], members[row]) for row in rows)
-        units.append(Unit(min(keys), tuple(rows), labels))
+        units.append(Unit(min(keys), rows, labels))
     return units
 
 
@@ -318,18 +306,14 @@ def _straddling_notes(
 ) -> list[str]:
     """What the user's own splits share; it is reported and left where it is."""
     notes = []
-    paths = manifest.column("path")
-    members = manifest.column("member")
+    names = manifest.names()
     for role in ("select", "claim"):
         pairs = []
         for group in duplicates:
             trained = [row for row in group if roles[row] == "fit"]
             pairs += [(trained[0], row) for row in group if trained and roles[row] == role]
         if pairs:
-            first, second = (
-                paths[row] if members[row] is None else f"{paths[row]}#{members[row]}"
-                for row in pairs[0]
-            )
+            first, second = (names[row] for row in pairs[0])
             notes.append(
                 f"{counted(len(pairs), 'row')} of {role} {'is' if len(pairs) == 1 else 'are'} byte "
                 f"for byte in the training rows too (such as {second} = {first}): left there, but "

@@ -247,6 +247,8 @@ def _codes(groups: Groups | None, n: int) -> np.ndarray | None:
         return None
     if len(groups) != n:
         raise UsageError(f"{len(groups)} groups were given for {n} records; one a record, please.")
+    if all(group is None for group in groups):
+        return None
     numbers: dict[Hashable, int] = {}
     keys = [("alone", row) if group is None else group for row, group in enumerate(groups)]
     code = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

@@ -17,9 +17,6 @@ from typing import Any
 
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import SkipstoneError, UsageError
-from skipstone.runtime.goldens import store_goldens
-
-__all__ = ["Verification", "store_goldens", "verify"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,14 @@ class Verification:
     def problems(self) -> list[str]:
         """What differs, a sentence each."""
         return [f"{row['name']}: {row['problem']}" for row in self.rows if not row["ok"]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "max_difference": self.max_difference,
+            "flips": self.flips,
+            "rows": self.rows,
+        }
 
     @staticmethod
     def of(rows: list[dict[str, Any]]) -> Verification:

@@ -40,13 +40,12 @@ def refined(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, A
     plain = predictor.evaluate(some)
     if not plain.records:
         return post
-    groups = plain.groups if any(plain.groups) else None
     tried: dict[str, Any] = {}
     used: dict[str, Any] = {}
     for name, more in refinements.items():
         changed = Predictor(predictor.input, predictor.runtime, task, {**post, **more})
         records = changed.evaluate(some).records
-        gain = paired_difference(metric, records, plain.records, task, groups, seed)
+        gain = paired_difference(metric, records, plain.records, task, plain.groups, seed)
         better = gain.low > 0 if metric.higher_is_better else gain.high < 0
         tried[name] = gain.to_json()
         used |= dict(more) if better else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skipstone.report.blocks import Block, Report, Section, from_json
+from skipstone.report.blocks import Report, Section, from_json
 from skipstone.report.receipts import receipt_block
 from skipstone.report.words import count, duration, percent, size
 from skipstone.shrink.words import ends
@@ -104,13 +104,9 @@ def training_report(story: TrainingStory) -> Report:
         ("What ships", _ships(story)),
     ]
     sections = tuple(
-        Section(title, tuple(map(_block, blocks))) for title, blocks in parts if blocks
+        Section(title, tuple(map(from_json, blocks))) for title, blocks in parts if blocks
     )
     return Report(story.title, story.subtitle, story.command, sections, story.versions)
-
-
-def _block(value: Json) -> Block:
-    return from_json(value)
 
 
 def _result(story: TrainingStory) -> list[Json]:

@@ -25,6 +25,7 @@ from typing import Any
 from skipstone import events, storage
 from skipstone.bundle.files import read_file, read_record, write_record
 from skipstone.data.manifest import Manifest
+from skipstone.disk import LEFTOVER
 from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.registry import STEPS
 from skipstone.settings import Setting, settings_of
@@ -168,7 +169,7 @@ class Work:
 def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
     """Apply the steps one after the other; returns what each says of itself."""
     facts = []
-    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as between:
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as between:
         source = work.source
         for number, step in enumerate(plan.steps, 1):
             last = number == len(plan.steps)

@@ -70,7 +70,7 @@ def accuracy(
             hint="Where the data has moved: --data FOLDER",
         )
     metric = headline(task)
-    groups = before.groups if any(before.groups) else None
+    groups = before.groups
     first, second = (before, after) if metric.higher_is_better else (after, before)
     gap = paired_difference(metric, first.records, second.records, task, groups, seed)
     return Accuracy(
@@ -86,9 +86,8 @@ def figures_of(
 ) -> list[dict[str, Any]]:
     """Every figure of the task, of both models, each with its interval: what ships has its own. One
     over nothing (of a class that is neither there nor answered) is left out."""
-    groups = before.groups if any(before.groups) else None
-    old = intervals(before.records, task, groups, seed)
-    new = intervals(after.records, task, groups, seed)
+    old = intervals(before.records, task, before.groups, seed)
+    new = intervals(after.records, task, after.groups, seed)
     return [
         {
             "name": metric.name,

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from skipstone.bundle.format import Bundle
+from skipstone.disk import LEFTOVER
 from skipstone.errors import Interrupted, Refusal
 from skipstone.inputs.base import Input, Resizable
 from skipstone.models.network import Network
-from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
+from skipstone.prepare.augmentation import augment_options
 from skipstone.prepare.cache import CachedInput, RecordCache
-from skipstone.prepare.loader import Batching, Loader
-from skipstone.registry import BACKBONES
+from skipstone.prepare.loader import Loader
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
@@ -28,6 +28,7 @@ from skipstone.shrink.plan import Work
 from skipstone.tasks.records import figures_of
 from skipstone.train.distill import Distillation
 from skipstone.train.fit import FitResult, fit
+from skipstone.train.learner import training_batches
 from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
@@ -73,15 +74,7 @@ def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
     """The fit rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
     augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
-    batching = Batching(
-        batch_size=recipe.batch_size,
-        seed=work.seed,
-        shuffle=True,
-        augment=augmentation_of(augment, input, task),
-        mix=mixing_of(augment, task, BACKBONES[bundle.arch.backbone.name]),
-        drop_last=True,
-        balanced=recipe.balanced,
-    )
+    batching = training_batches(recipe, augment, input, task, bundle.arch, seed=work.seed)
     return Loader(work.fit, input, task, batching, cache=RecordCache())
 
 
@@ -147,7 +140,7 @@ def recover(
             return Objective(student, l1=recipe.l1)
         return Distillation(student, teacher_of(bundle, work), share=teacher, l1=recipe.l1)
 
-    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=".skipstone-tmp-") as folder:
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as folder:
         identity = {"recovery": bundle.arch.to_json()}
         with RunFolder(Path(folder) / "recovery", identity) as run:
             try:

@@ -48,9 +48,6 @@ class State:
         renamed = {"best": "kept"}  # as older checkpoints call it
         return State(**{renamed.get(name, name): part for name, part in value.items()})
 
-    def mean_loss(self, name: str = "loss") -> float:
-        return self.losses[name] / self.losses["steps"]
-
 
 def add(sums: dict[str, float], values: Mapping[str, float]) -> None:
     """Add `values` to running sums, and one to their "steps"."""

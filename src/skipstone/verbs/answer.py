@@ -47,12 +47,10 @@ class EvaluateResult:
 
     @property
     def exit_code(self) -> int:
-        evaluation = self.scores.evaluation
-        return 1 if evaluation is not None and evaluation.failures else 0
+        return 1 if self.scores.evaluation.failures else 0
 
     def to_json(self) -> dict[str, Any]:
         evaluation = self.scores.evaluation
-        assert evaluation is not None
         return {
             "split": self.scores.split,
             "runtime": self.runtime,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skipstone.data.samples import Sample
-from skipstone.errors import DataError, UsageError
+from skipstone.errors import UsageError
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
@@ -20,11 +18,10 @@ from skipstone.settings import Settings
 from skipstone.train.learner import training_loader
 from skipstone.verbs.augmented_texts import augmented_page
 from skipstone.verbs.continued import plan_run
+from skipstone.verbs.examples import examples
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.plan import Plan
-
-#: Samples on the sheet.
-ROWS = 12
+from skipstone.words import command_line
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def show_augmented(
     if key is not None:
         return AugmentedResult(file, _sheet(plan, file, key))
     if hasattr(plan.input, "pieces"):
-        return AugmentedResult(file, augmented_page(plan, file, command=shlex.join(command)))
+        return AugmentedResult(file, augmented_page(plan, file, command=command_line(command)))
     raise UsageError(
         f"--show-augmented shows pictures and texts; {plan.manifest.input!r} gives neither.",
         hint="Leave it out.",
@@ -77,14 +74,12 @@ def _sheet(plan: Plan, file: Path, key: str) -> str:
     fit = plan.manifest.role("fit")
     loader = training_loader(plan)
     labels = fit.column("target")
-    step = max(1, len(fit) // ROWS)
-    samples: list[tuple[Sample, str]] = []
-    for row in dict.fromkeys((*range(0, len(fit), step), *range(len(fit)))):
-        if len(samples) == min(ROWS, len(fit)):
-            break
-        with contextlib.suppress(DataError):  # training lists and leaves out what is unreadable
-            name = labels[row] if isinstance(labels[row], str | list) else fit.source(row).path.name
-            samples.append((loader.sample(row), str(name)))
+
+    def labelled(row: int) -> tuple[Sample, str]:
+        name = labels[row] if isinstance(labels[row], str | list) else fit.source(row).path.name
+        return loader.sample(row), str(name)
+
+    samples = examples(len(fit), labelled)
     augment = make_augment(plan.augment, plan.input, plan.task)
     size = min(plan.input.example(1)[key].shape[1:3])
     made = None if augment is None else augment.strengths

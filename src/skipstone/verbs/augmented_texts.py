@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from pathlib import Path
 
 from skipstone import storage
 from skipstone.data.manifest import Manifest
-from skipstone.errors import DataError, UsageError
+from skipstone.errors import UsageError
 from skipstone.inputs.text_pieces import pieces_of
 from skipstone.prepare.augmentation import Augmentation, augmentation_of
 from skipstone.report.blocks import Report, Section
 from skipstone.report.render import render
 from skipstone.report.variants import Marked, TextRow, Variants
+from skipstone.verbs.examples import examples
 from skipstone.verbs.lineage import versions
 from skipstone.verbs.plan import Plan
 
-#: Texts on the page, views of each, and letters of a text that are shown.
-ROWS, VIEWS, LETTERS = 12, 4, 600
+#: Views of each text, and letters of it that are shown.
+VIEWS, LETTERS = 4, 600
 
 
 def augmented_page(plan: Plan, file: Path, *, command: str) -> str:
@@ -50,24 +50,21 @@ def augmented_page(plan: Plan, file: Path, *, command: str) -> str:
 def _rows(plan: Plan, augment: Augmentation | None) -> list[TextRow]:
     fit: Manifest = plan.manifest.role("fit")
     labels, ids = fit.column("target"), fit.column("id")
-    step = max(1, len(fit) // ROWS)
-    found: list[TextRow] = []
-    for row in dict.fromkeys((*range(0, len(fit), step), *range(len(fit)))):
-        if len(found) == min(ROWS, len(fit)):
-            break
+
+    def views(row: int) -> TextRow:
         source = fit.source(row)
-        with contextlib.suppress(DataError):  # training lists and leaves out what is unreadable
-            raw = plan.input.decode(source)
-            text = raw.value.tobytes().decode()
-            texts: list[Marked] = [((text[:LETTERS], 0),)]
-            for epoch in range(VIEWS if augment is not None else 0):
-                assert augment is not None
+        raw = plan.input.decode(source)
+        text = raw.value.tobytes().decode()
+        texts: list[Marked] = [((text[:LETTERS], 0),)]
+        if augment is not None:
+            for epoch in range(VIEWS):
                 changed = augment.record(raw, id=ids[row], view=0, seed=plan.seed, epoch=epoch)
                 texts.append(marked(text, changed.value.tobytes().decode()))
-            label = labels[row] if isinstance(labels[row], str) else ", ".join(labels[row])
-            name = f"{source.path.name}" + ("" if source.member is None else f"#{source.member}")
-            found.append(TextRow(name, label, tuple(texts)))
-    return found
+        label = labels[row] if isinstance(labels[row], str) else ", ".join(labels[row])
+        name = source.path.name + ("" if source.member is None else f"#{source.member}")
+        return TextRow(name, label, tuple(texts))
+
+    return examples(len(fit), views)
 
 
 def marked(before: str, after: str) -> Marked:

@@ -27,6 +27,7 @@ class Drawing:
         self.plan = plan
         self.bundle = bundle
         self._rows = {id: row for row, id in enumerate(plan.manifest.column("id"))}
+        self._names = plan.manifest.names()
         self._opened = plan.task.opener(plan.manifest)
 
     @cached_property
@@ -57,10 +58,7 @@ class Drawing:
                 found = None
             if found is not None and len(found) <= left:
                 picture, left = found, left - len(found)
-            source = self.plan.manifest.source(row)
-            name = self.plan.manifest.table["path"][row].as_py()
-            name = name if source.member is None else f"{name}#{source.member}"
-            items.append({**item, "name": name, "picture": picture})
+            items.append({**item, "name": self._names[row], "picture": picture})
         return {**block, "items": items}
 
     def picture(self, row: int) -> str | None:

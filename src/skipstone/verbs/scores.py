@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from skipstone.data.manifest import Manifest
@@ -18,6 +18,7 @@ class Scores:
     """Args:
     role: "fit", "select" or "claim", or the name of a split of other data.
     split: how to name that part to a person ("validation folder").
+    evaluation: what the metrics are of.
     calibration: what the temperature did there; None where nothing was calibrated.
     """
 
@@ -25,9 +26,12 @@ class Scores:
     split: str
     seed: int
     metrics: dict[str, Estimate]
-    records: list[Record] = field(default_factory=list)
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation
     calibration: Gain | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        return self.evaluation.records
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,10 +46,9 @@ class Scores:
 def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int) -> Scores:
     """All metrics with intervals; by group where the data has groups. A figure over nothing (of a
     class that this part does not show) is left out."""
-    groups = evaluation.groups if any(evaluation.groups) else None
-    found = intervals(evaluation.records, task, groups, seed)
+    found = intervals(evaluation.records, task, evaluation.groups, seed)
     metrics = {name: value for name, value in found.items() if math.isfinite(value.value)}
-    return Scores(role, describe_part(part, role), seed, metrics, evaluation.records, evaluation)
+    return Scores(role, describe_part(part, role), seed, metrics, evaluation)
 
 
 def calibration_of(
@@ -61,9 +64,8 @@ def calibration_of(
     plain = Predictor(
         predictor.input, predictor.runtime, task, {**predictor.post, "temperature": 1}
     )
-    groups = evaluation.groups if any(evaluation.groups) else None
     before = plain.evaluate(part).records
-    return calibration_gain(before, evaluation.records, task, groups, seed)
+    return calibration_gain(before, evaluation.records, task, evaluation.groups, seed)
 
 
 def describe_part(part: Manifest, role: str) -> str:

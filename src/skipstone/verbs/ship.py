@@ -152,12 +152,7 @@ class VerifyResult:
         return 0 if self.verification.ok else 1
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.verification.ok,
-            "max_difference": self.verification.max_difference,
-            "flips": self.verification.flips,
-            "rows": self.verification.rows,
-        }
+        return self.verification.to_json()
 
 
 def verify(model: Path) -> VerifyResult:

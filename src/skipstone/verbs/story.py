@@ -157,12 +157,7 @@ def gather(outcome: Outcome, *, seconds: float) -> TrainingStory:
         history=outcome.result.history,
         best=outcome.result.kept.get("epoch"),
         sections=drawing.blocks(task.sections(scores.records, bundle.post)),
-        verification={
-            "ok": outcome.verification.ok,
-            "max_difference": outcome.verification.max_difference,
-            "flips": outcome.verification.flips,
-            "rows": outcome.verification.rows,
-        },
+        verification=outcome.verification.to_json(),
         programs=_programs(outcome.folder),
         baseline=None if outcome.baseline is None else outcome.baseline.to_json(),
         versions=dict(bundle.lineage.get("versions", {})),
@@ -234,8 +229,6 @@ def _ignored(manifest: Manifest) -> list[str]:
 
 
 def _unscored(scores: Scores) -> list[dict[str, Any]]:
-    if scores.evaluation is None:
-        return []
     failed = [{"name": bad.name, "error": bad.error} for bad in scores.evaluation.failures]
     unknown = [
         {"name": label, "error": f"a label that the model does not know, on {rows:,} rows"}
