@@ -82,6 +82,7 @@ def test_texts_as_they_are(model: Path, expected: list[str], run: Run) -> None:
     code, out, _ = run("predict", model, "--text", TEXTS[0], "--text", TEXTS[1], "--json")
     found = json.loads(out)["predictions"]
     assert code == 0
+    assert not any(answer.scores for answer in skipstone.predict(model, texts=TEXTS).answers)
     assert [row["label"] for row in found] == expected[:2]
     assert {"path", "label", "probability"} <= set(found[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from skipstone.verbs.answer_files import (
 )
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.scores import Scores, score
+from skipstone.verbs.seen import warn_of_seen
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def evaluate(
     given = Settings(settings)
     options = given.options(ReadOptions)
     given.check_taken("evaluate")
-    predictor = open_model(model, runtime)
+    folder = bundle_of(model)
+    predictor = open_model(folder, runtime)
     manifest = read_manifest(data, options)
     for sentence in manifest.notes:
         note(sentence)
@@ -103,6 +105,7 @@ def evaluate(
             "DATA --from MODEL. Without labels: "
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
+    warn_of_seen(model, folder, manifest, evaluation.rows)
     scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
     return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.metrics()))
 
@@ -176,7 +179,8 @@ def predict(
     good = [item for item in every if not item.problem]
     table = None if out is None or not is_table(out) else new_table(out)
     if out is None or table is not None:
-        answers = predictor.predict([item.source for item in good])
+        stream = predictor.stream([item.source for item in good])
+        answers = [_without_arrays(answer) for answer in stream]
         folder = None
     else:
         folder = answer_folder(out, predictor.task)
@@ -188,6 +192,11 @@ def predict(
     if table is not None:
         write_table(table, result.to_json()["predictions"])
     return result
+
+
+def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
+    """Masks of thousands of photos would fill the memory, and nobody asks for them here."""
+    return answer if isinstance(answer, Failure) else replace(answer, scores={})
 
 
 def refuse_swapped(model: Path, data: Path) -> None:

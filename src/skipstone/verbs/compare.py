@@ -28,6 +28,7 @@ from skipstone.shrink.latency import Race, bind, race, usual_threads
 from skipstone.shrink.receipt import sizes_of
 from skipstone.shrink.words import ends
 from skipstone.tasks.base import Task, headline
+from skipstone.verbs.seen import warn_of_seen
 from skipstone.verbs.untrained import untrained
 from skipstone.words import flag
 
@@ -181,6 +182,8 @@ def _read(data: Path, options: ReadOptions) -> Manifest:
     manifest = read_manifest(data, options)
     for sentence in manifest.notes:
         events.note(sentence)
+    if splits := sorted({word for word in manifest.column("split") if word}):
+        events.note(f"Scoring all splits ({' + '.join(splits)}).")
     return manifest
 
 
@@ -224,6 +227,8 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     task = task_of(model.bundle)
     predictor = Predictor(input_of(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
+    if model.folder is not None:
+        warn_of_seen(model.name, model.folder, manifest, evaluation.rows)
     if not evaluation.records:
         raise UsageError(
             f"no row of {manifest.root} has a label that {model.name} knows.",

@@ -17,8 +17,7 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.bundle.locate import bundle_of
-from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import MANIFEST, load_manifest
+from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
@@ -41,6 +40,7 @@ from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from skipstone.verbs.heard import refuse_unheard
 from skipstone.verbs.plan import Plan, first_look, make_plan, usual_head, with_options
+from skipstone.verbs.seen import Seen, rows_to_keep, say_what_was_kept, seen_by
 from skipstone.words import counted, flag, listed, shortest
 
 #: Of a recipe: what ends a training, and what belongs to a machine or a command.
@@ -55,13 +55,13 @@ class Origin:
     Args:
         path: as the user named it.
         weights: sha256 of its weights file.
-        manifest: the rows that it was made with; None for a bundle away from its run.
+        seen: the rows that it was made with.
     """
 
     path: Path
     bundle: Bundle
     weights: str
-    manifest: Manifest | None
+    seen: Seen
 
     def to_json(self) -> dict[str, Any]:
         """For the identity of a run and the lineage of its bundle."""
@@ -81,12 +81,11 @@ class Origin:
 def open_origin(path: str | Path) -> Origin:
     """UsageError where there is no model; DamagedError where it is not as it was written."""
     folder = bundle_of(path)
-    rows = folder.parent / MANIFEST
     return Origin(
         shortest(Path(path).absolute()),
         Bundle.load(folder),
         str(read_record(folder)["files"][WEIGHTS]["sha256"]),
-        load_manifest(rows) if rows.is_file() else None,
+        seen_by(folder),
     )
 
 
@@ -128,12 +127,12 @@ def continued_plan(
     manifest = read_manifest(data, read)
     _check_kind(origin, data, manifest)
     input = _input(origin, settings)
-    pinned = _roles_in_origin(origin, manifest)
+    pinned = rows_to_keep(origin.path, origin.seen, manifest)
     look = first_look(cache, lambda rows: input)
     manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=pinned, look=look)
     for sentence in manifest.notes:
         note(sentence)
-    _say_what_was_seen(origin, manifest, pinned)
+    say_what_was_kept(origin.path, manifest, pinned)
     fit = manifest.role("fit")
     task = _task(origin, settings, manifest, fit)
     head = _head(origin, settings, task)
@@ -211,53 +210,6 @@ def _check_kind(origin: Origin, data: Path, manifest: Manifest) -> None:
             f"{origin.path} is for {has[0]} and {has[1]}, but {data} is {found[0]} data for "
             f"{found[1]}: they do not go together.",
             hint="Give data of the same kind, or train anew without --from.",
-        )
-
-
-def _roles_in_origin(origin: Origin, manifest: Manifest) -> dict[int, str]:
-    """{position: role} of the rows that the model's run has had, by file.
-
-    The same file is the same absolute path, or the same path and target below another root.
-    """
-    if origin.manifest is None:
-        warn(
-            f"{origin.path} is not in its run folder, so nothing says which rows it has seen: the "
-            "claim may hold some of them, and be better than it should."
-        )
-        return {}
-    before, roles = origin.manifest, {}
-    moved = before.root.absolute() != manifest.root.absolute()
-    for path, member, target, role in _cells(before):
-        key = (path, member, str(target)) if moved else (path, member, "")
-        if role in ROLES:
-            roles[key] = role
-    found = {}
-    for row, (path, member, target, _) in enumerate(_cells(manifest)):
-        key = (path, member, str(target)) if moved else (path, member, "")
-        if key in roles:
-            found[row] = roles[key]
-    return found
-
-
-def _cells(manifest: Manifest) -> zip[tuple[str, int | None, Any, str]]:
-    return zip(
-        *(manifest.column(name) for name in ("path", "member", "target", "role")), strict=True
-    )
-
-
-def _say_what_was_seen(origin: Origin, manifest: Manifest, pinned: Mapping[int, str]) -> None:
-    roles = manifest.column("role")
-    if pinned:
-        note(
-            f"{len(pinned):,} of {counted(len(roles), 'row')} come from the data of {origin.path} "
-            "and keep their role."
-        )
-    leaked = sum(roles[row] == "claim" and role != "claim" for row, role in pinned.items())
-    if leaked:
-        warn(
-            f"{counted(leaked, 'row')} of the claim {'was' if leaked == 1 else 'were'} trained on "
-            f"by {origin.path}: left there, as you split them so, but the figures are better than "
-            "they should be."
         )
 
 

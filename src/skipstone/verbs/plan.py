@@ -14,6 +14,7 @@ import numpy as np
 
 from skipstone import storage
 from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -41,6 +42,7 @@ from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.verbs.heard import refuse_unheard
+from skipstone.verbs.seen import named_as_weights, rows_to_keep, say_what_was_kept, seen_by
 from skipstone.words import flag
 
 #: Rows by which it is guessed, before the split, which input will be trained on.
@@ -124,7 +126,7 @@ def make_plan(
     if model != "auto":
         BACKBONES[model]  # a misspelt name is refused before any file is read
     look = first_look(cache, lambda rows: _chosen(settings, model, weights, rows)[1])
-    manifest = _with_roles(data, settings, look)
+    manifest = _with_roles(data, settings, look, weights)
     fit, task_entry = manifest.role("fit"), TASKS[manifest.task]
     choice, input = _chosen(settings, model, weights, fit)
     for sentence in (choice.reason, *getattr(input, "notes", ())):
@@ -160,12 +162,16 @@ def make_plan(
     )
 
 
-def _with_roles(data: Path, settings: Settings, look: Look) -> Manifest:
+def _with_roles(data: Path, settings: Settings, look: Look, weights: str) -> Manifest:
     manifest = read_manifest(data, settings.options(ReadOptions))
-    manifest = assign_roles(manifest, settings.options(SplitOptions), look=look)
+    kept: dict[int, str] = {}
+    if named_as_weights(weights):  # its rows have roles already
+        kept = rows_to_keep(weights, seen_by(bundle_of(weights)), manifest)
+    manifest = assign_roles(manifest, settings.options(SplitOptions), pinned=kept, look=look)
     check_labels_to_learn(manifest)
     for sentence in manifest.notes:
         note(sentence)
+    say_what_was_kept(weights, manifest, kept)
     return manifest
 
 

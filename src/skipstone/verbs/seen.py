@@ -1,0 +1,166 @@
+"""Which rows a model was made with, so that none of them passes for one that it has not seen.
+
+A run's manifest knows its own rows. A model that goes on from another one (`--from`), or starts
+with its weights (`--weights`), has seen the rows of that one as well, and so on to the first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import WEIGHTS
+from skipstone.bundle.locate import bundle_of, names_model
+from skipstone.data.manifest import ROLES, Manifest
+from skipstone.data.manifest_file import MANIFEST, load_manifest
+from skipstone.errors import SkipstoneError
+from skipstone.events import note, warn
+from skipstone.words import counted, shortest
+
+#: Roles that decide what a model is.
+DECIDED = ("fit", "select")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Args:
+    manifests: the rows of the model's run, and of the runs that it goes on from.
+    lost: why there may be others, in words; "" where there are none.
+    """
+
+    manifests: tuple[Manifest, ...]
+    lost: str = ""
+
+
+def seen_by(bundle: Path) -> Seen:
+    """The rows that the model in this folder was made with.
+
+    Raises:
+        DamagedError: a manifest or a bundle on the way is not as it was written.
+    """
+    found: list[Manifest] = []
+    passed: set[Path] = set()
+    here: Path | None = bundle
+    while here is not None and here.resolve() not in passed:
+        passed.add(here.resolve())
+        rows = here.parent / MANIFEST
+        if not rows.is_file():
+            return Seen(tuple(found), f"{shortest(here.absolute())} is not in its run folder")
+        found.append(load_manifest(rows))
+        before = _before(read_record(here).get("lineage"))
+        if before is None:
+            break
+        name, weights = before
+        path = Path(name)
+        here = bundle_of(path) if names_model(path) else None
+        if here is None or weights not in (None, _weights_of(here)):
+            there = "is not there any more" if here is None else "is another model by now"
+            return Seen(tuple(found), f"{name}, which it goes back to, {there}")
+    return Seen(tuple(found))
+
+
+def _weights_of(bundle: Path) -> str:
+    return str(read_record(bundle)["files"].get(WEIGHTS, {}).get("sha256"))
+
+
+def _before(lineage: Any) -> tuple[str, str | None] | None:
+    """The model that another one began with, and the SHA-256 of its weights where that is known."""
+    if not isinstance(lineage, Mapping):
+        return None
+    origin, weights = lineage.get("from"), lineage.get("weights")
+    if isinstance(origin, Mapping):
+        return str(origin.get("model")), origin.get("weights")
+    return (weights, None) if isinstance(weights, str) and named_as_weights(weights) else None
+
+
+def named_as_weights(weights: str) -> bool:
+    """Whether `--weights` names a model of ours, which was made with rows."""
+    return weights not in ("auto", "none", "pretrained") and names_model(Path(weights))
+
+
+def roles_of(seen: Seen, manifest: Manifest, *, moved: bool = False) -> dict[int, str]:
+    """{position: role} of the rows of `manifest` that `seen` holds; of several roles of a row the
+    first of `ROLES`, for what a model has learnt from it knows.
+
+    The same file is the same absolute path.
+
+    Args:
+        moved: so is the same path and target below another root.
+    """
+    roles: dict[Any, str] = {}
+    here = os.path.realpath(manifest.root)
+    for before in seen.manifests:
+        elsewhere = moved and os.path.realpath(before.root) != here
+        for role, (file, below) in zip(before.column("role"), _keys(before), strict=True):
+            for key in (file, below) if elsewhere else (file,):
+                if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
+                    roles[key] = role
+    found = {}
+    for row, keys in enumerate(_keys(manifest)):
+        known = [roles[key] for key in keys if key in roles]
+        if known:
+            found[row] = min(known, key=ROLES.index)
+    return found
+
+
+def _keys(manifest: Manifest) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """Of each row: the file as an absolute path, and the path below the root with the target."""
+    root = Path(os.path.realpath(manifest.root))
+    for path, member, target in zip(
+        *(manifest.column(name) for name in ("path", "member", "target")), strict=True
+    ):
+        yield (os.path.normpath(root / path), member), (path, member, str(target))
+
+
+def rows_to_keep(model: object, seen: Seen, manifest: Manifest) -> dict[int, str]:
+    """{position: role} of the rows that have to keep it where `model` is what training begins with.
+    What nobody can tell is said."""
+    if seen.lost:
+        warn(
+            f"{seen.lost}, so nothing says which rows {model} has seen: the claim may hold some of "
+            "them, and be better than it should."
+        )
+    return roles_of(seen, manifest, moved=True)
+
+
+def say_what_was_kept(model: object, manifest: Manifest, kept: Mapping[int, str]) -> None:
+    """Of `rows_to_keep`, once roles are assigned."""
+    roles = manifest.column("role")
+    if kept:
+        note(
+            f"{len(kept):,} of {counted(len(roles), 'row')} come from the data of {model} and keep "
+            "their role."
+        )
+    leaked = sum(roles[row] == "claim" and role != "claim" for row, role in kept.items())
+    if leaked:
+        warn(
+            f"{counted(leaked, 'row')} of the claim {'was' if leaked == 1 else 'were'} trained on "
+            f"by {model}: left there, as you split them so, but the figures are better than they "
+            "should be."
+        )
+
+
+def warn_of_seen(name: object, bundle: Path, manifest: Manifest, scored: Sequence[int]) -> None:
+    """Say how many of the scored rows (positions in `manifest`) the model was made with, so far as
+    its run is there to tell."""
+    try:
+        roles = roles_of(seen_by(bundle), manifest)
+    except (SkipstoneError, OSError, ValueError):
+        return  # a model answers without its run, and whatever its lineage says
+    counts = Counter(roles.get(row, "") for row in scored)
+    total = sum(counts[role] for role in DECIDED)
+    if not total:
+        return
+    how = {"fit": "trained on", "select": "decided by"}
+    parts = " and ".join(f"{counts[role]:,} {how[role]}" for role in DECIDED if counts[role])
+    of = f"{total:,} of " if total < len(scored) else "all of " if total > 1 else ""
+    warn(
+        f"{name} was made with {of}the {counted(len(scored), 'row')} that it is scored on "
+        f"({parts}): the figures are better than they should be. Its report has those of rows that "
+        "it had not seen."
+    )

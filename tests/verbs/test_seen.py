@@ -1,0 +1,133 @@
+"""No row that a model was made with passes for one that it has not seen."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from skipstone import events
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest_file import save_manifest
+from skipstone.settings import Settings
+from skipstone.verbs.plan import make_plan
+from skipstone.verbs.seen import Seen, roles_of, seen_by, warn_of_seen
+from tests.small_bundles import small_bundle
+
+
+def manifest_of(root: Path, roles: dict[str, str]) -> Manifest:
+    """A row a file; its class is its folder."""
+    paths = list(roles)
+    table = table_of({"path": paths, "target": [Path(p).parent.name for p in paths]}, pa.string())
+    made = Manifest(table, root, "class_folders", "image", "classify", {"classes": ["a", "b"]})
+    return made.with_column("role", list(roles.values()))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return small_bundle()
+
+
+def write_run(folder: Path, bundle: Bundle, rows: Manifest | None, **lineage: Any) -> Path:
+    """A run folder as far as it matters here; returns its bundle."""
+    replace(bundle, lineage={"command": "test", **lineage}).save(folder / "bundle")
+    if rows is not None:
+        save_manifest(rows, folder / "manifest.parquet")
+    return folder / "bundle"
+
+
+def goes_on_from(run: Path) -> dict[str, Any]:
+    sha256 = read_record(run / "bundle")["files"][WEIGHTS]["sha256"]
+    return {"from": {"model": str(run), "weights": sha256}, "weights": str(run)}
+
+
+def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) -> None:
+    """The first one was trained on what the last run, two models later, has not got."""
+    photos = tmp_path / "photos"
+    first = manifest_of(photos, {"a/1": "fit", "a/2": "claim", "a/3": "unreadable"})
+    second = manifest_of(photos, {"b/1": "select", "a/2": "fit"})
+    third = manifest_of(photos, {"b/2": "claim", "a/1": "claim"})
+    write_run(tmp_path / "001", bundle, first)
+    write_run(tmp_path / "002", bundle, second, **goes_on_from(tmp_path / "001"))
+    write_run(tmp_path / "003", bundle, third, weights=str(tmp_path / "002"))  # --weights
+    seen = seen_by(tmp_path / "003/bundle")
+    assert not seen.lost
+    asked = manifest_of(photos, dict.fromkeys(("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"), ""))
+    # of several roles the one by which the model knows most of a row
+    assert roles_of(seen, asked) == {0: "fit", 1: "fit", 3: "select", 4: "claim"}
+
+
+def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:
+    rows = manifest_of(tmp_path, {"a/1": "fit"})
+    write_run(tmp_path / "001", bundle, rows)
+    later = write_run(tmp_path / "002", bundle, rows, **goes_on_from(tmp_path / "001"))
+    assert seen_by(later).lost == ""
+    other = {name: value + 1 for name, value in bundle.tensors.items()}
+    write_run(tmp_path / "001", replace(bundle, tensors=other), rows)
+    assert seen_by(later).lost.endswith("001, which it goes back to, is another model by now")
+    shutil.rmtree(tmp_path / "001")
+    assert seen_by(later).lost.endswith("001, which it goes back to, is not there any more")
+    assert len(seen_by(later).manifests) == 1
+    alone = write_run(tmp_path / "003", bundle, None)
+    assert seen_by(alone).lost.endswith("003/bundle is not in its run folder")
+
+
+def test_files_are_the_same_by_their_place_or_where_they_have_moved_to(tmp_path: Path) -> None:
+    before = manifest_of(tmp_path / "photos", {"cats/a/1": "fit", "cats/a/2": "select"})
+    seen = Seen((before,))
+    inside = manifest_of(tmp_path / "photos/cats", {"a/1": "", "a/9": ""})
+    assert roles_of(seen, inside) == {0: "fit"}
+    beside = manifest_of(tmp_path / "tables", {"../photos/cats/a/2": ""})
+    assert roles_of(seen, beside) == {0: "select"}
+    moved = manifest_of(tmp_path / "copy", {"cats/a/1": "", "cats/b/2": ""})
+    assert roles_of(seen, moved) == {}
+    assert roles_of(seen, moved, moved=True) == {0: "fit"}
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    linked = manifest_of(tmp_path / "link", {"cats/a/1": ""})
+    assert roles_of(seen, linked) == {0: "fit"}
+
+
+def heard(call: Any) -> list[str]:
+    found: list[str] = []
+    with events.listen(lambda event: found.append(getattr(event, "text", ""))):
+        call()
+    return [" ".join(text.split()) for text in found if text]
+
+
+def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bundle: Bundle) -> None:
+    rows = manifest_of(tmp_path, {"a/1": "fit", "a/2": "fit", "b/1": "select", "b/2": "claim"})
+    model = write_run(tmp_path / "001", bundle, rows)
+    (said,) = heard(lambda: warn_of_seen("runs/001", model, rows, [0, 1, 2, 3]))
+    assert said.startswith(
+        "runs/001 was made with 3 of the 4 rows that it is scored on (2 trained on and 1 decided "
+        "by): the figures are better than they should be."
+    )
+    (said,) = heard(lambda: warn_of_seen("runs/001", model, rows, [0]))
+    assert "made with the 1 row that" in said
+    assert heard(lambda: warn_of_seen("runs/001", model, rows, [3])) == []
+    alone = write_run(tmp_path / "elsewhere", bundle, None)
+    assert heard(lambda: warn_of_seen("elsewhere", alone, rows, [0])) == []
+
+
+def test_weights_of_a_run_keep_the_roles_of_its_rows(
+    flat_photo_folder: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    """Another seed would deal its training rows to the new claim."""
+
+    def plan(seed: int, **how: str) -> Any:
+        settings = Settings({"seed": seed, "together": "exact"})
+        given = {"model": "resnet20", "weights": "none", **how}
+        return make_plan(flat_photo_folder, seed=seed, settings=settings, **given)
+
+    first = plan(0).manifest
+    write_run(tmp_path / "001", bundle, first)
+    other, kept = plan(5).manifest, plan(5, weights=str(tmp_path / "001")).manifest
+    assert other.column("role") != first.column("role")
+    assert kept.column("role") == first.column("role")
