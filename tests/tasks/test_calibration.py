@@ -29,9 +29,15 @@ def test_temperature_finds_the_factor_and_equals_a_scan(factor: float) -> None:
     logits, target = overconfident(factor)
     found = calibration.fit_temperature(logits, target)
     assert found == pytest.approx(factor, rel=0.1)
+    logits, target = logits[:500], target[:500]
     scan = np.geomspace(0.05, 20, 4001)
-    losses = [calibration.softmax_nll(logits[:500], target[:500], t) for t in scan]
-    assert calibration.fit_temperature(logits[:500], target[:500]) == pytest.approx(
+    ranked = np.argsort(-logits, axis=1)
+    other = np.where(ranked[:, 0] == target, ranked[:, 1], ranked[:, 0])
+    losses = [
+        501 * calibration.softmax_nll(logits, target, t) + calibration.softmax_nll(logits, other, t)
+        for t in scan
+    ]
+    assert calibration.fit_temperature(logits, target) == pytest.approx(
         scan[int(np.argmin(losses))], rel=2e-3
     )
 
@@ -42,16 +48,33 @@ def test_temperature_of_sigmoids_equals_a_scan() -> None:
     target = rng.random((800, 3)) < expit(logits)
     found = calibration.fit_temperature(logits * 3, target, calibration.sigmoid_nll)
     scan = np.geomspace(0.05, 20, 4001)
-    losses = [calibration.sigmoid_nll(logits * 3, target, t) for t in scan]
+    share = 1 / (800 * 3 + 2)  # of each decision that counts as the other one
+    losses = [
+        (1 - share) * calibration.sigmoid_nll(logits * 3, target, t)
+        + share * calibration.sigmoid_nll(logits * 3, ~target, t)
+        for t in scan
+    ]
     assert found == pytest.approx(scan[int(np.argmin(losses))], rel=2e-3)
     assert found == pytest.approx(3, rel=0.15)
 
 
+@pytest.mark.parametrize("n", [3, 20, 300])
+def test_always_right_is_as_sure_as_so_few_samples_let_it_be(n: int) -> None:
+    """Laplace's rule of succession: (n + 1) / (n + 2), of answers and of tags."""
+    target = np.arange(n) % 3
+    logits = 4 * np.eye(3)[target]
+    found = calibration.fit_temperature(logits, target)
+    assert calibration.softmax(logits, found).max(1) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
+    tags = np.arange(n)[:, None] % 2 == 0
+    logits = np.where(tags, 3.0, -3.0)
+    found = calibration.fit_temperature(logits, tags, calibration.sigmoid_nll)
+    assert calibration.sigmoid(logits[:1], found) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
+
+
 def test_temperature_is_bounded_and_needs_evidence() -> None:
     always_right = np.eye(3)[[0, 1, 2]]
-    assert calibration.fit_temperature(always_right, np.arange(3)) == pytest.approx(
-        calibration.LEAST, rel=1e-4
-    )
+    hardly = calibration.fit_temperature(always_right / 100, np.arange(3))
+    assert hardly == pytest.approx(calibration.LEAST, rel=1e-4)
     always_wrong = calibration.fit_temperature(always_right * 100, np.array([1, 2, 0]))
     assert always_wrong == pytest.approx(calibration.GREATEST, rel=1e-4)
     assert calibration.fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0

@@ -52,14 +52,17 @@ def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed
 
 
 def calibration_of(
-    predictor: Predictor, part: Manifest, evaluation: Evaluation, *, seed: int
+    predictor: Predictor, part: Manifest, evaluation: Evaluation, *, role: str, seed: int
 ) -> Gain | None:
-    """What the temperature changed on `part`, which is scored once more without it.
+    """What the temperature changed on `part`, which is scored once more without it. None on select:
+    it was fitted to those rows.
 
     `evaluation` is what `predictor` says of the same part.
     """
     task = predictor.task
-    if "temperature" not in predictor.post or not has_confidence(task, evaluation.records):
+    if role == "select" or "temperature" not in predictor.post:
+        return None
+    if not has_confidence(task, evaluation.records):
         return None
     plain = Predictor(
         predictor.input, predictor.runtime, task, {**predictor.post, "temperature": 1}

@@ -179,7 +179,7 @@ def _bundle(
     evaluation: Evaluation = predictor.evaluate(part)
     scores = dataclasses.replace(
         score(plan.task, evaluation, part, role=role, seed=plan.seed),
-        calibration=calibration_of(predictor, part, evaluation, seed=plan.seed),
+        calibration=calibration_of(predictor, part, evaluation, role=role, seed=plan.seed),
     )
     _, arrays = plan.input.state()
     bundle = Bundle(
