@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from skipstone.data.sources import Inline, Source
 from skipstone.inputs.base import Raw
@@ -53,6 +56,26 @@ def test_the_limit_is_kept() -> None:
     nothing = RecordCache(limit=10)
     assert same(nothing.decode(sources(1)[0], IMAGE), IMAGE.decode(sources(1)[0]))
     assert len(nothing) == 0
+
+
+def test_a_disk_that_others_fill_ends_the_keeping_and_not_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page of the mapped file that finds no room on disk is a SIGBUS."""
+    free = 3
+
+    def allocate(file: int, offset: int, size: int) -> None:
+        nonlocal free
+        free -= 1
+        if free < 0:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    cache = RecordCache()
+    for _ in range(2):
+        for source in sources(5):
+            assert same(cache.decode(source, IMAGE), IMAGE.decode(source))
+    assert (len(cache), cache.hits) == (3, 3)
 
 
 def test_records_of_another_shape_are_decoded_each_time() -> None:

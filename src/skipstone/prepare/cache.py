@@ -1,13 +1,15 @@
 """Decoded records kept for later epochs, byte for byte what decoding gives.
 
 The records lie in one temporary file that is mapped into memory: the operating system keeps as
-much of it in RAM as there is room for. The file has no name while it is in use (on POSIX), so
-nothing is left behind by a process that is killed. It is not a persistent write: a new run decodes
-again.
+much of it in RAM as there is room for. Room on disk is taken before a record is written there, as a
+page that finds none would end the process (SIGBUS). The file has no name while it is in use (on
+POSIX), so nothing is left behind by a process that is killed. It is not a persistent write: a new
+run decodes again.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
@@ -110,8 +112,12 @@ class RecordCache:
             ):
                 return
             slot = self._next
+            if not self._has_room(slot, raw.value.nbytes):
+                self._records = self._records[:slot]  # others have filled the disk meanwhile
+                return
             self._next += 1
-        self._records[slot] = raw.value
+            records = self._records
+        records[slot] = raw.value
         # Only now may others find it.
         self._slots[name] = (slot, Raw(np.empty(0, np.uint8), raw.size, raw.to_source))
 
@@ -119,10 +125,20 @@ class RecordCache:
         slots = self._limit // record.nbytes
         if not slots:
             return np.empty((0, *record.shape), record.dtype)
-        # Sparse: pages take room on disk and in memory once they are written.
+        # Sparse: pages take room in memory once they are written, and on disk by `_has_room`.
         self._file.truncate(slots * record.nbytes)
         mapped = mmap.mmap(self._file.fileno(), slots * record.nbytes)
         return np.frombuffer(mapped, record.dtype).reshape(slots, *record.shape)
+
+    def _has_room(self, slot: int, size: int) -> bool:
+        """Take room on disk for a slot, where the system has a call for that."""
+        if not hasattr(os, "posix_fallocate"):
+            return True
+        try:
+            os.posix_fallocate(self._file.fileno(), slot * size, size)
+        except OSError as error:
+            return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return True
 
 
 class CachedInput:

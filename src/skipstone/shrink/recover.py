@@ -70,12 +70,14 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
     )
 
 
-def fit_loader(bundle: Bundle, work: Work, recipe: Recipe) -> Loader:
+def fit_loader(
+    bundle: Bundle, work: Work, recipe: Recipe, cache: RecordCache | None = None
+) -> Loader:
     """The fit rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
     augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
     batching = training_batches(recipe, augment, input, task, bundle.arch, seed=work.seed)
-    return Loader(work.fit, input, task, batching, cache=RecordCache())
+    return Loader(work.fit, input, task, batching, cache=cache)
 
 
 def teacher_of(bundle: Bundle, work: Work) -> Network:
@@ -127,8 +129,9 @@ def recover(
         Interrupted: SIGTERM or Ctrl-C; nothing of it is kept.
     """
     recipe = recipe_of(bundle, epochs=epochs, seed=work.seed)
-    loader = fit_loader(bundle, work, recipe)
-    records: Any = CachedInput(input_of(bundle), RecordCache())
+    cache = RecordCache()  # one of both: two would each count on the room that is free now
+    loader = fit_loader(bundle, work, recipe, cache)
+    records: Any = CachedInput(input_of(bundle), cache)
     task = task_of(bundle)
 
     def evaluate(candidate: Network) -> dict[str, float]:
