@@ -59,7 +59,7 @@ def equal(a: list[Batch], b: list[Batch]) -> bool:
 def strong(rows: Manifest, **changes: Any) -> Loader:
     options = AugmentOptions(augment="strong")
     mix = make_mix(options, FakeTask())  # type: ignore[arg-type]
-    return loader(rows, augment=make_augment(options, IMAGE), mix=mix, **changes)
+    return loader(rows, **{"augment": make_augment(options, IMAGE), "mix": mix, **changes})
 
 
 def test_batches_hold_the_rows(rows: Manifest) -> None:
@@ -150,6 +150,20 @@ def test_balanced_draws_each_class_equally_often(rows: Manifest) -> None:
     assert total == 23 * 200
     for name in NAMES:
         assert abs(drawn[name] / total - 1 / 3) < 0.035  # five standard deviations
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_row_that_is_drawn_again_is_another_view(rows: Manifest, workers: int) -> None:
+    """Else a rare class is the very same picture many times over in an epoch."""
+    batches = list(strong(rows, balanced=True, mix=None, workers=workers).epoch(0))
+    seen: dict[int, list[tuple[int, bytes]]] = {}
+    for batch in batches:
+        for meta, picture in zip(batch.meta, batch.x["image"], strict=True):
+            seen.setdefault(meta.id, []).append((meta.view, picture.numpy().tobytes()))
+    assert max(map(len, seen.values())) > 2
+    for drawn in seen.values():
+        assert [view for view, _ in drawn] == list(range(len(drawn)))
+        assert len({picture for _, picture in drawn}) == len(drawn)
 
 
 def test_balanced_draws_what_has_no_tag_as_often_as_a_tag(rows: Manifest) -> None:

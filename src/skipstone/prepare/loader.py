@@ -50,7 +50,8 @@ class Batching:
         mix: applied to each batch, keyed by (seed, epoch, step).
         drop_last: leave out a last batch that is not full (never the only one).
         balanced: draw rows with replacement, each class equally often (a row with several labels
-            counts as its rarest one; having none is a class of its own).
+            counts as its rarest one; having none is a class of its own). A row that comes again in
+            an epoch is another view, augmented anew.
     """
 
     batch_size: int
@@ -125,8 +126,10 @@ class Loader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `epoch(number)`."""
         order = self.order(number)
+        views = _times_before(order) if self._weights is not None else np.zeros_like(order)
+        drawn = np.stack([order, views], axis=1)  # (draws, 2): row and view
         steps = range(start, len(self))
-        rows = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
+        rows = [drawn[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
         make = self._in_processes if self.loading.workers else self._here
         batches = make(number, rows)
         for step, batch in zip(steps, batches, strict=True):
@@ -162,11 +165,12 @@ class Loader:
         return collate(samples, self.task.ragged, padded)
 
     def _build(self, rows: np.ndarray, epoch: int, say: Say = _silence) -> Batch:
-        """The batch of these rows; `say` hears the name of each file before it is touched."""
+        """The batch of these rows and views (N, 2); `say` hears the name of each file before it is
+        touched."""
         samples = []
-        for row in rows:
-            say(self.manifest.source(int(row)).name)
-            samples.append(self.sample(int(row), epoch=epoch))
+        for row, view in rows.tolist():
+            say(self.manifest.source(row).name)
+            samples.append(self.sample(row, view, epoch=epoch))
         return self._collate(samples)
 
     def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -177,7 +181,9 @@ class Loader:
         # It draws from the random state of the process, which belongs to the training thread.
         if augment.on_records:
             return (self._build(part, epoch) for part in rows)
-        samples = ahead(lambda part: [self.sample(int(row)) for row in part], rows, self.threads)
+        samples = ahead(
+            lambda part: [self.sample(*drawn) for drawn in part.tolist()], rows, self.threads
+        )
         return (
             self._collate(
                 [augment(sample, seed=self.batching.seed, epoch=epoch) for sample in part]
@@ -226,6 +232,17 @@ def ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _times_before(order: np.ndarray) -> np.ndarray:
+    """How often what stands at each place of `order` stood before it."""
+    by_row = np.argsort(order, kind="stable")
+    rows = order[by_row]
+    first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
+    begins = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
+    times = np.empty_like(order)
+    times[by_row] = np.arange(len(rows)) - begins
+    return times
 
 
 def _class_balance(targets: Sequence[Any]) -> np.ndarray:
