@@ -96,6 +96,22 @@ def test_a_bug_is_not_taken_for_a_bad_file(
         predictor.predict(pictures)
 
 
+def test_of_very_many_rows_some_are_asked_for_calibration(
+    predictor: Predictor, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of each may be large: pixels of masks."""
+    manifest = _manifest(pictures, [CLASSES[n % 3] for n in range(len(pictures))])
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        predictor, "evidence", lambda rows: ({}, asked.append(rows.column("path")) or [])
+    )
+    for most in (100, 3):
+        monkeypatch.setattr(predictor.task, "evidence_rows", most, raising=False)
+        assert predictor.calibrate(manifest) == {}
+    every = manifest.column("path")
+    assert asked == [every, [every[0], every[5], every[10]]]
+
+
 def _manifest(pictures: list[Path], targets: list[str]) -> Manifest:
     manifest = Manifest(
         table_of(

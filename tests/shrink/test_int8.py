@@ -22,6 +22,7 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.runtime.own_answers import other_arithmetic
 from skipstone.runtime.programs import EXPORTS, Program, add_program, read_programs
+from skipstone.shrink import int8
 from skipstone.shrink.int8 import FILES, NAME, calibration, compact_xml, quantize
 from skipstone.shrink.options import Int8
 from skipstone.shrink.plan import Plan
@@ -73,6 +74,16 @@ def test_calibration_is_the_predictors_arrays_drawn_by_the_seed(run: Path, rows:
         np.array_equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True)
     )
     assert len(calibration(predictor, fit, 10_000, 0)) == len(fit)
+
+
+def test_large_pictures_are_fewer(
+    run: Path, rows: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "HELD", 4 * 24 * 24 * 3)
+    heard: list[str] = []
+    with events.listen(lambda event: heard.append(getattr(event, "text", ""))):
+        assert len(calibration(open_model(run, "torch"), rows.role("fit"), 16, 0)) == 4
+    assert any("measured on 4 of 16 samples" in text for text in heard)
 
 
 def test_calibration_passes_over_what_cannot_be_read(

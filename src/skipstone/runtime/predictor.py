@@ -163,7 +163,11 @@ class Predictor:
         return evaluation
 
     def calibrate(self, manifest: Manifest) -> dict[str, Any]:
-        """Post-processing that suits these rows; unreadable files are left out."""
+        """Post-processing that suits these rows; unreadable files are left out. Of very many rows
+        those are asked that the task can hold (`evidence_rows`), spread evenly."""
+        most = getattr(self.task, "evidence_rows", len(manifest))
+        if len(manifest) > most:
+            manifest = manifest.take(np.linspace(0, len(manifest) - 1, most).astype(np.int64))
         outputs, targets = self.evidence(manifest)
         return dict(self.task.calibrate(outputs, targets)) if targets else {}
 

@@ -39,6 +39,8 @@ from skipstone.shrink.options import Int8
 from skipstone.shrink.plan import Work, copy_bundle
 
 Arrays = dict[str, np.ndarray]  # one sample's inputs by name, without the batch dimension
+#: Bytes of calibration samples that are held at once, about.
+HELD = 2 << 30
 NAME = "openvino-int8"
 FILES = {"model": "exports/openvino-int8/model.xml", "weights": "exports/openvino-int8/model.bin"}
 
@@ -81,22 +83,30 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
 
 
 def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> list[Arrays]:
-    """Inputs of up to `count` rows, drawn by `seed`, as the Predictor gives them to a runtime.
+    """Inputs of up to `count` rows, drawn by `seed`, as the Predictor gives them to a runtime; of
+    large pictures fewer, as they are held together.
 
     Unreadable files are passed over.
     """
     sources = fit.sources()
     order = np.random.default_rng(seed).permutation(len(sources))
     found: list[Arrays] = []
+    size = 0
     with events.stage("reading for calibration", total=count, unit="samples") as advance:
         for row in order:
-            if len(found) == count:
+            if len(found) == count or size >= HELD:
                 break
             with contextlib.suppress(DataError):
                 found.append(predictor.encode(sources[row])[0])
+                size += sum(array.nbytes for array in found[-1].values())
                 advance()
     if not found:
         raise DataError(f"none of the {len(sources)} training files under {fit.root} can be read.")
+    if size >= HELD and len(found) < min(count, len(sources)):
+        events.note(
+            f"INT8 ranges are measured on {len(found):,} of {min(count, len(sources)):,} samples, "
+            f"which fill {size / (1 << 30):.1f} GiB."
+        )
     return found
 
 
@@ -118,17 +128,14 @@ def quantize(
     folding = Manager()
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
-    spanning = [
-        {name: _spanning(value)[None] for name, value in sample.items()} for sample in samples
-    ]
     preset = {"performance": "PERFORMANCE", "mixed": "MIXED"}[options.preset]
     with _quiet(), loading_plugins():
         nncf.set_log_level(logging.ERROR)
         try:
             quantized = nncf.quantize(
                 model,
-                nncf.Dataset(spanning),
-                subset_size=len(spanning),
+                nncf.Dataset(samples, _as_batch),
+                subset_size=len(samples),
                 preset=nncf.QuantizationPreset[preset],
                 model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
                 ignored_scope=nncf.IgnoredScope(
@@ -175,6 +182,11 @@ def recurrent_names(model: Any) -> list[str]:
     """Names of an openvino.Model's recurrent layers, one a direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
+
+
+def _as_batch(sample: Arrays) -> Arrays:
+    """What NNCF is given of a sample, when it asks for it."""
+    return {name: _spanning(value)[None] for name, value in sample.items()}
 
 
 def _spanning(value: np.ndarray) -> np.ndarray:

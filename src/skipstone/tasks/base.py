@@ -199,6 +199,7 @@ class Task(Protocol):
 
     # A task may also have, and others ask for it:
     #   tie_breaks: names of metrics that decide, in order, between epochs of an equal headline
+    #   evidence_rows: rows whose evidence `calibrate` is given at most, where that is large
     #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
     #   laid(picture, y) -> uint8 (H, W, 3): a sample's targets over its picture, for contact sheets
     #   census(target) -> {name: count}: of an opened target's parts by class, where a row has no

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
     from skipstone.data.manifest import Manifest
 
-#: Pixels of a picture that calibration looks at.
-EVIDENCE = 2048
+#: Pixels of a picture that calibration looks at, and the pictures.
+EVIDENCE, PICTURES = 2048, 500
 #: An answer counts as another one when more than this share of its pixels changed.
 FLIPPED = 0.01
 
@@ -82,6 +82,7 @@ class Segment:
     places: frozenset[str] = frozenset({"mask"})
     parts = "pixels"
     headline = "miou"
+    evidence_rows = PICTURES
 
     def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
         self.options = options
