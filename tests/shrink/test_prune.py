@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +18,12 @@ from skipstone.data.manifest import Manifest
 from skipstone.errors import Interrupted, Refusal, UsageError
 from skipstone.models.build import build_network
 from skipstone.models.hidden import Hidden
+from skipstone.models.network import Network
 from skipstone.models.profile import profile
 from skipstone.proof.parity import verify
 from skipstone.runtime.open import open_model
 from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink import recover
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Plan, Work, carry_out
@@ -87,6 +92,29 @@ def test_importance_is_the_squared_gradient_of_a_gate(bundle: Bundle, rows: Mani
     handle.remove()
     assert gate.grad is not None
     np.testing.assert_allclose(found[producer], gate.grad.square().numpy(), rtol=1e-3)
+
+
+def test_what_learns_again_is_judged_on_its_own_device(
+    bundle: Bundle, rows: Manifest, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network on a GPU whose evaluation moves it to the CPU cannot take another step."""
+    judged: list[torch.device] = []
+
+    def fit(network: Network, *, evaluate: Callable[[Network], Any], **_: Any) -> None:
+        evaluate(network.to("meta"))  # the one device beside the CPU that is everywhere
+
+    def predictor(input: Any, runtime: TorchRuntime, *_: Any) -> Any:
+        judged.append(runtime.device)
+        return SimpleNamespace(evaluate=lambda rows: SimpleNamespace(records=[]))
+
+    monkeypatch.setattr(recover, "fit", fit)
+    monkeypatch.setattr(recover, "Predictor", predictor)
+    monkeypatch.setattr(recover, "figures_of", lambda task, records: {})
+    work = Work(run / "bundle", tmp_path / "out", rows.role("fit"), rows.role("select"))
+    network = network_of(bundle)
+    recover.recover(network, bundle, work, epochs=1, teacher=0.0)
+    assert judged == [torch.device("meta")]
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
 
 
 class Counted(Costs):

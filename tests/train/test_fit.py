@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from skipstone import events
-from skipstone.errors import Diverged
+from skipstone.errors import DataError, Diverged
 from skipstone.models.network import Network
 from skipstone.train import loop
 from skipstone.train.checkpoint import load_checkpoint
@@ -294,6 +294,16 @@ def test_budget_is_planned_and_kept(tmp_path: Path) -> None:
     assert 10 < result.steps < 100_000
     assert result.history[-1]["seconds"] < 3.5
     assert result.history[-1]["lr"] < 0.02  # the schedule came (nearly) to its end
+
+
+def test_steps_that_end_before_the_budget_are_what_ended_it(tmp_path: Path) -> None:
+    _, result = train(tmp_path, epochs=50, steps=8, budget=600.0)
+    assert (result.steps, result.stopped_by) == (8, "steps")
+
+
+def test_rows_without_a_label_to_score_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="give no accuracy: nothing in them is labelled"):
+        train(tmp_path, epochs=1, evaluate=lambda network: {"accuracy": float("nan")})
 
 
 def test_progress_of_a_plateau(tmp_path: Path) -> None:

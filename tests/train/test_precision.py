@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from skipstone.data.samples import Batch
+from skipstone.errors import UsageError
 from skipstone.models import conv_bf16
 from skipstone.models.network import Network
 from skipstone.train import precision
 from skipstone.train.objective import Objective
-from skipstone.train.precision import Mode, candidates, pick, time_modes
+from skipstone.train.precision import Mode, candidates, choose_device, pick, time_modes
 from skipstone.train.runfolder import RunFolder
 from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
 
@@ -30,6 +31,18 @@ def test_bf16_must_be_worth_it() -> None:
     assert pick({f32: 1.0, bf16: 0.5}) == bf16
     assert pick({f32: 1.0, bf16: 0.95}) == f32
     assert pick({bf16: 2.0}) == bf16
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device cuda:1: there is none here"):
+        choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    for name in ("cuda:2", "cuda:", "cuda:x"):
+        with pytest.raises(UsageError, match=f"--device {name}: .* Usable: cuda, cuda:0 to cuda:1"):
+            choose_device(name)
 
 
 def test_options_limit_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skipstone import events
-from skipstone.errors import Diverged, Interrupted
+from skipstone.errors import DataError, Diverged, Interrupted
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.train.checkpoint import (
@@ -62,7 +62,11 @@ class Judge:
         found = dict(self._evaluate(network))
         finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
         if self.headline not in finite:
-            raise ValueError(f"evaluating gave no finite {self.headline!r}: {found}")
+            raise DataError(
+                f"the rows that decide when to stop (select) give no {self._order[0].title}: "
+                "nothing in them is labelled.",
+                hint="See what they hold: skipstone audit",
+            )
         return finite
 
     def rank(self, metrics: dict[str, float]) -> tuple[float, ...]:
@@ -143,8 +147,10 @@ class RunKeeper:
         """No phase is left, or something stopped the last one."""
         if state.stopped_by:
             return
-        state.stopped_by = "steps" if self.recipe.steps == state.step else "epochs"
-        if self.recipe.budget and state.step < self.recipe.epochs * self.steps_per_epoch:
+        state.stopped_by = "epochs"
+        if self.recipe.steps == state.step:
+            state.stopped_by = "steps"
+        elif self.recipe.budget and state.step < self.recipe.epochs * self.steps_per_epoch:
             state.stopped_by = "budget"
         self.save(state)
 

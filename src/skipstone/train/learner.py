@@ -126,7 +126,7 @@ def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt
         network,
         task=given.task,
         loader=training_loader(given, cache),
-        evaluate=_evaluation(given, run, cache),
+        evaluate=_evaluation(given, cache, run),
         options=given.recipe,
         run=run,
     )
@@ -184,7 +184,7 @@ def in_closed_form(given: Assignment, run: RunFolder, cache: RecordCache) -> Lea
     """The backbone's solver on the features of the fit role; select decides between the values
     of its grid."""
     entry = BACKBONES[given.arch.backbone.name]
-    evaluate = _evaluation(given, run, cache)
+    evaluate = _evaluation(given, cache)  # as exactly as it is solved, in a resumed run too
     with events.stage("counting n-grams"):
         matrix, targets = features_of(
             given.input, given.task, given.manifest.role("fit"), given.arch.backbone.name
@@ -273,16 +273,21 @@ def _candidates(entry: Entry, arch: Arch, *, tried: bool) -> Iterator[Any]:
 
 
 def _evaluation(
-    given: Assignment, run: RunFolder, cache: RecordCache
+    given: Assignment, cache: RecordCache, run: RunFolder | None = None
 ) -> Callable[[Network], dict[str, float]]:
-    """Metrics of a network on the select role."""
+    """Metrics of a network on the select role.
+
+    Args:
+        run: decides the precision; float32 without it.
+    """
     select = given.manifest.role("select")
     records = cast(Input, CachedInput(given.input, cache))
 
     def evaluate(candidate: Network) -> dict[str, float]:
         # Deciding when to stop may be as quick as training; what is claimed is float32.
-        mode = run.decided("precision")
-        runtime = TorchRuntime(candidate, precision=mode["precision"] if mode else "f32")
+        mode = None if run is None else run.decided("precision")
+        precision = mode["precision"] if mode else "f32"
+        runtime = TorchRuntime(candidate, precision=precision)
         predictor = Predictor(records, runtime, given.task, {})
         evaluation = predictor.evaluate(select)
         if evaluation.failures:  # all were readable when the run began

@@ -71,6 +71,13 @@ def choose_device(name: str) -> torch.device:
     if not there.get(kind, False):
         usable = ", ".join(name for name, is_there in there.items() if is_there)
         raise UsageError(f"--device {name}: there is none here. Usable: auto, {usable}.")
+    number = name.removeprefix(kind).removeprefix(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if name != kind and not (number.isdecimal() and int(number) < count):
+        raise UsageError(
+            f"--device {name}: there is none here. Usable: {kind}"
+            + (f", {kind}:0 to {kind}:{count - 1}." if count > 1 else f" or {kind}:0.")
+        )
     return torch.device(name)
 
 
