@@ -58,6 +58,9 @@ def test_evaluate_data_without_splits(classified: Trained) -> None:
     found = ask("evaluate", classified.run.parent, classified.data / "validation")
     assert found.value["metrics"]["accuracy"] == classified.value["metrics"]["accuracy"]
     assert "newest" in found.err
+    assert "was made with" not in found.err
+    seen = ask("evaluate", classified.run, classified.data)  # its training part as well
+    assert "was made with 36 of the 48 rows that it is scored on" in " ".join(seen.err.split())
 
 
 def test_predict_export_and_the_script_agree(

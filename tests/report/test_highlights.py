@@ -96,7 +96,7 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     input = TextInput(TextOptions(form="tokens")).fit([source])
     table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
     rows = SimpleNamespace(column=lambda name: table[name].to_pylist(), table=table)
-    rows.source = lambda row: source
+    rows.source, rows.names = (lambda row: source), lambda: ["a.txt"]
     drawing = Drawing(SimpleNamespace(manifest=rows, task=task, input=input), Path())
     monkeypatch.setattr(Drawing, "_predictor", Tagging(task))
     (drawn,) = drawing.blocks([block])

@@ -21,7 +21,7 @@ import torch
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.registry import HEADS, TASKS
-from skipstone.tasks.base import Prediction, Record, Task
+from skipstone.tasks.base import Post, Prediction, Record, Task
 
 N = 60
 CLASSES = ["ant", "bee <b>", "cat, grey", "dog", "007", "NA"]
@@ -96,10 +96,12 @@ def guesses(targets: list[Any], example: Example, noise: float = 30.0) -> Output
 
 
 def answer(
-    task: Task, outputs: Outputs, targets: list[Any]
+    task: Task, outputs: Outputs, targets: list[Any], post: Post | None = None
 ) -> tuple[list[Prediction], list[Record]]:
+    """Calibrated on the same targets where `post` says nothing."""
     metas = [Meta(row, f"{row}.png") for row in range(N)]
-    predictions = task.predict(outputs, metas, task.calibrate(outputs, targets))
+    post = task.calibrate(outputs, targets) if post is None else post
+    predictions = task.predict(outputs, metas, post)
     return predictions, [task.score(p, t) for p, t in zip(predictions, targets, strict=True)]
 
 
@@ -176,7 +178,7 @@ def test_knows_its_own_targets_and_refuses_others(name: str) -> None:
 def test_right_answers_score_one(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
-    _, records = answer(task, example.right(targets), targets)
+    _, records = answer(task, example.right(targets), targets, post={})
     values = task.compute(records)
     assert list(values) == [metric.name for metric in task.metrics()]
     assert task.metrics()[0].name == task.headline
