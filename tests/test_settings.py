@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
 import skipstone
+from skipstone import settings
 from skipstone.cli.flags import settings_from
 from skipstone.cli.parser import parse
 from skipstone.data.options import ReadOptions
@@ -159,3 +161,21 @@ def test_flags_say_the_same_as_keywords() -> None:
     }
     words = as_flags({**values, "lr": None})
     assert settings_from(parse(["train", "photos", *words])) == values
+
+
+def test_names_of_other_tools_lead_to_ours() -> None:
+    """Each of them leads to something that there is, and none hides a name of ours."""
+    train = [flag for flag in vars(parse(["train", "photos"])) if not flag.startswith("setting_")]
+    known = {*known_settings(), *train, "from_", "to"}
+    for word, name in settings._ELSEWHERE.items():
+        assert name.partition("=")[0] in known, name
+        assert word not in known, word
+    assert not settings._NEEDLESS.keys() & known_settings().keys()
+    for given, said in (
+        ({"learning_rate": 0.1}, "'learning_rate'. Did you mean 'lr'?"),
+        ({"gpu": 0}, "'gpu'. Did you mean device='cuda'?"),
+        ({"arch": "resnet50"}, "'arch'. Did you mean 'model'?"),
+        ({"num_classes": 3}, "'num_classes'. The classes are those that the data has."),
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            Settings(given)

@@ -40,6 +40,78 @@ REGISTRY_GROUPS: dict[str, Registry] = {
 }
 
 
+#: What options are called here, and elsewhere.
+_CALLED = {
+    "accumulate": "accumulate_grad_batches gradient_accumulation_steps grad_accum",
+    "augment": "aug augmentation augmentations auto_augment aa",
+    "batch_size": "batch bs b train_batch_size per_device_train_batch_size",
+    "class_weights": "class_weight",
+    "clip": "clip_grad grad_clip gradient_clip_val max_grad_norm",
+    "device=cuda": "gpu gpus cuda accelerator devices",
+    "early_stop": "patience early_stopping early_stopping_patience",
+    "epochs": "e max_epochs num_epochs n_epochs nb_epochs num_train_epochs",
+    "flip": "hflip fliplr horizontal_flip",
+    "from_": "checkpoint ckpt finetune fine_tune initial_checkpoint",
+    "label_column": "target target_column label_col y_col label y",
+    "label_smoothing": "smoothing",
+    "lr": "learning_rate lr0 base_lr max_lr eta",
+    "model": "m arch architecture backbone network net encoder",
+    "optimizer": "opt optim",
+    "out": "o output output_dir out_dir save_dir project log_dir logdir results",
+    "path_column": "image_column x_col fn_col path_col image_col",
+    "precision=bf16": "amp fp16 bf16 half mixed_precision use_amp",
+    "schedule": "sched scheduler lr_scheduler lr_scheduler_type",
+    "seed": "random_state random_seed manual_seed",
+    "select": "val_split validation_split valid_pct val_size test_size test_split val_pct",
+    "size": "imgsz img_size image_size input_size img img_sz resolution",
+    "steps": "max_steps iterations max_iter num_steps",
+    "stochastic_depth": "drop_path drop_path_rate",
+    "to": "format",
+    "warmup": "warmup_epochs warmup_steps warmup_ratio",
+    "weight_decay": "wd",
+    "weights=pretrained": "pretrained",
+    "workers": "j num_workers n_workers nw n_jobs jobs dataloader_num_workers",
+}
+_ELSEWHERE = {word: name for name, words in _CALLED.items() for word in words.split()}
+#: Options that verbs have of their own.
+_OF_VERBS = ("model", "weights", "out", "from_")
+#: What needs no option here.
+_NEEDLESS = {
+    "resume": "The same command goes on with its unfinished run.",
+    **dict.fromkeys(
+        ("num_classes", "n_classes", "nc", "classes_count"),
+        "The classes are those that the data has.",
+    ),
+    **dict.fromkeys(
+        ("data", "data_dir", "data_path", "dataset", "train_dir", "source", "input", "image_dir"),
+        "The data is the first argument, without a name: photos/",
+    ),
+}
+
+
+def meant(word: str, known: Collection[str], *, typed: bool = False) -> str:
+    """What to say for an option that is not `known`: the nearest, or what is so called elsewhere;
+    as flags where they are `typed`.
+
+    >>> meant("learning_rate", ["lr", "epochs"])
+    "Did you mean 'lr'?"
+    """
+    name, _, value = _ELSEWHERE.get(word, "").partition("=")
+    if name in known:
+        ours = _typed(name) if typed else name
+        whole = f"{ours} {value}" if typed else f"{ours}={value!r}"
+        return f"Did you mean {whole if value else repr(ours)}?"
+    if word in _NEEDLESS or len(word) == 1:  # near one letter is anything
+        return _NEEDLESS.get(word, "")
+    if typed:
+        return did_you_mean(_typed(word), map(_typed, known))
+    return did_you_mean(word, known)
+
+
+def _typed(name: str) -> str:
+    return flag(name.rstrip("_"))
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One name a user may set: where it comes from and how its text is read."""
@@ -103,7 +175,8 @@ class Settings:
         problems = []
         for name in self.values:
             if name not in known:
-                problems.append(f"there is no option {name!r}. {did_you_mean(name, known)}".strip())
+                hint = meant(name, [*known, *_OF_VERBS])
+                problems.append(f"there is no option {name!r}. {hint}".strip())
         if problems:
             raise UsageError("; ".join(problems))
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from skipstone.data.asked import asked
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import read_source
+from skipstone.errors import UsageError
+from skipstone.events import Note, listen
+from skipstone.registry import INPUTS, resolve_target
 
 
 def test_folders_are_asked_about_with_what_links_lead_to(tmp_path: Path) -> None:
@@ -19,6 +25,36 @@ def test_folders_are_asked_about_with_what_links_lead_to(tmp_path: Path) -> None
     (root / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     found = asked([root], [], input="image", rows="files", options=ReadOptions())
     assert [item.below.as_posix() for item in found] == ["a/1.jpg", "b/2.jpg", "gone.jpg"]
+
+
+def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path: Path) -> None:
+    unfit = resolve_target(INPUTS["image"].facts["unfit"])
+    for name, head in (
+        ("a.jpg", b""),  # claims to be one: it gets an answer, that it is empty
+        ("b.gif", b"GIF89a"),
+        ("a.xmp", b"<x/>"),
+        ("labels.csv", b"path,label"),
+        ("c.mp4", b"\0\0\0\x18ftypmp42"),
+        ("d.dng", b"II*\0"),
+    ):
+        (tmp_path / name).write_bytes(head)
+    told: list[Any] = []
+    given = {"input": "image", "rows": "files", "options": ReadOptions(), "unfit": unfit}
+    with listen(told.append):
+        found = asked([tmp_path], [], **given)
+    assert [item.below.name for item in found] == ["a.jpg", "b.gif"]
+    (said,) = [event.text for event in told if isinstance(event, Note)]
+    assert "2 sidecar files (text, JSON, XML, CSV), 1 videos, 1 camera RAW photos" in said
+    named = [tmp_path / "d.dng", "https://host/1.jpg", tmp_path / "gone.jpg"]
+    assert [item.problem.partition(" (")[0] for item in asked(named, [], **given)] == [
+        "camera RAW photos",
+        "https://host/1.jpg is an address; nothing is fetched. Get it first, and name the file",
+        "",
+    ]
+    for name in ("a.jpg", "b.gif"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UsageError, match=r"holds only 2 sidecar files .* nothing to predict"):
+        asked([tmp_path], [], **given)
 
 
 def test_a_text_with_half_an_emoji_is_left_to_whoever_reads_it() -> None:

@@ -71,6 +71,18 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_labels_that_look_alike_are_said(tmp_path: Path) -> None:
+    """Split folders by two people; nothing is merged."""
+    for number, name in enumerate(
+        ("train/Cat", "train/t-shirt", "test/cat", "test/T_shirt", "test/cow")
+    ):
+        photo(tmp_path / name / "1", number)
+    manifest = read_manifest(tmp_path)
+    assert len(manifest.schema["classes"]) == 5
+    (said,) = [note for note in manifest.notes if "letter case" in note]
+    assert "'Cat' (1) and 'cat' (1), 't-shirt' (1) and 'T_shirt' (1). Rename one" in said
+
+
 def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
     for name in ("bus", "train", "tram"):
         photo(tmp_path / name / "1")
@@ -133,6 +145,10 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
     (cat / "1.json").write_text("{}")
     (cat / "1.xml").write_text("<a/>")
     (cat / "model.bin").write_bytes(b"BM is how this begins")
+    (cat / "camera.nef").write_bytes(b"MM\0*")
+    (cat / "canon.tif").write_bytes(b"II*\0\x10\0\0\0CR\2\0")
+    (cat / "canon.cr3").write_bytes(b"\0\0\0\x18ftypcrx ")
+    (cat / "fuji.raf").write_bytes(b"FUJIFILMCCD-RAW 0201")
     (cat / "empty.jpg").write_bytes(b"")
     photo(tmp_path / "loose")
     manifest = read_manifest(tmp_path)
@@ -148,6 +164,7 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
         "system files (.DS_Store, ._*, Thumbs.db)": 3,
         "hidden files": 2,
         "videos": 2,
+        "camera RAW photos (not read: export them as JPEG or TIFF)": 4,
         "AVIF pictures (not read: save them as JPEG)": 1,
         "GIF pictures (not read: save them as PNG)": 1,
         "sidecar files (text, JSON, XML, CSV)": 2,
@@ -221,7 +238,8 @@ def test_folders_of_pictures_beside_a_table_are_no_classes(tmp_path: Path) -> No
     for folder in ("train_images", "test_images"):
         photo(tmp_path / folder / f"{folder[:2]}1")
         photo(tmp_path / folder / f"{folder[:2]}2")
-    assert read_manifest(tmp_path).schema["classes"] == ["test_images", "train_images"]
+    with pytest.raises(UsageError, match=r"look like parts of a data set.*--reader class-folders"):
+        read_manifest(tmp_path)
     (tmp_path / "train.csv").write_text("id_code,diagnosis\ntr1,a\ntr2,b\n")
     table = tmp_path / "train.csv"
     with pytest.raises(

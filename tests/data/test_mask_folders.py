@@ -202,7 +202,7 @@ def test_a_bad_class_table_is_named(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_tables_of_other_programs(tmp_path: Path) -> None:
-    """CamVid's class_dict.csv, and a name a line."""
+    """CamVid's class_dict.csv, CVAT's labelmap.txt, and a name a line."""
     write_scenes(tmp_path, 2, kind="colour", table=False)
     lines = ["name, r, g, b", "ground,0,0,0", "square,128,64,0", "disc,64,0,192"]
     (tmp_path / "class_dict.csv").write_text("\r\n".join(lines))
@@ -210,6 +210,15 @@ def test_tables_of_other_programs(tmp_path: Path) -> None:
     assert manifest.schema["classes"] == list(NAMES)
     assert np.array_equal(opened(manifest), make_scene(0)[1])
     (tmp_path / "class_dict.csv").unlink()
+    lines = ["# label:color_rgb:parts:actions", "ground:0,0,0::", "square:128,64,0::", "disc:x::"]
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"labelmap.txt, line 4: 'x' is no colour"):
+        read_manifest(tmp_path)
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines).replace("x", "64,0,192"))
+    manifest = read_manifest(tmp_path)
+    assert manifest.schema["classes"] == list(NAMES)
+    assert np.array_equal(opened(manifest), make_scene(0)[1])
+    (tmp_path / "labelmap.txt").unlink()
     for number in range(2):
         save_mask(make_scene(number)[1], tmp_path / f"masks/0{number}.png")
     (tmp_path / "classes.txt").write_text("ground\nsquare\ndisc\n", encoding="utf-8-sig")
@@ -224,6 +233,29 @@ def test_values_outside_the_table_are_named(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path)
     with pytest.raises(DataError, match=r"00\.png: 7 pixels hold 9, which no class has"):
         opened(manifest)
+
+
+def test_outlines_drawn_soft_are_refused_with_what_hardens_them(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 2, table=False)
+    soft = Image.fromarray(np.where(make_scene(0)[1] > 0, 255, 0).astype(np.uint8))
+    soft.resize((300, 220), Image.Resampling.BICUBIC).save(tmp_path / "masks" / "00.png")
+    with pytest.raises(UsageError, match=r"different values from 0 to 255, which are hardly") as no:
+        read_manifest(tmp_path)
+    assert f"-threshold 50% {tmp_path / 'masks'}/*" in str(no.value.hint)
+    many = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 151  # as many classes as ADE20K's
+    many[0] = 255
+    save_mask(many, tmp_path / "masks" / "00.png")
+    assert len(read_manifest(tmp_path).schema["classes"]) == 151
+
+
+def test_jpeg_masks_are_refused_with_the_reason(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 2, table=False)
+    for path in sorted((tmp_path / "masks").iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    with pytest.raises(UsageError, match=r"the first: masks/00.jpg: a JPEG mask has lost") as no:
+        read_manifest(tmp_path)
+    assert f"mkdir {tmp_path / 'masks-hard'} && magick mogrify" in str(no.value.hint)
 
 
 def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,30 @@ def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "song.wav").write_bytes(b"RIFF....WAVE")
     assert "1 other files" in refused(tmp_path)
     (tmp_path / "a" / "song.wav").unlink()
-    (tmp_path / "a" / "1.avif").write_bytes(b"\0\0\0\x18ftypavif")
-    assert "magick" in refused(tmp_path)
+    for name, head, words in (
+        ("1.avif", b"\0\0\0\x18ftypavif", "1 AVIF picture, .* magick"),
+        ("1.dng", b"II*\0", "1 camera RAW photo, .* Export them as JPEG"),
+        ("1.mp4", b"\0\0\0\x18ftypmp42", "1 video, .* ffmpeg"),
+    ):
+        (tmp_path / "a" / name).write_bytes(head)
+        assert re.search(words, refused(tmp_path))
+        assert re.search(words.rpartition(" ")[2], refused(tmp_path / "a" / name))
+        (tmp_path / "a" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("https://host/a/photos.zip?x=1", "(curl -LO 'https://host/a/photos.zip?x=1')"),
+        ("s3://bucket/photos/", "skipstone train photos"),
+    ],
+)
+@pytest.mark.parametrize("path", [str, Path])
+def test_an_address_is_not_fetched(address: str, hint: str, path: type[str | Path]) -> None:
+    said = refused(path(address))
+    assert said.startswith(f"{address.rstrip('/')} is an address.")
+    assert "nothing is fetched" in said
+    assert hint in said
 
 
 def test_unlabelled_pictures(tmp_path: Path) -> None:
@@ -139,9 +162,61 @@ def test_a_folder_of_runs_is_not_data(tmp_path: Path) -> None:
 
 def test_files_that_are_no_data(tmp_path: Path) -> None:
     assert "skipstone predict MODEL" in refused(photo(tmp_path / "1"))
-    for name, words in (("m.onnx", "model's file"), ("x.doc", "no data set")):
+    for name, words in (
+        ("m.onnx", "model's file"),
+        ("x.doc", "no data set"),
+        ("labels.xlsx", "is a workbook.*skipstone train .*labels.csv"),
+        ("labels.pkl", "a pickle, which is never opened"),
+        ("labels.json", r"jq -c '\.\[\]' .*labels.json > .*labels.jsonl"),
+        ("labels.csv.gz", "gunzip -k .*labels.csv.gz, then: skipstone train .*labels.csv"),
+        ("train-images-idx3-ubyte.gz", "is a folder of them.*skipstone train "),
+        ("photos.rar", "unrar x .*photos.rar .*photos/"),
+    ):
         (tmp_path / name).write_bytes(b"something")
-        assert words in refused(tmp_path / name)
+        assert re.search(words, refused(tmp_path / name))
+
+
+FORMS = {
+    "coco.json": ('{"info": {}, "images": [{"id": 1, "file_name": "1.jpg"}]', "a COCO file"),
+    "tasks.json": ('[{"id": 1, "annotations": [{"completed_by": 1}]}]', "a Label Studio export"),
+    "min.json": ('[{"image": "/data/1.jpg", "annotator": 1, "annotation_id": 2}]', "Label Studio"),
+    "1.json": ('{"version": "5.0", "shapes": [{"points": [[1, 2]]}]}', "a LabelMe file"),
+    "via.json": ('{"_via_settings": {"ui": {}}}', "VGG Image Annotator"),
+    "1.xml": ("<annotation>\n <folder>x</folder><size></size></annotation>", "a Pascal VOC file"),
+    "annotations.xml": ("<?xml?><annotations><version>1.1</version>", "a CVAT export"),
+    "1.txt": ("0 0.5 0.5 0.25 .25\n", "a YOLO file"),
+    "data.yaml": ("train: ../train\nnc: 2\nnames: [a, b]\n", "a YOLO data set"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_boxes_and_outlines_are_refused_by_the_name_of_their_form(
+    tmp_path: Path, name: str
+) -> None:
+    """In whichever layout: alone, beside one folder of pictures, below splits."""
+    text, words = FORMS[name]
+    for number, (root, pictures) in enumerate(
+        (("one", ["images/a"]), ("two", ["train2017/a", "val2017/a"]), ("three", ["train/a"]))
+    ):
+        for picture in pictures:
+            photo(tmp_path / root / picture)
+        file = tmp_path / root / ("annotations", "labels/train", "train")[number] / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        for path in (tmp_path / root, file):
+            said = refused(path)
+            assert str(file) in said
+            assert words in said
+            assert "detection is being built. " in said
+    photo(tmp_path / "one" / "more" / "b")
+    assert len(read_manifest(tmp_path / "one", ReadOptions(reader="class-folders"))) == 2
+
+
+def test_other_texts_beside_pictures_are_no_annotations(tmp_path: Path) -> None:
+    photo(tmp_path / "cat" / "1")
+    for name, text in (("a.json", '{"a": 1}'), ("a.txt", "7 lives\n"), ("a.xml", "<x/>")):
+        (tmp_path / "cat" / name).write_text(text)
+    assert "one class only (cat)" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])

@@ -121,6 +121,53 @@ def test_paths_that_count_from_another_folder(tmp_path: Path) -> None:
     ]
 
 
+WINDOWS = "C:\\Users\\Ann Lee\\photos\\"
+
+
+@pytest.mark.parametrize(
+    ("begin", "folder", "inside"),
+    [
+        (WINDOWS, ".", ""),  # the table in the folder that it was made for
+        (WINDOWS, ".", "photos/"),  # beside it
+        (WINDOWS, ".", "data/deep/"),  # somewhere above the pictures
+        (WINDOWS, "elsewhere", "elsewhere/"),
+        ("\\\\server\\share\\photos/", ".", ""),
+        ("/home/ann/photos/", ".", ""),
+        ("file:///home/ann/photos/", ".", "photos/"),
+        ("https://host:80/data/upload/1/", ".", "images/"),
+        ("/data/local-files/?d=photos/", ".", "photos/"),
+    ],
+)
+def test_paths_of_another_machine(tmp_path: Path, begin: str, folder: str, inside: str) -> None:
+    names = ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    photos(tmp_path, *(inside + name for name in names))
+    mark = "\\" if "\\" in begin else "/"
+    cells = [begin + name.replace("/", mark) for name in (*names, "cow/1.jpg")]
+    rows = [f"{cell},{label}" for cell, label in zip(cells, "abab", strict=True)]
+    options = {} if folder == "." else {"path_folder": str(tmp_path / folder)}
+    manifest = table(tmp_path, "path,label", *rows, **options)
+    # dog/1.jpg and cow/1.jpg are not taken for cat/1.jpg, and no file for one that is not there.
+    assert manifest.column("path") == [inside + name for name in names]
+    assert manifest.ignored == {"rows whose file does not exist": 1}
+    assert (
+        f"3 files were found by the end of paths that lead elsewhere (such as: {cells[0]} is "
+        f"{inside}cat/1.jpg)." in manifest.notes
+    )
+
+
+def test_paths_of_another_machine_without_their_pictures(tmp_path: Path) -> None:
+    photos(tmp_path, "elsewhere/7.jpg")
+    with pytest.raises(DataError, match=r"1.jpg does not exist .* also from another machine"):
+        table(tmp_path, "path,label", f"{WINDOWS}1.jpg,a", f"{WINDOWS}2.jpg,b")
+
+
+def test_raw_photos_in_a_table_are_passed_over(tmp_path: Path) -> None:
+    photos(tmp_path, "1.jpg", "2.jpg", "3.NEF")
+    manifest = table(tmp_path, "path,label", "1.jpg,a", "2.jpg,b", "3.NEF,b")
+    assert manifest.column("path") == ["1.jpg", "2.jpg"]
+    assert any("camera RAW photos" in note and "(1)" in note for note in manifest.notes)
+
+
 def test_numbers_that_happen_to_be_file_names_are_no_paths(tmp_path: Path) -> None:
     """A class 1 and a file 1.jpg have nothing to do with each other."""
     photos(tmp_path, *(f"{number}.jpg" for number in range(8)))

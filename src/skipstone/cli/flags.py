@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.settings import Setting, known_settings
+from skipstone.settings import Setting, known_settings, meant
+from skipstone.words import listed
 
 _FLAG_TITLES = {
     "data": "reading the data",
@@ -52,18 +55,27 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-"):
                 self._refuse_flag(word.partition("=")[0])
         if extra:
-            raise UsageError(
-                f"{self.prog} does not know what to do with {' '.join(map(repr, extra))}.",
-                hint=f"See: {self.prog} --help",
-            )
+            hint = f"See: {self.prog} --help"
+            folder = Path(getattr(namespace, "data", None) or "").parent
+            if folder.name and all(Path(word).parent == folder for word in extra):
+                hint = f"For all that is in {folder}, give that: {folder}"
+            what = listed(map(repr, extra))
+            raise UsageError(f"{self.prog} does not know what to do with {what}.", hint=hint)
         return namespace
 
     def _refuse_flag(self, flag: str) -> NoReturn:
-        known = [name for name in self._option_string_actions if name.startswith("--")]
+        words = [name for name in self._option_string_actions if name.startswith("--")]
+        known = [_name(word) for word in words]
         raise UsageError(
             f"{self.prog} has no flag {flag}.",
-            hint=did_you_mean(flag, known) or f"See: {self.prog} --help",
+            hint=meant(_name(flag), known, typed=True) or f"See: {self.prog} --help",
         )
+
+
+def _name(flag: str) -> str:
+    """`--batch-size` as keywords have it: `batch_size`, and `from_` for a word of Python's own."""
+    name = flag.lstrip("-").replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def whole_number(text: str) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from skipstone.cli.flags import Parser, add_settings, one_of, whole_number
 from skipstone.data.options import ASKED
@@ -51,6 +53,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                 f"the verb comes before {verb}.", hint=f"Such as: skipstone train photos/ {verb}"
             )
         hint = did_you_mean(verb, VERBS)
+        if "mean" not in hint and Path(verb).exists():
+            hint = f"To train on it: {shlex.join(['skipstone', 'train', verb])}"
         raise UsageError(f"skipstone has no verb {verb!r}.", hint=hint or "See: skipstone --help")
     what = VERBS[verb]
     sentence = what[0].upper() + what[1:] + ("" if what.endswith("?") else ".")

@@ -83,6 +83,10 @@ def _findings(kind: Any, findings: Sequence[Any], nouns: Any, terminal: Terminal
         terminal.line(f"    {nouns.advice(kind)}", "dim")
 
 
+#: Classes that are counted one by one; --json has all of them.
+_NAMES = 30
+
+
 def describe_counts(counts: Mapping[str, Any]) -> list[str]:
     """The audit's counts, one line a key."""
     lines = []
@@ -104,7 +108,9 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{key} {_short(item)}" for key, item in value.items()) + ")"
+        few = [f"{key} {_short(item)}" for key, item in list(value.items())[:_NAMES]]
+        more = f" and {len(value) - _NAMES:,} more" if len(value) > _NAMES else ""
+        return f"({', '.join(few)}{more})"
     if isinstance(value, (list, tuple)):
         return " × ".join(_short(item) for item in value)
     return str(value)

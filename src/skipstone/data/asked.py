@@ -13,16 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skipstone.data.file_types import passed_over_name
+from skipstone.data.file_types import RAW, passed_over_name
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
-from skipstone.data.readers.scan import walk
-from skipstone.data.readers.table_columns import names_files, path_column, path_folder
+from skipstone.data.readers.scan import first_bytes, walk
+from skipstone.data.readers.table_columns import (
+    names_files,
+    path_column,
+    path_folder,
+    sample_cells,
+)
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
+from skipstone.data.refusals import as_address
 from skipstone.data.sources import Cells, FileRef, Inline, Source, in_utf8
 from skipstone.errors import DataError, UsageError
+from skipstone.events import note
 from skipstone.words import listed, quoted
+
+#: (name, first bytes) -> why a file is nothing that a model answers, or None.
+Unfit = Callable[[str, bytes], str | None]
 
 STANDARD_INPUT = "-"
 _NOTHING = "holds no text"
@@ -50,6 +60,7 @@ def asked(
     input: str,
     rows: str | None,
     options: ReadOptions,
+    unfit: Unfit | None = None,
 ) -> list[Asked]:
     """Every source, in order.
 
@@ -58,6 +69,8 @@ def asked(
         texts: as they are.
         input: the name of the model's input, for messages.
         rows: its fact `rows`.
+        unfit: its fact `unfit`. Files of folders that are unfit are passed over, as in training;
+            those that were named are answered with the reason.
 
     Raises:
         UsageError: there is nothing, or a table whose rows cannot be told.
@@ -71,14 +84,14 @@ def asked(
     for name in given:
         path = Path(name)
         if str(name) == STANDARD_INPUT:
-            found += _lines(cells=rows == "cells")
+            found += _lines(unfit, cells=rows == "cells")
         elif path.is_dir():
-            found += _folder(path)
+            found += _folder(path, unfit)
         elif rows is not None and sniff_table(path):
             read: Callable[[Path, ReadOptions], Iterator[Asked]] = _ROWS[rows]
             found += read(path, options)
         else:
-            found.append(_file(path))
+            found.append(_file(name, unfit))
     found += [_inline(in_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
     if not found:
         raise UsageError(
@@ -88,24 +101,43 @@ def asked(
     return found
 
 
-def _file(path: Path) -> Asked:
-    if not path.exists() and any(char in str(path) for char in "*?["):
-        raise UsageError(
-            f"no file matches {path}: the shell passed the pattern on as it is.",
-            hint=f"See what is there: ls {quoted(path.parent)}",
-        )
-    return Asked(
-        FileRef(path), Path(path.name)
-    )  # a missing file is one error row; the rest goes on
+def _file(name: str | Path, unfit: Unfit | None) -> Asked:
+    path = Path(name)
+    problem = ""
+    if not path.exists():
+        if (address := as_address(path)) is not None:
+            problem = (
+                f"{address} is an address; nothing is fetched. Get it first, and name the file"
+            )
+        elif any(char in str(path) for char in "*?["):
+            raise UsageError(
+                f"no file matches {path}: the shell passed the pattern on as it is.",
+                hint=f"See what is there: ls {quoted(path.parent)}",
+            )
+    elif unfit is not None and (reason := unfit(path.name, first_bytes(path))) == RAW:
+        problem = reason
+    # A missing file is one error row, too; the rest goes on.
+    return Asked(FileRef(path), Path(path.name), problem=problem)
 
 
-def _folder(folder: Path) -> list[Asked]:
-    inside = sorted(_walk(folder))
+def _folder(folder: Path, unfit: Unfit | None) -> list[Asked]:
+    passed: Counter[str] = Counter()
+    inside = []
+    for file in sorted(_walk(folder)):
+        reason = None if unfit is None else unfit(file.name, first_bytes(file))
+        if reason is None or not file.is_file():
+            inside.append(file)
+        else:
+            passed[reason] += 1
+    what = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
     if not inside:
         raise UsageError(
-            f"{folder} is an empty folder; there is nothing to predict.",
+            f"{folder} holds {f'only {what}' if passed else 'no file'}; there is nothing to "
+            "predict.",
             hint=f"See what is there: ls -A {quoted(folder)}",
         )
+    if passed:
+        note(f"Passed over in {folder}: {what}.")
     return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
 
 
@@ -114,14 +146,14 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (folder / name for name, _ in files)
 
 
-def _lines(*, cells: bool) -> Iterator[Asked]:
+def _lines(unfit: Unfit | None, *, cells: bool) -> Iterator[Asked]:
     """Standard input: a text a line, or a path."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         line = line.rstrip(b"\r\n")
         if cells:
             yield _inline(line, f"line {number}")
         elif line.strip():
-            yield _file(Path(os.fsdecode(line)))
+            yield _file(os.fsdecode(line), unfit)
 
 
 def _inline(data: bytes, name: str) -> Asked:
@@ -161,6 +193,7 @@ def _files(path: Path, options: ReadOptions) -> Iterator[Asked]:
     root = path.parent
     column, search = path_column(columns, root, options)
     files = Files(root, path_folder(options), search=search)
+    files.settle(sample_cells(columns, column))
     for row, cell in enumerate(columns.text(column)):
         problem = "" if cell else "names no file"
         try:

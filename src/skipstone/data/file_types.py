@@ -17,6 +17,13 @@ _VIDEO_SUFFIXES = frozenset(
 _SIDECAR_SUFFIXES = frozenset(
     {".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".xmp", ".md", ".aae"}
 )
+#: What cameras store before they make a picture of it. Most are TIFF by their bytes, whose first
+#: picture is a thumbnail.
+_RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"}
+    | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srf", ".srw", ".x3f"}
+)
+_RAW_HEADS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"FOVb")
 _SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 # Sizes of the header that follows a BMP's 14-byte file header; "BM" alone may begin a text.
@@ -28,6 +35,7 @@ VIDEO = "videos"
 SIDECAR = "sidecar files (text, JSON, XML, CSV)"
 GIF = "GIF pictures (not read: save them as PNG)"
 AVIF = "AVIF pictures (not read: save them as JPEG)"
+RAW = "camera RAW photos (not read: export them as JPEG or TIFF)"
 OTHER = "other files"
 
 
@@ -59,12 +67,25 @@ def passed_over_name(name: str) -> str | None:
     return HIDDEN if name.startswith(".") else None
 
 
+def is_camera_raw(name: str, head: bytes = b"") -> bool:
+    """Whether a file is what a camera stored before it made a picture of it; `head` may be empty,
+    where the name has to do."""
+    if head.startswith(_RAW_HEADS) or head[4:12] == b"ftypcrx ":
+        return True
+    if head.startswith(b"II*\0") and head[8:10] == b"CR":
+        return True
+    named = PurePath(name).suffix.casefold() in _RAW_SUFFIXES
+    return named and picture_format(head) in (None, "TIFF")
+
+
 def ignored_reason(name: str, head: bytes) -> str | None:
     """Why a file is no picture, or None if it is one, or claims to be one by its extension.
 
     An empty or garbled `.jpg` counts as a picture here: it is a row that cannot be read, which the
     audit reports; passing over it would hide it.
     """
+    if is_camera_raw(name, head):
+        return RAW
     if picture_format(head) is not None:
         return None
     if head.startswith(b"GIF8"):
@@ -79,3 +100,10 @@ def ignored_reason(name: str, head: bytes) -> str | None:
     if suffix in _VIDEO_SUFFIXES:
         return VIDEO
     return SIDECAR if suffix in _SIDECAR_SUFFIXES else OTHER
+
+
+def unanswerable(name: str, head: bytes) -> str | None:
+    """`ignored_reason`, of files that a model is asked about: of an animation it sees the first
+    picture."""
+    reason = ignored_reason(name, head)
+    return None if reason == GIF else reason

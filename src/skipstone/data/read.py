@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from skipstone.data.exclude import without
+from skipstone.data.label_names import doubtful_labels
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import Reader
@@ -45,6 +46,8 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
         manifest = replace(manifest, notes=(wrapped, *manifest.notes))
     if options.exclude is not None:
         manifest = without(manifest, options.exclude)
+    if doubtful := doubtful_labels(manifest):
+        manifest = replace(manifest, notes=(*manifest.notes, *doubtful))
     return manifest if manifest.reader == name else replace(manifest, reader=name)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import glob
+import re
+import shlex
 from pathlib import Path
 
-from skipstone.data.file_types import AVIF, SIDECAR, picture_format
+from skipstone.data.file_types import AVIF, GIF, RAW, SIDECAR, VIDEO, ignored_reason, picture_format
 from skipstone.data.options import ReadOptions
+from skipstone.data.readers.annotations import boxes_and_outlines
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
@@ -22,18 +25,52 @@ _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"
 _ARCHIVES = {
     ".zip": "unzip {archive} -d {folder}",
     ".7z": "7z x {archive} -o{folder}",
+    ".rar": "unrar x {archive} {folder}/",
     **dict.fromkeys((".tar", ".tgz", ".gz", ".xz", ".bz2"), _TAR),
+}
+_UNPACKERS = {".gz": "gunzip", ".xz": "unxz", ".bz2": "bunzip2"}  # of one file
+#: What hands out columns in a form of its own, and how it is asked for a table.
+_SHEETS = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "a workbook"),
+    **dict.fromkeys((".pkl", ".pickle"), "a pickle, which is never opened"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".mdb", ".accdb"), "a database"),
+    **dict.fromkeys((".sav", ".dta", ".rds", ".feather"), "a table that is not read"),
+}
+#: `https://` after `Path` has made one slash of two. One letter alone is a drive of Windows.
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
+#: What to do with files that are not read, by why they are passed over.
+_INSTEAD = {
+    AVIF: "Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
+    GIF: "Save them as PNG first (with ImageMagick: magick mogrify -format png *.gif).",
+    RAW: "Export them as JPEG, or as TIFF of 16 bits, from the program that shows them.",
+    VIDEO: "Take pictures from them first, one a second: ffmpeg -i VIDEO -vf fps=1 %05d.jpg",
 }
 
 
 def check_path(path: str | Path) -> Path:
     """`path`, existing and not a model. UsageError otherwise."""
     root = Path(path).expanduser()
+    if (address := as_address(root)) is not None:
+        fetch = f"curl -LO {shlex.quote(address)}" if address.startswith("http") else "copy it here"
+        name = shlex.quote(address.rstrip("/").rpartition("/")[2])
+        raise UsageError(
+            f"{address} is an address. Data is read where it lies on this machine; nothing is "
+            "fetched.",
+            hint=f"Get it first ({fetch}), then: skipstone train {name}",
+        )
     if not root.exists():
         raise _missing(root)
     if root.is_dir():
         _refuse_model(root)
     return root
+
+
+def as_address(path: str | Path) -> str | None:
+    """`https://host/file` of a path that is no file but an address; None of others."""
+    found = _ADDRESS.match(str(path))
+    if found is None or Path(path).exists():
+        return None
+    return f"{found[1]}://{str(path)[found.end() :]}"
 
 
 def _missing(root: Path) -> UsageError:
@@ -121,6 +158,8 @@ def _tables(root: Path) -> list[Path]:
 
 def nothing_read(root: Path) -> UsageError:
     """The error for a path that no reader recognised."""
+    if refused := boxes_and_outlines(root):
+        return refused
     if root.is_file():
         return _no_data_file(root)
     inside = [folder for folder in subfolders(root) if has_pictures(folder)]
@@ -164,6 +203,11 @@ def _how_to_label(folder: Path, root: Path) -> str:
 
 def _no_data_file(path: Path) -> UsageError:
     suffix = path.suffix.lower()
+    reason = ignored_reason(path.name, first_bytes(path))
+    if reason is not None and reason in _INSTEAD:
+        return UsageError(
+            f"{path}: {reason.partition(' (')[0]} are not read.", hint=_INSTEAD[reason]
+        )
     if picture_format(first_bytes(path)) is not None:
         return UsageError(
             f"{path} is one picture, not a data set.",
@@ -171,12 +215,37 @@ def _no_data_file(path: Path) -> UsageError:
         )
     if suffix in _MODEL_SUFFIXES:
         return UsageError(f"{path} is a model's file, not data.", hint="Give the folder of photos.")
+    packed = path.with_suffix("")
+    if suffix in _UNPACKERS and packed.suffix.lower() in TABLE_SUFFIXES:
+        return UsageError(
+            f"{path} is a packed table; tables are read unpacked.",
+            hint=f"Unpack it: {_UNPACKERS[suffix]} -k {quoted(path)}, then: "
+            f"skipstone train {quoted(packed)}",
+        )
+    if "-ubyte" in path.name:
+        return UsageError(
+            f"{path} is one file of an IDX data set, which is a folder of them.",
+            hint=f"Give that: skipstone train {quoted(path.parent)}",
+        )
     if suffix in _ARCHIVES:
         folder = quoted(path.with_name(path.name.removesuffix(".tar.gz").removesuffix(path.suffix)))
         unpack = _ARCHIVES[suffix].format(archive=quoted(path), folder=folder)
         return UsageError(
             f"{path} is an archive; data is read where it lies, unpacked.",
             hint=f"Unpack it: {unpack}, then: skipstone train {folder}",
+        )
+    if suffix in _SHEETS:
+        table = quoted(path.with_suffix(".csv"))
+        return UsageError(
+            f"{path} is {_SHEETS[suffix]}; tables are CSV, TSV, JSON Lines or Parquet.",
+            hint=f"Save its rows as 'CSV UTF-8', then: skipstone train {table}",
+        )
+    if suffix == ".json":
+        lines = quoted(path.with_suffix(".jsonl"))
+        return UsageError(
+            f"{path} is one JSON text; a table is JSON Lines, one object a line.",
+            hint=f"If it is a list of objects: jq -c '.[]' {quoted(path)} > {lines}, then: "
+            f"skipstone train {lines}",
         )
     return UsageError(
         f"{path} is no data set.",
@@ -188,11 +257,13 @@ def _no_data_file(path: Path) -> UsageError:
 def _no_pictures(root: Path) -> UsageError:
     found = scan(root)
     total = sum(found.ignored.values())
-    if found.ignored[AVIF]:
-        return UsageError(
-            f"{root} holds {counted(found.ignored[AVIF], 'AVIF picture')}, which are not read.",
-            hint="Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
-        )
+    for reason in _INSTEAD:
+        if 2 * found.ignored[reason] >= total > 0:
+            what = counted(found.ignored[reason], reason.partition("s (")[0].removesuffix("s"))
+            return UsageError(
+                f"{root} holds {what}, which are not read, and no pictures that are.",
+                hint=_INSTEAD[reason],
+            )
     what = ", ".join(f"{count:,} {reason}" for reason, count in found.ignored.most_common(3))
     seen = f" ({counted(total, 'file')} passed over: {what})" if total else ""
     hint = "JPEG, PNG, WebP, BMP, TIFF and HEIC are read."

@@ -6,6 +6,7 @@ Facts that other rooms ask for:
     pixels      the array that `inputs.shown` makes a picture of: (H, W, C)
     rows        what rows of a table are to it: "cells" that hold sources, or names of "files"
     named       what files of it may be called, where a command is shown
+    unfit       function(name, first bytes) -> why a file is none of it, or None
     standalone  the function that decodes in the exported script
     examine     function(bytes or array) -> Examined: whether it can be read, what it shows
     near        function([what each row shows, or None]) -> [Link]: which show the same
@@ -36,6 +37,7 @@ ENTRIES = (
             "named": ["photo.jpg", "another.png"],
             "pixels": "image",
             "rows": "files",
+            "unfit": "skipstone.data.file_types:unanswerable",
             "standalone": "skipstone.inputs.placed:decode_seen",
             "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",

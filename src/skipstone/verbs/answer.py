@@ -16,7 +16,7 @@ from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.events import note
 from skipstone.proof.intervals import Estimate
-from skipstone.registry import INPUTS
+from skipstone.registry import INPUTS, resolve_target
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
@@ -175,7 +175,16 @@ def predict(
     options = given.options(ReadOptions, bad_bytes="replace")
     predictor = open_model(model, runtime)
     entry = INPUTS[read_record(bundle_of(model))["input"]["name"]]
-    every = asked(sources, texts, input=entry.name, rows=entry.facts.get("rows"), options=options)
+    facts = entry.facts
+    unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
+    every = asked(
+        sources,
+        texts,
+        input=entry.name,
+        rows=facts.get("rows"),
+        options=options,
+        unfit=unfit,
+    )
     good = [item for item in every if not item.problem]
     table = None if out is None or not is_table(out) else new_table(out)
     if out is None or table is not None:

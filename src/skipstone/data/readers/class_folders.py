@@ -16,6 +16,7 @@ import pyarrow as pa
 from skipstone.data.file_types import passed_over_name
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
+from skipstone.data.readers.annotations import boxes_and_outlines
 from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import Scan, no_picture, scan, walk
@@ -286,6 +287,7 @@ class _Rows:
                 f"{root} holds no picture in class folders.",
                 hint="Put the pictures of each class into a folder of its own, named as the class.",
             )
+        self._refuse_parts(root, reader, options)
         if len(self.labels) == 1:
             split, name, path = self.rows[0]
             folder = root / path.partition("/")[0] if split else root
@@ -294,7 +296,6 @@ class _Rows:
                 hint="Put pictures of something else beside it, in "
                 f"{quoted(folder / f'not-{name}')}, then: skipstone train {quoted(root)}",
             )
-        self._refuse_parts_of_a_table(root, reader, options)
         words = {label.casefold() for label in self.labels}
         looks_paired = bool(words & PICTURE_WORDS) and bool(words & MASK_WORDS)
         if looks_paired and options.reader is None:
@@ -305,17 +306,30 @@ class _Rows:
             )
         return options.task or "classify"
 
-    def _refuse_parts_of_a_table(self, root: Path, reader: str, options: ReadOptions) -> None:
-        """train_images/ and test_images/ beside train.csv: the table has the labels."""
+    def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:
+        """train2017/ and val2017/, or one folder of pictures: parts of a data set whose labels are
+        in other files, or nowhere."""
+        parts = all(map(_names_a_part, self.labels))
+        if options.reader is not None or not (parts or len(self.labels) == 1):
+            return
+        if refused := boxes_and_outlines(root):
+            raise refused
+        if not parts or len(self.labels) == 1:
+            return
+        names = listed(natural_sorted(self.labels))
+        classes = f"if these are your classes, add --reader {reader}"
         tables = [c for c in sorted(root.iterdir()) if c.suffix.lower() in TABLE_SUFFIXES]
-        if options.reader is None and tables and all(map(_names_a_part, self.labels)):
+        if tables:
             raise UsageError(
-                f"{root} holds {listed(natural_sorted(self.labels))}, and "
-                f"{listed(table.name for table in tables)} beside them: that looks like pictures "
-                "with a table of their labels, not like classes.",
-                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, if these are your "
-                f"classes, add --reader {reader}).",
+                f"{root} holds {names}, and {listed(table.name for table in tables)} beside them: "
+                "that looks like pictures with a table of their labels, not like classes.",
+                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, {classes}).",
             )
+        raise UsageError(
+            f"{root} holds {names}: these look like parts of a data set, not like classes.",
+            hint=f"Sort the pictures of each part into folders by class, such as "
+            f"{quoted(root / 'train' / 'cat')} and {quoted(root / 'test' / 'cat')}; or, {classes}.",
+        )
 
 
 def _names_a_part(label: str) -> bool:

@@ -17,12 +17,15 @@ from skipstone.data.masks import (
 )
 from skipstone.data.options import ReadOptions
 from skipstone.errors import DataError, UsageError, did_you_mean
-from skipstone.words import counted, listed
+from skipstone.words import counted, listed, quoted
 
-#: Where the classes are looked for, beside the folders. The last is a name a line.
-TABLES = ("classes.csv", "class_dict.csv", "classes.txt")
+#: Where the classes are looked for, beside the folders. classes.txt is a name a line, labelmap.txt
+#: what CVAT and Pascal VOC's tools write: name:r,g,b:parts:actions.
+TABLES = ("classes.csv", "class_dict.csv", "classes.txt", "labelmap.txt")
 #: More different colours than this in masks without a table are no classes.
 MOST_INFERRED = 64
+#: So many indices between 0 and 255, of which one is nearly white, are no classes.
+_SOFT, _NEARLY_WHITE = 16, 240
 
 _INDEX = frozenset({"index", "id", "value", "label_id", "code", "number"})
 _NAME = frozenset({"name", "class", "label", "class_name", "category"})
@@ -64,6 +67,8 @@ def read_class_table(path: Path) -> MaskTable:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{path} is empty.")
+    if path.name.casefold() == TABLES[-1]:
+        return _read_labelmap(path, lines)
     if path.suffix.casefold() == ".txt":
         return MaskTable(
             tuple(MaskRow(at, None, line.strip()) for at, line in enumerate(lines)), path.name
@@ -75,6 +80,20 @@ def read_class_table(path: Path) -> MaskTable:
     for line, cells in enumerate(rows, 2):
         if any(cell.strip() for cell in cells):
             found.append(columns.row([*cells, *[""] * len(header)], len(found), path, line))
+    return MaskTable(tuple(found), path.name)
+
+
+def _read_labelmap(path: Path, lines: Sequence[str]) -> MaskTable:
+    found: list[MaskRow] = []
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("#"):
+            continue
+        name, _, rest = line.strip().partition(":")
+        colour = rest.partition(":")[0]
+        try:
+            found.append(MaskRow(len(found), parse_colour(colour) if colour else None, name))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}.") from error
     return MaskTable(tuple(found), path.name)
 
 
@@ -139,11 +158,20 @@ class _Columns:
 
 @dataclass(frozen=True)
 class Found:
-    """What the masks hold: the kinds of files, and all indices and colours in them."""
+    """What the masks hold: the kinds of files, and all indices and colours in them; and the folder
+    of the first."""
 
     kinds: tuple[str, ...]
     values: tuple[int, ...]
     colours: tuple[int, ...]
+    folder: Path = Path()
+
+    def soft(self) -> bool:
+        """Whether indices are what an outline drawn soft leaves between 0 and 255: greys up to
+        white, of which classes that are numbered from 0 stay far."""
+        between = [value for value in self.values if 0 < value < IGNORE]
+        both = {0, IGNORE} <= set(self.values)
+        return both and len(between) >= _SOFT and max(between) >= _NEARLY_WHITE
 
 
 def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
@@ -172,6 +200,13 @@ def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
             f"after it ({listed([hex_colour(c) for c in found.colours], 6)}); --ignore '#000000' "
             "would make black count for nothing."
         ]
+    if found.soft():
+        raise UsageError(
+            f"{root}: the masks hold {len(found.values)} different values from {found.values[0]} "
+            f"to {found.values[-1]}, which are hardly classes: outlines that were drawn soft, or "
+            "saved as JPEG once, leave such values.",
+            hint=f"If they show two classes, {harden(found.folder)}. {hint}",
+        )
     if set(found.values) == {0, 255}:
         rows = [MaskRow(0, None, "background"), MaskRow(255, None, "foreground")]
         return MaskTable(tuple(rows)), [
@@ -187,6 +222,16 @@ def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
         rows.append(MaskRow(IGNORE, None, None))
         notes.append("Pixels of index 255 count for nothing, as is usual (--ignore says others).")
     return MaskTable(tuple(rows)), notes
+
+
+def harden(folder: Path) -> str:
+    """What to type for masks of two classes as exact numbers, beside those that there are."""
+    hard = quoted(folder.with_name(f"{folder.name}-hard"))
+    return (
+        f"make them hard, with ImageMagick: mkdir {hard} && magick mogrify -path {hard} "
+        f"-format png -threshold 50% {quoted(folder)}/*; then let that folder take the "
+        "other's place"
+    )
 
 
 def named_table(

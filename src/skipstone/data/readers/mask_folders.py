@@ -27,6 +27,7 @@ from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.mask_classes import (
     Found,
     class_table,
+    harden,
     inferred_table,
     named_table,
     with_ignored,
@@ -317,18 +318,23 @@ def _without(stem: str, affix: tuple[str, str]) -> str:
 def _values_in(root: Path, pairs: Pairs) -> Found:
     """Look into every mask; one that cannot be read is left to the audit and the loader."""
 
-    def look(path: str) -> MaskPixels | None:
+    def look(path: str) -> MaskPixels | str:
         try:
             mask = read_pixels((root / path).read_bytes())
-        except (OSError, ValueError):
-            return None
+        except (OSError, ValueError) as error:
+            return f"{path}: {error}"
         return MaskPixels(mask.kind, mask.values())
 
     masks = [mask for _, _, mask in pairs.rows]
-    looked = in_threads(look, masks, "looking into every mask", unit="masks", threads=4)
-    seen = [found for found in looked if found is not None]
+    folder = (root / masks[0]).parent
+    looked = list(in_threads(look, masks, "looking into every mask", unit="masks", threads=4))
+    seen = [found for found in looked if isinstance(found, MaskPixels)]
     if not seen:
-        raise UsageError(f"{root}: none of {counted(len(masks), 'mask')} can be read as a mask.")
+        raise UsageError(
+            f"{root}: none of {counted(len(masks), 'mask')} can be read as a mask; the first: "
+            f"{looked[0]}.",
+            hint=f"If they show two classes, {harden(folder)}.",
+        )
     colours = [mask for mask in seen if mask.kind == "colour"]
     grey = [mask.as_index() for mask in colours]
     if colours and all(mask is not None for mask in grey):  # indices stored in three channels
@@ -336,7 +342,7 @@ def _values_in(root: Path, pairs: Pairs) -> Found:
     values = {int(v) for mask in seen if mask.kind != "colour" for v in mask.pixels}
     hues = {int(v) for mask in seen if mask.kind == "colour" for v in mask.pixels}
     kinds = tuple(sorted({mask.kind for mask in seen}))
-    return Found(kinds, tuple(sorted(values)), tuple(sorted(hues)))
+    return Found(kinds, tuple(sorted(values)), tuple(sorted(hues)), folder)
 
 
 def _what_was_read(found: list[Part], pairs: Pairs) -> str:

@@ -13,11 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from skipstone.data.file_types import RAW, is_camera_raw
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
-from skipstone.data.readers.table_columns import Roles, choose_columns, is_one, path_folder
+from skipstone.data.readers.table_columns import (
+    Roles,
+    choose_columns,
+    is_number,
+    is_one,
+    path_folder,
+    sample_cells,
+)
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
 from skipstone.errors import DataError, UsageError
@@ -26,6 +34,8 @@ from skipstone.words import counted, listed, natural_sorted
 MISSING = "rows whose file does not exist"
 NO_LABEL = "rows without a label"
 REPEATED = "repeated rows"
+#: From so many rows on, labels of which nine in ten stand once are ids or measurements.
+_ENOUGH = 20
 
 
 class Table:
@@ -49,6 +59,7 @@ class Table:
             return read_texts(columns, texts, options)
         roles = choose_columns(columns, root, options)
         files = Files(root, path_folder(options), search=roles.search)
+        files.settle(sample_cells(columns, roles.path))
         rows, ignored = _rows(columns, files, roles)
         classes = classes_of(rows["target"], roles)
         check_classes(path, classes, rows, ignored, roles)
@@ -82,6 +93,9 @@ def _rows(
         path = _find(columns, files, row, cell)
         if path is None:
             missing.append(row)
+            continue
+        if is_camera_raw(path):
+            ignored[RAW] += 1
             continue
         target = target_of(columns, roles, row)
         if target is None:
@@ -220,6 +234,21 @@ def check_classes(
             "two.",
             hint="Another column may be the label: --label-column NAME",
         )
+    count = len(rows["target"])
+    if not roles.many and count >= _ENOUGH and 10 * len(classes) >= 9 * count:
+        hint = "A label is a word that rows share. Another column may be it: --label-column NAME"
+        if all(map(is_number, classes)):
+            hint = (
+                "To foretell a number (regression) is no task of skipstone; ranges of it, such as "
+            )
+            hint += (
+                "0-10 and 10-20, are labels. Another column may be the label: --label-column NAME"
+            )
+        raise UsageError(
+            f"{path}: column {listed(roles.labels)} holds {len(classes):,} different labels in "
+            f"{count:,} rows: where nothing recurs there is nothing to learn.",
+            hint=hint,
+        )
 
 
 def label_source(roles: Roles) -> str:
@@ -255,7 +284,7 @@ def _notes(
             f"{counted(len(columns.short), 'line')} without their last cells (first line "
             f"{columns.short[0]}): those count as empty."
         )
-    for reason in (MISSING, NO_LABEL):
+    for reason in (MISSING, RAW, NO_LABEL):
         if ignored[reason]:
             notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
     if ignored[REPEATED]:

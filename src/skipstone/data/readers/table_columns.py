@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.columns import Columns
-from skipstone.data.readers.table_files import Files
+from skipstone.data.readers.table_files import Files, is_rooted
 from skipstone.errors import DataError, UsageError
 from skipstone.words import listed
 
@@ -122,10 +123,15 @@ def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str
     if pictured:
         name = pictured[0]
         row, cell = next((r, c) for r, c in enumerate(columns.values[name]) if c)
+        hint = "Paths count from the folder of the table, or are absolute; from another folder: "
+        if is_rooted(str(cell)):
+            hint = (
+                f"Where the pictures lie below {files.folder}, they are found by the end of their "
+            )
+            hint += "paths, also from another machine; where they lie elsewhere: "
         raise DataError(
             f"{columns.where(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
-            hint="Paths count from the folder of the table, or are absolute; from another folder: "
-            "--path-folder FOLDER",
+            hint=f"{hint}--path-folder FOLDER",
         )
     if columns.unread:
         name, kind = next(iter(columns.unread.items()))
@@ -164,6 +170,7 @@ def names_files(columns: Columns, root: Path, name: str) -> bool:
 
 def _are_files(columns: Columns, files: Files, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
+    files.settle(cells)
     return bool(cells) and 2 * sum(files.means_one(cell) for cell in cells) >= len(cells)
 
 
@@ -282,9 +289,14 @@ def _may_be_label(columns: Columns, name: str) -> bool:
 
 
 def _is_fraction(cell: str) -> bool:
+    return is_number(cell) and not float(cell.replace(",", ".")).is_integer()
+
+
+def is_number(cell: str) -> bool:
+    """Whether it is a finite number, also with a decimal comma: 0,5."""
     try:
-        return not float(cell).is_integer()
-    except (ValueError, OverflowError):
+        return math.isfinite(float(cell.replace(",", ".")))
+    except ValueError:
         return False
 
 

@@ -3,6 +3,8 @@ r"""Which file a cell of a table means.
     img/7.jpg      a path from the table's folder, or absolute; also img\7.jpg, and in other case
     7.jpg          where no column holds such paths: the one file of that name in a folder below
     7              ... whatever its extension, and with or without leading zeros (007.jpg)
+    C:\Users\ann\photos\cat\7.jpg, /data/upload/1/7.jpg, https://host/7.jpg
+                   where most of a column begins so: cat/7.jpg, or 7.jpg, here
 
 Folders are listed once: asking for each file would cost minutes in ten million rows.
 """
@@ -11,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +28,17 @@ BELOW = "in folders below"
 CASE = "in other letter case"
 EXTENSION = "without their extension"
 ZEROS = "without their leading zeros"
+MOVED = "by the end of paths that lead elsewhere"
+
+#: A path from the root of some machine: a drive, a share, an address; folders of /data/local-files/
+#: (Label Studio) stand behind "?d=".
+_ROOTED = re.compile(r"[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://|[\\/]")
+_BETWEEN = re.compile(r"[\\/]+|\?d=")
+
+
+def is_rooted(cell: str) -> bool:
+    """Whether a cell begins at the root of some machine: absolute, with a drive, an address."""
+    return _ROOTED.match(cell) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,7 @@ class Files:
         self.root = root
         self.folder = root if folder is None else folder
         self.search = search
+        self.moved: tuple[str, ...] = ()  # what paths of another machine begin with
         self.made_up: Counter[str] = Counter()
         self.example = ""
         self._inside: dict[str, dict[str, list[str]]] = {}
@@ -57,15 +73,49 @@ class Files:
         self._stems: dict[str, list[str]] = defaultdict(list)
         self._numbers: dict[str, list[str]] = defaultdict(list)
 
+    def settle(self, cells: Iterable[str]) -> None:
+        """Find out from some cells of a column whether its paths are of another machine, where they
+        begin alike with what is not here. Half of them have to be found behind the same beginning,
+        so that a file that is missing is not taken for one of its name elsewhere."""
+        every = [cell for cell in cells if cell]
+        begins = Counter(found for cell in every if (found := self._beginning(cell)))
+        for found, count in begins.most_common(1):
+            if 2 * count >= len(every):
+                self.moved = found
+
+    def _beginning(self, cell: str) -> tuple[str, ...]:
+        """What has to go from the front of a path for it to be here; () where nothing helps, or
+        nothing is needed."""
+        if not is_rooted(cell) or self._at(cell) is not None:
+            return ()
+        parts = _BETWEEN.split(cell)
+        for count in range(1, len(parts)):
+            rest = "/".join(parts[count:])
+            if self._at(rest) is not None or (self.search and self._one_below(rest)):
+                return tuple(parts[:count])
+        return ()
+
+    def _one_below(self, cell: str) -> bool:
+        try:
+            return self._below(cell) is not None
+        except DataError:
+            return False
+
+    def _moved_here(self, cell: str) -> Found | None:
+        parts = tuple(_BETWEEN.split(cell))
+        if not self.moved or parts[: len(self.moved)] != self.moved:
+            return None
+        rest = "/".join(parts[len(self.moved) :])
+        found = self._at(rest) or (self._below(rest) if self.search else None)
+        return None if found is None else Found(found.path, MOVED)
+
     def find(self, cell: str) -> str | None:
         """The path of the file that a cell means, or None. Counts what it had to make up for.
 
         Raises:
             DataError: it may mean several.
         """
-        found = self._at(cell)
-        if found is None and self.search:
-            found = self._below(cell)
+        found = self._found(cell)
         if found is None:
             return None
         if found.how:
@@ -76,9 +126,13 @@ class Files:
     def means_one(self, cell: str) -> bool:
         """Whether there is a file for it, or several."""
         try:
-            return (self._at(cell) or (self._below(cell) if self.search else None)) is not None
+            return self._found(cell) is not None
         except DataError:
             return True
+
+    def _found(self, cell: str) -> Found | None:
+        found = self._at(cell) or self._moved_here(cell)
+        return self._below(cell) if found is None and self.search else found
 
     def _at(self, cell: str) -> Found | None:
         for spelled in dict.fromkeys((cell, cell.replace("\\", "/"))):

@@ -1,0 +1,120 @@
+"""Files of boxes and outlines, as tools for annotating write them. None is read; a refusal names
+them, so that nobody's folders of pictures are taken for classes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from skipstone.data.readers.scan import is_file, walk
+from skipstone.errors import DataError, UsageError
+
+_HEAD = 64 * 1024
+#: Files that are looked into before it is taken that a folder holds none.
+_TRIES = 40
+_READ = (
+    "What is read: one label a picture (folders by class, or a table with the columns path and "
+    "label), or a mask a picture (images/1.jpg beside masks/1.png)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Args:
+    name: what it is, with its article.
+    suffix: of its files.
+    marks: patterns that all occur near the beginning of such a file.
+    instead: what to type or click instead.
+    """
+
+    name: str
+    suffix: str
+    marks: tuple[str, ...]
+    instead: str = _READ
+
+
+_LABEL_STUDIO = (
+    "a Label Studio export",
+    "Export choices as CSV, or brush labels as PNG, from Label Studio. " + _READ,
+)
+FORMS = (
+    Form(_LABEL_STUDIO[0], ".json", (r'"annotation_id"\s*:', r'"annotator"\s*:'), _LABEL_STUDIO[1]),
+    Form(
+        _LABEL_STUDIO[0],
+        ".json",
+        (r'"annotations"\s*:', r'"(completed_by|file_upload)"\s*:'),
+        _LABEL_STUDIO[1],
+    ),
+    Form("a LabelMe file", ".json", (r'"shapes"\s*:', r'"(imagePath|points)"\s*:')),
+    Form("a project of the VGG Image Annotator", ".json", (r'"(_via_\w+|shape_attributes)"\s*:',)),
+    Form(
+        "a COCO file",
+        ".json",
+        (r'"(images|annotations)"\s*:\s*\[', r'"(file_name|bbox|image_id|segmentation)"\s*:'),
+    ),
+    Form(
+        "a CVAT export",
+        ".xml",
+        (r"<annotations[\s>]", r"<(version|image|meta)[\s>]"),
+        "Export outlines as 'Segmentation mask' from CVAT; unpacked, that is read. " + _READ,
+    ),
+    Form("a Pascal VOC file", ".xml", (r"<annotation[\s>]", r"<(object|filename|size)[\s>]")),
+    Form("a YOLO file", ".txt", (r"\A\s*\d+([ \t]+-?\d*\.\d+){4,}[ \t]*(\r?\n|\Z)",)),
+    Form(
+        "the list of classes of a YOLO data set",
+        ".yaml",
+        (r"(?m)^\s*names\s*:", r"(?m)^\s*(train|val|nc)\s*:"),
+    ),
+)
+_SUFFIXES = frozenset(form.suffix for form in FORMS)
+
+
+def form_of(path: Path) -> Form | None:
+    """What a file of boxes or outlines is, by its name and its beginning; None for other files."""
+    suffix = path.suffix.casefold()
+    if suffix not in _SUFFIXES:
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8-sig", "replace")
+    except OSError:
+        return None
+    fits = (f for f in FORMS if f.suffix == suffix and all(re.search(m, head) for m in f.marks))
+    return next(fits, None)
+
+
+def boxes_and_outlines(path: Path, *, otherwise: str = "") -> UsageError | None:
+    """The refusal of such a file, or of a folder that holds one; None where there is none.
+
+    Args:
+        otherwise: what to type where the folder is data all the same.
+    """
+    file = path if path.is_file() else _first_in(path)
+    form = None if file is None else form_of(file)
+    if form is None:
+        return None
+    return UsageError(
+        f"{file} is {form.name}. Boxes and outlines of things in pictures are not read: detection "
+        "is being built.",
+        hint=f"{form.instead}{f' {otherwise}' if otherwise else ''}",
+    )
+
+
+def _first_in(root: Path) -> Path | None:
+    """The first file below `root` that is one; looks into a few."""
+    tried = 0
+    try:
+        for _, files in walk(root, Counter()):
+            for name, entry in files:
+                if PurePath(name).suffix.casefold() not in _SUFFIXES or not is_file(entry):
+                    continue
+                if form_of(root / name) is not None:
+                    return root / name
+                tried += 1
+                if tried == _TRIES:
+                    return None
+    except DataError:  # whoever reads the folder says so
+        pass
+    return None
