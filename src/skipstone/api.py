@@ -9,10 +9,15 @@ model.predict(["a.jpg", "b.jpg"])
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from skipstone.errors import UsageError
+from skipstone.events import Lines, is_heard, listen
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Predictor
 from skipstone.settings import as_flags
@@ -25,8 +30,24 @@ from skipstone.verbs import shrink as shrinking
 from skipstone.verbs import train as training
 
 Path_ = str | Path
+P = ParamSpec("P")
+T = TypeVar("T")
 
-demo = demonstration.demo
+
+def _told(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, which says what it does where a person has typed it: at Python's prompt and in
+    notebooks, which set `sys.ps1`. Who listens already hears everything, and nothing is printed."""
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **given: P.kwargs) -> T:
+        prompt = hasattr(sys, "ps1") and not is_heard()
+        with listen(Lines()) if prompt else contextlib.nullcontext():
+            return verb(*args, **given)
+
+    return call
+
+
+demo = _told(demonstration.demo)
 models = look.models
 
 
@@ -38,9 +59,10 @@ def load(model: Path_, *, runtime: str = "auto") -> Predictor:
         runtime: "torch", "onnxruntime", "openvino", or with a precision "openvino-bf16"; "auto"
             is what the bundle ships.
     """
-    return open_model(Path(model), runtime)
+    return open_model(_path(model), runtime)
 
 
+@_told
 def audit(
     data: Path_,
     *,
@@ -52,20 +74,24 @@ def audit(
     """What is in the data and what is wrong with it; nothing is changed.
 
     Args:
+        data: a folder or a table; see `train`.
         out: a folder for audit.json, a page with the pictures and an exclude list.
         model: a run or bundle whose features judge the labels.
+        settings: how the data is read: `label_column="kind"`. All of them:
+            `skipstone audit --help`.
     """
     given = {"out": out, "model": model, "seed": seed or None, **settings}
     return auditing.audit(
-        Path(data),
-        out=out,
-        model=model,
+        _path(data),
+        out=_maybe(out),
+        model=_maybe(model),
         seed=seed,
         settings=settings,
         command=["skipstone", "audit", str(data), *as_flags(given)],
     )
 
 
+@_told
 def train(
     data: Path_,
     *,
@@ -76,9 +102,25 @@ def train(
     from_: Path_ | None = None,
     **settings: Any,
 ) -> training.TrainResult:
-    """Train on labelled data. `settings` are the flags of `skipstone train`: `epochs=5`.
+    """Train on labelled data: a run folder with model, proof and report.
 
-    `from_` is `--from`: a model to go on from, with new photos or new classes.
+    Args:
+        data: a folder of class folders (also below train, validation and test), of pictures beside
+            masks, or of texts; or a table (CSV, TSV, JSON Lines, Parquet) with a column of paths or
+            texts and one of labels.
+        out: the folder of runs, by default "runs": this becomes runs/001.
+        model: a name of `skipstone.models()`, or "auto": chosen by the data.
+        weights: "auto" (pretrained where they are installed), "pretrained", "none", or a file.
+        seed: of everything random.
+        from_: a model to go on from, with new photos or new classes (the flag `--from`).
+        settings: the flags of `skipstone train`, which lists them all with `--help`. Such as
+            epochs=5 or budget=600 (in seconds), batch_size=32, lr=0.001, size=160,
+            augment="strong", class_weights="effective", early_stop=5, workers=4, device="cuda";
+            label_column="kind", group_column="patient", task="tag".
+
+    Returns:
+        `run`, `bundle` and `report`, where things are; `metrics` by name, with 95 % intervals, of
+        `split`; `verification`. The same call goes on with its unfinished run.
 
     Raises:
         UsageError: an option or the data cannot be used; the message says what to type.
@@ -87,17 +129,18 @@ def train(
     given = {"from": from_, "out": out, "model": model, "weights": weights, "seed": seed}
     given |= settings
     return training.train(
-        Path(data),
-        out=out,
+        _path(data),
+        out=_maybe(out),
         model=model,
         weights=weights,
         seed=seed,
         settings=settings,
-        origin=from_,
+        origin=_maybe(from_),
         command=["skipstone", "train", str(data), *as_flags(given)],
     )
 
 
+@_told
 def evaluate(
     model: Path_,
     data: Path_,
@@ -107,32 +150,53 @@ def evaluate(
     seed: int = 0,
     **settings: Any,
 ) -> answer.EvaluateResult:
-    """Score a model on labelled data; labels match by name."""
+    """Score a model on labelled data; labels match by name.
+
+    Args:
+        model: a run folder or a bundle.
+        data: a folder or a table; see `train`.
+        split: only this part of it: "train", "validation" or "test".
+        runtime: as of `load`.
+        settings: how the data is read: `label_column="kind"`.
+    """
     return answer.evaluate(
-        Path(model), Path(data), split=split, runtime=runtime, seed=seed, settings=settings
+        _path(model), _path(data), split=split, runtime=runtime, seed=seed, settings=settings
     )
 
 
+@_told
 def predict(
     model: Path_,
-    sources: Sequence[Path_] = (),
+    sources: Path_ | Iterable[Path_] = (),
     *,
-    texts: Sequence[str] = (),
+    texts: str | Iterable[str] = (),
     runtime: str = "auto",
     out: Path_ | None = None,
     **settings: Any,
 ) -> answer.PredictResult:
     """What a model says of files, folders of files, and rows of tables; a bad one is one error row.
 
-    `texts` are texts as they are. `out` is a `.csv` file for a table of the answers, or a folder
-    for answers that are files themselves, such as masks. `settings` say how tables are read:
-    `text_column="body"`.
+    Args:
+        model: a run folder or a bundle.
+        sources: one or several: files, folders, tables.
+        texts: texts as they are.
+        runtime: as of `load`.
+        out: a `.csv` file for a table of the answers, or a folder for answers that are files
+            themselves, such as masks.
+        settings: how tables are read: `text_column="body"`.
     """
+    named = [sources] if isinstance(sources, str | Path) else sources
     return answer.predict(
-        Path(model), sources, texts=texts, runtime=runtime, out=out, settings=settings
+        _path(model),
+        [_path(source) if str(source)[:1] == "~" else source for source in named],
+        texts=[texts] if isinstance(texts, str) else list(texts),
+        runtime=runtime,
+        out=_maybe(out),
+        settings=settings,
     )
 
 
+@_told
 def shrink(
     model: Path_,
     *,
@@ -143,33 +207,45 @@ def shrink(
     out: Path_ | None = None,
     seed: int = 0,
 ) -> ShrinkResult:
-    """A smaller, faster model that loses at most `max_drop` points, or an honest refusal."""
+    """A smaller, faster model that loses at most `max_drop` points, or an honest refusal.
+
+    Args:
+        model: a run folder or a bundle; it is only read.
+        max_drop: points of the headline metric.
+        plan: steps in order, such as "resolution(size=160), prune(macs=0.7), int8".
+        data: where the training data lies now, if it has moved.
+        exclude: for a bundle away from its run: the list of rows that training left out.
+        out: the new bundle's folder, by default beside the model.
+    """
     return shrinking.shrink(
-        Path(model),
+        _path(model),
         max_drop=max_drop,
         plan=plan,
-        data=data,
-        exclude=exclude,
-        out=out,
+        data=_maybe(data),
+        exclude=_maybe(exclude),
+        out=_maybe(out),
         seed=seed,
     )
 
 
+@_told
 def export(
     model: Path_, *, to: str = "onnx", out: Path_ | None = None, argmax: bool = False
 ) -> ship.ExportResult:
     """One ONNX file with a stand-alone script, or OpenVINO IR; with `argmax` a program that gives
     each pixel's class instead of logits."""
-    return ship.export(Path(model), to=to, out=out, argmax=argmax)
+    return ship.export(_path(model), to=to, out=_maybe(out), argmax=argmax)
 
 
+@_told
 def verify(model: Path_) -> ship.VerifyResult:
     """From raw file bytes: does what ships answer as what was trained?"""
-    return ship.verify(Path(model))
+    return ship.verify(_path(model))
 
 
+@_told
 def compare(
-    models: Sequence[str | Path],
+    models: Path_ | Iterable[Path_],
     *,
     data: Path_ | None = None,
     seed: int = 0,
@@ -178,10 +254,27 @@ def compare(
 ) -> comparing.CompareResult:
     """Models side by side: runs, bundles, or names of untrained models. `settings` say how `data`
     is read: `text_column="body"`."""
+    named = [models] if isinstance(models, str | Path) else models
     return comparing.compare(
-        [str(model) for model in models],
-        data=data,
+        [str(_path(model)) for model in named],
+        data=_maybe(data),
         seed=seed,
         latency_seconds=latency_seconds,
         settings=settings,
     )
+
+
+def _path(given: Path_) -> Path:
+    """A path, also below one's home (~)."""
+    try:
+        return Path(given).expanduser()
+    except TypeError:
+        kind = type(given).__name__
+        hint = "Such as 'photos/' or 'labels.csv'."
+        if hasattr(given, "to_csv"):
+            hint = "Save it: to_csv('labels.csv', index=False), and give 'labels.csv'."
+        raise UsageError(f"a {kind} was given where a path is meant.", hint=hint) from None
+
+
+def _maybe(given: Path_ | None) -> Path | None:
+    return None if given is None else _path(given)

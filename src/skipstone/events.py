@@ -5,13 +5,15 @@
             ...
         note("37 of 12,004 files are unreadable")
 
-Nothing is printed by the library itself. Without a listener events go nowhere.
+Nothing is printed by the library itself. Without a listener events go nowhere, but for calls from
+Python's prompt or a notebook (`skipstone.api`), which get `Lines`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import TypeVar
@@ -73,6 +75,54 @@ def listen(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def is_heard() -> bool:
+    """Whether somebody listens."""
+    return _listener.get() is not None
+
+
+class Lines:
+    """A listener that writes lines: each note, and one for the outermost stage once it has lasted
+    `PATIENCE` seconds; stages within another get none.
+
+    Args:
+        write: function(text, kind), the kind being a note's level or "stage"; prints by default.
+    """
+
+    PATIENCE = 2.0
+
+    def __init__(self, write: Callable[[str, str], None] | None = None) -> None:
+        self._write = _print if write is None else write
+        self._open: list[str] = []  # stages under way, outermost first
+        self._began = 0.0  # of the outermost one
+        self._said = False  # whether the outermost one has had its line
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note(text, level):
+                self._write(text, level)
+            case Started(stage, _, _):
+                if not self._open:
+                    self._began, self._said = time.monotonic(), False
+                self._open.append(stage)
+            case Advanced():
+                self._say_if_long("...")
+            case Finished(stage):
+                if self._open == [stage]:
+                    self._say_if_long(f"took {time.monotonic() - self._began:.0f} s")
+                if stage in self._open:
+                    self._open.remove(stage)
+
+    def _say_if_long(self, how: str) -> None:
+        lasted = time.monotonic() - self._began
+        if self._open and not self._said and lasted >= self.PATIENCE:
+            self._said = True
+            self._write(f"{self._open[0]} {how}", "stage")
+
+
+def _print(text: str, kind: str) -> None:
+    print(text, flush=True)
 
 
 def note(text: str) -> None:

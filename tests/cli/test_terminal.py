@@ -13,7 +13,6 @@ import time
 import pytest
 
 from skipstone import events
-from skipstone.cli import terminal as terminal_module
 from skipstone.cli.terminal import Drawing, Terminal, plain
 
 _WORK = """
@@ -66,7 +65,7 @@ def test_a_bar_with_eta_on_a_terminal() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
     return now
 
 

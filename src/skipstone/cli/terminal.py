@@ -4,7 +4,6 @@ name could abuse (markup and control characters are shown, never obeyed)."""
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from skipstone.events import Advanced, Event, Finished, Note, Started
+from skipstone.events import Advanced, Event, Finished, Lines, Note, Started
 
 #: Characters in a line of a table that goes to a file or a pipe.
 _NO_LIMIT = 10_000
@@ -89,21 +88,14 @@ def _is_figure(cell: Any) -> bool:
 
 
 class Drawing:
-    """A listener that draws stages as progress bars with ETA.
-
-    Where no one looks (a log, a pipe) a stage gets one line, once it has lasted `PATIENCE`
-    seconds; a stage within another gets none.
-    """
-
-    PATIENCE = 2.0
+    """A listener that draws stages as progress bars with ETA; where no one looks (a log, a pipe)
+    they are `Lines`."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._console = terminal.err
         self._interactive = self._console.is_terminal
+        self._lines = Lines(self._line)
         self._tasks: dict[str, TaskID] = {}
-        self._open: list[str] = []  # stages under way, outermost first
-        self._began = 0.0  # of the outermost one
-        self._said = False  # whether the outermost one has had its line
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
@@ -125,32 +117,17 @@ class Drawing:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
-        match event:
-            case Note(text, level):
-                style = "yellow" if level == "warning" else ""
-                self._console.print(Text(plain(text), style=style))
-            case Started(stage, total, _):
-                if self._interactive:
-                    self._tasks[stage] = self._progress.add_task(plain(stage), total=total, text="")
-                if not self._open:
-                    self._began, self._said = time.monotonic(), False
-                self._open.append(stage)
-            case Advanced(stage, amount, text):
-                if stage in self._tasks:
-                    self._progress.update(self._tasks[stage], advance=amount, text=plain(text))
-                self._say_if_long("...")
-            case Finished(stage):
-                if stage in self._tasks:
-                    self._progress.remove_task(self._tasks.pop(stage))
-                if self._open == [stage]:
-                    self._say_if_long(f"took {time.monotonic() - self._began:.0f} s")
-                if stage in self._open:
-                    self._open.remove(stage)
-
-    def _say_if_long(self, how: str) -> None:
-        """One line for the outermost stage, where there is no bar and it has taken a while."""
-        lasted = time.monotonic() - self._began
-        if self._interactive or self._said or not self._open or lasted < self.PATIENCE:
+        if isinstance(event, Note) or not self._interactive:
+            self._lines(event)
             return
-        self._said = True
-        self._console.print(Text(f"{plain(self._open[0])} {how}", style="dim"))
+        match event:
+            case Started(stage, total, _):
+                self._tasks[stage] = self._progress.add_task(plain(stage), total=total, text="")
+            case Advanced(stage, amount, text) if stage in self._tasks:
+                self._progress.update(self._tasks[stage], advance=amount, text=plain(text))
+            case Finished(stage) if stage in self._tasks:
+                self._progress.remove_task(self._tasks.pop(stage))
+
+    def _line(self, text: str, kind: str) -> None:
+        style = {"warning": "yellow", "stage": "dim"}.get(kind, "")
+        self._console.print(Text(plain(text), style=style))
