@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -77,6 +77,7 @@ def audit(
         data: a folder or a table; see `train`.
         out: a folder for audit.json, a page with the pictures and an exclude list.
         model: a run or bundle whose features judge the labels.
+        seed: of the folds in which they are judged.
         settings: how the data is read: `label_column="kind"`. All of them:
             `skipstone audit --help`.
     """
@@ -157,6 +158,7 @@ def evaluate(
         data: a folder or a table; see `train`.
         split: only this part of it: "train", "validation" or "test".
         runtime: as of `load`.
+        seed: of the bootstrap.
         settings: how the data is read: `label_column="kind"`.
     """
     return answer.evaluate(
@@ -216,6 +218,7 @@ def shrink(
         data: where the training data lies now, if it has moved.
         exclude: for a bundle away from its run: the list of rows that training left out.
         out: the new bundle's folder, by default beside the model.
+        seed: of the samples and the bootstrap.
     """
     return shrinking.shrink(
         _path(model),
@@ -232,14 +235,21 @@ def shrink(
 def export(
     model: Path_, *, to: str = "onnx", out: Path_ | None = None, argmax: bool = False
 ) -> ship.ExportResult:
-    """One ONNX file with a stand-alone script, or OpenVINO IR; with `argmax` a program that gives
-    each pixel's class instead of logits."""
+    """One ONNX file with a stand-alone script, or OpenVINO IR.
+
+    Args:
+        model: a run folder or a bundle.
+        to: "onnx" or "openvino".
+        out: the folder to write, by default export-onnx or export-openvino.
+        argmax: of masks: a program that gives each pixel's class instead of logits.
+    """
     return ship.export(_path(model), to=to, out=_maybe(out), argmax=argmax)
 
 
 @_told
 def verify(model: Path_) -> ship.VerifyResult:
-    """From raw file bytes: does what ships answer as what was trained?"""
+    """From raw file bytes: does what ships of `model` (a run or a bundle) answer as what was
+    trained?"""
     return ship.verify(_path(model))
 
 
@@ -252,8 +262,15 @@ def compare(
     latency_seconds: float = 8.0,
     **settings: Any,
 ) -> comparing.CompareResult:
-    """Models side by side: runs, bundles, or names of untrained models. `settings` say how `data`
-    is read: `text_column="body"`."""
+    """Models side by side: accuracy, size, latency.
+
+    Args:
+        models: runs, bundles, or names of untrained models.
+        data: all of them are scored on it, where it is given.
+        seed: of the bootstrap.
+        latency_seconds: how long they race.
+        settings: how `data` is read: `text_column="body"`.
+    """
     named = [models] if isinstance(models, str | Path) else models
     return comparing.compare(
         [str(_path(model)) for model in named],
@@ -273,7 +290,8 @@ def _path(given: Path_) -> Path:
         hint = "Such as 'photos/' or 'labels.csv'."
         if hasattr(given, "to_csv"):
             hint = "Save it: to_csv('labels.csv', index=False), and give 'labels.csv'."
-        raise UsageError(f"a {kind} was given where a path is meant.", hint=hint) from None
+        message = f"something of the type {kind} was given where a path is meant."
+        raise UsageError(message, hint=hint) from None
 
 
 def _maybe(given: Path_ | None) -> Path | None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ from PIL import Image
 
 from skipstone import events
 from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.samples import Meta
 from skipstone.data.sources import FileRef, Inline
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Given, Predictor
@@ -83,6 +86,30 @@ def test_paths_bytes_and_arrays_of_one_picture_agree(
     forms: list[Given] = [path, str(path), data, pixels, FileRef(path), Inline(data, "x")]
     logits = predictor.outputs(forms).outputs["logits"]
     np.testing.assert_allclose(logits, np.broadcast_to(logits[:1], logits.shape), atol=1e-5)
+
+
+def test_one_source_is_a_list_of_one_and_any_walk_is_a_list(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    """A path's letters and a picture's rows are no sources."""
+    pixels = np.asarray(Image.open(pictures[0]))
+    given: list[Any] = [str(pictures[0]), pictures[0], pictures[0].read_bytes(), pixels]
+    given += [FileRef(pictures[0]), (path for path in pictures[:1]), pixels[None]]
+    for sources in given:
+        (answer,) = predictor.predict(sources)
+        assert isinstance(answer, Prediction)
+        assert answer.fields["label"] in CLASSES
+
+
+def test_answers_and_models_say_what_they_are(predictor: Predictor, pictures: list[Path]) -> None:
+    assert repr(predictor) == "Predictor(classify, torch-f32)"
+    (answer,) = predictor.predict(pictures[0])
+    said = re.fullmatch(r"Prediction\('(.*)', label='(\w+)', probability=([0-9.]+)\)", repr(answer))
+    assert said is not None
+    assert said[1] == str(pictures[0])
+    assert float(said[3]) == pytest.approx(answer.fields["probability"], abs=1e-4)
+    tags = Prediction(Meta(0, "a.jpg"), {"label": ["x"], "probability": [0.123456]}, {})
+    assert repr(tags) == "Prediction('a.jpg', label=['x'], probability=[0.1235])"
 
 
 def test_a_bug_is_not_taken_for_a_bad_file(

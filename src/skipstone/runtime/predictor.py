@@ -28,6 +28,8 @@ from skipstone.tasks.base import Post, Prediction, Record, Task
 BATCH = 32
 #: Numbers in one batch at most (32 photos at 224): larger samples come in smaller batches.
 MOST_VALUES = 32 * 224 * 224 * 3
+#: Dimensions of an array of pictures: (N, H, W, C).
+_SEVERAL = 4
 DECODERS = min(4, os.cpu_count() or 1)
 
 #: What a user may hand over: a path, a file's bytes, an array (H, W, C), or a Source.
@@ -78,6 +80,9 @@ class Predictor:
         self.task = task
         self.post = post
 
+    def __repr__(self) -> str:
+        return f"Predictor({self.task.name}, {self.runtime.name})"
+
     def outputs(self, sources: Sequence[Given], batch_size: int = BATCH) -> Answers:
         """Raw outputs by name, each (sources that could be read, ...)."""
         parts: list[Mapping[str, np.ndarray]] = []
@@ -119,11 +124,12 @@ class Predictor:
             yield from (answers[index] for index in sorted(answers))
 
     def predict(
-        self, sources: Sequence[Given], batch_size: int = BATCH
+        self, sources: Given | Iterable[Given], batch_size: int = BATCH
     ) -> list[Prediction | Failure]:
-        """All of `stream`."""
-        answers = list(self.stream(sources, batch_size))
-        assert len(answers) == len(sources), "a source went unanswered"
+        """All of `stream`; for one source a list of one."""
+        every = _listed(sources)
+        answers = list(self.stream(every, batch_size))
+        assert len(answers) == len(every), "a source went unanswered"
         return answers
 
     def evaluate(self, manifest: Manifest, batch_size: int = BATCH) -> Evaluation:
@@ -241,6 +247,14 @@ def stacked(
         else:
             batch[name] = np.stack(values)
     return batch
+
+
+def _listed(given: Given | Iterable[Given]) -> list[Given]:
+    """Sources as a list; a lone one is a list of one, though the letters of a path and the rows of
+    a picture can be walked through, too."""
+    if isinstance(given, np.ndarray):
+        return list(given) if given.ndim == _SEVERAL else [given]
+    return [given] if isinstance(given, FileRef | Inline | Path | str | bytes) else list(given)
 
 
 def as_source(given: Given) -> Source:

@@ -51,6 +51,10 @@ class ShrinkResult:
     def exit_code(self) -> int:
         return 0 if self.accepted else 1
 
+    def __repr__(self) -> str:
+        words = f"{'' if self.accepted else 'not '}accepted, {'' if self.proven else 'not '}proven"
+        return f"ShrinkResult({words}: {self.bundle})"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "bundle": str(self.bundle),

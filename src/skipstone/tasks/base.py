@@ -44,6 +44,23 @@ class Prediction:
     fields: Mapping[str, Any]
     scores: Mapping[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        """The answer, without the list of those that it was chosen from."""
+
+        def plain(value: Any) -> bool:
+            return not (isinstance(value, list) and any(isinstance(v, Mapping) for v in value))
+
+        told = (
+            f"{name}={_rounded(value)!r}" for name, value in self.fields.items() if plain(value)
+        )
+        return f"Prediction({', '.join([repr(self.meta.name), *told])})"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -31,6 +31,7 @@ from skipstone.verbs.answer_files import (
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.scores import Scores, score
 from skipstone.verbs.seen import warn_of_seen
+from skipstone.verbs.told import figures, first, told
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class EvaluateResult:
     @property
     def exit_code(self) -> int:
         return 1 if self.scores.evaluation.failures else 0
+
+    def __repr__(self) -> str:
+        failed, unknown = len(self.scores.evaluation.failures), self.scores.evaluation.unknown
+        facts = {"on": self.scores.split, **figures(self.metrics, self.measures)}
+        counts = {"unreadable": failed or None, "unknown labels": sum(unknown.values()) or None}
+        return told(self, {**facts, **counts, "runtime": self.runtime})
 
     def to_json(self) -> dict[str, Any]:
         evaluation = self.scores.evaluation
@@ -128,6 +135,11 @@ class PredictResult:
     def exit_code(self) -> int:
         return int(any(isinstance(answer, Failure) for answer in self.answers))
 
+    def __repr__(self) -> str:
+        answers = {f"answer {number}": answer for number, answer in enumerate(self.answers)}
+        facts = {"written": self.out, "runtime": self.runtime}
+        return told(self, {**first(answers, "answers"), **facts})
+
     def to_json(self) -> dict[str, Any]:
         return {
             "runtime": self.runtime,
@@ -173,8 +185,9 @@ def predict(
     given = Settings(settings)
     given.check_taken("predict", ASKED)
     options = given.options(ReadOptions, bad_bytes="replace")
-    predictor = open_model(model, runtime)
-    entry = INPUTS[read_record(bundle_of(model))["input"]["name"]]
+    bundle = bundle_of(model)
+    predictor = open_model(bundle, runtime)
+    entry = INPUTS[read_record(bundle)["input"]["name"]]
     facts = entry.facts
     unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
     every = asked(

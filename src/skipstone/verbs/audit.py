@@ -26,6 +26,7 @@ from skipstone.report.pictures import picture_uri
 from skipstone.settings import Settings
 from skipstone.verbs.lineage import versions
 from skipstone.verbs.places import output_folder
+from skipstone.verbs.told import first, told
 from skipstone.words import command_line, shortest
 
 FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
@@ -46,6 +47,13 @@ class AuditResult:
     data: Path
     files: dict[str, Path] = field(default_factory=dict)
     exit_code: int = 0
+
+    def __repr__(self) -> str:
+        found = [finding.message for finding in self.audit.findings]
+        messages = {f"finding {number}": text for number, text in enumerate(found)}
+        facts = {"data": self.data, "rows": f"{self.audit.counts['rows']:,}"}
+        facts |= first(messages, "findings") if found else {"findings": "none"}
+        return told(self, {**facts, **self.files})
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -18,6 +18,7 @@ from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.models.profile import profile
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES
+from skipstone.report.words import percent, size
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.predictor import Evaluation, Predictor
@@ -29,6 +30,7 @@ from skipstone.shrink.receipt import sizes_of
 from skipstone.shrink.words import ends
 from skipstone.tasks.base import Task, headline
 from skipstone.verbs.seen import warn_of_seen
+from skipstone.verbs.told import told
 from skipstone.verbs.untrained import untrained
 from skipstone.words import flag
 
@@ -86,6 +88,13 @@ class CompareResult:
     rows: list[Row]
     threads: int
     exit_code: int = 0
+
+    def __repr__(self) -> str:
+        rows = {}
+        for row in self.rows:
+            score = "" if row.accuracy is None else f"{row.metric} {percent(row.accuracy.value)}, "
+            rows[row.name] = f"{score}{row.latency['median_ms']:.2f} ms, {size(row.bytes)}"
+        return told(self, rows)
 
     def to_json(self) -> dict[str, Any]:
         return {"models": [row.to_json() for row in self.rows], "threads": self.threads}

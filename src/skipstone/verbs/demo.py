@@ -130,6 +130,11 @@ def _parity(verification: Verification) -> list[list[str]]:
 def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify") -> DemoResult:
     """audit, train, shrink (INT8), verify, predict and report, on data that is at hand.
 
+    Args:
+        out: a folder for data and run, by default "demo".
+        seed: of everything random.
+        task: "classify" (digits), "segment" (digits and their masks) or "text" (docstrings).
+
     Raises:
         UsageError: no such task, or one without a demonstration.
     """

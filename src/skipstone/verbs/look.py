@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.registry import BACKBONES, Entry, resolve_target
+from skipstone.verbs.told import told
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,16 @@ class ModelsResult:
     rows: list[dict[str, Any]]
     exit_code: int = 0
 
+    def __repr__(self) -> str:
+        return told(self, {row["name"]: row["summary"] or row["source"] for row in self.rows})
+
     def to_json(self) -> dict[str, Any]:
         return {"models": self.rows}
 
 
 def models(name: str | None = None) -> ModelsResult:
-    """Name, parameters, MACs, input, weights and source of every model, or of one.
+    """Name, parameters, MACs, input, weights and source of every model, or of the one of that
+    `name`.
 
     MACs are multiply-accumulates of one input of the model's own size.
 

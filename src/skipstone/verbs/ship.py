@@ -13,6 +13,7 @@ from skipstone.bundle.locate import bundle_of
 from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
 from skipstone.proof.parity import verify as verify_bundle
+from skipstone.report.words import size
 from skipstone.runtime.export_answering import answering_onnx
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
@@ -20,6 +21,7 @@ from skipstone.runtime.parts import refinements_of
 from skipstone.runtime.programs import Programs, program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
 from skipstone.verbs.places import known_data, output_folder
+from skipstone.verbs.told import told, verdict
 
 #: Whose programs `export --to` writes.
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -32,6 +34,10 @@ class ExportResult:
     next_command: str | None
     left_out: tuple[str, ...] = ()  # of what answers in `predict`: no file does this
     exit_code: int = 0
+
+    def __repr__(self) -> str:
+        sizes = {name: size(count) for name, count in self.files.items()}
+        return told(self, {"folder": self.folder, **sizes, "left out": ", ".join(self.left_out)})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -150,6 +156,10 @@ class VerifyResult:
     @property
     def exit_code(self) -> int:
         return 0 if self.verification.ok else 1
+
+    def __repr__(self) -> str:
+        checks = {row["name"]: row["problem"] or "ok" for row in self.verification.rows}
+        return told(self, {**checks, "answers as trained": verdict(self.verification)})
 
     def to_json(self) -> dict[str, Any]:
         return self.verification.to_json()

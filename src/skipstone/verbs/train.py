@@ -39,6 +39,7 @@ from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.scores import Scores, calibration_of, score
 from skipstone.verbs.story import Outcome, gather, write_report
+from skipstone.verbs.told import figures, told, verdict
 from skipstone.words import command_line, shortest
 
 
@@ -73,6 +74,14 @@ class TrainResult:
     @property
     def exit_code(self) -> int:
         return 0 if self.verification.ok else 1
+
+    def __repr__(self) -> str:
+        beside = None if self.baseline is None else self.baseline.verdict
+        facts = {"on": self.split, **figures(self.metrics, self.measures), "baseline": beside}
+        verified = verdict(self.verification)
+        left_out = self.unreadable or None
+        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
+        return told(self, {**facts, "verified": verified, "left out": left_out, **places})
 
     def to_json(self) -> dict[str, Any]:
         return {

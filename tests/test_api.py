@@ -1,0 +1,110 @@
+"""Python's prompt and notebooks: what is printed, what is shown of results, what may be given."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skipstone
+from skipstone.errors import UsageError
+from skipstone.events import listen
+from skipstone.settings import known_settings
+from tests.photos import make_photo, save_photo
+from tests.small_bundles import CLASSES, write_small
+
+VERBS = [name for name in skipstone.__all__ if name not in ("SkipstoneError", "__version__")]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small(tmp_path_factory.mktemp("model") / "bundle", goldens=False)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One photo of each class, which the model has never learnt, and one that is none."""
+    root = tmp_path_factory.mktemp("home") / "photos"
+    for number, name in enumerate(CLASSES):
+        save_photo(make_photo(number, "disc", (24, 24)), root / name / "1")
+    (root / CLASSES[0] / "bad.jpg").write_bytes(b"no picture")
+    return root
+
+
+def test_at_the_prompt_what_is_done_is_said(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python's prompt, IPython and Jupyter set `sys.ps1`; scripts do not."""
+    model = photos.parent / "runs"
+    write_small(model / "001" / "bundle", goldens=False)
+    skipstone.predict(model, photos)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    said = f"The model is {model / '001'}, the newest of 1 in {model}.\n"
+    skipstone.predict(model, photos)
+    assert capsys.readouterr().out == said
+    heard: list[Any] = []
+    with listen(heard.append):
+        skipstone.predict(model, photos)
+    assert capsys.readouterr().out == ""
+    assert heard
+
+
+def test_results_are_told_in_a_few_lines(model: Path, photos: Path) -> None:
+    found = skipstone.audit(photos)
+    head, *lines = repr(found).splitlines()
+    assert head == "AuditResult"
+    assert lines[1].split() == ["rows", "4"]
+    assert lines[2].startswith("  finding 0  1 file is no picture by the bytes in it, such as")
+    scored = repr(skipstone.evaluate(model, photos))
+    assert scored.startswith("EvaluateResult\n  on ")
+    assert re.search(r"\n  accuracy +\d+\.\d % \(95 %: .* – .* %, n = 3\)\n", scored)
+    assert re.search(r"\n  unreadable +1\n", scored)
+    answers = repr(skipstone.predict(model, photos)).splitlines()
+    assert len(answers) == 6
+    assert re.fullmatch(r"  answer 0  Prediction\('.*1.jpg', label='\w+', .*\)", answers[1])
+    assert "bad.jpg" in answers[2]
+    many = repr(skipstone.predict(model, [photos / CLASSES[1] / "1.jpg"] * 25))
+    assert "\n  ...       and 15 more answers\n" in many
+    listed = repr(skipstone.models()).splitlines()
+    assert any(re.match(r"  resnet18 +\w", line) for line in listed)
+
+
+def test_what_may_be_given(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = photos / CLASSES[0] / "1.jpg"
+    (alone,) = skipstone.predict(model, str(photo)).answers
+    walked = skipstone.predict(str(model), photos.glob("*/1.jpg"))
+    assert len(walked.answers) == 3
+    monkeypatch.setenv("HOME", str(photos.parent))
+    assert skipstone.audit("~/photos").audit.counts["rows"] == 4
+    (other,) = skipstone.predict(model, f"~/photos/{CLASSES[0]}/1.jpg").answers
+    assert repr(alone).partition(",")[2] == repr(other).partition(",")[2]
+
+    class DataFrame:
+        def to_csv(self) -> None: ...
+
+    with pytest.raises(UsageError, match=r"type DataFrame was given.*to_csv\('labels.csv'"):
+        skipstone.train(DataFrame())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the type int was given where a path is meant"):
+        skipstone.load(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_explains_every_keyword(name: str) -> None:
+    verb = getattr(skipstone, name)
+    said = inspect.getdoc(verb) or ""
+    for parameter in inspect.signature(verb).parameters:
+        assert re.search(rf"\b{parameter}\b", said), parameter
+
+
+def test_help_of_train_names_flags_that_there_are() -> None:
+    said = inspect.getdoc(skipstone.train) or ""
+    flags = re.findall(r"(\w+)=", said.partition("settings:")[2])
+    assert len(flags) > 8
+    assert set(flags) <= known_settings().keys()
