@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification
 from skipstone.report.measures import Figure
 from skipstone.report.words import figure, span, visible
 from skipstone.tasks.base import Metric
+
+if TYPE_CHECKING:  # they bring torch, which an audit does without
+    from skipstone.proof.intervals import Estimate
+    from skipstone.proof.parity import Verification
 
 #: Answers, findings or models that are shown one by one.
 SHOWN = 10
