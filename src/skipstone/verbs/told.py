@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from skipstone.report.measures import Figure
 from skipstone.report.words import figure, span, visible
-from skipstone.tasks.base import Metric
 
 if TYPE_CHECKING:  # they bring torch, which an audit does without
     from skipstone.proof.intervals import Estimate
     from skipstone.proof.parity import Verification
+    from skipstone.tasks.base import Metric
 
 #: Answers, findings or models that are shown one by one.
 SHOWN = 10
