@@ -71,18 +71,6 @@ def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_labels_that_look_alike_are_said(tmp_path: Path) -> None:
-    """Split folders by two people; nothing is merged."""
-    for number, name in enumerate(
-        ("train/Cat", "train/t-shirt", "test/cat", "test/T_shirt", "test/cow")
-    ):
-        photo(tmp_path / name / "1", number)
-    manifest = read_manifest(tmp_path)
-    assert len(manifest.schema["classes"]) == 5
-    (said,) = [note for note in manifest.notes if "letter case" in note]
-    assert "'Cat' (1) and 'cat' (1), 't-shirt' (1) and 'T_shirt' (1). Rename one" in said
-
-
 def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
     for name in ("bus", "train", "tram"):
         photo(tmp_path / name / "1")

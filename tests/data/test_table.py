@@ -76,30 +76,6 @@ def test_measurements_with_a_decimal_comma_are_no_labels(read: Read) -> None:
     assert read("path,animal,sharpness", rows).schema["classes"] == ["cat", "dog"]
 
 
-def test_words_for_a_missing_label_are_said(read: Read) -> None:
-    manifest = read("path,label", alternate("cat", "dog", "nan"))
-    assert "'nan' is the label of 4 rows, like any other word." in " ".join(manifest.notes)
-    manifest = read("path,label", alternate("1", "1.0", "2"))
-    assert "labels of their own: '1' (4) and '1.0' (4)." in " ".join(manifest.notes)
-    assert len(read("path,label", alternate("1-2", "12", "-1", "1", "c", "c++")).notes) == 1
-
-
-@pytest.mark.parametrize(
-    ("label", "hint"), [("{}.5", "(regression) is no task"), ("id-{}", "a word that rows share")]
-)
-def test_labels_that_never_recur_are_refused(tmp_path: Path, label: str, hint: str) -> None:
-    lines = ["path,label"]
-    for number in range(20):
-        path = save_photo(make_photo(number, "disc", (8, 8)), tmp_path / str(number))
-        lines.append(f"{path.name},{label.format(max(number, 1))}")  # one of them twice
-    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UsageError, match=r"holds 19 different labels in 20 rows") as caught:
-        read_manifest(tmp_path / "t.csv")
-    assert hint in str(caught.value.hint)
-    (tmp_path / "t.csv").write_text("\n".join(lines[:-1]) + "\n")  # few rows: who knows
-    assert len(read_manifest(tmp_path / "t.csv")) == 19
-
-
 def test_two_columns_that_may_be_labels_are_refused_with_the_flag(read: Read) -> None:
     rows = [
         f"{a},{b}" for a, b in zip(alternate("cat", "dog"), alternate("r", "g", "b"), strict=True)
