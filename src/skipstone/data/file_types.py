@@ -53,7 +53,8 @@ def picture_format(head: bytes) -> str | None:
         return "WEBP"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "TIFF"
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+    header = head[14:18]
+    if head[:2] == b"BM" and len(header) == 4 and int.from_bytes(header, "little") in _BMP_HEADERS:
         return "BMP"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[16:]:
         return "HEIF"
