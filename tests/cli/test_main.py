@@ -122,6 +122,7 @@ MISTAKES = {
     "shrink {runs}/001 --plan in8": "in8|int8",
     "shrink {runs}/001 --max-drop little": "--max-drop: invalid float value: 'little'",
     "shrink {runs}/001 --max-drop -1": "--max-drop -1 is no budget|--max-drop 1",
+    "compare textcnn": "there is no untrained textcnn|skipstone train DATA --model textcnn",
     "compare {runs}/001 resent18": "'resent18' is no run, no bundle, and no model's name|resnet18",
     "models resent18": "'resent18' is no model.|Did you mean 'resnet18'",
     "train {data} --smooth 0.1": "no flag --smooth",

@@ -47,6 +47,20 @@ def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str)
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "head", "said"),
+    [
+        ("textcnn", "given", "'given' needs answers of its own, which 'textcnn' does not offer"),
+        ("logistic", "linear", "'logistic' has its answers itself, so --head linear has nothing"),
+    ],
+)
+def test_a_head_that_the_model_does_not_go_with_is_refused(
+    texts: Path, model: str, head: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        _plan(texts, model, head=head)
+
+
 def test_every_option_of_training_and_augmentation_is_refused(texts: Path) -> None:
     values = {"budget": 9.0, "optimizer": "sgd", "schedule": "step", "unfreeze": "all"}
     fields = [f for kind in (TrainOptions, AugmentOptions) for f in dataclasses.fields(kind)]

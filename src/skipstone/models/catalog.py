@@ -16,7 +16,7 @@ Facts that other rooms ask for:
     learner      how its parameters are found, where not by gradient: "closed-form"
     solver       the function that finds them in closed form
     grid         {option: values} to try where the user left an option open; select decides
-    head         the head that it takes, where not the task's own choice
+    head         the only head that it takes, where not the task's own choice
     input        options that the input needs for it
     recipe       values of `TrainOptions` that suit it where it learns from scratch
     vectors      the option that is the length of its word vectors, and the module that holds them
@@ -25,7 +25,8 @@ Facts that other rooms ask for:
     counted      the function that gives parameters, macs and the like of a family's member
     offers       what some heads and augmentations need: "pooling indices" are to be had where
                  each map but the deepest is what a 2x2 max pooling is given; "vectors in order"
-                 are those of a text's tokens (`models.backbone.SequenceBackbone`)
+                 are those of a text's tokens (`models.backbone.SequenceBackbone`); "answers of its
+                 own" are one number a class, as the deepest features
 """
 
 from __future__ import annotations

@@ -168,13 +168,10 @@ def compare(
 def _find(name: str) -> _Model:
     path = Path(name)
     if not path.exists():
-        if name in BACKBONES or "/" in name:
-            try:
-                return _Model(name, untrained(name), None)
-            except UsageError:
-                if not name.startswith("timm/"):
-                    bundle_of(path)  # refuses with what lies near that path
-                raise
+        if name in BACKBONES or f"{name.partition('/')[0]}/*" in BACKBONES:
+            return _Model(name, untrained(name), None)
+        if "/" in name:
+            bundle_of(path)  # refuses, with what lies near that path
         hint = did_you_mean(name, BACKBONES.names())
         raise UsageError(
             f"{name!r} is no run, no bundle, and no model's name.",

@@ -256,7 +256,13 @@ def _backbone(choice: Choice, head: Part, settings: Settings) -> Part:
 
 def _head(task: Task, backbone: Entry, settings: Settings) -> Part:
     """The head asked for, the one that the backbone takes, or the task's; with its options."""
-    part = choose_head(settings.options(HeadChoice).head, usual_head(task, backbone))
+    asked, only = settings.options(HeadChoice).head, backbone.facts.get("head")
+    if only is not None and asked not in ("auto", only):
+        raise UsageError(
+            f"{backbone.name!r} has its answers itself, so --head {asked} has nothing to learn.",
+            hint="Leave --head out, or choose another model: skipstone models",
+        )
+    part = choose_head(asked, usual_head(task, backbone))
     return with_options(part, settings, part.args.get("options", {}))
 
 

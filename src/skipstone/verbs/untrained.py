@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.format import Bundle
+from skipstone.errors import SkipstoneError, UsageError
 from skipstone.inputs.base import input_record
 from skipstone.models.build import build_network, network_tensors
 from skipstone.option_types import stored_options
@@ -29,7 +30,7 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
         size: of its pictures in pixels; by default the one that the model is made for.
 
     Raises:
-        UsageError: no such model.
+        UsageError: no such model, or one for what its input learns first (a vocabulary).
     """
     import torch
 
@@ -41,9 +42,17 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
     wanted |= entry.facts.get("input", {})
     options_type = input_entry.options_type()
     known = {} if options_type is None else options_type.__dataclass_fields__
-    input = input_entry.load()(
-        input_entry.make_options({k: v for k, v in wanted.items() if k in known})
-    )
+    make = input_entry.load()
+    input_options = input_entry.make_options({k: v for k, v in wanted.items() if k in known})
+    input = make(input_options)
+    state, arrays = input.state()
+    try:
+        make(input_options, state, dict(arrays)).emits()
+    except SkipstoneError:
+        raise UsageError(
+            f"there is no untrained {name}: it is as large as what its input learns from data.",
+            hint=f"Train it, and compare the runs: skipstone train DATA --model {name}",
+        ) from None
     task_entry = next(iter(TASKS))
     schema = {"classes": [f"class {number}" for number in range(CLASSES)]}
     task = task_entry.load()(task_entry.make_options(), schema)
@@ -51,7 +60,6 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(arch, input)
-    _, arrays = input.state()
     return Bundle(
         arch=arch,
         input=input_record(input_entry.name, input),

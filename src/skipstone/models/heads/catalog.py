@@ -60,7 +60,7 @@ ENTRIES = (
         "given",
         "skipstone.models.heads.given:GivenHead",
         summary="the answer of a backbone that has one for each class itself",
-        facts={"outputs": ["logits"], "gives": "sample"},
+        facts={"outputs": ["logits"], "gives": "sample", "needs": ["answers of its own"]},
     ),
     _dense(
         "unet",
