@@ -20,11 +20,8 @@ import numpy as np
 from skipstone import storage
 from skipstone.bundle.arch import Arch
 from skipstone.bundle.files import FORMAT, RECORD, describe, read_file, read_record, write_record
-from skipstone.bundle.locate import bundle_of
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
-
-__all__ = ["INPUT_ARRAYS", "WEIGHTS", "Bundle", "bundle_of", "read_arrays"]
 
 WEIGHTS = "weights.safetensors"
 INPUT_ARRAYS = "input.safetensors"

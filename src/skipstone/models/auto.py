@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from skipstone.models.choice import Choice
 from skipstone.registry import BACKBONES
 
 #: Up to this side, in pixels, a network that shrinks pictures by 32 would have nothing left.
@@ -28,29 +29,6 @@ LARGEST_KEPT = 640
 _PHOTO = 192
 #: Smaller pictures are enlarged to this side and no further: more pixels would tell nothing new.
 _ENLARGED = 160
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What was chosen.
-
-    Args:
-        model: a name in BACKBONES.
-        options: its options, where they are not the defaults.
-        shape: what its builder needs beside the options.
-        weights: where to start: "pretrained", "none", or a file.
-        input: options of the input (`ImageOptions`) that suit it.
-        most: the greatest values of the input's options that it can be built for.
-        reason: one sentence.
-    """
-
-    model: str
-    weights: str
-    input: Mapping[str, Any]
-    reason: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    shape: Mapping[str, Any] = field(default_factory=dict)
-    most: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.errors import UsageError
-from skipstone.models.auto import Choice
+from skipstone.models.choice import Choice
 from skipstone.registry import BACKBONES, resolve_target
 
 #: From so many texts on, runs of letters cost more time than they bring.

@@ -21,7 +21,7 @@ Facts that other rooms ask for:
     recipe       values of `TrainOptions` that suit it where it learns from scratch
     vectors      the option that is the length of its word vectors, and the module that holds them
     tuning       the same where it starts from weights
-    resolve      the function that says what a name of this family means (`models.auto.Choice`)
+    resolve      the function that says what a name of this family means (`models.choice.Choice`)
     counted      the function that gives parameters, macs and the like of a family's member
     offers       what some heads and augmentations need: "pooling indices" are to be had where
                  each map but the deepest is what a 2x2 max pooling is given; "vectors in order"

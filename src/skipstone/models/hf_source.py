@@ -16,7 +16,7 @@ from typing import Any
 
 from skipstone import events
 from skipstone.errors import DataError, MissingExtra, SkipstoneError, UsageError
-from skipstone.models.auto import Choice
+from skipstone.models.choice import Choice
 from skipstone.models.hf_options import FAMILIES, longest, structure
 from skipstone.strict_json import parse_json
 

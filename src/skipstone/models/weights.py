@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from skipstone import events, storage
-from skipstone.bundle.format import Bundle, bundle_of
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import bundle_of
 from skipstone.errors import DataError, UsageError
 from skipstone.models import hf_source
 from skipstone.models.meta import on_meta

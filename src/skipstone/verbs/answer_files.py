@@ -16,6 +16,7 @@ from skipstone.errors import UsageError
 from skipstone.inputs.shown import shown
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction, Task
+from skipstone.verbs.places import refuse_filled
 
 
 def answer_folder(out: str | Path, task: Task) -> Path:
@@ -27,11 +28,7 @@ def answer_folder(out: str | Path, task: Task) -> Path:
             hint="A table of them: --out answers.csv",
         )
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"--out {folder} is there already and is not empty; nothing is overwritten.",
-            hint="Name another folder.",
-        )
+    refuse_filled(folder)
     return folder
 
 

@@ -42,6 +42,15 @@ def refuse_inside(path: Path, data: Path, flag: str, instead: Path | None = None
         )
 
 
+def refuse_filled(folder: Path) -> None:
+    """UsageError where something is there already, which is not overwritten."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} is there already and is not empty; nothing is overwritten.",
+            hint="Name another folder: --out DIR",
+        )
+
+
 def lies_inside(path: Path, data: Path) -> bool:
     """Whether `path` is in the data: below its folder or, for a table, in a folder beside it that
     holds pictures. (New folders beside a table are as good a place as any.)"""

@@ -21,8 +21,8 @@ from skipstone.data.read import read_manifest
 from skipstone.errors import SkipstoneError, UsageError
 from skipstone.events import note
 from skipstone.inputs.base import Input, input_record
-from skipstone.models.auto import Choice
 from skipstone.models.build import check_accepts, check_needs, choose_head, suited_options
+from skipstone.models.choice import Choice
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.vector_options import VectorOptions
 from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors

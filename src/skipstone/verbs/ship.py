@@ -10,7 +10,6 @@ from typing import Any
 from skipstone import events, storage
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
-from skipstone.errors import UsageError
 from skipstone.proof.parity import Verification
 from skipstone.proof.parity import verify as verify_bundle
 from skipstone.report.words import size
@@ -20,7 +19,7 @@ from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
 from skipstone.runtime.parts import refinements_of
 from skipstone.runtime.programs import Programs, program_files, read_programs
 from skipstone.runtime.standalone import example_files, write_standalone
-from skipstone.verbs.places import known_data, output_folder
+from skipstone.verbs.places import known_data, output_folder, refuse_filled
 from skipstone.verbs.told import told, verdict
 
 #: Whose programs `export --to` writes.
@@ -61,11 +60,7 @@ def export(
     """
     bundle = bundle_of(model)
     folder = output_folder(out, default=f"export-{to}", data=known_data(bundle))
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} is there already and is not empty; nothing is overwritten.",
-            hint="Name another folder: --out DIR",
-        )
+    refuse_filled(folder)
     programs = read_programs(bundle)
     left_out = (*_left_out(Bundle.load(bundle)), *_default_left_out(model, programs, to, argmax))
     if argmax:

@@ -23,7 +23,7 @@ from skipstone.shrink.plan import Plan
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.train.runfolder import RUN, owned
-from skipstone.verbs.places import known_data, output_folder, refuse_inside
+from skipstone.verbs.places import known_data, output_folder, refuse_filled, refuse_inside
 from skipstone.verbs.story import add_receipt, read_story
 
 
@@ -169,11 +169,7 @@ def _place(original: Path, plan: Plan, out: str | Path | None, data: Path | None
     stem = f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
     if out is not None:
         folder = output_folder(out, default=stem, data=data)
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(
-                f"--out {folder} is there already and is not empty; nothing is overwritten.",
-                hint="Name another folder.",
-            )
+        refuse_filled(folder)
         return folder
     number, folder = 1, original.parent / stem
     while folder.exists():

@@ -6,7 +6,6 @@ a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,31 @@ import pyarrow as pa
 from skipstone.data.file_types import RAW, is_camera_raw
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import Columns, read_columns, sniff_table
 from skipstone.data.readers.table_columns import (
     Roles,
     choose_columns,
-    is_number,
-    is_one,
     path_folder,
     sample_cells,
 )
 from skipstone.data.readers.table_files import Files
+from skipstone.data.readers.table_labels import (
+    NO_LABEL,
+    check_classes,
+    classes_of,
+    label_source,
+    split_notes,
+    split_of,
+    target_of,
+    unused_notes,
+)
 from skipstone.data.readers.text_columns import text_column
+from skipstone.data.readers.text_table import read_texts
 from skipstone.errors import DataError, UsageError
-from skipstone.words import counted, listed, natural_sorted
+from skipstone.words import counted, listed
 
 MISSING = "rows whose file does not exist"
-NO_LABEL = "rows without a label"
 REPEATED = "repeated rows"
-#: From so many rows on, labels of which nine in ten stand once are ids or measurements.
-_ENOUGH = 20
 
 
 class Table:
@@ -53,9 +57,6 @@ class Table:
         root = path.parent
         texts = text_column(columns, root, options)
         if texts is not None:
-            # Here, because rows that are texts are read with what is below.
-            from skipstone.data.readers.text_table import read_texts
-
             return read_texts(columns, texts, options)
         roles = choose_columns(columns, root, options)
         files = Files(root, path_folder(options), search=roles.search)
@@ -135,44 +136,6 @@ def _made_up(files: Files) -> list[str]:
     ]
 
 
-def target_of(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
-    """A label, a list of tags, or None where the row is not labelled."""
-    if roles.bits:
-        chosen = [name for name in roles.labels if is_one(columns.values[name][row])]
-        if roles.many:
-            return chosen
-        if len(chosen) != 1:
-            raise DataError(
-                f"{columns.where(row)}: {len(chosen)} of {listed(roles.labels)} are 1; one label "
-                "each is what classify needs.",
-                hint="For any number of labels: --task tag",
-            )
-        return chosen[0]
-    cell = columns.values[roles.labels[0]][row]
-    if isinstance(cell, list):
-        parts = cell
-    elif roles.separator is not None:
-        parts = cell.split(roles.separator)
-    else:
-        parts = [cell]
-    names = [unicodedata.normalize("NFC", part.strip()) for part in parts if part.strip()]
-    if roles.many:
-        return list(dict.fromkeys(names))
-    return names[0] if names else None
-
-
-def split_of(columns: Columns, roles: Roles, row: int, cell: str) -> str:
-    if not cell:
-        return ""
-    split = SPLIT_NAMES.get(cell.casefold())
-    if split is None:
-        raise DataError(
-            f"{columns.where(row)}: {cell!r} in column {roles.split} is no split.",
-            hint="Allowed: train, validation (or val, valid), test, or empty.",
-        )
-    return split
-
-
 def _merge(
     columns: Columns,
     roles: Roles,
@@ -209,57 +172,6 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
     )
 
 
-def classes_of(targets: list[Any], roles: Roles) -> list[str]:
-    if roles.bits:
-        return list(roles.labels)  # the user's own order; a label that nobody has is still named
-    if roles.many:
-        return natural_sorted({name for names in targets for name in names})
-    return natural_sorted(set(targets))
-
-
-def check_classes(
-    path: Path,
-    classes: list[str],
-    rows: dict[str, list[Any]],
-    ignored: Counter[str],
-    roles: Roles,
-) -> None:
-    if not rows["target"]:
-        what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
-        raise DataError(f"{path}: no row can be used ({what}).")
-    if len(classes) < 2 and (not roles.many or not classes):
-        raise UsageError(
-            f"{path}: column {listed(roles.labels)} holds "
-            f"{counted(len(classes), 'label')} ({listed(classes)}); telling things apart takes "
-            "two.",
-            hint="Another column may be the label: --label-column NAME",
-        )
-    count = len(rows["target"])
-    if not roles.many and count >= _ENOUGH and 10 * len(classes) >= 9 * count:
-        hint = "A label is a word that rows share. Another column may be it: --label-column NAME"
-        if all(map(is_number, classes)):
-            hint = (
-                "To foretell a number (regression) is no task of skipstone; ranges of it, such as "
-            )
-            hint += (
-                "0-10 and 10-20, are labels. Another column may be the label: --label-column NAME"
-            )
-        raise UsageError(
-            f"{path}: column {listed(roles.labels)} holds {len(classes):,} different labels in "
-            f"{count:,} rows: where nothing recurs there is nothing to learn.",
-            hint=hint,
-        )
-
-
-def label_source(roles: Roles) -> str:
-    """Where labels come from, in words."""
-    if roles.bits:
-        return f"0/1 columns {listed(roles.labels)}"
-    if roles.separator is not None:
-        return f"column {roles.labels[0]}, separated by {roles.separator!r}"
-    return f"column {roles.labels[0]}"
-
-
 def _notes(
     path: Path,
     columns: Columns,
@@ -291,25 +203,3 @@ def _notes(
         what = "united" if roles.many else "kept once"
         notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {what}.")
     return notes + unused_notes(columns, roles)
-
-
-def split_notes(roles: Roles, rows: dict[str, list[Any]]) -> list[str]:
-    """What the columns of splits and groups say."""
-    notes = []
-    if roles.split:
-        sizes = Counter(rows["split"])
-        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
-        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
-    if roles.group:
-        held = {name for name in rows["group"] if name is not None}
-        notes.append(
-            f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
-            "column."
-        )
-    return notes
-
-
-def unused_notes(columns: Columns, roles: Roles) -> list[str]:
-    used = (roles.path, roles.split, roles.group, *roles.labels)
-    unused = [name for name in columns.names if name not in used]
-    return [f"Not used: {counted(len(unused), 'column')} ({listed(unused)})."] if unused else []

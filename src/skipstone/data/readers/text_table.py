@@ -15,7 +15,8 @@ import pyarrow as pa
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns
-from skipstone.data.readers.table import (
+from skipstone.data.readers.table_columns import Roles, choose_columns
+from skipstone.data.readers.table_labels import (
     NO_LABEL,
     check_classes,
     classes_of,
@@ -25,7 +26,6 @@ from skipstone.data.readers.table import (
     target_of,
     unused_notes,
 )
-from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.sources import Cells
 from skipstone.data.table_cells import column_of
 from skipstone.words import counted, listed

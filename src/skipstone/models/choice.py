@@ -1,0 +1,30 @@
+"""What is chosen for a run: a model, what it needs, and why. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen.
+
+    Args:
+        model: a name in BACKBONES.
+        options: its options, where they are not the defaults.
+        shape: what its builder needs beside the options.
+        weights: where to start: "pretrained", "none", or a file.
+        input: options of the input (`ImageOptions`) that suit it.
+        most: the greatest values of the input's options that it can be built for.
+        reason: one sentence.
+    """
+
+    model: str
+    weights: str
+    input: Mapping[str, Any]
+    reason: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    most: Mapping[str, int] = field(default_factory=dict)
