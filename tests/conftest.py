@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.photos import write_class_folder, write_idx_folder, write_tag_table
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers, and what they start, share the processors
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+#: Before torch is imported. Networks as small as these are faster on one thread, their numbers are
+#: the same on any machine, and workers, and what they start, share the processors.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 #: Why a test may be skipped where everything is meant to run (SKIPSTONE_STRICT_SKIPS=1, as
 #: `.ci/run` sets it). Any other skip there fails the session: it would hide a test that never runs.
@@ -98,6 +101,21 @@ def tag_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train (48) and t10k (18) as packed IDX files: grey, 20 high, 16 wide, labels 0, 1, 2."""
     return write_idx_folder(tmp_path_factory.mktemp("idx"))
+
+
+@pytest.fixture(scope="session")
+def short_races() -> Iterator[None]:
+    """Real measurements of latency, but shorter than a person would want."""
+    from skipstone.shrink import latency, shrink  # they bring torch, which many tests need not
+    from skipstone.verbs import compare
+
+    def short(calls: Any, *, seconds: float, **options: Any) -> Any:
+        return latency.race(calls, seconds=min(seconds, 0.3), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shrink, "race", short)
+        patch.setattr(compare, "race", short)
+        yield
 
 
 @pytest.fixture

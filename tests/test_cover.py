@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import UsageError
@@ -106,18 +104,14 @@ def test_what_does_not_go_together_is_refused_with_a_sentence(case: Case, tmp_pa
 
 
 @pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, no second program, and verified in this process."""
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No second program, and verified in this process."""
 
     def verify_here(folder: Path) -> Verification:
         return Verification.of(list(fresh.check(folder)))
 
     monkeypatch.setattr(train_module, "verify", verify_here)
     monkeypatch.setattr(train_module, "export_openvino", lambda folder: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings_of(case: Case) -> dict[str, Any]:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from skipstone.shrink import shrink as shrink_module
-from skipstone.shrink.latency import race
-from skipstone.verbs import compare as compare_module
 from tests.deep_pictures import write_stripes
 from tests.hf_models import write_encoder
 from tests.mask_data import write_scenes
@@ -32,21 +26,9 @@ class Trained:
     answer: Answer
 
 
-def _short_race(calls: Any, *, seconds: float, **options: Any) -> Any:
-    """A real measurement, but shorter than a person would want."""
-    return race(calls, seconds=min(seconds, 0.3), **options)
-
-
 @pytest.fixture(autouse=True, scope="session")
-def _quick() -> Iterator[None]:
-    """One thread, and short races: the machine may be busy with other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrink_module, "race", _short_race)
-        patch.setattr(compare_module, "race", _short_race)
-        yield
-    torch.set_num_threads(before)
+def _quick(short_races: None) -> None:
+    """The machine may be busy with other tests."""
 
 
 def write_photos(root: Path, train: int, validation: int) -> Path:

@@ -31,9 +31,6 @@ def build(entry, in_channels=3):
 each_backbone = pytest.mark.parametrize("entry", NAMED, ids=lambda entry: entry.name)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @each_backbone
 @pytest.mark.parametrize("size", [(37, 51), (5, 9)])
 def test_maps_are_as_channels_and_strides_say(entry, size):

@@ -22,8 +22,6 @@ from torch.nn import functional as F
 from skipstone.models import conv_bf16
 from skipstone.models.conv_bf16 import Bf16Convolutions, has_slow_depthwise
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def calls(monkeypatch) -> list[Tensor]:

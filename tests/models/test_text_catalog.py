@@ -23,9 +23,6 @@ SMALL = {"embedding": 8, "maps": 4, "hidden": 6}
 each_sequence = pytest.mark.parametrize("entry", SEQUENCES, ids=lambda entry: entry.name)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def build(entry: Entry) -> nn.Module:
     torch.manual_seed(0)
     known = entry.options_type().__dataclass_fields__

@@ -14,17 +14,11 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, DataError, UsageError
 from skipstone.models.build import network_tensors
+from skipstone.models.foreign import adapt_channels, load_foreign
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.network import Network
-from skipstone.models.weights import (
-    adapt_channels,
-    load_foreign,
-    load_weights,
-    pretrained_weights,
-    published,
-    read_weights,
-)
+from skipstone.models.weights import load_weights, pretrained_weights, published, read_weights
 from skipstone.registry import BACKBONES
 from skipstone.train.learner import _journalled
 from skipstone.train.runfolder import RunFolder

@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from skipstone.shrink import shrink as shrink_module
-from skipstone.shrink.latency import race
-from skipstone.verbs import compare as compare_module
 from tests.photos import write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask, tree
 
@@ -34,24 +30,12 @@ class Trained:
         return self.answer.value
 
 
-def _short_race(calls: Any, *, seconds: float, **options: Any) -> Any:
-    """A real measurement, but shorter than a person would want."""
-    return race(calls, seconds=min(seconds, 0.4), **options)
-
-
 @pytest.fixture(autouse=True, scope="session")
-def _quick() -> Iterator[None]:
-    """One thread, and short races: the machine may be busy with other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shrink_module, "race", _short_race)
-        patch.setattr(compare_module, "race", _short_race)
-        yield
-    torch.set_num_threads(before)
+def _quick(short_races: None) -> None:
+    """The machine may be busy with other tests."""
 
 
-def _train(data: Path, out: Path, *words: str) -> Trained:
+def train_small(data: Path, out: Path, *words: str) -> Trained:
     root = data if data.is_dir() else data.parent
     before = tree(root)
     with _sockets() as sockets:
@@ -82,11 +66,15 @@ def _sockets() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def classified(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return _train(photo_folder, tmp_path_factory.mktemp("classify"), "--epochs", "12")
+    return train_small(photo_folder, tmp_path_factory.mktemp("classify"), "--epochs", "12")
 
 
 @pytest.fixture(scope="session")
 def tagged(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train_tags(tmp_path_factory)
+
+
+def train_tags(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """From a CSV with several labels a row and a group of three pictures each."""
     table = write_tag_table(tmp_path_factory.mktemp("tags"), 48)
     rows = list(csv.reader(table.open(encoding="utf-8")))
@@ -95,14 +83,14 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         writer.writerow([*rows[0], "scene"])
         writer.writerows([*row, f"scene {at // 3}"] for at, row in enumerate(rows[1:]))
     words = ("--epochs", "12", "--group-column", "scene", "--separator", "|", "--claim", "0.25")
-    return _train(table, tmp_path_factory.mktemp("tagged"), *words)
+    return train_small(table, tmp_path_factory.mktemp("tagged"), *words)
 
 
 @pytest.fixture(scope="session")
 def numbered(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """With loading processes."""
     words = ("--epochs", "8", "--workers", "2")
-    return _train(idx_folder, tmp_path_factory.mktemp("idx"), *words)
+    return train_small(idx_folder, tmp_path_factory.mktemp("idx"), *words)
 
 
 @pytest.fixture(scope="session")

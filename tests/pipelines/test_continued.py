@@ -20,18 +20,30 @@ from skipstone.train import learner
 from skipstone.verbs import train as train_module
 from tests.photos import CLASSES, make_photo, save_photo
 from tests.pipelines.command import SMALL, Answer, ask
-from tests.pipelines.conftest import Trained
+from tests.pipelines.conftest import Trained, train_small, train_tags
 
 #: Too few steps to learn from scratch; enough for one more class.
 FEW = ("--steps", "12", "--lr", "0.006", "--ema", "0")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_exports(classified: Trained, tagged: Trained) -> Iterator[None]:
+def _no_exports() -> Iterator[None]:
     """Other tests follow a bundle through its exports; growing changes nothing there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "_exports", lambda folder: Verification(True, 0.0, 0, []))
         yield
+
+
+@pytest.fixture(scope="module")
+def classified(
+    photo_folder: Path, tmp_path_factory: pytest.TempPathFactory, _no_exports: None
+) -> Trained:
+    return train_small(photo_folder, tmp_path_factory.mktemp("classify"), "--epochs", "12")
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory, _no_exports: None) -> Trained:
+    return train_tags(tmp_path_factory)
 
 
 def add_class(folder: Path, name: str, count: int) -> None:

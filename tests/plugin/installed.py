@@ -81,7 +81,6 @@ def skipstone(*commands: list[object], path: Path, cwd: Path) -> tuple[list[tupl
     source = Path(__file__).parents[2] / "src"
     paths = [str(path), str(source), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    env |= {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", _RUNNER, words], capture_output=True, text=True, cwd=cwd, env=env
     )

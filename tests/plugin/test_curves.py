@@ -22,7 +22,6 @@ class Chain(NamedTuple):
     predict: Any
     evaluate: Any
     shrink: Any
-    verify: Any
     small_verify: Any
     small_predict: Any
     small_evaluate: Any
@@ -47,7 +46,6 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         ["predict", "runs/001", "data/slow-1.txt", "bad.txt"],
         ["evaluate", "runs/001", "data"],
         ["shrink", "runs/001", "--max-drop", 10, "--out", "small"],
-        ["verify", "runs/001"],
         ["verify", "small"],
         ["predict", "small", "data/slow-1.txt", "data/fast-1.txt"],
         ["evaluate", "small", "data"],
@@ -84,13 +82,10 @@ def test_predict(chain: Chain) -> None:
     assert bad == {"path": "bad.txt", "error": "bad.txt holds more than numbers."}
 
 
-def test_evaluate_and_verify(chain: Chain) -> None:
+def test_evaluate(chain: Chain) -> None:
     code, value = chain.evaluate
     assert code == 0
     assert value["metrics"]["near"]["n"] == 72
-    code, value = chain.verify
-    assert (code, value["ok"]) == (0, True)
-    assert {"torch-f32", "onnxruntime-f32", "openvino-f32"} <= {r["name"] for r in value["rows"]}
 
 
 def test_shrink(chain: Chain) -> None:
@@ -102,7 +97,8 @@ def test_shrink(chain: Chain) -> None:
     assert value["receipt"]["sizes"]["default"] == "openvino-int8"
     code, value = chain.small_verify
     assert (code, value["ok"]) == (0, True)
-    assert "openvino-int8" in {row["name"] for row in value["rows"]}
+    floats = {"torch-f32", "onnxruntime-f32", "openvino-f32"}
+    assert {*floats, "openvino-int8"} <= {row["name"] for row in value["rows"]}
     code, value = chain.small_predict
     assert (code, [row["label"] for row in value["predictions"]]) == (0, ["slow", "fast"])
     before, after = (

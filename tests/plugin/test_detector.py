@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +67,6 @@ def test_right_boxes_score_one_and_nothing_scores_nothing() -> None:
     assert json.loads(json.dumps(record)) == record
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are faster without threads that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_one_thread")
 def test_head_learns_boxes(tmp_path: Path) -> None:
     """A tiny network finds them after a few steps, through the task's own records and intervals."""
     torch.manual_seed(0)

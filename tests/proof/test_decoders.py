@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
@@ -71,7 +70,6 @@ def test_a_decoder_ships(
     head: str, options: dict[str, Any], scenes: Manifest, tmp_path: Path
 ) -> None:
     backbone, shape = backbone_for(head)
-    torch.set_num_threads(1)
     size = (128, 192) if "fcn_stride" in options else (64, 96)  # coarse ones need room
     bundle = mask_bundle(head, backbone, shape=shape, **options)
     bundle = taught_masks(bundle, size=size, steps=80 if "fcn_stride" in options else 40)

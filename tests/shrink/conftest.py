@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +25,6 @@ from tests.photos import CLASSES
 from tests.small_bundles import small_bundle
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _learnt(bundle: Bundle, manifest: Manifest) -> Bundle:
     """The bundle after a few steps on the fit rows: enough to tell the shapes apart."""
     input, network = input_of(bundle), network_of(bundle)
@@ -54,7 +45,6 @@ def _learnt(bundle: Bundle, manifest: Manifest) -> Bundle:
 @pytest.fixture(scope="session")
 def run(flat_photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder as training leaves it: a bundle with programs, and the manifest. Read-only."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "001"
     manifest = assign_roles(read_manifest(flat_photo_folder))
     bundle = small_bundle()

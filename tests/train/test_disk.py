@@ -46,7 +46,6 @@ def session(base: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    torch.set_num_threads(1)
     yield
     disk.fault = None
 
@@ -54,7 +53,6 @@ def _clean() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that stopped at step 9 of 12 and has two checkpoints."""
-    torch.set_num_threads(1)
     base, batches = tmp_path_factory.mktemp("stopped"), loader()
     batches.on_batch = lambda: (
         os.kill(os.getpid(), signal.SIGTERM) if len(batches.served) == STOPPED else None
@@ -66,7 +64,6 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    torch.set_num_threads(1)
     return session(tmp_path_factory.mktemp("whole"))
 
 

@@ -30,11 +30,6 @@ from tests.train.tiny import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_it_learns(tmp_path: Path, optimizer: str) -> None:
     before = evaluate(tiny_network())["accuracy"]

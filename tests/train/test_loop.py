@@ -21,11 +21,6 @@ from skipstone.train.state import State
 from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def rules_of(**changed: Any) -> Rules:
     values: dict[str, Any] = {
         "steps": 10,

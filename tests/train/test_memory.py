@@ -23,11 +23,6 @@ from skipstone.train.runfolder import RunFolder
 from tests.train.tiny import TinyLoader, tiny_network, train
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def real_cpu_error() -> RuntimeError:
     with pytest.raises(RuntimeError, match="can't allocate memory") as caught:
         torch.empty(1 << 50)

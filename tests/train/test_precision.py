@@ -21,11 +21,6 @@ from skipstone.train.runfolder import RunFolder
 from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def test_bf16_must_be_worth_it() -> None:
     f32, bf16 = Mode("f32", True), Mode("bf16", True)
     assert pick({f32: 1.0, bf16: 0.5}) == bf16

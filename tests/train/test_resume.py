@@ -86,7 +86,6 @@ def test_the_log_of_kills_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_a_lost_loading_process_is_named_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals
 ) -> None:
-    torch.set_num_threads(1)
     rows, parent = pictures(tmp_path / "photos"), os.getpid()
     sample = Loader.sample
 

@@ -22,9 +22,10 @@ from skipstone.data.samples import Meta
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.base import Input
 from skipstone.models.build import build_network, load_tensors
+from skipstone.models.foreign import Listing, WeightReport
 from skipstone.models.network import Network
 from skipstone.models.solving import Problem
-from skipstone.models.weights import Listing, WeightReport, load_weights
+from skipstone.models.weights import load_weights
 from skipstone.models.word_vectors import WordVectors
 from skipstone.option_types import stored_options
 from skipstone.prepare.augment_options import AugmentOptions

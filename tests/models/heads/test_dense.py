@@ -147,14 +147,6 @@ def pictures(*size: int, seed: int = 1) -> Tensor:
     return torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @each_pair
 def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
     network = build(head, backbone).train()
