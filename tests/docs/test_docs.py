@@ -271,6 +271,24 @@ def test_the_architecture_names_the_rooms_in_their_order() -> None:
     assert [room for row in rooms() for room in row] == list(ROOMS)
 
 
+def test_what_crosses_a_wall_is_in_its_room() -> None:
+    """The calls that the table of rooms names are defined there, under these names."""
+    source = Path(skipstone.__file__).parent
+    text = read_page(ROOT / "docs" / "architecture.md")
+    (table,) = [table for table in tables(text) if table[0][0] == "Room"]
+    for named, row in zip(rooms(), table[1:], strict=True):
+        files = [
+            file
+            for room in named
+            for file in (source / f"{room}.py", *(source / room).rglob("*.py"))
+        ]
+        code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        defined = set(re.findall(r"^ *(?:def|class) (\w+)", code, re.MULTILINE))
+        called = re.findall(r"(\w+)\(", " ".join(re.findall(r"`([^`]+)`", row[2])))
+        assert called, row
+        assert set(called) <= defined, set(called) - defined
+
+
 def test_results_have_the_attributes_that_are_documented() -> None:
     (table,) = [
         table

@@ -46,7 +46,6 @@ def _square(classes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
 _columns = st.fixed_dictionaries(
     {
         "name": text,
-        "align": st.sampled_from(["left", "right"]),
         "format": st.sampled_from(["text", "percent", "number", "bar", "colour"]),
     }
 )
@@ -180,7 +179,7 @@ def test_json_forms_come_back(form: dict[str, Any]) -> None:
             {
                 "kind": "table",
                 "title": "",
-                "columns": [{"name": "a", "align": "left", "format": "html"}],
+                "columns": [{"name": "a", "format": "html"}],
                 "rows": [],
             },
             "format",

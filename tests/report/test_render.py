@@ -184,7 +184,7 @@ def test_undefined_figures_are_dashes() -> None:
 
 
 def test_bars_of_shares_are_percents_and_of_counts_are_counts() -> None:
-    columns = (Column("class"), Column("F1", "left", "bar"), Column("rows", "right", "bar"))
+    columns = (Column("class"), Column("F1", "bar"), Column("rows", "bar"))
     html = table(Table("t", columns, (("a", 1.0, 1), ("b", 0.0, 0))))
     assert re.findall(r"<span>([^<]*)</span>", html) == ["100.0 %", "1", "0.0 %", "0"]
 

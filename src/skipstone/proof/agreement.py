@@ -24,7 +24,7 @@ from skipstone.errors import DataError, UsageError
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.open import open_runtime
 from skipstone.runtime.parts import input_of, task_of
-from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.predictor import Predictor, joined, stacked
 from skipstone.runtime.programs import Program, beyond, read_programs
 from skipstone.tasks.base import Difference
 
@@ -169,16 +169,16 @@ def _parts(network: Runtime, decoded: Iterable[Arrays]) -> Iterator[tuple[Arrays
         answers: list[Outputs] = []
         for some in _several(alike, BATCHES[-1]):
             part += some
-            answers.append(network.run(_stacked(some)))
+            answers.append(network.run(stacked(some)))
             if sum(value.size for outputs in answers for value in outputs.values()) >= MOST:
-                yield part, _joined(answers)
+                yield part, joined(answers)
                 part, answers = [], []
         if part:
-            yield part, _joined(answers)
+            yield part, joined(answers)
 
 
 def _answers(runtime: Runtime, arrays: Arrays, batch: int) -> Outputs:
-    return _joined([runtime.run(_stacked(some)) for some in _several(arrays, batch)])
+    return joined([runtime.run(stacked(some)) for some in _several(arrays, batch)])
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
@@ -187,11 +187,3 @@ def _shapes(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]
 
 def _several(arrays: Arrays, count: int) -> list[Arrays]:
     return [arrays[start : start + count] for start in range(0, len(arrays), count)]
-
-
-def _stacked(arrays: Arrays) -> dict[str, np.ndarray]:
-    return {name: np.stack([one[name] for one in arrays]) for name in arrays[0]}
-
-
-def _joined(answers: Sequence[Outputs]) -> Outputs:
-    return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}

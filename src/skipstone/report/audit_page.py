@@ -99,8 +99,8 @@ def _overview(story: AuditStory, by_kind: Mapping[str, Sequence[Finding]]) -> li
         rows.append((nouns.title(kind), len(findings), files, nouns.advice(kind)))
     columns = (
         Column("what"),
-        Column("times", "right", "number"),
-        Column(f"{story.found.nouns.unit}s", "right", "number"),
+        Column("times", "number"),
+        Column(f"{story.found.nouns.unit}s", "number"),
         Column("what to do"),
     )
     said = (
@@ -163,11 +163,11 @@ def _counts(found: Audit) -> list[Block]:
     splits = list(counts["classes"])
     names = list(counts["classes"][splits[0]]) if splits else []
     if names:
-        columns = (Column("class"), *(Column(split, "right", "bar") for split in splits))
+        columns = (Column("class"), *(Column(split, "bar") for split in splits))
         rows = [(name, *(counts["classes"][split][name] for split in splits)) for name in names]
         blocks.append(Table("Classes", columns, tuple(rows)))
     for name, classes in counts.get("histograms", {}).items():
-        columns = (Column(name), Column("rows", "right", "bar"))
+        columns = (Column(name), Column("rows", "bar"))
         blocks.append(Table(f"How many {name}", columns, tuple(classes.items())))
     if found.counts["links_cut"]:
         said = (

@@ -27,8 +27,12 @@ class Column:
     """
 
     name: str
-    align: str = "left"
     format: str = "text"
+
+    @property
+    def align(self) -> str:
+        """Numbers stand below each other by their last digit."""
+        return "right" if self.format in ("percent", "number") else "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class Table:
     @staticmethod
     def from_json(value: Json) -> Table:
         columns = tuple(
-            Column(str(c["name"]), str(c.get("align", "left")), str(c.get("format", "text")))
-            for c in value["columns"]
+            Column(str(column["name"]), str(column.get("format", "text")))
+            for column in value["columns"]
         )
         for column in columns:
             if column.format not in FORMATS:

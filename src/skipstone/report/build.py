@@ -340,15 +340,8 @@ def model_facts(
 def _table(
     title: str, columns: Sequence[tuple[str, str]], rows: list[Any], note: str = ""
 ) -> dict[str, Any]:
-    aligned = [
-        {
-            "name": name,
-            "format": form,
-            "align": "right" if form in ("number", "percent") else "left",
-        }
-        for name, form in columns
-    ]
-    return {"kind": "table", "title": title, "columns": aligned, "rows": rows, "note": note}
+    named = [{"name": name, "format": form} for name, form in columns]
+    return {"kind": "table", "title": title, "columns": named, "rows": rows, "note": note}
 
 
 def _more(total: int, shown: int) -> str:

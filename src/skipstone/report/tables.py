@@ -35,7 +35,7 @@ _COLOUR = re.compile("#[0-9a-f]{6}")
 def table(block: Table) -> str:
     """Rows as given; a long table with a bar begins with its shortest, and says so."""
     head = "".join(
-        f'<th scope="col" class="{_align(column)}">{escape(column.name)}</th>'
+        f'<th scope="col" class="{column.align}">{escape(column.name)}</th>'
         for column in block.columns
     )
     greatest = [_greatest(block.rows, index) for index in range(len(block.columns))]
@@ -71,7 +71,7 @@ def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float
     cells = []
     for index, (column, value) in enumerate(zip(columns, row, strict=True)):
         tag = 'th scope="row"' if index == 0 else "td"
-        classes = _align(column) + (" barred" if column.format == "bar" else "")
+        classes = column.align + (" barred" if column.format == "bar" else "")
         content = _cell(column, value, greatest[index])
         cells.append(f'<{tag} class="{classes}">{content}</{tag[:2]}>')
     return "".join(cells)
@@ -91,10 +91,6 @@ def _cell(column: Column, value: Any, greatest: float) -> str:
         shown = percent(value) if share else number(value)
         return f"<span>{shown}</span>{bar(value / max(greatest, 1))}"
     return number(value)
-
-
-def _align(column: Column) -> str:
-    return "right" if column.align == "right" else "left"
 
 
 def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:

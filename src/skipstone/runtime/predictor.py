@@ -92,9 +92,7 @@ class Predictor:
                 parts.append(outputs)
             answers.metas.extend(metas)
             answers.failures.extend(failures)
-        names = list(parts[0]) if parts else []
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        return replace(answers, outputs=joined)
+        return replace(answers, outputs=joined(parts))
 
     def evidence(
         self, manifest: Manifest, batch_size: int = BATCH
@@ -109,8 +107,7 @@ class Predictor:
                 part, more = self.task.evidence(outputs, metas, kept)
                 parts.append(part)
                 targets += more
-        names = list(parts[0]) if parts else []
-        return {name: np.concatenate([part[name] for part in parts]) for name in names}, targets
+        return joined(parts), targets
 
     def stream(
         self, sources: Sequence[Given], batch_size: int = BATCH
@@ -232,7 +229,7 @@ class Predictor:
 
 
 def stacked(
-    arrays: Sequence[Mapping[str, np.ndarray]], ragged: frozenset[str]
+    arrays: Sequence[Mapping[str, np.ndarray]], ragged: frozenset[str] = frozenset()
 ) -> dict[str, np.ndarray]:
     """Arrays of samples as batches (N, ...); ragged ones are filled up with zeros."""
     batch = {}
@@ -255,6 +252,12 @@ def _listed(given: Given | Iterable[Given]) -> list[Given]:
     if isinstance(given, np.ndarray):
         return list(given) if given.ndim == _SEVERAL else [given]
     return [given] if isinstance(given, FileRef | Inline | Path | str | bytes) else list(given)
+
+
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Batches of outputs by name, one behind the other; {} of none."""
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def as_source(given: Given) -> Source:

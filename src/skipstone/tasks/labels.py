@@ -231,13 +231,11 @@ def class_table(
 ) -> Mapping[str, Any]:
     """Precision, recall, F1 and support by class; `extra` columns of numbers after those."""
     extra = extra or {}
-    columns = [{"name": "class", "align": "left", "format": "text"}]
-    columns += [
-        {"name": name, "align": "right", "format": "percent"} for name in ("precision", "recall")
-    ]
-    columns.append({"name": "F1", "align": "left", "format": "bar"})
-    columns += [{"name": name, "align": "right", "format": "number"} for name in extra]
-    columns.append({"name": "samples", "align": "right", "format": "number"})
+    columns = [{"name": "class", "format": "text"}]
+    columns += [{"name": name, "format": "percent"} for name in ("precision", "recall")]
+    columns.append({"name": "F1", "format": "bar"})
+    columns += [{"name": name, "format": "number"} for name in extra]
+    columns.append({"name": "samples", "format": "number"})
     precision, recall, f1 = counts.precision(), counts.recall(), counts.f1()
     rows: list[list[Any]] = [
         [
@@ -276,10 +274,10 @@ def most_confused(
         "kind": "table",
         "title": "Most confused",
         "columns": [
-            {"name": "truth", "align": "left", "format": "text"},
-            {"name": "answer", "align": "left", "format": "text"},
-            {"name": how_many[0], "align": "right", "format": how_many[1]},
-            {"name": "of this class", "align": "right", "format": "percent"},
+            {"name": "truth", "format": "text"},
+            {"name": "answer", "format": "text"},
+            {"name": how_many[0], "format": how_many[1]},
+            {"name": "of this class", "format": "percent"},
         ],
         "rows": [
             [

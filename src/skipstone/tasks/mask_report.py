@@ -77,13 +77,13 @@ def _class_table(
         "kind": "table",
         "title": "By class",
         "columns": [
-            {"name": "class", "align": "left", "format": "text"},
-            {"name": "IoU", "align": "left", "format": "bar"},
-            {"name": "precision", "align": "right", "format": "percent"},
-            {"name": "recall", "align": "right", "format": "percent"},
-            {"name": "boundary F1", "align": "right", "format": "percent"},
-            {"name": "of all pixels", "align": "right", "format": "percent"},
-            {"name": "drawn in", "align": "left", "format": "colour"},
+            {"name": "class", "format": "text"},
+            {"name": "IoU", "format": "bar"},
+            {"name": "precision", "format": "percent"},
+            {"name": "recall", "format": "percent"},
+            {"name": "boundary F1", "format": "percent"},
+            {"name": "of all pixels", "format": "percent"},
+            {"name": "drawn in", "format": "colour"},
         ],
         "rows": [
             [
