@@ -16,9 +16,8 @@ from the start of the process, which is what TF-IDF and logistic regression reac
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ import numpy as np
 
 from benchmarks.packages import packages
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped
-from benchmarks.text_rows import paired, read_rows, score, write_table
+from benchmarks.text_models import Own, learn, together
+from benchmarks.text_rows import paired, read_rows, score
 
 FOLDS = 5
 #: Share of the training part that chooses: more where candidates are close to each other.
@@ -39,8 +39,23 @@ CANDIDATES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "linear-svm": ("linear-svm", {}),
         "linear-svm, pairs": ("linear-svm", {"skip_grams": 4, "opening_words": 2}),
         "textcnn": ("textcnn", {}),
+        "textcnn, seed 1": ("textcnn", {"seed": 1}),
+        "textcnn, seed 2": ("textcnn", {"seed": 2}),
     },
     "movie-reviews": {"nbsvm": ("nbsvm", {}), "logistic": ("logistic", {})},
+}
+#: Candidates that answer together, by data set.
+ENSEMBLES: dict[str, dict[str, list[str]]] = {
+    "questions": {
+        "ensemble of linear-svm, pairs and textcnn": ["linear-svm, pairs", "textcnn"],
+        "ensemble of linear-svm, pairs and 3 textcnn": [
+            "linear-svm, pairs",
+            "textcnn",
+            "textcnn, seed 1",
+            "textcnn, seed 2",
+        ],
+    },
+    "movie-reviews": {},
 }
 BARS = {"questions": 0.885, "movie-reviews": 0.795}
 BAR_CNN = 0.86
@@ -120,60 +135,28 @@ def _one_fold(
     right: dict[str, list[bool]] = {}
     seconds: dict[str, float] = {}
     selected: dict[str, float] = {}
+    first: dict[str, Own] = {}
+    final: dict[str, Own] = {}
     for candidate, (model, given) in CANDIDATES[name].items():
         began = time.monotonic()
-        first = {**given, "select": SELECT[name]}
-        selected[candidate], _, found = ours(rows, train, test, model, first, smoke=smoke)
-        again = {**given, **found, "select": LEAST}
-        _, right[candidate], _ = ours(rows, train, test, model, again, smoke=smoke)
+        found = learn(rows, train, test, model, {**given, "select": SELECT[name]}, smoke=smoke)
+        options = {**given, **found.again, "select": LEAST}
+        again = learn(rows, train, test, model, options, smoke=smoke)
+        first[candidate], final[candidate] = found, again
+        selected[candidate] = float(np.mean(found.right("select")))
+        right[candidate] = again.right("claim")
         seconds[candidate] = round(time.monotonic() - began, 1)
+    for candidate, members in ENSEMBLES[name].items():
+        some = [first[member] for member in members]
+        temperatures = [own.temperature() for own in some]
+        selected[candidate] = float(np.mean(together(some, temperatures).right("select")))
+        whole = together([final[member] for member in members], temperatures)
+        right[candidate] = whole.right("claim")
     chosen = max(selected, key=lambda candidate: selected[candidate])
     right["chosen"] = right[chosen]
     for model, answers in _peers(rows, train, test).items():
         right[f"peer {model}"] = answers
     return {"right": right, "select": selected, "chosen_model": chosen, "seconds": seconds}
-
-
-def ours(
-    rows: list[tuple[str, str]],
-    train: np.ndarray,
-    test: np.ndarray,
-    model: str,
-    given: Mapping[str, Any],
-    *,
-    smoke: bool,
-) -> tuple[float, list[bool], dict[str, Any]]:
-    """(score on select, whether each test text is answered rightly, the options by which it learns
-    again from all rows) by skipstone's own path."""
-    from skipstone.prepare.cache import RecordCache
-    from skipstone.registry import BACKBONES
-    from skipstone.runtime.predictor import Predictor
-    from skipstone.runtime.torch_runtime import TorchRuntime
-    from skipstone.settings import Settings
-    from skipstone.train.learner import learner_of
-    from skipstone.train.runfolder import RunFolder
-    from skipstone.verbs.plan import make_plan
-
-    with tempfile.TemporaryDirectory() as temporary:
-        table = Path(temporary, "texts.csv")
-        write_table(table, [rows[at] for at in train], [rows[at] for at in test])
-        values: dict[str, Any] = {"seed": 0, "threads": 2, **given}
-        learnt_by_gradient = BACKBONES[model].facts.get("learner") is None
-        if smoke and learnt_by_gradient:
-            values["epochs"] = 1
-        plan = make_plan(table, model=model, weights="none", seed=0, settings=Settings(values))
-        with RunFolder(Path(temporary, "run")) as run:
-            learnt = learner_of(BACKBONES[model])(plan, run, RecordCache())
-        predictor = Predictor(plan.input, TorchRuntime(learnt.network), plan.task, {})
-        found = {}
-        for role in ("select", "claim"):
-            evaluation = predictor.evaluate(plan.manifest.role(role), batch_size=128)
-            answers = zip(evaluation.rows, evaluation.records, strict=True)
-            ordered = sorted(answers, key=lambda pair: pair[0])  # batches may mix lengths
-            found[role] = [bool(record["correct"]) for _, record in ordered]
-        solved = dict(learnt.arch.backbone.args["options"])
-        again = {"keep": "last"} if learnt_by_gradient else solved
-        return float(np.mean(found["select"])), found["claim"], again
 
 
 def _peers(

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from skipstone.data.samples import Batch
 from skipstone.models.network import Network
-from skipstone.runtime.parts import network_of
+from skipstone.runtime.parts import one_network_of
 from skipstone.shrink.latency import Race, race, usual_threads
 from skipstone.train.loop import Rules, step
 from skipstone.train.memory import MicroBatch, Unrecorded
@@ -80,7 +80,7 @@ def measure(
     model: str, size: int, channels: int, batch: int, seconds: float, threads: int
 ) -> dict[str, Any]:
     """All ways of a step against each other, and which one training would take."""
-    network = network_of(untrained(model, size=size, channels=channels))
+    network = one_network_of(untrained(model, size=size, channels=channels), "training")
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(
         0, 256, (batch, size, size, channels), dtype=torch.uint8, generator=generator

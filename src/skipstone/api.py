@@ -26,6 +26,7 @@ from skipstone.verbs import answer, look, ship
 from skipstone.verbs import audit as auditing
 from skipstone.verbs import compare as comparing
 from skipstone.verbs import demo as demonstration
+from skipstone.verbs import ensemble as joining
 from skipstone.verbs import shrink as shrinking
 from skipstone.verbs import train as training
 
@@ -195,6 +196,32 @@ def predict(
         runtime=runtime,
         out=_maybe(out),
         settings=settings,
+    )
+
+
+@_told
+def ensemble(
+    models: Iterable[Path_],
+    *,
+    data: Path_ | None = None,
+    out: Path_ | None = None,
+    seed: int = 0,
+) -> joining.EnsembleResult:
+    """One model of several that were trained on the same data: their probabilities are averaged.
+
+    Args:
+        models: runs or bundles, two or more.
+        data: where the data lies now; None for where it was.
+        out: folder of runs.
+        seed: of the resamples behind intervals.
+    """
+    given = as_flags({"data": data, "out": out, "seed": seed or None})
+    return joining.ensemble(
+        [_path(model) for model in models],
+        data=_maybe(data),
+        out=_maybe(out),
+        seed=seed,
+        command=["skipstone", "ensemble", *map(str, models), *given],
     )
 
 

@@ -14,14 +14,14 @@ from skipstone import storage
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Meta
 from skipstone.errors import DamagedError
+from skipstone.models.build import build_network
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.runtime.predictor import Evaluation, Failure
 from skipstone.settings import Settings
-from skipstone.train.fit import FitResult
 from skipstone.verbs.plan import Plan, make_plan
 from skipstone.verbs.scores import Scores
-from skipstone.verbs.story import Outcome, add_receipt, gather, write_report
+from skipstone.verbs.story import Outcome, add_receipt, gather, training_facts, write_report
 from tests.report.stories import receipt
 
 
@@ -87,16 +87,18 @@ def tell(plan: Plan, folder: Path) -> Path:
         {"epoch": e, "step": 3 * e, "lr": 0.1, "loss": 1.0 / e, "metrics": {"accuracy": value}}
         for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
     ]
+    network = build_network(plan.arch, plan.input)
     outcome = Outcome(
-        plan=plan,
-        result=FitResult(history, {"epoch": 3, "step": 9}, 12, "early stop", 4),
+        given=plan,
         bundle=bundle,
         folder=folder / "bundle",
         scores=drawn(plan, bundle),
         verification=Verification(True, 0.0, 0, []),
+        trained=training_facts(plan, bundle, network, history, 75),
+        history=history,
+        best=3,
     )
-    story = gather(outcome, seconds=75)
-    return write_report(folder / "report.html", story)
+    return write_report(folder / "report.html", gather(outcome))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Arch: a network as data. Names, JSON arguments, and the edits that shrinking made.
 
-`models.build.build_network(arch, input)` gives the network; weights are then loaded strictly.
+`models.build.build_network(arch, input)` gives the network; weights are then loaded strictly. An
+`Ensemble` is several of them that answer together, which `models.ensemble.build_ensemble` makes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from skipstone.errors import Refusal
+
+#: Networks of an ensemble at most: more than anybody ships, few enough to be read without care.
+MOST_MEMBERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,14 @@ class Arch:
     head: Part
     edits: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def name(self) -> str:
+        return self.backbone.name
+
+    @property
+    def networks(self) -> tuple[Arch, ...]:
+        return (self,)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "backbone": self.backbone.to_json(),
@@ -50,3 +64,84 @@ class Arch:
             Part.from_json(value["head"]),
             tuple(dict(edit) for edit in value["edits"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A network of an ensemble.
+
+    Args:
+        arch: of that network.
+        input: which of the bundle's inputs it takes, from 0.
+        temperature: that its logits are divided by before it has its say.
+    """
+
+    arch: Arch
+    input: int = 0
+    temperature: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "arch": self.arch.to_json(),
+            "input": self.input,
+            "temperature": self.temperature,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Member:
+        input, temperature = value["input"], float(value["temperature"])
+        if not isinstance(input, int) or not 0 <= input < MOST_MEMBERS:
+            raise ValueError(f"a member takes the input {input!r}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"a member has the temperature {temperature}")
+        return Member(Arch.from_json(value["arch"]), input, temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Several networks whose probabilities are averaged."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def name(self) -> str:
+        """ "ensemble of textcnn and linear-svm", "ensemble of 3 resnet18"."""
+        names = [member.arch.name for member in self.members]
+        kinds = list(dict.fromkeys(names))
+        counted = [
+            f"{names.count(kind)} {kind}" if names.count(kind) > 1 else kind for kind in kinds
+        ]
+        return f"ensemble of {' and '.join(counted)}"
+
+    @property
+    def networks(self) -> tuple[Arch, ...]:
+        return tuple(member.arch for member in self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"members": [member.to_json() for member in self.members]}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Ensemble:
+        members = tuple(Member.from_json(member) for member in value["members"])
+        if not 2 <= len(members) <= MOST_MEMBERS:
+            raise ValueError(f"an ensemble of {len(members)}")
+        return Ensemble(members)
+
+
+def read_arch(value: Mapping[str, Any]) -> Arch | Ensemble:
+    """What `to_json` of either gave. KeyError, TypeError or ValueError for what is none."""
+    return Ensemble.from_json(value) if "members" in value else Arch.from_json(value)
+
+
+def one_network(arch: Arch | Ensemble, doing: str) -> Arch:
+    """The arch of a model that is one network.
+
+    Raises:
+        Refusal: it is an ensemble; `doing` says what works on one network alone.
+    """
+    if isinstance(arch, Arch):
+        return arch
+    raise Refusal(
+        f"{doing} works on one network, and this model is an {arch.name}.",
+        hint="Name one of the models that it was made of (see `members` in its bundle.json).",
+    )

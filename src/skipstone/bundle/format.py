@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from skipstone import storage
-from skipstone.bundle.arch import Arch
+from skipstone.bundle.arch import Arch, Ensemble, read_arch
 from skipstone.bundle.files import FORMAT, RECORD, describe, read_file, read_record, write_record
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
@@ -33,17 +33,19 @@ class Bundle:
     """A model as data.
 
     Args:
-        arch: the network as names, arguments and edits.
-        input: {"name", "options", "state"}, all JSON-able.
+        arch: the network as names, arguments and edits, or several that answer together.
+        input: {"name", "options", "state"}, all JSON-able; where members of an ensemble take
+            others of that name, "others" lists these.
         task: {"name", "options", "schema"}, all JSON-able.
         post: post-processing chosen on the select split (temperature, thresholds).
         lineage: how it was made: command, seed, data fingerprint, versions.
         metrics: figures with their split and interval.
         tensors: the network's state dict.
-        input_arrays: what the input learnt, beyond its JSON state.
+        input_arrays: what the input learnt, beyond its JSON state; those of "others" are named
+            "1/<name>" and so on.
     """
 
-    arch: Arch
+    arch: Arch | Ensemble
     input: dict[str, Any]
     task: dict[str, Any]
     post: dict[str, Any] = field(default_factory=dict)
@@ -83,8 +85,9 @@ class Bundle:
         record = read_record(folder)
         sections = _sections(folder, record)
         arch = sections.pop("arch")
-        names = [sections["input"]["name"], sections["task"]["name"]]
-        _require_plugins([*names, arch.backbone.name, arch.head.name], record, folder)
+        _require_plugins(
+            _entries(sections["input"]["name"], sections["task"]["name"], arch), record, folder
+        )
         arrays = (
             read_arrays(folder, INPUT_ARRAYS, record) if INPUT_ARRAYS in record["files"] else {}
         )
@@ -96,19 +99,20 @@ class Bundle:
         )
 
     def _plugins(self) -> Iterator[tuple[str, str]]:
-        names = (
-            self.input["name"],
-            self.task["name"],
-            self.arch.backbone.name,
-            self.arch.head.name,
-        )
-        for registry, name in zip(_REGISTRIES, names, strict=True):
+        for registry, name in _entries(self.input["name"], self.task["name"], self.arch):
             distribution = registry[name].distribution
             if distribution is not None:
                 yield name, distribution
 
 
-_REGISTRIES: tuple[Registry, ...] = (INPUTS, TASKS, BACKBONES, HEADS)
+def _entries(input: str, task: str, arch: Arch | Ensemble) -> list[tuple[Registry, str]]:
+    """Every registry name that a bundle speaks of."""
+    networks = [
+        pair
+        for network in arch.networks
+        for pair in ((BACKBONES, network.backbone.name), (HEADS, network.head.name))
+    ]
+    return list(dict.fromkeys([(INPUTS, input), (TASKS, task), *networks]))
 
 
 #: What the sections hold that have parts of their own.
@@ -127,14 +131,16 @@ def _sections(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(record[name].get(part), kind):
                 raise DamagedError(f"{folder / RECORD} lacks the {part!r} of its {name}.")
     try:
-        arch = Arch.from_json(record["arch"])
+        arch = read_arch(record["arch"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{folder / RECORD} holds no network in 'arch' ({error}).") from None
     return {**{name: dict(record[name]) for name in _SECTIONS}, "arch": arch}
 
 
-def _require_plugins(names: list[str], record: Mapping[str, Any], folder: Path) -> None:
-    for registry, name in zip(_REGISTRIES, names, strict=True):
+def _require_plugins(
+    entries: list[tuple[Registry, str]], record: Mapping[str, Any], folder: Path
+) -> None:
+    for registry, name in entries:
         try:
             registry[name]
         except UsageError as error:

@@ -19,6 +19,7 @@ VERBS = {
     "train": "labelled data in; a run folder with model, proof and report out",
     "evaluate": "score a model on labelled data",
     "predict": "what a model says of files",
+    "ensemble": "several models of the same data as one: their probabilities are averaged",
     "shrink": "a smaller, faster model within an accuracy budget, or an honest refusal",
     "export": "one ONNX file or OpenVINO IR, and a short script that needs nothing of ours",
     "verify": "from raw file bytes: does what ships answer as what was trained?",
@@ -167,6 +168,13 @@ def _predict(parser: Parser) -> None:
     add_settings(parser, {"data"}, only=set(ASKED))
 
 
+def _ensemble(parser: Parser) -> None:
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="runs (runs/001) or bundles")
+    parser.add_argument("--data", default=None, help="where the data lies now, if it has moved")
+    _out(parser, "folder of runs (default runs: this becomes the next of them)")
+    _seed(parser)
+
+
 def _shrink(parser: Parser) -> None:
     _model(parser)
     parser.add_argument(
@@ -243,6 +251,7 @@ _ARGUMENTS: dict[str, Callable[[Parser], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "ensemble": _ensemble,
     "shrink": _shrink,
     "export": _export,
     "verify": _verify,

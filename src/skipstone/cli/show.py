@@ -134,6 +134,28 @@ def train(result: Any, terminal: Terminal) -> None:
     terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
 
 
+def ensemble(result: Any, terminal: Terminal) -> None:
+    rows = metric_rows(result.metrics, result.measures)
+    terminal.table(_METRIC_COLUMNS, rows, title=f"On {result.split}")
+    told = [[row.model, row.name, percent(row.select), *_alone(row)] for row in result.members]
+    columns = ("member", "network", "on select", "here", "together - alone, points")
+    terminal.table(columns, told, title="Beside its members")
+    terminal.line(result.verdict, "" if result.better else "yellow")
+    terminal.line()
+    _verified(result.verification, terminal)
+    terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
+    terminal.line(f"Report:  {result.report}")
+    terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
+    terminal.line()
+    terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
+
+
+def _alone(row: Any) -> tuple[str, str]:
+    gap = row.difference
+    low, high = 100 * gap.low, 100 * gap.high
+    return percent(row.value.value), f"{100 * gap.value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def _baseline(baseline: Any, terminal: Terminal) -> None:
     """Whether the model is better than the input's baseline, where it has one."""
     if baseline is not None:

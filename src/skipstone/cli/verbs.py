@@ -87,6 +87,18 @@ def _predict(given: Namespace) -> Any:
     )
 
 
+def _ensemble(given: Namespace) -> Any:
+    from skipstone.verbs.ensemble import ensemble
+
+    return ensemble(
+        given.models,
+        data=given.data,
+        out=given.out,
+        seed=given.seed,
+        command=["skipstone", *given.words],
+    )
+
+
 def _shrink(given: Namespace) -> Any:
     from skipstone.verbs.shrink import shrink
 
@@ -136,6 +148,7 @@ VERB_CALLS = {
     "train": VerbCall(_train, show.train),
     "evaluate": VerbCall(_evaluate, show.evaluate),
     "predict": VerbCall(_predict, show.predict),
+    "ensemble": VerbCall(_ensemble, show.ensemble),
     "shrink": VerbCall(_shrink, show.shrink),
     "export": VerbCall(_export, show.export),
     "verify": VerbCall(_verify, show.verify),

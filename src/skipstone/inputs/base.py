@@ -138,6 +138,14 @@ class Resizable(Protocol):
         """`front` for arrays of any side, which it brings to this input's own first."""
 
 
+def same_input(one: Input, other: Input) -> bool:
+    """Whether two inputs of one kind have the same options and have learnt the same."""
+    (state, arrays), (states, others) = one.state(), other.state()
+    if (one.options, state, arrays.keys()) != (other.options, states, others.keys()):
+        return False
+    return all(np.array_equal(value, others[name]) for name, value in arrays.items())
+
+
 def ragged_arrays(input: Input) -> frozenset[str]:
     """Names of an input's arrays (L, ...) whose length L differs by sample.
 

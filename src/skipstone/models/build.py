@@ -33,13 +33,13 @@ def build_network(arch: Arch, input: Input) -> Network:
         UsageError: an unknown name or option, a backbone that does not take what this input
             emits, or an edit that this version cannot repeat.
     """
-    backbone, head = _parts(arch, input.emits())
+    backbone, head = build_backbone_and_head(arch, input.emits())
     network = Network(front=input.front(), backbone=backbone, head=head)
     apply_edits(network, arch.edits)
     return network
 
 
-def _parts(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
+def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
     """The two halves that depend on the architecture alone."""
     entry = BACKBONES[arch.backbone.name]
     check_accepts(entry, arch.backbone.name, emits.kind)
@@ -86,7 +86,7 @@ def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: s
     hook = register_module_module_registration_hook(count)
     try:
         with on_meta():
-            backbone, head = _parts(arch, emits)
+            backbone, head = build_backbone_and_head(arch, emits)
             network = Network(front=nn.Identity(), backbone=backbone, head=head)
             whole = sum(value.numel() for value in network.state_dict().values())
             apply_edits(network, arch.edits)

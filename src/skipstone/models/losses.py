@@ -7,6 +7,7 @@ Everything is computed in float32, whatever the network ran in.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,10 @@ class Loss(nn.Module, ABC):
     @abstractmethod
     def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Scalar sum: how far `logits` are from a teacher's, both (N, K) or (N, K, ...)."""
+
+    @abstractmethod
+    def vote(self, logits: Sequence[Tensor]) -> Tensor:
+        """Logits (N, K, ...) of the mean of the probabilities that each of `logits` stands for."""
 
 
 class CrossEntropy(Loss):
@@ -96,6 +101,11 @@ class CrossEntropy(Loss):
         own = F.log_softmax(logits.float() / TEMPERATURE, dim=1)
         taught = F.log_softmax(answers.float() / TEMPERATURE, dim=1)
         return F.kl_div(own, taught, reduction="sum", log_target=True) * TEMPERATURE**2
+
+    def vote(self, logits: Sequence[Tensor]) -> Tensor:
+        """The logarithm of the mean probability, without leaving logarithms."""
+        each = torch.stack([F.log_softmax(own.float(), dim=1) for own in logits])
+        return torch.logsumexp(each, dim=0) - math.log(len(logits))
 
 
 class SoftmaxFocal(CrossEntropy):
@@ -165,6 +175,12 @@ class BinaryCrossEntropy(Loss):
         own = F.binary_cross_entropy_with_logits(logits.float(), taught, reduction="sum")
         return own - same
 
+    def vote(self, logits: Sequence[Tensor]) -> Tensor:
+        """log(p / (1 - p)) of the mean p of each tag, without leaving logarithms."""
+        there = torch.stack([F.logsigmoid(own.float()) for own in logits])
+        absent = torch.stack([F.logsigmoid(-own.float()) for own in logits])
+        return torch.logsumexp(there, dim=0) - torch.logsumexp(absent, dim=0)
+
 
 class SigmoidFocal(BinaryCrossEntropy):
     """Focal loss on each of K tags (Lin et al. 2017, eq. 4 and 5).
@@ -190,6 +206,14 @@ class SigmoidFocal(BinaryCrossEntropy):
             present = present * self.class_weights
         absent = -(1 - target) * torch.exp(self.gamma * log_p) * log_not
         return (present + absent).sum()
+
+
+def softened(
+    answers: Sequence[Mapping[str, Tensor]], temperatures: Sequence[float]
+) -> list[Tensor]:
+    """The "logits" of each, divided by a temperature each: what `Loss.vote` takes."""
+    pairs = zip(answers, temperatures, strict=True)
+    return [outputs["logits"] / temperature for outputs, temperature in pairs]
 
 
 LOSSES: Mapping[str, type[Loss]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone, SequenceBackbone
@@ -62,7 +64,10 @@ class Network(nn.Module):
         return self.backbone.read(blend(vectors, share), there | there.roll(1, 0))
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        arrays = self.front(x)  # (N, C, H, W), or what else the backbone takes
+        return self.answer(self.front(x))
+
+    def answer(self, arrays: Any) -> dict[str, Tensor]:
+        """Outputs from what the front gives: (N, C, H, W), or what else the backbone takes."""
         outputs: dict[str, Tensor] = self.head(self.backbone(arrays))
         size = arrays.shape[2:] if isinstance(arrays, Tensor) else ()
         return self.head.sized(outputs, size)

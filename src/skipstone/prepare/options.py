@@ -35,16 +35,28 @@ class SplitOptions:
             "duplicates; looks at every row first) or exact (copies)"
         },
     )
+    split_seed: int | None = field(
+        default=None,
+        metadata={
+            "help": "chooses which rows are kept apart (default: --seed); give members of an "
+            "ensemble the same"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "chooses which rows"})
 
     def __post_init__(self) -> None:
-        check_options(self, select=_HALF, claim=_HALF, seed=whole(0))
+        check_options(self, select=_HALF, claim=_HALF, seed=whole(0), split_seed=whole(0))
         if self.select + self.claim > 0.8:
             raise UsageError(
                 f"--select {self.select} and --claim {self.claim} leave less than a fifth of the "
                 "rows to train on.",
                 hint="Their sum is at most 0.8.",
             )
+
+    @property
+    def drawn_by(self) -> int:
+        """The seed that chooses rows."""
+        return self.seed if self.split_seed is None else self.split_seed
 
 
 @dataclass(frozen=True)

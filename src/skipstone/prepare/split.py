@@ -75,7 +75,7 @@ def assign_roles(
         if duplicates is None and looked:
             same, said = _looking_alike(manifest, pool, look)
             notes += said
-        units = _units(manifest, pool, [*groups, *same], options.seed)
+        units = _units(manifest, pool, [*groups, *same], options.drawn_by)
         pins = [_pin(unit, pinned or {}) for unit in units]
         parts = _carve(manifest, units, carve, pins)
         for unit, role in zip(units, parts, strict=True):

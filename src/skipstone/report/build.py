@@ -44,6 +44,8 @@ class TrainingStory:
         verification: {"ok", "max_difference", "flips", "rows"}.
         programs: {"name", "runtime", "precision", "bytes", "default"} each.
         receipts: of shrink, as it wrote them.
+        members: of an ensemble: {"title", "rows", "verdict"}, a row a member: {"model", "name",
+            "select", "value", "difference"} on the same samples, or None.
         baseline: {"model", "title", "value", "difference", "seconds", "verdict"} of a simple model
             on the same samples, or None.
     """
@@ -70,6 +72,7 @@ class TrainingStory:
     receipts: list[dict[str, Any]] = field(default_factory=list)
     baseline: dict[str, Any] | None = None
     parts: dict[str, Any] | None = None
+    members: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = storable(asdict(self))
@@ -141,6 +144,8 @@ def _result(story: TrainingStory) -> list[Json]:
     ]
     if story.baseline is not None:
         blocks.append(_beside(story.baseline, headline))
+    if story.members is not None:
+        blocks.append(_members(story.members, headline))
     if story.unscored:
         blocks.append(
             _table(
@@ -155,19 +160,32 @@ def _result(story: TrainingStory) -> list[Json]:
 
 def _beside(baseline: Json, headline: Json) -> Json:
     """The model's headline metric and a simple model's, on the same samples."""
-
-    def span(figure: Json, *, signed: bool = False) -> str:
-        form = "{:+.1f}" if signed else "{:.1f}"
-        value, low, high = (form.format(100 * v) for v in (figure["value"], *ends(figure)))
-        return f"{value} ({low} to {high})"
-
     rows = [
-        ["this model", span(headline), None],
-        [baseline["model"], span(baseline["value"]), f"{baseline['seconds']:.1f} s"],
-        ["difference, paired", span(baseline["difference"], signed=True), None],
+        ["this model", _span(headline), None],
+        [baseline["model"], _span(baseline["value"]), f"{baseline['seconds']:.1f} s"],
+        ["difference, paired", _span(baseline["difference"], signed=True), None],
     ]
     columns = [("model", "text"), (f"{baseline['title']}, %", "text"), ("found in", "text")]
     return _table("Beside the baseline", columns, rows, baseline["verdict"])
+
+
+def _members(members: Json, headline: Json) -> Json:
+    """An ensemble's headline metric beside those of its members, on the same samples."""
+    rows = [["all together", "", None, _span(headline), ""]]
+    for row in members["rows"]:
+        gap = _span(row["difference"], signed=True)
+        rows.append([row["model"], row["name"], row["select"], _span(row["value"]), gap])
+    title = members["title"]
+    columns = [("model", "text"), ("network", "text"), (f"{title} on select", "percent")]
+    columns += [(f"{title} here, %", "text"), ("together - alone, points", "text")]
+    return _table("Beside its members", columns, rows, members["verdict"])
+
+
+def _span(estimate: Json, *, signed: bool = False) -> str:
+    """ "87.5 (86.6 to 88.4)", of a share."""
+    form = "{:+.1f}" if signed else "{:.1f}"
+    value, low, high = (form.format(100 * v) for v in (estimate["value"], *ends(estimate)))
+    return f"{value} ({low} to {high})"
 
 
 def _data(story: TrainingStory) -> list[Json]:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipstone.bundle.arch import one_network
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import input_of, one_network_of, task_of
 from skipstone.runtime.predictor import Given, Predictor, as_source
 from skipstone.runtime.torch_runtime import TorchRuntime
 
@@ -42,10 +43,10 @@ def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, 
         model: a run folder or a bundle.
     """
     bundle = Bundle.load(bundle_of(model))
-    input = input_of(bundle)
-    if "solver" in BACKBONES[bundle.arch.backbone.name].facts:
+    arch, input = one_network(bundle.arch, "judging labels"), input_of(bundle)
+    if "solver" in BACKBONES[arch.name].facts:
         matrix, rows = input.matrix([as_source(given) for given in sources])  # type: ignore[attr-defined]
         return matrix, rows
-    runtime = TorchRuntime(_Pooled(network_of(bundle)))
+    runtime = TorchRuntime(_Pooled(one_network_of(bundle, "judging labels")))
     answers = Predictor(input, runtime, task_of(bundle), {}).outputs(sources)
     return answers.outputs.get("features", []), [meta.id for meta in answers.metas]

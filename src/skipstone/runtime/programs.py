@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.arch import Arch
+from skipstone.bundle.arch import read_arch
 from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
 from skipstone.bundle.format import WEIGHTS, read_arrays
 from skipstone.errors import DamagedError, Refusal, UsageError
@@ -128,8 +128,8 @@ def read_programs(folder: Path) -> Programs:
 
 def exact_tolerance(record: Mapping[str, Any]) -> Tolerance:
     """What float32 programs are held to, by the bundle's record."""
-    head = HEADS[Arch.from_json(record["arch"]).head.name]
-    return JUMPING if head.facts.get("jumps") else FLOAT32
+    heads = [HEADS[network.head.name] for network in read_arch(record["arch"]).networks]
+    return JUMPING if any(head.facts.get("jumps") for head in heads) else FLOAT32
 
 
 def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:

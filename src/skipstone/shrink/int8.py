@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from skipstone import events
+from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import DataError, Refusal, SkipstoneError
 from skipstone.runtime.export_openvino import export_openvino, ir_bytes, read_onnx
@@ -43,6 +44,12 @@ Arrays = dict[str, np.ndarray]  # one sample's inputs by name, without the batch
 HELD = 2 << 30
 NAME = "openvino-int8"
 FILES = {"model": "exports/openvino-int8/model.xml", "weights": "exports/openvino-int8/model.bin"}
+
+#: Operations that have weights, as the IR calls them.
+_WEIGHTED = {
+    *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather"),
+    *("GroupConvolutionBackpropData", "RNNSequence", "LSTMSequence", "GRUSequence"),
+}
 
 
 def apply(options: Int8, work: Work) -> dict[str, Any]:
@@ -62,7 +69,8 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     samples = calibration(predictor, work.fit, options.samples, work.seed)
     with events.stage("quantizing"):
         exact = predictor.input.emits().exact
-        xml, weights = quantize(model, samples, options, exact=exact)
+        voted = len(Bundle.load(work.out).arch.networks) > 1
+        xml, weights = quantize(model, samples, options, exact=exact, voted=voted)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     # one thread, so that verify finds the same order of sums on a machine with more
@@ -111,7 +119,12 @@ def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> l
 
 
 def quantize(
-    model: Any, samples: Sequence[Arrays], options: Int8, *, exact: bool = False
+    model: Any,
+    samples: Sequence[Arrays],
+    options: Int8,
+    *,
+    exact: bool = False,
+    voted: bool = False,
 ) -> tuple[bytes, bytes]:
     """A float openvino.Model, which is changed, to the files of an INT8 program.
 
@@ -119,6 +132,8 @@ def quantize(
         samples: what ranges are measured on.
         exact: leave everything up to and with the first convolution in float32, because 8 bits
             cannot hold what the pictures do.
+        voted: leave what comes behind the last weights in floating point: an ensemble adds up
+            probabilities there, whose logarithms 8 bits cannot hold.
     """
     import_openvino()
     nncf = import_nncf()
@@ -139,7 +154,11 @@ def quantize(
                 preset=nncf.QuantizationPreset[preset],
                 model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
                 ignored_scope=nncf.IgnoredScope(
-                    names=[*recurrent_names(model), *(stem_names(model) if exact else [])]
+                    names=[
+                        *recurrent_names(model),
+                        *(stem_names(model) if exact else []),
+                        *(vote_names(model) if voted else []),
+                    ]
                 ),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
                     activations_quantization_params=advanced.QuantizationParameters(
@@ -182,6 +201,20 @@ def recurrent_names(model: Any) -> list[str]:
     """Names of an openvino.Model's recurrent layers, one a direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
+
+
+def vote_names(model: Any) -> list[str]:
+    """Names of the operations of an openvino.Model that no layer with weights comes behind."""
+    before: set[str] = set()
+    behind: list[str] = []
+    for node in reversed(model.get_ordered_ops()):
+        name = node.get_friendly_name()
+        if name in before or node.get_type_name() in _WEIGHTED:
+            sources = [value.get_source_output().get_node() for value in node.inputs()]
+            before |= {source.get_friendly_name() for source in sources}
+        elif node.get_type_name() not in ("Constant", "Parameter", "Result"):
+            behind.append(name)
+    return behind
 
 
 def _as_batch(sample: Arrays) -> Arrays:

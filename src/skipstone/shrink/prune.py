@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone import events
+from skipstone.bundle.arch import one_network
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
@@ -30,7 +31,7 @@ from skipstone.models.edits import resize
 from skipstone.models.hidden import Hidden, find_hidden
 from skipstone.models.network import Network
 from skipstone.models.profile import profile
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import input_of, one_network_of
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import fit_loader, recipe_of, recover
@@ -48,14 +49,15 @@ def apply(options: Prune, work: Work) -> dict[str, Any]:
             say how it was trained.
     """
     bundle = Bundle.load(work.source)
-    network, input = network_of(bundle), input_of(bundle)
+    network, input = one_network_of(bundle, "the step prune"), input_of(bundle)
     hidden = hidden_of(network, input.example(2))
     with events.stage("finding the channels that matter least"):
         scores = importance(network, bundle, work, hidden, options.batches)
     costs = Costs(network, input.example(1))
     kept = choose(hidden, scores, costs, keep=options.macs, multiple=options.multiple)
     edits = edits_of(network, hidden, kept)
-    arch = dataclasses.replace(bundle.arch, edits=(*bundle.arch.edits, *edits))
+    arch = one_network(bundle.arch, "the step prune")
+    arch = dataclasses.replace(arch, edits=(*arch.edits, *edits))
     narrow = build_network(arch, input)
     narrow.load_state_dict(cut(network.state_dict(), hidden, kept), strict=True)
     before, after = (profile(each, input.example(1)) for each in (network, narrow))

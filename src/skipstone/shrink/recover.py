@@ -11,17 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from skipstone.bundle.arch import one_network
 from skipstone.bundle.format import Bundle
 from skipstone.disk import LEFTOVER
 from skipstone.errors import Interrupted, Refusal
-from skipstone.inputs.base import Input, Resizable
+from skipstone.inputs.base import Resizable, same_input
 from skipstone.models.network import Network
 from skipstone.prepare.augmentation import augment_options
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import input_of, one_network_of, task_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink.plan import Work
@@ -75,8 +74,9 @@ def fit_loader(
 ) -> Loader:
     """The fit rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
+    arch = one_network(bundle.arch, "learning again")
     augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
-    batching = training_batches(recipe, augment, input, task, bundle.arch, seed=work.seed)
+    batching = training_batches(recipe, augment, input, task, arch, seed=work.seed)
     return Loader(work.fit, input, task, batching, cache=cache)
 
 
@@ -90,25 +90,18 @@ def teacher_of(bundle: Bundle, work: Work) -> Network:
     the bundle's own.
     """
     first = Bundle.load(work.first or work.source)
-    network, own, now = network_of(first), input_of(first), input_of(bundle)
-    if same(own, now):
+    doing = "learning again"
+    network, own, now = one_network_of(first, doing), input_of(first), input_of(bundle)
+    if same_input(own, now):
         return network
     if (
         isinstance(own, Resizable)
         and isinstance(now, Resizable)
-        and same(own.resized(now.resolution()), now)
+        and same_input(own.resized(now.resolution()), now)
     ):
         network.front = own.enlarging_front()
         return network
-    return network_of(bundle)
-
-
-def same(one: Input, other: Input) -> bool:
-    """Whether two inputs of one kind have the same options and have learnt the same."""
-    (state, arrays), (states, others) = one.state(), other.state()
-    if (one.options, state, arrays.keys()) != (other.options, states, others.keys()):
-        return False
-    return all(np.array_equal(value, others[name]) for name, value in arrays.items())
+    return one_network_of(bundle, doing)
 
 
 def recover(

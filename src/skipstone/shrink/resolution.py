@@ -21,12 +21,13 @@ from typing import Any
 import torch
 
 from skipstone import events
+from skipstone.bundle.arch import one_network
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Refusal, SkipstoneError, UsageError
 from skipstone.inputs.base import Input, Resizable
 from skipstone.models.network import Network
 from skipstone.models.profile import profile
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import input_of, one_network_of
 from skipstone.shrink.options import Resolution
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
@@ -42,18 +43,18 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
             the model does not say how it was trained.
     """
     bundle = Bundle.load(work.source)
-    input = input_of(bundle)
+    arch, input = one_network(bundle.arch, "the step resolution"), input_of(bundle)
     if not isinstance(input, Resizable):
         raise Refusal(
             f"the input {bundle.input['name']!r} has no resolution that could be lowered.",
             hint='Choose another step, such as --plan "int8".',
         )
-    network, before = network_of(bundle), input.resolution()
+    network, before = one_network_of(bundle, "the step resolution"), input.resolution()
     stride = max(network.backbone.strides, default=1)
     after = chosen(options.size, before, stride)
     smaller = input.resized(after)
     made = with_input(bundle, smaller)
-    changed = network_of(made)
+    changed = one_network_of(made, "the step resolution")
     require_accepts(changed, smaller, after)
     macs = [profile(network, each.example(1)).macs for each in (input, smaller)]
     events.note(
@@ -64,7 +65,7 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
     if options.epochs:
         result = recover(changed, made, work, epochs=options.epochs, teacher=options.teacher)
         facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "kept": result.kept}
-    save_remade(made, bundle.arch, smaller, changed, work)
+    save_remade(made, arch, smaller, changed, work)
     return facts
 
 

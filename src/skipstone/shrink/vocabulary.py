@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone import events
-from skipstone.bundle.arch import Arch
+from skipstone.bundle.arch import Arch, one_network
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
@@ -41,7 +41,7 @@ from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.registry import BACKBONES
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import input_of, one_network_of, task_of
 from skipstone.shrink.options import VocabularyOptions
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
@@ -49,6 +49,7 @@ from skipstone.shrink.remade import save_remade, with_input
 from skipstone.train.learner import features_of, solve
 
 BATCH = 64  # texts whose effects are measured together
+_DOING = "the step vocabulary"
 
 
 class Cut(NamedTuple):
@@ -68,7 +69,7 @@ def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
             nothing up by it; the model does not say how it was trained.
     """
     bundle = Bundle.load(work.source)
-    input, network = input_of(bundle), network_of(bundle)
+    input, network, arch = input_of(bundle), one_network_of(bundle, _DOING), _arch(bundle)
     if not isinstance(input, Vocabulary):
         raise Refusal(
             f"the input {bundle.input['name']!r} has no vocabulary that could be made smaller.",
@@ -83,8 +84,8 @@ def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
         f"{share_kept(found, kept):.1%} of the measured effect."
     )
     narrow = cut(bundle, input, network, kept + known.start)
-    arch, narrowed, learnt = bundle.arch, narrow.network, "not again"
-    if options.epochs and "solver" in BACKBONES[bundle.arch.backbone.name].facts:
+    narrowed, learnt = narrow.network, "not again"
+    if options.epochs and "solver" in BACKBONES[arch.name].facts:
         narrowed, arch = _solved(narrow, work)
         learnt = "solved again"
     elif options.epochs:
@@ -122,11 +123,11 @@ def effects(network: Network, input: Input, bundle: Bundle, work: Work) -> np.nd
     assert isinstance(input, Vocabulary)
     task = task_of(bundle)
     if hasattr(network.backbone, "effects"):
-        matrix, targets = features_of(input, task, work.fit, bundle.arch.backbone.name)
+        matrix, targets = features_of(input, task, work.fit, bundle.arch.name)
         solved: Any = network.backbone
         return np.asarray(solved.effects(matrix, several=targets.ndim == 2))
     known = input.entries()
-    tables = tables_of(network, bundle.arch, input)
+    tables = tables_of(network, _arch(bundle), input)
     layers = [network.get_submodule(name.rpartition(".")[0]) for name in tables]
     if not layers or not all(isinstance(layer, nn.Embedding) for layer in layers):
         raise Refusal("this network looks nothing up by its input's vocabulary.")
@@ -200,9 +201,9 @@ def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut
     narrowed = input.narrowed(kept)
     rows = torch.from_numpy(np.concatenate([np.arange(input.entries().start), kept]))
     tensors = network.state_dict()
-    tables = tables_of(network, bundle.arch, input)
+    tables = tables_of(network, _arch(bundle), input)
     tensors |= {name: tensors[name].index_select(0, rows) for name in tables}
-    made = build_network(bundle.arch, narrowed)
+    made = build_network(_arch(bundle), narrowed)
     made.load_state_dict(tensors, strict=True)
     made.eval()
     smaller = dataclasses.replace(with_input(bundle, narrowed), tensors=network_tensors(made))
@@ -213,9 +214,13 @@ def _solved(narrow: Cut, work: Work) -> tuple[Network, Arch]:
     """The network solved on the entries that stay, with the options of the one before."""
     bundle, task = narrow.bundle, task_of(narrow.bundle)
     with events.stage("solving again"):
-        matrix, targets = features_of(narrow.input, task, work.fit, bundle.arch.backbone.name)
+        matrix, targets = features_of(narrow.input, task, work.fit, bundle.arch.name)
         classes = len(task.schema["classes"])
-        return solve(bundle.arch, narrow.input, matrix, targets, classes, work.seed)
+        return solve(_arch(bundle), narrow.input, matrix, targets, classes, work.seed)
+
+
+def _arch(bundle: Bundle) -> Arch:
+    return one_network(bundle.arch, _DOING)
 
 
 def _numbers(network: Network) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, Part, one_network
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.bundle.locate import bundle_of
@@ -62,6 +62,11 @@ class Origin:
     bundle: Bundle
     weights: str
     seen: Seen
+
+    @property
+    def arch(self) -> Arch:
+        """Refusal where the model is an ensemble."""
+        return one_network(self.bundle.arch, "--from")
 
     def to_json(self) -> dict[str, Any]:
         """For the identity of a run and the lineage of its bundle."""
@@ -143,7 +148,7 @@ def continued_plan(
         augment_options(manifest.input), **_plain(bundle.lineage.get("augment", {}))
     )
     loading = settings.options(LoadOptions)
-    name = bundle.arch.backbone.name
+    name = origin.arch.name
     settings.check_used(task=manifest.task, model=name, head=head.name)
     augmentation_of(augment, input, task)
     mixing_of(augment, task, BACKBONES[name])
@@ -153,7 +158,7 @@ def continued_plan(
         manifest=manifest,
         input=input,
         task=task,
-        arch=Arch(bundle.arch.backbone, head, bundle.arch.edits),
+        arch=replace(origin.arch, head=head),
         weights=str(origin.path),
         augment=augment,
         recipe=recipe,
@@ -166,7 +171,7 @@ def continued_plan(
 
 def _check_flags(origin: Origin, model: str, weights: str, settings: Settings) -> None:
     """Flags that ask for another network than the model's."""
-    part = origin.bundle.arch.backbone
+    part = origin.arch.backbone
     if (vectors := settings.options(VectorOptions).vectors) is not None:
         raise UsageError(
             f"--from {origin.path} goes on with that model's vectors, and --vectors {vectors} says "
@@ -240,7 +245,7 @@ def _input(origin: Origin, settings: Settings) -> Input:
         UsageError: a flag changes what was learnt, or nothing.
     """
     held, own = origin.bundle.input, input_of(origin.bundle)
-    refuse_unheard(settings, origin.bundle.arch.backbone.name, own.options)
+    refuse_unheard(settings, origin.arch.backbone.name, own.options)
     entry = INPUTS[held["name"]]
     given = settings.values_for(entry.options_type())
     changed = {
@@ -262,9 +267,9 @@ def _input(origin: Origin, settings: Settings) -> Input:
 
 def _head(origin: Origin, settings: Settings, task: Task) -> Part:
     """The model's head with the shape that the task now has."""
-    held = origin.bundle.arch.head
+    held = origin.arch.head
     asked = settings.options(HeadChoice, head=held.name).head
-    backbone = BACKBONES[origin.bundle.arch.backbone.name]
+    backbone = BACKBONES[origin.arch.name]
     part = choose_head(held.name, usual_head(task, backbone))
     if asked not in ("auto", part.name):
         raise UsageError(

@@ -12,23 +12,23 @@ from skipstone.inputs.shown import shown
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
+from skipstone.verbs.finish import Given
 from skipstone.verbs.highlights import highlights
-from skipstone.verbs.plan import Plan
 
 
 class Drawing:
-    """Draws rows of a plan's manifest; a task that has `draw` lays truth and answer over them.
+    """Draws rows of a manifest; a task that has `draw` lays truth and answer over them.
 
     Args:
         bundle: the folder of the model that answers.
     """
 
-    def __init__(self, plan: Plan, bundle: Path) -> None:
-        self.plan = plan
+    def __init__(self, given: Given, bundle: Path) -> None:
+        self.given = given
         self.bundle = bundle
-        self._rows = {id: row for row, id in enumerate(plan.manifest.column("id"))}
-        self._names = plan.manifest.names()
-        self._opened = plan.task.opener(plan.manifest)
+        self._rows = {id: row for row, id in enumerate(given.manifest.column("id"))}
+        self._names = given.manifest.names()
+        self._opened = given.task.opener(given.manifest)
 
     @cached_property
     def _predictor(self) -> Predictor:
@@ -46,9 +46,9 @@ class Drawing:
         for item in block["items"]:
             row = self._rows[item["id"]]
             picture = ""
-            pieces = getattr(self.plan.input, "pieces", None)
+            pieces = getattr(self.given.input, "pieces", None)
             if pieces is not None:
-                source = self.plan.manifest.source(row)
+                source = self.given.manifest.source(row)
                 decision = item.get("decision", {})
                 words = highlights(self._predictor, pieces, source, **decision)
                 item = {**item, "words": words}
@@ -63,13 +63,13 @@ class Drawing:
 
     def picture(self, row: int) -> str | None:
         """A row as a data URI; None where it is no picture. DataError where it cannot be read."""
-        source = self.plan.manifest.source(row)
-        record = self.plan.input.decode(source).value
-        draw = getattr(self.plan.task, "draw", None)
+        source = self.given.manifest.source(row)
+        record = self.given.input.decode(source).value
+        draw = getattr(self.given.task, "draw", None)
         if draw is None:
             return picture_uri(record)
         (answer,) = self._predictor.predict([source])
         if isinstance(answer, Failure):
             raise DataError(answer.error)
-        truth = self._opened(self.plan.manifest.table["target"][row].as_py())
+        truth = self._opened(self.given.manifest.table["target"][row].as_py())
         return picture_uri(draw(shown(record), answer, truth), WIDE)

@@ -6,18 +6,19 @@ import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from skipstone import storage
 from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.errors import DamagedError, DataError
-from skipstone.models.build import build_network
+from skipstone.inputs.base import Input
 from skipstone.models.profile import profile
 from skipstone.prepare.split import labels_of
 from skipstone.proof.parity import Verification
@@ -30,8 +31,8 @@ from skipstone.report.build import (
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
 from skipstone.tasks.base import Task
-from skipstone.train.fit import FitResult
 from skipstone.verbs.baseline import Comparison
+from skipstone.verbs.finish import Given
 from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.scores import Scores
@@ -102,36 +103,38 @@ def read_story(run_folder: Path) -> TrainingStory | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a training came to.
+    """What a training, or an ensemble, came to.
 
     Args:
         folder: the bundle's.
         scores: on the part that is claimed.
+        trained: names and values of what was trained, in order.
+        history: a row an epoch; `best` is the one whose weights were kept.
+        members: of an ensemble: `TrainingStory.members`.
     """
 
-    plan: Plan
-    result: FitResult
+    given: Given
     bundle: Bundle
     folder: Path
     scores: Scores
     verification: Verification
+    trained: list[list[Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: int | None = None
     baseline: Comparison | None = None
+    members: dict[str, Any] | None = None
 
 
-def gather(outcome: Outcome, *, seconds: float) -> TrainingStory:
-    """The story of a run, complete: it can be told without the data.
-
-    Args:
-        seconds: that the whole run took.
-    """
-    plan, bundle, scores = outcome.plan, outcome.bundle, outcome.scores
-    task, manifest = plan.task, plan.manifest
+def gather(outcome: Outcome) -> TrainingStory:
+    """The story of a run, complete: it can be told without the data."""
+    bundle, scores = outcome.bundle, outcome.scores
+    task, manifest = outcome.given.task, outcome.given.manifest
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
     kinds = f"{len(classes):,} classes, " if classes else ""
-    drawing = Drawing(plan, outcome.folder)
+    drawing = Drawing(outcome.given, outcome.folder)
     return TrainingStory(
-        title=f"{manifest.root.resolve().name}: {bundle.arch.backbone.name}",
+        title=f"{manifest.root.resolve().name}: {bundle.arch.name}",
         subtitle=f"{manifest.input}, {manifest.task}, {kinds}{len(manifest):,} rows; {when}",
         command=bundle.lineage["command"],
         headline=task.headline,
@@ -148,36 +151,31 @@ def gather(outcome: Outcome, *, seconds: float) -> TrainingStory:
         role=scores.role,
         split=scores.split,
         seed=scores.seed,
-        trained=_trained(outcome, seconds),
+        trained=outcome.trained,
         roles={role: len(manifest.role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
         parts=_parts(task, manifest),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
-        history=outcome.result.history,
-        best=outcome.result.kept.get("epoch"),
+        history=outcome.history,
+        best=outcome.best,
         sections=drawing.blocks(task.sections(scores.records, bundle.post)),
         verification=outcome.verification.to_json(),
         programs=_programs(outcome.folder),
         baseline=None if outcome.baseline is None else outcome.baseline.to_json(),
+        members=outcome.members,
         versions=dict(bundle.lineage.get("versions", {})),
     )
 
 
-def _trained(outcome: Outcome, seconds: float) -> list[list[Any]]:
-    plan, bundle, history = outcome.plan, outcome.bundle, outcome.result.history
-    cost = profile(build_network(bundle.arch, plan.input), plan.input.example(1))
-    arrays = ", ".join(
-        f"{name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
-        for name, array in plan.input.example(1).items()
-    )
+def training_facts(
+    plan: Plan, bundle: Bundle, network: nn.Module, history: list[dict[str, Any]], seconds: float
+) -> list[list[Any]]:
+    """`Outcome.trained` of a training that took so many seconds."""
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
-    name = f"{bundle.arch.backbone.name}, {start}"
-    facts = model_facts(
-        name, cost.parameters, cost.macs, bundle.lineage.get("how") or str(plan.recipe), seconds
-    )
+    how = bundle.lineage.get("how") or str(plan.recipe)
+    facts = network_facts(f"{bundle.arch.name}, {start}", network, plan.input, how, seconds)
     facts.insert(1, ["Why this one", plan.reason])
-    facts.insert(4, ["Input", arrays])
     if plan.vectors is not None:
         facts.insert(4, ["Starts with", str(plan.vectors)])
     if history:
@@ -188,6 +186,20 @@ def _trained(outcome: Outcome, seconds: float) -> list[list[Any]]:
     if together < plan.recipe.batch_size:
         parts = f"batches of {plan.recipe.batch_size} went through in parts of {together}"
         facts.append(["Memory", f"was used up: {parts}"])
+    return facts
+
+
+def network_facts(
+    name: str, network: nn.Module, input: Input, how: str, seconds: float
+) -> list[list[Any]]:
+    """What a report says of any network, and how it came about."""
+    cost = profile(network, input.example(1))
+    arrays = ", ".join(
+        f"{array_name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
+        for array_name, array in input.example(1).items()
+    )
+    facts = model_facts(name, cost.parameters, cost.macs, how, seconds)
+    facts.insert(3, ["Input", arrays])
     return facts
 
 

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone import events
-from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.format import WEIGHTS
 from skipstone.data.manifest_file import MANIFEST, save_manifest
-from skipstone.inputs.base import input_record
-from skipstone.models.build import network_tensors
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.calibration import Gain
 from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification, verify
-from skipstone.proof.refine import refined
+from skipstone.proof.parity import Verification
 from skipstone.registry import BACKBONES
-from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.export_openvino import export_openvino
-from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.predictor import Evaluation, Predictor
-from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
-from skipstone.tasks.base import Metric, task_record
-from skipstone.train.learner import Learnt, learner_of
+from skipstone.tasks.base import Metric
+from skipstone.train.learner import learner_of
 from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
+from skipstone.verbs.finish import export_and_verify, write_bundle
 from skipstone.verbs.held_files import hold_files
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder
-from skipstone.verbs.plan import Plan
 from skipstone.verbs.quarantine import quarantine
-from skipstone.verbs.scores import Scores, calibration_of, score
-from skipstone.verbs.story import Outcome, gather, write_report
+from skipstone.verbs.story import PAGE, Outcome, gather, training_facts, write_report
 from skipstone.verbs.told import figures, told, verdict
 from skipstone.words import command_line, shortest
 
@@ -136,27 +125,30 @@ def train(
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         unreadable = len(plan.manifest.role(UNREADABLE))
         lineage = lineage_of(whole, command_line(command), learnt.result, unreadable=unreadable)
-        scores, bundle = _bundle(plan, learnt, lineage, run.bundle)
+        scores, bundle = write_bundle(plan, learnt.network, learnt.arch, lineage, run.bundle)
         baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
+        verification, result = export_and_verify(run.bundle), learnt.result
+        seconds = time.monotonic() - started
         outcome = Outcome(
-            plan=plan,
-            result=learnt.result,
+            given=plan,
             bundle=bundle,
             folder=run.bundle,
             scores=scores,
-            verification=_exports(run.bundle),
+            verification=verification,
+            trained=training_facts(plan, bundle, learnt.network, result.history, seconds),
+            history=result.history,
+            best=result.kept.get("epoch"),
             baseline=baseline,
         )
-        story = gather(outcome, seconds=time.monotonic() - started)
-        report = write_report(run.path / "report.html", story)
-        ok, compared = outcome.verification.ok, baseline and baseline.to_json()
+        report = write_report(run.path / PAGE, gather(outcome))
+        ok, compared = verification.ok, baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
         run.finish()
         return _result(run, outcome, report, started)
 
 
 def _result(run: RunFolder, outcome: Outcome, report: Path, started: float) -> TrainResult:
-    plan, scores = outcome.plan, outcome.scores
+    plan, scores = outcome.given, outcome.scores
     return TrainResult(
         run=shortest(run.path),
         bundle=shortest(run.bundle),
@@ -172,43 +164,3 @@ def _result(run: RunFolder, outcome: Outcome, report: Path, started: float) -> T
         baseline=outcome.baseline,
         seconds=time.monotonic() - started,
     )
-
-
-def _bundle(
-    plan: Plan, learnt: Learnt, lineage: dict[str, Any], folder: Path
-) -> tuple[Scores, Bundle]:
-    """Calibrate on select, score the claim once, and write the bundle."""
-    runtime = TorchRuntime(learnt.network)
-    select = plan.manifest.role("select")
-    post = Predictor(plan.input, runtime, plan.task, {}).calibrate(select)
-    post = refined(Predictor(plan.input, runtime, plan.task, post), select, seed=plan.seed)
-    predictor = Predictor(plan.input, runtime, plan.task, post)
-    role = "claim" if len(plan.manifest.role("claim")) else "select"
-    part = plan.manifest.role(role)
-    evaluation: Evaluation = predictor.evaluate(part)
-    scores = dataclasses.replace(
-        score(plan.task, evaluation, part, role=role, seed=plan.seed),
-        calibration=calibration_of(predictor, part, evaluation, role=role, seed=plan.seed),
-    )
-    _, arrays = plan.input.state()
-    bundle = Bundle(
-        arch=learnt.arch,
-        input=input_record(plan.manifest.input, plan.input),
-        task=task_record(plan.manifest.task, plan.task),
-        post=post,
-        lineage=lineage,
-        metrics=scores.to_json(),
-        tensors=network_tensors(learnt.network),
-        input_arrays=dict(arrays),
-    )
-    bundle.save(folder)
-    return scores, bundle
-
-
-def _exports(folder: Path) -> Verification:
-    """Programs for shipping, each proven on the goldens, then verified in a fresh process."""
-    steps: tuple[Callable[[Path], object], ...] = (store_goldens, export_onnx, export_openvino)
-    for step in events.track(steps, "exporting"):
-        step(folder)
-    with events.stage("verifying from raw bytes"):
-        return verify(folder)

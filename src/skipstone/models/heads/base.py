@@ -61,6 +61,22 @@ class Head(nn.Module, ABC):
             hint="Leave the teacher out, such as prune(teacher=0).",
         )
 
+    def vote(
+        self, answers: Sequence[dict[str, Tensor]], temperatures: Sequence[float]
+    ) -> dict[str, Tensor]:
+        """The outputs of an ensemble: what several networks' heads of this kind answer together.
+
+        Args:
+            answers: outputs of each, `sized`.
+            temperatures: that each one's logits are divided by.
+
+        Raises:
+            Refusal: answers of this kind cannot be averaged.
+        """
+        raise Refusal(
+            f"answers of a {type(self).__name__} cannot be averaged, so they make no ensemble."
+        )
+
     def named_rows(self) -> tuple[str, ...]:
         """Names of its tensors that hold one row a class, in the order of `Task.rows`, along their
         first dimension: what grows with new classes. () for a head that cannot grow."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from skipstone.models.heads.base import Head, Targets
+from skipstone.models.losses import softened
 from skipstone.models.pixel_losses import imitate_pixels, make_pixel_loss
 
 Features = tuple[Tensor, ...]
@@ -58,6 +59,11 @@ class DenseHead(Head):
         mask = self._read(y)
         own, taught = (self.sized(each, mask.shape[-2:]) for each in (self(features), answers))
         return {"loss": imitate_pixels(self.criterion, own["logits"], taught["logits"], mask)}
+
+    def vote(
+        self, answers: Sequence[dict[str, Tensor]], temperatures: Sequence[float]
+    ) -> dict[str, Tensor]:
+        return {"logits": self.criterion.vote(softened(answers, temperatures))}
 
     def scorers(self) -> Sequence[nn.Conv2d]:
         """The convolutions whose output channels are the classes; none for a head that cannot

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipstone.models.heads.base import Head, Targets
-from skipstone.models.losses import make_loss
+from skipstone.models.losses import make_loss, softened
 
 
 class GivenHead(Head):
@@ -33,18 +33,27 @@ class GivenHead(Head):
     ) -> None:
         super().__init__()
         assert channels[-1] == classes, "one feature a class"
-        self.criterion: nn.Module = make_loss(loss["name"], loss["args"])
+        self.criterion = make_loss(loss["name"], loss["args"])
         self.target = str(loss["target"])
 
     def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return {"logits": features[-1]}
 
     def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
-        return {"loss": self.criterion(features[-1], y[self.target])}
+        return {"loss": self.criterion(features[-1], self._read(y))}
+
+    def vote(
+        self, answers: Sequence[dict[str, Tensor]], temperatures: Sequence[float]
+    ) -> dict[str, Tensor]:
+        return {"logits": self.criterion.vote(softened(answers, temperatures))}
 
     def weight(self, y: Targets) -> Tensor:
-        weight: Tensor = self.criterion.weight(y[self.target])  # type: ignore[operator]
-        return weight
+        return self.criterion.weight(self._read(y))
 
     def reset(self) -> None:
         """Nothing here is learnt."""
+
+    def _read(self, y: Targets) -> Tensor:
+        target = y[self.target]
+        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor a batch"
+        return target

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from skipstone.models.heads.base import Head, Targets
 from skipstone.models.heads.options import LinearOptions
-from skipstone.models.losses import make_loss
+from skipstone.models.losses import make_loss, softened
 
 
 class LinearHead(Head):
@@ -51,6 +51,11 @@ class LinearHead(Head):
         self, features: tuple[Tensor, ...], answers: dict[str, Tensor], y: Targets
     ) -> dict[str, Tensor]:
         return {"loss": self.criterion.imitate(self(features)["logits"], answers["logits"])}
+
+    def vote(
+        self, answers: Sequence[dict[str, Tensor]], temperatures: Sequence[float]
+    ) -> dict[str, Tensor]:
+        return {"logits": self.criterion.vote(softened(answers, temperatures))}
 
     def weight(self, y: Targets) -> Tensor:
         weight: Tensor = self.criterion.weight(self._read(y))

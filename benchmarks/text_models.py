@@ -1,0 +1,113 @@
+"""Models of texts learnt by skipstone's own path, alone and together, without writing a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.text_rows import write_table
+from skipstone.bundle.arch import Arch, Ensemble, Member
+from skipstone.data.manifest import Manifest
+from skipstone.inputs.base import Input
+from skipstone.inputs.joined import Joined
+from skipstone.models.build import load_tensors
+from skipstone.models.ensemble import build_ensemble, tensors_of
+from skipstone.prepare.cache import RecordCache
+from skipstone.registry import BACKBONES
+from skipstone.runtime.predictor import Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.settings import Settings
+from skipstone.tasks.base import Task
+from skipstone.train.learner import learner_of
+from skipstone.train.runfolder import RunFolder
+from skipstone.verbs.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Own:
+    """A model of ours, and the rows that it has not learnt from.
+
+    Args:
+        again: the options by which it learns once more from all rows.
+        texts: of the roles "select" and "claim", as they were when it learnt.
+    """
+
+    network: Any
+    arch: Arch | Ensemble
+    input: Input
+    task: Task
+    manifest: Manifest
+    again: dict[str, Any]
+    texts: dict[str, list[bytes]]
+
+    def right(self, role: str) -> list[bool]:
+        """Whether each row of a role is answered rightly, in order."""
+        answers = self._predictor().predict(self.texts[role])
+        targets = self.manifest.role(role).column("target")
+        return [
+            answer.fields["label"] == target  # type: ignore[union-attr]
+            for answer, target in zip(answers, targets, strict=True)
+        ]
+
+    def temperature(self) -> float:
+        """That suits the select rows."""
+        outputs = self._predictor().outputs(self.texts["select"]).outputs
+        post = self.task.calibrate(outputs, self.manifest.role("select").column("target"))
+        return float(post["temperature"])
+
+    def _predictor(self) -> Predictor:
+        return Predictor(self.input, TorchRuntime(self.network), self.task, {})
+
+
+def learn(
+    rows: list[tuple[str, str]],
+    train: np.ndarray,
+    test: np.ndarray,
+    model: str,
+    given: Mapping[str, Any],
+    *,
+    smoke: bool,
+) -> Own:
+    """A model learnt from the rows `train`, with those of `test` as its claim."""
+    by_gradient = BACKBONES[model].facts.get("learner") is None
+    values: dict[str, Any] = {"seed": 0, "split_seed": 0, "threads": 2, **given}
+    if smoke and by_gradient:
+        values["epochs"] = 1
+    with tempfile.TemporaryDirectory() as temporary:
+        table = Path(temporary, "texts.csv")
+        write_table(table, [rows[at] for at in train], [rows[at] for at in test])
+        seed = int(values["seed"])
+        plan = make_plan(table, model=model, weights="none", seed=seed, settings=Settings(values))
+        with RunFolder(Path(temporary, "run")) as run:
+            learnt = learner_of(BACKBONES[model])(plan, run, RecordCache())
+        decode = plan.input.decode
+        texts = {
+            role: [decode(source).value.tobytes() for source in plan.manifest.role(role).sources()]
+            for role in ("select", "claim")
+        }
+    solved = dict(learnt.arch.backbone.args["options"])
+    again = {"keep": "last"} if by_gradient else solved
+    network = learnt.network.eval()
+    return Own(network, learnt.arch, plan.input, plan.task, plan.manifest, again, texts)
+
+
+def together(models: Sequence[Own], temperatures: Sequence[float]) -> Own:
+    """The ensemble of models that were learnt from the same rows."""
+    archs = [model.arch for model in models]
+    arch = Ensemble(
+        tuple(
+            Member(arch, at, temperature)
+            for at, (arch, temperature) in enumerate(zip(archs, temperatures, strict=True))
+            if isinstance(arch, Arch)
+        )
+    )
+    input, first = Joined([model.input for model in models]), models[0]
+    network = build_ensemble(arch, input)
+    tensors = tensors_of(arch, [model.network.state_dict() for model in models])
+    load_tensors(network, tensors, where="the ensemble")
+    return Own(network.eval(), arch, input, first.task, first.manifest, {}, first.texts)

@@ -1,0 +1,273 @@
+"""ensemble: several trained models answer together, as one model.
+
+    runs -> members -> rows that none of them has learnt from -> one bundle -> proof and report
+
+Each member is only read. What comes of it is a run like any other: it predicts, exports, verifies
+and compares, and INT8 makes it smaller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone import events
+from skipstone.bundle.format import WEIGHTS
+from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.proof.intervals import Estimate, interval, paired_difference
+from skipstone.proof.parity import Verification
+from skipstone.report.words import percent
+from skipstone.runtime.parts import network_of
+from skipstone.runtime.predictor import Evaluation, Predictor
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.tasks.base import Metric, headline
+from skipstone.train.runfolder import RunFolder, open_or_resume
+from skipstone.verbs.finish import export_and_verify, write_bundle
+from skipstone.verbs.lineage import versions
+from skipstone.verbs.members import Joint, Part, join, open_parts, voting
+from skipstone.verbs.places import known_data, output_folder
+from skipstone.verbs.scores import Scores
+from skipstone.verbs.story import PAGE, Outcome, gather, network_facts, write_report
+from skipstone.verbs.told import figures, told
+from skipstone.verbs.told import verdict as verified
+from skipstone.words import command_line, shortest
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A member beside the ensemble, on the same rows.
+
+    Args:
+        model: how the user named it; `name` is its network's.
+        select: its headline metric where members are told apart.
+        value: the same on the rows that are scored.
+        difference: the ensemble's value minus its own, paired.
+    """
+
+    model: str
+    name: str
+    select: float
+    value: Estimate
+    difference: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "name": self.name,
+            "select": self.select,
+            "value": self.value.to_json(),
+            "difference": self.difference.to_json(),
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class EnsembleResult:
+    """What `ensemble` left.
+
+    Args:
+        role, split, metrics, measures: as `TrainResult` has them.
+        members: as they were named.
+        verdict: a sentence: whether it is better than the best of them.
+    """
+
+    run: Path
+    bundle: Path
+    report: Path
+    role: str
+    split: str
+    metrics: dict[str, Estimate]
+    measures: tuple[Metric, ...]
+    verification: Verification
+    bytes: int
+    members: list[Standing]
+    verdict: str
+    better: bool
+    seconds: float
+
+    def __repr__(self) -> str:
+        alone = {
+            f"{member.model} alone": f"{member.name}: {percent(member.value.value)}"
+            for member in self.members
+        }
+        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
+        facts = {**figures(self.metrics, self.measures), **alone, "beside them": self.verdict}
+        return told(self, {**facts, "verified": verified(self.verification), **places})
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verification.ok else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run),
+            "bundle": str(self.bundle),
+            "report": str(self.report),
+            "role": self.role,
+            "split": self.split,
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "verified": self.verification.ok,
+            "weights_bytes": self.bytes,
+            "members": [member.to_json() for member in self.members],
+            "verdict": self.verdict,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def ensemble(
+    models: Sequence[str | Path],
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    command: Sequence[str] = (),
+) -> EnsembleResult:
+    """One model of several that were trained on the same rows: their probabilities are averaged.
+
+    It is judged on rows that none of them has learnt from: claimed are those that all claim, and
+    what one has decided by decides again.
+
+    Args:
+        models: runs or bundles, two or more; of a shrunk one its network takes part.
+        data: where the data lies now; None for where it was.
+        out: folder of runs.
+        command: what one would type.
+
+    Raises:
+        UsageError: they answer different questions, or were trained on other rows, or no row is
+            new to all of them.
+        Refusal: what they answer cannot be averaged.
+    """
+    started = time.monotonic()
+    given = None if data is None else Path(data)
+    parts = open_parts([str(model) for model in models], given)
+    joint = join(parts, seed)
+    network = voting(joint, parts)
+    root = output_folder(out, default="runs", data=given or known_data(parts[0].folder))
+    with open_or_resume(root, _identity(joint, parts)) as run:
+        save_manifest(joint.manifest, run.path / MANIFEST, given=known_data(parts[0].folder))
+        lineage = _lineage(joint, parts, command_line(command))
+        scores, bundle = write_bundle(joint, network, joint.arch, lineage, run.bundle)
+        standing = list(events.track(_standings(joint, parts, scores), "members", total=len(parts)))
+        verdict, better = _verdict(joint, standing)
+        verification, seconds = export_and_verify(run.bundle), time.monotonic() - started
+        outcome = Outcome(
+            given=joint,
+            bundle=bundle,
+            folder=run.bundle,
+            scores=scores,
+            verification=verification,
+            trained=network_facts(joint.arch.name, network, joint.input, lineage["how"], seconds),
+            members={
+                "title": headline(joint.task).title,
+                "rows": [member.to_json() for member in standing],
+                "verdict": verdict,
+            },
+        )
+        report = write_report(run.path / PAGE, gather(outcome))
+        run.journal("scored", **scores.to_json(), verified=verification.ok)
+        run.finish()
+        return _result(run, outcome, report, standing, (verdict, better), started)
+
+
+def _result(
+    run: RunFolder,
+    outcome: Outcome,
+    report: Path,
+    standing: list[Standing],
+    verdict: tuple[str, bool],
+    started: float,
+) -> EnsembleResult:
+    scores = outcome.scores
+    return EnsembleResult(
+        run=shortest(run.path),
+        bundle=shortest(run.bundle),
+        report=shortest(report),
+        role=scores.role,
+        split=scores.split,
+        metrics=scores.metrics,
+        measures=tuple(outcome.given.task.metrics()),
+        verification=outcome.verification,
+        bytes=(run.bundle / WEIGHTS).stat().st_size,
+        members=standing,
+        verdict=verdict[0],
+        better=verdict[1],
+        seconds=time.monotonic() - started,
+    )
+
+
+def _identity(joint: Joint, parts: Sequence[Part]) -> dict[str, Any]:
+    return {
+        "ensemble": [part.sha256 for part in parts],
+        "data": joint.manifest.fingerprint(),
+        "seed": joint.seed,
+    }
+
+
+def _lineage(joint: Joint, parts: Sequence[Part], command: str) -> dict[str, Any]:
+    return {
+        "command": command,
+        "seed": joint.seed,
+        "data": {
+            "root": str(joint.manifest.root.resolve()),
+            "reader": joint.manifest.reader,
+            "rows": len(joint.manifest),
+            "fingerprint": joint.manifest.fingerprint(),
+        },
+        "members": [
+            {
+                "model": str(shortest(part.folder.absolute())),
+                "weights": part.sha256,
+                "command": part.bundle.lineage.get("command", ""),
+            }
+            for part in parts
+        ],
+        "how": f"the mean of the probabilities of {', '.join(part.path for part in parts)}",
+        "versions": versions(),
+    }
+
+
+# --- beside its members -----------------------------------------------------------------------
+
+
+def _standings(joint: Joint, parts: Sequence[Part], scores: Scores) -> Iterator[Standing]:
+    """Each member on select, and on the rows that the ensemble was scored on."""
+    metric = headline(joint.task)
+    part = joint.manifest.role(scores.role)
+    for member in parts:
+        runtime, post = TorchRuntime(network_of(member.bundle)), dict(member.bundle.post)
+        predictor = Predictor(member.input, runtime, member.task, post)
+        select = predictor.evaluate(joint.manifest.role("select"))
+        own = select if scores.role == "select" else predictor.evaluate(part)
+        groups = _groups(own)
+        yield Standing(
+            model=member.path,
+            name=member.arch.name,
+            select=float(joint.task.compute(select.records)[metric.name]),
+            value=interval(metric, own.records, joint.task, groups, joint.seed),
+            difference=paired_difference(
+                metric, scores.records, own.records, joint.task, groups, joint.seed
+            ),
+        )
+
+
+def _groups(evaluation: Evaluation) -> list[str | None] | None:
+    return evaluation.groups if any(evaluation.groups) else None
+
+
+def _verdict(joint: Joint, standing: Sequence[Standing]) -> tuple[str, bool]:
+    """Whether the ensemble is better than the member that is best on select, in a sentence."""
+    metric = headline(joint.task)
+    sign = 1 if metric.higher_is_better else -1
+    best = max(standing, key=lambda member: sign * member.select)
+    gap = best.difference
+    low, high = sorted((100 * sign * gap.low, 100 * sign * gap.high))
+    points = f"{100 * sign * gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    name = f"{best.model} ({best.name}), the best of them on select"
+    if low > 0:
+        return f"Together they are better than {name}: {points}.", True
+    if high < 0:
+        return f"Together they are WORSE than {name}: {points}. Take that one.", False
+    return f"Together they are not better than {name} by more than chance: {points}.", False

@@ -1,0 +1,170 @@
+"""Models that are to answer together: opened, compared, joined, and the rows new to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skipstone import events
+from skipstone.bundle.arch import MOST_MEMBERS, Arch, Ensemble, Member
+from skipstone.bundle.files import read_record
+from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.locate import bundle_of
+from skipstone.data.manifest import Manifest
+from skipstone.errors import Refusal, UsageError
+from skipstone.inputs.base import Input, same_input
+from skipstone.inputs.joined import Joined
+from skipstone.models.build import load_tensors
+from skipstone.models.ensemble import Votes, build_ensemble, tensors_of
+from skipstone.prepare.quarantine import UNREADABLE
+from skipstone.runtime.parts import input_of, task_of
+from skipstone.runtime.torch_runtime import TorchRuntime
+from skipstone.tasks.base import Task
+from skipstone.verbs.shrink import training_data
+from skipstone.words import listed
+
+#: A row that one member learnt from is none that another may be judged by: the first that any has.
+_ROLES = ("fit", UNREADABLE, "select", "claim")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model that is to be a member."""
+
+    path: str
+    folder: Path
+    bundle: Bundle
+    input: Input
+    task: Task
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def arch(self) -> Arch:
+        if not isinstance(self.bundle.arch, Arch):
+            raise Refusal(
+                f"{self.path} is an {self.bundle.arch.name} itself.",
+                hint="Name the models that it was made of.",
+            )
+        return self.bundle.arch
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What the members make together: a `verbs.finish.Given`, and its architecture."""
+
+    manifest: Manifest
+    input: Input
+    task: Task
+    seed: int
+    arch: Ensemble
+
+
+def open_parts(models: list[str], data: Path | None) -> list[Part]:
+    """The models, which are of one task, one kind of input and the same classes."""
+    if not 2 <= len(models) <= MOST_MEMBERS:
+        raise UsageError(
+            f"an ensemble is made of 2 to {MOST_MEMBERS} models, and {len(models)} is named.",
+            hint="Such as: skipstone ensemble runs/001 runs/002",
+        )
+    parts = [_open(model, data) for model in models]
+    first = parts[0]
+    for number, other in enumerate(parts[1:], 1):
+        same = next((each for each in parts[:number] if each.sha256 == other.sha256), None)
+        if same is not None:
+            raise UsageError(f"{same.path} and {other.path} are the same model.")
+        for kind in ("task", "input"):
+            one, two = (getattr(part.bundle, kind)["name"] for part in (first, other))
+            if one != two:
+                raise UsageError(
+                    f"{first.path} and {other.path} answer different questions: their {kind}s are "
+                    f"{one} and {two}."
+                )
+        if _classes(first) != _classes(other):
+            raise UsageError(
+                f"{first.path} and {other.path} know different classes, or in another order: "
+                f"{listed(_classes(first), 4)} and {listed(_classes(other), 4)}.",
+                hint="Train them on the same data.",
+            )
+    return parts
+
+
+def _open(model: str, data: Path | None) -> Part:
+    folder = bundle_of(model)
+    bundle = Bundle.load(folder)
+    sha256 = str(read_record(folder)["files"][WEIGHTS]["sha256"])
+    manifest = training_data(folder, data)
+    return Part(model, folder, bundle, input_of(bundle), task_of(bundle), manifest, sha256)
+
+
+def _classes(part: Part) -> list[str]:
+    return list(map(str, part.task.schema.get("classes", ())))
+
+
+def join(parts: Sequence[Part], seed: int) -> Joint:
+    """What the members make together, before its network is built."""
+    inputs: list[Input] = []
+    members: list[Member] = []
+    for part in parts:
+        at = next((at for at, known in enumerate(inputs) if same_input(known, part.input)), None)
+        if at is None:
+            at = len(inputs)
+            inputs.append(part.input)
+        temperature = float(part.bundle.post.get("temperature", 1.0))
+        members.append(Member(part.arch, at, temperature))
+    task = parts[0].task
+    if len(inputs) > 1 and task.places:
+        raise Refusal(
+            "answers that lie on the input can be averaged only where all members take the same "
+            "input, and these prepare theirs in different ways.",
+            hint="Train them with the same --size and the like.",
+        )
+    input = Joined(inputs) if len(inputs) > 1 else inputs[0]
+    return Joint(_new_to_all(parts), input, task, seed, Ensemble(tuple(members)))
+
+
+def _new_to_all(parts: Sequence[Part]) -> Manifest:
+    """The rows, each in the first of _ROLES that a member has it in."""
+    first = parts[0].manifest
+    for other in parts[1:]:
+        if any(
+            not first.table[name].equals(other.manifest.table[name])
+            for name in ("path", "member", "target")
+        ):
+            raise UsageError(
+                f"{parts[0].path} and {other.path} were trained on other rows, so nothing says "
+                "which rows are new to both.",
+                hint="Train them on the same data, read in the same way.",
+            )
+    columns = [part.manifest.column("role") for part in parts]
+    roles = [min(each, key=_rank) for each in zip(*columns, strict=True)]
+    manifest = first.with_column("role", roles)
+    for role in ("claim", "select"):
+        most, left = max(column.count(role) for column in columns), roles.count(role)
+        if left == most:
+            continue
+        events.note(
+            f"{left:,} rows are {role} rows of all members, of up to {most:,}: they were split "
+            "differently. Members trained with one --split-seed keep them all."
+        )
+    if not roles.count("select"):
+        raise UsageError(
+            "no row is left to decide by: each was learnt from, or is claimed, by some member.",
+            hint="Train the members with the same --split-seed.",
+        )
+    return manifest
+
+
+def _rank(role: str) -> int:
+    return _ROLES.index(role) if role in _ROLES else len(_ROLES)
+
+
+def voting(joint: Joint, parts: Sequence[Part]) -> Votes:
+    """The network with its members' weights. Refusal where their answers cannot be averaged."""
+    network = build_ensemble(joint.arch, joint.input)
+    tensors = tensors_of(joint.arch, [part.bundle.tensors for part in parts])
+    load_tensors(network, tensors, where="the ensemble")
+    network.eval()
+    TorchRuntime(network).run(joint.input.example(1))
+    return network
