@@ -58,8 +58,10 @@ def test_results_are_told_in_a_few_lines(model: Path, photos: Path) -> None:
     found = skipstone.audit(photos)
     head, *lines = repr(found).splitlines()
     assert head == "AuditResult"
-    assert lines[1].split() == ["rows", "4"]
-    assert lines[2].startswith("  finding 0  1 file is no picture by the bytes in it, such as")
+    told = dict(line.split(maxsplit=1) for line in lines)
+    assert told["rows"] == "4"
+    assert told["note"].startswith("0         Read as class folders: 4 pictures")
+    assert told["not_a_picture"].startswith("1 file is no picture by the bytes in it, such as")
     scored = repr(skipstone.evaluate(model, photos))
     assert scored.startswith("EvaluateResult\n  on ")
     assert re.search(r"\n  accuracy +\d+\.\d % \(95 %: .* – .* %, n = 3\)\n", scored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,10 +92,29 @@ def test_unlabelled_pictures(tmp_path: Path) -> None:
     assert refused(tmp_path).endswith(f"give it: skipstone train {tmp_path / 'labels.csv'}")
 
 
+def test_names_that_begin_with_the_label_make_a_table(tmp_path: Path) -> None:
+    """By the command that is said, in a shell."""
+    for name in ("great_dane_1", "great_dane_22", "pug-3", "pug (4)"):
+        photo(tmp_path / "the dogs" / name)
+    said = refused(tmp_path / "the dogs")
+    command = re.search(r"make a table of them: (.*?); then: skipstone train (.*?)\. A", said)
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True)
+    table, _, folder = command[2].partition(" --path-folder ")
+    (table,), (folder,) = shlex.split(table), shlex.split(folder)
+    manifest = read_manifest(table, ReadOptions(path_folder=folder))
+    assert sorted(manifest.column("target")) == ["great_dane", "great_dane", "pug", "pug"]
+    photo(tmp_path / "the dogs" / "7")
+    assert "Sort them into folders" in refused(tmp_path / "the dogs")
+
+
 def test_unlabelled_split_folders(tmp_path: Path) -> None:
     photo(tmp_path / "train" / "1")
     photo(tmp_path / "test" / "1")
     assert "without class folders" in refused(tmp_path)
+    table = tmp_path / "train" / "metadata.csv"
+    table.write_text("file_name,label\n1.jpg,cat\n")
+    assert refused(tmp_path).endswith(f"skipstone train {table}")
 
 
 def test_one_class(tmp_path: Path) -> None:

@@ -313,6 +313,12 @@ def test_another_encoding_is_said_with_a_flag(folder: Path) -> None:
     (folder / "win.csv").write_bytes(text.encode("cp1252"))
     with pytest.raises(DataError, match=r"line 2, byte 15 .*--encoding cp1252"):
         read_manifest(folder / "win.csv")
+    (said,) = [
+        note
+        for note in read_manifest(folder / "win.csv", ReadOptions(bad_bytes="replace")).notes
+        if "--encoding cp1252" in note
+    ]
+    assert "training refuses them" in said
     manifest = read_manifest(folder / "win.csv", ReadOptions(encoding="cp1252"))
     assert manifest.schema["classes"] == ["café", "thé"]
     (folder / "win.csv").write_text(text, encoding="utf-8-sig")

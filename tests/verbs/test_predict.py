@@ -119,6 +119,9 @@ def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, ru
     assert [bool(row["error"]) for row in found] == [False, True, True, False]
     assert "0xe9 is no UTF-8" in found[2]["error"]
     assert 0 < float(found[0]["probability"]) <= 1
+    best, *others = (answer.split("=") for answer in found[0]["top"].split(";"))
+    assert best == [found[0]["label"], found[0]["probability"]]
+    assert len(others) == 2
     with pytest.raises(UsageError, match="is there already"):
         skipstone.predict(model, [table], out=out)
 

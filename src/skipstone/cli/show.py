@@ -8,7 +8,7 @@ from typing import Any
 
 from skipstone.cli.terminal import Terminal
 from skipstone.report.measures import Figure
-from skipstone.report.words import figure, percent, size
+from skipstone.report.words import duration, figure, percent, size
 from skipstone.verbs.receipts import figures_table, receipt_table
 
 
@@ -41,7 +41,8 @@ def audit(result: Any, terminal: Terminal) -> None:
         terminal.line(sentence)
     found = result.audit
     terminal.line()
-    for text in describe_counts({k: v for k, v in found.counts.items() if k != "findings"}):
+    hidden = {"findings", *(name for name in _RARE if not found.counts.get(name))}
+    for text in describe_counts({k: v for k, v in found.counts.items() if k not in hidden}):
         terminal.line(text)
     terminal.line()
     if not found.findings:
@@ -60,6 +61,8 @@ def audit(result: Any, terminal: Terminal) -> None:
 
 
 _SHOWN = 3
+#: Counts that say nothing where they are 0.
+_RARE = ("groups", "links_cut", "turned_by_exif")
 
 
 def _findings(kind: Any, findings: Sequence[Any], nouns: Any, terminal: Terminal) -> None:
@@ -129,7 +132,7 @@ def train(result: Any, terminal: Terminal) -> None:
     _verified(result.verification, terminal)
     terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
     terminal.line(f"Report:  {result.report}")
-    terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
+    terminal.line(f"Took:    {duration(result.seconds)}")
     terminal.line()
     terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
 
@@ -145,7 +148,7 @@ def ensemble(result: Any, terminal: Terminal) -> None:
     _verified(result.verification, terminal)
     terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
     terminal.line(f"Report:  {result.report}")
-    terminal.line(f"Took:    {result.seconds / 60:.1f} minutes")
+    terminal.line(f"Took:    {duration(result.seconds)}")
     terminal.line()
     terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
 

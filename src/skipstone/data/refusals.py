@@ -7,6 +7,7 @@ import difflib
 import glob
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 from skipstone.data.file_types import AVIF, GIF, RAW, SIDECAR, VIDEO, ignored_reason, picture_format
@@ -16,6 +17,7 @@ from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import first_bytes, scan
+from skipstone.data.readers.stray_masks import masks_among
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, Entry
 from skipstone.words import counted, flag, listed, quoted
@@ -38,6 +40,8 @@ _SHEETS = {
 }
 #: `https://` after `Path` has made one slash of two. One letter alone is a drive of Windows.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
+#: A file whose name is a label and a number; also for sed.
+_LABEL_IN_NAME = re.compile(r"([A-Za-z][A-Za-z_ -]*[A-Za-z])[_ (-]*[0-9]+\)?\.[A-Za-z]+")
 #: What to do with files that are not read, by why they are passed over.
 _INSTEAD = {
     AVIF: "Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
@@ -163,6 +167,14 @@ def nothing_read(root: Path) -> UsageError:
     if root.is_file():
         return _no_data_file(root)
     inside = [folder for folder in subfolders(root) if has_pictures(folder)]
+    if pairs := masks_among(scan(root).pictures):
+        mask, picture = pairs[0]
+        return UsageError(
+            f"{root} holds pictures beside their masks, such as {picture} beside {mask}, and no "
+            "labels.",
+            hint="Put the masks in a folder of their own: images/1.jpg, masks/1.png; then: "
+            f"skipstone train {quoted(root)}",
+        )
     tables = _tables(root)
     if len(tables) == 1 and (inside or has_pictures(root, below=False)):
         return UsageError(
@@ -171,6 +183,12 @@ def nothing_read(root: Path) -> UsageError:
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):
+        if tables := [table for folder in inside for table in _tables(folder)]:
+            return UsageError(
+                f"{root}: pictures without class folders lie beside {listed(map(str, tables))}.",
+                hint="If a table has the labels, give it (one table for all parts may say in a "
+                f"column which is which): skipstone train {quoted(tables[0])}",
+            )
         return UsageError(
             f"{root}: {listed(folder.name for folder in inside)} "
             f"{'holds' if len(inside) == 1 else 'hold'} pictures without class folders, so there "
@@ -187,10 +205,25 @@ def nothing_read(root: Path) -> UsageError:
     if has_pictures(root, below=False):
         return UsageError(
             f"{root} holds pictures but no class folders, so there are no labels.",
-            hint=f"{_how_to_label(root, root)}. A trained model names them without: "
-            f"skipstone predict MODEL {quoted(root)}",
+            hint=f"{_names_that_label(root) or _how_to_label(root, root)}. A trained model names "
+            f"them without: skipstone predict MODEL {quoted(root)}",
         )
     return _no_pictures(root)
+
+
+def _names_that_label(root: Path) -> str:
+    """What makes a table of names that begin with a label, as cat_1.jpg; "" where they do not."""
+    names = [name for name in scan(root).pictures if "/" not in name]
+    found = [label[1] for name in names if (label := _LABEL_IN_NAME.fullmatch(name))]
+    held = Counter(found).values()
+    if len(held) < 2 or min(held) < 2 or len(found) < len(names):
+        return ""
+    table = quoted(root.with_name(f"{root.resolve().name}.csv"))
+    return (
+        f"Where names begin with the label, as {names[0]}, make a table of them: (echo path,label; "
+        f"ls {quoted(root)} | sed -nE 's/^{_LABEL_IN_NAME.pattern}$/&,\\1/p') > {table}; then: "
+        f"skipstone train {table} --path-folder {quoted(root)}"
+    )
 
 
 def _how_to_label(folder: Path, root: Path) -> str:

@@ -177,7 +177,8 @@ def classes(seen: Seen) -> Iterable[Finding]:
     names = class_names(seen.manifest)
     missing = [name for name in names if trained and not trained[name]]
     if missing:
-        message = f"No training row has {listed(missing)}: it cannot be learnt."
+        they = "it" if len(missing) == 1 else "they"
+        message = f"No training row has {listed(missing)}: {they} cannot be learnt."
         yield Finding("class_without_training_rows", (), message)
     tiny = [name for name in names if 0 < trained[name] < TINY]
     if tiny:

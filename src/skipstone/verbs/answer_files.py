@@ -94,4 +94,7 @@ def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return ";".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    """Several values are separated by semicolons; of a label and its probability by "="."""
+    if isinstance(value, Mapping):
+        return "=".join(str(_cell(item)) for item in value.values())
+    return ";".join(str(_cell(v)) for v in value) if isinstance(value, (list, tuple)) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from skipstone.report.pictures import picture_uri
 from skipstone.settings import Settings
 from skipstone.verbs.lineage import versions
 from skipstone.verbs.places import output_folder
-from skipstone.verbs.told import first, told
+from skipstone.verbs.told import told
 from skipstone.words import command_line, shortest
 
 FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
@@ -49,11 +50,16 @@ class AuditResult:
     exit_code: int = 0
 
     def __repr__(self) -> str:
-        found = [finding.message for finding in self.audit.findings]
-        messages = {f"finding {number}": text for number, text in enumerate(found)}
-        facts = {"data": self.data, "rows": f"{self.audit.counts['rows']:,}"}
-        facts |= first(messages, "findings") if found else {"findings": "none"}
-        return told(self, {**facts, **self.files})
+        notes = {f"note {number}": note for number, note in enumerate(self.notes)}
+        found: dict[str, list[str]] = defaultdict(list)
+        for finding in self.audit.findings:
+            found[finding.kind].append(finding.message)
+        kinds = {
+            kind: messages[0] + (f" And {len(messages) - 1:,} more." if messages[1:] else "")
+            for kind, messages in found.items()
+        }
+        facts = {"data": self.data, **notes, "rows": f"{self.audit.counts['rows']:,}"}
+        return told(self, {**facts, **(kinds or {"findings": "none"}), **self.files})
 
     def to_json(self) -> dict[str, Any]:
         return {

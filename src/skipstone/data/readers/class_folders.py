@@ -20,6 +20,7 @@ from skipstone.data.readers.annotations import boxes_and_outlines
 from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES, has_many_labels
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import Scan, no_picture, scan, walk
+from skipstone.data.readers.stray_masks import refuse_masks
 from skipstone.errors import DataError, UsageError
 from skipstone.words import counted, listed, natural_key, natural_sorted, quoted
 
@@ -304,6 +305,8 @@ class _Rows:
                 "with their masks or boxes, not like classes.",
                 hint=f"If these are the names of your classes, add --reader {reader}.",
             )
+        if options.reader is None and options.exclude is None:
+            refuse_masks(root, [(label, path) for _, label, path in self.rows], reader)
         return options.task or "classify"
 
     def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:

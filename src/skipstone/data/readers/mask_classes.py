@@ -205,7 +205,7 @@ def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
             f"{root}: the masks hold {len(found.values)} different values from {found.values[0]} "
             f"to {found.values[-1]}, which are hardly classes: outlines that were drawn soft, or "
             "saved as JPEG once, leave such values.",
-            hint=f"If they show two classes, {harden(found.folder)}. {hint}",
+            hint=f"If they show two classes, {harden(found.folder)}. If not: {hint}",
         )
     if set(found.values) == {0, 255}:
         rows = [MaskRow(0, None, "background"), MaskRow(255, None, "foreground")]

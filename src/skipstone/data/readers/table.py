@@ -24,6 +24,7 @@ from skipstone.data.readers.table_columns import (
 )
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.table_labels import (
+    LOST,
     NO_LABEL,
     check_classes,
     classes_of,
@@ -74,6 +75,7 @@ class Table:
             notes=(
                 *_notes(path, columns, roles, rows, classes, ignored),
                 *_made_up(files),
+                *_lost(columns, options),
             ),
             ignored=dict(ignored),
         )
@@ -123,6 +125,19 @@ def _find(columns: Columns, files: Files, row: int, cell: str) -> str | None:
         return files.find(cell)
     except DataError as error:
         raise DataError(f"{columns.where(row)}: {error.message}", hint=error.hint) from error
+
+
+def _lost(columns: Columns, options: ReadOptions) -> list[str]:
+    """What an audit reads all the same, and training would refuse."""
+    if options.bad_bytes != "replace":
+        return []
+    every = (columns.names, *columns.values.values())
+    if not any(LOST in str(cell) for cells in every for cell in cells):
+        return []
+    return [
+        f"Bytes that are no letters stand as {LOST}; training refuses them. Save the table as "
+        "'CSV UTF-8', or say how it is stored, such as --encoding cp1252."
+    ]
 
 
 def _made_up(files: Files) -> list[str]:

@@ -14,6 +14,8 @@ from skipstone.errors import DataError, UsageError
 from skipstone.words import counted, listed, natural_sorted
 
 NO_LABEL = "rows without a label"
+#: What bytes become that are no letters, where an audit replaces them.
+LOST = "\ufffd"
 #: From so many rows on, labels of which nine in ten stand once are ids or measurements.
 _ENOUGH = 20
 

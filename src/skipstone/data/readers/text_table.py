@@ -17,6 +17,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.readers.table_labels import (
+    LOST,
     NO_LABEL,
     check_classes,
     classes_of,
@@ -31,7 +32,6 @@ from skipstone.data.table_cells import column_of
 from skipstone.words import counted, listed
 
 NO_TEXT = "rows without a text"
-_LOST = "\ufffd"  # what bytes become that are no letters
 
 
 def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
@@ -91,7 +91,7 @@ def audit_rows(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
                 f"{counted(len(numbers), 'row')} without {what}, such as {paths[0]}: passed over."
             )
             found.append(PassedOver(kind, paths, said))
-    lost = [at for at, label in enumerate(manifest.column("target")) if _LOST in str(label)]
+    lost = [at for at, label in enumerate(manifest.column("target")) if LOST in str(label)]
     if lost:
         paths = tuple(f"{name}#{members[at]}" for at in lost)
         said = f"{counted(len(lost), 'label')} with bytes that are no letters, such as {paths[0]}."

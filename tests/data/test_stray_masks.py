@@ -1,0 +1,63 @@
+"""Masks that lie where class folders are read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.errors import UsageError
+from tests.mask_data import write_scenes
+from tests.photos import make_photo, save_photo
+
+
+def write(root: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        save_photo(make_photo(number, "disc", (8, 8)), root / name)
+    return root
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+@pytest.mark.parametrize("ending", ["_mask", "_mask_1", "-seg"])
+def test_masks_among_the_pictures_of_classes(tmp_path: Path, split: str, ending: str) -> None:
+    """As ultrasound and MRI sets are handed out; what is said to be typed works."""
+    names = [f"{split}{kind}/{kind} ({n})" for kind in ("benign", "malignant") for n in range(3)]
+    root = write(tmp_path / "the data", *names, *(f"{name}{ending}" for name in names[1:]))
+    with pytest.raises(UsageError, match=r"5 of 11 pictures are masks of others") as caught:
+        read_manifest(root)
+    find = re.search(r"leave masks out: (.*), and add --exclude", str(caught.value.hint))
+    assert find is not None
+    subprocess.run(find[1], shell=True, check=True, cwd=tmp_path)
+    manifest = read_manifest(root, ReadOptions(exclude=str(tmp_path / "masks.txt")))
+    assert manifest.column("path") == [f"{name}.jpg" for name in names]
+    reader = "split-folders" if split else "class-folders"
+    assert len(read_manifest(root, ReadOptions(reader=reader))) == 11
+
+
+def test_two_folders_of_which_one_is_masks(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path, 3)
+    (root / "images").rename(root / "raw")
+    (root / "masks").rename(root / "raw_masks")
+    with pytest.raises(UsageError, match=r"raw, raw_masks with files of the same names") as caught:
+        read_manifest(root)
+    assert "--reader mask-folders --images raw --masks raw_masks." in str(caught.value.hint)
+    options = ReadOptions(reader="mask-folders", images="raw", masks="raw_masks")
+    assert len(read_manifest(root, options)) == 3
+
+
+def test_masks_beside_pictures_without_labels(tmp_path: Path) -> None:
+    write(tmp_path, "1", "1_mask", "2", "2_mask")
+    with pytest.raises(UsageError, match=r"such as 1.jpg beside 1_mask.jpg, and no labels"):
+        read_manifest(tmp_path)
+
+
+def test_classes_that_are_about_masks_are_classes(tmp_path: Path) -> None:
+    for number, (one, other) in enumerate(
+        (("with_mask/1", "without_mask/1"), ("mask/a", "face/b"), ("gas/gasmask", "gas2/gas"))
+    ):
+        manifest = read_manifest(write(tmp_path / str(number), one, other))
+        assert len(manifest.schema["classes"]) == 2
