@@ -131,8 +131,10 @@ def _lost(columns: Columns, options: ReadOptions) -> list[str]:
     """What an audit reads all the same, and training would refuse."""
     if options.bad_bytes != "replace":
         return []
-    every = (columns.names, *columns.values.values())
-    if not any(LOST in str(cell) for cells in every for cell in cells):
+    if not any(
+        LOST in name or any(LOST in str(cell) for cell in cells)
+        for name, cells in columns.values.items()
+    ):
         return []
     return [
         f"Bytes that are no letters stand as {LOST}; training refuses them. Save the table as "
