@@ -53,6 +53,15 @@ def test_a_calibrated_network_says_why_it_is_not_halved() -> None:
     assert "calibrated already" in found.reason
 
 
+def test_a_temperature_that_does_harm_is_not_called_calibrated() -> None:
+    """Few rows that it was fitted to, and others than these: it was near what chance gives."""
+    claim = draw(40, 1.0, seed=1)
+    found = calibration_gain(records(*claim, {}), records(*claim, {"temperature": 4.0}), TASK)
+    assert found.before.value < 2 * found.chance
+    assert found.after.value > found.before.value
+    assert "does harm here" in found.reason
+
+
 def test_chance_is_what_perfect_probabilities_show() -> None:
     """About 2 x on a quarter of the samples, as sqrt(bins / n) says."""
     outputs, targets = draw(4000, 1.0, seed=2)

@@ -35,6 +35,9 @@ def test_counts_equal_scikit_learn(sample: dict[str, np.ndarray], weighted: bool
     expected = sk.confusion_matrix(target, label, labels=range(K), sample_weight=weight)
     np.testing.assert_allclose(matrix, expected)
     counts = figures.Counts.of_confusion(matrix)
+    alone = figures.Counts.of_labels(target, label, K, weight)
+    for name in ("hits", "answered", "support"):
+        np.testing.assert_allclose(getattr(alone, name), getattr(counts, name))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         target, label, labels=range(K), sample_weight=weight, zero_division=0
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skipstone import events
-from skipstone.errors import DataError, Diverged
+from skipstone.errors import DataError, Diverged, UsageError
 from skipstone.models.network import Network
 from skipstone.train import loop
 from skipstone.train.checkpoint import load_checkpoint
@@ -294,6 +294,15 @@ def test_budget_is_planned_and_kept(tmp_path: Path) -> None:
 def test_steps_that_end_before_the_budget_are_what_ended_it(tmp_path: Path) -> None:
     _, result = train(tmp_path, epochs=50, steps=8, budget=600.0)
     assert (result.steps, result.stopped_by) == (8, "steps")
+
+
+def test_batches_of_one_pixel_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    network = tiny_network()
+    network.backbone.deep = nn.Sequential(
+        nn.Conv2d(6, 8, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8)
+    )
+    with pytest.raises(UsageError, match="batches of one sample teach batch norm nothing"):
+        train(tmp_path, network=network, loader=TinyLoader(4, 1), epochs=1)
 
 
 def test_rows_without_a_label_to_score_are_named(tmp_path: Path) -> None:

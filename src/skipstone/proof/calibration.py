@@ -18,6 +18,7 @@ from skipstone.proof.intervals import Estimate, Groups, interval
 from skipstone.tasks.base import Record, Task
 from skipstone.tasks.metrics import bin_of, reliability
 from skipstone.tasks.records import Table
+from skipstone.words import counted
 
 #: Where records keep what was claimed: of the answer, or of every tag.
 _CONFIDENCES = ("probability", "probabilities")
@@ -80,13 +81,19 @@ def calibration_gain(
     figures = f"ECE {was.value:.4f} before, {now.value:.4f} after, {chance:.4f} by chance alone"
     if halved:
         reason = f"{figures}: at most half."
+    elif now.value > max(was.value, 1.5 * chance):
+        reason = (
+            f"{figures}: the temperature, fitted to other rows, does harm here; they were too few, "
+            "or the two parts of the data differ."
+        )
     elif was.value < 2 * chance:
         reason = (
-            f"{figures}: it was calibrated already, as far as {was.n:,} samples can tell; "
+            f"{figures}: it was calibrated already, as far as {counted(was.n, 'sample')} can tell; "
             "halving is below what chance leaves."
         )
     elif now.value <= 1.5 * chance:
-        reason = f"{figures}: what is left is no more than {now.n:,} samples give by chance."
+        few = counted(now.n, "sample")
+        reason = f"{figures}: what is left is no more than {few} may give by chance."
     else:
         reason = (
             f"{figures}: one temperature does not fit all; the network is surer than right in some "

@@ -158,7 +158,7 @@ class Classify(PerSample):
     def compute(self, records: Sequence[Record]) -> dict[str, float]:
         table = Table.of(records)
         weight = table.weight
-        counts = figures.Counts.of_confusion(self._confusion(table))
+        counts = figures.Counts.of_labels(*self._codes(table), len(self.labels), weight)
         values = {
             "accuracy": figures.mean(table.column("correct"), weight),
             "balanced_accuracy": counts.balanced_accuracy(),
@@ -226,11 +226,13 @@ class Classify(PerSample):
             },
         ]
 
-    def _confusion(self, table: Table) -> np.ndarray:
+    def _codes(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Class numbers of truths and answers, (rows,) each."""
         names = self.labels.names
-        return figures.confusion_matrix(
-            table.codes("target", names), table.codes("label", names), len(names), table.weight
-        )
+        return table.codes("target", names), table.codes("label", names)
+
+    def _confusion(self, table: Table) -> np.ndarray:
+        return figures.confusion_matrix(*self._codes(table), len(self.labels), table.weight)
 
     def _reliability(self, table: Table) -> figures.Reliability:
         confidence = table.column("probability")

@@ -64,6 +64,18 @@ class Counts:
         return Counts(np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
 
     @staticmethod
+    def of_labels(target: Array, label: Array, classes: int, weight: Array | None = None) -> Counts:
+        """Of class numbers (N,), as `of_confusion` of their matrix, which is not made."""
+        share = np.ones(len(target)) if weight is None else weight
+        right = share * (target == label)
+        return Counts(
+            *(
+                np.bincount(codes, weights=each, minlength=classes)
+                for codes, each in ((target, right), (label, share), (target, share))
+            )
+        )
+
+    @staticmethod
     def of_tags(target: Array, label: Array, weight: Array | None = None) -> Counts:
         """From (N, K) matrices of booleans, or of zeros and ones."""
         share = np.ones(len(target)) if weight is None else weight

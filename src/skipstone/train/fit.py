@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from skipstone import events
-from skipstone.errors import Diverged, OutOfMemory
+from skipstone.errors import Diverged, OutOfMemory, UsageError
 from skipstone.models.network import Network
 from skipstone.runtime.threads import torch_threads
 from skipstone.tasks.base import Task
@@ -82,10 +83,11 @@ def fit(
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite.
         OutOfMemory: not even a few samples fit.
+        UsageError: batch norm is given one sample of one pixel.
     """
     began = time.monotonic()
     recipe = options if isinstance(options, Recipe) else _resolved(options, loader)
-    with torch_threads(recipe.threads), watch_signals() as stopping:
+    with torch_threads(recipe.threads), _of_one_value(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _note_surroundings(run, network)
         aim = (objective or _default_objective)(network, recipe)
@@ -118,6 +120,20 @@ def fit(
         assert state.kept is not None, "no epoch was evaluated"
         together = memory.size(state.step)
         return FitResult(state.history, state.kept, state.step, state.stopped_by, together)
+
+
+@contextlib.contextmanager
+def _of_one_value() -> Iterator[None]:
+    """What torch says of a batch norm that has one value a channel, as a sentence."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "batches of one sample teach batch norm nothing where a feature map is one pixel.",
+            hint="Take --batch-size 2 or more, a larger --size, or --freeze-norm.",
+        ) from error
 
 
 def _run_phases(

@@ -148,5 +148,5 @@ def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
         return f"{model} is WORSE than the baseline {baseline}: {points}. Take --model {baseline}."
     return (
         f"{model} is not better than the baseline {baseline} by more than chance: {points}. "
-        f"--model {baseline} is as good, found in seconds."
+        f"--model {baseline} may be as good, found in seconds."
     )
