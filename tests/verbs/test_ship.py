@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from skipstone import events
 from skipstone.bundle.files import add_files, read_file
-from skipstone.runtime.programs import EXPORTS
-from skipstone.verbs import ship
+from skipstone.errors import Refusal
+from skipstone.runtime.programs import EXPORTS, Programs, read_programs
+from skipstone.verbs import finish, ship
 from skipstone.verbs.ship import export
-from tests.small_bundles import exported_small
+from tests.small_bundles import exported_small, write_small
 
 
 @pytest.fixture
@@ -56,6 +58,24 @@ def test_a_mode_of_the_float32_program_goes_with_it(int8: Path, tmp_path: Path) 
         if name in ("", *(row["name"] for row in content["programs"])):
             add_files(int8, {EXPORTS: json.dumps({**content, "default": name}).encode()})
             assert export(int8, out=tmp_path / f"out{name}").left_out == ()
+
+
+def test_a_network_that_cannot_be_exported_is_a_model_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of training would end without a report, and so would the next try."""
+
+    def refused(folder: Path) -> None:
+        raise Refusal("this network does not export to ONNX: no such operator.")
+
+    monkeypatch.setattr(finish, "export_onnx", refused)
+    monkeypatch.setattr(finish, "verify", lambda folder: read_programs(folder))
+    said: list[events.Event] = []
+    with events.listen(said.append):
+        found: Any = finish.export_and_verify(write_small(tmp_path / "bundle", goldens=False))
+    assert found == Programs({})
+    (warning,) = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
+    assert warning.startswith("The model has no program in ONNX, and answers without: this network")
 
 
 def test_an_export_that_fails_leaves_nothing(

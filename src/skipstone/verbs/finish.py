@@ -14,6 +14,7 @@ from skipstone import events
 from skipstone.bundle.arch import Arch, Ensemble
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
+from skipstone.errors import Refusal
 from skipstone.inputs.base import Input, input_record
 from skipstone.inputs.joined import inputs_of
 from skipstone.models.build import network_tensors
@@ -88,9 +89,17 @@ def claimed(manifest: Manifest) -> str:
 
 
 def export_and_verify(folder: Path) -> Verification:
-    """Programs for shipping, each proven on the goldens, then verified in a fresh process."""
-    steps: tuple[Callable[[Path], object], ...] = (store_goldens, export_onnx, export_openvino)
-    for step in events.track(steps, "exporting"):
-        step(folder)
+    """Programs for shipping, each proven on the goldens, then verified in a fresh process.
+
+    A network that cannot be exported is a model all the same, and has its report.
+    """
+    store_goldens(folder)
+    steps: dict[str, Callable[[Path], object]] = {"ONNX": export_onnx, "OpenVINO": export_openvino}
+    for name in events.track(list(steps), "exporting"):
+        try:
+            steps[name](folder)
+        except Refusal as refusal:  # OpenVINO's is made of ONNX's
+            events.warn(f"The model has no program in {name}, and answers without: {refusal}")
+            break
     with events.stage("verifying from raw bytes"):
         return verify(folder)
