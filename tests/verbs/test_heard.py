@@ -80,6 +80,34 @@ def _default(fields: list[Any], name: str) -> Any:
     return None if found.default is dataclasses.MISSING else found.default
 
 
+@pytest.mark.parametrize(
+    ("model", "given", "said"),
+    [
+        (
+            "logistic",
+            {"class_weights": "inverse"},
+            "--class-weights, as logistic is solved at once",
+        ),
+        ("textcnn", {"focal_gamma": 3.0}, "--focal-gamma without --loss focal"),
+        ("textcnn", {"effective_beta": 0.9}, "--effective-beta without --class-weights effective"),
+        ("textcnn", {"unfreeze": "gradual"}, "--unfreeze gradual without --freeze-epochs"),
+        ("textcnn", {"warmup": 0.1, "schedule": "one-cycle"}, "--warmup with --schedule one-cycle"),
+    ],
+)
+def test_what_others_leave_nothing_to_do_is_refused(
+    texts: Path, model: str, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{said}.*: would change nothing"):
+        _plan(texts, model, **given)
+
+
+def test_what_others_ask_for_is_taken(texts: Path) -> None:
+    plan = _plan(
+        texts, "textcnn", loss="focal", focal_gamma=3.0, freeze_epochs=1, unfreeze="gradual"
+    )
+    assert plan.task.options.focal_gamma == 3.0
+
+
 def test_what_the_model_has_is_taken(texts: Path) -> None:
     plan = _plan(texts, "logistic", c=2.0, word_ngrams="1-2", threads=1, max_bad="2%", select=0.2)
     assert plan.arch.backbone.args["options"]["c"] == 2.0

@@ -13,6 +13,10 @@ TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
 Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
+#: In a field's metadata: only training in steps asks for it; and which other option it belongs to.
+_STEPS = {"steps": True}
+_FOCAL = {**_STEPS, "only": {"loss": "focal"}}
+_EFFECTIVE = {**_STEPS, "only": {"class_weights": "effective"}}
 _OF_LOSSES = {"effective_beta": CHANCE, "focal_gamma": Range(0)}
 
 
@@ -26,30 +30,36 @@ class ClassifyOptions:
 
     loss: ClassifyLoss = field(
         default="cross_entropy",
-        metadata={"help": "focal dwells on samples that are still wrong (Lin 2017)"},
+        metadata={**_STEPS, "help": "focal dwells on samples that are still wrong (Lin 2017)"},
     )
     label_smoothing: float = field(
         default=0.1,
         metadata={
-            "help": "share of each target spread evenly over all classes, in [0, 1) (Szegedy 2016)"
+            **_STEPS,
+            "help": "share of each target spread evenly over all classes, in [0, 1) (Szegedy 2016)",
         },
     )
     class_weights: ClassWeights = field(
         default="none",
         metadata={
+            **_STEPS,
             "help": "make rare classes count more in the loss: 'inverse' by 1/count, 'effective' "
-            "by the effective number of samples (Cui 2019)"
+            "by the effective number of samples (Cui 2019)",
         },
     )
     focal_gamma: float = field(
         default=2.0,
-        metadata={"help": "how much 'focal' plays down what is right already; 0 is cross-entropy"},
+        metadata={
+            **_FOCAL,
+            "help": "how much 'focal' plays down what is right already; 0 is cross-entropy",
+        },
     )
     effective_beta: float = field(
         default=0.999,
         metadata={
+            **_EFFECTIVE,
             "help": "for class_weights 'effective': each new sample of a class adds this much of "
-            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'"
+            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'",
         },
     )
     top_k: int = field(
@@ -72,29 +82,36 @@ class TagOptions:
     loss: TagLoss = field(
         default="bce",
         metadata={
-            "help": "binary cross-entropy, or focal, which dwells on what is still wrong (Lin 2017)"
+            **_STEPS,
+            "help": "binary cross-entropy, or focal, which dwells on what is still wrong "
+            "(Lin 2017)",
         },
     )
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "moves each target this share of the way to one half, in [0, 1)"},
+        metadata={
+            **_STEPS,
+            "help": "moves each target this share of the way to one half, in [0, 1)",
+        },
     )
     class_weights: ClassWeights = field(
         default="none",
         metadata={
+            **_STEPS,
             "help": "make a rare tag's presence count more: 'inverse' by absent/present, "
-            "'effective' by effective numbers of both (Cui 2019); at most 100 times"
+            "'effective' by effective numbers of both (Cui 2019); at most 100 times",
         },
     )
     focal_gamma: float = field(
         default=2.0,
-        metadata={"help": "how much 'focal' plays down what is right already; 0 is bce"},
+        metadata={**_FOCAL, "help": "how much 'focal' plays down what is right already; 0 is bce"},
     )
     effective_beta: float = field(
         default=0.999,
         metadata={
+            **_EFFECTIVE,
             "help": "for class_weights 'effective': each new sample of a class adds this much of "
-            "what the one before added, in [0, 1)"
+            "what the one before added, in [0, 1)",
         },
     )
     thresholds: Thresholds = field(
@@ -120,16 +137,18 @@ class SegmentOptions:
     loss: SegmentLoss = field(
         default="cross_entropy",
         metadata={
+            **_STEPS,
             "help": "of pixels: cross-entropy, or focal, which dwells on those that are still "
             "wrong (Lin 2017); of whole classes in a picture: dice (Milletari 2016); or the sum of "
-            "cross-entropy and dice"
+            "cross-entropy and dice",
         },
     )
     class_weights: ClassWeights = field(
         default="none",
         metadata={
+            **_STEPS,
             "help": "make rare classes count more in the loss: 'inverse' by 1/pixels, 'effective' "
-            "by the effective number of pixels (Cui 2019)"
+            "by the effective number of pixels (Cui 2019)",
         },
     )
     crf: Crf = field(
@@ -142,13 +161,17 @@ class SegmentOptions:
     )
     focal_gamma: float = field(
         default=2.0,
-        metadata={"help": "how much 'focal' plays down what is right already; 0 is cross-entropy"},
+        metadata={
+            **_FOCAL,
+            "help": "how much 'focal' plays down what is right already; 0 is cross-entropy",
+        },
     )
     effective_beta: float = field(
         default=0.999999,
         metadata={
+            **_EFFECTIVE,
             "help": "for class_weights 'effective': each new pixel of a class adds this much of "
-            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'"
+            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'",
         },
     )
 

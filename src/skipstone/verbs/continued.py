@@ -38,7 +38,7 @@ from skipstone.settings import Settings
 from skipstone.tasks.base import Task
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
-from skipstone.verbs.heard import refuse_unheard
+from skipstone.verbs.heard import refuse_idle, refuse_unheard
 from skipstone.verbs.plan import Plan, first_look, make_plan, usual_head, with_options
 from skipstone.verbs.seen import Seen, rows_to_keep, say_what_was_kept, seen_by
 from skipstone.words import counted, flag, listed, shortest
@@ -150,6 +150,7 @@ def continued_plan(
     loading = settings.options(LoadOptions)
     name = origin.arch.name
     settings.check_used(task=manifest.task, model=name, head=head.name)
+    refuse_idle(settings, name, task.options, recipe)
     augmentation_of(augment, input, task)
     mixing_of(augment, task, BACKBONES[name])
     reason = f"{name} of {origin.path} goes on{_classes_added(origin, task, fit)}"

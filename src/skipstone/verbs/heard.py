@@ -10,6 +10,7 @@ from skipstone.errors import UsageError
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.learner import unheard
+from skipstone.train.recipe import Recipe
 from skipstone.words import flag
 
 
@@ -37,6 +38,38 @@ def refuse_unheard(settings: Settings, model: str, input_options: Any) -> None:
         f"{_flags(lost)} would change nothing: {reason}. It takes {_flags(takes)}.",
         hint=f"Leave {them} out, or choose another model: skipstone models",
     )
+
+
+def refuse_idle(settings: Settings, model: str, task_options: Any, recipe: Recipe) -> None:
+    """Refuse options of the task and of training that others leave nothing to do. Only options that
+    were given count.
+
+    Raises:
+        UsageError: naming each, and why.
+    """
+    given, problems = settings.values, []
+    for item in dataclasses.fields(task_options) if dataclasses.is_dataclass(task_options) else ():
+        if item.name not in given:
+            continue
+        if item.metadata.get("steps") and unheard(BACKBONES[model]):
+            problems.append(
+                f"{flag(item.name)}, as {model} is solved at once, not trained in steps"
+            )
+            continue
+        problems += [
+            f"{flag(item.name)} without {flag(other)} {value}"
+            for other, value in item.metadata.get("only", {}).items()
+            if getattr(task_options, other) != value
+        ]
+    if given.get("unfreeze") == "gradual" and not recipe.freeze_epochs:
+        problems.append("--unfreeze gradual without --freeze-epochs")
+    if "warmup" in given and recipe.schedule == "one-cycle":
+        problems.append("--warmup with --schedule one-cycle, which has a rise of its own")
+    if problems:
+        raise UsageError(
+            f"{'; '.join(problems)}: would change nothing.",
+            hint="Leave that out, or give what it belongs to.",
+        )
 
 
 def _counting(options: Any) -> list[str]:

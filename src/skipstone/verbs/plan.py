@@ -41,7 +41,7 @@ from skipstone.tasks.base import Task, task_record
 from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
-from skipstone.verbs.heard import refuse_unheard
+from skipstone.verbs.heard import refuse_idle, refuse_unheard
 from skipstone.verbs.seen import named_as_weights, rows_to_keep, say_what_was_kept, seen_by
 from skipstone.words import flag
 
@@ -141,6 +141,7 @@ def make_plan(
     loading = settings.options(LoadOptions)
     settings.check_used(task=manifest.task, model=choice.model, head=head.name)
     refuse_unheard(settings, choice.model, input.options)
+    refuse_idle(settings, choice.model, task.options, recipe)
     # What cannot go together is refused here, before a run folder is made.
     check_accepts(backbone, choice.model, input.emits().kind)
     check_needs(HEADS[head.name], backbone, choice.model)
