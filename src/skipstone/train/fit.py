@@ -81,8 +81,7 @@ def fit(
         objective: what is minimised; by default the head's loss with the recipe's L1 penalty.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
-        Diverged: the loss became NaN or infinite.
-        OutOfMemory: not even a few samples fit.
+        Diverged: the loss became NaN or infinite. OutOfMemory: not even a few samples fit.
         UsageError: batch norm is given one sample of one pixel.
     """
     began = time.monotonic()
