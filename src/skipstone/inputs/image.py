@@ -67,8 +67,6 @@ class ImageInput:
     normalize not "fit"); otherwise using it is an error.
     """
 
-    name = "image"
-
     def __init__(
         self,
         options: ImageOptions,
@@ -163,8 +161,6 @@ class ImageInput:
 
     def decode(self, source: Source) -> Raw:
         data = read_source(source)
-        if isinstance(data, str):
-            raise DataError(f"{source.name}: a text is no picture.")
         try:
             pixels, size = self._decode(data)
         except ValueError as error:

@@ -65,8 +65,6 @@ class TextInput:
         DamagedError: the arrays are not those that the state was stored with.
     """
 
-    name = "text"
-
     def __init__(
         self,
         options: TextOptions,

@@ -3,16 +3,13 @@
 Facts that other rooms ask for:
 
     accepts      kinds of input that it takes
-    family       who is related to whom
     input_size   side in pixels of the pictures that it is made for
     pretrained   where its weights come from: "package" (installed with skipstone), "hub"
                  (downloaded on request), or None
     hub          the name of those weights on timm's hub
-    normalize    how those weights want pixels scaled (an `ImageOptions.normalize`), and as numbers:
-    mean, std    in units of pixels from 0 to 1
+    normalize    how those weights want pixels scaled (an `ImageOptions.normalize`)
     parameters   of the backbone as published, with three channels
     macs         multiply-accumulates of one picture of that size
-    classifier   what published state dicts call the final linear layer
     learner      how its parameters are found, where not by gradient: "closed-form"
     solver       the function that finds them in closed form
     grid         {option: values} to try where the user left an option open; select decides
@@ -39,8 +36,6 @@ from skipstone.registry import Entry
 
 _RESNET_OPTIONS = "skipstone.models.resnet_options:ResNetOptions"
 _TIMM_OPTIONS = "skipstone.models.timm_options:TimmOptions"
-_IMAGENET = {"normalize": "imagenet", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-_HALF = {"normalize": "half", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 #: Parameters and MACs, written down so that a listing needs no torch; a test counts them.
 _COSTS = {
@@ -68,12 +63,10 @@ def _imagenet_resnet(depth: int, block: str) -> Entry:
         source="He et al. 2015, arXiv:1512.03385",
         facts=_image(
             f"resnet{depth}",
-            "resnet",
             224,
-            "fc",
             pretrained="hub",
             hub=f"resnet{depth}.tv_in1k",
-            **_IMAGENET,
+            normalize="imagenet",
         ),
     )
 
@@ -85,19 +78,17 @@ def _cifar_resnet(depth: int) -> Entry:
         _RESNET_OPTIONS,
         summary=f"residual network of {depth} layers for pictures of about 32 pixels",
         source="He et al. 2015, section 4.2, arXiv:1512.03385",
-        facts=_image(f"resnet{depth}", "cifar-resnet", 32, "linear", pretrained=None),
+        facts=_image(f"resnet{depth}", 32, pretrained=None),
     )
 
 
-def _image(name: str, family: str, size: int, classifier: str, **facts: Any) -> Mapping[str, Any]:
+def _image(name: str, size: int, **facts: Any) -> Mapping[str, Any]:
     parameters, macs = _COSTS[name]
     return {
         "accepts": ["image"],
-        "family": family,
         "input_size": size,
         "parameters": parameters,
         "macs": macs,
-        "classifier": classifier,
         **facts,
     }
 
@@ -109,14 +100,7 @@ ENTRIES = (
         _TIMM_OPTIONS,
         summary="small and quick on CPUs, ReLU6 throughout, so it quantizes well; pretrained",
         source="Tan and Le 2019, arXiv:1905.11946; TensorFlow's lite variant",
-        facts=_image(
-            "efficientnet_lite0",
-            "efficientnet",
-            224,
-            "classifier",
-            pretrained="package",
-            **_HALF,
-        ),
+        facts=_image("efficientnet_lite0", 224, pretrained="package", normalize="half"),
     ),
     *(_imagenet_resnet(depth, "basic") for depth in (18, 34)),
     *(_imagenet_resnet(depth, "bottleneck") for depth in (50, 101, 152)),
@@ -131,12 +115,10 @@ ENTRIES = (
         facts={
             **_image(
                 "segnet_encoder",
-                "vgg",
                 224,
-                "classifier",
                 pretrained="hub",
                 hub="vgg16_bn.tv_in1k",
-                **_IMAGENET,
+                normalize="imagenet",
             ),
             "offers": ["pooling indices"],
         },
@@ -150,7 +132,6 @@ ENTRIES = (
         # the other facts differ by network: skipstone.models.weights.published tells them
         facts={
             "accepts": ["image"],
-            "family": "timm",
             "pretrained": "hub",
             "counted": "skipstone.models.profile:counted_picture",
         },

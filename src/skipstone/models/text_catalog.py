@@ -34,9 +34,7 @@ _TUNING = {
 def _sequence(name: str, target: str, options: str, summary: str, source: str) -> Entry:
     facts: dict[str, Any] = {
         "accepts": ["tokens"],
-        "family": "text",
         "pretrained": None,
-        "classifier": "head",
         "input": {"form": "tokens"},
         "vectors": "embedding",
         "offers": ["vectors in order"],
@@ -56,9 +54,7 @@ def _solved(
 ) -> Entry:
     facts: dict[str, Any] = {
         "accepts": ["bag"],
-        "family": "linear",
         "pretrained": None,
-        "classifier": "weight",
         "head": "given",
         "offers": ["answers of its own"],
         "learner": "closed-form",
@@ -103,9 +99,7 @@ TEXT_ENTRIES = (
         "Joulin et al. 2016, arXiv:1607.01759",
         {
             "accepts": ["bag"],
-            "family": "text",
             "pretrained": None,
-            "classifier": "head",
             "input": {"form": "bag", "weighting": "counts"},
             "vectors": "embedding",
             "recipe": {**_RECIPE, "lr": 0.01, "batch_size": 128, "weight_decay": 0.0},
@@ -152,9 +146,7 @@ TEXT_ENTRIES = (
         "Devlin et al. 2019, arXiv:1810.04805; https://github.com/huggingface/transformers",
         {
             "accepts": ["tokens"],
-            "family": "hf",
             "pretrained": "hub",
-            "classifier": "classifier",
             "offers": ["vectors in order"],
             "resolve": "skipstone.models.hf_source:resolve",
             "counted": "skipstone.models.hf_backbone:counted",
@@ -170,9 +162,7 @@ TEXT_ENTRIES = (
         "Breiman 2001; scikit-learn",
         {
             "accepts": ["bag"],
-            "family": "trees",
             "pretrained": None,
-            "classifier": "share",
             "head": "given",
             "offers": ["answers of its own"],
             "learner": "closed-form",

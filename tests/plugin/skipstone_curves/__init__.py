@@ -33,7 +33,7 @@ BACKBONE = Entry(
     f"{__name__}.parts:build_curvenet",
     f"{__name__}:CurveNetOptions",
     summary="two convolutions along a curve",
-    facts={"accepts": ["curve"], "family": "curvenet", "pretrained": None},
+    facts={"accepts": ["curve"], "pretrained": None},
 )
 TASK = Entry(
     "grade",

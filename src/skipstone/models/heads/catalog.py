@@ -2,7 +2,6 @@
 
 Facts that other rooms ask for:
 
-    outputs  names of what they give
     gives    what an answer is for: a "sample" or each "pixel". A head may stand in for
              another that gives the same (`--head`)
     suits    options of a backbone that suit it, for those that have them: the stride of
@@ -29,7 +28,7 @@ def _dense(
         f"skipstone.models.heads.options:{options}",
         summary=summary,
         source=source,
-        facts={"outputs": ["logits"], "gives": "pixel", "suits": suits, **facts},
+        facts={"gives": "pixel", "suits": suits, **facts},
     )
 
 
@@ -39,7 +38,7 @@ ENTRIES = (
         "skipstone.models.heads.linear:LinearHead",
         "skipstone.models.heads.options:LinearOptions",
         summary="global average pool, dropout, one linear layer",
-        facts={"outputs": ["logits"], "gives": "sample"},
+        facts={"gives": "sample"},
     ),
     _dense(
         "lraspp",
@@ -60,7 +59,7 @@ ENTRIES = (
         "given",
         "skipstone.models.heads.given:GivenHead",
         summary="the answer of a backbone that has one for each class itself",
-        facts={"outputs": ["logits"], "gives": "sample", "needs": ["answers of its own"]},
+        facts={"gives": "sample", "needs": ["answers of its own"]},
     ),
     _dense(
         "unet",
