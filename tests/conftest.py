@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def short_races() -> Iterator[None]:
     """Real measurements of latency, but shorter than a person would want."""
-    from skipstone.shrink import latency, shrink  # they bring torch, which many tests need not
+    from skipstone.shrink import latency, shrink  # they bring torch
     from skipstone.verbs import compare
 
     def short(calls: Any, *, seconds: float, **options: Any) -> Any:
@@ -116,6 +117,20 @@ def short_races() -> Iterator[None]:
         patch.setattr(shrink, "race", short)
         patch.setattr(compare, "race", short)
         yield
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle with goldens and every program; read-only by agreement."""
+    from tests.small_bundles import exported_small  # brings torch, which many tests need not
+
+    return exported_small(tmp_path_factory)
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(exported, tmp_path / "copied"))
 
 
 @pytest.fixture

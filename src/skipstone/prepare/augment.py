@@ -351,7 +351,7 @@ def _erase(values: Values, rng: random.Random, probability: float) -> Values:
     box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
     if not apply:
         return values
-    grey = torch.full((values[0].shape[0], 1, 1), 128, dtype=torch.uint8)
+    grey = torch.full((values[0].shape[0], 1, 1), GREY, dtype=torch.uint8)
     return [F.erase(values[0], *box, grey), *values[1:]]
 
 

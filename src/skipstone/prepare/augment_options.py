@@ -30,7 +30,8 @@ from skipstone.option_types import Range, check_options
 
 TINY = 64
 
-#: What each operation does with strength s, and its strength when named alone.
+#: What each operation does with strength s, and its strength when named alone. They run in this
+#: order, whatever order they are named in.
 OPERATIONS: Mapping[str, tuple[float, str]] = {
     "flip": (0.5, "mirror left and right with probability s"),
     "vflip": (0.5, "mirror top and bottom with probability s"),
@@ -179,12 +180,7 @@ class AugmentOptions:
             value = getattr(self, name)
             if value is not None:
                 chosen[name] = float(value)
-        return {name: chosen[name] for name in self.order() if chosen.get(name, 0) > 0}
-
-    @staticmethod
-    def order() -> tuple[str, ...]:
-        """Operations run in this order, whatever order they are named in."""
-        return tuple(OPERATIONS)
+        return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
 
     def describe(
         self, size: int, *, placed: bool = False, made: Mapping[str, float] | None = None

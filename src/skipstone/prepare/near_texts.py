@@ -186,7 +186,7 @@ def _key(a: Array, b: Array, count: int) -> Array:
 def _sharing(tokens: Grams, rank: Array, count: int) -> Array:
     """Keys of pairs that share two of their rarest features, or the only one that either has."""
     text, feature = _features(tokens, count)
-    feature, how_many = _numbered(text, feature)
+    feature, how_many = _numbered(feature)
     keep = how_many >= 2  # others are nobody else's
     text, feature, how_many = text[keep], feature[keep], how_many[keep]
     order = np.lexsort((feature, how_many, text))
@@ -228,7 +228,7 @@ def _features(tokens: Grams, count: int) -> tuple[Array, Array]:
     return owner[new], found[new]
 
 
-def _numbered(text: Array, feature: Array) -> tuple[Array, Array]:
+def _numbered(feature: Array) -> tuple[Array, Array]:
     """Features as numbers, and in how many texts each occurs."""
     _, number, counts = np.unique(feature, return_inverse=True, return_counts=True)
     return number, counts[number]
