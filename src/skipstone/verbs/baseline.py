@@ -25,6 +25,7 @@ from skipstone.tasks.base import Metric, Record, headline
 from skipstone.train.learner import learner_of
 from skipstone.train.runfolder import RunFolder
 from skipstone.verbs.plan import Plan, usual_head
+from skipstone.verbs.scores import in_points
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,10 @@ def beside(
 
 
 def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
-    sign = 1 if metric.higher_is_better else -1
-    low, high = sorted((sign * gap.low, sign * gap.high))
-    points = f"{100 * sign * gap.value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-    if low > 0:
+    points, surely = in_points(metric, gap)
+    if surely > 0:
         return f"{model} is better than the baseline {baseline}: {points}."
-    if high < 0:
+    if surely < 0:
         return f"{model} is WORSE than the baseline {baseline}: {points}. Take --model {baseline}."
     return (
         f"{model} is not better than the baseline {baseline} by more than chance: {points}. "

@@ -21,15 +21,15 @@ from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.proof.parity import Verification
 from skipstone.report.words import percent
 from skipstone.runtime.parts import network_of
-from skipstone.runtime.predictor import Evaluation, Predictor
+from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Metric, headline
 from skipstone.train.runfolder import RunFolder, open_or_resume
 from skipstone.verbs.finish import export_and_verify, write_bundle
-from skipstone.verbs.lineage import versions
+from skipstone.verbs.lineage import data_record, versions
 from skipstone.verbs.members import Joint, Part, join, open_parts, voting
 from skipstone.verbs.places import known_data, output_folder
-from skipstone.verbs.scores import Scores
+from skipstone.verbs.scores import Scores, in_points
 from skipstone.verbs.story import PAGE, Outcome, gather, network_facts, write_report
 from skipstone.verbs.told import figures, told
 from skipstone.verbs.told import verdict as verified
@@ -210,12 +210,7 @@ def _lineage(joint: Joint, parts: Sequence[Part], command: str) -> dict[str, Any
     return {
         "command": command,
         "seed": joint.seed,
-        "data": {
-            "root": str(joint.manifest.root.resolve()),
-            "reader": joint.manifest.reader,
-            "rows": len(joint.manifest),
-            "fingerprint": joint.manifest.fingerprint(),
-        },
+        "data": data_record(joint.manifest),
         "members": [
             {
                 "model": str(shortest(part.folder.absolute())),
@@ -241,20 +236,15 @@ def _standings(joint: Joint, parts: Sequence[Part], scores: Scores) -> Iterator[
         predictor = Predictor(member.input, runtime, member.task, post)
         select = predictor.evaluate(joint.manifest.role("select"))
         own = select if scores.role == "select" else predictor.evaluate(part)
-        groups = _groups(own)
         yield Standing(
             model=member.path,
             name=member.arch.name,
             select=float(joint.task.compute(select.records)[metric.name]),
-            value=interval(metric, own.records, joint.task, groups, joint.seed),
+            value=interval(metric, own.records, joint.task, own.groups, joint.seed),
             difference=paired_difference(
-                metric, scores.records, own.records, joint.task, groups, joint.seed
+                metric, scores.records, own.records, joint.task, own.groups, joint.seed
             ),
         )
-
-
-def _groups(evaluation: Evaluation) -> list[str | None] | None:
-    return evaluation.groups if any(evaluation.groups) else None
 
 
 def _verdict(joint: Joint, standing: Sequence[Standing]) -> tuple[str, bool]:
@@ -262,12 +252,10 @@ def _verdict(joint: Joint, standing: Sequence[Standing]) -> tuple[str, bool]:
     metric = headline(joint.task)
     sign = 1 if metric.higher_is_better else -1
     best = max(standing, key=lambda member: sign * member.select)
-    gap = best.difference
-    low, high = sorted((100 * sign * gap.low, 100 * sign * gap.high))
-    points = f"{100 * sign * gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    points, surely = in_points(metric, best.difference)
     name = f"{best.model} ({best.name}), the best of them on select"
-    if low > 0:
+    if surely > 0:
         return f"Together they are better than {name}: {points}.", True
-    if high < 0:
+    if surely < 0:
         return f"Together they are WORSE than {name}: {points}. Take that one.", False
     return f"Together they are not better than {name} by more than chance: {points}.", False

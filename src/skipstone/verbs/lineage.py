@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from skipstone import __version__
 
 if TYPE_CHECKING:
+    from skipstone.data.manifest import Manifest
     from skipstone.train.fit import FitResult
     from skipstone.verbs.plan import Plan
 
@@ -36,6 +37,16 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def data_record(manifest: Manifest) -> dict[str, Any]:
+    """Which data, JSON-able: so that a later command finds it, and knows it again."""
+    return {
+        "root": str(manifest.root.resolve()),
+        "reader": manifest.reader,
+        "rows": len(manifest),
+        "fingerprint": manifest.fingerprint(),
+    }
 
 
 def lineage_of(

@@ -42,6 +42,7 @@ from skipstone.train.learner import Start
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.verbs.heard import refuse_idle, refuse_unheard
+from skipstone.verbs.lineage import data_record
 from skipstone.verbs.seen import named_as_weights, rows_to_keep, say_what_was_kept, seen_by
 from skipstone.words import flag
 
@@ -87,12 +88,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
         return {
-            "data": {
-                "root": str(self.manifest.root.resolve()),
-                "reader": self.manifest.reader,
-                "rows": len(self.manifest),
-                "fingerprint": self.manifest.fingerprint(),
-            },
+            "data": data_record(self.manifest),
             "input": input_record(self.manifest.input, self.input),
             "task": task_record(self.manifest.task, self.task),
             "arch": self.arch.to_json(),

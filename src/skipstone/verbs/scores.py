@@ -10,7 +10,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.proof.calibration import Gain, calibration_gain, has_confidence
 from skipstone.proof.intervals import Estimate, intervals
 from skipstone.runtime.predictor import Evaluation, Predictor
-from skipstone.tasks.base import Record, Task
+from skipstone.tasks.base import Metric, Record, Task
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ def calibration_of(
     )
     before = plain.evaluate(part).records
     return calibration_gain(before, evaluation.records, task, evaluation.groups, seed)
+
+
+def in_points(metric: Metric, gap: Estimate) -> tuple[str, int]:
+    """A paired difference as "+1.2 points (-0.3 to +2.6)", more being better, and which of the two
+    is better for certain: 1 the first, -1 the other, 0 neither by more than chance."""
+    sign = 1 if metric.higher_is_better else -1
+    low, high = sorted((100 * sign * gap.low, 100 * sign * gap.high))
+    words = f"{100 * sign * gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return words, 1 if low > 0 else -1 if high < 0 else 0
 
 
 def describe_part(part: Manifest, role: str) -> str:
