@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError, UsageError
-from skipstone.tasks.classify import Classify
+from skipstone.tasks.classify import MOST_CONFUSED, Classify
 from skipstone.tasks.labels import class_weights
 from skipstone.tasks.options import ClassifyOptions
 
@@ -137,3 +138,30 @@ def test_worst_mistakes_are_the_surest_ones() -> None:
     assert sections["Confusion"]["matrix"] == [[0, 0, 0], [40, 0, 0], [0, 0, 0]]
     assert sections["Most confused"]["rows"] == [["b", "a", 40, 1.0]]
     assert sections["By class"]["rows"][2] == ["c", None, None, None, 0]
+
+
+def test_many_classes_take_no_matrix_of_all_of_them() -> None:
+    """50,000 squared would be 20 GB. The figures are those over the classes that there are."""
+    names = [f"species {number:05d}" for number in range(50_000)]
+    few = names[::5_000]
+    pairs = [(few[n % 10], few[(n + (n % 3 == 0)) % 10]) for n in range(60)]
+
+    def made(task: Classify) -> tuple[dict[str, float], dict[str, Any]]:
+        told = {"loss": 1.0, "brier": 0.5, "probability": 0.9, "rank": 1}
+        records = [
+            {"id": n, "name": f"{n}.jpg", "target": one, "label": other, "correct": one == other}
+            | told
+            for n, (one, other) in enumerate(pairs)
+        ]
+        sections = {section["title"]: section for section in task.sections(records, {})}
+        return task.compute(records), sections
+
+    wide, sections = made(Classify(ClassifyOptions(), {"classes": names}))
+    narrow, expected = made(Classify(ClassifyOptions(), {"classes": few}))
+    assert wide == pytest.approx(narrow)
+    assert sections["Most confused"]["rows"] == expected["Most confused"]["rows"]
+    shown = sections[f"Confusion (the {MOST_CONFUSED} classes most in mistakes)"]
+    places = [shown["classes"].index(name) for name in few]
+    matrix = np.array(shown["matrix"])
+    assert matrix.shape == (MOST_CONFUSED, MOST_CONFUSED)
+    assert matrix[np.ix_(places, places)].tolist() == expected["Confusion"]["matrix"]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from skipstone.data.manifest import Manifest
 
+#: Classes whose confusion is told one by one.
+MOST_CONFUSED = 1_000
 _LOSSES = {"cross_entropy": "cross_entropy", "focal": "softmax_focal"}
 
 
@@ -158,7 +160,7 @@ class Classify(PerSample):
     def compute(self, records: Sequence[Record]) -> dict[str, float]:
         table = Table.of(records)
         weight = table.weight
-        counts = figures.Counts.of_labels(*self._codes(table), len(self.labels), weight)
+        counts = self._counts(table)
         values = {
             "accuracy": figures.mean(table.column("correct"), weight),
             "balanced_accuracy": counts.balanced_accuracy(),
@@ -189,7 +191,9 @@ class Classify(PerSample):
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = Table.of(records)
-        matrix = self._confusion(table)
+        counts = self._counts(table)
+        names, matrix, support = self._confusion(table, counts)
+        part = len(names) < len(self.labels)
         wrong = sorted(
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
@@ -204,14 +208,14 @@ class Classify(PerSample):
             for row in wrong[:WORST]
         ]
         return [
-            class_table(self.labels.names, figures.Counts.of_confusion(matrix)),
+            class_table(self.labels.names, counts),
             {
                 "kind": "confusion",
-                "title": "Confusion",
-                "classes": list(self.labels.names),
+                "title": f"Confusion{f' (the {len(names)} classes most in mistakes)' * part}",
+                "classes": names,
                 "matrix": matrix.astype(int).tolist(),
             },
-            most_confused(self.labels.names, matrix),
+            most_confused(names, matrix, support=support),
             gallery(
                 "Worst mistakes",
                 mistakes,
@@ -231,8 +235,24 @@ class Classify(PerSample):
         names = self.labels.names
         return table.codes("target", names), table.codes("label", names)
 
-    def _confusion(self, table: Table) -> np.ndarray:
-        return figures.confusion_matrix(*self._codes(table), len(self.labels), table.weight)
+    def _counts(self, table: Table) -> figures.Counts:
+        return figures.Counts.of_labels(*self._codes(table), len(self.labels), table.weight)
+
+    def _confusion(
+        self, table: Table, counts: figures.Counts
+    ) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """(K names, (K, K) truths by answers, samples of each): of all classes or, where there are
+        too many for that, of those that take part in most mistakes."""
+        target, label = self._codes(table)
+        mistakes = counts.answered + counts.support - 2 * counts.hits
+        kept = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
+        place = np.full(len(self.labels), -1)
+        place[kept] = np.arange(len(kept))
+        both = (place[target] >= 0) & (place[label] >= 0)
+        matrix = figures.confusion_matrix(
+            place[target[both]], place[label[both]], len(kept), table.weight[both]
+        )
+        return [self.labels.names[code] for code in kept], matrix, counts.support[kept]
 
     def _reliability(self, table: Table) -> figures.Reliability:
         confidence = table.column("probability")

@@ -259,16 +259,24 @@ def class_table(
 
 
 def most_confused(
-    names: Sequence[str], matrix: np.ndarray, *, shares: bool = False
+    names: Sequence[str],
+    matrix: np.ndarray,
+    *,
+    shares: bool = False,
+    support: np.ndarray | None = None,
 ) -> Mapping[str, Any]:
     """The ten pairs (truth, answer) that are confused most often; matrix (K, K), truth by answer.
 
     Args:
         shares: state how much of the whole each pair is, in place of its number.
+        support: samples of each class, where the matrix holds part of them.
     """
     off = matrix * (1 - np.eye(len(matrix)))
-    pairs = [divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None)[:10]]
-    support, total = matrix.sum(axis=1), max(matrix.sum(), 1)
+    pairs = [
+        divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None, kind="stable")[:10]
+    ]
+    support = matrix.sum(axis=1) if support is None else support
+    total = max(matrix.sum(), 1)
     how_many = ("of all pixels", "percent") if shares else ("times", "number")
     return {
         "kind": "table",

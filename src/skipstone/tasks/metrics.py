@@ -60,12 +60,8 @@ class Counts:
     support: Array
 
     @staticmethod
-    def of_confusion(matrix: Array) -> Counts:
-        return Counts(np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
-
-    @staticmethod
     def of_labels(target: Array, label: Array, classes: int, weight: Array | None = None) -> Counts:
-        """Of class numbers (N,), as `of_confusion` of their matrix, which is not made."""
+        """Of class numbers (N,); no matrix of them is made, which many classes fill memory with."""
         share = np.ones(len(target)) if weight is None else weight
         right = share * (target == label)
         return Counts(
