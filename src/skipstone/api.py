@@ -188,10 +188,9 @@ def predict(
             themselves, such as masks.
         settings: how tables are read: `text_column="body"`.
     """
-    named = [sources] if isinstance(sources, str | Path) else sources
     return answer.predict(
         _path(model),
-        [_path(source) if str(source)[:1] == "~" else source for source in named],
+        [_path(source) if str(source)[:1] == "~" else source for source in _several(sources)],
         texts=[texts] if isinstance(texts, str) else list(texts),
         runtime=runtime,
         out=_maybe(out),
@@ -201,7 +200,7 @@ def predict(
 
 @_told
 def ensemble(
-    models: Iterable[Path_],
+    models: Path_ | Iterable[Path_],
     *,
     data: Path_ | None = None,
     out: Path_ | None = None,
@@ -215,13 +214,14 @@ def ensemble(
         out: folder of runs.
         seed: of the resamples behind intervals.
     """
+    named = _several(models)
     given = as_flags({"data": data, "out": out, "seed": seed or None})
     return joining.ensemble(
-        [_path(model) for model in models],
+        [_path(model) for model in named],
         data=_maybe(data),
         out=_maybe(out),
         seed=seed,
-        command=["skipstone", "ensemble", *map(str, models), *given],
+        command=["skipstone", "ensemble", *map(str, named), *given],
     )
 
 
@@ -298,14 +298,18 @@ def compare(
         latency_seconds: how long they race.
         settings: how `data` is read: `text_column="body"`.
     """
-    named = [models] if isinstance(models, str | Path) else models
     return comparing.compare(
-        [str(_path(model)) for model in named],
+        [str(_path(model)) for model in _several(models)],
         data=_maybe(data),
         seed=seed,
         latency_seconds=latency_seconds,
         settings=settings,
     )
+
+
+def _several(given: Path_ | Iterable[Path_]) -> list[Path_]:
+    """One path is a list of one, though its letters could be walked through, too."""
+    return [given] if isinstance(given, str | Path) else list(given)
 
 
 def _path(given: Path_) -> Path:
