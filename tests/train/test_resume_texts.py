@@ -68,7 +68,7 @@ def test_a_stopped_training_ends_the_same(
         seed=3,
         settings=Settings({**SETTINGS, **files, "seed": 3}),
     )
-    assert sorted(plan.files) == sorted(files.values())
+    assert sorted(plan.files) == sorted([str(data), *files.values()])
     whole = session(plan, tmp_path / "whole", monkeypatch)
     for stop_at in (1, 3):
         with pytest.raises(Interrupted):

@@ -15,10 +15,18 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.manifest_file import save_manifest
+from skipstone.data.read import read_manifest
+from skipstone.data.table_cells import with_contents
+from skipstone.errors import DataError, Refusal
+from skipstone.prepare.split import assign_roles
 from skipstone.settings import Settings
-from skipstone.verbs.plan import make_plan
+from skipstone.train.runfolder import RunFolder
+from skipstone.verbs.held_files import hold_files
+from skipstone.verbs.plan import Plan, make_plan
 from skipstone.verbs.seen import Seen, roles_of, seen_by, warn_of_seen
+from skipstone.verbs.shrink import training_data
 from tests.small_bundles import small_bundle
+from tests.text_data import rows, write_csv
 
 
 def manifest_of(root: Path, roles: dict[str, str]) -> Manifest:
@@ -64,12 +72,12 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
 
 
 def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:
-    rows = manifest_of(tmp_path, {"a/1": "fit"})
-    write_run(tmp_path / "001", bundle, rows)
-    later = write_run(tmp_path / "002", bundle, rows, **goes_on_from(tmp_path / "001"))
+    given = manifest_of(tmp_path, {"a/1": "fit"})
+    write_run(tmp_path / "001", bundle, given)
+    later = write_run(tmp_path / "002", bundle, given, **goes_on_from(tmp_path / "001"))
     assert seen_by(later).lost == ""
     other = {name: value + 1 for name, value in bundle.tensors.items()}
-    write_run(tmp_path / "001", replace(bundle, tensors=other), rows)
+    write_run(tmp_path / "001", replace(bundle, tensors=other), given)
     assert seen_by(later).lost.endswith("001, which it goes back to, is another model by now")
     shutil.rmtree(tmp_path / "001")
     assert seen_by(later).lost.endswith("001, which it goes back to, is not there any more")
@@ -94,6 +102,35 @@ def test_files_are_the_same_by_their_place_or_where_they_have_moved_to(tmp_path:
     assert roles_of(seen, linked) == {0: "fit"}
 
 
+def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bundle) -> None:
+    """New rows come first, so that each number is another row's."""
+    texts = rows(12)
+    before = assign_roles(read_manifest(write_csv(tmp_path / "texts.csv", texts)))
+    model = write_run(tmp_path / "001", bundle, with_contents(before))
+    assert training_data(model, None).column("role") == before.column("role")
+    write_csv(tmp_path / "texts.csv", [("quite another one", "colour"), *texts])
+    now = read_manifest(tmp_path / "texts.csv")
+    kept = roles_of(seen_by(model), now)
+    assert kept == {row + 1: role for row, role in enumerate(before.column("role"))}
+    with pytest.raises(DataError, match=r"texts\.csv was changed: 12 rows are not what"):
+        training_data(model, None)
+
+
+def test_a_table_is_held_to_what_it_was_while_a_run_is_unfinished(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "texts.csv", texts := rows(12))
+
+    def plan() -> Plan:
+        settings = Settings({"seed": 0})
+        return make_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
+
+    with RunFolder(tmp_path / "run") as run:
+        hold_files(plan(), run)
+        hold_files(plan(), run)
+        write_csv(data, [(texts[0][0] + " indeed", texts[0][1]), *texts[1:]])
+        with pytest.raises(Refusal, match=r"texts\.csv has changed since"):
+            hold_files(plan(), run)
+
+
 def heard(call: Any) -> list[str]:
     found: list[str] = []
     with events.listen(lambda event: found.append(getattr(event, "text", ""))):
@@ -102,18 +139,18 @@ def heard(call: Any) -> list[str]:
 
 
 def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bundle: Bundle) -> None:
-    rows = manifest_of(tmp_path, {"a/1": "fit", "a/2": "fit", "b/1": "select", "b/2": "claim"})
-    model = write_run(tmp_path / "001", bundle, rows)
-    (said,) = heard(lambda: warn_of_seen("runs/001", model, rows, [0, 1, 2, 3]))
+    given = manifest_of(tmp_path, {"a/1": "fit", "a/2": "fit", "b/1": "select", "b/2": "claim"})
+    model = write_run(tmp_path / "001", bundle, given)
+    (said,) = heard(lambda: warn_of_seen("runs/001", model, given, [0, 1, 2, 3]))
     assert said.startswith(
         "runs/001 was made with 3 of the 4 rows that it is scored on (2 trained on and 1 decided "
         "by): the figures are better than they should be."
     )
-    (said,) = heard(lambda: warn_of_seen("runs/001", model, rows, [0]))
+    (said,) = heard(lambda: warn_of_seen("runs/001", model, given, [0]))
     assert "made with the 1 row that" in said
-    assert heard(lambda: warn_of_seen("runs/001", model, rows, [3])) == []
+    assert heard(lambda: warn_of_seen("runs/001", model, given, [3])) == []
     alone = write_run(tmp_path / "elsewhere", bundle, None)
-    assert heard(lambda: warn_of_seen("elsewhere", alone, rows, [0])) == []
+    assert heard(lambda: warn_of_seen("elsewhere", alone, given, [0])) == []
 
 
 def test_weights_of_a_run_keep_the_roles_of_its_rows(

@@ -54,6 +54,7 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
         steps=None,
         budget=None,
         optimizer="adamw",
+        momentum=0.9,
         lr=round(RATE * (before.batch_size * before.accumulate / 64) ** 0.5, 6),
         weight_decay=0.02,
         schedule="cosine",

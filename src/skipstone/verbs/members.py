@@ -12,6 +12,7 @@ from skipstone.bundle.files import read_record
 from skipstone.bundle.format import WEIGHTS, Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.data.manifest import Manifest
+from skipstone.data.table_cells import CONTENT
 from skipstone.errors import Refusal, UsageError
 from skipstone.inputs.base import Input, same_input
 from skipstone.inputs.joined import Joined
@@ -128,10 +129,9 @@ def _new_to_all(parts: Sequence[Part]) -> Manifest:
     """The rows, each in the first of _ROLES that a member has it in."""
     first = parts[0].manifest
     for other in parts[1:]:
-        if any(
-            not first.table[name].equals(other.manifest.table[name])
-            for name in ("path", "member", "target")
-        ):
+        columns_of = [set(part.table.column_names) for part in (first, other.manifest)]
+        same = {"path", "member", "target", CONTENT}.intersection(*columns_of)
+        if any(not first.table[name].equals(other.manifest.table[name]) for name in same):
             raise UsageError(
                 f"{parts[0].path} and {other.path} were trained on other rows, so nothing says "
                 "which rows are new to both.",

@@ -78,8 +78,12 @@ class Plan:
 
     @property
     def files(self) -> dict[str, str]:
-        """SHA-256 of the files, beside the data, that decide what is learnt."""
+        """SHA-256 of the files that decide what is learnt: those beside the data, and tables that
+        hold it, whose rows have no name but their number."""
         read = {str(Path(path).resolve()) for path in getattr(self.augment, "files", ())}
+        if self.manifest.cells is not None:
+            tables = set(self.manifest.column("path"))
+            read |= {str((self.manifest.root / path).resolve()) for path in tables}
         found = {path: storage.file_sha256(Path(path)) for path in sorted(read)}
         if self.vectors is not None:
             found[str(self.vectors.path.resolve())] = self.vectors.found.sha256

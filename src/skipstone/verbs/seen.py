@@ -18,6 +18,7 @@ from skipstone.bundle.format import WEIGHTS
 from skipstone.bundle.locate import bundle_of, names_model
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.manifest_file import MANIFEST, load_manifest
+from skipstone.data.table_cells import CONTENT, with_contents
 from skipstone.errors import SkipstoneError
 from skipstone.events import note, warn
 from skipstone.words import counted, shortest
@@ -87,7 +88,8 @@ def roles_of(seen: Seen, manifest: Manifest, *, moved: bool = False) -> dict[int
     """{position: role} of the rows of `manifest` that `seen` holds; of several roles of a row the
     first of `ROLES`, for what a model has learnt from it knows.
 
-    The same file is the same absolute path.
+    The same file is the same absolute path. A row of a table is known by what it held, where that
+    was written down: its number is another one's once the table was edited.
 
     Args:
         moved: so is the same path and target below another root.
@@ -96,25 +98,29 @@ def roles_of(seen: Seen, manifest: Manifest, *, moved: bool = False) -> dict[int
     here = os.path.realpath(manifest.root)
     for before in seen.manifests:
         elsewhere = moved and os.path.realpath(before.root) != here
-        for role, (file, below) in zip(before.column("role"), _keys(before), strict=True):
-            for key in (file, below) if elsewhere else (file,):
+        for role, (file, below, held) in zip(before.column("role"), _keys(before), strict=True):
+            keys = (held,) if held is not None else (file, below) if elsewhere else (file,)
+            for key in keys:
                 if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
                     roles[key] = role
     found = {}
-    for row, keys in enumerate(_keys(manifest)):
+    for row, keys in enumerate(_keys(with_contents(manifest))):
         known = [roles[key] for key in keys if key in roles]
         if known:
             found[row] = min(known, key=ROLES.index)
     return found
 
 
-def _keys(manifest: Manifest) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Of each row: the file as an absolute path, and the path below the root with the target."""
+def _keys(manifest: Manifest) -> Iterator[tuple[Any, Any, Any]]:
+    """Of each row: the file as an absolute path; the path below the root with the target; what a
+    cell of a table held, where that is known."""
     root = Path(os.path.realpath(manifest.root))
-    for path, member, target in zip(
-        *(manifest.column(name) for name in ("path", "member", "target")), strict=True
+    known = CONTENT in manifest.table.column_names
+    held = manifest.column(CONTENT) if known else [None] * len(manifest)
+    for path, member, target, content in zip(
+        *(manifest.column(name) for name in ("path", "member", "target")), held, strict=True
     ):
-        yield (os.path.normpath(root / path), member), (path, member, str(target))
+        yield (os.path.normpath(root / path), member), (path, member, str(target)), content
 
 
 def rows_to_keep(model: object, seen: Seen, manifest: Manifest) -> dict[int, str]:

@@ -15,6 +15,7 @@ from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.manifest_file import MANIFEST, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import data_folder, read_manifest
+from skipstone.data.table_cells import CONTENT, contents_of
 from skipstone.errors import DataError, UsageError
 from skipstone.events import note
 from skipstone.prepare.options import SplitOptions
@@ -25,6 +26,7 @@ from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.train.runfolder import RUN, owned
 from skipstone.verbs.places import known_data, output_folder, refuse_filled, refuse_inside
 from skipstone.verbs.story import add_receipt, read_story
+from skipstone.words import counted, quoted
 
 
 def shrink(
@@ -118,6 +120,7 @@ def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = 
     else:
         manifest = _read_again(bundle, data, exclude)
     _require_files(manifest, data)
+    _require_contents(manifest, bundle)
     return manifest
 
 
@@ -160,6 +163,24 @@ def _require_files(manifest: Manifest, data: Path | None) -> None:
             f"{len(missing):,} of {len(paths):,} files of the training data are missing, such as "
             f"{missing[0]}.",
             hint=moved if data is None else other,
+        )
+
+
+def _require_contents(manifest: Manifest, bundle: Path) -> None:
+    """Rows of a table hold what they held: a row's number says which part it is of."""
+    if CONTENT not in manifest.table.column_names:
+        return
+    rows = zip(
+        manifest.column("role"), manifest.column(CONTENT), contents_of(manifest), strict=True
+    )
+    others = sum(role in ROLES and then != now for role, then, now in rows)
+    if others:
+        table = manifest.root / manifest.column("path")[0]
+        raise DataError(
+            f"{table} was changed: {counted(others, 'row')} {'is' if others == 1 else 'are'} not "
+            f"what {bundle} was made with, so nothing says which ones it has not seen.",
+            hint="Put the table back as it was, or train on it as it is now: skipstone train DATA "
+            f"--from {quoted(bundle)}",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from skipstone.bundle.format import WEIGHTS
 from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.data.table_cells import with_contents
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.calibration import Gain
@@ -120,7 +121,7 @@ def train(
     with open_or_resume(root, plan.to_json()) as run:
         whole, plan = plan, quarantine(plan, run, cache)
         hold_files(plan, run)
-        save_manifest(plan.manifest, run.path / MANIFEST, given=data)
+        save_manifest(with_contents(plan.manifest), run.path / MANIFEST, given=data)
         simple = find_baseline(plan, run)
         learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         unreadable = len(plan.manifest.role(UNREADABLE))
