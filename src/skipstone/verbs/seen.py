@@ -99,8 +99,8 @@ def roles_of(seen: Seen, manifest: Manifest, *, moved: bool = False) -> dict[int
     for before in seen.manifests:
         elsewhere = moved and os.path.realpath(before.root) != here
         for role, (file, below, held) in zip(before.column("role"), _keys(before), strict=True):
-            keys = (held,) if held is not None else (file, below) if elsewhere else (file,)
-            for key in keys:
+            names = [held] if held is not None else [file, below] if elsewhere else [file]
+            for key in names:
                 if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
                     roles[key] = role
     found = {}
