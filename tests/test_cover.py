@@ -23,7 +23,7 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
 from skipstone.train.learner import unheard
-from skipstone.verbs import train as train_module
+from skipstone.verbs import finish
 from skipstone.verbs.plan import make_plan
 from skipstone.verbs.train import train
 from tests.cover import Case, cover, strangers, triples
@@ -110,8 +110,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def verify_here(folder: Path) -> Verification:
         return Verification.of(list(fresh.check(folder)))
 
-    monkeypatch.setattr(train_module, "verify", verify_here)
-    monkeypatch.setattr(train_module, "export_openvino", lambda folder: None)
+    monkeypatch.setattr(finish, "verify", verify_here)
+    monkeypatch.setattr(finish, "export_openvino", lambda folder: None)
 
 
 def settings_of(case: Case) -> dict[str, Any]:

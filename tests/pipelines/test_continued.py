@@ -30,7 +30,9 @@ FEW = ("--steps", "12", "--lr", "0.006", "--ema", "0")
 def _no_exports() -> Iterator[None]:
     """Other tests follow a bundle through its exports; growing changes nothing there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_exports", lambda folder: Verification(True, 0.0, 0, []))
+        patch.setattr(
+            train_module, "export_and_verify", lambda folder: Verification(True, 0.0, 0, [])
+        )
         yield
 
 

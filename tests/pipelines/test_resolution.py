@@ -54,7 +54,9 @@ def test_compare_counts_each_at_its_own_size(classified: Trained, smaller: Answe
 def test_training_goes_on_at_the_small_size(
     classified: Trained, smaller: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_module, "_exports", lambda folder: Verification(True, 0.0, 0, []))
+    monkeypatch.setattr(
+        train_module, "export_and_verify", lambda folder: Verification(True, 0.0, 0, [])
+    )
     words = (classified.data, "--from", smaller.value["bundle"], "--out", tmp_path / "runs")
     done = ask("train", *words, "--epochs", "1", "--seed", "3")
     assert done.code == 0, done

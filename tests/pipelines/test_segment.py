@@ -269,7 +269,9 @@ def test_a_model_goes_on_with_one_more_class(
 ) -> None:
     """Old classes keep rows, order and colours; the new one gets a row, and a colour of its own."""
     # other tests follow a bundle through its exports; growing changes nothing there
-    monkeypatch.setattr(train_module, "_exports", lambda folder: Verification(True, 0.0, 0, []))
+    monkeypatch.setattr(
+        train_module, "export_and_verify", lambda folder: Verification(True, 0.0, 0, [])
+    )
     data = tmp_path / "more"
     for split, count, start in (("train", 8, 40), ("val", 2, 60)):
         write_scenes(data / split, count, start=start, table=False)
