@@ -69,6 +69,9 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
     asked = manifest_of(photos, dict.fromkeys(("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"), ""))
     # of several roles the one by which the model knows most of a row
     assert roles_of(seen, asked) == {0: "fit", 1: "fit", 3: "select", 4: "claim"}
+    members = [goes_on_from(tmp_path / name)["from"] for name in ("001", "002")]
+    write_run(tmp_path / "004", bundle, manifest_of(photos, {"b/9": "claim"}), members=members)
+    assert roles_of(seen_by(tmp_path / "004/bundle"), asked) == {0: "fit", 1: "fit", 3: "select"}
 
 
 def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:

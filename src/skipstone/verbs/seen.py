@@ -46,37 +46,44 @@ def seen_by(bundle: Path) -> Seen:
     """
     found: list[Manifest] = []
     passed: set[Path] = set()
-    here: Path | None = bundle
-    while here is not None and here.resolve() not in passed:
-        passed.add(here.resolve())
+    lost = ""
+    ahead = [bundle]
+    while ahead:
+        here = ahead.pop()
         rows = here.parent / MANIFEST
+        if here.resolve() in passed:
+            continue
+        passed.add(here.resolve())
         if not rows.is_file():
-            return Seen(tuple(found), f"{shortest(here.absolute())} is not in its run folder")
+            lost = lost or f"{shortest(here.absolute())} is not in its run folder"
+            continue
         found.append(load_manifest(rows))
-        before = _before(read_record(here).get("lineage"))
-        if before is None:
-            break
-        name, weights = before
-        path = Path(name)
-        here = bundle_of(path) if names_model(path) else None
-        if here is None or weights not in (None, _weights_of(here)):
-            there = "is not there any more" if here is None else "is another model by now"
-            return Seen(tuple(found), f"{name}, which it goes back to, {there}")
-    return Seen(tuple(found))
+        for name, weights in _before(read_record(here).get("lineage")):
+            path = Path(name)
+            older = bundle_of(path) if names_model(path) else None
+            if older is not None and weights in (None, _weights_of(older)):
+                ahead.append(older)
+            else:
+                there = "is not there any more" if older is None else "is another model by now"
+                lost = lost or f"{name}, which it goes back to, {there}"
+    return Seen(tuple(found), lost)
 
 
 def _weights_of(bundle: Path) -> str:
     return str(read_record(bundle)["files"].get(WEIGHTS, {}).get("sha256"))
 
 
-def _before(lineage: Any) -> tuple[str, str | None] | None:
-    """The model that another one began with, and the SHA-256 of its weights where that is known."""
+def _before(lineage: Any) -> list[tuple[str, str | None]]:
+    """The models that another one was made of, and the SHA-256 of their weights where that is
+    known: the one that it began with, or the members of an ensemble."""
     if not isinstance(lineage, Mapping):
-        return None
-    origin, weights = lineage.get("from"), lineage.get("weights")
-    if isinstance(origin, Mapping):
-        return str(origin.get("model")), origin.get("weights")
-    return (weights, None) if isinstance(weights, str) and named_as_weights(weights) else None
+        return []
+    origin, weights, members = (lineage.get(name) for name in ("from", "weights", "members"))
+    older = [*(members if isinstance(members, list) else []), origin]
+    named = [one for one in older if isinstance(one, Mapping)]
+    if not named and isinstance(weights, str) and named_as_weights(weights):
+        return [(weights, None)]
+    return [(str(one.get("model")), one.get("weights")) for one in named]
 
 
 def named_as_weights(weights: str) -> bool:
@@ -114,13 +121,14 @@ def roles_of(seen: Seen, manifest: Manifest, *, moved: bool = False) -> dict[int
 def _keys(manifest: Manifest) -> Iterator[tuple[Any, Any, Any]]:
     """Of each row: the file as an absolute path; the path below the root with the target; what a
     cell of a table held, where that is known."""
-    root = Path(os.path.realpath(manifest.root))
+    root = os.path.realpath(manifest.root) + os.sep
     known = CONTENT in manifest.table.column_names
     held = manifest.column(CONTENT) if known else [None] * len(manifest)
     for path, member, target, content in zip(
         *(manifest.column(name) for name in ("path", "member", "target")), held, strict=True
     ):
-        yield (os.path.normpath(root / path), member), (path, member, str(target)), content
+        file = path if path.startswith(os.sep) else f"{root}{path}"
+        yield (os.path.normpath(file), member), (path, member, str(target)), content
 
 
 def rows_to_keep(model: object, seen: Seen, manifest: Manifest) -> dict[int, str]:
