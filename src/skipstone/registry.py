@@ -155,7 +155,7 @@ BACKBONES = Registry(
     "model",
     catalog="skipstone.models.catalog",
     group="skipstone.backbones",
-    listing="See: skipstone models",
+    listing="See: skipstone models (any network of timm: timm/NAME)",
 )
 HEADS = Registry("head", catalog="skipstone.models.heads.catalog", group="skipstone.heads")
 TASKS = Registry("task", catalog="skipstone.tasks.catalog", group="skipstone.tasks")

@@ -95,6 +95,7 @@ MISTAKES = {
     "train {data} --augment strnog": "'strnog' is neither a preset|Did you mean 'strong'",
     "train {data} --channels 2": "--channels 2: these are photos, of 1 (grey)|Leave it out",
     "train {data} --model resent18": "'resent18' is no model.|Did you mean 'resnet18'",
+    "train {data} --model convnext": "'convnext' is no model.|(any network of timm: timm/NAME)",
     "train {data} --task clasify": "'clasify' is no task.|Did you mean 'classify'?",
     "train {data} --group-column patient": "is about data in the layout table; {data} is read as "
     "split-folders.|--reader table",
@@ -108,7 +109,7 @@ MISTAKES = {
     "audit {runs}/001/bundle": "is a model of skipstone, not data.",
     "train {data}/train/*.jpeg": "is a pattern that matched nothing here.|{data}/train",
     "verify {runs}/*x": "is a pattern that matched nothing here.|runs/001",
-    "predict {runs}/001 {data}/*.jpeg": "no file matches {data}/*.jpeg|ls {data}",
+    "predict {runs}/001 {data}/*/*.jpeg": "no file matches {data}/*/*.jpeg|ls {data}",
     "verify {data}": "is a data folder, not a model",
     "verify {runs}/01": "there is no model {runs}/01.|Did you mean '001'?",
     "evaluate {data} {runs}/001": "the two are swapped.|The model comes first: {runs}/001 {data}",

@@ -89,6 +89,8 @@ def test_unlabelled_pictures(tmp_path: Path) -> None:
     assert f"then: skipstone train {tmp_path}." in refused(tmp_path)
     assert refused(tmp_path).endswith(f"skipstone predict MODEL {tmp_path}")
     (tmp_path / "labels.csv").write_text("path,label\n1.jpg,cat\n")
+    (tmp_path / "more.csv").write_text("path,label\n1.jpg,cat\n")
+    assert "and labels.csv, more.csv beside them" in refused(tmp_path)
     assert refused(tmp_path).endswith(f"give it: skipstone train {tmp_path / 'labels.csv'}")
 
 

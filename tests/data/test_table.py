@@ -86,11 +86,12 @@ def test_two_columns_that_may_be_labels_are_refused_with_the_flag(read: Read) ->
     assert manifest.schema["classes"] == ["b", "g", "r"]
 
 
-def test_a_column_called_label_wins_over_others(read: Read) -> None:
+@pytest.mark.parametrize("name", ["label", "choice"])  # choice: as Label Studio exports it
+def test_a_column_called_label_wins_over_others(read: Read, name: str) -> None:
     rows = [
         f"{a},{b}" for a, b in zip(alternate("cat", "dog"), alternate("r", "g", "b"), strict=True)
     ]
-    assert read("path,label,colour", rows).schema["classes"] == ["cat", "dog"]
+    assert read(f"path,{name},colour", rows).schema["classes"] == ["cat", "dog"]
 
 
 def test_two_columns_of_files_are_refused_with_the_flag(read: Read) -> None:

@@ -25,7 +25,7 @@ from skipstone.data.readers.table_columns import (
 )
 from skipstone.data.readers.table_files import Files
 from skipstone.data.readers.text_columns import text_column
-from skipstone.data.refusals import as_address
+from skipstone.data.refusals import as_address, before_pattern
 from skipstone.data.sources import Cells, FileRef, Inline, Source, in_utf8
 from skipstone.errors import DataError, UsageError
 from skipstone.events import note
@@ -112,7 +112,7 @@ def _file(name: str | Path, unfit: Unfit | None) -> Asked:
         elif any(char in str(path) for char in "*?["):
             raise UsageError(
                 f"no file matches {path}: the shell passed the pattern on as it is.",
-                hint=f"See what is there: ls {quoted(path.parent)}",
+                hint=f"See what is there: ls {quoted(before_pattern(path))}",
             )
     elif unfit is not None and (reason := unfit(path.name, first_bytes(path))) == RAW:
         problem = reason

@@ -81,7 +81,7 @@ def _missing(root: Path) -> UsageError:
     if glob.has_magic(str(root)):
         return UsageError(
             f"{root} is a pattern that matched nothing here.",
-            hint=f"Give the folder that holds the class folders: {_before_pattern(root)}",
+            hint=f"Give the folder that holds the class folders: {before_pattern(root)}",
         )
     parent = root.parent
     while not parent.exists():
@@ -97,7 +97,8 @@ def _missing(root: Path) -> UsageError:
     return UsageError(f"{root} does not exist.", hint=hint)
 
 
-def _before_pattern(root: Path) -> Path:
+def before_pattern(root: Path) -> Path:
+    """The folder that a pattern begins in."""
     while glob.has_magic(str(root)):
         root = root.parent
     return root
@@ -176,10 +177,11 @@ def nothing_read(root: Path) -> UsageError:
             f"skipstone train {quoted(root)}",
         )
     tables = _tables(root)
-    if len(tables) == 1 and (inside or has_pictures(root, below=False)):
+    if tables and (inside or has_pictures(root, below=False)):
+        names = listed(table.name for table in tables)
         return UsageError(
-            f"{root} holds pictures without class folders, and a table beside them.",
-            hint=f"If the table has the labels, give it: skipstone train {quoted(tables[0])}",
+            f"{root} holds pictures without class folders, and {names} beside them.",
+            hint=f"If a table has the labels, give it: skipstone train {quoted(tables[0])}",
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):

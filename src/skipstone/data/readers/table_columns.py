@@ -21,7 +21,7 @@ _PATH_NAMES = frozenset(
 )
 _ID_NAME = r"(^|_)(id|id_code|name|uuid|key)$"
 _LABEL_NAMES = frozenset(
-    {"label", "labels", "class", "classes", "category", "target", "tag", "tags"}
+    {"label", "labels", "class", "classes", "category", "target", "tag", "tags", "choice"}
 )
 _PLURAL_NAMES = frozenset({"labels", "classes", "categories", "targets", "tags"})
 _SPLIT_NAMES = frozenset({"split", "subset", "set", "partition"})

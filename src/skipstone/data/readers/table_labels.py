@@ -83,7 +83,11 @@ def check_classes(
     """
     if not rows["target"]:
         what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
-        raise DataError(f"{path}: no row can be used ({what}).")
+        raise DataError(
+            f"{path}: no row can be used ({what}).",
+            hint="Another column may hold the labels (--label-column NAME) or name the files "
+            "(--path-column NAME).",
+        )
     if len(classes) < 2 and (not roles.many or not classes):
         raise UsageError(
             f"{path}: column {listed(roles.labels)} holds "
