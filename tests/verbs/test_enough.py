@@ -31,6 +31,15 @@ def test_the_plan_is_refused_where_your_training_folder_holds_one(tmp_path: Path
         plan_of(tmp_path)
 
 
+def test_test_rows_of_other_labels_throughout_are_refused(tmp_path: Path) -> None:
+    write_folders(tmp_path, TEXTS, "train")
+    write_folders(tmp_path, [(text, label.title()) for text, label in TEXTS[:8]], "Test")
+    with pytest.raises(UsageError, match=r"your test rows have other labels \(Colour, Number\)"):
+        plan_of(tmp_path)
+    write_folders(tmp_path, TEXTS[8:10], "Test")
+    assert len(plan_of(tmp_path).manifest.role("claim")) == 10
+
+
 def test_the_run_ends_where_unreadable_files_leave_one(tmp_path: Path) -> None:
     data = write_folders(tmp_path / "mail", TEXTS)
     plan = plan_of(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
@@ -11,10 +12,11 @@ from skipstone.words import counted, listed, natural_sorted
 
 
 def check_labels_to_learn(manifest: Manifest) -> None:
-    """Where a row has one label, the rows to train on need two.
+    """Where a row has one label, the rows to train on need two, and some that other rows have.
 
     Raises:
-        UsageError: they have one only; it says where the others are.
+        UsageError: they have one only; it says where the others are. Or the user's own validation
+            or test rows have other labels throughout, so that every answer would be wrong.
     """
     if TASKS[manifest.task].facts.get("labels") != "one":
         return
@@ -25,6 +27,7 @@ def check_labels_to_learn(manifest: Manifest) -> None:
         held[str(label)][role if role in ("fit", "unreadable") else split or role] += 1
     trained = [label for label in held if held[label]["fit"]]
     if len(trained) != 1:
+        _check_labels_in_common(manifest, held, trained)
         return
     (only,) = trained
     others = [
@@ -38,6 +41,19 @@ def check_labels_to_learn(manifest: Manifest) -> None:
         hint="Put rows of each label into the training part; or give all rows without splits, and "
         "they are shared out so that every label trains.",
     )
+
+
+def _check_labels_in_common(
+    manifest: Manifest, held: Mapping[str, Counter[str]], trained: Sequence[str]
+) -> None:
+    for split in ("validation", "test"):
+        there = [label for label in held if held[label][split]]
+        if there and trained and not set(there) & set(trained):
+            raise UsageError(
+                f"{manifest.root}: your {split} rows have other labels ({listed(there, 4)}) than "
+                f"those to train on ({listed(trained, 4)}), so no answer could be right.",
+                hint="Labels match letter by letter: name them alike; or train without that part.",
+            )
 
 
 def check_tags_to_decide(manifest: Manifest) -> None:
