@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -200,6 +201,15 @@ def test_a_bug_says_so_and_how_to_see_it(run: Run, monkeypatch: pytest.MonkeyPat
     done = run("models")
     assert "error: this is a bug in skipstone (ZeroDivisionError: oh no)." in done.err
     assert "--debug" in done.err
+
+
+def test_a_path_that_may_not_be_read_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/root/photos")
+    _verb_that(monkeypatch, _raising(error))
+    done = run("models")
+    assert done.code == 1
+    assert "error: /root/photos: Permission denied.\n" in done.err
+    assert "bug" not in done.err
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: EX_SOFTWARE of sysexits.h: neither the user's fault (2) nor a refusal (1), but ours.
 BUG = 70
+
+#: What a file system refuses; whose fault it is, the path says.
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class Terminated(BaseException):
@@ -72,6 +76,11 @@ def _run_or_report(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        path = getattr(error, "filename", None)
+        if getattr(error, "errno", None) in _FORBIDDEN and isinstance(path, str | bytes):
+            message = f"{os.fsdecode(path)}: {os.strerror(error.errno)}."  # type: ignore[attr-defined]
+            hint = "Give yourself the right to it, or name another place."
+            return _report(message, hint, 1, as_json, debug)
         if is_out_of_memory(error):
             hint = "Try a smaller --batch-size or --size, where the command has them."
             return _report("the machine's memory is used up.", hint, 1, as_json, debug)
