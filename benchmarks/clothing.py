@@ -28,7 +28,7 @@ from benchmarks.runs import (
 from skipstone.shrink.receipt import describe
 
 BAR, MINUTES = 0.87, 30.0
-PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=14), int8"
+PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=24), int8"
 SMOKE_PLAN = (
     "resolution(size=24, epochs=0), prune(macs=0.7, epochs=1, batches=2, multiple=2), "
     "int8(samples=16)"
