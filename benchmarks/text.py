@@ -39,21 +39,14 @@ CANDIDATES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "linear-svm": ("linear-svm", {}),
         "linear-svm, pairs": ("linear-svm", {"skip_grams": 4, "opening_words": 2}),
         "textcnn": ("textcnn", {}),
-        "textcnn, seed 1": ("textcnn", {"seed": 1}),
-        "textcnn, seed 2": ("textcnn", {"seed": 2}),
     },
     "movie-reviews": {"nbsvm": ("nbsvm", {}), "logistic": ("logistic", {})},
 }
-#: Candidates that answer together, by data set.
+#: Candidates that answer together, by data set. With three networks of other seeds (textcnn) in
+#: place of one, questions came to 87.1 % in place of 88.0: they outvote the better model.
 ENSEMBLES: dict[str, dict[str, list[str]]] = {
     "questions": {
         "ensemble of linear-svm, pairs and textcnn": ["linear-svm, pairs", "textcnn"],
-        "ensemble of linear-svm, pairs and 3 textcnn": [
-            "linear-svm, pairs",
-            "textcnn",
-            "textcnn, seed 1",
-            "textcnn, seed 2",
-        ],
     },
     "movie-reviews": {},
 }
