@@ -208,3 +208,14 @@ def test_goldens_of_kept_shapes_fill_one_frame(tmp_path: Path) -> None:
         assert {raw.value.shape[:2] for raw in raws} == {(64, 96)}
         assert len({raw.size for raw in raws}) > 7
         assert made.free_axes == {"image": {1: ("height", 32, None), 2: ("width", 32, None)}}
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 95, 96, 512])
+@pytest.mark.parametrize("pad", [1, 32, 256])
+def test_goldens_of_pictures_that_keep_their_shape_fill_one_batch(size: int, pad: int) -> None:
+    """Also where the longest side that is allowed is shorter than they usually are."""
+    options = ImageOptions(size=size, resize="keep", pad=pad, channels=3)
+    state = {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3}
+    input = ImageInput(options, state)
+    shapes = {input.decode(Inline(data, name=name)).value.shape for name, data in input.golden(12)}
+    assert len(shapes) == 1

@@ -118,7 +118,7 @@ def test_only_models_of_one_question_and_one_data_set_are_joined(
     members: list[str], classified: Trained, table: Path, tmp_path: Path
 ) -> None:
     for words, message in (
-        ([members[0]], "an ensemble is made of 2 to 64 models, and 1 is named"),
+        ([members[0]], "an ensemble is made of 2 to 64 models; named: 1."),
         ([members[0], members[0]], "are the same model"),
         ([members[0], classified.run], "their inputs are text and image"),
     ):
@@ -142,6 +142,19 @@ def test_rows_that_a_member_has_learnt_from_are_no_evidence(
         assert "were split differently" in done.err
     else:
         assert "no row is left to decide by" in done.value["error"]
+
+
+def test_photos_that_are_prepared_in_two_ways_have_no_script(
+    classified: Trained, tmp_path: Path
+) -> None:
+    words = [*SMALL, "--epochs", "1", "--split-seed", "3"]
+    words[words.index("--size") + 1] = "32"
+    other = ask("train", classified.data, "--out", tmp_path / "runs", *words)
+    done = ask("ensemble", classified.run, other.value["run"], "--out", tmp_path / "runs")
+    assert done.code == 0, done
+    assert done.value["verified"]
+    exported = ask("export", done.value["run"], "--out", tmp_path / "out")
+    assert "the input 'image' has no stand-alone form" in exported.err
 
 
 def test_photos_of_one_input_keep_their_script(classified: Trained, tmp_path: Path) -> None:

@@ -25,16 +25,21 @@ def golden_pictures(count: int, size: int) -> list[tuple[str, bytes]]:
     return files
 
 
-def kept_pictures(count: int, pad: int) -> list[tuple[str, bytes]]:
+def kept_pictures(count: int, pad: int, most: int) -> list[tuple[str, bytes]]:
     """Files for records of the pictures' own shapes, filled up to multiples of `pad`.
 
-    Their sides differ, but all are filled up to 2 x 3 times `pad`; and they are small: every pixel
-    of theirs gets an answer, and all answers are stored.
+    Their sides differ, but all are filled up to 2 x 3 times `pad`, or less where longer sides than
+    `most` are made smaller; and they are small: every pixel of theirs gets an answer, and all
+    answers are stored.
     """
+    wide = min(3, max(1, most // pad))
     files = []
     for number in range(count):
         rng = np.random.default_rng([number, pad])
-        width, height = (int(rng.integers(n * pad + 1, (n + 1) * pad + 1)) for n in (2, 1))
+        width, height = (
+            int(rng.integers(max((times - 1) * pad, pad // 2) + 1, times * pad + 1))
+            for times in (wide, max(1, wide - 1))
+        )
         name, write = _KEPT[number % len(_KEPT)]
         files.append((f"golden-{number:03d}-{name}", write(_scene(rng, width, height))))
     return files

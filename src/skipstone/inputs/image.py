@@ -207,7 +207,7 @@ class ImageInput:
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
         if self.frame is not None:
-            return kept_pictures(count, self.options.pad)
+            return kept_pictures(count, self.options.pad, self.options.size)
         return golden_pictures(count, self.options.size)
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:

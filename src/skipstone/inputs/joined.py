@@ -73,7 +73,7 @@ class Joined:
         )
 
     def emits(self) -> Emits:
-        """Of all together: nothing that a backbone takes; see `parts`."""
+        """Of all together: nothing that one backbone takes."""
         return Emits("several", 0, exact=any(input.emits().exact for input in self.inputs))
 
     def decode(self, source: Source) -> JoinedRaw:

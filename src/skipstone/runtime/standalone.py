@@ -152,15 +152,17 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _decoding(bundle: Bundle) -> str | None:
-    """What decodes this bundle's files: as its input says, or else its entry."""
-    named = getattr(input_of(bundle), FACT, None)
-    return named or INPUTS[bundle.input["name"]].facts.get(FACT)
+    """What decodes this bundle's files: as its input says (None: nothing alone can), or else its
+    entry."""
+    usual: str | None = INPUTS[bundle.input["name"]].facts.get(FACT)
+    named: str | None = getattr(input_of(bundle), FACT, usual)
+    return named
 
 
 def _part(target: str | None, kind: str) -> tuple[str, list[str]]:
     """The function, and the modules that hold it and what it imports, in order."""
     if target is None:
-        raise Refusal(f"the {kind} has no stand-alone form (its entry names none).")
+        raise Refusal(f"the {kind} has no stand-alone form.")
     module, _, function = target.partition(":")
     return function, [*_own_imports(module), module]
 

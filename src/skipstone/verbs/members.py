@@ -66,7 +66,7 @@ def open_parts(models: list[str], data: Path | None) -> list[Part]:
     """The models, which are of one task, one kind of input and the same classes."""
     if not 2 <= len(models) <= MOST_MEMBERS:
         raise UsageError(
-            f"an ensemble is made of 2 to {MOST_MEMBERS} models, and {len(models)} is named.",
+            f"an ensemble is made of 2 to {MOST_MEMBERS} models; named: {len(models)}.",
             hint="Such as: skipstone ensemble runs/001 runs/002",
         )
     parts = [_open(model, data) for model in models]
