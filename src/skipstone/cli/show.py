@@ -129,6 +129,11 @@ def train(result: Any, terminal: Terminal) -> None:
     terminal.line()
     if result.calibration is not None:
         terminal.line(f"Temperature scaling: {result.calibration.reason}")
+    _finished(result, terminal)
+
+
+def _finished(result: Any, terminal: Terminal) -> None:
+    """Whether a run is proven, where it is, and what to do next."""
     _verified(result.verification, terminal)
     terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
     terminal.line(f"Report:  {result.report}")
@@ -145,12 +150,7 @@ def ensemble(result: Any, terminal: Terminal) -> None:
     terminal.table(columns, told, title="Beside its members")
     terminal.line(result.verdict, "" if result.better else "yellow")
     terminal.line()
-    _verified(result.verification, terminal)
-    terminal.line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
-    terminal.line(f"Report:  {result.report}")
-    terminal.line(f"Took:    {duration(result.seconds)}")
-    terminal.line()
-    terminal.line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
+    _finished(result, terminal)
 
 
 def _alone(row: Any) -> tuple[str, str]:

@@ -58,8 +58,8 @@ class Start(Protocol):
         """Fill `network`, which answers for `task`, with the model's weights."""
 
 
-class Assignment(Protocol):
-    """What is to be learnt (a `verbs.plan.Plan` is one)."""
+class Given(Protocol):
+    """What a model is made for: the data in its roles, how it is read, and what is asked of it."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -67,6 +67,13 @@ class Assignment(Protocol):
     def input(self) -> Input: ...
     @property
     def task(self) -> Task: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Assignment(Given, Protocol):
+    """What is to be learnt (a `verbs.plan.Plan` is one)."""
+
     @property
     def arch(self) -> Arch: ...
     @property
@@ -77,8 +84,6 @@ class Assignment(Protocol):
     def recipe(self) -> Recipe: ...
     @property
     def loading(self) -> LoadOptions: ...
-    @property
-    def seed(self) -> int: ...
     @property
     def origin(self) -> Start | None: ...
     @property

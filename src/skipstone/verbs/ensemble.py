@@ -15,24 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events
-from skipstone.bundle.format import WEIGHTS
 from skipstone.data.manifest_file import MANIFEST, save_manifest
 from skipstone.proof.intervals import Estimate, interval, paired_difference
-from skipstone.proof.parity import Verification
 from skipstone.report.words import percent
 from skipstone.runtime.parts import network_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Metric, headline
-from skipstone.train.runfolder import RunFolder, open_or_resume
+from skipstone.tasks.base import headline
+from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.finish import export_and_verify, write_bundle
+from skipstone.verbs.finished import Finished
 from skipstone.verbs.lineage import data_record, versions
 from skipstone.verbs.members import Joint, Part, join, open_parts, voting
 from skipstone.verbs.places import known_data, output_folder
 from skipstone.verbs.scores import Scores, in_points
 from skipstone.verbs.story import PAGE, Outcome, gather, network_facts, write_report
-from skipstone.verbs.told import figures, told
-from skipstone.verbs.told import verdict as verified
 from skipstone.words import command_line, shortest
 
 
@@ -63,57 +60,29 @@ class Standing:
         }
 
 
-@dataclass(frozen=True, repr=False)
-class EnsembleResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EnsembleResult(Finished):
     """What `ensemble` left.
 
     Args:
-        role, split, metrics, measures: as `TrainResult` has them.
         members: as they were named.
-        verdict: a sentence: whether it is better than the best of them.
+        verdict: a sentence: whether it is better than the best of them, as `better` has it.
     """
 
-    run: Path
-    bundle: Path
-    report: Path
-    role: str
-    split: str
-    metrics: dict[str, Estimate]
-    measures: tuple[Metric, ...]
-    verification: Verification
-    bytes: int
     members: list[Standing]
     verdict: str
     better: bool
-    seconds: float
 
-    def __repr__(self) -> str:
+    def own_facts(self) -> dict[str, object]:
         alone = {
             f"{member.model} alone": f"{member.name}: {percent(member.value.value)}"
             for member in self.members
         }
-        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
-        facts = {**figures(self.metrics, self.measures), **alone, "beside them": self.verdict}
-        return told(self, {**facts, "verified": verified(self.verification), **places})
-
-    @property
-    def exit_code(self) -> int:
-        return 0 if self.verification.ok else 1
+        return {**alone, "beside them": self.verdict}
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "run": str(self.run),
-            "bundle": str(self.bundle),
-            "report": str(self.report),
-            "role": self.role,
-            "split": self.split,
-            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
-            "verified": self.verification.ok,
-            "weights_bytes": self.bytes,
-            "members": [member.to_json() for member in self.members],
-            "verdict": self.verdict,
-            "seconds": round(self.seconds, 1),
-        }
+        members = [member.to_json() for member in self.members]
+        return {**super().to_json(), "members": members, "verdict": self.verdict}
 
 
 def ensemble(
@@ -169,33 +138,9 @@ def ensemble(
         report = write_report(run.path / PAGE, gather(outcome))
         run.journal("scored", **scores.to_json(), verified=verification.ok)
         run.finish()
-        return _result(run, outcome, report, standing, (verdict, better), started)
-
-
-def _result(
-    run: RunFolder,
-    outcome: Outcome,
-    report: Path,
-    standing: list[Standing],
-    verdict: tuple[str, bool],
-    started: float,
-) -> EnsembleResult:
-    scores = outcome.scores
-    return EnsembleResult(
-        run=shortest(run.path),
-        bundle=shortest(run.bundle),
-        report=shortest(report),
-        role=scores.role,
-        split=scores.split,
-        metrics=scores.metrics,
-        measures=tuple(outcome.given.task.metrics()),
-        verification=outcome.verification,
-        bytes=(run.bundle / WEIGHTS).stat().st_size,
-        members=standing,
-        verdict=verdict[0],
-        better=verdict[1],
-        seconds=time.monotonic() - started,
-    )
+        return EnsembleResult.of(
+            run, outcome, report, started, members=standing, verdict=verdict, better=better
+        )
 
 
 def _identity(joint: Joint, parts: Sequence[Part]) -> dict[str, Any]:
@@ -258,4 +203,4 @@ def _verdict(joint: Joint, standing: Sequence[Standing]) -> tuple[str, bool]:
         return f"Together they are better than {name}: {points}.", True
     if surely < 0:
         return f"Together they are WORSE than {name}: {points}. Take that one.", False
-    return f"Together they are not better than {name} by more than chance: {points}.", False
+    return f"Together they are not better than {name}, by more than chance: {points}.", False

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +15,7 @@ from skipstone.bundle.arch import Arch, Ensemble
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal
-from skipstone.inputs.base import Input, input_record
+from skipstone.inputs.base import input_record
 from skipstone.inputs.joined import inputs_of
 from skipstone.models.build import network_tensors
 from skipstone.proof.parity import Verification, verify
@@ -26,21 +26,9 @@ from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.parts import joined_arrays
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Task, task_record
+from skipstone.tasks.base import task_record
+from skipstone.train.learner import Given
 from skipstone.verbs.scores import Scores, calibration_of, score
-
-
-class Given(Protocol):
-    """What a model was made for (a `verbs.plan.Plan` is one)."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def input(self) -> Input: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def seed(self) -> int: ...
 
 
 def write_bundle(

@@ -12,7 +12,7 @@ from skipstone.inputs.shown import shown
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
-from skipstone.verbs.finish import Given
+from skipstone.train.learner import Given
 from skipstone.verbs.highlights import highlights
 
 

@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the members make together: a `verbs.finish.Given`, and its architecture."""
+    """What the members make together: a `train.learner.Given`, and its architecture."""
 
     manifest: Manifest
     input: Input

@@ -31,8 +31,8 @@ from skipstone.report.build import (
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
 from skipstone.tasks.base import Task
+from skipstone.train.learner import Given
 from skipstone.verbs.baseline import Comparison
-from skipstone.verbs.finish import Given
 from skipstone.verbs.gallery import Drawing
 from skipstone.verbs.plan import Plan
 from skipstone.verbs.scores import Scores

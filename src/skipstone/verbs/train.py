@@ -8,85 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.format import WEIGHTS
 from skipstone.data.manifest_file import MANIFEST, save_manifest
 from skipstone.data.table_cells import with_contents
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.quarantine import UNREADABLE
 from skipstone.proof.calibration import Gain
-from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
-from skipstone.tasks.base import Metric
 from skipstone.train.learner import learner_of
-from skipstone.train.runfolder import RunFolder, open_or_resume
+from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
 from skipstone.verbs.continued import plan_run
 from skipstone.verbs.finish import export_and_verify, write_bundle
+from skipstone.verbs.finished import Finished
 from skipstone.verbs.held_files import hold_files
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder
 from skipstone.verbs.quarantine import quarantine
 from skipstone.verbs.story import PAGE, Outcome, gather, training_facts, write_report
-from skipstone.verbs.told import figures, told, verdict
-from skipstone.words import command_line, shortest
+from skipstone.words import command_line
 
 
-@dataclass(frozen=True)
-class TrainResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainResult(Finished):
     """What a training run left.
 
     Args:
-        role: the part of the data that `metrics` were scored on, once: "claim", or "select"
-            where the data is too small to keep a claim apart; `split` names it to a person.
-        measures: what `metrics` are: names, titles and units, in order.
-        bytes: of the weights file.
         unreadable: files that were left out, listed in the run folder.
         calibration: what the temperature did to the calibration error; None where there is none.
         baseline: a simple model beside it, where the input has one.
     """
 
-    run: Path
-    bundle: Path
-    report: Path
-    role: str
-    split: str
-    metrics: dict[str, Estimate]
-    measures: tuple[Metric, ...]
-    verification: Verification
-    bytes: int
     unreadable: int
     calibration: Gain | None
-    seconds: float
     baseline: Comparison | None = None
 
-    @property
-    def exit_code(self) -> int:
-        return 0 if self.verification.ok else 1
-
-    def __repr__(self) -> str:
+    def own_facts(self) -> dict[str, object]:
         beside = None if self.baseline is None else self.baseline.verdict
-        facts = {"on": self.split, **figures(self.metrics, self.measures), "baseline": beside}
-        verified = verdict(self.verification)
-        left_out = self.unreadable or None
-        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
-        return told(self, {**facts, "verified": verified, "left out": left_out, **places})
+        return {"baseline": beside, "left out": self.unreadable or None}
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "run": str(self.run),
-            "bundle": str(self.bundle),
-            "report": str(self.report),
-            "role": self.role,
-            "split": self.split,
-            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
-            "verified": self.verification.ok,
-            "weights_bytes": self.bytes,
+            **super().to_json(),
             "unreadable": self.unreadable,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "baseline": None if self.baseline is None else self.baseline.to_json(),
-            "seconds": round(self.seconds, 1),
         }
 
 
@@ -145,23 +111,5 @@ def train(
         ok, compared = verification.ok, baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
         run.finish()
-        return _result(run, outcome, report, started)
-
-
-def _result(run: RunFolder, outcome: Outcome, report: Path, started: float) -> TrainResult:
-    plan, scores = outcome.given, outcome.scores
-    return TrainResult(
-        run=shortest(run.path),
-        bundle=shortest(run.bundle),
-        report=shortest(report),
-        role=scores.role,
-        split=scores.split,
-        metrics=scores.metrics,
-        measures=tuple(plan.task.metrics()),
-        verification=outcome.verification,
-        bytes=(run.bundle / WEIGHTS).stat().st_size,
-        unreadable=len(plan.manifest.role(UNREADABLE)),
-        calibration=scores.calibration,
-        baseline=outcome.baseline,
-        seconds=time.monotonic() - started,
-    )
+        own = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
+        return TrainResult.of(run, outcome, report, started, **own)

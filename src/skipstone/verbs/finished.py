@@ -1,0 +1,87 @@
+"""What every verb that makes a run leaves: where it is, how good, and whether that is proven."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from skipstone.bundle.format import WEIGHTS
+from skipstone.proof.intervals import Estimate
+from skipstone.proof.parity import Verification
+from skipstone.tasks.base import Metric
+from skipstone.train.runfolder import RunFolder
+from skipstone.verbs.story import Outcome
+from skipstone.verbs.told import figures, told, verdict
+from skipstone.words import shortest
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Finished:
+    """A run that ended.
+
+    Args:
+        role: the part of the data that `metrics` were scored on, once: "claim", or "select"
+            where the data is too small to keep a claim apart; `split` names it to a person.
+        measures: what `metrics` are: names, titles and units, in order.
+        bytes: of the weights file.
+    """
+
+    run: Path
+    bundle: Path
+    report: Path
+    role: str
+    split: str
+    metrics: dict[str, Estimate]
+    measures: tuple[Metric, ...]
+    verification: Verification
+    bytes: int
+    seconds: float
+
+    @classmethod
+    def of(cls, run: RunFolder, outcome: Outcome, report: Path, started: float, **own: Any) -> Self:
+        """Args:
+        started: `time.monotonic()` of then.
+        own: what only this kind of run leaves.
+        """
+        scores = outcome.scores
+        return cls(
+            run=shortest(run.path),
+            bundle=shortest(run.bundle),
+            report=shortest(report),
+            role=scores.role,
+            split=scores.split,
+            metrics=scores.metrics,
+            measures=tuple(outcome.given.task.metrics()),
+            verification=outcome.verification,
+            bytes=(run.bundle / WEIGHTS).stat().st_size,
+            seconds=time.monotonic() - started,
+            **own,
+        )
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verification.ok else 1
+
+    def own_facts(self) -> dict[str, object]:
+        """What only this kind of run tells, between its figures and its places."""
+        return {}
+
+    def __repr__(self) -> str:
+        facts = {"on": self.split, **figures(self.metrics, self.measures), **self.own_facts()}
+        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
+        return told(self, {**facts, "verified": verdict(self.verification), **places})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run),
+            "bundle": str(self.bundle),
+            "report": str(self.report),
+            "role": self.role,
+            "split": self.split,
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "verified": self.verification.ok,
+            "weights_bytes": self.bytes,
+            "seconds": round(self.seconds, 1),
+        }
