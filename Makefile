@@ -28,7 +28,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 -m "not proof" tests
 
 proof: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) -m proof -rP --durations=25 tests
+	$(BIN)/python -m pytest -n $(JOBS) -m proof -rfEP --durations=25 tests
 	$(BIN)/python -m benchmarks --smoke --jobs $(JOBS)
 
 kills: $(VENV)/.installed-test

@@ -19,7 +19,12 @@ from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
 from skipstone.runtime.script_main import _with_files
-from skipstone.runtime.standalone import answers_of_script, script_text, write_standalone
+from skipstone.runtime.standalone import (
+    _defined,
+    answers_of_script,
+    script_text,
+    write_standalone,
+)
 from tests.small_bundles import CLASSES, small_bundle, write_small
 from tests.text_bundles import text_run
 
@@ -146,3 +151,14 @@ def test_answers_are_the_fields_that_the_task_predicts(name: str, seed: int) -> 
 def _bytes(source: Inline) -> bytes:
     assert isinstance(source.data, bytes)
     return source.data
+
+
+def test_names_that_two_parts_define_are_seen(tmp_path: Path) -> None:
+    """In one file the later would take the place of the earlier, as it once did with `_BEGIN`."""
+    text = "A = 1\nB, (C, *D) = 1, (2, 3)\nE: int = 4\nA.f = B[0] = C\ndef g(x):\n    H = x\n"
+    found = _defined(text)
+    assert found == ["A", "B", "C", "D", "E", "g"]
+    bundle, _ = text_run(tmp_path / "run", "textcnn", count=60, steps=7, subwords="2-3")
+    names = _defined(script_text(bundle))
+    assert len(names) == len(set(names)) > 20
+    assert {"word_parts", "letters_of", "_BEGIN", "_OPENS"} <= set(names)

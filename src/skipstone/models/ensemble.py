@@ -72,7 +72,6 @@ def build_ensemble(arch: Ensemble, input: Input) -> Votes:
 
     Raises:
         UsageError: as `models.build.build_network`.
-        Refusal: the members' answers cannot be averaged.
     """
     inputs = inputs_of(input)
     members = []

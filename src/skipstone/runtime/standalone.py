@@ -233,6 +233,7 @@ def _defined(source: str) -> list[str]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.append(node.name)
-        elif isinstance(node, ast.Assign):
-            found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names = (name for name in ast.walk(node) if isinstance(name, ast.Name))
+            found += [name.id for name in names if isinstance(name.ctx, ast.Store)]
     return found
