@@ -17,7 +17,8 @@ from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs import text as text_module
 from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_features import (
+from skipstone.inputs.text_fit import Frequencies
+from skipstone.inputs.text_grams import (
     Grams,
     Letters,
     char_ngrams,
@@ -28,7 +29,6 @@ from skipstone.inputs.text_features import (
     token_grams,
     word_ngrams,
 )
-from skipstone.inputs.text_fit import Frequencies
 from skipstone.inputs.text_options import TextOptions
 from tests.text_data import rows
 

@@ -13,6 +13,7 @@ from tests.text_data import FILLER, WORDS, write_csv
 
 MODEL = [
     *("--model", "textcnn", "--embedding", "12", "--maps", "8"),
+    *("--subwords", "3-4", "--subword-bits", "8"),
     *("--epochs", "8", "--lr", "0.02", "--batch-size", "8", "--precision", "f32"),
 ]
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 
 from skipstone.bundle.files import read_file, read_record
 from skipstone.errors import DamagedError
-from skipstone.inputs import text_features
+from skipstone.inputs import text_features, text_grams
 from skipstone.inputs.text import digest_of_arrays
 from skipstone.proof import fresh
 from skipstone.proof.fresh import check
@@ -71,10 +71,11 @@ def _array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
 
 def _more_words(state: dict[str, Any], arrays: Arrays) -> None:
     """A vocabulary that is larger than the network's embedding."""
+    known = len(arrays["vocabulary"])
     last = arrays["vocabulary"][-1]
     more = np.linspace(int(last) + 1, 2**64 - 2048, 5000, dtype=np.float64).astype(np.uint64)
     arrays["vocabulary"] = np.unique(np.concatenate([arrays["vocabulary"], more]))
-    state["size"] = len(arrays["vocabulary"]) + 2
+    state["size"] += len(arrays["vocabulary"]) - known
 
 
 def _with(place: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -174,7 +175,7 @@ def test_every_block_of_a_bundle(model: str, sources: dict[str, Path], tmp_path:
 
 
 def _plain_of(fault: Callable[[str], str]) -> Callable[[str, bool], str]:
-    known = text_features.plain
+    known = text_grams.plain
     return lambda text, lowercase: known(fault(text), lowercase)
 
 

@@ -30,8 +30,9 @@ LENGTHS = range(1, 13)
 SMALL = {"embedding": 7, "hidden": 5, "maps": 4, "trees": 6}
 #: The input's options that are not the usual ones, by what they are called here.
 READINGS: dict[str, dict[str, Any]] = {
-    "word": {},
+    "word": {"subwords": "none"},
     "char": {"split": "char"},
+    "parts": {"subwords": "2-4", "subword_bits": 6},
     "bpe": {"split": "bpe", "vocabulary": 120},
     "n-grams": {"word_ngrams": "1-2", "char_ngrams": "none"},
     "hashed": {"word_ngrams": "1-2", "char_ngrams": "none", "hash_bits": 7},
@@ -66,6 +67,7 @@ def cases() -> list[Any]:
     for number, (cell, layers, both, pooling, reading) in enumerate(RECURRENT):
         options = {"layers": layers, "bidirectional": both, "pooling": pooling}
         found.append((cell, options, reading, number < 3))
+    found += [("gru", {}, "parts", False), ("textcnn", {}, "parts", True)]
     found += [("textcnn", {}, reading, False) for reading in ("word", "char", "bpe")]
     found += [("fasttext", {}, reading, reading == "hashed") for reading in ("n-grams", "hashed")]
     found += [(name, {}, kind, False) for name, kinds in SOLVED.items() for kind in kinds]
@@ -126,8 +128,9 @@ def stacked(texts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     found = {}
     for name in texts[0]:
         longest = max(len(text[name]) for text in texts)
-        whole = [np.pad(text[name], (0, longest - len(text[name]))) for text in texts]
-        found[name] = np.stack(whole)
+        arrays = [text[name] for text in texts]
+        room = [[(0, longest - len(a)), *[(0, 0)] * (a.ndim - 1)] for a in arrays]
+        found[name] = np.stack([np.pad(a, more) for a, more in zip(arrays, room, strict=True)])
     return found
 
 

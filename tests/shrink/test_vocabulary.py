@@ -61,8 +61,9 @@ def vocabulary_words(input: TextInput) -> dict[str, int]:
     known = {}
     for word in words:
         ids = next(iter(input.encode(input.decode(Inline(word.encode()))).values()))
-        if ids[0] > input.missing:
-            known[word] = int(ids[0])
+        own = int(np.ravel(ids)[0])
+        if own > input.missing:
+            known[word] = own
     assert len(known) == len(input.entries())  # the tests' data has no other words
     return known
 
@@ -95,6 +96,29 @@ def test_it_answers_as_the_whole_model_to_texts_with_an_unknown_word_instead(mad
     numbers = [sum(v.size for v in b.tensors.values()) for b in (small.bundle, bundle)]
     assert numbers[0] < numbers[1]
     assert input_of(small.bundle).emits() == small.input.emits()
+
+
+def test_a_word_that_goes_is_known_by_its_parts(tmp_path: Path) -> None:
+    """Its own vector is the unknown one's from then on, and nothing else changes."""
+    bundle, _ = text_run(tmp_path / "001", "textcnn", steps=7, subwords="2-3", subword_bits=7)
+    input, network = input_of(bundle), network_of(bundle)
+    words = vocabulary_words(input)
+    gone = {"cat", "red"}
+    small = cut(
+        bundle, input, network, np.sort([i for word, i in words.items() if word not in gone])
+    )
+    text = Inline(b"the cat is red and it saw a dog")
+    whole = input.encode(input.decode(text))["tokens"].copy()
+    whole[np.isin(whole[:, 0], [words[word] for word in gone]), 0] = input.missing
+    with torch.no_grad():
+        expected = network({"tokens": torch.from_numpy(whole[None])})["logits"].numpy()
+    found = predictor_of(bundle, small.input, small.network).outputs([text]).outputs["logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    before = predictor_of(bundle, input, network).outputs([text]).outputs["logits"]
+    assert np.abs(before - expected).max() > 1e-4
+    assert (
+        len(small.network.backbone.embedding.weight) == len(network.backbone.embedding.weight) - 2
+    )
 
 
 def test_a_narrower_bag_is_the_columns_that_stay_scaled_anew() -> None:

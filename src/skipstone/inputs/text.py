@@ -2,6 +2,8 @@
 
 file bytes --decode--> plain text --text_features.py--> {"tokens": (L,)} or {"features", "values"}
 
+With the parts of words, tokens are (L, 1 + P): subwords.py.
+
 Texts differ in length, so its arrays do: batches are padded to their longest (`ragged`).
 """
 
@@ -19,28 +21,25 @@ from torch import Tensor, nn
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
 from skipstone.inputs.base import Array, Emits, FreeAxis, Raw
+from skipstone.inputs.subwords import MOST_PARTS, count_parts
 from skipstone.inputs.text_check import check_ids, check_state
-from skipstone.inputs.text_features import (
-    FIRST,
-    PAD,
-    UNKNOWN,
-    encode_text,
-    packed,
-    plain,
-    text_of,
-)
+from skipstone.inputs.text_features import FIRST, PAD, UNKNOWN, encode_text, packed, text_of
 from skipstone.inputs.text_fit import (
     KnownWords,
     bag_matrix,
+    blocks_of,
     common_tokens,
     fit_bag,
     fit_tokens,
     longer,
     narrow,
+    subwords_of,
+    unfitted,
     words_known,
 )
 from skipstone.inputs.text_golden import golden_texts
-from skipstone.inputs.text_options import TextOptions, parse_range
+from skipstone.inputs.text_grams import plain
+from skipstone.inputs.text_options import TextOptions
 from skipstone.inputs.text_pairs import Pairs, learn_pairs, read_tokenizer
 from skipstone.inputs.text_pieces import pieces_of
 
@@ -48,8 +47,6 @@ from skipstone.inputs.text_pieces import pieces_of
 _REMEMBERED = 256 << 20
 #: What Python adds to an entry.
 _ENTRY = 1 << 10
-#: Up to so many letters in all, runs of letters are counted, too.
-_FEW_LETTERS = 2_000_000
 _EXAMPLE = 9  # tokens of an example for tracing
 
 
@@ -73,7 +70,7 @@ class TextInput:
     ) -> None:
         self.options = options
         self._arrays = dict(arrays or {})
-        self._state = _unfitted(options) if state is None else dict(state)
+        self._state = unfitted(options) if state is None else dict(state)
         if state is not None and digest_of_arrays(self._arrays) != self._state.get("digest"):
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
         if state is not None:
@@ -126,11 +123,13 @@ class TextInput:
             arrays, size = self._fit_tokens(texts)
             state |= {"split": self.options.split, "max_length": self.options.max_length}
             state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
+            if parts := subwords_of(self.options):
+                state |= {"subwords": parts, "size": state["size"] + count_parts(parts)}
             state["cut"] = self._cut(texts, arrays)
         elif self.options.form == "bag":
             state["blocks"], arrays = fit_bag(
                 self._plain(texts),
-                _blocks(self.options, state["letters"]),
+                blocks_of(self.options, state["letters"]),
                 most=self.options.features,
                 least=self.options.min_count,
                 idf=self.options.weighting == "tfidf",
@@ -168,7 +167,7 @@ class TextInput:
         """What `text_features.decode_text` needs, as JSON; None where it cannot do it alone."""
         if "pairs" in self._arrays:
             return None
-        facts = ("form", "lowercase", "split", "max_length", "blocks", "weighting")
+        facts = ("form", "lowercase", "split", "max_length", "subwords", "blocks", "weighting")
         spec = {name: self._state[name] for name in facts if name in self._state}
         return {**spec, "arrays": {name: packed(value) for name, value in self._arrays.items()}}
 
@@ -264,14 +263,21 @@ class TextInput:
                 "hashed n-grams have no vocabulary that could be made smaller.",
                 hint="Train with fewer --hash-bits, or without.",
             )
-        return range(self.missing + 1, int(self._state["size"]))
+        return range(self.missing + 1, int(self._state["size"]) - self._parts)
+
+    @property
+    def _parts(self) -> int:
+        """Ids of parts of words, which come behind those of the vocabulary."""
+        parts = self._state.get("subwords")
+        return count_parts(parts) if parts else 0
 
     def narrowed(self, kept: Array) -> TextInput:
         """The input that knows only the entries `kept`: ids of `entries()`, ascending."""
         known = self.entries()
         assert known.start <= kept[0] <= kept[-1] < known.stop
         state, arrays = narrow(self._state, self._arrays, kept - known.start)
-        state |= {"size": known.start + len(kept), "digest": digest_of_arrays(arrays)}
+        size = known.start + len(kept) + self._parts
+        state |= {"size": size, "digest": digest_of_arrays(arrays)}
         return TextInput(self.options, state, arrays)
 
     def front(self) -> nn.Module:
@@ -281,7 +287,8 @@ class TextInput:
         rng = np.random.default_rng(0)
         size, shape = int(self._state["size"]), (batch, _EXAMPLE)
         if self._form() == "tokens":
-            return {"tokens": rng.integers(1, max(size, 2), shape).astype(np.int32)}
+            places = (*shape, 1 + MOST_PARTS) if self._parts else shape
+            return {"tokens": rng.integers(1, max(size, 2), places).astype(np.int32)}
         features = rng.integers(1, max(size, 2), shape).astype(np.int32)
         return {"features": features, "values": rng.random(shape, np.float32)}
 
@@ -360,36 +367,3 @@ def digest_of_arrays(arrays: Mapping[str, Array]) -> str:
         found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
         found.update(value.tobytes())
     return found.hexdigest()
-
-
-def _unfitted(options: TextOptions) -> dict[str, Any]:
-    """Enough to build a network of the size that the options allow, for its cost."""
-    size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
-    return {
-        "form": options.form,
-        "lowercase": options.lowercase,
-        "split": options.split,
-        "max_length": options.max_length,
-        "size": size,
-        "blocks": [],
-        "weighting": options.weighting,
-    }
-
-
-def _blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
-    """The kinds of n-grams and pairs that options mean for a corpus of so many letters."""
-    few, some = letters <= _FEW_LETTERS, letters <= 2 * _FEW_LETTERS
-    ranges = {
-        "word": "1-3" if few else "1-2",
-        "char": "2-6" if few else "3-5" if some else "none",
-    }
-    blocks = []
-    for kind, given in (("word", options.word_ngrams), ("char", options.char_ngrams)):
-        found = parse_range(ranges[kind] if given == "auto" else given)
-        assert found is not None, "options are checked when they are made"
-        if found[1]:
-            blocks.append({"kind": kind, "shortest": found[0], "longest": found[1]})
-    for kind, longest in (("skip", options.skip_grams), ("opening", options.opening_words)):
-        if longest:
-            blocks.append({"kind": kind, "shortest": 1, "longest": longest})
-    return [{**block, "bits": options.hash_bits} for block in blocks]

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from skipstone.errors import DamagedError
+from skipstone.inputs.subwords import count_parts
 from skipstone.inputs.text_features import FEATURE_KINDS, FIRST
 from skipstone.inputs.text_options import Form, Split, Weighting
 
@@ -50,7 +51,26 @@ def _check_tokens(state: Mapping[str, Any], arrays: Mapping[str, Array], size: i
     _whole(state, "max_length", 1, 1 << 20)
     if "vocabulary" in arrays:
         count = _check_hashes(arrays, "vocabulary")
-        _need(size == count + FIRST, f"size is {size:,}, and the vocabulary has {count:,} tokens")
+        parts = _check_subwords(state)
+        _need(
+            size == count + FIRST + parts,
+            f"size is {size:,}, and the vocabulary has {count:,} tokens"
+            f"{f' beside {parts:,} parts of words' if parts else ''}",
+        )
+    else:
+        _need(not state.get("subwords"), "subwords have no words to be parts of")
+
+
+def _check_subwords(state: Mapping[str, Any]) -> int:
+    """How many ids the parts of words have."""
+    parts = state.get("subwords")
+    if parts is None:
+        return 0
+    _need(isinstance(parts, dict), "subwords is no range of lengths")
+    shortest = _whole(parts, "shortest", 1, _LONGEST)
+    _whole(parts, "longest", shortest, _LONGEST)
+    _whole(parts, "bits", 1, _MOST_BITS)
+    return count_parts(parts)
 
 
 def _check_bag(state: Mapping[str, Any], arrays: Mapping[str, Array], size: int) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.inputs.subwords import count_parts
 from skipstone.inputs.text_features import (
+    FIRST,
     bag_rows,
     columns_of,
     counted_pairs,
     grams_of_block,
-    letters_of,
     places,
-    plain,
-    token_grams,
 )
+from skipstone.inputs.text_grams import letters_of, plain, token_grams
+from skipstone.inputs.text_options import TextOptions, parse_range
 
 #: Letters that are looked at together: bounds memory, whatever the corpus.
 CHUNK = 1 << 20
@@ -207,3 +208,52 @@ def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
     order = np.argsort(-counts, kind="stable")[:most]
     spans = zip(tokens.first[first[order]], tokens.last[first[order]], strict=True)
     return [sample[begin:end] for begin, end in spans]
+
+
+# --- what options mean ---------------------------------------------------------------------------
+
+#: Up to so many letters in all, runs of letters are counted, too.
+_FEW_LETTERS = 2_000_000
+
+
+def unfitted(options: TextOptions) -> dict[str, Any]:
+    """Enough to build a network of the size that the options allow, for its cost."""
+    size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
+    parts = subwords_of(options)
+    return {
+        "form": options.form,
+        "lowercase": options.lowercase,
+        "split": options.split,
+        "max_length": options.max_length,
+        "size": size + (count_parts(parts) if parts else 0),
+        "subwords": parts,
+        "blocks": [],
+        "weighting": options.weighting,
+    }
+
+
+def blocks_of(options: TextOptions, letters: int) -> list[dict[str, Any]]:
+    """The kinds of n-grams and pairs that options mean for a corpus of so many letters."""
+    few, some = letters <= _FEW_LETTERS, letters <= 2 * _FEW_LETTERS
+    ranges = {
+        "word": "1-3" if few else "1-2",
+        "char": "2-6" if few else "3-5" if some else "none",
+    }
+    blocks = []
+    for kind, given in (("word", options.word_ngrams), ("char", options.char_ngrams)):
+        found = parse_range(ranges[kind] if given == "auto" else given)
+        assert found is not None, "options are checked when they are made"
+        if found[1]:
+            blocks.append({"kind": kind, "shortest": found[0], "longest": found[1]})
+    for kind, longest in (("skip", options.skip_grams), ("opening", options.opening_words)):
+        if longest:
+            blocks.append({"kind": kind, "shortest": 1, "longest": longest})
+    return [{**block, "bits": options.hash_bits} for block in blocks]
+
+
+def subwords_of(options: TextOptions) -> dict[str, int] | None:
+    """Which parts of words are told apart: {"shortest", "longest", "bits"}; None for none."""
+    shortest, longest = options.parts
+    if not longest or options.form != "tokens":
+        return None
+    return {"shortest": shortest, "longest": longest, "bits": options.subword_bits}

@@ -14,6 +14,8 @@ Weighting = Literal["tfidf", "binary", "counts"]
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _LONGEST = 12
+#: Of the table that parts of words share: some 16,000 vectors.
+_BITS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,22 @@ class TextOptions:
     min_count: int = field(
         default=1,
         metadata={"help": "training texts that a token or n-gram has to occur in to be known"},
+    )
+    subwords: str = field(
+        default="none",
+        metadata={
+            "help": "tokens: runs of so many of a word's letters, such as 3-5, and its capitals, "
+            "have vectors of their own, and a word their sum beside its own (Bojanowski 2017); "
+            "'auto' is 3-5 where tokens are words; 'none' for none",
+            "only": {"form": "tokens"},
+        },
+    )
+    subword_bits: int = field(
+        default=_BITS,
+        metadata={
+            "help": "tokens: parts of words share 2^n vectors, by their hash",
+            "only": {"form": "tokens"},
+        },
     )
     max_length: int = field(
         default=512,
@@ -119,6 +137,16 @@ class TextOptions:
         problems = []
         if self.tokenizer and self.split != "word":
             problems.append(f"split is {self.split!r} beside a tokenizer, which cuts texts itself")
+        if self.subwords != "auto" and parse_range(self.subwords) is None:
+            problems.append(
+                f"subwords is {self.subwords!r}; allowed: 'auto', 'none', or a range up to "
+                f"{_LONGEST} such as 3-5"
+            )
+        elif self.parts[1] and (self.tokenizer or self.split != "word"):
+            cut = "a tokenizer" if self.tokenizer else f"split {self.split!r}"
+            problems.append(f"subwords is {self.subwords!r} beside {cut}: only words have parts")
+        if self.subword_bits != _BITS and not self.parts[1]:
+            problems.append("subword_bits changes nothing without subwords, such as 3-5")
         if self.hash_bits and not 4 <= self.hash_bits <= 26:
             problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
         for name in ("word_ngrams", "char_ngrams"):
@@ -137,9 +165,17 @@ class TextOptions:
             features=whole(1, 1 << 26),
             min_count=whole(1, 1 << 31),
             max_length=whole(1, 1 << 20),
+            subword_bits=whole(4, 26),
             skip_grams=whole(0, _LONGEST),
             opening_words=whole(0, _LONGEST),
         )
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Lengths of the shortest and the longest part of a word; (0, 0) for none."""
+        if self.subwords == "auto":
+            return (3, 5) if self.split == "word" and not self.tokenizer else (0, 0)
+        return parse_range(self.subwords) or (0, 0)
 
 
 def parse_range(text: str) -> tuple[int, int] | None:

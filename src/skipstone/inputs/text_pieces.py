@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from skipstone.inputs.text_features import letters_of, token_spans
+from skipstone.inputs.text_grams import letters_of, token_spans
 
 
 def pieces_of(text: str) -> tuple[list[str], list[int]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skipstone.inputs.text_features import plain
+from skipstone.inputs.text_grams import plain
 
 AS_WRITTEN, OTHER_CASE, BY_PARTS, MISSING = 0, 1, 2, 3
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from skipstone.models.word_lookup import own_ids
+
 
 class Backbone(nn.Module, ABC):
     """Turns an input into feature maps, shallow to deep. Heads turn those into answers.
@@ -43,7 +45,8 @@ class Backbone(nn.Module, ABC):
 
 class SequenceBackbone(Backbone):
     """A backbone of token ids (N, L), 0 for padding, that looks up a vector for each and reads
-    those in their order. Its entry offers "vectors in order"."""
+    those in their order; with the parts of words, (N, L, 1 + P). Its entry offers "vectors in
+    order"."""
 
     @abstractmethod
     def look_up(self, x: Tensor) -> Tensor:
@@ -54,4 +57,4 @@ class SequenceBackbone(Backbone):
         """Feature maps of vectors (N, L, D); `there` (N, L) tells texts from the padding behind."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.read(self.look_up(x), x != 0)
+        return self.read(self.look_up(x), own_ids(x) != 0)

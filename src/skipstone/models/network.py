@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone, SequenceBackbone
 from skipstone.models.heads.base import Head
+from skipstone.models.word_lookup import own_ids
 
 #: Of a batch whose samples are mixed: the share (N,) that each keeps of what the backbone makes of
 #: it, or of the vectors of its words.
@@ -58,7 +59,7 @@ class Network(nn.Module):
         tokens x (N, L), place by place; zeros fill up the shorter, and the blend is as long as the
         longer."""
         assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
-        there = x != 0
+        there = own_ids(x) != 0
         # an encoder's padding may have a vector of its own
         vectors = self.backbone.look_up(x) * there.unsqueeze(2)
         return self.backbone.read(blend(vectors, share), there | there.roll(1, 0))

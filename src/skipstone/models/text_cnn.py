@@ -3,7 +3,8 @@
 Kim 2014, "Convolutional Neural Networks for Sentence Classification", arXiv:1408.5882, section 2:
 with dropout and a linear layer (the head's) behind it. What differs: kernels reach over both ends
 of the text (a wide convolution, so a text may be shorter than a kernel) and are 2 to 4 words wide,
-not 3 to 5; and words are hidden at random while training, so that the unknown one is learnt.
+not 3 to 5; words are hidden at random while training, so that the unknown one is learnt; and a word
+may be the sum of its parts (`word_lookup.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from torch.nn import functional as F
 
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.text_options import TextCnnOptions
-from skipstone.models.text_recurrent import hide_tokens
+from skipstone.models.word_lookup import look_up, word_table
 
 
 class TextCnn(SequenceBackbone):
-    """Token ids (N, L), 0 for padding -> one vector (N, maps x kernels).
+    """Token ids (N, L) or (N, L, 1 + P), 0 for padding -> one vector (N, maps x kernels).
 
     The padding that a batch needs changes no answer: it is embedded as zeros, and responses beyond
     a text's own end do not count.
@@ -28,10 +29,7 @@ class TextCnn(SequenceBackbone):
 
     def __init__(self, *, vocabulary: int, options: TextCnnOptions) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, options.embedding, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        with torch.no_grad():
-            self.embedding.weight[0] = 0
+        self.embedding = word_table(vocabulary, options.embedding)
         self.token_dropout = options.token_dropout
         self.convolutions = nn.ModuleList(
             nn.Conv1d(options.embedding, options.maps, width) for width in options.kernels
@@ -41,8 +39,7 @@ class TextCnn(SequenceBackbone):
         self.strides = (1,)
 
     def look_up(self, x: Tensor) -> Tensor:
-        vectors: Tensor = self.embedding(hide_tokens(x, self.token_dropout, self.training))
-        return vectors
+        return look_up(self.embedding, x, hide=self.token_dropout)
 
     def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
         vectors, there = vectors.transpose(1, 2), there.unsqueeze(1)  # (N, D, L), (N, 1, L)

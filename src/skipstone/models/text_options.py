@@ -14,7 +14,7 @@ Pooling = Literal["attention", "max"]
 class TextCnnOptions:
     """Kim 2014: an embedding, convolutions of a few widths, the greatest response of each."""
 
-    embedding: int = field(default=256, metadata={"help": "numbers that stand for a token"})
+    embedding: int = field(default=128, metadata={"help": "numbers that stand for a token"})
     maps: int = field(default=100, metadata={"help": "feature maps of each kernel width"})
     kernels: tuple[int, ...] = field(
         default=(2, 3, 4), metadata={"help": "widths of the kernels, in tokens"}

@@ -11,16 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skipstone.inputs.text_features import UNKNOWN
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.recurrent_op import OneDirection
 from skipstone.models.text_options import RecurrentOptions
+from skipstone.models.word_lookup import look_up, word_table
 
 _KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
 class Recurrent(SequenceBackbone):
-    """Token ids (N, L), 0 for padding -> one vector (N, directions x hidden).
+    """Token ids (N, L) or (N, L, 1 + P), 0 for padding -> one vector (N, directions x hidden).
 
     Args:
         cell: "rnn", "lstm" or "gru".
@@ -31,10 +31,7 @@ class Recurrent(SequenceBackbone):
 
     def __init__(self, *, cell: str, vocabulary: int, options: RecurrentOptions) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, options.embedding, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        with torch.no_grad():
-            self.embedding.weight[0] = 0
+        self.embedding = word_table(vocabulary, options.embedding)
         self.token_dropout = options.token_dropout
         directions = 2 if options.bidirectional else 1
         width = directions * options.hidden
@@ -50,8 +47,7 @@ class Recurrent(SequenceBackbone):
         self.channels, self.strides = (width,), (1,)
 
     def look_up(self, x: Tensor) -> Tensor:
-        vectors: Tensor = self.embedding(hide_tokens(x, self.token_dropout, self.training))
-        return vectors
+        return look_up(self.embedding, x, hide=self.token_dropout)
 
     def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
         turned = turned_places(there)
@@ -109,15 +105,6 @@ def turned_places(there: Tensor) -> Tensor:
 def reorder(x: Tensor, places: Tensor) -> Tensor:
     """x (N, L, D) with row i of each sample taken from its row places[i]."""
     return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
-
-
-def hide_tokens(x: Tensor, chance: float, training: bool) -> Tensor:
-    """While training, tokens become the unknown one by chance: so its vector is learnt, and no
-    word is relied on alone (Iyyer et al. 2015, word dropout)."""
-    if not training or not chance:
-        return x
-    hidden = (torch.rand(x.shape, device=x.device) < chance) & (x != 0)
-    return torch.where(hidden, torch.full_like(x, UNKNOWN), x)
 
 
 def build_recurrent(name: str, options: RecurrentOptions, *, in_channels: int) -> Recurrent:

@@ -146,6 +146,13 @@ def vector_size(
     return {name: form.dimension}
 
 
+def whole_words(options: VectorOptions, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model wants of its input; with a file of vectors without the parts of words, which
+    those were learnt without."""
+    parts = () if options.vectors is None else ("subwords",)
+    return {name: value for name, value in wanted.items() if name not in parts}
+
+
 def word_vectors(
     options: VectorOptions, input: Input, sources: Sequence[Source]
 ) -> WordVectors | None:

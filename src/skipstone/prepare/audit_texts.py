@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.text_features import letters_of, token_grams
+from skipstone.inputs.text_grams import letters_of, token_grams
 from skipstone.inputs.text_options import TextOptions
 from skipstone.prepare.checks import Seen
 from skipstone.prepare.findings import Finding

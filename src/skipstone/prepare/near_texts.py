@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from skipstone import events
-from skipstone.inputs.text_features import Grams, letters_of, text_of, token_grams, word_ngrams
+from skipstone.inputs.text_features import text_of
+from skipstone.inputs.text_grams import Grams, letters_of, token_grams, word_ngrams
 from skipstone.prepare.same_words import CUT, Beside, agreement, unlike_at_most
 from skipstone.prepare.together import Link
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from skipstone import events
 from skipstone.errors import DataError
-from skipstone.inputs.text_features import plain, text_of
+from skipstone.inputs.text_features import text_of
+from skipstone.inputs.text_grams import plain
 from skipstone.inputs.text_pieces import pieces_of
 
 _HEADERS = ("word", "term", "words")

@@ -17,7 +17,7 @@ import numpy as np
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
 from skipstone.inputs.base import Input, Raw
-from skipstone.inputs.text_features import is_spaceless, plain
+from skipstone.inputs.text_grams import is_spaceless, plain
 from skipstone.inputs.text_pieces import pieces_of
 from skipstone.prepare.augment import import_callable
 from skipstone.prepare.randomness import scoped_seed

@@ -199,9 +199,10 @@ def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut
     """
     assert isinstance(input, Vocabulary)
     narrowed = input.narrowed(kept)
-    rows = torch.from_numpy(np.concatenate([np.arange(input.entries().start), kept]))
-    tensors = network.state_dict()
+    tensors, known = network.state_dict(), input.entries()
     tables = tables_of(network, _arch(bundle), input)
+    ids = np.arange(tensors[tables[0]].shape[0] if tables else 0)
+    rows = torch.from_numpy(np.concatenate([ids[: known.start], kept, ids[known.stop :]]))
     tensors |= {name: tensors[name].index_select(0, rows) for name in tables}
     made = build_network(_arch(bundle), narrowed)
     made.load_state_dict(tensors, strict=True)

@@ -25,7 +25,7 @@ from skipstone.models.build import check_accepts, check_needs, choose_head, suit
 from skipstone.models.choice import Choice
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.vector_options import VectorOptions
-from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
+from skipstone.models.word_vectors import WordVectors, vector_size, whole_words, word_vectors
 from skipstone.option_types import stored_options
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
@@ -204,7 +204,8 @@ def _chosen(settings: Settings, model: str, weights: str, fit: Manifest) -> tupl
     if TASKS[fit.task].facts.get("places") and (placed := entry.facts.get("placed")):
         choice = resolve_target(placed)(choice)  # answers lie on the input
     _check_most(choice, settings.values_for(entry.options_type()), model)
-    return choice, _fitted(entry, settings, choice.input, fit) if choice.input else looked
+    wanted = whole_words(settings.options(VectorOptions), choice.input)
+    return choice, _fitted(entry, settings, wanted, fit) if wanted else looked
 
 
 def _check_most(choice: Choice, given: Mapping[str, Any], model: str) -> None:
