@@ -15,6 +15,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 KILLS  ?= 10000
+SPACE  := $(if $(TORCH_INDEX),3,7.5)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 export PYTHONUNBUFFERED = 1
@@ -48,6 +49,7 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("skipstone needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(f"{free:.1f} GB are free here, the install takes $(SPACE); free some, or take the CPU build of PyTorch: make TORCH_INDEX=... (see the top of the Makefile)" if free < $(SPACE) else 0)'
 	$(PYTHON) -m venv $(VENV)
 ifdef TORCH_INDEX
 	$(PIP) --no-deps --index-url $(TORCH_INDEX) torch torchvision
