@@ -130,14 +130,21 @@ def test_our_own_state_dict_can_be_loaded_again(notes):
     assert torch.equal(answer(net, x), answer(trained, x))
 
 
-def test_a_bundle_gives_its_weights(tmp_path):
-    trained = network("resnet20")
+def bundle_for(classes, folder):
+    """(what `folder` holds now, its task): a network of untrained weights for these classes."""
+    trained = network("resnet20", classes=len(classes))
+    task = {"name": "classify", "options": {}, "schema": {"classes": classes}}
     Bundle(
         arch=Arch(Part("resnet20"), Part("linear")),
         input={"name": "image", "options": {}, "state": {}},
-        task={"name": "classify", "options": {}, "schema": {}},
+        task=task,
         tensors=network_tensors(trained),
-    ).save(tmp_path / "run" / "bundle")
+    ).save(folder)
+    return trained, task
+
+
+def test_a_bundle_gives_its_weights(tmp_path):
+    trained, _ = bundle_for(list("abcdefg"), tmp_path / "run" / "bundle")
     net = network("resnet20", classes=3)
     report = load_weights(net, name="resnet20", weights=str(tmp_path / "run"))
     assert report.fraction_of_backbone == 1
@@ -145,6 +152,22 @@ def test_a_bundle_gives_its_weights(tmp_path):
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(net.backbone(x)[-1], trained.backbone(x)[-1])
+
+
+@pytest.mark.parametrize(
+    "theirs", [["cat", "dog", "fish"], ["cat", "fish", "dog"], ["a", "b", "c"]]
+)
+def test_a_model_gives_its_classifier_only_for_the_same_classes(tmp_path, notes, theirs):
+    trained, task = bundle_for(theirs, tmp_path / "bundle")
+    ours = ["cat", "dog", "fish"]
+    net = network("resnet20", classes=3)
+    before = net.head.linear.weight.clone()
+    answers = {**task, "options": {"label_smoothing": 0.1}, "schema": {"classes": ours}}
+    report = load_weights(net, name="resnet20", weights=str(tmp_path / "bundle"), answers=answers)
+    assert report.fraction_of_backbone == 1
+    same = theirs == ours
+    assert torch.equal(net.head.linear.weight, trained.head.linear.weight if same else before)
+    assert ("answers for other classes" in notes_text(notes)) != same
 
 
 def test_a_classifier_for_other_classes_is_ignored_and_that_is_said(notes):

@@ -50,7 +50,12 @@ Listing = Callable[[WeightReport], str]
 
 
 def load_foreign(
-    network: Network, state: Mapping[str, Tensor], *, where: str, listing: Listing | None = None
+    network: Network,
+    state: Mapping[str, Tensor],
+    *,
+    where: str,
+    strange: str = "",
+    listing: Listing | None = None,
 ) -> WeightReport:
     """Load a backbone's tensors by their published names, and the classifier where it fits.
 
@@ -59,6 +64,7 @@ def load_foreign(
 
     Args:
         where: what the weights are called in messages.
+        strange: why the classifier is not for this network, as a sentence; it is not loaded then.
         listing: as in `load_weights`.
 
     Raises:
@@ -73,7 +79,7 @@ def load_foreign(
     loaded, mismatched, adapted = _fitting(expected, given, where)
     # a counter that torchvision's older files lack, and nothing depends on
     counted = [name for name in expected if not name.endswith("num_batches_tracked")]
-    head, said = _head_tensors(network, given, classifier)
+    head, said = ({}, strange) if strange else _head_tensors(network, given, classifier)
     report = WeightReport(
         matched=tuple(loaded),
         unmatched_in_file=tuple(

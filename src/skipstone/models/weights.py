@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from skipstone import events, storage
+from skipstone.bundle.files import read_record
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import DataError, UsageError
@@ -52,13 +53,20 @@ class Published:
 
 
 def load_weights(
-    network: Network, *, name: str, weights: str, listing: Listing | None = None
+    network: Network,
+    *,
+    name: str,
+    weights: str,
+    answers: Mapping[str, Any] | None = None,
+    listing: Listing | None = None,
 ) -> WeightReport | None:
     """Fill a network of the backbone ``name``: "none", "pretrained", or a file or model's path.
 
     Emits one note that says what was loaded. Returns None for "none".
 
     Args:
+        answers: what the network answers for, as a bundle has it (`tasks.base.task_record`): a
+            model of ours gives its classifier only to one that answers for the same.
         listing: hears of every import, refused ones too.
 
     Raises:
@@ -69,9 +77,21 @@ def load_weights(
         return None
     if weights == "pretrained":
         state, where = pretrained_weights(name), f"{name}'s pretrained weights"
-    else:
-        state, where = read_weights(weights), str(weights)
-    return load_foreign(network, state, where=where, listing=listing)
+        return load_foreign(network, state, where=where, listing=listing)
+    state = read_weights(weights)
+    strange = _other_classes(Path(weights), answers)
+    return load_foreign(network, state, where=weights, strange=strange, listing=listing)
+
+
+def _other_classes(model: Path, answers: Mapping[str, Any] | None) -> str:
+    """Why the classifier of a skipstone model stays behind, as a sentence, or "". As many classes
+    in a file from elsewhere are taken for the same: it does not say which they are."""
+    if answers is None or not model.is_dir() or hf_source.is_model(model):
+        return ""
+    theirs = read_record(bundle_of(model))["task"]
+    if theirs["name"] == answers["name"] and theirs["schema"] == answers["schema"]:
+        return ""
+    return "its classifier answers for other classes and is ignored, ours starts fresh"
 
 
 def published(name: str) -> Published:

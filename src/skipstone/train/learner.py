@@ -37,7 +37,7 @@ from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, Entry, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Task, headline
+from skipstone.tasks.base import Task, headline, task_record
 from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
@@ -121,8 +121,13 @@ def by_gradient(given: Assignment, run: RunFolder, cache: RecordCache) -> Learnt
     torch.manual_seed(given.seed)
     network = build_network(given.arch, given.input)
     if given.origin is None:
-        name = given.arch.backbone.name
-        load_weights(network, name=name, weights=given.weights, listing=_journalled(run))
+        load_weights(
+            network,
+            name=given.arch.backbone.name,
+            weights=given.weights,
+            answers=task_record(given.manifest.task, given.task),
+            listing=_journalled(run),
+        )
     else:
         given.origin.start(network, given.task)
     if given.vectors is not None:
