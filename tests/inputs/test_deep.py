@@ -18,7 +18,7 @@ from skipstone.inputs.deep import decode_deep, decode_deep_with_size, kind_of
 from skipstone.inputs.examine import examine
 from skipstone.inputs.image import ImageInput, image_input
 from skipstone.inputs.options import ImageOptions
-from skipstone.inputs.pixels import Unreadable
+from skipstone.inputs.picture_file import Unreadable
 from tests.deep_pictures import npy, stripes, tiff
 
 RNG = np.random.default_rng(0)

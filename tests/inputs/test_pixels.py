@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,19 +77,6 @@ def test_place_covers_the_record() -> None:
         assert 0 <= source[1] < source[3] <= 30
         assert 0 <= target[0] < target[2] <= 10
         assert 0 <= target[1] < target[3] <= 10
-
-
-def test_the_file_stands_alone() -> None:
-    """It is embedded in the exported script: nothing of skipstone, nothing but numpy and Pillow."""
-    text = Path(pixels.__file__).read_text()
-    code = "import sys\nsys.modules['skipstone'] = None\n"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}exec({text!r})\nassert 'torch' not in sys.modules"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 KEEP = {"size": 200, "resize": "keep", "channels": 3, "interpolation": "bilinear", "pad": 32}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import struct
 import subprocess
@@ -16,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from skipstone.inputs import pixels
+from skipstone.inputs import picture_file, pixels
 from skipstone.inputs.examine import examine
 from skipstone.inputs.pixels import decode_pixels
 from tests.inputs.picture_files import expected, saved, scene, spec
@@ -121,11 +123,29 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
 
 
 def test_a_progressive_jpeg_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "MAX_PROGRESSIVE_PIXELS", 999)
+    monkeypatch.setattr(picture_file, "MAX_PROGRESSIVE_PIXELS", 999)
     image = Image.fromarray(scene(40, 40))
     assert decode_pixels(saved(image, "JPEG"), spec()).shape == (16, 16, 3)
     with pytest.raises(ValueError, match="40 x 40 pixels are more than"):
         decode_pixels(saved(image, "JPEG", progressive=True), spec())
+
+
+def tiff_of(small_first: bool) -> bytes:
+    """A TIFF of two pictures, the second in a directory below the first, as cameras' RAW photos and
+    as pyramids have it."""
+    sides = (8, 64) if small_first else (64, 8)
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as file:
+        file.write(scene(sides[0], sides[0]), subifds=1, subfiletype=int(small_first))
+        file.write(scene(sides[1], sides[1]), subfiletype=int(not small_first))
+    return stream.getvalue()
+
+
+def test_a_raw_photo_by_another_name_is_not_read_as_its_thumbnail() -> None:
+    with pytest.raises(ValueError, match=r"thumbnail, as in a camera RAW photo; export it as JPEG"):
+        decode_pixels(tiff_of(small_first=True), spec())
+    pyramid = decode_pixels(tiff_of(small_first=False), spec())
+    assert np.array_equal(pyramid, expected(Image.fromarray(scene(64, 64))))
 
 
 def test_pillows_global_limit_neither_matters_nor_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from skipstone.inputs.pixels import MAX_PIXELS, Unreadable, canvas, place, plain_words
+from skipstone.inputs.picture_file import MAX_PIXELS, Unreadable, plain_words
+from skipstone.inputs.pixels import canvas, place
 from skipstone.inputs.placed import to_source
 from skipstone.inputs.tiff import MAX_VALUES, NeedsPackage, look_at_tiff, read_tiff
 

@@ -12,14 +12,8 @@ import numpy as np
 from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
 from skipstone.inputs.examined import Examined
 from skipstone.inputs.jpeg_scan import jpeg_damage
-from skipstone.inputs.pixels import (
-    Unreadable,
-    decode_each,
-    decode_with_size,
-    open_picture,
-    orientation_of,
-    place,
-)
+from skipstone.inputs.picture_file import Unreadable, open_picture
+from skipstone.inputs.pixels import decode_each, decode_with_size, orientation_of, place
 from skipstone.inputs.shown import shown
 from skipstone.inputs.thumbnail import SIDE, thumbnail
 

@@ -1,8 +1,7 @@
 """Pixels of record: the one decode and the one resize, used everywhere.
 
-Needs numpy and Pillow only (and pillow-heif where a picture is HEIC). The text of this file is also
-embedded in the stand-alone script that ``export`` writes, so it imports nothing else and reads
-nothing from its surroundings.
+Needs numpy and Pillow only. The text of this file is also embedded in the stand-alone script that
+``export`` writes, so it imports nothing else and reads nothing from its surroundings.
 
     file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
 
@@ -15,32 +14,16 @@ multiple of "pad" on the right and below.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
 from typing import Any
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
-# Pillow's own limits guard its Image.open, through a setting global to the process. The plugins are
-# opened here by their signatures, so the limits are these. A JPEG is decoded at a fraction of its
-# size and may be larger; of a progressive one the decoder holds all coefficients, up to 6 bytes a
-# pixel; anything else is held whole in memory, up to 4 bytes a pixel.
-MAX_JPEG_PIXELS = 1_000_000_000
-MAX_PROGRESSIVE_PIXELS = 300_000_000
-MAX_PIXELS = 200_000_000
-LARGE_PIXELS = 50_000_000
+from skipstone.inputs.picture_file import Unreadable, open_picture, plain_words
 
+LARGE_PIXELS = 50_000_000  # are decoded one at a time
 LETTERBOX_GREY = 128
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -139,40 +122,6 @@ def canvas(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]
     return -(-bottom // pad) * pad, -(-right // pad) * pad
 
 
-class Unreadable(ValueError):
-    """No readable picture, with the reason in plain words.
-
-    Args:
-        kind: "empty", "not a picture", "not read" (a kind of picture that is not), "too large",
-            "truncated" or "damaged".
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class plain_words:  # noqa: N801 - reads as a statement
-    """Turns whatever a parser raises into `Unreadable`.
-
-    A damaged file makes them fail in any way: OSError, SyntaxError, struct.error, IndexError,
-    zlib.error, ... All of them mean the same to the one who owns the file.
-    """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, MemoryError):
-            message = "the picture needs more memory than there is"
-            raise Unreadable("too large", message) from error
-        if isinstance(error, Exception) and not isinstance(error, Unreadable):
-            text = str(error).replace("\n", " ")
-            cut = any(word in text.lower() for word in ("truncated", "broken data stream", "eof"))
-            message = f"the picture is damaged or cut short ({text or type(error).__name__})"
-            raise Unreadable("truncated" if cut else "damaged", message) from error
-
-
 def _checked(array: np.ndarray) -> np.ndarray:
     """An array in hand as uint8 (H, W, C)."""
     if array.dtype == np.uint16:
@@ -192,27 +141,6 @@ def _checked(array: np.ndarray) -> np.ndarray:
 def _to_8_bits(array: np.ndarray) -> np.ndarray:
     """0..65535 to 0..255, rounded: 65535 = 255 * 257."""
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def open_picture(data: bytes) -> Any:
-    """A Pillow image with its header read and none of its pixels: format, size and mode are known.
-
-    Raises:
-        Unreadable: no picture, or one that would take more memory than is safe to give it.
-    """
-    with plain_words():
-        image = _open(bytes(data))
-        width, height = image.size
-        limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
-        if "progressive" in image.info:
-            limit = MAX_PROGRESSIVE_PIXELS
-        if width * height > limit:
-            raise Unreadable(
-                "too large",
-                f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
-                f"that are read from a {image.format} file",
-            )
-        return image
 
 
 class _Large:
@@ -277,51 +205,6 @@ def _finished(
         size = size[::-1] if _ORIENTATIONS[orientation][0] else size
         colour, box = _upright(colour, box, orientation)
     return _record(colour, box, size, spec), size
-
-
-def _open(data: bytes) -> Any:
-    """The file's header read by the plugin that its first bytes name."""
-    if not data:
-        raise Unreadable("empty", "the file is empty")
-    stream = io.BytesIO(data)
-    if data[:3] == b"\xff\xd8\xff":  # also of an MPO, whose first picture is the one people see
-        return JpegImagePlugin.JpegImageFile(stream)
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return PngImagePlugin.PngImageFile(stream)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WebPImagePlugin.WebPImageFile(stream)
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return TiffImagePlugin.TiffImageFile(stream)
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return GifImagePlugin.GifImageFile(stream)
-    if data[:2] == b"BM":
-        return BmpImagePlugin.BmpImageFile(stream)
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n":
-        return PpmImagePlugin.PpmImageFile(stream)
-    if data[4:8] == b"ftyp":
-        return _open_boxes(data, stream)
-    raise Unreadable("not a picture", "not a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or HEIC file")
-
-
-def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
-    """A file of the ISO base media format: HEIC is read, AVIF and videos are not."""
-    end = min(int.from_bytes(data[:4], "big"), 256)
-    brands = {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
-    if brands & {b"avif", b"avis"}:
-        raise Unreadable("not read", "AVIF pictures are not read; convert it to JPEG")
-    if not brands & _HEIC_BRANDS:
-        raise Unreadable("not a picture", "a video or sound, not a picture")
-    try:
-        import pillow_heif
-    except ImportError:
-        raise Unreadable(
-            "not read", "a HEIC picture needs pillow-heif: pip install 'skipstone[heic]'"
-        ) from None
-    opened: Any = pillow_heif.HeifImageFile  # has no types
-    return opened(stream)  # turned upright by HEIC's own rules; the EXIF it gives agrees
-
-
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def _draft(image: Any, spec: dict[str, Any]) -> Box | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.pixels import Unreadable, plain_words
+from skipstone.inputs.picture_file import Unreadable, plain_words
 
 #: Numbers in a file (pixels times channels times pages) that are held in memory at most.
 MAX_VALUES = 400_000_000
