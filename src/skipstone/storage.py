@@ -242,23 +242,27 @@ def _as_bytes(
 
 
 @contextlib.contextmanager
-def write_folder(path: Path | str, *, fresh: bool = False) -> Iterator[Path]:
+def write_folder(
+    path: Path | str, *, fresh: bool = False, kept: Path | None = None
+) -> Iterator[Path]:
     """Fill a temporary sibling; leaving the block puts it at `path`, whole or not at all.
 
     A folder that is there already stays until the new one is in place. When the block raises, it
     stays for good and the temporary folder is removed.
 
     Args:
+        kept: the sibling to fill; one that is there is filled further, and it stays when the block
+            raises.
         fresh: nothing is replaced: what has come to `path` by the end stays, and that is a
             StorageError. An empty folder that is there (a mounted one, the current one) is filled.
     """
     path = Path(path).absolute()
     make_folder(path.parent)
     fill = fresh and path.is_dir()
-    temporary = temporary_sibling(path / "inside" if fill else path)
+    temporary = kept or temporary_sibling(path / "inside" if fill else path)
     try:
         before("mkdir", temporary)
-        temporary.mkdir()
+        temporary.mkdir(exist_ok=kept is not None)
     except OSError as error:
         raise storage_error("write", path, error) from error
     try:
@@ -268,13 +272,11 @@ def write_folder(path: Path | str, *, fresh: bool = False) -> Iterator[Path]:
             move_up(temporary, path)
         else:
             put_in_place(temporary, path, fresh=fresh)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, StorageError):
-            raise
-        raise storage_error("write", path, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException as error:
+        if kept is None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise storage_error("write", path, error) from error
         raise
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,12 @@ import pytest
 import skipstone
 from skipstone.cli.main import main
 from skipstone.data.samples import Meta
-from skipstone.data.sources import Inline
-from skipstone.errors import StorageError, UsageError
+from skipstone.data.sources import FileRef, Inline, Source
+from skipstone.errors import DamagedError, StorageError, UsageError
+from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction
 from skipstone.verbs.answer_files import write_answers
+from skipstone.verbs.kept_answers import KeptAnswers, question
 from tests.cli.conftest import Run, run
 from tests.photos import write_class_folder
 from tests.small_bundles import write_small
@@ -136,33 +139,136 @@ def test_a_name_that_is_no_utf8_stands_in_the_table(model: Path, tmp_path: Path)
     assert row["label"]
 
 
-def test_files_of_answers_are_there_all_or_none(tmp_path: Path) -> None:
-    """Ctrl-C, a full disk: the same command then begins again, as nothing is in its way."""
-    picture, out = np.zeros((4, 4, 3), np.uint8), tmp_path / "masks"
-    named = [(Inline(picture, name), Path(name)) for name in ("a.jpg", "a.png", "in/b.png")]
-    ends: list[BaseException] = [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")]
+class Answering:
+    """A predictor that ends by each of `ends`, at its second source."""
 
-    def stream(sources: list[Inline]) -> Iterator[Prediction]:
+    def __init__(self, *ends: BaseException) -> None:
+        self.ends, self.asked = list(ends), list[str]()
+        self.picture = np.zeros((4, 4, 3), np.uint8)
+        self.input = SimpleNamespace(decode=lambda source: SimpleNamespace(value=self.picture))
+        self.task = SimpleNamespace(files=lambda shown, answer: {"mask": (".png", b"png")})
+
+    def sources(self, *names: str) -> list[tuple[Source, Path]]:
+        return [(Inline(self.picture, name), Path(name)) for name in names]
+
+    def stream(self, sources: list[Inline]) -> Iterator[Prediction]:
         for number, source in enumerate(sources):
-            if number and ends:
-                assert list(tmp_path.rglob("*.png"))  # something was written by then
-                raise ends.pop()
+            if number and self.ends:
+                raise self.ends.pop(0)
+            self.asked.append(source.name)
             yield Prediction(Meta(number, source.name), {"label": "x"}, {})
 
-    predictor: Any = SimpleNamespace(
-        stream=stream,
-        input=SimpleNamespace(decode=lambda source: SimpleNamespace(value=picture)),
-        task=SimpleNamespace(files=lambda shown, answer: {"mask": (".png", b"png")}),
-    )
-    for end in (StorageError, KeyboardInterrupt):
+
+def test_files_of_answers_are_there_once_all_are(tmp_path: Path) -> None:
+    """Ctrl-C, a full disk: what was answered is kept, and the same command goes on."""
+    out, names = tmp_path / "masks", ("a.jpg", "a.png", "in/b.png", "c.png")
+    predictor: Any = Answering(KeyboardInterrupt(), OSError(errno.ENOSPC, "full"))
+    named = predictor.sources(*names)
+    to = {"model": "one"}
+    for end in (KeyboardInterrupt, StorageError):
         with pytest.raises(end):
-            write_answers(predictor, named, out)
-        assert list(tmp_path.iterdir()) == []
-    answers = write_answers(predictor, named, out)
+            write_answers(predictor, named, out, KeptAnswers(out, to, 4))
+        assert not out.exists()
+    answers = write_answers(predictor, named, out, KeptAnswers(out, to, 4))
+    assert predictor.asked == list(names)
     files = [str(answer.fields["mask"]) for answer in answers if isinstance(answer, Prediction)]
-    assert files == [str(out / name) for name in ("a.png", "a-2.png", "in/b.png")]
+    assert files == [str(out / name) for name in ("a.png", "a-2.png", "in/b.png", "c.png")]
     assert all(Path(file).read_bytes() == b"png" for file in files)
     assert [path.name for path in tmp_path.iterdir()] == ["masks"]
+
+
+def test_an_empty_folder_is_filled_at_once_or_stays_empty(tmp_path: Path) -> None:
+    predictor: Any = Answering(KeyboardInterrupt())
+    named = predictor.sources("a.jpg", "b.jpg")
+    (tmp_path / "masks").mkdir()
+    out = tmp_path / "masks"
+    with pytest.raises(KeyboardInterrupt):
+        write_answers(predictor, named, out, KeptAnswers(out, {}, 2))
+    assert [*tmp_path.rglob("*")] == [out]
+    write_answers(predictor, named, out, KeptAnswers(out, {}, 2))
+    assert [path.name for path in sorted(out.iterdir())] == ["a.png", "b.png"]
+
+
+def test_answers_to_something_else_are_not_taken(tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    predictor: Any = Answering(KeyboardInterrupt())
+    named = predictor.sources("a.jpg", "b.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2))
+    write_answers(predictor, named, out, KeptAnswers(out, {"model": "two"}, 2))
+    assert predictor.asked == ["a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_a_stopped_table_goes_on(
+    model: Path, expected: list[str], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_csv(tmp_path / "t.csv", [(text, "x") for text in TEXTS])
+    out, kept = tmp_path / "answers.csv", tmp_path / "answers.csv.unfinished.jsonl"
+    whole = Predictor.stream
+    asked: list[int] = []
+
+    def stopped(self: Predictor, sources: list[Source]) -> Iterator[Prediction | Failure]:
+        asked.append(len(sources))
+        for number, answer in enumerate(whole(self, sources)):
+            if number == 5 and len(asked) < 3:
+                raise KeyboardInterrupt
+            yield answer
+
+    monkeypatch.setattr(Predictor, "stream", stopped)
+    for done in (5, 10):
+        code, _, told = run("predict", model, table, "--out", out)
+        assert code == 130
+        assert not out.exists()
+        assert f"{done} of 12 answers are kept ({kept.name})" in " ".join(told.split())
+    code, _, told = run("predict", model, table, "--out", out)
+    assert code == 0
+    assert "10 of 12 answers are there from before" in " ".join(told.split())
+    assert asked == [12, 7, 2]
+    with out.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["label"] for row in found] == expected
+    assert not kept.exists()
+    monkeypatch.undo()
+    run("predict", model, table, "--out", tmp_path / "at-once.csv")
+    assert out.read_bytes() == (tmp_path / "at-once.csv").read_bytes()
+
+
+def test_a_changed_file_or_row_begins_anew(tmp_path: Path) -> None:
+    model = write_small(tmp_path / "bundle", goldens=False)
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    first = question(model, "torch", [FileRef(file), Inline("text", "1")])
+    assert question(model, "torch", [FileRef(file), Inline("text", "1")]) == first
+    assert question(model, "onnx", [FileRef(file), Inline("text", "1")]) != first
+    assert question(model, "torch", [FileRef(file), Inline("texts", "1")]) != first
+    assert question(model, "torch", [FileRef(file, 1), Inline("text", "1")]) != first
+    file.write_text("three")
+    assert question(model, "torch", [FileRef(file), Inline("text", "1")]) != first
+
+
+@pytest.mark.parametrize("end", ["killed", "two at once", "damaged"])
+def test_what_is_kept_survives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr("skipstone.verbs.kept_answers._EVERY", -1.0)
+    out = tmp_path / "answers.csv"
+    answers = [Prediction(Meta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)]
+    bad = Failure("2.jpg", "damaged")
+    first, second = (KeptAnswers(out, {"model": "one"}, 4) for _ in range(2))
+    first.__enter__()  # and never left
+    for answer in (*answers, bad):
+        first.add(answer)
+    (file,) = tmp_path.iterdir()
+    if end == "two at once":
+        with file.open("a") as lines:
+            lines.write('{"from": 1, "answers": [{"name": "1.jpg", "error": "another\'s"}]}\n')
+    if end == "damaged":
+        file.write_bytes(file.read_bytes().replace(b'"fields"', b'"field"'))
+        with pytest.raises(DamagedError, match=r"answers.csv.unfinished.jsonl is not as"):
+            second.__enter__()
+        return
+    with second:
+        assert second.answers == [*answers, replace(bad, index=2)]
 
 
 def test_a_table_of_pictures(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.files import read_record
 from skipstone.bundle.locate import bundle_of, names_model
-from skipstone.data.asked import STANDARD_INPUT, asked
+from skipstone.data.asked import STANDARD_INPUT, Asked, asked
 from skipstone.data.options import ASKED, ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
@@ -18,7 +18,7 @@ from skipstone.events import note
 from skipstone.proof.intervals import Estimate
 from skipstone.registry import INPUTS, resolve_target
 from skipstone.runtime.open import open_model
-from skipstone.runtime.predictor import Failure
+from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.settings import Settings
 from skipstone.tasks.base import Metric, Prediction
 from skipstone.verbs.answer_files import (
@@ -28,6 +28,7 @@ from skipstone.verbs.answer_files import (
     write_answers,
     write_table,
 )
+from skipstone.verbs.kept_answers import KeptAnswers, question
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.scores import Scores, score
 from skipstone.verbs.seen import warn_of_seen
@@ -174,7 +175,8 @@ def predict(
         sources: "-" stands for the lines of standard input: texts, or paths.
         texts: as they are, for a model that reads texts.
         out: a `.csv` file for a table of the answers; or a folder for answers that are files
-            themselves (masks); neither inside a source. Nothing is overwritten.
+            themselves (masks); neither inside a source. Nothing is overwritten. What was answered
+            when it is stopped is kept beside it, and the same call goes on.
         settings: how tables are read, by the names in `ASKED`.
     """
     for source in sources:
@@ -199,25 +201,38 @@ def predict(
         unfit=unfit,
     )
     good = [item for item in every if not item.problem]
-    table = None if out is None or not is_table(out) else new_table(out)
-    if out is None or table is not None:
+    if out is None:
         stream = predictor.stream([item.source for item in good])
-        answers = [_without_arrays(answer) for answer in stream]
-        folder = None
-    else:
+        return _result(predictor, every, map(_without_arrays, stream), None)
+    to = question(bundle, predictor.runtime.name, [item.source for item in good])
+    kept = KeptAnswers(Path(out), to, len(good))
+    if not is_table(out):
         folder = answer_folder(out, predictor.task)
-        answers = write_answers(predictor, [(item.source, item.below) for item in good], folder)
-    left = iter(answers)
-    whole = [Failure(a.source.name, a.problem) if a.problem else next(left) for a in every]
-    rows = tuple(item.row for item in every)
-    result = PredictResult(whole, predictor.runtime.name, table or folder, rows)
-    if table is not None:
+        named = [(item.source, item.below) for item in good]
+        return _result(predictor, every, write_answers(predictor, named, folder, kept), folder)
+    table = new_table(out)
+    with kept:
+        for answer in predictor.stream([item.source for item in good[len(kept.answers) :]]):
+            kept.add(answer)
+        result = _result(predictor, every, kept.answers, table)
         write_table(table, result.to_json()["predictions"])
+    kept.done()
     return result
 
 
+def _result(
+    predictor: Predictor,
+    every: Sequence[Asked],
+    answers: Iterable[Prediction | Failure],
+    out: Path | None,
+) -> PredictResult:
+    """The answers to those that have no problem, among all."""
+    left = iter(answers)
+    whole = [Failure(a.source.name, a.problem) if a.problem else next(left) for a in every]
+    return PredictResult(whole, predictor.runtime.name, out, tuple(item.row for item in every))
+
+
 def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
-    """Masks of thousands of photos would fill the memory, and nobody asks for them here."""
     return answer if isinstance(answer, Failure) else replace(answer, scores={})
 
 

@@ -16,6 +16,7 @@ from skipstone.errors import UsageError
 from skipstone.inputs.shown import shown
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction, Task
+from skipstone.verbs.kept_answers import KeptAnswers
 from skipstone.verbs.places import refuse_filled
 
 
@@ -33,26 +34,24 @@ def answer_folder(out: str | Path, task: Task) -> Path:
 
 
 def write_answers(
-    predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path
+    predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path, kept: KeptAnswers
 ) -> list[Prediction | Failure]:
     """Answer each file and write what the task makes of it under its path below `folder`, which is
     there once all of them are written, and not before.
 
+    Args:
+        kept: those that were answered before; they are not answered again.
+
     Returns the answers without their arrays; their fields tell the files.
     """
-    taken: set[Path] = set()
-    answers: list[Prediction | Failure] = []
-    sources = [source for source, _ in named]
-    with storage.write_folder(folder, fresh=True) as new:
-        for (source, below), answer in zip(named, predictor.stream(sources), strict=True):
+    stems = _stems([below for _, below in named])
+    with kept, storage.write_folder(folder, fresh=True, kept=kept.folder) as new:
+        rest = list(zip(named, stems, strict=True))[len(kept.answers) :]
+        stream = predictor.stream([source for (source, _), _ in rest])
+        for ((source, _), stem), answer in zip(rest, stream, strict=True):
             if isinstance(answer, Failure):
-                answers.append(answer)
+                kept.add(answer)
                 continue
-            stem, number = below.with_suffix(""), 1
-            while stem in taken:  # a.jpg beside a.png, or two folders that hold the same names
-                number += 1
-                stem = below.with_name(f"{below.stem}-{number}")
-            taken.add(stem)
             picture = shown(predictor.input.decode(source).value)
             fields = dict(answer.fields)
             for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
@@ -60,8 +59,22 @@ def write_answers(
                 storage.make_folder((new / place).parent)
                 storage.write_bytes(new / place, content)
                 fields[name] = str(folder / place)
-            answers.append(replace(answer, fields=fields, scores={}))
-    return answers
+            kept.add(replace(answer, fields=fields))
+    kept.done()
+    return kept.answers
+
+
+def _stems(paths: Sequence[Path]) -> list[Path]:
+    """Paths without their endings, each once: a.jpg may lie beside a.png, and two folders may hold
+    the same names."""
+    taken: dict[Path, None] = {}
+    for path in paths:
+        stem, number = path.with_suffix(""), 1
+        while stem in taken:
+            number += 1
+            stem = path.with_name(f"{path.stem}-{number}")
+        taken[stem] = None
+    return list(taken)
 
 
 def is_table(out: str | Path) -> bool:
