@@ -29,7 +29,7 @@ from tests.text_data import rows, write_csv
 #: Options of the small models, and of what they see.
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "textcnn": ({"embedding": 12, "maps": 8}, {"subwords": "none"}),
-    "gru": ({"embedding": 12, "hidden": 8}, {}),
+    "gru": ({"embedding": 12, "hidden": 8}, {"subwords": "none"}),
     "fasttext": ({"embedding": 8}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
     "logistic": ({"c": 30.0}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
     "random-forest": ({"trees": 20}, {"word_ngrams": "1-1", "char_ngrams": "none"}),

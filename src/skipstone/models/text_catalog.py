@@ -31,13 +31,11 @@ _TUNING = {
 }
 
 
-def _sequence(
-    name: str, target: str, options: str, summary: str, source: str, **suits: Any
-) -> Entry:
+def _sequence(name: str, target: str, options: str, summary: str, source: str) -> Entry:
     facts: dict[str, Any] = {
         "accepts": ["tokens"],
         "pretrained": None,
-        "input": {"form": "tokens", **suits},
+        "input": {"form": "tokens", "subwords": "auto"},  # docs/text.md has what they gain
         "vectors": "embedding",
         "offers": ["vectors in order"],
         "recipe": _RECIPE,
@@ -78,7 +76,6 @@ TEXT_ENTRIES = (
         "skipstone.models.text_options:TextCnnOptions",
         "convolutions over word vectors, the greatest response of each",
         "Kim 2014, arXiv:1408.5882",
-        subwords="auto",  # docs/text.md has what it gains
     ),
     *(
         _sequence(
