@@ -167,9 +167,9 @@ def test_files_of_answers_are_there_once_all_are(tmp_path: Path) -> None:
     to = {"model": "one"}
     for end in (KeyboardInterrupt, StorageError):
         with pytest.raises(end):
-            write_answers(predictor, named, out, KeptAnswers(out, to, 4))
+            write_answers(predictor, named, out, KeptAnswers(out, to, 4, files=True))
         assert not out.exists()
-    answers = write_answers(predictor, named, out, KeptAnswers(out, to, 4))
+    answers = write_answers(predictor, named, out, KeptAnswers(out, to, 4, files=True))
     assert predictor.asked == list(names)
     files = [str(answer.fields["mask"]) for answer in answers if isinstance(answer, Prediction)]
     assert files == [str(out / name) for name in ("a.png", "a-2.png", "in/b.png", "c.png")]
@@ -183,9 +183,9 @@ def test_an_empty_folder_is_filled_at_once_or_stays_empty(tmp_path: Path) -> Non
     (tmp_path / "masks").mkdir()
     out = tmp_path / "masks"
     with pytest.raises(KeyboardInterrupt):
-        write_answers(predictor, named, out, KeptAnswers(out, {}, 2))
+        write_answers(predictor, named, out, KeptAnswers(out, {}, 2, files=True))
     assert [*tmp_path.rglob("*")] == [out]
-    write_answers(predictor, named, out, KeptAnswers(out, {}, 2))
+    write_answers(predictor, named, out, KeptAnswers(out, {}, 2, files=True))
     assert [path.name for path in sorted(out.iterdir())] == ["a.png", "b.png"]
 
 
@@ -194,9 +194,24 @@ def test_answers_to_something_else_are_not_taken(tmp_path: Path) -> None:
     predictor: Any = Answering(KeyboardInterrupt())
     named = predictor.sources("a.jpg", "b.jpg")
     with pytest.raises(KeyboardInterrupt):
-        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2))
-    write_answers(predictor, named, out, KeptAnswers(out, {"model": "two"}, 2))
+        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    write_answers(predictor, named, out, KeptAnswers(out, {"model": "two"}, 2, files=True))
     assert predictor.asked == ["a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_what_somebody_else_keeps_there_is_left_alone(tmp_path: Path) -> None:
+    out, theirs = tmp_path / "masks", tmp_path / "masks.unfinished"
+    theirs.mkdir()
+    (theirs / "mine.png").write_bytes(b"mine")
+    predictor: Any = Answering()
+    named = predictor.sources("a.jpg", "b.jpg")
+    with pytest.raises(UsageError, match=r"masks\.unfinished is in the way"):
+        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    (tmp_path / "masks.unfinished.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(DamagedError, match=r"masks\.unfinished\.jsonl is not as it was written"):
+        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    assert (theirs / "mine.png").read_bytes() == b"mine"
+    assert not out.exists()
 
 
 def test_a_stopped_table_goes_on(
@@ -254,7 +269,7 @@ def test_what_is_kept_survives_a_kill(
     out = tmp_path / "answers.csv"
     answers = [Prediction(Meta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)]
     bad = Failure("2.jpg", "damaged")
-    first, second = (KeptAnswers(out, {"model": "one"}, 4) for _ in range(2))
+    first, second = (KeptAnswers(out, {"model": "one"}, 4, files=False) for _ in range(2))
     first.__enter__()  # and never left
     for answer in (*answers, bad):
         first.add(answer)

@@ -205,7 +205,7 @@ def predict(
         stream = predictor.stream([item.source for item in good])
         return _result(predictor, every, map(_without_arrays, stream), None)
     to = question(bundle, predictor.runtime.name, [item.source for item in good])
-    kept = KeptAnswers(Path(out), to, len(good))
+    kept = KeptAnswers(Path(out), to, len(good), files=not is_table(out))
     if not is_table(out):
         folder = answer_folder(out, predictor.task)
         named = [(item.source, item.below) for item in good]

@@ -23,7 +23,7 @@ from skipstone import storage
 from skipstone.bundle.files import RECORD
 from skipstone.data.samples import Meta
 from skipstone.data.sources import FileRef, Inline, Source
-from skipstone.errors import DamagedError, StorageError
+from skipstone.errors import DamagedError, UsageError
 from skipstone.events import note
 from skipstone.runtime.predictor import Failure
 from skipstone.tasks.base import Prediction
@@ -66,32 +66,44 @@ class KeptAnswers:
     """The answers to the first of some sources, in their order.
 
     A line says at which source it begins. So what two commands at once may write to one file is
-    never taken for answers to other sources. Short work writes nothing.
+    never taken for answers to other sources. A table that is soon answered leaves no line.
 
     Args:
         out: what will be written.
         to: what is answered, as `question` has it; answers to anything else are dropped.
         count: of sources.
+        files: whether answers are files.
     """
 
-    def __init__(self, out: Path, to: Mapping[str, str], count: int) -> None:
+    def __init__(self, out: Path, to: Mapping[str, str], count: int, *, files: bool) -> None:
         self._file = out.absolute().with_name(f"{out.absolute().name}.unfinished.jsonl")
         self._to, self._count = dict(to), count
-        #: Where files are kept; None where `out` is an empty folder, which is filled all at once.
-        self.folder = None if out.exists() else self._file.with_suffix("")
+        self._keeps = not out.exists()  # an empty folder is filled all at once, or stays empty
+        #: Where files are kept. It never is there without the list of them.
+        self.folder = self._file.with_suffix("") if files and self._keeps else None
         self.answers: list[Prediction | Failure] = []
         self._written = 0
         self._began = time.monotonic()
 
     def __enter__(self) -> KeptAnswers:
-        """Raises StorageError where what was kept cannot be read."""
-        if self.folder is not None and self._file.exists():
+        """Raises DamagedError where what was kept is not as it was written, UsageError where
+        something of another origin is in its place."""
+        if not self._keeps:
+            return self
+        if self._file.exists():
             self.answers = self._read()
             self._written = len(self.answers)
             if self.answers:
                 note(f"{self._said()} are there from before ({self._file.name}); going on")
-        if not self.answers:
-            self.done()
+            else:
+                self.done()
+        elif self.folder is not None and self.folder.exists():
+            raise UsageError(
+                f"{self.folder} is in the way: files are kept there until all are answered.",
+                hint="Move it away, or name another folder: --out DIR",
+            )
+        if self.folder is not None and not self.answers:
+            self._begin()
         return self
 
     def __exit__(
@@ -100,14 +112,14 @@ class KeptAnswers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or self.folder is None:
+        if error is None or not self._keeps:
             return
-        with contextlib.suppress(StorageError):  # the disk may be what is full
+        with contextlib.suppress(OSError):  # the disk may be what is full
             self._write()
+            if not self._written:
+                self.done()
         if self._written:
             note(f"{self._said()} are kept ({self._file.name})")
-        else:
-            self.done()
 
     def add(self, answer: Prediction | Failure) -> None:
         """Without its arrays: masks of thousands of photos would fill the memory."""
@@ -121,32 +133,40 @@ class KeptAnswers:
 
     def done(self) -> None:
         """Nothing of it is needed any more."""
-        if self.folder is not None:
-            storage.remove_file(self._file)
-            if self.folder.is_dir():
+        if self._keeps:
+            if self.folder is not None and self.folder.is_dir():
                 shutil.rmtree(self.folder)
+            storage.remove_file(self._file)
 
     def _said(self) -> str:
         return f"{self._written:,} of {self._count:,} answers"
 
+    def _begin(self) -> None:
+        storage.make_folder(self._file.parent)
+        storage.append_line(self._file, json.dumps(self._to))
+
     def _write(self) -> None:
-        if self.folder is not None and len(self.answers) > self._written:
-            if not self._written:
-                storage.make_folder(self._file.parent)
-                storage.append_line(self._file, json.dumps(self._to))
+        if self._keeps and len(self.answers) > self._written:
+            if self.folder is None and not self._written:
+                self._begin()
             rows = [_row(answer) for answer in self.answers[self._written :]]
             storage.append_line(self._file, json.dumps({"from": self._written, "answers": rows}))
             self._written = len(self.answers)
         self._began = time.monotonic()
 
     def _read(self) -> list[Prediction | Failure]:
-        first, *rest = storage.read_lines(self._file) or [""]
         found: list[Prediction | Failure] = []
         try:
-            if not first or json.loads(first) != self._to:
+            lines = [json.loads(line) for line in storage.read_lines(self._file)]
+            if not lines:  # killed while the first was written
+                return []
+            first, *rest = lines
+            if first.keys() != self._to.keys():
+                raise KeyError("first line")
+            if first != self._to:
                 note(f"{self._file.name} answers something else, and is replaced")
                 return []
-            for line in map(json.loads, rest):
+            for line in rest:
                 if line.get("from") == len(found):
                     found += [_answer(row, len(found) + n) for n, row in enumerate(line["answers"])]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
