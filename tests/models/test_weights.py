@@ -133,7 +133,11 @@ def test_our_own_state_dict_can_be_loaded_again(notes):
 def bundle_for(classes, folder):
     """(what `folder` holds now, its task): a network of untrained weights for these classes."""
     trained = network("resnet20", classes=len(classes))
-    task = {"name": "classify", "options": {}, "schema": {"classes": classes}}
+    task = {
+        "name": "classify",
+        "options": {},
+        "schema": {"classes": classes, "counts": [1] * len(classes)},
+    }
     Bundle(
         arch=Arch(Part("resnet20"), Part("linear")),
         input={"name": "image", "options": {}, "state": {}},
@@ -162,7 +166,11 @@ def test_a_model_gives_its_classifier_only_for_the_same_classes(tmp_path, notes,
     ours = ["cat", "dog", "fish"]
     net = network("resnet20", classes=3)
     before = net.head.linear.weight.clone()
-    answers = {**task, "options": {"label_smoothing": 0.1}, "schema": {"classes": ours}}
+    answers = {
+        **task,
+        "options": {"label_smoothing": 0.1},
+        "schema": {"classes": ours, "counts": [9, 9, 9]},
+    }
     report = load_weights(net, name="resnet20", weights=str(tmp_path / "bundle"), answers=answers)
     assert report.fraction_of_backbone == 1
     same = theirs == ours

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -197,6 +198,17 @@ def test_answers_to_something_else_are_not_taken(tmp_path: Path) -> None:
         write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
     write_answers(predictor, named, out, KeptAnswers(out, {"model": "two"}, 2, files=True))
     assert predictor.asked == ["a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_answers_whose_files_are_gone_are_given_again(tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    predictor: Any = Answering(KeyboardInterrupt())
+    named = predictor.sources("a.jpg", "b.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    shutil.rmtree(tmp_path / "masks.unfinished")
+    write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    assert [path.name for path in sorted(out.iterdir())] == ["a.png", "b.png"]
 
 
 def test_what_somebody_else_keeps_there_is_left_alone(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ class KeptAnswers:
         if not self._keeps:
             return self
         if self._file.exists():
-            self.answers = self._read()
+            lost = self.folder is not None and not self.folder.is_dir()
+            self.answers = [] if lost else self._read()
             self._written = len(self.answers)
             if self.answers:
                 note(f"{self._said()} are there from before ({self._file.name}); going on")
