@@ -17,7 +17,7 @@ from skipstone.settings import known_settings
 from tests.photos import make_photo, save_photo
 from tests.small_bundles import CLASSES, write_small
 
-VERBS = [name for name in skipstone.__all__ if name not in ("SkipstoneError", "__version__")]
+FUNCTIONS = [name for name in skipstone.__all__ if name not in ("SkipstoneError", "__version__")]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_results_are_told_in_a_few_lines(model: Path, photos: Path) -> None:
     assert "bad.jpg" in answers[2]
     many = repr(skipstone.predict(model, [photos / CLASSES[1] / "1.jpg"] * 25))
     assert "\n  ...       and 15 more answers\n" in many
-    listed = repr(skipstone.models()).splitlines()
+    listed = repr(skipstone.list_models()).splitlines()
     assert any(re.match(r"  resnet18 +\w", line) for line in listed)
 
 
@@ -91,22 +91,22 @@ def test_what_may_be_given(
     class DataFrame:
         def to_csv(self) -> None: ...
 
-    with pytest.raises(UsageError, match=r"type DataFrame was given.*to_csv\('labels.csv'"):
+    with pytest.raises(UsageError, match=r"type DataFrame.*to_csv\('labels.csv'"):
         skipstone.train(DataFrame())  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="the type int was given where a path is meant"):
+    with pytest.raises(UsageError, match="expected a path, not a value of type int"):
         skipstone.load(7)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_help_explains_every_keyword(name: str) -> None:
-    verb = getattr(skipstone, name)
-    said = inspect.getdoc(verb) or ""
-    for parameter in inspect.signature(verb).parameters:
+    function = getattr(skipstone, name)
+    said = inspect.getdoc(function) or ""
+    for parameter in inspect.signature(function).parameters:
         assert re.search(rf"\b{parameter}\b", said), parameter
 
 
 def test_help_of_train_names_flags_that_there_are() -> None:
     said = inspect.getdoc(skipstone.train) or ""
-    flags = re.findall(r"(\w+)=", said.partition("settings:")[2])
+    flags = re.findall(r"(\w+)=", said.partition("options:")[2])
     assert len(flags) > 8
     assert set(flags) <= known_settings().keys()

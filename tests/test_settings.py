@@ -10,7 +10,6 @@ import pytest
 
 import skipstone
 from skipstone import settings
-from skipstone.cli.flags import settings_from
 from skipstone.cli.parser import parse
 from skipstone.data.options import ReadOptions
 from skipstone.errors import UsageError
@@ -160,13 +159,12 @@ def test_flags_say_the_same_as_keywords() -> None:
         "augment": "light",
     }
     words = as_flags({**values, "lr": None})
-    assert settings_from(parse(["train", "photos", *words])) == values
+    assert parse(["train", "photos", *words]).options == values
 
 
 def test_names_of_other_tools_lead_to_ours() -> None:
     """Each of them leads to something that there is, and none hides a name of ours."""
-    train = [flag for flag in vars(parse(["train", "photos"])) if not flag.startswith("setting_")]
-    known = {*known_settings(), *train, "from_", "to"}
+    known = {*known_settings(), *parse(["train", "photos"]).arguments, "to"}
     for word, name in settings._ELSEWHERE.items():
         assert name.partition("=")[0] in known, name
         assert word not in known, word

@@ -5,8 +5,8 @@
     result = skipstone.train("photos/", epochs=5)
     skipstone.load(result.bundle).predict(["a.jpg"])
 
-The verbs are those of the command line. They are imported on first use, so that importing the
-package stays fast.
+The functions are the commands of the command line, with its flags as keywords. They are imported
+on first use, so that importing the package stays fast.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from skipstone.errors import SkipstoneError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from skipstone.api import (
-        audit,
-        compare,
-        demo,
-        ensemble,
-        evaluate,
-        export,
-        load,
-        models,
-        predict,
-        shrink,
-        train,
-        verify,
-    )
+    from skipstone.commands.audit import audit
+    from skipstone.commands.compare import compare
+    from skipstone.commands.demo import demo
+    from skipstone.commands.ensemble import ensemble
+    from skipstone.commands.evaluate import evaluate
+    from skipstone.commands.export import export
+    from skipstone.commands.load import load
+    from skipstone.commands.models import list_models
+    from skipstone.commands.predict import predict
+    from skipstone.commands.shrink import shrink
+    from skipstone.commands.train import train
+    from skipstone.commands.verify import verify
 
 __all__ = [
     "SkipstoneError",
@@ -45,37 +43,35 @@ __all__ = [
     "ensemble",
     "evaluate",
     "export",
+    "list_models",
     "load",
-    "models",
     "predict",
     "shrink",
     "train",
     "verify",
 ]
 
-
-_VERBS = [name for name in __all__ if name not in ("SkipstoneError", "__version__")]
-
-
-class _Package(types.ModuleType):
-    """Three verbs (train, shrink, models) are called as the rooms that do their work. Importing
-    such a room would put its module in the verb's place; here the verb keeps it."""
+#: Modules of `skipstone.commands` whose function has another name.
+_MODULES = {"list_models": "models"}
 
 
-def _verb(name: str) -> property:
-    def get(_: types.ModuleType) -> Any:
-        return getattr(importlib.import_module("skipstone.api"), name)
-
-    def put(_: types.ModuleType, room: types.ModuleType) -> None:
-        """The import system binds a room's module here; `sys.modules` has it anyway."""
-
-    return property(get, put)
-
-
-for _name in _VERBS:
-    setattr(_Package, _name, _verb(_name))
-sys.modules[__name__].__class__ = _Package
+def __getattr__(name: str) -> Any:
+    if name in ("SkipstoneError", "__version__") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"skipstone.commands.{_MODULES.get(name, name)}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+# Only until the packages `train` and `shrink` have other names: importing them would set the
+# module in place of the function. Delete it then, with the imports of `sys` and `types`.
+class _Package(types.ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in ("train", "shrink"):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -6,7 +6,7 @@
         note("37 of 12,004 files are unreadable")
 
 Nothing is printed by the library itself. Without a listener events go nowhere, but for calls from
-Python's prompt or a notebook (`skipstone.api`), which get `Lines`.
+Python's prompt or a notebook (`skipstone.commands.base`), which get a `LinePrinter`.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def listen(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def is_heard() -> bool:
-    """Whether somebody listens."""
+def has_listener() -> bool:
+    """Whether a listener receives the events of this context."""
     return _listener.get() is not None
 
 
-class Lines:
+class LinePrinter:
     """A listener that writes lines: each note, and one for the outermost stage once it has lasted
     `PATIENCE` seconds; stages within another get none.
 

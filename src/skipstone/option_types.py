@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from skipstone.errors import UsageError
+from skipstone.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +145,55 @@ def _words(kind: Any) -> str:
         return f"a list of {_words(inner[0])}" if inner else "a list"
     names = {float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}
     return "null" if kind in (None, type(None)) else names.get(kind, str(kind))
+
+
+def parse_text(kind: Any, text: str) -> Any:
+    """The value that command-line text means for the annotated type `kind`.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        problem: ValueError | None = None
+        for candidate in [item for item in arguments if item is not type(None)]:
+            try:
+                return parse_text(candidate, text)
+            except ValueError as error:
+                problem = error
+        raise problem or ValueError(f"{text!r} is not allowed")
+    if origin is typing.Literal:
+        for word in arguments:  # some are numbers: --channels 3
+            if str(word) == text:
+                return word
+        raise ValueError(
+            f"{text!r} is not allowed. "
+            f"{did_you_mean(text, [str(item) for item in arguments])}".strip()
+        )
+    if origin is tuple:
+        return tuple(
+            parse_text(arguments[0], part.strip()) for part in text.split(",") if part.strip()
+        )
+    if kind is bool:
+        return _parse_bool(text)
+    if kind is int:
+        return _parse_number(int, text, "a whole number")
+    if kind is float:
+        return _parse_number(float, text, "a number")
+    return text
+
+
+def _parse_number(kind: type[int] | type[float], text: str, what: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {what}") from None
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")

@@ -12,13 +12,13 @@ them as keywords. A name that several rooms share (`seed`) sets all of them.
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
+from skipstone.option_types import parse_text
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
 from skipstone.words import flag
 
@@ -126,7 +126,7 @@ class Setting:
     def parse(self, text: str) -> Any:
         """Read a command-line value. ValueError says what is allowed."""
         reader = self.metadata.get("parse")
-        return reader(text) if reader is not None else _parse(self.kind, text)
+        return reader(text) if reader is not None else parse_text(self.kind, text)
 
 
 def settings_of(options_type: type[Any], group: str, owner: str) -> Iterator[Setting]:
@@ -241,48 +241,3 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
             unit = "s" if name == "budget" and not isinstance(value, str) else ""
             words += [flag(name), f"{value}{unit}"]
     return words
-
-
-def _parse(kind: Any, text: str) -> Any:
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        problem: ValueError | None = None
-        for candidate in [item for item in arguments if item is not type(None)]:
-            try:
-                return _parse(candidate, text)
-            except ValueError as error:
-                problem = error
-        raise problem or ValueError(f"{text!r} is not allowed")
-    if origin is typing.Literal:
-        for word in arguments:  # some are numbers: --channels 3
-            if str(word) == text:
-                return word
-        raise ValueError(
-            f"{text!r} is not allowed. "
-            f"{did_you_mean(text, [str(item) for item in arguments])}".strip()
-        )
-    if origin is tuple:
-        return tuple(_parse(arguments[0], part.strip()) for part in text.split(",") if part.strip())
-    if kind is bool:
-        return _parse_bool(text)
-    if kind is int:
-        return _parse_number(int, text, "a whole number")
-    if kind is float:
-        return _parse_number(float, text, "a number")
-    return text
-
-
-def _parse_number(kind: type[int] | type[float], text: str, what: str) -> int | float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not {what}") from None
-
-
-def _parse_bool(text: str) -> bool:
-    if text.lower() in ("true", "yes", "on", "1"):
-        return True
-    if text.lower() in ("false", "no", "off", "0"):
-        return False
-    raise ValueError(f"{text!r} is neither yes nor no")

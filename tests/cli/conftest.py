@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,3 +67,16 @@ def chess(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 save_photo(make_photo(photo + number, "disc"), root / split / name / str(photo))
     save_photo(make_photo(9, "square"), root / "test" / "pawn" / "9")
     return root
+
+
+def replace_command(
+    monkeypatch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]
+) -> None:
+    """Let the command call `function`, with the arguments of its own function."""
+    module = importlib.import_module(f"skipstone.commands.{name}")
+
+    @functools.wraps(module.COMMAND.function)
+    def call(**arguments: Any) -> Any:
+        return function(**arguments)
+
+    monkeypatch.setattr(module, "COMMAND", replace(module.COMMAND, function=call))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from skipstone.cli.flags import settings_from
 from skipstone.cli.parser import parse
 from skipstone.errors import UsageError
 from skipstone.settings import known_settings
@@ -21,9 +20,9 @@ def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_only_what_was_given_is_a_setting() -> None:
-    assert settings_from(parse(["train", "photos"])) == {}
+    assert parse(["train", "photos"]).options == {}
     words = "train photos --epochs 5 --budget 1h30m --channels 1 --flip 0 --label-columns a,b"
-    assert settings_from(parse(words.split())) == {
+    assert parse(words.split()).options == {
         "epochs": 5,
         "budget": 5400.0,
         "channels": 1,
@@ -33,13 +32,13 @@ def test_only_what_was_given_is_a_setting() -> None:
 
 
 def test_switches() -> None:
-    assert settings_from(parse(["train", "--freeze-norm", "photos"])) == {"freeze_norm": True}
-    assert settings_from(parse(["train", "photos", "--no-residual"])) == {"residual": False}
+    assert parse(["train", "--freeze-norm", "photos"]).options == {"freeze_norm": True}
+    assert parse(["train", "photos", "--no-residual"]).options == {"residual": False}
 
 
 def test_what_two_tasks_read_differently() -> None:
     for word in ("cross_entropy", "bce", "focal"):
-        assert settings_from(parse(["train", "photos", "--loss", word])) == {"loss": word}
+        assert parse(["train", "photos", "--loss", word]).options == {"loss": word}
     with pytest.raises(UsageError, match="--loss: 'mse' is not allowed"):
         parse(["train", "photos", "--loss", "mse"])
 
@@ -47,7 +46,7 @@ def test_what_two_tasks_read_differently() -> None:
 def test_data_flags_where_data_is_read() -> None:
     for words in (["audit", "d"], ["evaluate", "m", "d"], ["train", "d"]):
         given = parse([*words, "--label-column", "kind"])
-        assert settings_from(given) == {"label_column": "kind"}
+        assert given.options == {"label_column": "kind"}
     with pytest.raises(UsageError, match="no flag --epochs"):
         parse(["evaluate", "m", "d", "--epochs", "3"])
 
@@ -58,4 +57,4 @@ def test_abbreviations_are_refused_with_the_whole_word() -> None:
 
 
 def test_after_two_dashes_names_may_begin_with_dashes() -> None:
-    assert parse(["predict", "runs/001", "--", "--odd.jpg"]).sources == ["--odd.jpg"]
+    assert parse(["predict", "runs/001", "--", "--odd.jpg"]).arguments["sources"] == ["--odd.jpg"]

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from skipstone.cli import show
 from skipstone.cli.terminal import Terminal
+from skipstone.commands import demo as demo_command
+from skipstone.commands import verify as verify_command
+from skipstone.commands.rendering import metric_rows, print_verification
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.registry import INPUTS, TASKS
@@ -59,7 +61,7 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
         trained=SimpleNamespace(baseline=BASELINE),
         report=Path("demo/runs/001/report.html"),
     )
-    show.demo(result, Terminal())
+    demo_command.render(result, Terminal())
     lines = capsys.readouterr().out.splitlines()
     assert "it is not better by more than chance." in lines
     assert any(line.startswith("Report:") and "report.html" in line for line in lines)
@@ -118,7 +120,7 @@ def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
         "brier": Estimate(0.0154, 0.01, 0.5, 2600),
         "accuracy": Estimate(0.9996, 0.998, 1.0, 2600),
     }
-    shown = show.metric_rows(found, measures)
+    shown = metric_rows(found, measures)
     assert shown == [
         ["accuracy", "99.96 %", "99.8 % – 100.0 %", "2,600"],
         ["Brier score", "0.0154", "0.0100 – 0.500", "2,600"],
@@ -134,23 +136,23 @@ def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
 
 
 def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    show.verify(VerifyResult(MASKS), Terminal())
+    verify_command.render(VerifyResult(MASKS), Terminal())
     head, files, exact, close, verdict = capsys.readouterr().out.splitlines()
     assert "pixels changed" in head
     assert "%" not in files
     assert "0.0 %" in exact
     assert "0.004 %" in close
-    assert verdict == "Every runtime answers as trained."
-    show.verify(VerifyResult(PHOTOS), Terminal())
+    assert verdict == "Every runtime gives the predictions of training."
+    verify_command.render(VerifyResult(PHOTOS), Terminal())
     assert "pixels" not in capsys.readouterr().out
 
 
 def test_training_says_so_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    show._verified(MASKS, Terminal())
-    show._verified(PHOTOS, Terminal())
+    print_verification(MASKS, Terminal())
+    print_verification(PHOTOS, Terminal())
     masks, photos = capsys.readouterr().out.splitlines()
-    assert masks.endswith("2 answers changed, at most 0.004 % of the pixels)")
-    assert photos.endswith("1 answers changed)")
+    assert masks.endswith("2 predictions changed, at most 0.004 % of the pixels)")
+    assert photos.endswith("1 predictions changed)")
 
 
 def test_a_report_says_so_too() -> None:

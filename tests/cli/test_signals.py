@@ -11,26 +11,24 @@ from typing import Any
 
 import pytest
 
-from skipstone.cli import verbs as cli_verbs
-from skipstone.cli.parser import VERBS
-from skipstone.cli.verbs import VERB_CALLS, VerbCall
+from skipstone.commands.base import find_commands
 from skipstone.storage import write_folder
 from skipstone.train.stopping import watch_signals
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, replace_command
 
 
-def _interrupted(_: Any) -> Any:
+def _interrupted(**_: Any) -> Any:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_ctrl_c_in_any_verb(
-    run: Run, monkeypatch: pytest.MonkeyPatch, runs: Path, chess: Path, verb: str
+@pytest.mark.parametrize("name", find_commands())
+def test_ctrl_c_in_any_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, runs: Path, chess: Path, name: str
 ) -> None:
-    monkeypatch.setattr(cli_verbs, "VERB_CALLS", {verb: VerbCall(_interrupted, lambda *_: None)})
+    replace_command(monkeypatch, name, _interrupted)
     words = {"train": [chess], "audit": [chess], "evaluate": [runs, chess], "models": []}
     words |= {"predict": [runs, chess], "demo": []}
-    done = run(verb, *words.get(verb, [runs]))
+    done = run(name, *words.get(name, [runs]))
     assert done.code == 130
     assert done.err.startswith("error: Stopped by Ctrl-C")
 
@@ -41,12 +39,15 @@ def test_ctrl_c_in_a_real_process() -> None:
         "import signal, sys, time\n"
         # A shell's background job starts with Ctrl-C ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from skipstone.cli.verbs import VERB_CALLS, VerbCall\n"
+        "import functools\n"
+        "from dataclasses import replace\n"
+        "from skipstone.commands import audit\n"
         "from skipstone.cli.main import main\n"
-        "def act(_):\n"
+        "@functools.wraps(audit.audit)\n"
+        "def act(**_):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(30)\n"
-        "VERB_CALLS['audit'] = VerbCall(act, None)\n"
+        "audit.COMMAND = replace(audit.COMMAND, function=act)\n"
         "sys.exit(main(['audit', '.']))\n"
     )
     child = subprocess.Popen(
@@ -66,7 +67,7 @@ def test_sigterm_outside_of_training(
 ) -> None:
     """`timeout` sends it twice; the training loop's own handling comes first while it runs."""
 
-    def act(_: Any) -> Any:
+    def act(**_: Any) -> Any:
         with watch_signals() as stopping:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stopping.signal_number == signal.SIGTERM
@@ -80,7 +81,7 @@ def test_sigterm_outside_of_training(
     def outer(*_: object) -> None:
         raise AssertionError("nothing of ours heard it")
 
-    monkeypatch.setitem(VERB_CALLS, "models", VerbCall(act, lambda *_: None))
+    replace_command(monkeypatch, "models", act)
     before = signal.signal(signal.SIGTERM, outer)
     try:
         done = run("models", "--json")

@@ -98,7 +98,7 @@ def test_plain() -> None:
 
 def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
-    Terminal().table(("name", "n"), [[long, "1"], ["[b]\x1b", "22"]], title="[t]\x1b")
+    Terminal().print_table(("name", "n"), [[long, "1"], ["[b]\x1b", "22"]], title="[t]\x1b")
     title, head, first, second = capsys.readouterr().out.splitlines()
     assert (title.strip(), head.split()) == (r"[t]\x1b", ["name", "n"])
     assert first.split() == [long, "1"]
@@ -107,6 +107,6 @@ def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_quiet_output_for_json(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal(quiet_output=True)
-    terminal.line("hello")
-    terminal.table(("a",), [["b"]])
+    terminal.print_line("hello")
+    terminal.print_table(("a",), [["b"]])
     assert capsys.readouterr().out == ""

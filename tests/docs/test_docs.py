@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import io
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import typing
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import yaml
 import skipstone
 from benchmarks.__main__ import BENCHMARKS
 from skipstone.cli.main import main
-from skipstone.cli.parser import VERBS
+from skipstone.commands.base import find_commands
 from tests.docs.conftest import Trained
 from tests.docs.pages import (
     PAGES,
@@ -39,6 +41,7 @@ from tests.docs.pages import (
 )
 from tests.test_house import ROOMS
 
+COMMANDS = list(find_commands())
 #: Pages that show nothing to run.
 NOTHING_TO_RUN = {"CONTRIBUTING.md", "docs/architecture.md"}
 #: What a block may be: run as commands, run as Python, checked as shell lines, or shown only.
@@ -205,7 +208,7 @@ def help_of(verb: str) -> str:
 
 @pytest.fixture(scope="module")
 def flags_of() -> dict[str, set[str]]:
-    found = {verb: set(re.findall(r"--[a-z][a-z0-9-]*", help_of(verb))) for verb in VERBS}
+    found = {verb: set(re.findall(r"--[a-z][a-z0-9-]*", help_of(verb))) for verb in COMMANDS}
     return {verb: known | {"--help"} for verb, known in found.items()}
 
 
@@ -223,18 +226,18 @@ def test_flags_exist(page: Path, flags_of: dict[str, set[str]]) -> None:
 
 
 @each_page
-def test_verbs_and_python_names_exist(page: Path) -> None:
+def test_commands_and_python_names_exist(page: Path) -> None:
     for code in inline_code(read_page(page)):
         verb = re.match(r"skipstone ([a-z]+)\b", code)
-        assert not verb or verb[1] in VERBS, code
+        assert not verb or verb[1] in COMMANDS, code
         name = re.match(r"skipstone\.(\w+)\(", code)
         assert not name or name[1] in skipstone.__all__, code
 
 
-def test_every_verb_is_explained() -> None:
+def test_every_command_is_explained() -> None:
     text = read_page(ROOT / "docs" / "commands.md")
-    (verbs,) = [table for table in tables(text) if table[0] == ["verb", "what it does"]]
-    assert [row[0].strip("`") for row in verbs[1:]] == list(VERBS)
+    (rows,) = [table for table in tables(text) if table[0] == ["command", "what it does"]]
+    assert [row[0].strip("`") for row in rows[1:]] == COMMANDS
 
 
 def test_every_page_can_be_found_from_the_front_page() -> None:
@@ -289,6 +292,19 @@ def test_what_crosses_a_wall_is_in_its_room() -> None:
         assert set(called) <= defined, set(called) - defined
 
 
+def return_type(function: Callable[..., object]) -> type:
+    """The class of a function's results, which its module imports only for type checkers."""
+    name = function.__annotations__["return"]
+    source = Path(importlib.import_module(function.__module__).__file__ or "")
+    (module,) = [
+        node.module or ""
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]
+    ]
+    kind: type = getattr(importlib.import_module(module), name)
+    return kind
+
+
 def test_results_have_the_attributes_that_are_documented() -> None:
     (table,) = [
         table
@@ -302,7 +318,7 @@ def test_results_have_the_attributes_that_are_documented() -> None:
         named.add(function[1])
         for chain in re.findall(r"`\.([\w.]+)", row[1]):
             made = getattr(skipstone, function[1])
-            kind = typing.get_type_hints(made)["return"]
+            kind = return_type(made)
             for attribute in chain.split("."):
                 assert attribute in dir(kind) or attribute in typing.get_type_hints(kind), row
                 kind = typing.get_type_hints(kind).get(attribute)

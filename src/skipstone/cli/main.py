@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from skipstone.errors import SkipstoneError, is_out_of_memory
 
 if TYPE_CHECKING:
-    import argparse
+    from skipstone.cli.parser import ParsedCommand
 
 #: EX_SOFTWARE of sysexits.h: neither the user's fault (2) nor a refusal (1), but ours.
 BUG = 70
@@ -40,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _let_every_name_be_printed()
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        return _help(arguments)
-    if arguments[0] in ("--version", "-V"):
+    if arguments[:1] == ["help"] and len(arguments) == 2:
+        arguments = [arguments[1], "--help"]
+    if arguments and arguments[0] in ("--version", "-V"):
         from skipstone import __version__
 
         print(f"skipstone {__version__}")
@@ -62,8 +62,11 @@ def _run_or_report(arguments: list[str]) -> int:
     """The exit code; every error becomes one line on standard error."""
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        from skipstone.cli.parser import parse
+        from skipstone.cli.parser import parse, top_level_help
 
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(top_level_help(), end="")
+            return 0 if arguments else 2
         return _run(parse(arguments))
     except SkipstoneError as error:
         return _report(error.message, error.hint, error.exit_code, as_json, debug)
@@ -90,25 +93,23 @@ def _run_or_report(arguments: list[str]) -> int:
         return _report(message, hint, BUG, as_json, debug)
 
 
-def _run(namespace: argparse.Namespace) -> int:
+def _run(parsed: ParsedCommand) -> int:
     from skipstone.cli.terminal import Drawing, Terminal
-    from skipstone.cli.verbs import VERB_CALLS
     from skipstone.events import Note, listen
 
-    terminal = Terminal(quiet_output=namespace.json)
-    call = VERB_CALLS[namespace.verb]
+    terminal = Terminal(quiet_output=parsed.as_json)
     with Drawing(terminal) as drawing, listen(drawing):
 
-        def say(text: str) -> None:
+        def print_warning(text: str) -> None:
             drawing(Note(text, "warning"))
 
-        with contextlib.nullcontext() if namespace.debug else _warnings_as_notes(say):
-            outcome = call.run(namespace)
-    if namespace.json:
-        print(json_text(outcome.to_json()))
+        with contextlib.nullcontext() if parsed.debug else _warnings_as_notes(print_warning):
+            result = parsed.run()
+    if parsed.as_json:
+        print(json_text(result.to_json()))
     else:
-        call.show(outcome, terminal)
-    return int(outcome.exit_code)
+        parsed.render(result, terminal)
+    return int(result.exit_code)
 
 
 def json_text(value: Mapping[str, Any]) -> str:
@@ -126,15 +127,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _help(arguments: list[str]) -> int:
-    from skipstone.cli.parser import VERBS, top_level_help
-
-    if arguments[:1] == ["help"] and len(arguments) == 2 and arguments[1] in VERBS:
-        return _run_or_report([arguments[1], "--help"])
-    print(top_level_help(), end="")
-    return 0 if arguments else 2
-
-
 def _stopped(by: str, number: int, as_json: bool, debug: bool) -> int:
     message = f"Stopped by {by}; no file is left half-written."
     hint = "The same command goes on where it can, or begins again."
@@ -146,7 +138,7 @@ def _report(message: str, hint: str | None, code: int, as_json: bool, debug: boo
 
     if debug:
         traceback.print_exc()
-    Terminal().error(message, hint)
+    Terminal().print_error(message, hint)
     if as_json:
         print(json_text({"error": message, "hint": hint}))
     return code

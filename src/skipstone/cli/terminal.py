@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from skipstone.events import Advanced, Event, Finished, Lines, Note, Started
+from skipstone.events import Advanced, Event, Finished, LinePrinter, Note, Started
 
 #: Characters in a line of a table that goes to a file or a pipe.
 _NO_LIMIT = 10_000
@@ -46,16 +46,16 @@ class Terminal:
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.quiet_output = quiet_output
 
-    def line(self, text: object = "", style: str | None = None) -> None:
+    def print_line(self, text: object = "", style: str | None = None) -> None:
         if not self.quiet_output:
             self.out.print(Text(plain(text), style=style or ""))
 
-    def error(self, message: str, hint: str | None) -> None:
+    def print_error(self, message: str, hint: str | None) -> None:
         self.err.print(Text("error: ", style="bold red") + Text(plain(message)))
         if hint:
             self.err.print(Text("       " + plain(hint), style="bold"))
 
-    def table(
+    def print_table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None
     ) -> None:
         """Left-aligned text, right-aligned numbers; nothing is ever cut off.
@@ -89,12 +89,12 @@ def _is_figure(cell: Any) -> bool:
 
 class Drawing:
     """A listener that draws stages as progress bars with ETA; where no one looks (a log, a pipe)
-    they are `Lines`."""
+    they are `LinePrinter`."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._console = terminal.err
         self._interactive = self._console.is_terminal
-        self._lines = Lines(self._line)
+        self._lines = LinePrinter(self._line)
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),

@@ -1,0 +1,93 @@
+"""skipstone compare: score, size and latency of several models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from skipstone.commands.base import (
+    Argument,
+    Command,
+    Output,
+    Seed,
+    command_function,
+    to_list,
+    to_path,
+)
+from skipstone.report.words import percent, size
+
+if TYPE_CHECKING:
+    from skipstone.proof.intervals import Estimate
+    from skipstone.verbs.compare import CompareResult
+
+
+@command_function
+def compare(
+    models: Annotated[
+        Path | str | Iterable[Path | str],
+        Argument("runs, bundles, or names of untrained models", metavar="MODEL"),
+    ],
+    *,
+    data: Annotated[Path | str | None, Argument("score all of them on this data")] = None,
+    seed: Seed = 0,
+    latency_seconds: Annotated[
+        float, Argument("time to spend on measuring latency", python_only=True)
+    ] = 8.0,
+    **options: Annotated[Any, Argument("how to read `data`, such as text_column='body'")],
+) -> CompareResult:
+    """Compare models: score, latency, size, parameters and MACs.
+
+    The seed draws the bootstrap resamples of the intervals.
+    """
+    from skipstone.verbs.compare import compare as compare_models
+
+    return compare_models(
+        [str(to_path(model)) for model in to_list(models)],
+        data=to_path(data),
+        seed=seed,
+        latency_seconds=latency_seconds,
+        settings=options,
+    )
+
+
+def render(result: CompareResult, output: Output) -> None:
+    rows = []
+    for row in result.rows:
+        score, gap = row.accuracy, row.difference
+        rows.append(
+            [
+                row.name,
+                "" if score is None else f"{_interval(score, percent)} (n = {score.n:,})",
+                "" if gap is None else f"{_interval(gap, '{:+.2f}'.format)} points",
+                row.runtime,
+                "{median_ms:.2f} ms [{p10_ms:.2f}, {p90_ms:.2f}]".format(**row.latency),
+                size(row.bytes),
+                f"{row.parameters / 1e6:.2f} M",
+                f"{row.macs / 1e6:,.0f} M",
+                size(row.activation_bytes),
+            ]
+        )
+    metrics = {row.metric for row in result.rows if row.metric}
+    metric = metrics.pop() if len(metrics) == 1 else "score"
+    costs = ("files", "parameters", "MACs", "activations")
+    columns = ("model", metric, "difference to the first", "runtime", "latency", *costs)
+    title = f"Batch 1, {result.threads} threads, interleaved; median [10th, 90th percentile]"
+    output.print_table(columns, rows, title=title)
+    scored_on = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}
+    for sentence in sorted(scored_on):
+        output.print_line(sentence)
+
+
+def _interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:
+    return f"{to_text(estimate.value)} [{to_text(estimate.low)}, {to_text(estimate.high)}]"
+
+
+COMMAND = Command(
+    name="compare",
+    order=100,
+    function=compare,
+    render=render,
+    examples=("skipstone compare runs/001 runs/002 --data photos/",),
+    option_groups=("data",),
+)

@@ -1,0 +1,54 @@
+"""skipstone export: files that run without skipstone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from skipstone.commands.base import (
+    Argument,
+    Command,
+    ModelPath,
+    Output,
+    command_function,
+    to_path,
+)
+from skipstone.report.words import size
+
+if TYPE_CHECKING:
+    from skipstone.verbs.ship import ExportResult
+
+
+@command_function
+def export(
+    model: ModelPath,
+    *,
+    to: Annotated[Literal["onnx", "openvino"], Argument("the format")] = "onnx",
+    out: Annotated[
+        Path | str | None,
+        Argument("folder to write (default: export-onnx or export-openvino)", metavar="DIR"),
+    ] = None,
+    argmax: Annotated[
+        bool, Argument("segmentation: the program gives each pixel's class instead of logits")
+    ] = False,
+) -> ExportResult:
+    """Export a model as one ONNX file or OpenVINO IR, with a short script that runs it."""
+    from skipstone.verbs.ship import export as export_model
+
+    return export_model(to_path(model), to=to, out=to_path(out), argmax=argmax)
+
+
+def render(result: ExportResult, output: Output) -> None:
+    rows = [[name, size(count)] for name, count in result.files.items()]
+    output.print_table(("file", "size"), rows, title=f"{result.folder}")
+    if result.next_command:
+        output.print_line(f"Next:    {result.next_command}", "bold")
+
+
+COMMAND = Command(
+    name="export",
+    order=80,
+    function=export,
+    render=render,
+    examples=("skipstone export runs/001 --to onnx --out exported",),
+)

@@ -1,0 +1,104 @@
+"""skipstone predict: a model's predictions for files, folders, tables and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from skipstone.commands.base import (
+    Argument,
+    Command,
+    ModelPath,
+    Output,
+    RuntimeName,
+    command_function,
+    to_list,
+    to_path,
+)
+from skipstone.data.options import ASKED
+from skipstone.report.words import percent
+
+if TYPE_CHECKING:
+    from skipstone.verbs.answer import PredictResult
+
+
+@command_function
+def predict(
+    model: ModelPath,
+    sources: Annotated[
+        Path | str | Iterable[Path | str],
+        Argument(
+            "files, folders of files, tables; - for the lines of standard input", metavar="FILE"
+        ),
+    ] = (),
+    *,
+    texts: Annotated[
+        str | Iterable[str],
+        Argument(
+            "a text, for a model that reads texts; may be repeated", flag="--text", metavar="TEXT"
+        ),
+    ] = (),
+    runtime: RuntimeName = "auto",
+    out: Annotated[
+        Path | str | None,
+        Argument(
+            "FILE.csv: a table of the predictions; or a folder for masks and overlays",
+            metavar="DIR",
+        ),
+    ] = None,
+    **options: Annotated[Any, Argument("how to read tables, such as text_column='body'")],
+) -> PredictResult:
+    """Predict the labels of files, table rows and texts.
+
+    A file or row that cannot be read gives one error row; the others are predicted.
+    """
+    from skipstone.verbs.answer import predict as predict_sources
+
+    return predict_sources(
+        to_path(model),
+        [_expand_home(source) for source in to_list(sources)],
+        texts=[texts] if isinstance(texts, str) else list(texts),
+        runtime=runtime,
+        out=to_path(out),
+        settings=options,
+    )
+
+
+def _expand_home(source: Path | str) -> Path | str:
+    """A `Path` would change what else a source may be: an address, or - for standard input."""
+    return to_path(source) if str(source).startswith("~") else source
+
+
+def render(result: PredictResult, output: Output) -> None:
+    predictions = result.to_json()["predictions"]
+    rows = []
+    for row in predictions:
+        if "error" in row:
+            rows.append([row["path"], "error", row["error"]])
+            continue
+        label = row.get("label", "")
+        # The share of the pixels with each label says more than its mean probability.
+        number = row.get("share", row.get("probability", ""))
+        if isinstance(label, list):
+            rows.append([row["path"], ", ".join(map(str, label)), ", ".join(map(percent, number))])
+        else:
+            rows.append([row["path"], label, percent(number)])
+    has_shares = any("share" in row for row in predictions)
+    output.print_table(("path", "label", "share" if has_shares else "probability"), rows)
+    if result.out is not None:
+        output.print_line(f"Written: {result.out}")
+
+
+COMMAND = Command(
+    name="predict",
+    order=50,
+    function=predict,
+    render=render,
+    examples=(
+        "skipstone predict runs/001 photo.jpg more-photos/",
+        "skipstone predict runs/001 photos/ --out predictions.csv",
+    ),
+    option_groups=("data",),
+    option_names=ASKED,
+)

@@ -1,0 +1,102 @@
+"""skipstone shrink: a smaller, faster model within an accuracy budget."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from skipstone.commands.base import (
+    Argument,
+    Command,
+    ModelPath,
+    Output,
+    Seed,
+    command_function,
+    to_path,
+)
+from skipstone.commands.rendering import print_verification
+from skipstone.registry import STEPS
+from skipstone.verbs.receipts import figures_table, receipt_table
+
+if TYPE_CHECKING:
+    from skipstone.shrink.shrink import ShrinkResult
+
+_PLAN_HELP = (
+    f"steps in order, of {', '.join(STEPS.names())}, such as "
+    '"resolution(size=160), prune(macs=0.7), int8"'
+)
+
+
+@command_function
+def shrink(
+    model: ModelPath,
+    *,
+    max_drop: Annotated[
+        float, Argument("points of the main metric that may be lost", metavar="POINTS")
+    ] = 1.0,
+    plan: Annotated[
+        str,
+        Argument(_PLAN_HELP, metavar="STEPS"),
+    ] = "int8",
+    data: Annotated[
+        Path | str | None, Argument("where the training data is now, if it has moved")
+    ] = None,
+    exclude: Annotated[
+        Path | str | None,
+        Argument(
+            "for a bundle outside its run: the list of rows that training left out",
+            metavar="FILE",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | str | None,
+        Argument("folder of the new bundle (default: next to the model)", metavar="DIR"),
+    ] = None,
+    seed: Seed = 0,
+) -> ShrinkResult:
+    """Make a model smaller and faster within an accuracy budget.
+
+    The model itself is only read. Where every attempt loses more than `max_drop` points, the
+    result says so.
+    """
+    from skipstone.verbs.shrink import shrink as shrink_model
+
+    return shrink_model(
+        to_path(model),
+        max_drop=max_drop,
+        plan=plan,
+        data=to_path(data),
+        exclude=to_path(exclude),
+        out=to_path(out),
+        seed=seed,
+    )
+
+
+def render(result: ShrinkResult, output: Output) -> None:
+    from skipstone.shrink.receipt import verdict
+
+    columns, rows, title = receipt_table(result.receipt)
+    output.print_table(columns, rows, title=title)
+    output.print_line()
+    if result.accepted:
+        columns, rows, title = figures_table(result.receipt)
+        output.print_table(columns, rows, title=title)
+        output.print_line()
+    output.print_line(verdict(result.receipt), "green" if result.accepted else "bold red")
+    if result.verification is not None:
+        print_verification(result.verification, output)
+        output.print_line(f"Model:   {result.bundle}")
+        output.print_line(f"Next:    skipstone verify {shlex.quote(str(result.bundle))}", "bold")
+
+
+COMMAND = Command(
+    name="shrink",
+    order=70,
+    function=shrink,
+    render=render,
+    examples=(
+        "skipstone shrink runs/001 --max-drop 1",
+        'skipstone shrink runs/001 --plan "prune(macs=0.7), int8"',
+    ),
+)

@@ -1,0 +1,58 @@
+"""skipstone verify: whether every exported program gives the same predictions as training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skipstone.commands.base import Command, ModelPath, Output, command_function, to_path
+from skipstone.report.words import percent
+
+if TYPE_CHECKING:
+    from skipstone.verbs.ship import VerifyResult
+
+
+@command_function
+def verify(model: ModelPath) -> VerifyResult:
+    """Verify that every exported program gives the predictions of the trained model.
+
+    A fresh process starts from the bytes of sample files."""
+    from skipstone.verbs.ship import verify as verify_model
+
+    return verify_model(to_path(model))
+
+
+def render(result: VerifyResult, output: Output) -> None:
+    checks = result.verification.rows
+    has_pixels = any("share" in check for check in checks)  # predictions with a class per pixel
+    rows = []
+    for check in checks:
+        is_measured = "max_difference" in check
+        rows.append(
+            [
+                check["name"],
+                "ok" if check["ok"] else "FAILED",
+                f"{check['max_difference']:.1e}" if is_measured else "",
+                f"{check['flips']} of {check['n']}" if is_measured else "",
+                *([percent(check["share"]) if "share" in check else ""] if has_pixels else []),
+                check.get("problem") or "",
+            ]
+        )
+    columns = ("check", "result", "max difference", "flips")
+    pixels = ("pixels changed",) if has_pixels else ()
+    output.print_table((*columns, *pixels, "problem"), rows)
+    for check in checks:
+        if "own" in check:
+            output.print_line(f"{check['name']} is {check['own']['told']}.")
+    if result.verification.ok:
+        output.print_line("Every runtime gives the predictions of training.", "green")
+    else:
+        output.print_line("Do not ship this model.", "bold red")
+
+
+COMMAND = Command(
+    name="verify",
+    order=90,
+    function=verify,
+    render=render,
+    examples=("skipstone verify runs/001",),
+)
