@@ -231,7 +231,7 @@ def test_what_means_nothing_for_masks_is_refused(masked: Masks, tmp_path: Path) 
     for words, part in (
         (("--mixup", "0.2"), "answers lie on the pictures"),
         (("--augment", "trivialaugment"), "without what lies on it"),
-        (("--balanced",), "shows several at once"),
+        (("--balanced",), "shows several classes at once"),
         (("--task", "classify"), "for tasks whose answers lie on"),
     ):
         found = ask("train", masked.data, "--out", tmp_path / "runs", *TINY, *words)

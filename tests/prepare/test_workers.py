@@ -1,23 +1,21 @@
-"""Loading processes that die, stop, raise or sleep: reported with their file, and gone."""
+"""Worker processes that die, stop, raise or hang are reported with their file, and none is left."""
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from skipstone.data.samples import Batch, Meta
 from skipstone.errors import DataError, MissingExtra, WorkerFailed
 from skipstone.prepare import workers
-from skipstone.prepare.frames import BATCH, HEAD, Frame, pack_batch, unpack_batch
-from skipstone.prepare.workers import Say, batches_from_workers
+from skipstone.prepare.workers import ReportRow, batches_from_workers
 
 FILES = 4
 PATIENCE = 1.0
@@ -26,7 +24,7 @@ Fault = Callable[[], None]
 
 def children() -> set[int]:
     """Processes whose parent is this one, zombies too."""
-    found = set()
+    pids = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -34,24 +32,30 @@ def children() -> set[int]:
             except OSError:
                 continue
             if int(stat.rpartition(")")[2].split()[1]) == os.getpid():
-                found.add(int(entry.name))
-    return found
+                pids.add(int(entry.name))
+    return pids
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    """No process, no descriptor, nothing in shared memory, whatever the test did."""
+    """No process, no descriptor, nothing in shared memory, no signal handler."""
 
-    def state() -> tuple[set[int], set[str], int]:
-        return children(), shared(), len(list(Path("/proc/self/fd").iterdir()))
+    def state() -> tuple[set[int], set[str], object]:
+        return children(), shared(), signal.getsignal(signal.SIGCHLD)
 
-    before = state()
+    def descriptors() -> int:
+        gc.collect()  # tracebacks hold queues
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    list(batches_from_workers(Maker(), 2, name_row=name, workers=2, patience=PATIENCE))  # warm up
+    before, count = state(), descriptors()
     yield
     assert state() == before
+    assert descriptors() <= count
 
 
 def shared() -> set[str]:
-    """Names in shared memory that Python or torch could have made: browsers run beside us."""
+    """Names in shared memory that Python or torch could have made: browsers run here too."""
     made = ("torch_", "sem.", "psm_", "pym-", "skipstone", "wnsm_")
     return {entry.name for entry in Path("/dev/shm").iterdir() if entry.name.startswith(made)}
 
@@ -78,40 +82,84 @@ def line_from(reader: int) -> list[int]:
     return [int(word) for word in data.split()]
 
 
+def name(row: int) -> str:
+    return f"photos/{row // FILES}-{row % FILES}.jpg"
+
+
 class Maker:
     """Batch `step` holds its number; file 2 of batch `at` meets `fault`."""
 
     def __init__(self, fault: Fault = lambda: None, at: int = 3) -> None:
         self.fault, self.at = fault, at
 
-    def __call__(self, step: int, say: Say) -> Batch:
+    def __call__(self, step: int, report: ReportRow) -> Batch:
         for number in range(FILES):
-            say(f"photos/{step}-{number}.jpg")
+            report(step * FILES + number)
             if (step, number) == (self.at, 2):
                 self.fault()
         x = {"image": torch.full((FILES, 3), float(step))}
         return Batch(x, {"label": torch.arange(FILES)}, [Meta(step * 10 + n) for n in range(FILES)])
 
 
+def start(maker: Maker, count: int = 8, patience: float = PATIENCE) -> Iterator[Batch]:
+    return batches_from_workers(maker, count, name_row=name, workers=2, patience=patience)
+
+
 def run(maker: Maker, count: int = 8, patience: float = PATIENCE) -> list[int]:
-    batches = batches_from_workers(maker, count, workers=2, patience=patience)
-    return [int(batch.x["image"][0, 0]) for batch in batches]
+    return [int(batch.x["image"][0, 0]) for batch in start(maker, count, patience)]
 
 
 def fail(fault: Fault) -> WorkerFailed:
-    start = time.monotonic()
+    begin = time.monotonic()
     with pytest.raises(WorkerFailed, match=r"photos/3-2\.jpg") as caught:
         run(Maker(fault))
-    assert time.monotonic() - start < PATIENCE + 5
+    assert time.monotonic() - begin < PATIENCE + 5
     assert caught.value.file == "photos/3-2.jpg"
-    assert "loading process 2 of 2 (pid " in str(caught.value)
+    assert "worker 2 of 2 (pid " in str(caught.value)
     return caught.value
 
 
-def test_batches_come_in_order() -> None:
+def test_batches_come_in_order_as_they_were_made() -> None:
     assert run(Maker()) == list(range(8))
     assert run(Maker(), count=1) == [0]
     assert run(Maker(), count=0) == []
+
+
+def test_batches_hold_what_was_made() -> None:
+    batch = Batch(
+        {"image": torch.randint(0, 255, (2, 5, 4, 3), dtype=torch.uint8), "deep": torch.rand(2, 7)},
+        {
+            "label": torch.tensor([3, 1]),
+            "mask": torch.tensor([[True], [False]]),
+            "boxes": [torch.rand(3, 4), torch.zeros(0, 4)],
+            "depth": torch.tensor([[65535], [7]], dtype=torch.uint16),
+        },
+        [
+            Meta(4, "a/\udcff.png", 1, (5, 4), (1.0, 0.0, 0.5, 0.0, 1.0, 0.25)),
+            Meta(7, "b.png"),
+        ],
+    )
+    (back,) = batches_from_workers(
+        lambda step, report: batch, 1, name_row=name, workers=2, patience=PATIENCE
+    )
+    assert back.meta == batch.meta
+    torch.testing.assert_close(back.x, batch.x, rtol=0, atol=0)
+    torch.testing.assert_close(back.y, batch.y, rtol=0, atol=0)
+    back.x["image"] += 1  # it can be written to
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.2])
+def test_killed_in_the_middle_of_sending_a_batch(wait: float) -> None:
+    """A batch is larger than what a pipe holds, and nobody reads it yet."""
+
+    class Large(Maker):
+        def __call__(self, step: int, report: ReportRow) -> Batch:
+            super().__call__(step, report)
+            return Batch({"image": torch.full((1, 1 << 20), step)})
+
+    batches = start(Large(lambda: (time.sleep(wait), os.kill(os.getpid(), signal.SIGKILL))[0]))
+    with pytest.raises(WorkerFailed, match="killed by SIGKILL"):
+        list(map(lambda batch: time.sleep(0.3), batches))
 
 
 def test_killed() -> None:
@@ -153,17 +201,17 @@ def test_errors_for_users_arrive_as_they_are(kind: type[DataError | MissingExtra
     assert caught.value.hint == "Do that."
 
 
-def test_a_slow_batch_of_files_is_no_hang() -> None:
-    """Each file is a sign of life: 4 files at 0.3 s outlast a patience of 0.8 s."""
+def test_a_slow_batch_of_files_is_not_a_hang() -> None:
+    """Each file counts: 4 files at 0.3 s take longer than a patience of 0.8 s."""
 
     class Slow(Maker):
-        def __call__(self, step: int, say: Say) -> Batch:
-            return super().__call__(step, lambda name: (say(name), time.sleep(0.3))[0])
+        def __call__(self, step: int, report: ReportRow) -> Batch:
+            return super().__call__(step, lambda row: (report(row), time.sleep(0.3))[0])
 
     assert run(Slow(), count=2, patience=0.8) == [0, 1]
 
 
-def test_a_stopped_job_that_goes_on_is_no_hang() -> None:
+def test_a_stopped_job_that_continues_is_not_a_hang() -> None:
     """Ctrl-Z for longer than the patience, then fg."""
 
     def work(writer: int) -> None:
@@ -186,13 +234,13 @@ FAULTS = {"busy": lambda: time.sleep(1e6), "stopped": lambda: os.kill(os.getpid(
 
 
 def survivors(fault: Fault, wait: float) -> list[int]:
-    """Kill a process whose worker met `fault`; its workers that are there after `wait` seconds.
+    """Kill a process whose worker met `fault`; its workers that still run after `wait` seconds.
 
     They are ended before this returns.
     """
 
     def work(writer: int) -> None:
-        batches = batches_from_workers(Maker(fault), 8, workers=2, patience=1000)
+        batches = start(Maker(fault), patience=1000)
         next(batches)
         os.write(writer, (" ".join(map(str, children())) + "\n").encode())
         time.sleep(1000)
@@ -205,16 +253,15 @@ def survivors(fault: Fault, wait: float) -> list[int]:
     os.waitpid(parent, 0)
     os.close(reader)
     end = time.monotonic() + wait
-    left = made
-    while (left := [pid for pid in left if alive(pid)]) and time.monotonic() < end:
+    while (made := [pid for pid in made if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.02)
-    for pid in left:
+    for pid in made:
         os.kill(pid, signal.SIGKILL)
-    return left
+    return made
 
 
 def alive(pid: int) -> bool:
-    """Zombies of a dead parent wait for init, which is not our business."""
+    """False for zombies of a dead parent: init collects them."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -227,14 +274,15 @@ def test_no_orphan_after_the_parent_was_killed(state: str) -> None:
     assert survivors(FAULTS[state], 10) == []
 
 
-def test_an_iterator_left_early_takes_its_workers_with_it() -> None:
-    batches = batches_from_workers(Maker(), 100, workers=2, patience=PATIENCE)
+@pytest.mark.parametrize("fault", [*FAULTS.values(), lambda: None])
+def test_an_iterator_that_is_closed_early_ends_its_workers(fault: Fault) -> None:
+    batches = start(Maker(fault), count=100)
     next(batches)
     assert len(children()) >= 2
     batches.close()  # type: ignore[attr-defined]
 
 
-def test_signals_to_the_whole_job_are_the_parents_business() -> None:
+def test_signals_to_the_whole_job_do_not_end_workers() -> None:
     def fault() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -242,67 +290,7 @@ def test_signals_to_the_whole_job_are_the_parents_business() -> None:
     assert run(Maker(fault)) == list(range(8))
 
 
-def test_frames_hold_what_batches_hold() -> None:
-    batch = Batch(
-        {"image": torch.randint(0, 255, (2, 5, 4, 3), dtype=torch.uint8), "deep": torch.rand(2, 7)},
-        {
-            "label": torch.tensor([3, 1]),
-            "mask": torch.tensor([[True], [False]]),
-            "boxes": [torch.rand(3, 4), torch.zeros(0, 4)],
-            "depth": torch.tensor([[65535], [7]], dtype=torch.uint16),
-        },
-        [
-            Meta(4, "a/\udcff.png", 1, (5, 4), (1.0, 0.0, 0.5, 0.0, 1.0, 0.25)),
-            Meta(7, "b.png"),
-        ],
-    )
-    data = b"".join(pack_batch(batch))
-    kind, words, length = HEAD.unpack(data[: HEAD.size])
-    assert kind == BATCH
-    text = json.loads(data[HEAD.size : HEAD.size + words])
-    rest = bytearray(data[HEAD.size + words :])
-    assert len(rest) == length
-    back = unpack_batch(Frame(kind, text, rest))
-    assert back.meta == batch.meta
-    for name, value in batch.x.items():
-        assert torch.equal(back.x[name], value)
-        assert back.x[name].dtype == value.dtype
-    for name, target in batch.y.items():
-        if isinstance(target, list):
-            there = back.y[name]
-            assert isinstance(there, list)
-            assert all(torch.equal(a, b) for a, b in zip(there, target, strict=True))
-        else:
-            np.testing.assert_array_equal(back.y[name], target)
-
-
 # --- the checks can fail --------------------------------------------------------------------
-
-
-def test_sabotage_without_watching_a_hang_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait of `fail` is what bounds a hang: a watch that never gives up goes past it."""
-    monkeypatch.setattr(workers, "SLICE", 0.0)  # no wait is ever counted
-    pool = batches_from_workers(Maker(lambda: time.sleep(1e6)), 8, workers=2, patience=PATIENCE)
-    with pytest.raises(TimeoutError), deadline(PATIENCE + 1):
-        list(pool)
-
-
-class deadline:  # noqa: N801
-    """Raise TimeoutError in the block after `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        def late(*_: object) -> None:
-            raise TimeoutError
-
-        self.before = signal.signal(signal.SIGALRM, late)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self.before)
 
 
 def test_sabotage_workers_that_do_not_die_with_the_parent_are_seen(
@@ -310,20 +298,6 @@ def test_sabotage_workers_that_do_not_die_with_the_parent_are_seen(
 ) -> None:
     monkeypatch.setattr(workers, "_die_with", lambda parent: None)
     assert survivors(FAULTS["busy"], 0.5)
-
-
-def test_sabotage_a_pool_that_does_not_kill_leaves_a_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    before = children()
-    monkeypatch.setattr(workers, "_end", lambda processes, ends: None)
-    batches = batches_from_workers(Maker(FAULTS["busy"], at=1), 8, workers=2, patience=PATIENCE)
-    next(batches)
-    pool = batches.gi_frame.f_locals["pool"]  # type: ignore[attr-defined]
-    batches.close()  # type: ignore[attr-defined]
-    assert children() - before
-    monkeypatch.undo()
-    workers._end(pool._processes, pool._ends)
 
 
 def test_sabotage_what_a_worker_leaves_in_shared_memory_is_seen() -> None:

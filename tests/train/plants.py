@@ -42,7 +42,7 @@ def _plant_saves_in_place() -> None:
 
 def _plant_orphans() -> None:
     workers._die_with = lambda parent: None
-    workers.pack_batch = lambda batch: time.sleep(1000)  # type: ignore[assignment, return-value]
+    workers._convert = lambda batch, convert: time.sleep(1000)  # type: ignore[assignment, return-value]
 
 
 PLANTS: dict[str, Callable[[], None]] = {

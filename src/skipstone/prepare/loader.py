@@ -1,9 +1,9 @@
 """Batches in a seeded order, resumable at any step.
 
-    rows of an epoch -> threads: decode (or cache), augment, collate -> a few batches ahead -> mix
+    rows of an epoch -> threads or processes: decode (or cache), augment, collate -> prefetch -> mix
 
-An epoch's order depends on (seed, epoch) and a row's augmentation on (seed, epoch, id, view), so
-neither depends on threads, on processes, or on where a run was stopped.
+An epoch's order depends on (seed, epoch) and a row's augmentation on (seed, epoch, id, view).
+Neither depends on threads, on processes, or on where a run was stopped.
 """
 
 from __future__ import annotations
@@ -27,31 +27,27 @@ from skipstone.prepare.augmentation import Augmentation
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mixing
 from skipstone.prepare.options import LoadOptions
-from skipstone.prepare.workers import Say, batches_from_workers
+from skipstone.prepare.workers import ReportRow, batches_from_workers
 from skipstone.tasks.base import Task
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def _silence(name: str) -> None:
-    pass
-
-
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """What the batches of a manifest's rows are. How they are loaded changes none of them.
+    """What the batches of a manifest's rows are. LoadOptions change none of them.
 
     Args:
-        batch_size: rows a batch; the last one of an epoch may be smaller.
+        batch_size: rows per batch; the last batch of an epoch may be smaller.
         seed: decides order and augmentation, together with the epoch's number.
-        shuffle: a new permutation each epoch; False keeps the manifest's order.
+        shuffle: a new permutation per epoch; False keeps the manifest's order.
         augment: applied to each sample, keyed by (seed, epoch, id, view).
         mix: applied to each batch, keyed by (seed, epoch, step).
-        drop_last: leave out a last batch that is not full (never the only one).
-        balanced: draw rows with replacement, each class equally often (a row with several labels
-            counts as its rarest one; having none is a class of its own). A row that comes again in
-            an epoch is another view, augmented anew.
+        drop_last: leave out an incomplete last batch (never the only one).
+        balanced: draw rows with replacement, each class equally often. A row with several labels
+            counts as its rarest one; rows without labels are a class. A row that is drawn again in
+            an epoch is another view, with another augmentation.
     """
 
     batch_size: int
@@ -71,10 +67,9 @@ class Loader:
     """Batches of a manifest's rows.
 
     Args:
-        loading: with processes, these use what the cache held when they started and add nothing
-            to it.
-        threads: threads that load when there are no worker processes.
-        cache: keeps decoded records, so that later epochs do not decode.
+        loading: worker processes read what the cache held when they started; they add nothing.
+        threads: threads that load if there are no worker processes.
+        cache: keeps decoded records, so that later epochs do not decode them again.
     """
 
     def __init__(
@@ -102,10 +97,10 @@ class Loader:
         self._weights = _class_balance(self._targets) if batching.balanced else None
         self._rows = np.arange(len(manifest))
         if not len(self._rows):
-            raise DataError("there are no rows to load: this part of the data is empty.")
+            raise DataError("nothing to load: this part of the data has no rows.")
 
     def __len__(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         full, rest = divmod(len(self._rows), self.batch_size)
         return full + bool(rest and not (self.batching.drop_last and full))
 
@@ -118,20 +113,20 @@ class Loader:
             cumulative = np.cumsum(self._weights[self._rows])
             draws = rng.random(len(self._rows)) * cumulative[-1]
             chosen = np.searchsorted(cumulative, draws, side="right")
-            drawn: np.ndarray = self._rows[np.minimum(chosen, len(self._rows) - 1)]
-            return drawn
+            sampled: np.ndarray = self._rows[np.minimum(chosen, len(self._rows) - 1)]
+            return sampled
         rows: np.ndarray = rng.permutation(self._rows) if self.batching.shuffle else self._rows
         return rows
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `epoch(number)`."""
         order = self.order(number)
-        views = _times_before(order) if self._weights is not None else np.zeros_like(order)
-        drawn = np.stack([order, views], axis=1)  # (draws, 2): row and view
+        views = _count_earlier(order) if self._weights is not None else np.zeros_like(order)
+        draws = np.stack([order, views], axis=1)  # (draws, 2): row and view
         steps = range(start, len(self))
-        rows = [drawn[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
-        make = self._in_processes if self.loading.workers else self._here
-        batches = make(number, rows)
+        parts = [draws[step * self.batch_size : (step + 1) * self.batch_size] for step in steps]
+        load = self._load_in_processes if self.loading.workers else self._load_in_threads
+        batches = load(number, parts)
         for step, batch in zip(steps, batches, strict=True):
             if self.batching.mix is not None:
                 batch = self.batching.mix(batch, seed=self.batching.seed, epoch=number, step=step)
@@ -164,96 +159,103 @@ class Loader:
         padded = ragged_arrays(self.input)
         return collate(samples, self.task.ragged, padded)
 
-    def _build(self, rows: np.ndarray, epoch: int, say: Say = _silence) -> Batch:
-        """The batch of these rows and views (N, 2); `say` hears the name of each file before it is
-        touched."""
+    def _build(self, draws: np.ndarray, epoch: int, report: ReportRow | None = None) -> Batch:
+        """The batch of these rows and views (N, 2); `report` is called before each row."""
         samples = []
-        for row, view in rows.tolist():
-            say(self.manifest.source(row).name)
+        for row, view in draws.tolist():
+            if report is not None:
+                report(row)
             samples.append(self.sample(row, view, epoch=epoch))
         return self._collate(samples)
 
-    def _here(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Loaded in threads (Pillow releases the interpreter's lock), a few batches ahead."""
+    def _load_in_threads(self, epoch: int, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Pillow releases the interpreter's lock, so threads of this process decode in parallel."""
         augment = self.batching.augment
         if augment is None or augment.thread_safe:
-            return ahead(lambda part: self._build(part, epoch), rows, self.threads)
-        # It draws from the random state of the process, which belongs to the training thread.
+            return ahead(lambda draws: self._build(draws, epoch), parts, self.threads)
+        # It uses the random state of the process, which belongs to the training thread.
         if augment.on_records:
-            return (self._build(part, epoch) for part in rows)
-        samples = ahead(
-            lambda part: [self.sample(*drawn) for drawn in part.tolist()], rows, self.threads
+            return (self._build(draws, epoch) for draws in parts)
+        loaded = ahead(
+            lambda draws: [self.sample(*draw) for draw in draws.tolist()], parts, self.threads
         )
         return (
             self._collate(
-                [augment(sample, seed=self.batching.seed, epoch=epoch) for sample in part]
+                [augment(sample, seed=self.batching.seed, epoch=epoch) for sample in samples]
             )
-            for part in samples
+            for samples in loaded
         )
 
-    def _in_processes(self, epoch: int, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
-        make = _Maker(self, epoch, rows)
-        workers, patience = self.loading.workers, self.loading.worker_patience
-        return batches_from_workers(make, len(rows), workers=workers, patience=patience)
+    def _load_in_processes(self, epoch: int, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
+        return batches_from_workers(
+            _BatchMaker(self, epoch, parts),
+            len(parts),
+            name_row=self._name_row,
+            workers=self.loading.workers,
+            patience=self.loading.worker_patience,
+        )
+
+    def _name_row(self, row: int) -> str:
+        return self.manifest.source(row).name
 
 
 def _tensor(value: np.ndarray) -> torch.Tensor:
-    """torch computes next to nothing on uint16, so pixels of 16 bits are trained on as float32."""
+    """torch has few operations on uint16, so 16-bit pixels become float32."""
     return torch.from_numpy(value.astype(np.float32) if value.dtype == np.uint16 else value)
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the batches of one epoch in a worker process."""
+class _BatchMaker:
+    """Makes the batches of an epoch in a worker process (spawn needs it to be picklable)."""
 
     loader: Loader
     epoch: int
-    rows: Sequence[np.ndarray]
+    parts: Sequence[np.ndarray]
 
-    def __call__(self, step: int, say: Say) -> Batch:
-        return self.loader._build(self.rows[step], self.epoch, say)
+    def __call__(self, step: int, report: ReportRow) -> Batch:
+        return self.loader._build(self.parts[step], self.epoch, report)
 
 
 def ahead(
     function: Callable[[S], T], items: Sequence[S], threads: int, window: int | None = None
 ) -> Iterator[T]:
-    """`map` in threads, in order, with at most `window` (threads + 1) items in hand or ready."""
+    """`map` in threads, in order; at most `window` (threads + 1) results are pending or ready."""
     with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
-        waiting: deque[Future[T]] = deque()
-        rest = iter(items)
+        pending: deque[Future[T]] = deque()
+        remaining = iter(items)
         try:
-            waiting.extend(
-                pool.submit(function, item) for item in islice(rest, window or threads + 1)
+            pending.extend(
+                pool.submit(function, item) for item in islice(remaining, window or threads + 1)
             )
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
                 yield result
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
-def _times_before(order: np.ndarray) -> np.ndarray:
-    """How often what stands at each place of `order` stood before it."""
+def _count_earlier(order: np.ndarray) -> np.ndarray:
+    """How often the row at each position of `order` occurs before it."""
     by_row = np.argsort(order, kind="stable")
     rows = order[by_row]
-    first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
-    begins = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-    times = np.empty_like(order)
-    times[by_row] = np.arange(len(rows)) - begins
-    return times
+    is_first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
+    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(rows)), 0))
+    counts = np.empty_like(order)
+    counts[by_row] = np.arange(len(rows)) - starts
+    return counts
 
 
 def _class_balance(targets: Sequence[Any]) -> np.ndarray:
-    """A weight a row, so that each class is drawn equally often."""
+    """(N,) weights with which each class is drawn equally often."""
     labels = [target if isinstance(target, list) else [target] for target in targets]
     if not all(isinstance(label, str) for row in labels for label in row):
         raise UsageError(
-            "--balanced draws each class equally often, which means nothing where a sample shows "
-            "several at once.",
-            hint="Make rare classes count more instead: --class-weights effective",
+            "--balanced draws each class equally often, which needs class labels: here a sample "
+            "shows several classes at once.",
+            hint="Give rare classes more weight instead: --class-weights effective",
         )
-    labels = [row or [None] for row in labels]  # what shows none of the labels is learnt from, too
+    labels = [row or [None] for row in labels]  # rows without labels count as a class
     counts = Counter(label for row in labels for label in row)
     return np.array([max(1 / counts[label] for label in row) for row in labels])

@@ -1,4 +1,4 @@
-"""How training data is divided into roles, and loaded. Free of torch."""
+"""Options that split training data into train, val and test, and that load it. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from skipstone.errors import UsageError
 from skipstone.option_types import POSITIVE, Range, check_options, whole
 
 Together = Literal["near", "exact"]
-#: What of the training rows may be kept apart for one role.
+#: The share of the training rows that one role may take.
 _HALF = Range(0, 0.5, open_low=True)
 
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """Shares are of the training rows, and count only where the user gave no such split."""
+    """Shares are of the training rows; they apply where the data has no such split."""
 
     select: float = field(
         default=0.15,
@@ -26,20 +26,23 @@ class SplitOptions:
     )
     claim: float = field(
         default=0.15,
-        metadata={"help": "share kept apart and scored once, where no test or validation is given"},
+        metadata={
+            "help": "share that is scored once, at the end, if the data has no test or validation "
+            "part"
+        },
     )
     together: Together = field(
         default="near",
         metadata={
-            "help": "what stays on one side of the splits that are made: near (copies and near "
-            "duplicates; looks at every row first) or exact (copies)"
+            "help": "rows that are never divided between train, val and test: near (copies and "
+            "near duplicates; reads every row first) or exact (copies)"
         },
     )
     split_seed: int | None = field(
         default=None,
         metadata={
-            "help": "chooses which rows are kept apart (default: --seed); give members of an "
-            "ensemble the same"
+            "help": "chooses the rows of val and test (default: --seed); use the same for all "
+            "members of an ensemble"
         },
     )
     seed: int = field(default=0, metadata={"help": "chooses which rows"})
@@ -61,7 +64,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How files are read and batches made. The batches are the same whatever is chosen here."""
+    """How files are read and batches made. No option here changes a batch."""
 
     workers: int = field(
         default=0,
@@ -70,7 +73,7 @@ class LoadOptions:
     worker_patience: float = field(
         default=25.0,
         metadata={
-            "help": "seconds without a sign of life after which a loading process is given up",
+            "help": "seconds without progress after which a worker process counts as hanging",
             "metavar": "SECONDS",
         },
     )
@@ -78,8 +81,8 @@ class LoadOptions:
     max_bad: str = field(
         default="1%",
         metadata={
-            "help": "training goes on without files that cannot be read, up to this share (1%, "
-            "0.01) or number (12) of them",
+            "help": "unreadable files are left out, up to this share (1%, 0.01) or number (12) "
+            "of files",
         },
     )
 
@@ -88,17 +91,17 @@ class LoadOptions:
         check_options(self, workers=whole(0), worker_patience=POSITIVE)
 
     def bad_allowed(self, rows: int) -> int:
-        """How many of `rows` may be unreadable."""
+        """The number of `rows` that may be unreadable."""
         if self.max_bad.endswith("%"):
             return math.floor(float(self.max_bad[:-1]) * rows / 100 + 1e-9)
         return int(self.max_bad)
 
 
-def _share_or_count(given: object) -> str:
+def _share_or_count(value: object) -> str:
     """ "1%" or "12", from "1%", "0.01", 0.01, "12" or 12: a number with a point is a share."""
-    text = str(given).strip()
+    text = str(value).strip()
     try:
-        if isinstance(given, bool):
+        if isinstance(value, bool):
             raise ValueError
         if text.isdecimal():
             return text
@@ -109,5 +112,5 @@ def _share_or_count(given: object) -> str:
         pass
     raise UsageError(
         f"--max-bad {text} is not allowed.",
-        hint="It is a share such as 1% or 0.01, or a number of files such as 12.",
+        hint="Use a share such as 1% or 0.01, or a number of files such as 12.",
     )
