@@ -220,7 +220,7 @@ def test_what_somebody_else_keeps_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"masks\.unfinished is in the way"):
         write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
     (tmp_path / "masks.unfinished.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(DamagedError, match=r"masks\.unfinished\.jsonl is not as it was written"):
+    with pytest.raises(DamagedError, match=r"masks\.unfinished\.jsonl is damaged"):
         write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
     assert (theirs / "mine.png").read_bytes() == b"mine"
     assert not out.exists()
@@ -246,10 +246,10 @@ def test_a_stopped_table_goes_on(
         code, _, told = run("predict", model, table, "--out", out)
         assert code == 130
         assert not out.exists()
-        assert f"{done} of 12 answers are kept ({kept.name})" in " ".join(told.split())
+        assert f"{done} of 12 predictions are kept ({kept.name})" in " ".join(told.split())
     code, _, told = run("predict", model, table, "--out", out)
     assert code == 0
-    assert "10 of 12 answers are there from before" in " ".join(told.split())
+    assert "Resuming after 10 of 12 predictions" in " ".join(told.split())
     assert asked == [12, 7, 2]
     with out.open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
@@ -277,7 +277,7 @@ def test_a_changed_file_or_row_begins_anew(tmp_path: Path) -> None:
 def test_what_is_kept_survives_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("skipstone.verbs.kept_answers._EVERY", -1.0)
+    monkeypatch.setattr("skipstone.verbs.kept_answers._SAVE_SECONDS", -1.0)
     out = tmp_path / "answers.csv"
     answers = [Prediction(Meta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)]
     bad = Failure("2.jpg", "damaged")
@@ -291,7 +291,7 @@ def test_what_is_kept_survives_a_kill(
             lines.write('{"from": 1, "answers": [{"name": "1.jpg", "error": "another\'s"}]}\n')
     if end == "damaged":
         file.write_bytes(file.read_bytes().replace(b'"fields"', b'"field"'))
-        with pytest.raises(DamagedError, match=r"answers.csv.unfinished.jsonl is not as"):
+        with pytest.raises(DamagedError, match=r"answers.csv.unfinished.jsonl is damaged"):
             second.__enter__()
         return
     with second:

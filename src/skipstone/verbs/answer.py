@@ -1,4 +1,4 @@
-"""evaluate and predict: what a model says of data, with and without labels."""
+"""evaluate and predict: score a model on labelled data, and predict without labels."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ def evaluate(
 
 @dataclass(frozen=True)
 class PredictResult:
-    """One answer a source, in order; bad ones have an error. Exit code 1 when there are any.
+    """One prediction or failure per source, in order. Exit code 1 if there are failures.
 
     Args:
-        rows: of a table, for each answer; None for what is no row.
-        out: what was written: a folder of files, or a table of the answers.
+        rows: for each prediction its row of a table, or None.
+        out: the folder or table that was written.
     """
 
     answers: list[Prediction | Failure]
@@ -137,7 +137,7 @@ class PredictResult:
         return int(any(isinstance(answer, Failure) for answer in self.answers))
 
     def __repr__(self) -> str:
-        answers = {f"answer {number}": answer for number, answer in enumerate(self.answers)}
+        answers = {f"answer {index}": answer for index, answer in enumerate(self.answers)}
         facts = {"written": self.out, "runtime": self.runtime}
         return told(self, {**first(answers, "answers"), **facts})
 
@@ -146,7 +146,7 @@ class PredictResult:
             "runtime": self.runtime,
             **({} if self.out is None else {"out": str(self.out)}),
             "predictions": [
-                _told(answer, row)
+                _to_json(answer, row)
                 for answer, row in zip(
                     self.answers, self.rows or [None] * len(self.answers), strict=True
                 )
@@ -154,10 +154,10 @@ class PredictResult:
         }
 
 
-def _told(answer: Prediction | Failure, row: int | None) -> dict[str, Any]:
+def _to_json(answer: Prediction | Failure, row: int | None) -> dict[str, Any]:
     name = answer.name if isinstance(answer, Failure) else answer.meta.name
-    rest = {"error": answer.error} if isinstance(answer, Failure) else answer.fields
-    return {"path": name, **({} if row is None else {"row": row}), **rest}
+    fields = {"error": answer.error} if isinstance(answer, Failure) else answer.fields
+    return {"path": name, **({} if row is None else {"row": row}), **fields}
 
 
 def predict(
@@ -169,14 +169,14 @@ def predict(
     out: str | Path | None = None,
     settings: dict[str, Any] | None = None,
 ) -> PredictResult:
-    """What `model` says of files, of every file in folders, and of every row of tables.
+    """Predict for files, for every file in folders, and for every row of tables.
 
     Args:
         sources: "-" stands for the lines of standard input: texts, or paths.
-        texts: as they are, for a model that reads texts.
-        out: a `.csv` file for a table of the answers; or a folder for answers that are files
-            themselves (masks); neither inside a source. Nothing is overwritten. What was answered
-            when it is stopped is kept beside it, and the same call goes on.
+        texts: texts themselves, for a model whose input is text.
+        out: a `.csv` file for a table of predictions, or a folder for predictions that are files
+            (masks); not inside a source. Nothing is overwritten. If it is stopped, finished
+            predictions are kept next to it, and the same call resumes.
         settings: how tables are read, by the names in `ASKED`.
     """
     for source in sources:
@@ -192,7 +192,7 @@ def predict(
     entry = INPUTS[read_record(bundle)["input"]["name"]]
     facts = entry.facts
     unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
-    every = asked(
+    items = asked(
         sources,
         texts,
         input=entry.name,
@@ -200,36 +200,40 @@ def predict(
         options=options,
         unfit=unfit,
     )
-    good = [item for item in every if not item.problem]
+    readable = [item for item in items if not item.problem]
+    sources_to_read = [item.source for item in readable]
     if out is None:
-        stream = predictor.stream([item.source for item in good])
-        return _result(predictor, every, map(_without_arrays, stream), None)
-    to = question(bundle, predictor.runtime.name, [item.source for item in good])
-    kept = KeptAnswers(Path(out), to, len(good), files=not is_table(out))
+        stream = predictor.stream(sources_to_read)
+        return _result(predictor, items, map(_without_arrays, stream), None)
+    key = question(bundle, predictor.runtime.name, sources_to_read)
+    partial = KeptAnswers(Path(out), key, len(readable), files=not is_table(out))
     if not is_table(out):
         folder = answer_folder(out, predictor.task)
-        named = [(item.source, item.below) for item in good]
-        return _result(predictor, every, write_answers(predictor, named, folder, kept), folder)
+        named = [(item.source, item.below) for item in readable]
+        return _result(predictor, items, write_answers(predictor, named, folder, partial), folder)
     table = new_table(out)
-    with kept:
-        for answer in predictor.stream([item.source for item in good[len(kept.answers) :]]):
-            kept.add(answer)
-        result = _result(predictor, every, kept.answers, table)
+    with partial:
+        for answer in predictor.stream(sources_to_read[len(partial.answers) :]):
+            partial.add(answer)
+        result = _result(predictor, items, partial.answers, table)
         write_table(table, result.to_json()["predictions"])
-    kept.done()
+    partial.done()
     return result
 
 
 def _result(
     predictor: Predictor,
-    every: Sequence[Asked],
+    items: Sequence[Asked],
     answers: Iterable[Prediction | Failure],
     out: Path | None,
 ) -> PredictResult:
-    """The answers to those that have no problem, among all."""
-    left = iter(answers)
-    whole = [Failure(a.source.name, a.problem) if a.problem else next(left) for a in every]
-    return PredictResult(whole, predictor.runtime.name, out, tuple(item.row for item in every))
+    """Put failures of items with a problem between `answers` to the others."""
+    remaining = iter(answers)
+    merged = [
+        Failure(item.source.name, item.problem) if item.problem else next(remaining)
+        for item in items
+    ]
+    return PredictResult(merged, predictor.runtime.name, out, tuple(item.row for item in items))
 
 
 def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
@@ -237,9 +241,9 @@ def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
 
 
 def refuse_swapped(model: Path, data: Path) -> None:
-    """`skipstone predict photo.jpg runs/001`: say what was probably meant."""
+    """Refuse `skipstone predict photo.jpg runs/001` and print the right order."""
     if not names_model(model) and names_model(data):
         raise UsageError(
-            f"{model} is no model, but {data} is: the two are swapped.",
+            f"{model} is not a model, but {data} is: model and data are swapped.",
             hint=f"The model comes first: {shlex.join([str(data), str(model)])}",
         )
