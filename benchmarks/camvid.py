@@ -46,7 +46,7 @@ SAME = {"fcn": ("--fcn-stride", "32")}
 #: A network of all the strides that decoders ask for, as little as it can be.
 SMOKE = ("--size", "96", "--model", "resnet18", "--width", "0.25", "--weights", "none")
 #: SegNet's encoder has no weights offline; smaller, it fits the short schedule.
-ALONE = {"segnet": ("--model", "segnet_encoder", "--width", "0.5", "--weights", "none")}
+ALONE = {"segnet": ("--model", "vgg16_bn", "--width", "0.5", "--weights", "none")}
 
 
 def parser() -> argparse.ArgumentParser:

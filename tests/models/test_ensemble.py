@@ -94,7 +94,7 @@ def test_tensors_that_are_not_its_members_are_damage(joined: Any) -> None:
     with pytest.raises(DamagedError, match="no member's"):
         check_ensemble_fits(made, input, foreign, where="a file")
     astray = Ensemble((made.members[0], Member(made.members[1].arch, 1)))
-    with pytest.raises(DamagedError, match="member 1 takes the input 1 of 1"):
+    with pytest.raises(DamagedError, match="member 1 takes input 1, and there are 1"):
         check_ensemble_fits(astray, input, tensors, where="a file")
 
 

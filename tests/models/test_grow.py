@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = network_tensors(network(3))
     with pytest.raises(UsageError, match="does not hold a row for each"):
         grow(network(4), tensors, known=list("ab"), wanted=list("abcd"), where="it")
-    with pytest.raises(UsageError, match="it does not fit the network it is for"):
+    with pytest.raises(UsageError, match="it does not fit its network"):
         grow(network(4), tensors, known=list("abcd"), wanted=list("abcd"), where="it")
     monkeypatch.setattr(LinearHead, "named_rows", lambda self: ())
     with pytest.raises(UsageError, match=r"has no rows by class.*--weights it"):

@@ -20,9 +20,9 @@ from skipstone.inputs.text_features import FIRST
 from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network
 from skipstone.models.hf_backbone import HfBackbone, build_hf
-from skipstone.models.hf_options import HfOptions, structure
-from skipstone.models.hf_source import resolve
+from skipstone.models.hf_source import resolve, structure
 from skipstone.models.network import MIXED_WORDS, Network
+from skipstone.models.text_options import HfOptions
 from skipstone.models.weights import load_weights
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.verbs.look import models
@@ -191,7 +191,7 @@ def test_pickled_weights_are_refused_with_the_way_to_convert_them(tmp_path) -> N
 def test_what_is_missing_or_unknown_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UsageError, match="could not be fetched") as caught:
+    with pytest.raises(UsageError, match="could not be downloaded") as caught:
         resolve("hf/nobody/no-such-model", "auto")
     assert "hf download nobody/no-such-model" in str(caught.value.hint)
     with pytest.raises(UsageError, match="no folder"):
@@ -243,7 +243,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
     config = json.loads((folder / "config.json").read_text())
     size = write_tokenizer(tmp_path)
     config["vocab_size"] = size - 1
-    with pytest.raises(UsageError, match=f"{size} tokens, and the network knows {size - 1}"):
+    with pytest.raises(UsageError, match=f"{size} tokens, and the network {size - 1}"):
         HfBackbone(
             family="bert", config=structure(config), vocabulary=size + FIRST, options=HfOptions()
         )

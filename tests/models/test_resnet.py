@@ -185,7 +185,7 @@ def test_pre_activation_equals_timm(name, block):
 
 
 def test_an_unknown_name_lists_the_near_ones():
-    with pytest.raises(UsageError, match=r"'resent18' is no residual network.*'resnet18'"):
+    with pytest.raises(UsageError, match=r"unknown residual network 'resent18'.*'resnet18'"):
         build_resnet("resent18")
 
 

@@ -33,7 +33,7 @@ def test_states_equal_those_of_packed_sequences_at_every_length(cell: str) -> No
     there = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     packed = pack_padded_sequence(x, torch.tensor(LENGTHS), True, enforce_sorted=False)
     with torch.no_grad():
-        ours = net._layer(net.layers[0], x, turned_places(there))
+        ours = net._run_layer(net.layers[0], x, turned_places(there))
         theirs, _ = pad_packed_sequence(reference(cell, net.layers[0], 7, 5)(packed)[0], True)
     for row, length in enumerate(LENGTHS):
         torch.testing.assert_close(ours[row, :length], theirs[row, :length])

@@ -5,8 +5,8 @@ import timm
 import torch
 
 from skipstone.errors import UsageError
+from skipstone.models.resnet_options import TimmOptions
 from skipstone.models.timm_backbone import build_timm
-from skipstone.models.timm_options import TimmOptions
 
 PLAIN = TimmOptions()
 

@@ -175,7 +175,7 @@ def test_a_model_gives_its_classifier_only_for_the_same_classes(tmp_path, notes,
     assert report.fraction_of_backbone == 1
     same = theirs == ours
     assert torch.equal(net.head.linear.weight, trained.head.linear.weight if same else before)
-    assert ("answers for other classes" in notes_text(notes)) != same
+    assert ("is for other classes" in notes_text(notes)) != same
 
 
 def test_a_classifier_for_other_classes_is_ignored_and_that_is_said(notes):
@@ -309,7 +309,7 @@ def test_none_leaves_the_network_as_it_is(notes):
 
 
 def test_a_network_without_published_weights_says_what_to_do():
-    with pytest.raises(UsageError, match=r"no pretrained weights of 'resnet20'.*--weights none"):
+    with pytest.raises(UsageError, match=r"'resnet20' has no pretrained weights.*--weights none"):
         load_weights(network("resnet20"), name="resnet20", weights="pretrained")
 
 
@@ -353,7 +353,7 @@ def test_a_file_that_needs_unpickling_is_not_opened(tmp_path, capsys):
     torch.save({"state_dict": Evil()}, tmp_path / "w.pth")
     (tmp_path / "raw.pth").write_bytes(pickle.dumps(Evil()))
     for name in ("w.pth", "raw.pth"):
-        with pytest.raises(DataError, match=f"{name} cannot be read as tensors alone"):
+        with pytest.raises(DataError, match=f"{name} cannot be read as tensors only"):
             read_weights(tmp_path / name)
     assert capsys.readouterr().out == ""
 
@@ -377,7 +377,7 @@ def test_other_files_are_refused(tmp_path, name, content, error, message):
 
 def test_a_file_of_tensors_without_names_is_refused(tmp_path):
     torch.save([torch.zeros(2)], tmp_path / "w.pth")
-    with pytest.raises(DataError, match="holds no state dict"):
+    with pytest.raises(DataError, match="does not hold a state dict"):
         read_weights(tmp_path / "w.pth")
 
 

@@ -105,7 +105,7 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert note == (
         "vectors: 3 of 9 words found in small.txt (GloVe text, 4 x 4; 2 with other letter case); "
-        "the other 6 start at random, spread as those found are; they stay as they are."
+        "the other 6 start at random with the same variance; the vectors are not trained."
     )
 
 
@@ -148,7 +148,7 @@ def test_models_and_options_that_do_not_fit(tmp_path: Path) -> None:
         size("lstm", embedding=8)
     with pytest.raises(UsageError, match=r"'linear-svm' is solved on counts .*--model textcnn"):
         size("linear-svm")
-    with pytest.raises(UsageError, match="'resnet20' does not learn from vectors of words"):
+    with pytest.raises(UsageError, match="the model 'resnet20' has no word vectors"):
         size("resnet20")
     with pytest.raises(UsageError, match="Give one of the two"):
         size("textcnn", weights="other.safetensors")

@@ -305,7 +305,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("an import path", _set("arch", "backbone", "name", "os:system"), "os:system", False),
     ("2^40 classes in the head", _head(HUGE), "does not fit", False),
     ("a size without end", _head(1 << 62), "network", False),
-    ("an unknown edit", _set("arch", "edits", [{"kind": "x"}]), "cannot repeat", False),
+    ("an unknown edit", _set("arch", "edits", [{"kind": "x"}]), "does not support", False),
     ("edits that are no edits", _set("arch", "edits", ["x", 7]), "'arch'", False),
     ("2^40 channels", _set("input", "state", "channels", HUGE), "channels", False),
     ("a spread of 0", _set("input", "state", "std", [0.0, 0.2, 0.2]), "std", False),

@@ -56,9 +56,6 @@ class TinyHead(Head):
     def weight(self, y: Targets) -> Tensor:
         return torch.tensor(float(len(y["label"])))
 
-    def reset(self) -> None:
-        self.linear.reset_parameters()
-
 
 class Front(nn.Module):
     def forward(self, x: dict[str, Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str)
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
-        ("textcnn", "given", "'given' needs answers of its own, which 'textcnn' does not offer"),
+        ("textcnn", "identity", "'identity' needs class logits, which 'textcnn' does not offer"),
         ("logistic", "linear", "'logistic' has its answers itself, so --head linear has nothing"),
     ],
 )

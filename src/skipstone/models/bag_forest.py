@@ -1,7 +1,7 @@
-"""Random forests as arrays of an ordinary network: every tree walked at once, a level a step.
+"""Random forests as a network: all trees are traversed at once, one level per step.
 
 Breiman 2001, "Random Forests", Machine Learning 45. scikit-learn grows the trees; here they are
-tables of features, thresholds, children and class shares, and walking them is gathering.
+tables of features, thresholds, children and class probabilities, and traversal is `gather`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
-from skipstone.models.bag_options import ForestOptions
 from skipstone.models.solving import Problem, Solution
+from skipstone.models.text_options import ForestOptions
 
-#: Shares of 0 become this, so that their logarithm is a number.
+#: Probabilities are clamped to this, so that their logarithm is finite.
 _LEAST = 1e-6
 
 
 class BagForest(Backbone):
-    """Features (N, F) int32 and values (N, F) -> log of the mean class share (N, K).
+    """Features (N, F) int32 and values (N, F) -> log of the mean class probability (N, K).
 
-    Only features that some tree asks for are looked at: `slot` leads from a feature to its place
-    in a sample's row of values.
+    Only the features that some tree splits on are read: `slot` maps a feature to its column in a
+    dense row of values.
 
     Args:
-        features: of the input, padding included.
-        nodes: of all trees, one after another.
-        trees, depth: how many, and of the deepest.
-        used: features that are asked for.
-        outputs: K. `several` for labels that do not exclude each other: logits then are of each.
+        features: number of input features, padding included.
+        nodes: number of nodes of all trees, which are concatenated.
+        trees: number of trees.
+        depth: of the deepest tree.
+        used: number of features that some tree splits on.
+        outputs: K.
+        several: multi-label: outputs are the logit of each label.
     """
 
     classifier = "share"
@@ -57,7 +59,7 @@ class BagForest(Backbone):
         super().__init__()
         self.depth, self.used, self.several = depth, used, several
         for name, shape, kind in (
-            ("slot", (features,), torch.int64),  # the last one takes what nobody asks for
+            ("slot", (features,), torch.int64),  # unused features share the last column
             ("feature", (nodes,), torch.int64),
             ("threshold", (nodes,), torch.float32),
             ("left", (nodes,), torch.int64),
@@ -66,7 +68,7 @@ class BagForest(Backbone):
             ("share", (nodes, outputs), torch.float32),
         ):
             self.register_buffer(name, torch.zeros(shape, dtype=kind))
-        # What is solved has no gradient, but a training that goes on needs a parameter.
+        # The tables have no gradient, but fine-tuning needs a parameter.
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.channels, self.strides = (outputs,), (1,)
 
@@ -76,31 +78,34 @@ class BagForest(Backbone):
         row = row.scatter_add(1, self.slot[features.long()], values)  # (N, used + 1)
         node = self.root.unsqueeze(0).expand(values.shape[0], -1)  # (N, trees)
         for _ in range(self.depth):
-            asked = row.gather(1, self.feature[node])
-            node = torch.where(asked <= self.threshold[node], self.left[node], self.right[node])
+            value = row.gather(1, self.feature[node])
+            node = torch.where(value <= self.threshold[node], self.left[node], self.right[node])
         share = self.share[node].mean(dim=1)  # (N, K); a leaf leads to itself
         share = share.clamp(_LEAST, 1 - _LEAST)
         logits = share.log() - (1 - share).log() if self.several else share.log()
         return (logits + self.bias,)
 
     def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
-        """(F,): how far each feature moves the answers over the texts of `matrix` (N, F): wherever
-        its value sends a text to the right, the squared distance of the shares on both sides,
-        since without it the text goes left. What no tree asks for moves nothing."""
+        """(F,): the effect of each feature on the predictions for the rows of `matrix` (N, F).
+
+        At each node where a row goes right, that is the squared distance between the class
+        probabilities of both children, because without the feature the row would go left.
+        Features that no tree splits on have effect 0.
+        """
         slot = self.slot[1:].numpy()  # without padding
         features = np.argsort(slot, kind="stable")[: self.used]
         gap = (self.share[self.left] - self.share[self.right]).double().square().sum(dim=1)
-        found = torch.zeros(self.used + 1, dtype=torch.float64)
+        totals = torch.zeros(self.used + 1, dtype=torch.float64)
         for begin in range(0, matrix.shape[0], 256):
             values = matrix[begin : begin + 256][:, features].toarray()
             row = torch.from_numpy(np.pad(values, ((0, 0), (0, 1))))
             node = self.root.unsqueeze(0).expand(len(row), -1)
             for _ in range(self.depth):
                 right = row.gather(1, self.feature[node]) > self.threshold[node]
-                found.index_add_(0, self.feature[node[right]], gap[node[right]])
+                totals.index_add_(0, self.feature[node[right]], gap[node[right]])
                 node = torch.where(right, self.right[node], self.left[node])
         effects = np.zeros(len(slot))
-        effects[features] = found[: self.used].numpy()
+        effects[features] = totals[: self.used].numpy()
         return effects
 
     def stages(self) -> list[list[nn.Module]]:
@@ -114,7 +119,7 @@ def build_bag_forest(
     in_channels: int,
     **shape: Any,
 ) -> BagForest:
-    """The network for `in_channels` features and trees of this shape."""
+    """The network for `in_channels` features and trees of this `shape`."""
     return BagForest(features=in_channels, **shape)
 
 
@@ -134,18 +139,19 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
     several = targets.ndim == 2
     present = np.arange(classes) if several else model.classes_
     tables = [_table(tree.tree_, present, classes, several=several) for tree in model.estimators_]
-    starts = np.cumsum([0, *(len(table["feature"]) for table in tables)])
-    whole = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    counts = [len(table["feature"]) for table in tables]
+    starts = np.cumsum([0, *counts])
+    nodes = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     for name in ("left", "right"):
-        counts = [len(table["feature"]) for table in tables]
-        whole[name] = whole[name] + np.repeat(starts[:-1], counts)
-    asked, places = np.unique(whole["feature"], return_inverse=True)
-    asks = asked >= 0
-    slot = np.full(matrix.shape[1] + 1, int(asks.sum()), np.int64)
-    slot[asked[asks] + 1] = np.arange(int(asks.sum()))  # feature 0 is padding
-    whole["feature"] = np.where(whole["feature"] < 0, asks.sum(), places - int(not asks.all()))
+        nodes[name] = nodes[name] + np.repeat(starts[:-1], counts)
+    features, columns = np.unique(nodes["feature"], return_inverse=True)
+    is_split = features >= 0  # a leaf has -1
+    used = int(is_split.sum())
+    slot = np.full(matrix.shape[1] + 1, used, np.int64)
+    slot[features[is_split] + 1] = np.arange(used)  # feature 0 is padding
+    nodes["feature"] = np.where(nodes["feature"] < 0, used, columns - int(not is_split.all()))
     depth = max(tree.tree_.max_depth for tree in model.estimators_)
-    tensors = {**whole, "slot": slot, "root": starts[:-1], "bias": np.zeros(classes, np.float32)}
+    tensors = {**nodes, "slot": slot, "root": starts[:-1], "bias": np.zeros(classes, np.float32)}
     kinds = {"threshold": np.float32, "share": np.float32, "bias": np.float32}
     return Solution(
         {name: value.astype(kinds.get(name, np.int64)) for name, value in tensors.items()},
@@ -153,7 +159,7 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
             "nodes": int(starts[-1]),
             "trees": len(tables),
             "depth": int(depth),
-            "used": int(asks.sum()),
+            "used": used,
             "outputs": classes,
             "several": several,
         },
@@ -161,8 +167,8 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
 
 
 def _table(tree: Any, present: np.ndarray, classes: int, *, several: bool) -> dict[str, np.ndarray]:
-    """One tree; a leaf asks for nothing and leads to itself."""
-    own = np.arange(tree.node_count)
+    """The arrays of one tree; a leaf has feature -1 and is its own child."""
+    itself = np.arange(tree.node_count)
     leaf = tree.children_left < 0
     share = np.zeros((tree.node_count, classes))
     if several:  # value (nodes, K, 2): rows without and with each label
@@ -171,13 +177,13 @@ def _table(tree: Any, present: np.ndarray, classes: int, *, several: bool) -> di
         counts = tree.value[:, 0, :]
         share[:, present] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
     # scikit-learn compares float32 values with float64 thresholds: the largest float32 not above
-    # the threshold divides them alike.
+    # the threshold gives the same comparison.
     low = tree.threshold.astype(np.float32)
     low = np.where(low > tree.threshold, np.nextafter(low, np.float32(-np.inf)), low)
     return {
         "feature": np.where(leaf, -1, tree.feature),
         "threshold": low,
-        "left": np.where(leaf, own, tree.children_left),
-        "right": np.where(leaf, own, tree.children_right),
+        "left": np.where(leaf, itself, tree.children_left),
+        "right": np.where(leaf, itself, tree.children_right),
         "share": share,
     }

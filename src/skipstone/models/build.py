@@ -1,4 +1,4 @@
-"""From an `Arch` to a network, and strict loading of its tensors."""
+"""Builds a network from an `Arch`, and loads its tensors strictly."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from skipstone.models.network import Network
 from skipstone.models.stem import keep_stem_exact
 from skipstone.registry import BACKBONES, HEADS, Entry
 
-#: A network that edits made smaller by more than this factor is none of ours, unless it is small.
-_MOST_PRUNED, _SMALL = 100, 1 << 26
+#: A bundle is refused whose network has, before its edits, more than this factor times the stored
+#: numbers, plus an allowance.
+_MAX_PRUNING_FACTOR, _ALLOWED_NUMBERS = 100, 1 << 26
 
 
 def build_network(arch: Arch, input: Input) -> Network:
     """A network with fresh weights, on the CPU.
 
     Raises:
-        UsageError: an unknown name or option, a backbone that does not take what this input
-            emits, or an edit that this version cannot repeat.
+        UsageError: an unknown name or option, a backbone that does not accept this input's
+            features, or an edit of an unknown kind.
     """
     backbone, head = build_backbone_and_head(arch, input.emits())
     network = Network(front=input.front(), backbone=backbone, head=head)
@@ -40,7 +41,7 @@ def build_network(arch: Arch, input: Input) -> Network:
 
 
 def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
-    """The two halves that depend on the architecture alone."""
+    """The parts of a network that do not depend on the fitted input."""
     entry = BACKBONES[arch.backbone.name]
     check_accepts(entry, arch.backbone.name, emits.kind)
     options = entry.make_options(arch.backbone.args.get("options"))
@@ -68,58 +69,58 @@ def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
 def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: str) -> None:
     """DamagedError unless `tensors` are those of the backbone and the head.
 
-    They are built on torch's meta device, which gives shapes and allocates nothing, and with no
-    more layers than the tensors can be of: an architecture is only as large as its weights are.
+    Those are built on torch's meta device, which gives shapes and allocates nothing. The number
+    of modules is limited by the number of tensors, so that a crafted architecture cannot exhaust
+    memory.
     """
-    modules = 1000 + 50 * len(tensors)
-    made = 0
+    max_modules = 1000 + 50 * len(tensors)
+    module_count = 0
 
-    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
-        nonlocal made
-        made += 1
-        if made > modules:
+    def limit_modules(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        nonlocal module_count
+        module_count += 1
+        if module_count > max_modules:
             raise DamagedError(
-                f"{where} holds {len(tensors)} tensors; the network that it is for has more layers "
-                "than that."
+                f"{where} holds {len(tensors)} tensors, and its network has more layers than that."
             )
 
-    hook = register_module_module_registration_hook(count)
+    hook = register_module_module_registration_hook(limit_modules)
     try:
         with on_meta():
             backbone, head = build_backbone_and_head(arch, emits)
             network = Network(front=nn.Identity(), backbone=backbone, head=head)
-            whole = sum(value.numel() for value in network.state_dict().values())
+            unpruned = sum(value.numel() for value in network.state_dict().values())
             apply_edits(network, arch.edits)
     finally:
         hook.remove()
     expected = network.state_dict()
-    given = {name: value for name, value in tensors.items() if not name.startswith("front.")}
-    _refuse_misfits(_misfits(expected, given), where)
-    stored = sum(int(np.prod(value.shape)) for value in given.values())
-    if whole > _MOST_PRUNED * stored + _SMALL:  # it is built whole before edits make it smaller
+    stored = {name: value for name, value in tensors.items() if not name.startswith("front.")}
+    _reject_mismatches(_find_mismatches(expected, stored), where)
+    numbers = sum(int(np.prod(value.shape)) for value in stored.values())
+    if unpruned > _MAX_PRUNING_FACTOR * numbers + _ALLOWED_NUMBERS:
         raise DamagedError(
-            f"{where} holds {stored:,} numbers, and its network {whole:,} before {len(arch.edits)} "
-            "edits; no pruning takes that much away."
+            f"{where} holds {numbers:,} numbers, and its network {unpruned:,} before "
+            f"{len(arch.edits)} edits, which is more than pruning removes."
         )
 
 
 def check_accepts(entry: Entry, name: str, *kinds: str) -> None:
-    """UsageError when a backbone takes none of what the input emits, or may emit."""
+    """UsageError unless a backbone accepts one of the `kinds` that the input emits or may emit."""
     accepts = list(entry.facts.get("accepts", []))
     if not set(kinds) & set(accepts):
         fitting = [
             other.name for other in BACKBONES if set(kinds) & set(other.facts.get("accepts", []))
         ]
         some = f" such as {', '.join(fitting[:3])}" if fitting else ""
-        gives = " or ".join(kinds)
+        emitted = " or ".join(kinds)
         raise UsageError(
-            f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {gives}.",
-            hint=f"Choose a model that takes {gives}{some}. See: skipstone models",
+            f"{name!r} takes {' or '.join(accepts) or 'nothing'}, and this input gives {emitted}.",
+            hint=f"Choose a model that takes {emitted}{some}. See: skipstone models",
         )
 
 
 def check_needs(head: Entry, backbone: Entry, name: str) -> None:
-    """UsageError when a head needs what the backbone called `name` does not offer."""
+    """UsageError where a head needs something that the backbone `name` does not offer."""
     for need in head.facts.get("needs", []):
         if need not in backbone.facts.get("offers", []):
             fitting = [e.name for e in BACKBONES if need in e.facts.get("offers", [])]
@@ -130,49 +131,49 @@ def check_needs(head: Entry, backbone: Entry, name: str) -> None:
 
 
 def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str, Any]) -> Any:
-    """The backbone's options: `values`, and what suits the head where `values` do not say.
+    """The backbone's options: `values`, then the options that the head recommends.
 
-    A backbone that cannot do what would suit (some of timm's cannot dilate) stays as it is, and a
-    note says so.
+    Where the backbone does not support a recommendation (some of timm's cannot dilate), the
+    default stays, and a note reports it.
     """
-    kind = backbone.options_type()
-    known = () if kind is None else kind.__dataclass_fields__
+    options_class = backbone.options_type()
+    known = () if options_class is None else options_class.__dataclass_fields__
     options = backbone.make_options(values)
-    taken = dict(values)
+    chosen = dict(values)
     for option, value in head.facts.get("suits", {}).items():
         if option not in known or option in values or getattr(options, option) == value:
             continue
-        suited = backbone.make_options({**taken, option: value})
+        recommended = backbone.make_options({**chosen, option: value})
         try:
             with on_meta():
-                backbone.load()(name, suited, in_channels=3)
+                backbone.load()(name, recommended, in_channels=3)
         except UsageError:
             note(f"{name} cannot change its {option}, which stays {getattr(options, option)}.")
             continue
-        options, taken[option] = suited, value
+        options, chosen[option] = recommended, value
     return options
 
 
 def choose_head(name: str, usual: Part) -> Part:
-    """The head called `name` in place of a task's usual one; "auto" is the usual one itself.
+    """The head `name` in place of the task's default one; "auto" is the default.
 
     Raises:
-        UsageError: there is no such head, or it does not answer what the task asks.
+        UsageError: an unknown head, or one whose output does not suit the task.
     """
     if name in ("auto", usual.name):
         return usual
-    wanted = HEADS[usual.name].facts.get("gives")
-    if HEADS[name].facts.get("gives") != wanted or wanted is None:
-        fitting = [e.name for e in HEADS if wanted and e.facts.get("gives") == wanted]
+    level = HEADS[usual.name].facts.get("gives")
+    if HEADS[name].facts.get("gives") != level or level is None:
+        fitting = [e.name for e in HEADS if level and e.facts.get("gives") == level]
         raise UsageError(
-            f"the head {name!r} does not answer what this task asks.",
+            f"the output of the head {name!r} does not suit this task.",
             hint=f"Allowed: {', '.join(fitting or [usual.name])}.",
         )
     return Part(name, usual.args)
 
 
 def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
-    """The state dict as numpy copies: what a bundle stores."""
+    """The state dict as numpy copies, which a bundle stores."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous().numpy()
         for name, tensor in network.state_dict().items()
@@ -184,38 +185,38 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Any], *, where: str) 
 
     Args:
         tensors: numpy arrays or tensors by state-dict name.
-        where: the file that they are from, for messages.
+        where: their file, for messages.
 
     Raises:
-        DamagedError: anything is missing, left over, of another shape or type, or not finite.
+        DamagedError: a tensor is missing, unexpected, of another shape or type, or not finite.
     """
-    given = {name: torch.as_tensor(np.array(value)) for name, value in tensors.items()}
-    problems = _misfits(network.state_dict(), given)
-    for name, tensor in given.items():
+    state = {name: torch.as_tensor(np.array(value)) for name, value in tensors.items()}
+    problems = _find_mismatches(network.state_dict(), state)
+    for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             problems.append(f"{name} holds numbers that are not finite")
-    _refuse_misfits(problems, where)
-    network.load_state_dict(given, strict=True)
+    _reject_mismatches(problems, where)
+    network.load_state_dict(state, strict=True)
 
 
-def _misfits(expected: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> list[str]:
-    """What is missing, left over, or of another shape or type."""
-    problems = [f"{name} is missing" for name in expected if name not in given]
-    problems += [f"{name} is unknown" for name in given if name not in expected]
-    for name, value in given.items():
-        if name in expected and (kind := _kind(value)) != (right := _kind(expected[name])):
-            problems.append(f"{name} is {kind}, not {right}")
+def _find_mismatches(expected: Mapping[str, torch.Tensor], actual: Mapping[str, Any]) -> list[str]:
+    """One sentence for each tensor that is missing, unexpected, or of another shape or type."""
+    problems = [f"{name} is missing" for name in expected if name not in actual]
+    problems += [f"{name} is unknown" for name in actual if name not in expected]
+    for name, value in actual.items():
+        if name in expected:
+            spec, expected_spec = _format_spec(value), _format_spec(expected[name])
+            if spec != expected_spec:
+                problems.append(f"{name} is {spec}, not {expected_spec}")
     return problems
 
 
-def _refuse_misfits(problems: list[str], where: str) -> None:
+def _reject_mismatches(problems: list[str], where: str) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise DamagedError(
-            f"{where} does not fit the network it is for: {'; '.join(problems[:3])}{more}."
-        )
+        raise DamagedError(f"{where} does not fit its network: {'; '.join(problems[:3])}{more}.")
 
 
-def _kind(value: Any) -> str:
+def _format_spec(value: Any) -> str:
     """Type and shape of a tensor or an array."""
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -1,29 +1,30 @@
 """The built-in backbones. Free of torch.
 
-Facts that other rooms ask for:
+Facts:
 
-    accepts      kinds of input that it takes
-    input_size   side in pixels of the pictures that it is made for
-    pretrained   where its weights come from: "package" (installed with skipstone), "hub"
+    accepts      kinds of input features that it takes
+    input_size   side in pixels of the images that it was designed for
+    pretrained   source of its weights: "package" (installed with skipstone), "hub"
                  (downloaded on request), or None
     hub          the name of those weights on timm's hub
-    normalize    how those weights want pixels scaled (an `ImageOptions.normalize`)
+    normalize    normalisation of the pixels for those weights (an `ImageOptions.normalize`)
     parameters   of the backbone as published, with three channels
-    macs         multiply-accumulates of one picture of that size
-    learner      how its parameters are found, where not by gradient: "closed-form"
-    solver       the function that finds them in closed form
-    grid         {option: values} to try where the user left an option open; select decides
-    head         the only head that it takes, where not the task's own choice
+    macs         multiply-accumulates of one image of that size
+    learner      "closed-form" where its parameters are not trained by gradient
+    solver       the function that fits them in closed form
+    grid         {option: values} of the grid search over options that the user leaves unset; the
+                 validation rows decide
+    head         the only head that it works with, where the task has no choice
     input        options that the input needs for it
-    recipe       values of `TrainOptions` that suit it where it learns from scratch
-    vectors      the option that is the length of its word vectors, and the module that holds them
-    tuning       the same where it starts from weights
-    resolve      the function that says what a name of this family means (`models.choice.Choice`)
-    counted      the function that gives parameters, macs and the like of a family's member
-    offers       what some heads and augmentations need: "pooling indices" are to be had where
-                 each map but the deepest is what a 2x2 max pooling is given; "vectors in order"
-                 are those of a text's tokens (`models.backbone.SequenceBackbone`); "answers of its
-                 own" are one number a class, as the deepest features
+    recipe       values of `TrainOptions` that suit training from scratch
+    tuning       values of `TrainOptions` that suit fine-tuning
+    vectors      the option that sets the size of its word vectors, and the module that holds them
+    resolve      the function that turns a name of this family into a `models.choice.Choice`
+    counted      the function that counts parameters, macs and the like of a family's member
+    offers       what some heads and augmentations need. "pooling indices": each map but the
+                 deepest is the input of a 2x2 max pooling. "vectors in order": it is a
+                 `models.backbone.SequenceBackbone`. "class logits": its deepest features are one
+                 number per class
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from skipstone.models.text_catalog import TEXT_ENTRIES
 from skipstone.registry import Entry
 
 _RESNET_OPTIONS = "skipstone.models.resnet_options:ResNetOptions"
-_TIMM_OPTIONS = "skipstone.models.timm_options:TimmOptions"
+_TIMM_OPTIONS = "skipstone.models.resnet_options:TimmOptions"
 
-#: Parameters and MACs, written down so that a listing needs no torch; a test counts them.
+#: Parameters and MACs, so that a listing needs no torch; a test counts them.
 _COSTS = {
     "efficientnet_lite0": (3_371_008, 383_907_552),
     "resnet18": (11_176_512, 1_813_561_344),
@@ -50,7 +51,7 @@ _COSTS = {
     "resnet44": (657_936, 97_173_504),
     "resnet56": (852_368, 125_485_056),
     "resnet110": (1_727_312, 252_887_040),
-    "segnet_encoder": (14_723_136, 15_346_630_656),
+    "vgg16_bn": (14_723_136, 15_346_630_656),
 }
 
 
@@ -76,7 +77,7 @@ def _cifar_resnet(depth: int) -> Entry:
         f"resnet{depth}",
         "skipstone.models.resnet:build_resnet",
         _RESNET_OPTIONS,
-        summary=f"residual network of {depth} layers for pictures of about 32 pixels",
+        summary=f"residual network of {depth} layers for images of about 32 pixels",
         source="He et al. 2015, section 4.2, arXiv:1512.03385",
         facts=_image(f"resnet{depth}", 32, pretrained=None),
     )
@@ -98,7 +99,7 @@ ENTRIES = (
         "efficientnet_lite0",
         "skipstone.models.timm_backbone:build_timm",
         _TIMM_OPTIONS,
-        summary="small and quick on CPUs, ReLU6 throughout, so it quantizes well; pretrained",
+        summary="small and fast on CPUs, ReLU6 throughout, so it quantizes well; pretrained",
         source="Tan and Le 2019, arXiv:1905.11946; TensorFlow's lite variant",
         facts=_image("efficientnet_lite0", 224, pretrained="package", normalize="half"),
     ),
@@ -107,14 +108,14 @@ ENTRIES = (
     *(_cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)),
     *TEXT_ENTRIES,
     Entry(
-        "segnet_encoder",
+        "vgg16_bn",
         "skipstone.models.segnet_encoder:build_segnet_encoder",
-        "skipstone.models.segnet_options:SegNetEncoderOptions",
+        "skipstone.models.resnet_options:SegNetEncoderOptions",
         summary="VGG-16's convolutions with batch norm, for --head segnet",
-        source="Badrinarayanan et al. 2017, arXiv:1511.00561",
+        source="Simonyan and Zisserman 2015, arXiv:1409.1556",
         facts={
             **_image(
-                "segnet_encoder",
+                "vgg16_bn",
                 224,
                 pretrained="hub",
                 hub="vgg16_bn.tv_in1k",
@@ -127,9 +128,9 @@ ENTRIES = (
         "timm/*",
         "skipstone.models.timm_backbone:build_timm",
         _TIMM_OPTIONS,
-        summary="any network of timm's zoo that gives feature maps, such as timm/convnext_atto",
+        summary="any network of timm that gives feature maps, such as timm/convnext_atto",
         source="https://github.com/huggingface/pytorch-image-models",
-        # the other facts differ by network: skipstone.models.weights.published tells them
+        # the other facts differ by network: see skipstone.models.weights.published
         facts={
             "accepts": ["image"],
             "pretrained": "hub",

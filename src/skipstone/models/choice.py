@@ -1,4 +1,4 @@
-"""What is chosen for a run: a model, what it needs, and why. Free of torch."""
+"""The model chosen for a run, its options, and the reason. Free of torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen.
+    """A model and how to start it.
 
     Args:
         model: a name in BACKBONES.
         options: its options, where they are not the defaults.
-        shape: what its builder needs beside the options.
-        weights: where to start: "pretrained", "none", or a file.
+        shape: further arguments of its builder.
+        weights: initial weights: "pretrained", "none", or a file.
         input: options of the input (`ImageOptions`) that suit it.
-        most: the greatest values of the input's options that it can be built for.
+        most: the greatest values of the input's options that it supports.
         reason: one sentence.
     """
 

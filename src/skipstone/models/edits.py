@@ -1,8 +1,8 @@
-"""Edits: the changes of structure that shrinking makes, as data, repeated by `build_network`.
+"""Edits: changes of structure by compression, as JSON that `build_network` applies again.
 
     {"kind": "resize", "layer": "backbone.layer1.0.conv1", "inputs": 64, "outputs": 48, "groups": 1}
 
-An edit only ever takes away, so that a network is never larger than its names say.
+An edit only removes channels, so a network is never larger than its architecture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Edit = Mapping[str, Any]
 
 
 def resize(layer: str, *, inputs: int, outputs: int, groups: int = 1) -> dict[str, Any]:
-    """The edit that gives a convolution, linear layer or norm fewer channels."""
+    """The edit that reduces the channels of a convolution, linear layer or norm."""
     return {
         "kind": "resize",
         "layer": layer,
@@ -32,42 +32,42 @@ def resize(layer: str, *, inputs: int, outputs: int, groups: int = 1) -> dict[st
 
 
 def apply_edits(network: nn.Module, edits: Iterable[Edit]) -> None:
-    """Change `network` as the edits say, in order; resized layers have values of no meaning.
+    """Apply the edits to `network`, in order; values of resized layers are undefined.
 
     Raises:
-        UsageError: an edit of a kind that this version does not know.
+        UsageError: an edit of an unknown kind.
         DamagedError: an edit that does not fit this network.
     """
     for edit in edits:
         kind = edit.get("kind")
-        if not isinstance(kind, str) or kind not in KINDS:
+        if not isinstance(kind, str) or kind not in _HANDLERS:
             raise UsageError(
-                f"this model was changed by an edit of kind {kind!r}, which this version of "
-                "skipstone cannot repeat.",
+                f"this model has an edit of kind {kind!r}, which this version of skipstone does "
+                "not support.",
                 hint="Upgrade: pip install --upgrade skipstone",
             )
-        KINDS[kind](network, edit)
+        _HANDLERS[kind](network, edit)
 
 
 def _resize(network: nn.Module, edit: Edit) -> None:
     name = edit.get("layer")
     layer = dict(network.named_modules()).get(name) if isinstance(name, str) else None
     if not isinstance(layer, (nn.Conv2d, nn.Linear, _BatchNorm)):
-        raise DamagedError(f"an edit resizes {name!r}, which is no layer that can be resized.")
+        raise DamagedError(f"an edit resizes {name!r}, which is not a layer that can be resized.")
     before = _channels(layer)
     after = tuple(edit.get(key) for key in ("inputs", "outputs", "groups"))
-    fewer = all(
+    is_smaller = all(
         type(new) is int and 1 <= new <= old for new, old in zip(after, before, strict=True)
     )
     inputs, outputs, groups = (new if type(new) is int else 0 for new in after)
-    if not fewer or inputs % groups or outputs % groups:
+    if not is_smaller or inputs % groups or outputs % groups:
         raise DamagedError(
             f"an edit resizes {name} from (inputs, outputs, groups) = {before} to {after}; "
             "allowed: whole numbers, none larger, and groups that divide the others."
         )
     assert isinstance(name, str)
     parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, _resized(layer, inputs, outputs, groups))
+    setattr(network.get_submodule(parent), child, _resize_layer(layer, inputs, outputs, groups))
 
 
 def _channels(layer: nn.Module) -> tuple[int, int, int]:
@@ -80,12 +80,12 @@ def _channels(layer: nn.Module) -> tuple[int, int, int]:
     return layer.num_features, layer.num_features, 1
 
 
-def _resized(layer: nn.Module, inputs: int, outputs: int, groups: int) -> nn.Module:
-    """A copy with fewer channels; whatever else the layer's class does stays."""
+def _resize_layer(layer: nn.Module, inputs: int, outputs: int, groups: int) -> nn.Module:
+    """A copy with fewer channels, of the same class and with the same other settings."""
     layer = copy.deepcopy(layer)
     if isinstance(layer, nn.Conv2d):
         layer.in_channels, layer.out_channels, layer.groups = inputs, outputs, groups
-        layer.weight = nn.Parameter(layer.weight.new_empty(_weight(layer)))
+        layer.weight = nn.Parameter(layer.weight.new_empty(_weight_shape(layer)))
     elif isinstance(layer, nn.Linear):
         layer.in_features, layer.out_features = inputs, outputs
         layer.weight = nn.Parameter(layer.weight.new_empty(outputs, inputs))
@@ -93,16 +93,16 @@ def _resized(layer: nn.Module, inputs: int, outputs: int, groups: int) -> nn.Mod
         assert isinstance(layer, _BatchNorm)
         layer.num_features = outputs
         for name in ("weight", "running_mean", "running_var"):
-            _shorten(layer, name, outputs)
-    _shorten(layer, "bias", outputs)
+            _reallocate(layer, name, outputs)
+    _reallocate(layer, "bias", outputs)
     return layer
 
 
-def _weight(layer: nn.Conv2d) -> tuple[int, ...]:
+def _weight_shape(layer: nn.Conv2d) -> tuple[int, ...]:
     return (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
 
 
-def _shorten(layer: nn.Module, name: str, length: int) -> None:
+def _reallocate(layer: nn.Module, name: str, length: int) -> None:
     value = getattr(layer, name)
     if isinstance(value, nn.Parameter):
         setattr(layer, name, nn.Parameter(value.new_ones(length)))
@@ -110,4 +110,4 @@ def _shorten(layer: nn.Module, name: str, length: int) -> None:
         setattr(layer, name, value.new_ones(length))
 
 
-KINDS: Mapping[str, Callable[[nn.Module, Edit], None]] = {"resize": _resize}
+_HANDLERS: Mapping[str, Callable[[nn.Module, Edit], None]] = {"resize": _resize}

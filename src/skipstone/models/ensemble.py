@@ -1,13 +1,12 @@
-"""An ensemble: several networks answer the same question, and their probabilities are averaged.
+"""An ensemble that averages the probabilities of several networks.
 
     x --front--> arrays of each input --networks--> logits --/ temperature--> probabilities
       --mean--> logarithm: the ensemble's logits
 
-Members that err on different samples correct each other (Hansen and Salamon 1990, IEEE TPAMI
-12(10); Lakshminarayanan et al. 2017, arXiv:1612.01474, average probabilities as is done here). It
-costs as much as its members together. A solved model's margins are no probabilities, so each
-member's logits are divided by the temperature that was fitted for it on rows it did not learn from
-(Guo et al. 2017, arXiv:1706.04599).
+Members with different errors correct each other (Hansen and Salamon 1990, IEEE TPAMI 12(10);
+averaging as in Lakshminarayanan et al. 2017, arXiv:1612.01474). The cost is the sum of the members'.
+Margins of closed-form models are not calibrated, so each member's logits are divided by a
+temperature fitted on rows that it was not trained on (Guo et al. 2017, arXiv:1706.04599).
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class Votes(nn.Module):
     State-dict names start with `front.` and `members.<number>.`.
 
     Args:
-        front: gives what the members take; a tuple, one for each input, where there are several.
+        front: preprocesses for the members; returns a tuple where there are several inputs.
         members: networks without a front.
-        takes: the input that each takes; None where all share the one.
-        temperatures: one a member.
+        takes: the index of each member's input; None where all share one.
+        temperatures: one per member.
     """
 
     def __init__(
@@ -57,18 +56,18 @@ class Votes(nn.Module):
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         arrays = self.front(x)
         networks = [cast(Network, member) for member in self.members]
-        answers = [
+        outputs = [
             network.answer(arrays if self.takes is None else arrays[self.takes[at]])
             for at, network in enumerate(networks)
         ]
-        return networks[0].head.vote(answers, self.temperatures)
+        return networks[0].head.vote(outputs, self.temperatures)
 
 
 def build_ensemble(arch: Ensemble, input: Input) -> Votes:
     """An ensemble with fresh weights, on the CPU.
 
     Args:
-        input: one that all members take, or a `Joined` one.
+        input: shared by all members, or a `Joined` one.
 
     Raises:
         UsageError: as `models.build.build_network`.
@@ -91,35 +90,40 @@ def build_ensemble(arch: Ensemble, input: Input) -> Votes:
 def check_ensemble_fits(
     arch: Ensemble, input: Input, tensors: Mapping[str, Any], *, where: str
 ) -> None:
-    """`check_fits` for each member, and that each takes an input that there is. DamagedError."""
+    """`check_fits` for each member.
+
+    Raises:
+        DamagedError: also for a tensor of no member, and a member whose input does not exist.
+    """
     inputs = inputs_of(input)
-    left = {name for name in tensors if not name.startswith(_FRONT)}
+    unused = {name for name in tensors if not name.startswith(_FRONT)}
     for at, member in enumerate(arch.members):
         if member.input >= len(inputs):
             raise DamagedError(
-                f"{where}: member {at} takes the input {member.input} of {len(inputs)}."
+                f"{where}: member {at} takes input {member.input}, and there are {len(inputs)}."
             )
         prefix = f"{_MEMBERS}{at}."
-        own = {name.removeprefix(prefix): tensors[name] for name in left if name.startswith(prefix)}
-        left -= {f"{prefix}{name}" for name in own}
+        names = {name for name in unused if name.startswith(prefix)}
+        unused -= names
         emits = inputs[member.input].emits()
-        check_fits(member.arch, emits, own, where=f"{where}, member {at},")
-    if left:
-        raise DamagedError(f"{where} holds {sorted(left)[0]}, which is no member's.")
+        member_tensors = {name.removeprefix(prefix): tensors[name] for name in names}
+        check_fits(member.arch, emits, member_tensors, where=f"{where}, member {at},")
+    if unused:
+        raise DamagedError(f"{where} holds {sorted(unused)[0]}, which belongs to no member.")
 
 
 def tensors_of(arch: Ensemble, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The state dict of an ensemble from those of its members' networks.
+    """The state dict of an ensemble from those of its members.
 
-    A front's tensors are kept once for each input, by the first member that takes it.
+    The front of each input is stored once, from the first member that takes the input.
     """
-    several = any(member.input for member in arch.members)
-    found: dict[str, Any] = {}
+    has_several_inputs = any(member.input for member in arch.members)
+    merged: dict[str, Any] = {}
     for at, (member, tensors) in enumerate(zip(arch.members, members, strict=True)):
-        front = f"{_FRONT}fronts.{member.input}." if several else _FRONT
+        front = f"{_FRONT}fronts.{member.input}." if has_several_inputs else _FRONT
         for name, value in tensors.items():
             if name.startswith(_FRONT):
-                found.setdefault(front + name.removeprefix(_FRONT), value)
+                merged.setdefault(front + name.removeprefix(_FRONT), value)
             else:
-                found[f"{_MEMBERS}{at}.{name}"] = value
-    return found
+                merged[f"{_MEMBERS}{at}.{name}"] = value
+    return merged

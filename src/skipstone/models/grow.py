@@ -1,4 +1,4 @@
-"""A network that goes on from another's weights, with rows of its head for new classes."""
+"""Initialises a network from one with other classes, row by row of the head."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ def grow(
     wanted: Sequence[str],
     where: str,
 ) -> None:
-    """Load `tensors` into `network`; rows of its head are matched by the names of their classes.
+    """Load `tensors` into `network`; rows of the head are matched by class name.
 
-    A class that is in `wanted` and not in `known` keeps the row that the fresh network has for it.
-    Everything else is loaded as it is, strictly.
+    A class in `wanted` but not in `known` keeps its row of the fresh network. All other tensors
+    are loaded strictly.
 
     Args:
         tensors: by state-dict name, of a network with the same architecture for `known`.
-        known: the names of their head's rows, in order.
-        wanted: the names of this network's.
-        where: what the tensors are called in messages.
+        known: the class of each row of the tensors' head.
+        wanted: the class of each row of this network's head.
+        where: the tensors' source, for messages.
 
     Raises:
-        UsageError: the head cannot grow, or a tensor does not fit this network.
+        UsageError: the head has no rows per class, or a tensor does not fit this network.
     """
-    own = network.state_dict()
+    fresh = network.state_dict()
     merged = dict(tensors)
     if list(known) != list(wanted):
         rows = [f"head.{name}" for name in network.head.named_rows()]
         if not rows:
             raise UsageError(
-                f"the head of {where} has no rows by class, so it cannot learn other ones than "
-                f"its own ({', '.join(known)}).",
-                hint=f"Train anew, from its backbone: --weights {where}",
+                f"the head of {where} has no rows per class, so its classes ({', '.join(known)}) "
+                "cannot change.",
+                hint=f"Train a new head on its backbone: --weights {where}",
             )
-        place = {name: row for row, name in enumerate(wanted)}
-        kept = [(row, place[name]) for row, name in enumerate(known) if name in place]
-        theirs, ours = ([pair[side] for pair in kept] for side in (0, 1))
+        new_row = {name: row for row, name in enumerate(wanted)}
+        old_rows = [row for row, name in enumerate(known) if name in new_row]
+        new_rows = [new_row[known[row]] for row in old_rows]
         for name in rows:
             if name not in tensors or len(tensors[name]) != len(known):
                 raise UsageError(f"{where}: {name} does not hold a row for each of its classes.")
-            fresh = own[name].detach().cpu().numpy().copy()
-            fresh[ours] = tensors[name][theirs]
-            merged[name] = fresh
+            values = fresh[name].detach().cpu().numpy().copy()
+            values[new_rows] = tensors[name][old_rows]
+            merged[name] = values
     try:
         load_tensors(network, merged, where=where)
     except DamagedError as error:
         raise UsageError(
-            f"{error.message} A flag changes what its weights were made for.",
-            hint="Leave it out, or train anew without --from.",
+            f"{error.message} A flag changes the architecture of its weights.",
+            hint="Omit that flag, or train from scratch without --from.",
         ) from error

@@ -1,8 +1,8 @@
-"""transformers' encoders as backbones: BERT and its relatives, built from their config alone.
+"""Encoders of transformers as backbones: BERT and its relatives, built from their config.
 
-A bundle holds the structure (what of config.json shapes the network), the tokenizer and the
-weights, so it needs neither the folder that they came from nor the hub. The classes are those of
-the installed transformers: code that comes with a model is never run, and no kernel is fetched.
+A bundle holds the structure (the keys of config.json that shape the network), the tokenizer and
+the weights, so it needs neither the original folder nor the hub. The classes are those of the
+installed transformers: code that comes with a model is never run, and no kernel is downloaded.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from skipstone.errors import MissingExtra, SkipstoneError, UsageError
 from skipstone.inputs.text_features import FIRST
 from skipstone.models.backbone import SequenceBackbone
-from skipstone.models.hf_options import FAMILIES, HfOptions, longest, structure
-from skipstone.models.hf_source import resolve
+from skipstone.models.hf_source import FAMILIES, longest, resolve, structure
 from skipstone.models.meta import on_meta
 from skipstone.models.profile import profile
+from skipstone.models.text_options import HfOptions
 
 
 class HfBackbone(SequenceBackbone):
     """Token ids (N, L), 0 for padding, else the tokenizer's id + 2 -> one vector (N, C).
 
-    Padding is masked in attention and left out of the mean, so it changes no answer.
+    Padding is masked in attention and excluded from the mean, so it does not affect predictions.
 
     Args:
         family: transformers' `model_type`.
-        config: what of its config.json shapes the network.
-        vocabulary: ids that the input gives.
+        config: the keys of its config.json that shape the network.
+        vocabulary: number of ids of the input.
 
     Raises:
-        UsageError: the tokenizer knows more tokens than the network; a value of the config that
-            transformers does not take.
+        UsageError: the tokenizer has more tokens than the network; transformers rejects a value
+            of the config.
     """
 
     classifier = "classifier"
@@ -43,38 +43,38 @@ class HfBackbone(SequenceBackbone):
         self, *, family: str, config: Mapping[str, Any], vocabulary: int, options: HfOptions
     ) -> None:
         super().__init__()
-        self.net, made = create(family, config)
-        if vocabulary - FIRST > made.vocab_size:
+        self.net, full_config = create(family, config)
+        if vocabulary - FIRST > full_config.vocab_size:
             raise UsageError(
-                f"the tokenizer has {vocabulary - FIRST:,} tokens, and the network knows "
-                f"{made.vocab_size:,}.",
-                hint="Take the tokenizer.json that belongs to the model.",
+                f"the tokenizer has {vocabulary - FIRST:,} tokens, and the network "
+                f"{full_config.vocab_size:,}.",
+                hint="Use the tokenizer.json that belongs to the model.",
             )
-        self.pad = int(made.pad_token_id or 0)
+        self.published_prefix = str(self.net.base_model_prefix)
+        self.pad = int(full_config.pad_token_id or 0)
         self.longest = longest(family, config)
         self.pooling = options.token_pooling
         self.dropout = nn.Dropout(options.dropout)
-        self.channels, self.strides = (int(made.hidden_size),), (1,)
+        self.channels, self.strides = (int(full_config.hidden_size),), (1,)
 
     def look_up(self, x: Tensor) -> Tensor:
         if x.shape[1] > self.longest:
             raise UsageError(
-                f"this encoder reads up to {self.longest} tokens of a text, and one has "
-                f"{x.shape[1]}.",
-                hint=f"Cut them: --max-length {self.longest}",
+                f"a text has {x.shape[1]} tokens, and this encoder reads up to {self.longest}.",
+                hint=f"Truncate texts: --max-length {self.longest}",
             )
         ids = torch.where(x != 0, (x.long() - FIRST).clamp(min=0), self.pad)
         vectors: Tensor = self.net.get_input_embeddings()(ids)
         return vectors
 
-    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
-        # as attention wants it, so that transformers does not look whether there is padding at all
-        mask = there[:, None, None, :]  # (N, 1, 1, L)
-        states = self.net(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
+    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        # in four dimensions, so that transformers does not test the values for padding
+        attention_mask = mask[:, None, None, :]  # (N, 1, 1, L)
+        states = self.net(inputs_embeds=vectors, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "cls":
             return (self.dropout(states[:, 0]),)
-        seen = there.unsqueeze(2).to(states.dtype)  # (N, L, 1)
-        return (self.dropout((states * seen).sum(dim=1) / seen.sum(dim=1)),)
+        weights = mask.unsqueeze(2).to(states.dtype)  # (N, L, 1)
+        return (self.dropout((states * weights).sum(dim=1) / weights.sum(dim=1)),)
 
     def published(self) -> nn.Module:
         module: nn.Module = self.net
@@ -82,9 +82,10 @@ class HfBackbone(SequenceBackbone):
 
     def stages(self) -> list[list[nn.Module]]:
         layers = max(
-            (m for m in self.net.modules() if isinstance(m, nn.ModuleList)), key=_parameters
+            (m for m in self.net.modules() if isinstance(m, nn.ModuleList)), key=_count_parameters
         )
-        first, last = [self.net.embeddings], [*_outside(self.net, {self.net.embeddings, *layers})]
+        first = [self.net.embeddings]
+        last = list(_modules_without(self.net, {self.net.embeddings, *layers}))
         return [first, *([layer] for layer in layers), [*last, self.dropout]]
 
 
@@ -98,59 +99,59 @@ def build_hf(
     """The network ``hf/<family>`` with fresh weights, for `in_channels` ids.
 
     Raises:
-        UsageError: no config, or an unknown family; see `HfBackbone`.
+        UsageError: no config, an unknown family, or as of `HfBackbone`.
     """
     family = name.removeprefix("hf/")
     if family not in FAMILIES or config is None:
         raise UsageError(
-            f"{name!r} is built from the files of a model.",
-            hint="Name its folder, or its name on the Hugging Face hub: --model hf/FOLDER",
+            f"{name!r} is not a folder of a model.",
+            hint="Give its folder, or its name on the Hugging Face hub: --model hf/FOLDER",
         )
     return HfBackbone(family=family, config=config, vocabulary=in_channels, options=options)
 
 
 def counted(name: str) -> dict[str, Any]:
-    """Parameters of the encoder in a folder, and MACs of one text as long as it reads."""
-    found = resolve(name, "none")
-    config, length = found.shape["config"], int(found.input["max_length"])
+    """Parameters of the encoder in a folder, and MACs of one text of the greatest length."""
+    choice = resolve(name, "none")
+    config, length = choice.shape["config"], int(choice.input["max_length"])
     with on_meta():
-        net = build_hf(found.model, HfOptions(), in_channels=FIRST, config=config)
+        net = build_hf(choice.model, HfOptions(), in_channels=FIRST, config=config)
     cost = profile(net, torch.ones(1, length, dtype=torch.int32))
     return {"parameters": cost.parameters, "macs": cost.macs}
 
 
 def create(family: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """transformers' encoder without what is behind its states (a pooler), and its config."""
+    """transformers' encoder without its pooler, and its complete config."""
     try:
         from transformers import AutoConfig, AutoModel
     except ImportError as error:
         raise MissingExtra(
-            f"hf/{family} needs the package transformers; the exported programs do without.",
+            f"hf/{family} needs the package transformers (exported programs do not).",
             hint="pip install 'skipstone[hf]'",
         ) from error
     try:
-        made = AutoConfig.for_model(family, **structure(config))
+        full_config = AutoConfig.for_model(family, **structure(config))
         build: Any = AutoModel.from_config
-        net = build(made, attn_implementation="sdpa", trust_remote_code=False)
-    except SkipstoneError:  # torch's hooks of ours: more layers than there are tensors
+        net = build(full_config, attn_implementation="sdpa", trust_remote_code=False)
+    except SkipstoneError:  # from the module hook of `build.check_fits`
         raise
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise UsageError(f"transformers cannot build this {family}: {error}") from error
-    if getattr(net, "pooler", None) is not None:
+    if "pooler" in dict(net.named_children()):
         net.pooler = None
-    return net, made
+    return net, full_config
 
 
-def _parameters(module: nn.Module) -> int:
+def _count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _outside(module: nn.Module, taken: set[nn.Module]) -> Iterator[nn.Module]:
-    """The topmost modules below `module` with parameters and nothing of `taken`."""
+def _modules_without(module: nn.Module, excluded: set[nn.Module]) -> Iterator[nn.Module]:
+    """The topmost modules below `module` that have parameters and none of `excluded`."""
     for child in module.children():
-        if child in taken or not any(True for _ in child.parameters()):
+        if child in excluded or not any(True for _ in child.parameters()):
             continue
-        if any(part in taken for part in child.modules()):
-            yield from _outside(child, taken)
+        if any(descendant in excluded for descendant in child.modules()):
+            yield from _modules_without(child, excluded)
         else:
             yield child

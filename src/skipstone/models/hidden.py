@@ -1,12 +1,12 @@
-"""Hidden channels: those that one convolution makes and only one other reads.
+"""Prunable channel groups: channels that one convolution writes and only one other reads.
 
     conv -> norm -> activation -> [depthwise conv -> norm -> activation] -> conv
-      a hidden channel lives between the two dense convolutions and nowhere else
+      the group's channels exist only between the two dense convolutions
 
-They can be taken away without anybody else noticing: the middle of a basic or bottleneck block,
+They can be removed without changing any other layer: the middle of a basic or bottleneck block,
 the expansion of an inverted residual, every map of a plain chain. Channels that are added to
-others (a residual stream) or gathered with them are not hidden. Found in the graph that
-torch.export gives, so it holds for every network that exports, whoever wrote it.
+others (a residual stream) or concatenated are not such a group. The analysis runs on the graph of
+torch.export, so it works for every network that exports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-#: Operators that treat every channel by itself and keep its place.
+#: Operators that process each channel separately and keep the order of channels.
 CHANNELWISE = {
     "relu",
     "relu_",
@@ -44,13 +44,13 @@ CHANNELWISE = {
 
 @dataclass(frozen=True)
 class Hidden:
-    """A set of hidden channels, by the names of the layers that they pass.
+    """A prunable channel group, by the names of its layers.
 
     Args:
-        producer: the dense convolution that makes them.
-        between: norms and depthwise convolutions on the way, in order.
+        producer: the dense convolution that writes the channels.
+        between: norms and depthwise convolutions in between, in order.
         consumer: the dense convolution that reads them.
-        channels: how many there are.
+        channels: number of channels.
     """
 
     producer: str
@@ -63,16 +63,16 @@ class Hidden:
         return (self.producer, *self.between, self.consumer)
 
     def under(self, name: str) -> Hidden:
-        """The same, named from a module that holds the network as `name`."""
+        """The same group with layer names that start with `name`, the network's parent attribute."""
         producer, *between, consumer = (f"{name}.{layer}" for layer in self.layers)
         return Hidden(producer, tuple(between), consumer, self.channels)
 
 
 def find_hidden(network: nn.Module, example: Tensor) -> list[Hidden]:
-    """All sets of hidden channels, in the order of the forward pass.
+    """All prunable channel groups, in the order of the forward pass.
 
     Args:
-        network: takes one tensor; its layers' names are those of `named_modules`.
+        network: takes one tensor; layer names are those of `named_modules`.
         example: a batch of two.
     """
     with torch.no_grad():
@@ -80,22 +80,22 @@ def find_hidden(network: nn.Module, example: Tensor) -> list[Hidden]:
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     layers = dict(network.named_modules())
-    found = [
-        hidden
+    groups = [
+        group
         for node in program.graph.nodes
-        if _dense(layers, _layer(node, owners))
-        for hidden in _follow(node, owners, layers)
+        if _is_dense(layers, _layer_name(node, owners))
+        for group in _trace_group(node, owners, layers)
     ]
-    # A layer that is used more than once has channels that more than one place reads.
-    used = Counter(_layer(node, owners) for node in program.graph.nodes)
-    return [hidden for hidden in found if all(used[name] == 1 for name in hidden.layers)]
+    # the channels of a layer that is called more than once have more than one reader
+    calls = Counter(_layer_name(node, owners) for node in program.graph.nodes)
+    return [group for group in groups if all(calls[name] == 1 for name in group.layers)]
 
 
-def _follow(
+def _trace_group(
     node: torch.fx.Node, owners: dict[str, str], layers: dict[str, nn.Module]
 ) -> Iterator[Hidden]:
-    """The hidden channels that a dense convolution makes, if they are hidden."""
-    producer = _layer(node, owners)
+    """The group of the channels that a dense convolution writes, if they are one."""
+    producer = _layer_name(node, owners)
     between: list[str] = []
     conv = layers[producer]
     assert isinstance(conv, nn.Conv2d)
@@ -103,18 +103,18 @@ def _follow(
         previous, node = node, next(iter(node.users))
         if not node.args or node.args[0] is not previous:
             return
-        name = _layer(node, owners)
-        if _dense(layers, name):
+        name = _layer_name(node, owners)
+        if _is_dense(layers, name):
             yield Hidden(producer, tuple(between), name, conv.out_channels)
             return
-        if name in layers and (_depthwise(layers[name]) or _is_norm(node)):
+        if name in layers and (_is_depthwise(layers[name]) or _operator(node) == "batch_norm"):
             between.append(name)
         elif _operator(node) not in CHANNELWISE:
             return
 
 
-def _layer(node: torch.fx.Node, owners: dict[str, str]) -> str:
-    """The name of the layer whose weights a node reads; "" for none."""
+def _layer_name(node: torch.fx.Node, owners: dict[str, str]) -> str:
+    """The name of the layer whose weights a node reads, or ""."""
     for argument in _nodes(node.args[1:]):
         if argument.name in owners and _operator(node) in ("conv2d", "batch_norm"):
             return owners[argument.name].rpartition(".")[0]
@@ -131,16 +131,12 @@ def _operator(node: torch.fx.Node) -> str:
     return str(node.target).removeprefix("aten.").partition(".")[0]
 
 
-def _is_norm(node: torch.fx.Node) -> bool:
-    return _operator(node) == "batch_norm"
-
-
-def _dense(layers: dict[str, nn.Module], name: str) -> bool:
+def _is_dense(layers: dict[str, nn.Module], name: str) -> bool:
     layer = layers.get(name) if name else None
     return isinstance(layer, nn.Conv2d) and layer.groups == 1
 
 
-def _depthwise(layer: nn.Module) -> bool:
+def _is_depthwise(layer: nn.Module) -> bool:
     return (
         isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1
     )

@@ -1,4 +1,4 @@
-"""Building blocks that know nothing of configuration: numbers in, a module out."""
+"""Building blocks of networks, independent of options."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ NormFactory = Callable[[int], nn.Module]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """Round ``value`` channels to the nearest multiple of ``divisor``, at least one of them.
+    """Round ``value`` channels to the nearest multiple of ``divisor``, at least one multiple.
 
-    Goes up one multiple where rounding down would lose more than a tenth (MobileNetV2's
-    reference code; hardware likes multiples of 8).
+    Rounds up where rounding down would lose more than a tenth (MobileNetV2's reference code;
+    multiples of 8 are fast on hardware).
     """
     rounded = max(divisor, math.floor(value / divisor + 0.5) * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def group_norm(channels: int) -> nn.Module:
-    """Group normalisation (Wu & He 2018): no batch statistics, so it is the same at batch 1.
+    """Group normalisation (Wu & He 2018), which does not depend on the batch.
 
-    32 groups as in the paper; fewer where those would not divide ``channels``, or would leave
-    one channel alone: normalised by itself, a channel forgets how strong it was.
+    32 groups as in the paper; fewer where 32 does not divide ``channels``, or would give groups of
+    one channel, whose normalisation removes the channel's mean activation.
     """
     groups = math.gcd(channels, 32)
     if groups == channels > 1:
@@ -35,7 +35,7 @@ def group_norm(channels: int) -> nn.Module:
 
 
 def no_norm(channels: int) -> nn.Module:
-    """The place of a norm, left empty; ``channels`` is only there to fit `NormFactory`."""
+    """Identity in place of a norm; ``channels`` is unused, as `NormFactory` requires it."""
     return nn.Identity()
 
 
@@ -47,13 +47,13 @@ NORMS: dict[str, NormFactory] = {
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, drop a sample's whole branch.
+    """Stochastic depth (Huang et al. 2016): in training, sets the branch of a sample to zero.
 
-    The surviving branches are divided by the chance to survive, so the expected value is the
-    input, and in evaluation the layer is the identity. Draws from torch's global generator.
+    Other branches are divided by the survival probability, so the expected value is the input. In
+    evaluation the layer is the identity. Draws from torch's global generator.
 
     Args:
-        rate: chance that a sample's branch becomes zero, in [0, 1).
+        rate: probability that a sample's branch becomes zero, in [0, 1).
     """
 
     def __init__(self, *, rate: float) -> None:
@@ -74,7 +74,7 @@ class DropPath(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh each channel by what the whole image holds (Hu et al. 2018, section 3).
+    """Scale each channel by a gate computed from the image's channel means (Hu et al. 2018, sec. 3).
 
     Args:
         channels: channels in and out.
@@ -84,7 +84,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, *, channels: int, reduction: int = 16) -> None:
         super().__init__()
         hidden = make_divisible(channels / reduction)
-        # 1x1 convolutions rather than linear layers: no reshape, so channels_last stays as it is
+        # 1x1 convolutions instead of linear layers: no reshape, so channels_last is preserved
         self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1)
         self.fc2 = nn.Conv2d(hidden, channels, kernel_size=1)
 
@@ -95,10 +95,10 @@ class SqueezeExcite(nn.Module):
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut A, without parameters: every ``stride``-th pixel, new channels all zero.
+    """Shortcut A, without parameters: every ``stride``-th pixel, new channels are zero.
 
-    The zeros go half before and half behind the old channels, as in the public CIFAR nets
-    whose weights are in circulation (He et al. 2015, section 4.2, leaves the place open).
+    Half of the zero channels come before the old ones and half behind, as in the published CIFAR
+    weights (He et al. 2015, section 4.2, does not specify it).
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, stride: int) -> None:

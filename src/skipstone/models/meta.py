@@ -1,30 +1,34 @@
-"""Networks of shapes alone, on torch's meta device."""
+"""Building networks on torch's meta device: shapes without values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.random_}
+_INITIALIZERS = {
+    *(Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.random_),
+    *(f for f in vars(nn.init).values() if isinstance(f, FunctionType)),
+}
 
 
 @contextmanager
 def on_meta() -> Iterator[None]:
-    """What is built inside has shapes and no numbers, and costs next to nothing.
+    """Build modules on the meta device: shapes without values, at almost no cost.
 
-    Random starts are not drawn: on the meta device nothing would come of them, yet torch sends
-    them through Python code that imports its compiler, which takes 2 seconds of every process.
+    Random initialisation is skipped. On the meta device it has no effect, but torch runs Python
+    code for it that imports its compiler, which takes 2 seconds per process.
     """
-    with torch.device("meta"), _NoDraws():
+    with torch.device("meta"), _SkipInitialization():
         yield
 
 
-class _NoDraws(TorchFunctionMode):
+class _SkipInitialization(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -32,9 +36,9 @@ class _NoDraws(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given = kwargs or {}
-        if func in _DRAWS or getattr(func, "__module__", "") == "torch.nn.init":
-            tensor = args[0] if args else given["tensor"]
+        kwargs = kwargs or {}
+        if func in _INITIALIZERS:
+            tensor = args[0] if args else kwargs["tensor"]
             if tensor.is_meta:
                 return tensor
-        return func(*args, **given)
+        return func(*args, **kwargs)

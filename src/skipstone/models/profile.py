@@ -1,4 +1,4 @@
-"""What a network costs, counted without running it: parameters, MACs, activations."""
+"""Counts parameters, MACs and activation memory of a network without computing values."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Profile:
     """The cost of one sample.
 
     Args:
-        parameters: numbers that are learnt; buffers, such as running statistics, are none.
-        macs: multiply-accumulates of convolutions, matrix products and attention: half of what
-            torch's counter calls FLOPs. Norms, activations and pooling are not counted.
-        activation_bytes: what one forward pass keeps for the backward pass, without parameters
-            and buffers: the memory that training needs for each sample.
+        parameters: trainable numbers, without buffers such as running statistics.
+        macs: multiply-accumulates of convolutions, matrix products and attention: half of the
+            FLOPs of torch's counter. Norms, activations and pooling are not counted.
+        activation_bytes: tensors that one forward pass saves for the backward pass, without
+            parameters and buffers: the memory that training needs per sample.
     """
 
     parameters: int
@@ -33,12 +33,12 @@ class Profile:
 
 
 def profile(network: nn.Module, arrays: Tensor | Mapping[str, Any]) -> Profile:
-    """Count the cost of one forward pass in evaluation, on a copy without values.
+    """Count the cost of one forward pass in evaluation, on a copy on the meta device.
 
     Args:
         network: a backbone or a `Network`; it is not changed.
-        arrays: a batch of one, as `network` takes it: a tensor, or arrays by name as
-            `Input.example(1)` gives them. Only shapes and types matter.
+        arrays: a batch of one: a tensor, or arrays by name as from `Input.example(1)`. Only shapes
+            and types matter.
     """
     network = copy.deepcopy(network).to("meta").eval()
     x: Any
@@ -46,34 +46,34 @@ def profile(network: nn.Module, arrays: Tensor | Mapping[str, Any]) -> Profile:
         x = arrays.to("meta")
     else:
         x = {name: torch.as_tensor(array).to("meta") for name, array in arrays.items()}
-    own = {
+    # by storage, because a linear layer saves a view of its weight
+    parameter_ids = {
         tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())
     }
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is given out twice
+    saved: dict[int, torch.UntypedStorage] = {}  # the reference keeps the address from being reused
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record_saved(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:  # by storage, as a linear layer keeps a view of its weight
-            kept[storage._cdata] = storage
+        if storage._cdata not in parameter_ids:
+            saved[storage._cdata] = storage
         return tensor
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(record_saved, lambda tensor: tensor)
     with torch.enable_grad(), hooks, FlopCounterMode(display=False) as counter:
         network(x)
     return Profile(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         macs=counter.get_total_flops() // 2,
-        activation_bytes=sum(storage.nbytes() for storage in kept.values()),
+        activation_bytes=sum(storage.nbytes() for storage in saved.values()),
     )
 
 
 def profile_backbone(
     name: str, options: Mapping[str, Any] | None = None, *, size: int, channels: int = 3
 ) -> Profile:
-    """The cost of a backbone by name, for one picture of ``size`` x ``size`` pixels.
+    """The cost of a backbone by name, for one image of ``size`` x ``size`` pixels.
 
-    The built-in ones at their published options have theirs in the catalogue (`facts`), which
-    needs no torch.
+    The catalogue has the cost of the built-in ones with default options, without torch.
 
     Raises:
         UsageError: an unknown name or option.
@@ -85,7 +85,7 @@ def profile_backbone(
 
 
 def counted_picture(name: str) -> dict[str, Any]:
-    """What the catalogue cannot know of a network of timm: cost, size of pictures, weights."""
+    """Cost, input size and weights of a timm network, for the listing of models."""
     from skipstone.models.weights import published
 
     known = published(name)

@@ -1,7 +1,7 @@
-"""Logistic regression on large sparse data, in seconds: one label a sample, or several.
+"""Fast logistic regression on large sparse data, multinomial or multi-label.
 
-Mini-batches with AdaGrad's rate for each weight (Duchi et al. 2011), which suits features of which
-most are rare; only the rows of features that occur in a batch are touched.
+Mini-batches with AdaGrad (Duchi et al. 2011), whose learning rate per weight suits rare features.
+Each step updates only the rows of the features in its batch.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ def fit_quickly(
     """weights (K, F) and bias (K,) near the minimum of mean loss + |w|^2 / (2 c N).
 
     Args:
-        matrix: scipy.sparse csr (N, F), rows of length about 1.
-        targets: int (N,) of classes that exclude each other, whose loss is the cross-entropy of
-            their softmax; or 0 and 1 (N, K), where losses of K sigmoids are summed, which is K
-            models of two classes. None of the K may be the same for all samples.
-        c: inverse strength of the penalty, as scikit-learn has it.
+        matrix: scipy.sparse csr (N, F), rows of norm about 1.
+        targets: int (N,) of exclusive classes (softmax cross-entropy); or 0 and 1 (N, K) (sum of K
+            sigmoid cross-entropies), where each column has both values.
+        c: inverse strength of the penalty, as in scikit-learn.
     """
     rows, features = matrix.shape
     weights = np.zeros((features, classes), np.float32)
     squares = np.full((features, 1), 1e-8, np.float32)
     bias = np.zeros(classes, np.float32)
-    if targets.ndim == 2:  # most labels are rare, and to learn that takes steps that words need
+    if targets.ndim == 2:  # start from the labels' frequencies, because most labels are rare
         share = targets.mean(axis=0)
         bias = np.log(share / (1 - share)).astype(np.float32)
     bias_square = np.full(classes, 1e-8, np.float32)
@@ -57,9 +56,11 @@ def fit_quickly(
                 (batch.data, place.astype(np.int32), batch.indptr), (len(chosen), len(used))
             )
             table = weights[used]  # (U, K)
-            error = _slopes(small @ table + bias, targets[chosen]) / np.float32(len(chosen))
+            error = _logit_gradients(small @ table + bias, targets[chosen]) / np.float32(
+                len(chosen)
+            )
             gradient = small.T @ error + decay * table
-            # one rate a feature, by the mean over classes: as good here, and a class fewer to hold
+            # one rate per feature, by the mean over classes: as good here, with less memory
             squares[used] += np.mean(gradient * gradient, axis=1, keepdims=True)
             weights[used] = table - step * gradient / np.sqrt(squares[used])
             slope = error.sum(axis=0)
@@ -68,8 +69,8 @@ def fit_quickly(
     return weights.T, bias
 
 
-def _slopes(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Derivatives of each sample's loss by its logits (N, K)."""
+def _logit_gradients(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Gradient of each sample's loss with respect to its logits (N, K)."""
     if targets.ndim == 2:
         return np.asarray(expit(logits) - targets, np.float32)
     share = np.exp(logits - logits.max(axis=1, keepdims=True))

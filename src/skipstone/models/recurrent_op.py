@@ -1,23 +1,30 @@
-"""One direction of a recurrent layer as an operator that exports at any length.
+"""One direction of a recurrent layer as a custom operator, so that any length exports.
 
-torch.export takes nn.GRU apart, step by step, for one length. While exporting, the layer is this
-operator instead, which says its shape and nothing else, and becomes ONNX's own RNN, LSTM or GRU.
+torch.export unrolls nn.GRU into the steps of one length. While exporting, the layer calls this
+operator instead, which becomes ONNX's RNN, LSTM or GRU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-#: ONNX's order of gates, as places in torch's: GRU z r n of r z n; LSTM i o f c of i f c o.
+#: ONNX's order of gates, as indices of torch's: GRU z r n of r z n; LSTM i o f c of i f c o.
 _GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
 
+@runtime_checkable
+class OnnxTranslations(Protocol):
+    """A module with custom operators that the ONNX exporter has to translate."""
+
+    def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]: ...
+
+
 class OneDirection(nn.Module):
-    """States (N, L, H) of an RNN, LSTM or GRU of one layer over x (N, L, D), from the left.
+    """x (N, L, D) -> states (N, L, H) of a single-layer RNN, LSTM or GRU, left to right.
 
     Args:
         kind: "RNN", "LSTM" or "GRU".
@@ -30,13 +37,13 @@ class OneDirection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
-            states: Tensor = states_of(x, *self.cell.parameters(), self.kind)
-            return states
-        found: Tensor = self.cell(x)[0]
-        return found
+            exported: Tensor = states_of(x, *self.cell.parameters(), self.kind)
+            return exported
+        states: Tensor = self.cell(x)[0]
+        return states
 
     def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]:
-        """How the exporter writes this module's operators."""
+        """{torch operator: its translation to ONNX}."""
         return {torch.ops.skipstone.states_of.default: _to_onnx}
 
 
@@ -44,11 +51,11 @@ class OneDirection(nn.Module):
 def states_of(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) -> Tensor:
     """(N, L, D) -> (N, L, H) with input weights w, recurrent weights u and their biases."""
     start = x.new_zeros(1, x.shape[0], u.shape[1])
-    given = [w, u, b, c]
+    parameters = [w, u, b, c]
     if kind == "LSTM":
-        return torch.lstm(x, [start, start], given, True, 1, 0.0, False, False, True)[0]
+        return torch.lstm(x, [start, start], parameters, True, 1, 0.0, False, False, True)[0]
     run = torch.gru if kind == "GRU" else torch.rnn_tanh
-    return run(x, start, given, True, 1, 0.0, False, False, True)[0]
+    return run(x, start, parameters, True, 1, 0.0, False, False, True)[0]
 
 
 @states_of.register_fake
@@ -57,7 +64,7 @@ def _(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) -> Tenso
 
 
 def _to_onnx(x: Any, w: Any, u: Any, b: Any, c: Any, kind: str) -> Any:
-    """The operator in ONNX, which has the steps first, then the batch."""
+    """The operator in ONNX, whose layout is (L, N, D)."""
     from onnxscript import opset20
 
     op: Any = opset20
@@ -68,11 +75,11 @@ def _to_onnx(x: Any, w: Any, u: Any, b: Any, c: Any, kind: str) -> Any:
     weights = [op.Unsqueeze(op.Gather(part, order, axis=0), first) for part in (w, u)]
     biases = [op.Gather(part, order, axis=0) for part in (b, c)]
     bias = op.Unsqueeze(op.Concat(*biases, axis=0), first)
-    steps = op.Transpose(x, perm=[1, 0, 2])
+    inputs = op.Transpose(x, perm=[1, 0, 2])
     if kind == "GRU":
-        states, _ = op.GRU(steps, *weights, bias, hidden_size=hidden, linear_before_reset=1)
+        states, _ = op.GRU(inputs, *weights, bias, hidden_size=hidden, linear_before_reset=1)
     elif kind == "LSTM":
-        states, _, _ = op.LSTM(steps, *weights, bias, hidden_size=hidden)
+        states, _, _ = op.LSTM(inputs, *weights, bias, hidden_size=hidden)
     else:
-        states, _ = op.RNN(steps, *weights, bias, hidden_size=hidden)
+        states, _ = op.RNN(inputs, *weights, bias, hidden_size=hidden)
     return op.Transpose(op.Squeeze(states, op.Constant(value_ints=[1])), perm=[1, 0, 2])

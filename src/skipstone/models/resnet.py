@@ -1,17 +1,17 @@
 """Residual networks (He et al. 2015, "Deep Residual Learning for Image Recognition").
 
-A residual block adds what it computes to what it was given:
+A residual block adds the output of its branch to its input:
 
     y = relu(x + branch(x))                 x, y: (N, C, H, W)
 
-so a block only has to learn a change, an idle block (branch = 0) hands its input on, and the
-gradient reaches early blocks through the sum undiminished. The branch is
+so a block learns a change of its input, branch = 0 gives the identity, and the gradient reaches
+early blocks through the sum. The branch is
 
     basic        3x3 conv, norm, relu, 3x3 conv, norm                            C -> C -> C
     bottleneck   1x1 conv, norm, relu, 3x3 conv, norm, relu, 1x1 conv, norm      4C -> C -> C -> 4C
 
 From the second stage on, the first block of a stage halves height and width and doubles the
-channels; x no longer fits y, and the shortcut has to change its shape:
+channels, so its shortcut changes the shape of x:
 
     y = relu(shortcut(x) + branch(x))       x: (N, C, H, W)   y: (N, 2C, H/2, W/2)
 
@@ -19,9 +19,9 @@ A network is a stem, three or four stages of such blocks, and (elsewhere) a head
 the ImageNet nets (resnet18 to resnet152) shrink the image by 4 before their first block, the
 CIFAR nets (resnet20 to resnet110; section 4.2) keep its size, for images of about 32 pixels.
 
-Names of modules are those of the published state dicts: torchvision's for the ImageNet nets.
-Where those and the paper differ we follow torchvision: a bottleneck strides in its 3x3
-convolution ("ResNet v1.5").
+Module names are those of the published state dicts: torchvision's for the ImageNet nets. Where
+torchvision and the paper differ we follow torchvision: a bottleneck strides in its 3x3 convolution
+("ResNet v1.5").
 
 The blocks are in `skipstone.models.resnet_blocks`; here are the model, then its named variants.
 """
@@ -51,14 +51,14 @@ from skipstone.models.resnet_options import ResNetOptions, Shortcut
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the nets of one family share.
+    """Settings of the nets of one family.
 
     Args:
         widths: channels of each stage, before the block's expansion; the stem has the first.
         stem_kernel: size of the stem's convolution.
         shrinking_stem: whether the stem's convolution and a max pool each halve the image.
-        shortcut: how shortcuts change shape, unless the options say otherwise.
-        classifier: what published state dicts call the final linear layer.
+        shortcut: the default of the option `shortcut`.
+        classifier: the name of the final linear layer in published state dicts.
     """
 
     widths: tuple[int, ...]
@@ -70,7 +70,7 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A named net: its family, the number of blocks in each stage, and which block."""
+    """A named net: its family, the number of blocks of each stage, and the kind of block."""
 
     family: Family
     blocks: tuple[int, ...]
@@ -80,12 +80,12 @@ class Variant:
 class ResNet(Backbone):
     """A residual network without its classifier: (N, in_channels, H, W) -> feature maps.
 
-    The maps are each stage's and, where the stem shrinks the image, the stem's before its max
-    pool. With pre-activation all but the deepest are sums that no norm has seen yet.
+    The maps are those of each stage and, where the stem shrinks the image, that of the stem before
+    its max pool. With pre-activation all maps but the deepest are not normalised.
 
     Args:
-        variant: a row of `RESNETS`.
-        options: what to change about it.
+        variant: a value of `RESNETS`.
+        options: changes to it.
         in_channels: channels of the input, at least 1.
     """
 
@@ -148,14 +148,14 @@ class ResNet(Backbone):
 
 @dataclass(frozen=True, kw_only=True)
 class StageStep:
-    """How a stage moves through the image: its stride, its dilation and that of the one before."""
+    """Stride and dilation of a stage, and the dilation of the stage before."""
 
     stride: int
     dilation_before: int
     dilation: int
 
     def block_shape(self, inputs: int, width: int, *, first: bool) -> BlockShape:
-        """Only the first block strides; its striding convolution still reads the old grid."""
+        """Only the first block strides; that convolution has the dilation of the stage before."""
         return BlockShape(
             in_channels=inputs,
             channels=width,
@@ -168,9 +168,9 @@ class StageStep:
 def stage_steps(count: int, stride: int, output_stride: int) -> list[StageStep]:
     """Stride and dilation of ``count`` stages behind a stem of ``stride``.
 
-    Each stage but the first halves the image. One that would exceed ``output_stride`` dilates
-    what follows by 2 instead (DeepLabv3, Chen et al. 2017, section 3.1), so that the same weights
-    see the same pixels, at more places.
+    Each stage but the first halves the image. A stage that would exceed ``output_stride`` doubles
+    the dilation instead (DeepLabv3, Chen et al. 2017, section 3.1): the same weights, applied at
+    more positions.
     """
     steps = []
     dilation = 1
@@ -185,7 +185,7 @@ def stage_steps(count: int, stride: int, output_stride: int) -> list[StageStep]:
 
 
 def stochastic_depth_rates(last_rate: float, *, total_blocks: int) -> Iterator[float]:
-    """Chance to drop each block, rising in equal steps to the last (Huang et al. 2016, eq. 4)."""
+    """Drop rate of each block, rising linearly to `last_rate` (Huang et al. 2016, eq. 4)."""
     return (last_rate * number / total_blocks for number in range(1, total_blocks + 1))
 
 
@@ -205,8 +205,8 @@ def block_design(variant: Variant, options: ResNetOptions, *, total_blocks: int)
         dropout=options.block_dropout,
         squeeze_excite=options.squeeze_excite,
         zero_init=options.zero_init_last_norm,
-        # each sum doubles the variance where no norm holds it: 2^54 after the blocks of
-        # resnet110; with the branches' variance divided by their number it stays below e
+        # without norms each sum doubles the variance: 2^54 after the blocks of resnet110; with
+        # the branches' variance divided by their number it stays below e
         branch_scale=total_blocks**-0.5 if without_norm and options.residual else 1.0,
     )
 
@@ -246,10 +246,10 @@ def build_resnet(name: str, options: ResNetOptions = AS_PUBLISHED, in_channels: 
     """Build a residual network by name, with fresh weights (He initialisation).
 
     Raises:
-        UsageError: for an unknown name, with the near ones; for less than one input channel.
+        UsageError: an unknown name, or less than one input channel.
     """
     if name not in RESNETS:
-        raise UsageError(f"{name!r} is no residual network.", hint=did_you_mean(name, RESNETS))
+        raise UsageError(f"unknown residual network {name!r}.", hint=did_you_mean(name, RESNETS))
     if in_channels < 1:
         raise UsageError(f"in_channels is {in_channels}; a network needs at least 1")
     return ResNet(variant=RESNETS[name], options=options, in_channels=in_channels)

@@ -1,7 +1,7 @@
-"""The blocks of residual networks: basic and bottleneck, each with its norms behind or before.
+"""The blocks of residual networks: basic and bottleneck, each in post- and pre-activation form.
 
-What a residual block computes is told at the top of `skipstone.models.resnet`. Names of
-modules (conv1, bn1, ..., downsample) are torchvision's; ``bn1`` is the first norm, of any kind.
+`skipstone.models.resnet` has the formulas. Module names (conv1, bn1, ..., downsample) are
+torchvision's; ``bn1`` is the first norm, of any kind.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from skipstone.models.resnet_options import Shortcut
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShape:
-    """The numbers of one block: (N, in_channels, H, W) -> (N, expansion * channels, H/s, W/s).
+    """Sizes of one block: (N, in_channels, H, W) -> (N, expansion * channels, H/s, W/s).
 
-    ``dilation`` belongs to the first 3x3 convolution, the one that strides, ``inner_dilation``
-    to a second one behind it, if there is one.
+    ``dilation`` is that of the first 3x3 convolution, which strides; ``inner_dilation`` that of the
+    second one, if the block has it.
     """
 
     in_channels: int
@@ -33,13 +33,13 @@ class BlockShape:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockDesign:
-    """What all blocks of one network have in common.
+    """Settings that all blocks of one network share.
 
     Args:
-        norm: from a number of channels to a norm layer.
+        norm: makes the norm layer for a number of channels.
         bias: whether convolutions have a bias; a norm behind them would cancel it.
-        shortcut: how shortcuts change shape; None leaves all shortcuts out (a plain net).
-        dropout: chance to drop a value before the branch's last convolution.
+        shortcut: how shortcuts change shape; None removes all shortcuts (a plain net).
+        dropout: drop rate before the branch's last convolution.
         squeeze_excite: whether the branch ends in a `SqueezeExcite`.
         zero_init: whether the branch's last norm starts with scale 0.
         branch_scale: factor on the initial weights of the branch's last convolution.
@@ -66,12 +66,12 @@ class BlockDesign:
 
 
 class ResidualBlock(nn.Module, ABC):
-    """What the four blocks share: how a branch meets its shortcut.
+    """Base of the four blocks: branch, shortcut, and their sum.
 
     Args:
-        shape: this block's numbers.
-        design: what all blocks of the network have in common.
-        drop_path: chance that training skips the branch of a sample.
+        shape: sizes of this block.
+        design: settings of all blocks of the network.
+        drop_path: rate of stochastic depth.
     """
 
     expansion = 1
@@ -104,19 +104,19 @@ class ResidualBlock(nn.Module, ABC):
     def build_shortcut(self, shape: BlockShape, design: BlockDesign) -> nn.Module:
         """A shortcut to the shape of the branch's output.
 
-        A: zero-padding. B: 1x1 convolution (both He et al. 2015, section 3.3). D: average
-        pool, then 1x1 convolution (He et al. 2018, "Bag of Tricks", section 4.2), because a
-        1x1 convolution with stride 2 never looks at three quarters of the pixels. Where a stage
-        dilates instead of striding, D has nothing to pool.
+        A: zero-padding. B: 1x1 convolution (both He et al. 2015, section 3.3). D: average pool,
+        then 1x1 convolution (He et al. 2018, "Bag of Tricks", section 4.2), because a 1x1
+        convolution with stride 2 ignores three quarters of the pixels. Where a stage dilates
+        instead of striding, D does not pool.
         """
         inputs, outputs, stride = shape.in_channels, self.expansion * shape.channels, shape.stride
         if design.shortcut == "A":
             return ZeroPadShortcut(in_channels=inputs, out_channels=outputs, stride=stride)
-        # with pre-activation its input is normalised already, and the sum is not to be
+        # with pre-activation the input is normalised already
         norm = nn.Identity() if self.pre_activation else design.norm(outputs)
         if design.shortcut == "B":
             return nn.Sequential(design.conv(inputs, outputs, 1, stride=stride), norm)
-        # ceil_mode: at odd sizes the branch's convolution rounds up too
+        # ceil_mode, because the branch's convolution rounds odd sizes up
         pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         return nn.Sequential(pool, design.conv(inputs, outputs, 1), norm)
 
@@ -148,7 +148,7 @@ class BasicBlock(ResidualBlock):
 
 
 class Bottleneck(ResidualBlock):
-    """1x1 to fewer channels, 3x3 there, 1x1 back to four times as many."""
+    """1x1 convolution to fewer channels, 3x3, then 1x1 to four times as many."""
 
     expansion = 4
 
@@ -173,8 +173,8 @@ class Bottleneck(ResidualBlock):
 class PreActBasicBlock(ResidualBlock):
     """y = x + branch(x), where norm and ReLU come before each convolution (He et al. 2016).
 
-    Nothing is applied to the sum, so a signal can pass all blocks of a stage unchanged. A
-    shortcut that changes shape starts from the activated input, as in their published code.
+    The sum has no activation, so a signal can pass all blocks of a stage unchanged. A shortcut
+    that changes shape starts from the activated input, as in their published code.
     """
 
     pre_activation = True

@@ -1,25 +1,26 @@
-"""Options of the residual networks. Free of torch, so that ``--help`` stays fast."""
+"""Options of the image backbones. Free of torch and timm, so that ``--help`` stays fast."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from skipstone.option_types import CHANCE, Range, check_options
+from skipstone.option_types import CHANCE, POSITIVE, Range, check_options
 
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
 OutputStride = Literal[8, 16, 32]
-#: Times the published width or depth: a hundred times is no network that anybody trains.
+LastMap = Literal["features", "stage"]
+#: Factor on the published width or depth.
 _TIMES = Range(0, 100, open_low=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetOptions:
-    """What can be changed about a named residual network. The defaults are the published nets.
+    """Options of a named residual network. The defaults are the published networks.
 
     Raises:
-        UsageError: naming every value that is not allowed, and every pair that cannot work.
+        UsageError: naming every value that is not allowed, and every conflicting pair.
     """
 
     norm: Norm = field(
@@ -56,17 +57,17 @@ class ResNetOptions:
     )
     zero_init_last_norm: bool = field(
         default=False,
-        metadata={"help": "start every block as its shortcut alone (Goyal 2017)"},
+        metadata={"help": "initialise every block as its shortcut alone (Goyal 2017)"},
     )
     squeeze_excite: bool = field(
         default=False,
-        metadata={"help": "weigh each block's channels by what the whole image holds (Hu 2018)"},
+        metadata={"help": "weight each block's channels by their mean over the image (Hu 2018)"},
     )
     width: float = field(
         default=1.0,
         metadata={
             "help": "multiplies the channels of the stem and of every convolution, each rounded "
-            "to a multiple of 8 that is at least 8 and at least 0.9 of the exact number"
+            "to a multiple of 8 that is at least 8 and at least 0.9 of the exact value"
         },
     )
     depth: float = field(
@@ -87,26 +88,26 @@ class ResNetOptions:
         default=True,
         metadata={
             "help": "False removes the shortcuts: the plain nets that He et al. (2015, figure 6) "
-            "compare with, to see what shortcuts are for"
+            "compare with"
         },
     )
 
     def __post_init__(self) -> None:
         check_options(
             self,
-            self._wrong_pairs(),
+            self._conflicts(),
             block_dropout=CHANCE,
             stochastic_depth=CHANCE,
             width=_TIMES,
             depth=_TIMES,
         )
 
-    def _wrong_pairs(self) -> list[str]:
+    def _conflicts(self) -> list[str]:
         problems = []
         if self.zero_init_last_norm and self.norm == "none":
             problems.append("zero_init_last_norm needs norm 'batch' or 'group', not 'none'")
         if self.zero_init_last_norm and self.pre_activation:
-            # gamma 0 before a ReLU is a ReLU at 0: no gradient would ever move it again
+            # with gamma 0 before a ReLU, the gradient is zero and stays zero
             problems.append(
                 "zero_init_last_norm needs a block that ends in a norm; with pre_activation it "
                 "ends in a convolution: choose one of the two"
@@ -118,3 +119,56 @@ class ResNetOptions:
                         f"{name} needs shortcuts: leave it at its default where residual is False"
                     )
         return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmOptions:
+    """Options of timm's networks. Building fails where a network does not support one.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    stochastic_depth: float = field(
+        default=0.0,
+        metadata={
+            "help": "chance to skip the last block's branch while training, in [0, 1); earlier "
+            "blocks are skipped less (timm's drop_path_rate)"
+        },
+    )
+    output_stride: OutputStride = field(
+        default=32,
+        metadata={
+            "help": "input pixels per pixel of the deepest map, at most; below the network's own "
+            "stride, later stages dilate instead of striding"
+        },
+    )
+    last_map: LastMap = field(
+        default="features",
+        metadata={
+            "help": "the deepest map: 'features', what the network's own classifier reads, or "
+            "'stage', the last stage's, where the two differ (EfficientNet widens it fourfold)"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, stochastic_depth=CHANCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegNetEncoderOptions:
+    """Options of VGG-16 with batch norm. The default is the published network.
+
+    Raises:
+        UsageError: naming the value that is not allowed.
+    """
+
+    width: float = field(
+        default=1.0,
+        metadata={
+            "help": "multiplies the channels of every convolution, each rounded to a multiple of 8"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, width=POSITIVE)

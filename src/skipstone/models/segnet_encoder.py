@@ -1,17 +1,16 @@
-"""SegNet's encoder: VGG-16's convolutions with batch norm (arXiv:1511.00561, section 3).
+"""VGG-16's convolutions with batch norm (Simonyan and Zisserman 2015, configuration D).
 
-Five stages of 3x3 convolutions, each with norm and ReLU, and a 2x2 max pooling after each
-(Simonyan and Zisserman 2015, configuration D). The feature maps are what each pooling is given,
-and what the last one gives:
+Five stages of 3x3 convolutions, each with norm and ReLU, and a 2x2 max pooling after each stage.
+The feature maps are the inputs of the poolings, and the output of the last one:
 
     map_1 = convs(x)                                       (N, 64,  H,    W)
     map_2 = convs(pool(map_1))                             (N, 128, H/2,  W/2)
     map_4, map_8, map_16                                   (N, 256 .. 512, H/16, W/16)
     map_32 = pool(map_16)                                  (N, 512, H/32, W/32)
 
-A map before its pooling tells the place of each maximum in it, which is what SegNet's decoder
-needs (`skipstone.models.heads.segnet`). Names of modules are those of torchvision's vgg16_bn,
-whose weights the paper starts from.
+This is the encoder of SegNet (Badrinarayanan et al. 2017, arXiv:1511.00561, section 3), whose
+decoder needs the position of each maximum in the maps before pooling
+(`skipstone.models.heads.segnet`). Module names are those of torchvision's vgg16_bn.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from skipstone.errors import UsageError
 from skipstone.models.backbone import Backbone
 from skipstone.models.heads.segnet import convs_at
 from skipstone.models.layers import make_divisible
-from skipstone.models.segnet_options import SegNetEncoderOptions
+from skipstone.models.resnet_options import SegNetEncoderOptions
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -33,7 +32,7 @@ class SegNetEncoder(Backbone):
     """VGG-16 without its classifier: (N, in_channels, H, W) -> six maps, of strides 1 to 32.
 
     Args:
-        options: width.
+        options: width factor.
         in_channels: channels of the input, at least 1.
     """
 
@@ -42,7 +41,7 @@ class SegNetEncoder(Backbone):
         widths = [make_divisible(options.width * width) for width in WIDTHS]
         layers: list[nn.Module] = []
         inputs = in_channels
-        self.pools: list[int] = []  # places of the poolings among the layers
+        self.pools: list[int] = []  # indices of the poolings among the layers
         for depth, width in enumerate(widths):
             for _ in range(convs_at(depth)):
                 conv = nn.Conv2d(inputs, width, 3, padding=1)
@@ -59,14 +58,14 @@ class SegNetEncoder(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (N, C_in, H, W)
         maps = []
-        for place, layer in enumerate(self.features):
-            if place in self.pools:
+        for index, layer in enumerate(self.features):
+            if index in self.pools:
                 maps.append(x)  # (N, channels[i], H / strides[i], W / strides[i])
             x = layer(x)
         return (*maps, x)
 
     def stages(self) -> list[list[nn.Module]]:
-        starts = [0, *(place + 1 for place in self.pools)]
+        starts = [0, *(index + 1 for index in self.pools)]
         layers = list(self.features)
         return [layers[a:b] for a, b in itertools.pairwise(starts)]
 
@@ -74,7 +73,7 @@ class SegNetEncoder(Backbone):
 def build_segnet_encoder(
     name: str, options: SegNetEncoderOptions, *, in_channels: int
 ) -> SegNetEncoder:
-    """SegNet's encoder with fresh weights (He initialisation).
+    """VGG-16 with fresh weights (He initialisation).
 
     Raises:
         UsageError: less than one input channel.

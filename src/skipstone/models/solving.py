@@ -1,4 +1,4 @@
-"""What the solvers of closed-form models are given, and what they give."""
+"""Input and output of the solvers of closed-form models."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Problem:
-    """Args:
-    matrix: scipy.sparse (N, F), a row a sample.
-    targets: int (N,) codes, or (N, K) of 0 and 1 for labels that do not exclude each other.
-    classes: K.
-    kinds: the columns of each kind of feature (words, letters), which together are all; each
-        kind's part of a row has length 1.
+    """Features and targets.
+
+    Args:
+        matrix: scipy.sparse (N, F).
+        targets: int (N,) of class numbers, or (N, K) of 0 and 1 (multi-label).
+        classes: K.
+        kinds: a partition of the columns by kind of feature (words, characters); each kind's part
+            of a row has norm 1.
     """
 
     matrix: Any
@@ -27,9 +29,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """Args:
-    tensors: the backbone's state dict.
-    shape: what its builder needs beside the options.
+    """A fitted backbone.
+
+    Args:
+        tensors: its state dict.
+        shape: further arguments of its builder.
     """
 
     tensors: dict[str, np.ndarray]

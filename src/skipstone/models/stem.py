@@ -1,7 +1,7 @@
-"""A first layer that stays in float32 when the rest of a network is computed in bfloat16.
+"""Computes the first convolution in float32 where the rest of a network runs in bfloat16.
 
-bfloat16 keeps 8 bits of a number. Where pixels have 16, the first convolution is what can still
-tell neighbouring values apart; once it has, its outputs may be rounded as everywhere.
+bfloat16 has 8 bits of precision, too few for 16-bit pixels. The outputs of the first convolution
+may be rounded.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from skipstone.errors import UsageError
 def keep_stem_exact(backbone: nn.Module) -> None:
     """Compute the backbone's first convolution in float32 under any autocast.
 
-    Its type changes to a subclass; names, values and everything else stay.
+    Its class changes to a subclass; names and values stay.
 
     Raises:
-        UsageError: no convolution comes first, so that nothing can be promised.
+        UsageError: the backbone has no convolution.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
-            kind: Any = type(module)
-            module.__class__ = _exact(kind)
+            cls: Any = type(module)
+            module.__class__ = _float32_subclass(cls)
             return
     raise UsageError(
-        "pictures of more than 8 bits need a network whose first layer is a convolution.",
-        hint="Choose another --model, or reduce them: --bits 8",
+        "images of more than 8 bits need a network whose first layer is a convolution.",
+        hint="Choose another --model, or reduce the images: --bits 8",
     )
 
 
-class _Exact:
-    """Before a class of convolutions: its forward pass, out of autocast's reach."""
+class _Float32:
+    """A mixin for a class of convolutions that disables autocast in its forward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
         forward: Any = super().forward  # type: ignore[misc]
-        kind = x.device.type
-        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
-            found: Tensor = forward(x)
-            return found
-        with torch.autocast(kind, enabled=False):
+        device = x.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            output: Tensor = forward(x)
+            return output
+        with torch.autocast(device, enabled=False):
             exact: Tensor = forward(x.float())
             return exact
 
 
 @functools.cache
-def _exact(kind: Any) -> Any:
-    return type(f"Exact{kind.__name__}", (_Exact, kind), {})
+def _float32_subclass(cls: Any) -> Any:
+    return type(f"Float32{cls.__name__}", (_Float32, cls), {})

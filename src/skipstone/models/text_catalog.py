@@ -1,4 +1,4 @@
-"""The built-in models for texts. Free of torch; `models/catalog.py` says what the facts mean."""
+"""The built-in text models. Free of torch; `models/catalog.py` explains the facts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from skipstone.registry import Entry
 
-#: Adam's steps on embeddings of rare words; a text model is past its best after some ten epochs.
-#: Batches of 128 at nearly three times the rate were 1.8 points worse on questions of six kinds.
+#: Adam suits embeddings of rare words; text models overfit after about ten epochs. Batches of 128
+#: at nearly three times the rate were 1.8 points worse on questions of six classes.
 _RECIPE = {
     "optimizer": "adamw",
     "lr": 1e-3,
@@ -16,7 +16,7 @@ _RECIPE = {
     "epochs": 15,
     "warmup": 0.05,
 }
-#: Devlin et al. 2019, appendix A.3: the middle of what they search, and all layers at one rate.
+#: Devlin et al. 2019, appendix A.3: the middle of their grid, with one rate for all layers.
 _TUNING = {
     "optimizer": "adamw",
     "lr": 5e-5,
@@ -35,7 +35,7 @@ def _sequence(name: str, target: str, options: str, summary: str, source: str) -
     facts: dict[str, Any] = {
         "accepts": ["tokens"],
         "pretrained": None,
-        "input": {"form": "tokens", "subwords": "auto"},  # docs/text.md has what they gain
+        "input": {"form": "tokens", "subwords": "auto"},  # docs/text.md has the gain
         "vectors": "embedding",
         "offers": ["vectors in order"],
         "recipe": _RECIPE,
@@ -50,31 +50,31 @@ def _solved(
     summary: str,
     source: str,
     grid: dict[str, Any],
-    **suits: Any,
+    **input_options: Any,
 ) -> Entry:
     facts: dict[str, Any] = {
         "accepts": ["bag"],
         "pretrained": None,
-        "head": "given",
-        "offers": ["answers of its own"],
+        "head": "identity",
+        "offers": ["class logits"],
         "learner": "closed-form",
         "solver": f"skipstone.models.bag_linear:{solver}",
         "grid": grid,
-        "input": {"form": "bag", **suits},
+        "input": {"form": "bag", **input_options},
     }
     return Entry(
         name, "skipstone.models.bag_linear:build_bag_linear", options, summary, source, facts
     )
 
 
-_LINEAR = "skipstone.models.bag_options:LinearModelOptions"
+_LINEAR = "skipstone.models.text_options:LinearModelOptions"
 
 TEXT_ENTRIES = (
     _sequence(
         "textcnn",
         "skipstone.models.text_cnn:build_text_cnn",
         "skipstone.models.text_options:TextCnnOptions",
-        "convolutions over word vectors, the greatest response of each",
+        "convolutions over word vectors, max pooling over the text",
         "Kim 2014, arXiv:1408.5882",
     ),
     *(
@@ -82,10 +82,10 @@ TEXT_ENTRIES = (
             name,
             "skipstone.models.text_recurrent:build_recurrent",
             "skipstone.models.text_options:RecurrentOptions",
-            f"{what} over word vectors, in both directions, attention over its states",
+            f"{cell} over word vectors, in both directions, attention over its states",
             source,
         )
-        for name, what, source in (
+        for name, cell, source in (
             ("rnn", "plain recurrent network", "Elman 1990, Cognitive Science 14"),
             ("lstm", "long short-term memory", "Hochreiter and Schmidhuber 1997"),
             ("gru", "gated recurrent units", "Cho et al. 2014, arXiv:1406.1078"),
@@ -95,7 +95,7 @@ TEXT_ENTRIES = (
         "fasttext",
         "skipstone.models.text_mean:build_mean",
         "skipstone.models.text_options:MeanOptions",
-        "the mean of n-grams' vectors, learnt with a linear layer",
+        "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",
         {
             "accepts": ["bag"],
@@ -109,7 +109,7 @@ TEXT_ENTRIES = (
         "logistic",
         "solve_logistic",
         _LINEAR,
-        "logistic regression on n-grams (TF-IDF): the baseline of every text model",
+        "logistic regression on n-grams (TF-IDF): the baseline for text models",
         "scikit-learn; Duchi et al. 2011 where the data is large",
         {"c": [10.0, 100.0]},
     ),
@@ -133,7 +133,7 @@ TEXT_ENTRIES = (
     _solved(
         "naive-bayes",
         "solve_naive_bayes",
-        "skipstone.models.bag_options:NaiveBayesOptions",
+        "skipstone.models.text_options:NaiveBayesOptions",
         "multinomial naive Bayes on n-grams",
         "McCallum and Nigam 1998; scikit-learn",
         {"alpha": [0.01, 0.1, 1.0]},
@@ -141,8 +141,8 @@ TEXT_ENTRIES = (
     Entry(
         "hf/*",
         "skipstone.models.hf_backbone:build_hf",
-        "skipstone.models.hf_options:HfOptions",
-        "an encoder of transformers: a folder as save_pretrained writes it, or a name on the hub",
+        "skipstone.models.text_options:HfOptions",
+        "an encoder of transformers: a folder written by save_pretrained, or a name on the hub",
         "Devlin et al. 2019, arXiv:1810.04805; https://github.com/huggingface/transformers",
         {
             "accepts": ["tokens"],
@@ -157,14 +157,14 @@ TEXT_ENTRIES = (
     Entry(
         "random-forest",
         "skipstone.models.bag_forest:build_bag_forest",
-        "skipstone.models.bag_options:ForestOptions",
+        "skipstone.models.text_options:ForestOptions",
         "random forest on n-grams",
         "Breiman 2001; scikit-learn",
         {
             "accepts": ["bag"],
             "pretrained": None,
-            "head": "given",
-            "offers": ["answers of its own"],
+            "head": "identity",
+            "offers": ["class logits"],
             "learner": "closed-form",
             "solver": "skipstone.models.bag_forest:solve_forest",
             "input": {"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},

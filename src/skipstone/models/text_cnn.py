@@ -1,10 +1,10 @@
-"""TextCNN: convolutions over word vectors, and the greatest response of each over the text.
+"""TextCNN: convolutions over word vectors, and max pooling over the text.
 
-Kim 2014, "Convolutional Neural Networks for Sentence Classification", arXiv:1408.5882, section 2:
-with dropout and a linear layer (the head's) behind it. What differs: kernels reach over both ends
-of the text (a wide convolution, so a text may be shorter than a kernel) and are 2 to 4 words wide,
-not 3 to 5; words are hidden at random while training, so that the unknown one is learnt; and a word
-may be the sum of its parts (`word_lookup.py`).
+Kim 2014, "Convolutional Neural Networks for Sentence Classification", arXiv:1408.5882, section 2,
+with dropout and a linear layer (the head's) behind it. Differences: the text is padded on both
+sides (a wide convolution, so a text may be shorter than a kernel); kernels are 2 to 4 words wide,
+not 3 to 5; word dropout trains the vector of unknown words; and words may have subword vectors
+(`word_lookup.py`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from skipstone.models.word_lookup import look_up, word_table
 class TextCnn(SequenceBackbone):
     """Token ids (N, L) or (N, L, 1 + P), 0 for padding -> one vector (N, maps x kernels).
 
-    The padding that a batch needs changes no answer: it is embedded as zeros, and responses beyond
-    a text's own end do not count.
+    Padding does not affect predictions: it is embedded as zeros, and responses there are masked.
     """
 
     classifier = "head"
@@ -41,15 +40,15 @@ class TextCnn(SequenceBackbone):
     def look_up(self, x: Tensor) -> Tensor:
         return look_up(self.embedding, x, hide=self.token_dropout)
 
-    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
-        vectors, there = vectors.transpose(1, 2), there.unsqueeze(1)  # (N, D, L), (N, 1, L)
+    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        vectors, mask = vectors.transpose(1, 2), mask.unsqueeze(1)  # (N, D, L), (N, 1, L)
         pooled = []
         for convolution in self.convolutions:
             assert isinstance(convolution, nn.Conv1d)
             width = convolution.kernel_size[0]
-            wide = F.pad(vectors, ((width - 1) // 2, width // 2))
-            response = F.relu(convolution(wide))  # (N, maps, L)
-            pooled.append((response * there).amax(dim=2))  # relu gives none below 0
+            padded = F.pad(vectors, ((width - 1) // 2, width // 2))
+            response = F.relu(convolution(padded))  # (N, maps, L)
+            pooled.append((response * mask).amax(dim=2))  # responses are at least 0
         return (self.dropout(torch.cat(pooled, dim=1)),)
 
     def stages(self) -> list[list[nn.Module]]:

@@ -1,8 +1,8 @@
-"""The mean of word vectors and a linear layer: fastText's classifier.
+"""fastText's classifier: the mean of n-gram vectors, and a linear layer (the head's).
 
-Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759. Their
-n-grams come as features of the input (`--form bag`), each with a vector of its own, summed by its
-value in the text; their hierarchical softmax, for very many classes, is left out.
+Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759. The n-grams
+are features of the input (`--form bag`). Hierarchical softmax, for very many classes, is not
+implemented.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Recurrent networks over words: RNN (Elman 1990), LSTM (Hochreiter and Schmidhuber 1997) and GRU
 (Cho et al. 2014, arXiv:1406.1078), in both directions, with attention over the states.
 
-torch's packed sequences do not export. Here the forward direction runs over the padding behind a
-text, where its states are not used, and the backward direction over the text turned round within
-its own length, padding left behind. Both give what packed sequences give, at every length.
+torch's packed sequences do not export. Here the forward direction also runs over the padding,
+whose states are ignored, and the backward direction runs over the text reversed within its length.
+Both equal packed sequences.
 """
 
 from __future__ import annotations
@@ -49,34 +49,34 @@ class Recurrent(SequenceBackbone):
     def look_up(self, x: Tensor) -> Tensor:
         return look_up(self.embedding, x, hide=self.token_dropout)
 
-    def read(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, ...]:
-        turned = turned_places(there)
+    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        reversal = turned_places(mask)
         states = self.dropout(vectors)
         for cells in self.layers:
             assert isinstance(cells, nn.ModuleList)
-            states = self._layer(cells, states, turned)
+            states = self._run_layer(cells, states, reversal)
         if self.attention is not None:
-            pooled = self.attention(states, there)
+            pooled = self.attention(states, mask)
         else:
             lowest = torch.finfo(states.dtype).min
-            pooled = states.masked_fill(~there.unsqueeze(2), lowest).amax(dim=1)
+            pooled = states.masked_fill(~mask.unsqueeze(2), lowest).amax(dim=1)
         return (self.dropout(pooled),)
 
     @staticmethod
-    def _layer(cells: nn.ModuleList, x: Tensor, turned: Tensor) -> Tensor:
-        """One layer in each of its directions: (N, L, D) -> (N, L, directions x hidden)."""
+    def _run_layer(cells: nn.ModuleList, x: Tensor, reversal: Tensor) -> Tensor:
+        """One layer in its one or two directions: (N, L, D) -> (N, L, directions x hidden)."""
         states = [cells[0](x)]
         if len(cells) == 2:
-            states.append(reorder(cells[1](reorder(x, turned)), turned))
+            states.append(reorder(cells[1](reorder(x, reversal)), reversal))
         return torch.cat(states, dim=2)
 
     def stages(self) -> list[list[nn.Module]]:
-        rest = [] if self.attention is None else [self.attention]
-        return [[self.embedding], [*self.layers, *rest, self.dropout]]
+        attention = [] if self.attention is None else [self.attention]
+        return [[self.embedding], [*self.layers, *attention, self.dropout]]
 
 
 class Attention(nn.Module):
-    """A weighted mean of states: weights are a softmax of v . tanh(W h + b) over the text.
+    """The weighted mean of states; weights are the softmax of v . tanh(W h + b) over the text.
 
     Yang et al. 2016, "Hierarchical Attention Networks for Document Classification", eq. 5 to 7.
     """
@@ -86,27 +86,27 @@ class Attention(nn.Module):
         self.project = nn.Linear(width, width)
         self.query = nn.Linear(width, 1, bias=False)
 
-    def forward(self, states: Tensor, there: Tensor) -> Tensor:
-        """states (N, L, C), there (N, L) -> (N, C)."""
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states (N, L, C), mask (N, L) -> (N, C)."""
         scores = self.query(torch.tanh(self.project(states))).squeeze(2)
-        scores = scores.masked_fill(~there, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=1).unsqueeze(1)  # (N, 1, L)
         return torch.bmm(weights, states).squeeze(1)
 
 
-def turned_places(there: Tensor) -> Tensor:
-    """(N, L): where each place's value comes from when each text is turned round within its own
-    length; padding stays. Turning twice changes nothing."""
-    place = torch.cumsum(torch.ones_like(there, dtype=torch.int64), dim=1) - 1
-    length = there.sum(dim=1, keepdim=True)
-    return torch.where(place < length, length - 1 - place, place)
+def turned_places(mask: Tensor) -> Tensor:
+    """(N, L): indices that reverse each text within its length; padding stays. Applying it
+    twice restores the order."""
+    position = torch.cumsum(torch.ones_like(mask, dtype=torch.int64), dim=1) - 1
+    length = mask.sum(dim=1, keepdim=True)
+    return torch.where(position < length, length - 1 - position, position)
 
 
-def reorder(x: Tensor, places: Tensor) -> Tensor:
-    """x (N, L, D) with row i of each sample taken from its row places[i]."""
-    return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+def reorder(x: Tensor, positions: Tensor) -> Tensor:
+    """x (N, L, D) with row i of each sample taken from its row positions[i]."""
+    return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 def build_recurrent(name: str, options: RecurrentOptions, *, in_channels: int) -> Recurrent:
-    """The network called "rnn", "lstm" or "gru" for a vocabulary of `in_channels` ids."""
+    """The network "rnn", "lstm" or "gru" for a vocabulary of `in_channels` ids."""
     return Recurrent(cell=name, vocabulary=in_channels, options=options)

@@ -1,9 +1,8 @@
-"""timm's networks as backbones: any of them that gives feature maps.
+"""timm's networks as backbones, if they give feature maps.
 
-A network is first built on the meta device, without values, to learn what holds for it: which of
-its maps there are, how large, and which layers never touch them. Those (a classifier, and what
-stands between a pooling and it, such as MobileNetV3's ``conv_head``) are left out, so that every
-parameter of the backbone is trained.
+A network is first built on the meta device to find its maps, their sizes, and the layers that no
+map depends on. Those layers (a classifier, and layers between a pooling and it, such as
+MobileNetV3's ``conv_head``) are removed, so that every parameter of the backbone is trained.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import timm
 import timm.models
@@ -25,36 +24,42 @@ from torch.nn import functional as F
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.models.backbone import Backbone
 from skipstone.models.meta import on_meta
-from skipstone.models.timm_options import LastMap, TimmOptions
+from skipstone.models.resnet_options import LastMap, TimmOptions
 
-#: What networks of a fixed picture size need in order to take any.
+#: Arguments that let networks of a fixed image size take any size.
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
-#: Built-in names: how they differ from timm's of the same name.
+#: {built-in name: arguments that differ from timm's defaults}.
 _BUILT_IN: dict[str, dict[str, Any]] = {
     # the weights were trained in TensorFlow, with its epsilon; timm's own lite0 has 1e-5
     "efficientnet_lite0": {"bn_eps": 1e-3},
 }
 
 
+@runtime_checkable
+class GivesIntermediates(Protocol):
+    """A timm network that returns its intermediate feature maps."""
+
+    def forward_intermediates(self, x: Tensor) -> Any: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the meta network taught: how to build the real one, and what it then gives.
+    """How to build a network, found on the meta device.
 
     Args:
-        arguments: what timm's constructor takes.
-        indices: which of timm's intermediate maps are used.
-        norm: whether timm can normalise its intermediate maps, as a transformer's need.
-        final: whether the deepest map is the output of ``forward_features`` (EfficientNet's
-            ``conv_head`` comes after the last intermediate one, and its classifier wants that;
-            a decoder of masks does not).
+        arguments: of timm's constructor.
+        indices: the intermediate maps that are used.
+        norm: whether timm can normalise intermediate maps, which a transformer's need.
+        final: whether the deepest map is the output of ``forward_features``. EfficientNet's
+            ``conv_head`` comes after the last intermediate map; its classifier needs that output,
+            a segmentation decoder does not.
         left_out: paths of the modules that no feature map depends on.
         channels: of each map.
         strides: of each map.
         classifier: timm's name of the final linear layer.
-        pad_to: pictures are padded at the right and below to a multiple of this many pixels,
-            where a map would otherwise have fewer pixels than ceil(H / stride); what the maps
-            then have beyond that is cut off.
-        fixed: the only (H, W) that works, or None.
+        pad_to: images are padded at the right and bottom to a multiple of this, where a map would
+            otherwise have fewer pixels than ceil(H / stride); maps are cropped to that size.
+        fixed: the only supported (H, W), or None.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -72,13 +77,13 @@ class Plan:
 class TimmBackbone(Backbone):
     """A network of timm without its classifier: (N, in_channels, H, W) -> feature maps.
 
-    The maps are those from stride 2 on; of neighbours with the same channels and stride (all
-    blocks of a vision transformer) the deepest. A transformer's map is its normalised patch
-    tokens in their places. Some networks of fixed position embeddings or windows take one size
-    of picture only (`fixed`); inception's, which pad nothing, have a little smaller maps than
-    ``strides`` say.
+    The maps are those from stride 2 on; of successive maps with the same channels and stride (all
+    blocks of a vision transformer) only the deepest. A transformer's map is the grid of its
+    normalised patch tokens. Some networks with fixed position embeddings or windows support one
+    image size only (`fixed`). Inception's convolutions do not pad, so its maps are slightly
+    smaller than ``strides`` say.
 
-    `net` is timm's own module, under its own names: `published()` gives it to importers.
+    `net` is timm's module; `published()` returns it.
 
     Args:
         name: timm's name, with or without a tag of weights.
@@ -101,9 +106,9 @@ class TimmBackbone(Backbone):
         height, width = x.shape[2:]
         if self.plan.fixed not in (None, (height, width)):
             raise UsageError(
-                f"timm's {self.name} takes pictures of {self.plan.fixed} pixels (height, width) "
-                f"only, not {(height, width)}.",
-                hint="Set that size, or choose a model that takes any.",
+                f"timm's {self.name} takes only images of {self.plan.fixed} pixels (height, "
+                f"width), not {(height, width)}.",
+                hint="Set that size, or choose a model that takes any size.",
             )
         maps = feature_maps(self.net, pad(x, self.plan.pad_to), self.plan)
         if self.plan.pad_to == 1:
@@ -124,63 +129,63 @@ def build_timm(name: str, options: TimmOptions, *, in_channels: int) -> TimmBack
     """Build a network of timm with fresh weights, by its built-in name or as ``timm/<name>``.
 
     Raises:
-        UsageError: timm has no such network, or it gives no feature maps, or it has no such
-            option; less than one input channel.
+        UsageError: timm has no such network, it gives no feature maps, or it does not support an
+            option; or less than one input channel.
     """
     if in_channels < 1:
         raise UsageError(f"in_channels is {in_channels}; a network needs at least 1.")
-    known = check_name(name)
-    return TimmBackbone(name=known, plan=plan_timm(name, options, in_channels))
+    return TimmBackbone(name=check_name(name), plan=plan_timm(name, options, in_channels))
 
 
 def check_name(name: str) -> str:
-    """timm's name of the network. UsageError with the near ones where timm has none."""
+    """timm's name of the network. UsageError with similar names if timm does not have it."""
     bare = name.removeprefix("timm/")
     if timm.is_model(bare):
         return bare
     architecture = bare.partition(".")[0]
-    hint = did_you_mean(f"timm/{architecture}", [f"timm/{known}" for known in timm.list_models()])
+    hint = did_you_mean(f"timm/{architecture}", [f"timm/{model}" for model in timm.list_models()])
     raise UsageError(f"timm {timm.__version__} has no network {bare!r}.", hint=hint or None)
 
 
 @functools.lru_cache(maxsize=64)
 def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
-    """Build the network without values and see what it gives."""
-    known = check_name(name)
+    """The plan of a network, found on the meta device."""
+    timm_name = check_name(name)
     arguments: dict[str, Any] = {"in_chans": in_channels, **_BUILT_IN.get(name, {})}
     if options.stochastic_depth:
         arguments["drop_path_rate"] = options.stochastic_depth
     if options.output_stride != TimmOptions().output_stride:
         arguments["output_stride"] = options.output_stride
     with on_meta():
-        net = create(known, arguments)
+        net = create(timm_name, arguments)
         accepted = inspect.signature(type(net).__init__).parameters
         any_size = {key: value for key, value in _ANY_SIZE.items() if key in accepted}
         if any_size:
             arguments |= any_size
-            net = create(known, arguments)
-    if not hasattr(net, "forward_intermediates"):
-        raise UsageError(f"timm's {known} gives no feature maps, so it is no backbone.")
+            net = create(timm_name, arguments)
+    gives_maps = isinstance(net, GivesIntermediates)
+    if not gives_maps:
+        raise UsageError(f"timm's {timm_name} gives no feature maps, so it cannot be a backbone.")
     net.eval()
     try:
         return look_at(net, in_channels, arguments, last_map=options.last_map)
     except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
-        # families whose features are no maps on one grid (CoaT's are lists, of three branches)
+        # families whose features are not maps (CoaT's are lists, of three branches)
         raise UsageError(
-            f"timm's {known} gives no feature maps that skipstone can use: {error}"
+            f"timm's {timm_name} gives no feature maps that skipstone can use: {error}"
         ) from error
 
 
 def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: LastMap) -> Plan:
-    """Run the network on the meta device; leaves out of `net` what the plan leaves out."""
+    """Run the network on the meta device to find its plan; removes the unused modules of `net`."""
     height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
-    picture = torch.zeros(1, in_channels, height, width, device="meta")
+    image = torch.zeros(1, in_channels, height, width, device="meta")
     norm = True
     try:
-        last, maps = net.forward_intermediates(picture, norm=True)
+        last, maps = net.forward_intermediates(image, norm=True)
     except AssertionError:  # "normalization of features not supported"
         norm = False
-        last, maps = net.forward_intermediates(picture)
+        last, maps = net.forward_intermediates(image)
     reductions = [int(row["reduction"]) for row in net.feature_info]
     strides = [
         stride_of(height, map_.shape[2], reduction)
@@ -192,9 +197,9 @@ def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: 
         norm=norm,
         final=last_map == "features" and last.ndim == 4 and last.shape[2:] == maps[-1].shape[2:],
     )
-    left_out = tuple(unreached(net, feature_maps(net, picture, plan)))
+    left_out = tuple(unreached(net, feature_maps(net, image, plan)))
     leave_out(net, left_out)
-    features = feature_maps(net, picture, plan)  # still works without them
+    features = feature_maps(net, image, plan)  # also checks that it runs without them
     classifier = net.pretrained_cfg.get("classifier") or "head"
     plan = dataclasses.replace(
         plan,
@@ -207,21 +212,21 @@ def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: 
     odd = torch.zeros(1, in_channels, height + 11, width + 33, device="meta")
     for pad_to in (1, max(plan.strides)):
         try:
-            found = [tuple(map_.shape[2:]) for map_ in feature_maps(net, pad(odd, pad_to), plan)]
+            sizes = [tuple(map_.shape[2:]) for map_ in feature_maps(net, pad(odd, pad_to), plan)]
         except (AssertionError, RuntimeError, ValueError):
             continue
-        if not exact or found == map_sizes(plan, *pad(odd, pad_to).shape[2:]):
+        if not exact or sizes == map_sizes(plan, *pad(odd, pad_to).shape[2:]):
             return dataclasses.replace(plan, pad_to=pad_to)
     return dataclasses.replace(plan, fixed=(height, width))
 
 
 def map_sizes(plan: Plan, height: int, width: int) -> list[tuple[int, int]]:
-    """What a picture's maps measure by the contract of `Backbone`."""
+    """Height and width of each map by the contract of `Backbone`."""
     return [(math.ceil(height / s), math.ceil(width / s)) for s in plan.strides]
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
-    """Zeros at the right and below, to whole multiples: (N, C, H, W) -> (N, C, H', W')."""
+    """Pad with zeros at the right and bottom: (N, C, H, W) -> (N, C, H', W'), multiples of it."""
     height, width = x.shape[2:]
     if height % multiple == 0 and width % multiple == 0:
         return x
@@ -229,7 +234,7 @@ def pad(x: Tensor, multiple: int) -> Tensor:
 
 
 def create(name: str, arguments: dict[str, Any]) -> Any:
-    """timm's network without a classifier. UsageError where it does not know an argument."""
+    """timm's network without a classifier. UsageError if it does not support an argument."""
     try:
         return timm.create_model(name, pretrained=False, num_classes=0, **arguments)
     except TypeError as error:
@@ -241,35 +246,34 @@ def create(name: str, arguments: dict[str, Any]) -> Any:
                 ) from error
         raise
     except (RuntimeError, NotImplementedError, AssertionError) as error:
-        # an unknown tag of weights, an output stride or channels that the family cannot do
+        # an unknown tag of weights, or an unsupported output stride or number of channels
         raise UsageError(f"timm cannot build {name}: {error}") from error
 
 
 def feature_maps(net: Any, x: Tensor, plan: Plan) -> tuple[Tensor, ...]:
     """The chosen maps, shallow to deep, each (N, C, H / stride, W / stride)."""
-    choice = {"indices": list(plan.indices), "norm": plan.norm}
+    selection = {"indices": list(plan.indices), "norm": plan.norm}
     if not plan.final:
-        return tuple(net.forward_intermediates(x, intermediates_only=True, **choice))
-    last, maps = net.forward_intermediates(x, **choice)
+        return tuple(net.forward_intermediates(x, intermediates_only=True, **selection))
+    last, maps = net.forward_intermediates(x, **selection)
     return (*maps[:-1], last)
 
 
 def stride_of(pixels: int, map_pixels: int, reduction: int) -> int:
-    """timm's word for it where it is true, else what was measured (inception, levit)."""
+    """timm's `reduction` where it is right, else the measured stride (inception, levit)."""
     if math.ceil(pixels / reduction) == map_pixels:
         return reduction
     return max(1, round(pixels / map_pixels))
 
 
 def chosen_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
-    """Every map from stride 2 on whose next neighbour differs in channels or stride."""
+    """Indices of the maps from stride 2 on whose successor differs in channels or stride."""
     deepest = len(channels) - 1
     for index in range(len(channels)):
         if index == deepest:
             yield index
         elif strides[index] > 1:
-            here = (channels[index], strides[index])
-            if here != (channels[index + 1], strides[index + 1]):
+            if (channels[index], strides[index]) != (channels[index + 1], strides[index + 1]):
                 yield index
 
 
@@ -301,10 +305,10 @@ def leave_out(net: nn.Module, paths: tuple[str, ...]) -> None:
 def modules_by_stage(
     module: nn.Module, prefix: str, stage_of: dict[str, int]
 ) -> Iterator[tuple[int, nn.Module]]:
-    """The topmost modules that lie in one stage, each with its number.
+    """The topmost modules that belong to one stage, each with the stage's number.
 
-    A parameter that belongs to no such module (a transformer's position embedding) comes in a
-    list of its own.
+    A parameter outside of such modules (a transformer's position embedding) gets its own
+    `ParameterList`.
     """
     inside = {stage_of[f"{prefix}{name}"] for name, _ in module.named_parameters()}
     if len(inside) == 1:

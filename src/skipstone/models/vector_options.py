@@ -1,4 +1,4 @@
-"""Options of word vectors from a file. Free of torch, so that `--help` stays fast."""
+"""Options of pretrained word vectors. Free of torch, so that ``--help`` stays fast."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ from skipstone.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class VectorOptions:
-    """Word vectors to start with.
+    """Pretrained word vectors.
 
     Raises:
-        UsageError: there is nothing to freeze.
+        UsageError: frozen vectors without a file.
     """
 
     vectors: str | None = field(
         default=None,
         metadata={
             "metavar": "FILE",
-            "help": "texts: start with the word vectors of a file: GloVe, word2vec (text or "
-            "binary), fastText (.vec or .bin), as it is or packed with gzip",
+            "help": "texts: initialise the embedding from a file of word vectors: GloVe, word2vec "
+            "(text or binary), fastText (.vec or .bin), plain or compressed with gzip",
         },
     )
-    freeze_vectors: bool = field(
-        default=False, metadata={"help": "keep those vectors as they are; only the rest learns"}
-    )
+    freeze_vectors: bool = field(default=False, metadata={"help": "do not train those vectors"})
 
     def __post_init__(self) -> None:
         if self.freeze_vectors and self.vectors is None:
             raise UsageError(
-                "--freeze-vectors needs vectors to freeze.", hint="Name them: --vectors FILE"
+                "--freeze-vectors needs --vectors.", hint="Give a file: --vectors FILE"
             )

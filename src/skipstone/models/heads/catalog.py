@@ -1,13 +1,14 @@
 """The built-in heads. Free of torch.
 
-Facts that other rooms ask for:
+Facts:
 
-    gives    what an answer is for: a "sample" or each "pixel". A head may stand in for
-             another that gives the same (`--head`)
-    suits    options of a backbone that suit it, for those that have them: the stride of
-             the deepest map, where a later stage can dilate instead, and which map that is
-             (one that was widened for a classifier costs a decoder much and tells it little)
-    jumps    whether answers jump where inputs differ in their last bits (a maximum's place does)
+    gives    level of the output: one per "sample" or per "pixel". A head can be replaced by another
+             of the same level (`--head`)
+    suits    recommended options of the backbone: the stride of the deepest map, where a later stage
+             can dilate instead, and which map that is (a map widened for a classifier is expensive
+             for a decoder, with little gain)
+    jumps    whether the output is discontinuous, so that rounding can change it much (as the
+             position of a maximum)
     needs    what the backbone has to offer (the fact `offers` of its entry)
 """
 
@@ -52,27 +53,27 @@ ENTRIES = (
         "fcn",
         "fcn:FcnHead",
         "FcnOptions",
-        "scores of the deepest map, refined by those of shallower ones: FCN-8s, 16s, 32s",
+        "class scores of the deepest map, refined by shallower maps: FCN-8s, 16s, 32s",
         "Long et al. 2015, arXiv:1411.4038",
     ),
     Entry(
-        "given",
+        "identity",
         "skipstone.models.heads.given:GivenHead",
-        summary="the answer of a backbone that has one for each class itself",
-        facts={"gives": "sample", "needs": ["answers of its own"]},
+        summary="no layers, for backbones whose features are the class logits",
+        facts={"gives": "sample", "needs": ["class logits"]},
     ),
     _dense(
         "unet",
         "unet:UNetHead",
         "UNetOptions",
-        "back up to the picture, handed the backbone's map at each step",
+        "decoder with a skip from the backbone's map at each step",
         "Ronneberger et al. 2015, arXiv:1505.04597",
     ),
     _dense(
         "segnet",
         "segnet:SegNetHead",
         "SegNetOptions",
-        "the mirror image of a pooling encoder, with its pooling indices",
+        "mirror image of a max-pooling encoder, with its pooling indices",
         "Badrinarayanan et al. 2017, arXiv:1511.00561",
         needs=["pooling indices"],
         jumps=True,
@@ -89,7 +90,7 @@ ENTRIES = (
         "deeplabv3plus",
         "deeplab:DeepLabV3PlusHead",
         "DeepLabOptions",
-        "the same, separable, with outlines from a map of stride 4",
+        "DeepLab v3 with separable convolutions and a skip from stride 4",
         "Chen et al. 2018, arXiv:1802.02611",
         stride=16,
     ),

@@ -1,21 +1,21 @@
 """DeepLab v3 and v3+ (Chen et al. 2017, arXiv:1706.05587; Chen et al. 2018, arXiv:1802.02611).
 
 The backbone's last stages dilate instead of striding, so that its deepest map keeps a stride of 16
-or 8. On it, atrous spatial pyramid pooling (ASPP) looks at several distances at once: 3x3
-convolutions whose taps lie r pixels apart, one of the pixel alone, and the mean of the picture:
+or 8. On it, atrous spatial pyramid pooling (ASPP) covers several scales: 3x3 convolutions of
+dilation rate r, a 1x1 convolution, and the mean of the image:
 
     aspp(x) = relu(norm(conv1x1(concat(
         conv1x1(x), conv3x3_r1(x), conv3x3_r2(x), conv3x3_r3(x), mean(x)))))   (N, 256, H/16, W/16)
 
-each with norm and ReLU. DeepLab v3 classifies that; v3+ first brings back outlines from a map of
-stride 4, and its convolutions are separable:
+each with norm and ReLU. DeepLab v3 classifies that; v3+ first adds a skip from a map of stride 4,
+and its convolutions are separable:
 
     v3    logits = conv1x1(block(aspp(map_16)))                                (N, K, H/16, W/16)
     v3+   x      = concat(enlarge(block(aspp(map_16))), block1x1(map_4))       (N, 304, H/4, W/4)
           logits = conv1x1(block(x))                                           (N, K, H/4, W/4)
 
 The rates r are (6, 12, 18) at stride 16 and twice that at stride 8 (v3, section 4.1): the same
-distances in the picture. Names of v3's modules are torchvision's.
+distances in the image. Module names of v3 are torchvision's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SKIP_CHANNELS = 48
 
 
 class PictureMean(nn.Sequential):
-    """Mean over the picture, 1x1 convolution, norm, ReLU, at every pixel: (N, C, H, W)."""
+    """Mean over the image, 1x1 convolution, norm, ReLU, broadcast to (N, C, H, W)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(1), *conv_norm_relu(inputs, outputs, 1))
@@ -44,25 +44,25 @@ class PictureMean(nn.Sequential):
         pool, conv, norm, relu = self
         mean = conv(pool(x))  # (N, C, 1, 1)
         assert isinstance(norm, nn.BatchNorm2d)
-        if self.training and x.shape[0] == 1:  # one value a channel has no variance
+        if self.training and x.shape[0] == 1:  # one value per channel has no variance
             mean = F.batch_norm(
                 mean, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
             )
         else:
             mean = norm(mean)
-        found: Tensor = relu(mean)
-        return found.expand(-1, -1, *x.shape[-2:])  # (N, C, H, W)
+        output: Tensor = relu(mean)
+        return output.expand(-1, -1, *x.shape[-2:])  # (N, C, H, W)
 
 
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: (N, inputs, H, W) -> (N, outputs, H, W).
 
     Args:
-        inputs: channels.
-        outputs: channels, of each branch and of their mixture.
-        rates: pixels between taps, one branch each.
-        dropout: chance to drop a value of the mixture.
-        separable: whether the 3x3 convolutions are.
+        inputs: input channels.
+        outputs: output channels, also of each branch.
+        rates: dilation rates, one branch each.
+        dropout: drop rate of the output.
+        separable: whether the 3x3 convolutions are separable.
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class DeepLabV3Head(DenseHead):
 
 
 class DeepLabV3PlusHead(DenseHead):
-    """Separable ASPP on the deepest map, joined with a skip from stride 4.
+    """Separable ASPP on the deepest map, concatenated with a skip from stride 4.
 
-    Args as of `DeepLabV3Head`; the skip is from the deepest map of a stride of at most 4.
+    Args as of `DeepLabV3Head`; the skip is from the deepest map of stride 4 or less.
     """
 
     align_corners: ClassVar[bool] = True
@@ -175,5 +175,5 @@ def _pyramid(
 
 
 def atrous_rates(options: DeepLabOptions, stride: int) -> tuple[int, ...]:
-    """Those asked for, or the paper's distances of 96, 192 and 288 pixels at this stride."""
+    """The option's rates, or the paper's distances of 96, 192 and 288 pixels at this stride."""
     return tuple(options.atrous_rates) or tuple(max(1, 96 * n // stride) for n in (1, 2, 3))

@@ -1,7 +1,7 @@
-"""What the decoders share: logits for each pixel, their loss, and finding maps by stride.
+"""Base of the segmentation decoders, their convolutions, and selection of maps by stride.
 
-A decoder turns feature maps into class logits at some stride, (N, K, h, w). Here they are enlarged
-bilinearly, to the picture for an answer, to the mask (N, H, W) for the loss.
+A decoder turns feature maps into class logits at some stride, (N, K, h, w). They are resized
+bilinearly: to the input for predictions, to the mask (N, H, W) for the loss.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DenseHead(Head):
             of class numbers, "args": what that loss is built with}.
     """
 
-    #: whether enlarging puts corner pixels on corner pixels, as TensorFlow's DeepLab did
+    #: of the bilinear resize; True in TensorFlow's DeepLab
     align_corners: ClassVar[bool] = False
 
     def __init__(self, *, loss: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class DenseHead(Head):
         """Logits at any stride, (N, K, h, w)."""
 
     def forward(self, features: Features) -> dict[str, Tensor]:
-        return {"logits": self.decode(features).float()}  # in bfloat16 near classes would tie
+        return {"logits": self.decode(features).float()}  # in bfloat16 similar logits would tie
 
     def sized(self, outputs: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         logits = enlarge(outputs["logits"], size, align_corners=self.align_corners)
@@ -66,38 +66,31 @@ class DenseHead(Head):
         return {"logits": self.criterion.vote(softened(answers, temperatures))}
 
     def scorers(self) -> Sequence[nn.Conv2d]:
-        """The convolutions whose output channels are the classes; none for a head that cannot
-        take in new classes."""
+        """The convolutions whose output channels are the classes; empty if classes are fixed."""
         return ()
 
     def named_rows(self) -> tuple[str, ...]:
         names = {id(module): name for name, module in self.named_modules()}
         return tuple(
-            f"{names[id(scorer)]}.{tensor}"
-            for scorer in self.scorers()
-            for tensor, _ in scorer.named_parameters()
+            f"{names[id(layer)]}.{parameter}"
+            for layer in self.scorers()
+            for parameter, _ in layer.named_parameters()
         )
 
     def weight(self, y: Targets) -> Tensor:
         weight: Tensor = self.criterion.weight(self._read(y))
         return weight
 
-    def reset(self) -> None:
-        for module in self.modules():
-            if callable(fresh := getattr(module, "reset_parameters", None)):
-                fresh()
-
     def _read(self, y: Targets) -> Tensor:
         mask = y[self.target]
-        assert isinstance(mask, Tensor), f"{self.target!r} must be one tensor a batch"
+        assert isinstance(mask, Tensor), f"{self.target!r} must be one tensor per batch"
         return mask.long()
 
 
 def enlarge(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
-    """Bilinear, to (height, width); as it is where it has that size already."""
-    here = x.shape[-2:]
-    # asked so that an export of any height and width is not tied to the answer
-    if all(statically_known_true(a == b) for a, b in zip(here, size, strict=True)):
+    """Bilinear resize to (height, width); x itself if it has that size."""
+    # `statically_known_true`, so that an export keeps dynamic sizes
+    if all(statically_known_true(a == b) for a, b in zip(x.shape[-2:], size, strict=True)):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
@@ -105,9 +98,9 @@ def enlarge(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> T
 def conv_norm_relu(
     inputs: int, outputs: int, kernel: int, *, dilation: int = 1, separable: bool = False
 ) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU that keep height and width; an odd kernel, no bias.
+    """Convolution, batch norm, ReLU that keep height and width; odd kernel, no bias.
 
-    A separable convolution filters each channel by itself and mixes them after (Chollet 2017).
+    A separable convolution is a depthwise and a 1x1 convolution (Chollet 2017).
     """
     padding = dilation * (kernel // 2)
     conv: nn.Module
@@ -122,22 +115,22 @@ def conv_norm_relu(
 
 
 def deepest_by_stride(strides: Sequence[int]) -> dict[int, int]:
-    """{stride: index of the deepest map that has it}, deepest first.
+    """{stride: index of the deepest map of that stride}, deepest first.
 
     >>> deepest_by_stride((2, 4, 8, 8, 8))
     {8: 4, 4: 1, 2: 0}
     """
-    found: dict[int, int] = {}
+    indices: dict[int, int] = {}
     for index in reversed(range(len(strides))):
-        found.setdefault(strides[index], index)
-    return found
+        indices.setdefault(strides[index], index)
+    return indices
 
 
 def map_near(strides: Sequence[int], stride: int) -> int:
-    """Index of the deepest map of at most ``stride``, shallower than the deepest where it can be.
+    """Index of the deepest map of at most ``stride`` that is finer than the deepest map; else 0.
 
     >>> map_near((2, 4, 8, 16, 32), 8), map_near((4, 8, 8), 8), map_near((16,), 8)
     (2, 0, 0)
     """
-    fitting = [i for i, s in enumerate(strides) if s <= stride and s < strides[-1]]
-    return max(fitting, default=0)
+    candidates = [i for i, s in enumerate(strides) if s <= stride and s < strides[-1]]
+    return max(candidates, default=0)

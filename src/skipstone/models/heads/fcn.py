@@ -1,19 +1,19 @@
 """FCN: fully convolutional networks (Long, Shelhamer and Darrell 2015, arXiv:1411.4038).
 
-A classifier of pictures becomes one of pixels when its last layers are convolutions: they give a
-score for each class at each place of the deepest map, which is enlarged to the picture. At stride
-32 that is coarse, so shallower maps, which know less but see finer, are scored too and added:
+An image classifier whose last layers are convolutions gives class scores at each position of the
+deepest map, which are resized to the image. At stride 32 that is coarse, so scores of shallower
+maps are added:
 
     score_32 = classifier(map_32)                          (N, K, H/32, W/32)
     score_16 = enlarge(score_32) + conv1x1(map_16)         (N, K, H/16, W/16)
     score_8  = enlarge(score_16) + conv1x1(map_8)          (N, K, H/8,  W/8)
     logits   = enlarge(score_8)                            (N, K, H, W)
 
-FCN-32s, FCN-16s and FCN-8s stop at the first, second or third. The skips' convolutions start at
-zero, so that the net starts as FCN-32s (section 4.2). Enlarging is bilinear and fixed, as in the
-authors' later code. On a backbone that dilates instead of striding (output stride 8) there is
-nothing between the deepest map and stride 8: that is torchvision's FCN, whose classifier and
-names we follow.
+FCN-32s, FCN-16s and FCN-8s stop at the first, second or third. The skips' convolutions are
+initialised with zero, so that the net starts as FCN-32s (section 4.2). Resizing is bilinear and
+not trained, as in the authors' later code. On a backbone that dilates instead of striding (output
+stride 8) the deepest map has stride 8 and no skip is used: that is torchvision's FCN, whose
+classifier and names we follow.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from skipstone.models.heads.options import FcnOptions
 
 
 class FcnHead(DenseHead):
-    """Scores of the deepest map, refined by those of shallower maps.
+    """Class scores of the deepest map, refined by those of shallower maps.
 
     Args:
-        options: stride of the finest map that is scored, dropout.
+        options: stride of the finest map that is classified, dropout.
         channels: of the backbone's feature maps.
         strides: of the backbone's feature maps.
         classes: K.
@@ -63,7 +63,8 @@ class FcnHead(DenseHead):
         skips = list(deepest_by_stride(strides).items())[1:]  # deepest first
         self.skips = [index for stride, index in skips if stride >= options.fcn_stride]
         self.scores = nn.ModuleList(nn.Conv2d(channels[i], classes, 1) for i in self.skips)
-        self._start_as_32s()
+        for parameter in self.scores.parameters():
+            nn.init.zeros_(parameter)
 
     def scorers(self) -> list[nn.Conv2d]:
         return [m for m in (self.classifier[-1], *self.scores) if isinstance(m, nn.Conv2d)]
@@ -74,11 +75,3 @@ class FcnHead(DenseHead):
             finer = layer(features[index])  # (N, K, H/16, W/16), then (N, K, H/8, W/8)
             score = enlarge(score, finer.shape[-2:]) + finer
         return score
-
-    def reset(self) -> None:
-        super().reset()
-        self._start_as_32s()
-
-    def _start_as_32s(self) -> None:
-        for parameter in self.scores.parameters():
-            nn.init.zeros_(parameter)

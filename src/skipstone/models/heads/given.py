@@ -1,4 +1,4 @@
-"""The head of a backbone that answers itself: its last features are the logits."""
+"""The identity head, for backbones whose last features are the logits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class GivenHead(Head):
     """(N, K) features -> {"logits": (N, K)}, without parameters.
 
     Args:
-        options: none; every head is told.
-        channels: of the backbone's feature maps; the last has one a class.
-        strides: unused here.
+        options: None.
+        channels: of the backbone's feature maps; the last has one per class.
+        strides: unused.
         classes: K.
-        loss: as `LinearHead` takes it.
+        loss: as of `LinearHead`.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class GivenHead(Head):
         loss: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        assert channels[-1] == classes, "one feature a class"
+        assert channels[-1] == classes, "one feature per class"
         self.criterion = make_loss(loss["name"], loss["args"])
         self.target = str(loss["target"])
 
@@ -50,10 +50,7 @@ class GivenHead(Head):
     def weight(self, y: Targets) -> Tensor:
         return self.criterion.weight(self._read(y))
 
-    def reset(self) -> None:
-        """Nothing here is learnt."""
-
     def _read(self, y: Targets) -> Tensor:
         target = y[self.target]
-        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor a batch"
+        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor per batch"
         return target

@@ -1,4 +1,4 @@
-"""The linear head: average the deepest feature map, one linear layer, a loss on the logits."""
+"""The linear head: global average pooling and one linear layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinearHead(Head):
     Args:
         options: dropout.
         channels: channels of the backbone's feature maps; the last one is used.
-        strides: unused here; every head is told.
+        strides: unused.
         classes: K.
         loss: {"name": one of models.losses.LOSSES, "target": the key of y that it reads,
             "args": what that loss is built with}. Its class weights are no part of the state dict.
@@ -40,7 +40,7 @@ class LinearHead(Head):
         self.target = str(loss["target"])
 
     def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        deepest = features[-1]  # (N, C, H, W), or (N, C) where there is nothing to pool
+        deepest = features[-1]  # (N, C, H, W), or (N, C) without spatial dimensions
         pooled = deepest.mean(dim=tuple(range(2, deepest.ndim))) if deepest.ndim > 2 else deepest
         return {"logits": self.linear(self.dropout(pooled))}
 
@@ -64,10 +64,7 @@ class LinearHead(Head):
     def named_rows(self) -> tuple[str, ...]:
         return ("linear.weight", "linear.bias")
 
-    def reset(self) -> None:
-        self.linear.reset_parameters()
-
     def _read(self, y: Targets) -> Tensor:
         target = y[self.target]
-        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor a batch"
+        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor per batch"
         return target

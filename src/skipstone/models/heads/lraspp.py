@@ -1,15 +1,14 @@
 """LR-ASPP: a light decoder (Howard et al. 2019, MobileNetV3, arXiv:1905.02244, section 6.4).
 
-Two branches on the deepest map, one of which looks at the whole picture and says which channels
-matter; a skip from a map of stride 8 brings back the outlines. There is no 3x3 convolution at all,
-so next to the backbone it costs almost nothing.
+Two branches on the deepest map, one of which gates the channels by their image means, and a skip
+from a map of stride 8. It has no 3x3 convolution, so its cost is small next to the backbone's.
 
     gate   = sigmoid(conv1x1(mean(map_16)))                (N, C, 1, 1)
     what   = relu(norm(conv1x1(map_16))) * gate            (N, C, H/16, W/16)
     logits = conv1x1(enlarge(what)) + conv1x1(map_8)       (N, K, H/8, W/8)
 
-We average over the whole picture where the paper's figure pools 49x49 windows, as torchvision
-does, whose names these are.
+We average over the whole image, as torchvision does, where the paper's figure pools 49x49
+windows. Module names are torchvision's.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class LrasppHead(DenseHead):
     Args:
         options: channels of the two branches.
         channels: of the backbone's feature maps.
-        strides: of the backbone's feature maps; the skip is from the deepest of at most 8.
+        strides: of the backbone's feature maps; the skip is from the deepest of stride 8 or less.
         classes: K.
         loss: as in `DenseHead`.
     """

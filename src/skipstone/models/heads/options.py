@@ -15,19 +15,19 @@ def _dropout(default: float) -> Any:
         default=default,
         metadata={
             "help": "chance to drop one of the head's features while training, in [0, 1); default "
-            "0, in fcn 0.1, in the deeplabs 0.5"
+            "0; fcn 0.1; deeplabv3 and deeplabv3plus 0.5"
         },
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadChoice:
-    """Which head."""
+    """The choice of head."""
 
     head: str = field(
         default="auto",
         metadata={
-            "help": "auto: the task's usual one; or a name, where the task has a choice. For "
+            "help": "auto: the task's default; or a name, where the task has a choice. For "
             "masks: lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus"
         },
     )
@@ -49,7 +49,7 @@ class FcnOptions:
 
     fcn_stride: FcnStride = field(
         default=8,
-        metadata={"help": "pixels per pixel of the finest map that is scored: FCN-8s, 16s, 32s"},
+        metadata={"help": "stride of the finest map that is classified: FCN-8s, 16s, 32s"},
     )
     dropout: float = _dropout(0.1)
 
@@ -84,7 +84,7 @@ class UNetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SegNetOptions:
-    """SegNet's decoder mirrors its encoder; there is nothing to choose."""
+    """SegNet's decoder, which mirrors its encoder and has no options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class DeepLabOptions:
     atrous_rates: tuple[int, ...] = field(
         default=(),
         metadata={
-            "help": "distances between the taps of DeepLab's branches, in pixels of the deepest "
+            "help": "dilation rates of DeepLab's branches, in pixels of the deepest "
             "map; default 6,12,18 at stride 16, others in proportion"
         },
     )

@@ -1,8 +1,8 @@
 """SegNet's decoder (Badrinarayanan, Kendall and Cipolla 2017, arXiv:1511.00561).
 
-Its encoder (`skipstone.models.segnet_encoder`) shrinks maps by 2x2 max pooling. What pooling loses
-is *where* in each window the maximum was. SegNet remembers just that, one of four places a window,
-and its decoder puts each value back there, with zeros around it, before it convolves:
+Its encoder (`skipstone.models.segnet_encoder`) downsamples by 2x2 max pooling. The decoder unpools:
+it writes each value to the position of its window's maximum in the encoder, with zeros around it,
+and then convolves:
 
     x = map_32                                             (N, 512, H/32, W/32)
     x = convs(unpool(x, places(map_16)))                   (N, 512, H/16, W/16)
@@ -11,8 +11,8 @@ and its decoder puts each value back there, with zeros around it, before it conv
     x = convs(unpool(x, places(map_2)))                    (N, 64,  H/2,  W/2)
     logits = convs(unpool(x, places(map_1)))               (N, K,   H,    W)
 
-The places are a function of the map before pooling, which is what the encoder hands over: each is
-found again here, and indices need no way of their own through the network, nor through an export.
+The positions are computed here from the encoder's maps before pooling, so that the backbone returns
+feature maps only, also in an export.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from skipstone.models.heads.options import SegNetOptions
 
 
 class SegNetHead(DenseHead):
-    """The encoder's mirror image: unpool, then as many convolutions as there, five times.
+    """The encoder's mirror image: five times unpooling and as many convolutions as the encoder.
 
     Args:
-        options: nothing to choose.
+        options: none.
         channels: of the encoder's maps.
         strides: of the encoder's maps, each twice the one before.
         classes: K.
@@ -79,32 +79,31 @@ def convs_at(depth: int) -> int:
 
 
 def unpool(x: Tensor, before: Tensor) -> Tensor:
-    """Each value of x where the maximum of its 2x2 window was; zeros elsewhere.
+    """Each value of x at the position of its 2x2 window's maximum; zeros elsewhere.
 
-    Of equal values the first counts, row by row, as in torch's max pooling: this equals
-    `max_unpool2d` with the indices that pooling `before` gives. Written with the operations that
-    every runtime has.
+    Ties go to the first in row-major order, as in torch's max pooling: this equals `max_unpool2d`
+    with the indices of pooling `before`. It uses operators that every runtime has.
 
     Args:
         x: (N, C, h, w).
-        before: the map that pooling made it from, (N, C, H, W), h = ceil(H / 2), w = ceil(W / 2).
+        before: the map before pooling, (N, C, H, W), h = ceil(H / 2), w = ceil(W / 2).
     Returns:
         (N, C, H, W).
     """
     batch, channels, height, width = before.shape
     rows, columns = x.shape[-2:]
-    pad = (0, 2 * columns - width, 0, 2 * rows - height)  # a cut window has minus infinity
+    pad = (0, 2 * columns - width, 0, 2 * rows - height)  # windows at the border
     padded = F.pad(before.detach(), pad, value=-torch.inf)
     windows = padded.reshape(batch, channels, rows, 2, columns, 2).permute(0, 1, 2, 4, 3, 5)
     place = windows.flatten(4).argmax(dim=4, keepdim=True)  # (N, C, h, w, 1)
     chosen = place == torch.arange(4, device=x.device)  # (N, C, h, w, 4)
     spread = (x[..., None] * chosen).reshape(batch, channels, rows, columns, 2, 2)
-    whole = spread.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, 2 * rows, 2 * columns)
-    return cut(whole, height, width)
+    padded = spread.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, 2 * rows, 2 * columns)
+    return cut(padded, height, width)
 
 
 def cut(x: Tensor, height: int, width: int) -> Tensor:
-    """The first rows and columns of x, written so that an export of any size stays one of any."""
+    """The first rows and columns of x, cropped in a way that keeps dynamic sizes in an export."""
     for dim, length in ((2, height), (3, width)):
         if not statically_known_true(x.shape[dim] == length):
             x = x.index_select(dim, torch.arange(length, device=x.device))

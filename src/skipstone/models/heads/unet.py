@@ -1,7 +1,6 @@
 """U-Net (Ronneberger, Fischer and Brox 2015, arXiv:1505.04597).
 
-A backbone goes down and forgets where things are; U-Net climbs back up the same steps and is
-handed, at each, the map that the backbone had there:
+The decoder upsamples step by step and concatenates the backbone's map of the same stride:
 
     x = map_32                                             (N, C_32, H/32, W/32)
     x = block(concat(double(x), map_16))                   (N, 256, H/16, W/16)
@@ -11,9 +10,9 @@ handed, at each, the map that the backbone had there:
     x = block(double(x))                                   (N, 16,  H,    W)
     logits = conv3x3(x)                                    (N, K,   H,    W)
 
-where a block is twice 3x3 convolution, norm, ReLU, and doubling repeats each pixel. The paper
-crops maps because its convolutions do not pad, doubles by a learnt 2x2 transposed convolution, and
-has an encoder of its own; on a backbone, this is the U-Net of segmentation_models_pytorch.
+where a block is twice 3x3 convolution, norm, ReLU, and double is nearest-neighbour upsampling. The
+paper crops maps because its convolutions do not pad, upsamples by a 2x2 transposed convolution, and
+has its own encoder. This is the U-Net of segmentation_models_pytorch.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class UNetBlock(nn.Sequential):
 
 
 class UNetHead(DenseHead):
-    """Back up to the picture, one map at a time.
+    """Upsampling decoder with a skip per stride.
 
     Args:
         options: channels of each step, deepest first.
@@ -60,8 +59,8 @@ class UNetHead(DenseHead):
         super().__init__(loss=loss)
         by_stride = deepest_by_stride(strides)
         self.skips = list(by_stride.values())[1:]
-        bare = math.ceil(math.log2(min(by_stride)))  # doublings left when there are no more maps
-        skip_channels = [channels[index] for index in self.skips] + [0] * bare
+        without_skip = math.ceil(math.log2(min(by_stride)))  # steps finer than the finest map
+        skip_channels = [channels[index] for index in self.skips] + [0] * without_skip
         widths = step_widths(options.decoder_channels, len(skip_channels))
         inputs = [channels[-1], *widths]
         self.blocks = nn.ModuleList(
@@ -88,7 +87,7 @@ class UNetHead(DenseHead):
 
 
 def step_widths(widths: tuple[int, ...], steps: int) -> list[int]:
-    """One width a step: the last ones, which belong to the finest; the first again where too few.
+    """The last `steps` widths; the first one is repeated if they are too few.
 
     >>> step_widths((256, 128, 64), 2), step_widths((256, 128, 64), 4)
     ([128, 64], [256, 256, 128, 64])
