@@ -64,5 +64,5 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="it does not fit its network"):
         grow(network(4), tensors, known=list("abcd"), wanted=list("abcd"), where="it")
     monkeypatch.setattr(LinearHead, "named_rows", lambda self: ())
-    with pytest.raises(UsageError, match=r"has no rows by class.*--weights it"):
+    with pytest.raises(UsageError, match=r"has no rows per class.*--weights it"):
         grow(network(4), tensors, known=list("abc"), wanted=list("abcd"), where="it")

@@ -4,7 +4,7 @@
       --mean--> logarithm: the ensemble's logits
 
 Members with different errors correct each other (Hansen and Salamon 1990, IEEE TPAMI 12(10);
-averaging as in Lakshminarayanan et al. 2017, arXiv:1612.01474). The cost is the sum of the members'.
+averaging as in Lakshminarayanan et al. 2017, arXiv:1612.01474). It costs as much as all members.
 Margins of closed-form models are not calibrated, so each member's logits are divided by a
 temperature fitted on rows that it was not trained on (Guo et al. 2017, arXiv:1706.04599).
 """

@@ -92,7 +92,8 @@ def resolve(name: str, weights: str) -> Choice:
         },
         shape={"config": config},
         most={"max_length": limit},
-        reason=f"{name} as requested: {family} {start}; it reads up to {max_length} tokens per text",
+        reason=f"{name} as requested: {family} {start}, which reads up to {max_length} tokens "
+        "per text",
     )
 
 

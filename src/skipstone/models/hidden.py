@@ -63,7 +63,7 @@ class Hidden:
         return (self.producer, *self.between, self.consumer)
 
     def under(self, name: str) -> Hidden:
-        """The same group with layer names that start with `name`, the network's parent attribute."""
+        """The same group, where the network is the submodule `name` of a larger one."""
         producer, *between, consumer = (f"{name}.{layer}" for layer in self.layers)
         return Hidden(producer, tuple(between), consumer, self.channels)
 

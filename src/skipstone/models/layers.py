@@ -74,7 +74,7 @@ class DropPath(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate computed from the image's channel means (Hu et al. 2018, sec. 3).
+    """Scale each channel by a gate of the image's channel means (Hu et al. 2018, section 3).
 
     Args:
         channels: channels in and out.

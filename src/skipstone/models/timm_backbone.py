@@ -269,12 +269,10 @@ def stride_of(pixels: int, map_pixels: int, reduction: int) -> int:
 def chosen_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
     """Indices of the maps from stride 2 on whose successor differs in channels or stride."""
     deepest = len(channels) - 1
-    for index in range(len(channels)):
-        if index == deepest:
+    shapes = list(zip(channels, strides, strict=True))
+    for index, shape in enumerate(shapes):
+        if index == deepest or (strides[index] > 1 and shape != shapes[index + 1]):
             yield index
-        elif strides[index] > 1:
-            if (channels[index], strides[index]) != (channels[index + 1], strides[index + 1]):
-                yield index
 
 
 def unreached(net: nn.Module, features: tuple[Tensor, ...]) -> Iterator[str]:
