@@ -13,7 +13,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
-from skipstone.models.heads.dense import DenseHead, Features, map_near
+from skipstone.models.heads.dense import DenseHead, Features, skip_map_index
 
 
 class _Peer(DenseHead):
@@ -54,7 +54,7 @@ class TorchvisionDeepLab(_Peer):
 
 class TorchvisionLraspp(_Peer):
     def build(self, classes: int) -> nn.Module:
-        self.low = map_near(self.strides, 8)
+        self.low = skip_map_index(self.strides, 8)
         head: nn.Module = LRASPPHead(self.channels[self.low], self.channels[-1], classes, 128)
         return head
 

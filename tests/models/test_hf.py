@@ -20,7 +20,7 @@ from skipstone.inputs.text_features import FIRST
 from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network
 from skipstone.models.hf_backbone import HfBackbone, build_hf
-from skipstone.models.hf_source import resolve, structure
+from skipstone.models.hf_source import resolve_encoder, select_structure
 from skipstone.models.network import MIXED_WORDS, Network
 from skipstone.models.text_options import HfOptions
 from skipstone.models.weights import load_weights
@@ -40,7 +40,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 def made(folder: Path, **options: str) -> tuple[Network, TextInput]:
     """The network and the input that the folder gives, with its weights."""
-    choice = resolve(f"hf/{folder}", "auto")
+    choice = resolve_encoder(f"hf/{folder}", "auto")
     entry = BACKBONES[choice.model]
     input = TextInput(TextOptions(**choice.input)).fit([Inline(t.encode()) for t in TEXTS])
     given = dataclasses.asdict(entry.make_options(options))
@@ -124,7 +124,7 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them_and_the_cut_is_said(tmp_path) 
         expected = tokenizer(text, truncation=True, max_length=64, padding=False)["input_ids"]
         row = input.encode(input.decode(Inline(text.encode())))["tokens"]
         np.testing.assert_array_equal(row, np.array(expected) + FIRST)
-    assert input.options.max_length == network.backbone.longest == 64
+    assert input.options.max_length == network.backbone.max_tokens == 64
     assert input.notes == [
         "1 of 5 training texts are longer than 64 tokens and are read up to there (--max-length)."
     ]
@@ -180,36 +180,36 @@ def test_weights_of_a_larger_model_of_old_names_and_in_parts(tmp_path) -> None:
 def test_pickled_weights_are_refused_with_the_way_to_convert_them(tmp_path) -> None:
     folder = write_encoder(tmp_path / "bert", weights=False)
     with pytest.raises(UsageError, match=r"no model\.safetensors"):
-        resolve(f"hf/{folder}", "auto")
+        resolve_encoder(f"hf/{folder}", "auto")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02")
     with pytest.raises(UsageError, match=r"pytorch_model\.bin, a pickle") as caught:
-        resolve(f"hf/{folder}", "auto")
+        resolve_encoder(f"hf/{folder}", "auto")
     assert "save_pretrained" in str(caught.value.hint)
-    assert resolve(f"hf/{folder}", "none").weights == "none"
+    assert resolve_encoder(f"hf/{folder}", "none").weights == "none"
 
 
 def test_what_is_missing_or_unknown_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="could not be downloaded") as caught:
-        resolve("hf/nobody/no-such-model", "auto")
+        resolve_encoder("hf/nobody/no-such-model", "auto")
     assert "hf download nobody/no-such-model" in str(caught.value.hint)
     with pytest.raises(UsageError, match="no folder"):
-        resolve("hf/./nowhere", "auto")
+        resolve_encoder("hf/./nowhere", "auto")
     with pytest.raises(UsageError, match=r"no config\.json"):
-        resolve(f"hf/{tmp_path}", "auto")
+        resolve_encoder(f"hf/{tmp_path}", "auto")
     folder = write_encoder(tmp_path / "bert")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(UsageError, match=r"no tokenizer\.json") as caught:
-        resolve(f"hf/{folder}", "auto")
+        resolve_encoder(f"hf/{folder}", "auto")
     assert "AutoTokenizer" in str(caught.value.hint)
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UsageError, match="family 'gpt2'") as caught:
-        resolve(f"hf/{folder}", "auto")
+        resolve_encoder(f"hf/{folder}", "auto")
     assert "roberta" in str(caught.value.hint)
     (folder / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"config\.json"):
-        resolve(f"hf/{folder}", "auto")
+        resolve_encoder(f"hf/{folder}", "auto")
     with pytest.raises(UsageError, match="built from the files"):
         build_hf("hf/bert", HfOptions(), in_channels=9)
 
@@ -217,7 +217,7 @@ def test_what_is_missing_or_unknown_is_named(tmp_path, monkeypatch) -> None:
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="transformers") as caught:
-        resolve(f"hf/{tmp_path}", "auto")
+        resolve_encoder(f"hf/{tmp_path}", "auto")
     assert "skipstone[hf]" in str(caught.value.hint)
 
 
@@ -230,10 +230,10 @@ def test_a_config_brings_no_code_and_no_kernel() -> None:
         "custom_pipelines": {},
     }
     good = {"hidden_size": 32, "hidden_act": "gelu"}
-    assert structure({**bad, **good, "model_type": "bert"}) == good
+    assert select_structure({**bad, **good, "model_type": "bert"}) == good
     config = {**bad, **FAMILIES["bert"], "vocab_size": 20}
     backbone = build_hf("hf/bert", HfOptions(), in_channels=22, config=config)
-    assert type(backbone.published()).__module__.startswith("transformers.models.bert")
+    assert type(backbone.published_module()).__module__.startswith("transformers.models.bert")
     with pytest.raises(UsageError, match="cannot build this bert"):
         build_hf("hf/bert", HfOptions(), in_channels=22, config={**config, "hidden_act": "evil"})
 
@@ -245,7 +245,10 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
     config["vocab_size"] = size - 1
     with pytest.raises(UsageError, match=f"{size} tokens, and the network {size - 1}"):
         HfBackbone(
-            family="bert", config=structure(config), vocabulary=size + FIRST, options=HfOptions()
+            family="bert",
+            config=select_structure(config),
+            vocabulary=size + FIRST,
+            options=HfOptions(),
         )
 
 

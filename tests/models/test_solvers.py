@@ -12,7 +12,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from skipstone.models import bag_linear
-from skipstone.models.quick_logistic import fit_quickly
+from skipstone.models.quick_logistic import fit_logistic_adagrad
 from skipstone.models.solving import Problem
 from skipstone.registry import BACKBONES, resolve_target
 
@@ -156,7 +156,7 @@ def test_several_labels_of_a_forest_are_scikit_learns() -> None:
 
 def test_the_quick_solver_comes_near_the_exact_one() -> None:
     matrix, codes = data(4)
-    weights, bias = fit_quickly(matrix, codes, classes=4, c=5.0, seed=0, epochs=400)
+    weights, bias = fit_logistic_adagrad(matrix, codes, classes=4, c=5.0, seed=0, epochs=400)
     exact = LogisticRegression(C=5, max_iter=500).fit(matrix, codes)
 
     def loss(w: np.ndarray, b: np.ndarray) -> float:
@@ -180,7 +180,7 @@ def several(seed: int = 0) -> tuple[csr_array, np.ndarray]:
 def test_the_quick_solver_of_several_labels_comes_near_the_exact_one() -> None:
     """Against scikit-learn's model of each label."""
     matrix, hot = several()
-    weights, bias = fit_quickly(matrix, hot, classes=4, c=5.0, seed=0, epochs=400)
+    weights, bias = fit_logistic_adagrad(matrix, hot, classes=4, c=5.0, seed=0, epochs=400)
     for k in range(4):
         exact = LogisticRegression(C=5, max_iter=500).fit(matrix, hot[:, k])
 

@@ -19,7 +19,9 @@ def build(name, in_channels=3, **options):
 def reference(name, backbone, **arguments):
     """timm's own network with the same tensors; its classifier is its own."""
     net = timm.create_model(name, num_classes=5, **arguments).eval()
-    missing, unexpected = net.load_state_dict(backbone.published().state_dict(), strict=False)
+    missing, unexpected = net.load_state_dict(
+        backbone.published_module().state_dict(), strict=False
+    )
     assert not unexpected
     return net, missing
 
@@ -65,7 +67,7 @@ def test_the_deepest_map_pooled_is_what_timms_classifier_is_given(name, theirs, 
 def test_the_earlier_maps_are_timms_stages():
     backbone = build("timm/resnet18")
     net = timm.create_model("resnet18", features_only=True).eval()
-    net.load_state_dict(backbone.published().state_dict(), strict=False)
+    net.load_state_dict(backbone.published_module().state_dict(), strict=False)
     x = torch.randn(1, 3, 40, 56)
     with torch.no_grad():
         torch.testing.assert_close(backbone(x), tuple(net(x)))
@@ -77,7 +79,7 @@ def test_layers_that_no_map_depends_on_are_left_out(name):
     sum(map_.sum() for map_ in backbone(torch.randn(2, 3, 64, 64))).backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
     theirs = timm.create_model(name.removeprefix("timm/")).state_dict()
-    assert set(backbone.published().state_dict()) < set(theirs)
+    assert set(backbone.published_module().state_dict()) < set(theirs)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_maps_have_the_sizes_that_channels_and_strides_say(name):
 def test_padding_leaves_sizes_that_need_none_as_timm_has_them():
     backbone = build("timm/convnext_atto")
     net = timm.create_model("convnext_atto").eval()
-    net.load_state_dict(backbone.published().state_dict(), strict=False)
+    net.load_state_dict(backbone.published_module().state_dict(), strict=False)
     x = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
         torch.testing.assert_close(backbone(x)[-1], net.forward_features(x))

@@ -14,11 +14,16 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, DataError, UsageError
 from skipstone.models.build import network_tensors
-from skipstone.models.foreign import adapt_channels, load_foreign
+from skipstone.models.foreign import adapt_channels, load_published
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.network import Network
-from skipstone.models.weights import load_weights, pretrained_weights, published, read_weights
+from skipstone.models.weights import (
+    load_pretrained_state,
+    load_weights,
+    pretrained_info,
+    read_weights,
+)
 from skipstone.registry import BACKBONES
 from skipstone.train.learner import _journalled
 from skipstone.train.runfolder import RunFolder
@@ -69,7 +74,7 @@ def resnet():
 
 @pytest.fixture(scope="module")
 def lite0():
-    return pretrained_weights("efficientnet_lite0")
+    return load_pretrained_state("efficientnet_lite0")
 
 
 @pytest.fixture
@@ -124,7 +129,7 @@ def test_our_own_state_dict_can_be_loaded_again(notes):
     trained, net = network("timm/test_efficientnet"), network("timm/test_efficientnet")
     for parameter in trained.parameters():
         parameter.data.add_(0.01)
-    report = load_foreign(net, trained.state_dict(), where="runs/001")
+    report = load_published(net, trained.state_dict(), where="runs/001")
     assert report.unmatched_in_file == ()
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(answer(net, x), answer(trained, x))
@@ -181,7 +186,7 @@ def test_a_model_gives_its_classifier_only_for_the_same_classes(tmp_path, notes,
 def test_a_classifier_for_other_classes_is_ignored_and_that_is_said(notes):
     net = network("resnet18", classes=3)
     before = net.head.linear.weight.clone()
-    report = load_foreign(net, foreign_resnet(classes=1000).state_dict(), where="w.pth")
+    report = load_published(net, foreign_resnet(classes=1000).state_dict(), where="w.pth")
     assert torch.equal(net.head.linear.weight, before)
     assert "classifier of 1000 classes ignored" in report.classifier
     assert report.classifier in notes_text(notes)
@@ -193,7 +198,7 @@ def test_some_missing_tensors_are_named(notes, resnet):
     state = resnet.state_dict()
     for name in ("layer4.1.bn2.weight", "layer4.1.bn2.bias"):
         state[f"extra.{name}"] = state.pop(name)
-    report = load_foreign(network("resnet18"), state, where="w.pth")
+    report = load_published(network("resnet18"), state, where="w.pth")
     assert report.missing_in_model == ("layer4.1.bn2.weight", "layer4.1.bn2.bias")
     assert report.unmatched_in_file == ("extra.layer4.1.bn2.weight", "extra.layer4.1.bn2.bias")
     assert report.fraction_of_backbone == pytest.approx(98 / 100)
@@ -208,7 +213,7 @@ def test_below_nine_tenths_nothing_is_loaded_and_names_are_listed(resnet):
     net = network("resnet18")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with pytest.raises(UsageError, match=r"75% of .* encoder\.layer4\.0\.conv1\.weight"):
-        load_foreign(net, state, where="w.pth")
+        load_published(net, state, where="w.pth")
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
@@ -219,33 +224,33 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
         place = f"all in {tmp_path / '001' / 'journal.jsonl'}"
         for _ in range(2):  # begun, and resumed
             with pytest.raises(UsageError, match=f"and {len(lost) - 5} more") as caught:
-                load_foreign(network("resnet18"), state, where="w.pth", listing=_journalled(run))
+                load_published(network("resnet18"), state, where="w.pth", listing=_journalled(run))
         assert place in str(caught.value)
         (entry,) = run.entries("weights")
     assert entry["unused"] == lost
     assert len(entry["missing"]) == 4 * 8  # but for the counters
     few = {n: t for n, t in resnet.state_dict().items() if "layer4.1.bn2" not in n}
     with RunFolder(tmp_path / "002") as run:
-        load_foreign(network("resnet18"), few, where="w.pth", listing=_journalled(run))
+        load_published(network("resnet18"), few, where="w.pth", listing=_journalled(run))
     assert "missing: layer4.1.bn2.weight, " in notes_text(notes)
     assert "journal" not in notes_text(notes)  # the note has them all
 
 
 def test_weights_of_another_network_are_refused_with_both_shapes(resnet):
     with pytest.raises(UsageError, match=r"64x64x3x3, not 64x64x1x1"):
-        load_foreign(network("resnet50"), resnet.state_dict(), where="w.pth")
+        load_published(network("resnet50"), resnet.state_dict(), where="w.pth")
 
 
 def test_numbers_that_are_not_finite_are_refused(resnet):
     state = resnet.state_dict()
     state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"] * float("nan")
     with pytest.raises(DataError, match=r"layer1\.0\.conv1\.weight .* not finite"):
-        load_foreign(network("resnet18"), state, where="w.pth")
+        load_published(network("resnet18"), state, where="w.pth")
 
 
 def test_torchvisions_old_files_without_counters_are_whole(resnet):
     state = {n: t for n, t in resnet.state_dict().items() if "num_batches" not in n}
-    report = load_foreign(network("resnet18"), state, where="w.pth")
+    report = load_published(network("resnet18"), state, where="w.pth")
     assert report.fraction_of_backbone == 1
     assert report.missing_in_model == ()
 
@@ -254,7 +259,7 @@ def test_torchvisions_old_files_without_counters_are_whole(resnet):
 def test_a_grey_picture_answers_as_the_same_picture_in_colour(resnet, name):
     grey = torch.randn(2, 1, 40, 40)
     net = network(name, in_channels=1)
-    report = load_foreign(net, resnet.state_dict(), where="w.pth")
+    report = load_published(net, resnet.state_dict(), where="w.pth")
     assert report.adapted == "first layer adapted from 3 to 1 channels"
     with torch.no_grad():
         torch.testing.assert_close(
@@ -319,7 +324,7 @@ def test_offline_the_hub_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UsageError) as caught:
-        pretrained_weights("resnet18")
+        load_pretrained_state("resnet18")
     said = str(caught.value)
     for part in ("resnet18.tv_in1k", "no route to host)", "--weights FILE", "--weights none"):
         assert part in said
@@ -338,7 +343,7 @@ def test_offline_the_hub_says_what_to_do(monkeypatch):
     ],
 )
 def test_what_is_published_under_a_name(name, expected):
-    found = published(name)
+    found = pretrained_info(name)
     assert (found.source, found.size, found.normalize) == expected
 
 

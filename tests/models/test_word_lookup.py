@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.inputs.text_features import PAD, UNKNOWN
-from skipstone.models.word_lookup import look_up, own_ids, sum_of_parts, word_table
+from skipstone.models.word_lookup import look_up, make_embedding, own_ids, sum_subword_vectors
 
 
 @pytest.fixture
 def table() -> nn.Embedding:
     torch.manual_seed(0)
-    return word_table(30, 5).eval()
+    return make_embedding(30, 5).eval()
 
 
 def words(*rows: list[int]) -> Tensor:
@@ -51,11 +51,11 @@ def test_the_sum_is_that_of_exporters_and_of_torch(
     table: nn.Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = torch.randint(0, 30, (4, 6, 7))
-    quick = sum_of_parts(table.weight, parts)
+    quick = sum_subword_vectors(table.weight, parts)
     bag = nn.EmbeddingBag.from_pretrained(table.weight.detach(), mode="sum")
     torch.testing.assert_close(quick, bag(parts.flatten(0, 1)).reshape(4, 6, 5))
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(quick, sum_of_parts(table.weight, parts))
+    torch.testing.assert_close(quick, sum_subword_vectors(table.weight, parts))
 
 
 def test_only_a_words_own_vector_is_hidden(table: nn.Embedding) -> None:

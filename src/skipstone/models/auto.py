@@ -162,9 +162,9 @@ def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, class
             classes=classes,
         )
         return choice if weights == "auto" else replace(choice, weights=weights)
-    from skipstone.models.weights import published  # imports torch; timm for timm/ names
+    from skipstone.models.weights import pretrained_info  # imports torch; timm for timm/ names
 
-    known = published(model)
+    known = pretrained_info(model)
     if weights == "auto":
         weights = "pretrained" if known.source == "package" else "none"
     side = max(height, width)

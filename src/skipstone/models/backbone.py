@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor, nn
 
 from skipstone.models.word_lookup import own_ids
@@ -41,7 +43,7 @@ class Backbone(nn.Module, ABC):
         Freezing, gradual unfreezing and layer-wise learning rates use this list.
         """
 
-    def published(self) -> nn.Module:
+    def published_module(self) -> nn.Module:
         """The module whose state dict has the published names, for checkpoint loading."""
         return self
 
@@ -63,3 +65,16 @@ class SequenceBackbone(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.read(self.look_up(x), own_ids(x) != 0)
+
+
+@runtime_checkable
+class FeatureEffects(Protocol):
+    """A backbone on bags of features that tells the effect of each feature on its outputs."""
+
+    def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
+        """(F,): the effect of each feature on the predictions for the rows of `matrix` (N, F).
+
+        Args:
+            matrix: scipy.sparse.
+            several: multi-label.
+        """

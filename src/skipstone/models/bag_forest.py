@@ -20,7 +20,7 @@ from skipstone.models.text_options import ForestOptions
 _LEAST = 1e-6
 
 
-class BagForest(Backbone):
+class BowForest(Backbone):
     """Features (N, F) int32 and values (N, F) -> log of the mean class probability (N, K).
 
     Only the features that some tree splits on are read: `slot` maps a feature to its column in a
@@ -112,15 +112,15 @@ class BagForest(Backbone):
         return [[self]]
 
 
-def build_bag_forest(
+def build_bow_forest(
     name: str,
     options: ForestOptions,
     *,
     in_channels: int,
     **shape: Any,
-) -> BagForest:
+) -> BowForest:
     """The network for `in_channels` features and trees of this `shape`."""
-    return BagForest(features=in_channels, **shape)
+    return BowForest(features=in_channels, **shape)
 
 
 def solve_forest(options: ForestOptions, problem: Problem) -> Solution:

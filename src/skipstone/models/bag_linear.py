@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
-from skipstone.models.quick_logistic import fit_quickly
+from skipstone.models.quick_logistic import fit_logistic_adagrad
 from skipstone.models.solving import Problem, Solution
 from skipstone.models.text_options import LinearModelOptions, NaiveBayesOptions
 
@@ -22,7 +22,7 @@ from skipstone.models.text_options import LinearModelOptions, NaiveBayesOptions
 EXACT = 30_000_000
 
 
-class BagLinear(Backbone):
+class BowLinear(Backbone):
     """Features (N, F) int32 and values (N, F) -> logits (N, K).
 
     Feature 0 is padding: its row is zero. Summation is a matrix product, which all runtimes have.
@@ -60,13 +60,13 @@ class BagLinear(Backbone):
         return [[self]]
 
 
-def build_bag_linear(name: str, options: Any, *, in_channels: int, outputs: int = 2) -> BagLinear:
+def build_bow_linear(name: str, options: Any, *, in_channels: int, outputs: int = 2) -> BowLinear:
     """The network for `in_channels` features, padding included."""
-    return BagLinear(features=in_channels, outputs=outputs)
+    return BowLinear(features=in_channels, outputs=outputs)
 
 
 def linear_solution(weights: np.ndarray, bias: np.ndarray) -> Solution:
-    """weights (K, F) and bias (K,) as the state dict of `BagLinear`."""
+    """weights (K, F) and bias (K,) as the state dict of `BowLinear`."""
     table = np.zeros((weights.shape[1] + 1, len(weights)), np.float32)
     table[1:] = weights.T
     return Solution(
@@ -84,7 +84,7 @@ def solve_logistic(options: LinearModelOptions, problem: Problem) -> Solution:
 
         def fit_large(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             outputs = y.shape[1] if y.ndim == 2 else classes
-            return fit_quickly(matrix, y, classes=outputs, c=c, seed=problem.seed)
+            return fit_logistic_adagrad(matrix, y, classes=outputs, c=c, seed=problem.seed)
 
         if targets.ndim == 2:
             return _fit_varied_labels(fit_large, matrix, targets)

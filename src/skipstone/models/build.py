@@ -19,7 +19,7 @@ from skipstone.models.edits import apply_edits
 from skipstone.models.heads.base import Head
 from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
-from skipstone.models.stem import keep_stem_exact
+from skipstone.models.stem import keep_stem_in_float32
 from skipstone.registry import BACKBONES, HEADS, Entry
 
 #: A bundle is refused whose network has, before its edits, more than this factor times the stored
@@ -53,7 +53,7 @@ def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
     )
 
     if emits.exact:
-        keep_stem_exact(backbone)
+        keep_stem_in_float32(backbone)
 
     head_entry = HEADS[arch.head.name]
     check_needs(head_entry, entry, arch.backbone.name)

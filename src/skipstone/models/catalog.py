@@ -109,8 +109,8 @@ ENTRIES = (
     *TEXT_ENTRIES,
     Entry(
         "vgg16_bn",
-        "skipstone.models.segnet_encoder:build_segnet_encoder",
-        "skipstone.models.resnet_options:SegNetEncoderOptions",
+        "skipstone.models.segnet_encoder:build_vgg16",
+        "skipstone.models.resnet_options:VggOptions",
         summary="VGG-16's convolutions with batch norm, for --head segnet",
         source="Simonyan and Zisserman 2015, arXiv:1409.1556",
         facts={
@@ -130,11 +130,11 @@ ENTRIES = (
         _TIMM_OPTIONS,
         summary="any network of timm that gives feature maps, such as timm/convnext_atto",
         source="https://github.com/huggingface/pytorch-image-models",
-        # the other facts differ by network: see skipstone.models.weights.published
+        # the other facts differ by network: see skipstone.models.weights.pretrained_info
         facts={
             "accepts": ["image"],
             "pretrained": "hub",
-            "counted": "skipstone.models.profile:counted_picture",
+            "counted": "skipstone.models.profile:count_image_model",
         },
     ),
 )

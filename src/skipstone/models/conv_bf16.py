@@ -94,14 +94,14 @@ class Bf16Convolutions(TorchFunctionMode):
         ):
             tensors = _as_autocast((input, weight, bias))
             if {tensor.dtype for tensor in tensors if tensor is not None} == {torch.bfloat16}:
-                shape = Shape(_pair(stride), _pair(padding), _pair(dilation), groups)
+                shape = ConvShape(_pair(stride), _pair(padding), _pair(dilation), groups)
                 in_f32 = self._in_f32(input, weight, shape)
                 if any(in_f32):
                     output: Tensor = _Convolution.apply(*tensors, shape, in_f32)
                     return output
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
-    def _in_f32(self, x: Tensor, weight: Tensor, shape: Shape) -> InFloat32:
+    def _in_f32(self, x: Tensor, weight: Tensor, shape: ConvShape) -> InFloat32:
         kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
         axes = list(zip(size, kernel, shape.stride, shape.padding, shape.dilation, strict=True))
         depthwise, dilated = 1 < shape.groups == x.shape[1], max(shape.dilation) > 1
@@ -120,7 +120,7 @@ class Bf16Convolutions(TorchFunctionMode):
         )
 
 
-class Shape(NamedTuple):
+class ConvShape(NamedTuple):
     """Arguments of a convolution, (vertical, horizontal) each."""
 
     stride: Pair
@@ -199,7 +199,7 @@ class _Convolution(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        shape: Shape,
+        shape: ConvShape,
         in_f32: InFloat32,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -224,7 +224,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _gradient(
-    index: int, gradient: Tensor, x: Tensor, weight: Tensor, shape: Shape, dtype: torch.dtype
+    index: int, gradient: Tensor, x: Tensor, weight: Tensor, shape: ConvShape, dtype: torch.dtype
 ) -> Tensor:
     """oneDNN's gradient of the input (index 0) or of the weight (1), computed in `dtype`."""
     result: Tensor = torch.ops.aten.convolution_backward(

@@ -20,7 +20,7 @@ from skipstone.models.network import Network
 State = dict[str, Tensor]
 
 #: The least fraction of the backbone's tensors that has to match.
-ENOUGH = 0.9
+MIN_MATCHED = 0.9
 #: Prefixes that training scripts add to the names of a state dict.
 _PREFIXES = re.compile(r"^(_orig_mod\.|module\.|model\.|backbone\.|net\.)")
 
@@ -52,7 +52,7 @@ class WeightReport:
 Listing = Callable[[WeightReport], str]
 
 
-def load_foreign(
+def load_published(
     network: Network,
     state: Mapping[str, Tensor],
     *,
@@ -74,7 +74,7 @@ def load_foreign(
         UsageError: less than 90 % of the backbone's tensors matched; names the first mismatches.
         DataError: a tensor holds numbers that are not finite.
     """
-    backbone = network.backbone.published()
+    backbone = network.backbone.published_module()
     expected = backbone.state_dict()
     prefix = network.backbone.published_prefix
     renamed = {_strip_prefixes(name, expected, prefix): tensor for name, tensor in state.items()}
@@ -95,7 +95,7 @@ def load_foreign(
         adapted=adapted,
     )
     place = "" if listing is None else listing(report)
-    if report.fraction_of_backbone < ENOUGH:
+    if report.fraction_of_backbone < MIN_MATCHED:
         raise UsageError(
             _format_error(report, where, len(counted), place),
             hint="Choose the --model that these weights belong to, or --weights none.",
@@ -182,7 +182,7 @@ def _head_tensors(
 def _format_error(report: WeightReport, where: str, total: int, place: str) -> str:
     parts = [
         f"{where} does not fit: {report.fraction_of_backbone:.0%} of the backbone's {total} "
-        f"tensors matched, and {ENOUGH:.0%} are needed"
+        f"tensors matched, and {MIN_MATCHED:.0%} are needed"
     ]
     parts += _format_names(report, place, ("unmatched in the file", "missing from it"))
     return "; ".join(parts) + "."

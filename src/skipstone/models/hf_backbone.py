@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skipstone.errors import MissingExtra, SkipstoneError, UsageError
 from skipstone.inputs.text_features import FIRST
 from skipstone.models.backbone import SequenceBackbone
-from skipstone.models.hf_source import FAMILIES, longest, resolve, structure
+from skipstone.models.hf_source import FAMILIES, max_tokens, resolve_encoder, select_structure
 from skipstone.models.meta import on_meta
 from skipstone.models.profile import profile
 from skipstone.models.text_options import HfOptions
@@ -43,7 +43,7 @@ class HfBackbone(SequenceBackbone):
         self, *, family: str, config: Mapping[str, Any], vocabulary: int, options: HfOptions
     ) -> None:
         super().__init__()
-        self.net, full_config = create(family, config)
+        self.net, full_config = create_encoder(family, config)
         if vocabulary - FIRST > full_config.vocab_size:
             raise UsageError(
                 f"the tokenizer has {vocabulary - FIRST:,} tokens, and the network "
@@ -52,16 +52,16 @@ class HfBackbone(SequenceBackbone):
             )
         self.published_prefix = str(self.net.base_model_prefix)
         self.pad = int(full_config.pad_token_id or 0)
-        self.longest = longest(family, config)
+        self.max_tokens = max_tokens(family, config)
         self.pooling = options.token_pooling
         self.dropout = nn.Dropout(options.dropout)
         self.channels, self.strides = (int(full_config.hidden_size),), (1,)
 
     def look_up(self, x: Tensor) -> Tensor:
-        if x.shape[1] > self.longest:
+        if x.shape[1] > self.max_tokens:
             raise UsageError(
-                f"a text has {x.shape[1]} tokens, and this encoder reads up to {self.longest}.",
-                hint=f"Truncate texts: --max-length {self.longest}",
+                f"a text has {x.shape[1]} tokens, and this encoder reads up to {self.max_tokens}.",
+                hint=f"Truncate texts: --max-length {self.max_tokens}",
             )
         ids = torch.where(x != 0, (x.long() - FIRST).clamp(min=0), self.pad)
         vectors: Tensor = self.net.get_input_embeddings()(ids)
@@ -76,7 +76,7 @@ class HfBackbone(SequenceBackbone):
         weights = mask.unsqueeze(2).to(states.dtype)  # (N, L, 1)
         return (self.dropout((states * weights).sum(dim=1) / weights.sum(dim=1)),)
 
-    def published(self) -> nn.Module:
+    def published_module(self) -> nn.Module:
         module: nn.Module = self.net
         return module
 
@@ -110,9 +110,9 @@ def build_hf(
     return HfBackbone(family=family, config=config, vocabulary=in_channels, options=options)
 
 
-def counted(name: str) -> dict[str, Any]:
+def count_text_encoder(name: str) -> dict[str, Any]:
     """Parameters of the encoder in a folder, and MACs of one text of the greatest length."""
-    choice = resolve(name, "none")
+    choice = resolve_encoder(name, "none")
     config, length = choice.shape["config"], int(choice.input["max_length"])
     with on_meta():
         net = build_hf(choice.model, HfOptions(), in_channels=FIRST, config=config)
@@ -120,7 +120,7 @@ def counted(name: str) -> dict[str, Any]:
     return {"parameters": cost.parameters, "macs": cost.macs}
 
 
-def create(family: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
+def create_encoder(family: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
     """transformers' encoder without its pooler, and its complete config."""
     try:
         from transformers import AutoConfig, AutoModel
@@ -130,7 +130,7 @@ def create(family: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
             hint="pip install 'skipstone[hf]'",
         ) from error
     try:
-        full_config = AutoConfig.for_model(family, **structure(config))
+        full_config = AutoConfig.for_model(family, **select_structure(config))
         build: Any = AutoModel.from_config
         net = build(full_config, attn_implementation="sdpa", trust_remote_code=False)
     except SkipstoneError:  # from the module hook of `build.check_fits`

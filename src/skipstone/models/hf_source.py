@@ -56,7 +56,7 @@ _NOT_STRUCTURE = {
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
-def resolve(name: str, weights: str) -> Choice:
+def resolve_encoder(name: str, weights: str) -> Choice:
     """Resolve ``hf/<folder or hub name>`` to a family, its structure, tokenizer and weights.
 
     Args:
@@ -68,7 +68,7 @@ def resolve(name: str, weights: str) -> Choice:
         MissingExtra: transformers is not installed.
     """
     require_transformers(name)
-    folder = folder_of(name.removeprefix("hf/"), weights)
+    folder = find_model_folder(name.removeprefix("hf/"), weights)
     family, config = read_config(folder)
     if not (folder / TOKENIZER).is_file():
         raise UsageError(
@@ -78,8 +78,8 @@ def resolve(name: str, weights: str) -> Choice:
         )
     is_pretrained = weights in ("auto", "pretrained")
     if is_pretrained:
-        weight_files(folder)
-    limit = longest(family, config)
+        list_weight_files(folder)
+    limit = max_tokens(family, config)
     max_length = min(limit, _DEFAULT_LENGTH)
     start = "with its pretrained weights" if is_pretrained else f"with weights {weights}"
     return Choice(
@@ -107,7 +107,7 @@ def require_transformers(name: str) -> None:
         )
 
 
-def folder_of(name: str, weights: str = "auto") -> Path:
+def find_model_folder(name: str, weights: str = "auto") -> Path:
     """The folder with the model's files: the path `name`, or a download from the hub."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -162,10 +162,10 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
             hint=f"Allowed: {', '.join(FAMILIES)}.",
         )
     assert isinstance(family, str)
-    return family, structure(config)
+    return family, select_structure(config)
 
 
-def weight_files(folder: Path) -> list[Path]:
+def list_weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder.
 
     Raises:
@@ -194,12 +194,12 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def is_model(folder: Path) -> bool:
+def is_transformers_folder(folder: Path) -> bool:
     """Whether a folder has a transformers config."""
     return (folder / CONFIG).is_file()
 
 
-def structure(config: Mapping[str, Any]) -> dict[str, Any]:
+def select_structure(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config.json that shape the network."""
     return {
         name: value
@@ -208,6 +208,6 @@ def structure(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def longest(family: str, config: Mapping[str, Any]) -> int:
+def max_tokens(family: str, config: Mapping[str, Any]) -> int:
     """The most tokens that the position table allows, special tokens included."""
     return int(config.get("max_position_embeddings", 512)) - FAMILIES[family]

@@ -84,11 +84,11 @@ def profile_backbone(
     return profile(backbone, torch.zeros(1, channels, size, size, device="meta"))
 
 
-def counted_picture(name: str) -> dict[str, Any]:
+def count_image_model(name: str) -> dict[str, Any]:
     """Cost, input size and weights of a timm network, for the listing of models."""
-    from skipstone.models.weights import published
+    from skipstone.models.weights import pretrained_info
 
-    known = published(name)
+    known = pretrained_info(name)
     cost = profile_backbone(name, size=known.size)
     return {
         "parameters": cost.parameters,

@@ -16,7 +16,7 @@ _EPOCHS = 5
 _RATE = 0.5
 
 
-def fit_quickly(
+def fit_logistic_adagrad(
     matrix: Any,
     targets: np.ndarray,
     *,

@@ -23,7 +23,7 @@ class OnnxTranslations(Protocol):
     def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]: ...
 
 
-class OneDirection(nn.Module):
+class UnidirectionalRecurrent(nn.Module):
     """x (N, L, D) -> states (N, L, H) of a single-layer RNN, LSTM or GRU, left to right.
 
     Args:
@@ -37,18 +37,18 @@ class OneDirection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
-            exported: Tensor = states_of(x, *self.cell.parameters(), self.kind)
+            exported: Tensor = recurrent_states(x, *self.cell.parameters(), self.kind)
             return exported
         states: Tensor = self.cell(x)[0]
         return states
 
     def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]:
         """{torch operator: its translation to ONNX}."""
-        return {torch.ops.skipstone.states_of.default: _to_onnx}
+        return {torch.ops.skipstone.recurrent_states.default: _to_onnx}
 
 
-@torch.library.custom_op("skipstone::states_of", mutates_args=())
-def states_of(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) -> Tensor:
+@torch.library.custom_op("skipstone::recurrent_states", mutates_args=())
+def recurrent_states(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) -> Tensor:
     """(N, L, D) -> (N, L, H) with input weights w, recurrent weights u and their biases."""
     start = x.new_zeros(1, x.shape[0], u.shape[1])
     parameters = [w, u, b, c]
@@ -58,7 +58,7 @@ def states_of(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) 
     return run(x, start, parameters, True, 1, 0.0, False, False, True)[0]
 
 
-@states_of.register_fake
+@recurrent_states.register_fake
 def _(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor, kind: str) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], u.shape[1])
 

@@ -156,7 +156,7 @@ class TimmOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegNetEncoderOptions:
+class VggOptions:
     """Options of VGG-16 with batch norm. The default is the published network.
 
     Raises:

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from skipstone.errors import UsageError
 from skipstone.models.backbone import Backbone
-from skipstone.models.heads.segnet import convs_at
+from skipstone.models.heads.segnet import count_convolutions
 from skipstone.models.layers import make_divisible
-from skipstone.models.resnet_options import SegNetEncoderOptions
+from skipstone.models.resnet_options import VggOptions
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-class SegNetEncoder(Backbone):
+class Vgg16(Backbone):
     """VGG-16 without its classifier: (N, in_channels, H, W) -> six maps, of strides 1 to 32.
 
     Args:
@@ -36,14 +36,14 @@ class SegNetEncoder(Backbone):
         in_channels: channels of the input, at least 1.
     """
 
-    def __init__(self, *, options: SegNetEncoderOptions, in_channels: int = 3) -> None:
+    def __init__(self, *, options: VggOptions, in_channels: int = 3) -> None:
         super().__init__()
         widths = [make_divisible(options.width * width) for width in WIDTHS]
         layers: list[nn.Module] = []
         inputs = in_channels
         self.pools: list[int] = []  # indices of the poolings among the layers
         for depth, width in enumerate(widths):
-            for _ in range(convs_at(depth)):
+            for _ in range(count_convolutions(depth)):
                 conv = nn.Conv2d(inputs, width, 3, padding=1)
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -70,9 +70,7 @@ class SegNetEncoder(Backbone):
         return [layers[a:b] for a, b in itertools.pairwise(starts)]
 
 
-def build_segnet_encoder(
-    name: str, options: SegNetEncoderOptions, *, in_channels: int
-) -> SegNetEncoder:
+def build_vgg16(name: str, options: VggOptions, *, in_channels: int) -> Vgg16:
     """VGG-16 with fresh weights (He initialisation).
 
     Raises:
@@ -80,4 +78,4 @@ def build_segnet_encoder(
     """
     if in_channels < 1:
         raise UsageError(f"in_channels is {in_channels}; a network needs at least 1.")
-    return SegNetEncoder(options=options, in_channels=in_channels)
+    return Vgg16(options=options, in_channels=in_channels)

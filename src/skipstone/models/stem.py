@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from skipstone.errors import UsageError
 
 
-def keep_stem_exact(backbone: nn.Module) -> None:
+def keep_stem_in_float32(backbone: nn.Module) -> None:
     """Compute the backbone's first convolution in float32 under any autocast.
 
     Its class changes to a subclass; names and values stay.

@@ -63,7 +63,7 @@ def _solved(
         "input": {"form": "bag", **input_options},
     }
     return Entry(
-        name, "skipstone.models.bag_linear:build_bag_linear", options, summary, source, facts
+        name, "skipstone.models.bag_linear:build_bow_linear", options, summary, source, facts
     )
 
 
@@ -93,8 +93,8 @@ TEXT_ENTRIES = (
     ),
     Entry(
         "fasttext",
-        "skipstone.models.text_mean:build_mean",
-        "skipstone.models.text_options:MeanOptions",
+        "skipstone.models.text_mean:build_fasttext",
+        "skipstone.models.text_options:FastTextOptions",
         "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",
         {
@@ -148,15 +148,15 @@ TEXT_ENTRIES = (
             "accepts": ["tokens"],
             "pretrained": "hub",
             "offers": ["vectors in order"],
-            "resolve": "skipstone.models.hf_source:resolve",
-            "counted": "skipstone.models.hf_backbone:counted",
+            "resolve": "skipstone.models.hf_source:resolve_encoder",
+            "counted": "skipstone.models.hf_backbone:count_text_encoder",
             "recipe": {**_RECIPE, "lr": 5e-4},
             "tuning": _TUNING,
         },
     ),
     Entry(
         "random-forest",
-        "skipstone.models.bag_forest:build_bag_forest",
+        "skipstone.models.bag_forest:build_bow_forest",
         "skipstone.models.text_options:ForestOptions",
         "random forest on n-grams",
         "Breiman 2001; scikit-learn",

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.text_options import TextCnnOptions
-from skipstone.models.word_lookup import look_up, word_table
+from skipstone.models.word_lookup import look_up, make_embedding
 
 
 class TextCnn(SequenceBackbone):
@@ -28,7 +28,7 @@ class TextCnn(SequenceBackbone):
 
     def __init__(self, *, vocabulary: int, options: TextCnnOptions) -> None:
         super().__init__()
-        self.embedding = word_table(vocabulary, options.embedding)
+        self.embedding = make_embedding(vocabulary, options.embedding)
         self.token_dropout = options.token_dropout
         self.convolutions = nn.ModuleList(
             nn.Conv1d(options.embedding, options.maps, width) for width in options.kernels

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
-from skipstone.models.text_options import MeanOptions
+from skipstone.models.text_options import FastTextOptions
 
 
-class MeanOfVectors(Backbone):
+class FastTextClassifier(Backbone):
     """Features (N, F) int32 and values (N, F) -> the weighted mean of their vectors (N, D)."""
 
     classifier = "head"
 
-    def __init__(self, *, features: int, options: MeanOptions) -> None:
+    def __init__(self, *, features: int, options: FastTextOptions) -> None:
         super().__init__()
         self.embedding = nn.Embedding(features, options.embedding, padding_idx=0)
         nn.init.uniform_(self.embedding.weight, -1 / options.embedding, 1 / options.embedding)
@@ -37,6 +37,6 @@ class MeanOfVectors(Backbone):
         return [[self.embedding, self.dropout]]
 
 
-def build_mean(name: str, options: MeanOptions, *, in_channels: int) -> MeanOfVectors:
+def build_fasttext(name: str, options: FastTextOptions, *, in_channels: int) -> FastTextClassifier:
     """The network for `in_channels` features, padding included."""
-    return MeanOfVectors(features=in_channels, options=options)
+    return FastTextClassifier(features=in_channels, options=options)

@@ -74,7 +74,7 @@ class RecurrentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanOptions:
+class FastTextOptions:
     """fastText: the mean of the vectors of n-grams."""
 
     embedding: int = field(default=64, metadata={"help": "size of an n-gram's vector"})

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import SequenceBackbone
-from skipstone.models.recurrent_op import OneDirection
+from skipstone.models.recurrent_op import UnidirectionalRecurrent
 from skipstone.models.text_options import RecurrentOptions
-from skipstone.models.word_lookup import look_up, word_table
+from skipstone.models.word_lookup import look_up, make_embedding
 
 _KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
-class Recurrent(SequenceBackbone):
+class RecurrentEncoder(SequenceBackbone):
     """Token ids (N, L) or (N, L, 1 + P), 0 for padding -> one vector (N, directions x hidden).
 
     Args:
@@ -31,13 +31,15 @@ class Recurrent(SequenceBackbone):
 
     def __init__(self, *, cell: str, vocabulary: int, options: RecurrentOptions) -> None:
         super().__init__()
-        self.embedding = word_table(vocabulary, options.embedding)
+        self.embedding = make_embedding(vocabulary, options.embedding)
         self.token_dropout = options.token_dropout
         directions = 2 if options.bidirectional else 1
         width = directions * options.hidden
         self.layers = nn.ModuleList(
             nn.ModuleList(
-                OneDirection(_KINDS[cell], width if layer else options.embedding, options.hidden)
+                UnidirectionalRecurrent(
+                    _KINDS[cell], width if layer else options.embedding, options.hidden
+                )
                 for _ in range(directions)
             )
             for layer in range(options.layers)
@@ -50,7 +52,7 @@ class Recurrent(SequenceBackbone):
         return look_up(self.embedding, x, hide=self.token_dropout)
 
     def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        reversal = turned_places(mask)
+        reversal = reversal_indices(mask)
         states = self.dropout(vectors)
         for cells in self.layers:
             assert isinstance(cells, nn.ModuleList)
@@ -67,7 +69,7 @@ class Recurrent(SequenceBackbone):
         """One layer in its one or two directions: (N, L, D) -> (N, L, directions x hidden)."""
         states = [cells[0](x)]
         if len(cells) == 2:
-            states.append(reorder(cells[1](reorder(x, reversal)), reversal))
+            states.append(gather_positions(cells[1](gather_positions(x, reversal)), reversal))
         return torch.cat(states, dim=2)
 
     def stages(self) -> list[list[nn.Module]]:
@@ -94,7 +96,7 @@ class Attention(nn.Module):
         return torch.bmm(weights, states).squeeze(1)
 
 
-def turned_places(mask: Tensor) -> Tensor:
+def reversal_indices(mask: Tensor) -> Tensor:
     """(N, L): indices that reverse each text within its length; padding stays. Applying it
     twice restores the order."""
     position = torch.cumsum(torch.ones_like(mask, dtype=torch.int64), dim=1) - 1
@@ -102,11 +104,11 @@ def turned_places(mask: Tensor) -> Tensor:
     return torch.where(position < length, length - 1 - position, position)
 
 
-def reorder(x: Tensor, positions: Tensor) -> Tensor:
+def gather_positions(x: Tensor, positions: Tensor) -> Tensor:
     """x (N, L, D) with row i of each sample taken from its row positions[i]."""
     return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
-def build_recurrent(name: str, options: RecurrentOptions, *, in_channels: int) -> Recurrent:
+def build_recurrent(name: str, options: RecurrentOptions, *, in_channels: int) -> RecurrentEncoder:
     """The network "rnn", "lstm" or "gru" for a vocabulary of `in_channels` ids."""
-    return Recurrent(cell=name, vocabulary=in_channels, options=options)
+    return RecurrentEncoder(cell=name, vocabulary=in_channels, options=options)

@@ -43,35 +43,35 @@ class GivesIntermediates(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TimmPlan:
     """How to build a network, found on the meta device.
 
     Args:
         arguments: of timm's constructor.
         indices: the intermediate maps that are used.
         norm: whether timm can normalise intermediate maps, which a transformer's need.
-        final: whether the deepest map is the output of ``forward_features``. EfficientNet's
-            ``conv_head`` comes after the last intermediate map; its classifier needs that output,
-            a segmentation decoder does not.
-        left_out: paths of the modules that no feature map depends on.
+        uses_final_features: whether the deepest map is the output of ``forward_features``.
+            EfficientNet's ``conv_head`` comes after the last intermediate map; its classifier
+            needs that output, a segmentation decoder does not.
+        unused: paths of the modules that no feature map depends on.
         channels: of each map.
         strides: of each map.
         classifier: timm's name of the final linear layer.
         pad_to: images are padded at the right and bottom to a multiple of this, where a map would
             otherwise have fewer pixels than ceil(H / stride); maps are cropped to that size.
-        fixed: the only supported (H, W), or None.
+        fixed_size: the only supported (H, W), or None.
     """
 
     arguments: tuple[tuple[str, Any], ...]
     indices: tuple[int, ...]
     norm: bool
-    final: bool
-    left_out: tuple[str, ...] = ()
+    uses_final_features: bool
+    unused: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     classifier: str = "head"
     pad_to: int = 1
-    fixed: tuple[int, int] | None = None
+    fixed_size: tuple[int, int] | None = None
 
 
 class TimmBackbone(Backbone):
@@ -80,37 +80,37 @@ class TimmBackbone(Backbone):
     The maps are those from stride 2 on; of successive maps with the same channels and stride (all
     blocks of a vision transformer) only the deepest. A transformer's map is the grid of its
     normalised patch tokens. Some networks with fixed position embeddings or windows support one
-    image size only (`fixed`). Inception's convolutions do not pad, so its maps are slightly
+    image size only (`fixed_size`). Inception's convolutions do not pad, so its maps are slightly
     smaller than ``strides`` say.
 
-    `net` is timm's module; `published()` returns it.
+    `net` is timm's module; `published_module()` returns it.
 
     Args:
         name: timm's name, with or without a tag of weights.
         plan: from `plan_timm`.
     """
 
-    def __init__(self, *, name: str, plan: Plan) -> None:
+    def __init__(self, *, name: str, plan: TimmPlan) -> None:
         super().__init__()
-        self.net = create(name, dict(plan.arguments))
-        leave_out(self.net, plan.left_out)
+        self.net = create_network(name, dict(plan.arguments))
+        remove_modules(self.net, plan.unused)
         self.channels, self.strides = plan.channels, plan.strides
         self.classifier = plan.classifier
         self.name, self.plan = name, plan
 
-    def published(self) -> nn.Module:
+    def published_module(self) -> nn.Module:
         module: nn.Module = self.net
         return module
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (N, C_in, H, W)
         height, width = x.shape[2:]
-        if self.plan.fixed not in (None, (height, width)):
+        if self.plan.fixed_size not in (None, (height, width)):
             raise UsageError(
-                f"timm's {self.name} takes only images of {self.plan.fixed} pixels (height, "
+                f"timm's {self.name} takes only images of {self.plan.fixed_size} pixels (height, "
                 f"width), not {(height, width)}.",
                 hint="Set that size, or choose a model that takes any size.",
             )
-        maps = feature_maps(self.net, pad(x, self.plan.pad_to), self.plan)
+        maps = feature_maps(self.net, pad_to_multiple(x, self.plan.pad_to), self.plan)
         if self.plan.pad_to == 1:
             return maps
         sizes = map_sizes(self.plan, height, width)
@@ -148,7 +148,7 @@ def check_name(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
+def plan_timm(name: str, options: TimmOptions, in_channels: int) -> TimmPlan:
     """The plan of a network, found on the meta device."""
     timm_name = check_name(name)
     arguments: dict[str, Any] = {"in_chans": in_channels, **_BUILT_IN.get(name, {})}
@@ -157,18 +157,18 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
     if options.output_stride != TimmOptions().output_stride:
         arguments["output_stride"] = options.output_stride
     with on_meta():
-        net = create(timm_name, arguments)
+        net = create_network(timm_name, arguments)
         accepted = inspect.signature(type(net).__init__).parameters
         any_size = {key: value for key, value in _ANY_SIZE.items() if key in accepted}
         if any_size:
             arguments |= any_size
-            net = create(timm_name, arguments)
+            net = create_network(timm_name, arguments)
     gives_maps = isinstance(net, GivesIntermediates)
     if not gives_maps:
         raise UsageError(f"timm's {timm_name} gives no feature maps, so it cannot be a backbone.")
     net.eval()
     try:
-        return look_at(net, in_channels, arguments, last_map=options.last_map)
+        return inspect_network(net, in_channels, arguments, last_map=options.last_map)
     except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         # families whose features are not maps (CoaT's are lists, of three branches)
         raise UsageError(
@@ -176,7 +176,9 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> Plan:
         ) from error
 
 
-def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: LastMap) -> Plan:
+def inspect_network(
+    net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: LastMap
+) -> TimmPlan:
     """Run the network on the meta device to find its plan; removes the unused modules of `net`."""
     height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
     image = torch.zeros(1, in_channels, height, width, device="meta")
@@ -188,22 +190,24 @@ def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: 
         last, maps = net.forward_intermediates(image)
     reductions = [int(row["reduction"]) for row in net.feature_info]
     strides = [
-        stride_of(height, map_.shape[2], reduction)
+        measure_stride(height, map_.shape[2], reduction)
         for map_, reduction in zip(maps, reductions, strict=True)
     ]
-    plan = Plan(
+    plan = TimmPlan(
         arguments=tuple(arguments.items()),
-        indices=tuple(chosen_maps([map_.shape[1] for map_ in maps], strides)),
+        indices=tuple(select_maps([map_.shape[1] for map_ in maps], strides)),
         norm=norm,
-        final=last_map == "features" and last.ndim == 4 and last.shape[2:] == maps[-1].shape[2:],
+        uses_final_features=last_map == "features"
+        and last.ndim == 4
+        and last.shape[2:] == maps[-1].shape[2:],
     )
-    left_out = tuple(unreached(net, feature_maps(net, image, plan)))
-    leave_out(net, left_out)
+    unused = tuple(find_unused_modules(net, feature_maps(net, image, plan)))
+    remove_modules(net, unused)
     features = feature_maps(net, image, plan)  # also checks that it runs without them
     classifier = net.pretrained_cfg.get("classifier") or "head"
     plan = dataclasses.replace(
         plan,
-        left_out=left_out,
+        unused=unused,
         channels=tuple(int(feature.shape[1]) for feature in features),
         strides=tuple(strides[index] for index in plan.indices),
         classifier=classifier if isinstance(classifier, str) else classifier[0],
@@ -212,20 +216,23 @@ def look_at(net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: 
     odd = torch.zeros(1, in_channels, height + 11, width + 33, device="meta")
     for pad_to in (1, max(plan.strides)):
         try:
-            sizes = [tuple(map_.shape[2:]) for map_ in feature_maps(net, pad(odd, pad_to), plan)]
+            sizes = [
+                tuple(map_.shape[2:])
+                for map_ in feature_maps(net, pad_to_multiple(odd, pad_to), plan)
+            ]
         except (AssertionError, RuntimeError, ValueError):
             continue
-        if not exact or sizes == map_sizes(plan, *pad(odd, pad_to).shape[2:]):
+        if not exact or sizes == map_sizes(plan, *pad_to_multiple(odd, pad_to).shape[2:]):
             return dataclasses.replace(plan, pad_to=pad_to)
-    return dataclasses.replace(plan, fixed=(height, width))
+    return dataclasses.replace(plan, fixed_size=(height, width))
 
 
-def map_sizes(plan: Plan, height: int, width: int) -> list[tuple[int, int]]:
+def map_sizes(plan: TimmPlan, height: int, width: int) -> list[tuple[int, int]]:
     """Height and width of each map by the contract of `Backbone`."""
     return [(math.ceil(height / s), math.ceil(width / s)) for s in plan.strides]
 
 
-def pad(x: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad with zeros at the right and bottom: (N, C, H, W) -> (N, C, H', W'), multiples of it."""
     height, width = x.shape[2:]
     if height % multiple == 0 and width % multiple == 0:
@@ -233,7 +240,7 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple))
 
 
-def create(name: str, arguments: dict[str, Any]) -> Any:
+def create_network(name: str, arguments: dict[str, Any]) -> Any:
     """timm's network without a classifier. UsageError if it does not support an argument."""
     try:
         return timm.create_model(name, pretrained=False, num_classes=0, **arguments)
@@ -250,23 +257,23 @@ def create(name: str, arguments: dict[str, Any]) -> Any:
         raise UsageError(f"timm cannot build {name}: {error}") from error
 
 
-def feature_maps(net: Any, x: Tensor, plan: Plan) -> tuple[Tensor, ...]:
+def feature_maps(net: Any, x: Tensor, plan: TimmPlan) -> tuple[Tensor, ...]:
     """The chosen maps, shallow to deep, each (N, C, H / stride, W / stride)."""
     selection = {"indices": list(plan.indices), "norm": plan.norm}
-    if not plan.final:
+    if not plan.uses_final_features:
         return tuple(net.forward_intermediates(x, intermediates_only=True, **selection))
     last, maps = net.forward_intermediates(x, **selection)
     return (*maps[:-1], last)
 
 
-def stride_of(pixels: int, map_pixels: int, reduction: int) -> int:
+def measure_stride(pixels: int, map_pixels: int, reduction: int) -> int:
     """timm's `reduction` where it is right, else the measured stride (inception, levit)."""
     if math.ceil(pixels / reduction) == map_pixels:
         return reduction
     return max(1, round(pixels / map_pixels))
 
 
-def chosen_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
+def select_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
     """Indices of the maps from stride 2 on whose successor differs in channels or stride."""
     deepest = len(channels) - 1
     shapes = list(zip(channels, strides, strict=True))
@@ -275,7 +282,7 @@ def chosen_maps(channels: list[int], strides: list[int]) -> Iterator[int]:
             yield index
 
 
-def unreached(net: nn.Module, features: tuple[Tensor, ...]) -> Iterator[str]:
+def find_unused_modules(net: nn.Module, features: tuple[Tensor, ...]) -> Iterator[str]:
     """Paths of the topmost modules whose parameters no feature depends on."""
     names, parameters = zip(*net.named_parameters(), strict=True)
     total = torch.stack([feature.sum() for feature in features]).sum()
@@ -294,7 +301,7 @@ def _unused_modules(module: nn.Module, prefix: str, unused: set[str]) -> Iterato
             yield from _unused_modules(child, f"{path}.", unused)
 
 
-def leave_out(net: nn.Module, paths: tuple[str, ...]) -> None:
+def remove_modules(net: nn.Module, paths: tuple[str, ...]) -> None:
     for path in paths:
         parent, _, name = path.rpartition(".")
         setattr(net.get_submodule(parent), name, nn.Identity())

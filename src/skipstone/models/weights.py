@@ -23,7 +23,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import bundle_of
 from skipstone.errors import DataError, UsageError
 from skipstone.models import hf_source
-from skipstone.models.foreign import Listing, State, WeightReport, load_foreign
+from skipstone.models.foreign import Listing, State, WeightReport, load_published
 from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
@@ -36,7 +36,7 @@ _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PretrainedInfo:
     """The pretrained weights of a backbone, and their preprocessing.
 
     Args:
@@ -75,11 +75,11 @@ def load_weights(
     if weights == "none":
         return None
     if weights == "pretrained":
-        state, where = pretrained_weights(name), f"{name}'s pretrained weights"
-        return load_foreign(network, state, where=where, listing=listing)
+        state, where = load_pretrained_state(name), f"{name}'s pretrained weights"
+        return load_published(network, state, where=where, listing=listing)
     state = read_weights(weights)
     strange = _classifier_mismatch(Path(weights), answers)
-    return load_foreign(network, state, where=weights, strange=strange, listing=listing)
+    return load_published(network, state, where=weights, strange=strange, listing=listing)
 
 
 def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
@@ -87,7 +87,7 @@ def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
 
     Foreign files do not name their classes, so an equal number of classes counts as a match.
     """
-    if answers is None or not model.is_dir() or hf_source.is_model(model):
+    if answers is None or not model.is_dir() or hf_source.is_transformers_folder(model):
         return ""
     record = read_record(bundle_of(model))["task"]
     classes, new_classes = (task["schema"].get("classes") for task in (record, answers))
@@ -96,11 +96,11 @@ def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
     return "its classifier is for other classes and is ignored, the new one starts fresh"
 
 
-def published(name: str) -> Published:
+def pretrained_info(name: str) -> PretrainedInfo:
     """The pretrained weights of a backbone. Imports timm for ``timm/...`` names."""
     facts = BACKBONES[name].facts
     if "input_size" in facts:
-        return Published(
+        return PretrainedInfo(
             source=facts.get("pretrained"),
             weights=facts.get("hub", name),
             size=facts["input_size"],
@@ -117,7 +117,7 @@ def published(name: str) -> Published:
         raise UsageError(f"timm: {error}.") from error
     assert config is not None
     mean = config.mean[0] if len(set(config.mean)) > 1 or config.mean[0] in (0.5, 0.0) else None
-    return Published(
+    return PretrainedInfo(
         source="hub" if config.has_weights else None,
         weights=f"{config.architecture}.{config.tag}" if config.tag else timm_name,
         size=config.input_size[1],
@@ -125,13 +125,13 @@ def published(name: str) -> Published:
     )
 
 
-def pretrained_weights(name: str) -> State:
+def load_pretrained_state(name: str) -> State:
     """The published state dict of a backbone, its classifier included, under published names.
 
     Raises:
         UsageError: it has none, or the hub cannot be reached.
     """
-    info = published(name)
+    info = pretrained_info(name)
     if info.source == "package":
         return _package_weights(name)
     if info.source == "hub":
@@ -184,7 +184,7 @@ def read_weights(path: Path | str) -> State:
         DataError: the file does not hold tensors only.
     """
     path = Path(path)
-    if path.is_dir() and hf_source.is_model(path):
+    if path.is_dir() and hf_source.is_transformers_folder(path):
         return _hf_tensors(path)
     if path.is_dir():
         tensors = Bundle.load(bundle_of(path)).tensors
@@ -219,7 +219,7 @@ def read_weights(path: Path | str) -> State:
 def _hf_tensors(folder: Path) -> State:
     """The tensors of a folder of transformers, under the library's current names."""
     state: State = {}
-    for file in hf_source.weight_files(folder):
+    for file in hf_source.list_weight_files(folder):
         state |= storage.read_torch_tensors(file)
     current = {"gamma": "weight", "beta": "bias"}
     return {_OLD_NORM.sub(lambda part: current[part[0]], name): v for name, v in state.items()}

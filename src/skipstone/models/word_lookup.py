@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from skipstone.inputs.text_features import PAD, UNKNOWN
 
 
-def word_table(ids: int, size: int) -> nn.Embedding:
+def make_embedding(ids: int, size: int) -> nn.Embedding:
     """An embedding table; the vector of padding is zero."""
     table = nn.Embedding(ids, size, padding_idx=PAD)
     nn.init.normal_(table.weight, std=0.1)
@@ -32,17 +32,17 @@ def look_up(table: nn.Embedding, x: Tensor, *, hide: float) -> Tensor:
     root of their number, which keeps the variance.
 
     Args:
-        hide: rate of word dropout, for the words' own ids (`hide_tokens`).
+        hide: rate of word dropout, for the words' own ids (`apply_word_dropout`).
     """
-    vectors: Tensor = table(hide_tokens(own_ids(x), hide, table.training))
+    vectors: Tensor = table(apply_word_dropout(own_ids(x), hide, table.training))
     if x.dim() == 2:
         return vectors
     subwords = x[:, :, 1:]
     count = (subwords != PAD).sum(dim=2, keepdim=True).clamp(min=1)
-    return vectors + sum_of_parts(table.weight, subwords) / count.sqrt()
+    return vectors + sum_subword_vectors(table.weight, subwords) / count.sqrt()
 
 
-def sum_of_parts(weight: Tensor, subwords: Tensor) -> Tensor:
+def sum_subword_vectors(weight: Tensor, subwords: Tensor) -> Tensor:
     """Ids (N, L, P) -> the sum of their vectors (N, L, D), without (N, L, P, D) in memory.
 
     Exporters do not support `embedding_bag`, so exported programs sum an ordinary embedding.
@@ -53,7 +53,7 @@ def sum_of_parts(weight: Tensor, subwords: Tensor) -> Tensor:
     return rows.reshape(*subwords.shape[:2], -1)
 
 
-def hide_tokens(x: Tensor, rate: float, training: bool) -> Tensor:
+def apply_word_dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     """Word dropout (Iyyer et al. 2015): while training, tokens become the unknown token at random,
     which trains its vector and regularises."""
     if not training or not rate:

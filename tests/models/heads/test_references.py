@@ -16,7 +16,7 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from skipstone.models.backbone import Backbone
 from skipstone.models.heads.base import Head
-from skipstone.models.heads.segnet import unpool
+from skipstone.models.heads.segnet import max_unpool
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS
 
@@ -148,7 +148,7 @@ def test_unpooling_equals_torchs_with_its_indices(size: tuple[int, int]) -> None
     pooled, indices = F.max_pool2d(before, 2, ceil_mode=True, return_indices=True)
     x = torch.randn_like(pooled).requires_grad_()
     expected = F.max_unpool2d(x, indices, 2, output_size=size)
-    ours = unpool(x, before)
+    ours = max_unpool(x, before)
     assert torch.equal(ours, expected)
     weight = torch.randn_like(expected)
     (gradient,) = torch.autograd.grad((ours * weight).sum(), x)

@@ -58,7 +58,7 @@ ENTRIES = (
     ),
     Entry(
         "identity",
-        "skipstone.models.heads.given:GivenHead",
+        "skipstone.models.heads.given:IdentityHead",
         summary="no layers, for backbones whose features are the class logits",
         facts={"gives": "sample", "needs": ["class logits"]},
     ),

@@ -27,14 +27,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu, enlarge, map_near
+from skipstone.models.heads.dense import (
+    DenseHead,
+    Features,
+    conv_norm_relu,
+    enlarge,
+    skip_map_index,
+)
 from skipstone.models.heads.options import DeepLabOptions
 
 #: Channels that the skip of v3+ is reduced to (Chen et al. 2018, table 1).
 SKIP_CHANNELS = 48
 
 
-class PictureMean(nn.Sequential):
+class ImagePooling(nn.Sequential):
     """Mean over the image, 1x1 convolution, norm, ReLU, broadcast to (N, C, H, W)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -79,7 +85,7 @@ class ASPP(nn.Module):
         for rate in rates:
             layers = conv_norm_relu(inputs, outputs, 3, dilation=rate, separable=separable)
             self.convs.append(nn.Sequential(*layers))
-        self.convs.append(PictureMean(inputs, outputs))
+        self.convs.append(ImagePooling(inputs, outputs))
         mix = conv_norm_relu(len(self.convs) * outputs, outputs, 1)
         self.project = nn.Sequential(*mix, nn.Dropout(dropout))
 
@@ -115,7 +121,7 @@ class DeepLabV3Head(DenseHead):
             nn.Conv2d(options.aspp_channels, classes, 1),
         )
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         return [layer for layer in self.classifier[-1:] if isinstance(layer, nn.Conv2d)]
 
     def decode(self, features: Features) -> Tensor:
@@ -142,13 +148,13 @@ class DeepLabV3PlusHead(DenseHead):
     ) -> None:
         super().__init__(loss=loss)
         width = options.aspp_channels
-        self.skip = map_near(strides, 4)
+        self.skip = skip_map_index(strides, 4)
         self.aspp = nn.Sequential(*_pyramid(options, channels[-1], strides[-1], separable=True))
         self.reduce = nn.Sequential(*conv_norm_relu(channels[self.skip], SKIP_CHANNELS, 1))
         self.join = nn.Sequential(*conv_norm_relu(SKIP_CHANNELS + width, width, 3, separable=True))
         self.classifier = nn.Conv2d(width, classes, 1)
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         return [self.classifier]
 
     def decode(self, features: Features) -> Tensor:

@@ -65,7 +65,7 @@ class DenseHead(Head):
     ) -> dict[str, Tensor]:
         return {"logits": self.criterion.vote(softened(answers, temperatures))}
 
-    def scorers(self) -> Sequence[nn.Conv2d]:
+    def class_layers(self) -> Sequence[nn.Conv2d]:
         """The convolutions whose output channels are the classes; empty if classes are fixed."""
         return ()
 
@@ -73,7 +73,7 @@ class DenseHead(Head):
         names = {id(module): name for name, module in self.named_modules()}
         return tuple(
             f"{names[id(layer)]}.{parameter}"
-            for layer in self.scorers()
+            for layer in self.class_layers()
             for parameter, _ in layer.named_parameters()
         )
 
@@ -126,10 +126,10 @@ def deepest_by_stride(strides: Sequence[int]) -> dict[int, int]:
     return indices
 
 
-def map_near(strides: Sequence[int], stride: int) -> int:
+def skip_map_index(strides: Sequence[int], stride: int) -> int:
     """Index of the deepest map of at most ``stride`` that is finer than the deepest map; else 0.
 
-    >>> map_near((2, 4, 8, 16, 32), 8), map_near((4, 8, 8), 8), map_near((16,), 8)
+    >>> skip_map_index((2, 4, 8, 16, 32), 8), skip_map_index((4, 8, 8), 8), skip_map_index((16,), 8)
     (2, 0, 0)
     """
     candidates = [i for i, s in enumerate(strides) if s <= stride and s < strides[-1]]

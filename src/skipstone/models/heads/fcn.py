@@ -66,7 +66,7 @@ class FcnHead(DenseHead):
         for parameter in self.scores.parameters():
             nn.init.zeros_(parameter)
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         return [m for m in (self.classifier[-1], *self.scores) if isinstance(m, nn.Conv2d)]
 
     def decode(self, features: Features) -> Tensor:

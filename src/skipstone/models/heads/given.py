@@ -11,7 +11,7 @@ from skipstone.models.heads.base import Head, Targets
 from skipstone.models.losses import make_loss, softened
 
 
-class GivenHead(Head):
+class IdentityHead(Head):
     """(N, K) features -> {"logits": (N, K)}, without parameters.
 
     Args:

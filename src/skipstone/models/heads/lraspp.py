@@ -19,7 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.models.heads.dense import DenseHead, Features, conv_norm_relu, enlarge, map_near
+from skipstone.models.heads.dense import (
+    DenseHead,
+    Features,
+    conv_norm_relu,
+    enlarge,
+    skip_map_index,
+)
 from skipstone.models.heads.options import LrasppOptions
 
 
@@ -45,7 +51,7 @@ class LrasppHead(DenseHead):
     ) -> None:
         super().__init__(loss=loss)
         deep, hidden = channels[-1], options.lraspp_channels
-        self.skip = map_near(strides, 8)
+        self.skip = skip_map_index(strides, 8)
         self.cbr = nn.Sequential(*conv_norm_relu(deep, hidden, 1))
         self.scale = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(deep, hidden, 1, bias=False), nn.Sigmoid()
@@ -53,7 +59,7 @@ class LrasppHead(DenseHead):
         self.low_classifier = nn.Conv2d(channels[self.skip], classes, 1)
         self.high_classifier = nn.Conv2d(hidden, classes, 1)
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         return [self.low_classifier, self.high_classifier]
 
     def decode(self, features: Features) -> Tensor:

@@ -5,11 +5,11 @@ it writes each value to the position of its window's maximum in the encoder, wit
 and then convolves:
 
     x = map_32                                             (N, 512, H/32, W/32)
-    x = convs(unpool(x, places(map_16)))                   (N, 512, H/16, W/16)
-    x = convs(unpool(x, places(map_8)))                    (N, 256, H/8,  W/8)
-    x = convs(unpool(x, places(map_4)))                    (N, 128, H/4,  W/4)
-    x = convs(unpool(x, places(map_2)))                    (N, 64,  H/2,  W/2)
-    logits = convs(unpool(x, places(map_1)))               (N, K,   H,    W)
+    x = convs(max_unpool(x, places(map_16)))                   (N, 512, H/16, W/16)
+    x = convs(max_unpool(x, places(map_8)))                    (N, 256, H/8,  W/8)
+    x = convs(max_unpool(x, places(map_4)))                    (N, 128, H/4,  W/4)
+    x = convs(max_unpool(x, places(map_2)))                    (N, 64,  H/2,  W/2)
+    logits = convs(max_unpool(x, places(map_1)))               (N, K,   H,    W)
 
 The positions are computed here from the encoder's maps before pooling, so that the backbone returns
 feature maps only, also in an export.
@@ -53,7 +53,7 @@ class SegNetHead(DenseHead):
         self.stages = nn.ModuleList()
         for depth in reversed(range(len(channels) - 1)):  # deepest first
             layers: list[nn.Module] = []
-            for _ in range(convs_at(depth) - 1):
+            for _ in range(count_convolutions(depth) - 1):
                 layers += conv_norm_relu(channels[depth], channels[depth], 3)
             if depth > 0:
                 layers += conv_norm_relu(channels[depth], channels[depth - 1], 3)
@@ -61,7 +61,7 @@ class SegNetHead(DenseHead):
                 layers.append(nn.Conv2d(channels[0], classes, 3, padding=1))
             self.stages.append(nn.Sequential(*layers))
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         last = self.stages[-1]
         assert isinstance(last, nn.Sequential)
         return [layer for layer in last[-1:] if isinstance(layer, nn.Conv2d)]
@@ -69,16 +69,16 @@ class SegNetHead(DenseHead):
     def decode(self, features: Features) -> Tensor:
         x = features[-1]  # (N, 512, H/32, W/32)
         for stage, before in zip(self.stages, reversed(features[:-1]), strict=True):
-            x = stage(unpool(x, before))  # (N, 512, H/16, W/16), ... (N, K, H, W)
+            x = stage(max_unpool(x, before))  # (N, 512, H/16, W/16), ... (N, K, H, W)
         return x
 
 
-def convs_at(depth: int) -> int:
+def count_convolutions(depth: int) -> int:
     """Convolutions of a stage of VGG-16, from 0: 2, 2, 3, 3, 3."""
     return 2 if depth < 2 else 3
 
 
-def unpool(x: Tensor, before: Tensor) -> Tensor:
+def max_unpool(x: Tensor, before: Tensor) -> Tensor:
     """Each value of x at the position of its 2x2 window's maximum; zeros elsewhere.
 
     Ties go to the first in row-major order, as in torch's max pooling: this equals `max_unpool2d`
@@ -99,10 +99,10 @@ def unpool(x: Tensor, before: Tensor) -> Tensor:
     chosen = place == torch.arange(4, device=x.device)  # (N, C, h, w, 4)
     spread = (x[..., None] * chosen).reshape(batch, channels, rows, columns, 2, 2)
     padded = spread.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, 2 * rows, 2 * columns)
-    return cut(padded, height, width)
+    return crop_to_size(padded, height, width)
 
 
-def cut(x: Tensor, height: int, width: int) -> Tensor:
+def crop_to_size(x: Tensor, height: int, width: int) -> Tensor:
     """The first rows and columns of x, cropped in a way that keeps dynamic sizes in an export."""
     for dim, length in ((2, height), (3, width)):
         if not statically_known_true(x.shape[dim] == length):

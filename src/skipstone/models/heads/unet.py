@@ -69,7 +69,7 @@ class UNetHead(DenseHead):
         )
         self.classifier = nn.Conv2d(inputs[-1], classes, 3, padding=1)
 
-    def scorers(self) -> list[nn.Conv2d]:
+    def class_layers(self) -> list[nn.Conv2d]:
         return [self.classifier]
 
     def decode(self, features: Features) -> Tensor:
