@@ -194,7 +194,7 @@ def test_what_is_missing_or_unknown_is_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(UsageError, match="could not be downloaded") as caught:
         resolve_encoder("hf/nobody/no-such-model", "auto")
     assert "hf download nobody/no-such-model" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         resolve_encoder("hf/./nowhere", "auto")
     with pytest.raises(UsageError, match=r"no config\.json"):
         resolve_encoder(f"hf/{tmp_path}", "auto")
@@ -210,7 +210,7 @@ def test_what_is_missing_or_unknown_is_named(tmp_path, monkeypatch) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"config\.json"):
         resolve_encoder(f"hf/{folder}", "auto")
-    with pytest.raises(UsageError, match="built from the files"):
+    with pytest.raises(UsageError, match="not a folder of a model"):
         build_hf("hf/bert", HfOptions(), in_channels=9)
 
 

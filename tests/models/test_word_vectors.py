@@ -144,13 +144,13 @@ def test_models_and_options_that_do_not_fit(tmp_path: Path) -> None:
 
     assert size("textcnn") == size("gru", embedding=7) == {"embedding": 7}
     assert vector_size(VectorOptions(), BACKBONES["linear-svm"], {}, weights="none") == {}
-    with pytest.raises(UsageError, match=r"--embedding is 8, and the vectors of .* have 7"):
+    with pytest.raises(UsageError, match=r"--embedding is 8, and the vectors of .* have dimension 7"):
         size("lstm", embedding=8)
-    with pytest.raises(UsageError, match=r"'linear-svm' is solved on counts .*--model textcnn"):
+    with pytest.raises(UsageError, match=r"'linear-svm' has no word vectors.*--model textcnn"):
         size("linear-svm")
     with pytest.raises(UsageError, match="the model 'resnet20' has no word vectors"):
         size("resnet20")
     with pytest.raises(UsageError, match="Give one of the two"):
         size("textcnn", weights="other.safetensors")
-    with pytest.raises(UsageError, match="--freeze-vectors needs vectors"):
+    with pytest.raises(UsageError, match="--freeze-vectors needs --vectors"):
         VectorOptions(freeze_vectors=True)
