@@ -128,7 +128,7 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them_and_the_cut_is_said(tmp_path) 
     assert input.notes == [
         "1 of 5 training texts are longer than 64 tokens and are read up to there (--max-length)."
     ]
-    with pytest.raises(UsageError, match="up to 64 tokens") as caught:
+    with pytest.raises(UsageError, match="reads up to 64") as caught:
         network.backbone(torch.full((1, 65), 3))
     assert "--max-length 64" in str(caught.value.hint)
 

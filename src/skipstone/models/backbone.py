@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from torch import Tensor, nn
 
 from skipstone.models.word_lookup import own_ids
@@ -65,16 +63,3 @@ class SequenceBackbone(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.read(self.look_up(x), own_ids(x) != 0)
-
-
-@runtime_checkable
-class FeatureEffects(Protocol):
-    """A backbone on bags of features that tells the effect of each feature on its outputs."""
-
-    def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
-        """(F,): the effect of each feature on the predictions for the rows of `matrix` (N, F).
-
-        Args:
-            matrix: scipy.sparse.
-            several: multi-label.
-        """

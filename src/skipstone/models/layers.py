@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NormFactory = Callable[[int], nn.Module]
 """From a number of channels to a module that maps (N, channels, H, W) to the same shape."""
+
+
+@runtime_checkable
+class OnnxTranslations(Protocol):
+    """A module with custom operators that the ONNX exporter has to translate."""
+
+    def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]:
+        """{torch operator: its translation to ONNX}."""
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:

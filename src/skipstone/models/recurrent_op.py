@@ -7,20 +7,13 @@ operator instead, which becomes ONNX's RNN, LSTM or GRU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 #: ONNX's order of gates, as indices of torch's: GRU z r n of r z n; LSTM i o f c of i f c o.
 _GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
-
-
-@runtime_checkable
-class OnnxTranslations(Protocol):
-    """A module with custom operators that the ONNX exporter has to translate."""
-
-    def onnx_operators(self) -> Mapping[Any, Callable[..., Any]]: ...
 
 
 class UnidirectionalRecurrent(nn.Module):
