@@ -277,7 +277,7 @@ def test_width_multiplies_channels_and_depth_multiplies_blocks():
     assert build_scaled("resnet50", width=0.5).channels == (32, 128, 256, 512, 1024)
     assert build_scaled("resnet20", width=0.1).channels == (8, 8, 8)
     shallow = build_scaled("resnet34", depth=0.5)
-    assert [len(stage) for stage in shallow.layers()] == [2, 2, 3, 2]
+    assert [len(stage) for stage in shallow.block_stages()] == [2, 2, 3, 2]
     assert len(blocks_of(build_scaled("resnet18", depth=0.01))) == 4
 
 

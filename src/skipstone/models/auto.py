@@ -32,7 +32,7 @@ _MIN_PHOTO_SIZE = 160
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ImageDatasetSummary:
     """The data: size and channels of the typical image, training rows, classes."""
 
     height: int
@@ -50,8 +50,8 @@ class Facts:
 class Rule:
     """A row of the table: the condition, and the choice where it holds."""
 
-    when: Callable[[Facts], bool]
-    choose: Callable[[Facts], Choice]
+    when: Callable[[ImageDatasetSummary], bool]
+    choose: Callable[[ImageDatasetSummary], Choice]
 
 
 def choose_model(*, height: int, width: int, channels: int, fit_rows: int, classes: int) -> Choice:
@@ -64,47 +64,49 @@ def choose_model(*, height: int, width: int, channels: int, fit_rows: int, class
         fit_rows: number of training rows.
         classes: number of classes.
     """
-    facts = Facts(height=height, width=width, channels=channels, fit_rows=fit_rows, classes=classes)
-    return next(rule.choose(facts) for rule in RULES if rule.when(facts))
+    data = ImageDatasetSummary(
+        height=height, width=width, channels=channels, fit_rows=fit_rows, classes=classes
+    )
+    return next(rule.choose(data) for rule in RULES if rule.when(data))
 
 
-def _is_tiny(facts: Facts) -> bool:
-    return facts.side <= TINY
+def _is_tiny(data: ImageDatasetSummary) -> bool:
+    return data.side <= TINY
 
 
-def _tiny(facts: Facts) -> Choice:
-    width = 2.0 if PLENTY <= facts.fit_rows < TOO_MANY_TO_WIDEN else 1.0
-    size = max(16, 4 * math.ceil(facts.side / 4))  # whole pixels after two halvings
+def _tiny(data: ImageDatasetSummary) -> Choice:
+    width = 2.0 if PLENTY <= data.fit_rows < TOO_MANY_TO_WIDEN else 1.0
+    size = max(16, 4 * math.ceil(data.side / 4))  # whole pixels after two halvings
     return Choice(
         model="resnet20",
         options={} if width == 1 else {"width": width},
         weights="none",
         input={"size": size, "normalize": "fit"},
-        reason=f"images of {facts.width}x{facts.height} pixels are too small for a pretrained "
-        f"network, so a small network is trained from scratch on {facts.fit_rows:,} of them",
+        reason=f"images of {data.width}x{data.height} pixels are too small for a pretrained "
+        f"network, so a small network is trained from scratch on {data.fit_rows:,} of them",
     )
 
 
-def _photo(facts: Facts) -> Choice:
-    size = min(_PHOTO_SIZE, max(_MIN_PHOTO_SIZE, 32 * math.ceil(facts.side / 32)))
+def _photo(data: ImageDatasetSummary) -> Choice:
+    size = min(_PHOTO_SIZE, max(_MIN_PHOTO_SIZE, 32 * math.ceil(data.side / 32)))
     adapted = ""
-    if facts.channels > PHOTO_CHANNELS:
-        adapted = f", adapted to {facts.channels} channels"
-    elif facts.channels < 3:
+    if data.channels > PHOTO_CHANNELS:
+        adapted = f", adapted to {data.channels} channels"
+    elif data.channels < 3:
         adapted = ", adapted to grey"
     return Choice(
         model="efficientnet_lite0",
         weights="pretrained",
         input={"size": size, "resize": "squash", "normalize": "half"},
-        reason=f"images of about {facts.width}x{facts.height} pixels: weights pretrained on "
+        reason=f"images of about {data.width}x{data.height} pixels: weights pretrained on "
         f"ImageNet{adapted} are a better start than training from scratch on "
-        f"{facts.fit_rows:,} of them",
+        f"{data.fit_rows:,} of them",
     )
 
 
 RULES = (
     Rule(when=_is_tiny, choose=_tiny),
-    Rule(when=lambda facts: True, choose=_photo),
+    Rule(when=lambda data: True, choose=_photo),
 )
 
 

@@ -33,7 +33,7 @@ class BowForest(Backbone):
         depth: of the deepest tree.
         used: number of features that some tree splits on.
         outputs: K.
-        several: multi-label: outputs are the logit of each label.
+        multi_label: whether the outputs are one logit per label.
     """
 
     classifier = "share"
@@ -54,10 +54,10 @@ class BowForest(Backbone):
         depth: int = 0,
         used: int = 0,
         outputs: int = 2,
-        several: bool = False,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
-        self.depth, self.used, self.several = depth, used, several
+        self.depth, self.used, self.multi_label = depth, used, multi_label
         for name, shape, kind in (
             ("slot", (features,), torch.int64),  # unused features share the last column
             ("feature", (nodes,), torch.int64),
@@ -82,7 +82,7 @@ class BowForest(Backbone):
             node = torch.where(value <= self.threshold[node], self.left[node], self.right[node])
         share = self.share[node].mean(dim=1)  # (N, K); a leaf leads to itself
         share = share.clamp(_LEAST, 1 - _LEAST)
-        logits = share.log() - (1 - share).log() if self.several else share.log()
+        logits = share.log() - (1 - share).log() if self.multi_label else share.log()
         return (logits + self.bias,)
 
     def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
@@ -136,9 +136,11 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
         n_jobs=-1,
     )
     model.fit(matrix, targets)
-    several = targets.ndim == 2
-    present = np.arange(classes) if several else model.classes_
-    tables = [_table(tree.tree_, present, classes, several=several) for tree in model.estimators_]
+    multi_label = targets.ndim == 2
+    present = np.arange(classes) if multi_label else model.classes_
+    tables = [
+        _table(tree.tree_, present, classes, multi_label=multi_label) for tree in model.estimators_
+    ]
     counts = [len(table["feature"]) for table in tables]
     starts = np.cumsum([0, *counts])
     nodes = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
@@ -161,17 +163,19 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
             "depth": int(depth),
             "used": used,
             "outputs": classes,
-            "several": several,
+            "multi_label": multi_label,
         },
     )
 
 
-def _table(tree: Any, present: np.ndarray, classes: int, *, several: bool) -> dict[str, np.ndarray]:
+def _table(
+    tree: Any, present: np.ndarray, classes: int, *, multi_label: bool
+) -> dict[str, np.ndarray]:
     """The arrays of one tree; a leaf has feature -1 and is its own child."""
     itself = np.arange(tree.node_count)
     leaf = tree.children_left < 0
     share = np.zeros((tree.node_count, classes))
-    if several:  # value (nodes, K, 2): rows without and with each label
+    if multi_label:  # value (nodes, K, 2): rows without and with each label
         share[:] = tree.value[:, :, -1] / np.maximum(tree.value.sum(axis=2), 1e-12)
     else:
         counts = tree.value[:, 0, :]

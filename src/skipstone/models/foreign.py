@@ -57,7 +57,7 @@ def load_published(
     state: Mapping[str, Tensor],
     *,
     where: str,
-    strange: str = "",
+    classifier_problem: str = "",
     listing: Listing | None = None,
 ) -> WeightReport:
     """Load a backbone's tensors by their published names, and the classifier where it fits.
@@ -67,7 +67,8 @@ def load_published(
 
     Args:
         where: the weights' source, for messages.
-        strange: a sentence on why the classifier does not fit; if given, it is not loaded.
+        classifier_problem: a sentence on why the classifier does not fit; it is not loaded
+            then.
         listing: as in `load_weights`.
 
     Raises:
@@ -82,7 +83,10 @@ def load_published(
     loaded, mismatched, adapted = _match_tensors(expected, renamed, where)
     # older torchvision files lack these counters, which do not affect the outputs
     counted = [name for name in expected if not name.endswith("num_batches_tracked")]
-    head, reason = ({}, strange) if strange else _head_tensors(network, renamed, classifier)
+    head: State = {}
+    reason = classifier_problem
+    if not classifier_problem:
+        head, reason = _head_tensors(network, renamed, classifier)
     report = WeightReport(
         matched=tuple(loaded),
         unmatched_in_file=tuple(

@@ -69,7 +69,7 @@ class Family:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
+class ResNetVariant:
     """A named net: its family, the number of blocks of each stage, and the kind of block."""
 
     family: Family
@@ -89,7 +89,9 @@ class ResNet(Backbone):
         in_channels: channels of the input, at least 1.
     """
 
-    def __init__(self, *, variant: Variant, options: ResNetOptions, in_channels: int = 3) -> None:
+    def __init__(
+        self, *, variant: ResNetVariant, options: ResNetOptions, in_channels: int = 3
+    ) -> None:
         super().__init__()
         family = variant.family
         widths = [make_divisible(options.width * width) for width in family.widths]
@@ -99,7 +101,9 @@ class ResNet(Backbone):
         drop_rates = stochastic_depth_rates(options.stochastic_depth, total_blocks=sum(counts))
 
         stem_stride = 2 if family.shrinking_stem else 1
-        self.conv1 = design.conv(in_channels, widths[0], family.stem_kernel, stride=stem_stride)
+        self.conv1 = design.make_conv(
+            in_channels, widths[0], family.stem_kernel, stride=stem_stride
+        )
         self.bn1 = nn.Identity() if options.pre_activation else design.norm(widths[0])
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1) if family.shrinking_stem else nn.Identity()
@@ -124,7 +128,7 @@ class ResNet(Backbone):
         self.pre_activation = options.pre_activation
         self.shrinking_stem = family.shrinking_stem
 
-    def layers(self) -> list[nn.Module]:
+    def block_stages(self) -> list[nn.Module]:
         """The stages of blocks: layer1, layer2, ..."""
         return [module for name, module in self.named_children() if name.startswith("layer")]
 
@@ -134,7 +138,7 @@ class ResNet(Backbone):
             x = self.relu(self.bn1(x))
         maps = [x] if self.shrinking_stem else []
         x = self.maxpool(x)  # (N, C_1, H, W), or H/4 x W/4
-        for layer in self.layers():
+        for layer in self.block_stages():
             x = layer(x)  # (N, channels[i], H / strides[i], W / strides[i])
             maps.append(x)
         if self.pre_activation:
@@ -142,7 +146,7 @@ class ResNet(Backbone):
         return tuple(maps)
 
     def stages(self) -> list[list[nn.Module]]:
-        *early, deepest = self.layers()
+        *early, deepest = self.block_stages()
         return [[self.conv1, self.bn1], *([layer] for layer in early), [deepest, self.bn_final]]
 
 
@@ -189,13 +193,15 @@ def stochastic_depth_rates(last_rate: float, *, total_blocks: int) -> Iterator[f
     return (last_rate * number / total_blocks for number in range(1, total_blocks + 1))
 
 
-def block_type(variant: Variant, options: ResNetOptions) -> type[ResidualBlock]:
+def block_type(variant: ResNetVariant, options: ResNetOptions) -> type[ResidualBlock]:
     if variant.bottleneck:
         return PreActBottleneck if options.pre_activation else Bottleneck
     return PreActBasicBlock if options.pre_activation else BasicBlock
 
 
-def block_design(variant: Variant, options: ResNetOptions, *, total_blocks: int) -> BlockDesign:
+def block_design(
+    variant: ResNetVariant, options: ResNetOptions, *, total_blocks: int
+) -> BlockDesign:
     shortcut = options.shortcut or variant.family.shortcut
     without_norm = options.norm == "none"
     return BlockDesign(
@@ -226,17 +232,17 @@ CIFAR = Family(
     classifier="linear",
 )
 
-RESNETS: dict[str, Variant] = {
-    "resnet18": Variant(family=IMAGENET, blocks=(2, 2, 2, 2)),
-    "resnet34": Variant(family=IMAGENET, blocks=(3, 4, 6, 3)),
-    "resnet50": Variant(family=IMAGENET, blocks=(3, 4, 6, 3), bottleneck=True),
-    "resnet101": Variant(family=IMAGENET, blocks=(3, 4, 23, 3), bottleneck=True),
-    "resnet152": Variant(family=IMAGENET, blocks=(3, 8, 36, 3), bottleneck=True),
-    "resnet20": Variant(family=CIFAR, blocks=(3, 3, 3)),
-    "resnet32": Variant(family=CIFAR, blocks=(5, 5, 5)),
-    "resnet44": Variant(family=CIFAR, blocks=(7, 7, 7)),
-    "resnet56": Variant(family=CIFAR, blocks=(9, 9, 9)),
-    "resnet110": Variant(family=CIFAR, blocks=(18, 18, 18)),
+RESNETS: dict[str, ResNetVariant] = {
+    "resnet18": ResNetVariant(family=IMAGENET, blocks=(2, 2, 2, 2)),
+    "resnet34": ResNetVariant(family=IMAGENET, blocks=(3, 4, 6, 3)),
+    "resnet50": ResNetVariant(family=IMAGENET, blocks=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": ResNetVariant(family=IMAGENET, blocks=(3, 4, 23, 3), bottleneck=True),
+    "resnet152": ResNetVariant(family=IMAGENET, blocks=(3, 8, 36, 3), bottleneck=True),
+    "resnet20": ResNetVariant(family=CIFAR, blocks=(3, 3, 3)),
+    "resnet32": ResNetVariant(family=CIFAR, blocks=(5, 5, 5)),
+    "resnet44": ResNetVariant(family=CIFAR, blocks=(7, 7, 7)),
+    "resnet56": ResNetVariant(family=CIFAR, blocks=(9, 9, 9)),
+    "resnet110": ResNetVariant(family=CIFAR, blocks=(18, 18, 18)),
 }
 
 AS_PUBLISHED = ResNetOptions()

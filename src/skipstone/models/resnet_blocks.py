@@ -53,7 +53,7 @@ class BlockDesign:
     zero_init: bool = False
     branch_scale: float = 1.0
 
-    def conv(
+    def make_conv(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1
     ) -> nn.Conv2d:
         """A convolution to ceil(H / stride) x ceil(W / stride), initialised as He et al. do."""
@@ -115,12 +115,12 @@ class ResidualBlock(nn.Module, ABC):
         # with pre-activation the input is normalised already
         norm = nn.Identity() if self.pre_activation else design.norm(outputs)
         if design.shortcut == "B":
-            return nn.Sequential(design.conv(inputs, outputs, 1, stride=stride), norm)
+            return nn.Sequential(design.make_conv(inputs, outputs, 1, stride=stride), norm)
         # ceil_mode, because the branch's convolution rounds odd sizes up
         pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-        return nn.Sequential(pool, design.conv(inputs, outputs, 1), norm)
+        return nn.Sequential(pool, design.make_conv(inputs, outputs, 1), norm)
 
-    def join(self, branch: Tensor, x: Tensor) -> Tensor:
+    def add_shortcut(self, branch: Tensor, x: Tensor) -> Tensor:
         """The sum of branch and shortcut; the branch alone in a plain net."""
         branch = self.se(branch)
         if not self.residual:
@@ -133,7 +133,7 @@ class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions: y = relu(x + branch(x))."""
 
     def build_branch(self, shape: BlockShape, design: BlockDesign) -> tuple[nn.Conv2d, nn.Module]:
-        c, conv = shape.channels, design.conv
+        c, conv = shape.channels, design.make_conv
         self.conv1 = conv(shape.in_channels, c, 3, stride=shape.stride, dilation=shape.dilation)
         self.bn1 = design.norm(c)
         self.conv2 = conv(c, c, 3, dilation=shape.inner_dilation)
@@ -143,7 +143,7 @@ class BasicBlock(ResidualBlock):
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W)
         y = self.relu(self.bn1(self.conv1(x)))  # (N, C, H/s, W/s)
         y = self.bn2(self.conv2(self.dropout(y)))  # (N, C, H/s, W/s)
-        out: Tensor = self.relu(self.join(y, x))  # (N, C, H/s, W/s)
+        out: Tensor = self.relu(self.add_shortcut(y, x))  # (N, C, H/s, W/s)
         return out
 
 
@@ -153,7 +153,7 @@ class Bottleneck(ResidualBlock):
     expansion = 4
 
     def build_branch(self, shape: BlockShape, design: BlockDesign) -> tuple[nn.Conv2d, nn.Module]:
-        c, conv = shape.channels, design.conv
+        c, conv = shape.channels, design.make_conv
         self.conv1 = conv(shape.in_channels, c, 1)
         self.bn1 = design.norm(c)
         self.conv2 = conv(c, c, 3, stride=shape.stride, dilation=shape.dilation)
@@ -166,7 +166,7 @@ class Bottleneck(ResidualBlock):
         y = self.relu(self.bn1(self.conv1(x)))  # (N, C, H, W)
         y = self.relu(self.bn2(self.conv2(y)))  # (N, C, H/s, W/s)
         y = self.bn3(self.conv3(self.dropout(y)))  # (N, 4C, H/s, W/s)
-        out: Tensor = self.relu(self.join(y, x))  # (N, 4C, H/s, W/s)
+        out: Tensor = self.relu(self.add_shortcut(y, x))  # (N, 4C, H/s, W/s)
         return out
 
 
@@ -180,7 +180,7 @@ class PreActBasicBlock(ResidualBlock):
     pre_activation = True
 
     def build_branch(self, shape: BlockShape, design: BlockDesign) -> tuple[nn.Conv2d, nn.Module]:
-        c, conv = shape.channels, design.conv
+        c, conv = shape.channels, design.make_conv
         self.bn1 = design.norm(shape.in_channels)
         self.conv1 = conv(shape.in_channels, c, 3, stride=shape.stride, dilation=shape.dilation)
         self.bn2 = design.norm(c)
@@ -191,7 +191,7 @@ class PreActBasicBlock(ResidualBlock):
         active = self.relu(self.bn1(x))  # (N, C_in, H, W)
         y = self.relu(self.bn2(self.conv1(active)))  # (N, C, H/s, W/s)
         y = self.conv2(self.dropout(y))  # (N, C, H/s, W/s)
-        return self.join(y, active if self.reshapes else x)
+        return self.add_shortcut(y, active if self.reshapes else x)
 
 
 class PreActBottleneck(ResidualBlock):
@@ -201,7 +201,7 @@ class PreActBottleneck(ResidualBlock):
     pre_activation = True
 
     def build_branch(self, shape: BlockShape, design: BlockDesign) -> tuple[nn.Conv2d, nn.Module]:
-        c, conv = shape.channels, design.conv
+        c, conv = shape.channels, design.make_conv
         self.bn1 = design.norm(shape.in_channels)
         self.conv1 = conv(shape.in_channels, c, 1)
         self.bn2 = design.norm(c)
@@ -215,4 +215,4 @@ class PreActBottleneck(ResidualBlock):
         y = self.relu(self.bn2(self.conv1(active)))  # (N, C, H, W)
         y = self.relu(self.bn3(self.conv2(y)))  # (N, C, H/s, W/s)
         y = self.conv3(self.dropout(y))  # (N, 4C, H/s, W/s)
-        return self.join(y, active if self.reshapes else x)
+        return self.add_shortcut(y, active if self.reshapes else x)

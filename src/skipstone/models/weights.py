@@ -78,8 +78,10 @@ def load_weights(
         state, where = load_pretrained_state(name), f"{name}'s pretrained weights"
         return load_published(network, state, where=where, listing=listing)
     state = read_weights(weights)
-    strange = _classifier_mismatch(Path(weights), answers)
-    return load_published(network, state, where=weights, strange=strange, listing=listing)
+    classifier_problem = _classifier_mismatch(Path(weights), answers)
+    return load_published(
+        network, state, where=weights, classifier_problem=classifier_problem, listing=listing
+    )
 
 
 def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:

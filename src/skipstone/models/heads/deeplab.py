@@ -11,7 +11,7 @@ each with norm and ReLU. DeepLab v3 classifies that; v3+ first adds a skip from 
 and its convolutions are separable:
 
     v3    logits = conv1x1(block(aspp(map_16)))                                (N, K, H/16, W/16)
-    v3+   x      = concat(enlarge(block(aspp(map_16))), block1x1(map_4))       (N, 304, H/4, W/4)
+    v3+   x      = concat(resize(block(aspp(map_16))), block1x1(map_4))        (N, 304, H/4, W/4)
           logits = conv1x1(block(x))                                           (N, K, H/4, W/4)
 
 The rates r are (6, 12, 18) at stride 16 and twice that at stride 8 (v3, section 4.1): the same
@@ -31,7 +31,7 @@ from skipstone.models.heads.dense import (
     DenseHead,
     Features,
     conv_norm_relu,
-    enlarge,
+    resize_bilinear,
     skip_map_index,
 )
 from skipstone.models.heads.options import DeepLabOptions
@@ -159,7 +159,7 @@ class DeepLabV3PlusHead(DenseHead):
 
     def decode(self, features: Features) -> Tensor:
         skip = features[self.skip]
-        far = enlarge(self.aspp(features[-1]), skip.shape[-2:], align_corners=True)
+        far = resize_bilinear(self.aspp(features[-1]), skip.shape[-2:], align_corners=True)
         near = self.reduce(skip)  # (N, 48, H/4, W/4)
         logits: Tensor = self.classifier(self.join(torch.cat([far, near], dim=1)))
         return logits  # (N, K, H/4, W/4)

@@ -45,7 +45,7 @@ class DenseHead(Head):
         return {"logits": self.decode(features).float()}  # in bfloat16 similar logits would tie
 
     def sized(self, outputs: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
-        logits = enlarge(outputs["logits"], size, align_corners=self.align_corners)
+        logits = resize_bilinear(outputs["logits"], size, align_corners=self.align_corners)
         return {**outputs, "logits": logits}  # (N, K, H, W)
 
     def loss(self, features: Features, y: Targets) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class DenseHead(Head):
         return mask.long()
 
 
-def enlarge(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
+def resize_bilinear(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
     """Bilinear resize to (height, width); x itself if it has that size."""
     # `statically_known_true`, so that an export keeps dynamic sizes
     if all(statically_known_true(a == b) for a, b in zip(x.shape[-2:], size, strict=True)):

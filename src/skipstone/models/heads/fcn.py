@@ -5,9 +5,9 @@ deepest map, which are resized to the image. At stride 32 that is coarse, so sco
 maps are added:
 
     score_32 = classifier(map_32)                          (N, K, H/32, W/32)
-    score_16 = enlarge(score_32) + conv1x1(map_16)         (N, K, H/16, W/16)
-    score_8  = enlarge(score_16) + conv1x1(map_8)          (N, K, H/8,  W/8)
-    logits   = enlarge(score_8)                            (N, K, H, W)
+    score_16 = resize(score_32) + conv1x1(map_16)          (N, K, H/16, W/16)
+    score_8  = resize(score_16) + conv1x1(map_8)           (N, K, H/8,  W/8)
+    logits   = resize(score_8)                             (N, K, H, W)
 
 FCN-32s, FCN-16s and FCN-8s stop at the first, second or third. The skips' convolutions are
 initialised with zero, so that the net starts as FCN-32s (section 4.2). Resizing is bilinear and
@@ -28,7 +28,7 @@ from skipstone.models.heads.dense import (
     Features,
     conv_norm_relu,
     deepest_by_stride,
-    enlarge,
+    resize_bilinear,
 )
 from skipstone.models.heads.options import FcnOptions
 
@@ -73,5 +73,5 @@ class FcnHead(DenseHead):
         score: Tensor = self.classifier(features[-1])  # (N, K, H/32, W/32)
         for index, layer in zip(self.skips, self.scores, strict=True):
             finer = layer(features[index])  # (N, K, H/16, W/16), then (N, K, H/8, W/8)
-            score = enlarge(score, finer.shape[-2:]) + finer
+            score = resize_bilinear(score, finer.shape[-2:]) + finer
         return score

@@ -21,7 +21,7 @@ class LinearHead(Head):
         strides: unused.
         classes: K.
         loss: {"name": one of models.losses.LOSSES, "target": the key of y that it reads,
-            "args": what that loss is built with}. Its class weights are no part of the state dict.
+            "args": what that loss is built with}. Class weights are not in the state dict.
     """
 
     def __init__(

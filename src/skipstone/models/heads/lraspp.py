@@ -5,7 +5,7 @@ from a map of stride 8. It has no 3x3 convolution, so its cost is small next to 
 
     gate   = sigmoid(conv1x1(mean(map_16)))                (N, C, 1, 1)
     what   = relu(norm(conv1x1(map_16))) * gate            (N, C, H/16, W/16)
-    logits = conv1x1(enlarge(what)) + conv1x1(map_8)       (N, K, H/8, W/8)
+    logits = conv1x1(resize(what)) + conv1x1(map_8)        (N, K, H/8, W/8)
 
 We average over the whole image, as torchvision does, where the paper's figure pools 49x49
 windows. Module names are torchvision's.
@@ -23,7 +23,7 @@ from skipstone.models.heads.dense import (
     DenseHead,
     Features,
     conv_norm_relu,
-    enlarge,
+    resize_bilinear,
     skip_map_index,
 )
 from skipstone.models.heads.options import LrasppOptions
@@ -65,5 +65,5 @@ class LrasppHead(DenseHead):
     def decode(self, features: Features) -> Tensor:
         low, high = features[self.skip], features[-1]
         what = self.cbr(high) * self.scale(high)  # (N, C, H/16, W/16)
-        logits = self.high_classifier(enlarge(what, low.shape[-2:]))  # (N, K, H/8, W/8)
+        logits = self.high_classifier(resize_bilinear(what, low.shape[-2:]))  # (N, K, H/8, W/8)
         return torch.add(logits, self.low_classifier(low))
