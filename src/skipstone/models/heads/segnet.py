@@ -5,11 +5,11 @@ it writes each value to the position of its window's maximum in the encoder, wit
 and then convolves:
 
     x = map_32                                             (N, 512, H/32, W/32)
-    x = convs(max_unpool(x, places(map_16)))                   (N, 512, H/16, W/16)
-    x = convs(max_unpool(x, places(map_8)))                    (N, 256, H/8,  W/8)
-    x = convs(max_unpool(x, places(map_4)))                    (N, 128, H/4,  W/4)
-    x = convs(max_unpool(x, places(map_2)))                    (N, 64,  H/2,  W/2)
-    logits = convs(max_unpool(x, places(map_1)))               (N, K,   H,    W)
+    x = convs(max_unpool(x, places(map_16)))               (N, 512, H/16, W/16)
+    x = convs(max_unpool(x, places(map_8)))                (N, 256, H/8,  W/8)
+    x = convs(max_unpool(x, places(map_4)))                (N, 128, H/4,  W/4)
+    x = convs(max_unpool(x, places(map_2)))                (N, 64,  H/2,  W/2)
+    logits = convs(max_unpool(x, places(map_1)))           (N, K,   H,    W)
 
 The positions are computed here from the encoder's maps before pooling, so that the backbone returns
 feature maps only, also in an export.
