@@ -133,7 +133,7 @@ def test_of_very_many_rows_some_are_asked_for_calibration(
         predictor, "evidence", lambda rows: ({}, asked.append(rows.column("path")) or [])
     )
     for most in (100, 3):
-        monkeypatch.setattr(predictor.task, "evidence_rows", most, raising=False)
+        monkeypatch.setattr(predictor.task, "max_calibration_rows", most)
         assert predictor.calibrate(manifest) == {}
     every = manifest.column("path")
     assert asked == [every, [every[0], every[5], every[10]]]

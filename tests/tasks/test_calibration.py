@@ -74,9 +74,9 @@ def test_always_right_is_as_sure_as_so_few_samples_let_it_be(n: int) -> None:
 def test_temperature_is_bounded_and_needs_evidence() -> None:
     always_right = np.eye(3)[[0, 1, 2]]
     hardly = calibration.fit_temperature(always_right / 100, np.arange(3))
-    assert hardly == pytest.approx(calibration.LEAST, rel=1e-4)
+    assert hardly == pytest.approx(calibration.MIN_FITTED, rel=1e-4)
     always_wrong = calibration.fit_temperature(always_right * 100, np.array([1, 2, 0]))
-    assert always_wrong == pytest.approx(calibration.GREATEST, rel=1e-4)
+    assert always_wrong == pytest.approx(calibration.MAX_FITTED, rel=1e-4)
     assert calibration.fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
     assert calibration.fit_temperature(np.zeros((4, 3)), np.zeros(4, int)) == 1.0
     with pytest.raises(ValueError, match="not finite"):

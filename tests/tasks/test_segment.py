@@ -360,14 +360,14 @@ def test_answers_as_files(tmp_path: Path) -> None:
     assert prediction.fields["label"] == ["ground", "square"]
     assert prediction.fields["share"] == pytest.approx([1 - answer.mean(), answer.mean()])
     picture = make_scene(0)[0]
-    files = model.files(picture, prediction)
+    files = model.render_files(picture, prediction)
     with Image.open(io.BytesIO(files["mask"][1])) as image:
         assert image.mode == "P"
         assert np.array_equal(np.asarray(image), np.where(answer, 0, 7))
         assert np.array_equal(
             np.asarray(image.convert("RGB")), np.array([[1, 2, 3], [9, 8, 7]])[answer]
         )
-    drawn = model.draw(picture, prediction, answer)
+    drawn = model.draw_prediction(picture, prediction, answer)
     assert drawn.shape == (48, 64 * 3 + 8, 3)
     assert np.array_equal(drawn[:, :64], picture)
     assert np.array_equal(drawn[:, 68:132], drawn[:, 136:])  # truth and answer alike
@@ -390,11 +390,11 @@ def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
     )
     assert post["crf"]["iterations"] > 0
     outputs = {"logits": logits[None].astype(np.float32), "image": picture[None]}
-    assert model.looks_at(post) == {"image"}
-    assert model.looks_at({}) == set()
+    assert model.required_inputs(post) == {"image"}
+    assert model.required_inputs({}) == set()
     before, after = (
         model.predict(outputs, [meta], given)[0].scores["mask"]
         for given in ({"temperature": 1.0}, {**post, "temperature": 1.0})
     )
     assert (after == truth).mean() > 0.98 > (before == truth).mean()
-    assert Segment(SegmentOptions(crf="off"), CLASSES).refinements() == {}
+    assert Segment(SegmentOptions(crf="off"), CLASSES).optional_postprocessors() == {}

@@ -1,8 +1,7 @@
-"""agreement: do a bundle's programs answer many real files as its network does?
+"""agreement: compare the predictions of a bundle's programs with its network's on many real files.
 
-`verify` asks this of a few goldens, each time. This asks it of as many files as there are, once:
-every file is decoded once, and every runtime gets the same arrays, so many at a time as memory
-holds. Files may have several shapes.
+`verify` compares them on a few goldens. Here every file is decoded once, and every runtime gets the
+same arrays, in blocks that fit the memory. Files may differ in shape.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from skipstone.runtime.programs import Program, beyond, read_programs
 from skipstone.tasks.base import Difference
 
 REFERENCE = "torch-f32"
-#: One by one, because a program may be compiled apart for a batch of one; and several at once.
+#: One, because a program may be compiled separately for a batch of one, and several.
 BATCHES = (1, 16)
-#: Numbers of answers that are compared at once, about: logits of pixels are many.
+#: Output values compared at once, approximately; logits of pixels are many.
 MOST = 1 << 24
-#: Bytes of decoded files that are held at once, about.
+#: Bytes of decoded files in memory, approximately.
 HELD = 1 << 30
 
 Arrays = list[dict[str, np.ndarray]]
@@ -47,12 +46,12 @@ class Agreement:
     Args:
         max_probability: greatest absolute difference.
         max_relative: greatest difference of raw outputs, relative to their scale.
-        flips: answers that changed, without near ties (within the tolerance of equality).
+        flips: predictions that changed, without near ties (within the tolerance of equality).
         n: files.
-        batch: that it answered in.
-        problem: what exceeds the program's tolerance, in words; empty where nothing does.
-        share: of the parts of all answers (pixels of masks), how much changed, without near ties;
-            None for answers that are of one piece.
+        batch: the batch size.
+        problem: a sentence on what exceeds the program's tolerance; empty if nothing does.
+        share: changed share of all pixels of masks, without near ties; None for predictions
+            that have no parts.
     """
 
     name: str
@@ -72,10 +71,10 @@ class Agreement:
 def agreement(
     path: Path | str, sources: Sequence[Source], *, precisions: Sequence[str] = ()
 ) -> list[Agreement]:
-    """Each program of a bundle against its network, on files; one by one and in batches.
+    """Each program of a bundle against its network, on files, for every batch size of BATCHES.
 
     Args:
-        precisions: of the programs; none for all of them.
+        precisions: of the programs to compare; empty for all.
 
     Raises:
         UsageError: the bundle has no programs. DataError: no file can be read.
@@ -88,50 +87,52 @@ def agreement(
         )
     task, input = task_of(bundle), input_of(bundle)
     reference = Predictor(input, open_runtime(folder, bundle, REFERENCE), task, dict(bundle.post))
-    chosen = [
+    selected = [
         row for row in programs.rows.values() if row.precision in precisions or not precisions
     ]
-    runtimes = {row.name: open_runtime(folder, bundle, row.name) for row in chosen}
-    found: dict[tuple[str, int], list[tuple[Difference, int]]] = defaultdict(list)
+    runtimes = {row.name: open_runtime(folder, bundle, row.name) for row in selected}
+    differences: dict[tuple[str, int], list[tuple[Difference, int]]] = defaultdict(list)
     compared = 0
     with events.stage("comparing", total=len(sources), unit="files") as advance:
-        for part, expected in _parts(reference.runtime, _decoded(reference, sources)):
-            numbers = sum(value.size for value in expected.values())
+        for arrays, expected in _blocks(reference.runtime, _decoded(reference, sources)):
+            size = sum(value.size for value in expected.values())
             for name, runtime in runtimes.items():
                 for batch in BATCHES:
-                    outputs = _answers(runtime, part, batch)
+                    outputs = _run_in_batches(runtime, arrays, batch)
                     difference = task.difference(expected, outputs, bundle.post)
-                    found[name, batch].append((difference, numbers))
-            advance(len(part))
-            compared += len(part)
+                    differences[name, batch].append((difference, size))
+            advance(len(arrays))
+            compared += len(arrays)
     if not compared:
         raise DataError(f"none of {len(sources)} files can be read.")
     return [
-        _row(program, batch, found[program.name, batch]) for program in chosen for batch in BATCHES
+        _merge(program, batch, differences[program.name, batch])
+        for program in selected
+        for batch in BATCHES
     ]
 
 
-def _row(program: Program, batch: int, found: Sequence[tuple[Difference, int]]) -> Agreement:
-    """The differences of all parts together; each comes with how many numbers were compared."""
-    each = [difference for difference, _ in found]
+def _merge(program: Program, batch: int, blocks: Sequence[tuple[Difference, int]]) -> Agreement:
+    """One row of the differences of all blocks, each with the number of values compared."""
+    differences = [difference for difference, _ in blocks]
     measured: dict[str, Any] = {
-        "probability": max(float(difference.max_probability) for difference in each),
-        "relative": max(float(difference.max_relative) for difference in each),
-        "flips": sum(int(difference.flips) for difference in each),
-        "n": sum(int(difference.n) for difference in each),
+        "probability": max(float(difference.max_probability) for difference in differences),
+        "relative": max(float(difference.max_relative) for difference in differences),
+        "flips": sum(int(difference.flips) for difference in differences),
+        "n": sum(int(difference.n) for difference in differences),
     }
-    shares = [(item.share, numbers) for item, numbers in found if item.share is not None]
+    shares = [(item.share, size) for item, size in blocks if item.share is not None]
     if shares:
-        changed = sum(share * numbers for share, numbers in shares)
-        measured["share"] = float(changed / sum(numbers for _, numbers in shares))
-    typical = [float(item.typical) for item in each if item.typical is not None]
+        changed = sum(share * size for share, size in shares)
+        measured["share"] = float(changed / sum(size for _, size in shares))
+    typical = [float(item.typical) for item in differences if item.typical is not None]
     measured |= {"typical": max(typical)} if typical else {}
     return Agreement(
         program.name,
         measured["probability"],
         measured["relative"],
         measured["flips"],
-        sum(int(difference.near_ties) for difference in each),
+        sum(int(difference.near_ties) for difference in differences),
         measured["n"],
         batch,
         beyond(measured, program.tolerance),
@@ -140,8 +141,7 @@ def _row(program: Program, batch: int, found: Sequence[tuple[Difference, int]]) 
 
 
 def _decoded(reference: Predictor, sources: Sequence[Source]) -> Iterator[Arrays]:
-    """The arrays of every file that can be read: those of one shape together, as many as HELD
-    allows."""
+    """The arrays of every readable file, grouped by shape, in blocks of about HELD bytes."""
     block: Arrays = []
     size = 0
     for source in sources:
@@ -158,32 +158,32 @@ def _decoded(reference: Predictor, sources: Sequence[Source]) -> Iterator[Arrays
 
 
 def _by_shape(arrays: Arrays) -> Iterator[Arrays]:
-    for _, alike in itertools.groupby(sorted(arrays, key=_shapes), key=_shapes):
-        yield list(alike)
+    for _, group in itertools.groupby(sorted(arrays, key=_shapes), key=_shapes):
+        yield list(group)
 
 
-def _parts(network: Runtime, decoded: Iterable[Arrays]) -> Iterator[tuple[Arrays, Outputs]]:
-    """Files of one shape with what the network answers, until that is MOST numbers or more."""
-    for alike in decoded:
-        part: Arrays = []
-        answers: list[Outputs] = []
-        for some in _several(alike, BATCHES[-1]):
-            part += some
-            answers.append(network.run(stacked(some)))
-            if sum(value.size for outputs in answers for value in outputs.values()) >= MOST:
-                yield part, joined(answers)
-                part, answers = [], []
-        if part:
-            yield part, joined(answers)
+def _blocks(network: Runtime, decoded: Iterable[Arrays]) -> Iterator[tuple[Arrays, Outputs]]:
+    """Files of one shape with the network's outputs, in blocks of at least MOST output values."""
+    for group in decoded:
+        block: Arrays = []
+        outputs: list[Outputs] = []
+        for chunk in _chunks(group, BATCHES[-1]):
+            block += chunk
+            outputs.append(network.run(stacked(chunk)))
+            if sum(value.size for batch in outputs for value in batch.values()) >= MOST:
+                yield block, joined(outputs)
+                block, outputs = [], []
+        if block:
+            yield block, joined(outputs)
 
 
-def _answers(runtime: Runtime, arrays: Arrays, batch: int) -> Outputs:
-    return joined([runtime.run(stacked(some)) for some in _several(arrays, batch)])
+def _run_in_batches(runtime: Runtime, arrays: Arrays, batch: int) -> Outputs:
+    return joined([runtime.run(stacked(chunk)) for chunk in _chunks(arrays, batch)])
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, arrays[name].shape) for name in sorted(arrays)]
 
 
-def _several(arrays: Arrays, count: int) -> list[Arrays]:
+def _chunks(arrays: Arrays, count: int) -> list[Arrays]:
     return [arrays[start : start + count] for start in range(0, len(arrays), count)]

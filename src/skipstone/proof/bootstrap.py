@@ -1,15 +1,14 @@
-"""The bootstrap over records, or over groups of them: for figures without a formula.
+"""The bootstrap over records, or over groups of records, for statistics without a formula.
 
-Resamples of n units vary by (n - 1) / n of what they should, and percentiles leave out that the
-spread itself is estimated: with few units intervals are too narrow on both counts. So all go as far
-out as Hesterberg's expanded percentiles (2015, "What Teachers Should Know About the Bootstrap",
-The American Statistician 69:371-386, section on expanding): Phi(-sqrt(n / (n - 1)) * t) with
-Student's t at n - 1 degrees of freedom in place of 2.5 %. Here n is the number of units that carry
-the variance (`_quantile`), which is below the number drawn where a few make most of it.
+Intervals from few units are too narrow for two reasons: the variance of resamples of n units is
+only (n - 1) / n of the true one, and percentiles ignore that the spread itself is estimated. So all
+use Hesterberg's expanded percentiles (2015, "What Teachers Should Know About the Bootstrap", The
+American Statistician 69:371-386, section on expanding): Phi(-sqrt(n / (n - 1)) * t) with Student's
+t at n - 1 degrees of freedom in place of 2.5 %. Here n is the effective number of units
+(`_quantile`), which is less than the number drawn if a few units carry most of the variance.
 
-Resamples that all give the same figure tell nothing of its spread, which is no certainty: a score
-interval on as many units takes their place. A single unit tells nothing at all, and its interval
-has no ends.
+If all resamples have the same value, their spread is unknown, not 0: a score interval for as many
+units is used instead. The interval of a single unit is unbounded.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from skipstone.proof.proportions import Z, student, tango, wilson
 
 RESAMPLES = 1000
 
-#: acceleration is estimated by leaving out one of at most this many blocks of records
+#: jackknife blocks at most, for the acceleration
 _BLOCKS = 200
 
-#: degrees of freedom below which a t interval says little more than that nothing is known
+#: lower bound of the degrees of freedom; below it t intervals are practically unbounded
 _LEAST_FREEDOM = 4.0
 
 #: weights in memory at a time
-_AT_ONCE = 4_000_000
+_CHUNK_VALUES = 4_000_000
 
-#: resamples that differ by less differ by how sums are rounded
+#: smaller differences of resamples are rounding errors
 _ROUNDING = 1e-12
 
-#: what a single unit tells
-_NOTHING = (-math.inf, math.inf)
+#: the interval of a single unit
+_UNBOUNDED = (-math.inf, math.inf)
 
 #: weights (B, n), how often each of n samples counts -> values (B, M)
 Figures = Callable[[np.ndarray], np.ndarray]
 
 
 def one_by_one(figure: Callable[[np.ndarray], np.ndarray]) -> Figures:
-    """Many resamples at once from a function of one: weights (n,) -> values (M,)."""
+    """Vectorises a function of one resample, weights (n,) -> values (M,)."""
     return lambda weights: np.array([figure(weight) for weight in weights])
 
 
@@ -56,25 +55,25 @@ def bootstrap(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[tuple[float, float]]:
-    """BCa intervals (Efron 1987) of several figures at once.
+    """BCa intervals (Efron 1987) of several statistics at once.
 
-    In place of the normal's quantile stands the expanded one (see `_quantile`). Where every
-    resample gives the same share of 1, it is taken for a proportion of the units.
+    The expanded quantile (see `_quantile`) replaces the normal one. If every resample has the same
+    value in [0, 1], it is treated as a proportion of the units.
 
     Args:
         figures: weights (B, n) -> values (B, M).
-        code: (n,) group number of each sample; whole groups are drawn, and left out.
+        code: (n,) group number of each sample; groups are resampled, and left out, as units.
     """
     drawn, jackknife, value, units = _resampled(figures, n, code, seed, resamples)
-    found = []
+    bounds = []
     for m, figure in enumerate(value.tolist()):
         if units == 1 and math.isfinite(figure):
-            found.append(_NOTHING)
+            bounds.append(_UNBOUNDED)
         elif 0 <= figure <= 1 and _constant(drawn[:, m]):
-            found.append(wilson(figure * units, units))
+            bounds.append(wilson(figure * units, units))
         else:
-            found.append(_bca(drawn[:, m], jackknife[:, m], figure))
-    return found
+            bounds.append(_bca(drawn[:, m], jackknife[:, m], figure))
+    return bounds
 
 
 def paired_bootstrap(
@@ -85,21 +84,20 @@ def paired_bootstrap(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """Interval of one difference of two figures on the same samples.
+    """Interval of the difference of two statistics on the same samples.
 
     value - bias +- expanded quantile * deviation, all by bootstrap (Efron and Tibshirani 1993, sec.
-    10.2 and 13.2).
-    A difference is close to normal even where the two figures are not, and BCa's quantiles, which
-    follow the few samples that two good models answer differently, hold it less often. Where every
-    resample gives the same difference (two models that answer alike), the truth may be as far from
-    it as from that of two proportions which no unit tells apart.
+    10.2 and 13.2). A difference is close to normal even if the two statistics are not. BCa depends
+    on the few samples that two good models predict differently, and covers the truth less often.
+    If every resample has the same difference (two models with equal predictions), the interval is
+    that of two paired proportions without discordant pairs.
     """
     drawn, jackknife, values, units = _resampled(figure, n, code, seed, resamples)
     value, column = float(values[0]), drawn[np.isfinite(drawn[:, 0]), 0]
     if not math.isfinite(value):
         return value, value
     if units == 1 or len(column) == 0:
-        return _NOTHING
+        return _UNBOUNDED
     if _constant(column):
         low, high = tango(0, 0, units)
         return value + low, value + high
@@ -109,41 +107,41 @@ def paired_bootstrap(
 
 
 def _constant(drawn: np.ndarray) -> bool:
-    """Whether all resamples give the same, those aside that give no number."""
-    known = drawn[np.isfinite(drawn)]
-    return len(known) > 0 and float(np.ptp(known)) <= _ROUNDING
+    """Whether all finite resamples are equal."""
+    finite = drawn[np.isfinite(drawn)]
+    return len(finite) > 0 and float(np.ptp(finite)) <= _ROUNDING
 
 
 def _resampled(
     figures: Figures, n: int, code: np.ndarray | None, seed: int, resamples: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Of resamples (B, M), leaving one block out (J, M), of the sample itself (M,), and units."""
+    """Values of resamples (B, M), of the jackknife (J, M), of the sample (M,), and its units."""
     code = np.arange(n) if code is None else code
     units = int(code.max()) + 1
     rng = np.random.default_rng(seed)
-    at_once = max(1, _AT_ONCE // n)
+    chunk = max(1, _CHUNK_VALUES // n)
     drawn = []
-    for start in range(0, resamples, at_once):
+    for start in range(0, resamples, chunk):
         counts = [
             np.bincount(rng.integers(0, units, units), minlength=units)
-            for _ in range(start, min(start + at_once, resamples))
+            for _ in range(start, min(start + chunk, resamples))
         ]
         drawn.append(figures(np.array(counts, np.float64)[:, code]))
-    left_out = _blocks(units, rng)[code]
-    blocks = np.arange(int(left_out.max()) + 1)
-    kept = [
-        figures((left_out != some[:, None]) * 1.0)
-        for some in np.array_split(blocks, -(-len(blocks) // at_once))
+    block_of = _blocks(units, rng)[code]
+    blocks = np.arange(int(block_of.max()) + 1)
+    jackknife = [
+        figures((block_of != some[:, None]) * 1.0)
+        for some in np.array_split(blocks, -(-len(blocks) // chunk))
     ]
-    return np.concatenate(drawn), np.concatenate(kept), figures(np.ones((1, n)))[0], units
+    return np.concatenate(drawn), np.concatenate(jackknife), figures(np.ones((1, n)))[0], units
 
 
 def _quantile(jackknife: np.ndarray) -> float:
-    """Standard deviations of a bootstrap that a 95 % interval reaches: sqrt(n / (n - 1)) * t.
+    """Half width of a 95 % interval in standard deviations of the bootstrap: sqrt(n / (n - 1)) * t.
 
     n - 1, the degrees of freedom of the jackknife's variance, are Satterthwaite's (1946):
     2 J / (kurtosis - 1), at most J - 1. With few positives of a class, or few large groups, a
-    handful of units carries the variance, which is then known as badly as from so few.
+    handful of units carries the variance, which is then as uncertain as from so few samples.
     """
     gap = jackknife[np.isfinite(jackknife)]
     gap = gap - gap.mean() if len(gap) else gap
@@ -157,7 +155,7 @@ def _quantile(jackknife: np.ndarray) -> float:
 
 
 def _bca(drawn: np.ndarray, jackknife: np.ndarray, value: float) -> tuple[float, float]:
-    """Percentiles of `drawn`, moved for bias and skew; never past what was drawn or `value`."""
+    """Percentiles of `drawn`, corrected for bias and skew; within `drawn` and `value`."""
     drawn, jackknife = drawn[np.isfinite(drawn)], jackknife[np.isfinite(jackknife)]
     if len(drawn) == 0 or not np.isfinite(value):
         return value, value
@@ -177,5 +175,5 @@ def _bca(drawn: np.ndarray, jackknife: np.ndarray, value: float) -> tuple[float,
 
 
 def _blocks(units: int, rng: np.random.Generator) -> np.ndarray:
-    """(units,): which of at most _BLOCKS even, random blocks each unit is left out with."""
+    """(units,): the jackknife block of each unit, of at most _BLOCKS random ones of equal size."""
     return rng.permutation(units) % min(units, _BLOCKS) if units > _BLOCKS else np.arange(units)

@@ -1,8 +1,8 @@
-"""Did calibration help? Expected calibration error before and after, on data it did not see.
+"""Expected calibration error before and after temperature scaling, on test rows.
 
-The temperature is fitted on the select part (`tasks.calibration`); what it did is measured here on
-the claim part, with intervals, beside the error that a perfectly calibrated network would show by
-chance on as many samples.
+The temperature is fitted on the validation rows (`tasks.calibration`). Its effect is measured here
+on the test rows, with intervals, and compared with the error that a perfectly calibrated network
+shows by chance on as many samples.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from skipstone.tasks.metrics import bin_of, reliability
 from skipstone.tasks.records import Table
 from skipstone.words import counted
 
-#: Where records keep what was claimed: of the answer, or of every tag.
+#: Fields of records with the confidence: of the prediction, or of every tag.
 _CONFIDENCES = ("probability", "probabilities")
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What calibration did.
+    """The effect of calibration.
 
     Args:
         before, after: ECE on the same samples.
-        chance: ECE that a perfectly calibrated network shows on average on these confidences.
+        chance: mean ECE of a perfectly calibrated network with these confidences.
         halved: whether `after` is at most half of `before`.
-        reason: one sentence for people, in particular why it is not halved.
+        reason: one sentence for the report, in particular why it is not halved.
     """
 
     before: Estimate
@@ -52,9 +52,9 @@ class Gain:
 
 
 def has_confidence(task: Task, records: Sequence[Record]) -> bool:
-    """Whether `calibration_gain` has something to say of such records."""
-    known = any(metric.name == "ece" for metric in task.metrics())
-    return known and bool(records) and any(name in records[0] for name in _CONFIDENCES)
+    """Whether `calibration_gain` supports such records."""
+    has_ece = any(metric.name == "ece" for metric in task.metrics())
+    return has_ece and bool(records) and any(name in records[0] for name in _CONFIDENCES)
 
 
 def calibration_gain(
@@ -64,8 +64,8 @@ def calibration_gain(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> Gain:
-    """Compare records made without and with the temperature, of a task with the metric "ece" and
-    records with "probability" or "probabilities".
+    """Compare records made without and with the temperature. The task has the metric "ece", the
+    records "probability" or "probabilities".
 
     Raises:
         UsageError: the task has no calibration error.
@@ -73,40 +73,42 @@ def calibration_gain(
     metric = next((metric for metric in task.metrics() if metric.name == "ece"), None)
     if metric is None or not has_confidence(task, before):
         raise UsageError(f"task {task.name!r} has no calibration error to compare.")
-    was = interval(metric, before, task, groups, seed)
-    now = interval(metric, after, task, groups, seed)
+    ece_before = interval(metric, before, task, groups, seed)
+    ece_after = interval(metric, after, task, groups, seed)
     name = next(name for name in _CONFIDENCES if name in after[0])
     chance = ece_by_chance(Table.of(after).column(name).ravel(), seed=seed)
-    halved = now.value <= was.value / 2
-    figures = f"ECE {was.value:.4f} before, {now.value:.4f} after, {chance:.4f} by chance alone"
+    halved = ece_after.value <= ece_before.value / 2
+    samples = counted(ece_after.n, "sample")
+    figures = (
+        f"ECE {ece_before.value:.4f} before, {ece_after.value:.4f} after, {chance:.4f} by chance"
+    )
     if halved:
         reason = f"{figures}: at most half."
-    elif now.value > max(was.value, 1.5 * chance):
+    elif ece_after.value > max(ece_before.value, 1.5 * chance):
         reason = (
-            f"{figures}: the temperature, fitted to other rows, does harm here; they were too few, "
-            "or the two parts of the data differ."
+            f"{figures}: the temperature, fitted to the validation rows, makes it worse here; they "
+            "are too few, or validation and test rows differ."
         )
-    elif was.value < 2 * chance:
+    elif ece_before.value < 2 * chance:
         reason = (
-            f"{figures}: it was calibrated already, as far as {counted(was.n, 'sample')} can tell; "
-            "halving is below what chance leaves."
+            f"{figures}: the network was calibrated already, as far as {samples} can show; half of "
+            "the error is less than chance."
         )
-    elif now.value <= 1.5 * chance:
-        few = counted(now.n, "sample")
-        reason = f"{figures}: what is left is no more than {few} may give by chance."
+    elif ece_after.value <= 1.5 * chance:
+        reason = f"{figures}: the remaining error of {samples} may be chance."
     else:
         reason = (
-            f"{figures}: one temperature does not fit all; the network is surer than right in some "
-            "ranges and less sure in others, or the two parts of the data differ."
+            f"{figures}: one temperature does not fit all; the network is overconfident in some "
+            "ranges and underconfident in others, or validation and test rows differ."
         )
-    return Gain(was, now, chance, halved, reason)
+    return Gain(ece_before, ece_after, chance, halved, reason)
 
 
 def ece_by_chance(confidence: np.ndarray, *, seed: int = 0, draws: int = 200) -> float:
-    """Mean ECE where each answer of confidence c is right with probability exactly c.
+    """Mean ECE if each prediction of confidence c is correct with probability exactly c.
 
-    ECE is biased upwards: even perfect probabilities show an error of about
-    sqrt(bins / samples) (Kumar et al. 2019, sec. 5; Roelofs et al. 2022).
+    ECE is biased upwards: perfect probabilities have an ECE of about sqrt(bins / samples) (Kumar et
+    al. 2019, sec. 5; Roelofs et al. 2022).
     """
     rng = np.random.default_rng(seed)
     binned = bin_of(confidence)

@@ -1,4 +1,4 @@
-"""The checks of `verify`, as they run in its fresh process. See `proof.parity`."""
+"""The checks of `verify`, run in a new process by `proof.parity`."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ SCRIPT = "stand-alone script"
 
 
 def main(folder: str) -> None:
-    """Check a bundle and print one JSON object, alone on the true standard output."""
+    """Check a bundle and print one JSON object, alone on standard output."""
     true_output = os.dup(1)
-    os.dup2(2, 1)  # whatever libraries print goes to standard error
+    os.dup2(2, 1)  # what libraries print goes to standard error
     try:
         answer: dict[str, Any] = {"rows": list(check(Path(folder)))}
     except (UsageError, DamagedError) as error:
@@ -47,11 +47,11 @@ def main(folder: str) -> None:
 
 
 def check(folder: Path) -> Iterator[Row]:
-    """One row a check. UsageError where there is nothing to check against."""
+    """One row per check. UsageError if the bundle has no goldens."""
     row, _ = _guarded("files", lambda: _check_files(folder))
     yield row
     if not row["ok"]:
-        return  # no parser opens what is damaged
+        return  # never parse a damaged file
     goldens = Goldens.load(folder)
     yield _guarded("preprocessing", lambda: _check_preprocessing(goldens))[0]
     yield _guarded("meaning", lambda: _check_meaning(folder, goldens))[0]
@@ -65,18 +65,18 @@ def check(folder: Path) -> Iterator[Row]:
         rows[program.name] = row = _check_runtime(folder, goldens, program)
         yield row
     if can_stand_alone(goldens.bundle, programs):
-        answered = rows[STANDS_ALONE]
-        yield _guarded(SCRIPT, lambda: _check_script(folder, goldens, answered))[0]
+        program_row = rows[STANDS_ALONE]
+        yield _guarded(SCRIPT, lambda: _check_script(folder, goldens, program_row))[0]
 
 
 def _guarded(name: str, make: Callable[[], Any]) -> tuple[Row, Any]:
-    """The row of a check that returns what is wrong, or something else; and what it returned."""
+    """The row of a check, and the value that it returned; a string is a problem."""
     try:
-        found = make()
+        value = make()
     except SkipstoneError as error:
         return {"name": name, "ok": False, "problem": str(error)}, None
-    problem = found if isinstance(found, str) else ""
-    return {"name": name, "ok": not problem, "problem": problem}, found
+    problem = value if isinstance(value, str) else ""
+    return {"name": name, "ok": not problem, "problem": problem}, value
 
 
 def _check_files(folder: Path) -> str:
@@ -91,25 +91,25 @@ def _check_files(folder: Path) -> str:
 
 
 def _check_preprocessing(goldens: Goldens) -> str:
-    """Whether the same bytes still become the same arrays, bit by bit."""
+    """Check that the same bytes are still decoded to the same arrays, bit by bit."""
     input = input_of(goldens.bundle)
     rows = zip(goldens.record["files"], goldens.sources, strict=True)
     changed = [row["file"] for row, source in rows if digest(input, source) != row["arrays"]]
     if not changed:
         return ""
-    then, now = goldens.record["versions"], versions()
-    differing = [f"{name} {then.get(name)} then, {now[name]} now" for name in now]
+    stored, current = goldens.record["versions"], versions()
+    packages = [f"{name} {stored.get(name)} then, {current[name]} now" for name in current]
     return (
-        f"{len(changed)} of {len(goldens.sources)} goldens are prepared otherwise than when the "
-        f"model was made: {', '.join(changed[:3])} ({'; '.join(differing)})"
+        f"preprocessing of {len(changed)} of {len(goldens.sources)} goldens differs from when the "
+        f"model was made: {', '.join(changed[:3])} ({'; '.join(packages)})"
     )
 
 
 def _check_meaning(folder: Path, goldens: Goldens) -> str:
-    """Whether weights, classes, options and post-processing are those of the goldens."""
+    """Check that weights, classes, options and post-processing are those of the goldens."""
     record = read_record(folder)
-    found, stored = meanings(record), goldens.record["meaning"]
-    changed = [f"{name} in bundle.json" for name in found if found[name] != stored.get(name)]
+    current, stored = meanings(record), goldens.record["meaning"]
+    changed = [f"{name} in bundle.json" for name in current if current[name] != stored.get(name)]
     if record["files"][WEIGHTS]["sha256"] != goldens.record["weights"]:
         changed.append(WEIGHTS)
     return f"changed since the goldens were stored: {', '.join(changed)}" if changed else ""
@@ -120,30 +120,30 @@ def _check_runtime(folder: Path, goldens: Goldens, program: Program) -> Row:
     tolerance = capped(program.tolerance, precision, len(goldens.sources))
     row: Row = {"name": program.name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
     try:
-        own = own_answers(folder, program)
-        threads = None if own is None else 1  # as they came about
+        reference = own_answers(folder, program)
+        threads = None if reference is None else 1  # as when they were stored
         runtime = open_runtime(folder, goldens.bundle, program.name, threads=threads)
-        measured, answers, _ = compare(goldens, runtime, own)
-        found = fields(goldens.predictor(runtime), answers)
+        measured, answers, _ = compare(goldens, runtime, reference)
+        predictions = fields(goldens.predictor(runtime), answers)
     except SkipstoneError as error:
         return {**row, "problem": str(error)}
     excused = measured["flips"] + measured["near_ties"]
-    # In low precision what is nearly equal may change places, or be suppressed by another box: how
-    # much may change is for the task's `difference` to say. What answers mean is the same code
-    # for every program, and compared where the numbers are the same, in float32.
-    shown = ""
+    # In low precision near ties may swap, or another box may be suppressed; `Task.difference` says
+    # how much may change. Decoding is the same code for every program, so its result is compared
+    # only in float32, where the outputs are equal.
+    decoding = ""
     if tolerance.relative is not None:
-        shown = _compare_fields(goldens.record["predictions"], found, tolerance, excused)
+        decoding = _compare_fields(goldens.record["predictions"], predictions, tolerance, excused)
     facts = runtime.facts()
     used = facts["precision"]
-    # a processor without bfloat16 computes those programs in float32, which is no fault
-    honest = used == precision or (precision == "bf16" and used == "f32")
-    told = "" if honest else f"it runs in {used}, not in {precision} as it says"
-    itself, held = _compare_own(program, measured, facts)
-    problems = [text for text in (beyond(measured, tolerance), shown, told, itself) if text]
+    # a processor without bfloat16 computes bf16 programs in float32, which is allowed
+    is_honest = used == precision or (precision == "bf16" and used == "f32")
+    mismatch = "" if is_honest else f"it runs in {used}, not in {precision} as stated"
+    drift, own_row = _compare_own(program, measured, facts)
+    problems = [text for text in (beyond(measured, tolerance), decoding, mismatch, drift) if text]
     return {
         **row,
-        **held,
+        **own_row,
         "ok": not problems,
         "problem": "; ".join(problems),
         "precision": used,
@@ -159,60 +159,62 @@ def _check_runtime(folder: Path, goldens: Goldens, program: Program) -> Row:
 def _compare_own(
     program: Program, measured: Row, facts: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """What is wrong beside the program's own answers of when it was made, and how it was held to
-    them, for the row; nothing of either where it keeps none."""
+    """The problem and the entry "own" of the row of a program that stores outputs of its own; both
+    empty for other programs."""
     if "own" not in measured:
         return "", {}
-    other = other_arithmetic(program.measured["facts"], facts)
-    if other:
-        told = f"held to the network's answers alone, because {other}"
-        return "", {"own": {"held": False, "told": told}}
+    mismatch = other_arithmetic(program.measured["facts"], facts)
+    if mismatch:
+        sentence = f"compared with the network's outputs only, because {mismatch}"
+        return "", {"own": {"held": False, "told": sentence}}
     gap = measured["own"]
-    told = (
-        f"held to its own answers, on the same kernels ({named(facts['kernels'])}): "
-        f"{gap:.1e} of their scale away, allowed {CLOSE:.0e}"
+    sentence = (
+        f"compared with its own stored outputs, on the same kernels ({named(facts['kernels'])}): "
+        f"they differ by {gap:.1e} of their scale, allowed {CLOSE:.0e}"
     )
-    row = {"held": True, "difference": _finite(gap), "allowed": CLOSE, "told": told}
+    row = {"held": True, "difference": _finite(gap), "allowed": CLOSE, "told": sentence}
     problem = (
-        f"outputs are {gap:.2g} of their scale away from what this program answered when it was "
-        f"made, on the same kernels (allowed {CLOSE:.0e})"
+        f"outputs differ by {gap:.2g} of their scale from those of this program when it was made, "
+        f"on the same kernels (allowed {CLOSE:.0e})"
     )
     return ("" if gap <= CLOSE else problem), {"own": row}
 
 
-def _compare_fields(stored: list[Row], found: list[Row], tolerance: Tolerance, excused: int) -> str:
-    """The answers proper (not ranked alternatives, whose order may change on a tie)."""
+def _compare_fields(
+    stored: list[Row], predictions: list[Row], tolerance: Tolerance, excused: int
+) -> str:
+    """The problem if more than `excused` predictions differ; a tie may reorder alternatives."""
     changed = [
         (before, after)
-        for before, after in zip(stored, found, strict=True)
-        if any(not _alike(before[name], after.get(name), tolerance) for name in before)
+        for before, after in zip(stored, predictions, strict=True)
+        if any(not _is_close(before[name], after.get(name), tolerance) for name in before)
     ]
     if len(changed) <= excused:
         return ""
     before, after = changed[0]
-    return f"{len(changed)} of {len(stored)} predictions read otherwise: {after}, not {before}"
+    return f"{len(changed)} of {len(stored)} predictions differ: {after}, not {before}"
 
 
-def _alike(before: Any, after: Any, tolerance: Tolerance) -> bool:
+def _is_close(before: Any, after: Any, tolerance: Tolerance) -> bool:
     if isinstance(before, float) and isinstance(after, int | float):
         return abs(before - after) <= tolerance.probability
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         if before and isinstance(before[0], dict):
-            return _alike_ranked(before, after, tolerance)
-        return all(_alike(*pair, tolerance) for pair in zip(before, after, strict=True))
+            return _is_close_ranked(before, after, tolerance)
+        return all(_is_close(*pair, tolerance) for pair in zip(before, after, strict=True))
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        return all(_alike(before[name], after[name], tolerance) for name in before)
+        return all(_is_close(before[name], after[name], tolerance) for name in before)
     return bool(before == after)
 
 
-def _alike_ranked(before: list[Any], after: list[Any], tolerance: Tolerance) -> bool:
-    """Alternatives in order of their numbers: names may change places on a tie, numbers may not."""
+def _is_close_ranked(before: list[Any], after: list[Any], tolerance: Tolerance) -> bool:
+    """Alternatives in the order of their numbers: on a tie names may swap, numbers may not."""
     return all(
         isinstance(one, dict)
         and isinstance(other, dict)
         and one.keys() == other.keys()
         and all(
-            _alike(one[name], other[name], tolerance)
+            _is_close(one[name], other[name], tolerance)
             for name in one
             if isinstance(one[name], float) or isinstance(other[name], float)
         )
@@ -220,16 +222,16 @@ def _alike_ranked(before: list[Any], after: list[Any], tolerance: Tolerance) -> 
     )
 
 
-def _check_script(folder: Path, goldens: Goldens, answered: Row) -> str:
-    """Whether the script, in a process where skipstone and torch cannot be imported, agrees.
+def _check_script(folder: Path, goldens: Goldens, program_row: Row) -> str:
+    """Check the predictions of the script, in a process that cannot import skipstone and torch.
 
-    It runs the program of the row `answered`, and is held to what that one is: answers that changed
-    there may read otherwise here. Where numbers are free, names and sizes are not.
+    The script runs the program of `program_row` and has its tolerance: as many predictions may
+    differ as there. Numbers may differ within the tolerance, names and sizes may not.
     """
-    found = answers_of_script(folder, goldens.sources)
-    excused = answered.get("flips", 0) + answered.get("near_ties", 0)
-    tolerance = Tolerance(**answered["tolerance"])
-    return _compare_fields(goldens.record["predictions"], found, tolerance, excused)
+    predictions = answers_of_script(folder, goldens.sources)
+    excused = program_row.get("flips", 0) + program_row.get("near_ties", 0)
+    tolerance = Tolerance(**program_row["tolerance"])
+    return _compare_fields(goldens.record["predictions"], predictions, tolerance, excused)
 
 
 def _finite(value: float) -> float:

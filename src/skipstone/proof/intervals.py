@@ -1,10 +1,9 @@
-"""95 % intervals: how far a figure could be off because other samples might have been drawn.
+"""95 % confidence intervals of metrics, over the sampling of the data.
 
 Proportions get Wilson's score interval, differences of paired proportions Tango's, calibration
-errors an inverted test, everything else the BCa bootstrap over records, and its paired differences
-the bootstrap's bias-corrected normal interval. Where samples come in groups (one patient, one
-scene, one burst), groups are what is drawn. `tests/proof/test_coverage.py` holds each to simulated
-truths.
+errors an inverted test, all others the BCa bootstrap over records, and their paired differences the
+bootstrap's bias-corrected normal interval. Samples in groups (one patient, one scene, one burst)
+are resampled by group. `tests/proof/test_coverage.py` checks the coverage of each by simulation.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from skipstone.proof.proportions import CONFIDENCE, Z, student, tango, wilson
 from skipstone.tasks.base import Metric, Record, Task
 from skipstone.tasks.records import Table
 
-#: standard errors by which true means are supposed further from 0 than observed; chosen so that
-#: intervals of calibration errors hold simulated truths in 94 to 98 % (tests/proof)
+#: distance, in standard errors, of the assumed true means from the observed ones, away from 0; with
+#: it intervals of calibration errors cover simulated truths in 94 to 98 % (tests/proof)
 _SPREAD = 0.5
 
 Groups = Sequence[Hashable]
@@ -31,9 +30,9 @@ Groups = Sequence[Hashable]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, its 95 % interval, and the number of samples behind it.
+    """A value, its 95 % interval, and the number of samples.
 
-    An end that nothing limits (of a single sample's loss) is infinite; in JSON, null.
+    An unbounded end (for the loss of a single sample) is infinite; in JSON, null.
     """
 
     value: float
@@ -43,8 +42,8 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         ends = {"low": self.low, "high": self.high}
-        told = {name: None if math.isinf(end) else end for name, end in ends.items()}
-        return {"value": self.value, **told, "n": self.n}
+        bounds = {name: None if math.isinf(end) else end for name, end in ends.items()}
+        return {"value": self.value, **bounds, "n": self.n}
 
 
 def interval(
@@ -54,11 +53,11 @@ def interval(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """One metric with its interval; `intervals` shares the work among several.
+    """One metric with its interval; use `intervals` for several.
 
     Args:
-        groups: what each record belongs to, one a record, where samples are not independent;
-            None as a group means the record stands alone.
+        groups: the group of each record, if samples are not independent; a record with the group
+            None is a group of its own.
 
     Raises:
         UsageError: no records.
@@ -74,24 +73,24 @@ def intervals(
     *,
     metrics: Sequence[Metric] | None = None,
 ) -> dict[str, Estimate]:
-    """Every metric of `task` (or these) with its interval, from one set of resamples."""
-    chosen = task.metrics() if metrics is None else metrics
+    """Every metric of `task`, or of `metrics`, with its interval, from one set of resamples."""
+    selected = task.metrics() if metrics is None else metrics
     table = Table.of(records)
     n = len(table)
     if n == 0:
         raise UsageError("no scored samples, so there is nothing to estimate.")
     code = _codes(groups, n)
     values = task.compute(table)
-    found: dict[str, Estimate] = {}
-    for metric in chosen:
+    estimates: dict[str, Estimate] = {}
+    for metric in selected:
         if metric.kind == "proportion":
             assert metric.field is not None, f"{metric.name}: a proportion names its field"
             low, high = _proportion(table.column(metric.field), code)
-            found[metric.name] = Estimate(values[metric.name], low, high, n)
+            estimates[metric.name] = Estimate(values[metric.name], low, high, n)
         elif metric.kind == "calibration":
             low, high = absolute_means(task.calibration_terms(table), code, seed=seed)
-            found[metric.name] = Estimate(values[metric.name], low, min(high, metric.most), n)
-    rest = [metric for metric in chosen if metric.name not in found]
+            estimates[metric.name] = Estimate(values[metric.name], low, min(high, metric.most), n)
+    rest = [metric for metric in selected if metric.name not in estimates]
     if rest:
 
         def figures(weight: np.ndarray) -> np.ndarray:
@@ -102,8 +101,8 @@ def intervals(
         for metric, (low, high) in zip(rest, low_high, strict=True):
             low = 0.0 if low == -math.inf else low
             high = metric.most if high == math.inf else high
-            found[metric.name] = Estimate(values[metric.name], low, high, n)
-    return {metric.name: found[metric.name] for metric in chosen}
+            estimates[metric.name] = Estimate(values[metric.name], low, high, n)
+    return {metric.name: estimates[metric.name] for metric in selected}
 
 
 def paired_difference(
@@ -118,22 +117,20 @@ def paired_difference(
 ) -> Estimate:
     """metric(a) - metric(b) on the same samples, with its interval: the drop from a to b.
 
-    Records are matched by their "id" where they have one, else by position; groups follow
-    `records_a`.
+    Records are matched by "id" if they have one, else by position; groups follow `records_a`.
 
     Args:
-        task_b: whose `records_b` are, where another model made them, with classes of its own;
-            None where it is `task`.
+        task_b: the task of `records_b`, if their model has other classes; None for `task`.
 
     Raises:
         UsageError: the two were not scored on the same samples, or the metric is a calibration
-            error. Noise adds to both such errors, more where the truth is smaller, so that a
-            difference is biased by what is not known; resampling holds it in as few as 40 %.
+            error. Noise increases both such errors, more so the smaller the true one, so their
+            difference has an unknown bias; resampling covers the truth in as few as 40 %.
     """
     if metric.kind == "calibration":
         raise UsageError(
-            f"a difference in {metric.title} has no interval that holds as often as it says; "
-            "compare the intervals of the two."
+            f"a difference in {metric.title} has no interval with the stated coverage; compare the "
+            "intervals of the two."
         )
     records_b = _paired(records_a, records_b)
     a, b = Table.of(records_a), Table.of(records_b)
@@ -164,16 +161,16 @@ def paired_difference(
 def absolute_means(
     terms: np.ndarray, code: np.ndarray | None = None, *, seed: int = 0, draws: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Interval of sum_b |mean of terms[:, b]|, which calibration errors are. terms: (n, bins).
+    """Interval of sum_b |mean of terms[:, b]|, such as a calibration error. terms: (n, bins).
 
-    Noise always adds to such a sum, and to a bootstrap of it twice, so percentiles miss the truth
-    far too often. Instead the test is inverted: noise as in the data (normal, with the bins'
-    covariance over samples or groups) is added to supposed true means, and those are accepted for
-    which what was observed is not among the lowest or highest 2.5 % of such sums. Supposed are
-    multiples of the observed means for the lower end, and of the observed means moved away from 0
-    by half a standard error each for the upper end: noise adds less where the truth is spread
-    evenly over bins, and how it is spread is not known. The interval begins at 0 where noise
-    alone explains the sum. One sample, or one group, shows no noise, and has no upper end.
+    Noise always increases such a sum, and a bootstrap adds it twice, so percentiles rarely cover
+    the truth. Instead a test is inverted. Noise as in the data (normal, with the bins' covariance
+    over samples or groups) is added to assumed true means. A value is in the interval if the
+    observed sum is not among the lowest or highest 2.5 % of such sums. The assumed means are
+    multiples of the observed ones for the lower end, and for the upper end of the observed ones
+    moved away from 0 by _SPREAD standard errors: noise adds less to means that are spread evenly
+    over bins, and the true spread is unknown. The interval starts at 0 if noise alone explains the
+    sum. A single sample or group has no upper end.
     """
     n = len(terms)
     gap = terms.mean(axis=0)
@@ -200,30 +197,30 @@ def absolute_means(
 
 
 def _supposed_sum(shape: np.ndarray, noise: np.ndarray, observed: float, share: float) -> float:
-    """The sum of |scale * shape| at which noise lifts `share` of sums to `observed` or above."""
+    """The sum of |scale * shape| for which `share` of the noisy sums are at least `observed`."""
     unit = shape / np.abs(shape).sum()
 
-    def above(total: float) -> float:
+    def share_above(total: float) -> float:
         return float((np.abs(total * unit + noise).sum(axis=1) >= observed).mean())
 
-    if above(0.0) >= share:
+    if share_above(0.0) >= share:
         return 0.0
     low, high = 0.0, observed
-    while above(high) < share:
+    while share_above(high) < share:
         high *= 2
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if above(middle) < share else (low, middle)
+        low, high = (middle, high) if share_above(middle) < share else (low, middle)
     return (low + high) / 2
 
 
 def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, float]:
     """Wilson's interval; with groups, on the effective number of samples.
 
-    The effective number is n / design effect (Korn and Graubard 1998), the design effect being
-    the variance of a mean over groups against that over independent samples, and t in place of z
-    where groups are few; Dean and Pagano (2015) find this best among those for clustered data.
-    Where all samples agree nothing tells groups apart, and each counts as one sample.
+    The effective number is n / design effect (Korn and Graubard 1998). The design effect is the
+    variance of a mean over groups, divided by that over independent samples; few groups have t in
+    place of z. Dean and Pagano (2015) find this best for clustered data. If all samples are equal,
+    the correlation within groups is unknown, and each group counts as one sample.
     """
     n, total = len(right), float(right.sum())
     if code is None:
@@ -235,18 +232,18 @@ def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, floa
     excess = np.bincount(code, weights=right - share)
     variance = groups / (groups - 1) * float((excess**2).sum()) / n**2
     effect = max(variance / (share * (1 - share) / n), 1.0)
-    few = (Z / student(groups - 1)) ** 2
-    effective = n / effect * few
+    correction = (Z / student(groups - 1)) ** 2
+    effective = n / effect * correction
     return wilson(share * effective, effective)
 
 
 def _codes(groups: Groups | None, n: int) -> np.ndarray | None:
-    """Numbers from 0 for groups, (n,), a group of None being a group of one; None where every
-    record stands alone."""
+    """(n,): group numbers from 0, a new one for each group None; None if no two records share a
+    group."""
     if groups is None:
         return None
     if len(groups) != n:
-        raise UsageError(f"{len(groups)} groups were given for {n} records; one a record, please.")
+        raise UsageError(f"{len(groups)} groups for {n} records; give one group per record.")
     if all(group is None for group in groups):
         return None
     numbers: dict[Hashable, int] = {}

@@ -1,9 +1,9 @@
-"""verify: does what ships answer as what was trained?
+"""verify: check that every exported program gives the same predictions as the trained network.
 
-The answers that the network gave to the bundle's goldens when it was made are asked for again, in
-a fresh process, from the files' raw bytes, of every runtime: the network in torch, each program in
-exports/, and the stand-alone script. Each is held to its own tolerance, which is in the bundle,
-and a program of weights that are in no other one to its own answers (`runtime.own_answers`).
+The bundle holds the network's predictions for its goldens. A new process predicts the goldens again
+from their raw bytes, with every runtime: the network in torch, each program in exports/, and the
+stand-alone script. The bundle states the tolerance of each. A program with weights of its own is
+also compared with its own stored outputs (`runtime.own_answers`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from skipstone.errors import SkipstoneError, UsageError
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
+    """The result of `verify`.
 
     Args:
-        ok: everything answers within its tolerance, and nothing else differs.
+        ok: every check passed.
         max_difference: greatest difference in probability over all runtimes.
-        flips: answers that changed, over all runtimes, without near ties.
-        rows: one a check: {"name", "ok", "problem"} and, for a runtime, also "max_difference",
-            "max_relative", "flips", "near_ties", "n", "tolerance", "precision"; where a program
-            keeps its own answers, "own" says whether it was held to them: {"held", "told"}, with
-            "difference" and "allowed" of their scale where it was.
+        flips: predictions that changed, over all runtimes, without near ties.
+        rows: one per check: {"name", "ok", "problem"}. Rows of runtimes also have "max_difference",
+            "max_relative", "flips", "near_ties", "n", "tolerance", "precision". Rows of programs
+            with stored outputs of their own have "own": {"held": whether they were compared,
+            "told": a sentence}, with "difference" and "allowed", relative to their scale, if so.
     """
 
     ok: bool
@@ -40,7 +40,7 @@ class Verification:
 
     @property
     def problems(self) -> list[str]:
-        """What differs, a sentence each."""
+        """The failed checks, one sentence each."""
         return [f"{row['name']}: {row['problem']}" for row in self.rows if not row["ok"]]
 
     def to_json(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ class Verification:
         )
 
 
-#: Run by a fresh interpreter that takes nothing from the environment (-I); where packages lie is
-#: handed over, so that plugins are found as they are here.
+#: Run by a new interpreter that ignores the environment (-I); it gets this process's `sys.path`, so
+#: that it finds the same plugins.
 _FRESH = """
 import json, sys
 request = json.load(sys.stdin)
@@ -74,10 +74,10 @@ main(request["folder"])
 
 
 def verify(path: Path | str) -> Verification:
-    """Answer the goldens again and compare.
+    """Predict the goldens again and compare.
 
     Raises:
-        UsageError: no model, or one without goldens, or a plugin that is missing.
+        UsageError: not a model, no goldens, or a missing plugin.
     """
     folder = bundle_of(path).absolute()
     request = {"path": sys.path, "folder": str(folder)}

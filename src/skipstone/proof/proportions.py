@@ -1,4 +1,4 @@
-"""Score intervals of proportions and of their paired differences, and the quantiles of all."""
+"""Score intervals of proportions and of paired differences, and quantiles of Student's t."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 def student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's distribution."""
+    """The 97.5 % quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927); it stays inside [0, 1] and works at 0 and n.
+    """Score interval of a proportion (Wilson 1927), within [0, 1], also for 0 and n successes.
 
-    Fractions count too: the mean of values in [0, 1] varies at most as a proportion does.
+    `successes` may be fractional: the variance of a mean of values in [0, 1] is at most that of a
+    proportion.
     """
     if n <= 0:
         raise UsageError("no scored samples, so there is nothing to estimate.")
@@ -38,13 +39,13 @@ def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     """Score interval of p_a - p_b over n pairs (Tango 1998, Statistics in Medicine 17:891-908).
 
     Args:
-        only_a: pairs that a got right and b did not; `only_b` the other way round.
+        only_a: pairs that only a predicted correctly; `only_b`: that only b did.
     """
     if n <= 0:
         raise UsageError("no scored samples, so there is nothing to estimate.")
 
     def score(delta: float) -> float:
-        # q: the most likely share of `only_b` pairs where the true difference is delta
+        # q: maximum likelihood share of `only_b` pairs, given the true difference delta
         b = -only_a - only_b + (2 * n - only_a + only_b) * delta
         c = -only_b * delta * (1 - delta)
         q = (np.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
@@ -55,7 +56,7 @@ def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
         return float(gap / np.sqrt(variance))
 
     def solve(low: float, high: float, level: float) -> float:
-        """score falls as delta rises: where does it cross `level`?"""
+        """The delta with this score, which falls as delta rises."""
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if score(middle) > level else (low, middle)

@@ -16,6 +16,7 @@ from skipstone.runtime.goldens import Goldens, answer
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.programs import exact_tolerance
+from skipstone.tasks.base import GraphDecoding
 
 #: Parts of answers (pixels) that may differ: where two classes tie, rounding decides.
 NEAR_TIES = 1e-3
@@ -44,13 +45,12 @@ def answering_onnx(folder: Path) -> bytes:
     """
     bundle = Bundle.load(folder)
     task, input = task_of(bundle), input_of(bundle)
-    make = getattr(task, "answer_layer", None)
-    if make is None:
+    if not isinstance(task, GraphDecoding):
         raise UsageError(
             f"--argmax puts the answers to each pixel into the graph; {task.name!r} has none.",
             hint="Leave it out: the outputs are logits, one a class.",
         )
-    layer: nn.Module = make()
+    layer = task.decoding_layer()
     network = Answering(network_of(bundle), layer).eval()
     example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
     data = onnx_bytes(

@@ -128,8 +128,8 @@ def _described(part: str) -> Iterator[None]:
 def refinements_of(bundle: Bundle) -> dict[str, list[str]]:
     """A model's post-processing that looks at the input once more, which no program does: by name,
     the arrays that it looks at."""
-    looks_at = getattr(task_of(bundle), "looks_at", None)
-    if looks_at is None:
-        return {}
-    found = {name: sorted(looks_at({name: value})) for name, value in bundle.post.items()}
+    task = task_of(bundle)
+    found = {
+        name: sorted(task.required_inputs({name: value})) for name, value in bundle.post.items()
+    }
     return {name: arrays for name, arrays in found.items() if arrays}

@@ -167,9 +167,9 @@ class Predictor:
 
     def calibrate(self, manifest: Manifest) -> dict[str, Any]:
         """Post-processing that suits these rows; unreadable files are left out. Of very many rows
-        those are asked that the task can hold (`evidence_rows`), spread evenly."""
-        most = getattr(self.task, "evidence_rows", len(manifest))
-        if len(manifest) > most:
+        those are asked that the task can hold (`max_calibration_rows`), spread evenly."""
+        most = self.task.max_calibration_rows
+        if most is not None and len(manifest) > most:
             manifest = manifest.take(np.linspace(0, len(manifest) - 1, most).astype(np.int64))
         outputs, targets = self.evidence(manifest)
         return dict(self.task.calibrate(outputs, targets)) if targets else {}
@@ -188,7 +188,7 @@ class Predictor:
         """Batch by batch: outputs and metas of what could be read, and what could not."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
             ragged = ragged_arrays(self.input)
-            looked_at = getattr(self.task, "looks_at", _nothing)(self.post)
+            required = self.task.required_inputs(self.post)
             answers = self._encoded(sources, 3 * batch_size)
             for encoded in _in_batches(answers, batch_size, ragged):
                 failures = [item for item in encoded if isinstance(item, Failure)]
@@ -197,7 +197,7 @@ class Predictor:
                 if good:
                     arrays = [arrays for arrays, _ in good]
                     batch = stacked(arrays, ragged)
-                    outputs = self.runtime.run(batch) | {name: batch[name] for name in looked_at}
+                    outputs = self.runtime.run(batch) | {name: batch[name] for name in required}
                 yield outputs, [meta for _, meta in good], failures
                 advance(len(encoded))
 
@@ -267,11 +267,6 @@ def as_source(given: Given) -> Source:
     if isinstance(given, str | Path):
         return FileRef(Path(given))
     return Inline(given)
-
-
-def _nothing(post: Post) -> frozenset[str]:
-    """Most tasks judge by outputs alone."""
-    return frozenset()
 
 
 def _in_batches(

@@ -1,16 +1,16 @@
 """The step `int8`: post-training quantization by NNCF on the bundle's OpenVINO graph.
 
 Jacob et al. 2018 (arXiv:1712.05877): weights and activations become 8-bit integers, each tensor
-(each output channel, for weights) with a scale of its own. What is found here is how to get a fast
-program, not only a small one; measured with efficientnet_lite0 on AMX and VNNI:
+(for weights, each output channel) with its own scale. For a program that is fast, not only small
+(measured with efficientnet_lite0 on AMX and VNNI):
 
-- The ONNX importer leaves depthwise weights as Constant -> Reshape, where NNCF takes another axis
-  for the channels and the plugin cannot use INT8. Folding constants first cures it. On the
-  *quantized* graph the same pass would unpack the 8-bit weights, so it runs on the float one only.
-- Recurrent layers stay in floating point: NNCF has no form for RNN and for GRU as torch has it, and
-  what it makes of an LSTM the plugin does not load. What is around them (the table of vectors,
-  linear layers) becomes INT8, and how many stay is said.
-- One scale for a whole activation, not one a channel, is what the plugin's kernels take.
+- The ONNX importer leaves depthwise weights as Constant -> Reshape. NNCF then takes the wrong axis
+  for the channels, and the plugin cannot use INT8. So constants are folded first, but only in the
+  float graph: in the *quantized* graph the same pass would unpack the 8-bit weights.
+- Recurrent layers stay in floating point: NNCF does not support RNN and torch's form of GRU, and
+  the plugin does not load NNCF's LSTM. The layers around them (embedding, linear) become INT8; a
+  note states how many layers stay.
+- Activations have one scale per tensor, as the plugin's kernels require, not one per channel.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from skipstone.shrink.options import Int8
 from skipstone.shrink.plan import Work, copy_bundle
 
 Arrays = dict[str, np.ndarray]  # one sample's inputs by name, without the batch dimension
-#: Bytes of calibration samples that are held at once, about.
+#: Bytes of calibration samples in memory, approximately.
 HELD = 2 << 30
 NAME = "openvino-int8"
 FILES = {"model": "exports/openvino-int8/model.xml", "weights": "exports/openvino-int8/model.bin"}
 
-#: Operations that have weights, as the IR calls them.
+#: IR types of operations with weights.
 _WEIGHTED = {
     *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather"),
     *("GroupConvolutionBackpropData", "RNNSequence", "LSTMSequence", "GRUSequence"),
@@ -53,10 +53,10 @@ _WEIGHTED = {
 
 
 def apply(options: Int8, work: Work) -> dict[str, Any]:
-    """A copy of the bundle with the program "openvino-int8", which answers by default.
+    """A copy of the bundle with the program "openvino-int8" as its default.
 
     Raises:
-        UsageError: the bundle has no goldens to prove a program on.
+        UsageError: the bundle has no goldens to verify a program with.
         DataError: no training file can be read.
         Refusal: NNCF cannot quantize this network.
     """
@@ -73,7 +73,7 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
         xml, weights = quantize(model, samples, options, exact=exact, voted=voted)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
-    # one thread, so that verify finds the same order of sums on a machine with more
+    # one thread, so that sums have the same order in verify on any machine
     runtime = OpenVinoRuntime(xml, weights, precision="int8", floats=options.floats, threads=1)
     program = add_program(
         work.out, program, {"model": xml, "weights": weights}, runtime, default=True
@@ -84,38 +84,38 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     one = len(recurrent) == 1
     events.note(
         f"{'A recurrent layer stays' if one else f'{len(recurrent)} recurrent layers stay'} in "
-        f"floating point, where most of the time goes: INT8 is what is around "
-        f"{'it' if one else 'them'}."
+        f"floating point and {'takes' if one else 'take'} most of the time; the layers around "
+        f"{'it' if one else 'them'} become INT8."
     )
     return {**facts, "recurrent_in_floating_point": len(recurrent)}
 
 
 def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> list[Arrays]:
-    """Inputs of up to `count` rows, drawn by `seed`, as the Predictor gives them to a runtime; of
-    large pictures fewer, as they are held together.
+    """Inputs of up to `count` random rows, as the Predictor gives them to a runtime; fewer if they
+    fill HELD bytes.
 
-    Unreadable files are passed over.
+    Unreadable files are skipped.
     """
     sources = fit.sources()
     order = np.random.default_rng(seed).permutation(len(sources))
-    found: list[Arrays] = []
+    samples: list[Arrays] = []
     size = 0
     with events.stage("reading for calibration", total=count, unit="samples") as advance:
         for row in order:
-            if len(found) == count or size >= HELD:
+            if len(samples) == count or size >= HELD:
                 break
             with contextlib.suppress(DataError):
-                found.append(predictor.encode(sources[row])[0])
-                size += sum(array.nbytes for array in found[-1].values())
+                samples.append(predictor.encode(sources[row])[0])
+                size += sum(array.nbytes for array in samples[-1].values())
                 advance()
-    if not found:
+    if not samples:
         raise DataError(f"none of the {len(sources)} training files under {fit.root} can be read.")
-    if size >= HELD and len(found) < min(count, len(sources)):
+    if size >= HELD and len(samples) < min(count, len(sources)):
         events.note(
-            f"INT8 ranges are measured on {len(found):,} of {min(count, len(sources)):,} samples, "
+            f"INT8 ranges are measured on {len(samples):,} of {min(count, len(sources)):,} samples, "
             f"which fill {size / (1 << 30):.1f} GiB."
         )
-    return found
+    return samples
 
 
 def quantize(
@@ -126,14 +126,14 @@ def quantize(
     exact: bool = False,
     voted: bool = False,
 ) -> tuple[bytes, bytes]:
-    """A float openvino.Model, which is changed, to the files of an INT8 program.
+    """The files (.xml, .bin) of an INT8 program from a float openvino.Model, which is modified.
 
     Args:
-        samples: what ranges are measured on.
-        exact: leave everything up to and with the first convolution in float32, because 8 bits
-            cannot hold what the pictures do.
-        voted: leave what comes behind the last weights in floating point: an ensemble adds up
-            probabilities there, whose logarithms 8 bits cannot hold.
+        samples: inputs to measure ranges on.
+        exact: keep all up to the first convolution, and it, in float32, for images of more than 8
+            bits.
+        voted: keep what follows the last weights in floating point: an ensemble averages
+            probabilities there, and 8 bits are too few for their logarithms.
     """
     import_openvino()
     nncf = import_nncf()
@@ -164,12 +164,12 @@ def quantize(
                     activations_quantization_params=advanced.QuantizationParameters(
                         per_channel=False
                     ),
-                    # the guard against overflow halves the range of weights; processors with
-                    # VNNI or AMX need none, and older ones are held to the goldens by `verify`
+                    # the overflow fix halves the range of weights; processors with VNNI or AMX
+                    # do not need it, and `verify` checks older ones
                     overflow_fix=advanced.OverflowFix.DISABLE,
                 ),
             )
-        except Exception as error:  # NNCF raises many kinds for graphs that it cannot take
+        except Exception as error:  # NNCF raises many types for graphs that it does not support
             raise Refusal(f"NNCF cannot quantize this network: {error}") from error
     xml, weights = ir_bytes(quantized)
     compact = compact_xml(xml)
@@ -180,53 +180,52 @@ def quantize(
 
 
 def attends(model: Any) -> bool:
-    """Whether an openvino.Model holds attention: a product of activations reads a softmax.
+    """Whether an openvino.Model has attention: a matrix product reads a softmax.
 
-    NNCF then leaves the scores in floating point and moves what is large from activations into
-    weights (Xiao et al. 2023, SmoothQuant, arXiv:2211.10438).
+    NNCF then keeps the scores in floating point and moves outliers from activations into weights
+    (Xiao et al. 2023, SmoothQuant, arXiv:2211.10438).
     """
     scores = [node for node in model.get_ops() if node.get_type_name() == "Softmax"]
     readers = [
         reader.get_node() for node in scores for reader in node.output(0).get_target_inputs()
     ]
-    # rows without a single score become zeros on the way
-    chosen = [node for node in readers if node.get_type_name() == "Select"]
+    # a Select may zero rows that are masked entirely
+    selects = [node for node in readers if node.get_type_name() == "Select"]
     readers += [
-        reader.get_node() for node in chosen for reader in node.output(0).get_target_inputs()
+        reader.get_node() for node in selects for reader in node.output(0).get_target_inputs()
     ]
     return any(node.get_type_name() == "MatMul" for node in readers)
 
 
 def recurrent_names(model: Any) -> list[str]:
-    """Names of an openvino.Model's recurrent layers, one a direction."""
+    """Names of an openvino.Model's recurrent layers, one per direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
 
 
 def vote_names(model: Any) -> list[str]:
-    """Names of the operations of an openvino.Model that no layer with weights comes behind."""
+    """Names of the operations of an openvino.Model that follow its last layers with weights."""
     before: set[str] = set()
-    behind: list[str] = []
+    after: list[str] = []
     for node in reversed(model.get_ordered_ops()):
         name = node.get_friendly_name()
         if name in before or node.get_type_name() in _WEIGHTED:
             sources = [value.get_source_output().get_node() for value in node.inputs()]
             before |= {source.get_friendly_name() for source in sources}
         elif node.get_type_name() not in ("Constant", "Parameter", "Result"):
-            behind.append(name)
-    return behind
+            after.append(name)
+    return after
 
 
 def _as_batch(sample: Arrays) -> Arrays:
-    """What NNCF is given of a sample, when it asks for it."""
-    return {name: _spanning(value)[None] for name, value in sample.items()}
+    """A sample as a batch of one for NNCF."""
+    return {name: _with_full_range(value)[None] for name, value in sample.items()}
 
 
-def _spanning(value: np.ndarray) -> np.ndarray:
-    """The same array, with the least and greatest value of its type among 8-bit ones.
+def _with_full_range(value: np.ndarray) -> np.ndarray:
+    """An 8-bit image with 0 and 255 in a corner, so that the measured range of the input is exact.
 
-    NNCF averages the extremes of samples, which puts white at about 250 and clips what is whiter.
-    Two numbers in a corner of each sample make the range of the input exact.
+    NNCF averages the extremes of samples, which would clip at about 250.
     """
     if value.dtype != np.uint8 or value.ndim < 3 or value.size < 16:
         return value
@@ -236,10 +235,8 @@ def _spanning(value: np.ndarray) -> np.ndarray:
 
 
 def compact_xml(xml: bytes) -> bytes:
-    """An IR's .xml without what only people read: layers' names, notes, indentation.
-
-    The names of the program's inputs and outputs stay. For efficientnet_lite0 the file shrinks
-    from 349 to 275 KB.
+    """An IR's .xml without names of layers, rt_info and indentation (349 -> 275 KB for
+    efficientnet_lite0). The names of inputs and outputs stay.
     """
     root = ET.fromstring(xml)
     results = {layer.attrib["id"] for layer in root.iter("layer") if layer.get("type") == "Result"}
@@ -266,21 +263,21 @@ def compact_xml(xml: bytes) -> bytes:
 def _require_equal(
     programs: tuple[bytes, bytes], weights: bytes, samples: Sequence[Arrays], options: Int8
 ) -> None:
-    """Both programs answer the same bits, one sample at a time and several at once."""
+    """Check that both programs have bit-identical outputs, for a batch of one and of several."""
     shapes = {name: value.shape for name, value in samples[0].items()}
-    some = [s for s in samples if {name: value.shape for name, value in s.items()} == shapes][:4]
-    batch = {name: np.stack([sample[name] for sample in some]) for name in some[0]}
+    first = [s for s in samples if {name: value.shape for name, value in s.items()} == shapes][:4]
+    batch = {name: np.stack([sample[name] for sample in first]) for name in first[0]}
     one = {name: value[:1] for name, value in batch.items()}
     before, after = (
         OpenVinoRuntime(xml, weights, precision="int8", floats=options.floats) for xml in programs
     )
     for arrays in (one, batch):
         old, new = before.run(arrays), after.run(arrays)
-        if not _same(old, new):
-            raise SkipstoneError("stripping names changed the answers of the INT8 program.")
+        if not _is_equal(old, new):
+            raise SkipstoneError("removing names changed the outputs of the INT8 program.")
 
 
-def _same(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> bool:
+def _is_equal(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> bool:
     return old.keys() == new.keys() and all(
         np.array_equal(old[name], new[name], equal_nan=True) for name in old
     )
@@ -288,7 +285,7 @@ def _same(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF draws progress bars of its own and warns of torch; nobody asked."""
+    """Suppress NNCF's progress bars and warnings."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

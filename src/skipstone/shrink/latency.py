@@ -1,14 +1,14 @@
-"""How long one answer takes, measured so that the comparison is fair.
+"""Benchmark the latency of one prediction, with candidates interleaved for a fair comparison.
 
-- Interleaved: every round times each candidate once, in an order drawn anew, so that whatever
-  slows the machine for a while slows all alike. Ratios are taken within rounds.
+- Interleaved: every round times each candidate once, in a new random order, so that a slow phase of
+  the machine slows all of them. Ratios are taken within rounds.
 - Warm: each timed call follows an untimed one of the same candidate.
-- Equal: batch 1, the same number of threads, on the same processors, with the input in place.
-- Alone: Python's garbage collector is off, and nothing else of ours runs.
+- Equal: batch 1, the same number of threads, the same processors, the input in memory.
+- Quiet: Python's garbage collector is off, and nothing else of this process runs.
 - Spread: medians with the 10th and 90th percentile; ratios with a 95 % interval from a bootstrap
-  over blocks of neighbouring rounds, which are not independent (Politis and Romano 1992). Where
-  the interval holds 1, or the ratio is within 2 % of it, the answer is "no difference": the same
-  program, loaded twice, differs by as much through where its memory happens to lie.
+  over blocks of neighbouring rounds, which are not independent (Politis and Romano 1992). If the
+  interval contains 1, or the ratio is within 2 % of 1, the result is "no difference": the memory
+  layout alone makes two copies of one program differ by as much.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,16 +30,23 @@ from skipstone import events
 from skipstone.runtime.base import Runtime
 
 Call = Callable[[], Any]
-LEAST_ROUNDS, MOST_ROUNDS = 10, 300
-#: Above this share of the processors, what others do shows in the figures.
+MIN_ROUNDS, MAX_ROUNDS = 10, 300
+#: Above this share of the processors, other programs distort the latencies.
 BUSY = 0.1
 SAME = "no difference"
-#: Ratios this close to 1 are no difference, however sure they are.
+#: Ratios this close to 1 count as no difference, also if they are significant.
 ALIKE = 0.02
-#: Where two equal candidates differ by more than this, no figure of the race is worth much.
+#: If two equal candidates differ by more than this, the benchmark is not reliable.
 UNSTEADY = 0.05
-#: More threads do not help one picture, and a benchmark that takes a whole server is none.
-MOST_THREADS = 4
+#: More threads do not help with a batch of one.
+MAX_THREADS = 4
+
+
+@runtime_checkable
+class BindsInputs(Protocol):
+    """A runtime that can keep an input in place, so that a call does nothing but compute."""
+
+    def bound(self, arrays: Mapping[str, np.ndarray]) -> Call: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Ratio:
 
     @property
     def differs(self) -> bool:
-        """Whether it is sure, and large enough to be worth a word."""
+        """Whether it is significant and larger than ALIKE."""
         return not self.low <= 1 <= self.high and abs(np.log(self.value)) > np.log1p(ALIKE)
 
     @property
@@ -64,7 +72,7 @@ class Ratio:
 
     @property
     def steady(self) -> bool:
-        """Of two equal candidates: whether the machine told them apart by no more than 5 %."""
+        """For two equal candidates: whether they differ by no more than 5 %."""
         return not self.differs or abs(self.value - 1) <= UNSTEADY
 
     def to_json(self) -> dict[str, Any]:
@@ -73,12 +81,12 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Race:
-    """Seconds of each candidate by name, (rounds,); element i of all is from round i.
+    """Seconds of each candidate by name, (rounds,); element i is from round i.
 
     Args:
         threads: of each candidate.
-        processors: that the process was held to; None where the system has no such call.
-        others: share of all processors that other programs used meanwhile; None where unknown.
+        processors: that the process was pinned to; None if the system does not support it.
+        others: share of all processors that other programs used meanwhile; None if unknown.
     """
 
     seconds: Mapping[str, np.ndarray]
@@ -100,7 +108,7 @@ class Race:
     def ratio(
         self, slow: str, fast: str, *, confidence: float = 0.95, resamples: int = 2000
     ) -> Ratio:
-        """How many times faster `fast` is: the median over rounds of slow / fast."""
+        """Speedup of `fast`: the median over rounds of slow / fast."""
         from scipy.special import ndtr, stdtrit
 
         pairs = self.seconds[slow] / self.seconds[fast]
@@ -110,11 +118,10 @@ class Race:
         starts = rng.integers(0, n, (resamples, -(-n // length)))
         rows = (starts[:, :, None] + np.arange(length)) % n  # (resamples, blocks, length)
         drawn = np.median(pairs[rows.reshape(resamples, -1)[:, :n]], axis=1)
-        # few blocks know little of their own spread: percentiles as far out as Student's quantile
-        # (Hesterberg 2015, sec. 3.5)
+        # expanded percentiles for few blocks, by Student's quantile (Hesterberg 2015, sec. 3.5)
         blocks = max(n / length, 2.0)
-        few = float(stdtrit(blocks - 1, (1 + confidence) / 2)) * (blocks / (blocks - 1)) ** 0.5
-        tail = float(ndtr(-few))
+        quantile = float(stdtrit(blocks - 1, (1 + confidence) / 2))
+        tail = float(ndtr(-(quantile * (blocks / (blocks - 1)) ** 0.5)))
         low, high = np.quantile(drawn, [tail, 1 - tail])
         return Ratio(float(np.median(pairs)), float(low), float(high))
 
@@ -141,35 +148,35 @@ def race(
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Race:
-    """Time candidates against each other; see the top of this file.
+    """Time candidates against each other; see the module's docstring.
 
     Args:
-        calls: one answer each. Make them with `threads` threads (`usual_threads()` is the default).
+        calls: one prediction each, made with `threads` threads (default: `usual_threads()`).
         seconds: to spend, within 10 to 300 rounds.
     """
     threads = threads or usual_threads()
     names = list(calls)
     rng = np.random.default_rng(seed)
-    with _alone(threads) as processors:
+    with _quiet_process(threads) as processors:
         for name in names * 3:
             calls[name]()
         started = clock()
         for name in names:
             calls[name]()
         once = max(clock() - started, 1e-9)
-        rounds = int(min(max(seconds / (2 * once), LEAST_ROUNDS), MOST_ROUNDS))
-        taken: dict[str, list[float]] = {name: [] for name in names}
+        rounds = int(min(max(seconds / (2 * once), MIN_ROUNDS), MAX_ROUNDS))
+        timings: dict[str, list[float]] = {name: [] for name in names}
         load, began = _Load(), clock()
         with events.stage("measuring latency", total=rounds, unit="rounds") as advance:
             for number in range(rounds):
-                if number >= LEAST_ROUNDS and clock() - began > seconds:
-                    break  # calls take longer now than when their number was planned
+                if number >= MIN_ROUNDS and clock() - began > seconds:
+                    break  # calls have become slower
                 for index in rng.permutation(len(names)):
                     call = calls[names[index]]
                     call()
                     before = clock()
                     call()
-                    taken[names[index]].append(clock() - before)
+                    timings[names[index]].append(clock() - before)
                 advance()
         others = load.of_others()
     if others is not None and others > BUSY:
@@ -177,62 +184,63 @@ def race(
             f"Other programs used {others:.0%} of the processors while latency was measured; "
             "measure again on a quiet machine."
         )
-    found = {name: np.array(values) for name, values in taken.items()}
-    return Race(found, threads, processors, others)
+    arrays = {name: np.array(values) for name, values in timings.items()}
+    return Race(arrays, threads, processors, others)
 
 
 def usual_threads() -> int:
-    """The processors that this process may use, at most four."""
-    return max(1, min(len(_processors()), MOST_THREADS))
+    """The number of processors that this process may use, at most four."""
+    return max(1, min(len(_processors()), MAX_THREADS))
 
 
 def bind(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
-    """One answer of a runtime to these arrays (batch 1), with nothing left to do but compute, where
-    it has a way to that (`bound`)."""
-    bound: Callable[[Mapping[str, np.ndarray]], Call] | None = getattr(runtime, "bound", None)
-    return partial(runtime.run, arrays) if bound is None else bound(arrays)
+    """A call that runs a runtime on these arrays (batch 1), without copies if it can."""
+    if isinstance(runtime, BindsInputs):
+        return runtime.bound(arrays)
+    return partial(runtime.run, arrays)
 
 
-# --- a quiet machine, as far as a process can make it -------------------------------------------
+# --- a quiet process ----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _alone(threads: int) -> Iterator[tuple[int, ...] | None]:
-    """No garbage collection; torch at `threads`; every thread of ours on the same processors."""
-    from skipstone.runtime.threads import torch_threads  # brings torch
+def _quiet_process(threads: int) -> Iterator[tuple[int, ...] | None]:
+    """No garbage collection; torch with `threads`; all threads on the same processors."""
+    from skipstone.runtime.threads import torch_threads  # imports torch
 
-    collecting = gc.isenabled()
+    gc_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         with torch_threads(threads), _pinned(threads) as processors:
             yield processors
     finally:
-        if collecting:
+        if gc_enabled:
             gc.enable()
 
 
 @contextlib.contextmanager
 def _pinned(count: int) -> Iterator[tuple[int, ...] | None]:
-    """Hold the process to `count` processors, where the system can.
+    """Pin the process to `count` processors, on Linux.
 
-    The call moves one thread; the runtimes' pools exist already, so each of their threads is moved.
+    The system call pins one thread; the runtimes' thread pools already exist, so each thread is
+    pinned.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    if sys.platform != "linux":
         yield None
         return
-    usual = os.sched_getaffinity(0)
-    chosen = tuple(sorted(usual)[:count])
-    moved = {thread: mask for thread in _threads() if (mask := _move(thread, set(chosen)))}
+    allowed = os.sched_getaffinity(0)
+    pinned = tuple(sorted(allowed)[:count])
+    previous = {thread: mask for thread in _threads() if (mask := _pin(thread, set(pinned)))}
     try:
-        yield chosen
+        yield pinned
     finally:
-        for thread in _threads():  # threads made meanwhile have inherited the narrow set
-            _move(thread, moved.get(thread, usual))
+        for thread in _threads():  # new threads have inherited the pinned set
+            _pin(thread, previous.get(thread, allowed))
 
 
 class _Load:
-    """How much of the machine other programs use from now on (Linux: /proc/stat)."""
+    """The share of the processors that other programs use from now on (Linux: /proc/stat)."""
 
     def __init__(self) -> None:
         self._start = self._now()
@@ -241,12 +249,12 @@ class _Load:
         now = self._now()
         if self._start is None or now is None:
             return None
-        busy, total, own = (b - a for a, b in zip(self._start, now, strict=True))
-        return float(min(max((busy - own) / total, 0.0), 1.0)) if total > 0 else None
+        busy, total, ours = (b - a for a, b in zip(self._start, now, strict=True))
+        return float(min(max((busy - ours) / total, 0.0), 1.0)) if total > 0 else None
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
-        """Seconds since start: of all processors busy, of all, of this process."""
+        """Seconds since boot: of all processors busy, of all in total, of this process."""
         stat = Path("/proc/stat")
         if not stat.is_file():
             return None
@@ -261,8 +269,8 @@ def _threads() -> list[int]:
     return [int(entry.name) for entry in folder.iterdir()] if folder.is_dir() else [0]
 
 
-def _move(thread: int, processors: set[int]) -> set[int] | None:
-    """Returns where the thread was; None for one that has ended."""
+def _pin(thread: int, processors: set[int]) -> set[int] | None:
+    """Returns the previous processors of the thread; None for one that has ended."""
     try:
         before = os.sched_getaffinity(thread)
         os.sched_setaffinity(thread, processors)
@@ -272,6 +280,6 @@ def _move(thread: int, processors: set[int]) -> set[int] | None:
 
 
 def _processors() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
+    if sys.platform == "linux":
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))

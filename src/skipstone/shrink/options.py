@@ -1,4 +1,4 @@
-"""Options of the shrink steps. Free of torch, so that ``--help`` stays fast."""
+"""Options of the shrink steps. They import no torch, so that ``--help`` stays fast."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Int8:
     """
 
     samples: int = field(
-        default=300, metadata={"help": "training samples that the ranges are measured on"}
+        default=300, metadata={"help": "training samples to measure the ranges on"}
     )
     preset: Preset = field(
         default="performance",
         metadata={
-            "help": "'performance' takes symmetric ranges throughout, 'mixed' asymmetric ones for "
-            "activations: a little slower, and better where activations go below zero"
+            "help": "'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: a "
+            "little slower, and better if activations are negative"
         },
     )
     floats: Floats = field(
         default="bf16",
         metadata={
-            "help": "precision of what stays in floating point; a processor without bfloat16 "
-            "computes it in float32"
+            "help": "precision of the operations that stay in floating point; a processor without "
+            "bfloat16 computes them in float32"
         },
     )
 
@@ -44,7 +44,7 @@ class Int8:
 
 @dataclass(frozen=True, kw_only=True)
 class Prune:
-    """Structured pruning of hidden channels, and training that makes up for it.
+    """Structured pruning of hidden channels, followed by recovery training.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -53,18 +53,17 @@ class Prune:
     macs: float = field(
         default=0.5, metadata={"help": "share of the multiply-accumulates to keep, such as 0.5"}
     )
-    epochs: int = field(default=8, metadata={"help": "epochs of learning again"})
+    epochs: int = field(default=8, metadata={"help": "epochs of recovery training"})
     teacher: float = field(
         default=0.7,
-        metadata={
-            "help": "share of the loss that imitates the model that the plan began with; 0 for none"
-        },
+        metadata={"help": "weight of the distillation loss from the original model; 0 for none"},
     )
     multiple: int = field(
-        default=16, metadata={"help": "channels go in groups of so many, as matrix units take them"}
+        default=16,
+        metadata={"help": "channels are removed in groups of this size, to suit matrix units"},
     )
     batches: int = field(
-        default=16, metadata={"help": "batches that each channel's importance is measured on"}
+        default=16, metadata={"help": "batches to measure the importance of channels on"}
     )
 
     def __post_init__(self) -> None:
@@ -82,7 +81,7 @@ class Prune:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """Smaller pictures, and training that gets the network used to them.
+    """Smaller images, followed by recovery training.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -91,19 +90,19 @@ class Resolution:
     size: int | None = field(
         default=None,
         metadata={
-            "help": "side of the pictures in pixels, such as 160; by default three quarters of "
-            "what it is, down to a multiple of the network's stride"
+            "help": "side of the images in pixels, such as 160; by default three quarters of the "
+            "present one, rounded down to a multiple of the network's stride"
         },
     )
     epochs: int = field(
         default=8,
-        metadata={"help": "epochs of learning again; 0 for none, where a later step does"},
+        metadata={"help": "epochs of recovery training; 0 for none, if a later step trains"},
     )
     teacher: float = field(
         default=0.7,
         metadata={
-            "help": "share of the loss that imitates the model that the plan began with, which "
-            "sees the same pictures enlarged to its own size; 0 for none"
+            "help": "weight of the distillation loss from the original model, which gets the same "
+            "images enlarged to its own size; 0 for none"
         },
     )
 
@@ -113,7 +112,7 @@ class Resolution:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyOptions:
-    """Tokens or n-grams that matter least leave the input's vocabulary and the network's tables.
+    """Remove the least important tokens or n-grams from the vocabulary and the network's tables.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -125,7 +124,7 @@ class VocabularyOptions:
     epochs: int = field(
         default=2,
         metadata={
-            "help": "epochs of learning again; models found in closed form are solved again; 0 for "
+            "help": "epochs of recovery training; closed-form models are solved again; 0 for "
             "neither"
         },
     )

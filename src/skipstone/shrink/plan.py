@@ -1,15 +1,14 @@
-"""A plan: the steps that make a model smaller, in order, as data.
+"""A plan: an ordered list of compression steps, as data.
 
     plan = Plan.parse("int8(samples=100)")
     str(plan)                          "int8(samples=100)"
-    Plan.from_json(plan.to_json())     the same plan
+    Plan.from_json(plan.to_json())     an equal plan
 
 A step is a name in STEPS and its frozen options. The entry's target is the handler:
 
     apply(options, work: Work) -> dict      JSON-able facts for the receipt
 
-It reads the bundle `work.source`, which it leaves as it is, and writes a new one into the empty
-folder `work.out`.
+It reads the bundle `work.source` and writes a new one into the empty folder `work.out`.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ _STEP = re.compile(r"\s*([A-Za-z0-9_./-]+)\s*(?:\(([^()]*)\))?\s*")
 
 @dataclass(frozen=True)
 class Step:
-    """One step: a name in STEPS and an instance of its options (None where it has none)."""
+    """One step: a name in STEPS and an instance of its options (None for a step without)."""
 
     name: str
     options: Any
 
     def __str__(self) -> str:
-        """As users type it; options at their default are left out."""
-        chosen = [
+        """As users type it, without default values."""
+        values = [
             f"{field.name}={getattr(self.options, field.name)}"
             for field in _fields(self.options)
             if getattr(self.options, field.name) != field.default
         ]
-        return f"{self.name}({', '.join(chosen)})" if chosen else self.name
+        return f"{self.name}({', '.join(values)})" if values else self.name
 
     def to_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self.options, field.name) for field in _fields(self.options)}
@@ -56,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order."""
+    """An ordered list of steps."""
 
     steps: tuple[Step, ...]
 
@@ -65,7 +64,7 @@ class Plan:
 
     @property
     def slug(self) -> str:
-        """For folder names: the steps' names."""
+        """The steps' names, for folder names."""
         return re.sub(r"[^a-z0-9]+", "-", "-".join(step.name for step in self.steps).lower())
 
     def to_json(self) -> dict[str, Any]:
@@ -73,33 +72,33 @@ class Plan:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Plan:
-        """Raises UsageError for an unknown step or option, or one after a step that ends a plan;
-        DamagedError for what is no plan."""
+        """Raises UsageError for an unknown step or option, or a step after one that must be last;
+        DamagedError for JSON that is not a plan."""
         try:
             rows = [(str(row["name"]), dict(row["options"])) for row in value["steps"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"this is no plan of shrink steps: {error!r}.") from None
-        return _in_order([Step(name, STEPS[name].make_options(given)) for name, given in rows])
+            raise DamagedError(f"not a plan of shrink steps: {error!r}.") from None
+        return _in_order([Step(name, STEPS[name].make_options(values)) for name, values in rows])
 
     @staticmethod
     def parse(text: str) -> Plan:
         """Steps separated by commas, options in brackets: "int8" or "int8(samples=100)".
 
         Raises:
-            UsageError: no plan; an unknown step, option or value, with the near ones; or a step
-                after one that ends a plan.
+            UsageError: not a plan; an unknown step, option or value, with similar names; or a step
+                after one that must be last.
         """
-        steps, at = [], 0
-        while match := _STEP.match(text, at):
+        steps, position = [], 0
+        while match := _STEP.match(text, position):
             steps.append(_step(match[1], match[2] or ""))
-            at = match.end()
-            if at == len(text):
+            position = match.end()
+            if position == len(text):
                 return _in_order(steps)
-            if text[at] != ",":
+            if text[position] != ",":
                 break
-            at += 1
+            position += 1
         raise UsageError(
-            f"{text!r} is no plan: it cannot be read from {text[at:]!r} on."
+            f"{text!r} is not a plan: it cannot be parsed from {text[position:]!r} on."
             if text.strip()
             else "the plan is empty.",
             hint="Steps are separated by commas, such as int8 or int8(samples=100).",
@@ -107,33 +106,33 @@ class Plan:
 
 
 def _in_order(steps: list[Step]) -> Plan:
-    """A plan in which nothing comes after a step whose work would be lost (the fact `ends`)."""
-    ending = [step for step in steps if STEPS[step.name].facts.get("ends")]
-    if not ending or ending == steps[-1:]:
+    """Check that only the last step has the fact `ends`."""
+    last_only = [step for step in steps if STEPS[step.name].facts.get("ends")]
+    if not last_only or last_only == steps[-1:]:
         return Plan(tuple(steps))
-    others = [step for step in steps if step not in ending]
+    others = [step for step in steps if step not in last_only]
     raise UsageError(
-        f"{ending[0].name} has to be the last step: what it makes is lost in any step after it.",
-        hint=f'--plan "{Plan((*others, ending[-1]))}"',
+        f"{last_only[0].name} must be the last step: a later step would discard its output.",
+        hint=f'--plan "{Plan((*others, last_only[-1]))}"',
     )
 
 
 def _step(name: str, options: str) -> Step:
     entry = STEPS[name]
     kind = entry.options_type()
-    known: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     if kind is not None:
-        known = {item.name: item for item in settings_of(kind, "step", name)}
+        settings = {item.name: item for item in settings_of(kind, "step", name)}
     values: dict[str, Any] = {}
     for part in filter(None, map(str.strip, options.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if key not in known:
-            raise UsageError(f"{name} has no option {key!r}.", hint=did_you_mean(key, known))
+        if key not in settings:
+            raise UsageError(f"{name} has no option {key!r}.", hint=did_you_mean(key, settings))
         if not equals or key in values:
             problem = "is given twice" if key in values else "needs a value"
             raise UsageError(f"{name}: {key} {problem}.", hint=f"Write it as {key}=VALUE, once.")
         try:
-            values[key] = known[key].parse(value)
+            values[key] = settings[key].parse(value)
         except ValueError as error:
             raise UsageError(f"{name}: {key}={value}: {error}.") from None
     return Step(name, entry.make_options(values))
@@ -143,19 +142,19 @@ def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
     return () if options is None else dataclasses.fields(options)
 
 
-# --- carrying it out ----------------------------------------------------------------------------
+# --- running a plan -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step works on.
+    """The inputs and the output folder of a step.
 
     Args:
-        source: the bundle to start from; it is only read.
+        source: the bundle to start from, read-only.
         out: an empty folder for the new bundle.
-        fit: rows that a step may learn from (ranges, recovery training).
-        select: rows that a step may decide on.
-        first: the bundle that the plan began with; None where that is `source`.
+        fit: training rows, for ranges and recovery training.
+        select: validation rows, for decisions.
+        first: the original bundle of the plan; None for `source`.
     """
 
     source: Path
@@ -167,24 +166,25 @@ class Work:
 
 
 def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
-    """Apply the steps one after the other; returns what each says of itself."""
-    facts = []
-    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as between:
+    """Apply the steps in order; returns name, options and facts of each."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as temporary:
         source = work.source
         for number, step in enumerate(plan.steps, 1):
-            last = number == len(plan.steps)
-            out = work.out if last else storage.make_folder(Path(between, f"{number}-{step.name}"))
+            out = work.out
+            if number < len(plan.steps):
+                out = storage.make_folder(Path(temporary, f"{number}-{step.name}"))
             with events.stage(f"step {number} of {len(plan.steps)}: {step}"):
                 apply = STEPS[step.name].load()
-                part = dataclasses.replace(work, source=source, out=out, first=work.source)
-                found = apply(step.options, part)
-            facts.append({**step.to_json(), "facts": found})
+                context = dataclasses.replace(work, source=source, out=out, first=work.source)
+                facts = apply(step.options, context)
+            rows.append({**step.to_json(), "facts": facts})
             source = out
-    return facts
+    return rows
 
 
 def copy_bundle(source: Path, out: Path) -> None:
-    """Every listed file of a bundle, compared on the way, into another folder."""
+    """Copy every listed file of a bundle, verifying its hash, into another folder."""
     record = read_record(source)
     for name in record["files"]:
         data = read_file(source, name, record)

@@ -1,10 +1,10 @@
-"""What every task (classify, tag, segment, detect) answers.
+"""The interface of a task (classify, tag, segment, detect).
 
-A task knows what a target and a prediction are. It never sees a network: it reads named output
-arrays (numpy, whatever runtime made them) and manifest targets.
+A task defines what a target and a prediction are. It never sees a network: it reads named output
+arrays (numpy, from any runtime) and manifest targets.
 
-Metrics come from *records*, one flat dict a sample, so that bootstrap intervals, paired
-differences, ranking and worst mistakes need no code per task.
+Metrics are computed from *records*, one flat dict per sample. Bootstrap intervals, paired
+differences, rankings and lists of the worst mistakes therefore need no code per task.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,23 +20,23 @@ from skipstone.data.samples import Meta
 from skipstone.option_types import stored_options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from skipstone.bundle.arch import Part
     from skipstone.data.manifest import Manifest
 
 Outputs = Mapping[str, np.ndarray]  # name -> (N, ...) float32
 Post = Mapping[str, Any]  # JSON-able post-processing: temperature, thresholds
-#: JSON-able, one a sample; always has "correct": bool or float, "loss": float.
+#: JSON-able, one per sample; always has "correct": bool or float, "loss": float.
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One sample's answer.
+    """The prediction for one sample.
 
     Args:
-        fields: what `--json` prints beside `path` ("label", "probability").
+        fields: what `--json` prints next to `path` ("label", "probability").
         scores: the arrays that records are made from, such as {"probability": (classes,)}.
     """
 
@@ -45,15 +45,17 @@ class Prediction:
     scores: Mapping[str, np.ndarray]
 
     def __repr__(self) -> str:
-        """The answer, without the list of those that it was chosen from."""
+        """The prediction without its lists of candidates."""
 
-        def plain(value: Any) -> bool:
-            return not (isinstance(value, list) and any(isinstance(v, Mapping) for v in value))
+        def is_candidate_list(value: Any) -> bool:
+            return isinstance(value, list) and any(isinstance(v, Mapping) for v in value)
 
-        told = (
-            f"{name}={_rounded(value)!r}" for name, value in self.fields.items() if plain(value)
+        fields = (
+            f"{name}={_rounded(value)!r}"
+            for name, value in self.fields.items()
+            if not is_candidate_list(value)
         )
-        return f"Prediction({', '.join([repr(self.meta.name), *told])})"
+        return f"Prediction({', '.join([repr(self.meta.name), *fields])})"
 
 
 def _rounded(value: Any) -> Any:
@@ -64,11 +66,15 @@ def _rounded(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure over records, from 0 on. `kind` chooses its interval: "proportion" (Wilson, over
-    the records' `field`), "bootstrap" (over records, by group where there are groups), or
-    "calibration": a sum of absolute means, as ECE is, of the terms that `Task.calibration_terms`
-    gives. No headline is of the last kind: models are judged by differences of it, which have no
-    fair interval there. A figure that should be high is a share of 1."""
+    """A metric over records, at least 0.
+
+    Args:
+        kind: chooses the interval. "proportion": Wilson's, over the records' `field`. "bootstrap":
+            resampled records, or groups of records. "calibration": a sum of absolute means, such as
+            ECE, of the terms that `Task.calibration_terms` returns; never the headline, because a
+            difference of two such metrics has no fair interval.
+        higher_is_better: the metric is then a share of 1.
+    """
 
     name: str
     title: str
@@ -78,25 +84,25 @@ class Metric:
 
     @property
     def most(self) -> float:
-        """The greatest value that it can have; infinite for a loss."""
-        share = self.higher_is_better or self.kind != "bootstrap"
-        return 1.0 if share else math.inf
+        """The greatest possible value; infinite for a loss."""
+        is_share = self.higher_is_better or self.kind != "bootstrap"
+        return 1.0 if is_share else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far answers differ from reference answers, in the terms of the task.
+    """How far outputs differ from reference outputs, in the terms of the task.
 
     Args:
         max_probability: greatest absolute difference in probability.
         max_relative: greatest difference of raw outputs, relative to their scale.
-        flips: answers that changed (another class, another set of tags).
-        near_ties: changed answers whose margin in the reference is within the tolerance; they
-            are not counted in flips.
-        share: of the parts of all answers (pixels of masks), how much changed, near ties aside;
-            None for answers that are of one piece.
-        typical: the difference of raw outputs, relative to their scale, that TYPICAL of these parts
-            keep within.
+        flips: predictions that changed (another class, another set of tags).
+        near_ties: changed predictions whose margin in the reference is within the tolerance; not
+            counted in flips.
+        share: changed share of all pixels of masks, without near ties; None for predictions
+            that have no parts.
+        typical: the TYPICAL quantile of the difference of raw outputs over these pixels, relative
+            to their scale.
     """
 
     max_probability: float
@@ -113,14 +119,16 @@ TYPICAL = 0.75
 
 
 class PerSample:
-    """The usual answers of a task whose targets stand in the manifest as they are, and whose
-    answers are small enough to keep: what it does not say itself."""
+    """Defaults of `Task` for targets that the manifest holds as they are, and for outputs that are
+    small enough to keep."""
 
     ragged: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset()
+    tie_breaks: tuple[str, ...] = ()
+    max_calibration_rows: int | None = None
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
-        return _as_it_is
+        return _identity
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
         return None
@@ -128,82 +136,87 @@ class PerSample:
     def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
         return {}
 
+    def required_inputs(self, post: Post) -> frozenset[str]:
+        return frozenset()
+
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
         return outputs, targets
 
+    def optional_postprocessors(self) -> Mapping[str, Post]:
+        return {}
+
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         return []
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
 class Task(Protocol):
-    """Registered in TASKS and constructed as `Class(options, schema)`; `PerSample` has the usual
-    answers to some of it.
+    """Registered in TASKS and constructed as `Class(options, schema)`; `PerSample` has defaults.
 
-    `schema` is JSON-able ({"classes": [...]}), comes from the fit split, and is stored.
+    `schema` is JSON-able ({"classes": [...]}), comes from the training rows, and is stored. What
+    only some tasks can do is a protocol of its own, below, asked with `isinstance`.
     """
 
     name: str
     options: Any
     schema: Mapping[str, Any]
     ragged: frozenset[str]  # targets that are lists in a batch
-    places: frozenset[str]  # targets that lie on the sample (masks, boxes): they move with it
+    places: frozenset[str]  # targets with coordinates (masks, boxes): augmentation moves them
     headline: str  # the metric shown first and used by --max-drop
+    tie_breaks: tuple[str, ...]  # metrics that decide, in order, between equal headlines
+    max_calibration_rows: int | None  # rows that `calibrate` gets at most; None: all
 
     def head(self) -> Part:
         """The default head for this task and schema, with its options and shape."""
 
-    def rows(self) -> Sequence[str]:
-        """The name of what each row of the head's layers stands for, in order (`Head.named_rows`).
-
-        This and `grown` are a capability that a task may lack: it then goes on (`train --from`)
-        with the very same schema only.
-        """
-
-    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """This task's schema with the classes that another one adds, behind its own."""
-
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
-        """A function that opens this manifest's targets, for `target`, `score` and `calibrate`.
+        """A function that loads this manifest's targets, for `target`, `score` and `calibrate`.
 
-        What the target column holds may be the target itself (a label), or say where it is (the
-        path of a mask). The function raises DataError, with the file, where one cannot be read.
+        The target column holds the target itself (a label) or its location (the path of a mask).
+        The function raises DataError, naming the file, for a target that cannot be read.
         """
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
-        """An opened target to what the head's loss takes, on the record that `meta` tells of.
+        """The tensors that the loss takes, from a loaded target; `meta` describes its record.
         DataError for a label not in schema."""
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
-        """A batch's targets as floats that MixUp may mix; None where that means nothing."""
+        """A batch's targets as floats that MixUp can mix; None if they cannot be mixed."""
 
     def knows(self, value: Any) -> bool:
-        """Whether a manifest target can be expressed in this schema (labels match by name)."""
+        """Whether this schema can express a manifest target (labels match by name)."""
 
     def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
-        """JSON-able label statistics of the fit split (class counts) for weights and samplers."""
+        """JSON-able label statistics of the training rows (class counts) for weights and
+        samplers."""
+
+    def required_inputs(self, post: Post) -> frozenset[str]:
+        """Names of the input arrays that `predict` needs among the outputs."""
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]: ...
 
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
-        """The part of a batch's answers and opened targets that `calibrate` wants to keep. All of
-        it, where that is little; for answers to each pixel a sample of fixed size."""
+        """What `calibrate` needs of a batch's outputs and loaded targets: all of it if that is
+        small, a sample of fixed size for outputs per pixel."""
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
-        """Post-processing chosen on the select split: temperature, thresholds."""
+        """Post-processing fitted on the validation rows: temperature, thresholds."""
+
+    def optional_postprocessors(self) -> Mapping[str, Post]:
+        """By name: slow post-processing, used only if it improves the validation score."""
 
     def score(self, prediction: Prediction, target: Any) -> Record:
-        """One row; `target` is opened."""
+        """One record; `target` is loaded."""
 
     def metrics(self) -> tuple[Metric, ...]:
-        """The figures this task reports, headline first."""
+        """The metrics of this task, headline first."""
 
     def compute(self, records: Sequence[Record]) -> dict[str, float]:
         """Every metric's value over these records."""
@@ -214,21 +227,66 @@ class Task(Protocol):
 
     def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 
-    # A task may also have, and others ask for it:
-    #   tie_breaks: names of metrics that decide, in order, between epochs of an equal headline
-    #   evidence_rows: rows whose evidence `calibrate` is given at most, where that is large
-    #   draw(picture, prediction, target) -> uint8 (H, W, 3): what a report shows of a sample
-    #   laid(picture, y) -> uint8 (H, W, 3): a sample's targets over its picture, for contact sheets
-    #   census(target) -> {name: count}: of an opened target's parts by class, where a row has no
-    #     label of its own; and `parts`, what they are ("pixels")
-    #   files(picture, prediction) -> {field: (ending, bytes)}: what `predict --out` writes
-    #   refinements(): post-processing by name, that costs time and is tried on the select part
-    #   looks_at(post) -> names of input arrays that `predict` wants among the outputs
-    #   answer_layer() -> nn.Module: outputs by name -> answers by name, inside an exported graph
-    # `picture` is the input's record; `target` is opened, or None.
-
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
-        """Figures and tables for the report as JSON-able blocks (see report/blocks.py)."""
+        """Metrics and tables for the report as JSON-able blocks (see report/blocks.py)."""
+
+
+# --- what only some tasks can do ------------------------------------------------------------------
+# `picture` is the input's record (H, W, C); `target` is loaded, or None.
+
+
+@runtime_checkable
+class ExtendableClasses(Protocol):
+    """`train --from` may add classes. Other tasks are fine-tuned with the same schema only."""
+
+    def class_names(self) -> Sequence[str]:
+        """What each row of the head's class layers stands for, in order (see `Head`)."""
+
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """This task's schema, followed by the classes that `schema` adds."""
+
+
+@runtime_checkable
+class ClassCounting(Protocol):
+    """Counts the classes within one target, for rows that have several (the pixels of a mask)."""
+
+    count_unit: str  # what is counted ("pixels")
+
+    def count_classes(self, target: Any) -> dict[str, int]: ...
+
+
+@runtime_checkable
+class PredictionDrawing(Protocol):
+    """Draws what a report shows of a sample, uint8 (H, W, 3)."""
+
+    def draw_prediction(
+        self, picture: np.ndarray, prediction: Prediction, target: Any | None = None
+    ) -> np.ndarray: ...
+
+
+@runtime_checkable
+class TargetDrawing(Protocol):
+    """Draws a sample's encoded targets over its picture, uint8 (H, W, 3), for contact sheets."""
+
+    def draw_targets(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray: ...
+
+
+@runtime_checkable
+class FileRendering(Protocol):
+    """Predictions are files (`predict --out FOLDER`)."""
+
+    def render_files(
+        self, picture: np.ndarray, prediction: Prediction
+    ) -> dict[str, tuple[str, bytes]]:
+        """{field: (ending of the file name, content)}."""
+
+
+@runtime_checkable
+class GraphDecoding(Protocol):
+    """Predictions can be computed inside an exported graph (`export --argmax`)."""
+
+    def decoding_layer(self) -> nn.Module:
+        """Outputs by name -> predictions by name."""
 
 
 def headline(task: Task) -> Metric:
@@ -237,6 +295,6 @@ def headline(task: Task) -> Metric:
 
 
 def task_record(name: str, task: Task) -> dict[str, Any]:
-    """What a bundle stores of a task, JSON-able; `name` is that of its entry."""
+    """What a bundle stores of a task, JSON-able; `name` is that of its registry entry."""
     options = stored_options(task.options)
     return {"name": name, "options": options, "schema": dict(task.schema)}

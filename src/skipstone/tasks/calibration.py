@@ -1,13 +1,13 @@
-"""Temperature scaling: one number that makes probabilities mean what they say.
+"""Temperature scaling: calibrate probabilities with one number.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2: divide the logits by T, with
-T chosen to minimise the negative log-likelihood on held-out data. It never changes which class is
-likeliest. The same is done to sigmoids.
+T chosen to minimise the negative log-likelihood on validation data. It never changes the predicted
+class. Sigmoids are calibrated alike.
 
-A network that is right on all of n samples would be sharpened without end by that, and then claim
-to be certain of what it has shown n times. So a share of 1 / (n + 2) of each answer counts as the
-likeliest other one (Platt 1999, "Probabilistic Outputs for Support Vector Machines", section 2.2):
-all right, its confidence becomes (n + 1) / (n + 2), Laplace's rule of succession.
+With all of n predictions correct the likelihood has no maximum: T would go to 0. So a share of
+1 / (n + 2) of each target counts as the most probable other class (Platt 1999, "Probabilistic
+Outputs for Support Vector Machines", section 2.2). With all correct, the confidence then becomes
+(n + 1) / (n + 2), Laplace's rule of succession.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-#: T is kept within these, whatever the logits' scale
-LEAST, GREATEST = 0.05, 20.0
+#: Range of a fitted T
+MIN_FITTED, MAX_FITTED = 0.05, 20.0
 
 Array = np.ndarray
 
@@ -37,11 +37,12 @@ def sigmoid(logits: Array, temperature: float = 1.0) -> Array:
 
 
 def softmax_nll(logits: Array, target: Array, temperature: float) -> float:
-    """Mean -log p[target] at T; logits (N, K), target (N,) class numbers."""
+    """Mean -log p[target] at T; logits (N, K), target (N,) class indices."""
     scaled = logits.astype(np.float64) / temperature
     top = scaled.max(axis=1)
-    own = scaled[np.arange(len(target)), target]
-    return float((top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)) - own).mean())
+    target_logit = scaled[np.arange(len(target)), target]
+    log_sum = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+    return float((log_sum - target_logit).mean())
 
 
 def sigmoid_nll(logits: Array, target: Array, temperature: float) -> float:
@@ -53,12 +54,12 @@ def sigmoid_nll(logits: Array, target: Array, temperature: float) -> float:
 def fit_temperature(
     logits: Array, target: Array, nll: Callable[[Array, Array, float], float] = softmax_nll
 ) -> float:
-    """The T in [0.05, 20] that minimises `nll`, most of it of `target` and a share of 1 / (n + 2)
-    of the likeliest other answers, n being how many answers there are.
+    """The T in [0.05, 20] that minimises `nll` of `target`, smoothed by a share of 1 / (n + 2)
+    of the most probable other class; n is the number of predictions.
 
     In b = 1/T both losses are convex (log-sum-exp of functions linear in b, less a linear one),
-    so golden-section search over b finds the minimum. It stays at 1 where there is nothing to
-    learn from, or where the best T explains the data no better than 1 does.
+    so golden-section search over b finds the minimum. T is 1 without samples, or if the best T
+    has no lower loss than 1.
 
     Raises:
         ValueError: logits that are not finite.
@@ -70,29 +71,29 @@ def fit_temperature(
     margin = margins(logits, target)
     other = float(margin.mean()) / (margin.size + 2)
 
-    def loss(b: float) -> float:
-        return nll(logits, target, 1 / b) + other * b  # both answers have the same log-sum-exp
+    def smoothed_nll(b: float) -> float:
+        return nll(logits, target, 1 / b) + other * b  # both classes have the same log-sum-exp
 
-    low, high = 1 / GREATEST, 1 / LEAST
+    low, high = 1 / MAX_FITTED, 1 / MIN_FITTED
     golden = (np.sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = loss(left), loss(right)
+    inner_low, inner_high = high - golden * (high - low), low + golden * (high - low)
+    loss_low, loss_high = smoothed_nll(inner_low), smoothed_nll(inner_high)
     while high - low > 1e-6 * low:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = loss(left)
+        if loss_low <= loss_high:
+            high, inner_high, loss_high = inner_high, inner_low, loss_low
+            inner_low = high - golden * (high - low)
+            loss_low = smoothed_nll(inner_low)
         else:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = loss(right)
+            low, inner_low, loss_low = inner_low, inner_high, loss_high
+            inner_high = low + golden * (high - low)
+            loss_high = smoothed_nll(inner_high)
     best = (low + high) / 2
-    return float(1 / best) if loss(best) < loss(1.0) else 1.0
+    return float(1 / best) if smoothed_nll(best) < smoothed_nll(1.0) else 1.0
 
 
 def margins(logits: Array, target: Array) -> Array:
-    """How far the logit of what is true lies above the likeliest other one's: (N,) of logits (N, K)
-    with class numbers (N,); (N, K) of tags with boolean targets (N, K), where the other of z is 0.
+    """The target's logit minus the greatest other one: (N,) for logits (N, K) and class indices
+    (N,); (N, K) for tags with boolean targets (N, K), where the other logit is 0.
     """
     if target.ndim == logits.ndim:
         return np.where(target, logits, -logits)

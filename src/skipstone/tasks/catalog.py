@@ -1,12 +1,12 @@
 """The built-in tasks. Free of torch.
 
-Facts that other rooms ask for:
+Facts that other packages ask for:
 
-    labels       "one": a target is a label; "many": a list of labels. A task whose targets are
-                 something else has neither, and a reader of its own
-    places       whether answers lie on the input, which should then keep its shape
+    labels       "one": a target is a label; "many": a list of labels. Missing for other targets,
+                 which need a reader of their own
+    places       whether targets have coordinates in the input, which should then keep its shape
     demo         what `skipstone demo --task` shows (verbs/demos.py)
-    standalone   the function that answers in the exported script
+    standalone   the function that decodes outputs in the exported script
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENTRIES = (
         "classify",
         "skipstone.tasks.classify:Classify",
         "skipstone.tasks.options:ClassifyOptions",
-        summary="one label a sample",
+        summary="one label per sample",
         facts={
             "labels": "one",
             "head": "linear",
@@ -30,7 +30,7 @@ ENTRIES = (
         "tag",
         "skipstone.tasks.tag:Tag",
         "skipstone.tasks.options:TagOptions",
-        summary="any number of labels a sample",
+        summary="any number of labels per sample",
         facts={
             "labels": "many",
             "head": "linear",
@@ -41,7 +41,7 @@ ENTRIES = (
         "segment",
         "skipstone.tasks.segment:Segment",
         "skipstone.tasks.options:SegmentOptions",
-        summary="a class for each pixel",
+        summary="one class per pixel",
         facts={
             "head": "lraspp",
             "places": True,

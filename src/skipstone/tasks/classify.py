@@ -1,4 +1,4 @@
-"""Classify: one label a sample."""
+"""Classification: one label per sample."""
 
 from __future__ import annotations
 
@@ -37,35 +37,34 @@ if TYPE_CHECKING:
 
     from skipstone.data.manifest import Manifest
 
-#: Classes whose confusion is told one by one.
+#: Classes that the confusion matrix shows at most.
 MOST_CONFUSED = 1_000
 _LOSSES = {"cross_entropy": "cross_entropy", "focal": "softmax_focal"}
 
 
 class Classify(PerSample):
-    """One of K classes a sample.
+    """One of K classes per sample.
 
     Targets are class names; outputs {"logits": (N, K)}; y {"label": int64 scalar}, or float
-    (N, K) once MixUp has mixed them.
+    (N, K) after MixUp.
 
-    A record: target, label (class names), correct, probability (of the answer), rank (of the
-    truth, from 1), loss (negative log-likelihood), brier, and id and name of the sample.
+    A record: target, label (class names), correct, probability (of the prediction), rank (of the
+    true class, from 1), loss (negative log-likelihood), brier, and id and name of the sample.
 
     Args:
-        schema: {"classes": [...]}, and "counts": [...] of the fit split where class weights are
-            asked for.
+        schema: {"classes": [...]}, and "counts": [...] of the training rows for class weights.
     """
 
     name = "classify"
     headline = "accuracy"
-    tie_breaks = ("nll",)  # on a small select part many epochs have the same accuracy
+    tie_breaks = ("nll",)  # on few validation rows many epochs have equal accuracy
 
     def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
         self.options = options
         self.schema = dict(schema)
         self.labels = Labels(schema, least=2)
 
-    # -- training --------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
         weights = None
@@ -75,10 +74,10 @@ class Classify(PerSample):
         loss = {"name": _LOSSES[self.options.loss], "target": "label"}
         return linear_head(self.options, len(self.labels), loss, weights)
 
-    def rows(self) -> Sequence[str]:
+    def class_names(self) -> Sequence[str]:
         return self.labels.names
 
-    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return grown_classes(self.labels, schema)
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
@@ -98,13 +97,13 @@ class Classify(PerSample):
         return value in self.labels
 
     def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
-        """{"counts": [K]}: samples of each class."""
+        """{"counts": [K]}: samples per class."""
         counts = [0] * len(self.labels)
         for pair in manifest.table["target"].value_counts().to_pylist():
             counts[self.labels.code(pair["values"])] = pair["counts"]
         return {"counts": counts}
 
-    # -- answers ---------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         names = self.labels.names
@@ -141,21 +140,21 @@ class Classify(PerSample):
             "brier": float(figures.brier(probability, code)[0]),
         }
 
-    # -- figures ---------------------------------------------------------------------------------
+    # -- metrics -----------------------------------------------------------------------------------
 
     def metrics(self) -> tuple[Metric, ...]:
-        found = [Metric("accuracy", "accuracy", "proportion", field="correct")]
+        metrics = [Metric("accuracy", "accuracy", "proportion", field="correct")]
         if len(self.labels) > self.options.top_k > 1:
             k = self.options.top_k
-            found.append(Metric(f"top{k}", f"top-{k} accuracy", "bootstrap"))
-        found += [
+            metrics.append(Metric(f"top{k}", f"top-{k} accuracy", "bootstrap"))
+        metrics += [
             Metric("balanced_accuracy", "balanced accuracy", "bootstrap"),
             Metric("macro_f1", "macro F1", "bootstrap"),
             Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
             Metric("brier", "Brier score", "bootstrap", higher_is_better=False),
         ]
-        return tuple(found)
+        return tuple(metrics)
 
     def compute(self, records: Sequence[Record]) -> dict[str, float]:
         table = Table.of(records)
@@ -182,25 +181,25 @@ class Classify(PerSample):
         if before.shape != after.shape:
             return unlike(len(before))
         temperature = temperature_of(post)
-        was, now = softmax(before, temperature), softmax(after, temperature)
-        label = was.argmax(axis=1)
-        changed = (label != now.argmax(axis=1)) | ~np.isfinite(after).all(axis=1)
+        p_before, p_after = softmax(before, temperature), softmax(after, temperature)
+        changed = p_before.argmax(axis=1) != p_after.argmax(axis=1)
+        changed |= ~np.isfinite(after).all(axis=1)
         # both probabilities may move by TIE, towards each other
-        clear = np.ptp(np.sort(was, axis=1)[:, -2:], axis=1) > 2 * TIE
-        return difference_of((before, after), (was, now), changed, clear)
+        clear = np.ptp(np.sort(p_before, axis=1)[:, -2:], axis=1) > 2 * TIE
+        return difference_of((before, after), (p_before, p_after), changed, clear)
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = Table.of(records)
         counts = self._counts(table)
         names, matrix, support = self._confusion(table, counts)
-        part = len(names) < len(self.labels)
+        is_truncated = len(names) < len(self.labels)
         wrong = sorted(
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
         mistakes = [
             (
                 row,
-                f"{row['target']} taken for {row['label']}",
+                f"{row['target']} predicted as {row['label']}",
                 row["target"],
                 row["label"],
                 row["probability"],
@@ -211,7 +210,7 @@ class Classify(PerSample):
             class_table(self.labels.names, counts),
             {
                 "kind": "confusion",
-                "title": f"Confusion{f' (the {len(names)} classes most in mistakes)' * part}",
+                "title": f"Confusion{f' (the {len(names)} most confused classes)' * is_truncated}",
                 "classes": names,
                 "matrix": matrix.astype(int).tolist(),
             },
@@ -219,8 +218,8 @@ class Classify(PerSample):
             gallery(
                 "Worst mistakes",
                 mistakes,
-                f"The {len(mistakes)} surest of {len(wrong):,} wrong answers: look here for "
-                "wrong labels first.",
+                f"The {len(mistakes)} most confident of {len(wrong):,} wrong predictions: look "
+                "here for wrong labels first.",
             ),
             reliability_block(self._reliability(table)),
             {
@@ -231,7 +230,7 @@ class Classify(PerSample):
         ]
 
     def _codes(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
-        """Class numbers of truths and answers, (rows,) each."""
+        """Class indices of targets and predictions, (rows,) each."""
         names = self.labels.names
         return table.codes("target", names), table.codes("label", names)
 
@@ -241,18 +240,18 @@ class Classify(PerSample):
     def _confusion(
         self, table: Table, counts: figures.Counts
     ) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """(K names, (K, K) truths by answers, samples of each): of all classes or, where there are
-        too many for that, of those that take part in most mistakes."""
+        """(K names, (K, K) targets by predictions, samples per class) of all classes, or of the
+        MOST_CONFUSED with the most mistakes."""
         target, label = self._codes(table)
         mistakes = counts.answered + counts.support - 2 * counts.hits
-        kept = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
-        place = np.full(len(self.labels), -1)
-        place[kept] = np.arange(len(kept))
-        both = (place[target] >= 0) & (place[label] >= 0)
+        classes = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
+        position = np.full(len(self.labels), -1)
+        position[classes] = np.arange(len(classes))
+        both = (position[target] >= 0) & (position[label] >= 0)
         matrix = figures.confusion_matrix(
-            place[target[both]], place[label[both]], len(kept), table.weight[both]
+            position[target[both]], position[label[both]], len(classes), table.weight[both]
         )
-        return [self.labels.names[code] for code in kept], matrix, counts.support[kept]
+        return [self.labels.names[code] for code in classes], matrix, counts.support[classes]
 
     def _reliability(self, table: Table) -> figures.Reliability:
         confidence = table.column("probability")

@@ -1,19 +1,19 @@
 """Fully connected CRF refinement of masks (Kraehenbuehl and Koltun 2011, arXiv:1210.5644).
 
-A network's answer is smooth where the picture is not. Here every pair of pixels pulls towards the
-same class, the more the nearer and the more alike in colour they are. Mean field repeats
+A network's mask is smooth where the image has edges. Here every pair of pixels is drawn towards the
+same class, more strongly the closer they are and the more similar in colour. Mean field iterates
 
     Q_i(k) = softmax over k (logit_i(k) + sum over m (w_m * sum over j != i (K_m(i, j) Q_j(k))))
 
-with two kernels, of places p and colours I (equation 3):
+with two kernels over positions p and colours I (equation 3):
 
     smooth      exp(-|p_i - p_j|^2 / 2 a^2)
     bilateral   exp(-|p_i - p_j|^2 / 2 b^2 - |I_i - I_j|^2 / 2 c^2)
 
 each normalised to K(i, j) / sqrt(D_i D_j), D the row sums, as in the authors' code: without it the
-weights would have to follow the picture's size. For N pixels the sums have N^2 terms. The smooth
-one is separable, hence exact and quick. The bilateral one is exact up to `EXACT` pixels; beyond, it
-is filtered on a permutohedral lattice (Adams et al. 2010, as the paper does), in time linear in N.
+weights would depend on the image size. For N pixels the sums have N^2 terms. The smooth kernel is
+separable, hence exact and fast. The bilateral kernel is exact up to `EXACT` pixels; above that it
+is filtered on a permutohedral lattice (Adams et al. 2010, as in the paper), in time linear in N.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import numpy as np
 from skipstone.errors import UsageError
 from skipstone.option_types import POSITIVE, Range, check_options, whole
 
-#: Up to this many pixels the bilateral kernel is a whole matrix.
+#: Up to this many pixels the bilateral kernel is a dense matrix.
 EXACT = 4096
 
-_MOST_ITERATIONS = 100
+_MAX_ITERATIONS = 100
 
 Filter = Callable[[np.ndarray], np.ndarray]  # (N, K) -> (N, K): sums over all j, i itself included
 
@@ -45,18 +45,20 @@ class CrfOptions:
     """
 
     iterations: int = field(default=5, metadata={"help": "steps of mean field"})
-    smooth_weight: float = field(default=3.0, metadata={"help": "of the pull of near pixels"})
-    smooth_width: float = field(default=3.0, metadata={"help": "how near, in pixels"})
+    smooth_weight: float = field(default=3.0, metadata={"help": "weight of the smooth kernel"})
+    smooth_width: float = field(default=3.0, metadata={"help": "its width in pixels"})
     bilateral_weight: float = field(
-        default=10.0, metadata={"help": "of the pull of near pixels of like colour"}
+        default=10.0, metadata={"help": "weight of the bilateral kernel"}
     )
-    bilateral_width: float = field(default=80.0, metadata={"help": "how near, in pixels"})
-    colour_width: float = field(default=13.0, metadata={"help": "how like, in steps of 256"})
+    bilateral_width: float = field(default=80.0, metadata={"help": "its width in pixels"})
+    colour_width: float = field(
+        default=13.0, metadata={"help": "its width in colour levels of 256"}
+    )
 
     def __post_init__(self) -> None:
         check_options(
             self,
-            iterations=whole(1, _MOST_ITERATIONS),
+            iterations=whole(1, _MAX_ITERATIONS),
             smooth_width=POSITIVE,
             bilateral_width=POSITIVE,
             colour_width=POSITIVE,
@@ -68,12 +70,12 @@ class CrfOptions:
 def refine(
     logits: np.ndarray, picture: np.ndarray, options: CrfOptions | None = None
 ) -> np.ndarray:
-    """Probabilities of each pixel's classes after mean field.
+    """Class probabilities of each pixel after mean field.
 
     Args:
         logits: (K, H, W), or log-probabilities.
-        picture: (H, W, C), 0 to 255: what the logits are about, pixel for pixel.
-        options: weights and widths; None is the defaults.
+        picture: (H, W, C), 0 to 255: the image of the logits, pixel for pixel.
+        options: weights and widths; None for the defaults.
     Returns:
         (K, H, W) float32.
     """
@@ -100,12 +102,12 @@ def refine(
 
 
 class Message:
-    """What the others say: (N, K) -> sum over j != i of K(i, j) Q_j / sqrt(D_i D_j)."""
+    """Message passing: (N, K) -> sum over j != i of K(i, j) Q_j / sqrt(D_i D_j)."""
 
     def __init__(self, filter_: Filter, count: int) -> None:
         self._filter = filter_
         sums = filter_(np.ones((count, 1)))
-        # a pixel itself counts 1, but for a lattice's error
+        # a pixel's own term is 1, up to the error of the lattice
         self._scale = 1 / np.sqrt(np.maximum(sums, 1))  # (N, 1)
 
     def __call__(self, q: np.ndarray) -> np.ndarray:
@@ -115,7 +117,7 @@ class Message:
 
 
 def smooth_filter(height: int, width: int, deviation: float) -> Filter:
-    """The smooth kernel on a grid of pixels: one banded Gaussian matrix for each axis."""
+    """The smooth kernel on a grid of pixels: one banded Gaussian matrix per axis."""
     rows, columns = (_gaussian_band(count, deviation) for count in (height, width))
 
     def apply(x: np.ndarray) -> np.ndarray:
@@ -129,16 +131,16 @@ def smooth_filter(height: int, width: int, deviation: float) -> Filter:
 
 
 def bilateral_points(picture: np.ndarray, options: CrfOptions) -> np.ndarray:
-    """(N, 2 + C): place and colour of each pixel, in deviations of the bilateral kernel."""
+    """(N, 2 + C): position and colour of each pixel, in standard deviations of the kernel."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width]
-    place = np.stack([y.ravel(), x.ravel()], axis=1) / options.bilateral_width
+    position = np.stack([y.ravel(), x.ravel()], axis=1) / options.bilateral_width
     colour = picture.reshape(height * width, -1).astype(np.float64) / options.colour_width
-    return np.concatenate([place, colour], axis=1)
+    return np.concatenate([position, colour], axis=1)
 
 
 def exact_filter(points: np.ndarray) -> Filter:
-    """exp(-|f_i - f_j|^2 / 2) as a whole matrix, (N, N)."""
+    """exp(-|f_i - f_j|^2 / 2) as a dense matrix, (N, N)."""
     squares = (points**2).sum(axis=1)
     distance = squares[:, None] + squares[None] - 2 * points @ points.T
     kernel = np.exp(-0.5 * np.maximum(distance, 0))
@@ -146,10 +148,10 @@ def exact_filter(points: np.ndarray) -> Filter:
 
 
 def lattice_filter(points: np.ndarray) -> Filter:
-    """The same, about: spread to the corners of a lattice, blurred there, and read again.
+    """An approximation of `exact_filter`: splat to the corners of a lattice, blur, slice.
 
-    The permutohedral lattice cuts d-dimensional space into simplices, so that a point has d + 1
-    corners and a corner 2 (d + 1) neighbours along d + 1 axes. Everything is sparse matrices.
+    The permutohedral lattice cuts d-dimensional space into simplices: a point has d + 1 corners,
+    and a corner 2 (d + 1) neighbours along d + 1 axes. All three operations are sparse matrices.
 
     Args:
         points: (N, d), in standard deviations of the kernel.
@@ -158,31 +160,31 @@ def lattice_filter(points: np.ndarray) -> Filter:
 
     count, d = points.shape
     corners, shares = _simplices(points)  # (N, d + 1, d) and (N, d + 1)
-    low = corners.min(axis=(0, 1)) - (d + 1)  # with room for neighbours
+    low = corners.min(axis=(0, 1)) - (d + 1)  # with a margin for neighbours
     spans = corners.max(axis=(0, 1)) + (d + 2) - low
     if math.prod(map(int, spans)) >= 2**62:
         raise UsageError(
-            "the CRF's widths are too small for this picture: its lattice has too many places.",
+            "the CRF's widths are too small for this image: its lattice is too large.",
             hint="Use a larger bilateral_width or colour_width.",
         )
-    radix = np.cumprod([1, *spans[:-1]])  # a corner as one number
+    radix = np.cumprod([1, *spans[:-1]])  # to number the corners
     keys = (corners - low) @ radix
-    known, place = np.unique(keys, return_inverse=True)
+    corner_keys, corner = np.unique(keys, return_inverse=True)
     rows = np.repeat(np.arange(count), d + 1)
-    spread = sparse.csr_matrix(
-        (shares.ravel(), (rows, place.ravel())), shape=(count, len(known)), dtype=np.float32
+    slice_ = sparse.csr_matrix(
+        (shares.ravel(), (rows, corner.ravel())), shape=(count, len(corner_keys)), dtype=np.float32
     )
-    blurs = [_blur(known, int(radix @ step)) for step in _axes(d)]
-    gather = sparse.csr_matrix(spread.T)
-    # the integral of the Gaussian over that of what lattice and blur make of a point
+    blurs = [_blur(corner_keys, int(radix @ step)) for step in _axes(d)]
+    splat = sparse.csr_matrix(slice_.T)
+    # integral of the Gaussian, divided by that of a splatted and blurred point
     scale = (4 * math.pi / 3) ** (d / 2) * math.sqrt(d + 1) / 2 ** (d + 1)
 
     def apply(x: np.ndarray) -> np.ndarray:
-        values = gather @ x.astype(np.float32)  # (corners, K)
+        values = splat @ x.astype(np.float32)  # (corners, K)
         for blur in blurs:
             values = blur @ values
-        found: np.ndarray = scale * np.asarray(spread @ values, np.float64)
-        return found
+        sums: np.ndarray = scale * np.asarray(slice_ @ values, np.float64)
+        return sums
 
     return apply
 
@@ -194,33 +196,33 @@ def _axes(d: int) -> np.ndarray:
     return steps
 
 
-def _blur(known: np.ndarray, step: int) -> Any:
-    """A corner plus half of each neighbour along an axis, as a sparse matrix."""
+def _blur(keys: np.ndarray, step: int) -> Any:
+    """A corner plus half of each neighbour along an axis, as a sparse matrix. `keys` ascend."""
     from scipy import sparse
 
-    here = np.arange(len(known))
-    rows, columns = [here], [here]
+    index = np.arange(len(keys))
+    rows, columns = [index], [index]
     for offset in (-step, step):
-        found = np.searchsorted(known, known + offset).clip(max=len(known) - 1)
-        there = known[found] == known + offset
-        rows.append(here[there])
-        columns.append(found[there])
+        neighbour = np.searchsorted(keys, keys + offset).clip(max=len(keys) - 1)
+        exists = keys[neighbour] == keys + offset
+        rows.append(index[exists])
+        columns.append(neighbour[exists])
     sizes = [len(part) for part in rows]
     values = np.repeat(np.array([1, 0.5, 0.5], np.float32), sizes)
-    shape = (len(known), len(known))
+    shape = (len(keys), len(keys))
     return sparse.csr_matrix((values, (np.concatenate(rows), np.concatenate(columns))), shape)
 
 
 def _simplices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners (N, d + 1, d) around each point and its share in them (N, d + 1).
+    """The corners (N, d + 1, d) of each point's simplex, and its barycentric weights (N, d + 1).
 
-    Adams et al. 2010, section 3.1. The hyperplane's last coordinate follows from the others, so it
-    is left out.
+    Adams et al. 2010, section 3.1. The hyperplane's last coordinate follows from the others and is
+    omitted.
     """
     count, d = points.shape
     raised = _raise(points)  # (N, d + 1), on the hyperplane where coordinates sum to 0
     near = np.round(raised / (d + 1))
-    surplus = near.sum(axis=1, keepdims=True).astype(np.int64)  # by how much `near` is off it
+    surplus = near.sum(axis=1, keepdims=True).astype(np.int64)  # distance of `near` from it
     near *= d + 1
     order = np.argsort(-(raised - near), axis=1, kind="stable")
     rank = np.empty_like(order)
@@ -229,7 +231,7 @@ def _simplices(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     over, under = rank > d, rank < 0
     near += (d + 1) * (under.astype(np.int64) - over)
     rank += (d + 1) * (under.astype(np.int64) - over)
-    # barycentric shares from the sorted offsets
+    # barycentric weights from the sorted offsets
     offsets = np.empty_like(raised)
     np.put_along_axis(offsets, rank, (raised - near) / (d + 1), axis=1)  # largest first
     shares = np.empty((count, d + 1))
@@ -245,15 +247,15 @@ def _raise(points: np.ndarray) -> np.ndarray:
     d = points.shape[1]
     index = np.arange(1, d + 1)
     scaled = points * (math.sqrt(2 / 3) * (d + 1) / np.sqrt(index * (index + 1)))
-    later = np.cumsum(scaled[:, ::-1], axis=1)[:, ::-1]  # sum of this and all later coordinates
+    suffix = np.cumsum(scaled[:, ::-1], axis=1)[:, ::-1]  # sum of this and all later coordinates
     raised = np.zeros((len(points), d + 1))
-    raised[:, :d] = later
+    raised[:, :d] = suffix
     raised[:, 1:] -= index * scaled
     return raised
 
 
 def _gaussian_band(count: int, deviation: float) -> Any:
-    """(count, count), without what is below 1e-11."""
+    """(count, count), without values below 1e-11."""
     from scipy import sparse
 
     reach = min(count - 1, math.ceil(7 * deviation))

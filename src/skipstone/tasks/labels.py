@@ -1,4 +1,4 @@
-"""What classify and tag share: class names, class weights, and the blocks both report."""
+"""What the tasks share: class names, class weights, and blocks of their reports."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from skipstone.tasks.base import Difference, Outputs, Post, Record
 from skipstone.tasks.metrics import Counts, Reliability
 from skipstone.tasks.options import ClassifyOptions, TagOptions
 
-#: probabilities may differ this much between runtimes; an answer whose margin is smaller is a tie
+#: tolerance for probabilities between runtimes; a prediction with a smaller margin is a near tie
 TIE = 1e-4
-#: a tag's positive term never counts more than this many times its negative one
+#: greatest weight of a tag's positive term, relative to the negative one
 GREATEST_WEIGHT = 100.0
-#: what a stored temperature may be; what is fitted lies well inside
+#: allowed range of a stored temperature; fitted ones lie well inside
 COLDEST, HOTTEST = 1e-3, 1e3
-#: pictures in a gallery of mistakes
+#: items in a gallery of mistakes
 WORST = 24
 
 
@@ -34,11 +34,11 @@ class Labels:
         self.names = [str(name) for name in names]
         if len(set(self.names)) < len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
-            raise UsageError(f"class names must differ; given twice: {', '.join(twice)}.")
+            raise UsageError(f"class names must differ; used twice: {', '.join(twice)}.")
         if len(self.names) < least:
-            found = f"only one class, {self.names[0]!r}" if self.names else "no classes"
+            classes = f"only one class, {self.names[0]!r}" if self.names else "no classes"
             raise UsageError(
-                f"found {found}; at least {least} are needed.",
+                f"found {classes}; at least {least} are needed.",
                 hint="Put each class in its own folder, or name the column with the labels.",
             )
         self._code = {name: code for code, name in enumerate(self.names)}
@@ -50,18 +50,18 @@ class Labels:
         return isinstance(name, str) and name in self._code
 
     def code(self, name: Any) -> int:
-        """The output that stands for `name`; DataError where there is none."""
+        """The class index (network output) of `name`; DataError for an unknown name."""
         if name is None:
             raise DataError("this sample has no label.")
         if name not in self:
             raise DataError(
-                f"{name!r} is no class of this model.", hint=did_you_mean(str(name), self.names)
+                f"{name!r} is not a class of this model.", hint=did_you_mean(str(name), self.names)
             )
         return self._code[name]
 
 
 def grown_classes(labels: Labels, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of `labels` and the classes that `schema` adds, in its order, behind them."""
+    """`schema` with the classes of `labels` first, followed by those that it adds, in its order."""
     added = [name for name in Labels(schema, least=1).names if name not in labels]
     return {**schema, "classes": [*labels.names, *added]}
 
@@ -127,27 +127,27 @@ def finite_logits(
     """The logits (N, classes), or (N, classes, H, W) for rank 4.
 
     Raises:
-        DamagedError: the network or program gives something else.
-        SkipstoneError: naming a sample whose answer is not finite.
+        DamagedError: another shape.
+        SkipstoneError: naming the first sample with logits that are not finite.
     """
     logits = np.asarray(outputs.get("logits"))
     if logits.shape[:2] != (len(metas), classes) or logits.ndim != rank:
         raise DamagedError(
-            f"the network gives logits of the shape {logits.shape} for {len(metas)} samples and "
-            f"{classes} classes: the two do not belong together."
+            f"the network returns logits of shape {logits.shape} for {len(metas)} samples and "
+            f"{classes} classes: network and task do not match."
         )
     if not np.isfinite(logits).all():
-        whole = np.isfinite(logits).reshape(len(logits), -1).all(axis=1)
-        first = metas[int(np.flatnonzero(~whole)[0])]
+        is_finite = np.isfinite(logits).reshape(len(logits), -1).all(axis=1)
+        first = metas[int(np.flatnonzero(~is_finite)[0])]
         raise SkipstoneError(
-            f"the network's answer to {first.name or f'sample {first.id}'} is no finite number.",
+            f"the network's logits for {first.name or f'sample {first.id}'} are not finite.",
             hint="Its weights have diverged: train with a lower learning rate.",
         )
     return logits
 
 
 def temperature_of(post: Post) -> float:
-    """What logits are divided by. DamagedError for what is no temperature."""
+    """The stored temperature, which divides logits; DamagedError if it is not one."""
     value = post.get("temperature", 1.0)
     if type(value) not in (int, float) or not COLDEST <= value <= HOTTEST:
         raise DamagedError(
@@ -157,7 +157,7 @@ def temperature_of(post: Post) -> float:
 
 
 def thresholds_of(post: Post, classes: int) -> np.ndarray:
-    """(classes,): from which probability each tag counts as found. DamagedError for others."""
+    """(classes,): the stored probability threshold of each tag; DamagedError for other values."""
     values = post.get("thresholds", [0.5] * classes)
     if (
         not isinstance(values, Sequence)
@@ -165,7 +165,7 @@ def thresholds_of(post: Post, classes: int) -> np.ndarray:
         or not all(type(value) in (int, float) and value == value for value in values)
     ):
         raise DamagedError(
-            f"the model's thresholds are {values!r:.60}; allowed: {classes} numbers, one a tag."
+            f"the model's thresholds are {values!r:.60}; allowed: {classes} numbers, one per tag."
         )
     return np.asarray(values, np.float64)
 
@@ -173,21 +173,21 @@ def thresholds_of(post: Post, classes: int) -> np.ndarray:
 def raw_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     """Greatest difference of logits (N, K), relative to their scale; infinite for NaN.
 
-    The scale is the median over samples of the largest reference logit: one sample with huge
-    logits must not hide the others, nor one with tiny logits raise an alarm.
+    The scale is the median over samples of the largest reference logit, so that a sample with huge
+    logits does not hide the others and a sample with tiny logits raises no alarm.
     """
     gap = np.abs(reference.astype(np.float64) - outputs)
     scale = float(np.median(np.abs(reference).max(axis=1)))
-    return _worst(gap) / max(scale, float(np.finfo(np.float32).tiny))
+    return _max_or_inf(gap) / max(scale, float(np.finfo(np.float32).tiny))
 
 
 def probability_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     """Greatest absolute difference of probabilities (N, K); infinite for NaN."""
-    return _worst(np.abs(reference - outputs))
+    return _max_or_inf(np.abs(reference - outputs))
 
 
 def unlike(samples: int) -> Difference:
-    """Outputs that do not even have the reference's shape: everything differs."""
+    """The difference of outputs that do not have the reference's shape: everything differs."""
     return Difference(float("inf"), float("inf"), samples, 0, samples)
 
 
@@ -197,8 +197,12 @@ def difference_of(
     changed: np.ndarray,
     clear: np.ndarray,
 ) -> Difference:
-    """Of outputs (N, K), each before and after; `changed` and `clear` (N,) say which answers did,
-    and with what margin in the reference: a change without one is a near tie."""
+    """Difference of (reference, outputs), (N, K) each.
+
+    Args:
+        changed: (N,) bool, the prediction changed.
+        clear: (N,) bool, the reference has a clear margin; a change without one is a near tie.
+    """
     return Difference(
         probability_difference(*probabilities),
         raw_difference(*logits),
@@ -208,7 +212,7 @@ def difference_of(
     )
 
 
-def _worst(gap: np.ndarray) -> float:
+def _max_or_inf(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
@@ -229,7 +233,7 @@ def linear_head(
 def class_table(
     names: Sequence[str], counts: Counts, extra: Mapping[str, Sequence[float | None]] | None = None
 ) -> Mapping[str, Any]:
-    """Precision, recall, F1 and support by class; `extra` columns of numbers after those."""
+    """Precision, recall, F1 and support by class, with `extra` columns of numbers after F1."""
     extra = extra or {}
     columns = [{"name": "class", "format": "text"}]
     columns += [{"name": name, "format": "percent"} for name in ("precision", "recall")]
@@ -253,8 +257,8 @@ def class_table(
         "title": "By class",
         "columns": columns,
         "rows": rows,
-        "note": "Precision: of the answers with this name, how many were right. "
-        "Recall: of the samples with this name, how many were found.",
+        "note": "Precision: share of the predictions of this class that are correct. "
+        "Recall: share of the samples of this class that were found.",
     }
 
 
@@ -265,11 +269,11 @@ def most_confused(
     shares: bool = False,
     support: np.ndarray | None = None,
 ) -> Mapping[str, Any]:
-    """The ten pairs (truth, answer) that are confused most often; matrix (K, K), truth by answer.
+    """The ten most confused pairs (target, prediction); matrix (K, K), target by prediction.
 
     Args:
-        shares: state how much of the whole each pair is, in place of its number.
-        support: samples of each class, where the matrix holds part of them.
+        shares: show the share of all samples instead of the count.
+        support: samples per class, if the matrix does not hold all classes.
     """
     off = matrix * (1 - np.eye(len(matrix)))
     pairs = [
@@ -277,14 +281,14 @@ def most_confused(
     ]
     support = matrix.sum(axis=1) if support is None else support
     total = max(matrix.sum(), 1)
-    how_many = ("of all pixels", "percent") if shares else ("times", "number")
+    amount = ("of all pixels", "percent") if shares else ("times", "number")
     return {
         "kind": "table",
         "title": "Most confused",
         "columns": [
             {"name": "truth", "format": "text"},
             {"name": "answer", "format": "text"},
-            {"name": how_many[0], "format": how_many[1]},
+            {"name": amount[0], "format": amount[1]},
             {"name": "of this class", "format": "percent"},
         ],
         "rows": [
@@ -316,11 +320,11 @@ def gallery(
     note: str,
     decisions: Sequence[Mapping[str, Any]] = (),
 ) -> Mapping[str, Any]:
-    """Samples to look at: (record, caption, truth, answer, probability of the answer) each.
+    """Samples to look at: (record, caption, target, prediction, its probability) each.
 
     Args:
-        decisions: where an answer is made of several, the one of each item that its probability is
-            of: {"about": in words, "decision": {"code": of the output, "found": bool}}.
+        decisions: for predictions of several tags, the decision that each item's probability
+            belongs to: {"about": text, "decision": {"code": class index, "found": bool}}.
     """
     return {
         "kind": "gallery",

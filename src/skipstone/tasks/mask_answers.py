@@ -1,4 +1,4 @@
-"""Opening masks by their own table, and turning logits of pixels into probabilities."""
+"""Load masks by their table of codes, and turn logits of pixels into probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Opener:
-    """{"mask": path} -> codes; `codes` brings the manifest's class numbers to the model's."""
+    """{"mask": path} -> class indices; `codes` maps the manifest's indices to the model's."""
 
     root: Path
     table: MaskTable
@@ -31,7 +31,7 @@ class Opener:
 
     def __call__(self, value: Any) -> np.ndarray:
         if not isinstance(value, Mapping) or not isinstance(value.get("mask"), str):
-            raise DataError(f"{shown(value)} says no mask's path.")
+            raise DataError(f"{shown(value)} has no path of a mask.")
         path = self.root / value["mask"]
         try:
             data = path.read_bytes()
@@ -43,17 +43,17 @@ class Opener:
 def refined(
     logits: np.ndarray, picture: np.ndarray, meta: Meta, options: Mapping[str, Any]
 ) -> np.ndarray:
-    """Log-probabilities (K, H, W) after a CRF over the part of the record that shows the source."""
+    """Log-probabilities (K, H, W) after a CRF over the record without its padding."""
     rows, columns = seen_part(meta)
-    found = logits.copy()
+    log_probability = logits.copy()
     try:
         check_types("crf", CrfOptions, options)
-        chosen = CrfOptions(**options)
+        crf_options = CrfOptions(**options)
     except (TypeError, ValueError) as error:
-        raise DamagedError(f"the model's refinement by a CRF cannot be done: {error}") from None
-    probability = refine(logits[:, rows, columns], picture[rows, columns], chosen)
-    found[:, rows, columns] = np.log(np.maximum(probability, TINY))
-    return found
+        raise DamagedError(f"the model's CRF options are not valid: {error}") from None
+    probability = refine(logits[:, rows, columns], picture[rows, columns], crf_options)
+    log_probability[:, rows, columns] = np.log(np.maximum(probability, TINY))
+    return log_probability
 
 
 def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -64,8 +64,8 @@ def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def typical_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
-    """That TYPICAL of all pixels keep within, of logits (N, K, H, W), relative to their scale (as
-    in `labels.raw_difference`); infinite for NaN."""
+    """The TYPICAL quantile over pixels of the difference of logits (N, K, H, W), relative to their
+    scale (as in `labels.raw_difference`); infinite for NaN."""
     if not reference.size:
         return 0.0
     gap = np.abs(reference - outputs).max(axis=1)

@@ -1,4 +1,4 @@
-"""The answer of a segmentation network inside its graph."""
+"""The argmax over classes inside the graph of a segmentation network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Masks between a source and the record that the network sees, and masks as pictures for people.
+"""Resize masks from a source to its record, the network's input, and draw masks.
 
-A record shows its source moved, scaled, cut or filled up: `Meta.to_source` says how. All of it is
-along the axes, so a mask is laid on a record by picking rows and columns.
+A record is its source shifted, scaled, cropped or padded, as `Meta.to_source` states. All of these
+are parallel to the axes, so a mask is resized by indexing rows and columns.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from skipstone.data.masks import IGNORE
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 
-#: How much of an overlay is the class's colour.
+#: Opacity of the class's colour in an overlay.
 TINT = 0.55
 
 
 def on_record(mask: np.ndarray, meta: Meta | None) -> np.ndarray:
-    """A source's codes (h, w) as the record's (H, W): nearest; IGNORE where the source is not.
+    """A source's class indices (h, w) on its record (H, W): nearest neighbour, IGNORE in padding.
 
     Raises:
-        DataError: the mask has not the size of its source.
+        DataError: mask and source differ in size.
     """
     if meta is None or meta.to_source is None or not meta.size:
         return mask
@@ -34,28 +34,28 @@ def on_record(mask: np.ndarray, meta: Meta | None) -> np.ndarray:
     columns = np.floor(a * (np.arange(meta.shape[1]) + 0.5) + c).astype(np.int64)
     inside_y = (rows >= 0) & (rows < mask.shape[0])
     inside_x = (columns >= 0) & (columns < mask.shape[1])
-    laid = mask[np.ix_(rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1))]
-    laid[~inside_y] = IGNORE
-    laid[:, ~inside_x] = IGNORE
-    return laid
+    resized = mask[np.ix_(rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1))]
+    resized[~inside_y] = IGNORE
+    resized[:, ~inside_x] = IGNORE
+    return resized
 
 
 def sizes_differ(mask: np.ndarray, meta: Meta) -> str:
-    """The sentence for a mask that has not the size of its picture."""
-    turned = ""
+    """The message for a mask that differs in size from its image."""
+    rotated = ""
     if mask.shape == tuple(meta.size)[::-1]:
-        turned = " (the picture is turned upright as its EXIF says; save it upright)"
+        rotated = " (the image was rotated by its EXIF orientation; save it upright)"
     return (
-        f"{meta.name}: the picture has {meta.size[1]} x {meta.size[0]} pixels and its mask "
-        f"{mask.shape[1]} x {mask.shape[0]}{turned}."
+        f"{meta.name}: the image has {meta.size[1]} x {meta.size[0]} pixels and its mask "
+        f"{mask.shape[1]} x {mask.shape[0]}{rotated}."
     )
 
 
-# --- for people ---------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------
 
 
 def overlay(picture: np.ndarray, codes: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
-    """uint8 (H, W, 3): a picture (H, W, 1 or 3) tinted by class; IGNORE stays as it is."""
+    """uint8 (H, W, 3): an image (H, W, 1 or 3) tinted by class; IGNORE is not tinted."""
     base = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
     table = np.zeros((256, 3), np.float32)
     table[: len(colours)] = np.asarray(colours, np.float32)
@@ -65,7 +65,7 @@ def overlay(picture: np.ndarray, codes: np.ndarray, colours: Sequence[Sequence[i
 
 
 def beside(pictures: Sequence[np.ndarray], gap: int = 4) -> np.ndarray:
-    """Pictures (H, W, 3) of one height in a row, white between them."""
+    """Images (H, W, 3) of equal height in a row, with white gaps."""
     height = pictures[0].shape[0]
     white = np.full((height, gap, 3), 255, np.uint8)
     parts: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""What a report says of masks: classes, confusion, and the pictures to look at."""
+"""Report sections of masks: classes, confusion, and galleries of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skipstone.tasks.mask_calibration import reliability_of
 from skipstone.tasks.mask_metrics import intersection_over_union, mean_of_present
 from skipstone.tasks.records import Table
 
-#: Pictures in each gallery, where there are that many: a third of few are the best.
+#: Images per gallery; the best are at most a third.
 WORST, BEST = 12, 6
 
 
@@ -25,10 +25,10 @@ def mask_sections(
     table: Table,
     post: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
-    """Blocks for the report, see report/blocks.py. `matrix` (K, K) are pixels, truth by answer."""
+    """Blocks for report/blocks.py. `matrix` (K, K) holds pixels, target by prediction."""
     scored = sorted((row for row in table.rows if row["pixels"]), key=lambda row: -row["loss"])
-    few = min(BEST, (len(scored) + 1) // 3)
-    best, worst = scored[::-1][:few], scored[: min(WORST, len(scored) - few)]
+    count = min(BEST, (len(scored) + 1) // 3)
+    best, worst = scored[::-1][:count], scored[: min(WORST, len(scored) - count)]
     return [
         _class_table(names, colours, matrix, boundaries),
         {
@@ -38,8 +38,8 @@ def mask_sections(
             "matrix": matrix.astype(int).tolist(),
         },
         most_confused(names, matrix, shares=True),
-        _pictures("Worst pictures", worst, names, "of lowest mean IoU first"),
-        _pictures("Best pictures", best, names, "of highest mean IoU first"),
+        _pictures("Worst images", worst, names, "lowest mean IoU first"),
+        _pictures("Best images", best, names, "highest mean IoU first"),
         {**reliability_block(reliability_of(table)), "unit": "pixels", "independent": False},
         {
             "kind": "facts",
@@ -53,7 +53,7 @@ def mask_sections(
 
 
 def _refinement(post: Mapping[str, Any]) -> str:
-    """Whether the CRF is used, and what it gained where it was tried."""
+    """Whether the CRF is used, and its gain if it was tried."""
     used = "used" if post.get("crf") else "not used"
     tried = post.get("tried", {}).get("crf")
     if tried is None:
@@ -61,7 +61,7 @@ def _refinement(post: Mapping[str, Any]) -> str:
     low, high = (100 * tried[key] for key in ("low", "high"))
     return (
         f"{used}: {100 * tried['value']:+.2f} points [{low:+.2f}, {high:+.2f}] of mean IoU on "
-        f"{tried['n']} pictures of the select part"
+        f"{tried['n']} validation images"
     )
 
 
@@ -97,9 +97,9 @@ def _class_table(
             ]
             for k, name in enumerate(names)
         ],
-        "note": "IoU: pixels that truth and answer share, of those that either has. Boundary F1: "
-        "how much of the outlines lies within 0.75 % of the diagonal of the true ones (Csurka "
-        "2013). A class that is neither there nor answered has no figure.",
+        "note": "IoU: intersection over union of target and prediction. Boundary F1: how much of "
+        "the outlines lies within 0.75 % of the diagonal of the true ones (Csurka 2013). A class "
+        "in neither targets nor predictions has no value.",
     }
 
 
@@ -119,17 +119,17 @@ def _pictures(
             (
                 row,
                 f"mean IoU {100 * mean_of_present(iou):.0f} %{weak}",
-                _listed(names, matrix.sum(axis=1)),
-                _listed(names, matrix.sum(axis=0)),
+                _top_classes(names, matrix.sum(axis=1)),
+                _top_classes(names, matrix.sum(axis=0)),
                 float(row["correct"]),
             )
         )
-    note = f"The picture, the truth over it, and the answer over it; those {order}."
+    note = f"The image, then the target and the prediction drawn over it; {order}."
     return {**gallery(title, items, note), "wide": True}
 
 
-def _listed(names: Sequence[str], pixels: np.ndarray) -> str:
-    """The classes with the most pixels."""
+def _top_classes(names: Sequence[str], pixels: np.ndarray) -> str:
+    """Names of the classes with the most pixels."""
     order = [int(k) for k in np.argsort(-pixels, kind="stable") if pixels[k]]
     more = f" and {len(order) - 4} more" if len(order) > 4 else ""
     return ", ".join(names[k] for k in order[:4]) + more

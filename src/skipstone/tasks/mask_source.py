@@ -1,8 +1,7 @@
 """From logits on a record to a mask of its source.
 
-The text of this file is embedded in the stand-alone script that `export` writes, so it needs numpy
-and Pillow alone. A `meta` is a `data.samples.Meta`, or `Seen`, which has what is asked of one here:
-size, to_source and shape.
+The text of this file is embedded in the stand-alone script that `export` writes, so it needs only
+numpy and Pillow. A `meta` is a `data.samples.Meta` or, in the script, a `Seen`.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-#: `data.masks.IGNORE`: no class is written as it.
+#: `data.masks.IGNORE`, which never stands for a class.
 NO_CLASS = 255
 
 
 class Seen(NamedTuple):
-    """What a record (H, W) shows of its source."""
+    """The geometry of a record (H, W) of a source, as in `Meta`."""
 
     size: tuple[int, ...]
     to_source: tuple[float, float, float, float, float, float] | None
@@ -27,12 +26,12 @@ class Seen(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What is answered of a picture.
+    """The predicted mask of an image.
 
     Args:
-        fields: {"label": the classes that are seen, the largest first, "share": of the pixels that
-            show the source, "probability": the mean of theirs}.
-        mask: class numbers of the source's pixels, uint8 (h, w).
+        fields: {"label": the predicted classes, largest first, "share": of the record's valid
+            pixels, "probability": mean over these pixels}.
+        mask: class indices of the source's pixels, uint8 (h, w).
     """
 
     fields: dict[str, Any]
@@ -57,30 +56,32 @@ def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[
 
 
 def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability of the likeliest class at each pixel, (H, W), from logits (K, H, W)."""
+    """Greatest class probability of each pixel, (H, W), from logits (K, H, W)."""
     scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
     return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
 
 
 def seen_part(meta: Any) -> tuple[slice, slice]:
-    """Rows and columns of the record that show the source."""
+    """Rows and columns of the record that show the source, without padding."""
     if meta.to_source is None or not meta.size or not meta.shape:
         return slice(None), slice(None)
     a, _, c, _, e, f = meta.to_source
-    top, bottom = round(-f / e), round((meta.size[0] - f) / e)
-    left, right = round(-c / a), round((meta.size[1] - c) / a)
+    y0, y1 = round(-f / e), round((meta.size[0] - f) / e)
+    x0, x1 = round(-c / a), round((meta.size[1] - c) / a)
     return (
-        slice(max(top, 0), min(max(bottom, top + 1), meta.shape[0])),
-        slice(max(left, 0), min(max(right, left + 1), meta.shape[1])),
+        slice(max(y0, 0), min(max(y1, y0 + 1), meta.shape[0])),
+        slice(max(x0, 0), min(max(x1, x0 + 1), meta.shape[1])),
     )
 
 
 def on_source(logits: np.ndarray, meta: Any, labels: np.ndarray | None = None) -> np.ndarray:
-    """The likeliest class of each pixel of the source, uint8 (h, w), from logits (K, H, W); their
-    argmax, uint8 (H, W), may be handed over where it is known.
+    """The most probable class of each pixel of the source, uint8 (h, w), from logits (K, H, W).
 
-    Where the record is as large as the source its padding is cut off; else logits are enlarged
-    bilinearly. What the record does not show (a crop's sides) gets its nearest pixel's class.
+    A record in the source's resolution is unpadded; otherwise logits are resized bilinearly. Pixels
+    outside of the record (after a crop) get the class of the nearest pixel.
+
+    Args:
+        labels: the argmax of the logits, uint8 (H, W), if already known.
     """
     labels = logits.argmax(axis=0).astype(np.uint8) if labels is None else labels
     if meta.to_source is None or not meta.size:
@@ -88,28 +89,27 @@ def on_source(logits: np.ndarray, meta: Any, labels: np.ndarray | None = None) -
     a, _, c, _, e, f = meta.to_source
     height, width = meta.size
     if a == 1 and e == 1 and c == int(c) and f == int(f):
-        return _picked(labels, meta)
+        return _index_nearest(labels, meta)
     box = (-c / a, -f / e, (width - c) / a, (height - f) / e)
     record = logits.shape[1:]
     if box[0] < 0 or box[1] < 0 or box[2] > record[1] or box[3] > record[0]:
-        return _picked(labels, meta)
-    return _enlarged(logits, (height, width), box)
+        return _index_nearest(labels, meta)
+    return _resize_bilinear(logits, (height, width), box)
 
 
-def _picked(labels: np.ndarray, meta: Any) -> np.ndarray:
+def _index_nearest(labels: np.ndarray, meta: Any) -> np.ndarray:
     assert meta.to_source is not None
     a, _, c, _, e, f = meta.to_source
     rows = np.floor((np.arange(meta.size[0]) + 0.5 - f) / e).astype(np.int64)
     columns = np.floor((np.arange(meta.size[1]) + 0.5 - c) / a).astype(np.int64)
-    place = np.ix_(rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1))
-    return np.asarray(labels[place])
+    index = np.ix_(rows.clip(0, labels.shape[0] - 1), columns.clip(0, labels.shape[1] - 1))
+    return np.asarray(labels[index])
 
 
-def _enlarged(
+def _resize_bilinear(
     logits: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> np.ndarray:
-    """Class by class, so that not all classes are held at the source's size."""
-
+    """Class by class: memory for one class in the source's size, not for all."""
     best = np.full(size, -np.inf, np.float32)
     label = np.zeros(size, np.uint8)
     for code, plane in enumerate(logits):
@@ -121,9 +121,8 @@ def _enlarged(
 
 
 def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequence[int]]) -> bytes:
-    """A palette PNG: the pixel of class k holds values[k], drawn in colours[k]; a grey one where
-    there are no colours."""
-
+    """A palette PNG: a pixel of class k holds values[k], shown as colours[k]. Without colours a
+    grey PNG."""
     lookup = np.full(256, NO_CLASS, np.uint8)
     lookup[: len(values)] = values
     image = Image.fromarray(lookup[codes])
@@ -138,13 +137,14 @@ def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequen
 
 
 def written_values(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[int]:
-    """What stands for each class in a written mask: the user's own index where it fits.
+    """The pixel value of each class in a written mask: the user's own, if all classes have one that
+    fits.
 
     Args:
-        rows: (index, colour, name) each, as `data.masks.MaskTable.to_json` gives them.
+        rows: (value, colour, name) each, as in `data.masks.MaskTable.to_json`.
     """
-    own = {name: value for value, _, name in reversed(rows) if name is not None}
-    values = [own.get(name) for name in names]
+    user_values = {name: value for value, _, name in reversed(rows) if name is not None}
+    values = [user_values.get(name) for name in names]
     fitting = [value for value in values if value is not None and value < NO_CLASS]
     return fitting if len(fitting) == len(values) else list(range(len(values)))
 
@@ -154,16 +154,17 @@ def segment_answers(
     schema: Mapping[str, Any],
     options: Mapping[str, Any],
     post: Mapping[str, Any],
-    seen: Sequence[Mapping[str, Any]],
+    geometries: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The classes that a picture shows, and "mask": a PNG of its size; see `tasks.answers`."""
+    """The predicted classes, and "mask": a PNG of the source's size; see `tasks.answers`."""
     names, colours = schema["classes"], schema.get("colours") or []
     values = written_values(names, schema.get("masks") or [])
-    answers = []
-    for logits, place in zip(outputs["logits"], seen, strict=True):
-        meta = Seen(place["size"], place["to_source"], logits.shape[1:])
-        temperature = float(post.get("temperature", 1.0))
-        found = answered(logits, meta, temperature, names)
-        own = colours if len(colours) == len(names) else []
-        answers.append({**found.fields, "mask": index_png(found.mask, values, own)})
-    return answers
+    palette = colours if len(colours) == len(names) else []
+    temperature = float(post.get("temperature", 1.0))
+    predictions = []
+    for logits, geometry in zip(outputs["logits"], geometries, strict=True):
+        meta = Seen(geometry["size"], geometry["to_source"], logits.shape[1:])
+        prediction = answered(logits, meta, temperature, names)
+        png = index_png(prediction.mask, values, palette)
+        predictions.append({**prediction.fields, "mask": png})
+    return predictions

@@ -1,7 +1,7 @@
-"""Figures on labels and probabilities: pure numpy, equal to scikit-learn's and torchmetrics'.
+"""Metrics of labels and probabilities: pure numpy, equal to scikit-learn's and torchmetrics'.
 
-Every function takes `weight` (N,), how often each sample counts (None: once), which is how a
-bootstrap resample arrives. A figure over nothing is NaN.
+`weight` (N,) is how often each sample counts (None: once); a bootstrap resample is such weights.
+A metric over no samples is NaN.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ def mean(values: Array, weight: Array | None = None) -> float:
 
 
 def rank_of(probability: Array, target: Array) -> Array:
-    """1 + how many classes are likelier than the target's; ties count against it. (N, K) -> (N,).
+    """Rank of the target among the classes, from 1; ties count against it. (N, K) -> (N,).
 
-    Counting ties as worse keeps a network that answers a constant from scoring top-5 accuracy 1.
+    Otherwise a network with constant outputs would have a top-5 accuracy of 1.
     """
-    own = np.take_along_axis(probability, target[:, None], axis=1)
-    return np.asarray(probability.shape[1] - (probability < own).sum(axis=1))
+    of_target = np.take_along_axis(probability, target[:, None], axis=1)
+    return np.asarray(probability.shape[1] - (probability < of_target).sum(axis=1))
 
 
 def negative_log_likelihood(probability: Array, target: Array) -> Array:
-    """-log p[target], (N, K) -> (N,); kept finite at p = 0 by float64's smallest normal number."""
-    own = np.take_along_axis(probability.astype(np.float64), target[:, None], axis=1)[:, 0]
-    return np.asarray(-np.log(np.maximum(own, np.finfo(np.float64).tiny)))
+    """-log p[target], (N, K) -> (N,); finite at p = 0, by float64's smallest normal number."""
+    of_target = np.take_along_axis(probability.astype(np.float64), target[:, None], axis=1)[:, 0]
+    return np.asarray(-np.log(np.maximum(of_target, np.finfo(np.float64).tiny)))
 
 
 def brier(probability: Array, target: Array) -> Array:
     """Squared distance to the one-hot target, summed over classes (Brier 1950). (N, K) -> (N,)."""
-    own = np.take_along_axis(probability, target[:, None], axis=1)[:, 0]
-    return np.asarray((probability**2).sum(axis=1) - own**2 + (1 - own) ** 2)
+    of_target = np.take_along_axis(probability, target[:, None], axis=1)[:, 0]
+    return np.asarray((probability**2).sum(axis=1) - of_target**2 + (1 - of_target) ** 2)
 
 
 def confusion_matrix(
     target: Array, label: Array, classes: int, weight: Array | None = None
 ) -> Array:
-    """(K, K) float64: row = truth, column = answer."""
+    """(K, K) float64: row = target, column = prediction."""
     flat = np.bincount(target * classes + label, weights=weight, minlength=classes * classes)
     return np.asarray(flat.reshape(classes, classes).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Hits (true positives), answers and truths by class, each (K,)."""
+    """True positives, predictions and targets per class, each (K,)."""
 
     hits: Array
     answered: Array
@@ -61,7 +61,7 @@ class Counts:
 
     @staticmethod
     def of_labels(target: Array, label: Array, classes: int, weight: Array | None = None) -> Counts:
-        """Of class numbers (N,); no matrix of them is made, which many classes fill memory with."""
+        """From class indices (N,), without an (N, K) matrix, which can fill the memory."""
         share = np.ones(len(target)) if weight is None else weight
         right = share * (target == label)
         return Counts(
@@ -78,11 +78,11 @@ class Counts:
         return Counts(share @ (target * label), share @ label, share @ target)
 
     def precision(self) -> Array:
-        """0 where a class was never answered, as scikit-learn does."""
+        """0 for a class that was never predicted, as in scikit-learn."""
         return _ratio(self.hits, self.answered)
 
     def recall(self) -> Array:
-        """0 where a class never occurs, as scikit-learn does."""
+        """0 for a class that never occurs, as in scikit-learn."""
         return _ratio(self.hits, self.support)
 
     def f1(self) -> Array:
@@ -94,9 +94,9 @@ class Counts:
         return float(self.recall()[occurs].mean()) if occurs.any() else float("nan")
 
     def macro_f1(self) -> float:
-        """Mean F1 of the classes that occur or were answered."""
-        seen = (self.support + self.answered) > 0
-        return float(self.f1()[seen].mean()) if seen.any() else float("nan")
+        """Mean F1 of the classes that occur or were predicted."""
+        counted = (self.support + self.answered) > 0
+        return float(self.f1()[counted].mean()) if counted.any() else float("nan")
 
     def micro_f1(self) -> float:
         return float(
@@ -106,16 +106,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Samples of each class from likeliest to least, and the hits among them: what average
-    precision needs that does not depend on how often a sample counts.
+    """Samples of each class by descending score, and the positives among them: the part of average
+    precision that does not depend on weights.
 
-    Places are those of the flat (K, N) order, so that the hits of a class stand beside each other.
+    Positions are indices into the flat (K, N) order; the positives of a class are consecutive.
 
     Args:
-        order: (K, N) rows, likeliest first.
-        hits: (H,) places of rows that have the class, in ascending order.
-        step: (H,) the last place whose score equals the hit's.
-        within: (H,) how many hits, of all classes, stand up to there.
+        order: (K, N) rows, highest score first.
+        hits: (H,) positions of rows that have the class, ascending.
+        step: (H,) the last position with the same score.
+        within: (H,) number of positives of all classes up to there.
     """
 
     order: Array
@@ -125,13 +125,13 @@ class Ranking:
 
     @staticmethod
     def of(score: Array, target: Array) -> Ranking:
-        """From scores (N, K) and which of them are hits, boolean (N, K)."""
+        """From scores (N, K) and boolean targets (N, K)."""
         order = np.argsort(-score.T, axis=1, kind="stable")
         ranked = np.take_along_axis(score.T, order, axis=1)
         last = np.ones(ranked.shape, bool)
         last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
-        places = np.arange(last.size).reshape(last.shape)
-        ends = np.where(last, places, last.size)
+        positions = np.arange(last.size).reshape(last.shape)
+        ends = np.where(last, positions, last.size)
         tie_end = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
         hits = np.flatnonzero(np.take_along_axis(target.T, order, axis=1))
         step = tie_end.ravel()[hits]
@@ -139,28 +139,28 @@ class Ranking:
 
 
 def average_precision(ranking: Ranking, weight: Array | None = None) -> Array:
-    """Area under the precision-recall steps of each class, (K,); NaN for one that never occurs.
+    """Area under the precision-recall steps of each class, (K,); NaN for a class that never occurs.
 
-    Equal to scikit-learn's `average_precision_score`: no interpolation, equal scores form one
-    step.
+    Equal to scikit-learn's `average_precision_score`: no interpolation, one step per distinct
+    score.
     """
     classes, n = ranking.order.shape
     drawn = np.take(np.ones(n) if weight is None else weight, ranking.order)  # (K, N)
     owner, hits = ranking.hits // max(n, 1), drawn.ravel()[ranking.hits]
     support = np.bincount(owner, weights=hits, minlength=classes)
-    before = np.cumsum(support) - support  # hits of the classes before
-    found = np.cumsum(hits)[ranking.within - 1] - before[owner]
-    precision = _ratio(found, np.cumsum(drawn, axis=1).ravel()[ranking.step])
+    offset = np.cumsum(support) - support  # positives of the preceding classes
+    true_positives = np.cumsum(hits)[ranking.within - 1] - offset[owner]
+    precision = _ratio(true_positives, np.cumsum(drawn, axis=1).ravel()[ranking.step])
     area = _ratio(np.bincount(owner, weights=hits * precision, minlength=classes), support)
     return np.asarray(np.where(support > 0, area, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Confidence against what came true, in bins of equal width; empty bins hold zeros."""
+    """Confidence against accuracy in bins of equal width; zeros in empty bins."""
 
     confidence: Array  # (bins,) mean confidence
-    accuracy: Array  # (bins,) share that came true
+    accuracy: Array  # (bins,) share of correct predictions
     count: Array  # (bins,)
 
     def ece(self) -> float:
@@ -184,7 +184,7 @@ class Reliability:
 
 
 def bin_of(confidence: Array, bins: int = BINS) -> Array:
-    """The bin ((m-1)/M, m/M] of each confidence (Guo et al. 2017, sec. 2); 0 goes to the first."""
+    """The bin ((m-1)/M, m/M] of each confidence (Guo et al. 2017, sec. 2); 0 is in the first."""
     return np.asarray(np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1))
 
 
@@ -196,13 +196,13 @@ def reliability(
     bins: int = BINS,
     binned: Array | None = None,
 ) -> Reliability:
-    """Reliability of (N,) confidences; `binned` may pass `bin_of(confidence, bins)` if known."""
-    place = bin_of(confidence, bins) if binned is None else binned
+    """Reliability of (N,) confidences; `binned` is `bin_of(confidence, bins)`, if already known."""
+    bin_index = bin_of(confidence, bins) if binned is None else binned
     share = np.ones(len(confidence)) if weight is None else weight
-    count = np.bincount(place, weights=share, minlength=bins)
+    count = np.bincount(bin_index, weights=share, minlength=bins)
     return Reliability(
-        _ratio(np.bincount(place, weights=share * confidence, minlength=bins), count),
-        _ratio(np.bincount(place, weights=share * correct, minlength=bins), count),
+        _ratio(np.bincount(bin_index, weights=share * confidence, minlength=bins), count),
+        _ratio(np.bincount(bin_index, weights=share * correct, minlength=bins), count),
         count,
     )
 
@@ -210,7 +210,7 @@ def reliability(
 def calibration_terms(confidence: Array, correct: Array, bins: int = BINS) -> Array:
     """(N, bins): (correct - confidence) in the bin of the confidence, 0 in the others.
 
-    ECE is the sum over bins of the absolute mean of these: (n_b / n) |accuracy - confidence|.
+    ECE is the sum over bins of their absolute mean: (n_b / n) |accuracy - confidence|.
     """
     terms = np.zeros((len(confidence), bins))
     terms[np.arange(len(confidence)), bin_of(confidence, bins)] = correct - confidence
@@ -218,7 +218,7 @@ def calibration_terms(confidence: Array, correct: Array, bins: int = BINS) -> Ar
 
 
 def sum_of_means(terms: Array, weight: Array) -> float:
-    """ECE from `calibration_terms` (N, bins) of samples that count `weight` (N,) times."""
+    """ECE from `calibration_terms` (N, bins) of samples with `weight` (N,)."""
     total = weight.sum()
     return float(np.abs(weight @ terms).sum() / total) if total else float("nan")
 

@@ -1,4 +1,4 @@
-"""Options of the tasks. Free of torch, so that `--help` stays fast."""
+"""Options of the tasks. They import no torch, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
 Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
-#: In a field's metadata: only training in steps asks for it; and which other option it belongs to.
+#: Metadata: "steps", only gradient training reads it; "only", the option value that it needs.
 _STEPS = {"steps": True}
 _FOCAL = {**_STEPS, "only": {"loss": "focal"}}
 _EFFECTIVE = {**_STEPS, "only": {"class_weights": "effective"}}
@@ -22,7 +22,7 @@ _OF_LOSSES = {"effective_beta": CHANCE, "focal_gamma": Range(0)}
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyOptions:
-    """One label a sample.
+    """One label per sample.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -30,7 +30,7 @@ class ClassifyOptions:
 
     loss: ClassifyLoss = field(
         default="cross_entropy",
-        metadata={**_STEPS, "help": "focal dwells on samples that are still wrong (Lin 2017)"},
+        metadata={**_STEPS, "help": "focal puts weight on samples that are still wrong (Lin 2017)"},
     )
     label_smoothing: float = field(
         default=0.1,
@@ -43,7 +43,7 @@ class ClassifyOptions:
         default="none",
         metadata={
             **_STEPS,
-            "help": "make rare classes count more in the loss: 'inverse' by 1/count, 'effective' "
+            "help": "give rare classes a higher loss weight: 'inverse' by 1/count, 'effective' "
             "by the effective number of samples (Cui 2019)",
         },
     )
@@ -51,20 +51,20 @@ class ClassifyOptions:
         default=2.0,
         metadata={
             **_FOCAL,
-            "help": "how much 'focal' plays down what is right already; 0 is cross-entropy",
+            "help": "how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
         },
     )
     effective_beta: float = field(
         default=0.999,
         metadata={
             **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new sample of a class adds this much of "
-            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'",
+            "help": "for class_weights 'effective': each new sample of a class adds this share of "
+            "what the one before added, in [0, 1); 0 gives equal weights, near 1 'inverse'",
         },
     )
     top_k: int = field(
         default=5,
-        metadata={"help": "how many candidates a prediction lists, and the k of top-k accuracy"},
+        metadata={"help": "number of candidates in a prediction, and the k of top-k accuracy"},
     )
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class ClassifyOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TagOptions:
-    """Any number of labels a sample, each decided by itself.
+    """Any number of labels per sample, each an independent decision.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -83,42 +83,45 @@ class TagOptions:
         default="bce",
         metadata={
             **_STEPS,
-            "help": "binary cross-entropy, or focal, which dwells on what is still wrong "
-            "(Lin 2017)",
+            "help": "binary cross-entropy, or focal, which puts the weight on tags that are still "
+            "wrong (Lin 2017)",
         },
     )
     label_smoothing: float = field(
         default=0.0,
         metadata={
             **_STEPS,
-            "help": "moves each target this share of the way to one half, in [0, 1)",
+            "help": "moves each target by this share of the way towards 0.5, in [0, 1)",
         },
     )
     class_weights: ClassWeights = field(
         default="none",
         metadata={
             **_STEPS,
-            "help": "make a rare tag's presence count more: 'inverse' by absent/present, "
-            "'effective' by effective numbers of both (Cui 2019); at most 100 times",
+            "help": "give the presence of rare tags a higher loss weight: 'inverse' by "
+            "absent/present, 'effective' by effective numbers of both (Cui 2019); at most 100",
         },
     )
     focal_gamma: float = field(
         default=2.0,
-        metadata={**_FOCAL, "help": "how much 'focal' plays down what is right already; 0 is bce"},
+        metadata={
+            **_FOCAL,
+            "help": "how strongly 'focal' lowers the weight of correct tags; 0 is bce",
+        },
     )
     effective_beta: float = field(
         default=0.999,
         metadata={
             **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new sample of a class adds this much of "
+            "help": "for class_weights 'effective': each new sample of a class adds this share of "
             "what the one before added, in [0, 1)",
         },
     )
     thresholds: Thresholds = field(
         default="f1",
         metadata={
-            "help": "'f1' finds each tag's threshold on the select part, rare tags leaning on the "
-            "common curve; 'half' says a tag is present from probability 0.5"
+            "help": "'f1' fits each tag's threshold on the validation rows, shrunk towards a "
+            "common one for rare tags; 'half' is 0.5 for every tag"
         },
     )
 
@@ -128,7 +131,7 @@ class TagOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """A class for each pixel.
+    """One class per pixel.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -138,8 +141,8 @@ class SegmentOptions:
         default="cross_entropy",
         metadata={
             **_STEPS,
-            "help": "of pixels: cross-entropy, or focal, which dwells on those that are still "
-            "wrong (Lin 2017); of whole classes in a picture: dice (Milletari 2016); or the sum of "
+            "help": "per pixel: cross-entropy, or focal, which puts the weight on pixels that are "
+            "still wrong (Lin 2017); per class and image: dice (Milletari 2016); or the sum of "
             "cross-entropy and dice",
         },
     )
@@ -147,31 +150,31 @@ class SegmentOptions:
         default="none",
         metadata={
             **_STEPS,
-            "help": "make rare classes count more in the loss: 'inverse' by 1/pixels, 'effective' "
+            "help": "give rare classes a higher loss weight: 'inverse' by 1/pixels, 'effective' "
             "by the effective number of pixels (Cui 2019)",
         },
     )
     crf: Crf = field(
         default="auto",
         metadata={
-            "help": "refine masks by a fully connected CRF over the picture's colours "
-            "(Kraehenbuehl 2011), which is slow: 'auto' tries it on pictures of the select part "
-            "and uses it where its gain is certain (95 %)"
+            "help": "refine masks with a fully connected CRF over the image's colours "
+            "(Kraehenbuehl 2011), which is slow: 'auto' tries it on validation images and uses it "
+            "if the gain is certain (95 %)"
         },
     )
     focal_gamma: float = field(
         default=2.0,
         metadata={
             **_FOCAL,
-            "help": "how much 'focal' plays down what is right already; 0 is cross-entropy",
+            "help": "how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
         },
     )
     effective_beta: float = field(
         default=0.999999,
         metadata={
             **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new pixel of a class adds this much of "
-            "what the one before added, in [0, 1); 0 is no weighting, near 1 is 'inverse'",
+            "help": "for class_weights 'effective': each new pixel of a class adds this share of "
+            "what the one before added, in [0, 1); 0 gives equal weights, near 1 'inverse'",
         },
     )
 

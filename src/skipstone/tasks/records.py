@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 def figures_of(task: Task, records: Sequence[Record]) -> dict[str, float]:
-    """Every metric of `task` that is a number on these records; one over nothing is left out."""
+    """Every metric of `task` that is finite on these records."""
     return {name: value for name, value in task.compute(records).items() if math.isfinite(value)}
 
 
 class Table(Sequence[Record]):
-    """A sequence of records that is also a set of columns with a weight a row.
+    """A sequence of records that is also a set of columns with one weight per row.
 
-    A resample keeps the rows and changes only how often each of them counts. A task that computes
-    its metrics from `column` and `weight` therefore converts and sorts once; a task that just
-    iterates sees each record as often as it was drawn, and is right too, only slower.
+    A resample keeps the rows and changes only their weights. A task that computes its metrics from
+    `column` and `weight` therefore converts and sorts once. A task that iterates gets each record
+    as often as it was drawn: the same result, slower.
 
     Attributes:
         weight: (rows,) float64, how often each record counts; all ones before a resample.
@@ -40,8 +40,8 @@ class Table(Sequence[Record]):
         return records if isinstance(records, Table) else Table(records)
 
     def reweighted(self, weight: np.ndarray) -> Table:
-        """The same rows, each counting `weight` (whole numbers >= 0) times."""
-        assert weight.shape == (len(self._rows),), "one weight a row"
+        """The same rows, each counted `weight` (whole numbers >= 0) times."""
+        assert weight.shape == (len(self._rows),), "one weight per row"
         table = Table.__new__(Table)
         table._rows, table._cache, table._order = self._rows, self._cache, None
         table.weight = weight.astype(np.float64)
@@ -49,7 +49,7 @@ class Table(Sequence[Record]):
 
     @property
     def rows(self) -> Sequence[Record]:
-        """Every row once, whatever its weight: parallel to `weight` and to columns."""
+        """Every row once, whatever its weight; parallel to `weight` and to columns."""
         return self._rows
 
     def column(self, name: str) -> np.ndarray:
@@ -59,16 +59,16 @@ class Table(Sequence[Record]):
         )
 
     def codes(self, name: str, values: Sequence[str]) -> np.ndarray:
-        """int64 (rows,): where in `values` each row's `name` stands."""
+        """int64 (rows,): the index in `values` of each row's `name`."""
 
         def encode() -> np.ndarray:
-            place = {value: code for code, value in enumerate(values)}
-            return np.array([place[row[name]] for row in self._rows], np.int64)
+            index = {value: code for code, value in enumerate(values)}
+            return np.array([index[row[name]] for row in self._rows], np.int64)
 
         return self.cached(("codes", name), encode)
 
     def cached(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Compute something that depends on rows, not on weights, once for all resamples."""
+        """Compute what depends on rows, not on weights, once for all resamples."""
         if key not in self._cache:
             self._cache[key] = make()
         value: T = self._cache[key]

@@ -1,4 +1,4 @@
-"""Segment: a class for each pixel."""
+"""Semantic segmentation: one class per pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skipstone.data.masks import IGNORE, MaskTable, usual_colours
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
 from skipstone.tasks import mask_metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record
+from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
 from skipstone.tasks.calibration import fit_temperature
 from skipstone.tasks.crf import CrfOptions
 from skipstone.tasks.labels import (
@@ -54,46 +54,47 @@ if TYPE_CHECKING:
 
     from skipstone.data.manifest import Manifest
 
-#: Pixels of a picture that calibration looks at, and the pictures.
+#: Pixels per image that calibration uses, and images at most.
 EVIDENCE, PICTURES = 2048, 500
-#: An answer counts as another one when more than this share of its pixels changed.
+#: A prediction counts as changed when more than this share of its pixels changed.
 FLIPPED = 0.01
 
 
-class Segment:
-    """One of K classes a pixel.
+class Segment(PerSample):
+    """One of K classes per pixel.
 
-    Manifest targets are {"mask": path}; opened ones uint8 (H, W) of class numbers, or IGNORE.
-    Outputs {"logits": (N, K, H, W)} on the record; y {"mask": int64 (H, W)}, IGNORE where nothing
-    counts. What a record shows of its source is in `Meta`; answers are masks of the source's size.
+    Manifest targets are {"mask": path}; loaded ones uint8 (H, W) of class indices, or IGNORE.
+    Outputs {"logits": (N, K, H, W)} on the record; y {"mask": int64 (H, W)}, IGNORE for pixels
+    that are not scored. `Meta` has the geometry of the record; predictions are masks in the size of
+    the source.
 
-    A record: cells and counts (the picture's confusion matrix, sparse: truth * K + answer),
-    boundary (pairs of class number and BF score), pixels (that count), correct (share of them),
-    loss (1 - mean IoU of the picture), bins, nll and brier (see `mask_calibration.confidence`), and
+    A record: cells and counts (the image's confusion matrix, sparse: target * K + prediction),
+    boundary (pairs of class index and BF score), pixels (scored), correct (share of them),
+    loss (1 - mean IoU of the image), bins, nll and brier (see `mask_calibration.confidence`), and
     id and name of the sample.
 
     Args:
         schema: {"classes": [...]}; also "colours", "masks" (see data/masks.py), and "counts" of
-            pixels where class weights are asked for.
+            pixels for class weights.
     """
 
     name = "segment"
-    ragged: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset({"mask"})
-    parts = "pixels"
+    places = frozenset({"mask"})
+    count_unit = "pixels"
     headline = "miou"
-    evidence_rows = PICTURES
+    max_calibration_rows = PICTURES
 
     def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
         self.options = options
         self.schema = dict(schema)
         self.labels = Labels(schema, least=2)
         self.table = MaskTable.of_schema(schema)
-        own = schema.get("colours") or [list(colour) for colour in self.table.colours]
-        fits = len(own) == len(self.labels)
-        self.colours = own if fits else [list(c) for c in usual_colours(len(self.labels))]
+        colours = schema.get("colours") or [list(colour) for colour in self.table.colours]
+        if len(colours) != len(self.labels):
+            colours = [list(colour) for colour in usual_colours(len(self.labels))]
+        self.colours = colours
 
-    # -- training --------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
         args: dict[str, Any] = {"ignore_index": IGNORE}
@@ -107,28 +108,28 @@ class Segment:
         loss = {"name": self.options.loss, "target": "mask", "args": args}
         return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
 
-    def rows(self) -> Sequence[str]:
+    def class_names(self) -> Sequence[str]:
         return self.labels.names
 
-    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Old classes keep their colours; a new one has its table's, or where that is taken one
-        that is free."""
-        found = grown_classes(self.labels, schema)
-        table, names = MaskTable.of_schema(schema), found["classes"]
-        own = dict(zip(table.names, table.colours, strict=True))
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Old classes keep their colours; a new one gets its colour in the mask table or, if that
+        is taken, an unused one."""
+        extended = grown_classes(self.labels, schema)
+        table, names = MaskTable.of_schema(schema), extended["classes"]
+        table_colours = dict(zip(table.names, table.colours, strict=True))
         colours = [tuple(colour) for colour in self.colours]
         for name in names[len(colours) :]:
-            wanted = (own[name], *usual_colours(2 * len(names)))
-            colours.append(next(colour for colour in wanted if colour not in colours))
-        return {**found, "colours": [list(colour) for colour in colours]}
+            candidates = (table_colours[name], *usual_colours(2 * len(names)))
+            colours.append(next(colour for colour in candidates if colour not in colours))
+        return {**extended, "colours": [list(colour) for colour in colours]}
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         table = MaskTable.of_schema(manifest.schema)
         unknown = [name for name in table.names if name not in self.labels]
         if unknown:
             events.warn(
-                f"The model does not know {', '.join(unknown)}: pixels of these masks that show "
-                "it are not scored."
+                f"The model has no class {', '.join(unknown)}: these pixels of the masks are not "
+                "scored."
             )
         codes = np.full(256, IGNORE, np.uint8)
         for code, name in enumerate(table.names):
@@ -140,16 +141,13 @@ class Segment:
         from torchvision import tv_tensors
 
         if not self._is_mask(value):
-            raise DataError(f"{shown(value)} is no mask of {', '.join(self.labels.names[:8])}.")
-        laid = on_record(value, meta)
-        return {"mask": tv_tensors.Mask(torch.from_numpy(laid.astype(np.int64)))}
-
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
-        return None
+            raise DataError(f"{shown(value)} is not a mask of {', '.join(self.labels.names[:8])}.")
+        mask = on_record(value, meta)
+        return {"mask": tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))}
 
     def knows(self, value: Any) -> bool:
-        path = isinstance(value, Mapping) and isinstance(value.get("mask"), str)
-        return path or self._is_mask(value)
+        is_path = isinstance(value, Mapping) and isinstance(value.get("mask"), str)
+        return is_path or self._is_mask(value)
 
     def _is_mask(self, value: Any) -> bool:
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
@@ -157,27 +155,27 @@ class Segment:
         return not bool(((value >= len(self.labels)) & (value != IGNORE)).any())
 
     def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
-        """{"counts": [K]}: pixels of each class; only where weights need them, as every mask is
-        opened for it."""
+        """{"counts": [K]}: pixels per class; only if class weights need them, because every mask is
+        read."""
         if self.options.class_weights == "none":
             return {}
         counts = np.zeros(256, np.int64)
-        opened = self.opener(manifest)
+        load = self.opener(manifest)
         for target in events.track(
             manifest.column("target"), "counting pixels", total=len(manifest), unit="masks"
         ):
             try:
-                counts += np.bincount(opened(target).ravel(), minlength=256)
+                counts += np.bincount(load(target).ravel(), minlength=256)
             except DataError:
-                continue  # the loader leaves it out and says so
+                continue  # the loader drops it and reports it
         return {"counts": [int(count) for count in counts[: len(self.labels)]]}
 
-    def census(self, target: np.ndarray) -> dict[str, int]:
-        """Labelled pixels of each class in an opened target."""
+    def count_classes(self, target: np.ndarray) -> dict[str, int]:
+        """Labelled pixels per class in a loaded target."""
         counts = np.bincount(target.ravel(), minlength=256)
         return {name: int(counts[code]) for code, name in enumerate(self.labels.names)}
 
-    # -- answers ---------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         logits = finite_logits(outputs, metas, len(self.labels), rank=4)
@@ -192,49 +190,50 @@ class Segment:
                 ]
             )
             temperature = 1.0
-        return [self._answer(logits[row], meta, temperature) for row, meta in enumerate(metas)]
+        return [self._predict_one(logits[row], meta, temperature) for row, meta in enumerate(metas)]
 
-    def looks_at(self, post: Post) -> frozenset[str]:
+    def required_inputs(self, post: Post) -> frozenset[str]:
         return frozenset({"image"}) if post.get("crf") else frozenset()
 
-    def refinements(self) -> Mapping[str, Post]:
+    def optional_postprocessors(self) -> Mapping[str, Post]:
         return {"crf": {"crf": asdict(CrfOptions())}} if self.options.crf == "auto" else {}
 
-    def _answer(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
-        found = answered(logits, meta, temperature, self.labels.names)
+    def _predict_one(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
+        prediction = answered(logits, meta, temperature, self.labels.names)
         rows, columns = seen_part(meta)
-        sure = sampled(meta, logits[:, rows, columns], temperature)
-        return Prediction(meta, found.fields, {"mask": found.mask, **sure})
+        pixels = sampled(meta, logits[:, rows, columns], temperature)
+        return Prediction(meta, prediction.fields, {"mask": prediction.mask, **pixels})
 
     def evidence(
         self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
-        """EVIDENCE labelled pixels of each picture: logits (N, K, 1, P), masks (1, P)."""
-        kept, truths = [], []
+        """EVIDENCE labelled pixels per image: logits (N, K, 1, P), masks (1, P)."""
+        scores, truths = [], []
         for logits, meta, target in zip(outputs["logits"], metas, targets, strict=True):
             truth = on_record(target, meta).ravel()
-            places = np.flatnonzero(truth != IGNORE)
-            rng = np.random.default_rng([meta.id, len(places)])
-            drawn = rng.choice(places, EVIDENCE) if len(places) else np.zeros(EVIDENCE, np.int64)
-            kept.append(logits.reshape(len(logits), -1)[:, drawn][:, None])
-            truths.append(truth[drawn][None])
-        return {"logits": np.stack(kept)} if kept else {}, truths
+            labelled = np.flatnonzero(truth != IGNORE)
+            rng = np.random.default_rng([meta.id, len(labelled)])
+            pixels = np.zeros(EVIDENCE, np.int64)
+            if len(labelled):
+                pixels = rng.choice(labelled, EVIDENCE)
+            scores.append(logits.reshape(len(logits), -1)[:, pixels][:, None])
+            truths.append(truth[pixels][None])
+        return {"logits": np.stack(scores)} if scores else {}, truths
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
-        """{"temperature": T} (Guo et al. 2017) over pixels; and {"crf": {...}} where the options
-        ask for it."""
-        always = {"crf": asdict(CrfOptions())} if self.options.crf == "on" else {}
+        """{"temperature": T} (Guo et al. 2017) over pixels, and {"crf": {...}} with crf="on"."""
+        crf = {"crf": asdict(CrfOptions())} if self.options.crf == "on" else {}
         if not len(targets):
-            return {"temperature": 1.0, **always}
+            return {"temperature": 1.0, **crf}
         logits = np.moveaxis(outputs["logits"], 1, -1).reshape(-1, len(self.labels))
         codes = np.stack(list(targets)).reshape(-1).astype(np.int64)
         counted = codes != IGNORE
-        return {"temperature": fit_temperature(logits[counted], codes[counted]), **always}
+        return {"temperature": fit_temperature(logits[counted], codes[counted]), **crf}
 
     def score(self, prediction: Prediction, target: Any) -> Record:
         answer, meta = prediction.scores["mask"], prediction.meta
         if answer.shape != target.shape:
-            raise DataError(sizes_differ(target, meta) if meta.size else "masks of two sizes")
+            raise DataError(sizes_differ(target, meta) if meta.size else "masks differ in size")
         matrix = figures.confusion(target, answer, len(self.labels))
         pixels = int(matrix.sum())
         cells, counts = figures.sparse(matrix)
@@ -260,17 +259,15 @@ class Segment:
         if before.shape != after.shape:
             return unlike(n)
         temperature = temperature_of(post)
-        was, now = (pixel_probabilities(logits, temperature) for logits in (before, after))
-        broken = ~np.isfinite(after).all(axis=1).reshape(n, -1)
-        label = was.argmax(axis=2)
-        changed = (label != now.argmax(axis=2)) | broken  # (N, H * W)
-        top = np.partition(was, -2, axis=2)[..., -2:]
-        clear = changed & ((np.ptp(top, axis=2) > 2 * TIE) | broken)
-        flipped = (clear.mean(axis=1) > FLIPPED) | broken.any(axis=1)
-        flat = (before.reshape(n, -1), after.reshape(n, -1))
+        p_before, p_after = (pixel_probabilities(logits, temperature) for logits in (before, after))
+        not_finite = ~np.isfinite(after).all(axis=1).reshape(n, -1)
+        changed = (p_before.argmax(axis=2) != p_after.argmax(axis=2)) | not_finite  # (N, H * W)
+        top = np.partition(p_before, -2, axis=2)[..., -2:]
+        clear = changed & ((np.ptp(top, axis=2) > 2 * TIE) | not_finite)
+        flipped = (clear.mean(axis=1) > FLIPPED) | not_finite.any(axis=1)
         return Difference(
-            probability_difference(was, now),
-            raw_difference(*flat),
+            probability_difference(p_before, p_after),
+            raw_difference(before.reshape(n, -1), after.reshape(n, -1)),
             int(flipped.sum()),
             int((changed.any(axis=1) & ~flipped).sum()),
             n,
@@ -278,7 +275,7 @@ class Segment:
             typical=typical_difference(before, after),
         )
 
-    # -- figures ---------------------------------------------------------------------------------
+    # -- metrics -----------------------------------------------------------------------------------
 
     def metrics(self) -> tuple[Metric, ...]:
         return (
@@ -304,14 +301,14 @@ class Segment:
             "nll": mean_of(table, "nll"),
             "brier": mean_of(table, "brier"),
         }
-        each = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
-        return values | each
+        per_class = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
+        return values | per_class
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         return terms_of(Table.of(records))
 
     def confusion(self, table: Table) -> np.ndarray:
-        """(K, K) pixels over all pictures."""
+        """(K, K) pixels over all images."""
         cells, counts, owner = table.cached(
             "confusion",
             lambda: figures.flattened([(row["cells"], row["counts"]) for row in table.rows]),
@@ -321,7 +318,7 @@ class Segment:
         return np.bincount(cells, weights=weights, minlength=size * size).reshape(size, size)
 
     def boundaries(self, table: Table) -> np.ndarray:
-        """(K,) BF score of each class, the mean over pictures that have it; NaN where none has."""
+        """(K,) BF score per class, the mean over images that have it; NaN for an absent class."""
         codes, values, owner = table.cached(
             "boundary",
             lambda: figures.flattened(
@@ -348,13 +345,13 @@ class Segment:
             post,
         )
 
-    # -- for people ------------------------------------------------------------------------------
+    # -- drawing -----------------------------------------------------------------------------------
 
-    def draw(
+    def draw_prediction(
         self, picture: np.ndarray, prediction: Prediction, target: Any | None = None
     ) -> np.ndarray:
-        """The record's picture (H, W, C), the truth (where known) and the answer over it, in a row:
-        uint8 (H, W, 3)."""
+        """The record's picture (H, W, C), the same with the target (if known), and with the
+        prediction, in a row: uint8 (H, W, 3)."""
         rows, columns = seen_part(prediction.meta)
         visible = picture[rows, columns]
         plain = np.repeat(visible, 3, axis=2) if visible.shape[2] == 1 else visible
@@ -366,12 +363,14 @@ class Segment:
         ]
         return beside([plain, *tinted])
 
-    def laid(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
+    def draw_targets(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
         """A training sample's mask over its picture (H, W, C)."""
         return overlay(picture, np.asarray(y["mask"]).astype(np.uint8), self.colours)
 
-    def files(self, picture: np.ndarray, prediction: Prediction) -> dict[str, tuple[str, bytes]]:
-        """What a prediction is as files: {field: (ending of the name, content)}."""
+    def render_files(
+        self, picture: np.ndarray, prediction: Prediction
+    ) -> dict[str, tuple[str, bytes]]:
+        """The mask as a PNG and an overlay as a JPEG."""
         rows, columns = seen_part(prediction.meta)
         mask = prediction.scores["mask"]
         tinted = overlay(
@@ -383,8 +382,8 @@ class Segment:
             "overlay": ("-overlay.jpg", jpeg(tinted)),
         }
 
-    def answer_layer(self) -> nn.Module:
-        """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}: each pixel's likeliest class."""
+    def decoding_layer(self) -> nn.Module:
+        """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}: the argmax of each pixel."""
         from skipstone.tasks.mask_layer import LikeliestClass
 
         return LikeliestClass()

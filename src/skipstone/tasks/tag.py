@@ -1,4 +1,4 @@
-"""Tag: any number of labels a sample, each decided by itself."""
+"""Tagging: any number of labels per sample (multi-label classification)."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _LOSSES = {"bce": "bce", "focal": "sigmoid_focal"}
 
 
 class Tag(PerSample):
-    """Any of K tags a sample, also none.
+    """Any subset of K tags per sample.
 
     Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
-    prediction's `label` is the list of tags found, likeliest first, `probability` theirs, and
-    `probabilities` everyone's.
+    prediction's `label` is the list of predicted tags, most probable first, `probability` their
+    probabilities, and `probabilities` those of all tags.
 
-    The headline is mAP: it does not depend on thresholds, so a network can be judged (early
-    stopping, --max-drop) on the same part that the thresholds are chosen on. `accuracy` is subset
-    accuracy: every tag right.
+    The headline is mAP: it does not depend on thresholds, so early stopping and --max-drop can use
+    the same validation rows that the thresholds are fitted on. `accuracy` is subset accuracy: every
+    tag correct.
 
-    A record: target, label (lists of tag names), correct (all tags right), jaccard, loss (mean
+    A record: target, label (lists of tag names), correct (all tags), jaccard, loss (mean
     binary cross-entropy), probabilities (K), and id and name of the sample.
 
     Args:
-        schema: {"classes": [...]}, and "counts" and "samples" of the fit split where class
-            weights are asked for.
+        schema: {"classes": [...]}, and "counts" and "samples" of the training rows for class
+            weights.
     """
 
     name = "tag"
@@ -71,7 +71,7 @@ class Tag(PerSample):
         self.schema = dict(schema)
         self.labels = Labels(schema, least=1)
 
-    # -- training --------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
         weights = None
@@ -86,10 +86,10 @@ class Tag(PerSample):
         loss = {"name": _LOSSES[self.options.loss], "target": "tags"}
         return linear_head(self.options, len(self.labels), loss, weights)
 
-    def rows(self) -> Sequence[str]:
+    def class_names(self) -> Sequence[str]:
         return self.labels.names
 
-    def grown(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return grown_classes(self.labels, schema)
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
@@ -100,28 +100,28 @@ class Tag(PerSample):
         return {"tags": tags}
 
     def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
-        return dict(y)  # 0 and 1 are floats already
+        return dict(y)  # already floats, 0 and 1
 
     def knows(self, value: Any) -> bool:
         return _is_list(value) and all(name in self.labels for name in value)
 
     def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
-        """{"counts": [K], "samples": N}: samples that have each tag, and samples in all."""
+        """{"counts": [K], "samples": N}: samples per tag, and samples in total."""
         counts = [0] * len(self.labels)
         names = pc.list_flatten(manifest.table["target"].combine_chunks())
         for pair in names.value_counts().to_pylist():
             counts[self.labels.code(pair["values"])] = pair["counts"]
         return {"counts": counts, "samples": len(manifest)}
 
-    # -- answers ---------------------------------------------------------------------------------
+    # -- predictions -------------------------------------------------------------------------------
 
     def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
         names = self.labels.names
         probability = sigmoid(finite_logits(outputs, metas, len(names)), temperature_of(post))
-        found = probability >= self._thresholds(post)
+        present = probability >= self._thresholds(post)
         predictions = []
         for row, meta in enumerate(metas):
-            codes = sorted(np.flatnonzero(found[row]), key=lambda code: -probability[row, code])
+            codes = sorted(np.flatnonzero(present[row]), key=lambda code: -probability[row, code])
             fields = {
                 "label": [names[code] for code in codes],
                 "probability": [float(probability[row, code]) for code in codes],
@@ -131,8 +131,8 @@ class Tag(PerSample):
         return predictions
 
     def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
-        """{"temperature": T, "thresholds": [K]}, thresholds on calibrated probabilities."""
-        truth = np.array([self._hot(target) for target in targets], bool)
+        """{"temperature": T, "thresholds": [K]}; thresholds apply to calibrated probabilities."""
+        truth = np.array([self._multi_hot(target) for target in targets], bool)
         truth = truth.reshape(len(targets), len(self.labels))
         temperature = fit_temperature(outputs["logits"], truth, sigmoid_nll)
         thresholds = [0.5] * len(self.labels)
@@ -141,29 +141,29 @@ class Tag(PerSample):
         return {"temperature": temperature, "thresholds": thresholds}
 
     def score(self, prediction: Prediction, target: Any) -> Record:
-        truth = self._hot(target)
+        truth = self._multi_hot(target)
         label = list(prediction.fields["label"])
-        found = self._hot(label)
+        predicted = self._multi_hot(label)
         probability = prediction.scores["probability"]
         likelihood = np.where(truth, probability, 1 - probability)
-        either = (truth | found).sum()
+        union = (truth | predicted).sum()
         return {
             "id": prediction.meta.id,
             "name": prediction.meta.name,
             "target": list(target),
             "label": label,
-            "correct": bool((truth == found).all()),
-            "jaccard": float((truth & found).sum() / either) if either else 1.0,
+            "correct": bool((truth == predicted).all()),
+            "jaccard": float((truth & predicted).sum() / union) if union else 1.0,
             "loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()),
             "probabilities": [float(value) for value in probability],
         }
 
-    # -- figures ---------------------------------------------------------------------------------
+    # -- metrics -----------------------------------------------------------------------------------
 
     def metrics(self) -> tuple[Metric, ...]:
         return (
             Metric("map", "mean average precision", "bootstrap"),
-            Metric("accuracy", "accuracy (all tags right)", "proportion", field="correct"),
+            Metric("accuracy", "accuracy (all tags correct)", "proportion", field="correct"),
             Metric("macro_f1", "macro F1", "bootstrap"),
             Metric("micro_f1", "micro F1", "bootstrap"),
             Metric("jaccard", "overlap of tags (Jaccard)", "bootstrap"),
@@ -187,7 +187,7 @@ class Tag(PerSample):
         }
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
-        """A row's terms are the mean over its tags."""
+        """The terms of a row are the mean over its tags."""
         table = Table.of(records)
 
         def make() -> np.ndarray:
@@ -202,10 +202,11 @@ class Tag(PerSample):
         if before.shape != after.shape:
             return unlike(len(before))
         thresholds, temperature = self._thresholds(post), temperature_of(post)
-        was, now = sigmoid(before, temperature), sigmoid(after, temperature)
-        changed = ((was >= thresholds) != (now >= thresholds)) | ~np.isfinite(after)  # (N, K)
-        clear = (changed & (np.abs(was - thresholds) > TIE)).any(axis=1)
-        return difference_of((before, after), (was, now), changed.any(axis=1), clear)
+        p_before, p_after = sigmoid(before, temperature), sigmoid(after, temperature)
+        changed = (p_before >= thresholds) != (p_after >= thresholds)  # (N, K)
+        changed |= ~np.isfinite(after)
+        clear = (changed & (np.abs(p_before - thresholds) > TIE)).any(axis=1)
+        return difference_of((before, after), (p_before, p_after), changed.any(axis=1), clear)
 
     def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = Table.of(records)
@@ -215,10 +216,10 @@ class Tag(PerSample):
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
         worst = wrong[:WORST]
-        surest = [self._surest_mistake(row) for row in worst]
+        errors = [self._worst_decision(row) for row in worst]
         mistakes = [
-            (row, _difference_in_words(row), _words(row["target"]), _words(row["label"]), sure)
-            for row, (_, _, sure) in zip(worst, surest, strict=True)
+            (row, _describe_errors(row), _join(row["target"]), _join(row["label"]), confidence)
+            for row, (_, _, confidence) in zip(worst, errors, strict=True)
         ]
         return [
             class_table(
@@ -230,8 +231,8 @@ class Tag(PerSample):
                 "Worst mistakes",
                 mistakes,
                 f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
-                "probability is that of the surest wrong decision, which is named.",
-                [self._decision(code, found) for code, found, _ in surest],
+                "probability is that of the most confident wrong decision, which is named.",
+                [self._decision(code, is_predicted) for code, is_predicted, _ in errors],
             ),
             reliability_block(self._reliability(table)),
             {
@@ -241,18 +242,22 @@ class Tag(PerSample):
             },
         ]
 
-    # -- columns of a table of records -----------------------------------------------------------
+    # -- columns of a table of records -------------------------------------------------------------
 
     def _truth(self, table: Table) -> np.ndarray:
         """Boolean (rows, K)."""
-        return table.cached("truth", lambda: self._hot_rows(row["target"] for row in table.rows))
+        return table.cached(
+            "truth", lambda: self._multi_hot_rows(row["target"] for row in table.rows)
+        )
 
     def _counts(self, table: Table) -> figures.Counts:
-        """From floats, which each resample multiplies by its weights at once."""
+        """From floats, which each resample multiplies by its weights."""
         labels = (row["label"] for row in table.rows)
-        found = table.cached("found", lambda: self._hot_rows(labels).astype(np.float64))
+        predicted = table.cached(
+            "predicted", lambda: self._multi_hot_rows(labels).astype(np.float64)
+        )
         truth = table.cached("true", lambda: self._truth(table).astype(np.float64))
-        return figures.Counts.of_tags(truth, found, table.weight)
+        return figures.Counts.of_tags(truth, predicted, table.weight)
 
     def _average_precision(self, table: Table) -> np.ndarray:
         scores, truth = table.column("probabilities"), self._truth(table)
@@ -260,31 +265,32 @@ class Tag(PerSample):
         return figures.average_precision(ranking, table.weight)
 
     def _reliability(self, table: Table) -> figures.Reliability:
-        """Of every (sample, tag): the tag's probability against whether it is there."""
+        """Over every (sample, tag): the probability of the tag against its presence."""
         return figures.reliability(
             table.column("probabilities").ravel(),
             self._truth(table).ravel(),
             np.repeat(table.weight, len(self.labels)),
         )
 
-    def _surest_mistake(self, record: Record) -> tuple[int, bool, float]:
-        """(code, whether it was found, probability of that) of the surest wrong decision."""
-        found = self._hot(record["label"])
+    def _worst_decision(self, record: Record) -> tuple[int, bool, float]:
+        """(class index, whether it was predicted, confidence) of the most confident wrong decision
+        about a tag."""
+        predicted = self._multi_hot(record["label"])
         probability = np.array(record["probabilities"])
-        sure = np.where(found, probability, 1 - probability)
-        sure[found == self._hot(record["target"])] = -1.0
-        code = int(sure.argmax())
-        return code, bool(found[code]), float(sure[code])
+        confidence = np.where(predicted, probability, 1 - probability)
+        confidence[predicted == self._multi_hot(record["target"])] = -1.0
+        code = int(confidence.argmax())
+        return code, bool(predicted[code]), float(confidence[code])
 
-    def _decision(self, code: int, found: bool) -> Mapping[str, Any]:
+    def _decision(self, code: int, is_predicted: bool) -> Mapping[str, Any]:
         """For `gallery`: the wrong decision about one tag."""
-        about = f"{'wrongly found' if found else 'missed'} {self.labels.names[code]}"
-        return {"about": about, "decision": {"code": code, "found": found}}
+        about = f"{'wrongly found' if is_predicted else 'missed'} {self.labels.names[code]}"
+        return {"about": about, "decision": {"code": code, "found": is_predicted}}
 
-    def _hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
-        return np.array([self._hot(names) for names in rows], bool)
+    def _multi_hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
+        return np.array([self._multi_hot(names) for names in rows], bool)
 
-    def _hot(self, names: Any) -> np.ndarray:
+    def _multi_hot(self, names: Any) -> np.ndarray:
         """Boolean (K,)."""
         hot = np.zeros(len(self.labels), bool)
         hot[self._codes(names)] = True
@@ -292,7 +298,7 @@ class Tag(PerSample):
 
     def _codes(self, names: Any) -> list[int]:
         if not _is_list(names):
-            raise DataError(f"a target of task 'tag' is a list of tags, not {names!r}.")
+            raise DataError(f"a target of task 'tag' must be a list of tags, not {names!r}.")
         return [self.labels.code(name) for name in names]
 
     def _thresholds(self, post: Post) -> np.ndarray:
@@ -303,13 +309,13 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
 
 
-def _words(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return ", ".join(names) or "no tags"
 
 
-def _difference_in_words(record: Record) -> str:
+def _describe_errors(record: Record) -> str:
     missed = [name for name in record["target"] if name not in record["label"]]
     added = [name for name in record["label"] if name not in record["target"]]
-    parts = [f"missed {_words(missed)}"] if missed else []
-    parts += [f"wrongly found {_words(added)}"] if added else []
+    parts = [f"missed {_join(missed)}"] if missed else []
+    parts += [f"wrongly found {_join(added)}"] if added else []
     return "; ".join(parts)

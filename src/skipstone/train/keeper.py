@@ -53,7 +53,7 @@ class Judge:
         known = {metric.name: metric for metric in task.metrics()}
         self.headline = task.headline
         self.higher_is_better = known[task.headline].higher_is_better
-        self._order = [known[name] for name in (task.headline, *getattr(task, "tie_breaks", ()))]
+        self._order = [known[name] for name in (task.headline, *task.tie_breaks)]
         self._evaluate = evaluate
 
     def metrics(self, network: Network) -> dict[str, float]:

@@ -15,14 +15,14 @@ from skipstone.data.sources import Source
 from skipstone.errors import UsageError
 from skipstone.inputs.shown import shown
 from skipstone.runtime.predictor import Failure, Predictor
-from skipstone.tasks.base import Prediction, Task
+from skipstone.tasks.base import FileRendering, Prediction, Task
 from skipstone.verbs.kept_answers import KeptAnswers
 from skipstone.verbs.places import refuse_filled
 
 
 def answer_folder(out: str | Path, task: Task) -> Path:
     """Where files go. UsageError where the task has none, or where something is there already."""
-    if not hasattr(task, "files"):
+    if not isinstance(task, FileRendering):
         raise UsageError(
             f"--out is for answers that are files, such as masks; those of {task.name!r} are "
             "words and numbers.",
@@ -44,6 +44,8 @@ def write_answers(
 
     Returns the answers without their arrays; their fields tell the files.
     """
+    task = predictor.task
+    assert isinstance(task, FileRendering), task.name  # see `answer_folder`
     stems = _stems([below for _, below in named])
     with kept, storage.write_folder(folder, fresh=True, kept=kept.folder) as new:
         rest = list(zip(named, stems, strict=True))[len(kept.answers) :]
@@ -54,7 +56,7 @@ def write_answers(
                 continue
             picture = shown(predictor.input.decode(source).value)
             fields = dict(answer.fields)
-            for name, (ending, content) in predictor.task.files(picture, answer).items():  # type: ignore[attr-defined]
+            for name, (ending, content) in task.render_files(picture, answer).items():
                 place = stem.with_name(stem.name + ending)
                 storage.make_folder((new / place).parent)
                 storage.write_bytes(new / place, content)

@@ -15,6 +15,7 @@ from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.prepare.mix import make_mix
 from skipstone.registry import INPUTS
 from skipstone.settings import Settings
+from skipstone.tasks.base import TargetDrawing
 from skipstone.train.learner import training_loader
 from skipstone.verbs.augmented_texts import augmented_page
 from skipstone.verbs.continued import plan_run
@@ -84,7 +85,7 @@ def _sheet(plan: Plan, file: Path, key: str) -> str:
     size = min(plan.input.example(1)[key].shape[1:3])
     made = None if augment is None else augment.strengths
     what = plan.augment.describe(size, placed=bool(plan.task.places), made=made)
-    laid = getattr(plan.task, "laid", None)
+    laid = plan.task.draw_targets if isinstance(plan.task, TargetDrawing) else None
     mix = make_mix(plan.augment, plan.task)
     rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=laid, mix=mix)
     contact_sheet(rows, file, what)

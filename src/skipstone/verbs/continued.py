@@ -35,7 +35,7 @@ from skipstone.prepare.split import assign_roles, labels_of
 from skipstone.registry import BACKBONES, INPUTS, TASKS
 from skipstone.runtime.parts import input_of, task_of
 from skipstone.settings import Settings
-from skipstone.tasks.base import Task
+from skipstone.tasks.base import ExtendableClasses, Task
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from skipstone.verbs.heard import refuse_idle, refuse_unheard
@@ -221,15 +221,16 @@ def _check_kind(origin: Origin, data: Path, manifest: Manifest) -> None:
 
 def _task(origin: Origin, settings: Settings, manifest: Manifest, fit: Manifest) -> Task:
     entry, before = TASKS[manifest.task], task_of(origin.bundle)
-    grown = getattr(before, "grown", None)
     own = {name: value for name, value in before.schema.items() if name in manifest.schema}
-    if grown is None and own != dict(manifest.schema):
+    schema = manifest.schema
+    if isinstance(before, ExtendableClasses):
+        schema = before.with_new_classes(schema)
+    elif own != dict(schema):
         raise UsageError(
             f"the task {manifest.task!r} goes on with the very labels of {origin.path} only; this "
-            f"data has others ({_short(manifest.schema)}, not {_short(own)}).",
+            f"data has others ({_short(schema)}, not {_short(own)}).",
             hint="Train anew without --from.",
         )
-    schema = manifest.schema if grown is None else grown(manifest.schema)
     make, kind = entry.load(), entry.options_type()
     options = (
         None if kind is None else settings.options(kind, **_plain(origin.bundle.task["options"]))
@@ -314,8 +315,7 @@ def _classes_added(origin: Origin, task: Task, fit: Manifest) -> str:
 
 
 def _rows(task: Task) -> list[str]:
-    rows = getattr(task, "rows", None)
-    return [] if rows is None else list(rows())
+    return list(task.class_names()) if isinstance(task, ExtendableClasses) else []
 
 
 def _plain(value: Any) -> Any:

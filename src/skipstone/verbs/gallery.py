@@ -12,12 +12,13 @@ from skipstone.inputs.shown import shown
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
+from skipstone.tasks.base import PredictionDrawing
 from skipstone.train.learner import Given
 from skipstone.verbs.highlights import highlights
 
 
 class Drawing:
-    """Draws rows of a manifest; a task that has `draw` lays truth and answer over them.
+    """Draws rows of a manifest; a `PredictionDrawing` task draws target and prediction over them.
 
     Args:
         bundle: the folder of the model that answers.
@@ -65,11 +66,11 @@ class Drawing:
         """A row as a data URI; None where it is no picture. DataError where it cannot be read."""
         source = self.given.manifest.source(row)
         record = self.given.input.decode(source).value
-        draw = getattr(self.given.task, "draw", None)
-        if draw is None:
+        task = self.given.task
+        if not isinstance(task, PredictionDrawing):
             return picture_uri(record)
         (answer,) = self._predictor.predict([source])
         if isinstance(answer, Failure):
             raise DataError(answer.error)
         truth = self._opened(self.given.manifest.table["target"][row].as_py())
-        return picture_uri(draw(shown(record), answer, truth), WIDE)
+        return picture_uri(task.draw_prediction(shown(record), answer, truth), WIDE)

@@ -30,7 +30,7 @@ from skipstone.report.build import (
 )
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
-from skipstone.tasks.base import Task
+from skipstone.tasks.base import ClassCounting, Task
 from skipstone.train.learner import Given
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.gallery import Drawing
@@ -216,8 +216,7 @@ def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
 def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
     """Of what rows hold several of (pixels of masks), how many each class has in each role, over
     LOOKED_AT rows of it; None for labels of whole rows."""
-    census, unit = getattr(task, "census", None), getattr(task, "parts", "parts")
-    if census is None:
+    if not isinstance(task, ClassCounting):
         return None
     opened = task.opener(manifest)
     counts: dict[str, Counter[str]] = {role: Counter() for role in ROLES}
@@ -225,10 +224,10 @@ def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
         targets = manifest.role(role).column("target")
         for place in np.unique(np.linspace(0, len(targets) - 1, LOOKED_AT).astype(int)):
             with contextlib.suppress(DataError):  # the loader has left it out, and said so
-                counts[role].update(census(opened(targets[place])))
+                counts[role].update(task.count_classes(opened(targets[place])))
     names = task.schema["classes"]
     rows = [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in names]
-    return {"unit": unit, "most": LOOKED_AT, "rows": rows}
+    return {"unit": task.count_unit, "most": LOOKED_AT, "rows": rows}
 
 
 def _calibration(scores: Scores) -> list[str]:
