@@ -26,7 +26,7 @@ def smaller(classified: Trained) -> Answer:
 def test_what_it_says(classified: Trained, smaller: Answer) -> None:
     assert smaller.code == 0
     assert Path(smaller.value["bundle"]) == classified.run / "shrunk-resolution"
-    assert "Pictures of 16 x 16 pixels in place of 24 x 24: 4" in smaller.err
+    assert "Images of 16 x 16 pixels instead of 24 x 24: 4" in smaller.err
     receipt = smaller.value["receipt"]
     assert receipt["claim"]["before"] == classified.value["metrics"]["accuracy"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"torch-f32, shrunk"}

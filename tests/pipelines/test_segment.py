@@ -88,13 +88,13 @@ def test_training_proves_what_ships(masked: Masks) -> None:
 def test_the_report_shows_masks(masked: Masks) -> None:
     story = json.loads((masked.run / "report.json").read_text())["story"]
     galleries = [block for block in story["sections"] if block["kind"] == "gallery"]
-    assert [block["title"] for block in galleries] == ["Worst pictures", "Best pictures"]
+    assert [block["title"] for block in galleries] == ["Worst images", "Best images"]
     assert galleries[0]["wide"]
     assert [len(block["items"]) for block in galleries] == [3, 2]
     items = [item for block in galleries for item in block["items"]]
     assert all(item["picture"].startswith("data:image/") for item in items)
     page = (masked.run / "report.html").read_text()
-    assert "Worst pictures" in page
+    assert "Worst images" in page
     assert "IoU of square" in page
     assert story["classes"] == []
 

@@ -316,7 +316,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
         "belong together",
         False,
     ),
-    ("classes in another order", _twins, "read otherwise", False),
+    ("classes in another order", _twins, "predictions differ", False),
     ("a temperature of 0", _set("post", "temperature", 0), "temperature", False),
     (
         "a package with a command",

@@ -237,11 +237,11 @@ def test_what_cannot_be_paired_is_refused() -> None:
     with pytest.raises(UsageError, match="1 of 10 ids differ"):
         paired_difference(ACCURACY, a, [*a[:9], {**a[9], "id": 99}], task)
     ece = next(metric for metric in task.metrics() if metric.kind == "calibration")
-    with pytest.raises(UsageError, match="has no interval that holds as often as it says"):
+    with pytest.raises(UsageError, match="has no interval with the stated coverage"):
         paired_difference(ece, a, a, task)
     with pytest.raises(UsageError, match="no scored samples"):
         interval(ACCURACY, [], task)
-    with pytest.raises(UsageError, match="3 groups were given for 10 records"):
+    with pytest.raises(UsageError, match="3 groups for 10 records"):
         interval(ACCURACY, a, task, groups=[1, 2, 3])
 
 

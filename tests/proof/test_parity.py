@@ -185,7 +185,7 @@ def test_a_fault_in_what_is_shown(bare: Path, plant: Plant) -> None:
     """)
     found = verify(bare)
     assert _red(found) == {"torch-f32"}
-    assert "predictions read otherwise" in found.problems[0]
+    assert "predictions differ" in found.problems[0]
 
 
 # --- faults in the bundle, with hashes that fit -----------------------------------------------
@@ -209,7 +209,7 @@ def test_swapped_classes(bare_copy: Path) -> None:
     found = _checked(bare_copy)
     assert _red(found) == {"meaning", "torch-f32"}
     assert any("task in bundle.json" in problem for problem in found.problems)
-    assert any("predictions read otherwise" in problem for problem in found.problems)
+    assert any("predictions differ" in problem for problem in found.problems)
 
 
 def test_another_temperature(bare_copy: Path) -> None:
@@ -310,7 +310,7 @@ def test_the_script_is_held_to_what_its_program_is(
         return fresh._check_script(bare, goldens, row)
 
     assert problem(1, FLOAT32) == ""
-    assert "1 of 16 predictions read otherwise" in problem(0, FLOAT32)
+    assert "1 of 16 predictions differ" in problem(0, FLOAT32)
     said[3] = {**goldens.record["predictions"][3], "probability": 0.0}
     assert problem(0, FLOAT32) != ""
     assert problem(0, JUMPING) == ""  # whose numbers are free

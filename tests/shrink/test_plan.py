@@ -77,7 +77,7 @@ def test_a_damaged_plan_is_told_from_a_wrong_one(value: dict[str, Any]) -> None:
 
 def test_a_stored_plan_ends_with_what_has_to_be_last() -> None:
     stored = Plan.parse("prune, int8").to_json()
-    with pytest.raises(UsageError, match="int8 has to be the last step"):
+    with pytest.raises(UsageError, match="int8 must be the last step"):
         Plan.from_json({"steps": stored["steps"][::-1]})
 
 

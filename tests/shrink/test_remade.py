@@ -41,5 +41,5 @@ def test_a_refinement_is_decided_anew(
     assert (post["tried"]["crf"]["low"] > 0) == helps
     assert post["tried"]["crf"]["n"] == 6
     assert post["temperature"] != 1
-    (told,) = [text for text in said if "Refinement crf" in text]
+    (told,) = [text for text in said if "Post-processing crf" in text]
     assert told.endswith("; used." if helps else "; not used.")

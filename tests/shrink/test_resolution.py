@@ -125,7 +125,7 @@ def test_a_network_of_one_size_is_refused_before_it_learns(run: Path) -> None:
     assert isinstance(input, ImageInput)
     network: Any = Flattening().eval()
     require_accepts(network, input, 24)
-    with pytest.raises(Refusal, match="takes no pictures of 16 x 16 pixels"):
+    with pytest.raises(Refusal, match="does not accept images of 16 x 16 pixels"):
         require_accepts(network, input.resized(16), 16)
 
 

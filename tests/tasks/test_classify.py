@@ -160,7 +160,7 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
     narrow, expected = made(Classify(ClassifyOptions(), {"classes": few}))
     assert wide == pytest.approx(narrow)
     assert sections["Most confused"]["rows"] == expected["Most confused"]["rows"]
-    shown = sections[f"Confusion (the {MOST_CONFUSED} classes most in mistakes)"]
+    shown = sections[f"Confusion (the {MOST_CONFUSED} most confused classes)"]
     places = [shown["classes"].index(name) for name in few]
     matrix = np.array(shown["matrix"])
     assert matrix.shape == (MOST_CONFUSED, MOST_CONFUSED)

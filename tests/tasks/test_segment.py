@@ -1,4 +1,4 @@
-"""Segment: figures equal to scikit-learn's and torchmetrics', masks laid where they belong."""
+"""Segment: figures equal to scikit-learn's and torchmetrics', masks resized to the right place."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_figures_equal_scikit_learns_and_torchmetrics() -> None:
     each = jaccard_score(truth, answer, labels=range(K), average=None, zero_division=0)
     for k in range(K - 1):
         assert values[f"iou:c{k}"] == pytest.approx(each[k], abs=1e-12)
-    assert np.isnan(values["iou:c4"])  # neither there nor answered
+    assert np.isnan(values["iou:c4"])  # absent from targets and predictions
     reference = MulticlassJaccardIndex(K, average="macro", ignore_index=IGNORE)
     wanted = reference(torch.from_numpy(answers.astype(int)), torch.from_numpy(truths.astype(int)))
     assert values["miou"] == pytest.approx(float(wanted), abs=1e-6)
@@ -269,12 +269,12 @@ def test_masks_and_pictures_are_laid_alike(resize: Any, size: tuple[int, int]) -
     input = ImageInput(options)
     raw = input.decode(Inline(picture))
     meta = Meta(0, "a", size=raw.size, to_source=raw.to_source, shape=raw.value.shape[:2])
-    laid = on_record(mask, meta)
-    inside = laid != IGNORE
-    assert laid.shape == raw.value.shape[:2]
-    assert (laid[inside] * 60 == raw.value[inside][:, 0]).mean() > 0.99
+    resized = on_record(mask, meta)
+    inside = resized != IGNORE
+    assert resized.shape == raw.value.shape[:2]
+    assert (resized[inside] * 60 == raw.value[inside][:, 0]).mean() > 0.99
     assert (raw.value[~inside] == 128).all()
-    back = on_source(logits_of(np.where(inside, laid, 0)), meta)
+    back = on_source(logits_of(np.where(inside, resized, 0)), meta)
     assert back.shape == mask.shape
     if resize != "crop":
         assert (back == mask).mean() > 0.97
@@ -284,14 +284,14 @@ def test_masks_and_pictures_are_laid_alike(resize: Any, size: tuple[int, int]) -
 
 def test_a_mask_of_another_size_is_named() -> None:
     meta = Meta(3, "b.jpg", size=(30, 20), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(32, 32))
-    with pytest.raises(DataError, match=r"b\.jpg: the picture has 20 x 30 pixels and its mask 5 x"):
+    with pytest.raises(DataError, match=r"b\.jpg: the image has 20 x 30 pixels and its mask 5 x"):
         task().target(np.zeros((4, 5), np.uint8), meta)
-    with pytest.raises(DataError, match="turned upright"):
+    with pytest.raises(DataError, match="save it upright"):
         task().target(np.zeros((20, 30), np.uint8), meta)
 
 
 def test_targets_are_opened_by_their_own_table(tmp_path: Path) -> None:
-    """A data set with other numbers, and a class that the model does not know."""
+    """A data set with other numbers, and a class that the model does not have."""
     write_scenes(tmp_path, 1)
     (tmp_path / "classes.csv").write_text("index,name\n0,stone\n1,disc\n2,square\n")
     model = Segment(SegmentOptions(), {"classes": list(NAMES)})
@@ -301,8 +301,8 @@ def test_targets_are_opened_by_their_own_table(tmp_path: Path) -> None:
     mask = make_scene(0)[1]
     found = opened(manifest.column("target")[0])
     assert np.array_equal(found, np.array([IGNORE, 2, 1], np.uint8)[mask])
-    assert any("does not know stone" in text for text in heard)
-    with pytest.raises(DataError, match="says no mask's path"):
+    assert any("has no class stone" in text for text in heard)
+    with pytest.raises(DataError, match="has no path of a mask"):
         opened("stone")
     with pytest.raises(DataError, match="cannot be read"):
         opened({"mask": "masks/77.png"})

@@ -112,8 +112,8 @@ def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> l
         raise DataError(f"none of the {len(sources)} training files under {fit.root} can be read.")
     if size >= HELD and len(samples) < min(count, len(sources)):
         events.note(
-            f"INT8 ranges are measured on {len(samples):,} of {min(count, len(sources)):,} samples, "
-            f"which fill {size / (1 << 30):.1f} GiB."
+            f"INT8 ranges are measured on {len(samples):,} of {min(count, len(sources)):,} "
+            f"samples, which fill {size / (1 << 30):.1f} GiB."
         )
     return samples
 

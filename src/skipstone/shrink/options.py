@@ -26,8 +26,8 @@ class Int8:
     preset: Preset = field(
         default="performance",
         metadata={
-            "help": "'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: a "
-            "little slower, and better if activations are negative"
+            "help": "'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: "
+            "a little slower, and better if activations are negative"
         },
     )
     floats: Floats = field(

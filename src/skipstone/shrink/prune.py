@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skipstone import events
 from skipstone.bundle.arch import one_network
@@ -235,7 +236,7 @@ def _widths(module: nn.Module) -> tuple[int, int, int]:
     """Input channels, output channels and groups of a convolution or a batch norm."""
     if isinstance(module, nn.Conv2d):
         return module.in_channels, module.out_channels, module.groups
-    assert isinstance(module, nn.BatchNorm2d)
+    assert isinstance(module, _BatchNorm)
     return module.num_features, module.num_features, 1
 
 

@@ -1,14 +1,12 @@
-"""The receipt of shrinking: what was lost, what was won, and how sure that is.
+"""The receipt of shrinking: accuracy, size and latency before and after, with intervals.
 
-Which part of the data says what:
+- The validation rows decide. `accepted`: the estimated drop on them is at most `max_drop`.
+- The test rows, which no decision uses, prove. `proven`: accepted, and the upper end of the paired
+  95 % interval of the drop is at most `max_drop`, on the test rows or, without any, on the
+  validation rows. With little data a model may be accepted but not proven.
 
-- `select` decides. `accepted` is: the estimated drop on select is at most `max_drop`.
-- `claim`, which no decision has seen, proves. `proven` is: the upper end of the paired 95 %
-  interval of the drop is at most `max_drop`, on claim where there is one, else on select. A model
-  may be accepted and not proven (little data), and is never proven without being accepted.
-
-The drop is in points (hundredths) of the task's headline metric, and positive where the smaller
-model is worse.
+The drop is in points (hundredths) of the task's headline metric, and positive if the smaller model
+is worse.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from skipstone.tasks.base import Task, headline
 RECEIPT = "receipt.json"
 FORMAT = 1
 POINTS = 100
-#: A budget is met in spite of the last bits of a difference of two floats.
+#: Tolerance for rounding errors in a comparison with the budget.
 ROUNDING = 1e-9
 
 
@@ -43,7 +41,7 @@ class Accuracy:
     """The headline metric before and after, on the same samples of one role.
 
     Args:
-        drop: before - after in points, paired; after - before where less is better.
+        drop: before - after in points, paired; after - before for a loss.
     """
 
     role: str
@@ -63,11 +61,11 @@ class Accuracy:
 def accuracy(
     task: Task, before: Evaluation, after: Evaluation, *, role: str, seed: int
 ) -> Accuracy:
-    """Compare two evaluations of the same rows. Refusal where no row could be scored."""
+    """Compare two evaluations of the same rows. Refusal if no row was scored."""
     if not before.records:
         raise Refusal(
-            f"no sample of the {role} part could be scored, so nothing can be decided.",
-            hint="Where the data has moved: --data FOLDER",
+            f"no {role} row could be scored, so the models cannot be compared.",
+            hint="If the data has moved: --data FOLDER",
         )
     metric = headline(task)
     groups = before.groups
@@ -84,8 +82,7 @@ def accuracy(
 def figures_of(
     task: Task, before: Evaluation, after: Evaluation, *, seed: int
 ) -> list[dict[str, Any]]:
-    """Every figure of the task, of both models, each with its interval: what ships has its own. One
-    over nothing (of a class that is neither there nor answered) is left out."""
+    """Every finite metric of the task, for both models, with intervals."""
     old = intervals(before.records, task, before.groups, seed)
     new = intervals(after.records, task, after.groups, seed)
     return [
@@ -105,15 +102,16 @@ def figures_of(
 class Receipt:
     """Args:
     plan: the plan as text.
-    steps: what each step did: its name, options and facts.
+    steps: name, options and facts of each step.
     metric: name of the headline metric.
-    title: what people call it.
-    max_drop: points that may be lost.
-    select, claim: accuracy; claim is None where the data has none, or where select refused.
+    title: its title.
+    max_drop: allowed drop in points.
+    select, claim: accuracy on validation and test rows; claim is None without test rows, and if
+        the validation rows refused.
     sizes: see `sizes_of`.
-    latency: see `shrink.speed`; None where it was not measured.
+    latency: see `shrink.speed`; None if it was not measured.
     made_from: SHA-256 of the original's weights.
-    figures: see `figures_of`; on claim, or else on select.
+    figures: see `figures_of`; on test rows, or else on validation rows.
     """
 
     plan: str
@@ -160,7 +158,7 @@ class Receipt:
         }
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """The content of the file."""
         text = json.dumps(
             self.to_json(), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
         )
@@ -173,11 +171,11 @@ def accepts(drop: Estimate, max_drop: float) -> bool:
 
 
 def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
-    """Bytes of what ships: the original's float32 weights, and the files of each new program.
+    """Bytes of the original's float32 weights, and of the files of each new program.
 
-    What an input learnt (a vocabulary) ships with either, and is in "before" and "ships". "smaller"
-    says how many times smaller what answers by default (a program, or the new weights) is than the
-    original's float32 weights in safetensors. A bundle is its own original where none is given.
+    "before" and "ships" include the arrays of the fitted input (a vocabulary). "smaller" is the
+    ratio of "before", the original's float32 weights in safetensors, to "ships", the default
+    program or the new weights. Without `original` the bundle is compared with itself.
     """
     files, before = read_record(folder)["files"], read_record(original or folder)["files"]
     programs = read_programs(folder)
@@ -187,24 +185,24 @@ def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
         name: sum(int(files[file]["bytes"]) for file in program.files.values())
         for name, program in programs.rows.items()
     }
-    answers = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
-    before_all, ships = weights + arrays[0], answers + arrays[1]
+    default = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
+    total_before, ships = weights + arrays[0], default + arrays[1]
     return {
         "float32_weights": weights,
         "input": arrays,
-        "before": before_all,
+        "before": total_before,
         "programs": rows,
         "default": programs.default or "torch-f32",
         "ships": ships,
-        "smaller": before_all / ships,
+        "smaller": total_before / ships,
     }
 
 
-# --- for people ---------------------------------------------------------------------------------
+# --- as text ------------------------------------------------------------------------------------
 
 
 def describe(receipt: Mapping[str, Any]) -> list[str]:
-    """A receipt (as JSON) in sentences, for the terminal and the report."""
+    """The lines that state a receipt (JSON), for the terminal and the report."""
     lines = []
     for part in (receipt["select"], receipt["claim"]):
         if part is None:
@@ -228,24 +226,24 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
             )
         others = latency["used_by_others"]
         if not latency["steady"] or (others is not None and others > BUSY):
-            # threads that wait for each other suffer most, which flatters programs beside torch
-            lines.append("The machine was busy: these latencies mean little; measure again.")
+            # a busy machine slows torch's threads most, which flatters the other programs
+            lines.append("The machine was busy: these latencies are unreliable; measure again.")
     lines.append(verdict(receipt))
     return lines
 
 
 def verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
-    most = receipt["max_drop"]
-    budget = f"{most:g} {'point' if most == 1 else 'points'} of {receipt['title']}"
-    drop = receipt["select"]["drop"]["value"]
+    max_drop = receipt["max_drop"]
+    budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
     if not receipt["accepted"]:
+        drop = receipt["select"]["drop"]["value"]
         return (
-            f"Refused: the drop of {drop:.2f} points on select is more than {budget}. "
-            "The original is kept as it was."
+            f"Refused: the drop of {drop:.2f} points on {receipt['decided_on']} is more than "
+            f"{budget}. The original model is unchanged."
         )
     if receipt["proven"]:
-        return f"Accepted and proven on {receipt['proven_on']}: no more than {budget} lost (95 %)."
+        return f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %)."
     _, high = ends(receipt[receipt["proven_on"]]["drop"])
     reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
     return (

@@ -1,7 +1,7 @@
-"""Recovery: a network that a step has changed learns again, from labels and from what it was.
+"""Recovery training of a network that a step has changed, from labels and from the original model.
 
-It is the training of `train`, with the run's own augmentation, on the fit rows; the select rows
-choose the epoch. The one loop.
+It is the training loop of `train`, with the run's augmentation, on the training rows; the
+validation rows choose the epoch.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
 
-#: AdamW's rate at a batch of 64: what was learnt is to be mended, not learnt anew.
+#: AdamW's learning rate at batch size 64, low enough to keep what the network has learnt.
 RATE = 1e-3
+_PURPOSE = "recovery training"  # named in the refusal of an ensemble
 
 
 def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
-    """The run's recipe with everything learning, norm statistics too, for `epochs`.
+    """The run's recipe for `epochs` of recovery: AdamW, and no frozen layers or norms.
 
     Raises:
-        Refusal: the bundle does not say how it was trained.
+        Refusal: the bundle has no training recipe.
     """
     try:
         before = Recipe.from_json(bundle.lineage["recipe"])
     except (KeyError, TypeError) as error:
         raise Refusal(
-            f"this model does not say how it was trained ({error}), so it cannot be trained again."
+            f"cannot train this model again: its bundle has no training recipe ({error})."
         ) from None
     return dataclasses.replace(
         before,
@@ -73,36 +74,35 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
 def fit_loader(
     bundle: Bundle, work: Work, recipe: Recipe, cache: RecordCache | None = None
 ) -> Loader:
-    """The fit rows, shuffled and augmented as in the run that made the bundle."""
+    """The training rows, shuffled and augmented as in the run that made the bundle."""
     input, task = input_of(bundle), task_of(bundle)
-    arch = one_network(bundle.arch, "learning again")
+    arch = one_network(bundle.arch, _PURPOSE)
     augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
     batching = training_batches(recipe, augment, input, task, arch, seed=work.seed)
     return Loader(work.fit, input, task, batching, cache=cache)
 
 
 def teacher_of(bundle: Bundle, work: Work) -> Network:
-    """The network that the plan began with, made to take what the bundle's input gives.
+    """The original network of the plan, adapted to the bundle's input.
 
-    Where pictures have become smaller it sees them enlarged to its own size: they have lost detail,
-    but show things as large as it knows them. Of an EfficientNet-Lite0 for clothes in 192 pixels,
-    160 photos made smaller to 144 and to 112 and enlarged again keep 98 % of the answers; shown as
-    they are, 92.5 % and 79 %. Where arrays have come to mean something else (fewer words), it is
-    the bundle's own.
+    Smaller images are enlarged to the size that it was trained with: they lose detail, but objects
+    keep their size. With an EfficientNet-Lite0 for clothes at 192 pixels, 160 photos reduced to 144
+    and to 112 and enlarged again keep 98 % of the predictions; without enlarging, 92.5 % and 79 %.
+    If the input's arrays have another meaning (fewer words), it is the bundle's own network.
     """
-    first = Bundle.load(work.first or work.source)
-    doing = "learning again"
-    network, own, now = one_network_of(first, doing), input_of(first), input_of(bundle)
-    if same_input(own, now):
+    original = Bundle.load(work.first or work.source)
+    network = one_network_of(original, _PURPOSE)
+    before, after = input_of(original), input_of(bundle)
+    if same_input(before, after):
         return network
     if (
-        isinstance(own, Resizable)
-        and isinstance(now, Resizable)
-        and same_input(own.resized(now.resolution()), now)
+        isinstance(before, Resizable)
+        and isinstance(after, Resizable)
+        and same_input(before.resized(after.resolution()), after)
     ):
-        network.front = own.enlarging_front()
+        network.front = before.enlarging_front()
         return network
-    return one_network_of(bundle, doing)
+    return one_network_of(bundle, _PURPOSE)
 
 
 def recover(
@@ -113,17 +113,17 @@ def recover(
     epochs: int,
     teacher: float,
 ) -> FitResult:
-    """Train `network`, which was made of `bundle`'s, in place.
+    """Train `network`, which was made from the bundle's, in place.
 
     Args:
-        bundle: its input, task and recipe are those to learn with.
-        teacher: share of the loss that imitates `teacher_of` the bundle; 0 for labels alone.
+        bundle: gives the input, task and recipe.
+        teacher: weight of the distillation loss from `teacher_of` the bundle; 0 for labels only.
 
     Raises:
-        Interrupted: SIGTERM or Ctrl-C; nothing of it is kept.
+        Interrupted: SIGTERM or Ctrl-C; no progress is kept.
     """
     recipe = recipe_of(bundle, epochs=epochs, seed=work.seed)
-    cache = RecordCache()  # one of both: two would each count on the room that is free now
+    cache = RecordCache()  # shared: two caches would both claim the free memory
     loader = fit_loader(bundle, work, recipe, cache)
     records: Any = CachedInput(input_of(bundle), cache)
     task = task_of(bundle)
@@ -150,9 +150,9 @@ def recover(
                     run=run,
                     objective=objective,
                 )
-            except Interrupted as stopped:  # the checkpoint that it speaks of goes with the folder
+            except Interrupted as error:  # its hint names a checkpoint in the temporary folder
                 raise Interrupted(
-                    "Stopped while learning again; the original model is as it was.",
-                    signal_number=stopped.exit_code - 128,
-                    hint="The same command begins this step anew.",
+                    "Stopped during recovery training; the original model is unchanged.",
+                    signal_number=error.exit_code - 128,
+                    hint="The same command restarts this step.",
                 ) from None

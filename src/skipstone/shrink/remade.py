@@ -1,4 +1,4 @@
-"""What a step has made of a network becomes a bundle again."""
+"""Save the network that a step has made as a bundle."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from skipstone.shrink.plan import Work
 
 
 def with_input(bundle: Bundle, input: Input) -> Bundle:
-    """The same bundle with another input of its kind in place of its own."""
+    """The bundle with another input of the same class."""
     _, arrays = input.state()
-    described = input_record(bundle.input["name"], input)
-    return dataclasses.replace(bundle, input=described, input_arrays=dict(arrays))
+    record = input_record(bundle.input["name"], input)
+    return dataclasses.replace(bundle, input=record, input_arrays=dict(arrays))
 
 
 def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
-    """Write `network` to `work.out`, calibrated on the select rows, with goldens and exports.
+    """Write `network` to `work.out`, calibrated on the validation rows, with goldens and exports.
 
-    Refinements of the task's answers are decided anew there, as after training: what helped the
-    network before may not help this one.
+    Optional post-processing is selected again, as after training: what helped the original network
+    may not help this one.
 
     Args:
-        bundle: what the rest is taken from; it holds the state of `input`.
-        arch: what builds `network`.
+        bundle: gives everything else, and holds the state of `input`.
+        arch: the architecture of `network`.
     """
     predictor = Predictor(input, TorchRuntime(network), task_of(bundle), {})
     predictor.post = predictor.calibrate(work.select)
@@ -43,7 +43,7 @@ def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work
         arch=arch,
         tensors=network_tensors(network),
         post=refined(predictor, work.select, seed=work.seed),
-        metrics={},  # those of the network before; the receipt has the new ones
+        metrics={},  # they belong to the network before; the receipt has the new ones
     ).save(work.out)
     for export in (store_goldens, export_onnx, export_openvino):
         export(work.out)

@@ -1,17 +1,16 @@
-"""The step `resolution`: the model looks at smaller pictures, and learns again what they show.
+"""The step `resolution`: lower the input resolution, then train to recover.
 
-A convolution costs its weights times the places that it visits, so pictures of a share r of the
-side leave r squared of the multiply-accumulates (the resolution multiplier of Howard et al. 2017,
-MobileNets, arXiv:1704.04861, section 3.4). The network stays as it is, to the last layer. The size
-is a part of the bundle's input: whatever prepares pictures for it (a runtime, the exported script,
-a later step) makes them so small.
+A convolution costs its weights times its output positions, so images with r times the side need r
+squared times the multiply-accumulates (the resolution multiplier of Howard et al. 2017, MobileNets,
+arXiv:1704.04861, section 3.4). The network's structure is unchanged. The size is part of the
+bundle's input, so every runtime, the exported script and later steps use it.
 
-A network does not know things at a size that it has not seen them in, and what it pools has other
-statistics; learning at the new size cures most of it (Touvron et al. 2019, arXiv:1906.06423,
-sections 3 and 4). Here all of it learns again, with the run's own augmentation.
+At another resolution objects have sizes that the network was not trained with, and pooled features
+other statistics; training at the new size recovers most of the loss (Touvron et al. 2019,
+arXiv:1906.06423, sections 3 and 4). Here the whole network is trained, with the run's augmentation.
 
-What it imitates is the model that the plan began with, which sees the same pictures enlarged to its
-own size (`recover.teacher_of`); so a network of a fixed size can teach, too.
+The teacher is the plan's original model, which gets the same images enlarged to its own size
+(`recover.teacher_of`); so a network with a fixed input size can be a teacher, too.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ from skipstone.shrink.remade import save_remade, with_input
 
 
 def apply(options: Resolution, work: Work) -> dict[str, Any]:
-    """A bundle whose input gives smaller pictures, its exports and goldens.
+    """A bundle with a lower input resolution, its exports and goldens.
 
     Raises:
         UsageError: the size is not below the present one.
-        Refusal: the input has no resolution to lower; the network takes no pictures of that size;
-            the model does not say how it was trained.
+        Refusal: the input has no resolution; the network does not accept images of that size; the
+            bundle has no training recipe.
     """
     bundle = Bundle.load(work.source)
     arch, input = one_network(bundle.arch, "the step resolution"), input_of(bundle)
     if not isinstance(input, Resizable):
         raise Refusal(
-            f"the input {bundle.input['name']!r} has no resolution that could be lowered.",
+            f"the input {bundle.input['name']!r} has no resolution to lower.",
             hint='Choose another step, such as --plan "int8".',
         )
     network, before = one_network_of(bundle, "the step resolution"), input.resolution()
@@ -58,8 +57,8 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
     require_accepts(changed, smaller, after)
     macs = [profile(network, each.example(1)).macs for each in (input, smaller)]
     events.note(
-        f"Pictures of {after} x {after} pixels in place of {before} x {before}: "
-        f"{macs[1] / macs[0]:.0%} of the multiply-accumulates are left." + rounding(after, stride)
+        f"Images of {after} x {after} pixels instead of {before} x {before}: "
+        f"{macs[1] / macs[0]:.0%} of the multiply-accumulates remain." + rounding(after, stride)
     )
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
@@ -70,43 +69,43 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
 
 
 def chosen(size: int | None, before: int, stride: int) -> int:
-    """The side that is asked for, or else three quarters of `before`, down to whole strides.
+    """The given side, or by default three quarters of `before`, rounded down to whole strides.
 
     Raises:
         UsageError: it is not below `before`.
     """
-    usual = before * 3 // 4
-    usual = usual - usual % stride or usual
-    side = usual if size is None else size
+    default = before * 3 // 4
+    default = default - default % stride or default
+    side = default if size is None else size
     if not 1 <= side < before:
         raise UsageError(
-            f"resolution: size is {side}, and the model sees pictures of {before} x {before} "
-            "pixels already; allowed: less than that.",
-            hint=f"Such as resolution(size={usual})." if 1 <= usual < before else None,
+            f"resolution: size is {side}, but the model's images have {before} x {before} pixels; "
+            "allowed: less than that.",
+            hint=f"Such as resolution(size={default})." if 1 <= default < before else None,
         )
     return side
 
 
 def rounding(side: int, stride: int) -> str:
-    """What to say of a side that the network's deepest feature map does not divide."""
+    """A sentence for a side that the network's stride does not divide; else empty."""
     if not side % stride:
         return ""
-    whole = -(-side // stride)
+    padded = -(-side // stride) * stride
     return (
-        f" {side} is no multiple of the network's stride, {stride}: its deepest feature map is as "
-        f"large as for {whole * stride}."
+        f" {side} is not a multiple of the network's stride, {stride}: its deepest feature map is "
+        f"as large as for {padded}."
     )
 
 
 def require_accepts(network: Network, input: Input, side: int) -> None:
-    """Refusal unless the network answers pictures of this side."""
+    """Refusal if the network does not accept images of this side."""
     arrays = {name: torch.from_numpy(array) for name, array in input.example(1).items()}
     try:
         with torch.no_grad():
             network(arrays)
-    except Exception as error:  # a network of a fixed size fails in its own way
-        said = error.message if isinstance(error, SkipstoneError) else str(error)
+    except Exception as error:  # a network of a fixed size may raise anything
+        reason = error.message if isinstance(error, SkipstoneError) else str(error)
         raise Refusal(
-            f"this network takes no pictures of {side} x {side} pixels: {said}",
+            f"this network does not accept images of {side} x {side} pixels: {reason}",
             hint='Choose another step, such as --plan "int8".',
         ) from error

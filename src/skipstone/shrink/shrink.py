@@ -1,10 +1,9 @@
-"""shrink: carry out a plan on a copy of a model, and keep it only if it holds up.
+"""shrink: run a plan on a copy of a model, and keep the copy only if it is accurate enough.
 
-    original -> steps -> new bundle -> select decides -> claim proves -> verify -> in place
+    original -> steps -> new bundle -> val decides -> test proves -> verify -> in place
 
-The original is only read. The new bundle is made in a temporary folder beside its place, and
-replaces nothing; a refusal or an error leaves nothing of it, a kill what the run's next owner
-removes.
+The original is read-only. The new bundle is made in a temporary folder next to its destination and
+overwrites nothing. A refusal or an error removes it; after a kill, the run's next owner removes it.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ FLOATS = ("openvino-f32", "openvino-bf16")
 @dataclass(frozen=True)
 class ShrinkResult:
     """Args:
-    bundle: the smaller model, or the original where it was refused.
-    receipt: as `Receipt.to_json` gives it; also in the new bundle, as receipt.json.
-    verification: of the new bundle; None where it was refused.
+    bundle: the smaller model, or the original after a refusal.
+    receipt: as `Receipt.to_json` returns it; also in the new bundle, as receipt.json.
+    verification: of the new bundle; None after a refusal.
     """
 
     bundle: Path
@@ -65,7 +64,7 @@ class ShrinkResult:
 
 
 class _TooMuchLost(Exception):
-    """Leaves the block that makes the new bundle, so that nothing of it stays."""
+    """Leaves the block that makes the new bundle, which removes it."""
 
     def __init__(self, receipt: Receipt) -> None:
         self.receipt = receipt
@@ -81,15 +80,15 @@ def shrink(
     seed: int = 0,
     latency_seconds: float = 8.0,
 ) -> ShrinkResult:
-    """Make `out`, a bundle where nothing is yet, or keep `original`.
+    """Make the new bundle `out`, or keep `original`.
 
     Args:
         original: a bundle folder.
         manifest: rows with their roles.
-        max_drop: points of the headline metric that may be lost.
+        max_drop: allowed drop in points of the headline metric.
 
     Raises:
-        Refusal: the new bundle does not verify, or a step cannot work on this model.
+        Refusal: the new bundle fails to verify, or a step does not support this model.
     """
     try:
         with storage.write_folder(out, fresh=True) as new:
@@ -140,34 +139,33 @@ def _make(
         verification = verify(new)
     if not verification.ok:
         raise Refusal(
-            "the shrunk model does not answer in a fresh process as it did here: "
+            "the shrunk model predicts differently in a new process: "
             + "; ".join(verification.problems)
         )
     return receipt, verification
 
 
 def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> None:
-    """The bundle's own figures become those of what answers in it now. What calibration did to the
-    network before is none of them, and was not measured again."""
+    """Replace the bundle's metrics by those of the new default program. The gain of calibration is
+    dropped: it was not measured again."""
     record = read_record(folder)
-    known = record["metrics"]
-    figures = {figure["name"]: figure["after"] for figure in receipt.figures}
-    stated = {
-        **known,
+    before = record["metrics"]
+    after = {
+        **before,
         "role": role,
-        "split": known.get("split", role) if known.get("role") == role else role,
+        "split": before.get("split", role) if before.get("role") == role else role,
         "runtime": runtime,
-        "metrics": figures,
+        "metrics": {figure["name"]: figure["after"] for figure in receipt.figures},
         "calibration": None,
     }
-    write_record(folder, {**record, "metrics": stated})
+    write_record(folder, {**record, "metrics": after})
 
 
 def speed(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
     """Latency of the new default program against the original's eager torch and float programs.
 
-    One candidate runs a second time, as a control: what the machine makes of two equal ones is in
-    "control", and should read "no difference".
+    One candidate runs twice, as a control: the ratio of the two is "control", and should be "no
+    difference".
     """
     threads = usual_threads()
     bundle, programs = Bundle.load(original), read_programs(original)
@@ -178,31 +176,31 @@ def speed(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
         name: bind(open_runtime(original, bundle, name, threads=threads), arrays)
         for name in (EAGER, *floats)
     }
-    answers = default or EAGER
-    runtime = open_runtime(new, shrunk, answers, threads=threads)
-    if answers in calls:
-        answers = f"{answers}, shrunk"
-    calls[answers] = bind(runtime, input_of(shrunk).example(1))
+    candidate = default or EAGER
+    runtime = open_runtime(new, shrunk, candidate, threads=threads)
+    if candidate in calls:
+        candidate = f"{candidate}, shrunk"
+    calls[candidate] = bind(runtime, input_of(shrunk).example(1))
     control = floats[-1] if floats else EAGER
     again = f"{control}, again"
     calls[again] = bind(open_runtime(original, bundle, control, threads=threads), arrays)
-    found = race(calls, seconds=seconds, threads=threads)
-    same = found.ratio(again, control)
-    if not same.steady:
+    result = race(calls, seconds=seconds, threads=threads)
+    control_ratio = result.ratio(again, control)
+    if not control_ratio.steady:
         events.warn(
-            f"Two equal programs seemed to differ ({same.words}): this machine was too busy for "
-            "latencies that mean anything. Measure again when it is quiet."
+            f"Two equal programs differed ({control_ratio.words}): this machine was too busy for "
+            "reliable latencies. Measure again when it is quiet."
         )
-    slower = [EAGER, *([found.fastest(*floats)] if floats else [])]
+    slower = [EAGER, *([result.fastest(*floats)] if floats else [])]
     return {
-        **found.to_json(),
-        "float_mode": found.fastest(*floats) if floats else None,
+        **result.to_json(),
+        "float_mode": result.fastest(*floats) if floats else None,
         "ratios": [
-            {"slow": name, "fast": answers, **found.ratio(name, answers).to_json()}
+            {"slow": name, "fast": candidate, **result.ratio(name, candidate).to_json()}
             for name in slower
         ],
-        "control": {"slow": again, "fast": control, **same.to_json()},
-        "steady": same.steady,
+        "control": {"slow": again, "fast": control, **control_ratio.to_json()},
+        "steady": control_ratio.steady,
     }
 
 

@@ -1,30 +1,30 @@
-"""The step `vocabulary`: words that matter least leave the input, and the network their rows.
+"""The step `vocabulary`: remove the least important entries from the input and the network.
 
-An entry of a vocabulary (a token, an n-gram) costs its place in the input and one row in every
-table of the network that is looked up by it. Taken away, it is to the input what it never saw. How
-much an entry matters is how often the fit rows use it and what it does there, in one figure:
+An entry of a vocabulary (a token, an n-gram) costs its row in the vocabulary and one row in every
+embedding table of the network. A removed entry becomes unknown to the input. The importance of an
+entry combines how often the training rows contain it and its effect there:
 
-- A network learnt by gradient: put a gate z = 1 between an entry's vector e and that of the unknown
-  one, u, the same for all its places in a text. Closing it moves the answers: the length of the
-  outputs f changes, to first order, by
+- Networks trained by gradient: put a gate z = 1 between an entry's vector e and the vector u of
+  unknown entries, the same gate at all its positions in a text. Closing it changes the norm of the
+  outputs f, to first order, by
 
-      d|f|/dz = sum over its places of (gradient of |f| there) . (e - u)
+      d|f|/dz = sum over its positions of (gradient of |f| there) . (e - u)
 
-  and the sum of its square over all texts is the entry's importance. Gates are those of Molchanov
-  et al. 2019 (arXiv:1906.10771, section 3.1), who prune channels; outputs instead of the loss,
-  whose gradient vanishes where a text is fitted, are those of Aljundi et al. 2018
+  and the sum of its square over all texts is the entry's importance. The gates are from Molchanov
+  et al. 2019 (arXiv:1906.10771, section 3.1), who prune channels; the norm of the outputs, instead
+  of the loss, whose gradient vanishes for texts that are fitted, is from Aljundi et al. 2018
   (arXiv:1711.09601, section 4.1).
-- A network found in closed form says itself how far each entry moves its answers (`effects`); for
-  a linear one that is exact: weight * value, whose value holds count and document frequency.
+- Closed-form networks report the effect of each entry (`EntryEffects`). For a linear one it is
+  exact: weight * value; the value includes count and document frequency.
 
-The rest learns again from the labels, or is solved again on what is left.
+The smaller network is then trained from the labels, or solved again on the remaining entries.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,13 +48,19 @@ from skipstone.shrink.recover import recover
 from skipstone.shrink.remade import save_remade, with_input
 from skipstone.train.learner import features_of, solve
 
-BATCH = 64  # texts whose effects are measured together
+BATCH = 64  # texts per batch when effects are measured
 _DOING = "the step vocabulary"
 
 
+@runtime_checkable
+class EntryEffects(Protocol):
+    """A closed-form backbone that measures the effect of each feature on its outputs."""
+
+    def effects(self, matrix: Any, *, several: bool) -> np.ndarray: ...
+
+
 class Cut(NamedTuple):
-    """A model that knows fewer entries, before it learns again: `bundle` holds its input and
-    tensors."""
+    """A model with fewer entries, before recovery; `bundle` holds its input and tensors."""
 
     bundle: Bundle
     input: Input
@@ -62,97 +68,97 @@ class Cut(NamedTuple):
 
 
 def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
-    """A bundle whose input knows fewer entries, its exports and goldens.
+    """A bundle with a smaller vocabulary, its exports and goldens.
 
     Raises:
-        Refusal: the input has no vocabulary, or none that can be taken apart; the network looks
-            nothing up by it; the model does not say how it was trained.
+        Refusal: the input has no vocabulary that can be made smaller; the network has no embedding
+            of it; the bundle has no training recipe.
     """
     bundle = Bundle.load(work.source)
     input, network, arch = input_of(bundle), one_network_of(bundle, _DOING), _arch(bundle)
     if not isinstance(input, Vocabulary):
         raise Refusal(
-            f"the input {bundle.input['name']!r} has no vocabulary that could be made smaller.",
+            f"the input {bundle.input['name']!r} has no vocabulary to make smaller.",
             hint='Choose another step, such as --plan "prune, int8".',
         )
-    known = input.entries()
-    with events.stage("finding the entries that matter least"):
-        found = effects(network, input, bundle, work)
-    kept = choose(found, options.keep)
+    entries = input.entries()
+    with events.stage("measuring the importance of entries"):
+        importance = effects(network, input, bundle, work)
+    remaining = choose(importance, options.keep)
+    effect_share = share_kept(importance, remaining)
     events.note(
-        f"{len(kept):,} of {len(known):,} entries stay, with "
-        f"{share_kept(found, kept):.1%} of the measured effect."
+        f"{len(remaining):,} of {len(entries):,} entries remain, with {effect_share:.1%} of the "
+        "measured effect."
     )
-    narrow = cut(bundle, input, network, kept + known.start)
-    narrowed, learnt = narrow.network, "not again"
+    reduced = cut(bundle, input, network, remaining + entries.start)
+    smaller, recovery = reduced.network, "not again"
     if options.epochs and "solver" in BACKBONES[arch.name].facts:
-        narrowed, arch = _solved(narrow, work)
-        learnt = "solved again"
+        smaller, arch = _solve_again(reduced, work)
+        recovery = "solved again"
     elif options.epochs:
-        result = recover(narrowed, narrow.bundle, work, epochs=options.epochs, teacher=0.0)
-        learnt = f"{result.steps} steps"
-    save_remade(narrow.bundle, arch, narrow.input, narrowed, work)
+        result = recover(smaller, reduced.bundle, work, epochs=options.epochs, teacher=0.0)
+        recovery = f"{result.steps} steps"
+    save_remade(reduced.bundle, arch, reduced.input, smaller, work)
     return {
-        "entries": [len(known), len(kept)],
-        "parameters": [_numbers(network), _numbers(narrowed)],
-        "effect_kept": share_kept(found, kept),
-        "learnt": learnt,
+        "entries": [len(entries), len(remaining)],
+        "parameters": [_count_values(network), _count_values(smaller)],
+        "effect_kept": effect_share,
+        "learnt": recovery,
     }
 
 
 def choose(found: np.ndarray, keep: float) -> np.ndarray:
-    """Places of the entries with the greatest effects, ascending: the share `keep`, at least one.
+    """Indices of the share `keep` of entries with the greatest effects, ascending; at least one.
 
-    Where effects are equal the earlier entries stay.
+    Of entries with equal effects the earlier ones are kept.
     """
     count = max(1, round(keep * len(found)))
     return np.sort(np.argsort(-found, kind="stable")[:count])
 
 
 def share_kept(found: np.ndarray, kept: np.ndarray) -> float:
-    """Of all effects, as a share."""
+    """The share of the kept entries in the sum of all effects."""
     total = float(found.sum())
     return float(found[kept].sum()) / total if total > 0 else 1.0
 
 
-# --- how much an entry matters ------------------------------------------------------------------
+# --- importance of entries ----------------------------------------------------------------------
 
 
 def effects(network: Network, input: Input, bundle: Bundle, work: Work) -> np.ndarray:
-    """float64 (entries,): what each entry does in the fit rows; see the module's text."""
+    """float64 (entries,): the importance of each entry in the training rows; see the module."""
     assert isinstance(input, Vocabulary)
     task = task_of(bundle)
-    if hasattr(network.backbone, "effects"):
+    if isinstance(network.backbone, EntryEffects):
         matrix, targets = features_of(input, task, work.fit, bundle.arch.name)
-        solved: Any = network.backbone
-        return np.asarray(solved.effects(matrix, several=targets.ndim == 2))
-    known = input.entries()
+        return np.asarray(network.backbone.effects(matrix, several=targets.ndim == 2))
+    entries = input.entries()
     tables = tables_of(network, _arch(bundle), input)
     layers = [network.get_submodule(name.rpartition(".")[0]) for name in tables]
     if not layers or not all(isinstance(layer, nn.Embedding) for layer in layers):
-        raise Refusal("this network looks nothing up by its input's vocabulary.")
+        raise Refusal("this network has no embedding of its input's vocabulary.")
     batching = Batching(batch_size=BATCH, seed=work.seed, shuffle=False)
     rows = Loader(work.fit, input, task, batching)
-    found = np.zeros(known.stop)
+    importance = np.zeros(entries.stop)
     for batch in rows.epoch(0):
         for ids, effect in gates(network, layers, batch, input.missing):
-            found += squares(ids, effect, known.stop)
-    return found[known.start :]
+            importance += squares(ids, effect, entries.stop)
+    return importance[entries.start :]
 
 
 def gates(
     network: Network, layers: Sequence[nn.Module], batch: Batch, missing: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of each table that is looked up: the ids (N, L), and what each place does (N, L): the change
-    of the length of a text's outputs, to first order, were its vector that of `missing`."""
-    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    """For each embedding: the ids (N, L), and the effect of each position (N, L): the first-order
+    change of the norm of a text's outputs if its vector became that of `missing`."""
+    calls: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         assert isinstance(layer.weight, Tensor)
         step = (layer.weight[missing] - output).detach()  # (N, L, D)
-        moved = torch.zeros_like(output, requires_grad=True)
-        seen.append((inputs[0], step, moved))
-        return output + moved
+        offset = torch.zeros_like(output, requires_grad=True)
+        calls.append((inputs[0], step, offset))
+        return output + offset
 
     handles = [layer.register_forward_hook(hook) for layer in layers]
     try:
@@ -160,69 +166,71 @@ def gates(
     finally:
         for handle in handles:
             handle.remove()
-    numbers = torch.cat([value.float().flatten(1) for value in outputs.values()], dim=1)
-    lengths = numbers.norm(dim=1).sum()  # texts do not meet in a network that is evaluated
-    gradients = torch.autograd.grad(lengths, [moved for _, _, moved in seen])
-    for (ids, step, _), gradient in zip(seen, gradients, strict=True):
+    values = torch.cat([value.float().flatten(1) for value in outputs.values()], dim=1)
+    norms = values.norm(dim=1).sum()  # in evaluation mode the texts of a batch are independent
+    gradients = torch.autograd.grad(norms, [offset for _, _, offset in calls])
+    for (ids, step, _), gradient in zip(calls, gradients, strict=True):
         yield ids.numpy(), (gradient * step).sum(dim=2).double().numpy()
 
 
 def squares(ids: np.ndarray, effect: np.ndarray, size: int) -> np.ndarray:
-    """float64 (size,): by id, the squared sum of its effects in a text, summed over texts."""
+    """float64 (size,): per id, the square of the sum of its effects in a text, over all texts."""
     text = np.arange(len(ids))[:, None] * size
-    pairs, place = np.unique(ids + text, return_inverse=True)
-    of_pair = np.bincount(place.ravel(), effect.ravel(), len(pairs))
+    pairs, index = np.unique(ids + text, return_inverse=True)
+    of_pair = np.bincount(index.ravel(), effect.ravel(), len(pairs))
     return np.bincount(pairs % size, np.square(of_pair), size)
 
 
-# --- taking entries away ------------------------------------------------------------------------
+# --- removal of entries -------------------------------------------------------------------------
 
 
 def tables_of(network: Network, arch: Arch, input: Input) -> list[str]:
-    """Names of the tensors with a row for each id of the input: those that an input with one entry
-    less would make shorter."""
+    """Names of the tensors with a row per id of the input: those that are shorter in a network
+    for one entry less."""
     assert isinstance(input, Vocabulary)
-    known = np.arange(input.entries().start, input.entries().stop)
-    if len(known) < 2:
-        raise Refusal(f"the vocabulary has {len(known)} entries; there is nothing to take away.")
+    entries = np.arange(input.entries().start, input.entries().stop)
+    if len(entries) < 2:
+        raise Refusal(f"the vocabulary has {len(entries)} entries; at least 2 are needed.")
     with on_meta():
-        shorter = build_network(arch, input.narrowed(known[1:])).state_dict()
+        shorter = build_network(arch, input.narrowed(entries[1:])).state_dict()
     return [
         name for name, value in network.state_dict().items() if value.shape != shorter[name].shape
     ]
 
 
 def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut:
-    """The model that knows only the entries `kept` (ids, ascending).
+    """The model with only the entries `kept` (ids, ascending).
 
-    Its answers are those of `network` where all else is unknown.
+    Its outputs equal those of `network` if all other entries are unknown.
     """
     assert isinstance(input, Vocabulary)
-    narrowed = input.narrowed(kept)
-    tensors, known = network.state_dict(), input.entries()
+    smaller_input = input.narrowed(kept)
+    tensors, entries = network.state_dict(), input.entries()
     tables = tables_of(network, _arch(bundle), input)
     ids = np.arange(tensors[tables[0]].shape[0] if tables else 0)
-    rows = torch.from_numpy(np.concatenate([ids[: known.start], kept, ids[known.stop :]]))
+    rows = torch.from_numpy(np.concatenate([ids[: entries.start], kept, ids[entries.stop :]]))
     tensors |= {name: tensors[name].index_select(0, rows) for name in tables}
-    made = build_network(_arch(bundle), narrowed)
-    made.load_state_dict(tensors, strict=True)
-    made.eval()
-    smaller = dataclasses.replace(with_input(bundle, narrowed), tensors=network_tensors(made))
-    return Cut(smaller, narrowed, made)
+    smaller = build_network(_arch(bundle), smaller_input)
+    smaller.load_state_dict(tensors, strict=True)
+    smaller.eval()
+    bundle = dataclasses.replace(
+        with_input(bundle, smaller_input), tensors=network_tensors(smaller)
+    )
+    return Cut(bundle, smaller_input, smaller)
 
 
-def _solved(narrow: Cut, work: Work) -> tuple[Network, Arch]:
-    """The network solved on the entries that stay, with the options of the one before."""
-    bundle, task = narrow.bundle, task_of(narrow.bundle)
+def _solve_again(reduced: Cut, work: Work) -> tuple[Network, Arch]:
+    """The closed-form network of the remaining entries, with the same options."""
+    bundle, task = reduced.bundle, task_of(reduced.bundle)
     with events.stage("solving again"):
-        matrix, targets = features_of(narrow.input, task, work.fit, bundle.arch.name)
+        matrix, targets = features_of(reduced.input, task, work.fit, bundle.arch.name)
         classes = len(task.schema["classes"])
-        return solve(_arch(bundle), narrow.input, matrix, targets, classes, work.seed)
+        return solve(_arch(bundle), reduced.input, matrix, targets, classes, work.seed)
 
 
 def _arch(bundle: Bundle) -> Arch:
     return one_network(bundle.arch, _DOING)
 
 
-def _numbers(network: Network) -> int:
+def _count_values(network: Network) -> int:
     return sum(value.numel() for value in network.state_dict().values())

@@ -1,4 +1,4 @@
-"""How a receipt's figures are worded. Free of torch: the terminal shows receipts without it."""
+"""Text for the numbers of a receipt. Imports no torch: the terminal shows receipts without it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
-    """Of the interval of an `Estimate` in JSON, where null is an end that nothing limits."""
+    """The ends of the interval of an `Estimate` in JSON; null is an unbounded end."""
     low, high = estimate["low"], estimate["high"]
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def between(ratio: Mapping[str, Any]) -> str:
-    """A ratio's interval in the terms of its words: of "2x slower", how many times slower."""
+    """A ratio's interval as its words state it: for "2x slower", how many times slower."""
     low, high = ratio["low"], ratio["high"]
     if ratio["value"] < 1 and not low <= 1 <= high:
         low, high = 1 / high, 1 / low
@@ -22,5 +22,5 @@ def between(ratio: Mapping[str, Any]) -> str:
 
 
 def originals(sizes: Mapping[str, Any]) -> str:
-    """What `sizes["before"]` counts."""
+    """What `sizes["before"]` contains."""
     return "float32 weights and vocabulary" if sizes["input"][0] else "float32 weights"
