@@ -59,7 +59,7 @@ def test_a_temperature_that_does_harm_is_not_called_calibrated() -> None:
     found = calibration_gain(records(*claim, {}), records(*claim, {"temperature": 4.0}), TASK)
     assert found.before.value < 2 * found.chance
     assert found.after.value > found.before.value
-    assert "does harm here" in found.reason
+    assert "makes it worse here" in found.reason
 
 
 def test_chance_is_what_perfect_probabilities_show() -> None:

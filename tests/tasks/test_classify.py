@@ -90,7 +90,7 @@ def test_effective_number_weights() -> None:
         ({}, "no list of 'classes'"),
         ({"classes": "abc"}, "no list of 'classes'"),
         ({"classes": ["a"]}, "only one class, 'a'"),
-        ({"classes": ["a", "b", "a"]}, "given twice: a"),
+        ({"classes": ["a", "b", "a"]}, "used twice: a"),
     ],
 )
 def test_impossible_schemas_are_refused(schema: dict[str, object], message: str) -> None:
