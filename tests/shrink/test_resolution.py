@@ -59,7 +59,7 @@ def test_the_usual_size_is_smaller_and_of_whole_strides(before: int, stride: int
 
 @pytest.mark.parametrize("size", [224, 300])
 def test_pictures_do_not_become_larger(size: int) -> None:
-    with pytest.raises(UsageError, match=r"224 x 224 pixels already") as caught:
+    with pytest.raises(UsageError, match=r"images have 224 x 224 pixels") as caught:
         chosen(size, 224, 32)
     assert caught.value.hint == "Such as resolution(size=160)."
     assert chosen(223, 224, 32) == 223
