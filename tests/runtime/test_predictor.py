@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gc
 import io
+import pickle
 import re
+import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,10 @@ from PIL import Image
 from skipstone import events
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta
-from skipstone.data.sources import FileRef, Inline
+from skipstone.data.sources import FileRef, Inline, Source
+from skipstone.inputs.base import Raw
 from skipstone.runtime.open import open_model
-from skipstone.runtime.predictor import Failure, Given, Predictor
+from skipstone.runtime.predictor import DECODERS, Failure, Given, Predictor
 from skipstone.tasks.base import Prediction
 from tests.small_bundles import CLASSES, write_small
 
@@ -110,6 +115,69 @@ def test_answers_and_models_say_what_they_are(predictor: Predictor, pictures: li
     assert float(said[3]) == pytest.approx(answer.fields["probability"], abs=1e-4)
     tags = Prediction(Meta(0, "a.jpg"), {"label": ["x"], "probability": [0.123456]}, {})
     assert repr(tags) == "Prediction('a.jpg', label=['x'], probability=[0.1235])"
+
+
+def test_the_four_steps_one_by_one_predict_the_same(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    """So that a server can schedule encode, batch, run and decode itself."""
+    encoded = [predictor.encode(path) for path in pictures]
+    batch = predictor.batch(encoded)
+    assert {name: value.shape[0] for name, value in batch.items()} == {"image": len(pictures)}
+    predictions = predictor.decode(predictor.run(batch), [item.meta for item in encoded])
+    expected = predictor.predict(pictures, batch_size=len(pictures))
+    for prediction, other in zip(predictions, expected, strict=True):
+        assert isinstance(other, Prediction)
+        assert prediction.fields == other.fields
+        assert prediction.meta.name == other.meta.name
+
+
+def _decoding_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("decode")}
+
+
+def test_decoding_threads_are_reused_and_end_with_the_predictor(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    others = _decoding_threads()
+    own = Predictor(predictor.input, predictor.runtime, predictor.task, predictor.post)
+    first = own.predict(pictures)
+    started = _decoding_threads() - others
+    assert len(started) > 0
+    own.predict(pictures[:2])
+    assert len(_decoding_threads() - others) <= DECODERS
+    assert started <= _decoding_threads()
+    copy = pickle.loads(pickle.dumps(own))  # what another process gets: no threads
+    assert len(copy.predict(pictures)) == len(first)
+    own.close()
+    assert not started & _decoding_threads()
+    assert len(own.predict(pictures)) == len(first)  # starts new threads
+    started = _decoding_threads() - others
+    del own, copy
+    gc.collect()
+    for thread in started:
+        thread.join(timeout=10)
+    assert not started & _decoding_threads()
+
+
+def test_a_stream_that_is_closed_reads_no_more_files(
+    predictor: Predictor, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, names = predictor.input.decode, []
+
+    def counting(source: Source) -> Raw:
+        names.append(source.name)
+        return decode(source)
+
+    monkeypatch.setattr(predictor.input, "decode", counting)
+    stream = predictor.stream(pictures * 20, batch_size=1)
+    next(stream)
+    assert isinstance(stream, Generator)
+    stream.close()
+    after = len(names)
+    assert after < 10
+    assert len(predictor.predict(pictures)) == len(pictures)
+    assert len(names) == after + len(pictures)
 
 
 def test_a_bug_is_not_taken_for_a_bad_file(

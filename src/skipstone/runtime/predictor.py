@@ -1,7 +1,9 @@
-"""The Predictor: sources in, predictions out. Whatever answers, answers through here.
+"""The Predictor: sources in, predictions out, in four steps that a server can also drive itself.
 
-Evaluation while training, `predict`, `evaluate`, `verify` and calibration for INT8 differ in the
-runtime they hand over and in what they do with the answers, and in nothing else.
+    source --encode--> Encoded --batch--> arrays (N, ...) --run--> outputs --decode--> predictions
+
+Validation while training, `predict`, `evaluate`, `verify` and INT8 calibration all go through it.
+They differ only in the runtime they pass and in what they do with the result.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,28 +28,40 @@ from skipstone.runtime.base import Runtime
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
 BATCH = 32
-#: Numbers in one batch at most (32 photos at 224): larger samples come in smaller batches.
+#: Values in one batch at most (32 photos at 224): larger samples come in smaller batches.
 MOST_VALUES = 32 * 224 * 224 * 3
-#: Dimensions of an array of pictures: (N, H, W, C).
-_SEVERAL = 4
+#: Dimensions of a batch of images: (N, H, W, C).
+_BATCH_DIMENSIONS = 4
 DECODERS = min(4, os.cpu_count() or 1)
 
-#: What a user may hand over: a path, a file's bytes, an array (H, W, C), or a Source.
+#: What a user may pass: a path, a file's bytes, an array (H, W, C), or a Source.
 Given = Source | Path | str | bytes | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A source that could not be read. `index` is its place among the sources."""
+    """A source that could not be read. `index` is its position among the sources."""
 
     name: str
     error: str
     index: int = -1
 
 
+class Encoded(NamedTuple):
+    """One source, ready for a batch.
+
+    Args:
+        arrays: the runtime's inputs by name, without the batch dimension.
+        meta: where it came from; `id` is its position among the sources.
+    """
+
+    arrays: dict[str, np.ndarray]
+    meta: Meta
+
+
 @dataclass(frozen=True)
 class Answers:
-    """Outputs of the sources that could be read, in order; metas[i].id is a source's place."""
+    """Outputs of the readable sources, in order; metas[i].id is a source's position."""
 
     outputs: dict[str, np.ndarray]
     metas: list[Meta]
@@ -56,11 +70,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Records of the rows that could be read and whose labels the model knows, in order.
+    """Records of the readable rows whose labels the model knows, in order.
 
     Args:
-        rows: positions in the manifest of the records.
-        groups: the manifest's group of each record, for intervals.
+        rows: each record's position in the manifest.
+        groups: each record's group in the manifest, for intervals.
         unknown: labels that the model does not know, with their number of rows.
     """
 
@@ -72,22 +86,68 @@ class Evaluation:
 
 
 class Predictor:
-    """An input, a runtime, a task and its post-processing together."""
+    """An input, a runtime, a task and its post-processing together.
+
+    It decodes files in threads, which start on first use and end with `close` or with the object.
+    """
 
     def __init__(self, input: Input, runtime: Runtime, task: Task, post: Post) -> None:
         self.input = input
         self.runtime = runtime
         self.task = task
         self.post = post
+        self._pool: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
         return f"Predictor({self.task.name}, {self.runtime.name})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pool": None}  # threads are neither copied nor pickled
+
+    def close(self) -> None:
+        """End the decoding threads. The Predictor stays usable and starts new ones on demand."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    # --- the four steps: encode, batch, run, decode ---------------------------------------------
+
+    def encode(self, source: Given) -> Encoded:
+        """Read, decode and encode one source; its position is 0.
+
+        Raises:
+            DataError: it cannot be decoded; names the file. OSError: it cannot be read.
+        """
+        source = as_source(source)
+        raw = self.input.decode(source)
+        shape = tuple(np.shape(raw.value)[:2])
+        meta = Meta(0, source.name, size=raw.size, to_source=raw.to_source, shape=shape)
+        return Encoded(self.input.encode(raw), meta)
+
+    def batch(self, encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
+        """Arrays (N, ...) of one or more samples of the same shapes; ragged ones are zero-padded.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        return stacked([item.arrays for item in encoded], ragged_arrays(self.input))
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The runtime's outputs (N, ...), and the inputs that post-processing reads as well."""
+        required = self.task.required_inputs(self.post)
+        return self.runtime.run(batch) | {name: batch[name] for name in required}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], metas: Sequence[Meta]) -> list[Prediction]:
+        """Predictions of a batch, from what `run` returned and the samples' metas."""
+        return self.task.predict(outputs, metas, self.post)
+
+    # --- many sources at once ---------------------------------------------------------------------
+
     def outputs(self, sources: Sequence[Given], batch_size: int = BATCH) -> Answers:
-        """Raw outputs by name, each (sources that could be read, ...)."""
+        """Raw outputs by name, each (readable sources, ...)."""
         parts: list[Mapping[str, np.ndarray]] = []
         answers = Answers({}, [], [])
-        for outputs, metas, failures in self._answer(sources, batch_size):
+        for outputs, metas, failures in self._run_batches(sources, batch_size):
             if metas:
                 parts.append(outputs)
             answers.metas.extend(metas)
@@ -97,26 +157,26 @@ class Predictor:
     def evidence(
         self, manifest: Manifest, batch_size: int = BATCH
     ) -> tuple[dict[str, np.ndarray], list[Any]]:
-        """What `Task.calibrate` takes, from every row that can be read: outputs, opened targets."""
-        opened, values = self.task.opener(manifest), manifest.column("target")
-        parts: list[Mapping[str, np.ndarray]] = []
+        """Outputs and loaded targets of every readable row, as `Task.calibrate` takes them."""
+        load_target, values = self.task.opener(manifest), manifest.column("target")
+        output_parts: list[Mapping[str, np.ndarray]] = []
         targets: list[Any] = []
-        for outputs, metas, _ in self._answer(manifest.sources(), batch_size):
+        for outputs, metas, _ in self._run_batches(manifest.sources(), batch_size):
             if metas:
-                kept = [opened(values[meta.id]) for meta in metas]
-                part, more = self.task.evidence(outputs, metas, kept)
-                parts.append(part)
-                targets += more
-        return joined(parts), targets
+                batch_targets = [load_target(values[meta.id]) for meta in metas]
+                sampled, sampled_targets = self.task.evidence(outputs, metas, batch_targets)
+                output_parts.append(sampled)
+                targets += sampled_targets
+        return joined(output_parts), targets
 
     def stream(
         self, sources: Sequence[Given], batch_size: int = BATCH
     ) -> Iterator[Prediction | Failure]:
-        """One answer a source, in their order, as they come; a bad file gives a Failure and the
-        rest goes on."""
-        for outputs, metas, failures in self._answer(sources, batch_size):
+        """One prediction per source, in their order, as soon as its batch is done. An unreadable
+        file gives a Failure, and the others continue."""
+        for outputs, metas, failures in self._run_batches(sources, batch_size):
             answers: dict[int, Prediction | Failure] = {bad.index: bad for bad in failures}
-            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
+            for prediction in self.decode(outputs, metas) if metas else []:
                 answers[prediction.meta.id] = prediction
             yield from (answers[index] for index in sorted(answers))
 
@@ -124,34 +184,34 @@ class Predictor:
         self, sources: Given | Iterable[Given], batch_size: int = BATCH
     ) -> list[Prediction | Failure]:
         """All of `stream`; for one source a list of one."""
-        every = _listed(sources)
-        answers = list(self.stream(every, batch_size))
-        assert len(answers) == len(every), "a source went unanswered"
+        source_list = _as_list(sources)
+        answers = list(self.stream(source_list, batch_size))
+        assert len(answers) == len(source_list), "one prediction or failure per source"
         return answers
 
     def evaluate(self, manifest: Manifest, batch_size: int = BATCH) -> Evaluation:
-        """Score every row whose label the model knows; the others are counted and reported."""
+        """Score every row whose label the model knows; count and report the other rows."""
         targets = manifest.column("target")
         ids, groups = manifest.column("id"), manifest.column("group")
         known = [row for row, target in enumerate(targets) if self.task.knows(target)]
         unknown = _count_labels(targets, set(known))
         if unknown:
-            shown = ", ".join(f"{label} ({count:,})" for label, count in list(unknown.items())[:5])
+            labels = ", ".join(f"{name} ({count:,})" for name, count in list(unknown.items())[:5])
             events.warn(
                 f"{len(targets) - len(known):,} of {len(targets):,} rows have labels that the "
-                f"model does not know, and are not scored: {shown}"
+                f"model does not know, and are not scored: {labels}"
                 + (f" and {len(unknown) - 5} more labels" if len(unknown) > 5 else "")
             )
         evaluation = Evaluation([], [], unknown=unknown)
-        opened = self.task.opener(manifest)
-        every = manifest.sources()
-        sources = [every[row] for row in known]
-        for outputs, metas, failures in self._answer(sources, batch_size):
-            for prediction in self.task.predict(outputs, metas, self.post) if metas else []:
+        load_target = self.task.opener(manifest)
+        all_sources = manifest.sources()
+        sources = [all_sources[row] for row in known]
+        for outputs, metas, failures in self._run_batches(sources, batch_size):
+            for prediction in self.decode(outputs, metas) if metas else []:
                 row = known[prediction.meta.id]
                 prediction = replace(prediction, meta=replace(prediction.meta, id=ids[row]))
                 try:
-                    target = opened(targets[row])
+                    target = load_target(targets[row])
                     record = self.task.score(prediction, target)
                 except DataError as error:
                     bad = Failure(prediction.meta.name, str(error), row)
@@ -166,131 +226,115 @@ class Predictor:
         return evaluation
 
     def calibrate(self, manifest: Manifest) -> dict[str, Any]:
-        """Post-processing that suits these rows; unreadable files are left out. Of very many rows
-        those are asked that the task can hold (`max_calibration_rows`), spread evenly."""
+        """Post-processing fitted to these rows; unreadable files are skipped. Of more rows than the
+        task can hold in memory (`max_calibration_rows`) it takes evenly spaced ones."""
         most = self.task.max_calibration_rows
         if most is not None and len(manifest) > most:
             manifest = manifest.take(np.linspace(0, len(manifest) - 1, most).astype(np.int64))
         outputs, targets = self.evidence(manifest)
         return dict(self.task.calibrate(outputs, targets)) if targets else {}
 
-    def encode(self, source: Given) -> tuple[dict[str, np.ndarray], Meta]:
-        """One source's arrays, as the runtime gets them but without the batch dimension."""
-        source = as_source(source)
-        raw = self.input.decode(source)
-        shape = tuple(np.shape(raw.value)[:2])
-        meta = Meta(0, source.name, size=raw.size, to_source=raw.to_source, shape=shape)
-        return self.input.encode(raw), meta
-
-    def _answer(
+    def _run_batches(
         self, sources: Sequence[Given], batch_size: int
     ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
-        """Batch by batch: outputs and metas of what could be read, and what could not."""
+        """Batch by batch: outputs and metas of the readable sources, and the failures."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
-            ragged = ragged_arrays(self.input)
-            required = self.task.required_inputs(self.post)
-            answers = self._encoded(sources, 3 * batch_size)
-            for encoded in _in_batches(answers, batch_size, ragged):
-                failures = [item for item in encoded if isinstance(item, Failure)]
-                good = [item for item in encoded if not isinstance(item, Failure)]
-                outputs: dict[str, np.ndarray] = {}
-                if good:
-                    arrays = [arrays for arrays, _ in good]
-                    batch = stacked(arrays, ragged)
-                    outputs = self.runtime.run(batch) | {name: batch[name] for name in required}
-                yield outputs, [meta for _, meta in good], failures
-                advance(len(encoded))
+            items = self._encode_all(sources, 3 * batch_size)
+            for group in _in_batches(items, batch_size, ragged_arrays(self.input)):
+                failures = [item for item in group if isinstance(item, Failure)]
+                encoded = [item for item in group if not isinstance(item, Failure)]
+                outputs = self.run(self.batch(encoded)) if encoded else {}
+                yield outputs, [item.meta for item in encoded], failures
+                advance(len(group))
 
-    def _encoded(
-        self, sources: Sequence[Given], ahead: int
-    ) -> Iterator[tuple[dict[str, np.ndarray], Meta] | Failure]:
-        """Decoded in a few threads, in order, at most `ahead` of what was taken."""
-        pending: deque[Future[tuple[dict[str, np.ndarray], Meta] | Failure]] = deque()
-        with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
-            try:
-                for index, source in enumerate(sources):
-                    pending.append(pool.submit(self._encode_or_fail, index, source))
-                    if len(pending) >= ahead:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _encode_or_fail(
-        self, index: int, given: Given
-    ) -> tuple[dict[str, np.ndarray], Meta] | Failure:
-        source = as_source(given)
+    def _encode_all(self, sources: Sequence[Given], prefetch: int) -> Iterator[Encoded | Failure]:
+        """Encode in threads, in order, at most `prefetch` sources ahead of the consumer."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        pool = self._pool
+        pending: deque[Future[Encoded | Failure]] = deque()
         try:
-            arrays, meta = self.encode(source)
+            for index, source in enumerate(sources):
+                pending.append(pool.submit(self._encode_or_fail, index, source))
+                if len(pending) >= prefetch:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:  # no file is read any more once the consumer has stopped
+            wait([future for future in pending if not future.cancel()])
+
+    def _encode_or_fail(self, index: int, source: Given) -> Encoded | Failure:
+        source = as_source(source)
+        try:
+            encoded = self.encode(source)
         except (DataError, OSError) as error:
             return Failure(source.name, str(error), index)
-        return arrays, replace(meta, id=index)
+        return encoded._replace(meta=replace(encoded.meta, id=index))
 
 
 def stacked(
     arrays: Sequence[Mapping[str, np.ndarray]], ragged: frozenset[str] = frozenset()
 ) -> dict[str, np.ndarray]:
-    """Arrays of samples as batches (N, ...); ragged ones are filled up with zeros."""
+    """Arrays of samples as batches (N, ...); the ragged ones are padded with zeros at the end."""
     batch = {}
     for name in arrays[0]:
         values = [item[name] for item in arrays]
         if name in ragged and len({len(value) for value in values}) > 1:
             longest = max(len(value) for value in values)
-            whole = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
-            for row, value in zip(whole, values, strict=True):
+            padded = np.zeros((len(values), longest, *values[0].shape[1:]), values[0].dtype)
+            for row, value in zip(padded, values, strict=True):
                 row[: len(value)] = value
-            batch[name] = whole
+            batch[name] = padded
         else:
             batch[name] = np.stack(values)
     return batch
 
 
-def _listed(given: Given | Iterable[Given]) -> list[Given]:
-    """Sources as a list; a lone one is a list of one, though the letters of a path and the rows of
-    a picture can be walked through, too."""
-    if isinstance(given, np.ndarray):
-        return list(given) if given.ndim == _SEVERAL else [given]
-    return [given] if isinstance(given, FileRef | Inline | Path | str | bytes) else list(given)
+def _as_list(sources: Given | Iterable[Given]) -> list[Given]:
+    """Sources as a list. One path (an iterable of letters) or one image (of rows) is one source."""
+    if isinstance(sources, np.ndarray):
+        return list(sources) if sources.ndim == _BATCH_DIMENSIONS else [sources]
+    if isinstance(sources, FileRef | Inline | Path | str | bytes):
+        return [sources]
+    return list(sources)
 
 
 def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Batches of outputs by name, one behind the other; {} of none."""
+    """Batches of outputs by name, concatenated; {} for no batches."""
     names = parts[0] if parts else ()
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def as_source(given: Given) -> Source:
+def as_source(source: Given) -> Source:
     """A path, bytes or array as a Source."""
-    if isinstance(given, FileRef | Inline):
-        return given
-    if isinstance(given, str | Path):
-        return FileRef(Path(given))
-    return Inline(given)
+    if isinstance(source, FileRef | Inline):
+        return source
+    if isinstance(source, str | Path):
+        return FileRef(Path(source))
+    return Inline(source)
 
 
 def _in_batches(
-    items: Iterable[tuple[dict[str, np.ndarray], Meta] | Failure],
-    size: int,
-    ragged: frozenset[str],
-) -> Iterator[list[Any]]:
-    """At most `size` neighbours whose arrays have one shape, and at most MOST_VALUES numbers."""
-    batch: list[Any] = []
+    items: Iterable[Encoded | Failure], size: int, ragged: frozenset[str]
+) -> Iterator[list[Encoded | Failure]]:
+    """Groups of at most `size` neighbours with equal shapes and at most MOST_VALUES values."""
+    group: list[Encoded | Failure] = []
     shapes: Any = None
-    values = 0
+    total = 0
     for item in items:
-        own, count = shapes, 0
+        item_shapes, values = shapes, 0
         if not isinstance(item, Failure):
-            own = {name: v.shape for name, v in item[0].items() if name not in ragged}
-            count = sum(value.size for value in item[0].values())
-        other = shapes is not None and own != shapes
-        if batch and (other or len(batch) == size or values + count > MOST_VALUES):
-            yield batch
-            batch, values = [], 0
-        batch.append(item)
-        shapes, values = own, values + count
-    if batch:
-        yield batch
+            arrays = item.arrays
+            item_shapes = {name: v.shape for name, v in arrays.items() if name not in ragged}
+            values = sum(value.size for value in arrays.values())
+        differs = shapes is not None and item_shapes != shapes
+        if group and (differs or len(group) == size or total + values > MOST_VALUES):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        shapes, total = item_shapes, total + values
+    if group:
+        yield group
 
 
 def _count_labels(targets: Sequence[Any], known: set[int]) -> dict[str, int]:
