@@ -121,7 +121,7 @@ MISTAKES = {
     "predict {photo} {runs}": "are swapped.|{runs} {photo}",
     "predict {photo} {photo}": "is a file, not a model.|A model is a bundle, or the run folder",
     "evaluate {runs}/001 {data} --split tset": "no split 'tset'; it has test, train.|'test'",
-    "predict {runs}/001 {photo} --runtime openvin": "'openvin' is no runtime.|openvino",
+    "predict {runs}/001 {photo} --runtime openvin": "unknown runtime 'openvin'.|openvino",
     "predict {runs}/001 {photo} --runtime openvino": "no program for openvino|skipstone export",
     "export {runs}/001 --to onxx": "--to: 'onxx' is not allowed. Did you mean 'onnx'?|--help",
     "shrink {runs}/001 --plan in8": "in8|int8",

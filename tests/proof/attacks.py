@@ -354,7 +354,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("an array of 2^40 numbers", _large_array, "larger than", True),
     ("a program that allows itself anything", _all_tolerated, "onnxruntime-f32", True),
     ("a program of a list", _program(files=["x"]), "exports.json", True),
-    ("a program called the network", _program(name="torch"), "is the name of a", True),
+    ("a program called the network", _program(name="torch"), "should be named", True),
     (
         "the network called a program",
         _program(name="torch-f32", runtime="torch"),
@@ -362,7 +362,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
         True,
     ),
     ("a program listed twice", _named_twice, "have one name", True),
-    ("a function that opens a domain", _function, "brings a function", True),
+    ("a function that opens a domain", _function, "defines a function", True),
     ("a layer within a layer", _layer_within_a_layer, "lies at bytes", True),
     ("a billion laughs", _entities, "document type", True),
     (
@@ -374,7 +374,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     (
         "a constant of 2^40",
         lambda f, c: change_text(f, XML, 'shape="', f'shape="{HUGE}, ', 9),
-        "beyond reason",
+        "claims too large a shape",
         True,
     ),
     (

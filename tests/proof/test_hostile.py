@@ -88,7 +88,7 @@ def test_the_stand_alone_script_gets_no_program_that_is_refused(
     with watching(copied, canary) as watch:
         verdict = hostile.judge(copied, known)
     assert watch.found == []
-    assert "stand-alone script: the ONNX program keeps tensor" in verdict
+    assert "stand-alone script: the ONNX program stores tensor" in verdict
 
 
 def test_without_the_check_the_canary_is_read(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skipstone.bundle.files import read_file
 from skipstone.errors import Refusal
 from skipstone.inputs.base import FreeAxis
-from skipstone.runtime.export_onnx import OPSET, _roomy, onnx_bytes
+from skipstone.runtime.export_onnx import OPSET, _enlarge_dynamic_axes, onnx_bytes
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from tests.small_bundles import CLASSES
 
@@ -91,7 +91,7 @@ class Alike(nn.Module):
 
 
 def test_an_output_named_as_an_input_is_refused() -> None:
-    with pytest.raises(Refusal, match="alike: a"):
+    with pytest.raises(Refusal, match="cannot share a name: a"):
         onnx_bytes(Alike(), {"a": torch.zeros(2, 4)}, {})
 
 
@@ -129,9 +129,11 @@ def test_an_example_has_room_along_axes_of_any_size() -> None:
     """Pictures of one multiple of what sides are filled up to would be taken as the only ones."""
     free = {"image": {1: FreeAxis("height", 32), 2: FreeAxis("width", 32)}}
     example = {"image": torch.zeros(2, 32, 96, 3), "other": torch.zeros(2, 5)}
-    found = _roomy(example, free)
+    found = _enlarge_dynamic_axes(example, free)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "image": (2, 64, 96, 3),
         "other": (2, 5),
     }
-    assert _roomy(example, {"other": {1: FreeAxis("length", 5, 5)}})["other"].shape == (2, 5)
+    assert _enlarge_dynamic_axes(example, {"other": {1: FreeAxis("length", 5, 5)}})[
+        "other"
+    ].shape == (2, 5)

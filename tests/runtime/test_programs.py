@@ -151,7 +151,9 @@ class Sabotaged:
 def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
     """What was measured is what it is held to later, but not whatever was measured."""
     program = read_programs(copied).rows["openvino-bf16"]
-    with pytest.raises(Refusal, match=r"exported openvino-bf16 is not the same model: prob.*0\.25"):
+    with pytest.raises(
+        Refusal, match=r"exported openvino-bf16 differs from the model: prob.*0\.25"
+    ):
         add_program(copied, program, {}, Sabotaged(copied, 30.0))
     add_program(copied, program, {}, Sabotaged(copied, 1e-3))  # as rounding does
 
@@ -180,7 +182,7 @@ def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(
     monkeypatch.setattr(events, "warn", heard.append)
     export_openvino_module.export_openvino(copied)
     assert len(heard) == 1
-    assert heard[0].startswith("Left out, the exported openvino-bf16 is not the same model")
+    assert heard[0].startswith("No bfloat16 program: the exported openvino-bf16 differs from")
 
 
 def test_a_bundle_cannot_allow_its_bfloat16_more_than_the_cap() -> None:

@@ -20,7 +20,7 @@ from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
 from skipstone.runtime.script_main import _with_files
 from skipstone.runtime.standalone import (
-    _defined,
+    _top_level_names,
     answers_of_script,
     script_text,
     write_standalone,
@@ -156,9 +156,9 @@ def _bytes(source: Inline) -> bytes:
 def test_names_that_two_parts_define_are_seen(tmp_path: Path) -> None:
     """In one file the later would take the place of the earlier, as it once did with `_BEGIN`."""
     text = "A = 1\nB, (C, *D) = 1, (2, 3)\nE: int = 4\nA.f = B[0] = C\ndef g(x):\n    H = x\n"
-    found = _defined(text)
+    found = _top_level_names(text)
     assert found == ["A", "B", "C", "D", "E", "g"]
     bundle, _ = text_run(tmp_path / "run", "textcnn", count=60, steps=7, subwords="2-3")
-    names = _defined(script_text(bundle))
+    names = _top_level_names(script_text(bundle))
     assert len(names) == len(set(names)) > 20
     assert {"word_parts", "letters_of", "_BEGIN", "_OPENS"} <= set(names)

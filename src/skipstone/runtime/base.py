@@ -1,4 +1,4 @@
-"""What every runtime answers: arrays in, named arrays out. It knows no images and no classes."""
+"""The interface of a runtime: arrays in, named arrays out. It knows neither images nor classes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Runtime(Protocol):
         """Batched inputs (N, ...) by name to outputs (N, ...) by name, float32."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Versions, precision that was really used, threads, device: for receipts. And, where
-        it can tell what decides how its numbers round, the processor's `features` and the
-        `kernels` {name: layers} (`own_answers.features`)."""
+        """For receipts: version, precision that was really used, threads, device. Where the
+        runtime knows what decides its rounding, also the processor's `features` and the `kernels`
+        {name: number of layers} (see `own_answers`)."""
 
-    # A runtime may also have `bound(arrays)`: a call without arguments that answers the same arrays
-    #   again and again, with nothing left to do but compute. Latencies are measured with it.
+    # A runtime may also have `bound(arrays)`: it returns a function without arguments that computes
+    # the outputs of these arrays, without copying them again. Latencies are measured with it.

@@ -1,4 +1,4 @@
-"""The runtimes by name; see `runtime.open` for what their targets are called with."""
+"""The runtimes by name. `runtime.open` calls their targets and defines the arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export with the answer inside the graph: class numbers come out instead of logits."""
+"""Export with the argmax inside the graph: the outputs are class indices instead of logits."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.programs import exact_tolerance
 from skipstone.tasks.base import GraphDecoding
 
-#: Parts of answers (pixels) that may differ: where two classes tie, rounding decides.
+#: Share of pixels that may differ: where two classes tie, rounding decides.
 NEAR_TIES = 1e-3
 
 
 class Answering(nn.Module):
-    """A network and the layer that turns its outputs into answers."""
+    """A network followed by the layer that turns logits into class indices."""
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
         super().__init__()
         self.network, self.layer = network, layer
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        answers: dict[str, Tensor] = self.layer(self.network(x))
-        return answers
+        indices: dict[str, Tensor] = self.layer(self.network(x))
+        return indices
 
 
 def answering_onnx(folder: Path) -> bytes:
-    """A bundle's network as an ONNX file whose outputs are answers, in float32 up to them.
+    """A bundle's network as a float32 ONNX file whose outputs are class indices.
 
-    Proven on the goldens: they are answered as by the network's stored outputs.
+    Verified on the goldens: it gives the same classes as the network's stored outputs.
 
     Raises:
-        UsageError: this task's answers are not made inside a graph.
-        Refusal: the network does not export, or answers otherwise.
+        UsageError: this task cannot compute its predictions inside a graph.
+        Refusal: the network does not export, or the program predicts other classes.
     """
     bundle = Bundle.load(folder)
     task, input = task_of(bundle), input_of(bundle)
     if not isinstance(task, GraphDecoding):
         raise UsageError(
-            f"--argmax puts the answers to each pixel into the graph; {task.name!r} has none.",
-            hint="Leave it out: the outputs are logits, one a class.",
+            f"--argmax exports a class index for each pixel; the task {task.name!r} has none.",
+            hint="Leave it out: the outputs are logits, one per class.",
         )
     layer = task.decoding_layer()
     network = Answering(network_of(bundle), layer).eval()
@@ -56,20 +56,19 @@ def answering_onnx(folder: Path) -> bytes:
     data = onnx_bytes(
         network, example, program_facts(folder, input), getattr(input, "free_axes", {})
     )
-    _prove(folder, layer, data)
+    _check_on_goldens(folder, layer, data)
     return data
 
 
-def _prove(folder: Path, layer: nn.Module, data: bytes) -> None:
+def _check_on_goldens(folder: Path, layer: nn.Module, data: bytes) -> None:
     goldens, exact = Goldens.load(folder), exact_tolerance(read_record(folder))
     allowed = NEAR_TIES if exact.share is None else exact.share
     predictor = goldens.predictor(OnnxRuntime(data))
-    found = answer(predictor, goldens.sources, batch_size=len(goldens.sources)).outputs
+    outputs = answer(predictor, goldens.sources, batch_size=len(goldens.sources)).outputs
     stored = {name: torch.from_numpy(value) for name, value in goldens.outputs.items()}
-    for name, wanted in layer(stored).items():
-        share = float(np.mean(wanted.numpy() != found[name]))
+    for name, expected in layer(stored).items():
+        share = float(np.mean(expected.numpy() != outputs[name]))
         if share > allowed:
             raise Refusal(
-                f"the exported program is not the same model: {share:.2%} of its answers in "
-                f"{name!r} are others."
+                f"the exported program differs from the model in {share:.2%} of {name!r}."
             )

@@ -1,4 +1,4 @@
-"""Export to ONNX: one file, any batch size, with classes and preprocessing in its metadata."""
+"""Export to ONNX: one file for any batch size, with classes and preprocessing as metadata."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from skipstone.runtime.programs import Program, add_program
 
 OPSET = 20
 MODEL = "exports/onnx/model.onnx"
-#: A protobuf message holds less than 2 GiB, and we keep to one file.
+#: Bytes of one protobuf message; the export is a single file.
 LARGEST = 2**31 - 1
 _METADATA = ("input", "task", "post", "arch")
 
@@ -47,8 +47,8 @@ def export_onnx(path: Path | str) -> Path:
     """Add the program "onnxruntime-f32" to a bundle and return its file.
 
     Raises:
-        UsageError: the bundle has no goldens to prove it on.
-        Refusal: the network does not export, or the program answers otherwise than the network.
+        UsageError: the bundle has no goldens to verify the program on.
+        Refusal: the network does not export, or the program's outputs differ from the network's.
     """
     folder = bundle_of(path)
     bundle = Bundle.load(folder)
@@ -62,7 +62,7 @@ def export_onnx(path: Path | str) -> Path:
 
 
 def program_facts(folder: Path, input: Input) -> dict[str, str]:
-    """What a program's metadata tells of its bundle."""
+    """The program's metadata: input, task, post-processing and architecture of its bundle."""
     record = read_record(folder)
     facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
     return {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
@@ -74,23 +74,27 @@ def onnx_bytes(
     metadata: Mapping[str, str],
     free: Mapping[str, Mapping[int, FreeAxis]] | None = None,
 ) -> bytes:
-    """A network as one ONNX file, checked.
+    """A network as one ONNX file that passes `onnx.checker`.
 
     Args:
-        network: dict of batched tensors -> dict of batched tensors; evaluation mode is set.
-        example: inputs by name, batch 2 (torch.export would take batches of 0 and 1 as fixed).
-        free: further axes of any size, by input.
+        network: dict of batched tensors -> dict of batched tensors; it is set to evaluation mode.
+        example: inputs by name, batch 2 (torch.export treats sizes 0 and 1 as constants).
+        free: other dynamic axes, by input.
+
+    Raises:
+        Refusal: the network cannot be traced, or does not fit one file.
     """
     import onnx
 
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the exporter may import ONNX Runtime
     network = network.eval()
-    example = _roomy(example, free or {})
+    example = _enlarge_dynamic_axes(example, free or {})
     with torch.no_grad():
         outputs = list(network(dict(example)))
     inputs = list(example)
     if both := set(inputs) & set(outputs):
-        raise Refusal(f"ONNX cannot name an input and an output alike: {', '.join(sorted(both))}.")
+        names = ", ".join(sorted(both))
+        raise Refusal(f"in ONNX an input and an output cannot share a name: {names}.")
     dynamic = tuple(_axes((free or {}).get(name, {})) for name in inputs)
     with _quiet(), _out_of_place(network):
         try:
@@ -106,7 +110,7 @@ def onnx_bytes(
                 external_data=False,
                 verbose=False,
             )
-        except Exception as error:  # torch.export raises many kinds for what it cannot trace
+        except Exception as error:  # torch.export raises many types for what it cannot trace
             raise Refusal(f"this network does not export to ONNX: {error}") from error
     assert exported is not None
     model = exported.model_proto
@@ -116,7 +120,7 @@ def onnx_bytes(
         model.metadata_props.add(key=name, value=value)
     if model.ByteSize() > LARGEST:
         raise Refusal(
-            f"the network has {model.ByteSize():,} bytes; one ONNX file holds up to {LARGEST:,}."
+            f"the network has {model.ByteSize():,} bytes; one ONNX file holds at most {LARGEST:,}."
         )
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
@@ -125,42 +129,42 @@ def onnx_bytes(
 
 @contextlib.contextmanager
 def _out_of_place(network: nn.Module) -> Iterator[None]:
-    """Activations that overwrite their input do so no more: torch.export traces each of them anew
-    at every stage, which is a third of the time that an export with free sides takes."""
-    overwriting = [module for module in network.modules() if getattr(module, "inplace", False)]
-    for module in overwriting:
+    """Turn off in-place activations inside the block. torch.export retraces each of them at every
+    stage, which takes a third of the time of an export with dynamic sides."""
+    inplace = [module for module in network.modules() if getattr(module, "inplace", False)]
+    for module in inplace:
         vars(module)["inplace"] = False
     try:
         yield
     finally:
-        for module in overwriting:
+        for module in inplace:
             vars(module)["inplace"] = True
 
 
 def _operators(network: nn.Module) -> dict[Any, Any]:
-    """How to write operators that modules bring: those that say so have `onnx_operators()`."""
-    found: dict[Any, Any] = {}
+    """Translations of custom operators, from the modules that define `onnx_operators()`."""
+    translations: dict[Any, Any] = {}
     for module in network.modules():
-        found |= getattr(module, "onnx_operators", dict)()
-    return found
+        translations |= getattr(module, "onnx_operators", dict)()
+    return translations
 
 
-def _roomy(
+def _enlarge_dynamic_axes(
     example: Mapping[str, Tensor], free: Mapping[str, Mapping[int, FreeAxis]]
 ) -> dict[str, Tensor]:
-    """The example with two multiples or more along each free axis: of one, a deep map has a side of
-    1, which torch.export would take as fixed."""
-    found = dict(example)
+    """The example with at least two multiples along each dynamic axis. With one, the deepest
+    feature map would have side 1, which torch.export treats as a constant."""
+    enlarged = dict(example)
     for name, axes in free.items():
         for axis, (_, multiple, most) in axes.items():
-            short = found[name].shape[axis] < 2 * multiple
+            short = enlarged[name].shape[axis] < 2 * multiple
             if short and (most is None or most >= 2 * multiple):
-                found[name] = torch.cat([found[name], found[name]], dim=axis)
-    return found
+                enlarged[name] = torch.cat([enlarged[name], enlarged[name]], dim=axis)
+    return enlarged
 
 
 def _axes(free: Mapping[int, FreeAxis]) -> dict[int, Any]:
-    """The axes of an input that may have any size."""
+    """The dynamic axes of an input, as torch.export takes them."""
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, (name, multiple, most) in free.items():
         most = None if most is None else most // multiple
@@ -170,7 +174,7 @@ def _axes(free: Mapping[int, FreeAxis]) -> dict[int, Any]:
 
 
 def _strip(model: Any) -> None:
-    """Remove notes of the exporter: stack traces with the paths of this machine."""
+    """Remove the exporter's metadata: stack traces with paths of this machine."""
     del model.metadata_props[:]
     graphs = [model.graph, *model.functions]
     while graphs:
@@ -191,7 +195,7 @@ def _strip(model: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own deprecations; nobody asked."""
+    """Silence the exporter, which prints its progress and its own deprecation warnings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     before = [logger.level for logger in loggers]
     with (

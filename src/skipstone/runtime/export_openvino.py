@@ -1,4 +1,4 @@
-"""Export to OpenVINO: the float32 program, and bfloat16 as a mode of the same files."""
+"""Export to OpenVINO: a float32 program, and bfloat16 as a mode of the same files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FILES = {"model": "exports/openvino/model.xml", "weights": "exports/openvino/mod
 def export_openvino(path: Path | str) -> Path:
     """Add the programs "openvino-f32" and "openvino-bf16" to a bundle; returns the .xml.
 
-    Made from the ONNX program, which is exported first where it is not there. Both modes use the
-    same two files; their weights stay float32. A network that bfloat16 is too coarse for goes
-    without that mode, and it is said.
+    Converted from the ONNX program, which is exported first if it is missing. Both modes use the
+    same two files; their weights stay float32. If bfloat16 is too coarse for the network, that
+    mode is left out with a warning.
 
     Raises:
-        Refusal: the float32 program answers otherwise than the network.
+        Refusal: the float32 program's outputs differ from the network's.
     """
     folder = bundle_of(path)
     if ONNX_MODEL not in read_record(folder)["files"]:
@@ -46,7 +46,7 @@ def export_openvino(path: Path | str) -> Path:
     try:
         add_program(folder, Program("openvino-bf16", "openvino", "bf16", FILES), {}, coarse)
     except Refusal as refusal:
-        events.warn(f"Left out, {refusal.message}")
+        events.warn(f"No bfloat16 program: {refusal.message}")
     return folder / FILES["model"]
 
 
@@ -58,12 +58,12 @@ def read_onnx(folder: Path) -> Any:
 
 
 def ir_of_onnx(program: bytes) -> tuple[bytes, bytes]:
-    """An ONNX program as the contents of an IR's two files."""
+    """An ONNX program as the contents of the IR's two files."""
     return ir_bytes(import_openvino().Core().read_model(program, b""))
 
 
 def ir_bytes(model: Any) -> tuple[bytes, bytes]:
-    """An openvino.Model as the contents of its .xml and .bin, with weights as they are."""
+    """An openvino.Model as the contents of its .xml and .bin, without converting weights."""
     library = import_openvino()
     with tempfile.TemporaryDirectory() as temporary:
         xml = Path(temporary, "model.xml")

@@ -1,4 +1,4 @@
-"""What labels are judged by: a network's deepest feature map, averaged, or a matrix of n-grams."""
+"""Features for finding label errors: a network's pooled last feature map, or an n-gram matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skipstone.runtime.torch_runtime import TorchRuntime
 
 
 class _Pooled(nn.Module):
-    """A network's features instead of its answers."""
+    """A network that outputs its pooled features instead of its head's outputs."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class _Pooled(nn.Module):
 
 
 def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, list[int]]:
-    """(N, D) features of the sources that could be read, and the place of each among `sources`.
+    """(N, D) features of the readable sources, and the position of each among `sources`.
 
-    Those of a network that was trained are its deepest map, averaged. One that was solved has only
-    its answers, which were fitted to the labels in question: what is judged by is the sparse matrix
-    that it was solved on.
+    For a network trained by gradient they are its last feature map, averaged over space. A
+    closed-form model has no hidden features, and its outputs were fitted to the very labels to be
+    checked; for it they are its input, the sparse n-gram matrix.
 
     Args:
         model: a run folder or a bundle.
@@ -45,7 +45,7 @@ def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, 
     bundle = Bundle.load(bundle_of(model))
     arch, input = one_network(bundle.arch, "judging labels"), input_of(bundle)
     if "solver" in BACKBONES[arch.name].facts:
-        matrix, rows = input.matrix([as_source(given) for given in sources])  # type: ignore[attr-defined]
+        matrix, rows = input.matrix([as_source(source) for source in sources])  # type: ignore[attr-defined]
         return matrix, rows
     runtime = TorchRuntime(_Pooled(one_network_of(bundle, "judging labels")))
     answers = Predictor(input, runtime, task_of(bundle), {}).outputs(sources)

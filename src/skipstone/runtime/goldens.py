@@ -1,13 +1,13 @@
-"""Goldens: generated files in a bundle, and what the network answered to them when it was made.
+"""Goldens: generated files in a bundle, and the network's outputs for them.
 
     golden/<number>-<name>       the files, as raw bytes
     golden/golden.json           digests of the decoded arrays, of the class list, the options and
                                  the post-processing; predictions as a user sees them; versions
     golden/golden.safetensors    the network's outputs in float32
-    golden/<program>.safetensors what a program answered itself (`runtime.own_answers`)
+    golden/<program>.safetensors a program's own outputs (`runtime.own_answers`)
 
-The digests are there because a model may be blind to a change of its preprocessing on a few
-pictures, and because outputs do not show the order of class names.
+The digests are needed because a few images may not show that preprocessing changed, and because
+outputs do not show the order of class names.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from skipstone.tasks.base import Difference, Prediction
 COUNT = 16
 RECORDED = "golden/golden.json"
 OUTPUTS = "golden/golden.safetensors"
-#: A record of `Bundle` that decides what an answer means, and is part of the goldens' digest.
+#: Parts of bundle.json that decide what an output means; the goldens hold a digest of each.
 MEANING = ("arch", "input", "task", "post")
 
 
@@ -45,9 +45,9 @@ class Goldens:
     """The goldens of one bundle, read back.
 
     Args:
-        bundle: whose they are.
+        bundle: the one they belong to.
         sources: the files' bytes.
-        outputs: of the network in float32, by name.
+        outputs: the network's, in float32, by name.
         record: golden.json.
     """
 
@@ -58,11 +58,11 @@ class Goldens:
 
     @staticmethod
     def load(folder: Path) -> Goldens:
-        """Read and compare with the bundle's list. UsageError where there are none."""
+        """Read them and check their hashes. UsageError if the bundle has none."""
         record = read_record(folder)
         if RECORDED not in record["files"]:
             raise UsageError(
-                f"{folder} has no goldens, so nothing says how it should answer.",
+                f"{folder} has no goldens: the outputs to compare with are missing.",
                 hint="It was not written by `skipstone train`; store them with store_goldens().",
             )
         golden = read_listed_json(folder, RECORDED, record)
@@ -76,8 +76,8 @@ class Goldens:
         for name, value in outputs.items():
             if value.shape[:1] != (len(sources),) or not np.isfinite(value).all():
                 raise DamagedError(
-                    f"{folder / OUTPUTS}: {name} is no finite answer to each of {len(sources)} "
-                    "goldens."
+                    f"{folder / OUTPUTS}: {name} does not hold finite outputs for "
+                    f"{len(sources)} goldens."
                 )
         return Goldens(Bundle.load(folder), sources, outputs, golden)
 
@@ -105,7 +105,7 @@ def _is_golden(golden: Any) -> bool:
 
 
 def store_goldens(folder: Path | str, count: int = COUNT) -> None:
-    """Generate goldens and store the network's float32 answers, on the CPU, in the bundle."""
+    """Generate goldens and store the network's float32 outputs (on the CPU) in the bundle."""
     from safetensors.numpy import save
 
     folder = Path(folder)
@@ -133,18 +133,20 @@ def store_goldens(folder: Path | str, count: int = COUNT) -> None:
 def compare(
     goldens: Goldens, runtime: Runtime, own: Kept | None = None
 ) -> tuple[dict[str, Any], Answers, Kept]:
-    """How far a runtime's answers are from the stored ones: one by one, and all at once.
+    """Differences between a runtime's outputs and the stored ones, one by one and as one batch.
 
-    Both, because a program may be compiled apart for a batch of one. Returns probability,
-    relative, flips, near_ties (each the worse of the two) and n, and share and typical where
-    answers have parts (see `Difference`); the answers all at once; and what to keep of both ways.
+    Both, because a program may be compiled separately for batch 1. Returns (1) probability,
+    relative, flips, near_ties (the worse of the two) and n, and for per-pixel predictions share and
+    typical (see `Difference`); (2) the outputs of the one batch; (3) a sample of both outputs, to
+    be stored as the program's own.
 
     Args:
-        own: what was kept of this very program when it was made; how far from it comes as own.
+        own: the program's own outputs, stored when it was made; the difference from them is
+            returned as "own".
     """
     predictor = goldens.predictor(runtime)
-    found: list[Difference] = []
-    ways: Kept = {}
+    differences: list[Difference] = []
+    sampled: Kept = {}
     for way, batch_size in (("one by one", 1), ("at once", len(goldens.sources))):
         answers = answer(predictor, goldens.sources, batch_size=batch_size)
         if missing := set(goldens.outputs) ^ set(answers.outputs):
@@ -155,27 +157,28 @@ def compare(
                     f"{runtime.name} gives {name} as {answers.outputs[name].shape}, not "
                     f"{stored.shape}."
                 )
-        found.append(
+        differences.append(
             predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
         )
-        ways |= {f"{way}/{name}": value for name, value in kept(answers.outputs).items()}
+        sampled |= {f"{way}/{name}": value for name, value in kept(answers.outputs).items()}
     measured = {
-        "probability": max(float(item.max_probability) for item in found),
-        "relative": max(float(item.max_relative) for item in found),
-        "flips": max(int(item.flips) for item in found),
-        "near_ties": max(int(item.near_ties) for item in found),
+        "probability": max(float(item.max_probability) for item in differences),
+        "relative": max(float(item.max_relative) for item in differences),
+        "flips": max(int(item.flips) for item in differences),
+        "near_ties": max(int(item.near_ties) for item in differences),
         "n": len(goldens.sources),
     }
     if own is not None:
-        measured["own"] = apart(own, ways)
-    for name in ("share", "typical"):
-        parts = [float(getattr(item, name)) for item in found if getattr(item, name) is not None]
-        measured |= {name: max(parts)} if parts else {}
-    return measured, answers, ways
+        measured["own"] = apart(own, sampled)
+    shares = [float(item.share) for item in differences if item.share is not None]
+    typical = [float(item.typical) for item in differences if item.typical is not None]
+    measured |= {"share": max(shares)} if shares else {}
+    measured |= {"typical": max(typical)} if typical else {}
+    return measured, answers, sampled
 
 
 def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:
-    """Outputs of every golden. DamagedError where one cannot be decoded."""
+    """Outputs for every golden. DamagedError if one cannot be decoded."""
     answers = predictor.outputs(sources, batch_size=batch_size)
     for failure in answers.failures:
         raise DamagedError(f"{failure.name} cannot be decoded: {failure.error}")
@@ -184,36 +187,34 @@ def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) 
 
 def fields(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
     """Predictions as users see them, as JSON."""
-    predictions: list[Prediction] = predictor.task.predict(
-        answers.outputs, answers.metas, predictor.post
-    )
+    predictions: list[Prediction] = predictor.decode(answers.outputs, answers.metas)
     return [dict(json.loads(json.dumps(dict(item.fields)))) for item in predictions]
 
 
 def digest(input: Input, source: Inline) -> str:
-    """SHA-256 over the arrays that the network is given for one source."""
+    """SHA-256 of the arrays that the network gets for one source."""
     arrays = input.encode(input.decode(source))
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
-        found.update(value.tobytes())
-    return found.hexdigest()
+        sha256.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        sha256.update(value.tobytes())
+    return sha256.hexdigest()
 
 
 def meanings(record: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of each part of `bundle.json` that decides what an answer means."""
-    found = {}
+    """A digest of each part of `bundle.json` that decides what an output means."""
+    digests = {}
     for name in MEANING:
         if name not in record:
             raise DamagedError(f"{RECORD} has no {name!r}.")
         text = json.dumps(record[name], sort_keys=True, ensure_ascii=False)
-        found[name] = hashlib.sha256(text.encode()).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(text.encode()).hexdigest()
+    return digests
 
 
 def versions() -> dict[str, str]:
-    """Of what decodes and computes, to explain a difference."""
+    """Versions of the packages that decode and compute; a change may explain a difference."""
     import PIL
     import torch
 

@@ -1,7 +1,7 @@
-"""What an OpenVINO program (IR: an .xml and a .bin) has to be before OpenVINO gets it.
+"""Check an OpenVINO program (IR: an .xml and a .bin) before OpenVINO opens it.
 
-See `onnx_check` for why. XML is read by expat as a stream, and a document type, which is where
-entities that expand without end and files by address come from, ends the reading.
+See `onnx_check` for the reasons. expat reads the XML as a stream. A document type declaration is
+refused, for it is what allows entity expansion attacks and external files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from skipstone.errors import DamagedError, Refusal
 
-#: Numbers in one array; elements inside one another.
+#: Values in one array; depth of nested elements.
 LARGEST, DEEPEST = 1 << 31, 64
 _OPSET = re.compile(r"opset\d{1,2}")
 _LOOPS = frozenset({"Loop", "TensorIterator"})
@@ -22,10 +22,10 @@ _BITS = re.compile(r"[a-z]+(\d+)")
 
 
 def check_ir(xml: bytes, weights: bytes) -> None:
-    """Look at an OpenVINO program without running it.
+    """Check an OpenVINO program without running it.
 
     Raises:
-        DamagedError: no IR, or it contradicts itself or its weights.
+        DamagedError: not an IR, or it contradicts itself or its weights.
         Refusal: it uses operators that skipstone does not run.
     """
     reader = _Reader(len(weights))
@@ -40,19 +40,21 @@ def check_ir(xml: bytes, weights: bytes) -> None:
 
 
 class _Reader:
-    """Follows the elements; see `check_ir`."""
+    """The parser's callbacks; see `check_ir`."""
 
     def __init__(self, weights: int) -> None:
         self._weights = weights
         self._path: list[str] = []
-        self._layers: list[Mapping[str, str]] = []  # those that we are in, the innermost last
+        self._layers: list[Mapping[str, str]] = []  # the open ones, the innermost last
 
     def doctype(self, *_: Any) -> None:
-        raise DamagedError("the OpenVINO program declares a document type, which none of ours has.")
+        raise DamagedError("the OpenVINO program declares a document type, which is not allowed.")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._path and tag != "net":
-            raise DamagedError(f"the OpenVINO program is no network: it begins with {tag[:40]!r}.")
+            raise DamagedError(
+                f"the OpenVINO program is not a network: its root element is {tag[:40]!r}."
+            )
         self._path.append(tag)
         if len(self._path) > DEEPEST:
             raise DamagedError(f"the OpenVINO program is nested deeper than {DEEPEST}.")
@@ -82,26 +84,26 @@ class _Reader:
             shape = [part.strip() for part in data["shape"].split(",") if part.strip()]
             numbers = [_number(part.rpartition("..")[2]) for part in shape if part != "?"]
             if math.prod(max(number, 1) for number in numbers) > LARGEST:
-                raise DamagedError(f"the OpenVINO program's {name!r} claims a shape beyond reason.")
+                raise DamagedError(f"the OpenVINO program's {name!r} claims too large a shape.")
         if layer.get("type") != "Const" or "size" not in data:
             return
         size, start = _number(data["size"]), _number(data.get("offset", ""))
         bits = _BITS.fullmatch(data.get("element_type", ""))
         if start < 0 or size < 0 or start + size > self._weights:
             raise DamagedError(
-                f"the OpenVINO program's {name!r} lies at bytes {start:,} to {start + size:,} of "
-                f"weights that have {self._weights:,}."
+                f"the OpenVINO program's {name!r} lies at bytes {start:,} to {start + size:,}, but "
+                f"the weights have {self._weights:,} bytes."
             )
         if bits and "shape" in data and "string" not in data["element_type"]:
             needed = math.ceil(math.prod(numbers) * int(bits[1]) / 8)
             if needed != size:
                 raise DamagedError(
                     f"the OpenVINO program's {name!r} has the shape {data['shape'][:80]}, which "
-                    f"takes {needed:,} bytes, and holds {size:,}."
+                    f"needs {needed:,} bytes, but holds {size:,}."
                 )
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", text):
-        raise ValueError(f"{text[:40]!r} is no whole number")
+        raise ValueError(f"{text[:40]!r} is not an integer")
     return int(text)

@@ -1,19 +1,19 @@
-"""How ONNX Runtime, OpenVINO and NNCF are imported here: with nothing sent anywhere.
+"""Import ONNX Runtime, OpenVINO and NNCF with their telemetry disabled.
 
-ONNX Runtime (since 1.29, its builds on PyPI) writes a device identifier into the home folder and
-uploads what it runs, from the moment it is imported, unless ORT_DISABLE_TELEMETRY is set before.
+ONNX Runtime (PyPI builds since 1.29) writes a device identifier into the home folder and uploads
+usage data as soon as it is imported, unless ORT_DISABLE_TELEMETRY is set before.
 See "Add POSIX telemetry", github.com/microsoft/onnxruntime/pull/27379.
 
-OpenVINO and NNCF report their use through the package `openvino_telemetry`, unless a file in the
-home folder says no. Where that package cannot be imported, both fall back on a stub that does
-nothing, so it is made unimportable before either is imported.
+OpenVINO and NNCF report usage through the package `openvino_telemetry`, unless a file in the home
+folder opts out. If that package cannot be imported, both fall back on a stub that does nothing, so
+it is made unimportable first.
 
-Every import of the three in skipstone goes through here.
+Every import of the three in skipstone goes through this module.
 
-Each CPU plugin of OpenVINO also gives the thread that loads it a stack for signal handlers, and on
-its end puts back the one it found. Where plugins do not end in the reverse order of their begin,
-one that was unmapped is put back, and the next signal (Ctrl-C, SIGTERM, a worker's end) crashes the
-process. So the stack is given up after each loading: handlers run on the ordinary one.
+OpenVINO's CPU plugin also installs an alternate signal stack (sigaltstack) in the thread that loads
+it, and restores the previous one when it is destroyed. If plugins are not destroyed in reverse
+order, an unmapped stack is restored, and the next signal (Ctrl-C, SIGTERM, a worker's exit) crashes
+the process. So the alternate stack is disabled after each load: handlers run on the normal stack.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _OPENVINO_TELEMETRY = "openvino_telemetry"
 
 
 def import_onnxruntime() -> Any:
-    """The module `onnxruntime`, silent."""
+    """The module `onnxruntime`, without telemetry."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     module = importlib.import_module("onnxruntime")
-    module.disable_telemetry_events()  # where somebody imported it before us; on Windows, too
+    module.disable_telemetry_events()  # needed if it was imported before, and on Windows
     return module
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, silent."""
+    """The module `openvino`, without telemetry."""
     _silence_openvino()
     return importlib.import_module("openvino")
 
 
 def import_nncf() -> Any:
-    """The module `nncf`, silent."""
+    """The module `nncf`, without telemetry."""
     _silence_openvino()
     return importlib.import_module("nncf")
 
@@ -59,16 +59,16 @@ _DISABLE = 2  # SS_DISABLE
 
 
 def signal_stack() -> int | None:
-    """Where this thread's stack for signal handlers lies; None where it has none."""
-    found = _SignalStack()
-    if sys.platform != "linux" or ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)):
+    """Address of this thread's alternate signal stack; None if it has none."""
+    stack = _SignalStack()
+    if sys.platform != "linux" or ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)):
         return None
-    return None if found.flags & _DISABLE else found.sp
+    return None if stack.flags & _DISABLE else stack.sp
 
 
 @contextlib.contextmanager
 def loading_plugins() -> Iterator[None]:
-    """Around whatever makes OpenVINO load its CPU plugin; see the top of this file."""
+    """Wrap whatever makes OpenVINO load its CPU plugin; see the module's docstring."""
     try:
         yield
     finally:
@@ -82,6 +82,6 @@ def _silence_openvino() -> None:
     if loaded is None:
         sys.modules[_OPENVINO_TELEMETRY] = None  # type: ignore[assignment]  # imports now fail
         return
-    # Somebody imported it before us: its one class still does the sending for both libraries.
+    # It was imported before: one class of it sends for both libraries.
     for name in ("send_event", "send_error", "send_stack_trace", "start_session", "end_session"):
         setattr(loaded.Telemetry, name, lambda *args, **kwargs: None)

@@ -1,14 +1,13 @@
-"""What an ONNX program has to be before a runtime gets it, whoever wrote it.
+"""Check an ONNX program before a runtime opens it, whoever wrote it.
 
-The hashes of a bundle say that a file is what its maker wrote, not that its maker meant well. A
-program is data to a large parser in C++, so its structure is looked at first:
+A bundle's hashes say that a file is unchanged, not that its author was honest. A program is input
+to a large C++ parser, so its structure is checked first:
 
-- nothing of it lies in another file (external data is read from any path that it names);
-- every stored tensor holds as many numbers as its shape claims;
-- operators are ONNX's own (others may open files: com.microsoft's EPContext names one), without
-  loops, and none is asked to make an array larger than any that a picture or a text leads to;
-- it brings no functions, which could give any operator's name another meaning. Those of the
-  exporter are written out where they are used.
+- it uses no external data (which could be read from any path);
+- every stored tensor holds as many values as its shape claims;
+- operators are from ONNX's own domain (others may open files, as com.microsoft's EPContext does),
+  are not loops, and do not create arrays larger than any image or text needs;
+- it defines no functions, which could redefine any operator. The exporter inlines its own.
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ from typing import Any
 
 from skipstone.errors import DamagedError, Refusal
 
-#: Numbers in one array.
+#: Values in one array.
 LARGEST = 1 << 31
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
-#: Operators that make an array of the size that an input states, and which input that is.
+#: Operators that create an array of the size given by an input, and the index of that input.
 _SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "OneHot": 1}
-#: Those whose inputs are lengths, each by itself, and which inputs these are.
+#: Operators some of whose inputs are lengths, and the indices of those inputs.
 _LONG = {"Range": slice(1, None), "Pad": slice(1, 2)}
 _DOMAINS = frozenset({"", "ai.onnx"})
 
 
 def check_onnx(program: bytes) -> None:
-    """Look at an ONNX program without running it.
+    """Check an ONNX program without running it.
 
     Raises:
         DamagedError: it cannot be read, or contradicts itself.
-        Refusal: it keeps tensors in other files, or uses operators that skipstone does not run.
+        Refusal: it stores tensors in other files, or uses operators that skipstone does not run.
     """
     import onnx
 
     try:
         model = onnx.load_model_from_string(program)
-    except Exception as error:  # protobuf's DecodeError, which has no typed home
+    except Exception as error:  # protobuf's DecodeError has no typed stub
         raise DamagedError(f"the ONNX program cannot be read: {error}") from None
     if model.functions:
         first = model.functions[0]
         raise Refusal(
-            "the ONNX program brings a function of its own, "
+            "the ONNX program defines a function, "
             f"{first.domain[:60]}.{first.name[:60]}, which skipstone does not run."
         )
     constants: dict[str, Any] = {}
@@ -67,7 +66,7 @@ def check_onnx(program: bytes) -> None:
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """The message and every one inside it, at any depth (protobuf itself allows a hundred)."""
+    """The message and all nested ones (protobuf limits the depth to 100)."""
     yield message
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:
@@ -80,7 +79,7 @@ def _check_tensor(tensor: Any) -> None:
 
     if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Refusal(
-            f"the ONNX program keeps tensor {tensor.name!r} in another file, which skipstone "
+            f"the ONNX program stores tensor {tensor.name!r} in another file, which skipstone "
             "does not open.",
             hint="Export it again as one file: skipstone export MODEL --to onnx",
         )
@@ -89,25 +88,25 @@ def _check_tensor(tensor: Any) -> None:
     if any(size < 0 for size in tensor.dims) or tensor.data_type not in kind.values():
         raise DamagedError(f"the ONNX program's tensor {tensor.name!r} has no shape or type.")
     if tensor.data_type == kind.Value("STRING"):
-        held, needed = len(tensor.string_data), claimed
+        stored, needed = len(tensor.string_data), claimed
     elif tensor.raw_data:
-        held, needed = len(tensor.raw_data), math.ceil(claimed * _bits(tensor.data_type) / 8)
+        stored, needed = len(tensor.raw_data), math.ceil(claimed * _bits(tensor.data_type) / 8)
     else:
         lists = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-        held, needed = max(len(getattr(tensor, name)) for name in lists), claimed
+        stored, needed = max(len(getattr(tensor, name)) for name in lists), claimed
         if kind.Name(tensor.data_type).startswith("COMPLEX"):
             needed *= 2
         elif _bits(tensor.data_type) < 8:
             needed = math.ceil(claimed * _bits(tensor.data_type) / 8)
-    if held != needed:
+    if stored != needed:
         raise DamagedError(
-            f"the ONNX program's tensor {tensor.name!r} has the shape {tuple(tensor.dims)}, and "
-            f"holds {held:,} numbers or bytes, not {needed:,}."
+            f"the ONNX program's tensor {tensor.name!r} has the shape {tuple(tensor.dims)}, but "
+            f"holds {stored:,} values or bytes, not {needed:,}."
         )
 
 
 def _bits(data_type: int) -> int:
-    """Of one number of a TensorProto.DataType."""
+    """Bits per value of a TensorProto.DataType."""
     import onnx
 
     name = onnx.TensorProto.DataType.Name(data_type)
@@ -118,7 +117,7 @@ def _bits(data_type: int) -> int:
     if name.startswith("FLOAT8"):
         return 8
     if name == "UNDEFINED":
-        raise DamagedError("the ONNX program has a tensor of no type.")
+        raise DamagedError("the ONNX program has a tensor without a type.")
     return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
 
 
@@ -129,15 +128,15 @@ def _check_operator(node: Any) -> None:
 
 
 def _check_size(node: Any, constants: dict[str, Any]) -> None:
-    """Refuse an operator that is told, by a constant, to make an array beyond LARGEST."""
+    """Refuse an operator whose constant inputs ask for an array of more than LARGEST values."""
     import onnx
 
-    stated: list[str] = []
+    size_inputs: list[str] = []
     if node.op_type in _SIZED and len(node.input) > _SIZED[node.op_type]:
-        stated = [node.input[_SIZED[node.op_type]]]
+        size_inputs = [node.input[_SIZED[node.op_type]]]
     elif node.op_type in _LONG:
-        stated = list(node.input[_LONG[node.op_type]])
-    for name in stated:
+        size_inputs = list(node.input[_LONG[node.op_type]])
+    for name in size_inputs:
         if name not in constants or constants[name].data_type == onnx.TensorProto.STRING:
             continue
         values = [abs(float(v)) for v in onnx.numpy_helper.to_array(constants[name]).ravel()[:64]]
@@ -146,8 +145,8 @@ def _check_size(node: Any, constants: dict[str, Any]) -> None:
             amount = math.prod(max(value, 1.0) for value in values)
         if not amount <= LARGEST:
             raise DamagedError(
-                f"the ONNX program's {node.op_type} {node.name!r} makes an array larger than "
-                f"{LARGEST:,} numbers."
+                f"the ONNX program's {node.op_type} {node.name!r} creates an array of more than "
+                f"{LARGEST:,} values."
             )
     for attribute in node.attribute:
         if attribute.name == "shape" and math.prod(map(abs, attribute.ints)) > LARGEST:

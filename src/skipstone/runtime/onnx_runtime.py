@@ -16,8 +16,8 @@ class OnnxRuntime:
     """Runs an ONNX program.
 
     Args:
-        program: the file's bytes, compared with the bundle's list by the caller.
-        threads: of one run; None leaves it to ONNX Runtime.
+        program: the file's bytes; the caller has checked their hash.
+        threads: for one run; None for ONNX Runtime's default.
     """
 
     def __init__(self, program: bytes, *, threads: int | None = None) -> None:
@@ -32,7 +32,7 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(
                 program, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its errors have no common base of their own
+        except Exception as error:  # its exceptions share no base class of their own
             raise DamagedError(f"ONNX Runtime cannot load the program: {error}") from error
         self.name = "onnxruntime-f32"
         self._threads = threads
@@ -43,7 +43,7 @@ class OnnxRuntime:
         try:
             values = self._session.run(self._outputs, feed)
         except Exception as error:  # as above
-            raise DamagedError(f"the ONNX program cannot answer: {error}") from error
+            raise DamagedError(f"the ONNX program fails: {error}") from error
         return dict(zip(self._outputs, values, strict=True))
 
     def facts(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Opening a model for answers, in the runtime that the user names or the bundle prefers."""
+"""Open a model for prediction, in the runtime that the user names or the bundle prefers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def open_model(path: Path | str, runtime: str = "auto") -> Predictor:
     """A Predictor for a bundle, a run folder, or `runs/001`.
 
     Args:
-        runtime: "auto" takes the program that the bundle prefers (what shrinking accepted), or
+        runtime: "auto" takes the bundle's default program (the one that shrinking accepted), or
             else torch; or a runtime ("openvino"), or a runtime and a precision ("openvino-bf16").
 
     Raises:
-        UsageError: no model there, or no such program in it; says how to get it.
-        DamagedError: a file is not what was written.
+        UsageError: `path` is not a model, or lacks that program; says how to make it.
+        DamagedError: a file was changed since it was written.
     """
     folder = bundle_of(path)
     bundle = Bundle.load(folder)
-    made = open_runtime(folder, bundle, runtime)
-    return Predictor(input_of(bundle), made, task_of(bundle), dict(bundle.post))
+    opened = open_runtime(folder, bundle, runtime)
+    return Predictor(input_of(bundle), opened, task_of(bundle), dict(bundle.post))
 
 
 def open_runtime(
@@ -37,14 +37,14 @@ def open_runtime(
     """The runtime alone: arrays in, arrays out; see `open_model`.
 
     Args:
-        threads: of one run; None leaves it to the library.
+        threads: for one run; None for the library's default.
     """
     programs = read_programs(folder)
     name = (programs.default or "torch") if runtime == "auto" else runtime
     family, _, precision = name.partition("-")
     if family not in RUNTIMES:
         known = [f"{e.name}-{p}" for e in RUNTIMES for p in e.facts.get("precisions", ())]
-        raise UsageError(f"{runtime!r} is no runtime.", hint=did_you_mean(runtime, known))
+        raise UsageError(f"unknown runtime {runtime!r}.", hint=did_you_mean(runtime, known))
     entry = RUNTIMES[family]
     if precision and precision not in entry.facts["precisions"]:
         raise UsageError(
@@ -52,22 +52,22 @@ def open_runtime(
             f"Allowed: {', '.join(entry.facts['precisions'])}."
         )
     if not entry.facts["program"]:
-        made: Runtime = entry.load()(bundle, precision or "f32", threads)
-        return made
-    fitting = [
+        network: Runtime = entry.load()(bundle, precision or "f32", threads)
+        return network
+    matches = [
         row
         for row in programs.rows.values()
         if row.runtime == family and precision in ("", row.precision)
     ]
-    if not fitting:
-        having = ", ".join(programs.rows) or "none"
+    if not matches:
+        available = ", ".join(programs.rows) or "none"
         raise UsageError(
-            f"{folder} has no program for {name}; it has: {having}.",
+            f"{folder} has no program for {name}; it has: {available}.",
             hint=f"Make it: skipstone {'shrink' if precision == 'int8' else 'export'} MODEL"
             + ("" if precision == "int8" else f" --to {entry.facts['export']}"),
         )
-    fitting.sort(key=lambda row: row.name != programs.default)
-    program: Runtime = entry.load()(fitting[0], program_files(folder, fitting[0]), threads)
+    row = min(matches, key=lambda row: row.name != programs.default)
+    program: Runtime = entry.load()(row, program_files(folder, row), threads)
     return program
 
 
@@ -95,5 +95,5 @@ def open_openvino(program: Program, files: dict[str, bytes], threads: int | None
 
 def _file(program: Program, files: dict[str, bytes], role: str) -> bytes:
     if role not in files:
-        raise DamagedError(f"{EXPORTS} names no {role!r} for {program.name}.")
+        raise DamagedError(f"{EXPORTS} lacks the {role!r} file of {program.name}.")
     return files[role]

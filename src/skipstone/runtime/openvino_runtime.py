@@ -13,7 +13,7 @@ from skipstone.runtime.ir_check import check_ir
 from skipstone.runtime.libraries import import_openvino, loading_plugins
 from skipstone.runtime.own_answers import features
 
-#: Compiling takes longer than a few answers with free axes.
+#: Shapes that get a compiled program of their own; compiling for more costs more than it saves.
 STATIC_SHAPES = 8
 PRECISIONS = ("f32", "bf16", "int8")
 
@@ -21,16 +21,17 @@ PRECISIONS = ("f32", "bf16", "int8")
 class OpenVinoRuntime:
     """Runs an OpenVINO program (IR).
 
-    A program is compiled twice, each when first needed: with batch 1 fixed, because a dynamic
-    batch costs half as much time again there (efficientnet_lite0 at 224: 3.99 against 2.38 ms),
-    and with a dynamic batch. Where other axes are free as well (height and width), it is compiled
-    for each of the first shapes of a batch of 1, and after those with free axes.
+    A program is compiled on first use: for batch 1 with a static shape, because a dynamic batch
+    is slower there (efficientnet_lite0 at 224: 3.99 against 2.38 ms), and for larger batches with a
+    dynamic one. Where other axes are dynamic too (height, width), it is compiled for each of the
+    first STATIC_SHAPES shapes of batch 1, and after those once with dynamic axes.
 
     Args:
-        xml, weights: the two files' bytes, compared with the bundle's list by the caller.
-        precision: "f32", "bf16", or "int8" for a program that is quantized itself.
-        floats: precision of what an INT8 program leaves in floating point: "f32" or "bf16".
-        threads: None leaves it to OpenVINO.
+        xml, weights: the two files' bytes; the caller has checked their hashes.
+        precision: "f32", "bf16", or "int8" for a quantized program.
+        floats: precision of the layers that an INT8 program leaves in floating point: "f32" or
+            "bf16".
+        threads: None for OpenVINO's default.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class OpenVinoRuntime:
         if precision not in PRECISIONS:
             raise UsageError(f"OpenVINO runs in {', '.join(PRECISIONS)}, not in {precision!r}.")
         if floats not in ("f32", "bf16"):
-            raise UsageError(f"OpenVINO leaves floats in f32 or bf16, not in {floats!r}.")
+            raise UsageError(
+                f"an INT8 program's other layers run in f32 or bf16, not in {floats!r}."
+            )
         check_ir(xml, weights)
         self._library = import_openvino()
         self._core = self._library.Core()
@@ -63,27 +66,27 @@ class OpenVinoRuntime:
         try:
             results = compiled(feed)
         except (RuntimeError, TypeError, ValueError) as error:
-            raise DamagedError(f"the OpenVINO program cannot answer: {error}") from error
+            raise DamagedError(f"the OpenVINO program fails: {error}") from error
         ports = zip(self._outputs, compiled.outputs, strict=True)
         return {name: np.array(results[port]) for name, port in ports}
 
     def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], Any]:
-        """One answer to these arrays (batch 1), again and again, with nothing left to do but
-        compute: for measuring. What it gives is overwritten by the next."""
+        """A function that computes the outputs of these arrays (batch 1), for latency
+        measurements. Each call overwrites the outputs of the call before."""
         request = self.compiled(static=True, like=arrays).create_infer_request()
-        held = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        for name, value in held.items():
+        inputs = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        for name, value in inputs.items():
             request.set_tensor(name, self._library.Tensor(value, shared_memory=True))
 
-        def answer() -> Any:
-            assert held, "the arrays live as long as the request that reads them"
+        def run_request() -> Any:
+            assert inputs, "this reference keeps the arrays alive, whose memory the request reads"
             return request.infer(share_outputs=True)
 
-        return answer
+        return run_request
 
     def compiled(self, *, static: bool, like: Mapping[str, np.ndarray] | None = None) -> Any:
-        """The openvino.CompiledModel for batch 1 (`static`), with all axes as those of `like`, or
-        for any batch."""
+        """The openvino.CompiledModel: with `static` for batch 1 and the shapes of `like`, else for
+        any batch size."""
         shapes = tuple((name, value.shape[1:]) for name, value in sorted((like or {}).items()))
         key = ("static", shapes) if static else ("dynamic", ())
         if static and key not in self._compiled and len(self._compiled) > STATIC_SHAPES:
@@ -91,13 +94,13 @@ class OpenVinoRuntime:
         if key not in self._compiled:
             try:
                 model = self._core.read_model(self._xml, self._weights)
-                # a compiled output may have the name of a layer before it, too
+                # names from before compiling: it may rename an output after a fused layer
                 self._outputs = [port.get_any_name() for port in model.outputs]
                 if static:
-                    fixed = dict(key[1])
+                    sizes = dict(key[1])
                     model.reshape(
                         {
-                            port: _one(port.partial_shape, fixed.get(port.get_any_name()))
+                            port: _batch_of_one(port.partial_shape, sizes.get(port.get_any_name()))
                             for port in model.inputs
                         }
                     )
@@ -108,13 +111,13 @@ class OpenVinoRuntime:
         return self._compiled[key]
 
     def facts(self) -> Mapping[str, Any]:
-        """`precision` is what the compiled layers really run in, not what was asked for."""
+        """`precision` is the one that the compiled layers run in; `asked` is the requested one."""
         compiled = next(iter(self._compiled.values()), None) or self.compiled(static=True)
         layers = layer_precisions(compiled)
         return {
             "runtime": "openvino",
             "version": self._library.__version__,
-            "precision": _really_used(layers),
+            "precision": _main_precision(layers),
             "asked": self._precision,
             "hint": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
             "layers": layers,
@@ -135,7 +138,7 @@ class OpenVinoRuntime:
         return properties
 
 
-#: What the plugin calls the layers that carry the arithmetic.
+#: Layer types, as the CPU plugin names them, that do nearly all of the arithmetic.
 _HEAVY = (
     "Convolution",
     "FullyConnected",
@@ -148,7 +151,7 @@ _HEAVY = (
 
 
 def layer_precisions(compiled: Any) -> dict[str, int]:
-    """How many convolutions, matrix products and recurrent layers of a compiled program run in each
+    """Number of convolutions, matrix products and recurrent layers of a compiled program, by
     precision."""
     counts: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ops():
@@ -159,7 +162,7 @@ def layer_precisions(compiled: Any) -> dict[str, int]:
 
 
 def kernels(compiled: Any) -> dict[str, int]:
-    """What computes the same layers, by the plugin's names."""
+    """Number of the same layers by the kernel that computes them, as the plugin names it."""
     kinds = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
     heavy = (facts for facts in kinds if facts["layerType"].astype(str) in _HEAVY)
     return dict(Counter(facts["primitiveType"].astype(str) for facts in heavy))
@@ -168,17 +171,17 @@ def kernels(compiled: Any) -> dict[str, int]:
 _NAMES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
 
 
-def _really_used(layers: Mapping[str, int]) -> str:
-    """INT8 where any layer is, else the commonest."""
+def _main_precision(layers: Mapping[str, int]) -> str:
+    """INT8 if any layer runs in it, else the most frequent one."""
     if "int8" in layers:
         return "int8"
     return max(layers, key=lambda name: layers[name]) if layers else "f32"
 
 
-def _one(shape: Any, rest: tuple[int, ...] | None) -> Any:
-    """The same shape with batch 1, and with its other axes as in `rest` where that is given."""
+def _batch_of_one(shape: Any, sizes: tuple[int, ...] | None) -> Any:
+    """The same shape with batch 1 and, unless None, `sizes` for the other axes."""
     shape = shape.__class__(shape)
     shape[0] = 1
-    for axis, size in enumerate(rest or (), 1):
+    for axis, size in enumerate(sizes or (), 1):
         shape[axis] = size
     return shape

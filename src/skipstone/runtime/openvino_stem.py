@@ -1,8 +1,8 @@
-"""The first layer of an OpenVINO program, kept in float32 whatever the rest is computed in.
+"""Keep the first layer of an OpenVINO program in float32, whatever precision the others run in.
 
-For inputs whose numbers need more than bfloat16's 8 bits. The plugin computes a layer in float32
-under any precision hint where its IR says `precise` (OpenVINO's own mark, DisableFP16Compression);
-the marks are written into the .xml, so they hold for whoever loads it.
+For inputs whose values need more than bfloat16's 8 bits. The plugin computes a layer in float32
+under any precision hint if the IR marks it as `precise` (OpenVINO's own DisableFP16Compression).
+The marks are in the .xml, so they hold for everyone who loads it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from skipstone.errors import Refusal
 
-#: Where the first layer ends, as the IR calls it.
+#: Layer types that end the stem, as the IR names them.
 _FIRST = ("Convolution", "GroupConvolution")
 _SHAPES = ("ShapeOf", "Constant", "Parameter")
 
@@ -35,7 +35,7 @@ def stem_names(model: Any) -> list[str]:
 
 
 def keep_stem_exact(xml: bytes) -> bytes:
-    """The same IR with everything up to its first convolutions marked to be precise.
+    """The same IR with every layer up to the first convolutions marked as precise.
 
     Raises:
         Refusal: no convolution follows the inputs.
@@ -54,17 +54,17 @@ def keep_stem_exact(xml: bytes) -> bytes:
 
 def _stem(kinds: Mapping[str, str], following: Mapping[str, Sequence[str]]) -> list[str]:
     pending = [name for name, kind in kinds.items() if kind == "Parameter"]
-    seen: set[str] = set()
+    visited: set[str] = set()
     while pending:
         name = pending.pop()
-        if name in seen or kinds[name] in ("ShapeOf", "Result"):
+        if name in visited or kinds[name] in ("ShapeOf", "Result"):
             continue
-        seen.add(name)
+        visited.add(name)
         if kinds[name] not in _FIRST:
             pending += following.get(name, ())
-    if not any(kinds[name] in _FIRST for name in seen):
-        raise Refusal("this network begins with no convolution, so its first layer stays unknown.")
-    return [name for name in kinds if name in seen and kinds[name] not in _SHAPES]
+    if not any(kinds[name] in _FIRST for name in visited):
+        raise Refusal("this network does not start with a convolution: its first layer is unknown.")
+    return [name for name in kinds if name in visited and kinds[name] not in _SHAPES]
 
 
 def _mark(layer: ET.Element) -> None:

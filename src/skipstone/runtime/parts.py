@@ -1,4 +1,4 @@
-"""From a bundle back to its living parts: input, task, network."""
+"""Restore a bundle's input, task and network."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from skipstone.tasks.base import Task
 
 
 def input_of(bundle: Bundle) -> Input:
-    """The bundle's input, with its options and fitted state; a `Joined` one where the members of an
-    ensemble take several."""
+    """The bundle's input, with its options and fitted state; a `Joined` input where the members of
+    an ensemble need several."""
     others = bundle.input.get("others", [])
-    with _described("input"):
+    with _errors_as_damage("input"):
         if not 0 <= len(others) < MOST_MEMBERS:
             raise ValueError(f"{len(others)} more inputs")
-        arrays = _arrays_by_input(bundle.input_arrays, 1 + len(others))
-        described = zip([bundle.input, *others], arrays, strict=True)
-        inputs = [_input(each, own) for each, own in described]
+        arrays_by_input = _arrays_by_input(bundle.input_arrays, 1 + len(others))
+        records = zip([bundle.input, *others], arrays_by_input, strict=True)
+        inputs = [_input(record, arrays) for record, arrays in records]
     return Joined(inputs) if others else inputs[0]
 
 
-def _input(described: Mapping[str, Any], arrays: dict[str, Any]) -> Input:
-    entry = INPUTS[described["name"]]
-    options = entry.make_options(described["options"])
-    made: Input = entry.load()(options, described["state"], arrays)
-    made.emits()  # which one that was never fitted cannot say
-    return made
+def _input(record: Mapping[str, Any], arrays: dict[str, Any]) -> Input:
+    entry = INPUTS[record["name"]]
+    options = entry.make_options(record["options"])
+    input: Input = entry.load()(options, record["state"], arrays)
+    input.emits()  # raises where the stored state is not that of a fitted input
+    return input
 
 
 def _arrays_by_input(arrays: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """Those of the first under their names, those of others under "1/<name>", "2/<name>", ..."""
+    """Arrays named "<name>" belong to the first input, "1/<name>" to the second, and so on."""
     if count == 1:
         return [dict(arrays)]
-    found: list[dict[str, Any]] = [{} for _ in range(count)]
-    for name, value in arrays.items():
-        number, _, own = name.rpartition("/")
-        found[_number(number)][own] = value
-    return found
+    by_input: list[dict[str, Any]] = [{} for _ in range(count)]
+    for full_name, value in arrays.items():
+        number, _, name = full_name.rpartition("/")
+        by_input[_input_number(number)][name] = value
+    return by_input
 
 
-def _number(text: str) -> int:
-    """0 for "", "1" and so on: ValueError for what is no number."""
+def _input_number(text: str) -> int:
+    """0 for "", 1 for "1", ...; ValueError for other text."""
     if text and not text.isdecimal():
-        raise ValueError(f"{text!r} is no number of an input")
+        raise ValueError(f"{text!r} is not the number of an input")
     return int(text or 0)
 
 
@@ -72,22 +72,22 @@ def joined_arrays(inputs: Sequence[Input]) -> dict[str, Any]:
 def task_of(bundle: Bundle) -> Task:
     """The bundle's task, with its options and schema."""
     entry = TASKS[bundle.task["name"]]
-    with _described("task"):
+    with _errors_as_damage("task"):
         options = entry.make_options(bundle.task["options"])
-        made: Task = entry.load()(options, bundle.task["schema"])
-    return made
+        task: Task = entry.load()(options, bundle.task["schema"])
+    return task
 
 
 def network_of(bundle: Bundle) -> nn.Module:
-    """What answers: the bundle's network, or its ensemble, with its weights, on the CPU, in
-    evaluation mode. It takes a dict of batched arrays and gives a dict of outputs.
+    """The bundle's network or ensemble with its weights, on the CPU, in evaluation mode:
+    dict of batched arrays -> dict of outputs.
 
     Raises:
-        DamagedError: the tensors do not fit the architecture, or are not finite. Nothing of the
-            size that the architecture claims is allocated before that is known.
+        DamagedError: the tensors do not fit the architecture, or are not finite. Shapes are checked
+            before the network is allocated.
     """
     input = input_of(bundle)
-    with _described("network"):
+    with _errors_as_damage("network"):
         network: nn.Module
         if isinstance(bundle.arch, Arch):
             check_fits(bundle.arch, input.emits(), bundle.tensors, where=WEIGHTS)
@@ -100,10 +100,10 @@ def network_of(bundle: Bundle) -> nn.Module:
 
 
 def one_network_of(bundle: Bundle, doing: str) -> Network:
-    """The same of a model that is one network.
+    """`network_of` for a model that is a single network.
 
     Raises:
-        Refusal: it is an ensemble; `doing` says what works on one network alone.
+        Refusal: it is an ensemble; `doing` names what needs a single network.
     """
     one_network(bundle.arch, doing)
     network = network_of(bundle)
@@ -112,24 +112,24 @@ def one_network_of(bundle: Bundle, doing: str) -> Network:
 
 
 @contextlib.contextmanager
-def _described(part: str) -> Iterator[None]:
-    """Whatever a part's own code makes of a description that nobody of ours wrote (a word for a
-    number, a shape that overflows) is damage of the bundle."""
+def _errors_as_damage(part: str) -> Iterator[None]:
+    """Report any error while building a part as damage of the bundle: a forged record can make its
+    constructor raise anything (text for a number, a shape that overflows)."""
     try:
         yield
     except SkipstoneError:
         raise
     except Exception as error:
         raise DamagedError(
-            f"{RECORD} describes no {part} that can be made ({type(error).__name__}: {error})."
+            f"the {part} that {RECORD} describes cannot be built ({type(error).__name__}: {error})."
         ) from error
 
 
 def refinements_of(bundle: Bundle) -> dict[str, list[str]]:
-    """A model's post-processing that looks at the input once more, which no program does: by name,
-    the arrays that it looks at."""
+    """Post-processing steps that read input arrays, by name, with the names of these arrays. They
+    run outside the network, so exported programs do without them."""
     task = task_of(bundle)
-    found = {
+    arrays_by_step = {
         name: sorted(task.required_inputs({name: value})) for name, value in bundle.post.items()
     }
-    return {name: arrays for name, arrays in found.items() if arrays}
+    return {name: arrays for name, arrays in arrays_by_step.items() if arrays}

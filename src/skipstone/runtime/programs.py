@@ -1,10 +1,11 @@
 """The programs of a bundle: lowered graphs in `exports/`, one row each in `exports/exports.json`.
 
-A program is added only with proof: it answers the bundle's goldens, and how far it may be from
-them later is written down beside it. Float32 has one tolerance for all; a program of lower
-precision gets what was measured, and a margin for other processors. Bfloat16, which nothing but
-the goldens speaks for, has a cap as well; INT8 is proven on data by the receipt of `shrink`, and
-held to its own answers (`runtime.own_answers`), for its weights are in no float32 program.
+A program is added only after it was compared with the network on the bundle's goldens, and the
+tolerance for later comparisons is stored with it. All float32 programs share one tolerance; one of
+lower precision gets what was measured, plus a margin for other processors. Bfloat16 also has a
+cap, because only the goldens check it. INT8 is checked on data by the receipt of `shrink`, and
+compared with its own stored outputs (`runtime.own_answers`), since no float32 program has its
+weights.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ EXPORTS = "exports/exports.json"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a program's answers to the goldens may be from the network's in float32.
+    """How far a program may be from the float32 network on the goldens.
 
     Args:
-        probability: absolute.
-        relative: of raw outputs, relative to their scale; None where only probabilities count.
-        flips: answers that may change, beyond near ties.
-        share: of the parts of answers (pixels of masks) that may; None where nothing is said of
-            them, as in float32, where probabilities are close enough for none to change.
-        typical: of raw outputs, that most parts keep within (see `Difference`); None where all do.
+        probability: greatest absolute difference of probabilities.
+        relative: greatest difference of raw outputs, relative to their scale; None if only
+            probabilities are compared.
+        flips: predictions that may change, near ties not counted.
+        share: share of pixels (of masks) whose class may change; None if it is not checked, as in
+            float32, where the limit on probabilities already excludes a change.
+        typical: limit for the raw outputs of most pixels (see `Difference`); None if `relative`
+            limits all of them.
     """
 
     probability: float = 1e-4
@@ -49,16 +52,16 @@ class Tolerance:
 
 
 FLOAT32 = Tolerance()
-#: Of float32 programs whose answers jump where numbers differ in their last bits (the fact `jumps`
-#: of a head): each place of a maximum that another runtime finds elsewhere moves the answers around
-#: it. So it is most pixels that have to agree, and few that may change.
+#: For float32 programs with a head whose outputs jump when inputs differ in their last bits (its
+#: fact `jumps`): if another runtime finds a maximum at another pixel, the outputs around it move.
+#: So most pixels have to agree, and a few may change.
 JUMPING = Tolerance(1.0, None, 2, 0.02, 1e-4)
-#: What is measured for a lower precision is allowed this much more on other processors, whose
-#: arithmetic rounds elsewhere; and one more answer, of those that hang by a hair, may flip.
+#: Added to what was measured at lower precision, because other processors round differently: a
+#: factor, a constant, and one more prediction that may flip.
 MARGIN, SLACK, MORE_FLIPS = 1.25, 0.005, 1
-#: What bfloat16 may be measured at: a probability, the share of answers that change, and the share
-#: of their parts (pixels). Sound networks were found to lie below 0.13, 0.07 and 0.03 on goldens,
-#: which are noisier than photos; one whose first layer lost its input's last bits had 0.36 and 0.2.
+#: Caps for bfloat16: difference in probability, share of predictions and share of pixels that
+#: change. Sound networks measured below 0.13, 0.07 and 0.03 on goldens, which are noisier than
+#: photos; one whose first layer lost its input's last bits measured 0.36 and 0.2.
 BF16_PROBABILITY, BF16_ANSWERS, BF16_PARTS = 0.25, 1 / 8, 0.05
 
 
@@ -69,13 +72,13 @@ class Program:
     Args:
         name: "onnxruntime-f32", "openvino-f32", "openvino-bf16", "openvino-int8".
         runtime: a name in RUNTIMES.
-        precision: that it runs in.
+        precision: the one it runs in.
         files: role -> name in the bundle: {"model": "exports/openvino/model.xml", ...}.
-        settings: what else the runtime needs to know, JSON-able.
+        settings: further settings of the runtime, JSON-able.
         weights: SHA-256 of the weights that it was made from.
-        tolerance: that `verify` holds it to.
+        tolerance: the limits that `verify` checks.
         measured: the differences when it was added, and the runtime's facts.
-        own: the file of its own answers to the goldens; "" where the network's say enough.
+        own: the file with its own outputs on the goldens; "" where the network's are enough.
     """
 
     name: str
@@ -91,14 +94,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Programs:
-    """Programs by name, and which of them answers when nobody chooses ("" for the network)."""
+    """Programs by name, and which of them is the default ("" for the network in torch)."""
 
     rows: Mapping[str, Program]
     default: str = ""
 
 
 def read_programs(folder: Path) -> Programs:
-    """The programs of a bundle. DamagedError when one was made from other weights."""
+    """The programs of a bundle. DamagedError if one was made from other weights."""
     record = read_record(folder)
     if EXPORTS not in record["files"]:
         return Programs({})
@@ -108,14 +111,14 @@ def read_programs(folder: Path) -> Programs:
         programs = [_program(row, exact) for row in content["programs"]]
         rows = {program.name: program for program in programs}
         if len(rows) < len(programs):
-            raise ValueError("two of them have one name")
+            raise ValueError("two programs have the same name")
         default = content["default"]
         if default not in ("", *rows):
-            raise ValueError(f"its default {default!r} is none of them")
+            raise ValueError(f"its default {default!r} is not in the list")
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
-            f"{folder / EXPORTS} lists no programs as we write them: {error}."
-        ) from (None)
+            f"{folder / EXPORTS} is not a valid list of programs: {error}."
+        ) from None
     for row in rows.values():
         if row.weights != record["files"].get(WEIGHTS, {}).get("sha256"):
             raise DamagedError(
@@ -127,49 +130,50 @@ def read_programs(folder: Path) -> Programs:
 
 
 def exact_tolerance(record: Mapping[str, Any]) -> Tolerance:
-    """What float32 programs are held to, by the bundle's record."""
+    """The tolerance of float32 programs, by the bundle's record."""
     heads = [HEADS[network.head.name] for network in read_arch(record["arch"]).networks]
     return JUMPING if any(head.facts.get("jumps") for head in heads) else FLOAT32
 
 
 def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
-    """A row of exports.json. What it says of itself is believed only as far as it can be checked:
-    a float32 program has the tolerance of all of them, whatever is written there, and the name is
-    that of what answers, for programs are opened and verified by it."""
-    found = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
-    words = (found.name, found.runtime, found.precision, found.weights, found.own)
-    maps = (found.files, found.settings, found.measured)
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError("a program's name, runtime, precision, weights and own are words")
+    """A validated row of exports.json. It cannot loosen its own checks: a float32 program always
+    gets the tolerance `exact`, and the name must match the runtime and precision, because programs
+    are opened and verified by name."""
+    program = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
+    name = program.name
+    texts = (name, program.runtime, program.precision, program.weights, program.own)
+    maps = (program.files, program.settings, program.measured)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a program's name, runtime, precision, weights and own are text")
     if not all(isinstance(value, dict) for value in maps) or not all(
-        isinstance(name, str) for name in found.files.values()
+        isinstance(file, str) for file in program.files.values()
     ):
-        raise TypeError(f"{found.name} does not name its files and settings")
-    if found.name != f"{found.runtime}-{found.precision}":
-        raise ValueError(f"{found.name!r} is the name of a {found.runtime}-{found.precision}")
-    if found.runtime in RUNTIMES and not RUNTIMES[found.runtime].facts["program"]:
-        raise ValueError(f"{found.name} answers by the network, not by files of its own")
-    tolerance = found.tolerance
+        raise TypeError(f"{name} does not name its files and settings")
+    if name != f"{program.runtime}-{program.precision}":
+        raise ValueError(f"{name!r} should be named {program.runtime}-{program.precision}")
+    if program.runtime in RUNTIMES and not RUNTIMES[program.runtime].facts["program"]:
+        raise ValueError(f"{name} runs the network itself and cannot have files of its own")
+    tolerance = program.tolerance
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
-        raise TypeError(f"{found.name} states no tolerance")
-    if found.own and not tells_arithmetic(found.measured.get("facts")):
-        raise TypeError(f"{found.name} does not say how its own answers came about")
-    return replace(found, tolerance=exact) if found.precision == "f32" else found
+        raise TypeError(f"{name} has no valid tolerance")
+    if program.own and not tells_arithmetic(program.measured.get("facts")):
+        raise TypeError(f"{name} does not say which kernels computed its own outputs")
+    return replace(program, tolerance=exact) if program.precision == "f32" else program
 
 
 def program_files(folder: Path, program: Program) -> dict[str, bytes]:
-    """The program's files by role, compared with the bundle's list."""
+    """The program's files by role, with their hashes checked."""
     record = read_record(folder)
     return {role: read_file(folder, name, record) for role, name in program.files.items()}
 
 
 def own_answers(folder: Path, program: Program) -> Kept | None:
-    """What the program answered when it was made; None where that is not kept."""
+    """The program's outputs on the goldens when it was made; None where they are not stored."""
     if not program.own:
         return None
-    found = read_arrays(folder, program.own, read_record(folder))
-    return found if all("/" in name for name in found) else None  # once kept of one way alone
+    outputs = read_arrays(folder, program.own, read_record(folder))
+    return outputs if all("/" in name for name in outputs) else None  # older files lack the prefix
 
 
 def add_program(
@@ -180,44 +184,44 @@ def add_program(
     *,
     default: bool = False,
 ) -> Program:
-    """Prove a program on the goldens and add it, or replace the one of that name.
+    """Compare a program with the network on the goldens and add it, or replace the one of its name.
 
     Args:
         folder: the bundle.
-        content: file contents by role, as in `program.files`; those of a role that is in the
-            bundle already (bfloat16 is a mode of the float32 program) may be left out.
+        content: file contents by role, as in `program.files`; files that the bundle already has
+            (bfloat16 is a mode of the float32 program) may be left out.
         runtime: ready to run what `content` holds.
-        default: whether it answers from now on when nobody chooses a runtime.
+        default: whether it becomes the bundle's default.
 
     Raises:
         UsageError: the bundle has no goldens.
-        Refusal: a float32 program does not answer as the network does, or a bfloat16 one is
-            further from it than rounding explains.
+        Refusal: a float32 program's outputs differ from the network's, or a bfloat16 program's
+            differ by more than rounding explains.
     """
     from safetensors.numpy import save
 
     record = read_record(folder)
     goldens = Goldens.load(folder)
-    measured, _, ways = compare(goldens, runtime)
+    measured, _, outputs = compare(goldens, runtime)
     facts = dict(runtime.facts())
-    exact = program.precision == "f32"
-    tolerance, told = _held_to(program, measured, facts, record)
+    tolerance, remark = _tolerance_for(program, measured, facts, record)
     if problem := beyond(measured, capped(tolerance, program.precision, measured["n"])):
-        raise Refusal(f"the exported {program.name} is not the same model: {problem}.")
-    present = read_programs(folder)
-    spoken_for = [row.files for row in present.rows.values() if row.precision == "f32"]
-    keeps = not exact and program.files not in spoken_for and tells_arithmetic(facts)
+        raise Refusal(f"the exported {program.name} differs from the model: {problem}.")
+    others = read_programs(folder)
+    float32_files = [row.files for row in others.rows.values() if row.precision == "f32"]
+    has_own_files = program.precision != "f32" and program.files not in float32_files
+    store_outputs = has_own_files and tells_arithmetic(facts)
     program = replace(
         program,
         weights=record["files"][WEIGHTS]["sha256"],
         tolerance=tolerance,
-        measured={**measured, **told, "facts": facts},
-        own=f"golden/{program.name}.safetensors" if keeps else "",
+        measured={**measured, **remark, "facts": facts},
+        own=f"golden/{program.name}.safetensors" if store_outputs else "",
     )
-    rows = {**present.rows, program.name: program}
+    rows = {**others.rows, program.name: program}
     text = json.dumps(
         {
-            "default": program.name if default else present.default,
+            "default": program.name if default else others.default,
             "programs": [asdict(row) for row in rows.values()],
         },
         sort_keys=True,
@@ -229,29 +233,29 @@ def add_program(
     if missing:
         raise UsageError(f"{folder / RECORD} has no file {missing[0]} for {program.name}.")
     if program.own:
-        files[program.own] = save(ways)
+        files[program.own] = save(outputs)
     add_files(folder, {**files, EXPORTS: text.encode()})
     return program
 
 
-def _held_to(
+def _tolerance_for(
     program: Program,
     measured: Mapping[str, Any],
     facts: Mapping[str, Any],
     record: Mapping[str, Any],
 ) -> tuple[Tolerance, dict[str, str]]:
-    """What a program that was measured so is held to from now on, and what there is to say of it.
+    """The tolerance of a program with these measurements, and a remark to store with them.
 
-    A processor without bfloat16 computes such a program in float32, which measures nothing: those
-    that have it hold the program to the cap.
+    A processor without bfloat16 runs such a program in float32, so the measurement says nothing;
+    processors that have it then check the program against the cap.
     """
     if program.precision == "f32":
         return exact_tolerance(record), {}
     share, n, used = measured.get("share"), measured["n"], facts.get("precision")
     if program.precision == "bf16" and used != "bf16":
         loosest = Tolerance(1.0, None, n, None if share is None else 1.0)
-        told = f"computed in {used}: how far bf16 is away was not measured"
-        return capped(loosest, "bf16", n), {"told": told}
+        remark = f"it ran in {used}: the difference of bf16 was not measured"
+        return capped(loosest, "bf16", n), {"told": remark}
     tolerance = Tolerance(
         min(1.0, round(measured["probability"] * MARGIN + SLACK, 6)),
         None,
@@ -262,17 +266,17 @@ def _held_to(
 
 
 def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
-    """What a program may be held to, whatever its row allows itself.
+    """The tolerance, limited by the caps of its precision.
 
     Args:
-        goldens: how many there are.
+        goldens: number of goldens.
     """
     if precision != "bf16":
         return tolerance
     return Tolerance(
         min(tolerance.probability, BF16_PROBABILITY),
         tolerance.relative,
-        # where answers have parts, nearly every answer has one that changed
+        # of predictions per pixel, nearly every golden has a pixel that changed
         min(tolerance.flips, max(1, int(goldens * BF16_ANSWERS)))
         if tolerance.share is None
         else tolerance.flips,
@@ -281,9 +285,9 @@ def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
 
 
 def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
-    """What exceeds the tolerance, in words; empty where nothing does."""
+    """A description of what exceeds the tolerance; "" if nothing does."""
     problems = []
-    if not measured["probability"] <= tolerance.probability:  # NaN is beyond, too
+    if not measured["probability"] <= tolerance.probability:  # NaN exceeds it, too
         problems.append(
             f"probabilities differ by up to {measured['probability']:.2g} "
             f"(allowed {tolerance.probability:.2g})"
@@ -295,7 +299,8 @@ def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
         )
     if measured["flips"] > tolerance.flips:
         problems.append(
-            f"{measured['flips']} of {measured['n']} answers changed (allowed {tolerance.flips})"
+            f"{measured['flips']} of {measured['n']} predictions changed "
+            f"(allowed {tolerance.flips})"
         )
     if tolerance.share is not None and not measured.get("share", 1.0) <= tolerance.share:
         problems.append(

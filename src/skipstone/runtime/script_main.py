@@ -1,9 +1,11 @@
-"""The last part of the stand-alone script; `standalone` puts decoding and answers before it.
+"""The last part of the stand-alone script; `standalone` puts decoding and predicting before it.
 
-Needs numpy and onnxruntime, and two functions from the parts before it: `decode(bytes, spec)`
-gives an array (or several, by name), alone or with what it shows of its source ({"size",
-"to_source"}); `answer(outputs, schema, options, post, seen)` a dict a sample, in which bytes are
-files.
+Needs numpy and onnxruntime, and two functions from the parts before it:
+
+- `decode(bytes, spec)` returns an array (or several, by name), alone or in a pair with the geometry
+  of the source ({"size", "to_source"});
+- `answer(outputs, schema, options, post, geometries)` returns one dict per sample; a value of type
+  bytes is the content of a file.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Answer = Callable[..., list[dict[str, Any]]]
 def predict_files(
     paths: list[Path], model: Path, decode: Decode, answer: Answer, out: Path | None = None
 ) -> list[dict[str, Any]]:
-    """One row a file: what the model answers, or an "error"; files that it answers go to `out`."""
+    """One row per file: the prediction or an "error". Predicted files (masks) go to `out`."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it would upload what it runs
     import onnxruntime
 
@@ -37,16 +39,16 @@ def predict_files(
     taken: set[str] = set()
     for path in paths:
         try:
-            found = decode(path.read_bytes(), facts["spec"])
+            decoded = decode(path.read_bytes(), facts["spec"])
         except (OSError, ValueError) as error:
             rows.append({"path": str(path), "error": str(error)})
             continue
-        value, seen = found if isinstance(found, tuple) else (found, {})
+        value, geometry = decoded if isinstance(decoded, tuple) else (decoded, {})
         arrays = value if isinstance(value, dict) else {inputs[0]: value}
         feed = {name: np.ascontiguousarray(array)[None] for name, array in arrays.items()}
-        given = dict(zip(outputs, session.run(outputs, feed), strict=True))
+        values = dict(zip(outputs, session.run(outputs, feed), strict=True))
         task = facts["task"]
-        fields = answer(given, task["schema"], task["options"], facts["post"], [seen])[0]
+        fields = answer(values, task["schema"], task["options"], facts["post"], [geometry])[0]
         try:
             rows.append({"path": str(path), **_with_files(fields, path, out, taken)})
         except OSError as error:
@@ -57,15 +59,15 @@ def predict_files(
 def _with_files(
     fields: dict[str, Any], path: Path, out: Path | None, taken: set[str]
 ) -> dict[str, Any]:
-    """The answer with the paths of its files, which are pictures, in place of their bytes; without
-    them where there is no folder to write to. A name that is `taken` by another file of this call
-    gets a number; what was there before is not overwritten."""
+    """The prediction with its images written to `out`, each path in place of the bytes; without
+    `out` the images are dropped. A name `taken` by another file of this call gets a number.
+    Existing files are not overwritten."""
     files = {name: value for name, value in fields.items() if isinstance(value, bytes)}
-    told = {name: value for name, value in fields.items() if name not in files}
+    row = {name: value for name, value in fields.items() if name not in files}
     if out is not None:
         for name, data in files.items():
             stem, number = path.stem, 1
-            while stem in taken:  # a.jpg beside a.png, or of another folder
+            while stem in taken:  # a.jpg and a.png, or the same name in two folders
                 number += 1
                 stem = f"{path.stem}-{number}"
             taken.add(stem)
@@ -73,22 +75,22 @@ def _with_files(
             target = out / f"{stem}.png"
             with target.open("xb") as file:
                 file.write(data)
-            told[name] = str(target)
-    return told
+            row[name] = str(target)
+    return row
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     """A label or a probability, or several of them."""
     if isinstance(value, list):
-        return ", ".join(map(_words, value))
+        return ", ".join(map(_text, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def main(decode: Decode, answer: Answer) -> int:
-    parser = argparse.ArgumentParser(description="Answers for files, by the model.onnx beside me.")
+    parser = argparse.ArgumentParser(description="Predict with the model.onnx next to this script.")
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--out", type=Path, help="folder for answers that are masks")
+    parser.add_argument("--out", type=Path, help="folder for predicted masks")
     arguments = parser.parse_args()
     model = Path(__file__).with_name("model.onnx")
     rows = predict_files(arguments.files, model, decode, answer, arguments.out)
@@ -96,6 +98,6 @@ def main(decode: Decode, answer: Answer) -> int:
         print(json.dumps({"predictions": rows}))
     else:
         for row in rows:
-            told = row.get("error") or _words(row["label"])
-            print(f"{row['path']}: {told} {_words(row.get('share', row.get('probability', '')))}")
+            label = row.get("error") or _text(row["label"])
+            print(f"{row['path']}: {label} {_text(row.get('share', row.get('probability', '')))}")
     return 1 if any("error" in row for row in rows) else 0

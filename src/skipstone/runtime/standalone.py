@@ -1,14 +1,15 @@
-"""The stand-alone script: model.onnx and a predict.py that knows nothing of skipstone.
+"""The stand-alone script: model.onnx and a predict.py that does not import skipstone.
 
-It needs onnxruntime, numpy and Pillow, and where pictures are deeper than photos, tifffile. Its
-text is made of the very files that skipstone itself decodes and answers with, named by the facts of
-the input's and the task's entries (an input object may name another, for what it was fitted on):
+It needs onnxruntime, numpy and Pillow, and tifffile for images that are not 8-bit photos. Its text
+consists of the modules that skipstone itself decodes and predicts with. The registry entries of the
+input and the task name them (an input object may name another one, depending on its fitted state):
 
     "standalone": "package.module:function"
 
-An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post, seen);
-`runtime.script_main` says what they give. A module imports small packages and the standard library
-only; what it imports of skipstone's own modules, by `from ... import`, is put before it.
+An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post,
+geometries); `runtime.script_main` documents what they return. Such a module imports only the
+standard library and small packages. Modules of skipstone that it imports with `from ... import` are
+copied into the script before it.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from skipstone.runtime.parts import input_of, refinements_of
 from skipstone.runtime.programs import Programs
 
 FACT = "standalone"
-#: The program that a script answers with.
+#: The program that the script runs.
 STANDS_ALONE = "onnxruntime-f32"
 _HEADER = '''\
 #!/usr/bin/env python3
-"""Answers for files, by the model.onnx beside this script.
+"""Predict with the model.onnx next to this script.
 
     pip install {packages}
     python predict.py {files} [--json]
@@ -53,10 +54,10 @@ from __future__ import annotations
 
 
 def write_standalone(path: Path | str, out: Path | str) -> Path | None:
-    """Write model.onnx and predict.py into `out`; returns the script.
+    """Write model.onnx and predict.py into `out`; returns the script's path.
 
-    Where the input or the task has no stand-alone form, only model.onnx is written, a note says
-    which of them it is, and None is returned.
+    If the input or the task has no stand-alone form, only model.onnx is written, a note says why,
+    and None is returned.
     """
     folder, out = bundle_of(path), Path(out)
     bundle = Bundle.load(folder)
@@ -76,72 +77,73 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
 
 
 def example_files(bundle: Bundle) -> list[str]:
-    """What files that it answers for may be called."""
+    """Example names of files that it predicts for."""
     return list(INPUTS[bundle.input["name"]].facts.get("named", ["FILE"]))
 
 
 def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
-    """Whether a stand-alone script of this bundle can be written without exporting first."""
+    """Whether the stand-alone script of this bundle can be written without exporting first."""
     parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
     return STANDS_ALONE in programs.rows and None not in parts and not refinements_of(bundle)
 
 
 def script_text(bundle: Bundle) -> str:
-    """The text of predict.py. Refusal where the input or the task has no stand-alone form."""
+    """The text of predict.py. Refusal if the input or the task has no stand-alone form."""
     from importlib.metadata import version
 
     task = TASKS[bundle.task["name"]]
     decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
     answer, answering = _part(task.facts.get(FACT), f"task {task.name!r}")
-    if refined := refinements_of(bundle):
-        raise Refusal(f"it would not refine its answers as this model does ({', '.join(refined)}).")
+    if steps := refinements_of(bundle):
+        raise Refusal(f"it cannot do this model's post-processing ({', '.join(steps)}).")
     modules = list(dict.fromkeys([*decoding, *answering, "skipstone.runtime.script_main"]))
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
     parts = [*map(_body, modules), call]
-    needed = _packages("\n".join(parts))
     header = _HEADER.format(
-        version=version("skipstone"), packages=needed, files=" ".join(example_files(bundle))
+        version=version("skipstone"),
+        packages=_packages("\n".join(parts)),
+        files=" ".join(example_files(bundle)),
     )
     text = header + "\n\n".join(parts)
-    names = [name for part in parts for name in _defined(part)]
-    twice = {name for name in names if names.count(name) > 1}
-    assert not twice, f"the script's parts define {sorted(twice)} twice"
+    names = [name for part in parts for name in _top_level_names(part)]
+    duplicates = {name for name in names if names.count(name) > 1}
+    assert not duplicates, f"the script's parts define {sorted(duplicates)} twice"
     return text
 
 
 def answers_of_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
-    """What the script says to files, in a process that cannot import skipstone or torch.
+    """The script's predictions, from a process that cannot import skipstone or torch.
 
-    Returns its rows without their paths. DamagedError where it fails.
+    Returns its rows without their paths. DamagedError if the script fails.
     """
     with tempfile.TemporaryDirectory() as temporary:
         script = write_standalone(folder, Path(temporary, "script"))
-        assert script is not None, "asked only where there is a script"
+        assert script is not None, "the caller has checked can_stand_alone"
         files = []
-        for at, source in enumerate(sources):
-            file = Path(temporary, f"{at:03d}{Path(source.name).suffix}")
+        for number, source in enumerate(sources):
+            file = Path(temporary, f"{number:03d}{Path(source.name).suffix}")
             assert isinstance(source.data, bytes)
             file.write_bytes(source.data)
             files.append(str(file))
         process = subprocess.run(
-            [sys.executable, "-I", "-c", _ALONE, str(script), "--json", *files],
+            [sys.executable, "-I", "-c", _ISOLATED, str(script), "--json", *files],
             input=json.dumps(sys.path),
             capture_output=True,
             text=True,
             check=False,
         )
     if process.returncode != 0:
-        ending = (process.stderr or process.stdout).strip().splitlines()[-2:]
-        raise DamagedError(f"the stand-alone script fails: {' '.join(ending)}")
+        last_lines = (process.stderr or process.stdout).strip().splitlines()[-2:]
+        raise DamagedError(f"the stand-alone script fails: {' '.join(last_lines)}")
     try:
         rows: list[dict[str, Any]] = json.loads(process.stdout)["predictions"]
     except (ValueError, KeyError):
-        raise DamagedError("the stand-alone script printed something else than JSON.") from None
+        raise DamagedError("the stand-alone script did not print JSON.") from None
     return [{name: value for name, value in row.items() if name != "path"} for row in rows]
 
 
-#: What the script has not been told to need, it cannot have.
-_ALONE = """
+#: Runs the script with every package blocked that its header does not list.
+_ISOLATED = """
 import json, runpy, sys
 sys.path[:] = json.load(sys.stdin)
 for name in ("skipstone", "torch", "torchvision", "timm", "onnx", "openvino", "safetensors"):
@@ -152,15 +154,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _decoding(bundle: Bundle) -> str | None:
-    """What decodes this bundle's files: as its input says (None: nothing alone can), or else its
-    entry."""
-    usual: str | None = INPUTS[bundle.input["name"]].facts.get(FACT)
-    named: str | None = getattr(input_of(bundle), FACT, usual)
-    return named
+    """The stand-alone function that decodes this bundle's files, from its input object (None: it
+    has none), or else from its registry entry."""
+    default: str | None = INPUTS[bundle.input["name"]].facts.get(FACT)
+    target: str | None = getattr(input_of(bundle), FACT, default)
+    return target
 
 
 def _part(target: str | None, kind: str) -> tuple[str, list[str]]:
-    """The function, and the modules that hold it and what it imports, in order."""
+    """The function's name, its module, and before it the modules that this imports, in order."""
     if target is None:
         raise Refusal(f"the {kind} has no stand-alone form.")
     module, _, function = target.partition(":")
@@ -168,14 +170,14 @@ def _part(target: str | None, kind: str) -> tuple[str, list[str]]:
 
 
 def _own_imports(module: str) -> list[str]:
-    """Modules of the same package that `module` imports from, those that they need first."""
-    found: list[str] = []
+    """Modules of skipstone that `module` imports from, each after the ones it needs itself."""
+    modules: list[str] = []
     for node in ast.parse(_source(module)).body:
         if _imports_own(node, module):
             assert isinstance(node, ast.ImportFrom)
             assert all(name.asname is None for name in node.names), f"{module} renames an import"
-            found += [*_own_imports(str(node.module)), str(node.module)]
-    return list(dict.fromkeys(found))
+            modules += [*_own_imports(str(node.module)), str(node.module)]
+    return list(dict.fromkeys(modules))
 
 
 def _imports_own(node: ast.stmt, module: str) -> bool:
@@ -184,10 +186,10 @@ def _imports_own(node: ast.stmt, module: str) -> bool:
 
 
 def _packages(text: str) -> str:
-    """What pip has to install for the script; what is only imported within a function may not be
-    needed, and comes in brackets."""
-    always: set[str] = {"onnxruntime"}
-    sometimes: set[str] = set()
+    """The arguments of `pip install`; in parentheses packages that only some files need, which are
+    imported inside functions."""
+    required: set[str] = {"onnxruntime"}
+    optional: set[str] = set()
     tree = ast.parse(text)
     for node in ast.walk(tree):
         names = []
@@ -196,11 +198,10 @@ def _packages(text: str) -> str:
         elif isinstance(node, ast.ImportFrom):
             names = [str(node.module)]
         for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
-            (always if node in tree.body else sometimes).add(_ON_PYPI.get(name, name))
-    extra = (
-        f"      (some files: {' '.join(sorted(sometimes - always))})" if sometimes - always else ""
-    )
-    return " ".join(sorted(always)) + extra
+            (required if node in tree.body else optional).add(_ON_PYPI.get(name, name))
+    optional -= required
+    extra = f"      (some files: {' '.join(sorted(optional))})" if optional else ""
+    return " ".join(sorted(required)) + extra
 
 
 _ON_PYPI = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
@@ -208,32 +209,32 @@ _ON_PYPI = {"PIL": "pillow", "pillow_heif": "pillow-heif"}
 
 def _source(module: str) -> str:
     spec = importlib.util.find_spec(module)
-    assert spec is not None, f"there is no module {module}"
+    assert spec is not None, f"module {module} does not exist"
     assert spec.origin is not None, f"{module} has no source"
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
 def _body(module: str) -> str:
-    """A module's text without its docstring, its `__future__` imports and those of our own."""
+    """A module's text without its docstring, `__future__` imports and imports from skipstone."""
     source = _source(module)
-    gone: set[int] = set()
+    dropped: set[int] = set()
     for at, node in enumerate(ast.parse(source).body):
         docstring = at == 0 and isinstance(node, ast.Expr)
         future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
         if docstring or future or _imports_own(node, module):
             assert node.end_lineno is not None
-            gone.update(range(node.lineno, node.end_lineno + 1))
-    kept = [line for number, line in enumerate(source.splitlines(), 1) if number not in gone]
-    return "\n".join(kept).strip() + "\n"
+            dropped.update(range(node.lineno, node.end_lineno + 1))
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if number not in dropped]
+    return "\n".join(lines).strip() + "\n"
 
 
-def _defined(source: str) -> list[str]:
-    """Top-level names that a part defines, imports aside."""
-    found = []
+def _top_level_names(source: str) -> list[str]:
+    """Names that a part defines at its top level, without imports."""
+    defined = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.append(node.name)
+            defined.append(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             names = (name for name in ast.walk(node) if isinstance(name, ast.Name))
-            found += [name.id for name in names if isinstance(name.ctx, ast.Store)]
-    return found
+            defined += [name.id for name in names if isinstance(name.ctx, ast.Store)]
+    return defined

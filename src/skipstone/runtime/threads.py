@@ -1,4 +1,4 @@
-"""How many threads torch computes with."""
+"""Set the number of torch's threads for a block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Within the block torch computes with `count` threads; None leaves it as it is."""
+    """torch uses `count` threads inside the block; None changes nothing."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield

@@ -18,13 +18,13 @@ PRECISIONS = ("f32", "bf16")
 
 
 class TorchRuntime:
-    """Runs a network as it stands, on the device where it is; one that is being trained may be
-    given, and stays as it was.
+    """Runs a network on the device where it is. A network that is being trained may be passed: its
+    modules return to the mode they were in.
 
     Args:
         network: dict of batched arrays -> dict of outputs.
         precision: "f32", or "bf16" for autocast (weights stay float32).
-        threads: of torch, while running; None leaves them as they are.
+        threads: of torch while running; None leaves their number as it is.
     """
 
     def __init__(
@@ -40,15 +40,14 @@ class TorchRuntime:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with _evaluating(self._network), torch_threads(self._threads):
-            return self._answer(self._tensors(arrays))
+            return self._compute(self._tensors(arrays))
 
     def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
-        """One answer to these arrays, again and again, with nothing left to do but compute: for
-        measuring. torch's threads are the caller's business, and the network is in evaluation mode
-        from now on, as `network_of` gives it."""
+        """A function that computes the outputs of these arrays, for latency measurements. The
+        caller sets torch's threads, and the network stays in evaluation mode."""
         self._network.eval()
         x = self._tensors(arrays)
-        return lambda: self._answer(x)
+        return lambda: self._compute(x)
 
     def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         return {
@@ -56,7 +55,7 @@ class TorchRuntime:
             for name, value in arrays.items()
         }
 
-    def _answer(self, x: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    def _compute(self, x: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
             half = self._precision == "bf16"
             with bfloat16(self.device) if half else contextlib.nullcontext():
@@ -74,7 +73,7 @@ class TorchRuntime:
 
 
 def _array(value: torch.Tensor) -> np.ndarray:
-    """Real numbers as float32; counts and indices stay integers."""
+    """Floating-point outputs as float32; integers (counts, indices) stay integers."""
     if value.is_floating_point():
         value = value.float()
     array: np.ndarray = value.cpu().numpy()
@@ -83,7 +82,8 @@ def _array(value: torch.Tensor) -> np.ndarray:
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for every module; afterwards each is as it was (frozen norms differ)."""
+    """Evaluation mode inside the block. Afterwards each module has its former mode, for frozen
+    norms were in evaluation mode before."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

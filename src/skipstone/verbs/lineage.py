@@ -1,12 +1,10 @@
-"""Where a bundle comes from: command, data, versions."""
+"""A bundle's lineage: command, data, versions."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 from typing import TYPE_CHECKING, Any
-
-from skipstone import __version__
 
 if TYPE_CHECKING:
     from skipstone.data.manifest import Manifest
@@ -29,18 +27,19 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """What the model was made with."""
-    found = {"skipstone": __version__, "python": platform.python_version()}
+    """Versions of skipstone, Python and the installed packages that affect a model."""
+    installed = {"skipstone": importlib.metadata.version("skipstone")}
+    installed["python"] = platform.python_version()
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def data_record(manifest: Manifest) -> dict[str, Any]:
-    """Which data, JSON-able: so that a later command finds it, and knows it again."""
+    """The data, JSON-able: a later command finds it by `root` and checks its `fingerprint`."""
     return {
         "root": str(manifest.root.resolve()),
         "reader": manifest.reader,
@@ -52,7 +51,7 @@ def data_record(manifest: Manifest) -> dict[str, Any]:
 def lineage_of(
     plan: Plan, command: str, result: FitResult, *, unreadable: int = 0
 ) -> dict[str, Any]:
-    """JSON-able: what is needed to make the model again, and to find its data."""
+    """JSON-able: what is needed to train the model again and to find its data."""
     document = plan.to_json()
     return {
         "command": command,
