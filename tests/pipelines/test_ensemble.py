@@ -58,7 +58,7 @@ def test_it_is_a_run_with_proof_and_report(together: Answer, members: list[str])
         assert member["difference"]["value"] == pytest.approx(gap)
     assert "by more than chance" in value["verdict"]  # each is right nearly always
     page = Path(value["report"]).read_text()
-    assert "Beside its members" in page
+    assert "Compared with its members" in page
     assert "ensemble of logistic and textcnn" in page
 
 
@@ -118,7 +118,7 @@ def test_only_models_of_one_question_and_one_data_set_are_joined(
     members: list[str], classified: Trained, table: Path, tmp_path: Path
 ) -> None:
     for words, message in (
-        ([members[0]], "an ensemble is made of 2 to 64 models; named: 1."),
+        ([members[0]], "an ensemble needs 2 to 64 models; named: 1."),
         ([members[0], members[0]], "are the same model"),
         ([members[0], classified.run], "their inputs are text and image"),
     ):
@@ -128,7 +128,7 @@ def test_only_models_of_one_question_and_one_data_set_are_joined(
     fewer = write_csv(tmp_path / "fewer.csv", rows(120))
     other = ask("train", fewer, "--model", "logistic", "--out", tmp_path / "runs")
     done = ask("ensemble", members[0], other.value["run"])
-    assert "were trained on other rows" in done.value["error"]
+    assert "were trained on different data" in done.value["error"]
 
 
 def test_rows_that_a_member_has_learnt_from_are_no_evidence(
@@ -139,9 +139,9 @@ def test_rows_that_a_member_has_learnt_from_are_no_evidence(
     done = ask("ensemble", members[0], other.value["run"], "--out", tmp_path / "runs")
     if done.code == 0:
         assert done.value["metrics"]["accuracy"]["n"] < 22
-        assert "were split differently" in done.err
+        assert "was split differently" in done.err
     else:
-        assert "no row is left to decide by" in done.value["error"]
+        assert "no validation row remains" in done.value["error"]
 
 
 def test_photos_that_are_prepared_in_two_ways_have_no_script(

@@ -171,7 +171,7 @@ def test_what_no_program_does_is_said(
         found = ask("export", bundle, *flags, "--out", out / "refined")
         assert found.code == 0
         assert found.value["left_out"] == ["crf"]
-        assert "refines what the network answers by the image (crf)" in found.err
+        assert "post-processing that reads the image again (crf)" in found.err
 
 
 def test_the_exported_script_writes_the_same_masks(masked: Masks, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_it_is_shown_beside_the_baseline(trained: Answer) -> None:
     assert beside["difference"]["value"] == pytest.approx(score - beside["value"]["value"])
     assert "not better" in beside["verdict"]  # both are right nearly always
     report = (Path(trained.value["run"]) / "report.html").read_text()
-    assert "Beside the baseline" in report
+    assert "Compared with the baseline" in report
 
 
 def test_the_report_shows_the_words_that_an_answer_hangs_on(trained: Answer) -> None:

@@ -358,10 +358,10 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     (
         "the network called a program",
         _program(name="torch-f32", runtime="torch"),
-        "not by files of its own",
+        "cannot have files of its own",
         True,
     ),
-    ("a program listed twice", _named_twice, "have one name", True),
+    ("a program listed twice", _named_twice, "have the same name", True),
     ("a function that opens a domain", _function, "defines a function", True),
     ("a layer within a layer", _layer_within_a_layer, "lies at bytes", True),
     ("a billion laughs", _entities, "document type", True),

@@ -105,7 +105,7 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     (item,) = gallery.items
     assert {word: weight for word, weight in item.words if weight} == words
     text = _gallery(gallery)
-    assert f"<i>surest</i> <bdi>{about}</bdi> <b>" in text
+    assert f"<i>most confident</i> <bdi>{about}</bdi> <b>" in text
 
 
 def test_marked_words_are_inert() -> None:

@@ -159,7 +159,7 @@ def test_a_failed_verification_is_said() -> None:
     found = {"ok": False, "max_difference": 0.4, "flips": 3, "rows": rows}
     html = page(replace(story(3), verification=found))
     assert "DIFFERS: 3 of 16 answers changed" in html
-    assert "NOT everything agrees" in html
+    assert "SOME CHECKS FAILED" in html
 
 
 def test_a_story_comes_back_from_json() -> None:
@@ -199,7 +199,7 @@ def test_a_colour_is_shown_beside_its_name_and_nothing_else_is_let_through() -> 
 
 def test_confusion_counts_and_shades() -> None:
     html = confusion(Confusion("Confusion", ("cat", "dog"), ((3, 1), (0, 8))))
-    assert "1 mistake among 12 answers." in html
+    assert "1 mistake among 12 predictions." in html
     assert '<td class="r6" title="cat → cat: 3 of 4 (75.0 %)">3' in html
     assert '<td class="w2" title="cat → dog: 1 of 4 (25.0 %)">1' in html
     assert '<td class="r8" title="dog → dog: 8 of 8 (100.0 %)">8' in html

@@ -117,9 +117,11 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
     assert {row["name"] for row in told["unscored"]} == {"broken.jpg", "owl"}
     facts = dict(told["trained"])
     assert facts["Input"] == "image: 24 × 24 × 3 uint8"
-    assert facts["Length"] == "12 steps, 4 epochs; ended early, as it got no better on select"
-    assert facts["Took"] == "1 min 15 s"
-    assert facts["Memory"].endswith(" went through in parts of 4")
+    assert facts["Length"] == (
+        "12 steps, 4 epochs; stopped early, as the validation score no longer improved"
+    )
+    assert facts["Time"] == "1 min 15 s"
+    assert facts["Memory"].endswith(" were split into parts of 4")
     page = (run / "report.html").read_text()
     assert "kept: epoch 3" in page
     assert "lone\\udcff" in page
@@ -152,7 +154,7 @@ def test_a_receipt_is_added_and_replaced(run: Path) -> None:
     assert page.count('class="verdict good"') == 1
     assert page.count('class="verdict bad"') == 1
     assert page.count("data:image/") == before.count("data:image/") > 1
-    roles = [page.index(words) for words in ("trains the network", "decides: ", "scored once, aft")]
+    roles = [page.index(words) for words in ("learns from", "used to choose", "scored once, at")]
     assert roles == sorted(roles)  # as before, and not by name as they are stored
 
 

@@ -53,7 +53,7 @@ def test_each_is_scored_by_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> N
     before, after = (task.compute(found.records)["map"] for task, found in (one, another))
     assert gap is not None
     assert gap.value == pytest.approx(100 * (after - before))
-    assert notes == ["The two know different classes; each is scored by its own."]
+    assert notes == ["The two models have different classes; each is scored with its own."]
 
 
 @pytest.mark.parametrize(

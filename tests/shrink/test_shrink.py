@@ -135,8 +135,8 @@ def test_a_step_from_outside_makes_a_bundle_beside_those_that_are_there(copied: 
     ("arguments", "message"),
     [
         ({"plan": "int9"}, "Did you mean 'int8'"),
-        ({"max_drop": -1.0}, "is no budget"),
-        ({"max_drop": float("nan")}, "is no budget"),
+        ({"max_drop": -1.0}, "is not valid"),
+        ({"max_drop": float("nan")}, "is not valid"),
         ({"data": "nowhere"}, "does not exist"),
         ({"out": "."}, "not empty"),
     ],
@@ -161,7 +161,7 @@ def test_a_run_has_one_owner_and_a_report_that_can_be_told_before_any_work(
     with owned(copied), pytest.raises(Refusal, match="in use by this process"):
         shrink(copied)
     left.mkdir()
-    with pytest.raises(DamagedError, match=r"report\.json is no story"):
+    with pytest.raises(DamagedError, match=r"report\.json is not report data"):
         shrink(copied)
     assert not left.exists()
     with owned(copied):
@@ -225,5 +225,5 @@ def test_rows_that_training_left_out_are_left_out_again(
     assert found.column("role") == kept.column("role")
     with pytest.raises(UsageError, match="is not the data"):
         training_data(bundle, flat_photo_folder)
-    with pytest.raises(UsageError, match="says nothing here"):
+    with pytest.raises(UsageError, match="has no effect"):
         training_data(copied / "bundle", flat_photo_folder, listed)

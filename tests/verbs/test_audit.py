@@ -131,7 +131,7 @@ def test_an_edited_list_stays_and_what_is_left_out_stays_out(
     assert read_exclude(other.files["exclude"]) == ["hat/cut.jpg", "shoe/1.jpg"]
     monkeypatch.setattr(verb, "read_manifest", None)  # refused before any work
     for exclude in (None, str(listed)):
-        with pytest.raises(UsageError, match="not as an audit wrote it"):
+        with pytest.raises(UsageError, match="was edited, so it is not overwritten"):
             audit(photos, out=out, settings={"exclude": exclude})
     assert listed.read_bytes() == edited
 

@@ -42,7 +42,7 @@ def test_in_the_data_a_stated_sibling_is_used(
     with listen(said.append):
         folder = output_folder(None, default="runs", data=Path(data))
     assert folder == here / "photos-runs"
-    assert said == [Note(f"The current folder is the data, so outputs go to {folder}")]
+    assert said == [Note(f"The current folder is the data folder, so outputs go to {folder}")]
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/runs", "photos/disc/x", "./photos/../photos/y"])

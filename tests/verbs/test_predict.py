@@ -126,7 +126,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, ru
     best, *others = (answer.split("=") for answer in found[0]["top"].split(";"))
     assert best == [found[0]["label"], found[0]["probability"]]
     assert len(others) == 2
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists; nothing is overwritten"):
         skipstone.predict(model, [table], out=out)
 
 

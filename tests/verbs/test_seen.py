@@ -115,7 +115,7 @@ def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bun
     now = read_manifest(tmp_path / "texts.csv")
     kept = roles_of(seen_by(model), now)
     assert kept == {row + 1: role for row, role in enumerate(before.column("role"))}
-    with pytest.raises(DataError, match=r"texts\.csv was changed: 12 rows are not what"):
+    with pytest.raises(DataError, match=r"texts\.csv was changed: 12 rows differ from"):
         training_data(model, None)
 
 

@@ -75,7 +75,7 @@ def test_a_network_that_cannot_be_exported_is_a_model_all_the_same(
         found: Any = finish.export_and_verify(write_small(tmp_path / "bundle", goldens=False))
     assert found == Programs({})
     (warning,) = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
-    assert warning.startswith("The model has no program in ONNX, and answers without: this network")
+    assert warning.startswith("The model was not exported to ONNX, and runs in torch: this network")
 
 
 def test_an_export_that_fails_leaves_nothing(

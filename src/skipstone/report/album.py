@@ -1,4 +1,4 @@
-"""Pictures that belong together, group by group: what an audit found, to be looked at."""
+"""Groups of photos or texts, such as the duplicates that an audit found."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}"
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Args:
-    name: of its file.
-    label: as the data has it.
-    note: what is to be said of it, or "".
-    picture: a data URI, or "" where there is none to show.
-    words: a text in pieces, each with a weight; those below 0 are marked.
+    """A photo, or a text.
+
+    Args:
+        name: of its file.
+        label: from the data.
+        note: a remark, or "".
+        picture: a data URI, or "" for no image.
+        words: a text in pieces, each with a weight; pieces with a weight below 0 are marked.
     """
 
     name: str
@@ -31,9 +33,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Args:
-    groups: photos that are shown side by side.
-    """
+    """Groups of photos; the photos of one group are shown side by side."""
 
     title: str
     groups: tuple[tuple[Photo, ...], ...]
@@ -56,12 +56,12 @@ class Album:
         )
         for group in groups:
             if any(photo.picture and not PICTURE.fullmatch(photo.picture) for photo in group):
-                raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
+                raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
         return Album(str(value["title"]), groups, str(value.get("note", "")))
 
 
 def album(block: Album) -> str:
-    """Each group a row of pictures."""
+    """One row of pictures per group."""
     if not block.groups:
         return "<p>None.</p>"
     rows = ("".join(map(_photo, group)) for group in block.groups)

@@ -1,4 +1,4 @@
-"""An audit as a page: what was counted, and every kind of finding with its pictures."""
+"""The audit's page: counts, and every kind of finding with its pictures."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from skipstone.report.album import Album, Photo
 from skipstone.report.blocks import Block, Column, Facts, Report, Section, Table, Text
 from skipstone.words import counted
 
-#: Groups of one kind that are shown, photos of a group, and photos of the page together.
+#: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240
-_NAMES = 50
-#: Counts that are told elsewhere on the page, or are those of findings.
-_TOLD = frozenset(
+#: Photos of a kind that has a single finding.
+_PHOTOS_OF_ONE = 50
+#: Counts that the page shows elsewhere, or that belong to findings.
+_SHOWN_ELSEWHERE = frozenset(
     {
         *("rows", "bytes", "splits", "classes", "balance", "groups", "unreadable", "duplicates"),
         *("near_duplicates", "links_cut", "findings", "ignored", "histograms"),
     }
 )
-#: A text in pieces, with weights.
+#: A text in pieces, each with a weight.
 Words = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class AuditStory:
-    """What the page is made from.
+    """The data of the page.
 
     Args:
-        targets: of each row, as the manifest has them.
-        notes: what was inferred in reading.
-        picture: row -> a data URI, or "" where there is nothing to show.
-        words: rows, and whether they are compared with the first -> each as a text in pieces, with
-            weights; None where they are no texts.
-        exclude: how to name the exclude list.
+        targets: one per row, from the manifest.
+        notes: what was inferred while reading.
+        picture: row -> a data URI, or "" for no image.
+        words: (rows, whether to compare them with the first one) -> each row's text in pieces with
+            weights; None if the rows are not texts.
+        exclude: name of the exclude list, for the page's text.
     """
 
     name: str
@@ -53,21 +54,21 @@ class AuditStory:
 
 def audit_report(story: AuditStory) -> Report:
     """The page as blocks; `report.render` writes it."""
-    found = story.found
+    audit = story.found
     by_kind = {
         name: findings
         for name in KINDS
-        if (findings := [finding for finding in found.findings if finding.kind == name])
+        if (findings := [finding for finding in audit.findings if finding.kind == name])
     }
-    room = _Room(_MOST)
-    sections = [Section("What was found", tuple(_overview(story, by_kind)))]
+    budget = _PhotoBudget(_MOST)
+    sections = [Section("Findings", tuple(_overview(story, by_kind)))]
     for name, findings in by_kind.items():
         kind = KINDS[name]
-        title = found.nouns.title(kind)
+        title = audit.nouns.title(kind)
         title = title[0].upper() + title[1:]
-        sections.append(Section(title, tuple(_told(story, kind, findings, room))))
-    sections.append(Section("What is there", tuple(_counts(found))))
-    rows = counted(int(found.counts["rows"]), "row")
+        sections.append(Section(title, tuple(_findings(story, kind, findings, budget))))
+    sections.append(Section("Contents of the data", tuple(_counts(audit))))
+    rows = counted(int(audit.counts["rows"]), "row")
     return Report(
         f"Audit of {story.name}",
         f"{rows}; nothing in the data was changed",
@@ -77,67 +78,68 @@ def audit_report(story: AuditStory) -> Report:
     )
 
 
-class _Room:
-    """How many photos the page still takes."""
+class _PhotoBudget:
+    """The number of photos that may still be added to the page."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
 
-    def take(self, wanted: int) -> int:
-        given = min(wanted, self.left)
-        self.left -= given
-        return given
+    def take_up_to(self, count: int) -> int:
+        granted = min(count, self.remaining)
+        self.remaining -= granted
+        return granted
 
 
 def _overview(story: AuditStory, by_kind: Mapping[str, Sequence[Finding]]) -> list[Block]:
     if not by_kind:
-        return [Text("", "Nothing wrong was found.")]
+        return [Text("", "No problems were found.")]
     rows = []
     for name, findings in by_kind.items():
         files = len({row for finding in findings for row in finding.rows})
         kind, nouns = KINDS[name], story.found.nouns
         rows.append((nouns.title(kind), len(findings), files, nouns.advice(kind)))
     columns = (
-        Column("what"),
-        Column("times", "number"),
+        Column("problem"),
+        Column("findings", "number"),
         Column(f"{story.found.nouns.unit}s", "number"),
         Column("what to do"),
     )
-    said = (
-        f"{story.exclude} lists what should be left out, and as comments what is a matter of "
-        "judgement. Edit it, and train with --exclude."
+    note = (
+        f"{story.exclude} lists the rows that training should leave out. Rows that need a "
+        "decision of yours are in it as comments. Edit it, then train with --exclude."
     )
-    return [Table("", columns, tuple(rows), said)]
+    return [Table("", columns, tuple(rows), note)]
 
 
-def _told(story: AuditStory, kind: Kind, findings: Sequence[Finding], room: _Room) -> list[Block]:
+def _findings(
+    story: AuditStory, kind: Kind, findings: Sequence[Finding], budget: _PhotoBudget
+) -> list[Block]:
     blocks: list[Block] = []
     if kind.advice:
         blocks.append(Text("", story.found.nouns.advice(kind)))
     with_files = [finding for finding in findings if finding.rows]
     if len(with_files) < len(findings):
-        said = "\n\n".join(finding.message for finding in findings if not finding.rows)
-        blocks.append(Text("", said))
+        messages = "\n\n".join(finding.message for finding in findings if not finding.rows)
+        blocks.append(Text("", messages))
     if not with_files:
         return blocks
     groups: list[tuple[Photo, ...]] = []
     for finding in with_files[:_GROUPS]:
-        # One finding of many files (damage, doubted labels) is a list, not a group.
-        alone = len(with_files) == 1
-        shown = room.take(min(len(finding.rows), _NAMES if alone else _PHOTOS))
-        if shown:
-            groups.append(_photos(story, finding, shown, compared=kind.together))
-    total = sum(len(finding.rows) for finding in with_files)
-    left = total - sum(map(len, groups))
-    note = f"And {counted(left, story.found.nouns.unit)} more, in audit.json." if left else ""
+        # a single finding of many files (damage, label issues) is a list, not a group
+        limit = _PHOTOS_OF_ONE if len(with_files) == 1 else _PHOTOS
+        count = budget.take_up_to(min(len(finding.rows), limit))
+        if count:
+            groups.append(_photos(story, finding, count, compared=kind.together))
+    hidden = sum(len(finding.rows) for finding in with_files) - sum(map(len, groups))
+    note = f"And {counted(hidden, story.found.nouns.unit)} more, in audit.json." if hidden else ""
     return [*blocks, Album("", tuple(groups), note)]
 
 
 def _photos(
-    story: AuditStory, finding: Finding, shown: int, *, compared: bool
+    story: AuditStory, finding: Finding, count: int, *, compared: bool
 ) -> tuple[Photo, ...]:
-    """The first so many rows of a finding."""
-    rows = finding.rows[:shown]
+    """The first `count` rows of a finding."""
+    rows = finding.rows[:count]
     words: list[Words] = [()] * len(rows)
     if story.words is not None:
         words = story.words(rows, compared)
@@ -151,13 +153,13 @@ def _photos(
     return tuple(photos)
 
 
-def _counts(found: Audit) -> list[Block]:
-    counts = found.counts
+def _counts(audit: Audit) -> list[Block]:
+    counts = audit.counts
     facts = [
         ("rows", counts["rows"]),
         ("bytes", counts["bytes"]),
         *((name.replace("_", " "), _fact(value)) for name, value in _of_input(counts)),
-        ("passed over", _shares(counts["ignored"])),
+        ("ignored", _shares(counts["ignored"])),
     ]
     blocks: list[Block] = [Facts("", tuple((key, value) for key, value in facts if value != ""))]
     splits = list(counts["classes"])
@@ -169,18 +171,20 @@ def _counts(found: Audit) -> list[Block]:
     for name, classes in counts.get("histograms", {}).items():
         columns = (Column(name), Column("rows", "bar"))
         blocks.append(Table(f"How many {name}", columns, tuple(classes.items())))
-    if found.counts["links_cut"]:
-        said = (
-            f"{counted(int(counts['links_cut']), 'link')} between near duplicates chained groups "
-            "together that held over 1 % of the rows; the weakest count for nothing."
+    if counts["links_cut"]:
+        blocks.append(
+            Text(
+                "Split groups",
+                "Links between near duplicates joined groups of over 1 % of all rows. To split "
+                f"them, the {counted(int(counts['links_cut']), 'weakest link')} were ignored.",
+            )
         )
-        blocks.append(Text("Chains", said))
     return blocks
 
 
 def _of_input(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What the input's own audit counted."""
-    return [(name, value) for name, value in counts.items() if name not in _TOLD]
+    """Counts from the input's own audit."""
+    return [(name, value) for name, value in counts.items() if name not in _SHOWN_ELSEWHERE]
 
 
 def _fact(value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""What a report is made of: blocks as data. Tasks return their JSON forms from `sections`.
+"""The blocks of a report, as data. Tasks return their JSON forms from `sections`.
 
     {"kind": "table", "title": ..., "columns": [...], "rows": [...]}   <->   Table(...)
 
-A block knows nothing of HTML; `render` knows nothing of tasks.
+Blocks are independent of HTML, and `render` is independent of tasks.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ FORMATS = ("text", "percent", "number", "bar", "colour")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Args:
-    format: "percent" takes shares in 0..1; "bar" as well (floats), or counts (whole numbers),
-        which are scaled to the column's greatest. "colour" takes #rrggbb.
+    """A table's column.
+
+    Args:
+        format: "percent" takes shares in 0..1; "bar" takes shares (floats) or counts (integers),
+            which are scaled to the column's greatest; "colour" takes #rrggbb.
     """
 
     name: str
@@ -31,13 +33,13 @@ class Column:
 
     @property
     def align(self) -> str:
-        """Numbers stand below each other by their last digit."""
+        """Numbers are right-aligned."""
         return "right" if self.format in ("percent", "number") else "left"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first column heads each row; None is a value that does not exist."""
+    """Rows of cells. The first cell is the row's header; None is a missing value."""
 
     title: str
     columns: tuple[Column, ...]
@@ -55,13 +57,13 @@ class Table:
                 raise ValueError(f"a column's format is one of {', '.join(FORMATS)}")
         rows = tuple(tuple(row) for row in value["rows"])
         if any(len(row) != len(columns) for row in rows):
-            raise ValueError("a row has another number of cells than there are columns")
+            raise ValueError("a row's number of cells differs from the number of columns")
         return Table(str(value["title"]), columns, rows, str(value.get("note", "")))
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """matrix[i][j]: how often truth i was answered with j."""
+    """A confusion matrix: matrix[i][j] is how often class i was predicted as class j."""
 
     title: str
     classes: tuple[str, ...]
@@ -72,13 +74,13 @@ class Confusion:
         classes = tuple(map(str, value["classes"]))
         matrix = tuple(tuple(int(cell) for cell in row) for row in value["matrix"])
         if len(matrix) != len(classes) or any(len(row) != len(classes) for row in matrix):
-            raise ValueError("the matrix has not one row and one column a class")
+            raise ValueError("the matrix needs one row and one column per class")
         return Confusion(str(value["title"]), classes, matrix)
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers whose confidence lies in (low, high]: their mean confidence, and how many held."""
+    """Predictions with confidence in (low, high]: their mean confidence and their accuracy."""
 
     low: float
     high: float
@@ -89,7 +91,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """`unit` is what was counted. Where units are not independent, no point gets an interval."""
+    """A reliability diagram.
+
+    Args:
+        ece: expected calibration error.
+        unit: what was counted.
+        independent: whether the units are independent; if not, points get no interval.
+    """
 
     title: str
     bins: tuple[Bin, ...]
@@ -120,9 +128,14 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample to look at. `picture` is a data URI, or "" where there is none to show; `words` are
-    a text in pieces, each with how much the answer hangs on it, from -1 to 1. Where an answer is
-    made of several decisions, `about` is the one that probability and words are of."""
+    """A sample in a gallery.
+
+    Args:
+        picture: a data URI, or "" for no image.
+        words: a text in pieces, each with its importance for the prediction, from -1 to 1.
+        about: for several decisions per sample (tags), the one that `probability` and `words`
+            belong to.
+    """
 
     id: int
     name: str
@@ -137,7 +150,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """`wide` pictures show several things beside each other, with their caption below."""
+    """Samples with their true and predicted labels. A `wide` image shows several views side by
+    side, with its caption below."""
 
     title: str
     items: tuple[Item, ...]
@@ -162,20 +176,22 @@ class Gallery:
         )
         for item in items:
             if item.picture and not PICTURE.fullmatch(item.picture):
-                raise ValueError("a picture is no data URI of a JPEG, PNG or WebP")
+                raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
         note, wide = str(value.get("note", "")), bool(value.get("wide", False))
         return Gallery(str(value["title"]), items, note, wide)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
+    """One line of a chart."""
+
     name: str
     points: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point of a chart that has a name, such as the best epoch."""
+    """A labelled point of a chart, such as the best epoch."""
 
     x: float
     y: float
@@ -184,7 +200,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Lines over a common x axis; `log` makes the y axis logarithmic."""
+    """Lines over a common x axis. `log` makes the y axis logarithmic."""
 
     title: str
     x: str
@@ -212,7 +228,7 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Names and values; a value is text or a number."""
+    """Names with values, which are text or numbers."""
 
     title: str
     items: tuple[tuple[str, Any], ...]
@@ -283,15 +299,19 @@ _NAMES = {kind: name for name, kind in KINDS.items()}
 
 @dataclass(frozen=True)
 class Section:
+    """A titled part of the report."""
+
     title: str
     blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Args:
-    command: what makes the run again.
-    versions: of skipstone and the packages it stands on.
+    """A whole report.
+
+    Args:
+        command: the command line that repeats the run.
+        versions: of skipstone and the packages it depends on.
     """
 
     title: str
@@ -302,19 +322,19 @@ class Report:
 
 
 def from_json(value: Json) -> Block:
-    """The block of a JSON form. DamagedError names the kind and what is wrong with it."""
+    """The block from its JSON form. DamagedError names its kind and what is wrong with it."""
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise DamagedError(f"a report has no block of kind {kind!r}; it has {', '.join(KINDS)}.")
+        raise DamagedError(f"unknown kind of report block {kind!r}; known: {', '.join(KINDS)}.")
     try:
         return KINDS[kind].from_json(value)
     except (KeyError, TypeError, ValueError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise DamagedError(f"a report's block of kind {kind!r} cannot be read: {what}.") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DamagedError(f"report block of kind {kind!r} cannot be read: {reason}.") from error
 
 
 def to_json(block: Block) -> dict[str, Any]:
-    """Plain dicts, lists, strings and numbers, with the block's kind."""
+    """The JSON form: dicts, lists, strings and numbers, with the block's kind."""
     plain: dict[str, Any] = _plain(asdict(block))
     return {"kind": _NAMES[type(block)], **plain}
 

@@ -1,4 +1,4 @@
-"""The report of a training run: its story as data, put into sections."""
+"""The report of a run: its data (`TrainingStory`), arranged in sections of blocks."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from skipstone.shrink.words import ends
 
 Json = Mapping[str, Any]
 
-#: An interval wider than this (in shares) is called rough.
+#: A metric whose interval is wider than this (as a share of 1) is called a rough estimate.
 WIDE = 0.1
 _ROLES = {
-    "fit": "trains the network",
-    "select": "decides: calibration, thresholds, and the epoch unless the last is kept",
-    "claim": "scored once, afterwards: the figures above",
+    "fit": "the model learns from these",
+    "select": "used to choose the epoch (unless the last is kept), calibration and thresholds",
+    "claim": "scored once, at the end: the metrics above",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStory:
-    """All that a report of a run says, JSON-able, so that it can be told again with more.
+    """Everything that a run's report shows, JSON-able, so that it can be rendered again later.
 
     Args:
         headline: the name of the metric shown first.
-        metrics: {"name", "title", "value", "low", "high", "n", "higher_is_better"} each.
-        split: the data behind the metrics, in words; `role` is "claim" or "select".
-        trained: names and values of what was trained, in order.
-        roles: rows by role: {"fit": 800, "select": 100, "claim": 100}.
-        classes: {"name", "fit", "select", "claim"} a class, rows of each role.
-        parts: of rows that hold several: {"unit": "pixels", "most": rows of each role that were
-            counted, "rows": as `classes`}, or None.
+        metrics: one {"name", "title", "value", "low", "high", "n", "higher_is_better"} per metric.
+        split: description of the rows behind the metrics; `role` is "claim" or "select".
+        trained: names and values that describe the model and its training, in order.
+        roles: number of rows by role: {"fit": 800, "select": 100, "claim": 100}.
+        classes: one {"name", "fit", "select", "claim"} per class, with its rows of each role.
+        parts: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
+            of each role that were counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
-        unscored: {"name", "error"} of rows that could not be scored.
-        history: a row an epoch, as `train.fit` gives them.
-        best: the epoch whose weights were kept, or None where there are no epochs.
-        sections: the task's blocks in their JSON form, with pictures.
+        unscored: one {"name", "error"} per row that could not be scored.
+        history: one row per epoch, from `train.fit`.
+        best: the epoch whose weights were kept, or None for a model without epochs.
+        sections: the task's blocks in their JSON form, with images.
         verification: {"ok", "max_difference", "flips", "rows"}.
-        programs: {"name", "runtime", "precision", "bytes", "default"} each.
-        receipts: of shrink, as it wrote them.
-        members: of an ensemble: {"title", "rows", "verdict"}, a row a member: {"model", "name",
-            "select", "value", "difference"} on the same samples, or None.
+        programs: one {"name", "runtime", "precision", "bytes", "default"} per program.
+        receipts: those that shrink wrote.
+        members: for an ensemble {"title", "rows", "verdict"}, with one row per member on the same
+            samples: {"model", "name", "select", "value", "difference"}; else None.
         baseline: {"model", "title", "value", "difference", "seconds", "verdict"} of a simple model
             on the same samples, or None.
     """
@@ -75,18 +75,18 @@ class TrainingStory:
     members: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = storable(asdict(self))
-        return found
+        value: dict[str, Any] = storable(asdict(self))
+        return value
 
     @staticmethod
     def from_json(value: Json) -> TrainingStory:
-        """TypeError for what is no story."""
+        """TypeError if fields are missing or unknown."""
         return TrainingStory(**value)
 
 
 def storable(value: Any) -> Any:
-    """The same data with None for NaN and infinity, which JSON does not have, and lone surrogates
-    (of names that are no UTF-8) written as escapes, which UTF-8 does not have."""
+    """The same data for JSON in UTF-8: None for NaN and infinity, and lone surrogates (in names
+    that are not UTF-8) as escapes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -97,14 +97,15 @@ def storable(value: Any) -> Any:
 
 
 def training_report(story: TrainingStory) -> Report:
-    """The sections in the order of a reader's questions: how good, how small, where wrong, why."""
+    """The sections in the order of a reader's questions: how good, how small, which mistakes, on
+    what data, trained how, exported as what."""
     parts: list[tuple[str, list[Json]]] = [
         ("Result", _result(story)),
         ("Smaller and faster", list(map(receipt_block, story.receipts))),
         ("Where it is right and wrong", list(story.sections)),
         ("Data", _data(story)),
         ("Training", _training(story)),
-        ("What ships", _ships(story)),
+        ("Exported programs", _exports(story)),
     ]
     sections = tuple(
         Section(title, tuple(map(from_json, blocks))) for title, blocks in parts if blocks
@@ -114,16 +115,15 @@ def training_report(story: TrainingStory) -> Report:
 
 def _result(story: TrainingStory) -> list[Json]:
     by_name = {row["name"]: row for row in story.metrics}
-    once = story.role == "claim"
     verdict = (
-        "Scored once, on data that took no part in training or in any decision."
-        if once
-        else "Too little data to keep a part aside: these rows also chose the weights and the "
-        "calibration, so the figure is somewhat too good."
+        "Scored once, on test data that was used neither for training nor for any decision."
+        if story.role == "claim"
+        else "There was too little data for a separate test set. These validation rows also chose "
+        "the weights and the calibration, so the result is somewhat too good."
     )
     headline = by_name[story.headline]
     if headline["high"] is not None and headline["high"] - headline["low"] > WIDE:
-        verdict += f" With {headline['n']:,} samples it is a rough figure: mind the interval."
+        verdict += f" {headline['n']:,} samples give only a rough estimate: see the interval."
     blocks: list[Json] = [
         {
             "kind": "hero",
@@ -134,90 +134,91 @@ def _result(story: TrainingStory) -> list[Json]:
         },
         {
             "kind": "figures",
-            "title": "All figures",
+            "title": "All metrics",
             "items": story.metrics,
-            "note": "An interval says how far a figure could be off because other samples might "
-            "have been drawn: proportions by Wilson's score interval, calibration errors by an "
-            "inverted test, the others by BCa bootstrap over samples (over groups, where the data "
-            "has groups). It does not cover another seed, nor data of another kind.",
+            "note": "The 95 % interval shows how far a metric may be off because of which samples "
+            "happened to be drawn. It does not cover training with another random seed, or data of "
+            "another kind. Method: Wilson score interval for proportions, an inverted test for "
+            "calibration errors, BCa bootstrap over samples (over groups, if the data has groups) "
+            "for all others.",
         },
     ]
     if story.baseline is not None:
-        blocks.append(_beside(story.baseline, headline))
+        blocks.append(_baseline(story.baseline, headline))
     if story.members is not None:
         blocks.append(_members(story.members, headline))
     if story.unscored:
         blocks.append(
             _table(
                 f"Not scored: {len(story.unscored):,}",
-                [("file or label", "text"), ("why", "text")],
+                [("file or label", "text"), ("reason", "text")],
                 [[row["name"], row["error"]] for row in story.unscored[:50]],
-                "These rows are not in any figure." + _more(len(story.unscored), 50),
+                "No metric includes these rows." + _more(len(story.unscored), 50),
             )
         )
     return blocks
 
 
-def _beside(baseline: Json, headline: Json) -> Json:
-    """The model's headline metric and a simple model's, on the same samples."""
+def _baseline(baseline: Json, headline: Json) -> Json:
+    """The headline metric of the model and of a simple model, on the same samples."""
     rows = [
         ["this model", _span(headline), None],
         [baseline["model"], _span(baseline["value"]), f"{baseline['seconds']:.1f} s"],
-        ["difference, paired", _span(baseline["difference"], signed=True), None],
+        ["difference (paired)", _span(baseline["difference"], signed=True), None],
     ]
-    columns = [("model", "text"), (f"{baseline['title']}, %", "text"), ("found in", "text")]
-    return _table("Beside the baseline", columns, rows, baseline["verdict"])
+    columns = [("model", "text"), (f"{baseline['title']}, %", "text"), ("trained in", "text")]
+    return _table("Compared with the baseline", columns, rows, baseline["verdict"])
 
 
 def _members(members: Json, headline: Json) -> Json:
-    """An ensemble's headline metric beside those of its members, on the same samples."""
-    rows = [["all together", "", None, _span(headline), ""]]
+    """The headline metric of an ensemble and of its members, on the same samples."""
+    rows = [["ensemble", "", None, _span(headline), ""]]
     for row in members["rows"]:
         gap = _span(row["difference"], signed=True)
         rows.append([row["model"], row["name"], row["select"], _span(row["value"]), gap])
     title = members["title"]
-    columns = [("model", "text"), ("network", "text"), (f"{title} on select", "percent")]
-    columns += [(f"{title} here, %", "text"), ("together - alone, points", "text")]
-    return _table("Beside its members", columns, rows, members["verdict"])
+    columns = [("model", "text"), ("network", "text"), (f"{title}, validation rows", "percent")]
+    columns += [(f"{title}, %", "text"), ("ensemble minus member, points", "text")]
+    return _table("Compared with its members", columns, rows, members["verdict"])
 
 
 def _span(estimate: Json, *, signed: bool = False) -> str:
-    """ "87.5 (86.6 to 88.4)", of a share."""
-    form = "{:+.1f}" if signed else "{:.1f}"
-    value, low, high = (form.format(100 * v) for v in (estimate["value"], *ends(estimate)))
+    """ "87.5 (86.6 to 88.4)" for an estimate that is a share of 1."""
+    pattern = "{:+.1f}" if signed else "{:.1f}"
+    value, low, high = (pattern.format(100 * v) for v in (estimate["value"], *ends(estimate)))
     return f"{value} ({low} to {high})"
 
 
 def _data(story: TrainingStory) -> list[Json]:
     total = sum(story.roles.values())
-    order = [role for role in _ROLES if role in story.roles]  # a stored story's is by name
+    order = [role for role in _ROLES if role in story.roles]  # a stored story sorts them by name
     shares = [
         [role, _ROLES[role], story.roles[role], story.roles[role] / total if total else None]
         for role in order
     ]
-    seen = [role for role in order if story.roles[role]]
+    used = [role for role in order if story.roles[role]]
     blocks: list[Json] = [
         _table(
-            "Who saw what",
-            [("role", "text"), ("what it does", "text"), ("rows", "number"), ("share", "percent")],
+            "How the rows were used",
+            [("role", "text"), ("use", "text"), ("rows", "number"), ("share", "percent")],
             shares,
         )
     ]
     if story.notes:
-        blocks.append({"kind": "text", "title": "Noticed", "text": "\n\n".join(story.notes)})
+        blocks.append({"kind": "text", "title": "Notes", "text": "\n\n".join(story.notes)})
     if story.classes:
         columns = [("class", "text")] + [
-            (role, "bar" if role == "fit" else "number") for role in seen
+            (role, "bar" if role == "fit" else "number") for role in used
         ]
-        rows = [[item["name"], *(item.get(role, 0) for role in seen)] for item in story.classes]
+        rows = [[item["name"], *(item.get(role, 0) for role in used)] for item in story.classes]
         blocks.append(_table("Rows by class", columns, rows))
     if story.parts:
-        blocks.append(_parts(story.parts, seen))
+        blocks.append(_parts(story.parts, used))
     return blocks
 
 
 def _parts(parts: Json, roles: Sequence[str]) -> Json:
-    """The classes' shares of each role's parts."""
+    """Each class's share of the pixels (or other parts) of each role."""
     unit, rows = parts["unit"], parts["rows"]
     totals = {role: sum(row.get(role, 0) for row in rows) for role in roles}
     shares = [
@@ -228,7 +229,7 @@ def _parts(parts: Json, roles: Sequence[str]) -> Json:
         for row in rows
     ]
     columns = [("class", "text"), *((role, "percent") for role in roles)]
-    note = f"Shares of the labelled {unit}, over at most {parts['most']} rows of each role."
+    note = f"Shares of the labelled {unit}, counted in at most {parts['most']} rows of each role."
     return _table(f"{unit.capitalize()} by class", columns, shares, note)
 
 
@@ -238,7 +239,7 @@ def _training(story: TrainingStory) -> list[Json]:
 
 
 def _curves(story: TrainingStory) -> list[Json]:
-    """Loss, the headline metric on select with the kept epoch marked, learning rate."""
+    """Loss, the headline metric on the validation rows (with the kept epoch), learning rate."""
     if not story.history:
         return []
     best = next((row for row in story.history if row["epoch"] == story.best), None)
@@ -246,18 +247,18 @@ def _curves(story: TrainingStory) -> list[Json]:
     score = _line(story.history, title, lambda row: row["metrics"].get(story.headline))
     mark = None
     if best is not None and best["metrics"].get(story.headline) is not None:
-        at = best["metrics"][story.headline]
-        mark = {"x": best["epoch"], "y": at, "name": f"kept: epoch {best['epoch']}"}
+        value = best["metrics"][story.headline]
+        mark = {"x": best["epoch"], "y": value, "name": f"kept: epoch {best['epoch']}"}
     return [
-        _chart("Loss while training", [_line(story.history, "loss", lambda row: row["loss"])]),
-        {**_chart(f"{title} on select", [score]), "mark": mark},
+        _chart("Training loss", [_line(story.history, "loss", lambda row: row["loss"])]),
+        {**_chart(f"{title} on the validation rows", [score]), "mark": mark},
         _chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
         *_gradients(story.history),
     ]
 
 
 def _gradients(history: Sequence[Json]) -> list[Json]:
-    """Norms of the gradients by depth, early and late: whether they vanish on the way down."""
+    """Gradient norms by depth in the first and the last epoch: they show vanishing gradients."""
     measured = [row for row in history if len(row.get("gradients", ())) > 1]
     rows = [measured[0], measured[-1]] if len(measured) > 1 else measured
     series = [
@@ -272,7 +273,7 @@ def _gradients(history: Sequence[Json]) -> list[Json]:
     names = ", ".join(f"{depth} {name}" for depth, name in enumerate(rows[-1]["gradients"], 1))
     chart = _chart("Gradient norm by depth", series)
     return [
-        {**chart, "x": "stage that learns", "log": True},
+        {**chart, "x": "trained stage", "log": True},
         {"kind": "text", "title": "", "text": f"Stages: {names}."},
     ]
 
@@ -286,7 +287,7 @@ def _line(history: Sequence[Json], name: str, value: Any) -> Json:
     return {"name": name, "points": [[x, y] for x, y in points if y is not None]}
 
 
-def _ships(story: TrainingStory) -> list[Json]:
+def _exports(story: TrainingStory) -> list[Json]:
     blocks: list[Json] = []
     if story.programs:
         rows = [
@@ -304,37 +305,38 @@ def _ships(story: TrainingStory) -> list[Json]:
     return blocks
 
 
-def _checks(found: Json) -> Json:
-    """A row a check of `verify`; of answers that have a class for each pixel also how many of these
-    changed."""
-    parts = any("share" in row for row in found.get("rows", ()))
+def _checks(verification: Json) -> Json:
+    """One row per check of `verify`; for masks also the share of pixels that changed."""
+    checks = verification.get("rows", ())
+    per_pixel = any("share" in row for row in checks)
     rows = []
-    for row in found.get("rows", ()):
+    for row in checks:
         limits = row.get("tolerance") or {}
-        pixels = _allowed(row.get("share"), limits.get("share"), percent) if parts else None
+        pixels = _allowed(row.get("share"), limits.get("share"), percent) if per_pixel else None
         rows.append(
             [
                 row["name"],
                 "ok" if row["ok"] else f"DIFFERS: {row['problem']}",
                 _allowed(row.get("max_difference"), limits.get("probability")),
                 _allowed(row.get("flips"), limits.get("flips")),
-                *([pixels] if parts else []),
+                *([pixels] if per_pixel else []),
                 row.get("n"),
             ]
         )
-    names = ["check", "result", "greatest difference (allowed)", "changed answers (allowed)"]
-    names += ["changed pixels (allowed)"] if parts else []
+    names = ["check", "result", "largest difference (allowed)", "changed predictions (allowed)"]
+    names += ["changed pixels (allowed)"] if per_pixel else []
+    result = "All checks passed." if verification.get("ok") else "SOME CHECKS FAILED."
     return _table(
-        "Does it answer as it was trained?",
+        "Does it give the same predictions as the trained model?",
         [*((name, "text") for name in names), ("inputs", "number")],
         rows,
-        "Asked again in a fresh process from the files' raw bytes; differences are of "
-        "probabilities. " + ("Everything agrees." if found.get("ok") else "NOT everything agrees."),
+        "A new process predicted the test inputs in the bundle again, from their raw bytes. "
+        f"Differences are of probabilities. {result}",
     )
 
 
 def _allowed(value: Any, limit: Any, form: Callable[[Any], str] | None = None) -> str | None:
-    """`value (limit)`; the value alone where it has no limit."""
+    """`value (limit)`; the value alone if there is no limit."""
     if value is None:
         return None
     form = form or _short
@@ -348,11 +350,11 @@ def _short(value: Any) -> str:
 def model_facts(
     name: str, parameters: int, macs: int | None, recipe: str, seconds: float
 ) -> list[list[Any]]:
-    """The first lines of what was trained."""
+    """The first lines of `TrainingStory.trained`."""
     facts: list[list[Any]] = [["Model", name], ["Parameters", count(parameters)]]
     if macs is not None:
-        facts.append(["Multiply-accumulates a sample", count(macs)])
-    return [*facts, ["Recipe", recipe], ["Took", duration(seconds)]]
+        facts.append(["Multiply-accumulates per sample", count(macs)])
+    return [*facts, ["Recipe", recipe], ["Time", duration(seconds)]]
 
 
 def _table(

@@ -1,7 +1,7 @@
-"""Charts as inline SVG, drawn by hand: lines over an axis, reliability, intervals, bars.
+"""Charts as inline SVG: line charts, reliability diagrams, intervals, bars.
 
-A chart is drawn near the size it is shown at, so that its letters keep theirs. Colours are classes
-that page.css defines; a point says its value when one hovers over it.
+A chart is drawn near the size at which it is displayed, so that its text is not scaled. Colours are
+CSS classes from page.css. Hovering over a point shows its value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def curves(block: Curves) -> str:
     points = [point for series in block.series for point in series.points]
     points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not block.log)]
     if not points:
-        return '<p class="note">There is nothing to draw.</p>'
+        return '<p class="note">No data to draw.</p>'
     xs, ys = [x for x, _ in points], [y for _, y in points]
     x_ticks = _whole_ticks(min(xs), max(xs))
     y_ticks = _log_ticks(min(ys), max(ys)) if block.log else ticks(min(ys), max(ys))
@@ -36,27 +36,29 @@ def curves(block: Curves) -> str:
     to_y = (_log if block.log else _linear)(*span_y, HEIGHT - BOTTOM, TOP)
     parts = [_axes(x_ticks, y_ticks, to_x, to_y, block.x)]
     for index, series in enumerate(block.series):
-        drawn = [(x, y) for x, y in series.points if math.isfinite(y) and (y > 0 or not block.log)]
-        path = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in drawn)
+        line = [(x, y) for x, y in series.points if math.isfinite(y) and (y > 0 or not block.log)]
+        path = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in line)
         parts.append(f'<polyline class="line s{index % 4}" points="{path}"/>')
-        for x, y in drawn:
-            at = f'cx="{to_x(x):.1f}" cy="{to_y(y):.1f}"'
-            dot = f'<circle class="dot s{index % 4}" {at} r="2.5"/>' if len(drawn) <= DOTS else ""
-            says = f"{series.name}, {block.x} {number(x)}: {number(float(f'{y:.4g}'))}"
+        for x, y in line:
+            center = f'cx="{to_x(x):.1f}" cy="{to_y(y):.1f}"'
+            dot = (
+                f'<circle class="dot s{index % 4}" {center} r="2.5"/>' if len(line) <= DOTS else ""
+            )
+            tooltip = f"{series.name}, {block.x} {number(x)}: {number(float(f'{y:.4g}'))}"
             parts.append(
-                f'<g class="point">{dot}<circle class="hit" {at} r="7"/>'
-                f"<title>{escape(says)}</title></g>"
+                f'<g class="point">{dot}<circle class="hit" {center} r="7"/>'
+                f"<title>{escape(tooltip)}</title></g>"
             )
     if block.mark is not None and (block.mark.y > 0 or not block.log):
         parts.append(_mark(to_x(block.mark.x), to_y(block.mark.y), block.mark.name))
-    return _svg(WIDTH, HEIGHT, _in_words(block), "".join(parts))
+    return _svg(WIDTH, HEIGHT, _description(block), "".join(parts))
 
 
 def reliability(block: Reliability) -> str:
-    """Confidence against what came true, with Wilson intervals, over a histogram of counts."""
-    size, strip, left = 268, 48, 62
-    width, height = left + size + 20, TOP + size + 12 + strip + BOTTOM
-    to_x = _linear(0, 1, left, left + size)
+    """Accuracy by confidence, with Wilson intervals, above a histogram of counts."""
+    size, strip, margin = 268, 48, 62
+    width, height = margin + size + 20, TOP + size + 12 + strip + BOTTOM
+    to_x = _linear(0, 1, margin, margin + size)
     to_y = _linear(0, 1, TOP + size, TOP)
     most = max((item.count for item in block.bins), default=0)
     floor = TOP + size + 12 + strip
@@ -64,8 +66,8 @@ def reliability(block: Reliability) -> str:
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, y = to_x(share), to_y(share)
         parts.append(
-            f'<line class="grid" x1="{left}" x2="{left + size}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick end" x="{left - 7}" y="{y + 4:.1f}">{100 * share:.0f} %</text>'
+            f'<line class="grid" x1="{margin}" x2="{margin + size}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick end" x="{margin - 7}" y="{y + 4:.1f}">{100 * share:.0f} %</text>'
             f'<text class="tick mid" x="{x:.1f}" y="{floor + 16}">{100 * share:.0f} %</text>'
         )
     parts.append(
@@ -76,9 +78,9 @@ def reliability(block: Reliability) -> str:
             column = (floor, strip * item.count / most)
             parts.append(_bin(block, item, to_x, to_y, column))
     parts.append(
-        f'<text class="axis mid" x="{left + size / 2}" y="{height - 5}">confidence</text>'
+        f'<text class="axis mid" x="{margin + size / 2}" y="{height - 5}">confidence</text>'
         f'<text class="axis mid" transform="translate(12 {TOP + size / 2}) rotate(-90)">'
-        "came true</text>"
+        "correct</text>"
     )
     total = sum(item.count for item in block.bins)
     label = (
@@ -89,20 +91,21 @@ def reliability(block: Reliability) -> str:
 
 
 def base(items: Sequence[Figure]) -> float:
-    """Where an axis to 100 % begins, so that the lowest interval of shares has room to be seen."""
+    """Start of an axis that ends at 100 % and shows the lowest interval of these shares."""
     lowest = min((item.low for item in items if item.low is not None), default=0.0)
     return next(start for start in (0.99, 0.95, 0.9, 0.8, 0.5, 0.0) if start <= lowest)
 
 
 def interval(item: Figure, start: float) -> str:
-    """A dot on a line of `start`..1 with its interval as a bar; decoration beside the text."""
+    """A value as a dot and its interval as a bar, on an axis from `start` to 1; the text next to
+    it says the same, so it is hidden from screen readers."""
     if item.value is None or item.low is None or item.high is None:
         return ""
     to_x = _linear(start, 1, 6, 194)
-    left, right = to_x(item.low), to_x(item.high)
+    low, high = to_x(item.low), to_x(item.high)
     body = (
         '<line class="rail" x1="6" x2="194" y1="9" y2="9"/>'
-        f'<rect class="spread" x="{left:.1f}" y="5" width="{max(right - left, 1.5):.1f}" '
+        f'<rect class="spread" x="{low:.1f}" y="5" width="{max(high - low, 1.5):.1f}" '
         'height="8" rx="4"/>'
         f'<circle class="dot s0" cx="{to_x(item.value):.1f}" cy="9" r="3.5"/>'
     )
@@ -110,7 +113,7 @@ def interval(item: Figure, start: float) -> str:
 
 
 def bar(share: float) -> str:
-    """A bar of `share` in 0..1 of its width; decoration beside the number."""
+    """A bar filled to `share` in 0..1 of its width; hidden from screen readers."""
     filled = 100 * min(max(share, 0.0), 1.0)
     return (
         '<svg class="bar" aria-hidden="true"><rect class="rail" width="100%" height="100%"/>'
@@ -119,7 +122,7 @@ def bar(share: float) -> str:
 
 
 def swatch(colour: str) -> str:
-    """A patch of `colour`, #rrggbb; decoration beside its name."""
+    """A patch of `colour`, #rrggbb; hidden from screen readers."""
     return (
         '<svg class="swatch" aria-hidden="true">'
         f'<rect width="100%" height="100%" fill="{colour}"/></svg>'
@@ -127,7 +130,7 @@ def swatch(colour: str) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers around low..high, about `count` of them."""
+    """About `count` round numbers that cover low..high."""
     if high <= low:
         pad = abs(low) * 0.1 or 0.5
         low, high = low - pad, high + pad
@@ -182,50 +185,51 @@ def _axes(
 
 
 def _mark(x: float, y: float, words: str) -> str:
-    """A ring, a thread down or up to where there is room, and the words there."""
+    """A ring around a point, and its label where there is room, joined by a line."""
     side = "end" if x > WIDTH / 2 else "start"
     shift = -5 if side == "end" else 5
-    ground = HEIGHT - BOTTOM - 8 if y < (HEIGHT - BOTTOM + TOP) / 2 else TOP + 10
-    ring = y + 5 if ground > y else y - 5
+    label_y = HEIGHT - BOTTOM - 8 if y < (HEIGHT - BOTTOM + TOP) / 2 else TOP + 10
+    ring = y + 5 if label_y > y else y - 5
     return (
-        f'<line class="thread" x1="{x:.1f}" x2="{x:.1f}" y1="{ring:.1f}" y2="{ground:.1f}"/>'
+        f'<line class="thread" x1="{x:.1f}" x2="{x:.1f}" y1="{ring:.1f}" y2="{label_y:.1f}"/>'
         f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-        f'<text class="said {side}" x="{x + shift:.1f}" y="{ground:.1f}">{escape(words)}</text>'
+        f'<text class="said {side}" x="{x + shift:.1f}" y="{label_y:.1f}">{escape(words)}</text>'
     )
 
 
 def _bin(
     block: Reliability, item: Bin, to_x: Scale, to_y: Scale, column: tuple[float, float]
 ) -> str:
-    """A dot with its interval; its share of all answers as a column (its foot, how tall) below."""
+    """A dot with its interval and, below it, a histogram bar: `column` is its bottom and height."""
     (floor, tall), (x, y) = column, (to_x(item.confidence), to_y(item.accuracy))
-    left, right = to_x(item.low) + 1, to_x(item.high) - 1
-    many, whisker = f"{item.count:,} {block.unit}", ""
+    bar_left, bar_right = to_x(item.low) + 1, to_x(item.high) - 1
+    detail, whisker = f"{item.count:,} {block.unit}", ""
     if block.independent:
         low, high = wilson(item.accuracy * item.count, item.count)
-        many = f"95 %: {span(low, high, as_percent=True)}; {many}"
+        detail = f"95 %: {span(low, high, as_percent=True)}; {detail}"
         whisker = (
             f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{to_y(low):.1f}" '
             f'y2="{to_y(high):.1f}"/>'
         )
-    says = f"confidence {percent(item.confidence)}: {percent(item.accuracy)} came true ({many})"
+    confidence, accuracy = percent(item.confidence), percent(item.accuracy)
+    tooltip = f"confidence {confidence}: {accuracy} correct ({detail})"
     return (
-        f'<g class="point"><title>{escape(says)}</title>'
-        f'<rect class="count" x="{left:.1f}" y="{floor - tall:.1f}" width="{right - left:.1f}" '
+        f'<g class="point"><title>{escape(tooltip)}</title><rect class="count" '
+        f'x="{bar_left:.1f}" y="{floor - tall:.1f}" width="{bar_right - bar_left:.1f}" '
         f'height="{max(tall, 1):.1f}"/>{whisker}'
         f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
         f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="9"/></g>'
     )
 
 
-def _in_words(block: Curves) -> str:
-    """What a reader who cannot see the chart is told."""
-    said = []
+def _description(block: Curves) -> str:
+    """The chart as text, for screen readers."""
+    lines = []
     for series in block.series:
         if series.points:
             (_, first), (_, last) = series.points[0], series.points[-1]
-            said.append(f"{series.name} from {number(first)} to {number(last)}")
-    return f"{block.title}: {'; '.join(said)}, by {block.x}"
+            lines.append(f"{series.name} from {number(first)} to {number(last)}")
+    return f"{block.title}: {'; '.join(lines)}, by {block.x}"
 
 
 def _svg(width: float, height: float, label: str, body: str) -> str:

@@ -1,4 +1,4 @@
-"""Blocks of measured values: metrics with intervals, and what a change cost and gained."""
+"""Blocks of measured values: metrics with intervals, and receipts (before and after)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = Mapping[str, Any]
 
 
 def finite_or_none(value: Any) -> float | None:
-    """None for what is undefined: JSON has no NaN."""
+    """None for NaN and infinity, which JSON lacks."""
     if value is None or not math.isfinite(float(value)):
         return None
     return float(value)
@@ -41,18 +41,18 @@ class Figure:
 
     @property
     def is_share(self) -> bool:
-        """Whether it reads best in percent: every figure that should be high is one of 0..1."""
+        """Whether to show it in percent: a metric where higher is better, with values in 0..1."""
         numbers = [v for v in (self.value, self.low, self.high) if v is not None]
         return self.higher_is_better and all(0 <= v <= 1 for v in numbers)
 
 
 @dataclass(frozen=True, slots=True)
 class Hero:
-    """The headline.
+    """The headline metric.
 
     Args:
-        split: the data behind it, in words.
-        verdict: one sentence on what the figure can be trusted for.
+        split: description of the rows behind it.
+        verdict: how far the value can be trusted.
     """
 
     figure: Figure
@@ -72,7 +72,7 @@ class Hero:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All metrics beside each other."""
+    """All metrics in one table."""
 
     title: str
     items: tuple[Figure, ...]
@@ -86,7 +86,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A measured value with its spread (low and high None where it is exact)."""
+    """A measured value with its interval; low and high are None for an exact value."""
 
     value: float | None
     low: float | None = None
@@ -108,9 +108,9 @@ class Change:
     """One line of a receipt.
 
     Args:
-        unit: "percent" (shares), "bytes", "ms" or "number".
-        words: the difference, said: "−0.4 points (−1.1 to 0.3)".
-        good: whether the change is for the better; None where it is neither.
+        unit: "percent" (of shares), "bytes", "ms" or "number".
+        words: the difference as text: "−0.4 points (−1.1 to 0.3)".
+        good: True for an improvement, False for a loss, None for neither.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a change to the model cost and gained: before and after, with intervals."""
+    """The model's accuracy, size and latency before and after a change, with intervals."""
 
     title: str
     verdict: str

@@ -1,4 +1,4 @@
-"""The page around a report's sections: head, policy, contents, footer."""
+"""The HTML page around a report's sections: head, security policy, contents, footer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from skipstone.report.words import escape
 
 
 def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
-    """A whole document.
+    """The complete document.
 
-    Its policy allows this one style sheet and pictures that it holds itself, and nothing else: no
-    script, no request, no form, wherever a name in it comes from.
+    Its Content-Security-Policy allows only this style sheet and embedded images: no script, no
+    request, no form, whatever a file or class name contains.
 
     Args:
         contents: (anchor, title) of each section.
     """
     style = _style()
-    links = "".join(f'<li><a href="#{place}">{escape(title)}</a></li>' for place, title in contents)
+    links = "".join(
+        f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title in contents
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style)}">\n'
@@ -34,7 +36,7 @@ def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
         f"<header><p>skipstone report</p><h1>{escape(report.title)}</h1>"
         f'<p class="subtitle">{escape(report.subtitle)}</p></header>\n'
         f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n<main>{body}</main>\n'
-        "<footer><p>This page loads nothing and runs no script.</p></footer>\n"
+        "<footer><p>This page loads no other files and runs no script.</p></footer>\n"
         "</body>\n</html>\n"
     )
 

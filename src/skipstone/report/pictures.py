@@ -1,4 +1,4 @@
-"""Pictures of samples as data URIs: what the network saw, small enough for a page."""
+"""Images of samples as data URIs: the network's input, small enough for a page."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from skipstone.inputs.shown import shown
 
 SIDE = 192
-#: All pictures of a report together, in characters of their data URIs.
+#: Characters of all data URIs of one gallery together.
 BUDGET = 2_000_000
-#: Side of pictures that show several things beside each other.
+#: Longest side of images that show several views side by side.
 WIDE = 3 * SIDE
 
 
 def picture_uri(record: np.ndarray, side: int = SIDE) -> str | None:
-    """A record (H, W, C) as a data URI, as `inputs.shown` shows it; None where it is no picture.
+    """A record (H, W, C) as a data URI, drawn by `inputs.shown`; None if it is not an image.
 
     Args:
-        side: the longest side to show it at. What is less than half as large is enlarged pixel by
-            pixel: smoothing would show what is not there.
+        side: the longest side of the result. An image less than half as large is enlarged without
+            interpolation, which would invent detail.
     """
     from PIL import Image
 

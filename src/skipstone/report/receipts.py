@@ -1,4 +1,4 @@
-"""Shrink's receipt as a block: before and after, with what is known of each difference."""
+"""Shrink's receipt as a report block: before and after, with an interval for each change."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from skipstone.shrink.words import between, ends, originals
 
 Json = Mapping[str, Any]
 
-_PARTS = {"select": "on select, which decides", "claim": "on claim, which no decision has seen"}
+_PARTS = {
+    "select": "on the validation rows, which decided",
+    "claim": "on the test rows, which were used for no decision",
+}
 
 
 def receipt_block(receipt: Json) -> dict[str, Any]:
-    """The block of a receipt as `shrink.receipt.Receipt.to_json` gives it."""
+    """The block for a receipt in the form of `shrink.receipt.Receipt.to_json`."""
     rows = [_accuracy(receipt, part) for part in ("select", "claim") if receipt[part] is not None]
     rows += [
         {"name": f["title"], "unit": f["unit"], "before": f["before"], "after": f["after"]}
@@ -24,16 +27,16 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
         if f["name"] != receipt["metric"]
     ]
     rows.append(_size(receipt["sizes"]))
-    note = "Accuracy: 95 % intervals; changes are paired, on the same samples."
+    note = "Accuracy: 95 % intervals. Changes are paired: both models on the same samples."
     latency = receipt["latency"]
     if latency is not None:
         rows += [_ratio(ratio, latency) for ratio in latency["ratios"]]
         control = latency["control"]
         note += (
-            f" Latency: median of one answer (batch {latency['batch']}, {latency['threads']} "
-            f"threads, {latency['rounds']} interleaved rounds) with its 10th and 90th percentile; "
-            f"ratios are within rounds, with 95 % intervals. Control, {control['fast']} against "
-            f"itself: {control['words']} {between(control)}."
+            f" Latency: median of one prediction with its 10th and 90th percentile (batch "
+            f"{latency['batch']}, {latency['threads']} threads, {latency['rounds']} interleaved "
+            f"rounds). Ratios are taken within each round and have 95 % intervals. Control, "
+            f"{control['fast']} against itself: {control['words']} {between(control)}."
         )
     return {
         "kind": "receipt",
@@ -46,17 +49,17 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
 
 
 def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
-    found, budget = receipt[part], receipt["max_drop"]
-    drop = found["drop"]
+    scores, budget = receipt[part], receipt["max_drop"]
+    drop = scores["drop"]
     low, high = ends(drop)
     words = f"{_signed(-drop['value'])} points ({_signed(-high)} to {_signed(-low)})"
     return {
         "name": f"{receipt['title']} {_PARTS[part]} (n = {drop['n']:,})",
         "unit": "percent",
-        "before": found["before"],
-        "after": found["after"],
+        "before": scores["before"],
+        "after": scores["after"],
         "words": words,
-        # a gain is one when its interval says so; a loss within the budget is neither
+        # a gain counts only if its whole interval is one; a loss within the budget is neutral
         "good": True if high < 0 else False if drop["value"] > budget else None,
     }
 
@@ -95,5 +98,5 @@ def _points(budget: float) -> str:
 
 
 def _signed(points: float) -> str:
-    shown = number(round(points, 2) + 0.0)
-    return f"+{shown}" if points > 0 and shown != "0" else shown
+    rounded = number(round(points, 2) + 0.0)
+    return f"+{rounded}" if points > 0 and rounded != "0" else rounded

@@ -28,35 +28,35 @@ from skipstone.report.words import escape, figure, name, number, percent, span, 
 
 
 def render(report: Report) -> str:
-    """The page: it opens offline, runs no script and loads nothing."""
+    """The page: one file that runs no script and loads no other files."""
     versions = " · ".join(f"{package} {version}" for package, version in report.versions.items())
-    again = Section("Make it again", (Code("", report.command), Text("Versions", versions)))
-    sections = (*report.sections, again)
+    repeat = Section("Repeat this run", (Code("", report.command), Text("Versions", versions)))
+    sections = (*report.sections, repeat)
     contents = [(f"part-{i}", section.title) for i, section in enumerate(sections, 1)]
     body = "".join(
-        _section(place, section) for (place, _), section in zip(contents, sections, strict=True)
+        _section(anchor, section) for (anchor, _), section in zip(contents, sections, strict=True)
     )
     return page(report, contents, body)
 
 
-def _section(place: str, section: Section) -> str:
+def _section(anchor: str, section: Section) -> str:
     blocks, curves = [], []
     for block in section.blocks:
         if isinstance(block, Curves):
             curves.append(block)
             continue
-        blocks += _row_of(curves)
+        blocks += _chart_row(curves)
         curves = []
         blocks.append(_block(block))
-    blocks += _row_of(curves)
+    blocks += _chart_row(curves)
     return (
-        f'<section id="{place}" aria-labelledby="{place}-title">'
-        f'<h2 id="{place}-title">{escape(section.title)}</h2>{"".join(blocks)}</section>'
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
+        f'<h2 id="{anchor}-title">{escape(section.title)}</h2>{"".join(blocks)}</section>'
     )
 
 
-def _row_of(curves: list[Curves]) -> list[str]:
-    """Charts that follow each other stand side by side where there is room."""
+def _chart_row(curves: list[Curves]) -> list[str]:
+    """Consecutive charts, side by side if there is room."""
     return [f'<div class="charts">{"".join(map(_block, curves))}</div>'] if curves else []
 
 
@@ -73,10 +73,10 @@ def _hero(block: Hero) -> str:
     item = block.figure
     share = item.is_share
     spread = span(item.low, item.high, as_percent=share)
-    drawn = scale = ""
+    drawing = scale = ""
     if share:
         start = charts.base([item])
-        drawn = charts.interval(item, start)
+        drawing = charts.interval(item, start)
         scale = f'<span class="ends"><span>{100 * start:g} %</span><span>100 %</span></span>'
     verdict = f'<p class="lead">{escape(block.verdict)}</p>' if block.verdict else ""
     return (
@@ -84,7 +84,7 @@ def _hero(block: Hero) -> str:
         f'<p class="what">{escape(item.title)}</p>'
         f'<p class="value">{figure(item.value, as_percent=share)}</p>'
         f'<p class="spread"><b>{spread}</b> <span class="soft">95 % interval</span></p>'
-        f"{drawn}{scale}</div><div>{verdict}<dl>"
+        f"{drawing}{scale}</div><div>{verdict}<dl>"
         f"<dt>Samples</dt><dd>n = {item.n:,}</dd>"
         f"<dt>Data</dt><dd>{escape(block.split)}</dd>"
         f"<dt>Seed</dt><dd>{block.seed}</dd></dl></div></div>"
@@ -95,18 +95,20 @@ def _reliability(block: Reliability) -> str:
     total = sum(item.count for item in block.bins)
     ece, unit = figure(block.ece, as_percent=False), escape(block.unit)
     spread = (
-        f"Lines at points are 95 % intervals (Wilson) as if {unit} were independent: where few "
-        f"{unit} lie, a distance means little."
+        f"Vertical lines are 95 % intervals (Wilson), assuming independent {unit}. With few "
+        f"{unit}, a distance from the dashed line may be chance."
         if block.independent
-        else f"Points have no intervals, as {unit} of one sample are alike; the interval of the "
-        f"calibration error is by sample. Of large samples a part of the {unit} is drawn."
+        else f"Points have no intervals, because {unit} of one sample are not independent; the "
+        f"interval of the calibration error is computed over samples. Of large samples, only some "
+        f"of the {unit} are counted."
     )
     return (
         f'<div class="beside">{charts.reliability(block)}<div>'
         f"<p>Calibration error (ECE): <b>{ece}</b> over {total:,} {unit}.</p>"
-        f"<p>On the dashed line, confidence is what it says: of the {unit} answered at 80 %, "
-        "80 % are right. A point below it is too sure, a point above it too modest.</p>"
-        f'<p class="note">{spread} Columns below show how many {unit} there are at each '
+        "<p>On the dashed line the confidence is right: of the "
+        f"{unit} with 80 % confidence, 80 % are correct. Below the line the model is too "
+        "confident, above it not confident enough.</p>"
+        f'<p class="note">{spread} The bars at the bottom show how many {unit} have each '
         "confidence.</p></div></div>"
     )
 
@@ -127,23 +129,25 @@ def _item(item: Item) -> str:
         picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
     if item.words:
         picture = text(item.words)
-    sure = f" <b>{percent(item.probability)}</b>"
-    answer = f'<span class="answer"><i>answer</i> {name(item.answer)}'
-    about = f'</span><span class="answer"><i>surest</i> {name(item.about)}' if item.about else ""
+    probability = f" <b>{percent(item.probability)}</b>"
+    answer = f'<span class="answer"><i>predicted</i> {name(item.answer)}'
+    about = ""
+    if item.about:
+        about = f'</span><span class="answer"><i>most confident</i> {name(item.about)}'
     return (
         f"<li><figure>{picture}<figcaption>"
-        f'<span class="truth"><i>truth</i> {name(item.truth)}</span>'
-        f"{answer}{about}{sure}</span>"
+        f'<span class="truth"><i>true</i> {name(item.truth)}</span>'
+        f"{answer}{about}{probability}</span>"
         f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
         "</figcaption></figure></li>"
     )
 
 
 def _wide_item(item: Item) -> str:
-    """Its picture shows truth and answer, so that words tell of the figures."""
+    """A sample whose picture shows the true and the predicted mask; the caption has its metrics."""
     picture = '<span class="missing">no picture</span>'
     if item.picture:
-        alt = f"{item.name}: {item.caption}; truth {item.truth}, answer {item.answer}"
+        alt = f"{item.name}: {item.caption}; true {item.truth}, predicted {item.answer}"
         picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
     return (
         f"<li><figure>{picture}<figcaption>"

@@ -1,4 +1,4 @@
-"""Tables: rows with bars, the confusion matrix as a heat map, metrics with intervals, receipts."""
+"""Tables as HTML: rows with bars, the confusion matrix, metrics with intervals, receipts."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from skipstone.report.words import (
 )
 from skipstone.words import counted
 
-#: A longer table scrolls in a window of its own, under a header that stays.
+#: A table with more rows scrolls on its own, under a fixed header.
 LONG = 24
-#: Up to this many classes a confusion matrix is taken in at a glance.
+#: Up to this many classes a confusion matrix is drawn large and needs no list of worst pairs.
 FEW = 12
-#: A confusion matrix of more classes shows those that take part in most mistakes.
+#: A confusion matrix of more than WIDEST classes shows the SHOWN classes with the most mistakes.
 WIDEST = 250
 SHOWN = 60
 _COLOUR = re.compile("#[0-9a-f]{6}")
 
 
 def table(block: Table) -> str:
-    """Rows as given; a long table with a bar begins with its shortest, and says so."""
+    """The rows in order; a long table with bars starts with the shortest one, and says so."""
     head = "".join(
         f'<th scope="col" class="{column.align}">{escape(column.name)}</th>'
         for column in block.columns
     )
     greatest = [_greatest(block.rows, index) for index in range(len(block.columns))]
     tall = len(block.rows) > LONG
-    ordered, said = _lowest_first(block) if tall else (block.rows, "")
+    ordered, note = _lowest_first(block) if tall else (block.rows, "")
     rows = "".join(f"<tr>{_row(block.columns, row, greatest)}</tr>" for row in ordered)
     if not block.rows:
         rows = f'<tr><td colspan="{len(block.columns)}">none</td></tr>'
     grid = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return said + scroll(grid, block.title, tall=tall)
+    return note + scroll(grid, block.title, tall=tall)
 
 
 def _lowest_first(block: Table) -> tuple[Sequence[Sequence[Any]], str]:
     bars = [index for index, column in enumerate(block.columns) if column.format == "bar"]
     if not bars:
         return block.rows, ""
-    at = bars[0]
-    rows = sorted(block.rows, key=lambda row: (row[at] is None, row[at] or 0))
-    said = f"{len(rows):,} rows, lowest {block.columns[at].name} first."
-    return rows, f'<p class="note">{escape(said)}</p>'
+    bar_column = bars[0]
+    rows = sorted(block.rows, key=lambda row: (row[bar_column] is None, row[bar_column] or 0))
+    note = f"{len(rows):,} rows, lowest {block.columns[bar_column].name} first."
+    return rows, f'<p class="note">{escape(note)}</p>'
 
 
 def scroll(content: str, label: str, *, tall: bool = False, kind: str = "") -> str:
-    """A region that scrolls in itself, also by keyboard, so that the page never does sideways."""
+    """A region with its own scroll bars, also by keyboard, so that the page stays in its width."""
     classes = " ".join(filter(None, ("scroll", "tall" if tall else "", kind)))
     return (
         f'<div class="{classes}" tabindex="0" role="region" aria-label="{escape(label)}">'
@@ -88,8 +88,8 @@ def _cell(column: Column, value: Any, greatest: float) -> str:
         return percent(value)
     if column.format == "bar":
         share = isinstance(value, float) and greatest <= 1
-        shown = percent(value) if share else number(value)
-        return f"<span>{shown}</span>{bar(value / max(greatest, 1))}"
+        value_text = percent(value) if share else number(value)
+        return f"<span>{value_text}</span>{bar(value / max(greatest, 1))}"
     return number(value)
 
 
@@ -102,15 +102,16 @@ def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
 
 
 def confusion(block: Confusion) -> str:
-    """Rows are truths, columns answers; shades are shares of a row. Worst pairs in words first."""
-    said = _confused_most(block)
+    """Rows are true classes, columns predicted ones, shades are shares of a row; above it the most
+    frequent mistakes."""
+    mistakes = _frequent_mistakes(block)
     totals = [sum(row) for row in block.matrix]
-    left_out = ""
+    omission = ""
     if len(block.classes) > WIDEST:
         keep = _most_involved(block)
-        left_out = (
-            f"Shown are the {len(keep)} of {len(block.classes):,} classes that take part in most "
-            "mistakes; answers outside them are left out."
+        omission = (
+            f"Shown are the {len(keep)} of {len(block.classes):,} classes with the most mistakes; "
+            "predictions of other classes are left out."
         )
         block = Confusion(
             block.title,
@@ -126,15 +127,15 @@ def confusion(block: Confusion) -> str:
     small = " few" if len(block.classes) <= FEW else ""
     grid = scroll(
         f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
-        f"truth ↓ answer →</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
-        f"{block.title}: rows are the truth, columns the answer",
+        f"true ↓ predicted →</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
+        f"{block.title}: rows are true classes, columns predicted classes",
         tall=len(block.classes) > LONG,
         kind="matrix",
     )
-    note = "A row is a true class; a shade is the share of its samples. " + left_out
+    note = "Each row is a true class; the shade shows the share of its samples. " + omission
     if len(block.classes) > LONG:
-        grid += '<p class="paper">The matrix is wider than paper: see it on the page itself.</p>'
-    return f'{said}{grid}<p class="note">{_legend()}{escape(note.strip())}</p>'
+        grid += '<p class="paper">The matrix is too wide to print: see it on a screen.</p>'
+    return f'{mistakes}{grid}<p class="note">{_legend()}{escape(note.strip())}</p>'
 
 
 def _confusion_row(block: Confusion, i: int, total: int) -> str:
@@ -145,8 +146,10 @@ def _confusion_row(block: Confusion, i: int, total: int) -> str:
             continue
         share = count / total
         shade = ("r" if i == j else "w") + str(max(1, math.ceil(8 * share)))
-        says = f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({percent(share)})"
-        cells.append(f'<td class="{shade}" title="{escape(says)}">{count:,}')
+        tooltip = (
+            f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({percent(share)})"
+        )
+        cells.append(f'<td class="{shade}" title="{escape(tooltip)}">{count:,}')
     label = block.classes[i]
     return (
         f'<tr><th scope="row" title="{escape(label)}"><span>{name(label)}</span></th>'
@@ -155,31 +158,32 @@ def _confusion_row(block: Confusion, i: int, total: int) -> str:
 
 
 def _pairs(block: Confusion) -> list[tuple[int, int, int]]:
-    """(count, truth, answer) of every kind of mistake that was made, most frequent first."""
-    found = [
+    """(count, true class, predicted class) of every kind of mistake, most frequent first."""
+    pairs = [
         (count, i, j)
         for i, row in enumerate(block.matrix)
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
-def _confused_most(block: Confusion) -> str:
+def _frequent_mistakes(block: Confusion) -> str:
     pairs = _pairs(block)
     total = sum(map(sum, block.matrix))
     if not pairs:
-        return f"<p>No mistakes among {counted(total, 'answer')}.</p>"
+        return f"<p>No mistakes among {counted(total, 'prediction')}.</p>"
     mistakes = sum(count for count, _, _ in pairs)
     if len(block.classes) <= FEW:
-        return f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'answer')}.</p>"
+        return f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'prediction')}.</p>"
     items = "".join(
         f"<li>{name(block.classes[i])} → {name(block.classes[j])} "
         f"<b>{count:,}</b> of {sum(block.matrix[i]):,}</li>"
         for count, i, j in pairs[:5]
     )
     return (
-        f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'answer')}; most often:</p>"
+        f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'prediction')}. The most "
+        "frequent (true → predicted):</p>"
         f'<ol class="pairs">{items}</ol>'
     )
 
@@ -194,12 +198,12 @@ def _most_involved(block: Confusion) -> list[int]:
 
 
 def _legend() -> str:
-    def scale(kind: str) -> str:
-        return "".join(f'<i class="{kind}{level}"></i>' for level in (1, 3, 5, 8))
-
+    right, wrong = (
+        "".join(f'<i class="{kind}{level}"></i>' for level in (1, 3, 5, 8)) for kind in "rw"
+    )
     return (
-        f'<span class="legend"><span class="ramp">{scale("r")}</span> right '
-        f'<span class="ramp">{scale("w")}</span> wrong, few to all</span> '
+        f'<span class="legend"><span class="ramp">{right}</span> right '
+        f'<span class="ramp">{wrong}</span> wrong, few to all</span> '
     )
 
 
@@ -207,7 +211,7 @@ def _legend() -> str:
 
 
 def figures(block: Figures) -> str:
-    """A row a metric: value, interval in words and drawn, and the number of samples."""
+    """One row per metric: value, 95 % interval as text and as a drawing, number of samples."""
     start = base([item for item in block.items if item.is_share])
     rows = []
     for item in block.items:
@@ -231,7 +235,7 @@ def figures(block: Figures) -> str:
 
 
 def receipt(block: Receipt) -> str:
-    """Before and after, with spreads, and the change in words."""
+    """Values before and after, with their intervals, and the change as text."""
     rows = "".join(_change(row) for row in block.rows)
     state = "good" if block.accepted else "bad"
     grid = scroll(
@@ -259,8 +263,8 @@ def _amount(amount: Amount | None, unit: str) -> str:
     if unit == "bytes":
         return size(amount.value)
     share = unit == "percent"
-    shown = figure(amount.value, as_percent=share) + (" ms" if unit == "ms" else "")
+    value = figure(amount.value, as_percent=share) + (" ms" if unit == "ms" else "")
     if amount.low is None or amount.high is None:
-        return shown
+        return value
     spread = span(amount.low, amount.high, as_percent=share).removesuffix(" %")
-    return f'{shown}<br><span class="soft">{spread}</span>'
+    return f'{value}<br><span class="soft">{spread}</span>'

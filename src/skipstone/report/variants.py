@@ -1,4 +1,4 @@
-"""Texts with variants of them, what differs marked: what augmentation makes of a training text."""
+"""Texts with their augmented variants, and the differences marked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 from skipstone.report.words import escape, name
 
-#: A text in pieces: 1 for one that came, -1 for one that is gone, 0 for one that stayed.
+#: A text in pieces: 1 for an added piece, -1 for a removed one, 0 for an unchanged one.
 Marked = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """Args:
-    label: of the text.
-    texts: the text as it is, then its variants.
+    """A text and its variants.
+
+    Args:
+        texts: the original first.
     """
 
     name: str
@@ -26,6 +27,8 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class Variants:
+    """Texts, each with its variants."""
+
     title: str
     rows: tuple[TextRow, ...]
     note: str = ""
@@ -40,7 +43,7 @@ class Variants:
 
 
 def variants(block: Variants) -> str:
-    """Each text above its variants."""
+    """Each text, with its variants below."""
     if not block.rows:
         return "<p>None.</p>"
     return f'<ul class="pictures wide texts">{"".join(map(_row, block.rows))}</ul>'

@@ -1,4 +1,4 @@
-"""Values as text: hostile strings made visible and inert, numbers rounded honestly."""
+"""Format values for people and for HTML: numbers, sizes, durations, and text from outside."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from collections.abc import Iterable
 from typing import Any
 
 NOTHING = "–"
-#: joiners that ordinary words need (Persian, Hindi, emoji); they neither hide nor reorder text
-_KEPT = {"\u200c", "\u200d"}
+#: Joiners that ordinary words need (Persian, Hindi, emoji); they neither hide nor reorder text.
+_JOINERS = {"\u200c", "\u200d"}
 
 
 def visible(value: object) -> str:
-    """`value` as text without characters that hide, reorder or control: they show as escapes.
+    """`value` as text, with every character that hides, reorders or controls text escaped.
 
-    Control characters, bidirectional overrides, lone surrogates (file names that are no UTF-8) and
+    Control characters, bidirectional overrides, lone surrogates (file names that are not UTF-8) and
     line ends become `\\x1b`, `\\u202e`, `\\udcff`, `\\n`.
     """
-    return "".join(char if _plain(char) else _escaped(char) for char in str(value))
+    return "".join(char if _is_printable(char) else _escape_char(char) for char in str(value))
 
 
 def escape(value: object) -> str:
-    """For HTML text and quoted attributes, of HTML and SVG alike."""
+    """For text and quoted attributes in HTML and SVG."""
     return html.escape(visible(value), quote=True)
 
 
 def name(value: object) -> str:
-    """A name from outside (a class, a file), isolated so that Hebrew does not turn its row."""
+    """A name from outside (a class, a file) as HTML, in <bdi> so that right-to-left text does not
+    reorder its row."""
     return f"<bdi>{escape(value)}</bdi>"
 
 
-def _plain(char: str) -> bool:
-    return char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
+def _is_printable(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
 
 
-def _escaped(char: str) -> str:
+def _escape_char(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """97.3 %. What is not quite 100 % or 0 % never reads as if it were."""
+    """97.3 %. A value below 100 % or above 0 % is never rounded to these."""
     if value is None or not math.isfinite(value):
         return NOTHING
     share = 100 * value
@@ -54,7 +55,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def number(value: Any) -> str:
-    """1,234 or four significant digits."""
+    """Integers as 1,234; other numbers with four significant digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -90,7 +91,7 @@ def span(low: float | None, high: float | None, *, as_percent: bool) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people write them: 812 B, 4.2 kB, 44.7 MB (powers of ten)."""
+    """Bytes as 812 B, 4.2 kB, 44.7 MB (powers of ten)."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
@@ -102,16 +103,16 @@ def duration(seconds: float) -> str:
     """0.8 s, 42 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
 def count(value: float) -> str:
-    """Large numbers in short: 11.2 million."""
+    """A large number in short: 11.2 million."""
     for limit, word in ((1e9, "billion"), (1e6, "million")):
         if value >= limit:
             return f"{value / limit:.3g} {word}"
@@ -119,7 +120,8 @@ def count(value: float) -> str:
 
 
 def text(pieces: Iterable[tuple[str, float]]) -> str:
-    """A text in pieces, those with a weight marked in three strengths: for, or against."""
+    """A text in pieces as HTML. Pieces with a weight are marked, in three strengths: positive
+    weights speak for the prediction, negative ones against it."""
     return f'<p class="words" dir="auto">{"".join(map(_piece, pieces))}</p>'
 
 

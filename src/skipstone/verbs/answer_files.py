@@ -1,5 +1,4 @@
-"""Answers as files: masks and overlays, one set a picture, in place once all are there; or one
-table."""
+"""Write predictions: masks and overlays for each image, or one table."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from skipstone.verbs.places import refuse_filled
 
 
 def answer_folder(out: str | Path, task: Task) -> Path:
-    """Where files go. UsageError where the task has none, or where something is there already."""
+    """The output folder. UsageError if the task predicts no files, or if it is not empty."""
     if not isinstance(task, FileRendering):
         raise UsageError(
-            f"--out is for answers that are files, such as masks; those of {task.name!r} are "
-            "words and numbers.",
-            hint="A table of them: --out answers.csv",
+            "--out FOLDER is for predicted files, such as masks; "
+            f"{task.name!r} predicts labels and numbers.",
+            hint="For a table of the predictions: --out answers.csv",
         )
     folder = Path(out)
     refuse_filled(folder)
@@ -36,13 +35,13 @@ def answer_folder(out: str | Path, task: Task) -> Path:
 def write_answers(
     predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path, kept: KeptAnswers
 ) -> list[Prediction | Failure]:
-    """Answer each file and write what the task makes of it under its path below `folder`, which is
-    there once all of them are written, and not before.
+    """Predict each file and write its output files under its relative path in `folder`. The folder
+    appears only when all of them are written.
 
     Args:
-        kept: those that were answered before; they are not answered again.
+        kept: predictions from an interrupted call; those files are not predicted again.
 
-    Returns the answers without their arrays; their fields tell the files.
+    Returns the predictions without their arrays; their fields name the output files.
     """
     task = predictor.task
     assert isinstance(task, FileRendering), task.name  # see `answer_folder`
@@ -57,18 +56,18 @@ def write_answers(
             picture = shown(predictor.input.decode(source).value)
             fields = dict(answer.fields)
             for name, (ending, content) in task.render_files(picture, answer).items():
-                place = stem.with_name(stem.name + ending)
-                storage.make_folder((new / place).parent)
-                storage.write_bytes(new / place, content)
-                fields[name] = str(folder / place)
+                path = stem.with_name(stem.name + ending)
+                storage.make_folder((new / path).parent)
+                storage.write_bytes(new / path, content)
+                fields[name] = str(folder / path)
             kept.add(replace(answer, fields=fields))
     kept.done()
     return kept.answers
 
 
 def _stems(paths: Sequence[Path]) -> list[Path]:
-    """Paths without their endings, each once: a.jpg may lie beside a.png, and two folders may hold
-    the same names."""
+    """Unique paths without their endings: a.jpg and a.png may be in one folder, and two folders may
+    contain the same names."""
     taken: dict[Path, None] = {}
     for path in paths:
         stem, number = path.with_suffix(""), 1
@@ -80,23 +79,21 @@ def _stems(paths: Sequence[Path]) -> list[Path]:
 
 
 def is_table(out: str | Path) -> bool:
-    """Whether `--out` names a table of the answers."""
+    """Whether `--out` names a table of predictions."""
     return Path(out).suffix.lower() == ".csv"
 
 
 def new_table(out: str | Path) -> Path:
-    """UsageError where something is there already."""
+    """The table's path. UsageError if it exists."""
     path = Path(out)
     if path.exists():
-        raise UsageError(
-            f"--out {path} is there already; nothing is overwritten.", hint="Name another file."
-        )
+        raise UsageError(f"--out {path} exists; nothing is overwritten.", hint="Name another file.")
     return path
 
 
 def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """One line an answer; several labels of one are separated by semicolons. What UTF-8 cannot hold
-    (names of files that are no UTF-8) stands as escapes."""
+    """One line per prediction; several labels are separated by semicolons. File names that are not
+    UTF-8 are written with escapes."""
     names = list(dict.fromkeys(name for row in predictions for name in row))
     names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
     text = io.StringIO()
@@ -109,7 +106,7 @@ def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Several values are separated by semicolons; of a label and its probability by "="."""
+    """Several values are joined by semicolons, a label and its probability by "="."""
     if isinstance(value, Mapping):
         return "=".join(str(_cell(item)) for item in value.values())
     return ";".join(str(_cell(v)) for v in value) if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""audit: what is in the data and what is wrong with it; the data is not changed."""
+"""audit: count what is in the data and find problems; the data is not changed."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ from skipstone.words import command_line, shortest
 
 FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
 _SIDE = 144  # of a picture on the page
-#: In `audit.json`: of the exclude list as it was written, so that a person's edits are seen.
-_WRITTEN = "exclude_sha256"
+#: Key in `audit.json`: hash of the exclude list as it was written; it detects a person's edits.
+_EXCLUDE_HASH = "exclude_sha256"
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Args:
-    data: as the user named it.
-    files: what was written, by what it is: "json", "page", "exclude"; empty without `out`.
+    """The result of `audit`.
+
+    Args:
+        data: the path that the user passed.
+        files: written files by kind: "json", "page", "exclude"; empty without `out`.
     """
 
     audit: Audit
@@ -51,12 +53,12 @@ class AuditResult:
 
     def __repr__(self) -> str:
         notes = {f"note {number}": note for number, note in enumerate(self.notes)}
-        found: dict[str, list[str]] = defaultdict(list)
+        messages_by_kind: dict[str, list[str]] = defaultdict(list)
         for finding in self.audit.findings:
-            found[finding.kind].append(finding.message)
+            messages_by_kind[finding.kind].append(finding.message)
         kinds = {
             kind: messages[0] + (f" And {len(messages) - 1:,} more." if messages[1:] else "")
-            for kind, messages in found.items()
+            for kind, messages in messages_by_kind.items()
         }
         facts = {"data": self.data, **notes, "rows": f"{self.audit.counts['rows']:,}"}
         return told(self, {**facts, **(kinds or {"findings": "none"}), **self.files})
@@ -78,100 +80,97 @@ def audit(
     settings: dict[str, Any] | None = None,
     command: Sequence[str] = (),
 ) -> AuditResult:
-    """What is in the data and what is wrong with it. The data is not changed.
+    """Count what is in the data and find problems. The data is not changed.
 
     Args:
-        out: a folder for `audit.json`, a page with the pictures and an exclude list, on which what
-            is excluded already stays.
-        model: a run or bundle whose features judge the labels.
-        command: what a person would type to get the same, for the page.
+        out: a folder for `audit.json`, a page with pictures and an exclude list; rows that are
+            excluded already stay on that list.
+        model: a run or bundle whose features are used to find label errors.
+        command: the command line that repeats the audit, for the page.
 
     Raises:
         UsageError: the data or the model cannot be used, or the exclude list in `out` was edited.
     """
     if model is not None:
-        from skipstone.verbs.answer import refuse_swapped  # brings torch, which most need not
+        from skipstone.verbs.answer import refuse_swapped  # imports torch, so only if needed
 
         refuse_swapped(Path(model), data)
     folder = None if out is None else output_folder(out, default="audit", data=data)
     if folder is not None:
-        _keep_edited(folder)
-    # A table with bad bytes is read all the same: what is wrong with it is the question.
-    given = Settings(settings)
-    options = given.options(ReadOptions, bad_bytes="replace")
-    given.check_taken("audit")
+        _refuse_edited_list(folder)
+    # a table with invalid UTF-8 is read, too, so that it can be reported
+    all_settings = Settings(settings)
+    options = all_settings.options(ReadOptions, bad_bytes="replace")
+    all_settings.check_taken("audit")
     manifest = read_manifest(data, options)
     before = () if options.exclude is None else tuple(read_exclude(options.exclude))
-    doubt = None if model is None else _judge(manifest, Path(model), seed)
-    found = audit_manifest(manifest, doubt=doubt)
+    find_label_issues = None if model is None else _label_checker(manifest, Path(model), seed)
+    result = audit_manifest(manifest, doubt=find_label_issues)
     files: dict[str, Path] = {}
     if folder is not None:
-        listed = folder / FILES["exclude"]
-        name = shortest(listed.absolute())
-        text = exclude_text(found, manifest, data=data, file=name, before=before)
-        files = _write(folder, found, manifest, text, command)
-    return AuditResult(found, manifest.notes, data, files)
+        name = shortest((folder / FILES["exclude"]).absolute())
+        text = exclude_text(result, manifest, data=data, file=name, before=before)
+        files = _write(folder, result, manifest, text, command)
+    return AuditResult(result, manifest.notes, data, files)
 
 
-def _judge(manifest: Manifest, model: Path, seed: int) -> Doubt:
-    """A judge of labels that stands on the model's features."""
+def _label_checker(manifest: Manifest, model: Path, seed: int) -> Doubt:
+    """A function that finds label issues with the model's features."""
     targets = manifest.column("target")
     single = all(isinstance(target, str) for target in targets)
     if not single and not all(isinstance(target, list) for target in targets):
         raise UsageError(
-            f"the labels of {manifest.root} are no names, so no model can be asked about them.",
+            f"--model checks class names and tags; the labels of {manifest.root} are neither.",
             hint="Leave --model out.",
         )
 
-    def doubt(groups: Sequence[Sequence[int]]) -> list[Suspicion]:
+    def find_label_issues(groups: Sequence[Sequence[int]]) -> list[Suspicion]:
         from skipstone.runtime.features import judging_features
 
         features, rows = judging_features(model, manifest.sources())
         if not rows:
-            warn("No file could be read, so no label was judged.")
+            warn("No file could be read, so no label was checked.")
             return []
-        place = {row: n for n, row in enumerate(rows)}
-        near = [[place[row] for row in group if row in place] for group in groups]
-        kept = [targets[row] for row in rows]
-        judge: Callable[..., list[Suspicion]] = doubted if single else doubted_tags
-        found = judge(features, kept, near, seed=seed)
-        return [suspicion.at(rows[suspicion.row]) for suspicion in found]
+        position = {row: n for n, row in enumerate(rows)}
+        near = [[position[row] for row in group if row in position] for group in groups]
+        labels = [targets[row] for row in rows]
+        check: Callable[..., list[Suspicion]] = doubted if single else doubted_tags
+        suspicions = check(features, labels, near, seed=seed)
+        return [suspicion.at(rows[suspicion.row]) for suspicion in suspicions]
 
-    return doubt
+    return find_label_issues
 
 
-def _keep_edited(folder: Path) -> None:
-    """UsageError where the exclude list in `folder` is not as an audit wrote it: a person has
-    edited it."""
-    listed, record = folder / FILES["exclude"], folder / FILES["json"]
-    if not listed.exists():
+def _refuse_edited_list(folder: Path) -> None:
+    """UsageError if the exclude list in `folder` was edited since an audit wrote it."""
+    exclude_list, record = folder / FILES["exclude"], folder / FILES["json"]
+    if not exclude_list.exists():
         return
-    written = storage.read_json(record) if record.is_file() else None
-    if isinstance(written, dict) and written.get(_WRITTEN) == storage.file_sha256(listed):
+    content = storage.read_json(record) if record.is_file() else None
+    sha256 = content.get(_EXCLUDE_HASH) if isinstance(content, dict) else None
+    if sha256 == storage.file_sha256(exclude_list):
         return
     raise UsageError(
-        f"{listed} is there already and is not as an audit wrote it; it is not overwritten.",
-        hint=f"Name another folder: --out {shlex.quote(f'{folder}-2')}. Or, if nobody needs it: "
-        f"rm {shlex.quote(str(listed))}",
+        f"{exclude_list} exists and was edited, so it is not overwritten.",
+        hint=f"Name another folder: --out {shlex.quote(f'{folder}-2')}. If you do not need the "
+        f"file: rm {shlex.quote(str(exclude_list))}",
     )
 
 
 def _write(
-    folder: Path, found: Audit, manifest: Manifest, excluded: str, command: Sequence[str]
+    folder: Path, result: Audit, manifest: Manifest, exclude_list: str, command: Sequence[str]
 ) -> dict[str, Path]:
-    """Args:
-    excluded: the text of the exclude list.
-    """
-    from skipstone.report.render import render  # its charts bring torch
+    """Write the three files; returns their paths by kind."""
+    from skipstone.report.render import render  # its charts import torch
 
     storage.make_folder(folder)
     files = {name: folder / file for name, file in FILES.items()}
-    storage.write_text(files["exclude"], excluded)
-    written = storage.file_sha256(files["exclude"])
-    storage.write_json(files["json"], {**found.to_json(), _WRITTEN: written})
+    storage.write_text(files["exclude"], exclude_list)
+    sha256 = storage.file_sha256(files["exclude"])
+    storage.write_json(files["json"], {**result.to_json(), _EXCLUDE_HASH: sha256})
     story = AuditStory(
         name=manifest.root.resolve().name,
-        found=found,
+        found=result,
         targets=manifest.column("target"),
         notes=manifest.notes,
         picture=_pictures(manifest),
@@ -185,17 +184,19 @@ def _write(
 
 
 def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[Words]] | None:
-    """Rows -> their texts in pieces, where the input has texts (its fact `beside`)."""
+    """A function from rows to their texts in pieces; None if the input is not text (its entry then
+    lacks the fact `beside`)."""
     target = INPUTS[manifest.input].facts.get("beside")
     if target is None:
         return None
-    beside = resolve_target(target)
+    diff_texts = resolve_target(target)
 
-    def words(rows: Sequence[int], compared: bool) -> list[Words]:
-        found: list[Words] = beside([_bytes(manifest, row) for row in rows], compared=compared)
-        return found
+    def split_texts(rows: Sequence[int], compared: bool) -> list[Words]:
+        data = [_bytes(manifest, row) for row in rows]
+        pieces: list[Words] = diff_texts(data, compared=compared)
+        return pieces
 
-    return words
+    return split_texts
 
 
 def _bytes(manifest: Manifest, row: int) -> bytes:
@@ -207,17 +208,17 @@ def _bytes(manifest: Manifest, row: int) -> bytes:
 
 
 def _pictures(manifest: Manifest) -> Callable[[int], str]:
-    """Row -> a picture of it as a data URI, or "" where there is none."""
+    """A function from a row to its picture as a data URI, or "" if it has none."""
     target = INPUTS[manifest.input].facts.get("preview")
     if target is None:
         return lambda row: ""
     preview = Entry(manifest.input, target).load()
 
-    def picture(row: int) -> str:
+    def draw_row(row: int) -> str:
         try:
             record = preview(read_source(manifest.source(row)), _SIDE)
         except DataError:
             return ""
         return "" if record is None else picture_uri(record) or ""
 
-    return picture
+    return draw_row

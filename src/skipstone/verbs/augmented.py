@@ -1,4 +1,4 @@
-"""train --show-augmented: what the network will see, as a picture for people."""
+"""train --show-augmented: write a contact sheet of augmented training samples."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def show_augmented(
     origin: str | Path | None = None,
     command: Sequence[str] = (),
 ) -> AugmentedResult:
-    """Write a contact sheet of pictures, or a page of texts: originals beside augmented views of
-    the training part. `command` is what one would type."""
+    """Write training samples and augmented views of them: a contact sheet of images, or a page of
+    texts. `command` is the command line, for the page."""
     file = Path(file)
     refuse_inside(file, data, "--show-augmented")
     plan = plan_run(
@@ -64,29 +64,30 @@ def show_augmented(
     if hasattr(plan.input, "pieces"):
         return AugmentedResult(file, augmented_page(plan, file, command=command_line(command)))
     raise UsageError(
-        f"--show-augmented shows pictures and texts; {plan.manifest.input!r} gives neither.",
+        f"--show-augmented works for images and texts, not for {plan.manifest.input!r}.",
         hint="Leave it out.",
     )
 
 
 def _sheet(plan: Plan, file: Path, key: str) -> str:
-    """Write the contact sheet; returns what it shows, in a sentence."""
+    """Write the contact sheet; returns a description of the augmentation."""
     assert isinstance(plan.augment, AugmentOptions)
-    fit = plan.manifest.role("fit")
+    train_rows = plan.manifest.role("fit")
     loader = training_loader(plan)
-    labels = fit.column("target")
+    labels = train_rows.column("target")
 
-    def labelled(row: int) -> tuple[Sample, str]:
-        name = labels[row] if isinstance(labels[row], str | list) else fit.source(row).path.name
+    def load_labelled(row: int) -> tuple[Sample, str]:
+        label = labels[row]
+        name = label if isinstance(label, str | list) else train_rows.source(row).path.name
         return loader.sample(row), str(name)
 
-    samples = examples(len(fit), labelled)
+    samples = examples(len(train_rows), load_labelled)
     augment = make_augment(plan.augment, plan.input, plan.task)
     size = min(plan.input.example(1)[key].shape[1:3])
-    made = None if augment is None else augment.strengths
-    what = plan.augment.describe(size, placed=bool(plan.task.places), made=made)
-    laid = plan.task.draw_targets if isinstance(plan.task, TargetDrawing) else None
+    strengths = None if augment is None else augment.strengths
+    description = plan.augment.describe(size, placed=bool(plan.task.places), made=strengths)
+    draw_targets = plan.task.draw_targets if isinstance(plan.task, TargetDrawing) else None
     mix = make_mix(plan.augment, plan.task)
-    rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=laid, mix=mix)
-    contact_sheet(rows, file, what)
-    return what
+    rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=draw_targets, mix=mix)
+    contact_sheet(rows, file, description)
+    return description

@@ -1,4 +1,4 @@
-"""train --show-augmented for texts: a page with originals, and what training will see of them."""
+"""train --show-augmented for texts: a page of training texts and augmented views of them."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from skipstone.verbs.examples import examples
 from skipstone.verbs.lineage import versions
 from skipstone.verbs.plan import Plan
 
-#: Views of each text, and letters of it that are shown.
+#: Augmented views per text; characters of each that are shown.
 VIEWS, LETTERS = 4, 600
 
 
 def augmented_page(plan: Plan, file: Path, *, command: str) -> str:
-    """Write the page; returns what it shows, in a sentence.
+    """Write the page; returns a description of the augmentation.
 
     Raises:
-        UsageError: `file` is named as something that is no page.
+        UsageError: the name of `file` does not end in .html.
     """
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(
-            f"--show-augmented {file}: texts are shown as a page.",
-            hint=f"Name it so: --show-augmented {file.with_suffix('.html')}",
+            f"--show-augmented {file}: texts are written as an HTML page.",
+            hint=f"Use: --show-augmented {file.with_suffix('.html')}",
         )
     augment = augmentation_of(plan.augment, plan.input, plan.task)
-    what = plan.augment.describe(0)
+    description = plan.augment.describe(0)
     rows = tuple(_rows(plan, augment))
     block = Variants(
-        "Training texts, and each as the first epochs see it",
+        "Training texts, each with its augmented versions of the first epochs",
         rows,
-        "Marked: what came; struck through: what is gone. What mixes the texts of a batch is done "
-        "to vectors and shows in no text.",
+        "Marked words were added; words struck through were removed. MixUp is not shown: it mixes "
+        "the texts' vectors.",
     )
     sections = (Section("Augmented texts", (block,)),)
-    report = Report("What training sees", what, command, sections, versions())
+    report = Report("Augmented training texts", description, command, sections, versions())
     storage.write_text(file, render(report))
-    return what
+    return description
 
 
 def _rows(plan: Plan, augment: Augmentation | None) -> list[TextRow]:
-    fit: Manifest = plan.manifest.role("fit")
-    labels, ids = fit.column("target"), fit.column("id")
+    train_rows: Manifest = plan.manifest.role("fit")
+    labels, ids = train_rows.column("target"), train_rows.column("id")
 
-    def views(row: int) -> TextRow:
-        source = fit.source(row)
+    def augment_row(row: int) -> TextRow:
+        source = train_rows.source(row)
         raw = plan.input.decode(source)
         text = raw.value.tobytes().decode()
         texts: list[Marked] = [((text[:LETTERS], 0),)]
@@ -64,25 +64,25 @@ def _rows(plan: Plan, augment: Augmentation | None) -> list[TextRow]:
         name = source.path.name + ("" if source.member is None else f"#{source.member}")
         return TextRow(name, label, tuple(texts))
 
-    return examples(len(fit), views)
+    return examples(len(train_rows), augment_row)
 
 
 def marked(before: str, after: str) -> Marked:
-    """`after` in pieces, with those of `before` that are gone in their place."""
+    """`after` in pieces, with the pieces removed from `before` at their former positions."""
     old, new = pieces_of(before)[0], pieces_of(after)[0]
-    found: list[tuple[str, int]] = []
+    pieces: list[tuple[str, int]] = []
     matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
     for kind, begin, end, first, last in matcher.get_opcodes():
         if kind == "equal":
-            found += [(piece, 0) for piece in old[begin:end]]
+            pieces += [(piece, 0) for piece in old[begin:end]]
             continue
-        found += [(piece, 0 if piece.isspace() else -1) for piece in old[begin:end]]
-        found += [(piece, 0 if piece.isspace() else 1) for piece in new[first:last]]
-    shown, letters = [], 0
-    for piece, mark in found:
-        letters += len(piece)
-        if letters > LETTERS:
-            shown.append((" …", 0))
+        pieces += [(piece, 0 if piece.isspace() else -1) for piece in old[begin:end]]
+        pieces += [(piece, 0 if piece.isspace() else 1) for piece in new[first:last]]
+    start, length = [], 0
+    for piece, mark in pieces:
+        length += len(piece)
+        if length > LETTERS:
+            start.append((" …", 0))
             break
-        shown.append((piece, mark))
-    return tuple(shown)
+        start.append((piece, mark))
+    return tuple(start)

@@ -1,7 +1,7 @@
-"""The baseline beside a model: what a simple one, found in seconds, makes of the same data.
+"""The baseline: a simple model, trained in seconds on the same data, to compare a model with.
 
-The input's entry names it (the fact `baseline`). A model that is not better than it by more than
-chance is said to be so.
+The input's registry entry names it (its fact `baseline`). The verdict says if the model is not
+better by more than chance.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from skipstone.verbs.scores import in_points
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline that was found.
+    """A trained baseline.
 
     Args:
         model: its name.
-        predictor: that answers with it.
-        seconds: that finding it took.
+        seconds: time that its training took.
     """
 
     model: str
@@ -45,14 +44,14 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model beside its baseline, on the same samples.
+    """A model compared with its baseline, on the same samples.
 
     Args:
         model: the baseline's name.
-        metric: the headline's name; `title` for a person.
-        value: of the baseline.
+        metric: name of the headline metric; `title` is for people.
+        value: the baseline's.
         difference: the model's value minus the baseline's.
-        verdict: a sentence.
+        verdict: which one is better, as a sentence.
     """
 
     model: str
@@ -76,46 +75,46 @@ class Comparison:
 
 
 def find_baseline(plan: Plan, run: RunFolder) -> Baseline | None:
-    """The baseline of a plan; None where its input has none, or the model is it."""
-    simple = baseline_plan(plan)
-    if simple is None:
+    """Train the baseline of a plan; None if its input has none, or if the model is the baseline."""
+    simple_plan = baseline_plan(plan)
+    if simple_plan is None:
         return None
-    began = time.monotonic()
-    name = simple.arch.backbone.name
+    started = time.monotonic()
+    name = simple_plan.arch.backbone.name
     with events.stage(f"the baseline, {name}"):
-        learnt = learner_of(BACKBONES[name])(simple, run, RecordCache())
-        runtime = TorchRuntime(learnt.network)
-        select = plan.manifest.role("select")
-        post = Predictor(simple.input, runtime, plan.task, {}).calibrate(select)
-        predictor = Predictor(simple.input, runtime, plan.task, post)
-        found = plan.task.compute(predictor.evaluate(select).records) if len(select) else {}
-    seconds = time.monotonic() - began
+        network = learner_of(BACKBONES[name])(simple_plan, run, RecordCache()).network
+        runtime = TorchRuntime(network)
+        val_rows = plan.manifest.role("select")
+        post = Predictor(simple_plan.input, runtime, plan.task, {}).calibrate(val_rows)
+        predictor = Predictor(simple_plan.input, runtime, plan.task, post)
+        values = plan.task.compute(predictor.evaluate(val_rows).records) if len(val_rows) else {}
+    seconds = time.monotonic() - started
     metric = headline(plan.task)
-    if metric.name in found:
+    if metric.name in values:
         events.note(
-            f"Baseline: {name} has {metric.title} {found[metric.name]:.1%} on select, "
-            f"after {seconds:.1f} s."
+            f"Baseline {name}: {metric.title} {values[metric.name]:.1%} on the validation rows, "
+            f"trained in {seconds:.1f} s."
         )
     return Baseline(name, predictor, seconds)
 
 
 def baseline_plan(plan: Plan) -> Plan | None:
-    """The same data and task with the input's baseline as the model; None where it has none, or
-    where all rows are labelled alike, as may be where another model's training goes on."""
+    """The same data and task with the input's baseline as the model; None if the input has none, or
+    if all training rows have one label, which is possible when an existing model is fine-tuned."""
     entry = INPUTS[plan.manifest.input]
-    name, fit = entry.facts.get("baseline"), plan.manifest.role("fit")
+    name, train_rows = entry.facts.get("baseline"), plan.manifest.role("fit")
     if name is None or name == plan.arch.backbone.name:
         return None
-    if len(set(map(str, fit.column("target")))) < 2:
+    if len(set(map(str, train_rows.column("target")))) < 2:
         return None
     choice = resolve_target(entry.facts["chooser"])(
         model=name,
         weights="auto",
         state=plan.input.state()[0],
-        rows=len(fit),
+        rows=len(train_rows),
         classes=len(plan.task.schema.get("classes", ())),
     )
-    input = entry.load()(entry.make_options(choice.input)).fit(fit.sources())
+    input = entry.load()(entry.make_options(choice.input)).fit(train_rows.sources())
     backbone = BACKBONES[name]
     options = stored_options(backbone.make_options(choice.options))
     arch = Arch(Part(name, {"options": options}), usual_head(plan.task, backbone))
@@ -125,7 +124,7 @@ def baseline_plan(plan: Plan) -> Plan | None:
 def beside(
     baseline: Baseline | None, plan: Plan, records: Sequence[Record], part: Manifest
 ) -> Comparison | None:
-    """The baseline scored on `part`, where the model has `records`; None where there is none."""
+    """Score the baseline on `part`, where the model has `records`; None without a baseline."""
     if baseline is None or not records:
         return None
     evaluation = baseline.predictor.evaluate(part)
@@ -140,12 +139,12 @@ def beside(
 
 
 def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
-    points, surely = in_points(metric, gap)
-    if surely > 0:
+    points, certain = in_points(metric, gap)
+    if certain > 0:
         return f"{model} is better than the baseline {baseline}: {points}."
-    if surely < 0:
+    if certain < 0:
         return f"{model} is WORSE than the baseline {baseline}: {points}. Take --model {baseline}."
     return (
         f"{model} is not better than the baseline {baseline} by more than chance: {points}. "
-        f"--model {baseline} may be as good, found in seconds."
+        f"--model {baseline} may be as good, and trains in seconds."
     )

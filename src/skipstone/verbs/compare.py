@@ -40,13 +40,14 @@ class Row:
     """One model.
 
     Args:
-        runtime: what answers by default, and is timed.
+        runtime: its default runtime, which is timed.
         metric: the headline metric's name; None for an untrained model.
         accuracy: its value, on `scored_on`.
-        difference: this - the first, in points, paired on the shared data; None without --data.
+        difference: this minus the first model, in points, paired on shared rows; None without
+            --data.
         parameters, macs: of the network, for one sample; INT8 does not change them.
-        activation_bytes: what one sample keeps in memory while training.
-        bytes: of the files that the default runtime needs.
+        activation_bytes: memory that one sample needs while training.
+        bytes: size of the files that the default runtime needs.
         latency: {"median_ms", "p10_ms", "p90_ms"}.
     """
 
@@ -80,9 +81,11 @@ class Row:
 
 @dataclass(frozen=True)
 class CompareResult:
-    """Args:
-    rows: one a model, in the order given.
-    threads: of every latency; batch 1, interleaved.
+    """The result of `compare`.
+
+    Args:
+        rows: one per model, in the order of the arguments.
+        threads: used for all latencies (batch 1, interleaved runs).
     """
 
     rows: list[Row]
@@ -121,36 +124,34 @@ def compare(
     latency_seconds: float = 8.0,
     settings: dict[str, Any] | None = None,
 ) -> CompareResult:
-    """Models side by side; trained ones on `data`, or else by the figures they carry.
+    """Models side by side; trained ones on `data`, or else by their stored metrics.
 
     Args:
         models: runs, bundles, or names of untrained models (see: skipstone models).
         settings: how `data` is read (`text_column`, `masks`, ...).
 
     Raises:
-        UsageError: no such model; or settings without data that they say something of.
+        UsageError: unknown model; or settings for reading data without `data`.
     """
-    given = Settings(settings)
-    options = given.options(ReadOptions)
-    given.check_taken("compare")
-    if given.values and data is None:
-        flags = ", ".join(map(flag, given.values))
-        raise UsageError(
-            f"there is no data that could be read as {flags} says.", hint="Name it: --data DATA"
-        )
-    found = [_find(name) for name in models]
+    all_settings = Settings(settings)
+    options = all_settings.options(ReadOptions)
+    all_settings.check_taken("compare")
+    if all_settings.values and data is None:
+        flags = ", ".join(map(flag, all_settings.values))
+        raise UsageError(f"{flags} needs --data.", hint="Name the data: --data DATA")
+    opened = [_find(name) for name in models]
     manifest = None if data is None else _read(Path(data), options)
-    scored = _scored(found, manifest, str(data), seed)
-    timed = _timed(found, seed, latency_seconds)
+    scores = _score_all(opened, manifest, str(data), seed)
+    timed = _time_all(opened, seed, latency_seconds)
     rows = []
     latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
-    for number, model in enumerate(found):
-        metric, estimate, where, difference = scored[number]
+    for number, model in enumerate(opened):
+        metric, estimate, where, difference = scores[number]
         cost = profile(network_of(model.bundle), input_of(model.bundle).example(1))
         rows.append(
             Row(
                 name=model.name,
-                runtime=_default(model),
+                runtime=_default_runtime(model),
                 metric=metric,
                 accuracy=estimate,
                 scored_on=where,
@@ -171,17 +172,18 @@ def _find(name: str) -> _Model:
         if name in BACKBONES or f"{name.partition('/')[0]}/*" in BACKBONES:
             return _Model(name, untrained(name), None)
         if "/" in name:
-            bundle_of(path)  # refuses, with what lies near that path
+            bundle_of(path)  # raises an error that names similar paths
         hint = did_you_mean(name, BACKBONES.names())
         raise UsageError(
-            f"{name!r} is no run, no bundle, and no model's name.",
+            f"{name!r} is neither a run, nor a bundle, nor a model.",
             hint=f"{hint} See: skipstone models".strip(),
         )
     folder = bundle_of(path)
     return _Model(name, Bundle.load(folder), folder)
 
 
-_Scored = tuple[str | None, Estimate | None, str | None, Estimate | None]
+#: (metric, value, scored on, paired difference to the first model).
+_Score = tuple[str | None, Estimate | None, str | None, Estimate | None]
 
 
 def _read(data: Path, options: ReadOptions) -> Manifest:
@@ -193,12 +195,14 @@ def _read(data: Path, options: ReadOptions) -> Manifest:
     return manifest
 
 
-def _scored(models: list[_Model], manifest: Manifest | None, data: str, seed: int) -> list[_Scored]:
-    """(metric, value, scored on what, paired difference to the first) of each model."""
+def _score_all(
+    models: list[_Model], manifest: Manifest | None, data: str, seed: int
+) -> list[_Score]:
+    """The score of each model on the manifest; without one, the stored scores."""
     if manifest is None:
-        return [_stored(model) for model in models]
+        return [_stored_score(model) for model in models]
     first: tuple[Task, Evaluation] | None = None
-    rows: list[_Scored] = []
+    rows: list[_Score] = []
     for model in models:
         if model.folder is None:
             rows.append((None, None, None, None))
@@ -214,9 +218,8 @@ def _scored(models: list[_Model], manifest: Manifest | None, data: str, seed: in
     return rows
 
 
-def _stored(model: _Model) -> _Scored:
-    """The figure that the bundle carries: of its own training, or of the program that shrinking
-    made."""
+def _stored_score(model: _Model) -> _Score:
+    """The metric stored in the bundle: from training, or of the program that shrink made."""
     stored = model.bundle.metrics
     if model.folder is None or not stored:
         return None, None, None, None
@@ -226,7 +229,9 @@ def _stored(model: _Model) -> _Scored:
         figure = stored["metrics"][name]
         return name, Estimate(figure["value"], *ends(figure), figure["n"]), where, None
     except (KeyError, TypeError):
-        raise DamagedError(f"{model.folder / RECORD} states no {name} with its interval.") from None
+        raise DamagedError(
+            f"{model.folder / RECORD} lacks the metric {name} with its interval."
+        ) from None
 
 
 def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
@@ -238,7 +243,7 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     if not evaluation.records:
         raise UsageError(
             f"no row of {manifest.root} has a label that {model.name} knows.",
-            hint="Labels match by name. Without --data models are shown by their stored figures.",
+            hint="Labels match by name. Without --data, compare shows the stored metrics.",
         )
     return task, evaluation
 
@@ -246,19 +251,19 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
 def _difference(
     one: tuple[Task, Evaluation], another: tuple[Task, Evaluation], seed: int
 ) -> Estimate | None:
-    """another - one in points, on the rows that both have scored; None where there are none.
+    """another - one in points, on the rows that both have scored; None if there are none.
 
-    Each is scored by its own task: classes may be others, or in another order.
+    Each is scored by its own task, because classes or their order may differ.
     """
     (first_task, first), (task, other) = one, another
     shared = {record["id"] for record in first.records} & {record["id"] for record in other.records}
     if not shared:
         return None
     if set(first_task.schema.get("classes", ())) != set(task.schema.get("classes", ())):
-        events.note("The two know different classes; each is scored by its own.")
+        events.note("The two models have different classes; each is scored with its own.")
     if len(shared) < max(len(first.records), len(other.records)):
         events.note(f"The difference is on the {len(shared):,} rows that both models can score.")
-    kept = [
+    records_and_groups = [
         (record, group)
         for record, group in zip(other.records, other.groups, strict=True)
         if record["id"] in shared
@@ -266,18 +271,18 @@ def _difference(
     before = [record for record in first.records if record["id"] in shared]
     gap = paired_difference(
         headline(task),
-        [record for record, _ in kept],
+        [record for record, _ in records_and_groups],
         before,
         task,
-        [group for _, group in kept],
+        [group for _, group in records_and_groups],
         seed,
         task_b=first_task,
     )
     return Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high, gap.n)
 
 
-def _timed(models: list[_Model], seed: int, seconds: float) -> Race:
-    """All of them in one race, by their number."""
+def _time_all(models: list[_Model], seed: int, seconds: float) -> Race:
+    """Latencies of all models, measured in interleaved rounds; keys are their numbers."""
     threads = usual_threads()
     calls = {
         str(number): bind(model.open(threads), input_of(model.bundle).example(1))
@@ -286,7 +291,7 @@ def _timed(models: list[_Model], seed: int, seconds: float) -> Race:
     return race(calls, seconds=seconds, threads=threads, seed=seed)
 
 
-def _default(model: _Model) -> str:
+def _default_runtime(model: _Model) -> str:
     return (read_programs(model.folder).default if model.folder is not None else "") or "torch-f32"
 
 

@@ -1,9 +1,9 @@
-"""ensemble: several trained models answer together, as one model.
+"""ensemble: one model that averages the probabilities of several trained models.
 
-    runs -> members -> rows that none of them has learnt from -> one bundle -> proof and report
+    runs -> members -> rows that no member was trained on -> one bundle -> verification and report
 
-Each member is only read. What comes of it is a run like any other: it predicts, exports, verifies
-and compares, and INT8 makes it smaller.
+The members are only read. The result is a run like any other: it can be used by predict, export,
+verify, compare and shrink (INT8).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from skipstone.words import command_line, shortest
 
 @dataclass(frozen=True)
 class Standing:
-    """A member beside the ensemble, on the same rows.
+    """A member compared with the ensemble, on the same rows.
 
     Args:
-        model: how the user named it; `name` is its network's.
-        select: its headline metric where members are told apart.
-        value: the same on the rows that are scored.
-        difference: the ensemble's value minus its own, paired.
+        model: the path that the user passed; `name` is its network's.
+        select: its headline metric on the validation rows.
+        value: its headline metric on the scored rows.
+        difference: the ensemble's value minus the member's, paired.
     """
 
     model: str
@@ -62,11 +62,12 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EnsembleResult(Finished):
-    """What `ensemble` left.
+    """The result of `ensemble`.
 
     Args:
-        members: as they were named.
-        verdict: a sentence: whether it is better than the best of them, as `better` has it.
+        members: in the order of the arguments.
+        verdict: a sentence that says whether the ensemble is better than its best member.
+        better: whether it is.
     """
 
     members: list[Standing]
@@ -78,7 +79,7 @@ class EnsembleResult(Finished):
             f"{member.model} alone": f"{member.name}: {percent(member.value.value)}"
             for member in self.members
         }
-        return {**alone, "beside them": self.verdict}
+        return {**alone, "verdict": self.verdict}
 
     def to_json(self) -> dict[str, Any]:
         members = [member.to_json() for member in self.members]
@@ -93,34 +94,35 @@ def ensemble(
     seed: int = 0,
     command: Sequence[str] = (),
 ) -> EnsembleResult:
-    """One model of several that were trained on the same rows: their probabilities are averaged.
+    """One model that averages the probabilities of several models trained on the same data.
 
-    It is judged on rows that none of them has learnt from: claimed are those that all claim, and
-    what one has decided by decides again.
+    It is scored on the rows that are test rows of every member. A validation row of one member
+    that no other was trained on is a validation row of the ensemble.
 
     Args:
-        models: runs or bundles, two or more; of a shrunk one its network takes part.
-        data: where the data lies now; None for where it was.
+        models: two or more runs or bundles; of a shrunk model its network is used.
+        data: where the data is now; None for where it was.
         out: folder of runs.
-        command: what one would type.
+        command: the command line, for the report.
 
     Raises:
-        UsageError: they answer different questions, or were trained on other rows, or no row is
-            new to all of them.
-        Refusal: what they answer cannot be averaged.
+        UsageError: their tasks or classes differ, they were trained on different data, or every
+            row was used to train one of them.
+        Refusal: their outputs cannot be averaged.
     """
     started = time.monotonic()
-    given = None if data is None else Path(data)
-    parts = open_parts([str(model) for model in models], given)
+    data_path = None if data is None else Path(data)
+    parts = open_parts([str(model) for model in models], data_path)
     joint = join(parts, seed)
     network = voting(joint, parts)
-    root = output_folder(out, default="runs", data=given or known_data(parts[0].folder))
+    root = output_folder(out, default="runs", data=data_path or known_data(parts[0].folder))
     with open_or_resume(root, _identity(joint, parts)) as run:
         save_manifest(joint.manifest, run.path / MANIFEST, given=known_data(parts[0].folder))
         lineage = _lineage(joint, parts, command_line(command))
         scores, bundle = write_bundle(joint, network, joint.arch, lineage, run.bundle)
-        standing = list(events.track(_standings(joint, parts, scores), "members", total=len(parts)))
-        verdict, better = _verdict(joint, standing)
+        scoring = _score_members(joint, parts, scores)
+        members = list(events.track(scoring, "members", total=len(parts)))
+        verdict, better = _verdict(joint, members)
         verification, seconds = export_and_verify(run.bundle), time.monotonic() - started
         outcome = Outcome(
             given=joint,
@@ -131,7 +133,7 @@ def ensemble(
             trained=network_facts(joint.arch.name, network, joint.input, lineage["how"], seconds),
             members={
                 "title": headline(joint.task).title,
-                "rows": [member.to_json() for member in standing],
+                "rows": [member.to_json() for member in members],
                 "verdict": verdict,
             },
         )
@@ -139,7 +141,7 @@ def ensemble(
         run.journal("scored", **scores.to_json(), verified=verification.ok)
         run.finish()
         return EnsembleResult.of(
-            run, outcome, report, started, members=standing, verdict=verdict, better=better
+            run, outcome, report, started, members=members, verdict=verdict, better=better
         )
 
 
@@ -164,43 +166,45 @@ def _lineage(joint: Joint, parts: Sequence[Part], command: str) -> dict[str, Any
             }
             for part in parts
         ],
-        "how": f"the mean of the probabilities of {', '.join(part.path for part in parts)}",
+        "how": f"mean of the probabilities of {', '.join(part.path for part in parts)}",
         "versions": versions(),
     }
 
 
-# --- beside its members -----------------------------------------------------------------------
+# --- comparison with its members --------------------------------------------------------------
 
 
-def _standings(joint: Joint, parts: Sequence[Part], scores: Scores) -> Iterator[Standing]:
-    """Each member on select, and on the rows that the ensemble was scored on."""
+def _score_members(joint: Joint, parts: Sequence[Part], scores: Scores) -> Iterator[Standing]:
+    """Each member on the validation rows and on the rows that the ensemble was scored on."""
     metric = headline(joint.task)
     part = joint.manifest.role(scores.role)
     for member in parts:
         runtime, post = TorchRuntime(network_of(member.bundle)), dict(member.bundle.post)
         predictor = Predictor(member.input, runtime, member.task, post)
-        select = predictor.evaluate(joint.manifest.role("select"))
-        own = select if scores.role == "select" else predictor.evaluate(part)
+        val = predictor.evaluate(joint.manifest.role("select"))
+        evaluation = val if scores.role == "select" else predictor.evaluate(part)
+        records, groups = evaluation.records, evaluation.groups
         yield Standing(
             model=member.path,
             name=member.arch.name,
-            select=float(joint.task.compute(select.records)[metric.name]),
-            value=interval(metric, own.records, joint.task, own.groups, joint.seed),
+            select=float(joint.task.compute(val.records)[metric.name]),
+            value=interval(metric, records, joint.task, groups, joint.seed),
             difference=paired_difference(
-                metric, scores.records, own.records, joint.task, own.groups, joint.seed
+                metric, scores.records, records, joint.task, groups, joint.seed
             ),
         )
 
 
-def _verdict(joint: Joint, standing: Sequence[Standing]) -> tuple[str, bool]:
-    """Whether the ensemble is better than the member that is best on select, in a sentence."""
+def _verdict(joint: Joint, members: Sequence[Standing]) -> tuple[str, bool]:
+    """A sentence on the ensemble and the member that is best on the validation rows, and whether
+    the ensemble is better."""
     metric = headline(joint.task)
     sign = 1 if metric.higher_is_better else -1
-    best = max(standing, key=lambda member: sign * member.select)
-    points, surely = in_points(metric, best.difference)
-    name = f"{best.model} ({best.name}), the best of them on select"
-    if surely > 0:
-        return f"Together they are better than {name}: {points}.", True
-    if surely < 0:
-        return f"Together they are WORSE than {name}: {points}. Take that one.", False
-    return f"Together they are not better than {name}, by more than chance: {points}.", False
+    best = max(members, key=lambda member: sign * member.select)
+    points, certain = in_points(metric, best.difference)
+    name = f"{best.model} ({best.name}), its best member on the validation rows"
+    if certain > 0:
+        return f"The ensemble is better than {name}: {points}.", True
+    if certain < 0:
+        return f"The ensemble is WORSE than {name}: {points}. Use that member.", False
+    return f"The ensemble is not better than {name}, by more than chance: {points}.", False

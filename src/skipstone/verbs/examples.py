@@ -1,4 +1,4 @@
-"""A few training rows that stand for all, to be shown to people."""
+"""Pick a few training rows to show to people."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import TypeVar
 
 from skipstone.errors import DataError
 
-#: Rows that are shown.
+#: Number of rows.
 ROWS = 12
 
 T = TypeVar("T")
 
 
 def examples(count: int, make: Callable[[int], T]) -> list[T]:
-    """What `make` gives for ROWS of `count` rows (positions), spread over all of them.
+    """`make(row)` for ROWS evenly spaced positions among `count` rows.
 
-    Where one cannot be read (a DataError) another takes its place: training lists and leaves out
-    what is unreadable.
+    An unreadable row (DataError) is replaced by another; training reports and skips those.
     """
-    wanted, step = min(ROWS, count), max(1, count // ROWS)
-    found: list[T] = []
+    limit, step = min(ROWS, count), max(1, count // ROWS)
+    made: list[T] = []
     for row in dict.fromkeys((*range(0, count, step), *range(count))):
-        if len(found) == wanted:
+        if len(made) == limit:
             break
         with contextlib.suppress(DataError):
-            found.append(make(row))
-    return found
+            made.append(make(row))
+    return made

@@ -1,5 +1,4 @@
-"""What every new model goes through: calibrated on select, scored on claim once, a bundle written,
-programs exported, and the whole proven from raw bytes."""
+"""The last steps for every new model: calibrate, score, write the bundle, export and verify."""
 
 from __future__ import annotations
 
@@ -38,15 +37,16 @@ def write_bundle(
     lineage: dict[str, Any],
     folder: Path,
 ) -> tuple[Scores, Bundle]:
-    """Calibrate on select, score the claim once (select where there is none), write the bundle.
+    """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
+    a test set, the validation rows), and write the bundle.
 
     Args:
-        network: what `arch` builds, with its weights.
+        network: the network of `arch`, with its weights.
     """
     runtime = TorchRuntime(network)
-    select = given.manifest.role("select")
-    post = Predictor(given.input, runtime, given.task, {}).calibrate(select)
-    post = refined(Predictor(given.input, runtime, given.task, post), select, seed=given.seed)
+    val_rows = given.manifest.role("select")
+    post = Predictor(given.input, runtime, given.task, {}).calibrate(val_rows)
+    post = refined(Predictor(given.input, runtime, given.task, post), val_rows, seed=given.seed)
     predictor = Predictor(given.input, runtime, given.task, post)
     role = claimed(given.manifest)
     part = given.manifest.role(role)
@@ -72,22 +72,21 @@ def write_bundle(
 
 
 def claimed(manifest: Manifest) -> str:
-    """The role that is scored: "claim", or "select" where the data is too small for one."""
+    """The role that is scored: "claim", or "select" if the data is too small for a test set."""
     return "claim" if len(manifest.role("claim")) else "select"
 
 
 def export_and_verify(folder: Path) -> Verification:
-    """Programs for shipping, each proven on the goldens, then verified in a fresh process.
-
-    A network that cannot be exported is a model all the same, and has its report.
+    """Export the programs, each compared with the network on the goldens, then verify the bundle
+    in a new process. A network that cannot be exported remains a valid model, with a warning.
     """
     store_goldens(folder)
     steps: dict[str, Callable[[Path], object]] = {"ONNX": export_onnx, "OpenVINO": export_openvino}
     for name in events.track(list(steps), "exporting"):
         try:
             steps[name](folder)
-        except Refusal as refusal:  # OpenVINO's is made of ONNX's
-            events.warn(f"The model has no program in {name}, and answers without: {refusal}")
+        except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
+            events.warn(f"The model was not exported to {name}, and runs in torch: {refusal}")
             break
     with events.stage("verifying from raw bytes"):
         return verify(folder)

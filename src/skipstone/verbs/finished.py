@@ -1,4 +1,4 @@
-"""What every verb that makes a run leaves: where it is, how good, and whether that is proven."""
+"""The result of every command that makes a run: its files, metrics and verification."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from skipstone.words import shortest
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Finished:
-    """A run that ended.
+    """A finished run.
 
     Args:
-        role: the part of the data that `metrics` were scored on, once: "claim", or "select"
-            where the data is too small to keep a claim apart; `split` names it to a person.
-        measures: what `metrics` are: names, titles and units, in order.
-        bytes: of the weights file.
+        role: the rows that `metrics` were scored on, once: "claim", or "select" if the data is too
+            small for a test set; `split` describes them to people.
+        measures: the definitions of `metrics`, in order.
+        bytes: size of the weights file.
     """
 
     run: Path
@@ -41,9 +41,11 @@ class Finished:
 
     @classmethod
     def of(cls, run: RunFolder, outcome: Outcome, report: Path, started: float, **own: Any) -> Self:
-        """Args:
-        started: `time.monotonic()` of then.
-        own: what only this kind of run leaves.
+        """The result of `run`.
+
+        Args:
+            started: `time.monotonic()` when the command started.
+            own: fields of the subclass.
         """
         scores = outcome.scores
         return cls(
@@ -65,13 +67,13 @@ class Finished:
         return 0 if self.verification.ok else 1
 
     def own_facts(self) -> dict[str, object]:
-        """What only this kind of run tells, between its figures and its places."""
+        """Lines of the subclass, shown between the metrics and the paths."""
         return {}
 
     def __repr__(self) -> str:
         facts = {"on": self.split, **figures(self.metrics, self.measures), **self.own_facts()}
-        places = {"run": self.run, "bundle": self.bundle, "report": self.report}
-        return told(self, {**facts, "verified": verdict(self.verification), **places})
+        paths = {"run": self.run, "bundle": self.bundle, "report": self.report}
+        return told(self, {**facts, "verified": verdict(self.verification), **paths})
 
     def to_json(self) -> dict[str, Any]:
         return {

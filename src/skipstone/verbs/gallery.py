@@ -1,4 +1,4 @@
-"""Pictures for a report's galleries: samples as the network saw them, with what was answered."""
+"""Images for a report's galleries: the network's input, with true and predicted labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Drawing:
     """Draws rows of a manifest; a `PredictionDrawing` task draws target and prediction over them.
 
     Args:
-        bundle: the folder of the model that answers.
+        bundle: the folder of the model that predicts.
     """
 
     def __init__(self, given: Given, bundle: Path) -> None:
@@ -29,21 +29,21 @@ class Drawing:
         self.bundle = bundle
         self._rows = {id: row for row, id in enumerate(given.manifest.column("id"))}
         self._names = given.manifest.names()
-        self._opened = given.task.opener(given.manifest)
+        self._load_target = given.task.opener(given.manifest)
 
     @cached_property
     def _predictor(self) -> Predictor:
         return open_model(self.bundle, "torch")
 
     def blocks(self, sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The task's blocks; gallery items get their pictures, and paths in the data folder."""
+        """The task's blocks; gallery items get their image and their path in the data folder."""
         return [
             self._with_pictures(block) if block.get("kind") == "gallery" else dict(block)
             for block in sections
         ]
 
     def _with_pictures(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        left, items = BUDGET, []
+        budget, items = BUDGET, []
         for item in block["items"]:
             row = self._rows[item["id"]]
             picture = ""
@@ -54,16 +54,16 @@ class Drawing:
                 words = highlights(self._predictor, pieces, source, **decision)
                 item = {**item, "words": words}
             try:
-                found = None if pieces is not None else self.picture(row)
-            except DataError:  # it could be read when it was scored; shown without its picture
-                found = None
-            if found is not None and len(found) <= left:
-                picture, left = found, left - len(found)
+                uri = None if pieces is not None else self.picture(row)
+            except DataError:  # readable when it was scored, but not any more
+                uri = None
+            if uri is not None and len(uri) <= budget:
+                picture, budget = uri, budget - len(uri)
             items.append({**item, "name": self._names[row], "picture": picture})
         return {**block, "items": items}
 
     def picture(self, row: int) -> str | None:
-        """A row as a data URI; None where it is no picture. DataError where it cannot be read."""
+        """A row as a data URI; None if it is not an image. DataError if it cannot be read."""
         source = self.given.manifest.source(row)
         record = self.given.input.decode(source).value
         task = self.given.task
@@ -72,5 +72,5 @@ class Drawing:
         (answer,) = self._predictor.predict([source])
         if isinstance(answer, Failure):
             raise DataError(answer.error)
-        truth = self._opened(self.given.manifest.table["target"][row].as_py())
+        truth = self._load_target(self.given.manifest.table["target"][row].as_py())
         return picture_uri(task.draw_prediction(shown(record), answer, truth), WIDE)

@@ -1,9 +1,10 @@
-"""Which words an answer hangs on: each is left out in turn, and the answer asked for again.
+"""Importance of words by occlusion: predict again without each word in turn.
 
-Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901, for pictures; Li et al. 2016, arXiv:1612.08220,
-for words): it treats the model as closed, so it serves all of them alike. What a word weighs is the
-log-odds of the answer that go with it ("weight of evidence", Robnik-Šikonja and Kononenko 2008,
-IEEE TKDE 20(5)): where two words say the same, the probability without one of them may still be 1.
+Occlusion (Zeiler and Fergus 2014, arXiv:1311.2901, for images; Li et al. 2016, arXiv:1612.08220,
+for words) needs only the model's outputs, so it works for every model. A word's weight is the
+decrease of the prediction's log-odds without it ("weight of evidence", Robnik-Šikonja and Kononenko
+2008, IEEE TKDE 20(5)). Probabilities would hide it: if two words mean the same, the probability
+without one of them may still be 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 from skipstone.data.sources import Inline, Source
 from skipstone.runtime.predictor import Failure, Predictor
 
-#: Tokens of a text that are left out in turn; the rest of a longer one is shown plain.
+#: Tokens of a text that are tested; the rest of a longer text is shown without marks.
 MOST = 150
-#: Log-odds that mean nothing: if no word weighs more, none is marked at full strength.
+#: Log-odds that are negligible: below it, no word is marked at full strength.
 _LEAST = 0.05
 
 
@@ -30,19 +31,19 @@ def highlights(
     code: int | None = None,
     found: bool = True,
 ) -> list[list[Any]]:
-    """[piece of the text, weight] in order: what the answer's log-odds lose without it.
+    """[piece of the text, weight] in order; the weight is the decrease of the prediction's log-odds
+    without it.
 
-    Weights are scaled to at most 1; negative ones speak against the answer. Spaces have 0.
+    Weights are scaled to -1..1; negative ones speak against the prediction. Spaces have 0.
 
     Args:
-        pieces: gives a source's text in pieces, and which of them are tokens (`TextInput.pieces`).
-        code: of the output that is asked about by itself; by default the one with the greatest
-            probability, of outputs that exclude each other.
-        found: whether the answer is that it is there, or (False) that it is not.
+        pieces: splits a source's text, and says which pieces are tokens (`TextInput.pieces`).
+        code: index of a tag, taken by itself; by default the most probable of exclusive classes.
+        found: whether the tag was predicted to be present (True) or absent.
     """
     parts, tokens = pieces(source)
-    asked = tokens[:MOST]
-    without = ["".join(part for at, part in enumerate(parts) if at != gone) for gone in asked]
+    tested = tokens[:MOST]
+    without = ["".join(part for n, part in enumerate(parts) if n != token) for token in tested]
     sources = [source, *(Inline(text.encode(), name=source.name) for text in without)]
     answers = predictor.predict(sources)
     shares = [
@@ -50,21 +51,21 @@ def highlights(
         for answer in answers
     ]
     weights = np.zeros(len(parts))
-    whole = shares[0]
-    if whole is not None:
-        answer, sign = int(whole.argmax()) if code is None else code, 1 if found else -1
-        before = _log_odds(whole, answer, alone=code is not None)
-        for at, share in zip(asked, shares[1:], strict=True):
+    full = shares[0]
+    if full is not None:
+        answer, sign = int(full.argmax()) if code is None else code, 1 if found else -1
+        before = _log_odds(full, answer, alone=code is not None)
+        for token, share in zip(tested, shares[1:], strict=True):
             if share is not None:
-                weights[at] = sign * (before - _log_odds(share, answer, alone=code is not None))
+                weights[token] = sign * (before - _log_odds(share, answer, alone=code is not None))
     most = max(float(np.abs(weights).max(initial=0.0)), _LEAST)
     return [[part, round(float(w) / most, 3)] for part, w in zip(parts, weights, strict=True)]
 
 
 def _log_odds(share: np.ndarray, answer: int, *, alone: bool) -> float:
-    """Of probabilities (K,), the logarithm of that of `answer` against that of any other, or
-    (`alone`) against its own absence."""
-    own = float(share[answer])
-    others = 1 - own if alone else float(np.delete(share, answer).sum())  # 1 - own may be rounded
+    """log p - log q for probabilities (K,): p is that of `answer`, q that of all other classes or,
+    with `alone`, 1 - p."""
+    p = float(share[answer])
+    q = 1 - p if alone else float(np.delete(share, answer).sum())  # the sum is exact near p = 1
     least = np.finfo(np.float64).eps if alone else np.finfo(np.float64).tiny
-    return float(np.log(max(own, least)) - np.log(max(others, least)))
+    return float(np.log(max(p, least)) - np.log(max(q, least)))

@@ -1,4 +1,4 @@
-"""models: what can be trained."""
+"""models: list the models that can be trained."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from skipstone.verbs.told import told
 
 @dataclass(frozen=True)
 class ModelsResult:
+    """The result of `models`: one row per model."""
+
     rows: list[dict[str, Any]]
     exit_code: int = 0
 
@@ -23,13 +25,12 @@ class ModelsResult:
 
 
 def models(name: str | None = None) -> ModelsResult:
-    """Name, parameters, MACs, input, weights and source of every model, or of the one of that
-    `name`.
+    """Name, parameters, MACs, input, weights and source of every model, or of the model `name`.
 
-    MACs are multiply-accumulates of one input of the model's own size.
+    MACs are multiply-accumulates for one input of the model's default size.
 
     Raises:
-        UsageError: no such model; names the near ones.
+        UsageError: unknown model; suggests similar names.
     """
     if name is None:
         return ModelsResult([_describe(entry.name, entry) for entry in BACKBONES])
@@ -38,7 +39,7 @@ def models(name: str | None = None) -> ModelsResult:
 
 def _describe(name: str, entry: Entry) -> dict[str, Any]:
     facts: Mapping[str, Any] = entry.facts
-    if "counted" in facts and name != entry.name:  # one of a family, such as timm/<name>
+    if "counted" in facts and name != entry.name:  # one model of a family, such as timm/<name>
         facts = {**facts, **resolve_target(facts["counted"])(name)}
     kinds = ", ".join(facts.get("accepts", ()))
     size = facts.get("input_size")

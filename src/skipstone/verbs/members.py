@@ -1,4 +1,4 @@
-"""Models that are to answer together: opened, compared, joined, and the rows new to all of them."""
+"""The members of an ensemble: open them, check that they match, and join their data."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from skipstone.tasks.base import Task
 from skipstone.verbs.shrink import training_data
 from skipstone.words import listed
 
-#: A row that one member learnt from is none that another may be judged by: the first that any has.
+#: A row gets the first of these roles that any member has it in, so that no training row of one
+#: member is used to score the ensemble.
 _ROLES = ("fit", UNREADABLE, "select", "claim")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A model that is to be a member."""
+    """A member of an ensemble, opened; `path` is the one that the user passed."""
 
     path: str
     folder: Path
@@ -45,7 +46,7 @@ class Part:
     def arch(self) -> Arch:
         if not isinstance(self.bundle.arch, Arch):
             raise Refusal(
-                f"{self.path} is an {self.bundle.arch.name} itself.",
+                f"{self.path} is already an {self.bundle.arch.name}.",
                 hint="Name the models that it was made of.",
             )
         return self.bundle.arch
@@ -53,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the members make together: a `train.learner.Given`, and its architecture."""
+    """What the members share (a `train.learner.Given`), and the ensemble's architecture."""
 
     manifest: Manifest
     input: Input
@@ -63,28 +64,27 @@ class Joint:
 
 
 def open_parts(models: list[str], data: Path | None) -> list[Part]:
-    """The models, which are of one task, one kind of input and the same classes."""
+    """Open the models and check that task, input and classes are the same."""
     if not 2 <= len(models) <= MOST_MEMBERS:
         raise UsageError(
-            f"an ensemble is made of 2 to {MOST_MEMBERS} models; named: {len(models)}.",
-            hint="Such as: skipstone ensemble runs/001 runs/002",
+            f"an ensemble needs 2 to {MOST_MEMBERS} models; named: {len(models)}.",
+            hint="For example: skipstone ensemble runs/001 runs/002",
         )
     parts = [_open(model, data) for model in models]
     first = parts[0]
     for number, other in enumerate(parts[1:], 1):
-        same = next((each for each in parts[:number] if each.sha256 == other.sha256), None)
-        if same is not None:
-            raise UsageError(f"{same.path} and {other.path} are the same model.")
+        twin = next((each for each in parts[:number] if each.sha256 == other.sha256), None)
+        if twin is not None:
+            raise UsageError(f"{twin.path} and {other.path} are the same model.")
         for kind in ("task", "input"):
             one, two = (getattr(part.bundle, kind)["name"] for part in (first, other))
             if one != two:
                 raise UsageError(
-                    f"{first.path} and {other.path} answer different questions: their {kind}s are "
-                    f"{one} and {two}."
+                    f"{first.path} and {other.path} have different {kind}s: {one} and {two}."
                 )
         if _classes(first) != _classes(other):
             raise UsageError(
-                f"{first.path} and {other.path} know different classes, or in another order: "
+                f"{first.path} and {other.path} differ in their classes or the order of them: "
                 f"{listed(_classes(first), 4)} and {listed(_classes(other), 4)}.",
                 hint="Train them on the same data.",
             )
@@ -104,53 +104,53 @@ def _classes(part: Part) -> list[str]:
 
 
 def join(parts: Sequence[Part], seed: int) -> Joint:
-    """What the members make together, before its network is built."""
+    """Inputs, rows and architecture of the ensemble, before its network is built."""
     inputs: list[Input] = []
     members: list[Member] = []
     for part in parts:
-        at = next((at for at, known in enumerate(inputs) if same_input(known, part.input)), None)
-        if at is None:
-            at = len(inputs)
+        number = next((n for n, input in enumerate(inputs) if same_input(input, part.input)), None)
+        if number is None:
+            number = len(inputs)
             inputs.append(part.input)
         temperature = float(part.bundle.post.get("temperature", 1.0))
-        members.append(Member(part.arch, at, temperature))
+        members.append(Member(part.arch, number, temperature))
     task = parts[0].task
     if len(inputs) > 1 and task.places:
         raise Refusal(
-            "answers that lie on the input can be averaged only where all members take the same "
-            "input, and these prepare theirs in different ways.",
-            hint="Train them with the same --size and the like.",
+            "masks and boxes can be averaged only if all members use the same input, but these "
+            "preprocess theirs differently.",
+            hint="Train them with the same input options, such as --size.",
         )
     input = Joined(inputs) if len(inputs) > 1 else inputs[0]
-    return Joint(_new_to_all(parts), input, task, seed, Ensemble(tuple(members)))
+    return Joint(_join_roles(parts), input, task, seed, Ensemble(tuple(members)))
 
 
-def _new_to_all(parts: Sequence[Part]) -> Manifest:
+def _join_roles(parts: Sequence[Part]) -> Manifest:
     """The rows, each in the first of _ROLES that a member has it in."""
     first = parts[0].manifest
     for other in parts[1:]:
         columns_of = [set(part.table.column_names) for part in (first, other.manifest)]
-        same = {"path", "member", "target", CONTENT}.intersection(*columns_of)
-        if any(not first.table[name].equals(other.manifest.table[name]) for name in same):
+        shared = {"path", "member", "target", CONTENT}.intersection(*columns_of)
+        if any(not first.table[name].equals(other.manifest.table[name]) for name in shared):
             raise UsageError(
-                f"{parts[0].path} and {other.path} were trained on other rows, so nothing says "
-                "which rows are new to both.",
-                hint="Train them on the same data, read in the same way.",
+                f"{parts[0].path} and {other.path} were trained on different data, so it is "
+                "unknown which rows are new to both.",
+                hint="Train them on the same data, read with the same options.",
             )
     columns = [part.manifest.column("role") for part in parts]
     roles = [min(each, key=_rank) for each in zip(*columns, strict=True)]
     manifest = first.with_column("role", roles)
-    for role in ("claim", "select"):
-        most, left = max(column.count(role) for column in columns), roles.count(role)
-        if left == most:
+    for role, title in (("claim", "test"), ("select", "validation")):
+        most, count = max(column.count(role) for column in columns), roles.count(role)
+        if count == most:
             continue
         events.note(
-            f"{left:,} rows are {role} rows of all members, of up to {most:,}: they were split "
-            "differently. Members trained with one --split-seed keep them all."
+            f"The members' data was split differently: {count:,} {title} rows remain, of up to "
+            f"{most:,}. Members trained with the same --split-seed keep all of them."
         )
     if not roles.count("select"):
         raise UsageError(
-            "no row is left to decide by: each was learnt from, or is claimed, by some member.",
+            "no validation row remains: each is a training or test row of some member.",
             hint="Train the members with the same --split-seed.",
         )
     return manifest
@@ -161,7 +161,7 @@ def _rank(role: str) -> int:
 
 
 def voting(joint: Joint, parts: Sequence[Part]) -> Votes:
-    """The network with its members' weights. Refusal where their answers cannot be averaged."""
+    """The network with its members' weights. Refusal if their outputs cannot be averaged."""
     network = build_ensemble(joint.arch, joint.input)
     tensors = tensors_of(joint.arch, [part.bundle.tensors for part in parts])
     load_tensors(network, tensors, where="the ensemble")

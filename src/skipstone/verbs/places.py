@@ -1,4 +1,4 @@
-"""Where outputs go: never inside the user's data, and never over something that is there."""
+"""Choose output paths: never inside the user's data, never over existing files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def output_folder(out: str | Path | None, *, default: str, data: Path | None = N
     """The folder to write to.
 
     Args:
-        out: what the user asked for; None takes `default` under the current folder.
+        out: the user's choice; None for `default` in the current folder.
         default: a relative name.
-        data: the user's data; nothing is ever written inside it. Where the default would land
-            there (the current folder *is* the data), a sibling is used and stated.
+        data: the user's data, in which nothing is written. If the default lies inside it (the
+            current folder *is* the data), a sibling folder is used, with a note.
+
     Raises:
         UsageError: `out` lies inside `data`, or is a file.
     """
@@ -27,45 +28,45 @@ def output_folder(out: str | Path | None, *, default: str, data: Path | None = N
         if out is not None:
             refuse_inside(folder, data, "--out", _sibling(data, default))
         folder = _sibling(data, default)
-        note(f"The current folder is the data, so outputs go to {folder}")
+        note(f"The current folder is the data folder, so outputs go to {folder}")
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file.", hint="Name a folder that can be made.")
+        raise UsageError(f"--out {folder} is a file.", hint="Name a folder.")
     return folder
 
 
 def refuse_inside(path: Path, data: Path, flag: str, instead: Path | None = None) -> None:
-    """UsageError where `path` lies inside the data."""
+    """UsageError if `path` lies inside the data."""
     if lies_inside(path, data):
         raise UsageError(
             f"{flag} {path} lies inside the data {data}; nothing is written there.",
-            hint=f"Use a place beside it: {flag} {instead or _sibling(data, path.name)}",
+            hint=f"Use a path outside of it: {flag} {instead or _sibling(data, path.name)}",
         )
 
 
 def refuse_filled(folder: Path) -> None:
-    """UsageError where something is there already, which is not overwritten."""
+    """UsageError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            f"{folder} is there already and is not empty; nothing is overwritten.",
+            f"{folder} exists and is not empty; nothing is overwritten.",
             hint="Name another folder: --out DIR",
         )
 
 
 def lies_inside(path: Path, data: Path) -> bool:
-    """Whether `path` is in the data: below its folder or, for a table, in a folder beside it that
-    holds pictures. (New folders beside a table are as good a place as any.)"""
+    """Whether `path` is in the data: below its folder or, for a table, in a folder next to it that
+    holds images. (Any other folder next to a table may be used.)"""
     root, path = _root(data), path.resolve()
     if not path.is_relative_to(root):
         return False
     if data.is_dir() or path == root:
         return True
-    beside = root / path.relative_to(root).parts[0]
-    return beside.is_dir() and not names_model(beside) and has_pictures(beside)
+    folder = root / path.relative_to(root).parts[0]
+    return folder.is_dir() and not names_model(folder) and has_pictures(folder)
 
 
 def known_data(bundle: Path) -> Path | None:
-    """The data that the run around a bundle was trained on, as `lies_inside` takes it; None where
-    no run says, or where it is no longer there."""
+    """The data that the bundle's run was trained on; None if the bundle is not in a run folder, or
+    if the data no longer exists."""
     file = bundle.parent / MANIFEST
     data = data_given(file) if file.is_file() else None
     return data if data is not None and data.exists() else None

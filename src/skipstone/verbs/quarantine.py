@@ -1,4 +1,4 @@
-"""What a run does about files that cannot be read: decided once, listed in its folder."""
+"""Leave unreadable files out of a run; which ones is decided once and listed in its folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LIST = "unreadable.csv"
 
 
 def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
-    """The plan without the rows that cannot be read; `cache` holds the records of the others.
+    """The plan without the unreadable rows; `cache` then holds the records of the others.
 
-    Which rows those are is journalled before it acts, so a resumed run trains on the same ones,
-    whatever has become of the files since.
+    The list of rows is journalled first, so that a resumed run trains on the same rows even if
+    files have changed.
 
     Raises:
-        DataError: there are more than `--max-bad` allows; or, in a resumed run, a file that was
-            readable when it began no longer is.
+        DataError: more rows are unreadable than `--max-bad` allows; or, in a resumed run, a file
+            that was readable at the start no longer is.
     """
     cache.serve(plan.input)
     before = run.decided("unreadable")
@@ -45,9 +45,9 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
         manifest = leave_out(manifest, ids)
     elif reading.bad:
         raise DataError(
-            f"{reading.bad[0].reason} It was readable when {shortest(run.path)} began, so this "
-            "run cannot go on as it was.",
-            hint="Put the file back, or begin anew in another folder: --out DIR",
+            f"{reading.bad[0].reason} It was readable when {shortest(run.path)} started, so the "
+            "run cannot be resumed exactly.",
+            hint="Restore the file, or start a new run: --out DIR",
         )
     if before["ids"]:
         events.warn(
@@ -55,25 +55,24 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
             f"{shortest(run.path / LIST)}"
         )
         check_tags_to_decide(manifest)
-        if plan.origin is None:  # which may go on with one of its labels
+        if plan.origin is None:  # fine-tuning may continue with a single label
             check_labels_to_learn(manifest)
     return replace(plan, manifest=manifest)
 
 
 def _write_list(run: RunFolder, bad: tuple[Bad, ...]) -> None:
-    if bad or (run.path / LIST).exists():  # an earlier start may have listed others
+    if bad or (run.path / LIST).exists():  # an earlier start may have written another list
         storage.write_text(run.path / LIST, as_csv(bad))
 
 
 def _too_many(plan: Plan, run: RunFolder, reading: Reading, allowed: int) -> DataError:
     count, complete = len(reading.bad), reading.read == reading.total
-    of = f"{reading.total:,} files" if complete else f"the first {reading.read:,} files"
-    enough = f"{-(-count * 1000 // reading.total) / 10:g}%" if complete else "SHARE"
+    total = f"{reading.total:,} files" if complete else f"the first {reading.read:,} files"
+    required = f"{-(-count * 1000 // reading.total) / 10:g}%" if complete else "SHARE"
     return DataError(
-        f"{count:,} of {of} are unreadable, more than --max-bad {plan.loading.max_bad} allows "
+        f"{count:,} of {total} are unreadable, more than --max-bad {plan.loading.max_bad} allows "
         f"({allowed:,} of {reading.total:,}); listed in {shortest(run.path / LIST)}. The first: "
         f"{reading.bad[0].reason}",
-        hint=f"What is wrong with them: skipstone audit "
-        f"{shlex.quote(str(plan.manifest.root))}; to train without them: the same command with "
-        f"--max-bad {enough}",
+        hint=f"To see the problems: skipstone audit {shlex.quote(str(plan.manifest.root))}. To "
+        f"train without these files: the same command with --max-bad {required}",
     )

@@ -1,4 +1,4 @@
-"""A shrink receipt as a table for people: before, after, and what that comes to."""
+"""A shrink receipt as tables for the terminal: before, after and change."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 from skipstone.report.words import figure, size
 from skipstone.shrink.words import between, ends, originals
 
-#: A table: its columns, its rows, its title.
+#: Columns, rows and title of a table.
 Table = tuple[tuple[str, ...], list[list[str]], str]
 
-#: Metrics are shares of 1, and drops are in points of 100.
-_ROLES = {"claim": "held-out rows", "select": "rows that decided"}
+_ROLES = {"claim": "test rows", "select": "validation rows"}
 
 
 def receipt_table(receipt: Mapping[str, Any]) -> Table:
-    """`receipt` as `Receipt.to_json` gives it."""
+    """Accuracy, size and latency; `receipt` is a `Receipt.to_json`.
+
+    In it metrics are shares of 1, and drops are in points (of 100).
+    """
     rows = [
         _accuracy(receipt["title"], part)
         for part in (receipt["select"], receipt["claim"])
@@ -25,7 +27,7 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
     sizes = receipt["sizes"]
     rows.append(
         [
-            "files that ship",
+            "exported files",
             f"{size(sizes['before'])} ({originals(sizes)})",
             f"{size(sizes['ships'])} ({sizes['default']})",
             _smaller(sizes["smaller"]),
@@ -47,7 +49,7 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
 
 
 def figures_table(receipt: Mapping[str, Any]) -> Table:
-    """Every figure of the model before and of what ships now."""
+    """Every metric of the model before and after."""
     rows = [
         [
             row["title"],
@@ -57,7 +59,7 @@ def figures_table(receipt: Mapping[str, Any]) -> Table:
     ]
     part = _ROLES[receipt["proven_on"]]
     columns = ("metric", "before [95 %]", "after [95 %]")
-    return columns, rows, f"All figures on {part}; after is {receipt['sizes']['default']}"
+    return columns, rows, f"All metrics on {part}; after is {receipt['sizes']['default']}"
 
 
 def _estimate(estimate: Mapping[str, Any], unit: str) -> str:

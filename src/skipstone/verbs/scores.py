@@ -1,4 +1,4 @@
-"""Scores: every metric of a task with its interval, on a named part of the data."""
+"""Scores: every metric of a task with its 95 % interval, on a part of the data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from skipstone.tasks.base import Metric, Record, Task
 
 @dataclass(frozen=True)
 class Scores:
-    """Args:
-    role: "fit", "select" or "claim", or the name of a split of other data.
-    split: how to name that part to a person ("validation folder").
-    evaluation: what the metrics are of.
-    calibration: what the temperature did there; None where nothing was calibrated.
+    """The metrics of one evaluation.
+
+    Args:
+        role: "fit", "select" or "claim", or the name of a split of other data.
+        split: description of these rows for people.
+        evaluation: the records that the metrics were computed from.
+        calibration: effect of the temperature on these rows; None without calibration.
     """
 
     role: str
@@ -44,49 +46,49 @@ class Scores:
 
 
 def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int) -> Scores:
-    """All metrics with intervals; by group where the data has groups. A figure over nothing (of a
-    class that this part does not show) is left out."""
-    found = intervals(evaluation.records, task, evaluation.groups, seed)
-    metrics = {name: value for name, value in found.items() if math.isfinite(value.value)}
+    """All metrics with intervals, over groups if the data has groups. Undefined metrics (of a class
+    without rows in this part) are left out."""
+    estimates = intervals(evaluation.records, task, evaluation.groups, seed)
+    metrics = {name: value for name, value in estimates.items() if math.isfinite(value.value)}
     return Scores(role, describe_part(part, role), seed, metrics, evaluation)
 
 
 def calibration_of(
     predictor: Predictor, part: Manifest, evaluation: Evaluation, *, role: str, seed: int
 ) -> Gain | None:
-    """What the temperature changed on `part`, which is scored once more without it. None on select:
-    it was fitted to those rows.
+    """Effect of the temperature on `part`, which is scored again without it. None on the
+    validation rows, which the temperature was fitted to.
 
-    `evaluation` is what `predictor` says of the same part.
+    `evaluation` is the one by `predictor` on the same part.
     """
     task = predictor.task
     if role == "select" or "temperature" not in predictor.post:
         return None
     if not has_confidence(task, evaluation.records):
         return None
-    plain = Predictor(
+    uncalibrated = Predictor(
         predictor.input, predictor.runtime, task, {**predictor.post, "temperature": 1}
     )
-    before = plain.evaluate(part).records
+    before = uncalibrated.evaluate(part).records
     return calibration_gain(before, evaluation.records, task, evaluation.groups, seed)
 
 
 def in_points(metric: Metric, gap: Estimate) -> tuple[str, int]:
-    """A paired difference as "+1.2 points (-0.3 to +2.6)", more being better, and which of the two
-    is better for certain: 1 the first, -1 the other, 0 neither by more than chance."""
+    """A paired difference as "+1.2 points (-0.3 to +2.6)", with a sign so that more is better; and
+    which model is significantly better: 1 the first, -1 the second, 0 neither."""
     sign = 1 if metric.higher_is_better else -1
     low, high = sorted((100 * sign * gap.low, 100 * sign * gap.high))
-    words = f"{100 * sign * gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
-    return words, 1 if low > 0 else -1 if high < 0 else 0
+    text = f"{100 * sign * gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return text, 1 if low > 0 else -1 if high < 0 else 0
 
 
 def describe_part(part: Manifest, role: str) -> str:
-    """How to name the part to a person: the user's split, or how the rows came to be in it."""
-    given = {name for name in part.column("split") if name}
-    if role == "claim" and len(given) == 1 and "train" not in given:
-        return f"the {given.pop()} split of the data, scored once"
+    """Description of the rows for people: the user's split, or how they were chosen."""
+    splits = {name for name in part.column("split") if name}
+    if role == "claim" and len(splits) == 1 and "train" not in splits:
+        return f"the {splits.pop()} split of the data, scored once"
     if role == "claim":
-        return "rows held out of the data for this, scored once"
+        return "test rows held out of the data, scored once"
     if role == "select":
-        return "the rows that also decided when to stop (too little data to hold out more)"
+        return "the validation rows, which also chose when to stop (too little data for a test set)"
     return role

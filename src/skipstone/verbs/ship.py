@@ -1,4 +1,4 @@
-"""export and verify: what leaves the house, and the proof that it answers the same."""
+"""export and verify: write a model's files for deployment; check that its programs agree."""
 
 from __future__ import annotations
 
@@ -22,16 +22,24 @@ from skipstone.runtime.standalone import example_files, write_standalone
 from skipstone.verbs.places import known_data, output_folder, refuse_filled
 from skipstone.verbs.told import told, verdict
 
-#: Whose programs `export --to` writes.
+#: Values of `export --to` and the runtime whose programs they write.
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
 class ExportResult:
+    """The result of `export`.
+
+    Args:
+        files: size in bytes by name.
+        next_command: how to predict with the files; None if there is no script.
+        left_out: parts of the model that `predict` uses and none of the files contains.
+    """
+
     folder: Path
-    files: dict[str, int]  # name -> bytes
+    files: dict[str, int]
     next_command: str | None
-    left_out: tuple[str, ...] = ()  # of what answers in `predict`: no file does this
+    left_out: tuple[str, ...] = ()
     exit_code: int = 0
 
     def __repr__(self) -> str:
@@ -49,22 +57,25 @@ class ExportResult:
 def export(
     model: Path, *, to: str = "onnx", out: str | Path | None = None, argmax: bool = False
 ) -> ExportResult:
-    """Write the shippable files of a model into a new folder.
+    """Write a model's files for deployment into a new folder.
 
-    "onnx" gives model.onnx (classes and preprocessing in its metadata) and predict.py, a script
-    that needs numpy, Pillow and onnxruntime; "openvino" gives one IR a precision. With `argmax`
-    it is one float32 program whose outputs are class numbers instead of logits. Refinements that
-    look at the input once more (a CRF) are in none of them, and that is said; so is an INT8 program
-    that answers by default and is not among them. Without `out` it is a folder in the current one,
-    or beside the training data where that is the current one.
+    "onnx" writes model.onnx (classes and preprocessing in its metadata) and predict.py, a script
+    that needs numpy, Pillow and onnxruntime; "openvino" writes one IR per precision. With `argmax`
+    it is one float32 program whose outputs are class indices instead of logits. Post-processing
+    that reads the input again (a CRF) is in none of them; a warning says so, as it does if the
+    default INT8 program is not among the files. Without `out` the folder is made in the current
+    one, or next to the training data if the current one is the data.
     """
     bundle = bundle_of(model)
     folder = output_folder(out, default=f"export-{to}", data=known_data(bundle))
     refuse_filled(folder)
     programs = read_programs(bundle)
-    left_out = (*_left_out(Bundle.load(bundle)), *_default_left_out(model, programs, to, argmax))
+    left_out = (
+        *_missing_refinements(Bundle.load(bundle)),
+        *_missing_default(model, programs, to, argmax),
+    )
     if argmax:
-        _write_answering(bundle, folder, to)
+        _write_argmax(bundle, folder, to)
         command = None
     elif to == "onnx":
         if not any(row.runtime == "onnxruntime" for row in programs.rows.values()):
@@ -83,41 +94,41 @@ def export(
     return ExportResult(folder, files, command, left_out)
 
 
-def _left_out(bundle: Bundle) -> tuple[str, ...]:
-    """Post-processing that looks at the input once more, which no program does. It is said."""
-    found = refinements_of(bundle)
-    if found:
-        arrays = ", ".join(sorted(set().union(*found.values())))
+def _missing_refinements(bundle: Bundle) -> tuple[str, ...]:
+    """Post-processing that reads the input again, which no export does; with a warning."""
+    steps = refinements_of(bundle)
+    if steps:
+        arrays = ", ".join(sorted(set().union(*steps.values())))
         events.warn(
-            f"This model refines what the network answers by the {arrays} ({', '.join(found)}), "
-            "and was scored so. What is exported does not: its answers are those before that."
+            f"This model's metrics include post-processing that reads the {arrays} again "
+            f"({', '.join(steps)}). The exported files do not do this."
         )
-    return tuple(found)
+    return tuple(steps)
 
 
-def _default_left_out(model: Path, programs: Programs, to: str, argmax: bool) -> tuple[str, ...]:
-    """The program that answers by default, where its numbers are in none of the files. It is said.
+def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> tuple[str, ...]:
+    """The bundle's default program if none of the files contains its weights; with a warning.
 
-    A mode (bfloat16) of a float32 program has that one's files.
+    A bfloat16 mode uses the files of its float32 program, so it is contained in them.
     """
     if not programs.default:
         return ()
     default = programs.rows[programs.default]
     floats = [row.files for row in programs.rows.values() if row.precision == "f32"]
-    shipped = not argmax and default.runtime == _RUNTIMES[to]
-    if shipped or default.files in floats:
+    included = not argmax and default.runtime == _RUNTIMES[to]
+    if included or default.files in floats:
         return ()
-    ways = [way for way, runtime in _RUNTIMES.items() if runtime == default.runtime]
+    targets = [target for target, runtime in _RUNTIMES.items() if runtime == default.runtime]
     command = ["skipstone", "export", str(model), "--to"]
     events.warn(
-        f"This model answers by {default.name}, and its size, speed and figures are that program's."
-        " What is exported is float32."
-        + "".join(f" To ship {default.name}: {shlex.join([*command, way])}" for way in ways)
+        f"The model's default program is {default.name}; its size, speed and metrics are of that "
+        "program. The exported files are float32."
+        + "".join(f" To export {default.name}: {shlex.join([*command, way])}" for way in targets)
     )
     return (default.name,)
 
 
-def _write_answering(bundle: Path, folder: Path, to: str) -> None:
+def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
     program = answering_onnx(bundle)
     with storage.write_folder(folder, fresh=True) as new:
         if to == "onnx":
@@ -129,7 +140,7 @@ def _write_answering(bundle: Path, folder: Path, to: str) -> None:
 
 
 def _write_openvino(bundle: Path, folder: Path) -> None:
-    """Each OpenVINO program as its own pair of files, checked against the bundle's list."""
+    """Write each OpenVINO program as its own pair of files, with their hashes checked."""
     written: set[str] = set()
     with storage.write_folder(folder, fresh=True) as new:
         for program in read_programs(bundle).rows.values():
@@ -146,6 +157,8 @@ def _write_openvino(bundle: Path, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class VerifyResult:
+    """The result of `verify`."""
+
     verification: Verification
 
     @property
@@ -154,12 +167,12 @@ class VerifyResult:
 
     def __repr__(self) -> str:
         checks = {row["name"]: row["problem"] or "ok" for row in self.verification.rows}
-        return told(self, {**checks, "answers as trained": verdict(self.verification)})
+        return told(self, {**checks, "verified": verdict(self.verification)})
 
     def to_json(self) -> dict[str, Any]:
         return self.verification.to_json()
 
 
 def verify(model: Path) -> VerifyResult:
-    """Answer the goldens again, in a fresh process, from raw bytes, by every runtime."""
+    """Predict the goldens again from raw bytes, in a new process, with every runtime."""
     return VerifyResult(verify_bundle(model))

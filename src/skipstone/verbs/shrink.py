@@ -1,4 +1,4 @@
-"""shrink: the smallest and fastest model within an accuracy budget, or an honest refusal."""
+"""shrink: make a model smaller and faster within an accuracy budget, or refuse."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ def shrink(
     seed: int = 0,
     latency_seconds: float = 8.0,
 ) -> ShrinkResult:
-    """A smaller bundle beside `model`, within `max_drop` points of it, or the original kept.
+    """Write a smaller bundle that loses at most `max_drop` points of accuracy, or keep the original.
 
     Args:
         plan: steps as text, such as "int8" or "int8(samples=100)".
-        data: where the training data lies now; None for where it was.
-        exclude: the list of rows that training left out, for a bundle away from its run.
-        out: the new bundle's folder; None for `shrunk-<plan>` in the run's folder, with a number
-            where that is taken. Nothing is overwritten.
-        latency_seconds: to spend on measuring how fast it is.
+        data: where the training data is now; None for where it was.
+        exclude: the list of rows that training left out, for a bundle outside of its run folder.
+        out: the new bundle's folder; None for `shrunk-<plan>` in the run folder, with a number if
+            that exists. Nothing is overwritten.
+        latency_seconds: time to spend on latency measurements.
 
     Raises:
-        UsageError: what was given cannot be used; DataError where files of the data are missing.
-        Refusal: a step cannot work on this model, the result does not verify, or another process
-            works on the run.
+        UsageError: an argument is invalid. DataError: files of the data are missing.
+        Refusal: a step does not support this model, the result fails verification, or another
+            process is using the run.
     """
     steps = Plan.parse(plan)
     if not math.isfinite(max_drop) or max_drop < 0:
         raise UsageError(
-            f"--max-drop {max_drop:g} is no budget: it is in points, from 0.",
-            hint="Such as --max-drop 1 for one point of accuracy.",
+            f"--max-drop {max_drop:g} is not valid: it is in points, from 0.",
+            hint="For example --max-drop 1 for one point of accuracy.",
         )
     original = bundle_of(model)
-    given = None if data is None else Path(data)
-    with _run_of(original) as run:
-        manifest = training_data(original, given, exclude)
-        folder = _place(original, steps, out, given or known_data(original))
+    data_path = None if data is None else Path(data)
+    with _lock_run(original) as run:
+        manifest = training_data(original, data_path, exclude)
+        folder = _output_bundle(original, steps, out, data_path or known_data(original))
         result = shrink_bundle(
             original,
             manifest,
@@ -76,58 +76,58 @@ def shrink(
             latency_seconds=latency_seconds,
         )
         if run is not None:
-            add_receipt(run, result.receipt)  # refused ones are told as well
+            add_receipt(run, result.receipt)  # also of a refused result
         return result
 
 
 @contextlib.contextmanager
-def _run_of(bundle: Path) -> Iterator[Path | None]:
-    """The run folder that a bundle lies in, which nobody else works on meanwhile, and whose report
-    can be told again; None for a bundle away from its run.
+def _lock_run(bundle: Path) -> Iterator[Path | None]:
+    """The bundle's run folder, locked for this process, whose report can be written again; None for
+    a bundle outside of its run folder.
 
     Raises:
-        Refusal: another process works on it; DamagedError: its report is damaged.
+        Refusal: another process is using it. DamagedError: its report is damaged.
     """
     folder = bundle.parent
     if not (folder / RUN).is_file():
         yield None
         return
     with owned(folder):
-        read_story(folder)  # said now, not after the work
+        read_story(folder)  # report damage before the work starts
         yield folder
 
 
 def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = None) -> Manifest:
-    """The rows a model was trained with, in their roles, with files that are there.
+    """The rows a model was trained with, with their roles; all files exist.
 
-    The run folder around the bundle knows them. For a bundle away from its run, `data` is read
-    and split as training does by default; it is taken only if that gives the very rows and roles
-    that the bundle's lineage names, so that no training row is taken for an unseen one.
+    They are stored in the bundle's run folder. For a bundle outside of it, `data` is read and split
+    with training's defaults, and accepted only if rows and roles match the fingerprint in the
+    bundle's lineage. Otherwise a training row could be taken for a validation or test row.
 
     Raises:
-        UsageError: the rows cannot be known; DataError: files are missing.
+        UsageError: the rows are unknown. DataError: files are missing.
     """
     file = bundle.parent / MANIFEST
     if file.is_file():
         if exclude is not None:
             raise UsageError(
-                f"--exclude {exclude} says nothing here: the run of {bundle} knows its rows.",
-                hint="Leave it out; it is for a bundle away from its run.",
+                f"--exclude {exclude} has no effect: the rows of {bundle} are stored in its run.",
+                hint="Leave it out; it is for a bundle outside of its run folder.",
             )
         manifest = load_manifest(file)
         if data is not None:
             manifest = replace(manifest, root=_root(data))
     else:
-        manifest = _read_again(bundle, data, exclude)
+        manifest = _read_data(bundle, data, exclude)
     _require_files(manifest, data)
     _require_contents(manifest, bundle)
     return manifest
 
 
-def _read_again(bundle: Path, data: Path | None, exclude: str | Path | None) -> Manifest:
+def _read_data(bundle: Path, data: Path | None, exclude: str | Path | None) -> Manifest:
     if data is None:
         raise UsageError(
-            f"{bundle} is not in its run folder, so nothing says which data it was trained with.",
+            f"{bundle} is not in its run folder, so its training data is unknown.",
             hint="Name the data: --data FOLDER",
         )
     lineage: dict[str, Any] = read_record(bundle)["lineage"]
@@ -136,29 +136,29 @@ def _read_again(bundle: Path, data: Path | None, exclude: str | Path | None) -> 
     manifest = assign_roles(read_manifest(data, options), SplitOptions(seed=seed))
     if manifest.fingerprint() != lineage.get("data", {}).get("fingerprint"):
         raise UsageError(
-            f"{data} is not the data that {bundle} was trained with, or was split with other "
-            "options, so nothing says which rows the model has not seen.",
-            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST} beside the bundle; "
-            "where it was trained with --exclude FILE, give that here as well.",
+            f"{data} is not the data that {bundle} was trained with, or it was split with other "
+            "options. So it is unknown which rows the model was not trained on.",
+            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST} next to the bundle. "
+            "If it was trained with --exclude FILE, use the same option here.",
         )
     return manifest
 
 
 def _root(data: Path) -> Path:
-    """Paths of a table are relative to its folder."""
+    """The manifest's root: paths in a table are relative to its folder."""
     if not data.exists():
         raise UsageError(f"--data {data} does not exist.")
     return data_folder(data) if data.is_dir() else data.parent
 
 
 def _require_files(manifest: Manifest, data: Path | None) -> None:
-    """Every file of the three roles is there."""
+    """DataError if a file of a training, validation or test row is missing."""
     used = [source for role in ROLES for source in manifest.role(role).sources()]
     paths = dict.fromkeys(source.path for source in used)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        moved = "Where the data has moved: --data FOLDER"
-        other = f"--data takes what `skipstone train` was given; {data} has other files."
+        moved = "If the data has moved: --data FOLDER"
+        other = f"--data must be the data passed to `skipstone train`; {data} has other files."
         raise DataError(
             f"{len(missing):,} of {len(paths):,} files of the training data are missing, such as "
             f"{missing[0]}.",
@@ -167,25 +167,25 @@ def _require_files(manifest: Manifest, data: Path | None) -> None:
 
 
 def _require_contents(manifest: Manifest, bundle: Path) -> None:
-    """Rows of a table hold what they held: a row's number says which part it is of."""
+    """DataError if rows of a table have changed: a row's number would no longer give its role."""
     if CONTENT not in manifest.table.column_names:
         return
     rows = zip(
         manifest.column("role"), manifest.column(CONTENT), contents_of(manifest), strict=True
     )
-    others = sum(role in ROLES and then != now for role, then, now in rows)
-    if others:
+    changed = sum(role in ROLES and then != now for role, then, now in rows)
+    if changed:
         table = manifest.root / manifest.column("path")[0]
         raise DataError(
-            f"{table} was changed: {counted(others, 'row')} {'is' if others == 1 else 'are'} not "
-            f"what {bundle} was made with, so nothing says which ones it has not seen.",
-            hint="Put the table back as it was, or train on it as it is now: skipstone train DATA "
+            f"{table} was changed: {counted(changed, 'row')} differ{'s' * (changed == 1)} from the "
+            f"data that {bundle} was trained with. So it is unknown which rows are new to it.",
+            hint="Restore the table, or train on the changed one: skipstone train DATA "
             f"--from {quoted(bundle)}",
         )
 
 
-def _place(original: Path, plan: Plan, out: str | Path | None, data: Path | None) -> Path:
-    """The new bundle's folder; never one that holds anything, and never in the data."""
+def _output_bundle(original: Path, plan: Plan, out: str | Path | None, data: Path | None) -> Path:
+    """The new bundle's folder: never an existing one that is not empty, and never in the data."""
     inside = (original.parent / MANIFEST).is_file()
     stem = f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
     if out is not None:
@@ -199,5 +199,5 @@ def _place(original: Path, plan: Plan, out: str | Path | None, data: Path | None
     if data is not None:
         refuse_inside(folder, data, "--out")
     if number > 1:
-        note(f"{original.parent / stem} is there already, so the new model becomes {folder}")
+        note(f"{original.parent / stem} exists, so the new model is written to {folder}")
     return folder

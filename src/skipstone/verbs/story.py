@@ -1,4 +1,4 @@
-"""The report of a run: gathered when training ends, told again when shrink adds a receipt."""
+"""The report of a run: collect its data after training, and add the receipts of shrink."""
 
 from __future__ import annotations
 
@@ -42,75 +42,73 @@ FORMAT = 1
 _ENDS = {
     "epochs": "as planned",
     "steps": "as planned",
-    "budget": "ended by the time budget",
-    "early stop": "ended early, as it got no better on select",
+    "budget": "stopped by the time budget",
+    "early stop": "stopped early, as the validation score no longer improved",
 }
-#: Rows of each role whose parts are counted; more would not tell more of their shares.
+#: Rows of each role whose masks are counted; more would hardly change the shares.
 LOOKED_AT = 100
 
 
 def write_report(path: Path, story: TrainingStory) -> Path:
-    """Write the page `path` into a run folder, and its data beside it as report.json."""
+    """Write the page to `path` in a run folder, and its data next to it as report.json."""
     storage.write_json(path.parent / STORY, {"format": FORMAT, "story": story.to_json()})
     storage.write_text(path, render(training_report(story)))
     return path
 
 
 def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
-    """Tell the run's report again with what shrink did; None where the run has no report.
+    """Write the run's report again with a receipt of shrink; None if the run has no report.
 
     Args:
-        receipt: as `shrink` writes it; it replaces an earlier one of the same plan.
+        receipt: from `shrink`; it replaces an earlier one of the same plan.
 
     Raises:
-        DamagedError: report.json is not what was written.
+        DamagedError: report.json was changed since it was written.
     """
-    told = read_story(run_folder)
-    if told is None:
+    story = read_story(run_folder)
+    if story is None:
         return None
-    others = [old for old in told.receipts if old["plan"] != receipt["plan"]]
-    told = replace(told, receipts=[*others, storable(receipt)])
-    page = render(training_report(told))
-    storage.write_json(run_folder / STORY, {"format": FORMAT, "story": told.to_json()})
+    others = [old for old in story.receipts if old["plan"] != receipt["plan"]]
+    story = replace(story, receipts=[*others, storable(receipt)])
+    page = render(training_report(story))
+    storage.write_json(run_folder / STORY, {"format": FORMAT, "story": story.to_json()})
     storage.write_text(run_folder / PAGE, page)
     return run_folder / PAGE
 
 
 def read_story(run_folder: Path) -> TrainingStory | None:
-    """The run's report as data; None where it has none.
+    """The data of the run's report; None if the run has no report.
 
     Raises:
-        DamagedError: report.json is not what was written, so that it cannot be told again.
+        DamagedError: report.json was changed since it was written and cannot be rendered.
     """
     stored = run_folder / STORY
     if not stored.is_file():
         return None
     content = storage.read_json(stored)
-    hint = "Move it away to go on without the run's report."
+    hint = "Move the file away to continue without the run's report."
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedError(
-            f"{stored} is no story of a run that this skipstone can read.", hint=hint
+            f"{stored} is not report data that this version of skipstone can read.", hint=hint
         )
     try:
-        told = TrainingStory.from_json(content["story"])
-        render(training_report(told))
+        story = TrainingStory.from_json(content["story"])
+        render(training_report(story))
     except (DamagedError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(
-            f"{stored} lacks a part of a run's story: {error}.", hint=hint
-        ) from error
-    return told
+        raise DamagedError(f"{stored} is not valid report data: {error}.", hint=hint) from error
+    return story
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a training, or an ensemble, came to.
+    """The outcome of a training or an ensemble, from which the report is made.
 
     Args:
         folder: the bundle's.
-        scores: on the part that is claimed.
-        trained: names and values of what was trained, in order.
-        history: a row an epoch; `best` is the one whose weights were kept.
-        members: of an ensemble: `TrainingStory.members`.
+        scores: on the test rows, or else on the validation rows.
+        trained: `TrainingStory.trained`.
+        history: one row per epoch; `best` is the epoch whose weights were kept.
+        members: for an ensemble `TrainingStory.members`.
     """
 
     given: Given
@@ -126,7 +124,7 @@ class Outcome:
 
 
 def gather(outcome: Outcome) -> TrainingStory:
-    """The story of a run, complete: it can be told without the data."""
+    """Collect the report's data; afterwards the training data is no longer needed."""
     bundle, scores = outcome.bundle, outcome.scores
     task, manifest = outcome.given.task, outcome.given.manifest
     classes = list(task.schema.get("classes", ()))
@@ -171,28 +169,28 @@ def gather(outcome: Outcome) -> TrainingStory:
 def training_facts(
     plan: Plan, bundle: Bundle, network: nn.Module, history: list[dict[str, Any]], seconds: float
 ) -> list[list[Any]]:
-    """`Outcome.trained` of a training that took so many seconds."""
+    """`Outcome.trained` of a training that took `seconds`."""
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
     how = bundle.lineage.get("how") or str(plan.recipe)
     facts = network_facts(f"{bundle.arch.name}, {start}", network, plan.input, how, seconds)
-    facts.insert(1, ["Why this one", plan.reason])
+    facts.insert(1, ["Reason for this model", plan.reason])
     if plan.vectors is not None:
-        facts.insert(4, ["Starts with", str(plan.vectors)])
+        facts.insert(4, ["Word vectors", str(plan.vectors)])
     if history:
         stopped = str(bundle.lineage.get("stopped_by", ""))
         length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
         facts.append(["Length", f"{length}; {_ENDS.get(stopped, stopped)}"])
     together = bundle.lineage.get("together", plan.recipe.batch_size)
     if together < plan.recipe.batch_size:
-        parts = f"batches of {plan.recipe.batch_size} went through in parts of {together}"
-        facts.append(["Memory", f"was used up: {parts}"])
+        split = f"batches of {plan.recipe.batch_size} were split into parts of {together}"
+        facts.append(["Memory", f"too little: {split}"])
     return facts
 
 
 def network_facts(
     name: str, network: nn.Module, input: Input, how: str, seconds: float
 ) -> list[list[Any]]:
-    """What a report says of any network, and how it came about."""
+    """Name, size, input and recipe of any network, for the report."""
     cost = profile(network, input.example(1))
     arrays = ", ".join(
         f"{array_name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
@@ -209,22 +207,22 @@ def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
         if role in counts:
             counts[role].update(labels_of(target))
     if not any(counts[role][name] for role in ROLES for name in classes):
-        return []  # targets are no labels of whole rows
+        return []  # targets are not labels of whole rows
     return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
 
 
 def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
-    """Of what rows hold several of (pixels of masks), how many each class has in each role, over
-    LOOKED_AT rows of it; None for labels of whole rows."""
+    """Pixels of masks (or other parts of rows) by class and role, counted in at most LOOKED_AT rows
+    of each role; None for labels of whole rows."""
     if not isinstance(task, ClassCounting):
         return None
-    opened = task.opener(manifest)
+    load_target = task.opener(manifest)
     counts: dict[str, Counter[str]] = {role: Counter() for role in ROLES}
     for role in ROLES:
         targets = manifest.role(role).column("target")
-        for place in np.unique(np.linspace(0, len(targets) - 1, LOOKED_AT).astype(int)):
-            with contextlib.suppress(DataError):  # the loader has left it out, and said so
-                counts[role].update(task.count_classes(opened(targets[place])))
+        for row in np.unique(np.linspace(0, len(targets) - 1, LOOKED_AT).astype(int)):
+            with contextlib.suppress(DataError):  # training has skipped and reported it
+                counts[role].update(task.count_classes(load_target(targets[row])))
     names = task.schema["classes"]
     rows = [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in names]
     return {"unit": task.count_unit, "most": LOOKED_AT, "rows": rows}
@@ -236,7 +234,7 @@ def _calibration(scores: Scores) -> list[str]:
 
 
 def _ignored(manifest: Manifest) -> list[str]:
-    return [f"Passed over: {count:,} {reason}." for reason, count in manifest.ignored.items()]
+    return [f"Ignored: {count:,} {reason}." for reason, count in manifest.ignored.items()]
 
 
 def _unscored(scores: Scores) -> list[dict[str, Any]]:

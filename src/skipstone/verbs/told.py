@@ -1,4 +1,4 @@
-"""How results read at Python's prompt and in notebooks: a line a fact, as on the terminal."""
+"""The repr of results at Python's prompt and in notebooks: one fact per line."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 from skipstone.report.measures import Figure
 from skipstone.report.words import figure, span, visible
 
-if TYPE_CHECKING:  # they bring torch, which an audit does without
+if TYPE_CHECKING:  # these import torch, which an audit does not need
     from skipstone.proof.intervals import Estimate
     from skipstone.proof.parity import Verification
     from skipstone.tasks.base import Metric
 
-#: Answers, findings or models that are shown one by one.
+#: Predictions, findings or models that are listed.
 SHOWN = 10
 
 
 def told(result: object, facts: Mapping[str, object]) -> str:
-    """The kind of result, and below it each fact that there is."""
-    kept = {visible(name): visible(fact) for name, fact in facts.items() if fact not in (None, "")}
-    width = max(map(len, kept), default=0)
+    """The result's class name, and below it one line per fact; None and "" are skipped."""
+    lines = {visible(name): visible(fact) for name, fact in facts.items() if fact not in (None, "")}
+    width = max(map(len, lines), default=0)
     return "\n".join(
-        [type(result).__name__, *(f"  {name:<{width}}  {fact}" for name, fact in kept.items())]
+        [type(result).__name__, *(f"  {name:<{width}}  {fact}" for name, fact in lines.items())]
     )
 
 
@@ -35,21 +35,23 @@ def figures(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) -> dict
     }
 
 
-def with_interval(found: Estimate, measure: Metric) -> str:
-    of = Figure("", found.value, found.low, found.high, found.n, measure.higher_is_better)
-    value = figure(found.value, as_percent=of.is_share)
-    return f"{value} (95 %: {span(of.low, of.high, as_percent=of.is_share)}, n = {found.n:,})"
+def with_interval(estimate: Estimate, measure: Metric) -> str:
+    """`99.3 % (95 %: 97.3 – 99.8 %, n = 269)`."""
+    value, low, high, n = estimate.value, estimate.low, estimate.high, estimate.n
+    share = Figure("", value, low, high, n, measure.higher_is_better).is_share
+    interval = span(low, high, as_percent=share)
+    return f"{figure(value, as_percent=share)} (95 %: {interval}, n = {n:,})"
 
 
 def verdict(verification: Verification) -> str:
-    """Whether every runtime answers as trained."""
+    """Whether all checks passed, with the largest difference or the problems."""
     if verification.ok:
         return f"yes, within {verification.max_difference:.1e} in probability"
     return f"NO: {'; '.join(verification.problems)}"
 
 
 def first(facts: Mapping[str, object], what: str) -> dict[str, object]:
-    """The first few, and how many there are beside them."""
-    few = dict(list(facts.items())[:SHOWN])
-    left = len(facts) - len(few)
-    return {**few, "...": f"and {left:,} more {what}"} if left else few
+    """The first SHOWN facts, and the number of the others."""
+    start = dict(list(facts.items())[:SHOWN])
+    more = len(facts) - len(start)
+    return {**start, "...": f"and {more:,} more {what}"} if more else start

@@ -1,4 +1,4 @@
-"""A model by name with random weights: for what does not depend on training, such as latency."""
+"""A model with random weights, for what does not depend on training, such as latency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES = 10
 
 
 def _input_for(kind: str) -> Entry:
-    """The input that emits this kind. UsageError where none does."""
+    """The input that emits this kind. UsageError if there is none."""
     for entry in INPUTS:
         if kind in entry.facts.get("emits", ()):
             return entry
@@ -24,13 +24,13 @@ def _input_for(kind: str) -> Entry:
 
 
 def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundle:
-    """A bundle in memory for CLASSES classes, drawn with seed 0.
+    """A bundle in memory for CLASSES classes, with weights drawn with seed 0.
 
     Args:
-        size: of its pictures in pixels; by default the one that the model is made for.
+        size: of its images in pixels; None for the model's default size.
 
     Raises:
-        UsageError: no such model, or one for what its input learns first (a vocabulary).
+        UsageError: unknown model, or one whose input must be fitted first (a vocabulary).
     """
     import torch
 
@@ -50,8 +50,8 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
         make(input_options, state, dict(arrays)).emits()
     except SkipstoneError:
         raise UsageError(
-            f"there is no untrained {name}: it is as large as what its input learns from data.",
-            hint=f"Train it, and compare the runs: skipstone train DATA --model {name}",
+            f"{name} cannot be used untrained: its size depends on the data (its vocabulary).",
+            hint=f"Train it and compare the runs: skipstone train DATA --model {name}",
         ) from None
     task_entry = next(iter(TASKS))
     schema = {"classes": [f"class {number}" for number in range(CLASSES)]}
