@@ -40,7 +40,7 @@ def shrink(
     seed: int = 0,
     latency_seconds: float = 8.0,
 ) -> ShrinkResult:
-    """Write a smaller bundle that loses at most `max_drop` points of accuracy, or keep the original.
+    """Write a smaller bundle that loses at most `max_drop` points of accuracy, or keep this one.
 
     Args:
         plan: steps as text, such as "int8" or "int8(samples=100)".
