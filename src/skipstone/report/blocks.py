@@ -294,7 +294,7 @@ KINDS: dict[str, type[Block]] = {
     "receipt": Receipt,
     "variants": Variants,
 }
-_NAMES = {kind: name for name, kind in KINDS.items()}
+KIND_OF = {block_type: kind for kind, block_type in KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def from_json(value: Json) -> Block:
 def to_json(block: Block) -> dict[str, Any]:
     """The JSON form: dicts, lists, strings and numbers, with the block's kind."""
     plain: dict[str, Any] = _plain(asdict(block))
-    return {"kind": _NAMES[type(block)], **plain}
+    return {"kind": KIND_OF[type(block)], **plain}
 
 
 def _plain(value: Any) -> Any:

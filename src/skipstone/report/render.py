@@ -8,6 +8,7 @@ from typing import Any
 from skipstone.report import charts, tables
 from skipstone.report.album import Album, album
 from skipstone.report.blocks import (
+    KIND_OF,
     Block,
     Code,
     Confusion,
@@ -66,7 +67,7 @@ def _block(block: Block) -> str:
     note = getattr(block, "note", "")
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<div class="block {type(block).__name__.lower()}">{heading}{body}{below}</div>'
+    return f'<div class="block {KIND_OF[type(block)]}">{heading}{body}{below}</div>'
 
 
 def _hero(block: Hero) -> str:

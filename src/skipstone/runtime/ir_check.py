@@ -30,9 +30,9 @@ def check_ir(xml: bytes, weights: bytes) -> None:
     """
     reader = _Reader(len(weights))
     parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = reader.doctype
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
+    parser.StartDoctypeDeclHandler = reader.on_doctype
+    parser.StartElementHandler = reader.on_start
+    parser.EndElementHandler = reader.on_end
     try:
         parser.Parse(xml, True)
     except (expat.ExpatError, ValueError) as error:
@@ -47,10 +47,10 @@ class _Reader:
         self._path: list[str] = []
         self._layers: list[Mapping[str, str]] = []  # the open ones, the innermost last
 
-    def doctype(self, *_: Any) -> None:
+    def on_doctype(self, *_: Any) -> None:
         raise DamagedError("the OpenVINO program declares a document type, which is not allowed.")
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
+    def on_start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._path and tag != "net":
             raise DamagedError(
                 f"the OpenVINO program is not a network: its root element is {tag[:40]!r}."
@@ -63,7 +63,7 @@ class _Reader:
         elif tag == "data" and self._path[-2] == "layer":
             self._check_data(attributes)
 
-    def end(self, tag: str) -> None:
+    def on_end(self, tag: str) -> None:
         self._path.pop()
         if tag == "layer":
             self._layers.pop()

@@ -1,32 +1,48 @@
-"""train --show-augmented: write a contact sheet of augmented training samples."""
+"""train --show-augmented: a contact sheet of augmented images, or a page of augmented texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from skipstone import storage
 from skipstone.data.samples import Sample
-from skipstone.errors import UsageError
+from skipstone.errors import DataError, UsageError
+from skipstone.inputs.text_pieces import pieces_of
 from skipstone.prepare.augment import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augmentation import Augmentation, augmentation_of
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
 from skipstone.prepare.mix import make_mix
 from skipstone.registry import INPUTS
+from skipstone.report.blocks import Report, Section
+from skipstone.report.render import render
+from skipstone.report.variants import Marked, TextRow, Variants
 from skipstone.settings import Settings
 from skipstone.tasks.base import TargetDrawing
 from skipstone.train.learner import training_loader
-from skipstone.verbs.augmented_texts import augmented_page
 from skipstone.verbs.continued import plan_run
-from skipstone.verbs.examples import examples
+from skipstone.verbs.lineage import versions
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.plan import Plan
 from skipstone.words import command_line
 
+#: Training rows that are shown.
+ROWS = 12
+#: Augmented views per text; characters of each that are shown.
+VIEWS, LETTERS = 4, 600
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class AugmentedResult:
+    """The result of `show_augmented`: the file, and a description of the augmentation."""
+
     file: Path
     what: str
     exit_code: int = 0
@@ -60,16 +76,16 @@ def show_augmented(
     )
     key = INPUTS[plan.manifest.input].facts.get("pixels")
     if key is not None:
-        return AugmentedResult(file, _sheet(plan, file, key))
+        return AugmentedResult(file, _write_contact_sheet(plan, file, key))
     if hasattr(plan.input, "pieces"):
-        return AugmentedResult(file, augmented_page(plan, file, command=command_line(command)))
+        return AugmentedResult(file, _write_text_page(plan, file, command=command_line(command)))
     raise UsageError(
         f"--show-augmented works for images and texts, not for {plan.manifest.input!r}.",
         hint="Leave it out.",
     )
 
 
-def _sheet(plan: Plan, file: Path, key: str) -> str:
+def _write_contact_sheet(plan: Plan, file: Path, key: str) -> str:
     """Write the contact sheet; returns a description of the augmentation."""
     assert isinstance(plan.augment, AugmentOptions)
     train_rows = plan.manifest.role("fit")
@@ -81,7 +97,7 @@ def _sheet(plan: Plan, file: Path, key: str) -> str:
         name = label if isinstance(label, str | list) else train_rows.source(row).path.name
         return loader.sample(row), str(name)
 
-    samples = examples(len(train_rows), load_labelled)
+    samples = _sample_rows(len(train_rows), load_labelled)
     augment = make_augment(plan.augment, plan.input, plan.task)
     size = min(plan.input.example(1)[key].shape[1:3])
     strengths = None if augment is None else augment.strengths
@@ -91,3 +107,88 @@ def _sheet(plan: Plan, file: Path, key: str) -> str:
     rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=draw_targets, mix=mix)
     contact_sheet(rows, file, description)
     return description
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+def _write_text_page(plan: Plan, file: Path, *, command: str) -> str:
+    """Write the page; returns a description of the augmentation.
+
+    Raises:
+        UsageError: the name of `file` does not end in .html.
+    """
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            f"--show-augmented {file}: texts are written as an HTML page.",
+            hint=f"Use: --show-augmented {file.with_suffix('.html')}",
+        )
+    augment = augmentation_of(plan.augment, plan.input, plan.task)
+    description = plan.augment.describe(0)
+    rows = tuple(_text_rows(plan, augment))
+    block = Variants(
+        "Training texts, each with its augmented versions of the first epochs",
+        rows,
+        "Marked words were added; words struck through were removed. MixUp is not shown: it mixes "
+        "the texts' vectors.",
+    )
+    sections = (Section("Augmented texts", (block,)),)
+    report = Report("Augmented training texts", description, command, sections, versions())
+    storage.write_text(file, render(report))
+    return description
+
+
+def _text_rows(plan: Plan, augment: Augmentation | None) -> list[TextRow]:
+    train_rows = plan.manifest.role("fit")
+    labels, ids = train_rows.column("target"), train_rows.column("id")
+
+    def augment_row(row: int) -> TextRow:
+        source = train_rows.source(row)
+        raw = plan.input.decode(source)
+        text = raw.value.tobytes().decode()
+        texts: list[Marked] = [((text[:LETTERS], 0),)]
+        if augment is not None:
+            for epoch in range(VIEWS):
+                changed = augment.record(raw, id=ids[row], view=0, seed=plan.seed, epoch=epoch)
+                texts.append(_mark_differences(text, changed.value.tobytes().decode()))
+        label = labels[row] if isinstance(labels[row], str) else ", ".join(labels[row])
+        name = source.path.name + ("" if source.member is None else f"#{source.member}")
+        return TextRow(name, label, tuple(texts))
+
+    return _sample_rows(len(train_rows), augment_row)
+
+
+def _mark_differences(before: str, after: str) -> Marked:
+    """`after` in pieces, with the pieces removed from `before` at their former positions."""
+    old, new = pieces_of(before)[0], pieces_of(after)[0]
+    pieces: list[tuple[str, int]] = []
+    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
+    for kind, begin, end, first, last in matcher.get_opcodes():
+        if kind == "equal":
+            pieces += [(piece, 0) for piece in old[begin:end]]
+            continue
+        pieces += [(piece, 0 if piece.isspace() else -1) for piece in old[begin:end]]
+        pieces += [(piece, 0 if piece.isspace() else 1) for piece in new[first:last]]
+    start, length = [], 0
+    for piece, mark in pieces:
+        length += len(piece)
+        if length > LETTERS:
+            start.append((" …", 0))
+            break
+        start.append((piece, mark))
+    return tuple(start)
+
+
+def _sample_rows(count: int, make: Callable[[int], T]) -> list[T]:
+    """`make(row)` for ROWS evenly spaced positions among `count` rows.
+
+    An unreadable row (DataError) is replaced by another; training reports and skips those.
+    """
+    limit, step = min(ROWS, count), max(1, count // ROWS)
+    made: list[T] = []
+    for row in dict.fromkeys((*range(0, count, step), *range(count))):
+        if len(made) == limit:
+            break
+        with contextlib.suppress(DataError):
+            made.append(make(row))
+    return made
