@@ -48,7 +48,7 @@ def test_a_program_that_answers_and_is_not_exported_is_named(
     assert {"model.xml", "model-int8.xml"} <= set(whole.files)
     warnings = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
     assert len(warnings) == 2
-    assert warnings[0].endswith(f"To ship openvino-int8: skipstone export '{int8}' --to openvino")
+    assert warnings[0].endswith(f"To export openvino-int8: skipstone export '{int8}' --to openvino")
     assert plain.next_command == f"python '{tmp_path}/for you/predict.py' photo.jpg"
 
 
