@@ -25,7 +25,7 @@ from skipstone.shrink.receipt import describe
 from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.train.runfolder import owned
 from skipstone.verbs import shrink as verb
-from skipstone.verbs.compare import _Model, _stored
+from skipstone.verbs.compare import _Model, _stored_score
 from skipstone.verbs.receipts import figures_table
 from skipstone.verbs.shrink import shrink, training_data
 from tests.shrink.steps import NOISE
@@ -95,7 +95,7 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     assert len(columns) == 3
     assert [row[0] for row in table] == [metric.title for metric in predictor.task.metrics()]
     assert "openvino-int8" in title
-    name, estimate, where, _ = _stored(_Model("x", Bundle.load(result.bundle), result.bundle))
+    name, estimate, where, _ = _stored_score(_Model("x", Bundle.load(result.bundle), result.bundle))
     assert name == "accuracy"
     assert where is not None
     assert where.endswith("by openvino-int8")
