@@ -351,7 +351,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("external data in a sparse tensor", external("sparse"), "another file", True),
     ("an operator that opens files", _operator("EPContext", "com.microsoft"), "EPContext", True),
     ("a loop", _operator("Loop"), "Loop", True),
-    ("an array of 2^40 numbers", _large_array, "larger than", True),
+    ("an array of 2^40 numbers", _large_array, "creates an array of more than", True),
     ("a program that allows itself anything", _all_tolerated, "onnxruntime-f32", True),
     ("a program of a list", _program(files=["x"]), "exports.json", True),
     ("a program called the network", _program(name="torch"), "should be named", True),
