@@ -1,4 +1,4 @@
-"""Where a sample's bytes are: a file, a member of a container file, or something in hand."""
+"""Where a sample's bytes are: in a file, in a member of a container file, or in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skipstone.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Which cells of a table file are its members, and how the file is read."""
+    """The column of a table file whose cells are its members, and how to read the file."""
 
     column: str
     delimiter: str | None = None
@@ -21,7 +21,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file, or number `member` inside a container: an IDX file, or the `cells` of a table."""
+    """A file, or member number `member` of a container: an IDX file, or a table's `cells`."""
 
     path: Path
     member: int | None = None
@@ -34,7 +34,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """Bytes of a file, text, or an array (H, W, C) already in hand."""
+    """Bytes of a file, text, or an array (H, W, C), in memory."""
 
     data: bytes | str | np.ndarray
     name: str = "<inline>"
@@ -44,8 +44,8 @@ Source = FileRef | Inline
 
 
 def in_utf8(text: str) -> bytes:
-    """Letters in UTF-8. What are none stay as they are, so that whoever reads them says so: bytes
-    that Python holds as surrogates, and halves of letters that JSON's escapes left alone."""
+    """The text in UTF-8. Surrogates pass through, so that the reader of the bytes reports them:
+    bytes that Python decoded with "surrogateescape", and lone surrogates from JSON escapes."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -55,20 +55,22 @@ def in_utf8(text: str) -> bytes:
 def read_source(source: Source) -> bytes | np.ndarray:
     """The bytes of a file (text as UTF-8) or of a table's cell, or an array uint8 (H, W, C).
 
-    A container is read once a process; its members are views on it.
+    A container is read once per process; its members are views of it.
 
     Raises:
-        DataError: the file is missing, may not be read, or is a damaged container.
+        DataError: the file is missing or unreadable, or the container is damaged.
     """
     if isinstance(source, Inline):
         return in_utf8(source.data) if isinstance(source.data, str) else source.data
     if source.cells is not None and source.member is not None:
-        # Here, because tables bring Arrow.
-        from skipstone.data.table_cells import cell
+        # Imported here, because tables import Arrow.
+        from skipstone.data.readers.columns import read_cell
 
-        return cell(source.path, source.cells, source.member)
+        cells = source.cells
+        text = read_cell(source.path, source.member, cells.column, cells.delimiter, cells.encoding)
+        return in_utf8(text)
     if source.member is not None:
-        # Here, because IDX is needed by few and brings gzip.
+        # Imported here, because IDX is rare and imports gzip.
         from skipstone.data.idx_file import idx_member
 
         return idx_member(source.path, source.member)
@@ -77,4 +79,4 @@ def read_source(source: Source) -> bytes | np.ndarray:
     except OSError as error:
         raise DataError(f"{source.path} cannot be read: {error.strerror}.") from error
     except (MemoryError, OverflowError) as error:
-        raise DataError(f"{source.path} is larger than this machine's memory.") from error
+        raise DataError(f"{source.path} does not fit into memory.") from error

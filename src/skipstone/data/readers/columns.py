@@ -1,7 +1,9 @@
-"""A table (CSV, TSV, JSON Lines, Parquet) as named columns of text, with lines for messages."""
+"""A table (CSV, TSV, JSON Lines, Parquet) as named columns of text, with line numbers."""
 
 from __future__ import annotations
 
+import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,20 @@ from skipstone.words import listed
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES
+_TABLE_CHANGED = "The table was changed since it was read. Run the command again from the start."
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Columns:
     """Args:
-    path: the file it came from.
+    path: the table file.
     values: {name: cells}, all of one length; a missing cell is "".
     lines: the line (CSV, from 1) or row (Parquet, from 0) of each record.
     unread: {name: type} of columns that hold neither text nor numbers (embedded pictures).
-    short: lines that end before the last column. Excel leaves out empty cells at the end of a
-        line; they are "" here.
+    unit: what `lines` counts: "line" or "row".
+    short: lines that end before the last column. Excel omits empty cells at the end of a line;
+        here they are "".
     """
 
     path: Path
@@ -51,10 +56,10 @@ class Columns:
         return f"{self.path.name}, {self.unit} {self.lines[row]}"
 
     def check(self, name: str, flag: str) -> str:
-        """`name`, if there is such a column. UsageError names the flag otherwise."""
+        """`name`, if that column exists; else a UsageError that names the flag."""
         if name in self.unread:
             raise UsageError(
-                f"{flag} {name}: that column of {self.path} holds {self.unread[name]}, not text."
+                f"{flag} {name}: this column of {self.path} holds {self.unread[name]}, not text."
             )
         if name not in self.values:
             raise UsageError(
@@ -64,30 +69,30 @@ class Columns:
         return name
 
     def check_letters(self, name: str) -> None:
-        """DataError names the first cell of a column that no file can hold: JSON's escapes may give
-        half a letter, without its other half."""
+        """DataError for the first cell of a column with a lone surrogate, which JSON escapes can
+        produce and UTF-8 cannot encode."""
         for row, cell in enumerate(self.values[name]):
             try:
                 (cell if isinstance(cell, str) else "".join(cell)).encode()
             except UnicodeEncodeError:
                 raise DataError(
-                    f"{self.path}, {self.unit} {self.lines[row]}: {name} holds half a letter "
+                    f"{self.path}, {self.unit} {self.lines[row]}: {name} holds a lone surrogate "
                     f"({cell!a}).",
-                    hint="An emoji is two \\u escapes in JSON, and one of them was cut off. Write "
-                    "both, or neither.",
+                    hint="JSON writes an emoji as two \\u escapes, and one of them is missing. "
+                    "Write both, or neither.",
                 ) from None
 
     def text(self, name: str) -> list[str]:
-        """A column whose cells are all text."""
+        """The cells of a text column. DataError if a cell is a list."""
         cells = self.values[name]
         for row, cell in enumerate(cells):
             if not isinstance(cell, str):
-                raise DataError(f"{self.where(row)}: {name} holds a list, not one value.")
+                raise DataError(f"{self.where(row)}: {name} holds a list, not a single value.")
         return cells  # type: ignore[return-value]  # checked above
 
 
 def sniff_table(path: Path) -> str | None:
-    """ "a CSV table", or None where `path` is none: what every reader of tables asks."""
+    """ "a CSV table", or None if `path` is not a table."""
     suffix = path.suffix.lower()
     return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
 
@@ -96,7 +101,7 @@ def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns
     """Every cell of the table. DataError names the line that cannot be read.
 
     Args:
-        least: columns that a CSV file has to have: two for something and its label.
+        least: the minimal number of columns of a CSV file: two for a source and its label.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -107,25 +112,73 @@ def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns
         columns = _read_csv(path, options, least)
     if not len(columns):
         raise DataError(
-            f"{path} has no rows.", hint="A table is a header and a row for each sample below it."
+            f"{path} has no rows.", hint="A table is a header and then one row per sample."
         )
     return columns
 
 
+def read_cell(
+    path: Path, row: int, column: str, delimiter: str | None, encoding: str | None
+) -> str:
+    """The cell of record number `row`, from 0. Invalid bytes are kept as surrogates.
+
+    Raises:
+        DataError: the table cannot be read, or no longer has that column or row.
+    """
+    cells = read_column(path, column, delimiter, encoding)
+    if not 0 <= row < len(cells):
+        raise DataError(
+            f"{path} holds {len(cells):,} rows now; row {row} no longer exists.",
+            hint=_TABLE_CHANGED,
+        )
+    return cells[row]
+
+
+def read_column(path: Path, column: str, delimiter: str | None, encoding: str | None) -> list[str]:
+    """Every cell of one column; cached until the file changes. Invalid bytes are kept as
+    surrogates.
+
+    Raises:
+        DataError: the table cannot be read, or no longer has that column.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    with _lock:  # two threads would otherwise read the same file twice
+        return _cached_column(path, column, delimiter, encoding, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_column(
+    path: Path,
+    column: str,
+    delimiter: str | None,
+    encoding: str | None,
+    modified: int,
+    size: int,
+) -> list[str]:
+    options = ReadOptions(delimiter=delimiter, encoding=encoding, bad_bytes="surrogateescape")
+    columns = read_columns(path, options, least=1)
+    if column not in columns.values:
+        raise DataError(f"{path} no longer has the column {column!r}.", hint=_TABLE_CHANGED)
+    return columns.text(column)
+
+
 def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
     dialect = sniff_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
-    found = records(path, dialect)
-    header_line, header = next(found, (0, []))
+    csv_records = records(path, dialect)
+    header_line, header = next(csv_records, (0, []))
     names = _header(path, header, dialect.delimiter, least)
     cells: list[list[Cell]] = [[] for _ in header]
     lines: list[int] = []
     short: list[int] = []
-    for line, record in found:
+    for line, record in csv_records:
         if len(record) > len(header) and any(record[len(header) :]):
             raise DataError(
                 f"{path}, line {line} has {len(record)} columns, but the header (line "
                 f"{header_line}) has {len(header)}: {dialect.delimiter.join(record)[:80]!r}.",
-                hint="A cell that holds the delimiter must stand in double quotes.",
+                hint="A cell that contains the delimiter must be in double quotes.",
             )
         if len(record) < len(header):
             short.append(line)
@@ -139,24 +192,24 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
 
 def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[str]:
     if not header:
-        raise DataError(f"{path} is empty.", hint="A table begins with a header: path,label")
+        raise DataError(f"{path} is empty.", hint="A table starts with a header: path,label")
     for name in header:
         if Path(name).suffix.lower() in PICTURE_SUFFIXES:
             raise DataError(
-                f"{path} has no header: its first line holds {name!r}.",
-                hint="Put a line with the names of the columns first, such as: path,label",
+                f"{path} has no header: its first line contains {name!r}.",
+                hint="Add a first line with the column names, such as: path,label",
             )
     if len(header) < least:
         raise DataError(
-            f"{path} has one column only ({header[0]!r}, columns separated by {delimiter!r}).",
-            hint="Two are needed, such as path,label. Another separator: --delimiter",
+            f"{path} has only one column ({header[0]!r}, with the delimiter {delimiter!r}).",
+            hint="Two are needed, such as path,label. To change the delimiter: --delimiter",
         )
-    named = [name for name in header if name]
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
+    names = [name for name in header if name]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise DataError(
-            f"{path} has more than one column named {listed(twice)}.",
-            hint="Give each column a name of its own.",
+            f"{path} has more than one column named {listed(duplicates)}.",
+            hint="Give each column a different name.",
         )
     return header
 
@@ -173,15 +226,15 @@ def _read_parquet(path: Path) -> Columns:
         kind = column.type
         if pa.types.is_dictionary(kind):
             column, kind = column.cast(kind.value_type), kind.value_type
-        listing = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-        inner = kind.value_type if listing else kind
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        inner = kind.value_type if is_list else kind
         if (
             pa.types.is_nested(inner)
             or pa.types.is_binary(inner)
             or pa.types.is_large_binary(inner)
         ):
             unread[name] = str(kind)
-        elif listing:
+        elif is_list:
             values[name] = [[_cell(item) for item in cell or ()] for cell in column.to_pylist()]
         else:
             values[name] = [_cell(item) for item in column.to_pylist()]
@@ -189,24 +242,24 @@ def _read_parquet(path: Path) -> Columns:
 
 
 def _read_json_lines(path: Path, errors: str) -> Columns:
-    found, lines, unread = read_jsonl(path, errors)
+    raw_columns, lines, unread = read_jsonl(path, errors)
     values: dict[str, list[Cell]] = {}
-    for name, cells in found.items():
-        listing = any(isinstance(cell, list) for cell in cells)
-        if listing:
-            values[name] = [[_cell(item) for item in cell or ()] for cell in map(_listed, cells)]
+    for name, cells in raw_columns.items():
+        is_list = any(isinstance(cell, list) for cell in cells)
+        if is_list:
+            values[name] = [[_cell(item) for item in cell or ()] for cell in map(_as_list, cells)]
         else:
             values[name] = [_cell(cell) for cell in cells]
     return Columns(path, values, lines, unread)
 
 
-def _listed(cell: Any) -> list[Any]:
-    """A lone value among lists is a list of one."""
+def _as_list(cell: Any) -> list[Any]:
+    """A single value as a list of one; None as an empty list."""
     return cell if isinstance(cell, list) else [] if cell is None else [cell]
 
 
 def _cell(value: Any) -> str:
-    """Numbers as a person writes them: 3.0 (pandas' way to hold 3 beside a gap) is 3."""
+    """A value as text. 3.0 becomes "3": pandas writes integers as floats if values are missing."""
     if value is None or value != value:  # NaN is pandas' missing value
         return ""
     if isinstance(value, bool):

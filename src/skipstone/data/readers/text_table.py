@@ -1,4 +1,4 @@
-"""Tables whose rows are texts: a text column and a label, or several.
+"""Tables whose rows are texts: a text column and one or more labels.
 
 text,label                  {"text": "how far is it ?", "label": "number"}
 """
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.columns import Columns
+from skipstone.data.readers.columns import Columns, read_column
 from skipstone.data.readers.table_columns import Roles, choose_columns
 from skipstone.data.readers.table_labels import (
     LOST,
@@ -28,7 +28,6 @@ from skipstone.data.readers.table_labels import (
     unused_notes,
 )
 from skipstone.data.sources import Cells
-from skipstone.data.table_cells import column_of
 from skipstone.words import counted, listed
 
 NO_TEXT = "rows without a text"
@@ -60,7 +59,7 @@ def read_texts(columns: Columns, text: str, options: ReadOptions) -> Manifest:
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Rows that are none of the manifest's; as `prepare.findings.Finding`."""
+    """A finding about skipped rows, with the fields of `prepare.findings.Finding`."""
 
     kind: str
     paths: tuple[str, ...]
@@ -70,33 +69,36 @@ class PassedOver:
 
 
 def audit_rows(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
-    """Rows of a table of texts that were passed over, by number; the fact `audit` of the reader."""
+    """Skipped rows of a table of texts, by number; the reader's fact `audit`."""
     if manifest.cells is None:
         return [], {}
     name = manifest.column("path")[0]
-    texts = column_of(manifest.root / name, manifest.cells)
+    cells = manifest.cells
+    texts = read_column(manifest.root / name, cells.column, cells.delimiter, cells.encoding)
     members = manifest.column("member")
-    rest = sorted(set(range(len(texts))) - set(members))
-    bare = [row for row in rest if texts[row]]
-    if len(bare) != manifest.ignored.get(NO_LABEL, 0):
-        bare = []  # some were left out by an exclude list, and nothing says which
-    found = []
-    for kind, numbers, what in (
-        ("empty_text", [row for row in rest if not texts[row]], "a text"),
-        ("row_without_label", bare, "a label"),
+    skipped = sorted(set(range(len(texts))) - set(members))
+    unlabelled = [row for row in skipped if texts[row]]
+    if len(unlabelled) != manifest.ignored.get(NO_LABEL, 0):
+        unlabelled = []  # an exclude list dropped some of them, and they cannot be told apart
+    findings = []
+    for kind, numbers, missing in (
+        ("empty_text", [row for row in skipped if not texts[row]], "a text"),
+        ("row_without_label", unlabelled, "a label"),
     ):
         if numbers:
             paths = tuple(f"{name}#{row}" for row in numbers)
-            said = (
-                f"{counted(len(numbers), 'row')} without {what}, such as {paths[0]}: passed over."
+            message = (
+                f"{counted(len(numbers), 'row')} without {missing}, such as {paths[0]}: skipped."
             )
-            found.append(PassedOver(kind, paths, said))
-    lost = [at for at, label in enumerate(manifest.column("target")) if LOST in str(label)]
-    if lost:
-        paths = tuple(f"{name}#{members[at]}" for at in lost)
-        said = f"{counted(len(lost), 'label')} with bytes that are no letters, such as {paths[0]}."
-        found.append(PassedOver("bad_bytes", paths, said, tuple(lost)))
-    return found, {}
+            findings.append(PassedOver(kind, paths, message))
+    damaged = [
+        position for position, label in enumerate(manifest.column("target")) if LOST in str(label)
+    ]
+    if damaged:
+        paths = tuple(f"{name}#{members[position]}" for position in damaged)
+        message = f"{counted(len(damaged), 'label')} with invalid bytes, such as {paths[0]}."
+        findings.append(PassedOver("bad_bytes", paths, message, tuple(damaged)))
+    return findings, {}
 
 
 def _rows(columns: Columns, roles: Roles) -> tuple[dict[str, list[Any]], Counter[str]]:
@@ -136,5 +138,5 @@ def _notes(
     notes += split_notes(roles, rows)
     for reason in (NO_TEXT, NO_LABEL):
         if ignored[reason]:
-            notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
+            notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
     return notes + unused_notes(columns, roles)
