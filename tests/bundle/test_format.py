@@ -130,7 +130,7 @@ def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
 
 def test_weights_that_are_no_safetensors_file_are_refused(folder: Path) -> None:
     replace_file(folder, "weights.safetensors", b"\x80\x04pickle" * 100)
-    with pytest.raises(DamagedError, match=r"weights\.safetensors is no readable safetensors"):
+    with pytest.raises(DamagedError, match=r"weights\.safetensors is not a valid safetensors"):
         Bundle.load(folder)
 
 

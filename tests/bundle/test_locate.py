@@ -52,7 +52,7 @@ def test_a_folder_of_other_models_names_one(tmp_path: Path) -> None:
 
 
 def test_an_unexpanded_pattern_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="pattern that matched nothing"):
+    with pytest.raises(UsageError, match="no file matches the pattern"):
         bundle_of(tmp_path / "runs/*")
 
 

@@ -48,7 +48,7 @@ def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path
     named = [tmp_path / "d.dng", "https://host/1.jpg", tmp_path / "gone.jpg"]
     assert [item.problem.partition(" (")[0] for item in asked(named, [], **given)] == [
         "camera RAW photos",
-        "https://host/1.jpg is an address; nothing is fetched. Get it first, and name the file",
+        "https://host/1.jpg is a URL; skipstone does not download. Download it, then name the file",
         "",
     ]
     for name in ("a.jpg", "b.gif"):

@@ -90,7 +90,7 @@ def test_split_folders_beside_class_folders_need_a_decision(tmp_path: Path) -> N
     split = read_manifest(tmp_path, ReadOptions(reader="split-folders"))
     assert len(split) == 2
     assert split.ignored == {
-        "pictures in folders beside the split folders": 2,
+        "pictures outside the split folders": 2,
         "pictures outside class folders": 1,
     }
 
@@ -180,15 +180,15 @@ def test_an_empty_class_folder_is_said_and_no_class(tmp_path: Path) -> None:
     (tmp_path / "emu").mkdir()
     manifest = read_manifest(tmp_path)
     assert manifest.schema["classes"] == ["cat", "dog"]
-    assert "Without a picture, so no class: emu." in manifest.notes
+    assert "Folders without pictures are skipped: emu." in manifest.notes
 
 
 def test_classes_that_a_split_lacks_are_said(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "val/cat", "val/emu"):
         photo(tmp_path / name / "1")
     notes = read_manifest(tmp_path).notes
-    assert "train has no picture of emu." in notes
-    assert "validation has no picture of dog." in notes
+    assert "train has no pictures of emu." in notes
+    assert "validation has no pictures of dog." in notes
 
 
 def test_an_unlabelled_test_folder_is_passed_over_and_said(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_class_folders_may_be_read_as_tags(flat_photo_folder: Path) -> None:
 def test_pictures_with_masks_are_not_two_classes(tmp_path: Path) -> None:
     for name in ("train/images", "train/masks"):
         photo(tmp_path / name / "1")
-    with pytest.raises(UsageError, match="can be read as a mask"):
+    with pytest.raises(UsageError, match="can be read; the first"):
         read_manifest(tmp_path)
     assert len(read_manifest(tmp_path, ReadOptions(reader="split-folders"))) == 2
 
@@ -217,7 +217,7 @@ def test_pictures_with_masks_are_not_two_classes(tmp_path: Path) -> None:
 def test_a_folder_of_data_sets_is_not_one(tmp_path: Path) -> None:
     for name in ("pets", "cars"):
         write_class_folder(tmp_path / name / "train", 1)
-    with pytest.raises(UsageError, match=r"data set of its own.*Give that: .*cars"):
+    with pytest.raises(UsageError, match=r"looks like a data set.*Give its path: .*cars"):
         read_manifest(tmp_path)
 
 

@@ -122,7 +122,7 @@ def test_a_damaged_manifest_is_said_to_be(tmp_path: Path, tag_table: Path) -> No
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"id": [1]}), path)
-    with pytest.raises(DamagedError, match="no manifest of skipstone"):
+    with pytest.raises(DamagedError, match="not a manifest of skipstone"):
         load_manifest(path)
 
 

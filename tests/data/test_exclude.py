@@ -54,10 +54,10 @@ def test_a_line_that_names_nothing_is_said(photo_folder: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("photos/a.jpg\n", "none of the 1 lines"),
+        ("photos/a.jpg\n", "no line of"),
         ("train/\nvalidation/\nval/\n", "names all"),
         ('"train/a\n', "line 1 of"),
-        ("7\n", "none of"),
+        ("7\n", "no line of"),
     ],
 )
 def test_lists_that_cannot_be_meant(
@@ -87,7 +87,9 @@ def test_a_class_without_rows_is_no_class(photo_folder: Path, tmp_path: Path) ->
     path = _list(tmp_path, "\n".join(name for name in names if "/disc/" in name))
     manifest = read_manifest(photo_folder, ReadOptions(exclude=str(path)))
     assert manifest.schema["classes"] == ["square", "stripes"]
-    assert any("No row is left of disc" in note for note in manifest.notes)
+    assert any(
+        "Classes without any remaining row, removed: disc" in note for note in manifest.notes
+    )
 
 
 def test_members_of_a_container(idx_folder: Path, tmp_path: Path) -> None:

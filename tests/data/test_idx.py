@@ -79,7 +79,7 @@ def test_labels_missing_or_of_another_length(tmp_path: Path, pictures: np.ndarra
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="no labels file") as caught:
         read_manifest(tmp_path)
-    assert "Put it there as train-labels-idx1-ubyte, or move" in str(caught.value.hint)
+    assert "Add it as train-labels-idx1-ubyte, or move" in str(caught.value.hint)
     (tmp_path / "train-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyt")
     write_idx(tmp_path / "T10K.labels.idx1-ubyte", np.arange(5))
     with pytest.raises(DataError, match="no images file") as caught:
@@ -102,7 +102,7 @@ def test_only_one_label_each(tmp_path: Path, pictures: np.ndarray) -> None:
         (b"\0\0\x08\x03\0\0", "ends inside its header"),
         (b"\0\0\x0d\x03\0\0\0\0", "type 0x0d"),
         (b"\0\0\x08\x09\0\0\0\0", "9 dimensions"),
-        (b"hello", "no IDX file"),
+        (b"hello", "not an IDX file"),
         (gzip.compress(b"\0\0\x08\x01\0\0\0\x05hello", mtime=0)[:-4], "cannot be read"),
         (b"\x1f\x8bnonsense", "cannot be read"),
     ],
@@ -119,7 +119,7 @@ def test_damaged_files_are_named(tmp_path: Path, data: bytes, words: str) -> Non
 def test_members_that_do_not_exist(idx_folder: Path) -> None:
     path = idx_folder / "t10k-images-idx3-ubyte.gz"
     for member in (18, -1):
-        with pytest.raises(DataError, match="there is no number"):
+        with pytest.raises(DataError, match="does not exist"):
             read_source(FileRef(path, member))
     with pytest.raises(DataError, match="pictures have 3"):
         read_source(FileRef(idx_folder / "t10k-labels-idx1-ubyte.gz", 0))

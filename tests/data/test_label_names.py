@@ -35,8 +35,8 @@ def test_labels_that_look_alike_are_said(tmp_path: Path) -> None:
 
 def test_numbers_and_words_for_a_missing_label(tmp_path: Path) -> None:
     notes = " ".join(labelled(tmp_path, "1", "1.0", "2", "nan", "nan").notes)
-    assert "labels of their own: '1' (1) and '1.0' (1)." in notes
-    assert "'nan' is the label of 2 rows, like any other word." in notes
+    assert "separate classes: '1' (1) and '1.0' (1)." in notes
+    assert "'nan' is the label of 2 rows and is treated as a class." in notes
 
 
 def test_labels_that_differ_are_left_in_peace(tmp_path: Path) -> None:
@@ -44,11 +44,11 @@ def test_labels_that_differ_are_left_in_peace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "hint"), [("{}.5", "(regression) is no task"), ("id-{}", "a word that rows share")]
+    ("label", "hint"), [("{}.5", "Regression is not supported"), ("id-{}", "Labels must recur")]
 )
 def test_labels_that_never_recur_are_refused(tmp_path: Path, label: str, hint: str) -> None:
     labels = [label.format(max(number, 1)) for number in range(20)]  # one of them twice
-    with pytest.raises(UsageError, match=r"holds 19 different labels in 20 rows") as caught:
+    with pytest.raises(UsageError, match=r"holds 19 distinct labels in 20 rows") as caught:
         labelled(tmp_path, *labels)
     assert hint in str(caught.value.hint)
     assert len(labelled(tmp_path, *labels[:-1])) == 19  # few rows: who knows

@@ -71,8 +71,8 @@ def test_a_turned_picture_and_a_class_that_is_not_trained(tmp_path: Path) -> Non
     Image.fromarray(make_scene(4)[0]).save(tmp_path / "val/images/04.png", exif=exif)
     findings = found(tmp_path)
     assert set(findings) == {"mask_size", "mask_class_missing"}
-    assert "turned" in findings["mask_size"].message
-    assert "training part shows disc" in findings["mask_class_missing"].message
+    assert "rotated" in findings["mask_size"].message
+    assert "training rows contains disc" in findings["mask_class_missing"].message
 
 
 def test_folders_that_the_user_named(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_whole_split_or_folder_without_masks(tmp_path: Path, inner: bool, gone
     assert ("mask_without_picture" in findings) == (gone == "the masks")
     notes = " ".join(read_manifest(tmp_path).notes)
     assert "2 pairs (2 in train)" in notes
-    assert "6 pictures without a mask are passed over" in notes
+    assert "6 pictures without a mask are skipped" in notes

@@ -78,8 +78,8 @@ def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [str, Path])
 def test_an_address_is_not_fetched(address: str, hint: str, path: type[str | Path]) -> None:
     said = refused(path(address))
-    assert said.startswith(f"{address.rstrip('/')} is an address.")
-    assert "nothing is fetched" in said
+    assert said.startswith(f"{address.rstrip('/')} is a URL.")
+    assert "does not download" in said
     assert hint in said
 
 
@@ -90,7 +90,7 @@ def test_unlabelled_pictures(tmp_path: Path) -> None:
     assert refused(tmp_path).endswith(f"skipstone predict MODEL {tmp_path}")
     (tmp_path / "labels.csv").write_text("path,label\n1.jpg,cat\n")
     (tmp_path / "more.csv").write_text("path,label\n1.jpg,cat\n")
-    assert "and labels.csv, more.csv beside them" in refused(tmp_path)
+    assert "and the table labels.csv, more.csv" in refused(tmp_path)
     assert refused(tmp_path).endswith(f"give it: skipstone train {tmp_path / 'labels.csv'}")
 
 
@@ -99,7 +99,7 @@ def test_names_that_begin_with_the_label_make_a_table(tmp_path: Path) -> None:
     for name in ("great_dane_1", "great_dane_22", "pug-3", "pug (4)"):
         photo(tmp_path / "the dogs" / name)
     said = refused(tmp_path / "the dogs")
-    command = re.search(r"make a table of them: (.*?); then: skipstone train (.*?)\. A", said)
+    command = re.search(r"make a table from them: (.*?); then: skipstone train (.*?)\. To", said)
     assert command is not None
     subprocess.run(command[1], shell=True, check=True)
     table, _, folder = command[2].partition(" --path-folder ")
@@ -121,12 +121,12 @@ def test_unlabelled_split_folders(tmp_path: Path) -> None:
 
 def test_one_class(tmp_path: Path) -> None:
     photo(tmp_path / "cat" / "1")
-    assert "one class only (cat)" in refused(tmp_path)
+    assert "only one class (cat)" in refused(tmp_path)
     assert f"in {tmp_path / 'not-cat'}, then: skipstone train {tmp_path}" in refused(tmp_path)
     photo(tmp_path / "not-cat" / "1")
     assert len(read_manifest(tmp_path)) == 2  # what it said to do works
     photo(tmp_path / "more" / "train" / "cat" / "1")
-    assert "one class only (cat)" in refused(tmp_path / "more")
+    assert "only one class (cat)" in refused(tmp_path / "more")
 
 
 def test_a_wrapper_folder_is_looked_through_and_that_is_said(tmp_path: Path) -> None:
@@ -138,11 +138,10 @@ def test_a_wrapper_folder_is_looked_through_and_that_is_said(tmp_path: Path) -> 
         manifest = read_manifest(root)
         assert manifest.root == photos
         assert (
-            manifest.notes[0]
-            == f"{root} holds one folder only, so the data is taken from {photos}."
+            manifest.notes[0] == f"{root} holds only one folder, so the data is read from {photos}."
         )
         assert all(source.path.is_file() for source in manifest.sources())
-    assert "one folder only" not in read_manifest(photos).notes[0]
+    assert "only one folder" not in read_manifest(photos).notes[0]
     photo(tmp_path / "empty" / "1")  # two folders: one of them is a class
     assert read_manifest(tmp_path).root == tmp_path
 
@@ -154,7 +153,7 @@ def test_rows_are_left_out_inside_a_wrapper_too(tmp_path: Path) -> None:
     whole = read_manifest(photos.parent)
     manifest = read_manifest(photos.parent, ReadOptions(exclude=str(leave)))
     assert len(manifest) == len(whole) - 1
-    assert "one folder only" in manifest.notes[0]
+    assert "only one folder" in manifest.notes[0]
 
 
 def test_a_wrapper_around_other_layouts(tmp_path: Path) -> None:
@@ -185,13 +184,13 @@ def test_a_folder_of_runs_is_not_data(tmp_path: Path) -> None:
 def test_files_that_are_no_data(tmp_path: Path) -> None:
     assert "skipstone predict MODEL" in refused(photo(tmp_path / "1"))
     for name, words in (
-        ("m.onnx", "model's file"),
-        ("x.doc", "no data set"),
+        ("m.onnx", "model file"),
+        ("x.doc", "not a data set"),
         ("labels.xlsx", "is a workbook.*skipstone train .*labels.csv"),
-        ("labels.pkl", "a pickle, which is never opened"),
+        ("labels.pkl", "a pickle, which is unsafe to open"),
         ("labels.json", r"jq -c '\.\[\]' .*labels.json > .*labels.jsonl"),
         ("labels.csv.gz", "gunzip -k .*labels.csv.gz, then: skipstone train .*labels.csv"),
-        ("train-images-idx3-ubyte.gz", "is a folder of them.*skipstone train "),
+        ("train-images-idx3-ubyte.gz", "the folder that holds all of them.*skipstone train "),
         ("photos.rar", "unrar x .*photos.rar .*photos/"),
     ):
         (tmp_path / name).write_bytes(b"something")
@@ -238,7 +237,7 @@ def test_other_texts_beside_pictures_are_no_annotations(tmp_path: Path) -> None:
     photo(tmp_path / "cat" / "1")
     for name, text in (("a.json", '{"a": 1}'), ("a.txt", "7 lives\n"), ("a.xml", "<x/>")):
         (tmp_path / "cat" / name).write_text(text)
-    assert "one class only (cat)" in refused(tmp_path)
+    assert "only one class (cat)" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])

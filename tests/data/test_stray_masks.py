@@ -29,7 +29,7 @@ def test_masks_among_the_pictures_of_classes(tmp_path: Path, split: str, ending:
     root = write(tmp_path / "the data", *names, *(f"{name}{ending}" for name in names[1:]))
     with pytest.raises(UsageError, match=r"5 of 11 pictures are masks of others") as caught:
         read_manifest(root)
-    find = re.search(r"leave masks out: (.*), and add --exclude", str(caught.value.hint))
+    find = re.search(r"exclude the masks: (.*), and add --exclude", str(caught.value.hint))
     assert find is not None
     subprocess.run(find[1], shell=True, check=True, cwd=tmp_path)
     manifest = read_manifest(root, ReadOptions(exclude=str(tmp_path / "masks.txt")))
@@ -42,7 +42,7 @@ def test_two_folders_of_which_one_is_masks(tmp_path: Path) -> None:
     root = write_scenes(tmp_path, 3)
     (root / "images").rename(root / "raw")
     (root / "masks").rename(root / "raw_masks")
-    with pytest.raises(UsageError, match=r"raw, raw_masks with files of the same names") as caught:
+    with pytest.raises(UsageError, match=r"raw, raw_masks with equal file names") as caught:
         read_manifest(root)
     assert "--reader mask-folders --images raw --masks raw_masks." in str(caught.value.hint)
     options = ReadOptions(reader="mask-folders", images="raw", masks="raw_masks")
@@ -51,7 +51,7 @@ def test_two_folders_of_which_one_is_masks(tmp_path: Path) -> None:
 
 def test_masks_beside_pictures_without_labels(tmp_path: Path) -> None:
     write(tmp_path, "1", "1_mask", "2", "2_mask")
-    with pytest.raises(UsageError, match=r"such as 1.jpg beside 1_mask.jpg, and no labels"):
+    with pytest.raises(UsageError, match=r"such as 1.jpg and 1_mask.jpg, and no labels"):
         read_manifest(tmp_path)
 
 

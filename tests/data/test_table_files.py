@@ -73,7 +73,7 @@ def test_pictures_in_two_folders_of_which_a_name_says_one(tmp_path: Path) -> Non
     assert manifest.column("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
     manifest = table(tmp_path, "file,dx", "x1.jpg,nv", "x3.jpg,mel", "x2.jpg,nv")
     assert manifest.column("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
-    assert any("found in folders below" in note for note in manifest.notes)
+    assert any("found in subfolders" in note for note in manifest.notes)
 
 
 def test_a_name_that_two_folders_have_is_refused_with_the_flag(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_name_that_two_folders_have_is_refused_with_the_flag(tmp_path: Path) -
         table(tmp_path, *lines)
     manifest = table(tmp_path, *lines, path_folder=str(tmp_path / "train"))
     assert manifest.column("path") == ["train/1.jpg", "train/2.jpg"]
-    with pytest.raises(UsageError, match="--path-folder nowhere is no folder"):
+    with pytest.raises(UsageError, match="--path-folder nowhere is not a folder"):
         table(tmp_path, *lines, path_folder="nowhere")
 
 
@@ -97,7 +97,7 @@ def test_backslashes_throughout_and_other_letter_case(tmp_path: Path) -> None:
     photos(tmp_path, "Img/A.JPG", "Img/b.jpg")
     manifest = table(tmp_path, "path,label", "Img\\a.jpg,x", ".\\Img\\b.jpg,y")
     assert manifest.column("path") == ["Img/A.JPG", "Img/b.jpg"]
-    assert any("1 file was found in other letter case" in note for note in manifest.notes)
+    assert any("1 file was found in different letter case" in note for note in manifest.notes)
 
 
 def test_letters_that_are_stored_decomposed(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_paths_of_another_machine(tmp_path: Path, begin: str, folder: str, insid
     assert manifest.column("path") == [inside + name for name in names]
     assert manifest.ignored == {"rows whose file does not exist": 1}
     assert (
-        f"3 files were found by the end of paths that lead elsewhere (such as: {cells[0]} is "
+        f"3 files were found by the end of paths of another machine (such as: {cells[0]} is "
         f"{inside}cat/1.jpg)." in manifest.notes
     )
 

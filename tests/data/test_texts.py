@@ -131,7 +131,7 @@ def test_empty_files_are_counted_and_passed_over(tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     assert len(manifest) == len(ROWS)
     assert manifest.ignored == {"files without a text": 2}
-    assert "Passed over: files without a text (2)." in manifest.notes
+    assert "Skipped: files without a text (2)." in manifest.notes
 
 
 def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:
 
 def test_half_an_emoji_in_a_label_is_named_with_its_line(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("nice", "colour \ud83d")])
-    with pytest.raises(DataError, match=r"a\.jsonl, line 13: label holds half a letter"):
+    with pytest.raises(DataError, match=r"a\.jsonl, line 13: label holds a lone surrogate"):
         read_manifest(path)
     audited = read_manifest(path, ReadOptions(bad_bytes="replace"))
     assert audited.column("target")[-1] == "colour \ufffd"
@@ -190,5 +190,5 @@ def test_the_same_text_twice_is_a_duplicate(tmp_path: Path) -> None:
 
 def test_one_class_and_no_class_say_what_to_do(tmp_path: Path) -> None:
     write_folders(tmp_path / "one", [("a text", "x")])
-    with pytest.raises(UsageError, match="one class only"):
+    with pytest.raises(UsageError, match="only one class"):
         read_manifest(tmp_path / "one")

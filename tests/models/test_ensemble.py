@@ -105,7 +105,7 @@ def test_it_is_data() -> None:
     assert read_arch(one.to_json()) == one
     assert made.name == "ensemble of 3 resnet18"
     assert one_network(one, "pruning") is one
-    with pytest.raises(Refusal, match=r"pruning works on one network, .* ensemble of 3 resnet18"):
+    with pytest.raises(Refusal, match=r"pruning needs a single network, .* ensemble of 3 resnet18"):
         one_network(made, "pruning")
 
 
@@ -131,5 +131,5 @@ def test_what_is_no_member_is_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("count", [0, 1, 65])
 def test_ensembles_have_2_to_64_members(count: int) -> None:
     member = Member(arch("linear", "cross_entropy")).to_json()
-    with pytest.raises(ValueError, match=f"an ensemble of {count}"):
+    with pytest.raises(ValueError, match=f"number of ensemble members: {count}"):
         read_arch({"members": [member] * count})

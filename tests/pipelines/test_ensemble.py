@@ -105,11 +105,11 @@ def test_what_works_on_one_network_is_refused(
     for plan in ("prune, int8", "vocabulary, int8", "resolution"):
         done = ask("shrink", run, "--plan", plan)
         assert done.code == 1
-        assert "works on one network, and this model is an ensemble of" in done.value["error"]
+        assert "needs a single network, and this model is an ensemble of" in done.value["error"]
     for words in (("train", table, "--from", run), ("audit", table, "--model", run)):
         done = ask(*words)
         assert done.code == 1
-        assert "works on one network" in done.value["error"], done
+        assert "needs a single network" in done.value["error"], done
     done = ask("ensemble", run, members[0])
     assert "is an ensemble of logistic and textcnn itself" in done.value["error"]
 

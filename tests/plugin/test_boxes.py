@@ -110,6 +110,6 @@ def test_without_the_package_its_name_is_told(chain: Chain) -> None:
         "verify", chain.home / "runs" / "001"
     )  # in this process, which has no such package
     assert answer.code == 2
-    told = "needs the task 'boxes', which the package skipstone-boxes brings"
+    told = "needs the task 'boxes' of the package skipstone-boxes"
     assert told in answer.value["error"]
     assert answer.value["hint"] == "Install it: pip install skipstone-boxes"

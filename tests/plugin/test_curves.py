@@ -135,7 +135,7 @@ def test_without_the_package_its_name_is_told(chain: Chain) -> None:
     )  # this process has no such package
     assert answer.code == 2
     assert answer.value["error"].endswith(
-        "needs the input 'curve', which the package skipstone-curves brings."
+        "needs the input 'curve' of the package skipstone-curves."
     )
     assert answer.value["hint"] == "Install it: pip install skipstone-curves"
 

@@ -275,7 +275,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("a golden that is a link", _link("golden/golden.safetensors"), "symbolic link", False),
     ("a record that is a link", _link(RECORD), "symbolic link", False),
     ("a linked folder", _linked_folder, "symbolic link", False),
-    ("a pipe that never ends", _pipe, "no regular file", False),
+    ("a pipe that never ends", _pipe, "not a regular file", False),
     ("a terabyte of nothing", _sparse, "at most", False),
     (
         "sizes that are words",
@@ -321,7 +321,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     (
         "a package with a command",
         _set("plugins", {"resnet20": "x; rm -rf ~"}),
-        "package's name",
+        "invalid package names",
         False,
     ),
     ("a tensor of 2^40 numbers", _tensor(shape=[HUGE]), WEIGHTS, False),

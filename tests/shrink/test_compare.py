@@ -58,7 +58,7 @@ def test_each_is_scored_by_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("resent20", "resnet20"), ("runs/nothing", "there is no model"), ("timm/nothing", "nothing")],
+    [("resent20", "resnet20"), ("runs/nothing", "no model at"), ("timm/nothing", "nothing")],
 )
 def test_what_is_no_model_is_refused_with_what_is_near(name: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -1,7 +1,7 @@
-"""Arch: a network as data. Names, JSON arguments, and the edits that shrinking made.
+"""Arch: a network as data: names, JSON arguments, and edits by compression.
 
-`models.build.build_network(arch, input)` gives the network; weights are then loaded strictly. An
-`Ensemble` is several of them that answer together, which `models.ensemble.build_ensemble` makes.
+`models.build.build_network(arch, input)` builds the network; weights are then loaded strictly. An
+`Ensemble` is several networks whose predictions are averaged (`models.ensemble.build_ensemble`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from skipstone.errors import Refusal
 
-#: Networks of an ensemble at most: more than anybody ships, few enough to be read without care.
+#: Maximal number of networks in an ensemble; bounds the work of reading an untrusted bundle.
 MOST_MEMBERS = 64
 
 
@@ -30,7 +30,7 @@ class Part:
     def from_json(value: Mapping[str, Any]) -> Part:
         name, args = value["name"], value["args"]
         if not isinstance(name, str) or not isinstance(args, dict):
-            raise TypeError("a part is a name and its arguments")
+            raise TypeError("a component is a name and its arguments")
         return Part(name, dict(args))
 
 
@@ -71,9 +71,9 @@ class Member:
     """A network of an ensemble.
 
     Args:
-        arch: of that network.
-        input: which of the bundle's inputs it takes, from 0.
-        temperature: that its logits are divided by before it has its say.
+        arch: its architecture.
+        input: index of the bundle's input that it takes, from 0.
+        temperature: divides its logits before averaging.
     """
 
     arch: Arch
@@ -91,15 +91,15 @@ class Member:
     def from_json(value: Mapping[str, Any]) -> Member:
         input, temperature = value["input"], float(value["temperature"])
         if not isinstance(input, int) or not 0 <= input < MOST_MEMBERS:
-            raise ValueError(f"a member takes the input {input!r}")
+            raise ValueError(f"invalid input index of a member: {input!r}")
         if not 0 < temperature < float("inf"):
-            raise ValueError(f"a member has the temperature {temperature}")
+            raise ValueError(f"invalid temperature of a member: {temperature}")
         return Member(Arch.from_json(value["arch"]), input, temperature)
 
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Several networks whose probabilities are averaged."""
+    """Several networks whose predicted probabilities are averaged."""
 
     members: tuple[Member, ...]
 
@@ -107,11 +107,12 @@ class Ensemble:
     def name(self) -> str:
         """ "ensemble of textcnn and linear-svm", "ensemble of 3 resnet18"."""
         names = [member.arch.name for member in self.members]
-        kinds = list(dict.fromkeys(names))
-        counted = [
-            f"{names.count(kind)} {kind}" if names.count(kind) > 1 else kind for kind in kinds
+        unique_names = list(dict.fromkeys(names))
+        terms = [
+            f"{names.count(kind)} {kind}" if names.count(kind) > 1 else kind
+            for kind in unique_names
         ]
-        return f"ensemble of {' and '.join(counted)}"
+        return f"ensemble of {' and '.join(terms)}"
 
     @property
     def networks(self) -> tuple[Arch, ...]:
@@ -124,24 +125,24 @@ class Ensemble:
     def from_json(value: Mapping[str, Any]) -> Ensemble:
         members = tuple(Member.from_json(member) for member in value["members"])
         if not 2 <= len(members) <= MOST_MEMBERS:
-            raise ValueError(f"an ensemble of {len(members)}")
+            raise ValueError(f"invalid number of ensemble members: {len(members)}")
         return Ensemble(members)
 
 
 def read_arch(value: Mapping[str, Any]) -> Arch | Ensemble:
-    """What `to_json` of either gave. KeyError, TypeError or ValueError for what is none."""
+    """The inverse of `to_json` of either. KeyError, TypeError or ValueError if invalid."""
     return Ensemble.from_json(value) if "members" in value else Arch.from_json(value)
 
 
 def one_network(arch: Arch | Ensemble, doing: str) -> Arch:
-    """The arch of a model that is one network.
+    """The arch of a model that is a single network.
 
     Raises:
-        Refusal: it is an ensemble; `doing` says what works on one network alone.
+        Refusal: the model is an ensemble; `doing` names the operation that does not support it.
     """
     if isinstance(arch, Arch):
         return arch
     raise Refusal(
-        f"{doing} works on one network, and this model is an {arch.name}.",
-        hint="Name one of the models that it was made of (see `members` in its bundle.json).",
+        f"{doing} needs a single network, and this model is an {arch.name}.",
+        hint="Name one of its member models (see `members` in its bundle.json).",
     )

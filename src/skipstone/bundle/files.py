@@ -1,13 +1,12 @@
-"""The files of a bundle: which there are, and whether each still holds what was written.
+"""The files of a bundle, and checks that each still holds what was written.
 
-`bundle.json` lists every file with its size, its SHA-256, and a CRC-32 for each MiB of a larger
-one, so that damage can be named by place. A file is read whole, compared, and only then handed to
-a parser, as the very bytes that were compared. Nothing that the list does not name is ever opened,
-and no link is followed on the way.
+`bundle.json` lists every file with its size, its SHA-256, and for files over 1 MiB a CRC-32 per
+MiB, so that an error can name the damaged place. A file is read completely and checked; then the
+same bytes are parsed. Files that are not listed are never opened, and links are never followed.
 
-Hashes find damage, not malice: whoever changes a file can compute them anew. So what is read here
-is believed in nothing: rows have the types and bounds that skipstone writes, and each parser behind
-checks its own (`docs/architecture.md`, "A bundle from a stranger").
+Hashes detect damage, not attacks: an attacker can recompute them. So the content is not trusted:
+rows must have the types and bounds that skipstone writes, and each parser checks its own input
+(`docs/architecture.md`, "A bundle from a stranger").
 """
 
 from __future__ import annotations
@@ -34,36 +33,37 @@ BLOCK = 1 << 20
 LARGEST_RECORD = 16 << 20
 MOST_FILES = 10_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: What a distribution may be called (PyPA's name format); it is shown in a command to type.
+#: Valid names of distributions (PyPA's name format); shown in a `pip install` command.
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    """What the list says of a file with this content."""
+    """The list's entry for a file with this content."""
     row: dict[str, Any] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     if len(data) > BLOCK:
-        row["blocks"] = [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
+        starts = range(0, len(data), BLOCK)
+        row["blocks"] = [zlib.crc32(data[start : start + BLOCK]) for start in starts]
     return row
 
 
 def seal(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record without its own seal, in one way of writing it."""
+    """SHA-256 of the canonical JSON of a record without its seal."""
     content = {name: value for name, value in record.items() if name != "seal"}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write `bundle.json`, sealed."""
+    """Write `bundle.json` with its seal."""
     storage.write_json(folder / RECORD, {**record, "seal": seal(record)})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read `bundle.json`. DamagedError unless it is what was written; UsageError if too new."""
+    """Read `bundle.json`. DamagedError if it was changed; UsageError if its format is too new."""
     path = folder / RECORD
     record = parse_json(read_plain(folder, RECORD, LARGEST_RECORD), path)
     if not isinstance(record, dict) or type(record.get("format")) is not int:
-        raise DamagedError(f"{path} is no bundle: it states no format.")
+        raise DamagedError(f"{path} is not a bundle: it states no format.")
     if record["format"] > FORMAT:
         raise UsageError(
             f"{path} has bundle format {record['format']}; this skipstone reads up to {FORMAT}.",
@@ -71,101 +71,104 @@ def read_record(folder: Path) -> dict[str, Any]:
         )
     if record.get("seal") != seal(record):
         raise DamagedError(
-            f"{path} was changed after it was written: its seal does not fit its content.",
-            hint="Take the bundle from where it was made once more.",
+            f"{path} was changed after it was written: its seal does not match its content.",
+            hint="Copy the bundle again from its source.",
         )
     if not isinstance(record.get("files"), dict) or len(record["files"]) > MOST_FILES:
         raise DamagedError(f"{path} lists no files, or more than {MOST_FILES:,}.")
     for name, row in record["files"].items():
         check_name(name, path)
         if not _is_row(row):
-            raise DamagedError(f"{path} does not say what {name!r} should hold.")
+            raise DamagedError(f"{path} does not describe the content of {name!r}.")
     plugins = record.get("plugins", {})
     if not isinstance(plugins, dict) or not all(
         isinstance(owner, str) and _DISTRIBUTION.fullmatch(owner) for owner in plugins.values()
     ):
-        raise DamagedError(f"{path} names plugins by something that is no package's name.")
+        raise DamagedError(f"{path} names plugins with invalid package names.")
     return record
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is what `describe` says of a file."""
+    """Whether `row` is a valid result of `describe`."""
     if not isinstance(row, dict) or not isinstance(row.get("sha256"), str):
         return False
     size, blocks = row.get("bytes"), row.get("blocks", [])
-    known = type(size) is int and size >= 0 and _SHA256.fullmatch(row["sha256"]) is not None
-    return known and isinstance(blocks, list) and all(type(block) is int for block in blocks)
+    is_valid = type(size) is int and size >= 0 and _SHA256.fullmatch(row["sha256"]) is not None
+    return is_valid and isinstance(blocks, list) and all(type(block) is int for block in blocks)
 
 
 def read_plain(folder: Path, name: str, largest: int | None = None) -> bytes:
-    """The content of a regular file inside `folder`, following no link below it.
+    """The content of a regular file inside `folder`, without following links below it.
 
     Args:
-        largest: bytes; None for what fits into this machine's memory.
+        largest: maximal size in bytes; None for this machine's memory.
 
     Raises:
-        DamagedError: it is missing, a link, no regular file (a pipe would never end), or too large.
+        DamagedError: the file is missing, a link, not a regular file (a pipe would block), or too
+            large.
     """
-    path, largest = folder / name, largest or _memory()
+    path, largest = folder / name, largest or _physical_memory()
     _refuse_links(folder, name)
     descriptor = None
     try:
         before("read", path)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         parts = name.split("/")
-        for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
-            kind = os.O_DIRECTORY if left else os.O_NONBLOCK
+        for remaining, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
+            kind = os.O_DIRECTORY if remaining else os.O_NONBLOCK
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind
-            outer, descriptor = descriptor, os.open(part, flags, dir_fd=descriptor)
-            os.close(outer)
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedError(f"{path} is no regular file; a bundle's files are.")
-        if found.st_size > largest:
+            parent, descriptor = descriptor, os.open(part, flags, dir_fd=descriptor)
+            os.close(parent)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedError(f"{path} is not a regular file; a bundle's files must be.")
+        if status.st_size > largest:
             raise DamagedError(
-                f"{path} has {found.st_size:,} bytes; at most {largest:,} can be read."
+                f"{path} has {status.st_size:,} bytes; at most {largest:,} can be read."
             )
         with os.fdopen(os.dup(descriptor), "rb") as file:
-            return file.read(found.st_size)
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing.") from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise DamagedError(f"{path} is no regular file; a bundle's files are.") from None
+            raise DamagedError(f"{path} is not a regular file; a bundle's files must be.") from None
         raise storage_error("read", path, error) from error
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _memory() -> int:
+def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _refuse_links(folder: Path, name: str) -> None:
-    """DamagedError where the way from `folder` to the file leads through a symbolic link."""
+    """DamagedError if the path from `folder` to the file contains a symbolic link."""
     parts = name.split("/")
     for count in range(1, len(parts) + 1):
         if folder.joinpath(*parts[:count]).is_symlink():
             raise DamagedError(
-                f"{folder / name} is a symbolic link; a bundle's files are plain files."
+                f"{folder / name} is a symbolic link; a bundle's files must be regular files."
             )
 
 
 def check_name(name: str, where: Path) -> None:
     """DamagedError unless `name` is a relative path that stays inside its folder."""
     parts = name.split("/")
-    plain = all(part not in ("", ".", "..") for part in parts)
-    odd = any(mark in name for mark in ("\\", "\0", ":")) or PurePosixPath(name).is_absolute()
-    if not plain or odd:
+    is_inside = all(part not in ("", ".", "..") for part in parts)
+    has_odd_characters = (
+        any(mark in name for mark in ("\\", "\0", ":")) or PurePosixPath(name).is_absolute()
+    )
+    if not is_inside or has_odd_characters:
         raise DamagedError(f"{where} names the file {name!r}, which is not inside the bundle.")
 
 
 def read_file(folder: Path, name: str, record: Mapping[str, Any] | None = None) -> bytes:
-    """The bytes of one listed file, after comparing them with the list.
+    """The bytes of a listed file, after checking them against the list.
 
     Raises:
-        DamagedError: the file is not listed, is a link, is missing, or differs; says where.
+        DamagedError: the file is not listed, a link, missing, or different; says where.
     """
     record = read_record(folder) if record is None else record
     check_name(name, folder / RECORD)
@@ -179,18 +182,18 @@ def read_file(folder: Path, name: str, record: Mapping[str, Any] | None = None) 
     data = read_plain(folder, name)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DamagedError(
-            f"{path} is damaged: {_where_it_differs(data, row)}.",
-            hint="Take the bundle from where it was made once more.",
+            f"{path} is damaged: {_locate_damage(data, row)}.",
+            hint="Copy the bundle again from its source.",
         )
     return data
 
 
 def read_listed_json(folder: Path, name: str, record: Mapping[str, Any] | None = None) -> Any:
-    """The value in a listed JSON file, compared with the list and parsed strictly."""
+    """The value in a listed JSON file, checked against the list and parsed strictly."""
     return parse_json(read_file(folder, name, record), folder / name)
 
 
-def _where_it_differs(data: bytes, row: Mapping[str, Any]) -> str:
+def _locate_damage(data: bytes, row: Mapping[str, Any]) -> str:
     blocks = row.get("blocks", [])
     for number, expected in enumerate(blocks):
         start = number * BLOCK
@@ -201,21 +204,21 @@ def _where_it_differs(data: bytes, row: Mapping[str, Any]) -> str:
 
 
 def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Add files to a bundle that exists, or replace them.
+    """Add files to an existing bundle, or replace them.
 
-    Names are taken off the list before their files change and come back afterwards, so a bundle
-    whose writer is killed in between is sound and lacks them.
+    Replaced files are removed from the list first and listed again afterwards, so a bundle whose
+    writer is killed in between is valid without them.
     """
     record = read_record(folder)
     for name in files:
         check_name(name, folder / RECORD)
         _refuse_links(folder, name)
-    kept = {name: row for name, row in record["files"].items() if name not in files}
-    if len(kept) != len(record["files"]):
-        write_record(folder, {**record, "files": kept})
+    unchanged = {name: row for name, row in record["files"].items() if name not in files}
+    if len(unchanged) != len(record["files"]):
+        write_record(folder, {**record, "files": unchanged})
     for name, data in files.items():
         path = folder / name
         storage.make_folder(path.parent)
         storage.write_bytes(path, data)
     added = {name: describe(data) for name, data in files.items()}
-    write_record(folder, {**record, "files": {**kept, **added}})
+    write_record(folder, {**record, "files": {**unchanged, **added}})

@@ -1,11 +1,11 @@
-"""Bundle: the artefact, a folder that holds a model and what is needed to answer with it.
+"""Bundle: the artefact, a folder that holds a model and everything needed to predict with it.
 
     bundle.json           arch, input, task, post-processing, lineage, metrics, files, plugins
     weights.safetensors   the network's tensors
-    input.safetensors     the input's arrays, where it has any
+    input.safetensors     the input's arrays, if it has any
     exports/, golden/     added by `runtime.programs` and `runtime.goldens`
 
-Names in it are registry names, never import paths.
+It names components by their registry names, never by import paths.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Bundle:
     """A model as data.
 
     Args:
-        arch: the network as names, arguments and edits, or several that answer together.
-        input: {"name", "options", "state"}, all JSON-able; where members of an ensemble take
-            others of that name, "others" lists these.
+        arch: the network as names, arguments and edits, or an ensemble of networks.
+        input: {"name", "options", "state"}, all JSON-able; "others" lists further inputs of that
+            name for members of an ensemble.
         task: {"name", "options", "schema"}, all JSON-able.
-        post: post-processing chosen on the select split (temperature, thresholds).
+        post: post-processing chosen on the validation rows (temperature, thresholds).
         lineage: how it was made: command, seed, data fingerprint, versions.
-        metrics: figures with their split and interval.
+        metrics: metrics with their split and interval.
         tensors: the network's state dict.
-        input_arrays: what the input learnt, beyond its JSON state; those of "others" are named
-            "1/<name>" and so on.
+        input_arrays: arrays that the input was fitted with, beyond its JSON state; arrays of
+            "others" are named "1/<name>" and so on.
     """
 
     arch: Arch | Ensemble
@@ -55,9 +55,9 @@ class Bundle:
     input_arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, folder: Path | str) -> Path:
-        """Write the bundle as `folder`, whole or not at all; what was there is replaced.
+        """Write the bundle to `folder` atomically, replacing what was there.
 
-        Programs and goldens of an older bundle go with it: they answered for other weights.
+        Programs and goldens of an older bundle are removed: they belong to other weights.
         """
         with storage.write_folder(folder) as new:
             storage.write_tensors(new / WEIGHTS, self.tensors)
@@ -75,10 +75,10 @@ class Bundle:
 
     @staticmethod
     def load(folder: Path | str) -> Bundle:
-        """Read a bundle, comparing every byte with what was written.
+        """Read a bundle and check every file against its hash.
 
         Raises:
-            DamagedError: a file is missing, cut, changed or not ours; names it and the place.
+            DamagedError: a file is missing, truncated, changed or foreign; names the place.
             UsageError: a newer format, or a plugin that is not installed (names the package).
         """
         folder = Path(folder)
@@ -106,7 +106,7 @@ class Bundle:
 
 
 def _entries(input: str, task: str, arch: Arch | Ensemble) -> list[tuple[Registry, str]]:
-    """Every registry name that a bundle speaks of."""
+    """Every registry name in a bundle."""
     networks = [
         pair
         for network in arch.networks
@@ -115,25 +115,25 @@ def _entries(input: str, task: str, arch: Arch | Ensemble) -> list[tuple[Registr
     return list(dict.fromkeys([(INPUTS, input), (TASKS, task), *networks]))
 
 
-#: What the sections hold that have parts of their own.
-_PARTS = {
+#: The required keys of sections, and their types.
+_REQUIRED_KEYS = {
     "input": {"name": str, "options": dict, "state": dict},
     "task": {"name": str, "options": dict, "schema": dict},
 }
 
 
 def _sections(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's sections, `arch` as an Arch. DamagedError where one is not as we write it."""
+    """The record's sections, `arch` as an Arch. DamagedError if one is missing or malformed."""
     for name in _SECTIONS:
         if not isinstance(record.get(name), dict):
-            raise DamagedError(f"{folder / RECORD} lacks a part of a bundle: {name!r}.")
-        for part, kind in _PARTS.get(name, {}).items():
-            if not isinstance(record[name].get(part), kind):
-                raise DamagedError(f"{folder / RECORD} lacks the {part!r} of its {name}.")
+            raise DamagedError(f"{folder / RECORD} lacks the section {name!r}.")
+        for key, kind in _REQUIRED_KEYS.get(name, {}).items():
+            if not isinstance(record[name].get(key), kind):
+                raise DamagedError(f"{folder / RECORD} lacks the {key!r} of its {name}.")
     try:
         arch = read_arch(record["arch"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{folder / RECORD} holds no network in 'arch' ({error}).") from None
+        raise DamagedError(f"{folder / RECORD} holds an invalid 'arch' ({error}).") from None
     return {**{name: dict(record[name]) for name in _SECTIONS}, "arch": arch}
 
 
@@ -148,13 +148,13 @@ def _require_plugins(
             if owner is None:
                 raise UsageError(f"{folder} needs the {registry.kind} {name!r}: {error}") from None
             raise UsageError(
-                f"{folder} needs the {registry.kind} {name!r}, which the package {owner} brings.",
+                f"{folder} needs the {registry.kind} {name!r} of the package {owner}.",
                 hint=f"Install it: pip install {owner}",
             ) from None
 
 
 def read_arrays(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a listed safetensors file, compared with the list. DamagedError."""
+    """The arrays of a listed safetensors file. DamagedError if it is damaged or invalid."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -162,7 +162,7 @@ def read_arrays(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str,
     try:
         tensors: dict[str, np.ndarray] = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{folder / name} is no readable safetensors file ({error}).") from None
+        raise DamagedError(f"{folder / name} is not a valid safetensors file ({error}).") from None
     except (OverflowError, MemoryError) as error:
-        raise DamagedError(f"{folder / name} holds impossible sizes ({error}).") from None
+        raise DamagedError(f"{folder / name} states invalid sizes ({error}).") from None
     return tensors

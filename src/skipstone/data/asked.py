@@ -1,7 +1,7 @@
-"""What a person asks a model about: files, folders of files, rows of tables, texts as they are.
+"""The items to predict: files, folders of files, rows of tables, and texts from the command line.
 
-A table gives one source a row, as in training, whether it has labels or not. Which way its rows are
-sources the input says (its fact `rows`): "cells" hold them, or name "files".
+A table gives one source per row, as in training, with or without labels. The input's fact `rows`
+says what a row is: its "cells" hold the source, or name its "files".
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from skipstone.errors import DataError, UsageError
 from skipstone.events import note
 from skipstone.words import listed, quoted
 
-#: (name, first bytes) -> why a file is nothing that a model answers, or None.
+#: (name, first bytes) -> why the model cannot predict this file, or None.
 Unfit = Callable[[str, bytes], str | None]
 
 STANDARD_INPUT = "-"
-_NOTHING = "holds no text"
+_EMPTY_TEXT = "holds no text"
 
 
 @dataclass(frozen=True)
 class Asked:
     """Args:
-    source: what is answered.
-    below: its path below the folder that was given; its name, where it was given itself.
-    row: of a table, counted from 0; None elsewhere.
-    problem: why it cannot be answered; "" where it may be.
+    source: where the bytes are.
+    below: path relative to the folder that the user named; the file's name if they named a file.
+    row: row of a table, from 0; None for other sources.
+    problem: why no prediction is possible; "" if there is no known problem.
     """
 
     source: Source
@@ -62,43 +62,43 @@ def asked(
     options: ReadOptions,
     unfit: Unfit | None = None,
 ) -> list[Asked]:
-    """Every source, in order.
+    """Every item to predict, in order.
 
     Args:
         given: files, folders, tables, or "-" for the lines of standard input.
-        texts: as they are.
+        texts: texts themselves, not files.
         input: the name of the model's input, for messages.
-        rows: its fact `rows`.
-        unfit: its fact `unfit`. Files of folders that are unfit are passed over, as in training;
-            those that were named are answered with the reason.
+        rows: the input's fact `rows`.
+        unfit: the input's fact `unfit`. Unfit files inside a folder are skipped, as in training;
+            an unfit file that the user named becomes an item with the reason as its problem.
 
     Raises:
-        UsageError: there is nothing, or a table whose rows cannot be told.
+        UsageError: nothing to predict, or a table whose source column is ambiguous.
     """
     if texts and rows != "cells":
         raise UsageError(
-            f"--text is for models that read texts; this one's input is {input}.",
+            f"--text needs a model that reads texts; this model's input is {input}.",
             hint="Name files instead.",
         )
-    found: list[Asked] = []
+    items: list[Asked] = []
     for name in given:
         path = Path(name)
         if str(name) == STANDARD_INPUT:
-            found += _lines(unfit, cells=rows == "cells")
+            items += _lines(unfit, cells=rows == "cells")
         elif path.is_dir():
-            found += _folder(path, unfit)
+            items += _folder(path, unfit)
         elif rows is not None and sniff_table(path):
             read: Callable[[Path, ReadOptions], Iterator[Asked]] = _ROWS[rows]
-            found += read(path, options)
+            items += read(path, options)
         else:
-            found.append(_file(name, unfit))
-    found += [_inline(in_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
-    if not found:
+            items.append(_file(name, unfit))
+    items += [_inline(in_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
+    if not items:
         raise UsageError(
-            "there is nothing to predict.",
+            "nothing to predict.",
             hint="Name files, folders or a table" + ("; or --text." if rows == "cells" else "."),
         )
-    return found
+    return items
 
 
 def _file(name: str | Path, unfit: Unfit | None) -> Asked:
@@ -107,38 +107,37 @@ def _file(name: str | Path, unfit: Unfit | None) -> Asked:
     if not path.exists():
         if (address := as_address(path)) is not None:
             problem = (
-                f"{address} is an address; nothing is fetched. Get it first, and name the file"
+                f"{address} is a URL; skipstone does not download. Download it, then name the file"
             )
         elif any(char in str(path) for char in "*?["):
             raise UsageError(
-                f"no file matches {path}: the shell passed the pattern on as it is.",
-                hint=f"See what is there: ls {quoted(before_pattern(path))}",
+                f"no file matches the pattern {path}.",
+                hint=f"List the files: ls {quoted(before_pattern(path))}",
             )
     elif unfit is not None and (reason := unfit(path.name, first_bytes(path))) == RAW:
         problem = reason
-    # A missing file is one error row, too; the rest goes on.
+    # A missing file becomes an error row; prediction continues with the others.
     return Asked(FileRef(path), Path(path.name), problem=problem)
 
 
 def _folder(folder: Path, unfit: Unfit | None) -> list[Asked]:
-    passed: Counter[str] = Counter()
-    inside = []
+    skipped: Counter[str] = Counter()
+    files = []
     for file in sorted(_walk(folder)):
         reason = None if unfit is None else unfit(file.name, first_bytes(file))
         if reason is None or not file.is_file():
-            inside.append(file)
+            files.append(file)
         else:
-            passed[reason] += 1
-    what = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
-    if not inside:
+            skipped[reason] += 1
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
+    if not files:
         raise UsageError(
-            f"{folder} holds {f'only {what}' if passed else 'no file'}; there is nothing to "
-            "predict.",
-            hint=f"See what is there: ls -A {quoted(folder)}",
+            f"{folder} holds {f'only {reasons}' if skipped else 'no files'}; nothing to predict.",
+            hint=f"List the files: ls -A {quoted(folder)}",
         )
-    if passed:
-        note(f"Passed over in {folder}: {what}.")
-    return [Asked(FileRef(file), file.relative_to(folder)) for file in inside]
+    if skipped:
+        note(f"Skipped in {folder}: {reasons}.")
+    return [Asked(FileRef(file), file.relative_to(folder)) for file in files]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -147,7 +146,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _lines(unfit: Unfit | None, *, cells: bool) -> Iterator[Asked]:
-    """Standard input: a text a line, or a path."""
+    """Standard input: one text per line (`cells`), or one path per line."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         line = line.rstrip(b"\r\n")
         if cells:
@@ -157,11 +156,11 @@ def _lines(unfit: Unfit | None, *, cells: bool) -> Iterator[Asked]:
 
 
 def _inline(data: bytes, name: str) -> Asked:
-    return Asked(Inline(data, name), Path(name), problem="" if data.strip() else _NOTHING)
+    return Asked(Inline(data, name), Path(name), problem="" if data.strip() else _EMPTY_TEXT)
 
 
 def _cells(path: Path, options: ReadOptions) -> Iterator[Asked]:
-    """A table of texts; or of the files that hold them."""
+    """A table of texts, or of the paths of text files."""
     columns = read_columns(path, options, least=1)
     column = text_column(columns, path.parent, options)
     if column is None and len(columns.names) == 1:
@@ -171,14 +170,13 @@ def _cells(path: Path, options: ReadOptions) -> Iterator[Asked]:
         return
     if column is None:
         raise UsageError(
-            f"{path}: no column stands out as the one that holds the texts "
-            f"({listed(columns.names, 12)}).",
-            hint=f"Say which: --text-column {columns.names[0]}",
+            f"{path}: cannot infer which column holds the texts ({listed(columns.names, 12)}).",
+            hint=f"Name it: --text-column {columns.names[0]}",
         )
     cells = Cells(column, options.delimiter, options.encoding)
     for row, text in enumerate(columns.text(column)):
         source = FileRef(path, row, cells)
-        yield Asked(source, Path(path.name), row, "" if text else _NOTHING)
+        yield Asked(source, Path(path.name), row, "" if text else _EMPTY_TEXT)
 
 
 def _names_files(columns: Columns, path: Path, options: ReadOptions) -> bool:
@@ -197,11 +195,11 @@ def _files(path: Path, options: ReadOptions) -> Iterator[Asked]:
     for row, cell in enumerate(columns.text(column)):
         problem = "" if cell else "names no file"
         try:
-            place = files.find(cell)
+            found_path = files.find(cell)
         except DataError as error:
-            place, problem = None, str(error)
-        source = FileRef(root / (place or cell or path.name))
-        yield Asked(source, Path(place or cell or path.name), row, problem)
+            found_path, problem = None, str(error)
+        source = FileRef(root / (found_path or cell or path.name))
+        yield Asked(source, Path(found_path or cell or path.name), row, problem)
 
 
 _ROWS = {"cells": _cells, "files": _files}

@@ -1,12 +1,12 @@
-"""The readers that come with skipstone, in the order in which they are asked.
+"""The readers that come with skipstone, in the order in which they are tried.
 
-Facts that other rooms ask for:
+Facts that other packages read:
 
-    takes    fields of ReadOptions that are about this layout; a reader without it takes none. Where
-             another layout is read they are refused; what no reader takes (`task`, `exclude`) is
-             for every layout
-    audit    function(manifest) -> (findings, counts): what this layout alone can have wrong; each
-             finding has kind (one of prepare/findings.py), rows, paths, message and notes
+    takes    the fields of ReadOptions that belong to this layout (default: none). They are rejected
+             when another layout is read. Fields that no reader takes (`task`, `exclude`) apply to
+             every layout
+    audit    function(manifest) -> (findings, counts): the problems that only this layout can have;
+             a finding has kind (see prepare/findings.py), rows, paths, message and notes
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENTRIES = (
         "class-folders",
         "skipstone.data.readers.class_folders:ClassFolders",
         options="skipstone.data.options:ReadOptions",
-        summary="one folder a class: photos/cat/1.jpg",
+        summary="one folder per class: photos/cat/1.jpg",
     ),
     Entry(
         "split-folders",
@@ -30,7 +30,7 @@ ENTRIES = (
         "mask-folders",
         "skipstone.data.readers.mask_folders:MaskFolders",
         options="skipstone.data.options:ReadOptions",
-        summary="pictures and their masks in folders side by side: images/1.jpg, masks/1.png",
+        summary="pictures and their masks in two folders: images/1.jpg, masks/1.png",
         facts={
             "audit": "skipstone.data.readers.mask_audit:audit_masks",
             "takes": ["images", "masks", "classes", "class_names", "ignore"],
@@ -40,8 +40,8 @@ ENTRIES = (
         "table",
         "skipstone.data.readers.table:Table",
         options="skipstone.data.options:ReadOptions",
-        summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one label or "
-        "several",
+        summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one or more "
+        "labels",
         facts={
             "audit": "skipstone.data.readers.text_table:audit_rows",
             "takes": [
@@ -54,14 +54,14 @@ ENTRIES = (
         "text-folders",
         "skipstone.data.readers.text_folders:TextFolders",
         options="skipstone.data.options:ReadOptions",
-        summary="one folder of .txt files a class, also below train, validation and test",
+        summary="one folder of .txt files per class, also below train, validation and test",
         facts={"audit": "skipstone.data.readers.text_folders:audit_files"},
     ),
     Entry(
         "idx",
         "skipstone.data.readers.idx:Idx",
         options="skipstone.data.options:ReadOptions",
-        summary="IDX files as MNIST has them: train-images-idx3-ubyte(.gz) and its labels",
+        summary="IDX files, the format of MNIST: train-images-idx3-ubyte(.gz) and its labels",
         source="http://yann.lecun.com/exdb/mnist/",
     ),
 )

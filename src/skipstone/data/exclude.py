@@ -1,14 +1,14 @@
-"""The exclude list: a text file of rows to leave out, which a person can edit.
+"""The exclude list: an editable text file that names the rows to drop.
 
     # a comment
     train/disc/cut.jpg
     train/broken/
     digits.idx.gz#12
 
-One path a line, relative to the data; with a slash at the end everything below a folder, with a
-number a member of a container. `skipstone audit --out` writes one. A path that a line of plain
-text cannot hold (it begins with "#" or a quotation mark, or has a line break or a space at an end)
-stands as a JSON string.
+One path per line, relative to the data. A trailing slash excludes everything below a folder; a
+number excludes one member of a container. `skipstone audit --out` writes such a list. A path that
+cannot stand as plain text (it begins with "#" or a quotation mark, or has a line break or a space
+at either end) is written as a JSON string.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from skipstone.words import counted
 
 
 def excluded_line(name: str) -> str:
-    """How a row's name stands in the list."""
+    """The line that excludes the row of this name."""
     plain = name == name.strip() and name[:1] not in ("#", '"') and name.isprintable()
     return name if plain and name else json.dumps(name)
 
 
 def read_exclude(path: Path | str) -> list[str]:
-    """The names in the list, in order, without comments and repetitions.
+    """The names in the list, in order, without comments and duplicates.
 
     Raises:
-        UsageError: it is not there, is no text, or has a line that cannot be read.
+        UsageError: the file is missing, is not UTF-8, or has a line that cannot be parsed.
     """
     path = Path(path)
     try:
@@ -42,23 +42,23 @@ def read_exclude(path: Path | str) -> list[str]:
     except OSError as error:
         raise UsageError(
             f"--exclude {path} cannot be read: {error.strerror}.",
-            hint="It is a text file with one path a line; skipstone audit DATA --out DIR "
+            hint="It is a text file with one path per line; skipstone audit DATA --out DIR "
             "writes one.",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"--exclude {path} is no text in UTF-8.", hint="Save it as UTF-8: one path a line."
+            f"--exclude {path} is not UTF-8 text.", hint="Save it as UTF-8, one path per line."
         ) from error
-    names: dict[str, None] = {}
+    unique_names: dict[str, None] = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        names[_name(path, number, line)] = None
-    return list(names)
+        unique_names[_parse_line(path, number, line)] = None
+    return list(unique_names)
 
 
-def _name(path: Path, number: int, line: str) -> str:
+def _parse_line(path: Path, number: int, line: str) -> str:
     if not line.startswith('"'):
         return line
     try:
@@ -67,74 +67,74 @@ def _name(path: Path, number: int, line: str) -> str:
         name = None
     if not isinstance(name, str):
         raise UsageError(
-            f"line {number} of {path} begins with a quotation mark and is no JSON string.",
-            hint="Write the path as it is, without quotation marks.",
+            f"line {number} of {path} begins with a quotation mark but is not a JSON string.",
+            hint="Write the path without quotation marks.",
         )
     return name
 
 
 def without(manifest: Manifest, path: Path | str) -> Manifest:
-    """The rows that the list does not name, with a note on how many it left out.
+    """The rows that the list does not name, with a note on how many were excluded.
 
-    Classes that lose their last row are no classes any more, and that is said.
+    A class that loses its last row is removed from the schema, with a note.
 
     Raises:
-        UsageError: the list cannot be read, names no row at all, or names all of them.
+        UsageError: the list cannot be read, matches no row, or matches every row.
     """
-    listed = read_exclude(path)
+    listed_names = read_exclude(path)
     names = manifest.names()
-    wanted = dict.fromkeys(_as_row(name, manifest.root) for name in listed)
-    folders = tuple(sorted(name for name in wanted if name.endswith("/")))
+    excluded = dict.fromkeys(_relative_name(name, manifest.root) for name in listed_names)
+    folders = tuple(sorted(name for name in excluded if name.endswith("/")))
     keep = [
         row
         for row, name in enumerate(names)
-        if name not in wanted and not (folders and name.startswith(folders))
+        if name not in excluded and not (folders and name.startswith(folders))
     ]
-    left_out = len(names) - len(keep)
-    if listed and not left_out:
+    excluded_count = len(names) - len(keep)
+    if listed_names and not excluded_count:
         raise UsageError(
-            f"none of the {len(listed):,} lines of {path} names a row of {manifest.root}, such as "
-            f"{listed[0]!r}.",
+            f"no line of {path} ({len(listed_names):,}) names a row of {manifest.root}; the first "
+            f"line is {listed_names[0]!r}.",
             hint=f"Paths are relative to the data, such as {names[0]!r}." if names else None,
         )
     if names and not keep:
         raise UsageError(
             f"{path} names all {len(names):,} rows of {manifest.root}.",
-            hint="Put a # before the lines whose files should stay.",
+            hint="Put a # before the lines of the files to keep.",
         )
-    known = set(names)
-    unknown = [name for name in wanted if name not in known and not name.endswith("/")]
-    return _noted(manifest, manifest.take(keep), path, left_out, unknown)
+    existing = set(names)
+    unknown = [name for name in excluded if name not in existing and not name.endswith("/")]
+    return _with_notes(manifest, manifest.take(keep), path, excluded_count, unknown)
 
 
-def _as_row(name: str, root: Path) -> str:
-    """A line as rows are named: relative to the data, with forward slashes."""
+def _relative_name(name: str, root: Path) -> str:
+    """A listed path as a row name: relative to the data, with forward slashes."""
     folder = str(root.absolute()).replace("\\", "/").rstrip("/") + "/"
     name = name.replace("\\", "/")
     return name.removeprefix(folder).removeprefix("./")
 
 
-def _noted(
-    before: Manifest, after: Manifest, path: Path | str, left_out: int, unknown: list[str]
+def _with_notes(
+    before: Manifest, after: Manifest, path: Path | str, excluded_count: int, unknown: list[str]
 ) -> Manifest:
-    notes = [f"Left out by {path}: {counted(left_out, 'row')} of {len(before):,}."]
+    notes = [f"Excluded by {path}: {counted(excluded_count, 'row')} of {len(before):,}."]
     if unknown:
         notes.append(
             f"{counted(len(unknown), 'line')} of {path} "
-            f"{'names' if len(unknown) == 1 else 'name'} no row, such as {unknown[0]!r}."
+            f"{'matches' if len(unknown) == 1 else 'match'} no row, such as {unknown[0]!r}."
         )
     schema = dict(before.schema)
-    gone = sorted(_labels(before.column("target")) - _labels(after.column("target")))
-    gone = [name for name in gone if name in schema.get("classes", ())]
-    if gone:
-        schema["classes"] = [name for name in schema["classes"] if name not in gone]
-        notes.append(f"No row is left of {', '.join(gone)}: no class of this data any more.")
+    empty_classes = sorted(_labels(before.column("target")) - _labels(after.column("target")))
+    empty_classes = [name for name in empty_classes if name in schema.get("classes", ())]
+    if empty_classes:
+        schema["classes"] = [name for name in schema["classes"] if name not in empty_classes]
+        notes.append(f"Classes without any remaining row, removed: {', '.join(empty_classes)}.")
     return replace(after, schema=schema, notes=(*before.notes, *notes))
 
 
 def _labels(targets: Iterable[Any]) -> set[str]:
-    found: set[str] = set()
+    labels: set[str] = set()
     for target in targets:
-        several = target if isinstance(target, list) else [target]
-        found.update(label for label in several if isinstance(label, str))
-    return found
+        target_labels = target if isinstance(target, list) else [target]
+        labels.update(label for label in target_labels if isinstance(label, str))
+    return labels

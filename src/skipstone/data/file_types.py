@@ -1,10 +1,10 @@
-"""What a file is, by its first bytes. Extensions only decide where bytes say nothing."""
+"""Detect a file's type from its first bytes, or from its extension if they are inconclusive."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
 
-#: How many first bytes `picture_format` and `ignored_reason` want to see.
+#: Number of leading bytes that `picture_format` and `ignored_reason` need.
 HEAD = 32
 
 PICTURE_SUFFIXES = frozenset(
@@ -17,8 +17,7 @@ _VIDEO_SUFFIXES = frozenset(
 _SIDECAR_SUFFIXES = frozenset(
     {".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".xmp", ".md", ".aae"}
 )
-#: What cameras store before they make a picture of it. Most are TIFF by their bytes, whose first
-#: picture is a thumbnail.
+#: Camera RAW. By their bytes most are TIFF files whose first image is a thumbnail.
 _RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"}
     | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srf", ".srw", ".x3f"}
@@ -43,7 +42,7 @@ def picture_format(head: bytes) -> str | None:
     """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), NPY, or None.
 
     Args:
-        head: the first bytes of the file, `HEAD` of them where it has as many.
+        head: the first `HEAD` bytes of the file, or all of a shorter file.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -62,28 +61,27 @@ def picture_format(head: bytes) -> str | None:
 
 
 def passed_over_name(name: str) -> str | None:
-    """The reason to pass over a file or folder by its name alone, or None."""
+    """The reason to skip a file or folder by its name alone, or None."""
     if name.startswith("._") or name == ".DS_Store" or name.casefold() in _SYSTEM_NAMES:
         return SYSTEM
     return HIDDEN if name.startswith(".") else None
 
 
 def is_camera_raw(name: str, head: bytes = b"") -> bool:
-    """Whether a file is what a camera stored before it made a picture of it; `head` may be empty,
-    where the name has to do."""
+    """Whether a file is camera RAW. With an empty `head` the extension alone decides."""
     if head.startswith(_RAW_HEADS) or head[4:12] == b"ftypcrx ":
         return True
     if head.startswith(b"II*\0") and head[8:10] == b"CR":
         return True
-    named = PurePath(name).suffix.casefold() in _RAW_SUFFIXES
-    return named and picture_format(head) in (None, "TIFF")
+    has_suffix = PurePath(name).suffix.casefold() in _RAW_SUFFIXES
+    return has_suffix and picture_format(head) in (None, "TIFF")
 
 
 def ignored_reason(name: str, head: bytes) -> str | None:
-    """Why a file is no picture, or None if it is one, or claims to be one by its extension.
+    """Why a file is not a picture; None if its bytes or its extension say that it is one.
 
-    An empty or garbled `.jpg` counts as a picture here: it is a row that cannot be read, which the
-    audit reports; passing over it would hide it.
+    An empty or damaged `.jpg` counts as a picture: it becomes an unreadable row, which the audit
+    reports. Skipping it would hide the problem.
     """
     if is_camera_raw(name, head):
         return RAW
@@ -104,7 +102,6 @@ def ignored_reason(name: str, head: bytes) -> str | None:
 
 
 def unanswerable(name: str, head: bytes) -> str | None:
-    """`ignored_reason`, of files that a model is asked about: of an animation it sees the first
-    picture."""
+    """Like `ignored_reason`, for prediction: of a GIF the model gets the first frame."""
     reason = ignored_reason(name, head)
     return None if reason == GIF else reason

@@ -1,6 +1,6 @@
-"""What the bytes are: digests of contents, and exact duplicates.
+"""Content digests, and exact duplicates found with them.
 
-Paths and names do not count here; `Manifest.fingerprint` covers those and the labels.
+Paths and names do not enter a digest; `Manifest.fingerprint` covers those and the labels.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
 
-THREADS = 8  # hashing releases the GIL and disks like some requests in flight
+THREADS = 8  # hashing releases the GIL, and disks are faster with several requests in flight
 _CHUNK = 1 << 20
-_BLOCK = 512  # rows a task: a thread's hand-over costs more than hashing a thumbnail
+_BLOCK = 512  # rows per task: dispatching to a thread costs more than hashing a thumbnail
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,13 +37,13 @@ def digest_of(data: bytes | np.ndarray) -> str:
 def duplicate_groups(
     manifest: Manifest, digests: Sequence[str | None] | None = None
 ) -> list[list[int]]:
-    """Row positions that hold the very same bytes: groups of two or more, in row order.
+    """Groups of two or more row positions with identical bytes, in row order.
 
-    Empty and unreadable files are no duplicates of each other. Without `digests`, only files of
-    equal length are read.
+    Empty and unreadable files are not duplicates. Without `digests`, only files of equal length
+    are read.
     """
     if digests is None:
-        digests = _digests_where_sizes_meet(manifest)
+        digests = _digests_of_equal_sizes(manifest)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
         if digest is not None and digest != _EMPTY:
@@ -93,14 +93,14 @@ def _file_digest(path: Path) -> str | None:
 
 def _size(source: FileRef) -> int | None:
     if source.member is not None:
-        return -1  # members of a container are as long as each other, as a rule
+        return -1  # the members of a container usually have one size
     try:
         return source.path.stat().st_size
     except OSError:
         return None
 
 
-def _digests_where_sizes_meet(manifest: Manifest) -> list[str | None]:
+def _digests_of_equal_sizes(manifest: Manifest) -> list[str | None]:
     sources = manifest.sources()
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, source in enumerate(sources):
@@ -109,8 +109,8 @@ def _digests_where_sizes_meet(manifest: Manifest) -> list[str | None]:
             by_size[size].append(row)
     rows = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     digests: list[str | None] = [None] * len(sources)
-    paired = [sources[row] for row in rows]
-    found = in_threads(_digest, paired, "looking for duplicates", unit="files")
-    for row, digest in zip(rows, found, strict=True):
+    candidates = [sources[row] for row in rows]
+    computed = in_threads(_digest, candidates, "looking for duplicates", unit="files")
+    for row, digest in zip(rows, computed, strict=True):
         digests[row] = digest
     return digests

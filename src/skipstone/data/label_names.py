@@ -1,4 +1,4 @@
-"""Labels that were hardly meant as they stand: said when data is read, and left as they are."""
+"""Labels that are probably mistakes: reported when data is read, and not changed."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from collections.abc import Iterator, Sequence
 from skipstone.data.manifest import Manifest
 from skipstone.words import counted, listed
 
-#: What programs write for a missing value. "NA" and "none" are words of people, too.
+#: What programs write for a missing value. "NA" and "none" are omitted: they can be real labels.
 _MISSING = frozenset({"nan", "null", "<na>", "n/a", "#n/a", "nat", "(null)"})
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
 def doubtful_labels(manifest: Manifest) -> list[str]:
-    """A sentence each: labels that differ in letter case, spaces or hyphens alone; words that stand
-    for a missing label."""
+    """One sentence each about labels that differ only in letter case, spaces or hyphens, and about
+    words that stand for a missing label."""
     names = [name for name in manifest.schema.get("classes", ()) if isinstance(name, str)]
-    groups = _alike(names)
-    missing = [name for name in names if name.casefold() in _MISSING]
-    if not groups and not missing:
+    groups = _group_similar(names)
+    missing_words = [name for name in names if name.casefold() in _MISSING]
+    if not groups and not missing_words:
         return []
     rows = Counter(_labels(manifest))
     notes = []
     if groups:
-        shown = [" and ".join(f"{name!r} ({rows[name]:,})" for name in group) for group in groups]
+        descriptions = [
+            " and ".join(f"{name!r} ({rows[name]:,})" for name in group) for group in groups
+        ]
         notes.append(
-            "Labels that differ in letter case, spaces or hyphens alone are labels of their own: "
-            f"{listed(shown, _SHOWN)}. Rename one where they mean the same."
+            "Labels that differ only in letter case, spaces or hyphens are separate classes: "
+            f"{listed(descriptions, _MAX_LISTED)}. Rename one if they mean the same."
         )
-    for name in missing:
+    for name in missing_words:
         notes.append(
-            f"{name!r} is the label of {counted(rows[name], 'row')}, like any other word. Where a "
-            "label is missing, leave its cell empty: such rows are passed over."
+            f"{name!r} is the label of {counted(rows[name], 'row')} and is treated as a class. If "
+            "it means a missing label, leave the cell empty: such rows are skipped."
         )
     return notes
 
 
-def _alike(names: Sequence[str]) -> list[list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+def _group_similar(names: Sequence[str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        found[_core(name)].append(name)
-    return [group for core, group in found.items() if core and len(group) > 1]
+        groups[_normalize(name)].append(name)
+    return [group for core, group in groups.items() if core and len(group) > 1]
 
 
-def _core(name: str) -> str:
-    """Without letter case and what stands between words, but between numbers: "T-Shirt" is
-    "tshirt", 1-2 is not 12. A number is without the ".0" that gaps beside it bring (pandas)."""
+def _normalize(name: str) -> str:
+    """Casefolded, without separators except between digits: "T-Shirt" is "tshirt", 1-2 is not 12.
+    A number loses the ".0" that pandas adds to a column with missing values."""
     plain = unicodedata.normalize("NFKC", name).casefold().strip()
-    if whole := re.fullmatch(r"(-?[0-9]+)\.0+", plain):
-        return whole[1]
+    if integer := re.fullmatch(r"(-?[0-9]+)\.0+", plain):
+        return integer[1]
     spaced = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", plain)
     return re.sub(r"(?<!\d) | (?!\d)", "", spaced)
 

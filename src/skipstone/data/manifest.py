@@ -1,8 +1,8 @@
-"""The manifest: every row of a data set, whatever layout it came from.
+"""The manifest: every row of a data set, independent of the layout it was read from.
 
-A row is an id, a source, the split the user gave, a group, and a target. Targets stay as the user
-wrote them (class *names*, not indices), so that a model matches another data set's labels by name.
-The table is Arrow: ten million rows are no trouble.
+A row is an id, a source, the user's split, a group, and a target. Targets hold the user's class
+*names*, not indices, so that a model matches another data set's labels by name. The table is Arrow,
+which holds ten million rows with ease.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from skipstone.data.sources import Cells, FileRef
 
-#: The three roles of data: `fit` trains; `select` stops, calibrates, sets thresholds and decides
-#: in shrink; `claim` is scored once, afterwards, and is the number printed.
+#: The three roles of rows: `fit` trains; `select` is for early stopping, calibration, thresholds
+#: and shrink's choices; `claim` is scored once, afterwards, and gives the number printed.
 ROLES = ("fit", "select", "claim")
 
 
@@ -31,18 +31,18 @@ class Manifest:
 
     Args:
         table: columns id (int64), path (string, relative to root), member (int64 or null: the
-            index inside a container such as IDX), split (string, "" where the user gave none),
+            index inside a container such as IDX), split (string, "" if the user gave none),
             group (string or null), target (any Arrow type: the task reads it), and role (string,
             "" until `prepare.split` assigns it).
         root: folder that paths are relative to.
         reader, input, task: registry names.
-        schema: JSON-able facts on the targets, such as {"classes": [...]}.
-        notes: what was inferred, one sentence each, to be shown to the user.
-        ignored: files that were passed over, by reason: {"hidden files": 3}.
-        cells: where the sources are cells of a table file, which ones; `member` is then the row.
-        unpaired: files that the reader found without what makes them a row, by reason, as `path`
-            is written: {"pictures without a mask": ("images/7.png",)}. For the audit; it is not
-            stored with a manifest.
+        schema: JSON-able facts about the targets, such as {"classes": [...]}.
+        notes: what the reader inferred, one sentence each, for the user.
+        ignored: number of skipped files by reason: {"hidden files": 3}.
+        cells: the column that holds the sources, if they are cells of a table file; `member` is
+            then the row.
+        unpaired: incomplete files by reason, with paths as in `path`:
+            {"pictures without a mask": ("images/7.png",)}. For the audit; not stored.
     """
 
     table: pa.Table
@@ -60,21 +60,21 @@ class Manifest:
         return int(self.table.num_rows)
 
     def source(self, row: int) -> FileRef:
-        """Where row number `row` (a position, not an id) lies."""
+        """The source of the row at position `row` (not an id)."""
         member = self.table["member"][row].as_py()
         return FileRef(self.root / self.table["path"][row].as_py(), member, self.cells)
 
     def sources(self) -> list[FileRef]:
         members = self.table["member"].to_pylist()
         paths = self.table["path"].to_pylist()
-        whole = {path: self.root / path for path in set(paths)}
+        full_paths = {path: self.root / path for path in set(paths)}
         return [
-            FileRef(whole[path], member, self.cells)
+            FileRef(full_paths[path], member, self.cells)
             for path, member in zip(paths, members, strict=True)
         ]
 
     def names(self) -> list[str]:
-        """How each row is named to a person: its path, with "#3" for a member of a container."""
+        """Each row's display name: its path, with "#3" for a member of a container."""
         return [
             path if member is None else f"{path}#{member}"
             for path, member in zip(self.column("path"), self.column("member"), strict=True)
@@ -84,13 +84,13 @@ class Manifest:
         return list(self.table[name].to_pylist())
 
     def with_column(self, name: str, values: list[Any]) -> Manifest:
-        """The same rows with one column replaced; its type stays."""
+        """The same rows with one column replaced; the column keeps its type."""
         index = self.table.schema.get_field_index(name)
         column = pa.array(values, self.table.schema.field(index).type)
         return replace(self, table=self.table.set_column(index, name, column))
 
     def where(self, column: str, value: str) -> Manifest:
-        """The rows whose `column` equals `value`; ids stay what they were."""
+        """The rows whose `column` equals `value`; they keep their ids."""
         return replace(self, table=self.table.filter(pc.equal(self.table[column], value)))
 
     def take(self, rows: list[int] | np.ndarray) -> Manifest:
@@ -101,7 +101,7 @@ class Manifest:
         return self.where("role", name)
 
     def fingerprint(self) -> str:
-        """sha256 over rows and schema; roots do not count, so a moved folder is the same data."""
+        """sha256 of rows and schema, without the root: a moved folder is the same data."""
         digest = hashlib.sha256(json.dumps(dict(self.schema), sort_keys=True).encode())
         for batch in self._chunks():
             digest.update(json.dumps(batch, sort_keys=True, ensure_ascii=False).encode())
@@ -113,8 +113,8 @@ class Manifest:
 
 
 def table_of(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.Table:
-    """A manifest's table of column lists: `path` and `target`; member, split and group are
-    optional. Ids count from 0."""
+    """A manifest's table from column lists: `path` and `target`, and optionally member, split and
+    group. Ids count from 0."""
     count = len(rows["path"])
     return pa.table(
         {

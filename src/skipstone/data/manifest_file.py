@@ -1,4 +1,4 @@
-"""A Manifest as one Parquet file: the rows, and everything else in the table's metadata."""
+"""A Manifest as one Parquet file: the rows, and all other fields in the table's metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.sources import Cells
 from skipstone.errors import DamagedError
 
-#: Its name in a run folder.
+#: The file's name in a run folder.
 MANIFEST = "manifest.parquet"
 _KEY = b"skipstone.manifest"
 _FORMAT = 1
@@ -30,10 +30,10 @@ _COLUMNS = {
 
 
 def save_manifest(manifest: Manifest, path: Path | str, *, given: Path | None = None) -> None:
-    """Write it, durably. The root is kept as an absolute path; the data itself is not copied.
+    """Write it durably, with the root as an absolute path. The data itself is not copied.
 
     Args:
-        given: what the user named as the data: a folder, or a table.
+        given: the path that the user named as the data: a folder or a table.
     """
     facts = {
         "format": _FORMAT,
@@ -57,18 +57,18 @@ def load_manifest(path: Path | str) -> Manifest:
     """Read what `save_manifest` wrote.
 
     Raises:
-        DamagedError: the file is cut, changed or not a manifest.
+        DamagedError: the file is truncated, changed or not a manifest.
     """
     data = storage.read_bytes(path)
     try:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"{path} is damaged: it is no Parquet file that can be read.") from error
+        raise DamagedError(f"{path} is damaged: it is not a readable Parquet file.") from error
     try:
         facts = _facts(path, table.schema)
         if facts["format"] != _FORMAT:
             raise DamagedError(
-                f"{path} has manifest format {facts['format']}; this version reads {_FORMAT}."
+                f"{path} has manifest format {facts['format']}; this skipstone reads {_FORMAT}."
             )
         _check_columns(path, table)
         cells = facts.get("cells")
@@ -90,29 +90,31 @@ def load_manifest(path: Path | str) -> Manifest:
 
 
 def data_given(path: Path | str) -> Path | None:
-    """What the user named as the data of a stored manifest, read without its rows; None where
-    that was not written down.
+    """The path that the user named as the data of a stored manifest, read without its rows; None
+    if it was not recorded.
 
     Raises:
-        DamagedError: the file is cut, changed or not a manifest.
+        DamagedError: the file is truncated, changed or not a manifest.
     """
     try:
-        given = _facts(path, pq.read_schema(path)).get("given")
+        data_path = _facts(path, pq.read_schema(path)).get("given")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
-    return Path(given) if isinstance(given, str) else None
+    return Path(data_path) if isinstance(data_path, str) else None
 
 
 def _facts(path: Path | str, schema: pa.Schema) -> Any:
     stored = (schema.metadata or {}).get(_KEY)
     if stored is None:
-        raise DamagedError(f"{path} is no manifest of skipstone.")
+        raise DamagedError(f"{path} is not a manifest of skipstone.")
     return json.loads(stored)
 
 
 def _check_columns(path: Path | str, table: pa.Table) -> None:
     for name, kind in _COLUMNS.items():
         if name not in table.column_names or table.schema.field(name).type != kind:
-            raise DamagedError(f"{path} is damaged: column {name} ({kind}) is not as written.")
+            raise DamagedError(
+                f"{path} is damaged: column {name} ({kind}) is missing or has another type."
+            )
     if "target" not in table.column_names:
-        raise DamagedError(f"{path} is damaged: it has no column target.")
+        raise DamagedError(f"{path} is damaged: column target is missing.")

@@ -1,8 +1,7 @@
-"""Masks: picture files that say of each pixel what it shows.
+"""Segmentation masks: image files that give the class of each pixel.
 
-A `MaskTable` says what a file's numbers or colours mean: each row one index or colour, and the
-class it stands for, or none where such pixels count for nothing. In hand, a mask is uint8 (H, W):
-the class's code, or IGNORE.
+A `MaskTable` maps a file's indices or colours to classes: each row is one index or colour and its
+class, or None for ignored pixels. In memory a mask is uint8 (H, W): class codes, or IGNORE.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ import numpy as np
 
 from skipstone.errors import DataError, UsageError
 
-#: The value of a mask's pixels that count for nothing: they teach nothing and are not scored.
+#: The code of ignored pixels: they are neither trained on nor scored.
 IGNORE = 255
-#: Codes are 8-bit numbers, of which IGNORE is none.
+#: Codes are 8-bit numbers below IGNORE.
 MOST_CLASSES = IGNORE
 
 
 @dataclass(frozen=True, slots=True)
 class MaskRow:
     """Args:
-    value: the index in index and palette masks; None where the row is for colour masks only.
-    colour: 0xRRGGBB in colour masks; None where the row is for index masks only.
-    name: the class; None for pixels that count for nothing.
+    value: the index in index and palette masks; None if the row is for colour masks only.
+    colour: 0xRRGGBB in colour masks; None if the row is for index masks only.
+    name: the class; None for ignored pixels.
     """
 
     value: int | None
@@ -38,7 +37,8 @@ class MaskRow:
 
 @dataclass(frozen=True)
 class MaskTable:
-    """What the numbers and colours of a data set's masks mean. Rows of one name are one class."""
+    """The classes of the indices and colours in a data set's masks. Rows of one name are one
+    class."""
 
     rows: tuple[MaskRow, ...]
     source: str = field(default="", compare=False)
@@ -46,21 +46,21 @@ class MaskTable:
     def __post_init__(self) -> None:
         where = f"{self.source}: " if self.source else ""
         for key, what in (("value", "index"), ("colour", "colour")):
-            given = [row for row in self.rows if getattr(row, key) is not None]
-            seen: dict[int, str | None] = {}
-            for row in given:
+            coded_rows = [row for row in self.rows if getattr(row, key) is not None]
+            names_by_number: dict[int, str | None] = {}
+            for row in coded_rows:
                 number = getattr(row, key)
-                if number in seen:
-                    shown = hex_colour(number) if key == "colour" else str(number)
+                if number in names_by_number:
+                    written = hex_colour(number) if key == "colour" else str(number)
+                    first = names_by_number[number] or "ignored"
                     raise UsageError(
-                        f"{where}the {what} {shown} is both {seen[number] or 'ignored'} and "
-                        f"{row.name or 'ignored'}."
+                        f"{where}the {what} {written} is both {first} and {row.name or 'ignored'}."
                     )
-                seen[number] = row.name
+                names_by_number[number] = row.name
         if len(self.names) > MOST_CLASSES:
             raise UsageError(
-                f"{where}{len(self.names)} classes are more than the {MOST_CLASSES} that a mask of "
-                "8-bit numbers can tell apart."
+                f"{where}{len(self.names)} classes are more than the {MOST_CLASSES} that an 8-bit "
+                "mask can hold."
             )
 
     @cached_property
@@ -70,19 +70,20 @@ class MaskTable:
 
     @cached_property
     def colours(self) -> tuple[tuple[int, int, int], ...]:
-        """A colour a class to draw it in: the table's own, or one of the usual ones."""
-        own: dict[str, int] = {}
+        """(red, green, blue) to draw each class with: the table's colour, or a default one."""
+        listed_colours: dict[str, int] = {}
         for row in self.rows:
             if row.name is not None and row.colour is not None:
-                own.setdefault(row.name, row.colour)
-        usual = usual_colours(len(self.names))
+                listed_colours.setdefault(row.name, row.colour)
+        palette = usual_colours(len(self.names))
         return tuple(
-            _rgb(own[name]) if name in own else usual[code] for code, name in enumerate(self.names)
+            _rgb(listed_colours[name]) if name in listed_colours else palette[code]
+            for code, name in enumerate(self.names)
         )
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """What counts for nothing, as it is written in the files."""
+        """The ignored indices and colours, as users write them."""
         return tuple(
             str(row.value) if row.value is not None else hex_colour(row.colour or 0)
             for row in self.rows
@@ -91,9 +92,9 @@ class MaskTable:
 
     def codes(self, key: str) -> dict[int, int]:
         """{index or colour in a file: code}; `key` is "value" or "colour"."""
-        place = {name: code for code, name in enumerate(self.names)}
+        code_of = {name: code for code, name in enumerate(self.names)}
         return {
-            getattr(row, key): IGNORE if row.name is None else place[row.name]
+            getattr(row, key): IGNORE if row.name is None else code_of[row.name]
             for row in self.rows
             if getattr(row, key) is not None
         }
@@ -107,7 +108,7 @@ class MaskTable:
 
     @staticmethod
     def of_schema(schema: Mapping[str, Any]) -> MaskTable:
-        """That of a label schema; without one, class number i is index i."""
+        """The table of a label schema; without one, class number i has index i."""
         if "masks" in schema:
             return MaskTable.from_json(schema["masks"])
         names = [str(name) for name in schema["classes"]]
@@ -116,7 +117,7 @@ class MaskTable:
 
 @dataclass(frozen=True, slots=True)
 class MaskPixels:
-    """A mask file as it is: indices (H, W), or colours 0xRRGGBB (H, W), int32.
+    """A decoded mask file: indices (H, W), or colours 0xRRGGBB (H, W), int32.
 
     Args:
         kind: "index", "palette" or "colour".
@@ -130,7 +131,7 @@ class MaskPixels:
         return "colour" if self.kind == "colour" else "value"
 
     def values(self) -> np.ndarray:
-        """The different indices or colours, sorted."""
+        """The distinct indices or colours, sorted."""
         if self.kind != "colour" and self.pixels.size and int(self.pixels.max()) < 1 << 16:
             return np.flatnonzero(np.bincount(self.pixels.ravel()))
         return np.unique(self.pixels)
@@ -139,7 +140,7 @@ class MaskPixels:
         return hex_colour(value) if self.kind == "colour" else str(value)
 
     def as_index(self) -> MaskPixels | None:
-        """Colours that are all grey are indices stored in three channels; None where one is not."""
+        """Grey colours as indices (an index mask saved as RGB); None if a colour is not grey."""
         if self.kind != "colour":
             return self
         red = self.pixels >> 16
@@ -149,13 +150,13 @@ class MaskPixels:
 
 
 def read_pixels(data: bytes) -> MaskPixels:
-    """A mask file's numbers. ValueError, in plain words, where it is no mask."""
+    """Decode a mask file. ValueError, with a message for the user, if it is not a mask."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.format in ("JPEG", "MPO"):
-                raise ValueError("a JPEG mask has lost its exact numbers; save masks as PNG")
+                raise ValueError("JPEG does not preserve exact mask values; save masks as PNG")
             image.load()
             mode = image.mode
             if mode in ("RGB", "RGBA", "RGBX"):
@@ -172,32 +173,32 @@ def read_pixels(data: bytes) -> MaskPixels:
     except ValueError:
         raise
     except UnidentifiedImageError:
-        raise ValueError("not a picture, by its bytes") from None
-    except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error
-        raise ValueError(f"damaged or cut short ({error})") from error
-    raise ValueError(f"pixels of the kind {mode} are no mask's; save it as a PNG of indices")
+        raise ValueError("not an image file") from None
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error
+        raise ValueError(f"damaged or truncated ({error})") from error
+    raise ValueError(f"pixel mode {mode} is not supported for masks; save it as a PNG of indices")
 
 
 def to_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
     """Class codes uint8 (H, W) of a mask file.
 
     Raises:
-        ValueError: a value that the table does not have, with how many pixels have it.
+        ValueError: a value is not in the table; the message counts its pixels.
     """
     codes, mask = _codes_for(mask, table)
-    values, place = _distinct(mask)
+    values, inverse = _distinct(mask)
     unknown = [int(value) for value in values if int(value) not in codes]
     if unknown:
         first = unknown[0]
         count = int((mask.pixels == first).sum())
         more = f" and {len(unknown) - 1} more values" if len(unknown) > 1 else ""
         raise ValueError(f"{count:,} pixels hold {mask.shown(first)}{more}, which no class has")
-    found = np.array([codes[int(value)] for value in values], np.uint8)
-    return np.asarray(found[place].reshape(mask.pixels.shape))
+    codes_of_values = np.array([codes[int(value)] for value in values], np.uint8)
+    return np.asarray(codes_of_values[inverse].reshape(mask.pixels.shape))
 
 
 def _codes_for(mask: MaskPixels, table: MaskTable) -> tuple[dict[int, int], MaskPixels]:
-    """The table's column for this mask. Grey colours may stand for a table's indices."""
+    """{value: code} for this mask, and the mask. Grey colours may stand for indices."""
     codes = table.codes(mask.key)
     if not codes and (index := mask.as_index()) is not None:
         return table.codes("value"), index
@@ -205,11 +206,11 @@ def _codes_for(mask: MaskPixels, table: MaskTable) -> tuple[dict[int, int], Mask
 
 
 def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
-    """(values, place of each pixel's value among them, flat)."""
+    """(distinct values, index into them for each pixel, flat), as np.unique returns them."""
     flat = mask.pixels.ravel()
     if mask.kind == "colour" or (flat.size and int(flat.max()) >= 1 << 16):
-        values, place = np.unique(flat, return_inverse=True)
-        return values, place.reshape(-1)
+        values, inverse = np.unique(flat, return_inverse=True)
+        return values, inverse.reshape(-1)
     values = np.flatnonzero(np.bincount(flat))
     lookup = np.zeros(int(values[-1]) + 1 if len(values) else 1, np.int64)
     lookup[values] = np.arange(len(values))
@@ -217,21 +218,21 @@ def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_mask(data: bytes, table: MaskTable, name: str) -> np.ndarray:
-    """`read_pixels` and `to_codes`. DataError names the file and what to do."""
+    """`read_pixels`, then `to_codes`. DataError names the file and the remedy."""
     try:
         return to_codes(read_pixels(data), table)
     except ValueError as error:
         raise DataError(
             f"{name}: {error}.",
-            hint="`skipstone audit` lists every such mask; name the value in classes.csv, or "
-            "say that it counts for nothing: --ignore VALUE"
+            hint="`skipstone audit` lists every such mask. Name the value in classes.csv, or "
+            "ignore its pixels: --ignore VALUE"
             if "no class has" in str(error)
             else None,
         ) from error
 
 
 def hex_colour(colour: int) -> str:
-    """0xRRGGBB as people write it: "#804000"."""
+    """0xRRGGBB as "#804000"."""
     return f"#{colour:06x}"
 
 
@@ -244,11 +245,11 @@ def parse_colour(text: str) -> int:
     digits = word.removeprefix("#").removeprefix("0x")
     if len(digits) == 6 and set(digits) <= set("0123456789abcdef"):
         return int(digits, 16)
-    raise ValueError(f"{text!r} is no colour; write #804000 or 128 64 0")
+    raise ValueError(f"{text!r} is not a colour; write #804000 or 128 64 0")
 
 
 def usual_colours(count: int) -> tuple[tuple[int, int, int], ...]:
-    """`count` colours that are easy to tell apart: hues by the golden angle, in three tones."""
+    """`count` distinguishable colours: hues spaced by the golden angle, in three tones."""
     import colorsys
 
     colours = []

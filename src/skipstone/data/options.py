@@ -1,4 +1,4 @@
-"""What a user may say about how their data is to be read. Free of torch and Arrow."""
+"""The options for reading a data set. Imports neither torch nor Arrow."""
 
 from __future__ import annotations
 
@@ -6,100 +6,99 @@ from dataclasses import dataclass, field
 
 from skipstone.errors import UsageError
 
-#: What says where the sources of a table are. That is all of it where no label is asked for.
+#: The options that locate the sources of a table. Prediction needs no labels and has only these.
 ASKED = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Each is None (or empty) until the user says it: then the reader infers it and states so."""
+    """None (or empty) means that the reader infers the value and states it in a note."""
 
     reader: str | None = field(
         default=None,
         metadata={
             "help": "layout of the data: class-folders, split-folders, mask-folders, "
-            "text-folders, table or idx "
-            "(or one that a plugin adds)"
+            "text-folders, table or idx (or a plugin's)"
         },
     )
     task: str | None = field(
         default=None,
         metadata={
-            "help": "classify (one label each), tag (any number of labels) or "
-            "segment (a class for each pixel)"
+            "help": "classify (one label per sample), tag (any number of labels) or "
+            "segment (one class per pixel)"
         },
     )
     path_column: str | None = field(
-        default=None, metadata={"help": "table: the column that names the files"}
+        default=None, metadata={"help": "table: the column with the paths of the files"}
     )
     path_folder: str | None = field(
         default=None,
-        metadata={"help": "table: the folder that paths count from (default: the table's own)"},
+        metadata={"help": "table: the folder that paths are relative to (default: the table's)"},
     )
     text_column: str | None = field(
-        default=None, metadata={"help": "table: the column that holds the texts, one a row"}
+        default=None, metadata={"help": "table: the column with the texts, one per row"}
     )
     label_column: str | None = field(
-        default=None, metadata={"help": "table: the column that holds the label, or the labels"}
+        default=None, metadata={"help": "table: the column with the label or labels"}
     )
     label_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "table: the 0/1 columns, one per label, separated by commas"}
+        default=(), metadata={"help": "table: the 0/1 columns, one per label, comma-separated"}
     )
     separator: str | None = field(
-        default=None, metadata={"help": "table: what separates several labels in one cell"}
+        default=None, metadata={"help": "table: the separator of several labels in one cell"}
     )
     delimiter: str | None = field(
-        default=None, metadata={"help": "table: what separates the columns of a CSV file"}
+        default=None, metadata={"help": "table: the column delimiter of a CSV file"}
     )
     encoding: str | None = field(
         default=None,
-        metadata={"help": "table: how a CSV file's letters are stored, such as cp1252"},
+        metadata={"help": "table: the character encoding of a CSV file, such as cp1252"},
     )
     split_column: str | None = field(
         default=None, metadata={"help": "table: the column with train, validation or test"}
     )
     group_column: str | None = field(
         default=None,
-        metadata={"help": "table: the column of what must stay together (patient, scene, author)"},
+        metadata={
+            "help": "table: the group column (patient, scene, author); a group is never split"
+        },
     )
     images: str | None = field(
-        default=None, metadata={"help": "mask folders: the name of the folder with the pictures"}
+        default=None, metadata={"help": "mask folders: name of the folder with the pictures"}
     )
     masks: str | None = field(
-        default=None, metadata={"help": "mask folders: the name of the folder with their masks"}
+        default=None, metadata={"help": "mask folders: name of the folder with the masks"}
     )
     classes: str | None = field(
         default=None,
         metadata={
-            "help": "mask folders: a CSV with the columns index (or colour), name and ignore; "
-            "found by itself where it is called classes.csv and lies beside them"
+            "help": "mask folders: a CSV with the columns index (or colour), name and ignore "
+            "(default: classes.csv next to the folders, if it exists)"
         },
     )
     class_names: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "mask folders: names for the indices or colours that the masks hold, in "
-            "ascending order"
+            "help": "mask folders: names of the indices or colours in the masks, in ascending order"
         },
     )
     ignore: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "mask folders: indices, colours (#rrggbb) or classes whose pixels count for "
-            "nothing"
+            "help": "mask folders: indices, colours (#rrggbb) or classes whose pixels are ignored"
         },
     )
 
     exclude: str | None = field(
         default=None,
         metadata={
-            "help": "a text file of rows to leave out, one path a line; skipstone audit writes one",
+            "help": "a text file of rows to drop, one path per line; skipstone audit writes one",
             "metavar": "FILE",
         },
     )
 
-    #: What becomes of bytes that are no letters of the encoding: "strict" refuses the table,
-    #: "replace" goes on (for an audit), "surrogateescape" keeps them (for a source's own bytes).
+    #: How to handle bytes that the encoding does not allow, as Python names it: "strict" rejects
+    #: the table, "replace" is for an audit, "surrogateescape" keeps a source's original bytes.
     bad_bytes: str = field(default="strict", metadata={"hidden": True})
 
     def __post_init__(self) -> None:
@@ -110,7 +109,7 @@ class ReadOptions:
             object.__setattr__(self, name, tuple(map(str, words)))
         if self.classes is not None and self.class_names:
             raise UsageError(
-                "--classes and --class-names are both given, and both name the classes.",
+                "--classes and --class-names both name the classes.",
                 hint="Give one of the two.",
             )
         columns = self.label_columns
@@ -119,8 +118,8 @@ class ReadOptions:
         object.__setattr__(self, "label_columns", tuple(columns))
         if self.label_column is not None and self.label_columns:
             raise UsageError(
-                "--label-column and --label-columns are both given: the first names one column "
-                "of labels, the second one 0/1 column per label.",
+                "--label-column and --label-columns exclude each other: the first names one "
+                "column of labels, the second one 0/1 column per label.",
                 hint="Give one of the two.",
             )
         if self.separator == "":

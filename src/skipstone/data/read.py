@@ -1,4 +1,4 @@
-"""From a path to a Manifest: ask every registered reader what it sees, and let one read it."""
+"""From a path to a Manifest: find the one registered reader that recognises the path."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from skipstone.registry import READERS, TASKS
 
 
 def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manifest:
-    """Every row of the data set at `path`, with what was inferred in `notes`.
+    """Every row of the data set at `path`; `notes` say what was inferred.
 
     Raises:
-        UsageError: nothing readable there, or more than one reading of it; the message says which
-            path or flag decides. Or an option is about another layout than the one that is read.
+        UsageError: no reader recognises the path, or several do (the message names the flag that
+            decides), or an option belongs to another layout.
         DataError: a file or a row of the data cannot be used.
     """
     options = options or ReadOptions()
     root = check_path(path)
     if options.task is not None:
-        TASKS[options.task]  # an unknown task is refused here, with the near names
+        TASKS[options.task]  # raises for an unknown task, with similar names
     outer = root
     if options.reader is not None:
         name, reader = options.reader, _reader(options.reader)
@@ -42,7 +42,7 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     refuse_other_layouts(root, name, options)
     manifest = reader.read(root, options)
     if root != outer:
-        wrapped = f"{outer} holds one folder only, so the data is taken from {root}."
+        wrapped = f"{outer} holds only one folder, so the data is read from {root}."
         manifest = replace(manifest, notes=(wrapped, *manifest.notes))
     if options.exclude is not None:
         manifest = without(manifest, options.exclude)
@@ -52,8 +52,8 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
 
 
 def data_folder(path: Path) -> Path:
-    """Where the data begins: `path`, or the folder inside it where it is only a wrapper: a folder
-    that holds one folder, and nothing else that a reader knows."""
+    """`path`, or the folder inside it if `path` is a wrapper: it holds one folder and nothing else
+    that a reader recognises."""
     folder = path
     while not any(_reader(entry.name).sniff(folder) for entry in READERS):
         inner = only_folder(folder)
@@ -70,16 +70,16 @@ def _reader(name: str) -> Reader:
 
 def _only_reader(root: Path) -> tuple[str, Reader]:
     """The one reader that recognises `root`."""
-    seen: list[tuple[str, Reader, str]] = []
+    matches: list[tuple[str, Reader, str]] = []
     for entry in READERS:
         reader = _reader(entry.name)
-        what = reader.sniff(root)
-        if what is not None:
-            seen.append((entry.name, reader, what))
-    if not seen:
+        layout = reader.sniff(root)
+        if layout is not None:
+            matches.append((entry.name, reader, layout))
+    if not matches:
         raise nothing_read(root)
-    if len(seen) > 1:
-        readings = "; or ".join(f"{what}: --reader {name}" for name, _, what in seen)
-        raise UsageError(f"{root} can be read in {len(seen)} ways.", hint=f"Say which: {readings}.")
-    name, reader, _ = seen[0]
+    if len(matches) > 1:
+        choices = "; or ".join(f"{layout}: --reader {name}" for name, _, layout in matches)
+        raise UsageError(f"{root} matches {len(matches)} layouts.", hint=f"Choose one: {choices}.")
+    name, reader, _ = matches[0]
     return name, reader

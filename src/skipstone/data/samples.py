@@ -1,4 +1,4 @@
-"""Sample and Batch: what flows from an input to a network, whatever the task."""
+"""Sample and Batch: what an input passes to a network, for every task."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Affine = tuple[float, float, float, float, float, float]  # x' = a x + b y + c; 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known of a sample besides its numbers.
+    """A sample's metadata.
 
     Args:
-        id: the manifest's row id, or a running number for sources in hand.
-        name: how to name it to a person (a path).
-        view: number of the view, where one source gives several.
-        size: (height, width) of the source as a person sees it, or its length.
-        to_source: maps model coordinates (x, y) back to the source's; None where meaningless.
-        shape: (height, width) of the record that the network gets, which may hold more than the
-            source (padding) or less (a crop); () where there is none.
+        id: the manifest's row id, or a running number for sources in memory.
+        name: display name (a path).
+        view: number of the view, if one source gives several.
+        size: (height, width) of the source after applying its orientation, or its length.
+        to_source: maps model coordinates (x, y) to source coordinates; None if undefined.
+        shape: (height, width) of the network's input, which may be padded or cropped; () if it is
+            not an image.
     """
 
     id: int
@@ -42,11 +42,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Batch:
-    """Stacked samples. A ragged target (boxes) is a list with one tensor a sample.
-
-    Args:
-        weight: (N,) sample weights, or None for all equal.
-    """
+    """Stacked samples. A ragged target (boxes) is a list with one tensor per sample."""
 
     x: dict[str, Tensor]
     y: dict[str, Tensor | list[Tensor]] = field(default_factory=dict)
@@ -56,7 +52,7 @@ class Batch:
         return int(next(iter(self.x.values())).shape[0])
 
     def to(self, device: torch.device) -> Batch:
-        def move(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        def move_to_device(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
             if isinstance(value, list):
                 return [item.to(device, non_blocking=True) for item in value]
             return value.to(device, non_blocking=True)
@@ -64,7 +60,7 @@ class Batch:
         return replace(
             self,
             x={name: value.to(device, non_blocking=True) for name, value in self.x.items()},
-            y={name: move(value) for name, value in self.y.items()},
+            y={name: move_to_device(value) for name, value in self.y.items()},
         )
 
 
@@ -73,8 +69,12 @@ def collate(
     ragged: frozenset[str] = frozenset(),
     padded: frozenset[str] = frozenset(),
 ) -> Batch:
-    """Stack samples; targets named in `ragged` (the task says which) stay lists, and inputs named
-    in `padded` (the input says which) are filled up with zeros to the longest."""
+    """Stack samples.
+
+    Args:
+        ragged: targets that stay lists (defined by the task).
+        padded: arrays that are zero-padded to the longest (defined by the input).
+    """
     x = {}
     for name in samples[0].x:
         values = [sample.x[name] for sample in samples]

@@ -1,5 +1,5 @@
-"""Files of boxes and outlines, as tools for annotating write them. None is read; a refusal names
-them, so that nobody's folders of pictures are taken for classes."""
+"""Detect box and polygon annotation files. They are not supported: the error names them, so that
+folders of pictures next to them are not mistaken for classes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from skipstone.data.readers.scan import is_file, walk
 from skipstone.errors import DataError, UsageError
 
 _HEAD = 64 * 1024
-#: Files that are looked into before it is taken that a folder holds none.
+#: The number of files to inspect before concluding that a folder holds none.
 _TRIES = 40
-_READ = (
-    "What is read: one label a picture (folders by class, or a table with the columns path and "
-    "label), or a mask a picture (images/1.jpg beside masks/1.png)."
+_SUPPORTED = (
+    "Supported: one label per picture (folders by class, or a table with the columns path and "
+    "label), or one mask per picture (images/1.jpg and masks/1.png)."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """Args:
-    name: what it is, with its article.
-    suffix: of its files.
+    name: the format, with its article.
+    suffix: its file extension.
     marks: patterns that all occur near the beginning of such a file.
-    instead: what to type or click instead.
+    instead: what the user can do instead.
     """
 
     name: str
     suffix: str
     marks: tuple[str, ...]
-    instead: str = _READ
+    instead: str = _SUPPORTED
 
 
 _LABEL_STUDIO = (
     "a Label Studio export",
-    "Export choices as CSV, or brush labels as PNG, from Label Studio. " + _READ,
+    "Export choices as CSV, or brush labels as PNG, from Label Studio. " + _SUPPORTED,
 )
 FORMS = (
     Form(_LABEL_STUDIO[0], ".json", (r'"annotation_id"\s*:', r'"annotator"\s*:'), _LABEL_STUDIO[1]),
@@ -58,7 +58,7 @@ FORMS = (
         "a CVAT export",
         ".xml",
         (r"<annotations[\s>]", r"<(version|image|meta)[\s>]"),
-        "Export outlines as 'Segmentation mask' from CVAT; unpacked, that is read. " + _READ,
+        "Export polygons as 'Segmentation mask' from CVAT, and unpack the archive. " + _SUPPORTED,
     ),
     Form("a Pascal VOC file", ".xml", (r"<annotation[\s>]", r"<(object|filename|size)[\s>]")),
     Form("a YOLO file", ".txt", (r"\A\s*\d+([ \t]+-?\d*\.\d+){4,}[ \t]*(\r?\n|\Z)",)),
@@ -72,7 +72,7 @@ _SUFFIXES = frozenset(form.suffix for form in FORMS)
 
 
 def form_of(path: Path) -> Form | None:
-    """What a file of boxes or outlines is, by its name and its beginning; None for other files."""
+    """The annotation format of a file, by its name and its beginning; None for other files."""
     suffix = path.suffix.casefold()
     if suffix not in _SUFFIXES:
         return None
@@ -81,29 +81,29 @@ def form_of(path: Path) -> Form | None:
             head = file.read(_HEAD).decode("utf-8-sig", "replace")
     except OSError:
         return None
-    fits = (f for f in FORMS if f.suffix == suffix and all(re.search(m, head) for m in f.marks))
-    return next(fits, None)
+    matches = (f for f in FORMS if f.suffix == suffix and all(re.search(m, head) for m in f.marks))
+    return next(matches, None)
 
 
 def boxes_and_outlines(path: Path, *, otherwise: str = "") -> UsageError | None:
-    """The refusal of such a file, or of a folder that holds one; None where there is none.
+    """The error for an annotation file, or for a folder that holds one; None for other paths.
 
     Args:
-        otherwise: what to type where the folder is data all the same.
+        otherwise: a hint for the case that the folder is data nevertheless.
     """
     file = path if path.is_file() else _first_in(path)
     form = None if file is None else form_of(file)
     if form is None:
         return None
     return UsageError(
-        f"{file} is {form.name}. Boxes and outlines of things in pictures are not read: detection "
-        "is being built.",
+        f"{file} is {form.name}. Box and polygon annotations are not supported yet: detection is "
+        "being built.",
         hint=f"{form.instead}{f' {otherwise}' if otherwise else ''}",
     )
 
 
 def _first_in(root: Path) -> Path | None:
-    """The first file below `root` that is one; looks into a few."""
+    """The first annotation file below `root`; inspects at most `_TRIES` files."""
     tried = 0
     try:
         for _, files in walk(root, Counter()):
@@ -115,6 +115,6 @@ def _first_in(root: Path) -> Path | None:
                 tried += 1
                 if tried == _TRIES:
                     return None
-    except DataError:  # whoever reads the folder says so
+    except DataError:  # the reader of the folder reports it
         pass
     return None

@@ -1,4 +1,4 @@
-"""What a reader is: it knows one layout, says whether a path has it, and reads it."""
+"""The Reader protocol: a reader knows one layout, recognises paths that have it, and reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
 
-#: What users call their splits, and what we call them.
+#: The names that users give their splits -> our names.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -22,7 +22,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-#: What users call a folder of pictures, and the one beside it with their masks.
+#: Usual names of a folder of pictures, and of the folder with their masks.
 PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimages", "pictures", "photos"})
 MASK_WORDS = frozenset(
     {
@@ -36,23 +36,23 @@ class Reader(Protocol):
     """Registered in READERS and constructed without arguments."""
 
     def sniff(self, path: Path) -> str | None:
-        """What of this layout lies at `path` ("class folders"), in a few words; None if it is
-        another one. A quick look: names and a few files, not the whole data set."""
+        """A short description of the data at `path` ("class folders (cat, dog)"); None if it has
+        another layout. Must be quick: names and a few files, not the full data set."""
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        """Every row. UsageError or DataError, with the path, where it cannot be."""
+        """Every row. UsageError or DataError, with the path, if the data cannot be read."""
 
 
 def has_many_labels(task: str) -> bool:
-    """Whether a target of this task is a list of labels, rather than one.
+    """Whether a target of this task is a list of labels rather than one label.
 
     Raises:
-        UsageError: no such task, or its targets are no labels, so this reader cannot give them.
+        UsageError: unknown task, or its targets are not labels, so this layout cannot give them.
     """
     labels = TASKS[task].facts.get("labels")
     if labels is None:
         raise UsageError(
-            f"the task {task!r} is not about labels, which is all that this layout holds.",
-            hint="Leave --task out, or name a reader that knows its targets: --reader NAME.",
+            f"this layout holds labels, which the task {task!r} does not use.",
+            hint="Omit --task, or name a reader that has its targets: --reader NAME.",
         )
     return bool(labels == "many")

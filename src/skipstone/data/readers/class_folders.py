@@ -1,7 +1,7 @@
 """Class folders: the name of a folder is the label of the pictures in it.
 
 photos/cat/1.jpg                 class-folders
-photos/train/cat/1.jpg           split-folders, with validation (or val, valid) and test beside
+photos/train/cat/1.jpg           split-folders: train, validation (or val, valid) and test
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from skipstone.words import counted, listed, natural_key, natural_sorted, quoted
 
 LOOSE = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"
-OTHER_FOLDERS = "pictures in folders beside the split folders"
+OTHER_FOLDERS = "pictures outside the split folders"
 
 
 def subfolders(path: Path) -> list[Path]:
     """The visible folders directly in `path`, in natural order."""
     try:
-        inside = [
+        folders = [
             child for child in path.iterdir() if not passed_over_name(child.name) and child.is_dir()
         ]
     except OSError:
         return []
-    return sorted(inside, key=lambda child: natural_key(child.name))
+    return sorted(folders, key=lambda child: natural_key(child.name))
 
 
 def has_pictures(path: Path, *, below: bool = True) -> bool:
-    """Whether a picture lies in `path` itself or (`below`) anywhere under it."""
+    """Whether `path` holds a picture; with `below`, at any depth."""
     try:
         for _, files in walk(path, Counter()):
             if any(no_picture(entry) is None for _, entry in files):
@@ -54,16 +54,16 @@ def has_pictures(path: Path, *, below: bool = True) -> bool:
 
 
 def looks_paired(folder: Path) -> bool:
-    """Whether `folder` holds pictures beside their masks, as their names say."""
-    inside = subfolders(folder)
-    pictures = [child for child in inside if child.name.casefold() in PICTURE_WORDS]
-    masks = [child for child in inside if child.name.casefold() in MASK_WORDS]
+    """Whether `folder` holds a folder of pictures and a folder of masks, by their names."""
+    folders = subfolders(folder)
+    pictures = [child for child in folders if child.name.casefold() in PICTURE_WORDS]
+    masks = [child for child in folders if child.name.casefold() in MASK_WORDS]
     return any(map(has_pictures, pictures)) and any(map(has_pictures, masks))
 
 
 def split_folders(path: Path) -> list[Path]:
-    """Folders named as splits that hold folders and no pictures of their own: `train/` with
-    pictures directly in it is the class of trains."""
+    """Folders named like splits that hold folders but no pictures: `train/` with pictures directly
+    in it is the class of trains."""
     return [
         folder
         for folder in subfolders(path)
@@ -92,27 +92,27 @@ class ClassFolders:
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
         if len(classes) == 1 and not splits and subfolders(classes[0]):
-            return None  # a wrapper folder, which is looked through
+            return None  # a wrapper folder: read.data_folder descends into it
         if len(classes) == 1 and any(c.suffix.lower() in TABLE_SUFFIXES for c in path.iterdir()):
-            return None  # pictures and the table of their labels: `refusals` says to give that
+            return None  # pictures and a table of their labels: `refusals` suggests the table
         return f"class folders ({listed(folder.name for folder in classes)})"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        found = scan(path)
+        scanned = scan(path)
         rows = _Rows()
-        for picture in found.pictures:
+        for picture in scanned.pictures:
             label, slash, rest = picture.partition("/")
             if not slash:
-                found.ignored[LOOSE] += 1
+                scanned.ignored[LOOSE] += 1
             else:
-                rows.add(picture, "", label, nested="/" in rest)
+                rows.add_row(picture, "", label, nested="/" in rest)
         if options.reader is None:
-            _refuse_data_sets(path, found)
+            _reject_nested_data_sets(path, scanned)
         notes = [
             f"Read as class folders: {counted(len(rows), 'picture')} in {rows.classes_text()}."
         ]
-        empty = [name for name in found.folders if "/" not in name and name not in rows.labels]
-        return rows.manifest(path, "class-folders", options, notes, empty, found)
+        empty = [name for name in scanned.folders if "/" not in name and name not in rows.labels]
+        return rows.to_manifest(path, "class-folders", options, notes, empty, scanned)
 
 
 class SplitFolders:
@@ -127,55 +127,55 @@ class SplitFolders:
         return f"split folders ({listed(folder.name for folder in splits)}) of class folders"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        splits = _split_of_folder(path)
-        found = scan(path)
+        splits = _splits_by_folder(path)
+        scanned = scan(path)
         rows = _Rows()
-        for picture in found.pictures:
+        for picture in scanned.pictures:
             *folders, _ = picture.split("/")
             top, middle = (folders or [""])[0], folders[1:]
             if top not in splits:
-                found.ignored[OTHER_FOLDERS if folders else LOOSE] += 1
+                scanned.ignored[OTHER_FOLDERS if folders else LOOSE] += 1
             elif not middle:
-                found.ignored[UNLABELLED] += 1
+                scanned.ignored[UNLABELLED] += 1
             else:
-                rows.add(picture, splits[top], middle[0], nested=len(middle) > 1)
+                rows.add_row(picture, splits[top], middle[0], nested=len(middle) > 1)
         sizes = [
             f"{counted(rows.splits[split], 'picture')} in {name}" for name, split in splits.items()
         ]
         notes = [
             f"Read as split folders of class folders: {', '.join(sizes)}, {rows.classes_text()}."
         ]
-        if found.ignored[UNLABELLED]:
+        if scanned.ignored[UNLABELLED]:
             notes.append(
-                f"{counted(found.ignored[UNLABELLED], 'picture')} directly in a split folder "
-                "belong to no class and are passed over."
+                f"{counted(scanned.ignored[UNLABELLED], 'picture')} directly in a split folder "
+                "have no class and are skipped."
             )
         notes += rows.missing_classes(list(dict.fromkeys(splits.values())))
         empty = [
             name
-            for name in found.folders
+            for name in scanned.folders
             if name.count("/") == 1
             and name.partition("/")[0] in splits
             and (splits[name.partition("/")[0]], name.partition("/")[2]) not in rows.folders
         ]
-        return rows.manifest(path, "split-folders", options, notes, empty, found)
+        return rows.to_manifest(path, "split-folders", options, notes, empty, scanned)
 
 
-def _refuse_data_sets(path: Path, found: Scan) -> None:
-    """A "class" that holds train/ and test/ is a data set, and `path` a folder of them."""
-    tops = {picture.partition("/")[0] for picture in found.pictures if "/" in picture}
+def _reject_nested_data_sets(path: Path, scanned: Scan) -> None:
+    """UsageError if a "class" holds train/ and test/: it is a data set, `path` a folder of them."""
+    tops = {picture.partition("/")[0] for picture in scanned.pictures if "/" in picture}
     for top in natural_sorted(tops):
         splits = split_folders(path / top)
         if splits:
             raise UsageError(
-                f"{path} holds {top}, which holds {listed(folder.name for folder in splits)}: that "
-                "looks like a data set of its own, not like a class.",
-                hint=f"Give that: {path / top} (or, if it is a class: --reader class-folders)",
+                f"{path} holds {top}, which holds {listed(folder.name for folder in splits)}: "
+                f"{top} looks like a data set, not like a class.",
+                hint=f"Give its path: {path / top} (or, if it is a class: --reader class-folders)",
             )
 
 
-def _split_of_folder(path: Path) -> dict[str, str]:
-    """{"val": "validation"}, in the order train, validation, test."""
+def _splits_by_folder(path: Path) -> dict[str, str]:
+    """{folder name: split}, such as {"val": "validation"}, in the order train, validation, test."""
     names = [folder.name for folder in subfolders(path) if folder.name.casefold() in SPLIT_NAMES]
     order = ["train", "validation", "test"]
     names.sort(key=lambda name: order.index(SPLIT_NAMES[name.casefold()]))
@@ -183,22 +183,22 @@ def _split_of_folder(path: Path) -> dict[str, str]:
     for name in names:
         split = SPLIT_NAMES[name.casefold()]
         if split in splits.values():
-            twin = next(other for other, value in splits.items() if value == split)
+            other_name = next(other for other, value in splits.items() if value == split)
             raise UsageError(
-                f"{path} holds both {twin} and {name}, which mean the same split ({split}).",
-                hint="Merge them, or move one of the two out of the folder.",
+                f"{path} holds both {other_name} and {name}, which mean the same split ({split}).",
+                hint="Merge them, or move one of them out of the folder.",
             )
         splits[name] = split
     if not splits:
         raise UsageError(
             f"{path} holds no split folders.",
-            hint="They are called train, validation (or val, valid) and test.",
+            hint="Their names are train, validation (or val, valid) and test.",
         )
     return splits
 
 
 class _Rows:
-    """Collects rows; labels are brought to one Unicode form, so that "café" equals "café"."""
+    """Collects rows. Labels are normalized to NFC, so that "café" equals "café"."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str]] = []  # (split, label, path)
@@ -210,7 +210,7 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, path: str, split: str, folder: str, *, nested: bool) -> None:
+    def add_row(self, path: str, split: str, folder: str, *, nested: bool) -> None:
         label = unicodedata.normalize("NFC", folder)
         self.rows.append((split, label, path))
         self.nested += nested
@@ -223,42 +223,42 @@ class _Rows:
         return f"{counted(len(names), 'class', 'classes')} ({listed(names, 10)})"
 
     def missing_classes(self, splits: list[str]) -> list[str]:
-        """A sentence for each split that lacks classes which another split has."""
+        """One sentence per split that lacks classes of another split."""
         present: dict[str, set[str]] = defaultdict(set)
         for split, label, _ in self.rows:
             present[split].add(label)
         return [
-            f"{split} has no picture of {listed(natural_sorted(self.labels - present[split]))}."
+            f"{split} has no pictures of {listed(natural_sorted(self.labels - present[split]))}."
             for split in splits
             if present[split] and self.labels - present[split]
         ]
 
-    def manifest(
+    def to_manifest(
         self,
         root: Path,
         reader: str,
         options: ReadOptions,
         notes: list[str],
         empty: list[str],
-        found: Scan,
+        scanned: Scan,
     ) -> Manifest:
         task = self._check(root, reader, options)
         if self.nested:
             notes.append(
-                f"{counted(self.nested, 'picture')} in deeper folders count to the class folder "
-                "that holds them."
+                f"{counted(self.nested, 'picture')} in deeper folders belong to the class of the "
+                "enclosing class folder."
             )
-        if found.ignored[LOOSE]:
+        if scanned.ignored[LOOSE]:
             notes.append(
-                f"{counted(found.ignored[LOOSE], 'picture')} outside class folders are passed over."
+                f"{counted(scanned.ignored[LOOSE], 'picture')} outside class folders are skipped."
             )
-        if found.ignored[OTHER_FOLDERS]:
+        if scanned.ignored[OTHER_FOLDERS]:
             notes.append(
-                f"{counted(found.ignored[OTHER_FOLDERS], 'picture')} in folders beside the split "
-                "folders are passed over."
+                f"{counted(scanned.ignored[OTHER_FOLDERS], 'picture')} outside the split folders "
+                "are skipped."
             )
         if empty:
-            notes.append(f"Without a picture, so no class: {listed(natural_sorted(empty))}.")
+            notes.append(f"Folders without pictures are skipped: {listed(natural_sorted(empty))}.")
         order = {"": 0, "train": 1, "validation": 2, "test": 3}
         classes = natural_sorted(self.labels)
         rank = {name: number for number, name in enumerate(classes)}
@@ -279,63 +279,64 @@ class _Rows:
             task=task,
             schema={"classes": classes},
             notes=tuple(notes),
-            ignored={reason: count for reason, count in sorted(found.ignored.items()) if count},
+            ignored={reason: count for reason, count in sorted(scanned.ignored.items()) if count},
         )
 
     def _check(self, root: Path, reader: str, options: ReadOptions) -> str:
         if not self.rows:
             raise UsageError(
-                f"{root} holds no picture in class folders.",
-                hint="Put the pictures of each class into a folder of its own, named as the class.",
+                f"{root} holds no pictures in class folders.",
+                hint="Put the pictures of each class into a folder named after the class.",
             )
         self._refuse_parts(root, reader, options)
         if len(self.labels) == 1:
             split, name, path = self.rows[0]
             folder = root / path.partition("/")[0] if split else root
             raise UsageError(
-                f"{root} holds one class only ({name}); telling things apart takes two.",
-                hint="Put pictures of something else beside it, in "
+                f"{root} holds only one class ({name}); classification needs at least two.",
+                hint="Put pictures of something else in "
                 f"{quoted(folder / f'not-{name}')}, then: skipstone train {quoted(root)}",
             )
-        words = {label.casefold() for label in self.labels}
-        looks_paired = bool(words & PICTURE_WORDS) and bool(words & MASK_WORDS)
-        if looks_paired and options.reader is None:
+        names = {label.casefold() for label in self.labels}
+        has_pairs = bool(names & PICTURE_WORDS) and bool(names & MASK_WORDS)
+        if has_pairs and options.reader is None:
             raise UsageError(
-                f"{root} holds {listed(natural_sorted(self.labels))}: that looks like pictures "
-                "with their masks or boxes, not like classes.",
-                hint=f"If these are the names of your classes, add --reader {reader}.",
+                f"{root} holds {listed(natural_sorted(self.labels))}: these look like pictures "
+                "and their masks or boxes, not like classes.",
+                hint=f"If these are your classes, add --reader {reader}.",
             )
         if options.reader is None and options.exclude is None:
             refuse_masks(root, [(label, path) for _, label, path in self.rows], reader)
         return options.task or "classify"
 
     def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:
-        """train2017/ and val2017/, or one folder of pictures: parts of a data set whose labels are
-        in other files, or nowhere."""
-        parts = all(map(_names_a_part, self.labels))
-        if options.reader is not None or not (parts or len(self.labels) == 1):
+        """UsageError if the folders look like parts of a data set (train2017/ and val2017/, or one
+        folder of pictures) whose labels are in other files or missing."""
+        all_parts = all(map(_is_part_name, self.labels))
+        if options.reader is not None or not (all_parts or len(self.labels) == 1):
             return
-        if refused := boxes_and_outlines(root):
-            raise refused
-        if not parts or len(self.labels) == 1:
+        if annotation_error := boxes_and_outlines(root):
+            raise annotation_error
+        if not all_parts or len(self.labels) == 1:
             return
         names = listed(natural_sorted(self.labels))
-        classes = f"if these are your classes, add --reader {reader}"
+        if_classes = f"if these are your classes, add --reader {reader}"
         tables = [c for c in sorted(root.iterdir()) if c.suffix.lower() in TABLE_SUFFIXES]
         if tables:
             raise UsageError(
-                f"{root} holds {names}, and {listed(table.name for table in tables)} beside them: "
-                "that looks like pictures with a table of their labels, not like classes.",
-                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, {classes}).",
+                f"{root} holds {names}, and the table {listed(table.name for table in tables)}: "
+                "these look like pictures and a table of their labels, not like classes.",
+                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, {if_classes}).",
             )
         raise UsageError(
             f"{root} holds {names}: these look like parts of a data set, not like classes.",
-            hint=f"Sort the pictures of each part into folders by class, such as "
-            f"{quoted(root / 'train' / 'cat')} and {quoted(root / 'test' / 'cat')}; or, {classes}.",
+            hint="Sort the pictures of each part into folders by class, such as "
+            f"{quoted(root / 'train' / 'cat')} and {quoted(root / 'test' / 'cat')}; "
+            f"or, {if_classes}.",
         )
 
 
-def _names_a_part(label: str) -> bool:
-    """Whether a folder is called after a split or after pictures: train_images, img, test-1."""
+def _is_part_name(label: str) -> bool:
+    """Whether a folder is named after a split or after pictures: train_images, img, test-1."""
     words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
     return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_WORDS, "photos", "pictures", "set"}

@@ -1,8 +1,8 @@
-"""Text tables as spreadsheets and programs write them: encoding, delimiter, records.
+"""CSV files as spreadsheets and programs write them: encoding, delimiter, records.
 
-UTF-8 with or without a mark, UTF-16 (Excel's "Unicode text") with or without one, columns separated
-by a comma, semicolon, tab or bar, and Excel's first line `sep=;`. What fits twice is refused with
-the flag that decides.
+UTF-8 or UTF-16 (Excel's "Unicode text"), each with or without a BOM; columns separated by a comma,
+semicolon, tab or bar; and Excel's first line `sep=;`. An ambiguous delimiter is an error that names
+the flag.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from skipstone.errors import DataError, UsageError
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_LINES = 50
 _HEAD = 4096
-#: Letters of a cell, as many as a C long holds everywhere; Python's csv takes 131,072 by itself.
+#: Maximal characters per cell: the largest C long on every platform. Python's default is 131,072.
 _LONGEST_CELL = (1 << 31) - 1
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which begins the same
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's BOM, which is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -36,7 +36,7 @@ class Dialect:
     """Args:
     encoding: Python's name.
     skip: lines before the header (Excel's `sep=;` is one).
-    errors: what becomes of bytes that are no letters, as Python names it.
+    errors: Python's error handler for invalid bytes.
     """
 
     encoding: str
@@ -51,21 +51,21 @@ def sniff_dialect(
     encoding: str | None = None,
     errors: str = "strict",
 ) -> Dialect:
-    """How the table is written; what the user said wins.
+    """Detect how the table is written; the arguments override what is detected.
 
     Raises:
-        UsageError: two delimiters fit; names the flag. An unknown encoding.
-        DataError: the bytes are not of the encoding; names the line.
+        UsageError: two delimiters fit (names the flag), or the encoding is unknown.
+        DataError: the bytes are invalid in the encoding; names the line.
     """
-    encoding = _encoding(path) if encoding is None else _known(encoding)
+    encoding = _detect_encoding(path) if encoding is None else _python_encoding(encoding)
     stated = _stated_delimiter(path, encoding, errors)
     skip = int(stated is not None)
-    delimiter = delimiter or stated or _delimiter(path, encoding, errors)
+    delimiter = delimiter or stated or _infer_delimiter(path, encoding, errors)
     return Dialect(encoding, delimiter, skip, errors)
 
 
 def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, stripped cells) of each record that is not blank."""
+    """(number of the first line, stripped cells) of each record that is not blank."""
     line = dialect.skip
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding=dialect.encoding, errors=dialect.errors, newline="") as file:
@@ -80,14 +80,14 @@ def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
                 if any(cell.strip() for cell in record):
                     yield first, [cell.strip() for cell in record]
         except UnicodeError as error:
-            raise _not_of(path, line, dialect.encoding) from error
+            raise _encoding_error(path, line, dialect.encoding) from error
         except csv.Error as error:
-            hint = "A cell that holds the delimiter, a quote or a line's end stands in double "
-            hint += 'quotes, and a quote in it is written twice: "".'
+            hint = "A cell that contains the delimiter, a quote or a line break must be in double "
+            hint += 'quotes, with each quote inside it doubled: "".'
             raise DataError(f"{path}, line {line + 1}: {error}.", hint=hint) from error
 
 
-def _encoding(path: Path) -> str:
+def _detect_encoding(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     for mark, name in _MARKS:
@@ -98,28 +98,28 @@ def _encoding(path: Path) -> str:
     return "utf-8"
 
 
-def _known(encoding: str) -> str:
+def _python_encoding(encoding: str) -> str:
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
         raise UsageError(
-            f"--encoding {encoding} is not known.",
-            hint="Such as utf-8, utf-16, cp1252 (Windows, Western Europe) or shift_jis.",
+            f"unknown --encoding {encoding}.",
+            hint="Examples: utf-8, utf-16, cp1252 (Windows, Western Europe), shift_jis.",
         ) from None
-    return "utf-8-sig" if name == "utf-8" else name  # a mark is no letter of the header
+    return "utf-8-sig" if name == "utf-8" else name  # removes a BOM from the header
 
 
-def _not_of(path: Path, line: int, encoding: str) -> DataError:
+def _encoding_error(path: Path, line: int, encoding: str) -> DataError:
     name = "UTF-8" if encoding.startswith("utf-8") else encoding.upper()
+    where = _first_invalid_byte(path, encoding) or f"a character after line {line}"
     return DataError(
-        f"{path} is not {name}: {_first_bad(path, encoding) or f'a letter after line {line}'} "
-        "cannot be read.",
-        hint="Save the table as 'CSV UTF-8', or say what it is, such as --encoding cp1252.",
+        f"{path} is not {name}: {where} is invalid.",
+        hint="Save the table as 'CSV UTF-8', or name its encoding, such as --encoding cp1252.",
     )
 
 
-def _first_bad(path: Path, encoding: str) -> str:
-    """The first byte that is not of an encoding whose line feed is one byte; "" elsewhere."""
+def _first_invalid_byte(path: Path, encoding: str) -> str:
+    """The place of the first invalid byte; "" for encodings with a line feed of several bytes."""
     if len("\n".encode(encoding.removesuffix("-sig"))) > 1:
         return ""
     with path.open("rb") as file:
@@ -127,24 +127,23 @@ def _first_bad(path: Path, encoding: str) -> str:
             try:
                 line.decode(encoding if number == 1 else encoding.removesuffix("-sig"))
             except UnicodeDecodeError as error:
-                byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
-                return f"line {number}, {byte},"
+                return f"line {number}, byte {error.start + 1} (0x{line[error.start]:02x}),"
     return ""
 
 
 def _stated_delimiter(path: Path, encoding: str, errors: str) -> str | None:
-    """What Excel's first line `sep=;` says."""
+    """The delimiter in Excel's first line `sep=;`, or None."""
     try:
         with path.open(encoding=encoding, errors=errors) as file:
-            found = _SEP_LINE.fullmatch(file.readline(16))
+            match = _SEP_LINE.fullmatch(file.readline(16))
     except UnicodeError as error:
-        raise _not_of(path, 0, encoding) from error
-    return None if found is None else found.group(1)
+        raise _encoding_error(path, 0, encoding) from error
+    return None if match is None else match.group(1)
 
 
-def _delimiter(path: Path, encoding: str, errors: str) -> str:
-    """The one that gives the first lines the same number of columns, more than one."""
-    fits: dict[str, int] = {}
+def _infer_delimiter(path: Path, encoding: str, errors: str) -> str:
+    """The delimiter that gives the first lines the same number of columns, more than one."""
+    widths_by_delimiter: dict[str, int] = {}
     for candidate in _DELIMITERS:
         widths = []
         try:
@@ -155,18 +154,18 @@ def _delimiter(path: Path, encoding: str, errors: str) -> str:
         except DataError as error:
             if isinstance(error.__cause__, UnicodeError):
                 raise
-            continue  # quotes that make no sense with this delimiter
+            continue  # invalid quoting with this delimiter
         if widths and widths[0] > 1:
-            even = len(set(widths)) == 1
-            fits[candidate] = widths[0] if even else 0
-    even_ones = {candidate: width for candidate, width in fits.items() if width}
-    if len(even_ones) == 1:
-        return next(iter(even_ones))
-    if len(even_ones) > 1:
+            is_consistent = len(set(widths)) == 1
+            widths_by_delimiter[candidate] = widths[0] if is_consistent else 0
+    consistent = {candidate: width for candidate, width in widths_by_delimiter.items() if width}
+    if len(consistent) == 1:
+        return next(iter(consistent))
+    if len(consistent) > 1:
         raise UsageError(
-            f"{path}: its columns may be separated by {' or by '.join(map(repr, even_ones))}.",
-            hint=f"Say which: --delimiter {next(iter(even_ones))!r}",
+            f"{path}: the delimiter may be {' or '.join(map(repr, consistent))}.",
+            hint=f"Name it: --delimiter {next(iter(consistent))!r}",
         )
-    if fits:  # uneven: let the reading name the line
-        return next(iter(fits))
+    if widths_by_delimiter:  # inconsistent: the error of reading will name the line
+        return next(iter(widths_by_delimiter))
     return "\t" if path.suffix.lower() == ".tsv" else ","

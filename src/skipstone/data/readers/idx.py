@@ -1,4 +1,4 @@
-"""IDX files as MNIST and Fashion-MNIST have them: images and labels in two files a split."""
+"""IDX files as in MNIST and Fashion-MNIST: per split, one file of images and one of labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 
 
 @dataclass(frozen=True)
-class _Part:
+class _IdxFile:
     stem: str
     split: str
     kind: str
@@ -38,18 +38,18 @@ class Idx:
 
     def sniff(self, path: Path) -> str | None:
         if path.is_file():
-            part = _part(path)
-            return "an IDX file" if part is not None and is_idx(path) else None
-        parts = [part for part in _parts(path) if is_idx(part.path)]
-        return f"IDX files ({listed(part.path.name for part in parts)})" if parts else None
+            file = _parse_name(path)
+            return "an IDX file" if file is not None and is_idx(path) else None
+        files = [file for file in _list_files(path) if is_idx(file.path)]
+        return f"IDX files ({listed(file.path.name for file in files)})" if files else None
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         if options.task is not None and has_many_labels(options.task):
             raise UsageError(
-                f"{path}: IDX files hold one label a picture, which is --task classify.",
-                hint=f"Leave --task {options.task} out. Several labels a picture go into a table.",
+                f"{path}: IDX files hold one label per picture, which is --task classify.",
+                hint=f"Omit --task {options.task}. For several labels per picture use a table.",
             )
-        root, pairs = _pairs(path)
+        root, pairs = _find_pairs(path)
         rows: dict[str, list[object]] = {"path": [], "member": [], "split": [], "target": []}
         sizes = []
         for split, (images, labels) in pairs.items():
@@ -63,9 +63,9 @@ class Idx:
         classes = natural_sorted({str(value) for value in rows["target"]})
         if len(classes) < 2:
             raise UsageError(
-                f"{path} holds {counted(len(classes), 'class', 'classes')}; telling "
-                "things apart takes two.",
-                hint="Look at the labels file; or give the folder that holds all classes.",
+                f"{path} holds {counted(len(classes), 'class', 'classes')}; classification needs "
+                "at least two.",
+                hint="Check the labels file, or give the folder that holds all classes.",
             )
         return Manifest(
             table_of(rows, pa.string()),
@@ -81,69 +81,69 @@ class Idx:
         )
 
 
-def _part(path: Path) -> _Part | None:
+def _parse_name(path: Path) -> _IdxFile | None:
     match = _NAME.match(path.name)
     if match is None:
         return None
     split = match["split"].lower()
-    return _Part(match["stem"], _SPLITS.get(split, "validation"), match["kind"].lower(), path)
+    return _IdxFile(match["stem"], _SPLITS.get(split, "validation"), match["kind"].lower(), path)
 
 
-def _parts(folder: Path) -> list[_Part]:
-    """By name; where a file lies both packed and unpacked, the unpacked one."""
+def _list_files(folder: Path) -> list[_IdxFile]:
+    """The IDX files of a folder by name; without the packed file if there is an unpacked one."""
     if not folder.is_dir():
         return []
-    found: dict[tuple[str, str, str], _Part] = {}
+    files: dict[tuple[str, str, str], _IdxFile] = {}
     for child in sorted(folder.iterdir()):
-        part = _part(child) if child.is_file() else None
-        if part is not None:
-            found.setdefault((part.stem, part.split, part.kind), part)
-    return list(found.values())
+        file = _parse_name(child) if child.is_file() else None
+        if file is not None:
+            files.setdefault((file.stem, file.split, file.kind), file)
+    return list(files.values())
 
 
-def _pairs(path: Path) -> tuple[Path, dict[str, tuple[Path, Path]]]:
+def _find_pairs(path: Path) -> tuple[Path, dict[str, tuple[Path, Path]]]:
     """The folder, and {split: (images, labels)} in the order train, validation, test."""
     root = path if path.is_dir() else path.parent
-    parts = _parts(root)
+    files = _list_files(root)
     if path.is_file():
-        given = _part(path)
-        if given is None:
+        named = _parse_name(path)
+        if named is None:
             raise UsageError(
-                f"{path} has no name as IDX files have (train-images-idx3-ubyte).",
+                f"{path} does not have a name of an IDX file (train-images-idx3-ubyte).",
                 hint="Rename it and its labels (train-labels-idx1-ubyte), or give their folder.",
             )
-        parts = [part for part in parts if (part.stem, part.split) == (given.stem, given.split)]
-    stems = sorted({part.stem for part in parts})
+        files = [part for part in files if (part.stem, part.split) == (named.stem, named.split)]
+    stems = sorted({part.stem for part in files})
     if len(stems) > 1:
-        first = [str(part.path) for part in parts if part.kind == "images"]
+        first = [str(part.path) for part in files if part.kind == "images"]
         raise UsageError(
             f"{root} holds {len(stems)} data sets ({listed(stems)}).",
-            hint=f"Move them to a folder each, or give one images file: {listed(first, 3)}",
+            hint=f"Move each to a separate folder, or give one images file: {listed(first, 3)}",
         )
-    by_kind = {(part.split, part.kind): part.path for part in parts}
+    by_kind = {(part.split, part.kind): part.path for part in files}
     pairs: dict[str, tuple[Path, Path]] = {}
     for split in ("train", "validation", "test"):
         images, labels = by_kind.get((split, "images")), by_kind.get((split, "labels"))
         if images is not None and labels is not None:
             pairs[split] = (images, labels)
         elif images is not None:
-            raise _alone(images, "images", "labels-idx1")
+            raise _missing_partner_error(images, "images", "labels-idx1")
         elif labels is not None:
-            raise _alone(labels, "labels", "images-idx3")
+            raise _missing_partner_error(labels, "labels", "images-idx3")
     if not pairs:
         raise UsageError(
             f"{root} holds no IDX files.",
-            hint="They are called train-images-idx3-ubyte and train-labels-idx1-ubyte, or .gz.",
+            hint="Their names are train-images-idx3-ubyte and train-labels-idx1-ubyte, or .gz.",
         )
     return root, pairs
 
 
-def _alone(there: Path, kind: str, other: str) -> DataError:
-    """A file of one kind without the other's."""
-    name = re.sub(rf"{kind}[-_.]idx\d", other, there.name, flags=re.IGNORECASE)
+def _missing_partner_error(present: Path, kind: str, other: str) -> DataError:
+    """The error for an images file without labels, or the reverse."""
+    name = re.sub(rf"{kind}[-_.]idx\d", other, present.name, flags=re.IGNORECASE)
     return DataError(
-        f"{there} has no {other.partition('-')[0]} file beside it in {there.parent}.",
-        hint=f"Put it there as {name}, or move {there.name} away.",
+        f"{present} has no {other.partition('-')[0]} file in {present.parent}.",
+        hint=f"Add it as {name}, or move {present.name} away.",
     )
 
 
@@ -152,12 +152,12 @@ def _labels(images: Path, labels: Path) -> list[str]:
     if len(shape) not in (3, 4):
         raise DataError(
             f"{images} holds {len(shape)} dimensions; pictures have 3, or 4 (colour).",
-            hint="Check that images and labels have not changed names.",
+            hint="Check that the names of images and labels were not swapped.",
         )
     if len(label_shape) != 1 or label_shape[0] != shape[0]:
         raise DataError(
             f"{images.name} holds {shape[0]:,} pictures but {labels.name} holds labels of shape "
             f"{label_shape}, in {images.parent}.",
-            hint="The two belong to different data sets, or one is cut: fetch both once more.",
+            hint="They belong to different data sets, or one is truncated: download both again.",
         )
     return [str(value) for value in read_idx(labels).tolist()]

@@ -1,4 +1,4 @@
-"""JSON Lines as named columns: one object a line."""
+"""JSON Lines as named columns: one object per line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from skipstone.errors import DataError
 
 SUFFIXES = frozenset({".jsonl", ".ndjson"})
-_HALVES = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def read_jsonl(
@@ -19,12 +19,14 @@ def read_jsonl(
 ) -> tuple[dict[str, list[Any]], list[int], dict[str, str]]:
     """({name: values}, the line of each record, {name: type} of columns that hold objects).
 
-    A key that a record lacks is None there. Values are as JSON gives them. `errors` is what becomes
-    of bytes that are no letters, as Python names it. An escape that is half a letter (an emoji that
-    was cut leaves "\\ud83d") stays a surrogate, unless such bytes are replaced.
+    A key that a record lacks is None there. Values are as JSON gives them. A lone surrogate escape
+    (a truncated emoji leaves "\\ud83d") stays a surrogate, unless `errors` is "replace".
+
+    Args:
+        errors: Python's error handler for invalid bytes.
 
     Raises:
-        DataError: a line is no UTF-8 or no JSON object; names it.
+        DataError: a line is not UTF-8, or not a JSON object; names the line.
     """
     records = list(_records(path, errors))
     names = dict.fromkeys(name for _, record in records for name in record)
@@ -50,31 +52,33 @@ def _records(path: Path, errors: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 record = json.loads(text)
                 if errors == "replace" and "\\u" in text:
-                    record = _replaced(record)
+                    record = _replace_surrogates(record)
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"{path}, line {number}, byte {error.start + 1}: "
-                    f"0x{line[error.start]:02x} is no UTF-8.",
+                    f"0x{line[error.start]:02x} is not valid UTF-8.",
                     hint="Save the file as UTF-8.",
                 ) from error
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}, line {number} is no JSON: {error}.") from error
+                raise DataError(f"{path}, line {number} is not valid JSON: {error}.") from error
             if not isinstance(record, dict):
                 raise DataError(
                     f"{path}, line {number} holds {type(record).__name__}, not an object.",
-                    hint='A line looks like {"text": "...", "label": "..."}.',
+                    hint='Example of a line: {"text": "...", "label": "..."}.',
                 )
             yield number, record
 
 
-def _replaced(value: Any) -> Any:
-    """The same with U+FFFD for each half of a letter."""
+def _replace_surrogates(value: Any) -> Any:
+    """The value with U+FFFD for each lone surrogate."""
     if isinstance(value, str):
-        return _HALVES.sub("\ufffd", value)
+        return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_replaced(item) for item in value]
+        return [_replace_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_replaced(name): _replaced(item) for name, item in value.items()}
+        return {
+            _replace_surrogates(name): _replace_surrogates(item) for name, item in value.items()
+        }
     return value
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with masks: looked at one by one, for the audit. Changes nothing."""
+"""The audit of masks: decodes every mask and reports problems. Changes nothing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class MaskFinding:
     """Args:
     kind: "mask_unreadable", "mask_values", "mask_size", "mask_empty", "mask_class_missing",
         "picture_without_mask" or "mask_without_picture".
-    rows: of the manifest that it concerns; empty where it concerns a class, or files of no row.
-    paths: relative to the root: of these rows' pictures, or files that belong to no row.
+    rows: the affected rows of the manifest; empty for a class, or for files without a row.
+    paths: relative to the root: the pictures of these rows, or the files without a row.
     message: one sentence.
-    notes: of each path, its mask and what is wrong with it.
+    notes: for each path, its mask and the problem.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class MaskFinding:
 
 @dataclass(frozen=True, slots=True)
 class MaskSeen:
-    """One mask as found: what is wrong (kind, sentence), and pixels by code, (256,)."""
+    """One mask: its problem (kind, sentence), and its number of pixels per code, (256,)."""
 
     problem: tuple[str, str] | None
     pixels: np.ndarray
@@ -58,7 +58,7 @@ class MasksSeen:
         return [target["mask"] for target in self.manifest.column("target")]
 
     def shares(self) -> dict[str, float]:
-        """Share of all labelled pixels that each class has."""
+        """Each class's share of all labelled pixels."""
         total = np.sum([mask.pixels for mask in self.masks], axis=0)[: len(self.table.names)]
         return {
             name: float(count / max(total.sum(), 1))
@@ -67,26 +67,25 @@ class MasksSeen:
 
 
 def look_at_masks(manifest: Manifest) -> MasksSeen:
-    """Read every mask, and the size of every picture, once."""
+    """Decode every mask, and read every picture's size, once."""
     table = MaskTable.of_schema(manifest.schema)
     pairs = list(zip(manifest.column("path"), manifest.column("target"), strict=True))
 
-    def look(pair: tuple[str, dict[str, str]]) -> MaskSeen:
-        return _look(manifest.root / pair[0], manifest.root / pair[1]["mask"], table)
+    def inspect_pair(pair: tuple[str, dict[str, str]]) -> MaskSeen:
+        return _inspect_mask(manifest.root / pair[0], manifest.root / pair[1]["mask"], table)
 
-    seen = in_threads(look, pairs, "looking at every mask", unit="masks", threads=4)
-    return MasksSeen(manifest, table, seen)
+    masks = in_threads(inspect_pair, pairs, "looking at every mask", unit="masks", threads=4)
+    return MasksSeen(manifest, table, masks)
 
 
 def audit_masks(manifest: Manifest) -> tuple[list[MaskFinding], dict[str, Any]]:
-    """Everything that is wrong with the masks of a manifest; and what share of all labelled pixels
-    each class has."""
-    seen = look_at_masks(manifest)
-    findings = [finding for check in CHECKS for finding in check(seen)]
-    return findings, {"pixels": seen.shares()}
+    """All problems of a manifest's masks, and each class's share of all labelled pixels."""
+    inspection = look_at_masks(manifest)
+    findings = [finding for check in CHECKS for finding in check(inspection)]
+    return findings, {"pixels": inspection.shares()}
 
 
-def _look(picture: Path, mask: Path, table: MaskTable) -> MaskSeen:
+def _inspect_mask(picture: Path, mask: Path, table: MaskTable) -> MaskSeen:
     nothing = np.zeros(256, np.int64)
     try:
         pixels = read_pixels(mask.read_bytes())
@@ -98,88 +97,87 @@ def _look(picture: Path, mask: Path, table: MaskTable) -> MaskSeen:
         codes = to_codes(pixels, table)
     except ValueError as error:
         return MaskSeen(("mask_values", str(error)), nothing)
-    found = np.bincount(codes.ravel(), minlength=256)
+    counts = np.bincount(codes.ravel(), minlength=256)
     size = _upright_size(picture)
     if size is not None and size != codes.shape:
-        turned = ", turned" if size == codes.shape[::-1] else ""
-        what = (
-            f"{codes.shape[1]} x {codes.shape[0]} pixels, the picture {size[1]} x {size[0]}{turned}"
-        )
-        return MaskSeen(("mask_size", what), found)
-    if found[:IGNORE].sum() == 0:
-        return MaskSeen(("mask_empty", "no pixel counts"), found)
-    return MaskSeen(None, found)
+        height, width = codes.shape
+        rotated = ", rotated" if size == (width, height) else ""
+        sizes = f"{width} x {height} pixels, the picture {size[1]} x {size[0]}{rotated}"
+        return MaskSeen(("mask_size", sizes), counts)
+    if counts[:IGNORE].sum() == 0:
+        return MaskSeen(("mask_empty", "all pixels are ignored"), counts)
+    return MaskSeen(None, counts)
 
 
 def _upright_size(picture: Path) -> tuple[int, int] | None:
-    """(height, width) as a person sees it; None where the file cannot be opened (another check
-    tells of it)."""
+    """(height, width) after applying the EXIF orientation; None if the file cannot be opened
+    (another check reports it)."""
     from PIL import Image
 
     try:
         with Image.open(picture) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except Exception:  # decoders raise what they like
+            is_rotated = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception:  # decoders raise anything
         return None
-    return (width, height) if turned else (height, width)
+    return (width, height) if is_rotated else (height, width)
 
 
-_WORDS = {
-    "mask_unreadable": "cannot be read",
-    "mask_values": "hold values that no class has",
-    "mask_size": "have another size than their picture",
-    "mask_empty": "show no class at all",
+_DESCRIPTIONS = {
+    "mask_unreadable": "that cannot be read",
+    "mask_values": "with values of no class",
+    "mask_size": "with a size other than the picture's",
+    "mask_empty": "without any class",
 }
 
 
-def broken_masks(seen: MasksSeen) -> Iterable[MaskFinding]:
-    """One finding a kind of problem, each mask having the gravest of its own."""
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for row, mask in enumerate(seen.masks):
+def broken_masks(inspection: MasksSeen) -> Iterable[MaskFinding]:
+    """One finding per kind of problem; of each mask only its most severe problem counts."""
+    problems: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row, mask in enumerate(inspection.masks):
         if mask.problem is not None:
-            found[mask.problem[0]].append((row, mask.problem[1]))
-    for kind, words in _WORDS.items():
-        if not found[kind]:
+            problems[mask.problem[0]].append((row, mask.problem[1]))
+    for kind, words in _DESCRIPTIONS.items():
+        if not problems[kind]:
             continue
-        rows = [row for row, _ in found[kind]]
-        pictures, masks = seen.manifest.column("path"), seen.paths
+        rows = [row for row, _ in problems[kind]]
+        pictures, masks = inspection.manifest.column("path"), inspection.paths
         yield MaskFinding(
             kind,
             tuple(rows),
             tuple(pictures[row] for row in rows),
             f"{counted(len(rows), 'mask')} {words}, such as {masks[rows[0]]} "
-            f"({found[kind][0][1]}).",
-            tuple(f"{masks[row]}: {what}" for row, what in found[kind]),
+            f"({problems[kind][0][1]}).",
+            tuple(f"{masks[row]}: {what}" for row, what in problems[kind]),
         )
 
 
-def classes_nowhere(seen: MasksSeen) -> Iterable[MaskFinding]:
-    """Classes that no mask shows, or none of the training part."""
-    splits = seen.manifest.column("split")
+def classes_nowhere(inspection: MasksSeen) -> Iterable[MaskFinding]:
+    """Classes that occur in no mask, or in no mask of the training rows."""
+    splits = inspection.manifest.column("split")
     training = [row for row, split in enumerate(splits) if split in ("", "train")]
-    parts = [("no mask", list(range(len(seen.masks))))]
-    if 0 < len(training) < len(seen.masks):
-        parts.append(("no mask of the training part", training))
-    told: set[str] = set()
-    for what, rows in parts:
-        total = np.sum([seen.masks[row].pixels for row in rows], axis=0)
-        lacking = [name for code, name in enumerate(seen.table.names) if not total[code]]
-        lacking = [name for name in lacking if name not in told]
-        told.update(lacking)
+    scopes = [("no mask", list(range(len(inspection.masks))))]
+    if 0 < len(training) < len(inspection.masks):
+        scopes.append(("no mask of the training rows", training))
+    reported: set[str] = set()
+    for scope, rows in scopes:
+        total = np.sum([inspection.masks[row].pixels for row in rows], axis=0)
+        lacking = [name for code, name in enumerate(inspection.table.names) if not total[code]]
+        lacking = [name for name in lacking if name not in reported]
+        reported.update(lacking)
         if lacking:
             yield MaskFinding(
-                "mask_class_missing", (), (), f"{what.capitalize()} shows {listed(lacking)}."
+                "mask_class_missing", (), (), f"{scope.capitalize()} contains {listed(lacking)}."
             )
 
 
-def without_partner(seen: MasksSeen) -> Iterable[MaskFinding]:
-    """Pictures without a mask, and masks without a picture, in the folders that were read."""
+def without_partner(inspection: MasksSeen) -> Iterable[MaskFinding]:
+    """Pictures without a mask, and masks without a picture."""
     for kind, reason, what, partner in (
         ("picture_without_mask", WITHOUT_MASK, "picture", "mask"),
         ("mask_without_picture", WITHOUT_PICTURE, "mask", "picture"),
     ):
-        paths = seen.manifest.unpaired.get(reason, ())
+        paths = inspection.manifest.unpaired.get(reason, ())
         if paths:
             have = "has" if len(paths) == 1 else "have"
             yield MaskFinding(

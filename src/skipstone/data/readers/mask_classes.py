@@ -1,4 +1,4 @@
-"""Which numbers or colours of masks are which classes: from a table beside them, or inferred."""
+"""The classes of a data set's mask indices or colours: from a table, or inferred."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from skipstone.data.options import ReadOptions
 from skipstone.errors import DataError, UsageError, did_you_mean
 from skipstone.words import counted, listed, quoted
 
-#: Where the classes are looked for, beside the folders. classes.txt is a name a line, labelmap.txt
-#: what CVAT and Pascal VOC's tools write: name:r,g,b:parts:actions.
+#: File names of class tables, next to the folders. classes.txt has one name per line; labelmap.txt
+#: is the format of CVAT and Pascal VOC's tools: name:r,g,b:parts:actions.
 TABLES = ("classes.csv", "class_dict.csv", "classes.txt", "labelmap.txt")
-#: More different colours than this in masks without a table are no classes.
+#: Without a table, masks with more colours than this are rejected.
 MOST_INFERRED = 64
-#: So many indices between 0 and 255, of which one is nearly white, are no classes.
-_SOFT, _NEARLY_WHITE = 16, 240
+#: Masks with 0, 255, this many indices between, and one of these nearly white, have soft edges.
+_MIN_SOFT_VALUES, _NEARLY_WHITE = 16, 240
 
 _INDEX = frozenset({"index", "id", "value", "label_id", "code", "number"})
 _NAME = frozenset({"name", "class", "label", "class_name", "category"})
@@ -39,18 +39,18 @@ _YES, _NO = (
 
 
 def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
-    """The table that the user names, or one beside the folders; None where there is none, or
-    where `class_names` are for what the masks hold.
+    """The table that the user names, or one next to the folders; None if there is no table, or if
+    the user gives `class_names`.
 
     Raises:
-        UsageError, DataError: it cannot be read; with the file and the line.
+        UsageError, DataError: the table cannot be read; names the file and the line.
     """
     if options.class_names:
         return None
     if options.classes is not None:
         path = Path(options.classes).expanduser()
         if not path.is_file():
-            raise UsageError(f"--classes {path} is no file.")
+            raise UsageError(f"--classes {path} is not a file.")
         return read_class_table(path)
     for name in TABLES:
         if (root / name).is_file():
@@ -59,7 +59,7 @@ def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
 
 
 def read_class_table(path: Path) -> MaskTable:
-    """A CSV with a header (index or colour, name, perhaps ignore), or names, one a line."""
+    """Read a CSV with a header (index or colour, name, optionally ignore), or one name per line."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,35 +71,38 @@ def read_class_table(path: Path) -> MaskTable:
         return _read_labelmap(path, lines)
     if path.suffix.casefold() == ".txt":
         return MaskTable(
-            tuple(MaskRow(at, None, line.strip()) for at, line in enumerate(lines)), path.name
+            tuple(MaskRow(index, None, line.strip()) for index, line in enumerate(lines)), path.name
         )
     delimiter = max(",;\t", key=lines[0].count)
     header, *rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    columns = _Columns.of([cell.strip().casefold() for cell in header], path)
-    found: list[MaskRow] = []
+    columns = _ClassColumns.from_header([cell.strip().casefold() for cell in header], path)
+    mask_rows: list[MaskRow] = []
     for line, cells in enumerate(rows, 2):
         if any(cell.strip() for cell in cells):
-            found.append(columns.row([*cells, *[""] * len(header)], len(found), path, line))
-    return MaskTable(tuple(found), path.name)
+            padded = [*cells, *[""] * len(header)]
+            mask_rows.append(columns.parse_row(padded, len(mask_rows), path, line))
+    return MaskTable(tuple(mask_rows), path.name)
 
 
 def _read_labelmap(path: Path, lines: Sequence[str]) -> MaskTable:
-    found: list[MaskRow] = []
+    mask_rows: list[MaskRow] = []
     for number, line in enumerate(lines, 1):
         if line.lstrip().startswith("#"):
             continue
         name, _, rest = line.strip().partition(":")
         colour = rest.partition(":")[0]
         try:
-            found.append(MaskRow(len(found), parse_colour(colour) if colour else None, name))
+            mask_rows.append(
+                MaskRow(len(mask_rows), parse_colour(colour) if colour else None, name)
+            )
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}.") from error
-    return MaskTable(tuple(found), path.name)
+    return MaskTable(tuple(mask_rows), path.name)
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Places of the columns in a row; None where there is none."""
+class _ClassColumns:
+    """Column numbers in a row; None for a missing column."""
 
     name: int
     index: int | None
@@ -108,31 +111,33 @@ class _Columns:
     channels: tuple[int, int, int] | None
 
     @staticmethod
-    def of(header: Sequence[str], path: Path) -> _Columns:
-        def place(words: frozenset[str] | set[str]) -> int | None:
-            return next((at for at, word in enumerate(header) if word in words), None)
+    def from_header(header: Sequence[str], path: Path) -> _ClassColumns:
+        def find_column(words: frozenset[str] | set[str]) -> int | None:
+            return next((number for number, word in enumerate(header) if word in words), None)
 
-        name = place(_NAME)
+        name = find_column(_NAME)
         if name is None:
             raise DataError(
-                f"{path} has no column with the classes' names; its header is {listed(header, 8)}.",
-                hint="The header is: index,name,ignore (or name,r,g,b; or name,colour).",
+                f"{path} has no column with class names; its header is {listed(header, 8)}.",
+                hint="Write the header index,name,ignore (or name,r,g,b; or name,colour).",
             )
-        rgb = (place(_RED), place(_GREEN), place(_BLUE))
+        rgb = (find_column(_RED), find_column(_GREEN), find_column(_BLUE))
         channels = None if None in rgb else rgb
-        return _Columns(name, place(_INDEX), place(_IGNORE), place(_COLOUR), channels)  # type: ignore[arg-type]
+        return _ClassColumns(
+            name, find_column(_INDEX), find_column(_IGNORE), find_column(_COLOUR), channels
+        )  # type: ignore[arg-type]
 
-    def row(self, cells: Sequence[str], number: int, path: Path, line: int) -> MaskRow:
+    def parse_row(self, cells: Sequence[str], number: int, path: Path, line: int) -> MaskRow:
         where = f"{path}, line {line}"
         name = cells[self.name].strip()
         if not name:
-            raise DataError(f"{where}: a class without a name.")
+            raise DataError(f"{where}: the class name is empty.")
         colour = self._colour(cells, where)
         index: int | None = None if colour is not None else number
         if self.index is not None:
             text = cells[self.index].strip()
             if not text.isdecimal():
-                raise DataError(f"{where}: the index {text!r} is no whole number from 0.")
+                raise DataError(f"{where}: the index {text!r} is not a whole number from 0.")
             index = int(text)
         elif colour is not None:
             index = number
@@ -143,7 +148,7 @@ class _Columns:
 
     def _colour(self, cells: Sequence[str], where: str) -> int | None:
         if self.channels is not None:
-            text = " ".join(cells[at].strip() for at in self.channels)
+            text = " ".join(cells[channel].strip() for channel in self.channels)
         elif self.colour is not None:
             text = cells[self.colour]
         else:
@@ -158,8 +163,13 @@ class _Columns:
 
 @dataclass(frozen=True)
 class Found:
-    """What the masks hold: the kinds of files, and all indices and colours in them; and the folder
-    of the first."""
+    """What the masks contain.
+
+    Args:
+        kinds: the kinds of mask files ("index", "palette", "colour").
+        values, colours: all indices and colours, sorted.
+        folder: the folder of the first mask.
+    """
 
     kinds: tuple[str, ...]
     values: tuple[int, ...]
@@ -167,131 +177,132 @@ class Found:
     folder: Path = Path()
 
     def soft(self) -> bool:
-        """Whether indices are what an outline drawn soft leaves between 0 and 255: greys up to
-        white, of which classes that are numbered from 0 stay far."""
+        """Whether the indices look like antialiased edges between 0 and 255: greys up to nearly
+        white, unlike classes, which are numbered from 0."""
         between = [value for value in self.values if 0 < value < IGNORE]
-        both = {0, IGNORE} <= set(self.values)
-        return both and len(between) >= _SOFT and max(between) >= _NEARLY_WHITE
+        has_both_ends = {0, IGNORE} <= set(self.values)
+        return has_both_ends and len(between) >= _MIN_SOFT_VALUES and max(between) >= _NEARLY_WHITE
 
 
 def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
-    """Classes named after the indices or colours in the masks, and what was inferred.
+    """Classes named after the indices or colours in the masks, and notes on what was inferred.
 
     Raises:
-        UsageError: they cannot be told apart from a photo's colours, or there are both kinds.
+        UsageError: too many values to be classes, or both indices and colours.
     """
-    hint = f"Say what they are in {root / 'classes.csv'}: index,name,ignore (or name,r,g,b)."
+    hint = f"Name the classes in {root / 'classes.csv'}: index,name,ignore (or name,r,g,b)."
     if found.values and found.colours:
         raise UsageError(
-            f"{root}: some masks hold indices and others colours, so their classes cannot be "
+            f"{root}: some masks hold indices and others hold colours, so the classes cannot be "
             "inferred.",
             hint=hint,
         )
     if found.colours:
         if len(found.colours) > MOST_INFERRED:
             raise UsageError(
-                f"{root}: the masks hold {len(found.colours):,} different colours, which are "
-                "hardly classes.",
+                f"{root}: the masks hold {len(found.colours):,} colours, too many to be classes.",
                 hint=hint,
             )
         rows = [MaskRow(None, colour, hex_colour(colour)) for colour in found.colours]
         return MaskTable(tuple(rows)), [
             f"No classes.csv: each of the {len(rows)} colours in the masks is a class, named "
-            f"after it ({listed([hex_colour(c) for c in found.colours], 6)}); --ignore '#000000' "
-            "would make black count for nothing."
+            f"after it ({listed([hex_colour(c) for c in found.colours], 6)}); to ignore black "
+            "pixels: --ignore '#000000'."
         ]
     if found.soft():
         raise UsageError(
-            f"{root}: the masks hold {len(found.values)} different values from {found.values[0]} "
-            f"to {found.values[-1]}, which are hardly classes: outlines that were drawn soft, or "
-            "saved as JPEG once, leave such values.",
-            hint=f"If they show two classes, {harden(found.folder)}. If not: {hint}",
+            f"{root}: the masks hold {len(found.values)} values from {found.values[0]} to "
+            f"{found.values[-1]}, probably not classes: antialiasing or JPEG compression of masks "
+            "causes such values.",
+            hint=f"If the masks have two classes, {harden(found.folder)}. If not: {hint}",
         )
     if set(found.values) == {0, 255}:
         rows = [MaskRow(0, None, "background"), MaskRow(255, None, "foreground")]
         return MaskTable(tuple(rows)), [
-            "No classes.csv: the masks hold 0 and 255 only, taken for background and foreground."
+            "No classes.csv: the masks hold only 0 and 255, read as background and foreground."
         ]
-    kept = [value for value in found.values if value != IGNORE]
-    rows = [MaskRow(value, None, str(value)) for value in kept]
+    class_values = [value for value in found.values if value != IGNORE]
+    rows = [MaskRow(value, None, str(value)) for value in class_values]
     notes = [
-        f"No classes.csv: {counted(len(kept), 'class', 'classes')} named after the indices in the "
-        f"masks ({listed([str(value) for value in kept], 6)}); --class-names gives them names."
+        f"No classes.csv: {counted(len(class_values), 'class', 'classes')} named after the indices "
+        f"in the masks ({listed(map(str, class_values), 6)}); to name them: --class-names."
     ]
     if IGNORE in found.values:
         rows.append(MaskRow(IGNORE, None, None))
-        notes.append("Pixels of index 255 count for nothing, as is usual (--ignore says others).")
+        notes.append("Pixels of index 255 are ignored by default (to ignore others: --ignore).")
     return MaskTable(tuple(rows)), notes
 
 
 def harden(folder: Path) -> str:
-    """What to type for masks of two classes as exact numbers, beside those that there are."""
-    hard = quoted(folder.with_name(f"{folder.name}-hard"))
+    """The instruction that writes binary masks to a new folder."""
+    target = quoted(folder.with_name(f"{folder.name}-hard"))
     return (
-        f"make them hard, with ImageMagick: mkdir {hard} && magick mogrify -path {hard} "
-        f"-format png -threshold 50% {quoted(folder)}/*; then let that folder take the "
-        "other's place"
+        f"make them binary, with ImageMagick: mkdir {target} && magick mogrify -path {target} "
+        f"-format png -threshold 50% {quoted(folder)}/*; then replace the old folder with the new "
+        "one"
     )
 
 
 def named_table(
     found: Found, root: Path, names: Sequence[str], ignore: Sequence[str]
 ) -> tuple[MaskTable, list[str]]:
-    """The inferred classes with `names` in place of their indices or colours, in ascending order.
+    """The inferred classes named `names`, in ascending order of their indices or colours.
 
-    What counts for nothing gets none; index 255, which does so as is usual, gets one where there is
-    one for it.
+    Ignored values get no name. Index 255, ignored by default, becomes a class if there is one more
+    name than other classes.
 
     Raises:
-        UsageError: as `inferred_table` does; or there are more names than classes, or fewer.
+        UsageError: as `inferred_table`; or the number of names differs from that of classes.
     """
     inferred, _ = inferred_table(found, root)
     rows = list(with_ignored(inferred, [word for word in ignore if word not in names]).rows)
-    places = [at for at, row in enumerate(rows) if row.name is not None]
-    usual = [at for at, row in enumerate(rows) if row.value == IGNORE and row.name is None]
-    usual = [] if str(IGNORE) in ignore else usual
-    if usual and len(names) == len(places) + 1:
-        places = sorted((*places, *usual))
-    shown = [_shown(rows[at]) for at in places]
-    if len(names) != len(places):
-        also = "; 255 counts for nothing unless it has a name, too" if usual else ""
+    class_rows = [index for index, row in enumerate(rows) if row.name is not None]
+    default_ignored = [
+        index for index, row in enumerate(rows) if row.value == IGNORE and row.name is None
+    ]
+    default_ignored = [] if str(IGNORE) in ignore else default_ignored
+    if default_ignored and len(names) == len(class_rows) + 1:
+        class_rows = sorted((*class_rows, *default_ignored))
+    written = [_format_value(rows[index]) for index in class_rows]
+    if len(names) != len(class_rows):
+        also = "; 255 is ignored unless it has a name, too" if default_ignored else ""
         raise UsageError(
             f"--class-names gives {counted(len(names), 'name')}, and the masks of {root} hold "
-            f"{counted(len(places), 'class', 'classes')}: {listed(shown, 12)}{also}.",
-            hint="Give one name each, in this order. A class that no mask shows needs a line in "
-            f"{root / 'classes.csv'}: index,name",
+            f"{counted(len(class_rows), 'class', 'classes')}: {listed(written, 12)}{also}.",
+            hint="Give one name per class, in this order. A class that occurs in no mask needs a "
+            f"line in {root / 'classes.csv'}: index,name",
         )
-    for at, name in zip(places, names, strict=True):
-        rows[at] = MaskRow(rows[at].value, rows[at].colour, name)
-    pairs = [f"{value} is {name}" for value, name in zip(shown, names, strict=True)]
+    for index, name in zip(class_rows, names, strict=True):
+        rows[index] = MaskRow(rows[index].value, rows[index].colour, name)
+    pairs = [f"{value} is {name}" for value, name in zip(written, names, strict=True)]
     return MaskTable(tuple(rows), "--class-names"), [f"In the masks {listed(pairs, 12)}."]
 
 
-def _shown(row: MaskRow) -> str:
-    """The index or colour, as it is written in the files."""
+def _format_value(row: MaskRow) -> str:
+    """The index or colour, as users write it."""
     return hex_colour(row.colour) if row.colour is not None else str(row.value)
 
 
 def with_ignored(table: MaskTable, words: Sequence[str]) -> MaskTable:
-    """The same table, in which these indices, colours or classes count for nothing."""
+    """The table with these indices, colours or classes ignored."""
     rows = list(table.rows)
     for word in words:
-        hit = [at for at, row in enumerate(rows) if row.name == word]
+        matches = [index for index, row in enumerate(rows) if row.name == word]
         value = colour = None
-        if not hit and word.isdecimal():
+        if not matches and word.isdecimal():
             value = int(word)
-            hit = [at for at, row in enumerate(rows) if row.value == value]
-        elif not hit:
+            matches = [index for index, row in enumerate(rows) if row.value == value]
+        elif not matches:
             try:
                 colour = parse_colour(word)
             except ValueError:
                 raise UsageError(
-                    f"--ignore {word!r} is no class, no index and no colour.",
-                    hint=did_you_mean(word, table.names) or "Such as --ignore 255",
+                    f"--ignore {word!r} is not a class, an index or a colour.",
+                    hint=did_you_mean(word, table.names) or "Example: --ignore 255",
                 ) from None
-            hit = [at for at, row in enumerate(rows) if row.colour == colour]
-        for at in hit:
-            rows[at] = MaskRow(rows[at].value, rows[at].colour, None)
-        if not hit:
+            matches = [index for index, row in enumerate(rows) if row.colour == colour]
+        for index in matches:
+            rows[index] = MaskRow(rows[index].value, rows[index].colour, None)
+        if not matches:
             rows.append(MaskRow(value, colour, None))
     return MaskTable(tuple(rows), table.source)

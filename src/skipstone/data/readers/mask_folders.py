@@ -1,10 +1,10 @@
-"""Pictures and their masks, in two folders side by side.
+"""Pictures and their masks, in two parallel folders.
 
 data/images/1.jpg, data/masks/1.png                     split by us
-data/train/images/1.jpg, data/train/masks/1.png         with val and test beside train
-data/images/train/1.jpg, data/masks/train/1.png         the same, the other way round
+data/train/images/1.jpg, data/train/masks/1.png         with val and test next to train
+data/images/train/1.jpg, data/masks/train/1.png         the same, nested the other way
 
-classes.csv beside the folders says which index or colour is which class.
+classes.csv next to the folders maps indices or colours to classes.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"
 WITHOUT_PICTURE = "masks without a picture"
 ELSEWHERE = "pictures outside the picture and mask folders"
-#: Masks whose names are looked into for what all of them have in common.
+#: The number of mask names that are searched for a common prefix and suffix.
 _SAMPLE = 1_000
 
 
 @dataclass(frozen=True)
 class Part:
-    """One split's two folders, relative to the root, with "/"; split is "" where none is given."""
+    """One split's two folders, relative to the root, with "/"; split is "" without splits."""
 
     split: str
     images: str
@@ -56,12 +56,12 @@ class Part:
 
 @dataclass
 class Pairs:
-    """Pictures and masks by what they share of their names.
+    """Pictures and masks matched by name.
 
     Args:
         rows: (split, picture, mask), paths relative to the root.
         lonely, orphans: pictures without a mask, masks without a picture.
-        affix: what a mask's name has before and after the picture's ("", "_mask").
+        affix: the prefix and suffix that a mask's name adds to the picture's ("", "_mask").
     """
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)
@@ -71,32 +71,32 @@ class Pairs:
 
 
 class MaskFolders:
-    """images/<picture> beside masks/<mask of the same name>"""
+    """images/<picture> and masks/<mask of the same name>"""
 
     def sniff(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        found = parts(path)
-        if not found:
+        folder_pairs = parts(path)
+        if not folder_pairs:
             return None
-        names = listed([f"{part.images} and {part.masks}" for part in found], 3)
+        names = listed([f"{part.images} and {part.masks}" for part in folder_pairs], 3)
         return f"pictures with masks ({names})"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        found = _parts_as_asked(path, options)
-        pairs, ignored = pair_up(path, found)
+        folder_pairs = _find_folder_pairs(path, options)
+        pairs, ignored = pair_up(path, folder_pairs)
         if not pairs.rows:
             raise UsageError(
-                f"{path}: no picture of {found[0].images} has a mask of the same name in "
-                f"{found[0].masks} ({counted(len(pairs.lonely), 'picture')} such as "
-                f"{_first(pairs.lonely)}; {counted(len(pairs.orphans), 'mask')} such as "
-                f"{_first(pairs.orphans)}).",
-                hint="Name the folders, if these are others: --images NAME --masks NAME",
+                f"{path}: no picture of {folder_pairs[0].images} has a mask of the same name in "
+                f"{folder_pairs[0].masks} ({counted(len(pairs.lonely), 'picture')} such as "
+                f"{_first_or_none(pairs.lonely)}; {counted(len(pairs.orphans), 'mask')} such as "
+                f"{_first_or_none(pairs.orphans)}).",
+                hint="If these are the wrong folders: --images NAME --masks NAME",
             )
         table = class_table(path, options)
-        notes = [_what_was_read(found, pairs)]
+        notes = [_reading_note(folder_pairs, pairs)]
         if table is None:
-            values, names = _values_in(path, pairs), options.class_names
+            values, names = _collect_values(path, pairs), options.class_names
             table, more = (
                 named_table(values, path, names, options.ignore)
                 if names
@@ -106,18 +106,18 @@ class MaskFolders:
         table = with_ignored(table, options.ignore)
         if len(table.names) < 2:
             raise UsageError(
-                f"{path}: the masks know {counted(len(table.names), 'class', 'classes')} "
-                f"({listed(table.names) or 'none'}); telling things apart takes two.",
-                hint="Pixels that show nothing else are a class, too: name them background.",
+                f"{path}: the masks have {counted(len(table.names), 'class', 'classes')} "
+                f"({listed(table.names) or 'none'}); segmentation needs at least two.",
+                hint="The remaining pixels are a class, too: name it background.",
             )
         notes += _class_notes(table)
-        for count, what in ((pairs.lonely, WITHOUT_MASK), (pairs.orphans, WITHOUT_PICTURE)):
-            if count:
-                ignored[what] += len(count)
+        for paths, reason in ((pairs.lonely, WITHOUT_MASK), (pairs.orphans, WITHOUT_PICTURE)):
+            if paths:
+                ignored[reason] += len(paths)
                 notes.append(
-                    f"{counted(len(count), what.split()[0][:-1])} without a "
-                    f"{what.split()[-1]} {'is' if len(count) == 1 else 'are'} passed over "
-                    f"({listed(count, 3)})."
+                    f"{counted(len(paths), reason.split()[0][:-1])} without a "
+                    f"{reason.split()[-1]} {'is' if len(paths) == 1 else 'are'} skipped "
+                    f"({listed(paths, 3)})."
                 )
         return Manifest(
             table_of(
@@ -131,7 +131,7 @@ class MaskFolders:
             root=path,
             reader="mask-folders",
             input="image",
-            task=_task(options),
+            task=_check_task(options),
             schema={
                 "classes": list(table.names),
                 "colours": [list(colour) for colour in table.colours],
@@ -143,35 +143,34 @@ class MaskFolders:
         )
 
 
-def _task(options: ReadOptions) -> str:
+def _check_task(options: ReadOptions) -> str:
     task = options.task or "segment"
     if not TASKS[task].facts.get("places"):
         fitting = [entry.name for entry in TASKS if entry.facts.get("places")]
         raise UsageError(
-            f"the task {task!r} has no use for masks: they are for tasks whose answers lie on "
-            "pictures.",
-            hint=f"Leave --task out, or: --task {' or '.join(fitting)}",
+            f"the task {task!r} does not use masks.",
+            hint=f"Omit --task, or: --task {' or '.join(fitting)}",
         )
     return task
 
 
 def parts(root: Path, images: str | None = None, masks: str | None = None) -> list[Part]:
-    """The pairs of folders that lie at `root`, one a split; empty where there are none.
+    """The folder pairs at `root`, one per split; empty if there are none.
 
-    A split without a folder of masks belongs to them all the same: its pictures lack theirs.
+    A split without a mask folder is included: its pictures then have no masks.
     """
     here = _pair_in(root, images, masks)
     if here is not None:
         return _with_inner_splits(root, here)
     pairs = {folder.name: _pair_in(folder, images, masks) for folder in _split_folders(root)}
-    usual = next((pair for pair in pairs.values() if pair is not None), None)
-    if usual is None:
+    first_pair = next((pair for pair in pairs.values() if pair is not None), None)
+    if first_pair is None:
         return []
-    found = []
+    folder_pairs = []
     for folder, pair in pairs.items():
-        names = (f"{folder}/{name}" for name in pair or usual)
-        found.append(Part(SPLIT_NAMES[folder.casefold()], *names))
-    return sorted(found, key=lambda part: _ORDER.index(part.split))
+        names = (f"{folder}/{name}" for name in pair or first_pair)
+        folder_pairs.append(Part(SPLIT_NAMES[folder.casefold()], *names))
+    return sorted(folder_pairs, key=lambda part: _ORDER.index(part.split))
 
 
 _ORDER = ("", "train", "validation", "test")
@@ -184,110 +183,119 @@ def _split_folders(root: Path) -> list[Path]:
 def _pair_in(
     folder: Path, images: str | None = None, masks: str | None = None
 ) -> tuple[str, str] | None:
-    """Names of the picture and the mask folder in `folder`, where there is one of each."""
+    """Names of the picture folder and the mask folder in `folder`, if there is one of each."""
     names = [child.name for child in subfolders(folder)]
-    pictures = [n for n in names if (n == images if images else n.casefold() in PICTURE_WORDS)]
-    targets = [n for n in names if (n == masks if masks else n.casefold() in MASK_WORDS)]
-    targets = [name for name in targets if has_pictures(folder / name)]
-    pictures = [name for name in pictures if has_pictures(folder / name)]
-    if not pictures or not targets:
+    picture_folders = [
+        n for n in names if (n == images if images else n.casefold() in PICTURE_WORDS)
+    ]
+    mask_folders = [n for n in names if (n == masks if masks else n.casefold() in MASK_WORDS)]
+    mask_folders = [name for name in mask_folders if has_pictures(folder / name)]
+    picture_folders = [name for name in picture_folders if has_pictures(folder / name)]
+    if not picture_folders or not mask_folders:
         return None
-    for found, flag in ((pictures, "--images"), (targets, "--masks")):
-        if len(found) > 1:
+    for candidates, flag in ((picture_folders, "--images"), (mask_folders, "--masks")):
+        if len(candidates) > 1:
             raise UsageError(
-                f"{folder} holds {listed(found)}, and only one of them can be meant.",
-                hint=f"Say which: {flag} {found[0]}",
+                f"{folder} holds more than one candidate: {listed(candidates)}.",
+                hint=f"Choose one: {flag} {candidates[0]}",
             )
-    return pictures[0], targets[0]
+    return picture_folders[0], mask_folders[0]
 
 
 def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
-    """images/train beside masks/train: a part a split; else the one part."""
+    """One pair per split for images/train and masks/train; else a single pair."""
     images, masks = pair
-    inner = {folder.name.casefold(): folder.name for folder in _split_folders(root / images)}
-    other = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
-    if not inner.keys() & other.keys() or has_pictures(root / images, below=False):
+    picture_splits = {
+        folder.name.casefold(): folder.name for folder in _split_folders(root / images)
+    }
+    mask_splits = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
+    if not picture_splits.keys() & mask_splits.keys() or has_pictures(root / images, below=False):
         return [Part("", images, masks)]
-    found = [
-        Part(SPLIT_NAMES[name], f"{images}/{own}", f"{masks}/{other.get(name, own)}")
-        for name, own in inner.items()
+    folder_pairs = [
+        Part(
+            SPLIT_NAMES[name],
+            f"{images}/{folder_name}",
+            f"{masks}/{mask_splits.get(name, folder_name)}",
+        )
+        for name, folder_name in picture_splits.items()
     ]
-    return sorted(found, key=lambda part: _ORDER.index(part.split))
+    return sorted(folder_pairs, key=lambda part: _ORDER.index(part.split))
 
 
-def _parts_as_asked(root: Path, options: ReadOptions) -> list[Part]:
-    """`parts`, with the folders that the user names."""
-    found = parts(root, options.images, options.masks)
-    if not found:
+def _find_folder_pairs(root: Path, options: ReadOptions) -> list[Part]:
+    """`parts` with the user's folder names. UsageError if there are none, or two of one split."""
+    folder_pairs = parts(root, options.images, options.masks)
+    if not folder_pairs:
         raise UsageError(
-            f"{root} holds no folder of pictures beside a folder of masks.",
-            hint="They are called images and masks, or say so: --images NAME --masks NAME",
+            f"{root} does not hold a folder of pictures and a folder of masks.",
+            hint="Their default names are images and masks; for others: --images NAME --masks NAME",
         )
-    twice = [split for split, count in Counter(part.split for part in found).items() if count > 1]
-    if twice:
+    counts = Counter(part.split for part in folder_pairs)
+    duplicates = [split for split, count in counts.items() if count > 1]
+    if duplicates:
         raise UsageError(
-            f"{root} holds two folders that mean the split {twice[0]}.",
-            hint="Merge them, or move one of the two out of the folder.",
+            f"{root} holds two folders of the split {duplicates[0]}.",
+            hint="Merge them, or move one of them out of the folder.",
         )
-    return found
+    return folder_pairs
 
 
-def pair_up(root: Path, found: list[Part]) -> tuple[Pairs, Counter[str]]:
-    """Match pictures with masks by name; and what was passed over, by reason."""
+def pair_up(root: Path, folder_pairs: list[Part]) -> tuple[Pairs, Counter[str]]:
+    """Match pictures with masks by name; also returns the number of skipped files by reason."""
     scanned = scan(root)
     pairs = Pairs()
-    taken = 0
-    for part in found:
-        pictures = _by_stem(scanned.pictures, part.images)
-        masks = _by_stem(scanned.pictures, part.masks)
-        taken += len(pictures) + len(masks)
+    used = 0
+    for folders in folder_pairs:
+        pictures = _by_stem(scanned.pictures, folders.images)
+        masks = _by_stem(scanned.pictures, folders.masks)
+        used += len(pictures) + len(masks)
         if not pictures.keys() & masks.keys():
-            affix = _affix(list(pictures), list(masks))
+            affix = _infer_affix(list(pictures), list(masks))
             if affix is not None:
                 pairs.affix = affix
-                masks = {_without(stem, affix): path for stem, path in masks.items()}
+                masks = {_strip_affix(stem, affix): path for stem, path in masks.items()}
         for stem in natural_sorted(pictures):
             if stem in masks:
-                pairs.rows.append((part.split, pictures[stem], masks[stem]))
+                pairs.rows.append((folders.split, pictures[stem], masks[stem]))
             else:
                 pairs.lonely.append(pictures[stem])
         pairs.orphans += [masks[stem] for stem in natural_sorted(masks) if stem not in pictures]
-    scanned.ignored[ELSEWHERE] += len(scanned.pictures) - taken
+    scanned.ignored[ELSEWHERE] += len(scanned.pictures) - used
     return pairs, scanned.ignored
 
 
 def _by_stem(pictures: list[str], folder: str) -> dict[str, str]:
     """{path below `folder` without its extension: path}."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for path in pictures:
         if path.startswith(folder + "/"):
             stem = os.path.splitext(path.removeprefix(folder + "/"))[0]  # noqa: PTH122 - not a Path
-            if stem in found:
+            if stem in paths:
                 raise UsageError(
-                    f"{found[stem]} and {path} differ by their extension alone, so it cannot be "
-                    "told which of them a mask or a picture belongs to.",
+                    f"{paths[stem]} and {path} differ only in their extension, so matching by name "
+                    "is ambiguous.",
                     hint="Keep one of the two.",
                 )
-            found[stem] = path
-    return found
+            paths[stem] = path
+    return paths
 
 
-def _affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
-    """What each mask's name has around a picture's, where it is the same for most of them.
+def _infer_affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
+    """The (prefix, suffix) that most masks' names add to a picture's name, or None.
 
-    "Most" is asked of a sample: one program wrote the masks, so nearly all share it or hardly any
-    do, and a thousand drawn at random tell a share to 3 points. Every `n`-th one would not do where
-    names take turns (1_left, 1_right). A mask that is named otherwise is left without a picture, in
-    the sample or not.
+    Estimated from a random sample: one program names all masks, so nearly all share the affix or
+    hardly any do, and a thousand names estimate the share to within 3 points. Taking every n-th
+    name would fail on alternating names (1_left, 1_right). A mask with another affix stays without
+    a picture.
     """
-    known = {PurePosixPath(stem).name for stem in pictures}
-    lengths = sorted({len(name) for name in known}, reverse=True)
+    picture_names = {PurePosixPath(stem).name for stem in pictures}
+    lengths = sorted({len(name) for name in picture_names}, reverse=True)
     if len(masks) > _SAMPLE:
         masks = random.Random(0).sample(masks, _SAMPLE)
     counts: Counter[tuple[str, str]] = Counter()
     for stem in masks:
         name = PurePosixPath(stem).name
-        picture = _longest_inside(name, known, lengths)
+        picture = _longest_substring(name, picture_names, lengths)
         if picture is not None:
             before, _, after = name.partition(picture)
             counts[before, after] += 1
@@ -297,16 +305,16 @@ def _affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
     return affix if 2 * count >= len(masks) else None
 
 
-def _longest_inside(name: str, known: Set[str], lengths: Sequence[int]) -> str | None:
-    """The longest part of `name` that is known; of `lengths`, from long to short."""
+def _longest_substring(name: str, candidates: Set[str], lengths: Sequence[int]) -> str | None:
+    """The longest substring of `name` among `candidates`, whose `lengths` are sorted descending."""
     for length in lengths:
         for start in range(len(name) - length + 1):
-            if name[start : start + length] in known:
+            if name[start : start + length] in candidates:
                 return name[start : start + length]
     return None
 
 
-def _without(stem: str, affix: tuple[str, str]) -> str:
+def _strip_affix(stem: str, affix: tuple[str, str]) -> str:
     path = PurePosixPath(stem)
     before, after = affix
     name = path.name
@@ -315,10 +323,10 @@ def _without(stem: str, affix: tuple[str, str]) -> str:
     return str(path.with_name(name)) if str(path.parent) != "." else name
 
 
-def _values_in(root: Path, pairs: Pairs) -> Found:
-    """Look into every mask; one that cannot be read is left to the audit and the loader."""
+def _collect_values(root: Path, pairs: Pairs) -> Found:
+    """The values of every mask. Unreadable masks are left to the audit and the loader."""
 
-    def look(path: str) -> MaskPixels | str:
+    def read_values(path: str) -> MaskPixels | str:
         try:
             mask = read_pixels((root / path).read_bytes())
         except (OSError, ValueError) as error:
@@ -327,27 +335,30 @@ def _values_in(root: Path, pairs: Pairs) -> Found:
 
     masks = [mask for _, _, mask in pairs.rows]
     folder = (root / masks[0]).parent
-    looked = list(in_threads(look, masks, "looking into every mask", unit="masks", threads=4))
-    seen = [found for found in looked if isinstance(found, MaskPixels)]
-    if not seen:
+    decoded = list(
+        in_threads(read_values, masks, "looking into every mask", unit="masks", threads=4)
+    )
+    readable = [found for found in decoded if isinstance(found, MaskPixels)]
+    if not readable:
         raise UsageError(
-            f"{root}: none of {counted(len(masks), 'mask')} can be read as a mask; the first: "
-            f"{looked[0]}.",
-            hint=f"If they show two classes, {harden(folder)}.",
+            f"{root}: no mask ({len(masks):,}) can be read; the first: {decoded[0]}.",
+            hint=f"If the masks have two classes, {harden(folder)}.",
         )
-    colours = [mask for mask in seen if mask.kind == "colour"]
+    colours = [mask for mask in readable if mask.kind == "colour"]
     grey = [mask.as_index() for mask in colours]
     if colours and all(mask is not None for mask in grey):  # indices stored in three channels
-        seen = [mask for mask in (*seen, *grey) if mask is not None and mask.kind != "colour"]
-    values = {int(v) for mask in seen if mask.kind != "colour" for v in mask.pixels}
-    hues = {int(v) for mask in seen if mask.kind == "colour" for v in mask.pixels}
-    kinds = tuple(sorted({mask.kind for mask in seen}))
-    return Found(kinds, tuple(sorted(values)), tuple(sorted(hues)), folder)
+        readable = [
+            mask for mask in (*readable, *grey) if mask is not None and mask.kind != "colour"
+        ]
+    values = {int(v) for mask in readable if mask.kind != "colour" for v in mask.pixels}
+    colour_values = {int(v) for mask in readable if mask.kind == "colour" for v in mask.pixels}
+    kinds = tuple(sorted({mask.kind for mask in readable}))
+    return Found(kinds, tuple(sorted(values)), tuple(sorted(colour_values)), folder)
 
 
-def _what_was_read(found: list[Part], pairs: Pairs) -> str:
+def _reading_note(folder_pairs: list[Part], pairs: Pairs) -> str:
     sizes = Counter(split for split, _, _ in pairs.rows)
-    paired = [part for part in found if sizes[part.split]]
+    paired = [part for part in folder_pairs if sizes[part.split]]
     names = "; ".join(f"{part.images} with {part.masks}" for part in paired)
     each = ", ".join(f"{sizes[part.split]:,} in {part.split}" for part in paired if part.split)
     before, after = pairs.affix
@@ -366,9 +377,9 @@ def _class_notes(table: MaskTable) -> list[str]:
             f"{listed(table.names, 12)}."
         )
     if ignored := [word for word in table.ignored if word != str(IGNORE) or table.source]:
-        notes.append(f"Pixels of {listed(ignored)} count for nothing.")
+        notes.append(f"Pixels of {listed(ignored)} are ignored.")
     return notes
 
 
-def _first(paths: list[str]) -> str:
+def _first_or_none(paths: list[str]) -> str:
     return paths[0] if paths else "none"

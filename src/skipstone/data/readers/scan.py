@@ -1,4 +1,4 @@
-"""Walk a folder once: what lies in it, which files are pictures, what was passed over and why."""
+"""Walk a folder once: its folders, its pictures, and what was skipped and why."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from skipstone.errors import DataError
 
 UNREADABLE_NAME = "files whose names are not valid UTF-8"
 UNREADABLE_FOLDER = "folders that may not be read"
-NO_FILE = "links to nothing, sockets and devices"
-AGAIN = "links to folders that are read already"
+NO_FILE = "broken links, sockets and devices"
+AGAIN = "links to folders that were already read"
 
 Files = list[tuple[str, os.DirEntry[str]]]
 
@@ -30,7 +30,7 @@ class Scan:
 
 
 def first_bytes(path: str | Path) -> bytes:
-    """The first HEAD bytes; empty where the file cannot be read (the audit will say why)."""
+    """The first HEAD bytes; empty if the file cannot be read (the audit reports why)."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million Paths cost seconds
             return file.read(HEAD)
@@ -39,7 +39,7 @@ def first_bytes(path: str | Path) -> bytes:
 
 
 def unfit_name(name: str) -> str | None:
-    """The reason to pass over a file or folder of a data set by its name alone, or None."""
+    """The reason to skip a file or folder of a data set by its name alone, or None."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -50,30 +50,30 @@ def unfit_name(name: str) -> str | None:
 def walk(
     root: Path, ignored: Counter[str], *, unfit: Callable[[str], str | None] = unfit_name
 ) -> Iterator[tuple[list[str], Files]]:
-    """(folders, files) of `root` and of each folder below, in order; all by their paths from `root`
-    with "/". What is no folder is among the files: see `is_file`.
+    """(folders, files) of `root` and of each folder below, in order, as paths relative to `root`
+    with "/". Everything that is not a folder counts as a file: see `is_file`.
 
-    Links to folders are followed, and each folder is read once: where it lies, before where a link
-    leads to it.
+    Links to folders are followed. Each folder is read once, under its real path if that is below
+    `root`, else under the link's.
 
     Args:
-        ignored: counts what is passed over, by reason.
-        unfit: why a name is passed over, or None.
+        ignored: counts skipped entries by reason.
+        unfit: the reason to skip a name, or None.
 
     Raises:
         DataError: `root` cannot be read.
     """
-    seen: set[tuple[int, int]] = set()
-    here, linked = deque([""]), deque[str]()
-    while here or linked:
-        folder = (here or linked).popleft()
+    visited: set[tuple[int, int]] = set()
+    pending, linked = deque([""]), deque[str]()
+    while pending or linked:
+        folder = (pending or linked).popleft()
         try:
-            # A folder is known by its device and inode, so a circle of links ends.
+            # Device and inode identify a folder, so a cycle of links ends.
             status = (root / folder).stat()
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited:
                 ignored[AGAIN] += 1
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
         except OSError as error:
             if not folder:
@@ -87,44 +87,44 @@ def walk(
             name = f"{folder}/{entry.name}" if folder else entry.name
             if reason is not None:
                 ignored[reason] += 1
-            elif not _holds(entry.is_dir):
+            elif not _holds_safely(entry.is_dir):
                 files.append((name, entry))
             else:
                 folders.append(name)
-                (linked if entry.is_symlink() else here).append(name)
+                (linked if entry.is_symlink() else pending).append(name)
         yield folders, files
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file or a link to one: no socket, no device, no link to nothing."""
-    return _holds(entry.is_file)
+    """Whether it is a file or a link to one, not a socket, a device or a broken link."""
+    return _holds_safely(entry.is_file)
 
 
 def scan(root: Path) -> Scan:
     """Every picture below `root`; see `walk`."""
-    found = Scan()
+    result = Scan()
     with events.stage("looking for pictures", unit="files") as advance:
-        for folders, files in walk(root, found.ignored):
-            found.folders += folders
+        for folders, files in walk(root, result.ignored):
+            result.folders += folders
             for name, entry in files:
                 reason = no_picture(entry)
                 if reason is None:
-                    found.pictures.append(name)
+                    result.pictures.append(name)
                 else:
-                    found.ignored[reason] += 1
+                    result.ignored[reason] += 1
             advance(len(folders) + len(files))
-    found.pictures.sort()
-    found.folders.sort()
-    return found
+    result.pictures.sort()
+    result.folders.sort()
+    return result
 
 
 def no_picture(entry: os.DirEntry[str]) -> str | None:
-    """Why what is no folder is passed over as no picture, or None."""
+    """Why an entry that is not a folder is not a picture, or None if it is one."""
     return ignored_reason(entry.name, first_bytes(entry.path)) if is_file(entry) else NO_FILE
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def _holds_safely(question: Callable[[], bool]) -> bool:
     try:
         return question()
-    except OSError:  # a link to itself, or to where this user may not look
+    except OSError:  # a link to itself, or into a folder without permission
         return False

@@ -1,6 +1,6 @@
-"""Masks where class folders are read: beside their pictures in one folder, or in one of two.
+"""Detect masks inside class folders: in their pictures' folder, or in one of two folders.
 
-As pictures of a class they would teach nonsense, so they are refused until somebody decides.
+As training pictures of a class they would be wrong, so they are rejected until the user decides.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from skipstone.data.readers.base import MASK_WORDS
 from skipstone.errors import UsageError
 from skipstone.words import listed, quoted
 
-#: What a mask's name has behind its picture's.
-_ENDING = re.compile(
+#: What a mask's name adds to its picture's.
+_MASK_ENDING = re.compile(
     r"[ _.-]+(masks?|seg|segmentation|label|gt|ground_?truth)([ _-]?[0-9]+)?$", re.I
 )
-#: Of all pictures so many may be masks of others by their names and yet be none.
-_CHANCE = 1 / 5
-#: Of two folders of pictures and masks so many names are shared.
-_SHARED = 0.9
+#: This share of pictures may be named like masks of others by chance.
+_MAX_SHARE_BY_CHANCE = 1 / 5
+#: The share of names that a folder of pictures and a folder of masks have in common.
+_MIN_SHARED_NAMES = 0.9
 
 
 def masks_among(pictures: Iterable[str]) -> list[tuple[str, str]]:
-    """(mask, picture) where a picture is called as another one in its folder, and after it "_mask"
-    or so; paths with "/". None where there are no more than may be called so by chance."""
-    by_stem = {os.path.splitext(path)[0]: path for path in pictures}  # noqa: PTH122 - not a Path
+    """(mask, picture) pairs of files in one folder, where the mask's name is the picture's plus a
+    suffix such as "_mask"; paths with "/". Empty if they are too few to be more than chance."""
+    paths_by_stem = {os.path.splitext(path)[0]: path for path in pictures}  # noqa: PTH122 - not a Path
     pairs = []
-    for stem, path in by_stem.items():
-        picture = by_stem.get(_ENDING.sub("", stem))
+    for stem, path in paths_by_stem.items():
+        picture = paths_by_stem.get(_MASK_ENDING.sub("", stem))
         if picture is not None and picture != path:
             pairs.append((path, picture))
-    return pairs if len(pairs) > _CHANCE * len(by_stem) else []
+    return pairs if len(pairs) > _MAX_SHARE_BY_CHANCE * len(paths_by_stem) else []
 
 
 def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> None:
-    """UsageError where many rows are masks.
+    """UsageError if many rows are masks.
 
     Args:
         rows: (label, path) of each picture.
@@ -46,34 +46,34 @@ def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> No
     by_label: Mapping[str, list[str]] = defaultdict(list)
     for label, path in rows:
         by_label[label].append(path)
-    _refuse_a_folder_of_masks(root, by_label, reader)
+    _reject_mask_folder(root, by_label, reader)
     pairs = masks_among(path for _, path in rows)
     if not pairs:
         return
     mask, picture = pairs[0]
     ending = mask.rpartition(".")[0].removeprefix(picture.rpartition(".")[0])
     raise UsageError(
-        f"{root}: {len(pairs):,} of {len(rows):,} pictures are masks of others by their names, "
+        f"{root}: by their names, {len(pairs):,} of {len(rows):,} pictures are masks of others, "
         f"such as {mask} of {picture}.",
-        hint=f"To tell pictures apart by their folders, leave masks out: (cd {quoted(root)} && "
-        f"find -L * -name '*{ending}*') > masks.txt, and add --exclude masks.txt. To learn masks, "
-        "put them in a folder of their own beside that of the pictures: images/1.jpg, "
-        f"masks/1.png. If all are pictures like others: --reader {reader}",
+        hint=f"To classify pictures by folder, exclude the masks: (cd {quoted(root)} && "
+        f"find -L * -name '*{ending}*') > masks.txt, and add --exclude masks.txt. To train "
+        "segmentation, move the masks to a separate folder: images/1.jpg, masks/1.png. "
+        f"If they are not masks: --reader {reader}",
     )
 
 
-def _refuse_a_folder_of_masks(root: Path, by_label: Mapping[str, list[str]], reader: str) -> None:
-    """Two folders, of which one is called after masks, with files of the same names."""
+def _reject_mask_folder(root: Path, by_label: Mapping[str, list[str]], reader: str) -> None:
+    """UsageError for two folders with equal file names, one of them named like a mask folder."""
     masks = [label for label in by_label if _words(label) & MASK_WORDS]
     if len(by_label) != 2 or len(masks) != 1:
         return
     (images,) = by_label.keys() - {masks[0]}
     first, second = ({_stem(path) for path in by_label[label]} for label in (images, masks[0]))
-    if len(first & second) < _SHARED * min(len(first), len(second)):
+    if len(first & second) < _MIN_SHARED_NAMES * min(len(first), len(second)):
         return
     raise UsageError(
-        f"{root} holds {listed(sorted(by_label))} with files of the same names: that looks like "
-        "pictures with their masks, not like classes.",
+        f"{root} holds {listed(sorted(by_label))} with equal file names: they look like pictures "
+        "and their masks, not like classes.",
         hint=f"If so, add --reader mask-folders --images {quoted(Path(images))} --masks "
         f"{quoted(Path(masks[0]))}. If these are your classes, add --reader {reader}.",
     )
@@ -84,4 +84,4 @@ def _words(label: str) -> set[str]:
 
 
 def _stem(path: str) -> str:
-    return _ENDING.sub("", os.path.splitext(path.rpartition("/")[2])[0])  # noqa: PTH122
+    return _MASK_ENDING.sub("", os.path.splitext(path.rpartition("/")[2])[0])  # noqa: PTH122

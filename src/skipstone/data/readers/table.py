@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV, JSON Lines or Parquet with a path column and one label, or several.
+"""Tables: CSV, TSV, JSON Lines or Parquet with a path column and one or more labels.
 
 path,label              path,tags              path,cat,dog,split
 a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
@@ -44,7 +44,7 @@ REPEATED = "repeated rows"
 
 
 class Table:
-    """A table and the files that it names, relative to its folder or absolute."""
+    """A table of texts, or of paths relative to its folder or absolute."""
 
     def sniff(self, path: Path) -> str | None:
         return sniff_table(path)
@@ -52,7 +52,7 @@ class Table:
     def read(self, path: Path, options: ReadOptions) -> Manifest:
         if not self.sniff(path):
             raise UsageError(
-                f"{path} is no table.", hint="A .csv, .tsv, .jsonl or .parquet file is."
+                f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )
         columns = read_columns(path, options)
         root = path.parent
@@ -74,8 +74,8 @@ class Table:
             schema={"classes": classes},
             notes=(
                 *_notes(path, columns, roles, rows, classes, ignored),
-                *_made_up(files),
-                *_lost(columns, options),
+                *_path_notes(files),
+                *_lost_bytes_note(columns, options),
             ),
             ignored=dict(ignored),
         )
@@ -84,7 +84,7 @@ class Table:
 def _rows(
     columns: Columns, files: Files, roles: Roles
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
-    """Column lists for the manifest; one row a file."""
+    """Column lists for the manifest, with one row per file, and skipped rows by reason."""
     ignored: Counter[str] = Counter()
     paths = columns.text(roles.path)
     splits = columns.text(roles.split) if roles.split else None
@@ -93,7 +93,7 @@ def _rows(
     first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
     missing: list[int] = []
     for row, cell in enumerate(paths):
-        path = _find(columns, files, row, cell)
+        path = _find_file(columns, files, row, cell)
         if path is None:
             missing.append(row)
             continue
@@ -120,15 +120,15 @@ def _rows(
     return rows, ignored
 
 
-def _find(columns: Columns, files: Files, row: int, cell: str) -> str | None:
+def _find_file(columns: Columns, files: Files, row: int, cell: str) -> str | None:
     try:
         return files.find(cell)
     except DataError as error:
         raise DataError(f"{columns.where(row)}: {error.message}", hint=error.hint) from error
 
 
-def _lost(columns: Columns, options: ReadOptions) -> list[str]:
-    """What an audit reads all the same, and training would refuse."""
+def _lost_bytes_note(columns: Columns, options: ReadOptions) -> list[str]:
+    """A note on invalid bytes, which an audit replaces and training rejects."""
     if options.bad_bytes != "replace":
         return []
     if not any(
@@ -137,13 +137,13 @@ def _lost(columns: Columns, options: ReadOptions) -> list[str]:
     ):
         return []
     return [
-        f"Bytes that are no letters stand as {LOST}; training refuses them. Save the table as "
-        "'CSV UTF-8', or say how it is stored, such as --encoding cp1252."
+        f"Invalid bytes are shown as {LOST}; training refuses them. Save the table as 'CSV UTF-8', "
+        "or name its encoding, such as --encoding cp1252."
     ]
 
 
-def _made_up(files: Files) -> list[str]:
-    """What cells lacked to be paths."""
+def _path_notes(files: Files) -> list[str]:
+    """A note on cells that were not exact paths, and how their files were found."""
     count = sum(files.made_up.values())
     if not count:
         return []
@@ -163,18 +163,18 @@ def _merge(
     split: str,
     group: str | None,
 ) -> None:
-    """A file that is named twice: tags are united; anything else must agree."""
+    """Merge a row that repeats a file: tags are united, everything else must be equal."""
     earlier, later = places
-    held = (rows["target"][number], rows["split"][number], rows["group"][number])
-    both = f"{rows['path'][number]} ({columns.where(earlier)} and {columns.lines[later]})"
-    if (split, group) != held[1:]:
-        raise DataError(f"{both} lies in two splits or groups.", hint="Keep one of the two rows.")
+    merged = (rows["target"][number], rows["split"][number], rows["group"][number])
+    subject = f"{rows['path'][number]} ({columns.where(earlier)} and {columns.lines[later]})"
+    if (split, group) != merged[1:]:
+        raise DataError(f"{subject} is in two splits or groups.", hint="Keep one of the two rows.")
     if roles.many:
-        rows["target"][number] = list(dict.fromkeys([*held[0], *target]))
-    elif target != held[0]:
+        rows["target"][number] = list(dict.fromkeys([*merged[0], *target]))
+    elif target != merged[0]:
         raise DataError(
-            f"{both} has two labels, {held[0]} and {target}.",
-            hint="Keep one of the rows; if a picture may have several labels: --task tag",
+            f"{subject} has two labels, {merged[0]} and {target}.",
+            hint="Keep one of the rows, or allow several labels per picture: --task tag",
         )
 
 
@@ -185,7 +185,7 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
     raise DataError(
         f"{columns.path}: {len(missing):,} of {len(paths):,} rows name a file that does not exist, "
         f"first {columns.unit} {columns.lines[missing[0]]}: {cell} (looked at {root / cell}).",
-        hint="Paths count from the folder of the table, or are absolute.",
+        hint="Paths must be absolute, or relative to the folder of the table.",
     )
 
 
@@ -198,25 +198,25 @@ def _notes(
     ignored: Counter[str],
 ) -> list[str]:
     count = counted(len(rows["path"]), "picture")
-    how = label_source(roles)
+    labels_from = label_source(roles)
     notes = [
         f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
-        f"{how}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
+        f"{labels_from}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
     ]
     notes += split_notes(roles, rows)
     if roles.many:
-        bare = sum(not names for names in rows["target"])
-        if bare:
-            notes.append(f"{counted(bare, 'picture')} without any tag count as having none.")
+        untagged = sum(not names for names in rows["target"])
+        if untagged:
+            notes.append(f"{counted(untagged, 'picture')} without any tag are read as untagged.")
     if columns.short:
         notes.append(
             f"{counted(len(columns.short), 'line')} without their last cells (first line "
-            f"{columns.short[0]}): those count as empty."
+            f"{columns.short[0]}): these are read as empty."
         )
     for reason in (MISSING, RAW, NO_LABEL):
         if ignored[reason]:
-            notes.append(f"Passed over: {reason} ({ignored[reason]:,}).")
+            notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
     if ignored[REPEATED]:
-        what = "united" if roles.many else "kept once"
-        notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {what}.")
+        action = "united" if roles.many else "kept once"
+        notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {action}.")
     return notes + unused_notes(columns, roles)

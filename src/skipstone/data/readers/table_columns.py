@@ -1,4 +1,4 @@
-"""Which column of a table is what: inferred where one answer stands out, refused where not."""
+"""The role of each column of a table: inferred if one choice is clear, else an error."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _SAMPLE = 200
 @dataclass(frozen=True)
 class Roles:
     """Args:
+    path: the column of paths, or of texts.
     labels: one column of labels, or several 0/1 columns (then `bits` is set).
-    separator: splits a cell of tags; None where a cell is one label or Parquet's list.
-    search: whether cells are names or numbers of files in folders below, rather than paths.
+    separator: splits a cell of tags; None if a cell is one label, or a list of Parquet.
+    search: whether cells are names or numbers of files in subfolders rather than paths.
     """
 
     path: str
@@ -56,22 +57,22 @@ class Roles:
 def choose_columns(
     columns: Columns, root: Path, options: ReadOptions, *, source: str | None = None
 ) -> Roles:
-    """Decide on every column. UsageError with the flag that decides where it is open.
+    """Choose every column's role. UsageError, naming the flag, if a choice is ambiguous.
 
     Args:
-        source: the column of the sources, where that is known not to be one of paths.
+        source: the column of the texts, if the table does not hold paths.
     """
     path, search = (source, False) if source else path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
     rest = [name for name in columns.names if name not in (path, split, group)]
     labels, bits = _label_columns(columns, rest, options)
-    taken = [name for name in (path, split, group) if name in labels]
-    if taken:
-        free = [name for name in rest if name not in taken]
+    conflicts = [name for name in (path, split, group) if name in labels]
+    if conflicts:
+        free = [name for name in rest if name not in conflicts]
         raise UsageError(
-            f"{columns.path}: {listed(taken)} cannot be the label and something else.",
-            hint=f"Name another column for one of the two; there are: {listed(free or rest, 12)}.",
+            f"{columns.path}: {listed(conflicts)} cannot be the label and have another role.",
+            hint=f"Choose another column for one of them: {listed(free or rest, 12)}.",
         )
     for name in (*labels, split, group):
         if name is not None:
@@ -84,20 +85,21 @@ def choose_columns(
 
 
 def path_folder(options: ReadOptions) -> Path | None:
-    """The folder that paths count from, where the user says it. UsageError where it is none."""
+    """The folder that paths are relative to, if the user names one. UsageError if it does not
+    exist."""
     if options.path_folder is None:
         return None
     folder = Path(options.path_folder).expanduser()
     if not folder.is_dir():
         raise UsageError(
-            f"--path-folder {folder} is no folder.",
-            hint="It is the folder that the table's paths count from.",
+            f"--path-folder {folder} is not a folder.",
+            hint="It must be the folder that the table's paths are relative to.",
         )
     return folder
 
 
 def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
-    """(column, whether its cells have to be searched for)."""
+    """(column, whether its files must be searched for in subfolders)."""
     folder = path_folder(options)
     files = Files(root, folder)
     if options.path_column is not None:
@@ -108,27 +110,28 @@ def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str
     search = not existing
     if search:
         below = Files(root, folder, search=True)
-        free = [name for name in columns.names if name not in _said(options)]
-        existing = [n for n in free if _differ(columns, n) and _are_files(columns, below, n)]
-    known = [name for name in existing if name.casefold() in _PATH_NAMES]
-    if not known and search:
-        known = [name for name in existing if re.search(_ID_NAME, name.casefold())]
-    if len(existing) == 1 or len(known) == 1:
-        return (known if len(known) == 1 else existing)[0], search
+        candidates = [name for name in columns.names if name not in _columns_with_roles(options)]
+        existing = [
+            n for n in candidates if _mostly_distinct(columns, n) and _are_files(columns, below, n)
+        ]
+    named = [name for name in existing if name.casefold() in _PATH_NAMES]
+    if not named and search:
+        named = [name for name in existing if re.search(_ID_NAME, name.casefold())]
+    if len(existing) == 1 or len(named) == 1:
+        return (named if len(named) == 1 else existing)[0], search
     if existing:
         raise UsageError(
             f"{columns.path}: more than one column names files ({listed(existing)}).",
-            hint=f"Say which holds the pictures: --path-column {existing[0]}",
+            hint=f"Choose the one with the pictures: --path-column {existing[0]}",
         )
     if pictured:
         name = pictured[0]
         row, cell = next((r, c) for r, c in enumerate(columns.values[name]) if c)
-        hint = "Paths count from the folder of the table, or are absolute; from another folder: "
+        hint = "Paths must be absolute, or relative to the folder of the table; from another "
+        hint += "folder: "
         if is_rooted(str(cell)):
-            hint = (
-                f"Where the pictures lie below {files.folder}, they are found by the end of their "
-            )
-            hint += "paths, also from another machine; where they lie elsewhere: "
+            hint = f"Pictures below {files.folder} are found by the end of their paths, also from "
+            hint += "another machine; for another folder: "
         raise DataError(
             f"{columns.where(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
             hint=f"{hint}--path-folder FOLDER",
@@ -137,18 +140,18 @@ def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str
         name, kind = next(iter(columns.unread.items()))
         raise DataError(
             f"{columns.path}: column {name} holds {kind[:40]}; pictures inside a table are not "
-            "read.",
-            hint="Write them out as files and give a column with their paths.",
+            "supported.",
+            hint="Save them as files and add a column with their paths.",
         )
     raise DataError(
-        f"{columns.path}: no column names files that exist (columns: {listed(columns.names, 12)}).",
-        hint="Paths count from the folder of the table, or are absolute: --path-column NAME, "
+        f"{columns.path}: no column names existing files (columns: {listed(columns.names, 12)}).",
+        hint="Paths must be absolute, or relative to the folder of the table: --path-column NAME, "
         "--path-folder FOLDER. If a column holds texts: --text-column NAME",
     )
 
 
-def _said(options: ReadOptions) -> set[str | None]:
-    """Columns that the user has given another role."""
+def _columns_with_roles(options: ReadOptions) -> set[str | None]:
+    """Columns to which the user assigned a role."""
     return {
         options.label_column,
         *options.label_columns,
@@ -157,14 +160,14 @@ def _said(options: ReadOptions) -> set[str | None]:
     }
 
 
-def _differ(columns: Columns, name: str) -> bool:
-    """Whether hardly any two cells are alike: names of files, not classes that are so called."""
+def _mostly_distinct(columns: Columns, name: str) -> bool:
+    """Whether nearly all cells are distinct: file names, not classes with names of files."""
     cells = [cell for cell in sample_cells(columns, name) if cell]
     return 10 * len(set(cells)) >= 9 * len(cells)
 
 
 def names_files(columns: Columns, root: Path, name: str) -> bool:
-    """Whether a column's cells are paths, of files that exist or of pictures that may not."""
+    """Whether a column's cells are paths: of existing files, or of pictures by their extension."""
     return _are_files(columns, Files(root), name) or _are_picture_names(columns, name)
 
 
@@ -176,12 +179,12 @@ def _are_files(columns: Columns, files: Files, name: str) -> bool:
 
 def _are_picture_names(columns: Columns, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
-    named = sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells)
-    return bool(cells) and 2 * named >= len(cells)
+    matches = sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells)
+    return bool(cells) and 2 * matches >= len(cells)
 
 
 def sample_cells(columns: Columns, name: str) -> list[str]:
-    """Cells spread over the table; none for a column of lists."""
+    """Cells evenly spread over the table; without lists."""
     cells = columns.values[name]
     step = max(1, len(cells) // _SAMPLE)
     spread = cells[::step]
@@ -191,41 +194,43 @@ def sample_cells(columns: Columns, name: str) -> list[str]:
 def _split_column(columns: Columns, options: ReadOptions, used: set[str | None]) -> str | None:
     if options.split_column is not None:
         return columns.check(options.split_column, "--split-column")
-    fits = [
+    matches = [
         name
         for name in columns.names
         if name not in used and name.casefold() in _SPLIT_NAMES and _is_split(columns, name)
     ]
-    if len(fits) > 1:
+    if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: {listed(fits)} all hold splits.",
-            hint=f"Say which counts: --split-column {fits[0]}",
+            f"{columns.path}: more than one column holds splits ({listed(matches)}).",
+            hint=f"Choose one: --split-column {matches[0]}",
         )
-    return fits[0] if fits else None
+    return matches[0] if matches else None
 
 
 def _is_split(columns: Columns, name: str) -> bool:
     cells = {cell.casefold() for cell in columns.values[name] if isinstance(cell, str)}
-    # One known word is enough: a misspelt one beside it is then refused, not passed over.
+    # One known word is enough: a misspelt one is then an error instead of being ignored.
     return bool(cells & SPLIT_NAMES.keys())
 
 
 def _group_column(columns: Columns, options: ReadOptions, used: set[str | None]) -> str | None:
     if options.group_column is not None:
         return columns.check(options.group_column, "--group-column")
-    fits = [name for name in columns.names if name not in used and name.casefold() in _GROUP_NAMES]
-    if len(fits) > 1:
+    matches = [
+        name for name in columns.names if name not in used and name.casefold() in _GROUP_NAMES
+    ]
+    if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: {listed(fits)} may all be groups that must stay together.",
-            hint=f"Say which counts: --group-column {fits[0]}",
+            f"{columns.path}: more than one column may hold groups ({listed(matches)}).",
+            hint=f"Choose one: --group-column {matches[0]}",
         )
-    return fits[0] if fits else None
+    return matches[0] if matches else None
 
 
 def _label_columns(
     columns: Columns, rest: list[str], options: ReadOptions
 ) -> tuple[tuple[str, ...], bool]:
-    """(columns, whether they are 0/1 columns of one label each)."""
+    """(columns, whether they are 0/1 columns, one per label)."""
     if options.label_columns:
         names = tuple(columns.check(name, "--label-columns") for name in options.label_columns)
         for name in names:
@@ -234,9 +239,9 @@ def _label_columns(
     if options.label_column is not None:
         return (columns.check(options.label_column, "--label-column"),), False
     if options.separator is not None:
-        fits = [n for n in rest if any(options.separator in c for c in sample_cells(columns, n))]
-        if len(fits) == 1:
-            return (fits[0],), False
+        matches = [n for n in rest if any(options.separator in c for c in sample_cells(columns, n))]
+        if len(matches) == 1:
+            return (matches[0],), False
     named = [name for name in rest if name.casefold() in _LABEL_NAMES]
     if len(named) == 1:
         return (named[0],), False
@@ -251,14 +256,14 @@ def _label_columns(
     if not words:
         raise UsageError(
             f"{columns.path}: no column looks like a label (columns: {listed(columns.names, 12)}).",
-            hint="Say which holds it: --label-column NAME",
+            hint="Name it: --label-column NAME",
         )
     choices = [f"--label-column {name}" for name in [*words, *bits][:3]]
     if len(bits) > 1:
         choices = [f"--label-column {words[0]}", f"--label-columns {','.join(bits)}"]
     raise UsageError(
         f"{columns.path}: more than one column may be the label ({listed([*words, *bits])}).",
-        hint=f"Say which: {' or '.join(choices)}",
+        hint=f"Choose one: {' or '.join(choices)}",
     )
 
 
@@ -271,14 +276,14 @@ def _check_bits(columns: Columns, name: str) -> None:
     for row, cell in enumerate(columns.values[name]):
         if not isinstance(cell, str) or cell.casefold() not in _BITS:
             raise DataError(
-                f"{columns.where(row)}: column {name} holds {cell!r}; a column that stands for "
-                "one label holds 0 or 1.",
+                f"{columns.where(row)}: column {name} holds {cell!r}; a column that represents "
+                "one label must hold 0 or 1.",
                 hint=f"If its cells are labels: --label-column {name}",
             )
 
 
 def _may_be_label(columns: Columns, name: str) -> bool:
-    """Values that recur: an id or a free text differs in each row, a measurement is a fraction."""
+    """Whether values recur: ids and free text differ in each row, measurements are fractions."""
     cells = columns.values[name]
     if any(isinstance(cell, list) for cell in cells):
         return True
@@ -310,57 +315,57 @@ def _task_of_bits(columns: Columns, names: tuple[str, ...], options: ReadOptions
         raise UsageError(
             f"{columns.path}: every row has exactly one 1 in {listed(names)}, so these may be "
             "classes or tags.",
-            hint="Say which: --task classify (one label each) or --task tag (any number).",
+            hint="Choose: --task classify (one label per row) or --task tag (any number).",
         )
     return "tag"
 
 
 def is_one(cell: object) -> bool:
-    """Whether a checked 0/1 cell says yes."""
+    """Whether a validated 0/1 cell is 1."""
     return isinstance(cell, str) and cell.casefold() in ("1", "true", "1.0")
 
 
 def _task_of_cells(columns: Columns, name: str, options: ReadOptions) -> tuple[str, str | None]:
     cells = columns.values[name]
-    one = options.task is not None and not has_many_labels(options.task)
+    single_label = options.task is not None and not has_many_labels(options.task)
     if any(isinstance(cell, list) for cell in cells):
-        if one:
+        if single_label:
             raise UsageError(
                 f"{columns.path}: column {name} holds lists of labels, which is --task tag.",
-                hint=f"Say --task tag, or name a column of one label each instead of {name}: "
+                hint="Use --task tag, or choose a column with one label per row: "
                 "--label-column NAME",
             )
         return options.task or "tag", None
     if options.separator is not None:
-        if one:
+        if single_label:
             raise UsageError(
                 "--separator splits a cell into several labels, which --task classify cannot have.",
-                hint="Use --task tag, or leave --separator out.",
+                hint="Use --task tag, or omit --separator.",
             )
         return options.task or "tag", options.separator
-    if options.task is not None and one:
+    if options.task is not None and single_label:
         return options.task, None
-    found = [mark for mark in "|;," if _separates([str(cell) for cell in cells], mark)]
+    marks = [mark for mark in "|;," if _separates([str(cell) for cell in cells], mark)]
     plural = name.casefold() in _PLURAL_NAMES
-    if not found and plural and _separates([str(cell) for cell in cells], " "):
-        found = [" "]
-    if len(found) > 1 or (found == [","] and not plural and options.task is None):
+    if not marks and plural and _separates([str(cell) for cell in cells], " "):
+        marks = [" "]
+    if len(marks) > 1 or (marks == [","] and not plural and options.task is None):
         raise UsageError(
-            f"{columns.path}: cells of {name} hold {' and '.join(map(repr, found))}, which may "
+            f"{columns.path}: cells of {name} contain {' and '.join(map(repr, marks))}, which may "
             "separate labels.",
-            hint=f"Say so: --separator '{found[0]}', or --task classify if a cell is one label.",
+            hint=f"If so: --separator '{marks[0]}'. If a cell is one label: --task classify.",
         )
-    if found:
-        return options.task or "tag", found[0]
+    if marks:
+        return options.task or "tag", marks[0]
     return options.task or "classify", None
 
 
 def _separates(cells: list[str], mark: str) -> bool:
-    """Whether `mark` separates labels in these cells: at least half of the parts that it gives
-    occur in other cells too. "|" and ";" have no other use in a label."""
+    """Whether `mark` separates labels in these cells: at least half of the resulting parts occur in
+    several cells. "|" and ";" always count as separators."""
     parts = {cell: {part.strip() for part in cell.split(mark)} - {""} for cell in set(cells)}
-    split = {part for names in parts.values() if len(names) > 1 for part in names}
-    if not split or mark in "|;":
-        return bool(split)
+    candidates = {part for names in parts.values() if len(names) > 1 for part in names}
+    if not candidates or mark in "|;":
+        return bool(candidates)
     uses = Counter(part for names in parts.values() for part in names)
-    return 2 * sum(uses[part] > 1 for part in split) >= len(split)
+    return 2 * sum(uses[part] > 1 for part in candidates) >= len(candidates)

@@ -1,12 +1,13 @@
-r"""Which file a cell of a table means.
+r"""Resolve a cell of a table to a file.
 
-    img/7.jpg      a path from the table's folder, or absolute; also img\7.jpg, and in other case
-    7.jpg          where no column holds such paths: the one file of that name in a folder below
-    7              ... whatever its extension, and with or without leading zeros (007.jpg)
+    img/7.jpg      a path relative to the table's folder, or absolute; also img\7.jpg, and in
+                   different letter case
+    7.jpg          if no column holds such paths: the only file of that name in a subfolder
+    7              ... with any extension, and with or without leading zeros (007.jpg)
     C:\Users\ann\photos\cat\7.jpg, /data/upload/1/7.jpg, https://host/7.jpg
-                   where most of a column begins so: cat/7.jpg, or 7.jpg, here
+                   if most cells share such a prefix: the local cat/7.jpg, or 7.jpg
 
-Folders are listed once: asking for each file would cost minutes in ten million rows.
+Each folder is listed once: a system call per file would take minutes for ten million rows.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.readers.scan import is_file, walk
 from skipstone.errors import DataError
 
-BELOW = "in folders below"
-CASE = "in other letter case"
+BELOW = "in subfolders"
+CASE = "in different letter case"
 EXTENSION = "without their extension"
 ZEROS = "without their leading zeros"
-MOVED = "by the end of paths that lead elsewhere"
+MOVED = "by the end of paths of another machine"
 
-#: A path from the root of some machine: a drive, a share, an address; folders of /data/local-files/
-#: (Label Studio) stand behind "?d=".
+#: The start of an absolute path: a drive, a share, a URL. In Label Studio's /data/local-files/ URLs
+#: the folders follow "?d=".
 _ROOTED = re.compile(r"[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://|[\\/]")
-_BETWEEN = re.compile(r"[\\/]+|\?d=")
+_SEPARATORS = re.compile(r"[\\/]+|\?d=")
 
 
 def is_rooted(cell: str) -> bool:
-    """Whether a cell begins at the root of some machine: absolute, with a drive, an address."""
+    """Whether a cell is absolute on some machine: begins with /, a drive or a URL scheme."""
     return _ROOTED.match(cell) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Args:
-    path: relative to the table's folder with "/", or absolute where it lies elsewhere.
-    how: what was made up for; "" where the cell is the path.
+    path: relative to the table's folder with "/", or absolute if outside it.
+    how: how the file was found; "" if the cell is its exact path.
     """
 
     path: str
@@ -53,19 +54,19 @@ class Found:
 
 
 class Files:
-    """The files that cells may mean.
+    """Looks up the files that cells refer to.
 
     Args:
-        root: the table's folder, which found paths are relative to.
-        folder: which cells count from; the table's own by default.
-        search: whether names and stems of files below `folder` count, too.
+        root: the table's folder; resulting paths are relative to it.
+        folder: the folder that cells are relative to; default: the table's.
+        search: whether to search for names and stems in the subfolders of `folder`.
     """
 
     def __init__(self, root: Path, folder: Path | None = None, *, search: bool = False) -> None:
         self.root = root
         self.folder = root if folder is None else folder
         self.search = search
-        self.moved: tuple[str, ...] = ()  # what paths of another machine begin with
+        self.moved: tuple[str, ...] = ()  # prefix of paths of another machine
         self.made_up: Counter[str] = Counter()
         self.example = ""
         self._inside: dict[str, dict[str, list[str]]] = {}
@@ -74,21 +75,21 @@ class Files:
         self._numbers: dict[str, list[str]] = defaultdict(list)
 
     def settle(self, cells: Iterable[str]) -> None:
-        """Find out from some cells of a column whether its paths are of another machine, where they
-        begin alike with what is not here. Half of them have to be found behind the same beginning,
-        so that a file that is missing is not taken for one of its name elsewhere."""
-        every = [cell for cell in cells if cell]
-        begins = Counter(found for cell in every if (found := self._beginning(cell)))
-        for found, count in begins.most_common(1):
-            if 2 * count >= len(every):
-                self.moved = found
+        """Infer from a sample of cells the common prefix of another machine's paths. At least half
+        of the cells must resolve without that prefix, so that a missing file is not mistaken for
+        another file of the same name."""
+        filled = [cell for cell in cells if cell]
+        counts = Counter(prefix for cell in filled if (prefix := self._beginning(cell)))
+        for prefix, count in counts.most_common(1):
+            if 2 * count >= len(filled):
+                self.moved = prefix
 
     def _beginning(self, cell: str) -> tuple[str, ...]:
-        """What has to go from the front of a path for it to be here; () where nothing helps, or
-        nothing is needed."""
+        """The prefix to remove from a path to find its file; () if the path is relative or exists,
+        or if no prefix helps."""
         if not is_rooted(cell) or self._at(cell) is not None:
             return ()
-        parts = _BETWEEN.split(cell)
+        parts = _SEPARATORS.split(cell)
         for count in range(1, len(parts)):
             rest = "/".join(parts[count:])
             if self._at(rest) is not None or (self.search and self._one_below(rest)):
@@ -102,52 +103,52 @@ class Files:
             return False
 
     def _moved_here(self, cell: str) -> Found | None:
-        parts = tuple(_BETWEEN.split(cell))
+        parts = tuple(_SEPARATORS.split(cell))
         if not self.moved or parts[: len(self.moved)] != self.moved:
             return None
         rest = "/".join(parts[len(self.moved) :])
-        found = self._at(rest) or (self._below(rest) if self.search else None)
-        return None if found is None else Found(found.path, MOVED)
+        match = self._at(rest) or (self._below(rest) if self.search else None)
+        return None if match is None else Found(match.path, MOVED)
 
     def find(self, cell: str) -> str | None:
-        """The path of the file that a cell means, or None. Counts what it had to make up for.
+        """The path of the file that a cell refers to, or None. Counts inexact matches.
 
         Raises:
-            DataError: it may mean several.
+            DataError: several files match.
         """
-        found = self._found(cell)
-        if found is None:
+        match = self._match(cell)
+        if match is None:
             return None
-        if found.how:
-            self.made_up[found.how] += 1
-            self.example = self.example or f"{cell} is {found.path}"
-        return found.path
+        if match.how:
+            self.made_up[match.how] += 1
+            self.example = self.example or f"{cell} is {match.path}"
+        return match.path
 
     def means_one(self, cell: str) -> bool:
-        """Whether there is a file for it, or several."""
+        """Whether one or more files match."""
         try:
-            return self._found(cell) is not None
+            return self._match(cell) is not None
         except DataError:
             return True
 
-    def _found(self, cell: str) -> Found | None:
-        found = self._at(cell) or self._moved_here(cell)
-        return self._below(cell) if found is None and self.search else found
+    def _match(self, cell: str) -> Found | None:
+        match = self._at(cell) or self._moved_here(cell)
+        return self._below(cell) if match is None and self.search else match
 
     def _at(self, cell: str) -> Found | None:
-        for spelled in dict.fromkeys((cell, cell.replace("\\", "/"))):
-            if not spelled or "\0" in spelled:
+        for spelling in dict.fromkeys((cell, cell.replace("\\", "/"))):
+            if not spelling or "\0" in spelling:
                 continue
-            folder, name = os.path.split(spelled)
-            alike = self._listed(folder).get(_key(name), [])
-            if name in alike:
-                return Found(self._relative(spelled))
-            if len(alike) == 1:
-                return Found(self._relative(os.path.join(folder, alike[0])), CASE)  # noqa: PTH118
+            folder, name = os.path.split(spelling)
+            similar = self._listed(folder).get(_key(name), [])
+            if name in similar:
+                return Found(self._relative(spelling))
+            if len(similar) == 1:
+                return Found(self._relative(os.path.join(folder, similar[0])), CASE)  # noqa: PTH118
         return None
 
     def _listed(self, folder: str) -> dict[str, list[str]]:
-        """{key: names} of the files in a folder."""
+        """{normalized name: names} of the files in a folder."""
         if folder not in self._inside:
             names: dict[str, list[str]] = defaultdict(list)
             try:
@@ -160,38 +161,38 @@ class Files:
             self._inside[folder] = dict(names)
         return self._inside[folder]
 
-    def _relative(self, spelled: str) -> str:
-        path = Path(os.path.normpath(self.folder.absolute() / spelled))
+    def _relative(self, spelling: str) -> str:
+        path = Path(os.path.normpath(self.folder.absolute() / spelling))
         root = Path(os.path.normpath(self.root.absolute()))
         return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
     def _below(self, cell: str) -> Found | None:
-        wanted = PurePosixPath(cell.replace("\\", "/"))
-        if not cell or "\0" in cell or wanted.is_absolute() or ".." in wanted.parts:
+        cell_path = PurePosixPath(cell.replace("\\", "/"))
+        if not cell or "\0" in cell or cell_path.is_absolute() or ".." in cell_path.parts:
             return None
         names = self._indexed()
-        base, parents = _key(wanted.name), [_key(part) for part in wanted.parts[:-1]]
-        ways = [(names.get(base, []), BELOW), (self._stems.get(base, []), EXTENSION)]
+        base, parents = _key(cell_path.name), [_key(part) for part in cell_path.parts[:-1]]
+        attempts = [(names.get(base, []), BELOW), (self._stems.get(base, []), EXTENSION)]
         if base.isascii() and base.isdecimal():
-            ways.append((self._numbers.get(base.lstrip("0"), []), ZEROS))
-        for candidates, how in ways:
-            fits = [path for path in candidates if _lies_in(path, parents)]
-            if len(fits) > 1:
+            attempts.append((self._numbers.get(base.lstrip("0"), []), ZEROS))
+        for candidates, how in attempts:
+            matches = [path for path in candidates if _lies_in(path, parents)]
+            if len(matches) > 1:
                 raise DataError(
-                    f"{cell} may be {fits[0]} or {fits[1]}.",
-                    hint="Say which folder paths count from: --path-folder FOLDER",
+                    f"{cell} may be {matches[0]} or {matches[1]}.",
+                    hint="Name the folder that paths are relative to: --path-folder FOLDER",
                 )
-            if fits:
-                return Found(self._relative(fits[0]), how)
+            if matches:
+                return Found(self._relative(matches[0]), how)
         return None
 
     def _indexed(self) -> dict[str, list[str]]:
-        """{key: paths relative to the folder} of every file below, by name; pictures also by stem
-        and by the number that their stem is."""
+        """{normalized name: paths relative to the folder} of every file below. Also indexes
+        pictures by stem and by numeric stem."""
         if self._names is not None:
             return self._names
         self._names = defaultdict(list)
-        with contextlib.suppress(DataError):  # a folder that may not be listed: no file is found
+        with contextlib.suppress(DataError):  # an unreadable folder holds no matches
             for _, files in walk(self.folder, Counter()):
                 for path, entry in files:
                     if is_file(entry):
@@ -209,11 +210,11 @@ class Files:
 
 
 def _lies_in(path: str, parents: list[str]) -> bool:
-    """Whether the last folders of a path are these."""
+    """Whether the path's folders end with `parents`."""
     folders = [_key(part) for part in path.split("/")[:-1]]
     return not parents or folders[-len(parents) :] == parents
 
 
 def _key(name: str) -> str:
-    """Names that a person takes for one: macOS stores letters decomposed, Windows ignores case."""
+    """A normalized name: macOS stores letters decomposed, Windows ignores case."""
     return unicodedata.normalize("NFC", name).casefold()

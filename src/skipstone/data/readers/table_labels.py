@@ -1,4 +1,4 @@
-"""What the rows of a table say beside their source: label, split and group."""
+"""The labels, splits and groups of a table's rows."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from skipstone.errors import DataError, UsageError
 from skipstone.words import counted, listed, natural_sorted
 
 NO_LABEL = "rows without a label"
-#: What bytes become that are no letters, where an audit replaces them.
+#: The replacement character for invalid bytes in an audit.
 LOST = "\ufffd"
-#: From so many rows on, labels of which nine in ten stand once are ids or measurements.
-_ENOUGH = 20
+#: With at least this many rows, labels of which nine in ten are distinct are ids or measurements.
+_MIN_ROWS_TO_JUDGE = 20
 
 
 def target_of(columns: Columns, roles: Roles, row: int) -> str | list[str] | None:
-    """A label, a list of tags, or None where the row is not labelled."""
+    """A label, a list of tags, or None if the row has no label."""
     if roles.bits:
         chosen = [name for name in roles.labels if is_one(columns.values[name][row])]
         if roles.many:
             return chosen
         if len(chosen) != 1:
             raise DataError(
-                f"{columns.where(row)}: {len(chosen)} of {listed(roles.labels)} are 1; one label "
-                "each is what classify needs.",
+                f"{columns.where(row)}: {len(chosen)} of {listed(roles.labels)} are 1; classify "
+                "needs exactly one label per row.",
                 hint="For any number of labels: --task tag",
             )
         return chosen[0]
@@ -47,22 +47,22 @@ def target_of(columns: Columns, roles: Roles, row: int) -> str | list[str] | Non
 
 
 def split_of(columns: Columns, roles: Roles, row: int, cell: str) -> str:
-    """The split that a cell names, or "". DataError where it is none."""
+    """The split that a cell names; "" for an empty cell. DataError if it is not a split."""
     if not cell:
         return ""
     split = SPLIT_NAMES.get(cell.casefold())
     if split is None:
         raise DataError(
-            f"{columns.where(row)}: {cell!r} in column {roles.split} is no split.",
+            f"{columns.where(row)}: {cell!r} in column {roles.split} is not a split.",
             hint="Allowed: train, validation (or val, valid), test, or empty.",
         )
     return split
 
 
 def classes_of(targets: list[Any], roles: Roles) -> list[str]:
-    """The labels of all rows, in the order that a person expects."""
+    """The labels of all rows, in natural order."""
     if roles.bits:
-        return list(roles.labels)  # the user's own order; a label that nobody has is still named
+        return list(roles.labels)  # the user's order; includes labels without rows
     if roles.many:
         return natural_sorted({name for names in targets for name in names})
     return natural_sorted(set(targets))
@@ -75,11 +75,11 @@ def check_classes(
     ignored: Counter[str],
     roles: Roles,
 ) -> None:
-    """Whether there is something to learn.
+    """Check that the labels can be learnt.
 
     Raises:
-        DataError: no row can be used. UsageError: all of them have one label, or nearly each
-            one of its own.
+        DataError: no row can be used.
+        UsageError: all rows have one label, or nearly every row has a different one.
     """
     if not rows["target"]:
         what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
@@ -90,30 +90,28 @@ def check_classes(
         )
     if len(classes) < 2 and (not roles.many or not classes):
         raise UsageError(
-            f"{path}: column {listed(roles.labels)} holds "
-            f"{counted(len(classes), 'label')} ({listed(classes)}); telling things apart takes "
+            f"{path}: column {listed(roles.labels)} holds only "
+            f"{counted(len(classes), 'label')} ({listed(classes)}); classification needs at least "
             "two.",
-            hint="Another column may be the label: --label-column NAME",
+            hint="Another column may hold the labels: --label-column NAME",
         )
     count = len(rows["target"])
-    if not roles.many and count >= _ENOUGH and 10 * len(classes) >= 9 * count:
-        hint = "A label is a word that rows share. Another column may be it: --label-column NAME"
+    if not roles.many and count >= _MIN_ROWS_TO_JUDGE and 10 * len(classes) >= 9 * count:
+        hint = "Labels must recur. Another column may hold them: --label-column NAME"
         if all(map(is_number, classes)):
             hint = (
-                "To foretell a number (regression) is no task of skipstone; ranges of it, such as "
-            )
-            hint += (
-                "0-10 and 10-20, are labels. Another column may be the label: --label-column NAME"
+                "Regression is not supported; ranges of numbers, such as 0-10 and 10-20, can be "
+                "labels. Another column may hold the labels: --label-column NAME"
             )
         raise UsageError(
-            f"{path}: column {listed(roles.labels)} holds {len(classes):,} different labels in "
-            f"{count:,} rows: where nothing recurs there is nothing to learn.",
+            f"{path}: column {listed(roles.labels)} holds {len(classes):,} distinct labels in "
+            f"{count:,} rows; labels that do not recur cannot be learnt.",
             hint=hint,
         )
 
 
 def label_source(roles: Roles) -> str:
-    """Where labels come from, in words."""
+    """The source of the labels, for a note."""
     if roles.bits:
         return f"0/1 columns {listed(roles.labels)}"
     if roles.separator is not None:
@@ -122,23 +120,20 @@ def label_source(roles: Roles) -> str:
 
 
 def split_notes(roles: Roles, rows: dict[str, list[Any]]) -> list[str]:
-    """What the columns of splits and groups say."""
+    """Notes on the split column and the group column."""
     notes = []
     if roles.split:
         sizes = Counter(rows["split"])
         parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
         notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
     if roles.group:
-        held = {name for name in rows["group"] if name is not None}
-        notes.append(
-            f"Rows of one {roles.group} stay together: {counted(len(held), 'group')} from that "
-            "column."
-        )
+        groups = {name for name in rows["group"] if name is not None}
+        notes.append(f"Rows of one {roles.group} stay together: {counted(len(groups), 'group')}.")
     return notes
 
 
 def unused_notes(columns: Columns, roles: Roles) -> list[str]:
-    """Which columns say nothing here."""
+    """A note on the columns that are not used."""
     used = (roles.path, roles.split, roles.group, *roles.labels)
     unused = [name for name in columns.names if name not in used]
     return [f"Not used: {counted(len(unused), 'column')} ({listed(unused)})."] if unused else []

@@ -1,4 +1,4 @@
-"""Which column of a table holds texts, where its rows are texts and not files."""
+"""Find the text column of a table whose rows are texts, not paths."""
 
 from __future__ import annotations
 
@@ -16,46 +16,48 @@ _TEXT_NAMES = frozenset(
         *("message", "tweet", "document", "description", "headline", "abstract", "utterance"),
     }
 )
-#: A column that nobody named holds texts where its cells have this many words on average ...
+#: An unnamed column holds texts if its cells have on average at least this many words ...
 _WORDS = 3
-#: ... or, in writing without spaces, this many letters.
+#: ... or, in scripts without spaces, this many letters.
 _LETTERS = 12
 
 
 def text_column(columns: Columns, root: Path, options: ReadOptions) -> str | None:
-    """The column of texts, or None where the table names files.
+    """The column of texts, or None if the table names files.
 
     Raises:
-        UsageError: more than one column may be it; names the flag that decides.
+        UsageError: more than one column may hold the texts; names the flag.
     """
     if options.text_column is not None:
         if options.path_column is not None:
             raise UsageError(
-                "--text-column and --path-column are both given: rows are texts or files.",
+                "--text-column and --path-column exclude each other: rows are texts or files.",
                 hint="Give one of the two.",
             )
         return columns.check(options.text_column, "--text-column")
-    spoken_for = {
+    assigned = {
         options.label_column,
         *options.label_columns,
         options.split_column,
         options.group_column,
     }
-    free = [name for name in columns.names if name not in spoken_for]
-    if options.path_column is not None or any(names_files(columns, root, name) for name in free):
+    unassigned = [name for name in columns.names if name not in assigned]
+    if options.path_column is not None or any(
+        names_files(columns, root, name) for name in unassigned
+    ):
         return None
-    named = [name for name in free if name.casefold() in _TEXT_NAMES]
-    fits = named or [name for name in free if _holds_texts(columns, name)]
-    if len(fits) > 1:
+    named = [name for name in unassigned if name.casefold() in _TEXT_NAMES]
+    matches = named or [name for name in unassigned if _holds_texts(columns, name)]
+    if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: more than one column may hold the texts ({listed(fits)}).",
-            hint=f"Say which: --text-column {fits[0]}",
+            f"{columns.path}: more than one column may hold the texts ({listed(matches)}).",
+            hint=f"Choose one: --text-column {matches[0]}",
         )
-    return fits[0] if fits else None
+    return matches[0] if matches else None
 
 
 def _holds_texts(columns: Columns, name: str) -> bool:
-    """Whether cells are sentences: several words (or letters beyond ASCII), seldom the same."""
+    """Whether cells are sentences: several words (or CJK letters), and mostly distinct."""
     cells = [cell for cell in sample_cells(columns, name) if cell]
     if not cells or 2 * len(set(cells)) < len(cells):
         return False

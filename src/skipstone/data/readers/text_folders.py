@@ -1,6 +1,6 @@
 """Class folders of text files: the name of a folder is the label of the .txt files in it.
 
-mail/spam/1.txt                 or, with the splits that the user made, mail/train/spam/1.txt
+mail/spam/1.txt                 or, with the user's splits, mail/train/spam/1.txt
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIX = ".txt"
 _BLOCK = 4096
 LOOSE = "text files outside class folders"
 EMPTY = "files without a text"
-NO_TEXT_FILE = f"files that are no {SUFFIX}"
+NO_TEXT_FILE = f"files other than {SUFFIX}"
 
 
 class TextFolders:
@@ -44,10 +44,10 @@ class TextFolders:
         rows, ignored, empty = _rows(path, set(_splits(path)))
         labels = natural_sorted({label for _, label, _ in rows})
         if len(labels) < 2:
-            found = f"one class only ({labels[0]})" if labels else "no text in class folders"
+            problem = f"only one class ({labels[0]})" if labels else "no texts in class folders"
             raise UsageError(
-                f"{path} holds {found}; telling things apart takes two.",
-                hint="Put the texts of each class into a folder of its own, named as the class.",
+                f"{path} holds {problem}; classification needs at least two.",
+                hint="Put the texts of each class into a folder named after the class.",
             )
         order = {"": 0, "train": 1, "validation": 2, "test": 3}
         rank = {name: number for number, name in enumerate(labels)}
@@ -61,7 +61,7 @@ class TextFolders:
             f"{counted(len(labels), 'class', 'classes')} ({listed(labels, 10)})."
         ]
         if empty:
-            notes.append(f"Passed over: {EMPTY} ({len(empty):,}).")
+            notes.append(f"Skipped: {EMPTY} ({len(empty):,}).")
         return Manifest(
             table_of(
                 {
@@ -83,46 +83,45 @@ class TextFolders:
 
 
 def audit_files(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
-    """Files without a text, which were passed over; the fact `audit` of the reader."""
+    """Files without a text, which were skipped; the reader's fact `audit`."""
     paths = manifest.unpaired.get(EMPTY, ())
     if not paths:
         return [], {}
-    said = f"{counted(len(paths), 'file')} without a text, such as {paths[0]}: passed over."
-    return [PassedOver("empty_text", tuple(paths), said)], {}
+    message = f"{counted(len(paths), 'file')} without a text, such as {paths[0]}: skipped."
+    return [PassedOver("empty_text", tuple(paths), message)], {}
 
 
 def _rows(
     root: Path, splits: set[str]
 ) -> tuple[list[tuple[str, str, str]], Counter[str], list[str]]:
-    """(split, label, path relative to root) of each text, what was passed over, and which files
-    because they hold none."""
+    """(split, label, path relative to root) of each text; skipped files by reason; empty files."""
     rows: list[tuple[str, str, str]] = []
     ignored: Counter[str] = Counter()
     empty: list[str] = []
     for name in _texts(root, ignored):
-        parts = name.split("/")[:-1]
-        split = SPLIT_NAMES[parts.pop(0).casefold()] if parts and parts[0] in splits else ""
-        if not parts:
+        folders = name.split("/")[:-1]
+        split = SPLIT_NAMES[folders.pop(0).casefold()] if folders and folders[0] in splits else ""
+        if not folders:
             ignored[LOOSE] += 1
         elif _is_empty(root / name):
             ignored[EMPTY] += 1
             empty.append(name)
         else:
-            rows.append((split, unicodedata.normalize("NFC", parts[0]), name))
+            rows.append((split, unicodedata.normalize("NFC", folders[0]), name))
     return rows, ignored, empty
 
 
 def _is_empty(file: Path) -> bool:
-    """Whether it holds nothing but spaces and line ends."""
+    """Whether the file holds only whitespace."""
     try:
         with file.open("rb") as stream:
             return not any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b""))
-    except OSError:  # whoever reads it says why
+    except OSError:  # reading the text reports it
         return False
 
 
 def _splits(root: Path) -> list[str]:
-    """Folders named as splits that hold folders of texts: `train/a.txt` is the class of trains."""
+    """Split folders that hold folders of texts; `train/a.txt` is the class of trains."""
     return [
         folder.name
         for folder in subfolders(root)
@@ -138,7 +137,7 @@ def _has_texts(folder: Path) -> bool:
 
 
 def _texts(folder: Path, ignored: Counter[str]) -> Iterator[str]:
-    """The text files at any depth, by their paths from `folder`."""
+    """The text files at any depth, as paths relative to `folder`."""
     for _, files in walk(folder, ignored):
         for name, entry in files:
             if not is_file(entry):
