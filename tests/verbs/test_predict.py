@@ -315,7 +315,7 @@ def test_a_table_of_pictures(tmp_path: Path) -> None:
     result = skipstone.predict(model, [gone], path_column="path")
     assert result.exit_code == 1
     assert "error" in result.to_json()["predictions"][2]
-    with pytest.raises(UsageError, match="this one's input is image"):
+    with pytest.raises(UsageError, match="this model's input is image"):
         skipstone.predict(model, texts=["a text"])
 
 

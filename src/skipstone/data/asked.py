@@ -44,7 +44,7 @@ class Asked:
     source: where the bytes are.
     below: path relative to the folder that the user named; the file's name if they named a file.
     row: row of a table, from 0; None for other sources.
-    problem: why no prediction is possible; "" if there is no known problem.
+    problem: why no prediction is possible; "" if none is known.
     """
 
     source: Source

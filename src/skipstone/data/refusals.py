@@ -192,8 +192,8 @@ def nothing_read(root: Path) -> UsageError:
             )
         return UsageError(
             f"{root}: {listed(folder.name for folder in inside)} "
-            f"{'holds' if len(inside) == 1 else 'hold'} pictures without class folders, so there "
-            "are no labels.",
+            f"{'holds' if len(inside) == 1 else 'hold'} pictures without class folders and without "
+            "labels.",
             hint=_hint_add_labels(inside[0], root),
         )
     if len(inside) == 1:
@@ -205,7 +205,7 @@ def nothing_read(root: Path) -> UsageError:
     if has_pictures(root, below=False):
         how = _hint_labels_in_names(root) or _hint_add_labels(root, root)
         return UsageError(
-            f"{root} holds pictures but no class folders, so there are no labels.",
+            f"{root} holds pictures but no class folders, so labels are missing.",
             hint=f"{how}. To predict with a trained model: skipstone predict MODEL {quoted(root)}",
         )
     return _no_pictures_error(root)

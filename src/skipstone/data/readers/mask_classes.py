@@ -39,8 +39,8 @@ _YES, _NO = (
 
 
 def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
-    """The table that the user names, or one next to the folders; None if there is no table, or if
-    the user gives `class_names`.
+    """The table that the user names, or one next to the folders; None without a table, or if the
+    user gives `class_names`.
 
     Raises:
         UsageError, DataError: the table cannot be read; names the file and the line.
@@ -121,11 +121,13 @@ class _ClassColumns:
                 f"{path} has no column with class names; its header is {listed(header, 8)}.",
                 hint="Write the header index,name,ignore (or name,r,g,b; or name,colour).",
             )
-        rgb = (find_column(_RED), find_column(_GREEN), find_column(_BLUE))
-        channels = None if None in rgb else rgb
+        red, green, blue = find_column(_RED), find_column(_GREEN), find_column(_BLUE)
+        channels = None
+        if red is not None and green is not None and blue is not None:
+            channels = (red, green, blue)
         return _ClassColumns(
             name, find_column(_INDEX), find_column(_IGNORE), find_column(_COLOUR), channels
-        )  # type: ignore[arg-type]
+        )
 
     def parse_row(self, cells: Sequence[str], number: int, path: Path, line: int) -> MaskRow:
         where = f"{path}, line {line}"

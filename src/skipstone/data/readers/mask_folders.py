@@ -338,7 +338,7 @@ def _collect_values(root: Path, pairs: Pairs) -> Found:
     decoded = list(
         in_threads(read_values, masks, "looking into every mask", unit="masks", threads=4)
     )
-    readable = [found for found in decoded if isinstance(found, MaskPixels)]
+    readable = [mask for mask in decoded if isinstance(mask, MaskPixels)]
     if not readable:
         raise UsageError(
             f"{root}: no mask ({len(masks):,}) can be read; the first: {decoded[0]}.",
