@@ -83,7 +83,7 @@ class MaskFolders:
         return f"pictures with masks ({names})"
 
     def read(self, path: Path, options: ReadOptions) -> Manifest:
-        folder_pairs = _find_folder_pairs(path, options)
+        folder_pairs = _require_folder_pairs(path, options)
         pairs, ignored = pair_up(path, folder_pairs)
         if not pairs.rows:
             raise UsageError(
@@ -222,7 +222,7 @@ def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
     return sorted(folder_pairs, key=lambda part: _ORDER.index(part.split))
 
 
-def _find_folder_pairs(root: Path, options: ReadOptions) -> list[Part]:
+def _require_folder_pairs(root: Path, options: ReadOptions) -> list[Part]:
     """`parts` with the user's folder names. UsageError if there are none, or two of one split."""
     folder_pairs = parts(root, options.images, options.masks)
     if not folder_pairs:
