@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from skipstone.cli.parser import parse
+from skipstone.cli.parser import parse_command_line
 from skipstone.commands.base import (
     Argument,
     Command,
@@ -17,14 +17,14 @@ from skipstone.commands.base import (
     read_parameters,
     to_path,
 )
-from skipstone.option_types import whole
+from skipstone.option_types import int_range
 
 
 @command_function
 def draw(
     files: Annotated[list[Path | str], Argument("what to draw", metavar="FILE")],
     *,
-    count: Annotated[int, Argument("how many", range=whole(1, 9))] = 3,
+    count: Annotated[int, Argument("how many", range=int_range(1, 9))] = 3,
     kind: Annotated[Literal["line", "bar"], Argument("which chart")] = "line",
     to: Annotated[Path | str | None, Argument("a folder", flag="--into")] = None,
     speed: Annotated[float, Argument("frames a second", python_only=True)] = 1.0,
@@ -54,7 +54,7 @@ def test_help_has_plain_types_and_a_line_for_each_parameter() -> None:
 
 def test_values_are_read_from_text() -> None:
     parameters = {parameter.name: parameter for parameter in read_parameters(draw)}
-    assert parameters["count"].parse("9") == 9
+    assert parameters["count"].parse_value("9") == 9
     assert parameters["files"].is_repeatable
     assert parameters["to"].flag == "--into"
     for name, text, problem in (
@@ -63,7 +63,7 @@ def test_values_are_read_from_text() -> None:
         ("kind", "pie", "'pie' is not allowed. Allowed: bar, line."),
     ):
         with pytest.raises(ValueError, match="^" + problem.replace(".", r"\.") + "$"):
-            parameters[name].parse(text)
+            parameters[name].parse_value(text)
 
 
 def test_the_command_line_of_a_call_leaves_defaults_out() -> None:
@@ -75,7 +75,7 @@ def test_a_command_line_that_a_command_writes_means_the_same_call() -> None:
     command = find_commands()["train"]
     arguments = {"data": "photos", "out": "o", "seed": 3, "from_": "runs/001", "model": "auto"}
     options = {"epochs": 5, "budget": 90.0, "freeze_norm": True, "label_columns": ("a", "b")}
-    parsed = parse(command.to_words(**arguments, **options)[1:])
+    parsed = parse_command_line(command.to_words(**arguments, **options)[1:])
     assert parsed.options == options
     assert {name: parsed.arguments[name] for name in arguments} == arguments
 

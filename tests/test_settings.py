@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 
 import skipstone
 from skipstone import settings
-from skipstone.cli.parser import parse
+from skipstone.cli.parser import parse_command_line
 from skipstone.data.options import ReadOptions
 from skipstone.errors import UsageError
+from skipstone.option_types import option
 from skipstone.prepare.options import SplitOptions
 from skipstone.settings import Settings, as_flags, known_settings, settings_of
 from skipstone.tasks.options import ClassifyOptions
@@ -28,8 +29,8 @@ class Options:
     names: tuple[str, ...] = ()
     on: bool = False
     text: str | None = None
-    shout: str = field(default="", metadata={"parse": str.upper})
-    inner: int = field(default=0, metadata={"hidden": True})
+    shout: str = option("", parse=str.upper)
+    inner: int = option(0, is_hidden=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test_hidden_fields_are_no_settings() -> None:
 def test_every_setting_says_what_it_is() -> None:
     for name, places in known_settings().items():
         for place in places:
-            assert place.metadata.get("help"), f"{place.owner}.{name} has no help"
+            assert place.spec.help, f"{place.owners}.{name} has no help"
 
 
 def test_a_shared_name_goes_to_each() -> None:
@@ -133,7 +134,7 @@ def test_python_refuses_what_the_command_line_refuses(
     told = []
     for refuse in (
         lambda: getattr(skipstone, verb)(*given, **flag),
-        lambda: parse([verb, *words, *as_flags(flag)]),
+        lambda: parse_command_line([verb, *words, *as_flags(flag)]),
     ):
         with pytest.raises(UsageError) as caught:
             refuse()
@@ -159,21 +160,21 @@ def test_flags_say_the_same_as_keywords() -> None:
         "augment": "light",
     }
     words = as_flags({**values, "lr": None})
-    assert parse(["train", "photos", *words]).options == values
+    assert parse_command_line(["train", "photos", *words]).options == values
 
 
 def test_names_of_other_tools_lead_to_ours() -> None:
     """Each of them leads to something that there is, and none hides a name of ours."""
-    known = {*known_settings(), *parse(["train", "photos"]).arguments, "to"}
-    for word, name in settings._ELSEWHERE.items():
+    known = {*known_settings(), *parse_command_line(["train", "photos"]).arguments, "to"}
+    for word, name in settings._NAME_OF_ALIAS.items():
         assert name.partition("=")[0] in known, name
         assert word not in known, word
-    assert not settings._NEEDLESS.keys() & known_settings().keys()
+    assert not settings._UNNEEDED.keys() & known_settings().keys()
     for given, said in (
         ({"learning_rate": 0.1}, "'learning_rate'. Did you mean 'lr'?"),
         ({"gpu": 0}, "'gpu'. Did you mean device='cuda'?"),
         ({"arch": "resnet50"}, "'arch'. Did you mean 'model'?"),
-        ({"num_classes": 3}, "'num_classes'. The classes are those that the data has."),
+        ({"num_classes": 3}, "'num_classes'. The classes are those of the data."),
     ):
         with pytest.raises(UsageError, match=re.escape(said)):
             Settings(given)

@@ -1,4 +1,4 @@
-"""The calls into the operating system that `storage` is made of, and the one place to break them.
+"""The system calls of `storage`, and the one place where tests inject faults.
 
 `fault` is called with an operation's name ("open", "write", "fsync", "rename", "fsync folder",
 "mkdir", "remove", "read") and its path before each call; tests set it to raise OSError or to kill
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from skipstone.errors import StorageError
 
-#: What a killed write leaves behind starts so.
+#: Prefix of the temporary files and folders that a killed write leaves.
 LEFTOVER = ".skipstone-tmp-"
-#: A folder that was moved aside while its successor was put in place (only where the system
-#: cannot exchange two names at once); the rest of the name is the folder's own.
+#: Prefix of a folder that was renamed while its successor takes its name, on systems that cannot
+#: exchange two names in one call; the folder's name follows.
 ASIDE = ".skipstone-old-"
 CHUNK = 1 << 20
 
@@ -32,11 +32,11 @@ _ADVICE = {
     errno.ENOSPC: "The disk is full: free some space and run the same command again.",
     errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again.",
     errno.EFBIG: "The file is larger than this file system or a ulimit allows.",
-    errno.EROFS: "The file system is read-only: choose another place with --out.",
-    errno.EACCES: "Permission denied: choose another place with --out.",
-    errno.EPERM: "Permission denied: choose another place with --out.",
-    errno.ENOTEMPTY: "Something else was written there meanwhile: name another folder with --out.",
-    errno.EIO: "The device reports an input/output error: check the disk before going on.",
+    errno.EROFS: "The file system is read-only: choose another folder with --out.",
+    errno.EACCES: "Permission denied: choose another folder with --out.",
+    errno.EPERM: "Permission denied: choose another folder with --out.",
+    errno.ENOTEMPTY: "Another process wrote there meanwhile: choose another folder with --out.",
+    errno.EIO: "The device reports an input/output error: check the disk first.",
 }
 
 
@@ -50,7 +50,7 @@ def temporary_sibling(path: Path) -> Path:
 
 
 def in_temporary_folder(path: Path) -> bool:
-    """Whether `path` lies in a folder under construction, which is fsynced as a whole later."""
+    """Whether `path` is in a temporary folder, which is fsynced as a whole later."""
     return any(part.startswith(LEFTOVER) for part in path.parts)
 
 
@@ -87,7 +87,7 @@ def write_all(descriptor: int, path: Path, data: bytes | memoryview) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make names in `folder` durable. Windows and a few network file systems have no such call."""
+    """Make the names in `folder` durable. Windows and some network file systems cannot."""
     before("fsync folder", folder)
     if os.name == "nt":
         return
@@ -117,17 +117,16 @@ def fsync_tree(folder: Path) -> None:
 
 
 def put_in_place(new: Path, path: Path, *, fresh: bool = False) -> None:
-    """Rename the folder `new` to `path`; what was there is removed afterwards.
+    """Rename the folder `new` to `path`; the old folder is removed afterwards.
 
-    With `fresh` only an empty folder gives way; a file, or a folder that holds anything by then, is
-    an OSError.
+    With `fresh` only an empty folder is replaced; a file, or a folder with content, is an OSError.
     """
     before("rename", path)
-    if fresh or not path.exists():  # a folder renamed to a folder that is not empty: ENOTEMPTY
+    if fresh or not path.exists():  # onto a folder that is not empty: ENOTEMPTY
         new.rename(path)
         fsync_folder(path.parent)
         return
-    if _exchange(new, path):  # `new` now names the old one
+    if _exchange(new, path):  # `new` is now the old one
         old = new
     else:
         old = path.with_name(ASIDE + path.name)
@@ -144,8 +143,8 @@ def put_in_place(new: Path, path: Path, *, fresh: bool = False) -> None:
 
 
 def move_up(new: Path, path: Path) -> None:
-    """Move all that is in the folder `new`, which lies in `path`, to `path`; OSError where that
-    holds anything else by then."""
+    """Move the content of the folder `new`, which is in `path`, to `path`; OSError if `path` has
+    other content."""
     before("rename", path)
     if any(entry != new for entry in path.iterdir()):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
@@ -156,15 +155,18 @@ def move_up(new: Path, path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step (Linux: renameat2); False where the system cannot."""
+    """Exchange two names in one call (Linux: renameat2); False where the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    current_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+    return bool(
+        rename(current_folder, os.fsencode(first), current_folder, os.fsencode(second), exchange)
+        == 0
+    )
 
 
 def storage_error(verb: str, path: Path, error: OSError) -> StorageError:

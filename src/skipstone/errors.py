@@ -1,18 +1,18 @@
 """Every error that skipstone raises on purpose, as a tree.
 
     SkipstoneError              exit code 1
-    ├── UsageError (ValueError) exit code 2: what the user gave cannot be used
-    │   ├── DataError           ... because of a file or a row of their data
+    ├── UsageError (ValueError) exit code 2: an argument, an option or the data cannot be used
+    │   ├── DataError           ... because of a file or a row of the data
     │   └── MissingExtra        ... because an optional package is not installed
-    ├── Refusal                 exit code 1: understood, and honestly declined
-    ├── DamagedError            exit code 1: a stored file does not hold what was written
-    ├── StorageError (OSError)  exit code 1: a file could not be written; what was there is intact
+    ├── Refusal                 exit code 1: valid, but declined, with the reason
+    ├── DamagedError            exit code 1: a stored file was changed or cut
+    ├── StorageError (OSError)  exit code 1: a file could not be written; the old one is intact
     ├── Diverged                exit code 1: the loss became NaN or infinite
     ├── WorkerFailed            exit code 1: a loading process died, hangs, or raised
     ├── OutOfMemory             exit code 1: not even the smallest part of a batch fits
     └── Interrupted             exit code 130 or 143: stopped by a signal, work saved
 
-A message says what was wrong and where, what is allowed, and what to type next.
+A message says what is wrong and where, what is allowed, and what to type next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 
 class SkipstoneError(Exception):
-    """Root of the tree. `hint` is the next thing to type, shown on its own line."""
+    """Root of the tree. `hint` says what to type next, on a line of its own."""
 
     exit_code = 1
 
@@ -36,7 +36,7 @@ class SkipstoneError(Exception):
 
 
 class UsageError(SkipstoneError, ValueError):
-    """What the user gave cannot be used as it is."""
+    """An argument, an option or the data cannot be used."""
 
     exit_code = 2
 
@@ -50,11 +50,11 @@ class MissingExtra(UsageError):
 
 
 class Refusal(SkipstoneError):
-    """The request was understood and is declined, with the reason; nothing was changed."""
+    """A valid request is declined, with the reason; nothing was changed."""
 
 
 class DamagedError(SkipstoneError):
-    """A stored file is not what was written: cut, flipped, or not ours."""
+    """A stored file was changed or cut, or skipstone did not write it."""
 
 
 class StorageError(SkipstoneError, OSError):
@@ -66,7 +66,7 @@ class StorageError(SkipstoneError, OSError):
 
 
 class Diverged(SkipstoneError):
-    """Training reached a loss that is no number; `step` and `files` say where."""
+    """The loss became NaN or infinite; `step` and `files` say where."""
 
     def __init__(
         self, message: str, *, step: int, files: tuple[str, ...] = (), hint: str | None = None
@@ -77,7 +77,7 @@ class Diverged(SkipstoneError):
 
 
 class WorkerFailed(SkipstoneError):
-    """A loading process was killed, is stopped, hangs, or raised; `file` is the one it was on."""
+    """A loading process was killed, stopped or hangs, or it raised; `file` is the file it read."""
 
     def __init__(self, message: str, *, file: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -85,40 +85,40 @@ class WorkerFailed(SkipstoneError):
 
 
 class OutOfMemory(SkipstoneError):
-    """Memory is used up, and nothing is left to halve."""
+    """Out of memory, and the batch cannot be halved further."""
 
 
 class Interrupted(SkipstoneError):
-    """A signal stopped the work after it was saved. The exit code is 128 + the signal's number."""
+    """A signal stopped the work, which is saved. The exit code is 128 + the signal's number."""
 
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
 
 
-_MEMORY_WORDS = (
+_OUT_OF_MEMORY_TEXTS = (
     *("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc"),
-    # oneDNN, whose buffers are not torch's
+    # oneDNN, which allocates its own buffers
     *("could not create a memory", "could not create a primitive"),
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory is used up: of Python, of torch on any device.
+    """Whether `error` means out of memory: of Python, or of torch on any device.
 
-    torch has a type of its own only for accelerators (torch.OutOfMemoryError); its CPU allocator
-    and MPS raise RuntimeError with words.
+    torch has an error type for it only on accelerators (torch.OutOfMemoryError); its CPU allocator
+    and MPS raise RuntimeError, which only the text tells apart.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
-    if "primitive descriptor" in text:  # oneDNN lacks such an operation
+    if "primitive descriptor" in text:  # oneDNN has no such operation
         return False
-    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY_WORDS)
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY_TEXTS)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A sentence that names the nearest of `choices`, or all of them when few, or nothing.
+    """A sentence with the nearest of `choices`, or with all of them if they are few; else "".
 
     >>> did_you_mean("resent18", ["resnet18", "vgg16"])
     "Did you mean 'resnet18'?"

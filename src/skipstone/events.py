@@ -1,12 +1,12 @@
-"""What the library says while it works. The library emits; whoever listens (the CLI) draws.
+"""Progress and notes: the library emits events, a listener (the command line) prints them.
 
     with listen(draw):
         for photo in track(photos, "reading", unit="photos"):
             ...
         note("37 of 12,004 files are unreadable")
 
-Nothing is printed by the library itself. Without a listener events go nowhere, but for calls from
-Python's prompt or a notebook (`skipstone.commands.base`), which get a `LinePrinter`.
+The library itself prints nothing. Without a listener the events are dropped, except at Python's
+prompt and in notebooks, where `skipstone.commands.base` listens with a `LinePrinter`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A stage of work begins. `total` is None when its length is unknown."""
+    """A stage of work has begun. `total` is None if its length is unknown."""
 
     stage: str
     total: float | None
@@ -32,7 +32,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """`amount` more units of `stage` are done; `text` may carry a live figure (a loss)."""
+    """`amount` more units of `stage` are done; `text` may hold a current value (the loss)."""
 
     stage: str
     amount: float
@@ -61,7 +61,7 @@ _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
 
 
 def emit(event: Event) -> None:
-    """Hand `event` to the current listener, if any."""
+    """Pass `event` to the current listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
         listener(event)
@@ -83,8 +83,8 @@ def has_listener() -> bool:
 
 
 class LinePrinter:
-    """A listener that writes lines: each note, and one for the outermost stage once it has lasted
-    `PATIENCE` seconds; stages within another get none.
+    """A listener that writes a line for each note, and one for each outermost stage that lasts
+    longer than `PATIENCE` seconds.
 
     Args:
         write: function(text, kind), the kind being a note's level or "stage"; prints by default.
@@ -95,8 +95,8 @@ class LinePrinter:
     def __init__(self, write: Callable[[str, str], None] | None = None) -> None:
         self._write = _print if write is None else write
         self._open: list[str] = []  # stages under way, outermost first
-        self._began = 0.0  # of the outermost one
-        self._said = False  # whether the outermost one has had its line
+        self._start = 0.0  # of the outermost one
+        self._is_printed = False  # whether the outermost one has its line
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -104,21 +104,21 @@ class LinePrinter:
                 self._write(text, level)
             case Started(stage, _, _):
                 if not self._open:
-                    self._began, self._said = time.monotonic(), False
+                    self._start, self._is_printed = time.monotonic(), False
                 self._open.append(stage)
             case Advanced():
-                self._say_if_long("...")
+                self._print_if_long("...")
             case Finished(stage):
                 if self._open == [stage]:
-                    self._say_if_long(f"took {time.monotonic() - self._began:.0f} s")
+                    self._print_if_long(f"took {time.monotonic() - self._start:.0f} s")
                 if stage in self._open:
                     self._open.remove(stage)
 
-    def _say_if_long(self, how: str) -> None:
-        lasted = time.monotonic() - self._began
-        if self._open and not self._said and lasted >= self.PATIENCE:
-            self._said = True
-            self._write(f"{self._open[0]} {how}", "stage")
+    def _print_if_long(self, ending: str) -> None:
+        seconds = time.monotonic() - self._start
+        if self._open and not self._is_printed and seconds >= self.PATIENCE:
+            self._is_printed = True
+            self._write(f"{self._open[0]} {ending}", "stage")
 
 
 def _print(text: str, kind: str) -> None:
@@ -137,7 +137,7 @@ def warn(text: str) -> None:
 def stage(
     name: str, *, total: float | None = None, unit: str = ""
 ) -> Iterator[Callable[..., None]]:
-    """A stage of work; call the yielded `advance(amount=1, text="")` as it proceeds."""
+    """A stage of work; call the yielded `advance(amount=1, text="")` for each part that is done."""
     emit(Started(name, total, unit))
 
     def advance(amount: float = 1, text: str = "") -> None:

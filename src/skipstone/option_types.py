@@ -1,7 +1,14 @@
-"""Whether values are what a dataclass of options declares: of its types, and in its ranges.
+"""Options as frozen dataclasses, whose fields are made by `option()`.
 
-Dataclasses check no types, and what a bundle says of its options comes from whoever wrote it. A
-dataclass names its ranges itself, where it is made: `check_options(self, top_k=whole(1))`.
+    @dataclass(frozen=True, kw_only=True)
+    class ForestOptions:
+        trees: int = option(200, range=int_range(1), help="number of trees")
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+The command-line flag, its help, and the check of the value come from the field. Dataclasses check
+no types, and the options in a bundle come from whoever wrote it, so each class checks itself.
 """
 
 from __future__ import annotations
@@ -10,26 +17,31 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from skipstone.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Finite numbers that an option may be: `low` to `high`, without the ends that are open."""
+    """Finite numbers from `low` to `high`, without the ends that are open."""
 
     low: float
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
-    whole: bool = False
+    is_int: bool = False
 
-    def holds(self, value: Any) -> bool:
-        number = isinstance(value, int if self.whole else int | float)  # numpy's floats, too
-        if not number or isinstance(value, bool):
+    def holds(self, value: Any) -> bool:  # TEMPORARY
+        return value in self
+
+    def __contains__(self, value: Any) -> bool:
+        is_number = isinstance(value, int if self.is_int else int | float)  # numpy's floats, too
+        if not is_number or isinstance(value, bool):
             return False
         if isinstance(value, float) and not math.isfinite(value):
             return False
@@ -38,7 +50,7 @@ class Range:
         return bool(above and below)
 
     def __str__(self) -> str:
-        if self.whole:
+        if self.is_int:
             return f"a whole number from {self.low:.0f}" + (
                 f" to {int(self.high)}" if self.high < math.inf else ""
             )
@@ -47,47 +59,156 @@ class Range:
             return f"a finite number{' of' * (not self.open_low)} {lower}"
         return f"{lower} and {'less than' if self.open_high else 'at most'} {self.high:g}"
 
+    def to_brackets(self) -> str:
+        """As an interval: "[0, 1)"; "" where there is no upper end."""
+        if self.high == math.inf:
+            return ""
+        opening, closing = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        return f"{opening}{self.low:.10g}, {self.high:.10g}{closing}"
 
-def whole(low: int, high: float = math.inf) -> Range:
+
+def int_range(low: int, high: float = math.inf) -> Range:
     """Whole numbers from `low` to `high`."""
-    return Range(low, high, whole=True)
+    return Range(low, high, is_int=True)
 
 
-#: A chance that something happens which must not happen always.
-CHANCE = Range(0, 1, open_high=True)
+#: A probability that is not 1: something that happens always is not an option's business.
+PROBABILITY = Range(0, 1, open_high=True)
 POSITIVE = Range(0, open_low=True)
 
 
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """What `option()` says of a field."""
+
+    help: str = ""
+    range: Range | None = None
+    choices: tuple[Any, ...] = ()
+    metavar: str = ""
+    parse: Callable[[str], Any] | None = None
+    requires: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    needs_gradient: bool = False
+    keeps_fit: bool = False
+    is_hidden: bool = False
+
+
+def option(
+    default: T,
+    *,
+    help: str = "",
+    range: Range | None = None,
+    choices: tuple[Any, ...] = (),
+    metavar: str = "",
+    parse: Callable[[str], Any] | None = None,
+    requires: Mapping[str, Any] | None = None,
+    needs_gradient: bool = False,
+    keeps_fit: bool = False,
+    is_hidden: bool = False,
+) -> T:
+    """A field of a dataclass of options.
+
+    Args:
+        help: one phrase for `--help`, without range, choices and default, which are added.
+        range: numbers that are allowed; of a tuple, for each member.
+        choices: values that are allowed besides `range`. Those of a `Literal` type need no mention.
+        metavar: stands for the value in `--help`.
+        parse: reads command-line text, where the field's type does not say how.
+        requires: the option counts only where these other options have these values.
+        needs_gradient: the option counts only for models that are trained by gradient.
+        keeps_fit: an input that was fitted may take another value without a new fit.
+        is_hidden: users cannot set it.
+    """
+    spec = OptionSpec(
+        help,
+        range,
+        choices,
+        metavar,
+        parse,
+        requires or {},
+        needs_gradient,
+        keeps_fit,
+        is_hidden,
+    )
+    return typing.cast(T, dataclasses.field(default=default, metadata={"option": spec}))
+
+
+def get_spec(field: dataclasses.Field[Any]) -> OptionSpec:
+    """What `option()` said of a field; nothing where it was made otherwise."""
+    if "option" not in field.metadata:  # TEMPORARY, until all classes use option()
+        old = field.metadata
+        return OptionSpec(
+            old.get("help", ""),
+            metavar=old.get("metavar", ""),
+            parse=old.get("parse"),
+            is_hidden=old.get("hidden", False),
+        )
+    spec: OptionSpec = field.metadata["option"]
+    return spec
+
+
+whole, CHANCE = int_range, PROBABILITY  # TEMPORARY, until all classes use option()
+
+
 def check_options(
-    options: Any, more: Iterable[str] = (), owner: str = "", /, **ranges: Range
+    options: Any, problems: Iterable[str] = (), owner: str = "", **ranges: Range
 ) -> None:
     """UsageError that names every value of a dataclass that is not allowed, all at once.
 
-    Fields that are a `Literal` are held to its words without being named. None is allowed where it
-    is the field's default; of a tuple every member is looked at.
+    Fields with a range, choices or a `Literal` type are checked. None is allowed where it is the
+    field's default; of a tuple every member is checked.
 
     Args:
-        more: what else is wrong, a sentence each.
-        owner: what the sentence begins with.
-        ranges: by field.
+        problems: what else is wrong, a sentence each.
+        owner: what the message begins with.
     """
-    problems = []
+    wrong = []
     kinds = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
-        value, kind = getattr(options, field.name), kinds[field.name]
+        value, kind, spec = getattr(options, field.name), kinds[field.name], get_spec(field)
         if field.name in ranges:
-            members = value if isinstance(value, tuple | list) else (value,)
-            allowed, right = str(ranges[field.name]), all(map(ranges[field.name].holds, members))
-            right = right or (value is None and field.default is None)
-        elif _only_words(kind):
-            allowed, right = _words(kind), fits(kind, value)
-        else:
-            continue
-        if not right:
-            problems.append(f"{field.name} is {value!r:.60}; allowed: {allowed}")
-    problems += more
-    if problems:
-        raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(problems)}.")
+            spec = dataclasses.replace(spec, range=ranges[field.name])
+        is_checked = spec.range is not None or spec.choices or _is_literal(kind)
+        if is_checked and not _is_allowed(value, kind, spec, field.default):
+            allowed = _describe_allowed(kind, spec)
+            wrong.append(f"{field.name} is {value!r:.60}; allowed: {allowed}")
+    wrong += problems
+    if wrong:
+        raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(wrong)}.")
+
+
+def _is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:
+    if value is None and default is None:
+        return True
+    choices = (*spec.choices, *literal_values(kind))
+    members = value if isinstance(value, tuple | list) else (value,)
+    return all(
+        any(type(member) is type(choice) and member == choice for choice in choices)
+        or (spec.range is not None and member in spec.range)
+        for member in members
+    )
+
+
+def _describe_allowed(kind: Any, spec: OptionSpec) -> str:
+    if spec.range is None and not spec.choices:
+        return _describe_type(kind)
+    choices = (*spec.choices, *literal_values(kind))
+    ranges = () if spec.range is None else (str(spec.range),)
+    return ", or ".join([*filter(None, [", ".join(map(repr, choices))]), *ranges])
+
+
+def literal_values(kind: Any) -> tuple[Any, ...]:
+    """The values of the `Literal`s in a type."""
+    if typing.get_origin(kind) is Literal:
+        return typing.get_args(kind)
+    return tuple(value for part in typing.get_args(kind) for value in literal_values(part))
+
+
+def _is_literal(kind: Any) -> bool:
+    """Whether a type is a `Literal`, or one and None."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        return len(parts) == 1 and _is_literal(parts[0])
+    return typing.get_origin(kind) is Literal
 
 
 def stored_options(options: Any) -> dict[str, Any]:
@@ -95,39 +216,34 @@ def stored_options(options: Any) -> dict[str, Any]:
     return {} if options is None else dataclasses.asdict(options)
 
 
-def _only_words(kind: Any) -> bool:
-    """Whether a type is a `Literal`, or one and None."""
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        parts = [part for part in typing.get_args(kind) if part is not type(None)]
-        return len(parts) == 1 and _only_words(parts[0])
-    return typing.get_origin(kind) is Literal
+# --- types --------------------------------------------------------------------------------------
 
 
 def check_types(owner: str, options_type: type[Any], values: Mapping[str, Any]) -> None:
     """UsageError that names every value whose type its field does not allow.
 
-    A whole number is a float, too; a list is a tuple. Types that JSON cannot have are not judged.
+    A whole number is a float, too; a list is a tuple. Types that JSON cannot have are not checked.
     """
     kinds = typing.get_type_hints(options_type)
     problems = [
-        f"{name} is {value!r:.60}; allowed: {_words(kinds[name])}"
+        f"{name} is {value!r:.60}; allowed: {_describe_type(kinds[name])}"
         for name, value in values.items()
-        if name in kinds and not fits(kinds[name], value)
+        if name in kinds and not has_type(kinds[name], value)
     ]
     if problems:
         raise UsageError(f"{owner!r}: {'; '.join(problems)}.")
 
 
-def fits(kind: Any, value: Any) -> bool:
-    """Whether `value` may stand for the annotated type `kind`."""
+def has_type(kind: Any, value: Any) -> bool:
+    """Whether `value` is of the annotated type `kind`."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return any(fits(part, value) for part in inner)
+        return any(has_type(part, value) for part in inner)
     if origin is typing.Literal:
-        return any(type(value) is type(word) and value == word for word in inner)
+        return any(type(value) is type(choice) and value == choice for choice in inner)
     if origin in (tuple, list):
-        part = inner[0] if inner else Any
-        return isinstance(value, list | tuple) and all(fits(part, item) for item in value)
+        member = inner[0] if inner else Any
+        return isinstance(value, list | tuple) and all(has_type(member, item) for item in value)
     if kind is float:
         return type(value) in (int, float) and math.isfinite(value)
     if kind in (int, str, bool):
@@ -135,14 +251,14 @@ def fits(kind: Any, value: Any) -> bool:
     return value is None if kind in (None, type(None)) else True
 
 
-def _words(kind: Any) -> str:
+def _describe_type(kind: Any) -> str:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_words(part) for part in inner)
+        return " or ".join(_describe_type(part) for part in inner)
     if origin is typing.Literal:
         return ", ".join(map(repr, inner))
     if origin in (tuple, list):
-        return f"a list of {_words(inner[0])}" if inner else "a list"
+        return f"a list of {_describe_type(inner[0])}" if inner else "a list"
     names = {float: "a finite number", int: "a whole number", str: "text", bool: "true or false"}
     return "null" if kind in (None, type(None)) else names.get(kind, str(kind))
 
@@ -164,17 +280,14 @@ def parse_text(kind: Any, text: str) -> Any:
                 problem = error
         raise problem or ValueError(f"{text!r} is not allowed")
     if origin is typing.Literal:
-        for word in arguments:  # some are numbers: --channels 3
-            if str(word) == text:
-                return word
-        raise ValueError(
-            f"{text!r} is not allowed. "
-            f"{did_you_mean(text, [str(item) for item in arguments])}".strip()
-        )
+        for choice in arguments:  # some are numbers: --channels 3
+            if str(choice) == text:
+                return choice
+        hint = did_you_mean(text, [str(item) for item in arguments])
+        raise ValueError(f"{text!r} is not allowed. {hint}".strip())
     if origin is tuple:
-        return tuple(
-            parse_text(arguments[0], part.strip()) for part in text.split(",") if part.strip()
-        )
+        parts = [part.strip() for part in text.split(",")]
+        return tuple(parse_text(arguments[0], part) for part in parts if part)
     if kind is bool:
         return _parse_bool(text)
     if kind is int:

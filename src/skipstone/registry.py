@@ -1,10 +1,10 @@
 """Names for what can be added: readers, inputs, backbones, heads, tasks, steps, runtimes.
 
-An `Entry` says, without importing torch, what a name is and where its code lies. Built-in entries
-come from one catalogue module per room; a plugin's come from installed entry points, each of which
-points to an `Entry`. A bundle therefore stores names only, never an import path.
+An `Entry` describes a name and says where its code is, without importing torch. Built-in entries
+come from a catalogue module per package, a plugin's from installed entry points that name an
+`Entry`. A bundle therefore stores names only, never an import path.
 
-Add one from outside, in the plugin's pyproject.toml:
+A plugin adds one in its pyproject.toml:
 
     [project.entry-points."skipstone.backbones"]
     mynet = "my_package.entries:MYNET"
@@ -12,6 +12,7 @@ Add one from outside, in the plugin's pyproject.toml:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 from collections.abc import Iterator, Mapping
@@ -30,12 +31,12 @@ class Entry:
         name: what users type.
         target: "package.module:attribute", imported on first use.
         options: "package.module:Dataclass" of frozen, JSON-able options in a module free of torch,
-            or None where there is nothing to choose. Command-line flags are derived from it.
+            or None without options. Command-line flags are derived from it.
         summary: one line for listings.
         source: the paper or project it comes from.
-        facts: JSON-able capabilities that other rooms ask for (never a name to branch on),
+        facts: JSON-able capabilities that other packages ask for instead of branching on a name,
             such as {"accepts": ["image"]}.
-        distribution: the installed package that brings it; None for a built-in entry.
+        distribution: the installed package that adds it; None for a built-in entry.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Entry:
     distribution: str | None = None
 
     def load(self) -> Any:
-        """Import and return what `target` names."""
+        """Import and return the object that `target` names."""
         return resolve_target(self.target)
 
     def options_type(self) -> type[Any] | None:
@@ -55,7 +56,7 @@ class Entry:
         return None if self.options is None else resolve_target(self.options)
 
     def make_options(self, values: Mapping[str, Any] | None = None) -> Any:
-        """The options with `values` set; an unknown name or a wrong value is a UsageError."""
+        """The options with `values`. UsageError for an unknown name or a wrong value."""
         kind = self.options_type()
         values = dict(values or {})
         known = [] if kind is None else list(kind.__dataclass_fields__)
@@ -76,7 +77,7 @@ class Entry:
 
 
 class Registry:
-    """Entries of one kind by name: the room's catalogue first, then installed plugins."""
+    """Entries of one kind by name: the built-in catalogue first, then installed plugins."""
 
     def __init__(self, kind: str, *, catalog: str, group: str, listing: str = "") -> None:
         self.kind = kind
@@ -86,14 +87,14 @@ class Registry:
         self._entries: dict[str, Entry] | None = None
 
     def add(self, entry: Entry) -> None:
-        """Register in this process; a taken name is refused."""
+        """Register an entry in this process. UsageError if its name exists."""
         entries = self._load()
         if entry.name in entries:
-            raise UsageError(f"{self.kind} {entry.name!r} is registered already.")
+            raise UsageError(f"{self.kind} {entry.name!r} is already registered.")
         entries[entry.name] = entry
 
     def remove(self, name: str) -> None:
-        """Forget a name registered by `add` (tests clean up with it)."""
+        """Remove an entry that `add` registered (for tests)."""
         del self._load()[name]
 
     def __contains__(self, name: object) -> bool:
@@ -109,13 +110,13 @@ class Registry:
         entries = self._load()
         if name in entries:
             return entries[name]
-        # "timm/<name>" style families register a prefix entry "timm/*".
+        # A family such as timm/<name> has the one entry "timm/*".
         prefix, slash, _ = name.partition("/")
         if slash and f"{prefix}/*" in entries:
             return entries[f"{prefix}/*"]
         hint = did_you_mean(name, entries)
         raise UsageError(
-            f"{name!r} is no {self.kind}.",
+            f"unknown {self.kind} {name!r}.",
             hint=" ".join(part for part in (hint, self._listing) if part) or None,
         )
 
@@ -123,13 +124,13 @@ class Registry:
         if self._entries is None:
             catalog = importlib.import_module(self._catalog)
             self._entries = {entry.name: entry for entry in catalog.ENTRIES}
-            for point in importlib.metadata.entry_points(group=self._group):
+            for point in find_entry_points(self._group):
                 entry = point.load()
                 owner = point.dist.name if point.dist is not None else None
                 if entry.name in self._entries:
                     raise UsageError(
                         f"the installed package {owner} adds a {self.kind} named {entry.name!r}, "
-                        "which exists already; uninstall one of the two."
+                        "which already exists; uninstall one of the two."
                     )
                 self._entries[entry.name] = Entry(
                     entry.name,
@@ -143,8 +144,18 @@ class Registry:
         return self._entries
 
 
+@functools.cache
+def _installed_entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points()  # reads every installed package
+
+
+def find_entry_points(group: str) -> importlib.metadata.EntryPoints:
+    """The entry points of a group in the installed packages."""
+    return _installed_entry_points().select(group=group)
+
+
 def resolve_target(target: str) -> Any:
-    """Import what "package.module:attribute" names."""
+    """Import the object that "package.module:attribute" names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -1,12 +1,12 @@
-"""The flat names that users type, and the typed options that rooms own.
+"""The flat names that users type, and the typed options that the packages own.
 
-Every room keeps its options in a frozen dataclass in a module free of torch. Here their fields
+Each package keeps its options in frozen dataclasses, in modules free of torch. Here their fields
 become one flat list of names: the command line makes a flag of each, and `skipstone.train` takes
-them as keywords. A name that several rooms share (`seed`) sets all of them.
+them as keywords. A name that several owners have (`seed`) sets all of them.
 
     settings = Settings({"epochs": 5, "width": 0.5})
-    settings.options("train", TrainOptions)        # only what TrainOptions knows
-    settings.check_used(...)                       # names that nothing took are refused
+    settings.options(TrainOptions)                 # only what TrainOptions has
+    settings.check_used(...)                       # unused names are refused
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.option_types import parse_text
+from skipstone.option_types import OptionSpec, get_spec, literal_values, parse_text
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
-from skipstone.words import flag
+from skipstone.words import flag, listed
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
@@ -40,8 +40,8 @@ REGISTRY_GROUPS: dict[str, Registry] = {
 }
 
 
-#: What options are called here, and elsewhere.
-_CALLED = {
+#: Our names of options, and those of other tools.
+_ALIASES = {
     "accumulate": "accumulate_grad_batches gradient_accumulation_steps grad_accum",
     "augment": "aug augmentation augmentations auto_augment aa",
     "batch_size": "batch bs b train_batch_size per_device_train_batch_size",
@@ -72,15 +72,15 @@ _CALLED = {
     "weights=pretrained": "pretrained",
     "workers": "j num_workers n_workers nw n_jobs jobs dataloader_num_workers",
 }
-_ELSEWHERE = {word: name for name, words in _CALLED.items() for word in words.split()}
-#: Options that verbs have of their own.
-_OF_VERBS = ("model", "weights", "out", "from_")
-#: What needs no option here.
-_NEEDLESS = {
-    "resume": "The same command goes on with its unfinished run.",
+_NAME_OF_ALIAS = {word: name for name, words in _ALIASES.items() for word in words.split()}
+#: Parameters of commands, which are not options of a dataclass.
+_COMMAND_PARAMETERS = ("model", "weights", "out", "from_")
+#: Options of other tools that have no counterpart here, and why.
+_UNNEEDED = {
+    "resume": "The same command resumes its unfinished run.",
     **dict.fromkeys(
         ("num_classes", "n_classes", "nc", "classes_count"),
-        "The classes are those that the data has.",
+        "The classes are those of the data.",
     ),
     **dict.fromkeys(
         ("data", "data_dir", "data_path", "dataset", "train_dir", "source", "input", "image_dir"),
@@ -89,84 +89,87 @@ _NEEDLESS = {
 }
 
 
-def meant(word: str, known: Collection[str], *, typed: bool = False) -> str:
-    """What to say for an option that is not `known`: the nearest, or what is so called elsewhere;
-    as flags where they are `typed`.
+def suggest_option(word: str, known: Collection[str], *, as_flag: bool = False) -> str:
+    """A hint for an unknown option: the option that other tools call so, or the nearest name.
 
-    >>> meant("learning_rate", ["lr", "epochs"])
+    >>> suggest_option("learning_rate", ["lr", "epochs"])
     "Did you mean 'lr'?"
     """
-    name, _, value = _ELSEWHERE.get(word, "").partition("=")
+    name, _, value = _NAME_OF_ALIAS.get(word, "").partition("=")
     if name in known:
-        ours = _typed(name) if typed else name
-        whole = f"{ours} {value}" if typed else f"{ours}={value!r}"
-        return f"Did you mean {whole if value else repr(ours)}?"
-    if word in _NEEDLESS or len(word) == 1:  # near one letter is anything
-        return _NEEDLESS.get(word, "")
-    if typed:
-        return did_you_mean(_typed(word), map(_typed, known))
+        option = _to_flag(name) if as_flag else name
+        with_value = f"{option} {value}" if as_flag else f"{option}={value!r}"
+        return f"Did you mean {with_value if value else repr(option)}?"
+    if word in _UNNEEDED or len(word) == 1:  # every name is near one letter
+        return _UNNEEDED.get(word, "")
+    if as_flag:
+        return did_you_mean(_to_flag(word), map(_to_flag, known))
     return did_you_mean(word, known)
 
 
-def _typed(name: str) -> str:
+def _to_flag(name: str) -> str:
     return flag(name.rstrip("_"))
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One name a user may set: where it comes from and how its text is read."""
+    """One name a user may set: who has it, and how its text is read."""
 
     name: str
     group: str
-    owner: str  # the entry that has it ("resnet18"), or the group
+    owners: tuple[str, ...]  # the entries that have it ("resnet18", ...), or the group
     kind: Any  # the annotated type
     default: Any
-    metadata: Mapping[str, Any]
+    spec: OptionSpec
 
     def parse(self, text: str) -> Any:
         """Read a command-line value. ValueError says what is allowed."""
-        reader = self.metadata.get("parse")
-        return reader(text) if reader is not None else parse_text(self.kind, text)
+        return self.spec.parse(text) if self.spec.parse else parse_text(self.kind, text)
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        return (*self.spec.choices, *literal_values(self.kind))
+
+    def describe_owners(self) -> str:
+        """Such as "model resnet18, resnet34 and 20 more"."""
+        owners = listed(self.owners, limit=2)
+        if self.group == "augmentation":
+            return f"augmentation of input {owners}"
+        return owners if owners == self.group else f"{self.group} {owners}"
 
 
-def settings_of(options_type: type[Any], group: str, owner: str) -> Iterator[Setting]:
+def settings_of(options_type: type[Any], group: str, *owners: str) -> Iterator[Setting]:
     """The settings in a dataclass of options."""
     kinds = typing.get_type_hints(options_type)
     for field in dataclasses.fields(options_type):
-        if field.metadata.get("hidden"):
-            continue
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        yield Setting(field.name, group, owner, kinds[field.name], default, field.metadata)
+        spec = get_spec(field)
+        if not spec.is_hidden:
+            yield Setting(field.name, group, owners, kinds[field.name], field.default, spec)
 
 
 def known_settings() -> dict[str, list[Setting]]:
-    """Every name a user may set, with each place that takes it."""
-    found: dict[str, list[Setting]] = {}
-    seen: set[type[Any]] = set()
+    """Every name a user may set, with each dataclass that has it."""
+    owners: dict[tuple[str, type[Any]], list[str]] = {}
     for entry in INPUTS:  # how its samples are augmented
         if "augment" in entry.facts:
             kind = resolve_target(entry.facts["augment"])
-            for setting in settings_of(kind, "augmentation", f"of the input {entry.name}"):
-                found.setdefault(setting.name, []).append(setting)
+            owners.setdefault(("augmentation", kind), []).append(entry.name)
     for group, target in FIXED_GROUPS.items():
-        kind = resolve_target(target)
-        for setting in settings_of(kind, group, group):
-            found.setdefault(setting.name, []).append(setting)
+        owners[group, resolve_target(target)] = [group]
     for group, registry in REGISTRY_GROUPS.items():
         for entry in registry:
             kind = entry.options_type()
-            if kind is None or kind in seen:
-                continue
-            seen.add(kind)
-            for setting in settings_of(kind, group, entry.name):
-                found.setdefault(setting.name, []).append(setting)
-    return found
+            if kind is not None:
+                owners.setdefault((group, kind), []).append(entry.name)
+    settings: dict[str, list[Setting]] = {}
+    for (group, kind), names in owners.items():
+        for setting in settings_of(kind, group, *names):
+            settings.setdefault(setting.name, []).append(setting)
+    return settings
 
 
 class Settings:
-    """Flat names and values that a user gave, handed out to the rooms that own them."""
+    """Flat names and values that a user gave, for the dataclasses of options that have them."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self.values = {name: value for name, value in (values or {}).items() if value is not None}
@@ -175,8 +178,8 @@ class Settings:
         problems = []
         for name in self.values:
             if name not in known:
-                hint = meant(name, [*known, *_OF_VERBS])
-                problems.append(f"there is no option {name!r}. {hint}".strip())
+                hint = suggest_option(name, [*known, *_COMMAND_PARAMETERS])
+                problems.append(f"unknown option {name!r}. {hint}".strip())
         if problems:
             raise UsageError("; ".join(problems))
 
@@ -185,9 +188,9 @@ class Settings:
         if options_type is None:
             return {}
         names = {field.name for field in dataclasses.fields(options_type)}
-        taken = {name: value for name, value in self.values.items() if name in names}
-        self._used |= set(taken)
-        return taken
+        values = {name: value for name, value in self.values.items() if name in names}
+        self._used |= set(values)
+        return values
 
     def options(self, options_type: type[Any], **defaults: Any) -> Any:
         """An instance of `options_type`: the user's values over `defaults`."""
@@ -199,10 +202,10 @@ class Settings:
             raise UsageError(str(error)) from error
 
     def check_used(self, *, task: str, model: str, head: str) -> None:
-        """Refuse a value that no part of this run takes, naming who would take it."""
+        """Refuse a value that no part of this run has, naming the parts that would."""
         known = known_settings()
         for name in sorted(set(self.values) - self._used):
-            owners = " or ".join(sorted({f"{s.group} {s.owner}" for s in known[name]}))
+            owners = " or ".join(sorted({setting.describe_owners() for setting in known[name]}))
             raise UsageError(
                 f"{flag(name)} is an option of {owners}; "
                 f"this run is task {task} with model {model} and head {head}.",
@@ -210,13 +213,13 @@ class Settings:
             )
 
     def check_taken(self, verb: str, names: Collection[str] | None = None) -> None:
-        """Refuse what `verb` does not take, as its command line does.
+        """Refuse options that a command does not have, as its command line does.
 
         Args:
-            names: what it takes, where that is not all that was handed out.
+            names: the options that it has; by default those that were used.
         """
-        taken = self._used if names is None else names
-        for name in sorted(set(self.values) - set(taken)):
+        allowed = self._used if names is None else names
+        for name in sorted(set(self.values) - set(allowed)):
             raise UsageError(
                 f"skipstone {verb} has no flag {flag(name)}.",
                 hint=f"See: skipstone {verb} --help",
@@ -224,7 +227,7 @@ class Settings:
 
 
 def as_flags(values: Mapping[str, Any]) -> list[str]:
-    """The words that say `values` on the command line.
+    """The command-line words for `values`.
 
     >>> as_flags({"epochs": 5, "freeze_norm": True, "label_columns": ("a", "b"), "out": None})
     ['--epochs', '5', '--freeze-norm', '--label-columns', 'a,b']

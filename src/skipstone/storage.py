@@ -1,14 +1,14 @@
 """Every persistent write of skipstone goes through this file.
 
-    temporary sibling -> write -> fsync -> rename into place -> fsync of the folder
+    temporary sibling -> write -> fsync -> rename to the final name -> fsync of the folder
 
-so that a reader finds the old file or the new one, whole, whatever dies in between. A write that
-fails (disk full, an I/O error) removes its temporary file, leaves the old one as it was, and says
-which file it was and what to do. What a *killed* write leaves starts with `LEFTOVER` and is removed
-by `clean_leftovers`, which the owner of a folder calls when it takes its lock.
+A reader therefore finds the complete old file or the complete new one, wherever a process dies. A
+write that fails (disk full, an I/O error) removes its temporary file, keeps the old one, and says
+which file failed and what to do. The temporary files of a *killed* write start with `LEFTOVER`;
+`clean_leftovers` removes them, which the owner of a folder calls when it takes its lock.
 
-A failed fsync is never repeated on the same file (the kernel may have dropped the dirty pages and
-reported it once): the file is given up, and another attempt makes a new one.
+A failed fsync is never repeated on the same file, because the kernel may have dropped the dirty
+pages and reports that only once: another attempt writes a new file.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path`, durably and all at once. Raises StorageError."""
+    """Write `data` to `path`, durably and atomically. Raises StorageError."""
     write_chunks(Path(path), [data])
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """`write_bytes` of UTF-8, with no translation of line ends."""
+    """`write_bytes` of UTF-8; line ends stay as they are."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """JSON with sorted keys and a final newline. NaN and infinity are a ValueError."""
+    """Write JSON with sorted keys and a final newline. NaN and infinity are a ValueError."""
     text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     write_text(path, text + "\n")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The file's content. DamagedError where it is missing, StorageError where unreadable."""
+    """The content of a file. DamagedError if it is missing, StorageError if it cannot be read."""
     path = Path(path)
     try:
         before("read", path)
@@ -76,7 +76,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_json(path: Path | str) -> Any:
-    """What `write_json` wrote. Anything else is a DamagedError that names the file."""
+    """The value that `write_json` wrote. Other content is a DamagedError that names the file."""
     return parse_json(read_bytes(path), path)
 
 
@@ -97,15 +97,14 @@ def file_sha256(path: Path | str) -> str:
 
 
 def append_line(path: Path | str, text: str) -> None:
-    """Append one line durably. What a killed append left of a line is cut off first.
+    """Append one line durably. Part of a line from a killed append is removed first.
 
-    For files with one writer (the holder of a run's lock). A failed append leaves the lines that
-    were there.
+    For files with one writer (the holder of a run's lock). A failed append keeps the old lines.
     """
     path = Path(path)
     if "\n" in text:
         raise ValueError("append_line takes one line")
-    made = not path.exists()
+    is_new = not path.exists()
     try:
         before("open", path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -123,27 +122,27 @@ def append_line(path: Path | str, text: str) -> None:
                 raise
         finally:
             os.close(descriptor)
-        if made:
+        if is_new:
             fsync_folder(path.parent)
     except OSError as error:
         raise storage_error("write", path, error) from error
 
 
 def read_lines(path: Path | str) -> list[str]:
-    """The complete lines of a journal; a last one without its line end is ignored."""
+    """The complete lines of a journal; a last one without a line end is ignored."""
     path = Path(path)
     if not path.exists():
         return []
     data = read_bytes(path)
-    whole = data[: data.rfind(b"\n") + 1]
+    complete = data[: data.rfind(b"\n") + 1]
     try:
-        return whole.decode("utf-8").split("\n")[:-1]
+        return complete.decode("utf-8").split("\n")[:-1]
     except UnicodeDecodeError as error:
         raise DamagedError(f"{path} is damaged: not UTF-8 ({error}).") from None
 
 
 def open_lock(path: Path | str) -> int:
-    """A descriptor of a file to lock, made where it is missing; what it holds means nothing."""
+    """A descriptor of a file to lock, which is created if it is missing; its content is unused."""
     path = Path(path)
     try:
         before("open", path)
@@ -153,14 +152,14 @@ def open_lock(path: Path | str) -> int:
 
 
 def _end_of_last_line(descriptor: int) -> int:
-    """Offset just after the last line end."""
+    """The offset after the last line end."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     while end > 0:
         start = max(0, end - 4096)
         os.lseek(descriptor, start, os.SEEK_SET)
-        found = os.read(descriptor, end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        position = os.read(descriptor, end - start).rfind(b"\n")
+        if position >= 0:
+            return start + position + 1
         end = start
     return 0
 
@@ -185,15 +184,15 @@ _DTYPES = {
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, np.ndarray | Tensor]) -> None:
-    """A safetensors file; the same tensors give the same bytes.
+    """Write a safetensors file; the same tensors give the same bytes.
 
     Args:
-        tensors: numpy arrays or torch tensors (bfloat16 too) by name. Each is stored on its own:
-            views of one storage are written out in full.
+        tensors: numpy arrays or torch tensors (bfloat16 too) by name. Views of one storage are
+            written in full.
     """
     header: dict[str, Any] = {}
     rows = [(name, *_as_bytes(name, value)) for name, value in tensors.items()]
-    # The widest numbers first, so that every tensor starts at a multiple of its own width.
+    # The widest numbers first, so that every tensor starts at a multiple of its number's width.
     rows.sort(key=lambda row: (-row[4], row[0]))
     offset = 0
     for name, kind, shape, data, _ in rows:
@@ -214,14 +213,14 @@ def read_torch_tensors(path: Path | str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{path} is no readable safetensors file ({error}).") from None
+        raise DamagedError(f"{path} is not a readable safetensors file ({error}).") from None
     return tensors
 
 
 def _as_bytes(
     name: str, value: np.ndarray | Tensor
 ) -> tuple[str, list[int], memoryview | bytes, int]:
-    """(safetensors dtype, shape, content, bytes a number) of an array or a tensor."""
+    """(safetensors dtype, shape, content, bytes per number) of an array or a tensor."""
     if isinstance(value, np.ndarray | np.generic):
         kind, array = value.dtype.name, np.asarray(value)
     else:
@@ -245,16 +244,15 @@ def _as_bytes(
 def write_folder(
     path: Path | str, *, fresh: bool = False, kept: Path | None = None
 ) -> Iterator[Path]:
-    """Fill a temporary sibling; leaving the block puts it at `path`, whole or not at all.
+    """Fill a temporary sibling, which becomes `path` atomically at the end of the block.
 
-    A folder that is there already stays until the new one is in place. When the block raises, it
-    stays for good and the temporary folder is removed.
+    An existing folder stays until then. If the block raises, it stays, and the temporary folder is
+    removed.
 
     Args:
-        kept: the sibling to fill; one that is there is filled further, and it stays when the block
-            raises.
-        fresh: nothing is replaced: what has come to `path` by the end stays, and that is a
-            StorageError. An empty folder that is there (a mounted one, the current one) is filled.
+        kept: the temporary sibling to use; its content is kept, also if the block raises.
+        fresh: replace nothing: if `path` has content at the end, that is a StorageError. An
+            existing empty folder (a mount point, the current folder) is filled.
     """
     path = Path(path).absolute()
     make_folder(path.parent)
@@ -281,7 +279,7 @@ def write_folder(
 
 
 def make_folder(path: Path | str) -> Path:
-    """Make a folder and its missing parents, durably; one that exists is fine."""
+    """Create a folder and its missing parents, durably, unless it exists."""
     path = Path(path)
     missing = [part for part in (path, *path.parents) if not part.exists()]
     try:
@@ -297,7 +295,7 @@ def make_folder(path: Path | str) -> Path:
 
 
 def remove_file(path: Path | str) -> None:
-    """Remove a file durably; one that is not there is fine."""
+    """Remove a file durably, if it exists."""
     path = Path(path)
     try:
         before("remove", path)
@@ -308,20 +306,20 @@ def remove_file(path: Path | str) -> None:
 
 
 def clean_leftovers(folder: Path | str) -> list[str]:
-    """Remove what killed writes left directly in `folder`; returns the names.
+    """Remove the temporary files of killed writes from `folder` itself; returns their names.
 
-    Only the owner of the folder (the holder of its lock) may call this: another process's write
-    under way looks the same.
+    Only the owner of the folder (the holder of its lock) may call this: a running write of another
+    process looks the same.
     """
     folder = Path(folder)
-    found = []
+    removed = []
     try:
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith(ASIDE):
                 target = folder / entry.name.removeprefix(ASIDE)
                 if target.exists():
                     shutil.rmtree(entry)
-                else:  # killed between the two renames: the old one is still the good one
+                else:  # killed between the two renames: the old folder is the valid one
                     entry.rename(target)
             elif entry.name.startswith(LEFTOVER):
                 if entry.is_dir() and not entry.is_symlink():
@@ -330,7 +328,7 @@ def clean_leftovers(folder: Path | str) -> list[str]:
                     entry.unlink()
             else:
                 continue
-            found.append(entry.name)
+            removed.append(entry.name)
     except OSError as error:
         raise storage_error("clean", folder, error) from error
-    return found
+    return removed

@@ -1,7 +1,7 @@
-"""JSON as skipstone writes it, and nothing else: for files that may come from a stranger.
+"""A strict JSON parser for untrusted files.
 
-Python's parser takes names given twice (the last wins), numbers that become infinite, and nesting
-until the stack ends. What is read here has one meaning, is no deeper than people write, and can be
+Python's parser accepts duplicate names (the last one wins), numbers that overflow to infinity, and
+nesting up to the recursion limit. Here each is an error, so a document has one meaning and can be
 written again.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 
 from skipstone.errors import DamagedError
 
-DEEPEST = 40
-_DIGITS = 20  # a 64-bit number, and its sign
+MAX_DEPTH = 40
+_MAX_DIGITS = 20  # of a 64-bit number, with its sign
 
 
 def parse_json(data: bytes, where: object) -> Any:
     """The value in UTF-8 JSON.
 
     Raises:
-        DamagedError: naming `where`: no UTF-8, no JSON, a name given twice, a number that is not
-            finite or has more than 64 bits, nested deeper than 40, half a surrogate pair.
+        DamagedError: naming `where`: not UTF-8, not JSON, a duplicate name, a number that is
+            infinite or longer than 64 bits, nesting deeper than 40, half a surrogate pair.
     """
     try:
         value = json.loads(
@@ -39,24 +39,24 @@ def parse_json(data: bytes, where: object) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} is given twice")
-    return found
+        duplicate = next(name for name in members if names.count(name) > 1)
+        raise ValueError(f"the name {duplicate!r} is given twice")
+    return members
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:_DIGITS]} is no finite number")
+        raise ValueError(f"{text[:_MAX_DIGITS]} is not a finite number")
     return value
 
 
 def _int(text: str) -> int:
-    if len(text) > _DIGITS or not -(1 << 63) <= int(text) < 1 << 64:
-        raise ValueError(f"{text[:_DIGITS]}... has more than 64 bits")
+    if len(text) > _MAX_DIGITS or not -(1 << 63) <= int(text) < 1 << 64:
+        raise ValueError(f"{text[:_MAX_DIGITS]}... has more than 64 bits")
     return int(text)
 
 
@@ -65,14 +65,14 @@ def _constant(name: str) -> Any:
 
 
 def _check(value: Any) -> None:
-    rest = [(value, 1)]
-    while rest:
-        item, depth = rest.pop()
-        if depth > DEEPEST:
-            raise ValueError(f"it is nested deeper than {DEEPEST}")
+    stack = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
         if isinstance(item, str):
-            item.encode("utf-8")  # an escape can make half of a pair
+            item.encode("utf-8")  # an escape can make half a surrogate pair
         elif isinstance(item, dict):
-            rest += [(part, depth + 1) for pair in item.items() for part in pair]
+            stack += [(part, depth + 1) for pair in item.items() for part in pair]
         elif isinstance(item, list):
-            rest += [(part, depth + 1) for part in item]
+            stack += [(part, depth + 1) for part in item]

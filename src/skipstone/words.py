@@ -1,4 +1,4 @@
-"""Words for people, as every room says them: counts, lists, names in their order, paths, flags."""
+"""Text for messages: counts, lists, names in natural order, paths, flags."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
-    """The first few names, for a sentence: "cat, dog and 8 more"."""
-    every = list(names)
-    if len(every) <= limit:
-        return ", ".join(every)
-    return f"{', '.join(every[:limit])} and {len(every) - limit:,} more"
+    """The first `limit` names, for a sentence: "cat, dog and 8 more"."""
+    items = list(names)
+    if len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
 
 
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -42,21 +42,21 @@ def natural_sorted(names: Iterable[str]) -> list[str]:
 
 
 def flag(name: str) -> str:
-    """How an option is typed: `--batch-size` for batch_size."""
+    """The flag of an option: `--batch-size` for batch_size."""
     return f"--{name.replace('_', '-')}"
 
 
 def quoted(path: Path) -> str:
-    """As it is typed in a shell."""
+    """A path quoted for a shell."""
     return shlex.quote(str(path))
 
 
 def command_line(words: Sequence[str]) -> str:
-    """What one would type, to be stored and shown: names that are no UTF-8 stand as escapes."""
+    """`words` as one shell line, for reports; bytes that are not UTF-8 become escapes."""
     return shlex.join(words).encode("utf-8", "backslashreplace").decode()
 
 
 def shortest(path: Path) -> Path:
-    """How to name `path` to a person: relative to the current folder where it lies below it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """`path` relative to the current folder, if it is inside it; else as it is."""
+    folder = Path.cwd()
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from skipstone.cli.parser import parse
+from skipstone.cli.parser import parse_command_line
 from skipstone.errors import UsageError
 from skipstone.settings import known_settings
 
 
 def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse(["train", "--help"])
+        parse_command_line(["train", "--help"])
     shown = capsys.readouterr().out
     for name in known_settings():
         assert f"--{name.replace('_', '-')} " in shown.replace(",", " "), name
     assert "{sgd,adamw}" in shown
+    assert "--loss {cross_entropy,focal,bce,dice,cross_entropy_dice}\n" in shown
+    assert "tag: {bce,focal}: " in shown
+    assert "--channels {auto,N} " in shown
+    assert "default: 0.0 for linear; 0.1 for fcn; 0.5 for deeplabv3" in " ".join(shown.split())
     assert "{auto,first,channels}" in shown
 
 
 def test_only_what_was_given_is_a_setting() -> None:
-    assert parse(["train", "photos"]).options == {}
+    assert parse_command_line(["train", "photos"]).options == {}
     words = "train photos --epochs 5 --budget 1h30m --channels 1 --flip 0 --label-columns a,b"
-    assert parse(words.split()).options == {
+    assert parse_command_line(words.split()).options == {
         "epochs": 5,
         "budget": 5400.0,
         "channels": 1,
@@ -32,29 +36,31 @@ def test_only_what_was_given_is_a_setting() -> None:
 
 
 def test_switches() -> None:
-    assert parse(["train", "--freeze-norm", "photos"]).options == {"freeze_norm": True}
-    assert parse(["train", "photos", "--no-residual"]).options == {"residual": False}
+    assert parse_command_line(["train", "--freeze-norm", "photos"]).options == {"freeze_norm": True}
+    assert parse_command_line(["train", "photos", "--no-residual"]).options == {"residual": False}
 
 
 def test_what_two_tasks_read_differently() -> None:
     for word in ("cross_entropy", "bce", "focal"):
-        assert parse(["train", "photos", "--loss", word]).options == {"loss": word}
+        assert parse_command_line(["train", "photos", "--loss", word]).options == {"loss": word}
     with pytest.raises(UsageError, match="--loss: 'mse' is not allowed"):
-        parse(["train", "photos", "--loss", "mse"])
+        parse_command_line(["train", "photos", "--loss", "mse"])
 
 
 def test_data_flags_where_data_is_read() -> None:
     for words in (["audit", "d"], ["evaluate", "m", "d"], ["train", "d"]):
-        given = parse([*words, "--label-column", "kind"])
+        given = parse_command_line([*words, "--label-column", "kind"])
         assert given.options == {"label_column": "kind"}
     with pytest.raises(UsageError, match="no flag --epochs"):
-        parse(["evaluate", "m", "d", "--epochs", "3"])
+        parse_command_line(["evaluate", "m", "d", "--epochs", "3"])
 
 
 def test_abbreviations_are_refused_with_the_whole_word() -> None:
     with pytest.raises(UsageError, match=r"no flag --batch\. Did you mean .*--batch-size"):
-        parse(["train", "photos", "--batch", "4"])
+        parse_command_line(["train", "photos", "--batch", "4"])
 
 
 def test_after_two_dashes_names_may_begin_with_dashes() -> None:
-    assert parse(["predict", "runs/001", "--", "--odd.jpg"]).arguments["sources"] == ["--odd.jpg"]
+    assert parse_command_line(["predict", "runs/001", "--", "--odd.jpg"]).arguments["sources"] == [
+        "--odd.jpg"
+    ]

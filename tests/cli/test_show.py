@@ -61,7 +61,7 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
         trained=SimpleNamespace(baseline=BASELINE),
         report=Path("demo/runs/001/report.html"),
     )
-    demo_command.render(result, Terminal())
+    demo_command.print_result(result, Terminal())
     lines = capsys.readouterr().out.splitlines()
     assert "it is not better by more than chance." in lines
     assert any(line.startswith("Report:") and "report.html" in line for line in lines)
@@ -136,14 +136,14 @@ def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
 
 
 def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    verify_command.render(VerifyResult(MASKS), Terminal())
+    verify_command.print_result(VerifyResult(MASKS), Terminal())
     head, files, exact, close, verdict = capsys.readouterr().out.splitlines()
     assert "pixels changed" in head
     assert "%" not in files
     assert "0.0 %" in exact
     assert "0.004 %" in close
     assert verdict == "Every runtime gives the predictions of training."
-    verify_command.render(VerifyResult(PHOTOS), Terminal())
+    verify_command.print_result(VerifyResult(PHOTOS), Terminal())
     assert "pixels" not in capsys.readouterr().out
 
 

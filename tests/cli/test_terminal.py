@@ -13,13 +13,13 @@ import time
 import pytest
 
 from skipstone import events
-from skipstone.cli.terminal import Drawing, Terminal, plain
+from skipstone.cli.terminal import ProgressDisplay, Terminal, escape_text
 
 _WORK = """
 import time
 from skipstone import events
-from skipstone.cli.terminal import Drawing, Terminal
-with Drawing(Terminal()) as drawing, events.listen(drawing):
+from skipstone.cli.terminal import ProgressDisplay, Terminal
+with ProgressDisplay(Terminal()) as display, events.listen(display):
     events.note("[/red] a note \\x1b[2J")
     for _ in events.track(range(10), "tra[bold]ining", unit="steps"):
         time.sleep(0.12)
@@ -72,7 +72,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_short_stages_are_silent_in_a_log(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Drawing(Terminal()) as drawing, events.listen(drawing):
+    with ProgressDisplay(Terminal()) as display, events.listen(display):
         for _ in events.track(range(5), "predicting"):
             clock[0] += 0.3
     assert capsys.readouterr() == ("", "")
@@ -81,7 +81,7 @@ def test_short_stages_are_silent_in_a_log(
 def test_a_long_stage_has_one_line_in_a_log(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Drawing(Terminal()) as drawing, events.listen(drawing):
+    with ProgressDisplay(Terminal()) as display, events.listen(display):
         for _ in events.track(range(50), "training"):
             with events.stage("predicting", total=3) as advance:
                 clock[0] += 3
@@ -91,9 +91,9 @@ def test_a_long_stage_has_one_line_in_a_log(
     assert capsys.readouterr() == ("", "training ...\nverifying took 7 s\n")
 
 
-def test_plain() -> None:
-    assert plain("café 你 [/red]") == "café 你 [/red]"
-    assert plain("a\x1b[31m\nb\x07\u202e\u2028") == r"a\x1b[31m\x0ab\x07\x202e\x2028"
+def test_escape_text() -> None:
+    assert escape_text("café 你 [/red]") == "café 你 [/red]"
+    assert escape_text("a\x1b[31m\nb\x07\u202e\u2028") == r"a\x1b[31m\x0ab\x07\x202e\x2028"
 
 
 def test_a_table_keeps_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -367,7 +367,7 @@ def test_a_file_that_needs_unpickling_is_not_opened(tmp_path, capsys):
     ("name", "content", "error", "message"),
     [
         ("w.pth", b"junk", DataError, "cannot be read"),
-        ("w.safetensors", b"junk", DamagedError, "no readable safetensors"),
+        ("w.safetensors", b"junk", DamagedError, "readable safetensors"),
         ("w.onnx", b"junk", UsageError, r"not a file of weights.*\.safetensors"),
         ("folder/x", b"", UsageError, "not a model"),
     ],

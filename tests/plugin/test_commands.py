@@ -35,11 +35,11 @@ def greet(
     return Greeting(", ".join([f"hello {name}"] * times))
 
 
-def render(result, output):
+def print_result(result, output):
     output.print_line(result.text)
 
 
-COMMAND = Command(name="greet", function=greet, render=render, examples=("skipstone greet Ann",))
+COMMAND = Command("greet", greet, print_result, examples=("skipstone greet Ann",))
 '''
 
 

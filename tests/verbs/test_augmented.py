@@ -64,4 +64,4 @@ def test_models_that_are_solved_take_no_augmentation(run: Run, tmp_path: Path) -
     assert "logistic is solved at once" in done.err
     wrong = run("train", table, "--model", "textcnn", "--flip", 0.5, "--out", tmp_path / "r")
     assert wrong.code == 2
-    assert "--flip is an option of augmentation of the input image" in wrong.err
+    assert "--flip is an option of augmentation of input image" in wrong.err

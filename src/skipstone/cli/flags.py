@@ -1,4 +1,4 @@
-"""Command-line flags derived from the rooms' option dataclasses."""
+"""Command-line flags made of the dataclasses of options."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.settings import Setting, known_settings, meant
+from skipstone.option_types import has_type
+from skipstone.settings import Setting, known_settings, suggest_option
 from skipstone.words import listed
 
-_FLAG_TITLES = {
+_GROUP_TITLES = {
     "data": "reading the data",
     "split": "splitting it",
     "input": "input",
@@ -21,21 +22,29 @@ _FLAG_TITLES = {
     "task": "task",
     "model": "model options",
     "vectors": "word vectors",
-    "head": "head (what turns feature maps into answers)",
+    "head": "head (from feature maps to outputs)",
     "training": "training",
     "loading": "loading",
 }
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks in a flag's help."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        wrap = super()._split_lines
+        return [line for part in text.splitlines() for line in wrap(part, width)]
 
 
 class Parser(argparse.ArgumentParser):
     """argparse that raises UsageError (one line, with a suggestion) instead of exiting."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """argparse's own complaint, as a sentence of ours."""
+        """argparse's message as a sentence."""
         message = message.removeprefix("argument ")
         missing = "the following arguments are required: "
         if message.startswith(missing):
@@ -46,7 +55,7 @@ class Parser(argparse.ArgumentParser):
     def parse_strictly(self, arguments: list[str]) -> argparse.Namespace:
         """Parse; an unknown flag is refused with the nearest known one."""
         words = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        for word in words:  # before argparse, which would rather say what is missing
+        for word in words:  # before argparse, which would say instead what is missing
             flag = word.partition("=")[0]
             if flag.startswith("--") and flag not in self._option_string_actions:
                 self._refuse_flag(flag)
@@ -68,61 +77,41 @@ class Parser(argparse.ArgumentParser):
         known = [_name(word) for word in words]
         raise UsageError(
             f"{self.prog} has no flag {flag}.",
-            hint=meant(_name(flag), known, typed=True) or f"See: {self.prog} --help",
+            hint=suggest_option(_name(flag), known, as_flag=True) or f"See: {self.prog} --help",
         )
 
 
 def _name(flag: str) -> str:
-    """`--batch-size` as keywords have it: `batch_size`, and `from_` for a word of Python's own."""
+    """The keyword of a flag: `batch_size` for --batch-size, `from_` for --from."""
     name = flag.lstrip("-").replace("-", "_")
     return f"{name}_" if keyword.iskeyword(name) else name
-
-
-def whole_number(text: str) -> int:
-    """A seed, or another whole number from 0."""
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Reads a word that must be among `choices`; another one is refused with the nearest."""
-
-    def read(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not allowed. {did_you_mean(text, choices)}"
-            )
-        return text
-
-    return read
 
 
 def add_settings(
     parser: argparse.ArgumentParser, groups: set[str], *, only: set[str] | None = None
 ) -> None:
-    """A flag for every setting of these groups, or for those of `only`; shared names become one
-    flag."""
+    """A flag for every setting of these groups, or for those of `only`. Settings of one name share
+    a flag."""
     sections = {
         group: parser.add_argument_group(title)
-        for group, title in _FLAG_TITLES.items()
+        for group, title in _GROUP_TITLES.items()
         if group in groups
     }
-    for name, places in known_settings().items():
-        wanted = [place for place in places if place.group in groups]
-        if not wanted or name == "seed":  # --seed is every verb's own
+    for name, settings in known_settings().items():
+        owners = [setting for setting in settings if setting.group in groups]
+        if not owners or name == "seed":  # every command has its own --seed
             continue
         if only is not None and name not in only:
             continue
-        how: dict[str, Any] = {"metavar": _metavar(wanted[0]), "type": _reader(wanted)}
-        if _is_switch(wanted[0].kind):  # --freeze-norm, --no-freeze-norm
-            how = {"action": argparse.BooleanOptionalAction}
-        sections[wanted[0].group].add_argument(
+        options: dict[str, Any] = {"metavar": _metavar(owners), "type": _reader(owners)}
+        if _is_switch(owners[0].kind):  # --freeze-norm, --no-freeze-norm
+            options = {"action": argparse.BooleanOptionalAction}
+        sections[owners[0].group].add_argument(
             "--" + name.replace("_", "-"),
             dest=f"setting_{name}",
             default=None,
-            help=_help(wanted),
-            **how,
+            help=_help(owners).replace("%", "%%"),
+            **options,
         )
 
 
@@ -136,40 +125,85 @@ def settings_from(namespace: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _reader(places: list[Setting]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
+def _reader(settings: list[Setting]) -> Callable[[str], Any]:
+    def parse_value(text: str) -> Any:
         problems = []
-        for place in places:  # two owners may allow different words: the first that accepts reads
+        for setting in settings:  # owners may allow different values: the first that accepts reads
             try:
-                return place.parse(text)
+                return setting.parse(text)
             except ValueError as error:
                 problems.append(str(error))
+        choices = _choices(settings)
+        if len(settings) > 1 and choices:
+            problems = [f"{text!r} is not allowed. {did_you_mean(text, choices)}".strip()]
         raise argparse.ArgumentTypeError(problems[0])
 
-    return read
+    return parse_value
+
+
+def _choices(settings: list[Setting]) -> list[str]:
+    """The choices of all owners."""
+    return list(dict.fromkeys(str(word) for setting in settings for word in setting.choices))
 
 
 def _is_switch(kind: Any) -> bool:
     return kind is bool or set(typing.get_args(kind)) == {bool, type(None)}
 
 
-def _words(kind: Any) -> tuple[Any, ...]:
-    """What a Literal allows, also where it may be None; nothing for other kinds."""
-    if typing.get_origin(kind) is typing.Literal:
-        return typing.get_args(kind)
-    return next((words for part in typing.get_args(kind) if (words := _words(part))), ())
+def _metavar(settings: list[Setting]) -> str:
+    words = _choices(settings)
+    first = settings[0]
+    name = first.spec.metavar or first.name.split("_")[-1].upper()
+    takes_numbers = any(
+        has_type(setting.kind, 0.5) or has_type(setting.kind, 1 << 40) for setting in settings
+    )
+    if not words or (takes_numbers and all(word.isdigit() for word in words)):
+        return name
+    return "{" + ",".join([*words, *(["N"] if takes_numbers else [])]) + "}"
 
 
-def _metavar(setting: Setting) -> str:
-    words = [str(word) for word in setting.metadata.get("choices") or _words(setting.kind)]
-    if words:
-        return "{" + ",".join(words) + "}"
-    return str(setting.metadata.get("metavar", setting.name.split("_")[-1].upper()))
+def _help(settings: list[Setting]) -> str:
+    """The help of a flag; where its owners differ, a line for each."""
+    by_text: dict[str, list[Setting]] = {}
+    for setting in settings:
+        text = setting.spec.help.rstrip(".")
+        if setting.choices and set(map(str, setting.choices)) != set(_choices(settings)):
+            text = f"{{{','.join(map(str, setting.choices))}}}: {text}"
+        by_text.setdefault(text, []).append(setting)
+    lines = [(group, text + _limits(group)) for text, group in by_text.items()]
+    if len(lines) == 1:
+        return lines[0][1]
+    return "\n".join(f"{_owners(group)}: {text}" for group, text in lines)
 
 
-def _help(places: list[Setting]) -> str:
-    text = str(places[0].metadata.get("help", "")).rstrip(".")
-    default = places[0].default
-    if default not in (None, (), "") and "default" not in text:
-        text += f" (default {default})"
-    return text.replace("%", "%%")
+def _owners(settings: list[Setting]) -> str:
+    return listed([owner for setting in settings for owner in setting.owners], limit=3)
+
+
+def _limits(settings: list[Setting]) -> str:
+    """The range and the default of settings that have one help, in parentheses."""
+    first = settings[0].spec
+    limits = []
+    if first.range is not None and (brackets := first.range.to_brackets()):
+        limits.append(f"in {brackets}")
+    if "default" not in first.help:
+        by_default: dict[str, list[Setting]] = {}
+        for setting in settings:
+            by_default.setdefault(_default(setting), []).append(setting)
+        if len(by_default) > 1:
+            texts = (f"{text} for {_owners(group)}" for text, group in by_default.items() if text)
+            limits.append("default: " + "; ".join(texts))
+        else:
+            limits += [f"default: {text}" for text in by_default if text]
+    return f" ({', '.join(limits)})" if limits else ""
+
+
+def _default(setting: Setting) -> str:
+    """The default as one types it; "" where the help need not say it."""
+    if setting.default is None:
+        return ""
+    if isinstance(setting.default, bool):
+        return "on" if setting.default else ""
+    if isinstance(setting.default, tuple):
+        return ",".join(map(str, setting.default))
+    return str(setting.default)

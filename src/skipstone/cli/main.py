@@ -1,4 +1,4 @@
-"""The command line: parse, make one call, print."""
+"""The command line: parse, call one command, print."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from skipstone.errors import SkipstoneError, is_out_of_memory
 if TYPE_CHECKING:
     from skipstone.cli.parser import ParsedCommand
 
-#: EX_SOFTWARE of sysexits.h: neither the user's fault (2) nor a refusal (1), but ours.
+#: Exit code of a bug in skipstone: EX_SOFTWARE of sysexits.h.
 BUG = 70
 
-#: What a file system refuses; whose fault it is, the path says.
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+#: Errors of a file system that concern a path of the user, not a bug.
+_PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
-class Terminated(BaseException):
-    """SIGTERM came. Like Ctrl-C it unwinds what is under way; nothing half-written stays."""
+class SigtermReceived(BaseException):
+    """Raised on SIGTERM, so that running work cleans up its temporary files, as on Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code.
 
-    0 done; 1 refused, failed, or some files were bad; 2 bad input; 70 a bug of ours; 130 stopped
-    by Ctrl-C, 143 by SIGTERM. With `--json`, standard output is exactly one JSON object.
+    0 success; 1 refused, failed, or some files could not be read; 2 wrong input; 70 a bug; 130
+    stopped by Ctrl-C, 143 by SIGTERM. With `--json`, standard output is exactly one JSON object.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    _let_every_name_be_printed()
+    _escape_unencodable_names()
     if arguments[:1] == ["help"] and len(arguments) == 2:
         arguments = [arguments[1], "--help"]
     if arguments and arguments[0] in ("--version", "-V"):
@@ -48,88 +48,88 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipstone {__version__}")
         return 0
     try:
-        with _sigterm_unwinds():
-            code = _run_or_report(arguments)
+        with _raise_on_sigterm():
+            code = _run_and_report(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (`| head`) has seen enough
+    except BrokenPipeError:  # the reader (`| head`) has closed the pipe
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
 
 
-def _run_or_report(arguments: list[str]) -> int:
-    """The exit code; every error becomes one line on standard error."""
+def _run_and_report(arguments: list[str]) -> int:
+    """Run the command and return its exit code; an error becomes one line on standard error."""
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        from skipstone.cli.parser import parse, top_level_help
+        from skipstone.cli.parser import parse_command_line, top_level_help
 
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(top_level_help(), end="")
             return 0 if arguments else 2
-        return _run(parse(arguments))
+        return _run(parse_command_line(arguments))
     except SkipstoneError as error:
         return _report(error.message, error.hint, error.exit_code, as_json, debug)
     except KeyboardInterrupt:
         return _stopped("Ctrl-C", signal.SIGINT, as_json, debug)
-    except Terminated:
+    except SigtermReceived:
         return _stopped("SIGTERM", signal.SIGTERM, as_json, debug)
-    except SystemExit as stop:  # argparse has printed `skipstone VERB --help`
-        return stop.code if isinstance(stop.code, int) else 0
+    except SystemExit as error:  # argparse has printed `skipstone COMMAND --help`
+        return error.code if isinstance(error.code, int) else 0
     except BrokenPipeError:
         raise
     except Exception as error:
         path = getattr(error, "filename", None)
-        if getattr(error, "errno", None) in _FORBIDDEN and isinstance(path, str | bytes):
+        if getattr(error, "errno", None) in _PATH_ERRORS and isinstance(path, str | bytes):
             message = f"{os.fsdecode(path)}: {os.strerror(error.errno)}."  # type: ignore[attr-defined]
-            hint = "Give yourself the right to it, or name another place."
+            hint = "Change its permissions, or choose another path."
             return _report(message, hint, 1, as_json, debug)
         if is_out_of_memory(error):
             hint = "Try a smaller --batch-size or --size, where the command has them."
-            return _report("the machine's memory is used up.", hint, 1, as_json, debug)
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        message = f"this is a bug in skipstone ({what[:300]})."
-        hint = "To see where, run it again with --debug; please report it with what that prints."
+            return _report("out of memory.", hint, 1, as_json, debug)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"this is a bug in skipstone ({text[:300]})."
+        hint = "Please report it with the output of the same command with --debug."
         return _report(message, hint, BUG, as_json, debug)
 
 
 def _run(parsed: ParsedCommand) -> int:
-    from skipstone.cli.terminal import Drawing, Terminal
+    from skipstone.cli.terminal import ProgressDisplay, Terminal
     from skipstone.events import Note, listen
 
     terminal = Terminal(quiet_output=parsed.as_json)
-    with Drawing(terminal) as drawing, listen(drawing):
+    with ProgressDisplay(terminal) as display, listen(display):
 
         def print_warning(text: str) -> None:
-            drawing(Note(text, "warning"))
+            display(Note(text, "warning"))
 
         with contextlib.nullcontext() if parsed.debug else _warnings_as_notes(print_warning):
             result = parsed.run()
     if parsed.as_json:
         print(json_text(result.to_json()))
     else:
-        parsed.render(result, terminal)
+        parsed.print_result(result, terminal)
     return int(result.exit_code)
 
 
 def json_text(value: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII. A figure that is no number is null: JSON has no NaN."""
-    return json.dumps(_finite(value), allow_nan=False)
+    """One line of JSON in ASCII. NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_replace_non_finite(value), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     return value
 
 
 def _stopped(by: str, number: int, as_json: bool, debug: bool) -> int:
     message = f"Stopped by {by}; no file is left half-written."
-    hint = "The same command goes on where it can, or begins again."
+    hint = "The same command resumes where it can, or starts again."
     return _report(message, hint, 128 + number, as_json, debug)
 
 
@@ -145,20 +145,20 @@ def _report(message: str, hint: str | None, code: int, as_json: bool, debug: boo
 
 
 @contextlib.contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Within the block SIGTERM raises Terminated once; what comes after it is not heard, because
-    `timeout` sends it twice and cleaning up takes a moment. The training loop has a handling of its
-    own, which saves. Python delivers signals to the main thread; in another one nothing is caught.
+def _raise_on_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM raises SigtermReceived once. Later ones are ignored, because
+    `timeout` sends two and the cleanup takes a moment. The training loop has its own handler, which
+    saves. Python delivers signals to the main thread only; in another thread nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def raise_sigterm(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
-        raise Terminated
+        raise SigtermReceived
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, raise_sigterm)
     try:
         yield
     finally:
@@ -166,28 +166,29 @@ def _sigterm_unwinds() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warnings_as_notes(say: Callable[[str], None]) -> Iterator[None]:
-    """Python warnings about a user's files are said once each; others are for developers.
+def _warnings_as_notes(print_warning: Callable[[str], None]) -> Iterator[None]:
+    """Print Pillow's warnings about the user's files (damaged EXIF, huge images) once each.
 
-    Pillow warns of odd files (damaged EXIF, huge pictures). Our own errors speak for the rest;
-    `--debug` shows every warning.
+    Other warnings are for developers; `--debug` shows all of them.
     """
-    said: set[str] = set()
+    printed: set[str] = set()
 
-    def show(message: Warning | str, category: type[Warning], filename: str, *_: Any) -> None:
+    def show_warning(
+        message: Warning | str, category: type[Warning], filename: str, *_: Any
+    ) -> None:
         text = str(message)
-        if f"{os.sep}PIL{os.sep}" in filename and text not in said:
-            said.add(text)
-            say(f"Pillow: {text}")
+        if f"{os.sep}PIL{os.sep}" in filename and text not in printed:
+            printed.add(text)
+            print_warning(f"Pillow: {text}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show_warning  # type: ignore[assignment]
         yield
 
 
-def _let_every_name_be_printed() -> None:
-    """File names may hold what the terminal's encoding lacks: it is escaped, not an error."""
+def _escape_unencodable_names() -> None:
+    """Characters of file names that the terminal's encoding lacks are escaped, not an error."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

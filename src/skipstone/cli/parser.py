@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.cli.flags import Parser, add_settings, settings_from
-from skipstone.commands.base import Command, Output, Parameter, Result, Variant, find_commands
+from skipstone.commands.base import (
+    Command,
+    CommandVariant,
+    Output,
+    Parameter,
+    Result,
+    find_commands,
+)
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.words import flag
 
@@ -26,17 +33,17 @@ class ParsedCommand:
     command: Command
     arguments: dict[str, Any]
     options: dict[str, Any]
-    variant: Variant | None
+    variant: CommandVariant | None
     as_json: bool
     debug: bool
 
     def run(self) -> Result:
-        source: Command | Variant = self.variant or self.command
+        source: Command | CommandVariant = self.variant or self.command
         return source.function(**self.arguments, **self.options)
 
-    def render(self, result: Result, output: Output) -> None:
-        source: Command | Variant = self.variant or self.command
-        source.render(result, output)
+    def print_result(self, result: Result, output: Output) -> None:
+        source: Command | CommandVariant = self.variant or self.command
+        source.print_result(result, output)
 
 
 def top_level_help() -> str:
@@ -53,7 +60,7 @@ def top_level_help() -> str:
     )
 
 
-def parse(words: list[str]) -> ParsedCommand:
+def parse_command_line(words: list[str]) -> ParsedCommand:
     """The command of `words`. UsageError has one line and a suggestion."""
     command = _find_command(words[0])
     parser = Parser(
@@ -61,6 +68,9 @@ def parse(words: list[str]) -> ParsedCommand:
         description=f"{command.summary}.",
         epilog="\n  ".join(["examples:", *command.examples]) if command.examples else None,
     )
+    if command.option_groups:  # its flags would fill a screen
+        names = [_metavar(parameter) for parameter in command.parameters if parameter.is_positional]
+        parser.usage = " ".join([parser.prog, "[options]", *names])
     for parameter in command.parameters:
         if not parameter.is_options and not parameter.argument.python_only:
             _add_parameter(parser, parameter)
@@ -135,7 +145,7 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: Parameter) -> Non
 def _argument_type(parameter: Parameter) -> Callable[[str], Any]:
     def parse_value(text: str) -> Any:
         try:
-            return parameter.parse(text)
+            return parameter.parse_value(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -1,5 +1,5 @@
-"""Drawing on the terminal: progress from events, tables from results, and nothing that a file
-name could abuse (markup and control characters are shown, never obeyed)."""
+"""The terminal: progress from events, tables from results. Markup and control characters in file
+names are printed as text and never interpreted."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from rich.text import Text
 
 from skipstone.events import Advanced, Event, Finished, LinePrinter, Note, Started
 
-#: Characters in a line of a table that goes to a file or a pipe.
+#: Characters per line of a table in a file or a pipe.
 _NO_LIMIT = 10_000
 
 
-def plain(value: object) -> str:
-    """`value` as one line of text in which control characters are visible and powerless."""
+def escape_text(value: object) -> str:
+    """`value` as one line of text with control characters as visible escapes."""
     text = str(value)
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
@@ -48,28 +48,30 @@ class Terminal:
 
     def print_line(self, text: object = "", style: str | None = None) -> None:
         if not self.quiet_output:
-            self.out.print(Text(plain(text), style=style or ""))
+            self.out.print(Text(escape_text(text), style=style or ""))
 
     def print_error(self, message: str, hint: str | None) -> None:
-        self.err.print(Text("error: ", style="bold red") + Text(plain(message)))
+        self.err.print(Text("error: ", style="bold red") + Text(escape_text(message)))
         if hint:
-            self.err.print(Text("       " + plain(hint), style="bold"))
+            self.err.print(Text("       " + escape_text(hint), style="bold"))
 
     def print_table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None
     ) -> None:
-        """Left-aligned text, right-aligned numbers; nothing is ever cut off.
+        """Print a table: text left-aligned, numbers right-aligned, nothing truncated.
 
-        On a terminal long cells are folded; elsewhere lines are as long as they need to be.
+        On a terminal long cells are wrapped; elsewhere lines are as long as necessary.
         """
         if self.quiet_output:
             return
-        table = Table(title=Text(plain(title)) if title else None, title_justify="left", box=None)
+        table = Table(
+            title=Text(escape_text(title)) if title else None, title_justify="left", box=None
+        )
         numeric = [
-            bool(rows) and all(_is_figure(row[index]) for row in rows)
+            bool(rows) and all(_is_number(row[index]) for row in rows)
             for index in range(len(columns))
         ]
-        widest = max((len(plain(row[0])) for row in rows), default=0)
+        widest = max((len(escape_text(row[0])) for row in rows), default=0)
         for index, (name, right) in enumerate(zip(columns, numeric, strict=True)):
             table.add_column(
                 Text(name, style="bold"),
@@ -78,18 +80,18 @@ class Terminal:
                 no_wrap=index == 0 and 2 * widest < self.out.width,
             )
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(escape_text(cell)) for cell in row))
         self.out.print(table)
 
 
-def _is_figure(cell: Any) -> bool:
+def _is_number(cell: Any) -> bool:
     text = str(cell).strip()
     return text == "" or text[0].isdigit() or text[0] in "-+±–"
 
 
-class Drawing:
-    """A listener that draws stages as progress bars with ETA; where no one looks (a log, a pipe)
-    they are `LinePrinter`."""
+class ProgressDisplay:
+    """A listener that shows stages as progress bars with ETA on a terminal, and prints lines with
+    `LinePrinter` into a log or a pipe."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._console = terminal.err
@@ -109,7 +111,7 @@ class Drawing:
             disable=not self._interactive,
         )
 
-    def __enter__(self) -> Drawing:
+    def __enter__(self) -> ProgressDisplay:
         self._progress.start()
         return self
 
@@ -122,12 +124,14 @@ class Drawing:
             return
         match event:
             case Started(stage, total, _):
-                self._tasks[stage] = self._progress.add_task(plain(stage), total=total, text="")
+                self._tasks[stage] = self._progress.add_task(
+                    escape_text(stage), total=total, text=""
+                )
             case Advanced(stage, amount, text) if stage in self._tasks:
-                self._progress.update(self._tasks[stage], advance=amount, text=plain(text))
+                self._progress.update(self._tasks[stage], advance=amount, text=escape_text(text))
             case Finished(stage) if stage in self._tasks:
                 self._progress.remove_task(self._tasks.pop(stage))
 
     def _line(self, text: str, kind: str) -> None:
         style = {"warning": "yellow", "stage": "dim"}.get(kind, "")
-        self._console.print(Text(plain(text), style=style))
+        self._console.print(Text(escape_text(text), style=style))

@@ -63,7 +63,7 @@ def audit(
     )
 
 
-def render(result: AuditResult, output: Output) -> None:
+def print_result(result: AuditResult, output: Output) -> None:
     from skipstone.prepare.findings import KINDS
 
     for sentence in result.notes:
@@ -147,7 +147,7 @@ COMMAND = Command(
     name="audit",
     order=20,
     function=audit,
-    render=render,
+    print_result=print_result,
     examples=("skipstone audit photos/ --out audit",),
     option_groups=("data",),
 )

@@ -3,7 +3,7 @@
 A file of this folder is one command. Its function is the Python API (`skipstone.train`); each
 parameter is `Annotated` with an `Argument`, from which the command line makes a positional argument
 or a flag, and `help(skipstone.train)` its "Args:" section. `COMMAND` joins the function with
-`render`, which prints its result.
+`print_result`, which prints its result.
 
 An installed package adds a command with an entry point that names its `Command`:
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import pkgutil
 import sys
@@ -30,7 +29,8 @@ from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, overlo
 
 from skipstone.errors import UsageError
 from skipstone.events import LinePrinter, has_listener, listen
-from skipstone.option_types import Range, parse_text, whole
+from skipstone.option_types import Range, int_range, parse_text
+from skipstone.registry import find_entry_points
 from skipstone.settings import as_flags
 from skipstone.words import flag
 
@@ -50,7 +50,7 @@ class Result(Protocol):
 
 
 class Output(Protocol):
-    """Where `render` prints: the terminal, or a fake in a test."""
+    """Where `print_result` prints: the terminal, or a fake in a test."""
 
     def print_line(self, text: object = "", style: str | None = None) -> None: ...
 
@@ -98,7 +98,7 @@ RuntimeName = Annotated[
         "auto: the bundle's default"
     ),
 ]
-Seed = Annotated[int, Argument("random seed", metavar="N", range=whole(0, 2**63 - 1))]
+Seed = Annotated[int, Argument("random seed", metavar="N", range=int_range(0, 2**63 - 1))]
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ class Parameter:
     def flag(self) -> str:
         return self.argument.flag or flag(self.name)
 
-    def parse(self, text: str) -> Any:
+    def parse_value(self, text: str) -> Any:
         """Read one command-line value. ValueError says what is allowed."""
         value = text if self.is_repeatable else parse_text(self.kind, text)
         allowed = self.argument.range
-        if allowed is not None and not allowed.holds(value):
+        if allowed is not None and value not in allowed:
             raise ValueError(f"{text!r} is not {allowed}")
         return value
 
@@ -181,7 +181,7 @@ def command_function(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         prints = hasattr(sys, "ps1") and not has_listener()
         with listen(LinePrinter()) if prints else contextlib.nullcontext():
             return function(*args, **kwargs)
@@ -189,14 +189,14 @@ def command_function(function: Callable[P, T]) -> Callable[P, T]:
     parameters = read_parameters(function)
     kinds = {parameter.name: parameter.kind for parameter in parameters}
     signature = inspect.signature(function)
-    call.__dict__["__signature__"] = signature.replace(
+    wrapper.__dict__["__signature__"] = signature.replace(
         parameters=[
             parameter.replace(annotation=kinds.get(name, parameter.annotation))
             for name, parameter in signature.parameters.items()
         ]
     )
-    call.__doc__ = _with_arguments(inspect.cleandoc(function.__doc__ or ""), parameters)
-    return call
+    wrapper.__doc__ = _with_arguments(inspect.cleandoc(function.__doc__ or ""), parameters)
+    return wrapper
 
 
 def _with_arguments(text: str, parameters: Iterable[Parameter]) -> str:
@@ -250,7 +250,7 @@ def to_list(value: T | str | Iterable[T | str]) -> list[T | str]:
 
 
 @dataclass(frozen=True)
-class Variant:
+class CommandVariant:
     """A flag with which a command does something else with the same arguments.
 
     Args:
@@ -261,7 +261,7 @@ class Variant:
     name: str
     argument: Argument
     function: Callable[..., Result]
-    render: Callable[[Any, Output], None]
+    print_result: Callable[[Any, Output], None]
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class Command:
 
     Args:
         function: the Python API; its docstring's first line is the command's summary.
-        render: prints what `function` returns.
+        print_result: prints what `function` returns.
         examples: command lines for `--help`.
         option_groups: groups of `skipstone.settings` whose options it takes as `**options`.
         option_names: only these of their options; None for all.
@@ -279,11 +279,11 @@ class Command:
 
     name: str
     function: Callable[..., Result]
-    render: Callable[[Any, Output], None]
+    print_result: Callable[[Any, Output], None]
     examples: tuple[str, ...] = ()
     option_groups: tuple[str, ...] = ()
     option_names: tuple[str, ...] | None = None
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[CommandVariant, ...] = ()
     order: int = 1000
 
     @property
@@ -321,13 +321,13 @@ def find_commands() -> dict[str, Command]:
         if command is not None:
             commands.append(command)
     names = {command.name for command in commands}
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for point in find_entry_points(ENTRY_POINT_GROUP):
         command = point.load()
         if command.name in names:
             package = point.dist.name if point.dist is not None else point.value
             raise UsageError(
                 f"the installed package {package} adds a command {command.name!r}, "
-                "which exists already; uninstall it, or the other package that adds it."
+                "which already exists; uninstall it, or the other package that adds it."
             )
         names.add(command.name)
         commands.append(command)

@@ -51,7 +51,7 @@ def compare(
     )
 
 
-def render(result: CompareResult, output: Output) -> None:
+def print_result(result: CompareResult, output: Output) -> None:
     rows = []
     for row in result.rows:
         score, gap = row.accuracy, row.difference
@@ -87,7 +87,7 @@ COMMAND = Command(
     name="compare",
     order=100,
     function=compare,
-    render=render,
+    print_result=print_result,
     examples=("skipstone compare runs/001 runs/002 --data photos/",),
     option_groups=("data",),
 )

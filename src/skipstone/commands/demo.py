@@ -35,7 +35,7 @@ def demo(
     return run_demo(out=to_path(out), seed=seed, task=task)
 
 
-def render(result: DemoResult, output: Output) -> None:
+def print_result(result: DemoResult, output: Output) -> None:
     for columns, rows, title in result.tables():
         output.print_table(columns, rows, title=title)
         output.print_line()
@@ -48,6 +48,6 @@ COMMAND = Command(
     name="demo",
     order=10,
     function=demo,
-    render=render,
+    print_result=print_result,
     examples=("skipstone demo --task text",),
 )

@@ -51,7 +51,7 @@ def ensemble(
     )
 
 
-def render(result: EnsembleResult, output: Output) -> None:
+def print_result(result: EnsembleResult, output: Output) -> None:
     print_metrics(result.metrics, result.measures, f"On {result.split}", output)
     rows = []
     for member in result.members:
@@ -77,6 +77,6 @@ COMMAND = Command(
     name="ensemble",
     order=60,
     function=ensemble,
-    render=render,
+    print_result=print_result,
     examples=("skipstone ensemble runs/001 runs/002 runs/003",),
 )

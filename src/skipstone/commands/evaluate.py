@@ -49,7 +49,7 @@ def evaluate(
     )
 
 
-def render(result: EvaluateResult, output: Output) -> None:
+def print_result(result: EvaluateResult, output: Output) -> None:
     title = f"{result.scores.split} ({result.runtime})"
     print_metrics(result.metrics, result.measures, title, output)
     for failure in result.scores.evaluation.failures:
@@ -60,7 +60,7 @@ COMMAND = Command(
     name="evaluate",
     order=40,
     function=evaluate,
-    render=render,
+    print_result=print_result,
     examples=("skipstone evaluate runs/001 photos/ --split test",),
     option_groups=("data",),
 )

@@ -38,7 +38,7 @@ def export(
     return export_model(to_path(model), to=to, out=to_path(out), argmax=argmax)
 
 
-def render(result: ExportResult, output: Output) -> None:
+def print_result(result: ExportResult, output: Output) -> None:
     rows = [[name, size(count)] for name, count in result.files.items()]
     output.print_table(("file", "size"), rows, title=f"{result.folder}")
     if result.next_command:
@@ -49,6 +49,6 @@ COMMAND = Command(
     name="export",
     order=80,
     function=export,
-    render=render,
+    print_result=print_result,
     examples=("skipstone export runs/001 --to onnx --out exported",),
 )

@@ -26,7 +26,7 @@ def list_models(
     return models(name)
 
 
-def render(result: ModelsResult, output: Output) -> None:
+def print_result(result: ModelsResult, output: Output) -> None:
     is_one = len(result.rows) == 1  # then the whole source has room
     rows = [
         [
@@ -46,6 +46,6 @@ COMMAND = Command(
     name="models",
     order=110,
     function=list_models,
-    render=render,
+    print_result=print_result,
     examples=("skipstone models", "skipstone models resnet18"),
 )

@@ -70,7 +70,7 @@ def _expand_home(source: Path | str) -> Path | str:
     return to_path(source) if str(source).startswith("~") else source
 
 
-def render(result: PredictResult, output: Output) -> None:
+def print_result(result: PredictResult, output: Output) -> None:
     predictions = result.to_json()["predictions"]
     rows = []
     for row in predictions:
@@ -94,7 +94,7 @@ COMMAND = Command(
     name="predict",
     order=50,
     function=predict,
-    render=render,
+    print_result=print_result,
     examples=(
         "skipstone predict runs/001 photo.jpg more-photos/",
         "skipstone predict runs/001 photos/ --out predictions.csv",

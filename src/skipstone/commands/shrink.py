@@ -73,7 +73,7 @@ def shrink(
     )
 
 
-def render(result: ShrinkResult, output: Output) -> None:
+def print_result(result: ShrinkResult, output: Output) -> None:
     from skipstone.shrink.receipt import verdict
 
     columns, rows, title = receipt_table(result.receipt)
@@ -94,7 +94,7 @@ COMMAND = Command(
     name="shrink",
     order=70,
     function=shrink,
-    render=render,
+    print_result=print_result,
     examples=(
         "skipstone shrink runs/001 --max-drop 1",
         'skipstone shrink runs/001 --plan "prune(macs=0.7), int8"',

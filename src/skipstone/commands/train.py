@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from skipstone.commands.base import (
     Argument,
     Command,
+    CommandVariant,
     DataPath,
     Output,
     Seed,
-    Variant,
     command_function,
     to_path,
 )
@@ -88,7 +88,7 @@ def train(
     )
 
 
-def render(result: TrainResult, output: Output) -> None:
+def print_result(result: TrainResult, output: Output) -> None:
     print_metrics(result.metrics, result.measures, f"On {result.split}", output)
     print_baseline(result.baseline, output)
     output.print_line()
@@ -110,7 +110,7 @@ def _show_augmented(
 ) -> AugmentedResult:
     from skipstone.verbs.augmented import show_augmented as write_augmented
 
-    given = {"seed": seed, "model": model, "weights": weights, "from_": from_, **options}
+    arguments = {"seed": seed, "model": model, "weights": weights, "from_": from_, **options}
     return write_augmented(
         to_path(data),
         show_augmented,
@@ -119,11 +119,11 @@ def _show_augmented(
         seed=seed,
         settings=options,
         origin=to_path(from_),
-        command=COMMAND.to_words(data=data, show_augmented=show_augmented, **given),
+        command=COMMAND.to_words(data=data, show_augmented=show_augmented, **arguments),
     )
 
 
-def _render_augmented(result: AugmentedResult, output: Output) -> None:
+def _print_augmented(result: AugmentedResult, output: Output) -> None:
     output.print_line(f"Augmented samples: {result.file}")
 
 
@@ -131,7 +131,7 @@ COMMAND = Command(
     name="train",
     order=30,
     function=train,
-    render=render,
+    print_result=print_result,
     examples=(
         "skipstone train photos/",
         "skipstone train labels.csv --label-column kind --epochs 20",
@@ -141,7 +141,7 @@ COMMAND = Command(
         *("training", "loading"),
     ),
     variants=(
-        Variant(
+        CommandVariant(
             name="show_augmented",
             argument=Argument(
                 "write augmented training samples to this file and stop: images as a PNG contact "
@@ -149,7 +149,7 @@ COMMAND = Command(
                 metavar="FILE",
             ),
             function=_show_augmented,
-            render=_render_augmented,
+            print_result=_print_augmented,
         ),
     ),
 )

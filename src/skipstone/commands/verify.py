@@ -21,7 +21,7 @@ def verify(model: ModelPath) -> VerifyResult:
     return verify_model(to_path(model))
 
 
-def render(result: VerifyResult, output: Output) -> None:
+def print_result(result: VerifyResult, output: Output) -> None:
     checks = result.verification.rows
     has_pixels = any("share" in check for check in checks)  # predictions with a class per pixel
     rows = []
@@ -53,6 +53,6 @@ COMMAND = Command(
     name="verify",
     order=90,
     function=verify,
-    render=render,
+    print_result=print_result,
     examples=("skipstone verify runs/001",),
 )

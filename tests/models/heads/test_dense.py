@@ -336,5 +336,5 @@ def test_a_head_stands_in_for_one_that_gives_the_same() -> None:
     with pytest.raises(UsageError, match="does not answer") as caught:
         choose_head("linear", usual)
     assert "fcn" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="'unte' is no head"):
+    with pytest.raises(UsageError, match="unknown head 'unte'"):
         choose_head("unte", usual)
