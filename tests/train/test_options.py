@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from skipstone.errors import UsageError
-from skipstone.train.options import _RANGES, TrainOptions, parse_duration
+from skipstone.option_types import get_spec
+from skipstone.train.options import TrainOptions, parse_duration
 from skipstone.train.recipe import Facts, Recipe, resolve
 
 
@@ -61,10 +62,6 @@ def test_wrong_values(options: dict[str, object], message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_every_range_is_of_an_option() -> None:
-    assert set(_RANGES) <= {item.name for item in dataclasses.fields(TrainOptions)}
-
-
 def test_a_rate_may_be_one_of_numpy_s() -> None:
     assert TrainOptions(lr=np.logspace(-3, -1, 3)[1]).lr == pytest.approx(0.01)
 
@@ -77,7 +74,7 @@ def test_every_problem_at_once() -> None:
 
 def test_every_option_has_help() -> None:
     for item in dataclasses.fields(TrainOptions):
-        assert item.metadata["help"], item.name
+        assert get_spec(item).help, item.name
 
 
 def test_the_recipe_is_complete_and_keeps_what_was_said() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.option_types import CHANCE, POSITIVE, Range, check_options
+from skipstone.option_types import POSITIVE, PROBABILITY, Range, check_options, option
 
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
@@ -23,84 +23,61 @@ class ResNetOptions:
         UsageError: naming every value that is not allowed, and every conflicting pair.
     """
 
-    norm: Norm = field(
-        default="batch",
-        metadata={
-            "help": "normalisation after (or before) each convolution; 'group' does not depend "
-            "on the batch, 'none' gives the convolutions a bias instead"
-        },
+    norm: Norm = option(
+        "batch",
+        help="normalisation after (or before) each convolution; 'group' does not depend on the "
+        "batch, 'none' gives the convolutions a bias instead",
     )
-    block_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "chance to drop a value before the last convolution of each block, in [0, 1) "
-            "(Wide ResNet, 2016)"
-        },
+    block_dropout: float = option(
+        0.0,
+        range=PROBABILITY,
+        help="chance to drop a value before the last convolution of each block (Wide ResNet, 2016)",
     )
-    stochastic_depth: float = field(
-        default=0.0,
-        metadata={
-            "help": "chance to skip the last block's branch while training, in [0, 1); earlier "
-            "blocks are skipped less, in proportion to their depth (Huang 2016)"
-        },
+    stochastic_depth: float = option(
+        0.0,
+        range=PROBABILITY,
+        help="chance to skip the last block's branch while training; earlier blocks are skipped "
+        "less, in proportion to their depth (Huang 2016)",
     )
-    shortcut: Shortcut | None = field(
-        default=None,
-        metadata={
-            "help": "how a shortcut changes shape: A zero-padding, B 1x1 convolution, "
-            "D average pool then 1x1 convolution; default: the family's, A for CIFAR, else B"
-        },
+    shortcut: Shortcut | None = option(
+        None,
+        help="how a shortcut changes shape: A zero-padding, B 1x1 convolution, D average pool "
+        "then 1x1 convolution; default: the family's, A for CIFAR, else B",
     )
-    pre_activation: bool = field(
-        default=False,
-        metadata={"help": "norm and ReLU before each convolution instead of after (He 2016)"},
+    pre_activation: bool = option(
+        False, help="norm and ReLU before each convolution instead of after (He 2016)"
     )
-    zero_init_last_norm: bool = field(
-        default=False,
-        metadata={"help": "initialise every block as its shortcut alone (Goyal 2017)"},
+    zero_init_last_norm: bool = option(
+        False, help="initialise every block as its shortcut alone (Goyal 2017)"
     )
-    squeeze_excite: bool = field(
-        default=False,
-        metadata={"help": "weight each block's channels by their mean over the image (Hu 2018)"},
+    squeeze_excite: bool = option(
+        False, help="weight each block's channels by their mean over the image (Hu 2018)"
     )
-    width: float = field(
-        default=1.0,
-        metadata={
-            "help": "multiplies the channels of the stem and of every convolution, each rounded "
-            "to a multiple of 8 that is at least 8 and at least 0.9 of the exact value"
-        },
+    width: float = option(
+        1.0,
+        range=_TIMES,
+        help="multiplies the channels of the stem and of every convolution, each rounded to a "
+        "multiple of 8 that is at least 8 and at least 0.9 of the exact value",
     )
-    depth: float = field(
-        default=1.0,
-        metadata={
-            "help": "multiplies the blocks of every stage, each rounded to the nearest whole "
-            "number (half up) and at least 1"
-        },
+    depth: float = option(
+        1.0,
+        range=_TIMES,
+        help="multiplies the blocks of every stage, each rounded to the nearest whole number "
+        "(half up) and at least 1",
     )
-    output_stride: OutputStride = field(
-        default=32,
-        metadata={
-            "help": "input pixels per pixel of the deepest map, at most; below the family's own "
-            "stride, later stages dilate instead of striding (DeepLab)"
-        },
+    output_stride: OutputStride = option(
+        32,
+        help="input pixels per pixel of the deepest map, at most; below the family's own stride, "
+        "later stages dilate instead of striding (DeepLab)",
     )
-    residual: bool = field(
-        default=True,
-        metadata={
-            "help": "False removes the shortcuts: the plain nets that He et al. (2015, figure 6) "
-            "compare with"
-        },
+    residual: bool = option(
+        True,
+        help="False removes the shortcuts: the plain nets that He et al. (2015, figure 6) compare "
+        "with",
     )
 
     def __post_init__(self) -> None:
-        check_options(
-            self,
-            self._conflicts(),
-            block_dropout=CHANCE,
-            stochastic_depth=CHANCE,
-            width=_TIMES,
-            depth=_TIMES,
-        )
+        check_options(self, self._conflicts())
 
     def _conflicts(self) -> list[str]:
         problems = []
@@ -129,30 +106,25 @@ class TimmOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    stochastic_depth: float = field(
-        default=0.0,
-        metadata={
-            "help": "chance to skip the last block's branch while training, in [0, 1); earlier "
-            "blocks are skipped less (timm's drop_path_rate)"
-        },
+    stochastic_depth: float = option(
+        0.0,
+        range=PROBABILITY,
+        help="chance to skip the last block's branch while training; earlier blocks are skipped "
+        "less (timm's drop_path_rate)",
     )
-    output_stride: OutputStride = field(
-        default=32,
-        metadata={
-            "help": "input pixels per pixel of the deepest map, at most; below the network's own "
-            "stride, later stages dilate instead of striding"
-        },
+    output_stride: OutputStride = option(
+        32,
+        help="input pixels per pixel of the deepest map, at most; below the network's own stride, "
+        "later stages dilate instead of striding",
     )
-    last_map: LastMap = field(
-        default="features",
-        metadata={
-            "help": "the deepest map: 'features', what the network's own classifier reads, or "
-            "'stage', the last stage's, where the two differ (EfficientNet widens it fourfold)"
-        },
+    last_map: LastMap = option(
+        "features",
+        help="the deepest map: 'features', what the network's own classifier reads, or 'stage', "
+        "the last stage's, where the two differ (EfficientNet widens it fourfold)",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, stochastic_depth=CHANCE)
+        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +135,11 @@ class VggOptions:
         UsageError: naming the value that is not allowed.
     """
 
-    width: float = field(
-        default=1.0,
-        metadata={
-            "help": "multiplies the channels of every convolution, each rounded to a multiple of 8"
-        },
+    width: float = option(
+        1.0,
+        range=POSITIVE,
+        help="multiplies the channels of every convolution, each rounded to a multiple of 8",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, width=POSITIVE)
+        check_options(self)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from skipstone.errors import UsageError
+from skipstone.option_types import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,15 +16,13 @@ class VectorOptions:
         UsageError: frozen vectors without a file.
     """
 
-    vectors: str | None = field(
-        default=None,
-        metadata={
-            "metavar": "FILE",
-            "help": "texts: initialise the embedding from a file of word vectors: GloVe, word2vec "
-            "(text or binary), fastText (.vec or .bin), plain or compressed with gzip",
-        },
+    vectors: str | None = option(
+        None,
+        metavar="FILE",
+        help="texts: initialise the embedding from a file of word vectors: GloVe, word2vec (text "
+        "or binary), fastText (.vec or .bin), plain or compressed with gzip",
     )
-    freeze_vectors: bool = field(default=False, metadata={"help": "do not train those vectors"})
+    freeze_vectors: bool = option(False, help="do not train those vectors")
 
     def __post_init__(self) -> None:
         if self.freeze_vectors and self.vectors is None:

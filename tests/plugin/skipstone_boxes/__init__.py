@@ -5,14 +5,15 @@ Here are the names and options, free of torch; `detector` and `files` hold the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from skipstone.option_types import option
 from skipstone.registry import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesOptions:
-    iou: float = field(default=0.5, metadata={"help": "overlap from which a box counts as found"})
+    iou: float = option(0.5, help="overlap from which a box counts as found")
 
 
 READER = Entry("boxes", f"{__name__}.files:BoxesReader", summary="boxes.json beside pictures")

@@ -6,19 +6,20 @@ Here are the names and options, free of torch; `parts` and `grades` hold the cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from skipstone.option_types import option
 from skipstone.registry import Entry
 
 
 @dataclass(frozen=True)
 class CurveNetOptions:
-    hidden: int = field(default=16, metadata={"help": "channels of each layer"})
+    hidden: int = option(16, help="channels of each layer")
 
 
 @dataclass(frozen=True)
 class GradeOptions:
-    near: int = field(default=1, metadata={"help": "levels that a near answer may be off"})
+    near: int = option(1, help="levels that a near answer may be off")
 
 
 READER = Entry("curves", f"{__name__}.parts:CurvesReader", summary="curves.tsv beside curves")
