@@ -19,7 +19,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from skipstone.errors import UsageError, did_you_mean
 
@@ -79,7 +79,16 @@ POSITIVE = Range(0, open_low=True)
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """What `option()` says of a field."""
+    """What `option()` says of a field.
+
+    Args:
+        metavar: stands for the value in `--help`.
+        parse: reads command-line text, where the field's type does not say how.
+        requires: the option counts only where these other options have these values.
+        needs_gradient: the option counts only for models that are trained by gradient.
+        keeps_fit: an input that was fitted may take another value without a new fit.
+        is_hidden: users cannot set it.
+    """
 
     help: str = ""
     range: Range | None = None
@@ -92,18 +101,22 @@ class OptionSpec:
     is_hidden: bool = False
 
 
+class _MoreOfSpec(TypedDict, total=False):
+    metavar: str
+    parse: Callable[[str], Any]
+    requires: Mapping[str, Any]
+    needs_gradient: bool
+    keeps_fit: bool
+    is_hidden: bool
+
+
 def option(
     default: T,
     *,
     help: str = "",
     range: Range | None = None,
     choices: tuple[Any, ...] = (),
-    metavar: str = "",
-    parse: Callable[[str], Any] | None = None,
-    requires: Mapping[str, Any] | None = None,
-    needs_gradient: bool = False,
-    keeps_fit: bool = False,
-    is_hidden: bool = False,
+    **more: Unpack[_MoreOfSpec],
 ) -> T:
     """A field of a dataclass of options.
 
@@ -111,25 +124,11 @@ def option(
         help: one phrase for `--help`, without range, choices and default, which are added.
         range: numbers that are allowed; of a tuple, for each member.
         choices: values that are allowed besides `range`. Those of a `Literal` type need no mention.
-        metavar: stands for the value in `--help`.
-        parse: reads command-line text, where the field's type does not say how.
-        requires: the option counts only where these other options have these values.
-        needs_gradient: the option counts only for models that are trained by gradient.
-        keeps_fit: an input that was fitted may take another value without a new fit.
-        is_hidden: users cannot set it.
+        more: other fields of `OptionSpec`.
     """
-    spec = OptionSpec(
-        help,
-        range,
-        choices,
-        metavar,
-        parse,
-        requires or {},
-        needs_gradient,
-        keeps_fit,
-        is_hidden,
-    )
-    return typing.cast(T, dataclasses.field(default=default, metadata={"option": spec}))
+    spec = OptionSpec(help, range, choices, **more)
+    made: T = dataclasses.field(default=default, metadata={"option": spec})
+    return made
 
 
 def get_spec(field: dataclasses.Field[Any]) -> OptionSpec:
@@ -150,7 +149,7 @@ whole, CHANCE = int_range, PROBABILITY  # TEMPORARY, until all classes use optio
 
 
 def check_options(
-    options: Any, problems: Iterable[str] = (), owner: str = "", **ranges: Range
+    options: Any, problems: Iterable[str] = (), owner: str = "", /, **ranges: Range
 ) -> None:
     """UsageError that names every value of a dataclass that is not allowed, all at once.
 

@@ -145,13 +145,14 @@ class Registry:
 
 
 @functools.cache
-def _installed_entry_points() -> importlib.metadata.EntryPoints:
+def _installed_entry_points() -> Any:  # its type differs between Python 3.11 and 3.12
     return importlib.metadata.entry_points()  # reads every installed package
 
 
 def find_entry_points(group: str) -> importlib.metadata.EntryPoints:
     """The entry points of a group in the installed packages."""
-    return _installed_entry_points().select(group=group)
+    points: importlib.metadata.EntryPoints = _installed_entry_points().select(group=group)
+    return points
 
 
 def resolve_target(target: str) -> Any:

@@ -74,7 +74,7 @@ def test_a_package_adds_a_command(site: Path) -> None:
 
 def test_a_name_that_exists_is_refused(site: Path) -> None:
     module = site / "greetings.py"
-    module.write_text(_COMMAND.replace('name="greet"', 'name="train"'))
+    module.write_text(_COMMAND.replace('Command("greet"', 'Command("train"'))
     done = _run(site, "--help")
     assert done.returncode == 2
     assert "the installed package greetings adds a command 'train'" in done.stderr
