@@ -280,7 +280,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     (
         "sizes that are words",
         _set("files", WEIGHTS, {"bytes": "1", "sha256": "0" * 64}),
-        "hold",
+        "does not describe the content",
         False,
     ),
     ("nested too deep", lambda f, c: splice(f, RECORD, "[" * 200 + "]" * 200), "deeper", False),
