@@ -40,7 +40,10 @@ ROOMS = (
 #: Comparisons with a word that is also the name of a task or an input, and why it is none.
 NO_NAMES = {
     ("report/tables.py", "text"): "how a column of a table is written",
-    ("prepare/augment.py", "image"): "the kind that an input emits, and the key of its array",
+    (
+        "prepare/augment_factory.py",
+        "image",
+    ): "what an input emits, and the name of its array",
 }
 
 

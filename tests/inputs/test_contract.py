@@ -21,7 +21,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import Inline
 from skipstone.errors import DataError
-from skipstone.inputs.base import Input, ragged_arrays
+from skipstone.inputs.base import Input
 from skipstone.prepare.findings import Nouns
 from skipstone.registry import BACKBONES, INPUTS, resolve_target
 from tests.reader_examples import EXAMPLES
@@ -115,12 +115,12 @@ def test_what_it_emits_is_what_a_network_is_built_for(name, kind, suits, manifes
     for key, value in arrays.items():
         assert example[key].shape[0] == 2
         assert example[key].ndim == value.ndim + 1
-        free = getattr(made, "free_axes", {}).get(key, {})
+        free = made.free_axes.get(key, {})
         fixed = [n for axis, n in enumerate(value.shape, 1) if axis not in free]
         assert fixed == [
             n for axis, n in enumerate(example[key].shape) if axis and axis not in free
         ]
-    assert ragged_arrays(made) <= set(arrays)
+    assert made.ragged <= set(arrays)
     with torch.no_grad():
         out = made.front()({key: torch.from_numpy(value) for key, value in example.items()})
     tensors = out if isinstance(out, tuple) else (out,)

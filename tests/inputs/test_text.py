@@ -251,10 +251,10 @@ def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
     assert made.spec is None
 
 
-def test_what_is_remembered_of_texts_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_encoded_texts_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sources([f"the letter {n} " * 200 for n in range(40)])
     roomy = TextInput(TextOptions(form="tokens")).fit(texts)
-    monkeypatch.setattr(text_module, "_REMEMBERED", 50_000)
+    monkeypatch.setattr(text_module, "_CACHE_BYTES", 50_000)
     bounded = TextInput(roomy.options, *roomy.state())
     encode, made = bounded._encode_text, []
 

@@ -126,7 +126,7 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them_and_the_cut_is_said(tmp_path) 
         np.testing.assert_array_equal(row, np.array(expected) + FIRST)
     assert input.options.max_length == network.backbone.max_tokens == 64
     assert input.notes == [
-        "1 of 5 training texts are longer than 64 tokens and are read up to there (--max-length)."
+        "1 of 5 training texts are longer than 64 tokens and are truncated there (--max-length)."
     ]
     with pytest.raises(UsageError, match="reads up to 64") as caught:
         network.backbone(torch.full((1, 65), 3))

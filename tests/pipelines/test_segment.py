@@ -229,7 +229,7 @@ def test_compare_on_data(masked: Masks, shrunk: Answer) -> None:
 
 def test_what_means_nothing_for_masks_is_refused(masked: Masks, tmp_path: Path) -> None:
     for words, part in (
-        (("--mixup", "0.2"), "answers lie on the pictures"),
+        (("--mixup", "0.2"), "targets lie on the pictures"),
         (("--augment", "trivialaugment"), "without what lies on it"),
         (("--balanced",), "shows several classes at once"),
         (("--task", "classify"), "for tasks whose answers lie on"),

@@ -14,7 +14,8 @@ from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.samples import Meta, Sample
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment, make_augment
+from skipstone.prepare.augment import Augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 
 NAMES = ("cat", "dog", "emu")

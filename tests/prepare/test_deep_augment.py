@@ -12,7 +12,8 @@ from skipstone.data.sources import Inline
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment, make_augment
+from skipstone.prepare.augment import Augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import OPERATIONS, AugmentOptions
 from skipstone.prepare.deep_augment import DeepAugment
 from tests.deep_pictures import npy

@@ -18,7 +18,7 @@ from skipstone.data.samples import Batch
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.loader import Batching, Loader

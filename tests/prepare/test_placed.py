@@ -12,7 +12,8 @@ from skipstone.data.samples import Meta, Sample
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment, make_augment
+from skipstone.prepare.augment import Augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.mix import make_mix
 from tests.prepare.picture_rows import FakeTask
@@ -100,10 +101,10 @@ def test_scale_keeps_the_shape_of_things() -> None:
 def test_what_would_leave_a_mask_behind_is_refused() -> None:
     task = PlacedTask()
     for name in ("randaugment", "trivialaugment"):
-        with pytest.raises(UsageError, match="without what lies on it"):
+        with pytest.raises(UsageError, match="without its mask or boxes"):
             make_augment(AugmentOptions(augment=name), KEPT, task)  # type: ignore[arg-type]
     for name in ("mixup", "cutmix"):
-        with pytest.raises(UsageError, match="answers lie on the pictures"):
+        with pytest.raises(UsageError, match="targets lie on the pictures"):
             make_mix(AugmentOptions(augment=name), task)  # type: ignore[arg-type]
     for preset in ("none", "light", "standard", "strong"):
         options = AugmentOptions(augment=preset)

@@ -196,10 +196,10 @@ def test_changed_texts_do_not_fill_the_memory_of_encoded_ones(manifest: Manifest
     loader = _loader(manifest, TextAugment({"swap": 1.0}))
     for epoch in range(3):
         list(loader.epoch(epoch))
-    assert not loader.input._remembered
+    assert not loader.input._cache
     plain = _loader(manifest, None)
     list(plain.epoch(0))
-    assert plain.input._remembered
+    assert plain.input._cache
     assert loader.sample(0).x["tokens"].equal(_loader(manifest, None).sample(0).x["tokens"])
 
 

@@ -26,7 +26,7 @@ from skipstone.errors import Interrupted
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.network import Network
-from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.mix import make_mix

@@ -1,11 +1,13 @@
-"""What every kind of input (image, text, audio) answers.
+"""The Input protocol: what every kind of input (image, text, audio) implements.
 
-The way from a source to a network's arrays has two halves, so that the first can be cached:
+Preprocessing has two halves, so that the result of the first can be cached:
 
     source --decode--> Raw (the record: one decode, one resize) -encode-> arrays -front()-> network
 
-`decode` and `encode` need no torch: the same functions run when a bundle is served by ONNX Runtime
-or OpenVINO. `front` is in the graph (normalisation, log-mel) and is exported with the network.
+`decode` and `encode` need no torch: the same functions run when ONNX Runtime or OpenVINO serves a
+bundle. `front` is a module of the graph (normalisation, log-mel), exported with the network.
+
+Optional abilities are the runtime-checkable protocols below, asked with `isinstance`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from skipstone.data.sources import Source
+from skipstone.inputs.examined import Examined
+from skipstone.inputs.levels import Levels
 from skipstone.option_types import stored_options
 
 if TYPE_CHECKING:
@@ -27,13 +31,13 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Emits:
-    """What the front hands to a backbone.
+    """What the preprocessing module passes to a backbone.
 
     Args:
-        kind: "image", ...
-        channels: of it, or features.
-        exact: whether its numbers need float32 up to and through the backbone's first layer,
-            whatever the rest is computed in.
+        kind: "image", "tokens", "bag", ...
+        channels: number of channels, or of features.
+        exact: whether values need float32 up to and through the backbone's first layer, whatever
+            precision the rest of the network uses.
     """
 
     kind: str
@@ -42,12 +46,12 @@ class Emits:
 
 
 class FreeAxis(NamedTuple):
-    """An axis of an input's array that has any size, for export.
+    """An array axis of variable size, for export.
 
     Args:
-        name: of the size.
-        multiple: what the size is a multiple of.
-        most: the greatest size; None for any.
+        name: of the size, in the exported graph.
+        multiple: the size is a multiple of this.
+        most: largest size; None for no limit.
     """
 
     name: str
@@ -61,10 +65,9 @@ class Raw:
 
     Args:
         value: the record, e.g. uint8 (H, W, C) pixels.
-        size: (height, width) of the source as a person sees it.
+        size: (height, width) of the upright source, or (letters,) of a text.
         to_source: affine from record coordinates to the source's, or None.
-        once: whether it will not come again (it was changed at random), so that nothing made of it
-            is worth keeping.
+        once: whether random augmentation made it, so that caching it is useless.
     """
 
     value: Array
@@ -73,21 +76,37 @@ class Raw:
     once: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KnownWords:
+    """The words of an input's vocabulary.
+
+    Args:
+        words: as the training texts write them.
+        ids: int64 (W,), the id of each word in the input's arrays.
+        unknown: the id of out-of-vocabulary words, or None.
+    """
+
+    words: list[str]
+    ids: Array
+    unknown: int | None
+
+
 class Input(Protocol):
     """One kind of input with its frozen options and its fitted state.
 
-    A class registered in INPUTS is constructed as `Class(options, state=None, arrays=None)`.
+    A class registered in INPUTS is constructed as `Class(options, state=None, arrays=None)`. It
+    subclasses `Input` for the defaults of the properties below.
     """
 
     options: Any
 
     def fit(self, sources: Sequence[Source]) -> Input:
-        """Learn state (mean, vocabulary, whether pictures are grey) from the fit split only."""
+        """An input with state (mean, vocabulary, channels) of `sources`, the training rows."""
 
     def emits(self) -> Emits: ...
 
     def decode(self, source: Source) -> Raw:
-        """Read and decode. Raises DataError that names the file and what is wrong with it."""
+        """Read and decode. Raises DataError with the file's name and the reason."""
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         """The graph's inputs for one sample, without the batch dimension."""
@@ -99,64 +118,145 @@ class Input(Protocol):
         """Arrays of the right shapes and types, for tracing, timing and shape checks."""
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
-        """`count` generated files (name, bytes) that exercise its decoding; deterministic."""
+        """`count` generated files (name, bytes) that exercise decoding; deterministic."""
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
-        """JSON-able state and arrays; `Class(options, *state)` gives the same input again."""
+        """JSON-able state and arrays; `Class(options, *state)` restores the input."""
+
+    @property
+    def ragged(self) -> frozenset[str]:
+        """Names of arrays (L, ...) of variable length L, which batches pad with zeros."""
+        return frozenset()
+
+    @property
+    def free_axes(self) -> Mapping[str, Mapping[int, FreeAxis]]:
+        """Axes of variable size besides the batch axis: {array: {axis: FreeAxis}}."""
+        return {}
+
+    @property
+    def spec(self) -> dict[str, Any] | None:
+        """JSON-able settings of the decode function; None where it needs more than that."""
+        return None
+
+    @property
+    def standalone(self) -> str | None:
+        """The function that decodes in the exported script, "module:name"; None without one."""
+        return None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What fitting should tell the user, one sentence each."""
+        return ()
 
 
 @runtime_checkable
 class Vocabulary(Protocol):
-    """What an input answers whose arrays are ids of a vocabulary, so that it can be made smaller.
+    """An input whose arrays hold ids of a vocabulary, so that shrink can remove entries.
 
     Attributes:
-        missing: the id that stands for whatever the vocabulary lacks.
+        missing: the id of anything outside the vocabulary.
     """
 
     @property
     def missing(self) -> int: ...
 
     def entries(self) -> range:
-        """The ids that can be taken away. Refusal where no entry can go without the others."""
+        """The removable ids. Raises Refusal if entries depend on each other."""
 
     def narrowed(self, kept: Array) -> Input:
-        """The same input knowing only the entries `kept` (ids, ascending), which are numbered anew
-        from the first; what is taken away becomes what the input never saw."""
+        """The input with the entries `kept` only (ids, ascending), renumbered from the first.
+
+        Removed entries become out-of-vocabulary.
+        """
 
 
 @runtime_checkable
 class Resizable(Protocol):
-    """What an input answers whose arrays have a resolution that can be lowered."""
+    """An input whose arrays have a resolution that shrink can lower."""
 
     def resolution(self) -> int:
-        """The side that all its arrays have. Refusal where they have none in common."""
+        """The side of all arrays. Raises Refusal if they have different shapes."""
 
     def resized(self, side: int) -> Input:
-        """The same input with arrays of this side; what it has learnt stays."""
+        """The input with arrays of this side and the same fitted state."""
 
     def enlarging_front(self) -> nn.Module:
-        """`front` for arrays of any side, which it brings to this input's own first."""
+        """`front` for arrays of any side, resized to this input's side first."""
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """An input that can inspect a source for the audit and decode it in the same pass."""
+
+    def examined(self, data: bytes | Array) -> tuple[Examined, Raw | None]:
+        """The inspection and the record; None for the record if `decode` has to make it."""
+
+
+@runtime_checkable
+class ImageRecords(Protocol):
+    """An input of images, as augmentation sees it.
+
+    Attributes:
+        frame: (height, width) that samples of different shapes are cropped or padded to for
+            batching; None if all records have one shape.
+        levels: statistics of each channel, for images beyond 8-bit photos; None for photos.
+    """
+
+    @property
+    def frame(self) -> tuple[int, int] | None: ...
+
+    @property
+    def levels(self) -> Levels | None: ...
+
+
+@runtime_checkable
+class TokenSplitter(Protocol):
+    """An input of texts that can split one for display."""
+
+    def pieces(self, source: Source) -> tuple[list[str], list[int]]:
+        """Substrings that make up the text, and the indices of those that are tokens."""
+
+
+@runtime_checkable
+class WordVocabulary(Protocol):
+    """An input whose vocabulary may be words, which pretrained word vectors need."""
+
+    def words(self, sources: Sequence[Source]) -> KnownWords:
+        """The vocabulary as `sources`, its training rows, write it.
+
+        Raises:
+            UsageError: the vocabulary does not hold words.
+        """
+
+
+@runtime_checkable
+class SparseFeatures(Protocol):
+    """An input with a sparse feature matrix, which closed-form models need.
+
+    Attributes:
+        kinds: column ranges of the matrix, one per kind of feature.
+    """
+
+    @property
+    def kinds(self) -> tuple[slice, ...]: ...
+
+    def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
+        """scipy.sparse.csr_array (rows, features), and the indices of the readable sources."""
 
 
 def same_input(one: Input, other: Input) -> bool:
-    """Whether two inputs of one kind have the same options and have learnt the same."""
-    (state, arrays), (states, others) = one.state(), other.state()
-    if (one.options, state, arrays.keys()) != (other.options, states, others.keys()):
+    """Whether two inputs of one kind have equal options and equal fitted state."""
+    (state, arrays), (other_state, other_arrays) = one.state(), other.state()
+    if (one.options, state, arrays.keys()) != (other.options, other_state, other_arrays.keys()):
         return False
-    return all(np.array_equal(value, others[name]) for name, value in arrays.items())
-
-
-def ragged_arrays(input: Input) -> frozenset[str]:
-    """Names of an input's arrays (L, ...) whose length L differs by sample.
-
-    Batches of them are filled up with zeros to the longest. An input that has such arrays names
-    them in an attribute `ragged`.
-    """
-    names: frozenset[str] = getattr(input, "ragged", frozenset())
-    return names
+    return all(np.array_equal(value, other_arrays[name]) for name, value in arrays.items())
 
 
 def input_record(name: str, input: Input) -> dict[str, Any]:
-    """What a bundle stores of an input beside its arrays, JSON-able; `name` is its entry's."""
+    """What a bundle stores of an input besides its arrays, JSON-able.
+
+    Args:
+        name: of the input's registry entry.
+    """
     state, _ = input.state()
     return {"name": name, "options": stored_options(input.options), "state": state}

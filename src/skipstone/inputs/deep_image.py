@@ -1,14 +1,14 @@
-"""The input `image` for pixels beyond photos: 16 bits, floating point, or any number of channels.
+"""The input `image` beyond photos: 16 bits, floating point, or any number of channels.
 
 file bytes --deep.py--> record (H, W, C) uint8, uint16 or float32 --DeepFront--> (N, C, H, W) float
 
-What 8-bit photos take for granted is learnt from the training part here: where black, grey and
-white are, a channel each.
+What is known of 8-bit photos in advance, each channel's black, grey and white, is fitted here on
+the training rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,102 +23,103 @@ from skipstone.inputs.deep import PixelKind, decode_deep_with_size
 from skipstone.inputs.deep_golden import deep_goldens
 from skipstone.inputs.examine import examine
 from skipstone.inputs.examined import Examined
-from skipstone.inputs.image import STATISTICS, ImageInput
+from skipstone.inputs.image_base import STATISTICS, BaseImageInput, sample_sources
 from skipstone.inputs.levels import LevelMeter, Levels
 from skipstone.inputs.options import ImageOptions
 
-#: float32 records are held within so many standard deviations of the mean: 1e30 is a fault of the
-#: file, and would make the loss infinite. Whole numbers have their own limits.
+#: float32 records are clipped to so many standard deviations about the mean: 1e30 is an error in
+#: the file, and would make the loss infinite. Integer types have their own limits.
 LIMIT = 1000.0
-#: Where neighbouring pixels differ by less than this share of what pictures differ by, a network
-#: would hardly see it: 8 bits of a channel's range are not much finer.
+#: Detail (the spread of a pixel about its local mean) below this share of the channel's spread is
+#: too faint for a network: 8 bits of a channel's range are not much finer.
 FINE = 1 / 32
 _WINDOW = 5
-_MOST_DETAIL = 8.0
+_MAX_DETAIL = 8.0
 
 
-class DeepImage(ImageInput):
-    """Pictures of one depth and number of channels as square records that keep both.
+class DeepImage(BaseImageInput):
+    """Images as records that keep their depth and number of channels.
 
     Args:
-        options: as of `ImageInput`; `normalize` says what the scaled numbers shall look like: the
-            mean and spread that ImageNet's photos have under it.
-        state: what `fit` found: {"dtype", "channels", "low", "middle", "high", "mean", "std",
-            "typical_size", "detail"}; dtype is the record's, the lists hold a number a channel.
+        options: as of `ImageInput`; `normalize` decides the mean and standard deviation of the
+            scaled values: those that ImageNet's photos have under it.
+        state: {"dtype", "channels", "low", "middle", "high", "mean", "std", "typical_size",
+            "detail"}; dtype is the record's, the lists hold one number per channel.
 
-    "detail" is None, or the spread of a pixel about its neighbourhood's mean, where that is so
-    small that it would drown: each channel is then given to the network a second time, with its
-    local mean taken out and scaled by that spread.
+    "detail" is None, or each channel's spread of a pixel about its local mean, if that is too
+    faint (`FINE`). The network then gets each channel a second time, with the local mean
+    subtracted and scaled by that spread.
     """
 
     standalone = "skipstone.inputs.deep:decode_deep_seen"
 
-    def __init__(self, options: ImageOptions, state: Mapping[str, Any]) -> None:
-        super().__init__(options, state)
+    def fit(self, sources: Sequence[Source]) -> DeepImage:
+        """Fit again on up to 256 images of the same depth and channels."""
+        kind = PixelKind(self._get_state("dtype"), self.channels)
+        return DeepImage.fitted(self.options, kind, sample_sources(sources))
 
     @staticmethod
     def fitted(options: ImageOptions, kind: PixelKind, sample: Sequence[Source]) -> DeepImage:
-        """From pictures of the training part, one at a time.
+        """Fit on images of the training rows, in memory one at a time.
 
         Raises:
             DataError: none of them can be read.
         """
         state: dict[str, Any] = {"dtype": kind.dtype, "channels": kind.channels}
-        raw = DeepImage(options, state)
-        meter, fine = LevelMeter(kind.channels), LevelMeter(kind.channels)
+        unfitted = DeepImage(options, state)
+        values, details = LevelMeter(kind.channels), LevelMeter(kind.channels)
         sizes, first_error = [], None
         for source in sample:
             try:
-                picture = raw.decode(source)
+                raw = unfitted.decode(source)
             except DataError as error:
                 first_error = first_error or error
                 continue
-            meter.add(picture.value)
-            pixels = torch.from_numpy(picture.value.astype(np.float32)).permute(2, 0, 1)
-            fine.add((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
-            sizes.append(picture.size)
+            values.add(raw.value)
+            pixels = torch.from_numpy(raw.value.astype(np.float32)).permute(2, 0, 1)
+            details.add((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
+            sizes.append(raw.size)
         if not sizes:
             raise DataError(
                 f"none of {len(sample)} pictures can be read as {kind}; the first: {first_error}"
             )
-        levels = meter.levels()
+        levels = values.levels()
         state |= {name: list(getattr(levels, name)) for name in Levels.__dataclass_fields__}
-        detail = fine.levels().std
-        drowns = any(d < FINE * s for d, s in zip(detail, levels.std, strict=True))
-        state["detail"] = list(detail) if drowns else None
+        detail = details.levels().std
+        is_faint = any(d < FINE * s for d, s in zip(detail, levels.std, strict=True))
+        state["detail"] = list(detail) if is_faint else None
         state["typical_size"] = [round(float(side)) for side in np.median(sizes, axis=0)]
         return DeepImage(options, state)
 
     @property
     def levels(self) -> Levels:
-        """Of each channel, in stored units; of the training part."""
-        return Levels(*(tuple(self._known(name)) for name in Levels.__dataclass_fields__))
+        """Statistics of each channel over the training rows, in stored units."""
+        return Levels(*(tuple(self._get_state(name)) for name in Levels.__dataclass_fields__))
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What `deep.decode_deep` needs, as JSON-able numbers and words."""
         limits = None
-        if "mean" in self._state and self._known("dtype") == "float32":
-            pairs = zip(self._known("mean"), self._known("std"), strict=True)
+        if "mean" in self._state and self._get_state("dtype") == "float32":
+            pairs = zip(self._get_state("mean"), self._get_state("std"), strict=True)
             limits = [[mean - LIMIT * std, mean + LIMIT * std] for mean, std in pairs]
         return {
             **super().spec,
-            "dtype": self._known("dtype"),
+            "dtype": self._get_state("dtype"),
             "any_depth": self.options.bits == 32,
             "pages": self.options.pages,
             "limits": limits,
         }
 
     def emits(self) -> Emits:
-        """Exact where bfloat16's 8 bits would lose what the files hold."""
+        """Exact if bfloat16's 8 bits would lose information."""
         views = 1 if self._state.get("detail") is None else 2
-        return Emits("image", views * self.channels, exact=self._known("dtype") != "uint8")
+        return Emits("image", views * self.channels, exact=self._get_state("dtype") != "uint8")
 
     def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
         return decode_deep_with_size(data, self.spec)
 
     def examined(self, data: bytes | Array) -> tuple[Examined, None]:
-        """The audit's look goes by eight bits; the record is `decode`'s."""
+        """Without a record: the inspection decodes to 8 bits."""
         return examine(data), None
 
     def front(self) -> nn.Module:
@@ -126,39 +127,40 @@ class DeepImage(ImageInput):
 
     def example(self, batch: int) -> dict[str, Array]:
         """Pixels between the low and high levels."""
-        shape = (batch, *(self.frame or (self.options.size,) * 2), self.channels)
-        share = np.random.default_rng(0).random(shape)
+        share = np.random.default_rng(0).random(self.example_shape(batch))
         low, high = np.array(self.levels.low), np.array(self.levels.high)
         pixels = low + share * (high - low)
-        dtype = np.dtype(self._known("dtype"))
+        dtype = np.dtype(self._get_state("dtype"))
         return {"image": (np.rint(pixels) if dtype.kind == "u" else pixels).astype(dtype)}
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
-        kind = PixelKind(self._known("dtype"), self.channels)
-        kept = self.frame is not None
-        size = self.options.pad if kept else self.options.size
+        kind = PixelKind(self._get_state("dtype"), self.channels)
+        own_shapes = self.frame is not None
+        size = self.options.pad if own_shapes else self.options.size
         ranges = zip(self.levels.low, self.levels.high, strict=True)
         fine = self._state.get("detail") or [0.1 * (high - low) for low, high in ranges]
-        return deep_goldens(count, size, kind, (self.levels, fine), self.options.pages, kept=kept)
+        return deep_goldens(
+            count, size, kind, (self.levels, fine), self.options.pages, kept=own_shapes
+        )
 
     def _scaling(self) -> tuple[list[float], list[float]]:
-        """(scale, shift) a channel: pixel * scale + shift is what the backbone sees."""
+        """(scale, shift) per channel: the backbone gets pixel * scale + shift."""
         mean, std = np.array(self.levels.mean), np.array(self.levels.std)
         if self.options.normalize == "none":
-            dtype = np.dtype(self._known("dtype"))
+            dtype = np.dtype(self._get_state("dtype"))
             top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
             return [1 / top] * len(mean), [0.0] * len(mean)
-        at, spread = _as_photos(self.options.normalize)
-        scale = spread / std
-        return scale.tolist(), (at - mean * scale).tolist()
+        target_mean, target_std = _photo_statistics(self.options.normalize)
+        scale = target_std / std
+        return scale.tolist(), (target_mean - mean * scale).tolist()
 
 
 class DeepFront(nn.Module):
     """{"image": (N, H, W, C), uint8, uint16 or float32} -> (N, C, H, W) float32, scaled.
 
-    With `detail` (see `DeepImage`) (N, 2 C, H, W): the channels, then their detail. Computed in
-    float32 under any autocast. Two things are as they are for OpenVINO, which computes in bfloat16
-    whatever its own rewriting makes: the cast comes first, and nothing is subtracted.
+    With `detail` (see `DeepImage`) (N, 2 C, H, W): the channels, then their detail. Computes in
+    float32 under any autocast. OpenVINO runs nodes that its own rewriting creates in bfloat16, so
+    the cast comes first and nothing is subtracted.
     """
 
     scale: Tensor
@@ -174,7 +176,7 @@ class DeepFront(nn.Module):
     ) -> None:
         super().__init__()
         self.with_detail = detail is not None
-        fine = [1 / (_MOST_DETAIL * spread) for spread in detail or ()]
+        fine = [1 / (_MAX_DETAIL * spread) for spread in detail or ()]
         rows = {"scale": scale, "shift": shift, "fine": fine, "minus_fine": [-x for x in fine]}
         for name, value in rows.items():
             row = torch.tensor(value, dtype=torch.float64).float().view(1, -1, 1, 1)
@@ -185,21 +187,21 @@ class DeepFront(nn.Module):
         scaled = image * self.scale + self.shift
         if not self.with_detail:
             return scaled
-        # an edge of a large thing is no detail, and would be hundreds of times its spread
+        # tanh bounds the edges of large objects, which are hundreds of times the spread
         detail = image * self.fine + _local_mean(image) * self.minus_fine
-        detail = torch.tanh(detail) * _MOST_DETAIL
+        detail = torch.tanh(detail) * _MAX_DETAIL
         return torch.cat([scaled, detail], 1)  # (N, 2 C, H, W)
 
 
 def _local_mean(image: Tensor) -> Tensor:
-    """Of the 5 x 5 about each pixel (N, C, H, W); nothing lies beyond the edge."""
+    """Mean of the 5 x 5 pixels around each one (N, C, H, W); outside the image none count."""
     return F.avg_pool2d(image, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
 
 
-def _as_photos(normalize: str) -> tuple[float, float]:
+def _photo_statistics(normalize: str) -> tuple[float, float]:
     """Mean and standard deviation of ImageNet's pixels under a normalisation, over its channels.
 
-    Weights that were trained so are given numbers of the size that they know.
+    Pretrained weights then get values of the range that they were trained on.
     """
     if normalize == "fit":
         return 0.0, 1.0

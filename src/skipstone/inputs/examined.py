@@ -1,27 +1,34 @@
-"""What an audit is told of one source by the input that reads it (the fact `examine`)."""
+"""The result of inspecting one source for the audit (the fact `examine` of an input's entry)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Compactable(Protocol):
+    """Inspected content that has a smaller version, for data sets of many rows."""
+
+    def smaller(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One source as found.
+    """What inspecting one source found.
 
     Args:
-        problem: what is wrong, in a few words ("truncated: ..."), beginning with its kind; ""
-            where nothing is.
-        size: (height, width) as a person sees it, (letters,) of a text; () where unknown.
+        problem: what is wrong, in a few words that begin with the kind of problem ("truncated:
+            ..."); "" for a sound source.
+        size: (height, width) of the upright image, (letters,) of a text; () if unknown.
         format: "JPEG", "PNG", ...; "array" for a member of a container; "UTF-8".
         mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
-        turned: whether an EXIF orientation other than upright is set.
-        shows: what it shows, to be compared with others by the input's fact `near` (a thumbnail, a
-            text); None where nothing can be shown.
-        kind: depth and channels in words, of what is no photo: "5 channels of 16 bits".
-        damage: where it decodes, and yet part of it is not what was stored: why; "" elsewhere.
-        same: a digest that exact copies share, where less than all bytes make one; "" elsewhere.
+        turned: whether the EXIF orientation is not upright.
+        shows: content to compare with other rows by the input's fact `near` (a thumbnail, a
+            text); None without any.
+        kind: depth and channels in words, for anything but photos: "5 channels of 16 bits".
+        damage: why a source that decodes is damaged nevertheless; "" for a sound one.
+        same: a digest that exact copies share, where fewer than all bytes define a copy; else "".
     """
 
     problem: str = ""

@@ -1,22 +1,21 @@
-"""Several ways to prepare one source, for models of an ensemble that do not share theirs.
+"""Several inputs for one source, for ensembles whose members preprocess differently.
 
-    source --decode--> what each input makes of it --encode--> arrays "tokens_0", "features_1", ...
+    source --decode--> a record per input --encode--> arrays "tokens_0", "features_1", ...
 
-All are of one kind (texts, say), with other options or fitted state.
+All are of one kind (texts, say), with different options or fitted state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
 from skipstone.data.sources import Source
 from skipstone.errors import Refusal
-from skipstone.inputs.base import Array, Emits, FreeAxis, Input, Raw, ragged_arrays
+from skipstone.inputs.base import Array, Emits, FreeAxis, Input, Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +23,18 @@ class JoinedRaw(Raw):
     """A decoded source: the first input's record, and those of all.
 
     Args:
-        parts: one an input.
+        parts: one per input.
     """
 
     parts: tuple[Raw, ...] = ()
 
 
-class Joined:
-    """An input made of several, each with arrays of its own: "tokens" of the second is "tokens_1".
+class Joined(Input):
+    """Several inputs as one; the second's array "tokens" is named "tokens_1".
 
     Args:
         inputs: two or more, fitted.
     """
-
-    #: The stand-alone script prepares a file in one way.
-    standalone = None
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         assert len(inputs) > 1, "one input needs no joining"
@@ -48,32 +44,25 @@ class Joined:
     @property
     def ragged(self) -> frozenset[str]:
         return frozenset(
-            f"{name}_{at}" for at, input in enumerate(self.inputs) for name in ragged_arrays(input)
+            f"{name}_{at}" for at, input in enumerate(self.inputs) for name in input.ragged
         )
 
     @property
     def free_axes(self) -> dict[str, dict[int, FreeAxis]]:
-        """Those of each input; sizes of different inputs differ."""
+        """Those of each input; sizes of different inputs are independent."""
         return {
             f"{name}_{at}": {
                 axis: size._replace(name=f"{size.name}_{at}") for axis, size in axes.items()
             }
             for at, input in enumerate(self.inputs)
-            for name, axes in getattr(input, "free_axes", {}).items()
+            for name, axes in input.free_axes.items()
         }
 
-    @cached_property
-    def pieces(self) -> Any:
-        """The first input's way to take a text apart, for a report; None where it has none."""
-        return getattr(self.inputs[0], "pieces", None)
-
     def fit(self, sources: Sequence[Source]) -> Joined:
-        raise Refusal(
-            "the inputs of an ensemble are those of its members, and are not fitted again."
-        )
+        raise Refusal("an ensemble uses its members' fitted inputs, which are not fitted again.")
 
     def emits(self) -> Emits:
-        """Of all together: nothing that one backbone takes."""
+        """Of all inputs together, which no single backbone accepts."""
         return Emits("several", 0, exact=any(input.emits().exact for input in self.inputs))
 
     def decode(self, source: Source) -> JoinedRaw:
@@ -83,52 +72,57 @@ class Joined:
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         assert isinstance(raw, JoinedRaw)
-        return self._named(
+        return _numbered(
             [input.encode(part) for input, part in zip(self.inputs, raw.parts, strict=True)]
         )
 
     def front(self) -> nn.Module:
-        """dict of batched arrays -> a tuple of what each input's front gives."""
+        """dict of batched arrays -> a tuple with the output of each input's front."""
         return JoinedFront(
             [input.front() for input in self.inputs],
             [list(input.example(1)) for input in self.inputs],
         )
 
     def example(self, batch: int) -> dict[str, Array]:
-        return self._named([input.example(batch) for input in self.inputs])
+        return _numbered([input.example(batch) for input in self.inputs])
 
     def golden(self, count: int) -> list[tuple[str, bytes]]:
-        """In turn those of each input, for each exercises its own decoding."""
-        each = [input.golden(count) for input in self.inputs]
-        return [each[at % len(each)][at] for at in range(min(map(len, each)))]
+        """Each input's goldens in turn, because each exercises its own decoding."""
+        per_input = [input.golden(count) for input in self.inputs]
+        return [per_input[at % len(per_input)][at] for at in range(min(map(len, per_input)))]
 
     def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
-        """The first input's; a bundle stores each by itself."""
+        """The first input's; a bundle stores each input by itself."""
         return self.inputs[0].state()
-
-    def _named(self, each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        return {
-            f"{name}_{at}": array
-            for at, arrays in enumerate(each)
-            for name, array in arrays.items()
-        }
 
 
 class JoinedFront(nn.Module):
-    """The fronts side by side."""
+    """The fronts in parallel.
+
+    Args:
+        names: of each front's arrays, without their number.
+    """
 
     def __init__(self, fronts: Sequence[nn.Module], names: Sequence[Sequence[str]]) -> None:
         super().__init__()
         self.fronts = nn.ModuleList(fronts)
-        self.names = [list(own) for own in names]
+        self.names = [list(of_front) for of_front in names]
 
     def forward(self, x: dict[str, Tensor]) -> tuple[Any, ...]:
         return tuple(
-            front({name: x[f"{name}_{at}"] for name in own})
-            for at, (front, own) in enumerate(zip(self.fronts, self.names, strict=True))
+            front({name: x[f"{name}_{at}"] for name in names})
+            for at, (front, names) in enumerate(zip(self.fronts, self.names, strict=True))
         )
 
 
 def inputs_of(input: Input) -> tuple[Input, ...]:
-    """The inputs that it is made of."""
+    """The inputs that `input` consists of: itself, or the members of a `Joined`."""
     return input.inputs if isinstance(input, Joined) else (input,)
+
+
+def _numbered(per_input: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {
+        f"{name}_{at}": array
+        for at, arrays in enumerate(per_input)
+        for name, array in arrays.items()
+    }

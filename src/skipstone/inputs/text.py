@@ -2,9 +2,9 @@
 
 file bytes --decode--> plain text --text_features.py--> {"tokens": (L,)} or {"features", "values"}
 
-With the parts of words, tokens are (L, 1 + P): subwords.py.
+With subwords, tokens are (L, 1 + P): subwords.py.
 
-Texts differ in length, so its arrays do: batches are padded to their longest (`ragged`).
+Arrays differ in length as texts do; batches are padded to the longest (`ragged`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
-from skipstone.inputs.base import Array, Emits, FreeAxis, Raw
+from skipstone.inputs.base import Array, Emits, FreeAxis, Input, KnownWords, Raw
 from skipstone.inputs.subwords import MOST_PARTS, count_parts
 from skipstone.inputs.text_check import check_ids, check_state
 from skipstone.inputs.text_features import FIRST, PAD, UNKNOWN, encode_text, packed, text_of
 from skipstone.inputs.text_fit import (
-    KnownWords,
     bag_matrix,
     blocks_of,
     common_tokens,
@@ -43,23 +42,23 @@ from skipstone.inputs.text_options import TextOptions
 from skipstone.inputs.text_pairs import Pairs, learn_pairs, read_tokenizer
 from skipstone.inputs.text_pieces import pieces_of
 
-#: Bytes of texts and what was made of them that are kept: epochs see the same ones again.
-_REMEMBERED = 256 << 20
-#: What Python adds to an entry.
-_ENTRY = 1 << 10
-_EXAMPLE = 9  # tokens of an example for tracing
+#: Bytes of the cache of encoded texts, which every epoch needs again.
+_CACHE_BYTES = 256 << 20
+#: What Python adds to a cache entry.
+_ENTRY_BYTES = 1 << 10
+_EXAMPLE_LENGTH = 9  # tokens of an example for tracing
 
 
-class TextInput:
+class TextInput(Input):
     """Texts as sequences of token ids, or as bags of n-grams.
 
     Args:
         options: form, vocabulary, n-grams.
-        state: what `fit` found, JSON-able.
-        arrays: vocabularies: sorted hashes of tokens or n-grams, and their idf.
+        state: the fitted state, JSON-able.
+        arrays: vocabularies (sorted hashes of tokens or n-grams) and their idf.
 
     Raises:
-        DamagedError: the arrays are not those that the state was stored with.
+        DamagedError: the arrays do not match the state.
     """
 
     def __init__(
@@ -75,12 +74,12 @@ class TextInput:
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
         if state is not None:
             check_state(self._state, self._arrays)
-        most = self._state["max_length"] if "pairs" in self._arrays else 0
-        self._pairs = Pairs(self._arrays["pairs"], most=most) if most else None
-        if self._pairs is not None:
-            check_ids(self._pairs.largest, int(self._state["size"]))
-        self._remembered: dict[bytes, dict[str, Array]] = {}
-        self._room = _REMEMBERED
+        max_length = self._state["max_length"] if "pairs" in self._arrays else 0
+        self._tokenizer = Pairs(self._arrays["pairs"], most=max_length) if max_length else None
+        if self._tokenizer is not None:
+            check_ids(self._tokenizer.largest, int(self._state["size"]))
+        self._cache: dict[bytes, dict[str, Array]] = {}
+        self._free_bytes = _CACHE_BYTES
 
     @property
     def ragged(self) -> frozenset[str]:
@@ -88,24 +87,23 @@ class TextInput:
 
     @property
     def free_axes(self) -> dict[str, dict[int, FreeAxis]]:
-        """The axes, beside the batch, that have any size, for export."""
-        sequence = self._form() == "tokens"
-        most = max(int(self._state["max_length"]), _EXAMPLE) if sequence else None
-        return {name: {1: FreeAxis("length", most=most)} for name in self.ragged}
+        is_sequence = self._form() == "tokens"
+        longest = max(int(self._state["max_length"]), _EXAMPLE_LENGTH) if is_sequence else None
+        return {name: {1: FreeAxis("length", most=longest)} for name in self.ragged}
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of how the training texts are read, a sentence each."""
-        cut, most = self._state.get("cut", 0), self._state.get("max_length")
-        if not cut:
+        """A warning if training texts are truncated."""
+        truncated, max_length = self._state.get("cut", 0), self._state.get("max_length")
+        if not truncated:
             return []
         return [
-            f"{cut:,} of {self._state['texts']:,} training texts are longer than {most} tokens and "
-            "are read up to there (--max-length)."
+            f"{truncated:,} of {self._state['texts']:,} training texts are longer than "
+            f"{max_length} tokens and are truncated there (--max-length)."
         ]
 
     def fit(self, sources: Sequence[Source]) -> TextInput:
-        """An input whose vocabulary is that of `sources`, the fit split."""
+        """An input with the vocabulary of `sources`, the training rows."""
         texts = [text for text in self._readable(sources) if text is not None]
         if not texts:
             raise DataError("there are no texts to fit the text input on.")
@@ -123,9 +121,9 @@ class TextInput:
             arrays, size = self._fit_tokens(texts)
             state |= {"split": self.options.split, "max_length": self.options.max_length}
             state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
-            if parts := subwords_of(self.options):
-                state |= {"subwords": parts, "size": state["size"] + count_parts(parts)}
-            state["cut"] = self._cut(texts, arrays)
+            if subwords := subwords_of(self.options):
+                state |= {"subwords": subwords, "size": state["size"] + count_parts(subwords)}
+            state["cut"] = self._count_truncated(texts, arrays)
         elif self.options.form == "bag":
             state["blocks"], arrays = fit_bag(
                 self._plain(texts),
@@ -136,94 +134,93 @@ class TextInput:
             )
             state["weighting"] = self.options.weighting
             state["size"] = sum(block["size"] for block in state["blocks"]) + 1
-        # where the tokenizer lay is nobody's business in a bundle, which holds it
+        # a bundle holds the tokenizer, and must not reveal the user's folders
         options = replace(self.options, tokenizer=Path(self.options.tokenizer).name)
         return TextInput(options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
 
     def _fit_tokens(self, texts: Sequence[str]) -> tuple[dict[str, Array], int]:
         """The vocabulary's arrays, and how many tokens it has."""
         if self.options.tokenizer:
-            pairs = read_tokenizer(Path(self.options.tokenizer).expanduser())
-            return {"pairs": pairs}, Pairs(pairs, most=1).largest + 1
+            stored = read_tokenizer(Path(self.options.tokenizer).expanduser())
+            return {"pairs": stored}, Pairs(stored, most=1).largest + 1
         texts = self._plain(texts)
         most, least = self.options.vocabulary, self.options.min_count
         if self.options.split == "bpe":
-            pairs = learn_pairs(texts, most=most, least=least)
-            return {"pairs": pairs}, len(Pairs(pairs, most=1))
-        found = fit_tokens(texts, split=self.options.split, most=most, least=least)
-        return {"vocabulary": found}, len(found)
+            stored = learn_pairs(texts, most=most, least=least)
+            return {"pairs": stored}, len(Pairs(stored, most=1))
+        vocabulary = fit_tokens(texts, split=self.options.split, most=most, least=least)
+        return {"vocabulary": vocabulary}, len(vocabulary)
 
-    def _cut(self, texts: Sequence[str], arrays: Mapping[str, Array]) -> int:
-        """How many texts are longer than what is read of them."""
-        most = self.options.max_length
+    def _count_truncated(self, texts: Sequence[str], arrays: Mapping[str, Array]) -> int:
+        """How many texts are longer than `max_length` tokens."""
+        max_length = self.options.max_length
         if self.options.tokenizer:
-            return Pairs(arrays["pairs"], most=most).cut(texts)
+            return Pairs(arrays["pairs"], most=max_length).cut(texts)
         if "pairs" in arrays:
-            return Pairs(arrays["pairs"], most=most).cut(self._plain(texts))
-        return longer(self._plain(texts), split=self.options.split, most=most)
+            return Pairs(arrays["pairs"], most=max_length).cut(self._plain(texts))
+        return longer(self._plain(texts), split=self.options.split, most=max_length)
 
     @property
     def spec(self) -> dict[str, Any] | None:
-        """What `text_features.decode_text` needs, as JSON; None where it cannot do it alone."""
+        """Settings of `text_features.decode_text`; None with a tokenizer, which it lacks."""
         if "pairs" in self._arrays:
             return None
-        facts = ("form", "lowercase", "split", "max_length", "subwords", "blocks", "weighting")
-        spec = {name: self._state[name] for name in facts if name in self._state}
+        names = ("form", "lowercase", "split", "max_length", "subwords", "blocks", "weighting")
+        spec = {name: self._state[name] for name in names if name in self._state}
         return {**spec, "arrays": {name: packed(value) for name, value in self._arrays.items()}}
 
     def emits(self) -> Emits:
         return Emits(self._form(), int(self._state["size"]))
 
     def decode(self, source: Source) -> Raw:
-        """The record is the text's UTF-8 bytes; `size` its number of letters."""
+        """The record holds the text's UTF-8 bytes; `size` is its number of letters."""
         text = self._text(source)
         return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),))
 
     def encode(self, raw: Raw) -> dict[str, Array]:
         data = raw.value.tobytes()
-        found = self._remembered.get(data)
-        if found is None:
-            found = self._encode_text(data)
-            size = len(data) + sum(array.nbytes for array in found.values()) + _ENTRY
-            if not raw.once and size <= self._room:
-                self._room -= size  # two threads may count one text twice: less is kept then
-                self._remembered[data] = found
-        return dict(found)
+        arrays = self._cache.get(data)
+        if arrays is None:
+            arrays = self._encode_text(data)
+            size = len(data) + sum(array.nbytes for array in arrays.values()) + _ENTRY_BYTES
+            if not raw.once and size <= self._free_bytes:
+                self._free_bytes -= size  # two threads may both subtract: the cache holds less then
+                self._cache[data] = arrays
+        return dict(arrays)
 
     @property
     def standalone(self) -> str | None:
-        """The function that decodes in the exported script; it has no byte pairs."""
+        """None with a tokenizer: the script does not contain its library."""
         return None if "pairs" in self._arrays else "skipstone.inputs.text_features:decode_text"
 
     def pieces(self, source: Source) -> tuple[list[str], list[int]]:
-        """A text in pieces that make it up, and which of them are words or signs."""
+        """Substrings that make up the text, and the indices of those that are tokens."""
         return pieces_of(self._text(source))
 
     def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
-        """Bags of many texts at once: scipy.sparse.csr_array (rows, features), and the places of
-        the sources that could be read, one a row."""
+        """Bags of many texts: scipy.sparse.csr_array (rows, features), and the indices of the
+        readable sources, one per row."""
         texts = self._readable(sources)
         rows = [row for row, text in enumerate(texts) if text is not None]
-        found = [text for text in texts if text is not None]
-        return bag_matrix(found, self._state, self._arrays), rows
+        readable = [text for text in texts if text is not None]
+        return bag_matrix(readable, self._state, self._arrays), rows
 
     @property
     def kinds(self) -> tuple[slice, ...]:
-        """Columns of `matrix` by the kind of their n-grams: words, letters, pairs."""
-        return tuple(
-            slice(block["start"], block["start"] + block["size"]) for block in self._state["blocks"]
-        )
+        """Column ranges of `matrix`, one per kind of n-gram: words, letters, pairs."""
+        blocks = self._state.get("blocks", ())
+        return tuple(slice(block["start"], block["start"] + block["size"]) for block in blocks)
 
     def words(self, sources: Sequence[Source]) -> KnownWords:
-        """The words that this input knows, as `sources`, which it was fitted on, write them.
+        """The vocabulary as `sources`, its training rows, write it.
 
         Raises:
-            UsageError: what it knows are no words.
+            UsageError: the vocabulary does not hold words.
         """
         if self._form() == "tokens":
             if self._state["split"] != "word":
                 raise UsageError(
-                    f"with --split {self._state['split']} a text is no row of words.",
+                    f"with --split {self._state['split']} tokens are not words.",
                     hint="Use --split word.",
                 )
             vocabulary, first, unknown = self._arrays["vocabulary"], FIRST, UNKNOWN
@@ -231,8 +228,8 @@ class TextInput:
             number = next((at for at, b in enumerate(self._state["blocks"]) if _has_words(b)), None)
             if number is None:
                 raise UsageError(
-                    "by --hash-bits, or without runs of one word, no feature of a text is a word "
-                    "that is known by itself.",
+                    "with --hash-bits, or without n-grams of one word, no feature stands for one "
+                    "word.",
                     hint="Use --hash-bits 0 and --word-ngrams 1-2.",
                 )
             vocabulary = self._arrays[f"vocabulary.{number}"]
@@ -243,40 +240,40 @@ class TextInput:
 
     @property
     def missing(self) -> int:
-        """Of a sequence the id of a token never seen; a bag has no place for one."""
+        """The id of out-of-vocabulary tokens; a bag leaves them out (padding)."""
         return UNKNOWN if self._form() == "tokens" else PAD
 
     def entries(self) -> range:
-        """Ids that `narrowed` can take away.
+        """The ids that `narrowed` can remove.
 
         Raises:
-            Refusal: byte pairs, which are made of each other, and hashed n-grams.
+            Refusal: byte pairs, which depend on each other, and hashed n-grams.
         """
-        if self._pairs is not None:
+        if self._tokenizer is not None:
             raise Refusal(
-                "byte pairs and other parts of words are made of each other, so none can be taken "
-                "out of this vocabulary.",
+                "byte pairs and other subword tokens depend on each other, so this vocabulary "
+                "cannot lose any of them.",
                 hint="Train with fewer: --split bpe --vocabulary N, or with --split word.",
             )
         if any(block["bits"] for block in self._state.get("blocks", ())):
             raise Refusal(
-                "hashed n-grams have no vocabulary that could be made smaller.",
+                "hashed n-grams have no vocabulary to make smaller.",
                 hint="Train with fewer --hash-bits, or without.",
             )
-        return range(self.missing + 1, int(self._state["size"]) - self._parts)
+        return range(self.missing + 1, int(self._state["size"]) - self._subword_count)
 
     @property
-    def _parts(self) -> int:
-        """Ids of parts of words, which come behind those of the vocabulary."""
-        parts = self._state.get("subwords")
-        return count_parts(parts) if parts else 0
+    def _subword_count(self) -> int:
+        """Number of subword ids, which follow those of the vocabulary."""
+        subwords = self._state.get("subwords")
+        return count_parts(subwords) if subwords else 0
 
     def narrowed(self, kept: Array) -> TextInput:
-        """The input that knows only the entries `kept`: ids of `entries()`, ascending."""
-        known = self.entries()
-        assert known.start <= kept[0] <= kept[-1] < known.stop
-        state, arrays = narrow(self._state, self._arrays, kept - known.start)
-        size = known.start + len(kept) + self._parts
+        """The input with the entries `kept` only: ids of `entries()`, ascending."""
+        ids = self.entries()
+        assert ids.start <= kept[0] <= kept[-1] < ids.stop
+        state, arrays = narrow(self._state, self._arrays, kept - ids.start)
+        size = ids.start + len(kept) + self._subword_count
         state |= {"size": size, "digest": digest_of_arrays(arrays)}
         return TextInput(self.options, state, arrays)
 
@@ -285,10 +282,10 @@ class TextInput:
 
     def example(self, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
-        size, shape = int(self._state["size"]), (batch, _EXAMPLE)
+        size, shape = int(self._state["size"]), (batch, _EXAMPLE_LENGTH)
         if self._form() == "tokens":
-            places = (*shape, 1 + MOST_PARTS) if self._parts else shape
-            return {"tokens": rng.integers(1, max(size, 2), places).astype(np.int32)}
+            token_shape = (*shape, 1 + MOST_PARTS) if self._subword_count else shape
+            return {"tokens": rng.integers(1, max(size, 2), token_shape).astype(np.int32)}
         features = rng.integers(1, max(size, 2), shape).astype(np.int32)
         return {"features": features, "values": rng.random(shape, np.float32)}
 
@@ -302,47 +299,48 @@ class TextInput:
         form = str(self._state["form"])
         if form == "auto":
             raise UsageError(
-                "the text input has no form yet: a model decides whether it is a sequence of "
-                "tokens or a bag of n-grams.",
-                hint="Say so: --form tokens or --form bag",
+                "the text input has no form yet: the model decides whether texts become sequences "
+                "of tokens or bags of n-grams.",
+                hint="Set it: --form tokens or --form bag",
             )
         return form
 
     def _encode_text(self, data: bytes) -> dict[str, Array]:
-        if self._pairs is not None:
+        if self._tokenizer is not None:
             text = data.decode()
-            if not self._state.get("foreign"):  # one that came with a model does this itself
+            if not self._state.get("foreign"):  # a model's own tokenizer normalises by itself
                 text = plain(text, self._state["lowercase"])
-            ids = (self._pairs.ids(text) + FIRST).astype(np.int32)
+            ids = (self._tokenizer.ids(text) + FIRST).astype(np.int32)
             return {"tokens": ids if len(ids) else np.array([UNKNOWN], np.int32)}
-        found: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
-        return found
+        arrays: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
+        return arrays
 
     def _text(self, source: Source) -> str:
         data = read_source(source)
         if not isinstance(data, bytes):
-            raise DataError(f"{source.name}: an array of numbers is no text.")
+            raise DataError(f"{source.name}: an array of numbers, not a text.")
         try:
             return text_of(data)
         except ValueError as error:
             raise DataError(f"{source.name}, {error}.") from error
 
     def _readable(self, sources: Sequence[Source]) -> list[str | None]:
-        found: list[str | None] = []
+        """The text of each source; None for an unreadable one."""
+        texts: list[str | None] = []
         for source in sources:
             try:
-                found.append(self._text(source))
+                texts.append(self._text(source))
             except DataError:
-                found.append(None)
-        return found
+                texts.append(None)
+        return texts
 
     def _plain(self, texts: Sequence[str]) -> list[str]:
         return [plain(text, self.options.lowercase) for text in texts]
 
 
 class TextFront(nn.Module):
-    """The network's arrays as a backbone takes them: token ids (N, L), or the pair of features
-    (N, F) and their values (N, F)."""
+    """dict of arrays -> what a backbone takes: token ids (N, L), or the pair of features (N, F)
+    and their values (N, F)."""
 
     def __init__(self, form: str) -> None:
         super().__init__()
@@ -360,10 +358,10 @@ def _has_words(block: Mapping[str, Any]) -> bool:
 
 
 def digest_of_arrays(arrays: Mapping[str, Array]) -> str:
-    """SHA-256 of arrays by name, type and values."""
-    found = hashlib.sha256()
+    """SHA-256 of arrays by name, type, shape and values."""
+    digest = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
-        found.update(value.tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,9 +1,8 @@
-"""What the input `text` learns from the training texts: vocabularies and document frequencies."""
+"""Fitting the input `text` on the training texts: vocabularies and document frequencies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,14 @@ from skipstone.inputs.text_features import (
 from skipstone.inputs.text_grams import letters_of, plain, token_grams
 from skipstone.inputs.text_options import TextOptions, parse_range
 
-#: Letters that are looked at together: bounds memory, whatever the corpus.
+#: Letters per chunk: bounds memory for a corpus of any size.
 CHUNK = 1 << 20
 
 Arrays = dict[str, np.ndarray]
 
 
 def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    """(number of the first text, texts) of about `CHUNK` letters each."""
+    """Chunks of about `CHUNK` letters: (index of the first text, texts)."""
     begin, size = 0, 0
     for number, text in enumerate(texts):
         size += len(text) + 1
@@ -39,34 +38,35 @@ def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 class Frequencies:
-    """In how many texts each hash occurs.
+    """Document frequencies: in how many texts each hash occurs.
 
-    What chunks bring waits until it outnumbers what is merged: then sorting all of it costs each
-    hash a few sorts in a corpus of any size, not one a chunk.
+    Hashes of new chunks are pending until they outnumber the merged ones. Each hash is then sorted
+    a few times, not once per chunk.
     """
 
     def __init__(self) -> None:
-        self._hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]  # the merged ones, then waiting
+        self._hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]  # merged, then pending ones
         self._texts: list[np.ndarray] = [np.zeros(0, np.int64)]
-        self._waiting = 0
+        self._pending = 0
 
     def add(self, text: np.ndarray, hashes: np.ndarray) -> None:
-        found, code = np.unique(hashes, return_inverse=True)
-        _, code, _ = counted_pairs(text, code, len(found))
-        self._hashes.append(found)
-        self._texts.append(np.bincount(code, minlength=len(found)))
-        self._waiting += len(found)
-        if self._waiting > len(self._hashes[0]):
+        """Count the `hashes` of a chunk; `text` says which text each is from."""
+        distinct, code = np.unique(hashes, return_inverse=True)
+        _, code, _ = counted_pairs(text, code, len(distinct))
+        self._hashes.append(distinct)
+        self._texts.append(np.bincount(code, minlength=len(distinct)))
+        self._pending += len(distinct)
+        if self._pending > len(self._hashes[0]):
             self._merge()
 
     def _merge(self) -> None:
         hashes, code = np.unique(np.concatenate(self._hashes), return_inverse=True)
         texts = np.bincount(code, np.concatenate(self._texts), len(hashes))
         self._hashes, self._texts = [hashes], [texts.astype(np.int64)]
-        self._waiting = 0
+        self._pending = 0
 
     def kept(self, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
-        """(hashes in order, texts of each): those in `least` texts, the commonest `most`."""
+        """(hashes in order, texts of each): the `most` commonest ones in at least `least` texts."""
         self._merge()
         hashes, texts = self._hashes[0], self._texts[0]
         keep = np.flatnonzero(texts >= least)
@@ -77,21 +77,26 @@ class Frequencies:
 
 
 def fit_tokens(texts: Sequence[str], *, split: str, most: int, least: int) -> np.ndarray:
-    """The vocabulary of a sequence model: sorted hashes."""
-    seen = Frequencies()
+    """The vocabulary of a sequence model: sorted hashes.
+
+    Args:
+        most: entries at most, the commonest ones.
+        least: texts that a token has to occur in.
+    """
+    frequencies = Frequencies()
     for _, part in chunks(texts):
         tokens = token_grams(letters_of(part), split=split)
-        seen.add(tokens.text, tokens.hashes)
-    return seen.kept(most, least)[0]
+        frequencies.add(tokens.text, tokens.hashes)
+    return frequencies.kept(most, least)[0]
 
 
 def longer(texts: Sequence[str], *, split: str, most: int) -> int:
     """How many texts have more than `most` tokens."""
-    found = 0
+    count = 0
     for _, part in chunks(texts):
         tokens = token_grams(letters_of(part), split=split)
-        found += int((np.bincount(tokens.text, minlength=len(part)) > most).sum())
-    return found
+        count += int((np.bincount(tokens.text, minlength=len(part)) > most).sum())
+    return count
 
 
 def fit_bag(
@@ -106,9 +111,9 @@ def fit_bag(
 
     The inverse document frequency is ln((1 + texts) / (1 + texts with it)) + 1.
     """
-    placed, arrays, start = [], {}, 0
-    for number, given in enumerate(blocks):
-        block = dict(given)
+    fitted, arrays, start = [], {}, 0
+    for number, unfitted_block in enumerate(blocks):
+        block = dict(unfitted_block)
         if block["bits"]:
             block["size"] = 1 << block["bits"]
             texts_with = np.zeros(block["size"], np.int64)
@@ -119,38 +124,25 @@ def fit_bag(
                     _, column, _ = counted_pairs(gram.text, column, block["size"])
                     texts_with += np.bincount(column, minlength=block["size"])
         else:
-            seen = Frequencies()
+            frequencies = Frequencies()
             for _, part in chunks(texts):
                 for gram in grams_of_block(letters_of(part), block):
-                    seen.add(gram.text, gram.hashes)
-            vocabulary, texts_with = seen.kept(most, least)
+                    frequencies.add(gram.text, gram.hashes)
+            vocabulary, texts_with = frequencies.kept(most, least)
             arrays[f"vocabulary.{number}"] = vocabulary
             block["size"] = len(vocabulary)
         if idf:
             weight = np.log((1 + len(texts)) / (1 + texts_with)) + 1
             arrays[f"idf.{number}"] = weight.astype(np.float32)
-        placed.append({**block, "start": start})
+        fitted.append({**block, "start": start})
         start += block["size"]
-    return placed, arrays
-
-
-@dataclass(frozen=True, slots=True)
-class KnownWords:
-    """Words that an input knows, and int64 (W,): the id of each, as the network gets it.
-
-    Args:
-        unknown: the id of words never seen, where there is one.
-    """
-
-    words: list[str]
-    ids: np.ndarray
-    unknown: int | None
+    return fitted, arrays
 
 
 def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The words of `texts` (already `plain`) that a vocabulary holds, each once, and the place of
-    each in it: int64 (W,), growing."""
-    found: dict[int, str] = {}
+    """The distinct words of `texts` (already `plain`) that a vocabulary holds, and the index of
+    each in it: int64 (W,), ascending."""
+    words: dict[int, str] = {}
     for _, part in chunks(texts):
         joined = "\n".join(part)
         tokens = token_grams(letters_of(part))
@@ -158,28 +150,28 @@ def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str]
         place = places(hashes, vocabulary, missing=-1)
         spans = zip(place.tolist(), tokens.first[first], tokens.last[first], strict=True)
         for at, begin, end in spans:
-            if at >= 0 and at not in found:
-                found[at] = joined[begin:end]
-    order = sorted(found)
-    return [found[at] for at in order], np.array(order, np.int64)
+            if at >= 0 and at not in words:
+                words[at] = joined[begin:end]
+    order = sorted(words)
+    return [words[at] for at in order], np.array(order, np.int64)
 
 
 def narrow(
     state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: np.ndarray
 ) -> tuple[dict[str, Any], Arrays]:
-    """State and arrays of an input that knows only the entries `kept`, counted from 0 through all
-    of its vocabularies, ascending."""
+    """State and arrays of an input with the entries `kept` only: ascending indices from 0 through
+    all of its vocabularies."""
     if "blocks" not in state:
         return dict(state), {"vocabulary": arrays["vocabulary"][kept]}
-    blocks, found, start = [], {}, 0
+    blocks, smaller, start = [], {}, 0
     for number, block in enumerate(state["blocks"]):
-        own = kept[(kept >= block["start"]) & (kept < block["start"] + block["size"])]
+        of_block = kept[(kept >= block["start"]) & (kept < block["start"] + block["size"])]
         for name in (f"vocabulary.{number}", f"idf.{number}"):
             if name in arrays:
-                found[name] = arrays[name][own - block["start"]]
-        blocks.append({**block, "start": start, "size": len(own)})
-        start += len(own)
-    return {**state, "blocks": blocks}, found
+                smaller[name] = arrays[name][of_block - block["start"]]
+        blocks.append({**block, "start": start, "size": len(of_block)})
+        start += len(of_block)
+    return {**state, "blocks": blocks}, smaller
 
 
 def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
@@ -191,17 +183,17 @@ def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[st
     for begin, part in chunks(texts):
         letters = letters_of([plain(text, spec["lowercase"]) for text in part])
         for row, column, value in bag_rows(letters, spec, arrays):
-            rows.append((row + begin).astype(np.int32))  # as scikit-learn's solvers want them
+            rows.append((row + begin).astype(np.int32))  # scikit-learn's solvers need int32
             columns.append(column.astype(np.int32))
             values.append(value.astype(np.float32))
     if not rows:
         return csr_array((len(texts), width), dtype=np.float32)
-    found = np.concatenate(rows), np.concatenate(columns)
-    return csr_array((np.concatenate(values), found), (len(texts), width), dtype=np.float32)
+    places = np.concatenate(rows), np.concatenate(columns)
+    return csr_array((np.concatenate(values), places), (len(texts), width), dtype=np.float32)
 
 
 def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
-    """The commonest tokens of the texts: what generated samples are made of."""
+    """The commonest tokens of the texts, which generated goldens consist of."""
     sample = "\n".join(texts)[:CHUNK]
     tokens = token_grams(letters_of([sample]))
     _, first, counts = np.unique(tokens.hashes, return_index=True, return_counts=True)
@@ -210,41 +202,41 @@ def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
     return [sample[begin:end] for begin, end in spans]
 
 
-# --- what options mean ---------------------------------------------------------------------------
+# --- options -------------------------------------------------------------------------------------
 
-#: Up to so many letters in all, runs of letters are counted, too.
-_FEW_LETTERS = 2_000_000
+#: A corpus of up to so many letters also gets character n-grams, by default.
+_SMALL_CORPUS = 2_000_000
 
 
 def unfitted(options: TextOptions) -> dict[str, Any]:
-    """Enough to build a network of the size that the options allow, for its cost."""
+    """A state for estimating a network's cost, of the largest size that the options allow."""
     size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
-    parts = subwords_of(options)
+    subwords = subwords_of(options)
     return {
         "form": options.form,
         "lowercase": options.lowercase,
         "split": options.split,
         "max_length": options.max_length,
-        "size": size + (count_parts(parts) if parts else 0),
-        "subwords": parts,
+        "size": size + (count_parts(subwords) if subwords else 0),
+        "subwords": subwords,
         "blocks": [],
         "weighting": options.weighting,
     }
 
 
 def blocks_of(options: TextOptions, letters: int) -> list[dict[str, Any]]:
-    """The kinds of n-grams and pairs that options mean for a corpus of so many letters."""
-    few, some = letters <= _FEW_LETTERS, letters <= 2 * _FEW_LETTERS
-    ranges = {
-        "word": "1-3" if few else "1-2",
-        "char": "2-6" if few else "3-5" if some else "none",
+    """The kinds of n-grams and word pairs for a corpus of so many letters."""
+    is_small, is_medium = letters <= _SMALL_CORPUS, letters <= 2 * _SMALL_CORPUS
+    defaults = {
+        "word": "1-3" if is_small else "1-2",
+        "char": "2-6" if is_small else "3-5" if is_medium else "none",
     }
     blocks = []
-    for kind, given in (("word", options.word_ngrams), ("char", options.char_ngrams)):
-        found = parse_range(ranges[kind] if given == "auto" else given)
-        assert found is not None, "options are checked when they are made"
-        if found[1]:
-            blocks.append({"kind": kind, "shortest": found[0], "longest": found[1]})
+    for kind, value in (("word", options.word_ngrams), ("char", options.char_ngrams)):
+        lengths = parse_range(defaults[kind] if value == "auto" else value)
+        assert lengths is not None, "TextOptions checks them"
+        if lengths[1]:
+            blocks.append({"kind": kind, "shortest": lengths[0], "longest": lengths[1]})
     for kind, longest in (("skip", options.skip_grams), ("opening", options.opening_words)):
         if longest:
             blocks.append({"kind": kind, "shortest": 1, "longest": longest})
@@ -252,7 +244,7 @@ def blocks_of(options: TextOptions, letters: int) -> list[dict[str, Any]]:
 
 
 def subwords_of(options: TextOptions) -> dict[str, int] | None:
-    """Which parts of words are told apart: {"shortest", "longest", "bits"}; None for none."""
+    """Settings of subwords: {"shortest", "longest", "bits"}; None without them."""
     shortest, longest = options.parts
     if not longest or options.form != "tokens":
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +17,12 @@ from torch import nn
 from skipstone import events
 from skipstone.data.sources import Source
 from skipstone.errors import UsageError
-from skipstone.inputs.base import Input
-from skipstone.inputs.text_fit import KnownWords
+from skipstone.inputs.base import Input, KnownWords, WordVocabulary
 from skipstone.inputs.vector_files import FoundVectors, look_at_vectors, read_vectors
 from skipstone.inputs.wanted_words import BY_PARTS, MISSING, OTHER_CASE, WantedWords
 from skipstone.models.network import Network
 from skipstone.models.vector_options import VectorOptions
 from skipstone.registry import BACKBONES, Entry
-
-
-@runtime_checkable
-class WordInput(Protocol):
-    """An input with a vocabulary of words."""
-
-    def words(self, sources: Sequence[Source]) -> KnownWords: ...
 
 
 @dataclass(frozen=True)
@@ -166,7 +158,7 @@ def word_vectors(
     """
     if options.vectors is None:
         return None
-    if not isinstance(input, WordInput):
+    if not isinstance(input, WordVocabulary):
         raise UsageError("--vectors: this input has no words.", hint="Omit --vectors.")
     try:
         known = input.words(sources)

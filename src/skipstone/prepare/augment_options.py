@@ -1,4 +1,4 @@
-"""Options of augmentation, and what a preset means. Free of torch, so that ``--help`` stays fast.
+"""Options of image augmentation and its presets. Free of torch, so that ``--help`` stays fast.
 
 Presets, by the side of the record (strengths are those of `AugmentOptions`):
 
@@ -8,15 +8,14 @@ Presets, by the side of the record (strengths are those of `AugmentOptions`):
     <= 64 px   shift 1/16         shift 1/16                    shift 1/8, rotate 10, erase 0.25,
                                                                 mixup 0.2, cutmix 1
 
-Where targets lie on the pictures (masks, boxes), a preset keeps the pictures' shape: `crop` gives
-way to `scale` (light 1.25, standard 1.5, strong 2), and nothing is mixed or moved without its
-target (strong has blur and erase instead).
+With spatial targets (masks, boxes) a preset keeps the aspect ratio: `scale` replaces `crop` (light
+1.25, standard 1.5, strong 2). It neither mixes images nor moves them without their targets (strong
+has blur and erase instead).
 
-Tiny pictures are never mirrored by a preset: at that size they are as often digits and letters as
-things, a mirrored 2 is no 2, and whether a picture is grey or in colour does not tell which it is
-(SVHN's house numbers are in colour). Where mirrored things are still themselves (Fashion-MNIST,
-CIFAR), `flip` pays: ask for it. Larger pictures are photos more often than not: the presets mirror
-them, and `flip=0` stops that.
+Presets never mirror tiny images: these are as often digits and letters as objects, and a mirrored
+2 is not a 2. Colour does not tell which (SVHN's house numbers are in colour). `flip` improves tiny
+images of objects (Fashion-MNIST, CIFAR), so enable it there. Larger images are mostly photos: the
+presets mirror them, unless `flip=0`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from skipstone.errors import did_you_mean
 from skipstone.option_types import Range, check_options
 
 TINY = 64
 
-#: What each operation does with strength s, and its strength when named alone. They run in this
-#: order, whatever order they are named in.
+#: {operation: (strength when named alone, help text)}, in the order in which they run.
 OPERATIONS: Mapping[str, tuple[float, str]] = {
     "flip": (0.5, "mirror left and right with probability s"),
     "vflip": (0.5, "mirror top and bottom with probability s"),
@@ -52,7 +51,7 @@ OPERATIONS: Mapping[str, tuple[float, str]] = {
     "erase": (0.25, "a grey rectangle with probability s (random erasing, Zhong 2017)"),
     "mixup": (
         0.2,
-        "blend pairs (of texts: what is seen in them), share from Beta(s, s) (Zhang 2018)",
+        "blend pairs (of texts: their pooled features), share from Beta(s, s) (Zhang 2018)",
     ),
     "cutmix": (1.0, "swap rectangles of pairs, area from Beta(s, s) (CutMix, Yun 2019)"),
 }
@@ -75,7 +74,7 @@ PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     ),
 }
 
-#: The same names for pictures whose targets lie on them. Tiny ones are not mirrored here either.
+#: The presets for spatial targets; tiny images are not mirrored either.
 PLACED: Mapping[str, Mapping[str, float]] = {
     "none": {},
     "light": {"flip": 0.5, "scale": 1.25},
@@ -84,7 +83,7 @@ PLACED: Mapping[str, Mapping[str, float]] = {
 }
 
 _PROBABILITIES = ("flip", "vflip", "blur", "erase", "trivialaugment")
-_MOST = {
+_MAX_STRENGTH = {
     "crop": 1.0,
     "shift": 0.5,
     "rotate": 180.0,
@@ -103,16 +102,37 @@ def _operation(name: str) -> float | None:
     return value
 
 
+class AugmentationOptions:
+    """What every input's augmentation options have.
+
+    Attributes:
+        maker: function(options, input, task) -> `Augmentation` or None, "module:name".
+        mixer: function(options, task) -> `Mixing` or None, "module:name".
+    """
+
+    maker: ClassVar[str]
+    mixer: ClassVar[str]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files that the augmentation reads; a run with another content is another run."""
+        return ()
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Abilities that the backbone must have: {ability: the flag that needs it}."""
+        return {}
+
+
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
-    """A preset, or operations by name, or both: an operation's own value wins over the preset's.
+class AugmentOptions(AugmentationOptions):
+    """A preset, operations by name, or both; an operation's own value overrides the preset's.
 
     Raises:
         UsageError: naming every value that is not allowed.
     """
 
-    #: Who makes of these options what changes samples, and what mixes batches.
-    maker = "skipstone.prepare.augment:make_augment"
+    maker = "skipstone.prepare.augment_factory:make_augment"
     mixer = "skipstone.prepare.mix:make_mix"
 
     augment: str = field(
@@ -154,7 +174,7 @@ class AugmentOptions:
                         f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
                         f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
                     )
-        most = {**_MOST, **dict.fromkeys(_PROBABILITIES, 1.0)}
+        most = {**_MAX_STRENGTH, **dict.fromkeys(_PROBABILITIES, 1.0)}
         if self.scale is not None and 0 < self.scale < 1:
             problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
         if self.custom is not None and not all(self.custom.partition(":")):
@@ -163,10 +183,11 @@ class AugmentOptions:
         check_options(self, problems, **ranges)
 
     def strengths(self, size: int, *, placed: bool = False) -> dict[str, float]:
-        """Each operation that is on, in the order in which they run, for records of this side.
+        """{operation: strength} of the enabled ones in the order in which they run.
 
         Args:
-            placed: whether targets lie on the pictures.
+            size: side of the records.
+            placed: whether the task has spatial targets.
         """
         if self.augment in PRESETS and placed:
             chosen = dict(PLACED[self.augment])
@@ -185,15 +206,16 @@ class AugmentOptions:
     def describe(
         self, size: int, *, placed: bool = False, made: Mapping[str, float] | None = None
     ) -> str:
-        """One sentence for the user: what is done to pictures of this size.
+        """One sentence for the user: the operations on images of this size.
 
         Args:
-            made: strengths of what an input made of these options, where it has its own.
+            made: strengths that the input's augmentation uses instead of these options'.
         """
-        on = self.strengths(size, placed=placed)
+        strengths = self.strengths(size, placed=placed)
         if made is not None:
-            on = {**made, **{name: on[name] for name in ("mixup", "cutmix") if name in on}}
-        parts = [f"{name} {strength:.3g}" for name, strength in on.items()]
+            mixing = {n: s for n, s in strengths.items() if n in ("mixup", "cutmix")}
+            strengths = {**made, **mixing}
+        parts = [f"{name} {strength:.3g}" for name, strength in strengths.items()]
         if self.custom is not None:
             parts.append(self.custom)
         what = ", ".join(parts) or "nothing"

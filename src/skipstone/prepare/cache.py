@@ -60,7 +60,7 @@ class RecordCache:
 
     def serve(self, input: Input) -> None:
         """From now on it is for `input`; what was decoded by another spec is forgotten."""
-        spec = getattr(input, "spec", None)
+        spec = input.spec
         if spec != self._spec:
             self._forget()
         self._spec = spec

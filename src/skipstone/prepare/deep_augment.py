@@ -1,10 +1,9 @@
-"""Augmentation of pictures beyond photos: any depth, any number of channels, in float32.
+"""Augmentation of images beyond photos: any depth and number of channels, in float32.
 
-Geometry is the same as for photos. Of colour only what means the same to every sensor is left:
-gain (all channels' light times one factor, above the dark level that the training part has) and
-contrast (about the picture's own mean). Saturation, hue, and operations on the 256 steps of a
-photo (posterize, equalize, ...: RandAugment, TrivialAugment) mean nothing here; asked for by name
-they are refused.
+Geometric operations are those of photos. Colour operations are the two that apply to any sensor:
+gain (one factor for all channels, above the training rows' dark level) and contrast (about the
+image's own mean). Saturation, hue and operations on a photo's 256 steps (posterize, equalize, ...:
+RandAugment, TrivialAugment) do not apply; naming them is an error.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from skipstone.prepare.augment_options import OPERATIONS as OPERATION_ORDER
 from skipstone.prepare.augment_options import PRESETS, AugmentOptions
 from skipstone.prepare.randomness import uniform
 
-#: Operations that need the 256 steps of a photo, and what takes their place in a preset.
-_OF_PHOTOS = ("randaugment", "trivialaugment")
-_INSTEAD: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
+#: Operations that need the 256 steps of a photo, and their replacement in a preset.
+_PHOTO_ONLY = ("randaugment", "trivialaugment")
+_REPLACEMENT: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
 
 
 class DeepAugment(Augment):
     """As `Augment`, for x[key] of any real type (H, W, C) in and float32 out, in stored units.
 
     Args:
-        levels: what each channel's numbers are in the training part.
-        dtype: of the records; whole numbers have an end.
-        strengths, custom, frame: as of `Augment`; `custom` is given float32.
+        levels: statistics of each channel over the training rows.
+        dtype: of the records; values are clipped to the maximum of an integer type.
+        strengths, custom, frame: as of `Augment`; `custom` gets float32.
     """
 
     def __init__(
@@ -58,11 +57,8 @@ class DeepAugment(Augment):
         self.dark = torch.tensor(levels.low).view(-1, 1, 1)
         self.middle = torch.tensor(levels.middle).view(-1, 1, 1)
         self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
-        own: dict[str, Operation] = {
-            "color": self._color,
-            "erase": self._erase,
-        }
-        super().__init__(strengths, custom, frame=frame, operations={**OPERATIONS, **own})
+        overrides: dict[str, Operation] = {"color": self._color, "erase": self._erase}
+        super().__init__(strengths, custom, frame=frame, operations={**OPERATIONS, **overrides})
 
     def prepare(self, image: Tensor) -> Tensor:
         return image.to(torch.float32)
@@ -76,7 +72,7 @@ class DeepAugment(Augment):
         return [image if self.top is None else image.clamp(0, self.top), *values[1:]]
 
     def _erase(self, values: Values, rng: random.Random, probability: float) -> Values:
-        """As for photos, filled with what is typical of each channel."""
+        """As for photos, but with each channel's median."""
         apply = rng.random() < probability
         height, width = values[0].shape[-2:]
         box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
@@ -84,24 +80,24 @@ class DeepAugment(Augment):
 
 
 def without_photos_own(options: AugmentOptions, strengths: Mapping[str, float]) -> dict[str, float]:
-    """The strengths without what only photos can be changed by; a preset's is replaced.
+    """The strengths without photo-only operations; a preset's are replaced.
 
     Raises:
-        UsageError: it was asked for by name.
+        UsageError: the user named one of them.
     """
-    by_name = [name for name in _OF_PHOTOS if getattr(options, name)]
+    by_name = [name for name in _PHOTO_ONLY if getattr(options, name)]
     if options.augment not in PRESETS:
-        by_name += [name for name in _OF_PHOTOS if name in strengths]
+        by_name += [name for name in _PHOTO_ONLY if name in strengths]
     if by_name:
         raise UsageError(
-            f"{by_name[0]} changes the 256 steps and the three colours of photos, and these "
-            "pictures have others.",
+            f"{by_name[0]} works on the 256 steps and three colours of photos, which these "
+            "pictures do not have.",
             hint="Name others: --augment flip,crop,rotate,color,blur,erase; or a preset: "
             "--augment strong",
         )
-    if not any(name in strengths for name in _OF_PHOTOS):
+    if not any(name in strengths for name in _PHOTO_ONLY):
         return dict(strengths)
-    kept = {name: value for name, value in strengths.items() if name not in _OF_PHOTOS}
-    instead = {name: s for name, s in _INSTEAD.items() if getattr(options, name) is None}
-    chosen = {**kept, **instead}
+    others = {name: value for name, value in strengths.items() if name not in _PHOTO_ONLY}
+    added = {name: s for name, s in _REPLACEMENT.items() if getattr(options, name) is None}
+    chosen = {**others, **added}
     return {name: chosen[name] for name in OPERATION_ORDER if name in chosen}

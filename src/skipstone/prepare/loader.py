@@ -22,7 +22,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Batch, Meta, Sample, collate
 from skipstone.data.sources import FileRef
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.base import Input, Raw, ragged_arrays
+from skipstone.inputs.base import Input, Raw
 from skipstone.prepare.augmentation import Augmentation
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mixing
@@ -156,8 +156,7 @@ class Loader:
         return self.cache.decode(source, self.input)
 
     def _collate(self, samples: Sequence[Sample]) -> Batch:
-        padded = ragged_arrays(self.input)
-        return collate(samples, self.task.ragged, padded)
+        return collate(samples, self.task.ragged, self.input.ragged)
 
     def _build(self, draws: np.ndarray, epoch: int, report: ReportRow | None = None) -> Batch:
         """The batch of these rows and views (N, 2); `report` is called before each row."""

@@ -12,8 +12,8 @@ from skipstone.data.fingerprint import digest_of, duplicate_groups, in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Input, Raw
-from skipstone.inputs.examined import Examined
+from skipstone.inputs.base import Input, Inspectable, Raw
+from skipstone.inputs.examined import Compactable, Examined
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.together import Groups, Link, tightened
 from skipstone.registry import INPUTS, Entry, resolve_target
@@ -51,8 +51,7 @@ def look_at(
         input: whose records are put into `cache`, where it can give them by the same decode (its
             method `examined`).
     """
-    both: Examine | None = getattr(input, "examined", None)
-    examine = both or _examiner(manifest.input)
+    examine = input.examined if isinstance(input, Inspectable) else _examiner(manifest.input)
     spare = len(manifest) >= MANY
     return in_threads(
         lambda source: _read(source, examine, cache, spare=spare),
@@ -124,6 +123,6 @@ def _read(
         cache.keep(source.name, raw)
     if examined is None:
         return Read(digest_of(data), size, None)
-    if spare and (smaller := getattr(examined.shows, "smaller", None)) is not None:
-        examined = replace(examined, shows=smaller())
+    if spare and isinstance(examined.shows, Compactable):
+        examined = replace(examined, shows=examined.shows.smaller())
     return Read(examined.same or digest_of(data), size, examined)

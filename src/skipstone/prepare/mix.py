@@ -1,8 +1,8 @@
-"""MixUp and CutMix: pairs of a batch blended, pictures and targets alike; texts by the vectors of
-their words or by their features.
+"""MixUp and CutMix: pairs of a batch are blended, inputs and targets; texts by their word vectors
+or pooled features.
 
-The partner of each sample is its neighbour in the batch, as in torchvision.transforms.v2 (an epoch
-is shuffled, so neighbours are random already). Dice are keyed by (seed, epoch, step).
+Each sample's partner is its neighbour in the batch, as in torchvision.transforms.v2 (an epoch is
+shuffled, so neighbours are random). The generator is keyed by (seed, epoch, step).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from skipstone.tasks.base import Task
 
 
 class Mixing(Protocol):
-    """Mixes a batch; its dice are keyed by (seed, epoch, step)."""
+    """Mixes a batch, keyed by (seed, epoch, step)."""
 
     def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch: ...
 
@@ -32,7 +32,7 @@ class Mixing(Protocol):
 class Mix:
     """MixUp with Beta(mixup, mixup), CutMix with Beta(cutmix, cutmix); 0 is off.
 
-    With both on, each batch is mixed by one of the two, with equal chance.
+    With both on, each batch gets one of the two, with equal probability.
     """
 
     def __init__(self, task: Task, *, mixup: float, cutmix: float, key: str = "image") -> None:
@@ -50,7 +50,7 @@ class Mix:
         return self.shared(batch, seed=seed, epoch=epoch, step=step)[0]
 
     def shared(self, batch: Batch, *, seed: int, epoch: int, step: int) -> tuple[Batch, float]:
-        """The mixed batch, and the share that each sample keeps of itself."""
+        """The mixed batch, and each sample's own share of it."""
         soft = self.task.soften(batch.y)
         if soft is None:
             raise _unmixable(self.task)
@@ -68,28 +68,30 @@ class Mix:
 
 
 def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
-    """What `options` ask for, or None where they ask for no mixing."""
-    # presets mix alike at any size
+    """The mixing of images, or None if it is off.
+
+    Raises:
+        UsageError: the task has spatial targets.
+    """
+    # presets mix with the same strength at any size
     strengths = options.strengths(TINY, placed=bool(task.places))
     mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
     if task.places and (mixup or cutmix):
         raise UsageError(
-            f"MixUp and CutMix mix the answers to two pictures, which means nothing for "
-            f"{task.name!r}: its answers lie on the pictures.",
+            f"MixUp and CutMix mix the targets of two pictures, which {task.name!r} does not "
+            "support: its targets lie on the pictures.",
             hint="Leave --mixup and --cutmix out.",
         )
     return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 
 class TextMix:
-    """wordMixup and senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): two texts are blended,
-    and their targets. Words themselves have no values in between, so it is their vectors, or what
-    the backbone makes of all of them.
+    """wordMixup and senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): the word vectors of two
+    texts are blended, or their pooled features, and their targets.
 
-    Here only the share is drawn, from Beta(words, words) or Beta(features, features), where 0 is
-    off, and targets made soft. The network and the objective blend (`models/network.py`), so
-    partners are of what goes through together. With both on, each batch is mixed by one of the
-    two, with equal chance.
+    Only draws the share, from Beta(words, words) or Beta(features, features), where 0 is off, and
+    softens the targets. The network and the objective blend (`models/network.py`), so partners are
+    of one micro-batch. With both on, each batch gets one of the two, with equal probability.
     """
 
     def __init__(self, task: Task, *, words: float, features: float) -> None:
@@ -115,7 +117,11 @@ class TextMix:
 
 
 def make_text_mix(options: TextAugmentOptions, task: Task) -> TextMix | None:
-    """What `options` ask for, or None where they ask for no mixing."""
+    """The mixing of texts, or None if it is off.
+
+    Raises:
+        UsageError: the task has spatial targets.
+    """
     words, features = (options.strengths().get(name, 0.0) for name in TEXT_MIXING)
     if not (words or features):
         return None
@@ -126,7 +132,7 @@ def make_text_mix(options: TextAugmentOptions, task: Task) -> TextMix | None:
 
 def _unmixable(task: Task) -> UsageError:
     return UsageError(
-        f"MixUp and CutMix mix targets, which means nothing for {task.name!r}.",
+        f"MixUp and CutMix mix targets, which {task.name!r} does not support.",
         hint="Set mixup=0 and cutmix=0, or choose a preset without them.",
     )
 
@@ -139,8 +145,8 @@ def mix_up(images: Tensor, share: float) -> Tensor:
 def cut_mix(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
     """A rectangle of 1 - share of the area from each neighbour (Yun 2019, arXiv:1905.04899).
 
-    Returns the pictures (N, H, W, C) in their own type, and the share that is left, counted after
-    the rectangle was clipped by the border.
+    Returns the images (N, H, W, C) in their own type, and each image's own share, counted after
+    the border clipped the rectangle.
     """
     height, width = images.shape[1:3]
     half = math.sqrt(1 - share) / 2

@@ -1,8 +1,7 @@
-"""RandAugment and TrivialAugment: random operations from a fixed list, with a private generator.
+"""RandAugment and TrivialAugment: random operations from a fixed list, with the sample's generator.
 
-Operations and ranges are those of torchvision.transforms.v2 (the tests hold them equal); the dice
-are the sample's own. What a turned or sheared picture uncovers is filled with its border's colour
-(`randomness.moved`), where v2 leaves a dark seam.
+Operations and ranges are those of torchvision.transforms.v2 (tests compare them). Rotation and
+shear fill the uncovered area with the border's colour (`randomness.moved`); v2 leaves a dark seam.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -25,19 +25,19 @@ _BINS = 31
 def randaugment(image: Tensor, rng: random.Random, magnitude: float) -> Tensor:
     """Two operations, each of the one `magnitude` of 30 (Cubuk 2019, arXiv:1909.13719)."""
     for _ in range(2):
-        name = _draw(rng)
+        name = _draw_operation(rng)
         image = CHANGES[name](image, _signed(name, _rand_strength(name, magnitude, image), rng))
     return image
 
 
 def trivialaugment(image: Tensor, rng: random.Random) -> Tensor:
     """One operation of a random one of 31 strengths (Müller 2021, arXiv:2103.10158, wide)."""
-    name = _draw(rng)
+    name = _draw_operation(rng)
     step = int(rng.random() * _BINS)
     return CHANGES[name](image, _signed(name, _trivial_strength(name, step), rng))
 
 
-def _draw(rng: random.Random) -> str:
+def _draw_operation(rng: random.Random) -> str:
     names = tuple(CHANGES)
     return names[int(rng.random() * len(names))]
 
@@ -112,13 +112,11 @@ def _rotate(image: Tensor, strength: float) -> Tensor:
 
 
 def _saturation(image: Tensor, strength: float) -> Tensor:
-    changed: Tensor = F.adjust_saturation(image, 1 + strength) if image.shape[0] == 3 else image
-    return changed
+    return cast(Tensor, F.adjust_saturation(image, 1 + strength)) if image.shape[0] == 3 else image
 
 
 def _solarize(image: Tensor, strength: float) -> Tensor:
-    changed: Tensor = F.solarize(image, 255 * strength)
-    return changed
+    return cast(Tensor, F.solarize(image, 255 * strength))
 
 
 CHANGES: Mapping[str, Change] = {

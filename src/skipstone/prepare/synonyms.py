@@ -1,4 +1,4 @@
-"""A user's table of synonyms: CSV or TSV, a row a word, its synonyms in the cells behind it."""
+"""A user's table of synonyms: CSV or TSV; each row is a word and its synonyms."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _HEADERS = ("word", "term", "words")
 
 
 def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """{word in small letters: its synonyms}; a word of several rows has those of all.
+    """{lowercase word: its synonyms}; several rows of one word are merged.
 
-    Rows go one way: `quick,fast` makes nothing of "fast". A first row `word,synonym` is a header.
+    Rows apply in one direction: `quick,fast` never replaces "fast". A first row `word,synonym` is a
+    header.
 
     Raises:
-        DataError: the file cannot be read, or a row has no synonym; the row is named.
+        DataError: the file cannot be read, or a row has no synonym; names the row.
     """
     try:
         text = text_of(path.read_bytes())
@@ -32,7 +33,7 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
         raise DataError(f"{path}, {error}.") from error
     first = text.partition("\n")[0]
     delimiter = max("\t,;", key=first.count)
-    found: dict[str, list[str]] = {}
+    synonyms: dict[str, list[str]] = {}
     phrases = 0
     try:
         for cells in (rows := csv.reader(io.StringIO(text), delimiter=delimiter)):
@@ -42,21 +43,21 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
             word, others = plain(cells[0], True), [cell for cell in cells[1:] if cell]
             if not word or not others:
                 raise DataError(
-                    f"{path}, row {rows.line_num}: {cells[0]!r} has no synonym beside it.",
+                    f"{path}, row {rows.line_num}: {cells[0]!r} has no synonym.",
                     hint="Write a word and its synonyms: quick,fast,swift",
                 )
             if pieces_of(word)[0] != [word]:
                 phrases += 1
                 continue
-            known = found.setdefault(word, [])
-            known += [other for other in others if other not in known]
+            of_word = synonyms.setdefault(word, [])
+            of_word += [other for other in others if other not in of_word]
     except csv.Error as error:
-        raise DataError(f"{path} is no table: {error}.") from error
-    if not found:
+        raise DataError(f"{path} is not a table: {error}.") from error
+    if not synonyms:
         raise DataError(f"{path} holds no word with synonyms.", hint="A row: quick,fast,swift")
     if phrases:
         events.warn(
-            f"{path}: {phrases:,} rows begin with more than one word and are passed over; "
-            f"{len(found):,} words have synonyms."
+            f"{path}: {phrases:,} rows begin with more than one word and are skipped; "
+            f"{len(synonyms):,} words have synonyms."
         )
-    return {word: tuple(others) for word, others in found.items()}
+    return {word: tuple(others) for word, others in synonyms.items()}

@@ -1,8 +1,8 @@
-"""Random changes to training texts, made on the text itself, before it becomes numbers.
+"""Augmentation of texts, on the text itself, so for sequences of tokens and bags of n-grams.
 
-So they serve sequences of tokens and bags of n-grams alike. Each text has its own dice, keyed by
-(seed, epoch, id, view), as pictures have. Sources: Wei and Zou 2019, "EDA", arXiv:1901.11196, for
-deletion, swapping and synonyms; Belinkov and Bisk 2018, arXiv:1711.02173, for misspelling.
+Each text has its own generator, keyed by (seed, epoch, id, view), as images have. Sources: Wei and
+Zou 2019, "EDA", arXiv:1901.11196, for deletion, swapping and synonyms; Belinkov and Bisk 2018,
+arXiv:1711.02173, for misspelling.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from skipstone.prepare.text_augment_options import TEXT_MIXING, TextAugmentOptio
 from skipstone.tasks.base import Task
 
 Synonyms = Mapping[str, tuple[str, ...]]
-#: Shorter words are left as they are by `noise`: one letter more or less is another word.
-_SHORTEST = 3
+#: `noise` skips shorter words: one letter more or less makes another word of them.
+_MIN_LETTERS = 3
 
 
 @dataclass
 class Pieces:
-    """A text in pieces; `words` says which of them are words. Signs and spaces stay in place.
+    """A text as substrings. Operations change words only; signs and spaces stay in place.
 
-    `alone` are words of one letter, in writing without spaces: they stand side by side, where two
-    words of other writing would become one.
+    Args:
+        parts: the substrings, in order.
+        words: indices of the words.
+        alone: indices of words of one letter, in scripts without spaces. They may stand next to
+            each other, where two words of other scripts would merge.
     """
 
     parts: list[str]
@@ -56,13 +59,13 @@ class TextAugment:
     """The operations of `strengths` in order, then `custom`.
 
     Args:
-        strengths: operation name -> strength, see `TextAugmentOptions.strengths`.
-        synonyms: of words in small letters.
+        strengths: {operation: strength}, see `TextAugmentOptions.strengths`.
+        synonyms: {lowercase word: its synonyms}.
         custom: takes and returns a str; may draw from the random states of torch, numpy and
-            Python, which are seeded for it and put back.
+            Python, which are seeded for it and restored.
     """
 
-    #: It changes what an input decodes, before that is encoded.
+    #: It changes decoded records, before they are encoded.
     on_records = True
 
     def __init__(
@@ -77,20 +80,21 @@ class TextAugment:
 
     @property
     def thread_safe(self) -> bool:
-        """Whether it may run beside training: a user's callable may use the global dice."""
+        """Whether loading threads may call it: a user's callable may draw from the global
+        random states, which training uses."""
         return self.custom is None
 
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> Sample:
         return sample
 
     def record(self, raw: Raw, *, id: int, view: int, seed: int, epoch: int) -> Raw:
-        """The changed record; its value is a text's UTF-8 bytes, in and out."""
+        """The augmented record; its value is a text's UTF-8 bytes, in and out."""
         rng = random.Random(f"{seed},{epoch},{id},{view}")
         text = self.text(raw.value.tobytes().decode(), rng)
         return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),), once=True)
 
     def text(self, text: str, rng: random.Random) -> str:
-        """The changed text."""
+        """The augmented text."""
         pieces = Pieces.of(text)
         for name, strength in self.strengths.items():
             if name == "synonyms":
@@ -101,23 +105,23 @@ class TextAugment:
         if self.custom is None:
             return text
         with scoped_seed(rng.getrandbits(32)):
-            made = self.custom(text)
-        if not isinstance(made, str):
+            result = self.custom(text)
+        if not isinstance(result, str):
             name = getattr(self.custom, "__qualname__", repr(self.custom))
             raise UsageError(
                 f"the augmentation {self.custom.__module__}:{name} returned "
-                f"{type(made).__name__}, not a str."
+                f"{type(result).__name__}, not a str."
             )
-        return made
+        return result
 
 
 def make_text_augment(
     options: TextAugmentOptions, input: Input, task: Task | None = None
 ) -> TextAugment | None:
-    """What `options` mean, or None where nothing is to be done to single texts.
+    """The augmentation of single texts, or None if nothing changes them.
 
     Raises:
-        UsageError: targets lie on the texts, or `custom` cannot be imported.
+        UsageError: the task has spatial targets, or `custom` cannot be imported.
         DataError: the table of synonyms cannot be read.
     """
     strengths = {name: s for name, s in options.strengths().items() if name not in TEXT_MIXING}
@@ -126,7 +130,7 @@ def make_text_augment(
         return None
     if task is not None and task.places:
         raise UsageError(
-            f"the answers of {task.name!r} lie on the texts, whose words would move under them.",
+            f"the targets of {task.name!r} are places in the texts, whose words would move.",
             hint="Leave --augment out.",
         )
     table = None if "synonyms" not in strengths else options.synonym_table
@@ -143,24 +147,23 @@ def _replace(pieces: Pieces, rng: random.Random, chance: float, synonyms: Synony
 
 
 def _as_written(synonym: str, word: str) -> str:
-    """The synonym with the capitals of the word that it stands for."""
+    """The synonym with the capitals of the word that it replaces."""
     if word.isupper() and len(word) > 1:
         return synonym.upper()
     return synonym[:1].upper() + synonym[1:] if word[:1].isupper() else synonym
 
 
 def _delete(pieces: Pieces, rng: random.Random, chance: float) -> None:
-    """Words with the space before them; one always stays."""
-    gone = [at for at in pieces.words if rng.random() < chance]
-    if gone and len(gone) == len(pieces.words):
-        gone.remove(rng.choice(gone))
-    for at in gone:
+    """Delete words with the space before them, but never all of them."""
+    deleted = [at for at in pieces.words if rng.random() < chance]
+    if deleted and len(deleted) == len(pieces.words):
+        deleted.remove(rng.choice(deleted))
+    for at in deleted:
         pieces.parts[at] = ""
-        beside = at - 1 if at else at + 1
-        if beside < len(pieces.parts) and pieces.parts[beside].isspace():
-            pieces.parts[beside] = ""
-    left = set(gone)
-    pieces.words = [at for at in pieces.words if at not in left]
+        neighbour = at - 1 if at else at + 1
+        if neighbour < len(pieces.parts) and pieces.parts[neighbour].isspace():
+            pieces.parts[neighbour] = ""
+    pieces.words = [at for at in pieces.words if pieces.parts[at]]
 
 
 def _swap(pieces: Pieces, rng: random.Random, chance: float) -> None:
@@ -178,13 +181,12 @@ def _swap(pieces: Pieces, rng: random.Random, chance: float) -> None:
 
 
 def _misspell(pieces: Pieces, rng: random.Random, chance: float) -> None:
-    """One letter of a word; a letter that comes instead is one of the text's own, so that the
-    script stays."""
+    """Misspell one letter of a word; replacements are letters of the text, so of its script."""
     alone = set(pieces.alone)
     letters = "".join(pieces.parts[at] for at in pieces.words if at not in alone)
     for at in pieces.words:
         word = pieces.parts[at]
-        if len(word) < _SHORTEST or rng.random() >= chance:
+        if len(word) < _MIN_LETTERS or rng.random() >= chance:
             continue
         place = rng.randrange(len(word))
         kind = rng.randrange(4)

@@ -4,8 +4,8 @@
     standard   delete 0.1, swap 0.1
     strong     delete 0.1, swap 0.1, noise 0.05, mixup 0.2
 
-Nothing is done unless it is asked for: a picture that is mirrored shows the same, a text without
-its "not" does not. A table of synonyms joins any of them.
+The default is none: a mirrored image keeps its class, a text without its "not" may not. A table of
+synonyms adds to any preset.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.option_types import Range, check_options
+from skipstone.prepare.augment_options import AugmentationOptions
 
-#: What each operation does with strength s, and its strength when named alone.
+#: {operation: (strength when named alone, help text)}, in the order in which they run.
 TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
     "synonyms": (
         0.2,
@@ -40,11 +41,11 @@ TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
     ),
     "mixup": (
         0.2,
-        "texts: blend what the model makes of pairs of them, its pooled features, share from "
-        "Beta(s, s) (senMixup, Guo 2019)",
+        "texts: blend the model's pooled features of pairs of them, share from Beta(s, s) "
+        "(senMixup, Guo 2019)",
     ),
 }
-#: Those that mix the texts of a batch, and change no text: by vectors of words, by features.
+#: Those that mix the texts of a batch: by word vectors, by pooled features.
 TEXT_MIXING = ("word_mixup", "mixup")
 
 TEXT_PRESETS: Mapping[str, Mapping[str, float]] = {
@@ -65,14 +66,13 @@ def _operation(name: str) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextAugmentOptions:
-    """A preset, or operations by name, or both: an operation's own value wins over the preset's.
+class TextAugmentOptions(AugmentationOptions):
+    """A preset, operations by name, or both; an operation's own value overrides the preset's.
 
     Raises:
         UsageError: naming every value that is not allowed.
     """
 
-    #: Who makes of these options what changes samples, and what mixes batches.
     maker = "skipstone.prepare.text_augment:make_text_augment"
     mixer = "skipstone.prepare.mix:make_text_mix"
 
@@ -109,10 +109,10 @@ class TextAugmentOptions:
         if self.augment not in TEXT_PRESETS:
             for word in self._words():
                 if word not in TEXT_OPERATIONS:
-                    names = [_typed(name) for name in TEXT_OPERATIONS]
-                    hint = did_you_mean(_typed(word), [*TEXT_PRESETS, *names])
+                    names = [_flag(name) for name in TEXT_OPERATIONS]
+                    hint = did_you_mean(_flag(word), [*TEXT_PRESETS, *names])
                     problems.append(
-                        f"{_typed(word)!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
+                        f"{_flag(word)!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
                         f"operation on texts ({', '.join(names)}). {hint}".rstrip(" ?.")
                     )
         if self.custom is not None and not all(self.custom.partition(":")):
@@ -128,17 +128,16 @@ class TextAugmentOptions:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Files that decide what is done."""
+        """The table of synonyms."""
         return () if self.synonym_table is None else (self.synonym_table,)
 
     @property
     def needs(self) -> Mapping[str, str]:
-        """What the backbone has to offer, and the flag that wants it."""
-        on = "word_mixup" in self.strengths()
-        return {"vectors in order": "--word-mixup"} if on else {}
+        mixes_words = "word_mixup" in self.strengths()
+        return {"vectors in order": "--word-mixup"} if mixes_words else {}
 
     def strengths(self) -> dict[str, float]:
-        """Each operation that is on, in the order in which they run."""
+        """{operation: strength} of the enabled ones in the order in which they run."""
         if self.augment in TEXT_PRESETS:
             chosen = dict(TEXT_PRESETS[self.augment])
         else:
@@ -152,8 +151,8 @@ class TextAugmentOptions:
         return {name: chosen[name] for name in TEXT_OPERATIONS if chosen.get(name, 0) > 0}
 
     def describe(self, size: int = 0) -> str:
-        """One sentence for the user; texts are changed alike at any `size`."""
-        parts = [f"{_typed(name)} {strength:.3g}" for name, strength in self.strengths().items()]
+        """One sentence for the user; `size` is ignored."""
+        parts = [f"{_flag(name)} {strength:.3g}" for name, strength in self.strengths().items()]
         if self.custom is not None:
             parts.append(self.custom)
         return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
@@ -162,6 +161,6 @@ class TextAugmentOptions:
         return [word.strip().replace("-", "_") for word in self.augment.split(",")]
 
 
-def _typed(name: str) -> str:
-    """An operation as its flag is written."""
+def _flag(name: str) -> str:
+    """An operation's name as in its flag."""
     return name.replace("_", "-")

@@ -53,9 +53,7 @@ def answering_onnx(folder: Path) -> bytes:
     layer = task.decoding_layer()
     network = Answering(network_of(bundle), layer).eval()
     example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    data = onnx_bytes(
-        network, example, program_facts(folder, input), getattr(input, "free_axes", {})
-    )
+    data = onnx_bytes(network, example, program_facts(folder, input), input.free_axes)
     _check_on_goldens(folder, layer, data)
     return data
 

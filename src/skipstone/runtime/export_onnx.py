@@ -54,8 +54,7 @@ def export_onnx(path: Path | str) -> Path:
     bundle = Bundle.load(folder)
     input = input_of(bundle)
     example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    free = getattr(input, "free_axes", {})
-    data = onnx_bytes(network_of(bundle), example, program_facts(folder, input), free)
+    data = onnx_bytes(network_of(bundle), example, program_facts(folder, input), input.free_axes)
     program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": MODEL})
     add_program(folder, program, {"model": data}, OnnxRuntime(data))
     return folder / MODEL
@@ -64,7 +63,7 @@ def export_onnx(path: Path | str) -> Path:
 def program_facts(folder: Path, input: Input) -> dict[str, str]:
     """The program's metadata: input, task, post-processing and architecture of its bundle."""
     record = read_record(folder)
-    facts = {name: record[name] for name in _METADATA} | {"spec": getattr(input, "spec", None)}
+    facts = {name: record[name] for name in _METADATA} | {"spec": input.spec}
     return {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
 
 

@@ -23,7 +23,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Meta
 from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Input, ragged_arrays
+from skipstone.inputs.base import Input
 from skipstone.runtime.base import Runtime
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
@@ -130,7 +130,7 @@ class Predictor:
         Raises:
             ValueError: the shapes differ.
         """
-        return stacked([item.arrays for item in encoded], ragged_arrays(self.input))
+        return stacked([item.arrays for item in encoded], self.input.ragged)
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The runtime's outputs (N, ...), and the inputs that post-processing reads as well."""
@@ -240,7 +240,7 @@ class Predictor:
         """Batch by batch: outputs and metas of the readable sources, and the failures."""
         with events.stage("predicting", total=len(sources), unit="samples") as advance:
             items = self._encode_all(sources, 3 * batch_size)
-            for group in _in_batches(items, batch_size, ragged_arrays(self.input)):
+            for group in _in_batches(items, batch_size, self.input.ragged):
                 failures = [item for item in group if isinstance(item, Failure)]
                 encoded = [item for item in group if not isinstance(item, Failure)]
                 outputs = self.run(self.batch(encoded)) if encoded else {}

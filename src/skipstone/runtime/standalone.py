@@ -1,10 +1,8 @@
 """The stand-alone script: model.onnx and a predict.py that does not import skipstone.
 
 It needs onnxruntime, numpy and Pillow, and tifffile for images that are not 8-bit photos. Its text
-consists of the modules that skipstone itself decodes and predicts with. The registry entries of the
-input and the task name them (an input object may name another one, depending on its fitted state):
-
-    "standalone": "package.module:function"
+consists of the modules that skipstone itself decodes and predicts with. `Input.standalone` and the
+entry of the task name them as "package.module:function".
 
 An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post,
 geometries); `runtime.script_main` documents what they return. Such a module imports only the
@@ -154,11 +152,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _decoding(bundle: Bundle) -> str | None:
-    """The stand-alone function that decodes this bundle's files, from its input object (None: it
-    has none), or else from its registry entry."""
-    default: str | None = INPUTS[bundle.input["name"]].facts.get(FACT)
-    target: str | None = getattr(input_of(bundle), FACT, default)
-    return target
+    """The stand-alone function that decodes this bundle's files; None if there is none."""
+    return input_of(bundle).standalone
 
 
 def _part(target: str | None, kind: str) -> tuple[str, list[str]]:

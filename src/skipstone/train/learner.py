@@ -20,7 +20,7 @@ from skipstone.bundle.arch import Arch, Part
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, SparseFeatures
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.foreign import Listing, WeightReport
 from skipstone.models.network import Network
@@ -28,7 +28,7 @@ from skipstone.models.solving import Problem
 from skipstone.models.weights import load_weights
 from skipstone.models.word_vectors import WordVectors
 from skipstone.option_types import stored_options
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augment_options import AugmentationOptions, AugmentOptions
 from skipstone.prepare.augmentation import augmentation_of, mixing_of
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Batching, Loader
@@ -172,7 +172,7 @@ def training_loader(given: Assignment, cache: RecordCache | None = None) -> Load
 
 def training_batches(
     recipe: Recipe,
-    augment: AugmentOptions | TextAugmentOptions,
+    augment: AugmentationOptions,
     input: Input,
     task: Task,
     arch: Arch,
@@ -231,7 +231,7 @@ def solve(
     entry = BACKBONES[arch.backbone.name]
     options = entry.make_options(arch.backbone.args["options"])
     find = resolve_target(entry.facts["solver"])
-    kinds = getattr(input, "kinds", Problem.kinds)
+    kinds = input.kinds if isinstance(input, SparseFeatures) else Problem.kinds
     solution = find(options, Problem(matrix, targets, classes, seed, kinds))
     args = {"options": stored_options(options), "shape": solution.shape}
     arch = dataclasses.replace(arch, backbone=Part(arch.backbone.name, args))
@@ -255,14 +255,13 @@ def features_of(input: Input, task: Task, fit: Manifest, model: str) -> tuple[An
     Args:
         model: what asks for them, for messages.
     """
-    make = getattr(input, "matrix", None)
-    if make is None:
+    if not isinstance(input, SparseFeatures):
         raise UsageError(
             f"the model {model!r} is solved on features, which the input {fit.input!r} does not "
             "give.",
             hint="Choose another model. See: skipstone models",
         )
-    matrix, rows = make(fit.sources())
+    matrix, rows = input.matrix(fit.sources())
     if len(rows) < len(fit):  # all were readable when the run began
         raise DataError(f"{len(fit) - len(rows):,} training rows can no longer be read.")
     values = fit.column("target")

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from skipstone import storage
 from skipstone.data.samples import Sample
 from skipstone.errors import DataError, UsageError
+from skipstone.inputs.base import TokenSplitter
 from skipstone.inputs.text_pieces import pieces_of
-from skipstone.prepare.augment import make_augment
+from skipstone.prepare.augment_factory import make_augment
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.prepare.augmentation import Augmentation, augmentation_of
 from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
@@ -77,7 +78,7 @@ def show_augmented(
     key = INPUTS[plan.manifest.input].facts.get("pixels")
     if key is not None:
         return AugmentedResult(file, _write_contact_sheet(plan, file, key))
-    if hasattr(plan.input, "pieces"):
+    if isinstance(plan.input, TokenSplitter):
         return AugmentedResult(file, _write_text_page(plan, file, command=command_line(command)))
     raise UsageError(
         f"--show-augmented works for images and texts, not for {plan.manifest.input!r}.",

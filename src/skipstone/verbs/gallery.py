@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.errors import DataError
+from skipstone.inputs.base import TokenSplitter
+from skipstone.inputs.joined import inputs_of
 from skipstone.inputs.shown import shown
 from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
@@ -47,14 +49,14 @@ class Drawing:
         for item in block["items"]:
             row = self._rows[item["id"]]
             picture = ""
-            pieces = getattr(self.given.input, "pieces", None)
-            if pieces is not None:
+            input = inputs_of(self.given.input)[0]  # an ensemble's members split texts alike
+            if isinstance(input, TokenSplitter):
                 source = self.given.manifest.source(row)
                 decision = item.get("decision", {})
-                words = highlights(self._predictor, pieces, source, **decision)
+                words = highlights(self._predictor, input.pieces, source, **decision)
                 item = {**item, "words": words}
             try:
-                uri = None if pieces is not None else self.picture(row)
+                uri = None if isinstance(input, TokenSplitter) else self.picture(row)
             except DataError:  # readable when it was scored, but not any more
                 uri = None
             if uri is not None and len(uri) <= budget:

@@ -80,7 +80,7 @@ class Plan:
     def files(self) -> dict[str, str]:
         """SHA-256 of the files that decide what is learnt: those beside the data, and tables that
         hold it, whose rows have no name but their number."""
-        read = {str(Path(path).resolve()) for path in getattr(self.augment, "files", ())}
+        read = {str(Path(path).resolve()) for path in self.augment.files}
         if self.manifest.cells is not None:
             tables = set(self.manifest.column("path"))
             read |= {str((self.manifest.root / path).resolve()) for path in tables}
@@ -129,7 +129,7 @@ def make_plan(
     manifest = _with_roles(data, settings, look, weights)
     fit, task_entry = manifest.role("fit"), TASKS[manifest.task]
     choice, input = _chosen(settings, model, weights, fit)
-    for sentence in (choice.reason, *getattr(input, "notes", ())):
+    for sentence in (choice.reason, *input.notes):
         note(sentence)
     task = _task(task_entry, settings, manifest, fit)
     backbone = BACKBONES[choice.model]

@@ -15,7 +15,7 @@ from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Emits, Raw
+from skipstone.inputs.base import Emits, Input, Raw
 from skipstone.models.backbone import Backbone
 
 from . import CurveNetOptions
@@ -60,7 +60,7 @@ class _Front(nn.Module):
         return ((x["curve"] - self.mean) / self.std)[:, None, None]
 
 
-class CurveInput:
+class CurveInput(Input):
     """A curve is float32 (L,); the mean and deviation of each of its places are learnt."""
 
     def __init__(
