@@ -140,7 +140,7 @@ def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:
     for source in (manifest.source(len(ROWS)), Inline("nice \ud83d")):
         with pytest.raises(ValueError, match="line 1, byte 6: half a letter"):
             text_of(bytes(read_source(source)))
-    with pytest.raises(ValueError, match="0xed is no UTF-8"):  # what Latin-1 has there is none
+    with pytest.raises(ValueError, match="0xed is not UTF-8"):  # what Latin-1 has there is none
         text_of("gar\xed\xf1".encode("latin-1"))
 
 

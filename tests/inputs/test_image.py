@@ -96,7 +96,7 @@ def test_photos_of_a_phone_without_the_extra_name_it(monkeypatch: pytest.MonkeyP
 def test_using_it_unfitted_is_an_error() -> None:
     with pytest.raises(ValueError, match="call fit first"):
         ImageInput(ImageOptions()).emits()
-    with pytest.raises(ValueError, match="mean is open"):
+    with pytest.raises(ValueError, match="no mean before it is fitted"):
         ImageInput(ImageOptions(channels=3, normalize="fit")).front()
     with pytest.raises(DamagedError):
         ImageInput(ImageOptions(), None, {"mean": np.zeros(3)})

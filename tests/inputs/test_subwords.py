@@ -133,10 +133,10 @@ def test_auto_is_where_tokens_are_words(more: dict[str, object], parts: tuple[in
     ("given_options", "told"),
     [
         ({"subwords": "three"}, "subwords is 'three'; allowed: 'auto', 'none', or a range"),
-        ({"subwords": "3-5", "split": "char"}, "beside split 'char': only words have parts"),
-        ({"subwords": "3-5", "tokenizer": "t.json"}, "beside a tokenizer: only words have parts"),
+        ({"subwords": "3-5", "split": "char"}, "with split 'char'; they need whole words"),
+        ({"subwords": "3-5", "tokenizer": "t.json"}, "with a tokenizer; they need whole words"),
         ({"subwords": "3-5", "subword_bits": 40}, "subword_bits"),
-        ({"subword_bits": 12}, "subword_bits changes nothing without subwords"),
+        ({"subword_bits": 12}, "subword_bits has no effect without subwords"),
     ],
 )
 def test_what_has_no_parts_is_refused(given_options: dict[str, object], told: str) -> None:
@@ -147,7 +147,7 @@ def test_what_has_no_parts_is_refused(given_options: dict[str, object], told: st
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"bits": 9}, "beside 515 parts of words"),
+        ({"bits": 9}, "besides 515 subwords"),
         ({"bits": 60}, "bits is not from 1 to 26"),
         ({"longest": 2}, "longest is not from 3"),
         ({"shortest": "3"}, "shortest is not from 1"),

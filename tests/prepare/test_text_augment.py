@@ -263,7 +263,7 @@ def test_a_table_of_synonyms(tmp_path: Path, delimiter: str) -> None:
     [
         (b"quick,fast\nlazy\n", "row 2: 'lazy' has no synonym"),
         (b"quick,fast\n,idle\n", "row 2: '' has no synonym"),
-        (b"quick,fast\ncaf\xe9,bar\n", "line 2, byte 4: 0xe9 is no UTF-8"),
+        (b"quick,fast\ncaf\xe9,bar\n", "line 2, byte 4: 0xe9 is not UTF-8"),
         (b"", "holds no word with synonyms"),
         (None, "cannot be read: No such file"),
     ],

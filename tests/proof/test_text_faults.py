@@ -89,26 +89,26 @@ def _with(place: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 BAG, CNN = "logistic", "textcnn"
 ATTACKS: tuple[tuple[str, str, Any, str], ...] = (
-    ("a form of its own", CNN, _state(form="pickle"), "form is none of"),
+    ("a form of its own", CNN, _state(form="pickle"), "form is not one of"),
     ("words that are numbers", CNN, _state(common=[1, 2]), "common"),
     ("a size of 2^40", CNN, _state(size=HUGE), "size is"),
     ("a size below the vocabulary", CNN, _state(size=4), "size is 4"),
     ("a size that is a word", CNN, _state(size="9"), "size is not"),
     ("texts of 2^40 tokens", CNN, _state(max_length=HUGE), "max_length"),
     ("texts of no tokens", CNN, _state(max_length=0), "max_length"),
-    ("another split", CNN, _state(split=["word"]), "split is none of"),
+    ("another split", CNN, _state(split=["word"]), "split is not one of"),
     ("a vocabulary beyond the embedding", CNN, _more_words, "does not fit"),
     ("an unsorted vocabulary", CNN, _array("vocabulary", lambda v: v[::-1]), "not sorted"),
     ("a word twice", CNN, _array("vocabulary", lambda v: np.sort(_with(1, v[0])(v))), "not sorted"),
-    ("words of floats", CNN, _array("vocabulary", lambda v: v.astype(np.float64)), "no list"),
-    ("a table of words", CNN, _array("vocabulary", lambda v: v[:, None]), "no list of hashes"),
+    ("words of floats", CNN, _array("vocabulary", lambda v: v.astype(np.float64)), "not a list"),
+    ("a table of words", CNN, _array("vocabulary", lambda v: v[:, None]), "not a list of hashes"),
     ("lower case perhaps", BAG, _state(lowercase=1), "lowercase"),
-    ("another weighting", BAG, _state(weighting="eval"), "weighting is none of"),
-    ("blocks that are none", BAG, _state(blocks={"a": 1}), "blocks is no list"),
+    ("another weighting", BAG, _state(weighting="eval"), "weighting is not one of"),
+    ("blocks that are none", BAG, _state(blocks={"a": 1}), "blocks is not a list"),
     ("no blocks", BAG, _state(blocks=[]), "size is"),
     ("runs of 2^40 words", BAG, _block(longest=HUGE), "longest"),
     ("runs from 3 to 1", BAG, _block(shortest=3, longest=1), "longest"),
-    ("n-grams of another kind", BAG, _block(kind="code"), "kind is none of"),
+    ("n-grams of another kind", BAG, _block(kind="code"), "kind is not one of"),
     ("2^60 hashed n-grams", BAG, _block(bits=60), "bits"),
     ("hashed n-grams beyond the weights", BAG, _block(bits=20), "has size"),
     ("a block that starts elsewhere", BAG, _block(start=7), "starts at 7"),
@@ -118,7 +118,12 @@ ATTACKS: tuple[tuple[str, str, Any, str], ...] = (
     ("an idf that is no number", BAG, _array("idf.0", _with(3, np.nan)), "not finite"),
     ("an infinite idf", BAG, _array("idf.0", _with(3, np.inf)), "not finite"),
     ("an idf below 0", BAG, _array("idf.0", _with(3, -2.0)), "below 0"),
-    ("an idf that is too short", BAG, _array("idf.0", lambda v: v[:9]), "idf.0 is no weight"),
+    (
+        "an idf that is too short",
+        BAG,
+        _array("idf.0", lambda v: v[:9]),
+        "idf.0 does not hold",
+    ),
 )
 
 

@@ -143,7 +143,7 @@ def test_bad_bytes_are_named_by_row(tmp_path: Path, name: str) -> None:
     found = {f.kind: f for f in audit(table).audit.findings}
     bad = (3, 7, 9) if name.endswith("jsonl") else (3, 7)
     assert found["bad_bytes"].paths == tuple(f"{name}#{row}" for row in bad)
-    assert "0xfc is no UTF-8" in found["bad_bytes"].notes[0]
+    assert "0xfc is not UTF-8" in found["bad_bytes"].notes[0]
 
 
 def test_files_of_texts_are_looked_at_alike(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_lines_of_standard_input(
     assert code == 1
     assert [row.get("label") for row in told] == [*expected, None, None]
     assert told[12] == {"path": "line 13", "error": "holds no text"}
-    assert "0xff is no UTF-8" in told[13]["error"]
+    assert "0xff is not UTF-8" in told[13]["error"]
 
 
 def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, run: Run) -> None:
@@ -121,7 +121,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path, ru
     assert [row["row"] for row in found] == ["0", "1", "2", "3"]
     assert [bool(row["label"]) for row in found] == [True, False, False, True]
     assert [bool(row["error"]) for row in found] == [False, True, True, False]
-    assert "0xe9 is no UTF-8" in found[2]["error"]
+    assert "0xe9 is not UTF-8" in found[2]["error"]
     assert 0 < float(found[0]["probability"]) <= 1
     best, *others = (answer.split("=") for answer in found[0]["top"].split(";"))
     assert best == [found[0]["label"], found[0]["probability"]]

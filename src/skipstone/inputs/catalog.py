@@ -1,24 +1,23 @@
 """Built-in inputs.
 
-Facts that other rooms ask for:
+Facts of an entry:
 
-    emits       kinds of what it hands to a network
-    pixels      the array that `inputs.shown` makes a picture of: (H, W, C)
-    rows        what rows of a table are to it: "cells" that hold sources, or names of "files"
-    named       what files of it may be called, where a command is shown
-    unfit       function(name, first bytes) -> why a file is none of it, or None
-    standalone  the function that decodes in the exported script
-    examine     function(bytes or array) -> Examined: whether it can be read, what it shows
-    near        function([what each row shows, or None]) -> [Link]: which show the same
-    audit       function(Seen) -> ([Finding], counts): what only they can have wrong
-    nouns       fields of `prepare.findings.Nouns`: how an audit speaks of them
-    examined    whether it has the method `examined`: what is seen and the record from one decode
-    preview     function(bytes or array, side) -> a picture for a person, (H, W, 3) uint8, or None
-    beside      function([bytes]) -> of each the text in pieces, and which differ from the first's
+    emits       kinds of features: "image", "tokens", ...
+    pixels      name of the array (H, W, C) that `inputs.shown` converts for display
+    rows        a table's rows hold the sources in "cells", or name "files"
+    named       example file names for printed commands
+    unfit       function(name, first bytes) -> why the input cannot read the file, or None
+    examine     function(bytes or array) -> Examined
+    near        function([content of each row, or None]) -> [Link] between near duplicates
+    audit       function(Seen) -> ([Finding], counts) of modality-specific checks
+    nouns       fields of `prepare.findings.Nouns`: the words of audit messages
+    examined    whether the input is `Inspectable`
+    preview     function(bytes or array, side) -> image to display, (H, W, 3) uint8, or None
+    beside      function([bytes]) -> each text as substrings, and those that differ from the first
     chooser     function that chooses a model
-    placed      function(choice) -> the choice where answers lie on the input
-    baseline    the model that is found first and shown beside others
-    demo        what `skipstone demo` shows
+    placed      function(choice) -> the choice for spatial targets
+    baseline    the model that every result is compared with
+    demo        what `skipstone demo` trains on
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ ENTRIES = (
             "pixels": "image",
             "rows": "files",
             "unfit": "skipstone.data.file_types:unanswerable",
-            "standalone": "skipstone.inputs.placed:decode_seen",
             "augment": "skipstone.prepare.augment_options:AugmentOptions",
             "examine": "skipstone.inputs.examine:examine",
             "examined": True,

@@ -1,14 +1,14 @@
 """Pixels of record beyond photos: more than 8 bits, floating point, or any number of channels.
 
-The one decode and the one resize for them, as `inputs.pixels` is for photos. Needs numpy, Pillow
-and tifffile; its text is also embedded in the stand-alone script.
+The one decode and the one resize for such images, as `inputs.pixels` is for photos. Needs numpy,
+Pillow and tifffile; the stand-alone script embeds its text.
 
     file bytes -> (H, W, C) as stored -> missing pixels filled -> one resize -> uint8/16, float32
 
 `spec` is a dict with "size", "resize", "interpolation" (see `inputs.pixels`), "channels", "dtype"
-(of the record: uint8, uint16, float32), "any_depth" (whether files of other types are read as
-float32), "pages" (auto, first, channels) and "limits" ([low, high] a channel that float32 records
-are held between, or None).
+(of the record: uint8, uint16, float32), "any_depth" (whether to read files of other types as
+float32), "pages" (auto, first, channels) and "limits" ([low, high] per channel to clip float32
+records to, or None).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class PixelKind:
-    """What the pixels of one file are.
+    """Depth and channels of one file's pixels.
 
     Args:
-        dtype: of the record that holds them: "uint8", "uint16", or "float32" for all else.
-        channels: where pages count as the caller says.
-        pages: planes of which the file does not say whether they are channels; 1 where none are.
+        dtype: of the record: "uint8", "uint16", or "float32" for all else.
+        channels: number of channels, with the pages if the caller counts them as such.
+        pages: number of planes that may be channels, if the file does not say; else 1.
         photo: whether `inputs.pixels` reads it: 8 bits, grey or colour.
     """
 
@@ -62,7 +62,7 @@ class PixelKind:
 
 
 def kind_of(data: bytes | np.ndarray, pages: str = "auto") -> PixelKind:
-    """What the pixels are, as the header says. Unreadable where it says nothing sound."""
+    """The kind by the file's header. Raises Unreadable for an invalid one."""
     if isinstance(data, np.ndarray):
         channels = 1 if data.ndim == 2 else data.shape[-1]
         photo = data.dtype == np.uint8 and channels in (1, 3, 4)
@@ -82,10 +82,10 @@ def kind_of(data: bytes | np.ndarray, pages: str = "auto") -> PixelKind:
 
 
 def decode_deep(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
-    """A file's bytes, or an array in hand, as the record (size, size, channels) of spec["dtype"].
+    """A file's bytes, or an array, as the record (size, size, channels) of spec["dtype"].
 
     Raises:
-        Unreadable: with the reason in plain words, where it is no picture of this kind.
+        Unreadable: not an image of this kind; the message says why.
     """
     return decode_deep_with_size(data, spec)[0]
 
@@ -97,8 +97,8 @@ def decode_deep_with_size(
     with plain_words():
         stored, missing = _stored(data, spec)
     _require_kind(stored, spec)
-    values, middles = _without_gaps(stored, missing)
-    record = _deep_record(values, middles, spec)
+    values, medians = _fill_missing(stored, missing)
+    record = _deep_record(values, medians, spec)
     if spec["dtype"] != "float32":
         top = np.iinfo(spec["dtype"]).max
         record = np.clip(np.rint(record), 0, top).astype(spec["dtype"])
@@ -111,7 +111,7 @@ def decode_deep_with_size(
 def decode_deep_seen(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """`decode_deep`, and what the record shows of its source: {"size", "to_source"}."""
+    """`decode_deep`, and the record's geometry: {"size", "to_source"}."""
     record, size = decode_deep_with_size(data, spec)
     return record, {"size": size, "to_source": to_source(size, spec)}
 
@@ -120,7 +120,7 @@ def _record_type(dtype: Any) -> str:
     dtype = np.dtype(dtype)
     if dtype.kind not in "biuf":
         raise Unreadable(
-            "not read", f"pixels of {dtype} are not read; allowed: whole and real numbers"
+            "not read", f"pixels of {dtype} are not read; allowed: integers and floats"
         )
     if dtype.itemsize == 1 and dtype.kind in "bu":
         return "uint8"
@@ -132,7 +132,7 @@ def _is_deep_png(data: bytes) -> bool:
 
 
 def _stored(data: bytes | np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, Any]:
-    """Pixels (H, W, C) in their own type, upright; and a mask of missing ones, or None."""
+    """Upright pixels (H, W, C) in the file's type; and a mask of missing ones, or None."""
     if isinstance(data, np.ndarray):
         return (data[..., None] if data.ndim == 2 else data), None
     if not data:
@@ -143,11 +143,11 @@ def _stored(data: bytes | np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray,
         return _read_npy(data), None
     if _is_deep_png(data):
         return _read_deep_png(data), None
-    raise Unreadable("not read", f"it is no TIFF, 16-bit PNG or .npy file with {_wanted(spec)}")
+    raise Unreadable("not read", f"not a TIFF, 16-bit PNG or .npy file with {_kind_of_spec(spec)}")
 
 
 def _read_npy(data: bytes) -> np.ndarray:
-    """(H, W, C) of a file that numpy.save wrote; nothing in it is unpickled."""
+    """(H, W, C) of a file that numpy.save wrote; never unpickles."""
     with plain_words():
         array = np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
     if array.ndim == 2:
@@ -155,20 +155,20 @@ def _read_npy(data: bytes) -> np.ndarray:
     if array.ndim != 3 or array.size == 0 or array.size > MAX_VALUES:
         raise Unreadable(
             "not a picture",
-            f"an array of shape {array.shape} is no picture; allowed: (height, width) or "
+            f"an array of shape {array.shape} is not a picture; allowed: (height, width) or "
             "(height, width, channels)",
         )
     if array.shape[0] * 2 < min(array.shape[1:]):
         raise Unreadable(
             "not read",
-            f"an array of shape {array.shape} seems to have its channels first; they come last: "
+            f"an array of shape {array.shape} seems to have its channels first; move them last: "
             "numpy.moveaxis(array, 0, -1)",
         )
     return array
 
 
 def _read_deep_png(data: bytes) -> np.ndarray:
-    """16 bits a channel, grey or RGB: Pillow keeps those of grey only."""
+    """16 bits per channel, grey or RGB; Pillow reduces RGB to 8."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
         raise Unreadable("too large", f"{image.width} x {image.height} pixels are too many to read")
@@ -178,12 +178,12 @@ def _read_deep_png(data: bytes) -> np.ndarray:
     try:
         import imagecodecs
     except ImportError as error:
-        raise NeedsPackage("a PNG in colour with 16 bits a channel needs imagecodecs") from error
+        raise NeedsPackage("a colour PNG with 16 bits per channel needs imagecodecs") from error
     array: np.ndarray = imagecodecs.png_decode(data)
     return array
 
 
-def _wanted(spec: dict[str, Any]) -> str:
+def _kind_of_spec(spec: dict[str, Any]) -> str:
     return str(PixelKind(spec["dtype"], spec["channels"]))
 
 
@@ -191,20 +191,21 @@ def _require_kind(stored: np.ndarray, spec: dict[str, Any]) -> None:
     if stored.ndim != 3 or stored.size == 0:
         raise Unreadable(
             "not a picture",
-            f"an array of shape {stored.shape} is no picture; allowed: (height, width, channels)",
+            f"an array of shape {stored.shape} is not a picture; allowed: (height, width, "
+            "channels)",
         )
-    found = PixelKind(_record_type(stored.dtype), stored.shape[2])
-    same_depth = found.dtype == spec["dtype"] or spec["any_depth"]
-    if found.channels != spec["channels"] or not same_depth:
-        raise Unreadable("not read", f"it has {found}, not {_wanted(spec)}")
+    kind = PixelKind(_record_type(stored.dtype), stored.shape[2])
+    has_depth = kind.dtype == spec["dtype"] or spec["any_depth"]
+    if kind.channels != spec["channels"] or not has_depth:
+        raise Unreadable("not read", f"it has {kind}, not {_kind_of_spec(spec)}")
 
 
-def _without_gaps(
+def _fill_missing(
     stored: np.ndarray, missing: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values as float32, and the median of each channel where it was needed.
+    """Values as float32, and the median of each channel, if it was computed.
 
-    What is missing (NaN, infinite, or "no data" by the file) becomes its channel's median.
+    Missing values (NaN, infinite, or the file's "no data") become their channel's median.
     """
     values = stored.astype(np.float32)
     gaps = ~np.isfinite(values) if stored.dtype.kind == "f" else None
@@ -212,37 +213,35 @@ def _without_gaps(
         gaps = missing if gaps is None else gaps | missing
     if gaps is None or not gaps.any():
         return values, None
-    middles = np.empty(values.shape[2], np.float32)
+    medians = np.empty(values.shape[2], np.float32)
     for channel in range(values.shape[2]):
-        known = values[..., channel][~gaps[..., channel]]
-        if known.size == 0:
-            raise Unreadable("damaged", f"channel {channel + 1} has no pixel that holds a number")
-        middles[channel] = np.median(known)
-    return np.where(gaps, middles, values), middles
+        valid = values[..., channel][~gaps[..., channel]]
+        if valid.size == 0:
+            raise Unreadable("damaged", f"channel {channel + 1} has no valid pixel")
+        medians[channel] = np.median(valid)
+    return np.where(gaps, medians, values), medians
 
 
 def _deep_record(
-    values: np.ndarray, middles: np.ndarray | None, spec: dict[str, Any]
+    values: np.ndarray, medians: np.ndarray | None, spec: dict[str, Any]
 ) -> np.ndarray:
     """The one resize, channel by channel: float32 (H, W, C) -> (*canvas, C)."""
     height, width, channels = values.shape
-    source, (left, top, right, bottom) = place(height, width, spec)
-    whole = source == (0, 0, width, height)
-    if whole and (right - left, bottom - top) == (width, height):
-        small = values
+    source, (x0, y0, x1, y1) = place(height, width, spec)
+    size = (x1 - x0, y1 - y0)
+    if source == (0, 0, width, height) and size == (width, height):
+        resized = values
     else:
-        small = np.empty((bottom - top, right - left, channels), np.float32)
+        resized = np.empty((size[1], size[0], channels), np.float32)
         for channel in range(channels):
             plane = Image.fromarray(np.ascontiguousarray(values[..., channel]))
-            plane = plane.resize(
-                (right - left, bottom - top), _RESAMPLING[spec["interpolation"]], box=source
-            )
-            small[..., channel] = np.asarray(plane)
+            plane = plane.resize(size, _RESAMPLING[spec["interpolation"]], box=source)
+            resized[..., channel] = np.asarray(plane)
     shape = canvas(height, width, spec)
-    if small.shape[:2] == shape:
-        return small
-    if middles is None:
-        middles = np.median(values.reshape(-1, channels), axis=0)
-    record = np.tile(np.asarray(middles, np.float32), (*shape, 1))
-    record[top:bottom, left:right] = small
+    if resized.shape[:2] == shape:
+        return resized
+    if medians is None:
+        medians = np.median(values.reshape(-1, channels), axis=0)
+    record = np.tile(np.asarray(medians, np.float32), (*shape, 1))
+    record[y0:y1, x0:x1] = resized
     return record

@@ -1,7 +1,7 @@
-"""Generated files of deep pictures, as `inputs.golden` generates photos.
+"""Golden files of images beyond photos, as `inputs.golden` generates photos.
 
-Every way that a TIFF lays pixels out, sizes above and below the record's, an orientation, and
-numbers all over the range that the training part had, down to the last bit.
+They cover every pixel layout of a TIFF, sizes above and below the record's, an EXIF orientation,
+and values over the range of the training rows, down to the last bit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def deep_goldens(
     """`count` files (name, bytes) for a record of `size` pixels; the same on every call.
 
     Args:
-        levels: of the training part, and about how much neighbouring pixels differ.
-        kept: records have the pictures' own shapes; all are filled up to 2 x 3 times `size`.
+        levels: channel statistics of the training rows, and a typical difference of neighbouring
+            pixels per channel.
+        kept: records have the images' own shapes; all are padded to 2 x 3 times `size`.
     """
     files = []
     for number in range(count):
@@ -57,7 +58,7 @@ def _scene(
     kind: PixelKind,
     levels: tuple[Levels, Sequence[float]],
 ) -> np.ndarray:
-    """A gradient from low to high; on it stripes, discs and noise; each channel its own."""
+    """A gradient from low to high with stripes, discs and noise, different in each channel."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     channels = []
@@ -86,7 +87,7 @@ def _npy(pixels: np.ndarray) -> bytes:
 
 
 def _tiff(pixels: np.ndarray, layout: str, pages: str) -> bytes:
-    """One picture (H, W, C) in one of the layouts that cameras and programs write."""
+    """An image (H, W, C) as a TIFF in one of the layouts that cameras and programs write."""
     import tifffile
 
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}

@@ -1,8 +1,8 @@
-"""Generated pictures whose answers change when anything in the way from bytes to pixels does.
+"""Golden images: generated files that reveal any change of decoding and resizing.
 
-Colour that is not symmetric (BGR for RGB), content that is not symmetric under any turn (EXIF),
-fine detail at sizes above and below the record's (the resize filter), and the modes that real
-folders hold (grey, palette, transparency, CMYK).
+They have asymmetric colour (BGR for RGB), content asymmetric under every rotation (EXIF), fine
+detail at sizes above and below the record's (the resize filter), and the modes of real folders
+(grey, palette, transparency, CMYK).
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ def golden_pictures(count: int, size: int) -> list[tuple[str, bytes]]:
 
 
 def kept_pictures(count: int, pad: int, most: int) -> list[tuple[str, bytes]]:
-    """Files for records of the pictures' own shapes, filled up to multiples of `pad`.
+    """Files for records of the images' own shapes, padded to multiples of `pad`.
 
-    Their sides differ, but all are filled up to 2 x 3 times `pad`, or less where longer sides than
-    `most` are made smaller; and they are small: every pixel of theirs gets an answer, and all
-    answers are stored.
+    Sides differ, but all records are padded to 2 x 3 times `pad`, or less if sides above `most` are
+    reduced. They are small, because a prediction for every pixel is stored.
     """
     wide = min(3, max(1, most // pad))
     files = []
@@ -40,13 +39,13 @@ def kept_pictures(count: int, pad: int, most: int) -> list[tuple[str, bytes]]:
             int(rng.integers(max((times - 1) * pad, pad // 2) + 1, times * pad + 1))
             for times in (wide, max(1, wide - 1))
         )
-        name, write = _KEPT[number % len(_KEPT)]
+        name, write = _OWN_SHAPE_KINDS[number % len(_OWN_SHAPE_KINDS)]
         files.append((f"golden-{number:03d}-{name}", write(_scene(rng, width, height))))
     return files
 
 
 def _scene(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Gradients, stripes of one to four pixels, discs and noise, warm on the left, cool below."""
+    """Gradients, stripes of one to four pixels, discs and noise; warm on the left, cool below."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     pixels = np.empty((height, width, 3))
     pixels[..., 0] = 230 - 150 * x / width + 20 * y / height
@@ -66,9 +65,9 @@ def _scene(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     return image
 
 
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def _saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    image.save(stream, file_format, **options)
     return stream.getvalue()
 
 
@@ -85,7 +84,7 @@ def _jpeg_turned(rng: np.random.Generator, size: int) -> bytes:
 
 
 def _jpeg_large(rng: np.random.Generator, size: int) -> bytes:
-    """More than four times the record, so that the decoder's own scaling takes part."""
+    """More than four times the record's size, so that the JPEG decoder scales."""
     return _saved(_scene(rng, *_sides(rng, size, 4.1, 4.6)), "JPEG", quality=80)
 
 
@@ -137,11 +136,11 @@ _KINDS: tuple[tuple[str, Callable[[np.random.Generator, int], bytes]], ...] = (
 
 def _turned(scene: Image.Image) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # what is stored lies on its side
+    exif[0x0112] = 6  # the stored image is rotated by 90 degrees
     return _saved(scene.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=92, exif=exif)
 
 
-_KEPT: tuple[tuple[str, Callable[[Image.Image], bytes]], ...] = (
+_OWN_SHAPE_KINDS: tuple[tuple[str, Callable[[Image.Image], bytes]], ...] = (
     ("turned.jpg", _turned),
     ("plain.png", lambda scene: _saved(scene, "PNG")),
     ("lossless.webp", lambda scene: _saved(scene, "WEBP", lossless=True)),

@@ -35,16 +35,10 @@ def image_input(
     state: Mapping[str, Any] | None = None,
     arrays: Mapping[str, Array] | None = None,
 ) -> BaseImageInput:
-    """The input for photos, or for deeper images if `state` was fitted on those.
-
-    Args:
-        arrays: accepted as by every input; image inputs have none.
-    """
-    if arrays:
-        raise DamagedError(f"an image input holds no arrays, but {sorted(arrays)} were stored.")
+    """The input for photos, or for deeper images if `state` was fitted on those."""
     if state is not None and "dtype" in state:
         return DeepImage(options, state)
-    return ImageInput(options, state)
+    return ImageInput(options, state, arrays)
 
 
 class ImageInput(BaseImageInput):
@@ -53,6 +47,7 @@ class ImageInput(BaseImageInput):
     Args:
         options: size, resize, channels, normalisation, interpolation.
         state: {"channels", "mean", "std", "typical_size", "grey"}.
+        arrays: accepted as by every input, but always empty.
 
     An unfitted input works if its options decide everything (channels not "auto", normalize not
     "fit"); using another raises ValueError.
@@ -60,7 +55,14 @@ class ImageInput(BaseImageInput):
 
     standalone = "skipstone.inputs.placed:decode_seen"
 
-    def __init__(self, options: ImageOptions, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        options: ImageOptions,
+        state: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> None:
+        if arrays:
+            raise DamagedError(f"an image input holds no arrays, but {sorted(arrays)} were stored.")
         super().__init__(options, _unfitted_state(options) if state is None else state)
 
     def fit(self, sources: Sequence[Source]) -> BaseImageInput:

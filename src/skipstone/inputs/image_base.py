@@ -149,7 +149,7 @@ def sample_sources(sources: Sequence[Source]) -> list[Source]:
         DataError: `sources` is empty.
     """
     if not sources:
-        raise DataError("there are no pictures to fit the image input on.")
+        raise DataError("fitting the image input needs pictures, but got none.")
     step = max(1, len(sources) // _FIT_SAMPLE)
     return list(sources)[::step][:_FIT_SAMPLE]
 

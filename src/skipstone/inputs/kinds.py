@@ -1,7 +1,7 @@
-"""What kind of pixels a set has: photos, or one depth and number of channels for all of it.
+"""Decide the pixel format of a data set: photos, or one depth and number of channels for all.
 
-A set that holds several is refused with the flag that decides, because nothing says how 0..255 of
-one file compares with 0..65535 of another.
+A data set of several formats is an error that names the flag to decide, because nothing says how
+0..255 of one file compares with 0..65535 of another.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Found = list[tuple[str, PixelKind]]
 
 def survey(sources: Sequence[Source], pages: str) -> Found:
     """(name, kind) of each source whose header can be read."""
-    found: Found = []
+    files: Found = []
     for source in sources:
         try:
             data = read_source(source)
             if not isinstance(data, str):
-                found.append((source.name, kind_of(data, pages)))
+                files.append((source.name, kind_of(data, pages)))
         except (DataError, ValueError):
             continue
-    return found
+    return files
 
 
-def decide_kind(found: Found, options: ImageOptions) -> PixelKind | None:
-    """The one kind of a set, or None where it is of photos (8 bits, grey or colour).
+def decide_kind(files: Found, options: ImageOptions) -> PixelKind | None:
+    """The kind of all `files`, or None for photos (8 bits, grey or colour).
 
     Raises:
-        UsageError: it holds several, or pages that may be channels; names the flag that decides.
+        UsageError: several kinds, or pages that may be channels; names the flag to decide.
     """
     if options.bits == 8:
-        _require_reducible(found)
+        _require_reducible(files)
         return None
-    for name, kind in found:
+    for name, kind in files:
         if kind.pages > 1:
             raise UsageError(
                 f"{name} has {kind.pages} pages, and nothing in it says whether they are "
@@ -47,69 +47,68 @@ def decide_kind(found: Found, options: ImageOptions) -> PixelKind | None:
                 hint="If they are: --pages channels. If the first is the picture: --pages first.",
             )
     wanted = options.channels
-    if wanted != "auto" and options.bits != 32 and all(kind.photo for _, kind in found):
+    photos_only = all(kind.photo for _, kind in files)
+    if wanted != "auto" and options.bits != 32 and photos_only:
         if wanted not in (1, 3):
             raise UsageError(
                 f"--channels {wanted}: these are photos, of 1 (grey) or 3 channels.",
                 hint="Leave it out.",
             )
         return None
-    deep = [(name, kind) for name, kind in found if not kind.photo]
-    if not deep and options.bits != 32:
+    if photos_only and options.bits != 32:
         return None
     if wanted != "auto":
-        chosen = [(name, kind) for name, kind in found if kind.channels == wanted]
-        if not chosen:
+        selected = [(name, kind) for name, kind in files if kind.channels == wanted]
+        if not selected:
             raise UsageError(
-                f"--channels {wanted}: no picture of these has so many: {_counts(found)}.",
-                hint=_look(found),
+                f"--channels {wanted}: no picture has so many: {_counts(files)}.",
+                hint=_LIST_HINT,
             )
-        found = chosen
-    return _only(found, options)
+        files = selected
+    return _common_kind(files, options)
 
 
-def _only(found: Found, options: ImageOptions) -> PixelKind:
-    channels = Counter(kind.channels for _, kind in found)
+def _common_kind(files: Found, options: ImageOptions) -> PixelKind:
+    channels = Counter(kind.channels for _, kind in files)
     if len(channels) > 1:
         most = channels.most_common(1)[0][0]
         raise UsageError(
-            f"the pictures differ in depth or channels: {_counts(found)}.",
-            hint=f"Keep one kind: --channels {most} takes those with {most} channels and leaves "
-            f"the others out. {_look(found)}",
+            f"the pictures differ in depth or channels: {_counts(files)}.",
+            hint=f"Choose one kind: --channels {most} takes those with {most} channels and leaves "
+            f"the others out. {_LIST_HINT}",
         )
     (count,) = channels
-    depths = {(kind.dtype, kind.photo) for _, kind in found}
+    depths = {(kind.dtype, kind.photo) for _, kind in files}
     if options.bits == 32:
         return PixelKind("float32", count)
     if len(depths) > 1:
-        ways = ["--bits 32 takes all numbers as they are"]
+        ways = ["--bits 32 takes all values as they are"]
         if count in (1, 3) and {dtype for dtype, _ in depths} <= {"uint8", "uint16"}:
             ways.insert(0, "--bits 8 reduces 16 bits to 8")
         raise UsageError(
-            f"the pictures differ in depth: {_counts(found)}.",
+            f"the pictures differ in depth: {_counts(files)}.",
             hint=f"{'; '.join(ways)}. Or convert them to one kind.",
         )
-    return PixelKind(found[0][1].dtype, count)
+    return PixelKind(files[0][1].dtype, count)
 
 
-def _require_reducible(found: Found) -> None:
-    """8 bits asked for: what a photo cannot hold is refused."""
-    for name, kind in found:
+def _require_reducible(files: Found) -> None:
+    """Raises UsageError for files that cannot be reduced to 8-bit photos."""
+    for name, kind in files:
         if not kind.photo and (kind.channels not in (1, 3) or kind.dtype == "float32"):
             raise UsageError(
-                f"--bits 8: {name} has {kind}, which are no photo in 8 bits.",
-                hint="Leave --bits out: all of their depth is used then.",
+                f"--bits 8: {name} has {kind}, which cannot become an 8-bit photo.",
+                hint="Leave --bits out to use the full depth.",
             )
 
 
-def _counts(found: Found) -> str:
-    """3 with 5 channels of 16 bits (a.tif), 1 with ..."""
+def _counts(files: Found) -> str:
+    """ "3 of 5 channels of 16 bits (such as a.tif), 1 of ..." """
     kinds: dict[str, list[str]] = {}
-    for name, kind in found:
+    for name, kind in files:
         kinds.setdefault(str(kind), []).append(name)
     rows = sorted(kinds.items(), key=lambda row: -len(row[1]))
     return ", ".join(f"{len(names):,} of {kind} (such as {names[0]})" for kind, names in rows)
 
 
-def _look(found: Found) -> str:
-    return "All of them are listed by: skipstone audit DATA --json"
+_LIST_HINT = "To list all of them: skipstone audit DATA --json"

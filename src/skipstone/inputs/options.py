@@ -20,10 +20,9 @@ _MAX_CHANNELS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """How a picture file becomes the square record that a network sees.
+    """How an image file becomes the record that a network gets.
 
-    Fields marked `later` may change on an input that was fitted: nothing that it learnt is
-    otherwise by them.
+    Fields marked `later` do not affect fitting, so they may change on a fitted input.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -33,55 +32,55 @@ class ImageOptions:
         default=224,
         metadata={
             "help": "side of the square that pictures are resized to, in pixels; for 'keep', the "
-            "longest side that is kept as it is",
+            "longest side that is not reduced",
             "later": True,
         },
     )
     resize: Resize = field(
         default="squash",
         metadata={
-            "help": "'squash' stretches the whole picture to the square, 'crop' keeps its centre "
-            "square, 'letterbox' fits all of it and fills the rest with grey, 'keep' leaves size "
-            "and shape as they are (larger than --size is made smaller)",
+            "help": "'squash' stretches the picture to the square, 'crop' takes its centre square, "
+            "'letterbox' fits it in and pads with grey, 'keep' leaves size and shape as they are "
+            "(and reduces what is larger than --size)",
             "later": True,
         },
     )
     pad: int = field(
         default=32,
         metadata={
-            "help": "for 'keep': both sides are filled up with grey to a multiple of so many "
-            "pixels, which networks divide them by",
+            "help": "for 'keep': both sides are padded with grey to a multiple of this, the "
+            "network's stride",
             "later": True,
         },
     )
     channels: Channels = field(
         default="auto",
         metadata={
-            "help": "of photos 1 (grey) or 3 (colour), 'auto' is 1 where all pictures of a sample "
-            "of the training data are grey; of other pictures as many as they have, and those "
-            "with more or fewer are left out"
+            "help": "photos have 1 (grey) or 3 (colour), 'auto' is 1 if all of a sample of the "
+            "training data are grey; other pictures have their own number, and those with another "
+            "one are left out"
         },
     )
     bits: Bits = field(
         default="auto",
         metadata={
-            "help": "depth that pictures are read with: 'auto' keeps all that they have, 8 reduces "
-            "16 bits to 8, 32 takes files of several depths by their numbers"
+            "help": "depth of the pixels: 'auto' keeps the files' depth, 8 reduces 16 bits to 8, "
+            "32 reads files of different depths as floats without scaling"
         },
     )
     pages: Pages = field(
         default="auto",
         metadata={
-            "help": "what the pages of a TIFF are, where it does not say so itself: 'channels' of "
-            "one picture, or the 'first' is the picture"
+            "help": "pages of a TIFF that does not say what they are: 'channels' of one picture, "
+            "or the 'first' one is the picture"
         },
     )
     normalize: Normalize = field(
         default="imagenet",
         metadata={
-            "help": "mean and standard deviation that pixels are scaled by: those the pretrained "
-            "weights were made with ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures "
-            "them on the training data, 'none' gives pixels in 0..1"
+            "help": "mean and standard deviation to normalise pixels with: those of the pretrained "
+            "weights ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures them on the "
+            "training data, 'none' gives pixels in 0..1"
         },
     )
     interpolation: Interpolation = field(

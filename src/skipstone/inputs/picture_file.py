@@ -1,8 +1,6 @@
-"""A picture file, opened: which decoder reads it, by its first bytes, and what is refused before a
-pixel is read.
+"""Open an image file: choose the decoder by its first bytes, and check limits before decoding.
 
-Needs Pillow only (and pillow-heif where a picture is HEIC). The text of this file is also embedded
-in the stand-alone script.
+Needs Pillow only (and pillow-heif for HEIC). The stand-alone script embeds the text of this file.
 """
 
 from __future__ import annotations
@@ -20,20 +18,20 @@ from PIL import (
     WebPImagePlugin,
 )
 
-# Pillow's own limits guard its Image.open, through a setting global to the process. The plugins are
-# opened here by their signatures, so the limits are these. A JPEG is decoded at a fraction of its
-# size and may be larger; of a progressive one the decoder holds all coefficients, up to 6 bytes a
-# pixel; anything else is held whole in memory, up to 4 bytes a pixel.
+# Pillow's own limit applies to Image.open and is global to the process. Plugins are opened directly
+# here, so these limits apply. A JPEG is decoded at a fraction of its size and may be larger; for a
+# progressive one the decoder holds all coefficients, up to 6 bytes per pixel; other formats are
+# decoded whole, up to 4 bytes per pixel.
 MAX_JPEG_PIXELS = 1_000_000_000
 MAX_PROGRESSIVE_PIXELS = 300_000_000
 MAX_PIXELS = 200_000_000
 
 
 class Unreadable(ValueError):
-    """No readable picture, with the reason in plain words.
+    """Not a readable image; the message gives the reason in plain words.
 
     Args:
-        kind: "empty", "not a picture", "not read" (a kind of picture that is not), "too large",
+        kind: "empty", "not a picture", "not read" (an unsupported format), "too large",
             "truncated" or "damaged".
     """
 
@@ -43,10 +41,10 @@ class Unreadable(ValueError):
 
 
 class plain_words:  # noqa: N801 - reads as a statement
-    """Turns whatever a parser raises into `Unreadable`.
+    """Turns any exception of a parser into `Unreadable`.
 
-    A damaged file makes them fail in any way: OSError, SyntaxError, struct.error, IndexError,
-    zlib.error, ... All of them mean the same to the one who owns the file.
+    For damaged files parsers raise OSError, SyntaxError, struct.error, IndexError, zlib.error, ...,
+    which all mean the same to the user.
     """
 
     def __enter__(self) -> None:
@@ -64,10 +62,10 @@ class plain_words:  # noqa: N801 - reads as a statement
 
 
 def open_picture(data: bytes) -> Any:
-    """A Pillow image with its header read and none of its pixels: format, size and mode are known.
+    """A Pillow image of which only the header (format, size, mode) has been read.
 
     Raises:
-        Unreadable: no picture, or one that would take more memory than is safe to give it.
+        Unreadable: not an image, or one that would take too much memory.
     """
     with plain_words():
         image = _open(bytes(data))
@@ -85,11 +83,11 @@ def open_picture(data: bytes) -> Any:
 
 
 def _open(data: bytes) -> Any:
-    """The file's header read by the plugin that its first bytes name."""
+    """Read the file's header with the plugin for its first bytes."""
     if not data:
         raise Unreadable("empty", "the file is empty")
     stream = io.BytesIO(data)
-    if data[:3] == b"\xff\xd8\xff":  # also of an MPO, whose first picture is the one people see
+    if data[:3] == b"\xff\xd8\xff":  # also an MPO, whose first image is the photo
         return JpegImagePlugin.JpegImageFile(stream)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return PngImagePlugin.PngImageFile(stream)
@@ -109,8 +107,8 @@ def _open(data: bytes) -> Any:
 
 
 def _open_tiff(stream: io.BytesIO) -> Any:
-    """A camera's RAW photo is one, too, whatever it is called: a thumbnail that says so, and the
-    picture in a directory below it (TIFF 6.0, tag 254; TIFF/EP and DNG, SubIFDs)."""
+    """Open a TIFF, but not a camera's RAW photo: that is a TIFF of a reduced-resolution image with
+    the photo in a SubIFD (TIFF 6.0, tag 254; TIFF/EP and DNG, SubIFDs)."""
     image = TiffImagePlugin.TiffImageFile(stream)
     if image.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED and _SUB_DIRECTORIES in image.tag_v2:
         raise Unreadable(
@@ -124,7 +122,7 @@ _SUBFILE_TYPE, _SUB_DIRECTORIES, _REDUCED = 254, 330, 1
 
 
 def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
-    """A file of the ISO base media format: HEIC is read, AVIF and videos are not."""
+    """Open a file of the ISO base media format: HEIC, but neither AVIF nor videos."""
     end = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
     if brands & {b"avif", b"avis"}:
@@ -138,7 +136,7 @@ def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
             "not read", "a HEIC picture needs pillow-heif: pip install 'skipstone[heic]'"
         ) from None
     opened: Any = pillow_heif.HeifImageFile  # has no types
-    return opened(stream)  # turned upright by HEIC's own rules; the EXIF it gives agrees
+    return opened(stream)  # upright by HEIC's own transformations; its EXIF orientation agrees
 
 
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}

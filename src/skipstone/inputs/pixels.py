@@ -1,20 +1,21 @@
-"""Pixels of record: the one decode and the one resize, used everywhere.
+"""Pixels of record: the one decode and the one resize of photos, used everywhere.
 
-Needs numpy and Pillow only. The text of this file is also embedded in the stand-alone script that
-``export`` writes, so it imports nothing else and reads nothing from its surroundings.
+Needs numpy and Pillow only. The stand-alone script that ``export`` writes embeds the text of this
+file, so it imports nothing else.
 
     file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
 
 `spec` is a dict with "size" (side of the square), "resize" (squash, crop, letterbox, keep),
 "channels" (1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box). With "keep" the
-record has the picture's own shape, its longest side being "size" at most, and is filled up to a
-multiple of "pad" on the right and below.
+record has the image's own shape, reduced to a longest side of "size", and is padded to a multiple
+of "pad" on the right and below.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from typing import Any
 
@@ -23,7 +24,7 @@ from PIL import Image
 
 from skipstone.inputs.picture_file import Unreadable, open_picture, plain_words
 
-LARGE_PIXELS = 50_000_000  # are decoded one at a time
+LARGE_PIXELS = 50_000_000  # threads decode images from this size one at a time
 LETTERBOX_GREY = 128
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -36,7 +37,7 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
 }
 
-# EXIF orientation -> (swap axes, then mirror x, then mirror y) that makes the picture upright.
+# EXIF orientation -> (swap axes, then mirror x, then mirror y) that makes the image upright.
 _ORIENTATIONS = {
     2: (False, True, False),
     3: (False, True, True),
@@ -50,10 +51,10 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decode_pixels(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
-    """A picture file's bytes, or an array in hand, as the record: uint8 (H, W, channels).
+    """An image file's bytes, or an array, as the record: uint8 (H, W, channels).
 
     Raises:
-        Unreadable: a ValueError with the reason in plain words, where it is no readable picture.
+        Unreadable: (a ValueError) not a readable image; the message says why.
     """
     return decode_with_size(data, spec)[0]
 
@@ -68,16 +69,18 @@ def decode_with_size(
 def decode_each(
     data: bytes | np.ndarray, specs: list[dict[str, Any]], opened: Any = None
 ) -> list[tuple[np.ndarray, tuple[int, int]]]:
-    """`decode_with_size` by several specs, the very same pixels as one by one.
+    """`decode_with_size` for several specs, with identical pixels.
 
-    A file is decoded once; a JPEG once for each fraction of its size that is wanted of it. `opened`
-    is the file's `open_picture`, where that is at hand.
+    Decodes a file once; a JPEG once for each scale that the specs need.
+
+    Args:
+        opened: the file's `open_picture`, if the caller has it.
     """
     if isinstance(data, np.ndarray):
         return [_of_array(data, spec) for spec in specs]
     with plain_words():
         image = open_picture(data) if opened is None else opened
-        with _Large.lock if _is_large(image) else contextlib.nullcontext():
+        with _LargeImages.lock if _is_large(image) else contextlib.nullcontext():
             return _decode_file(image, data, specs)
 
 
@@ -85,7 +88,7 @@ def _of_array(data: np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, tuple
     array = _checked(data)
     height, width, channels = array.shape
     if (height, width, channels) == (*canvas(height, width, spec), spec["channels"]):
-        return array.copy(), (height, width)  # own memory: the given may be a read-only view
+        return array.copy(), (height, width)  # the argument may be a read-only view
     image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
     box = (0.0, 0.0, float(width), float(height))
     return _record(image, box, (height, width), spec), (height, width)
@@ -94,27 +97,27 @@ def _of_array(data: np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, tuple
 def place(
     height: float, width: float, spec: dict[str, Any]
 ) -> tuple[Box, tuple[int, int, int, int]]:
-    """Which box of a source fills which box of the record."""
+    """(box of the source, box of the record that it fills)"""
     size = spec["size"]
     if spec["resize"] == "keep":
         scale = min(1.0, size / max(height, width))
-        kept = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return (0.0, 0.0, width, height), (0, 0, *kept)
+        new_size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return (0.0, 0.0, width, height), (0, 0, *new_size)
     if spec["resize"] == "crop":
         side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        return (left, top, left + side, top + side), (0, 0, size, size)
+        crop_x, crop_y = (width - side) / 2, (height - side) / 2
+        return (crop_x, crop_y, crop_x + side, crop_y + side), (0, 0, size, size)
     if spec["resize"] == "letterbox":
         scale = size / max(height, width)
         new_height = min(size, max(1, round(height * scale)))
         new_width = min(size, max(1, round(width * scale)))
-        left, top = (size - new_width) // 2, (size - new_height) // 2
-        return (0.0, 0.0, width, height), (left, top, left + new_width, top + new_height)
+        x, y = (size - new_width) // 2, (size - new_height) // 2
+        return (0.0, 0.0, width, height), (x, y, x + new_width, y + new_height)
     return (0.0, 0.0, width, height), (0, 0, size, size)
 
 
 def canvas(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) of the record of a source."""
+    """(height, width) of the record of a source of this size."""
     if spec["resize"] != "keep":
         return spec["size"], spec["size"]
     _, (_, _, right, bottom) = place(height, width, spec)
@@ -123,16 +126,16 @@ def canvas(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
-    """An array in hand as uint8 (H, W, C)."""
+    """An array as uint8 (H, W, C)."""
     if array.dtype == np.uint16:
         array = _to_8_bits(array)
     if array.dtype != np.uint8:
-        raise ValueError(f"an array of {array.dtype} is no picture; allowed: uint8, uint16")
+        raise ValueError(f"an array of {array.dtype} is not a picture; allowed: uint8, uint16")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(
-            f"an array of shape {array.shape} is no picture; "
+            f"an array of shape {array.shape} is not a picture; "
             "allowed: (height, width) or (height, width, 1, 3 or 4)"
         )
     return array
@@ -143,36 +146,36 @@ def _to_8_bits(array: np.ndarray) -> np.ndarray:
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-class _Large:
-    """Threads decode pictures that take much memory one at a time."""
+class _LargeImages:
+    """Threads decode images that take much memory one at a time."""
 
     lock = threading.Lock()
 
     @classmethod
-    def renew(cls) -> None:
-        """A process that was forked while another thread held it would wait for ever."""
+    def _reset_lock(cls) -> None:
+        """In a process that was forked while another thread held the lock it would never open."""
         cls.lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Large.renew)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_LargeImages._reset_lock)
 
 
 def _is_large(image: Any) -> bool:
-    """Whether decoding takes a quarter of a gigabyte or more; a JPEG mostly takes next to none."""
-    at_a_fraction = image.format == "JPEG" and "progressive" not in image.info
-    return not at_a_fraction and image.width * image.height >= LARGE_PIXELS
+    """Whether decoding takes a quarter of a gigabyte or more; baseline JPEGs take little."""
+    is_scaled = image.format == "JPEG" and "progressive" not in image.info
+    return not is_scaled and image.width * image.height >= LARGE_PIXELS
 
 
 def orientation_of(image: Any) -> int:
     """EXIF's orientation, 1 (upright) to 8.
 
-    Asked after `load`: a PNG may carry EXIF behind its pixels, and a TIFF is upright by then.
+    Call it after `load`: a PNG's EXIF may follow its pixels, and `load` makes a TIFF upright.
     """
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
-        return 1  # an EXIF block that cannot be parsed says nothing; the pixels are still good
+        return 1  # the EXIF block is damaged, not the pixels
 
 
 def _decode_file(
@@ -184,21 +187,26 @@ def _decode_file(
         box = (0.0, 0.0, float(width), float(height))
         return [_finished(image, box, (height, width), spec) for spec in specs]
     width, height = image.size
-    loaded: dict[tuple[int, int], Any] = {}  # by the size that it was decoded at
-    found = []
+    loaded: dict[tuple[int, int], Any] = {}  # {decoded size: image}
+    records = []
     for spec in specs:
         image = open_picture(data) if loaded else image
         box = _draft(image, spec) or (0.0, 0.0, float(width), float(height))
         image = loaded.setdefault(image.size, image)
         image.load()
-        found.append(_finished(image, box, (height, width), spec))
-    return found
+        records.append(_finished(image, box, (height, width), spec))
+    return records
 
 
 def _finished(
     image: Any, box: Box, size: tuple[int, int], spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """The record of a loaded picture, whose source of (height, width) `size` lies in `box`."""
+    """The record of a loaded image.
+
+    Args:
+        box: where in `image` the source lies.
+        size: (height, width) of the source.
+    """
     orientation = orientation_of(image)
     colour = _eight_bit(image, spec["channels"])
     if orientation in _ORIENTATIONS:
@@ -208,11 +216,11 @@ def _finished(
 
 
 def _draft(image: Any, spec: dict[str, Any]) -> Box | None:
-    """Let the JPEG decoder itself halve, quarter or eighth; never below twice the record's size,
-    or the spec's "draft" where it has one.
+    """Let the JPEG decoder scale by 1/2, 1/4 or 1/8, but not below twice the record's size, or
+    twice the spec's "draft" size if it has one.
 
-    Memory and time then follow the record, not the file. Returns the picture's box in the drafted
-    image, whose last row and column may stand for part of a pixel; None where nothing was scaled.
+    Memory and time then depend on the record, not on the file. Returns the source's box in the
+    scaled image, whose last row and column may be part of a pixel; None without scaling.
     """
     width, height = image.size
     source, target = place(height, width, {**spec, "size": spec.get("draft", spec["size"])})
@@ -225,14 +233,14 @@ def _draft(image: Any, spec: dict[str, Any]) -> Box | None:
 
 
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
-    """Any mode as "L" or "RGB"; what is transparent becomes white."""
+    """Convert any mode to "L" or "RGB"; transparent pixels become white."""
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
     elif image.mode in ("I", "F"):
         raise Unreadable(
             "not read",
-            "32-bit pixels have no known black and white; convert it to 8 or 16 bits a channel",
+            "32-bit pixels have no defined black and white; convert it to 8 or 16 bits per channel",
         )
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = image.convert("RGBA")
@@ -243,23 +251,28 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
 
 def _upright(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
     swap, mirror_x, mirror_y = _ORIENTATIONS[orientation]
-    left, top, right, bottom = box
+    x0, y0, x1, y1 = box
     if swap:
         image = image.transpose(Image.Transpose.TRANSPOSE)
-        left, top, right, bottom = top, left, bottom, right
+        x0, y0, x1, y1 = y0, x0, y1, x1
     if mirror_x:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        left, right = image.width - right, image.width - left
+        x0, x1 = image.width - x1, image.width - x0
     if mirror_y:
         image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        top, bottom = image.height - bottom, image.height - top
-    return image, (left, top, right, bottom)
+        y0, y1 = image.height - y1, image.height - y0
+    return image, (x0, y0, x1, y1)
 
 
 def _record(
     image: Image.Image, box: Box, size: tuple[int, int], spec: dict[str, Any]
 ) -> np.ndarray:
-    """The one resize. `box` is where in `image` the source of (height, width) `size` lies."""
+    """The one resize.
+
+    Args:
+        box: where in `image` the source lies.
+        size: (height, width) of the source.
+    """
     image = _eight_bit(image, spec["channels"])
     source, target = place(*size, spec)
     scale_x, scale_y = (box[2] - box[0]) / size[1], (box[3] - box[1]) / size[0]
@@ -275,7 +288,7 @@ def _record(
     pixels = np.asarray(small).reshape(small.height, small.width, spec["channels"])
     shape = canvas(*size, spec)
     if pixels.shape[:2] == shape:
-        return pixels.copy()  # own memory, writable
+        return pixels.copy()  # a writable array
     record = np.full((*shape, spec["channels"]), LETTERBOX_GREY, np.uint8)
     record[target[1] : target[3], target[0] : target[2]] = pixels
     return record

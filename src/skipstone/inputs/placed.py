@@ -1,4 +1,4 @@
-"""What a picture's record shows of its source; also embedded in the stand-alone script."""
+"""The geometry between a record and its source; the stand-alone script embeds this text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skipstone.inputs.pixels import decode_with_size, place
 def decode_seen(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """`pixels.decode_pixels`, and what the record shows: {"size", "to_source"}, as in `Meta`."""
+    """`pixels.decode_pixels`, and the record's geometry: {"size", "to_source"}, as in `Meta`."""
     record, size = decode_with_size(data, spec)
     return record, {"size": size, "to_source": to_source(size, spec)}
 
@@ -20,7 +20,7 @@ def decode_seen(
 def to_source(
     size: tuple[int, int], spec: dict[str, Any]
 ) -> tuple[float, float, float, float, float, float]:
-    """The affine from coordinates of the record to those of a source of (height, width) `size`."""
+    """The affine from record coordinates to those of a source of (height, width) `size`."""
     source, target = place(*size, spec)
     a = (source[2] - source[0]) / (target[2] - target[0])
     e = (source[3] - source[1]) / (target[3] - target[1])

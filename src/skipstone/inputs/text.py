@@ -106,7 +106,7 @@ class TextInput(Input):
         """An input with the vocabulary of `sources`, the training rows."""
         texts = [text for text in self._readable(sources) if text is not None]
         if not texts:
-            raise DataError("there are no texts to fit the text input on.")
+            raise DataError("fitting the text input needs texts, but got none.")
         lengths = np.array([len(text) for text in texts])
         state: dict[str, Any] = {
             "form": self.options.form,

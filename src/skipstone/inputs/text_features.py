@@ -1,7 +1,7 @@
-"""From a text to what a model is given: ids of its tokens, or a weighted bag of its n-grams.
+"""Encode a text as token ids, or as a weighted bag of n-grams.
 
-Needs numpy and the standard library only: the same functions fit a vocabulary on a whole corpus,
-encode one text for an answer, and run in the exported script.
+Needs numpy and the standard library only: the same functions fit a vocabulary on a corpus, encode
+one text for a prediction, and run in the exported script.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from skipstone.inputs.text_grams import (
     word_ngrams,
 )
 
-PAD, UNKNOWN, FIRST = 0, 1, 2  # ids of a sequence: padding, a token never seen, the vocabulary's
+PAD, UNKNOWN, FIRST = 0, 1, 2  # ids: padding, out of vocabulary, the vocabulary's first
 
-#: Kinds of features of a bag: runs of words, runs of letters, pairs of words that lie apart, pairs
-#: with a text's first words.
+#: Kinds of features of a bag: word n-grams, character n-grams, skip-grams, pairs with a text's
+#: first words.
 FEATURE_KINDS = ("word", "char", "skip", "opening")
 
 
 def encode_text(text: str, spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
-    """The arrays of one text, as the network takes them but without the batch dimension.
+    """The network's arrays for one text, without the batch dimension.
 
-    {"tokens": int32 (L,) or, with the parts of words, (L, 1 + P)}, or {"features": int32 (F,),
-    "values": float32 (F,)}.
+    {"tokens": int32 (L,) or, with subwords, (L, 1 + P)}, or {"features": int32 (F,), "values":
+    float32 (F,)}.
 
     Args:
-        text: as a person wrote it.
+        text: not yet normalised.
         spec: {"form", "split", "lowercase", "max_length"}, or {"form", "blocks", ...}.
         arrays: the fitted vocabularies.
     """
@@ -60,8 +60,8 @@ def encode_text(text: str, spec: Mapping[str, Any], arrays: Mapping[str, np.ndar
 def token_ids(
     text: str, letters: Letters, spec: Mapping[str, Any], vocabulary: np.ndarray
 ) -> np.ndarray:
-    """int32 (L,): ids of a text's tokens, or (L, 1 + P): each before those of its parts, which
-    come behind the vocabulary's; 0 where a word has fewer."""
+    """int32 (L,): ids of a text's tokens; with subwords (L, 1 + P): each token's id, then its
+    subwords', which follow the vocabulary's ids and are padded with 0."""
     tokens = token_grams(letters, split=spec["split"])
     most = spec["max_length"]
     ids = places(tokens.hashes[:most], vocabulary, missing=UNKNOWN - FIRST) + FIRST
@@ -70,15 +70,15 @@ def token_ids(
     if spec.get("subwords"):
         first, last = tokens.first[:most], tokens.last[:most]
         parts = word_parts(letters, _capitals(text, letters), first, last, spec["subwords"])
-        behind = np.zeros((len(ids), parts.shape[1]), np.int64)  # a text without a word has one
-        behind[: len(parts)] = np.where(parts < 0, PAD, parts + FIRST + len(vocabulary))
-        ids = np.concatenate([ids[:, None], behind], axis=1)
+        part_ids = np.zeros((len(ids), parts.shape[1]), np.int64)  # an empty text has one token
+        part_ids[: len(parts)] = np.where(parts < 0, PAD, parts + FIRST + len(vocabulary))
+        ids = np.concatenate([ids[:, None], part_ids], axis=1)
     return ids.astype(np.int32)
 
 
 def _capitals(text: str, letters: Letters) -> np.ndarray:
-    """Whether each of a text's letters was taken as another than the one that was written; none
-    where small letters are not as many ("\u0130" becomes two)."""
+    """bool (L,): whether lowercasing changed each letter; all False if it changed their number
+    ("\u0130" becomes two)."""
     written = letters_of([plain(text, False)]).points
     if len(written) != len(letters.points):
         return np.zeros(len(letters.points), bool)
@@ -86,7 +86,7 @@ def _capitals(text: str, letters: Letters) -> np.ndarray:
 
 
 def places(hashes: np.ndarray, vocabulary: np.ndarray, *, missing: int) -> np.ndarray:
-    """int64: where each hash stands in a sorted vocabulary; `missing` where it does not."""
+    """int64: the index of each hash in a sorted vocabulary, or `missing`."""
     if not len(vocabulary):
         return np.full(len(hashes), missing, np.int64)
     at = np.searchsorted(vocabulary, hashes)
@@ -110,10 +110,10 @@ def grams_of_block(letters: Letters, block: Mapping[str, Any]) -> list[Grams]:
 def bag_rows(
     letters: Letters, spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(text, column, value), one triple of arrays a block: sorted, each pair once.
+    """(text, column, value), one triple of arrays per block: sorted, each pair once.
 
-    Values are counts weighed by `weighting` and scaled so that each text's row of a block has
-    length 1. A block's columns begin at its `start`.
+    Values are counts, weighted by `weighting` and scaled to length 1 for each text and block. A
+    block's columns begin at its `start`.
     """
     rows = []
     for number, block in enumerate(spec["blocks"]):
@@ -135,7 +135,7 @@ _NOTHING = np.zeros(0, np.uint64)
 
 
 def columns_of(hashes: np.ndarray, block: Mapping[str, Any], vocabulary: np.ndarray) -> np.ndarray:
-    """Columns of n-grams, -1 for those that the vocabulary lacks; hashed blocks lack none."""
+    """Columns of n-grams; -1 if out of vocabulary, which hashed ones never are."""
     if block["bits"]:
         return (hashes >> np.uint64(64 - block["bits"])).astype(np.int64)
     return places(hashes, vocabulary, missing=-1)
@@ -144,7 +144,7 @@ def columns_of(hashes: np.ndarray, block: Mapping[str, Any], vocabulary: np.ndar
 def counted_pairs(
     text: np.ndarray, column: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct (text, column) pairs in order, with how often each occurs; columns of -1 go."""
+    """Distinct (text, column) pairs in order, and the count of each; without columns of -1."""
     known = column >= 0
     keys, counts = np.unique(
         text[known].astype(np.int64) * max(size, 1) + column[known], return_counts=True
@@ -153,7 +153,7 @@ def counted_pairs(
 
 
 def weighed(counts: np.ndarray, weighting: str) -> np.ndarray:
-    """Counts as they are, as 1 (binary), or (tfidf) 1 + log count."""
+    """Values for counts: the counts, 1 (binary), or 1 + log count (tfidf)."""
     if weighting == "binary":
         return np.ones(len(counts))
     return 1 + np.log(counts) if weighting == "tfidf" else counts.astype(np.float64)
@@ -168,7 +168,7 @@ def packed(array: np.ndarray) -> dict[str, str]:
 
 
 def decode_text(data: bytes, spec: Any) -> Any:
-    """A file's bytes to the network's arrays. ValueError says what is wrong."""
+    """A file's bytes to the network's arrays. Raises ValueError with the reason."""
     arrays = {
         name: np.frombuffer(base64.b64decode(value["data"]), value["type"])
         for name, value in spec["arrays"].items()
@@ -177,7 +177,7 @@ def decode_text(data: bytes, spec: Any) -> Any:
 
 
 def text_of(data: bytes) -> str:
-    """Bytes as UTF-8, or UTF-16 with its mark. ValueError names the line that is neither."""
+    """Decode UTF-8, or UTF-16 with its byte order mark. Raises ValueError with the line."""
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
@@ -185,12 +185,10 @@ def text_of(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         start = data.rfind(b"\n", 0, error.start) + 1
-        what = f"0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
+        what = f"0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
         if (
             data[error.start] == 0xED
             and b"\xa0" <= data[error.start + 1 : error.start + 2] < b"\xc0"
         ):
-            what = (
-                "half a letter, whose other half was cut off"  # a surrogate, as of JSON's escapes
-            )
+            what = "half a letter, whose other half is missing"  # a surrogate, as JSON escapes it
         raise ValueError(f"line {line}, byte {error.start - start + 1}: {what}") from None

@@ -1,4 +1,4 @@
-"""Generated texts whose answers change when anything in the way from bytes to numbers does."""
+"""Golden texts: generated files that reveal any change of decoding and tokenization."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Letters that are stored in two ways, joined, turned, or lone: each tests a rule of tokenising.
-_ODD = (
+#: Words with composed and combining letters, joiners, punctuation, scripts without spaces: each
+#: tests a rule of tokenization.
+_SPECIAL_WORDS = (
     *("naïve", "nai\u0308ve", "ÉCOLE", "e\u0301cole", "don't", "state-of-the-art", "3.14", "№5"),
     *(
         "機械学習は面白い",
@@ -23,8 +24,8 @@ _ODD = (
 
 
 def golden_texts(count: int, common: Sequence[str]) -> list[tuple[str, bytes]]:
-    """`count` files (name, bytes): common tokens in no order, odd ones among them; the same on
-    every call. One is a single token, one is long, one is not UTF-8 but marked UTF-16."""
+    """`count` files (name, bytes) of common tokens in random order, some with special words; the
+    same on every call. They include a single token, a long text, and UTF-16 with its mark."""
     files = []
     words = list(common) or ["a", "text", "of", "words"]
     for number in range(count):
@@ -32,7 +33,9 @@ def golden_texts(count: int, common: Sequence[str]) -> list[tuple[str, bytes]]:
         length = (1, 5, 12, 30, 200)[number % 5]
         chosen = [words[at] for at in rng.integers(0, len(words), length)]
         if number % 3 == 1:
-            chosen.insert(int(rng.integers(0, length + 1)), _ODD[number % len(_ODD)])
+            chosen.insert(
+                int(rng.integers(0, length + 1)), _SPECIAL_WORDS[number % len(_SPECIAL_WORDS)]
+            )
         text = " ".join(chosen)
         if number % 4 == 3:
             text = text.upper() + "\r\n"

@@ -14,13 +14,13 @@ Weighting = Literal["tfidf", "binary", "counts"]
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _LONGEST = 12
-#: Of the table that parts of words share: some 16,000 vectors.
+#: Default table size of subwords, 2^14: some 16,000 vectors.
 _BITS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """How a text becomes what a network sees.
+    """How a text becomes the arrays that a network gets.
 
     Raises:
         UsageError: naming every value that is not allowed.
@@ -30,81 +30,83 @@ class TextOptions:
         default="auto",
         metadata={
             "help": "'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' "
-            "is what the model takes"
+            "is the form that the model takes"
         },
     )
     split: Split = field(
         default="word",
         metadata={
-            "help": "tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs learnt from "
-            "the training texts (Sennrich 2016)",
+            "help": "tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs trained on the "
+            "training texts (Sennrich 2016)",
             "only": {"form": "tokens"},
         },
     )
     tokenizer: str = field(
         default="",
         metadata={
-            "help": "tokens: a tokenizer.json of the library tokenizers that cuts texts, instead "
-            "of --split",
+            "help": "tokens: a tokenizer.json of the library tokenizers, instead of --split",
             "only": {"form": "tokens"},
         },
     )
     vocabulary: int = field(
         default=50_000,
         metadata={
-            "help": "tokens: the commonest so many are known",
+            "help": "tokens: size of the vocabulary, the commonest tokens",
             "only": {"form": "tokens"},
         },
     )
     features: int = field(
         default=1_000_000,
         metadata={
-            "help": "bag: the commonest so many n-grams of a kind are known",
+            "help": "bag: size of the vocabulary, the commonest n-grams of each kind",
             "only": {"form": "bag"},
         },
     )
     min_count: int = field(
         default=1,
-        metadata={"help": "training texts that a token or n-gram has to occur in to be known"},
+        metadata={"help": "training texts that a token or n-gram of the vocabulary occurs in"},
     )
     subwords: str = field(
         default="none",
         metadata={
-            "help": "tokens: runs of so many of a word's letters, such as 3-5, and its capitals, "
-            "have vectors of their own, and a word their sum beside its own (Bojanowski 2017); "
-            "'auto' is 3-5 where tokens are words; 'none' for none",
+            "help": "tokens: add to a word's vector those of its character n-grams of these "
+            "lengths, such as 3-5, and of its capitalisation (Bojanowski 2017); 'auto' is 3-5 if "
+            "tokens are words; or 'none'",
             "only": {"form": "tokens"},
         },
     )
     subword_bits: int = field(
         default=_BITS,
         metadata={
-            "help": "tokens: parts of words share 2^n vectors, by their hash",
+            "help": "tokens: subwords share 2^n vectors, by their hash",
             "only": {"form": "tokens"},
         },
     )
     max_length: int = field(
         default=512,
         metadata={
-            "help": "tokens of a text that a sequence model reads",
+            "help": "tokens of a text that a sequence model reads; the rest is truncated",
             "only": {"form": "tokens"},
         },
     )
     word_ngrams: str = field(
         default="auto",
         metadata={
-            "help": "bag: runs of words, such as 1-3; 'none' for no words",
+            "help": "bag: word n-grams of these lengths, such as 1-3, or 'none'",
             "only": {"form": "bag"},
         },
     )
     char_ngrams: str = field(
         default="auto",
-        metadata={"help": "bag: runs of letters, such as 2-6, or 'none'", "only": {"form": "bag"}},
+        metadata={
+            "help": "bag: character n-grams of these lengths, such as 2-6, or 'none'",
+            "only": {"form": "bag"},
+        },
     )
     skip_grams: int = field(
         default=0,
         metadata={
-            "help": "bag: pairs of words with 1 to so many words between them, where a text's "
+            "help": "bag: pairs of words with up to this many words between them; a text's "
             "beginning and end count as words (Guthrie 2006); 0 is off",
             "only": {"form": "bag"},
         },
@@ -113,14 +115,14 @@ class TextOptions:
         default=0,
         metadata={
             "help": "bag: each word paired with the first word of its text, the first two, ... up "
-            "to so many: for questions, whose kind shows in how they begin; 0 is off",
+            "to this many: for questions, which differ in how they begin; 0 is off",
             "only": {"form": "bag"},
         },
     )
     hash_bits: int = field(
         default=0,
         metadata={
-            "help": "bag: 2^n hashed n-grams of a kind instead of a vocabulary; 0 is off",
+            "help": "bag: 2^n hashed n-grams of each kind instead of a vocabulary; 0 is off",
             "only": {"form": "bag"},
         },
     )
@@ -131,22 +133,22 @@ class TextOptions:
             "only": {"form": "bag"},
         },
     )
-    lowercase: bool = field(default=True, metadata={"help": "take capitals as small letters"})
+    lowercase: bool = field(default=True, metadata={"help": "convert texts to lowercase"})
 
     def __post_init__(self) -> None:
         problems = []
         if self.tokenizer and self.split != "word":
-            problems.append(f"split is {self.split!r} beside a tokenizer, which cuts texts itself")
+            problems.append(f"split is {self.split!r}, but the tokenizer replaces it")
         if self.subwords != "auto" and parse_range(self.subwords) is None:
             problems.append(
                 f"subwords is {self.subwords!r}; allowed: 'auto', 'none', or a range up to "
                 f"{_LONGEST} such as 3-5"
             )
         elif self.parts[1] and (self.tokenizer or self.split != "word"):
-            cut = "a tokenizer" if self.tokenizer else f"split {self.split!r}"
-            problems.append(f"subwords is {self.subwords!r} beside {cut}: only words have parts")
+            splitter = "a tokenizer" if self.tokenizer else f"split {self.split!r}"
+            problems.append(f"subwords is {self.subwords!r} with {splitter}; they need whole words")
         if self.subword_bits != _BITS and not self.parts[1]:
-            problems.append("subword_bits changes nothing without subwords, such as 3-5")
+            problems.append("subword_bits has no effect without subwords, such as 3-5")
         if self.hash_bits and not 4 <= self.hash_bits <= 26:
             problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
         for name in ("word_ngrams", "char_ngrams"):
@@ -155,9 +157,9 @@ class TextOptions:
                     f"{name} is {getattr(self, name)!r}; allowed: 'auto', 'none', or a range up "
                     f"to {_LONGEST} such as 1-3"
                 )
-        runs = {self.word_ngrams, self.char_ngrams} != {"none"}
-        if not (runs or self.skip_grams or self.opening_words):
-            problems.append("word_ngrams and char_ngrams are both 'none', which leaves nothing")
+        has_ngrams = {self.word_ngrams, self.char_ngrams} != {"none"}
+        if not (has_ngrams or self.skip_grams or self.opening_words):
+            problems.append("word_ngrams and char_ngrams are both 'none', so a bag has no features")
         check_options(
             self,
             problems,
@@ -172,16 +174,16 @@ class TextOptions:
 
     @property
     def parts(self) -> tuple[int, int]:
-        """Lengths of the shortest and the longest part of a word; (0, 0) for none."""
+        """(shortest, longest) subword; (0, 0) without subwords."""
         if self.subwords == "auto":
             return (3, 5) if self.split == "word" and not self.tokenizer else (0, 0)
         return parse_range(self.subwords) or (0, 0)
 
 
 def parse_range(text: str) -> tuple[int, int] | None:
-    """ "1-3" as (1, 3); "none" as (0, 0); None for what is neither."""
+    """ "1-3" as (1, 3); "none" as (0, 0); None if invalid."""
     if text == "none":
         return 0, 0
-    found = _RANGE.fullmatch(text)
-    low, high = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _RANGE.fullmatch(text)
+    low, high = (int(match[1]), int(match[2])) if match else (0, 0)
     return (low, high) if 1 <= low <= high <= _LONGEST else None

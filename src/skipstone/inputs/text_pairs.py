@@ -1,9 +1,9 @@
-"""Tokenisers of the `tokenizers` library: byte pairs learnt from the training texts, or one that
-came with a model, as a tokenizer.json.
+"""Tokenizers of the `tokenizers` library: byte pairs trained on the training texts, or a pretrained
+model's tokenizer.json.
 
-Byte pairs are those of Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword
-Units", arXiv:1508.07909, on bytes, so that no text holds anything unknown. Either is stored as its
-own JSON in the input's arrays and read back from there; nothing is pickled.
+Byte-pair encoding is that of Sennrich et al. 2016, "Neural Machine Translation of Rare Words with
+Subword Units", arXiv:1508.07909, on bytes, so no text has unknown tokens. Either tokenizer is
+stored as JSON in the input's arrays; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -18,77 +18,85 @@ from skipstone.errors import DamagedError, DataError, MissingExtra, UsageError
 
 
 def learn_pairs(texts: Sequence[str], *, most: int, least: int) -> np.ndarray:
-    """The JSON of a tokeniser of up to `most` tokens, as uint8.
+    """Train a BPE tokenizer; its JSON as uint8.
 
     Args:
-        least: how often a pair occurs before it becomes a token.
+        most: tokens at most.
+        least: how often a pair must occur to become a token.
     """
-    tokenizers = _library()
-    made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizers = _import_tokenizers()
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=most,
         min_frequency=max(2, least),
         show_progress=False,
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
     )
-    made.train_from_iterator(texts, trainer)
-    return np.frombuffer(made.to_str().encode(), np.uint8).copy()
+    tokenizer.train_from_iterator(texts, trainer)
+    return np.frombuffer(tokenizer.to_str().encode(), np.uint8).copy()
 
 
 def read_tokenizer(file: Path) -> np.ndarray:
-    """A tokenizer.json as uint8. UsageError where there is none; DataError where it is none."""
+    """A tokenizer.json as uint8.
+
+    Raises:
+        UsageError: the file does not exist.
+        DataError: it is not a tokenizer.json.
+    """
     if not file.is_file():
         raise UsageError(
-            f"there is no tokenizer {file}.", hint="It is a file of the library tokenizers."
+            f"the tokenizer {file} does not exist.",
+            hint="Name a tokenizer.json of the library tokenizers.",
         )
     stored = np.frombuffer(file.read_bytes(), np.uint8).copy()
     try:
         Pairs(stored, most=1)
     except DamagedError as error:
-        raise DataError(f"{file} is no tokenizer.json: {error}") from None
+        raise DataError(f"{file} is not a tokenizer.json: {error}") from None
     return stored
 
 
 class Pairs:
-    """A tokeniser read back from its JSON.
+    """A tokenizer restored from its JSON.
 
     Args:
-        most: tokens of a text, the marks that it puts at its ends included; the rest is cut off.
+        stored: the JSON as uint8.
+        most: tokens per text, including special tokens; the rest is truncated.
 
     Raises:
         MissingExtra: the library is not installed.
-        DamagedError: it is no tokeniser.
+        DamagedError: the JSON is not that of a tokenizer.
     """
 
     def __init__(self, stored: np.ndarray, *, most: int) -> None:
         try:
-            self._tokenizer = _library().Tokenizer.from_str(stored.tobytes().decode())
+            self._tokenizer = _import_tokenizers().Tokenizer.from_str(stored.tobytes().decode())
             self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(most)
         except MissingExtra:
             raise
         except Exception as error:  # the library raises plain Exception
-            raise DamagedError(f"the stored tokeniser cannot be read: {error}") from None
+            raise DamagedError(f"the stored tokenizer cannot be read: {error}") from None
 
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def largest(self) -> int:
-        """The largest id that it may give."""
+        """The largest token id."""
         return max(self._tokenizer.get_vocab().values(), default=0)
 
     def ids(self, text: str) -> np.ndarray:
-        """int64 (L,), from 0."""
+        """int64 (L,): the token ids of a text, from 0."""
         return np.array(self._tokenizer.encode(text).ids, np.int64)
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many texts are cut off."""
+        """How many texts are truncated."""
         return sum(bool(self._tokenizer.encode(text).overflowing) for text in texts)
 
 
-def _library() -> Any:
+def _import_tokenizers() -> Any:
     try:
         import tokenizers
         import tokenizers.models

@@ -1,4 +1,4 @@
-"""A text in pieces that make it up: its tokens, and what lies between them."""
+"""Split a text into its tokens and the substrings between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skipstone.inputs.text_grams import letters_of, token_spans
 
 
 def pieces_of(text: str) -> tuple[list[str], list[int]]:
-    """The pieces, and which of them are words or signs.
+    """Substrings that make up the text, and the indices of those that are tokens.
 
     >>> pieces_of("So, it")
     (['So', ',', ' ', 'it'], [0, 1, 3])

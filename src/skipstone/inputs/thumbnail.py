@@ -1,4 +1,4 @@
-"""A picture small enough to keep of every row, and good enough to tell two pictures apart."""
+"""Thumbnails: small enough to keep one per row, detailed enough to compare images."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-#: Sides of the square that a picture is squeezed into: of most, and of those that are small.
+#: Sides of a thumbnail: usually, and of small images.
 SIDE, SMALL_SIDE = 96, 32
-#: A picture whose shorter side is below this is small.
+#: An image with a shorter side below this is small.
 SMALL = 48
 _CHROMA_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thumbnail:
-    """Args:
-    grey: (S, S) uint8, S is SIDE or SMALL_SIDE.
-    chroma: (8, 8, 2) uint8, Cb and Cr; 128 is grey.
-    pixels: of the source's shorter side: below that there is nothing to see.
+    """An image squashed to a square.
+
+    Args:
+        grey: (S, S) uint8, S is SIDE or SMALL_SIDE.
+        chroma: (8, 8, 2) uint8, Cb and Cr; 128 is grey.
+        pixels: the source's shorter side: it has no finer detail.
     """
 
     grey: np.ndarray
@@ -27,7 +29,7 @@ class Thumbnail:
     pixels: int
 
     def smaller(self) -> Thumbnail:
-        """1 KB instead of 9. By it only good copies are told."""
+        """A version of 1 KB instead of 9, which only reveals close copies."""
         if len(self.grey) == SMALL_SIDE:
             return self
         step = len(self.grey) // SMALL_SIDE
@@ -37,7 +39,7 @@ class Thumbnail:
 
 
 def thumbnail(record: np.ndarray, size: tuple[int, ...]) -> Thumbnail:
-    """Of a record (SIDE, SIDE, 3) uint8, whose source has `size` (height, width)."""
+    """The thumbnail of a record (SIDE, SIDE, 3) uint8 of a source of (height, width) `size`."""
     picture = Image.fromarray(record).convert("YCbCr")
     shorter = min(size)
     small = picture.resize((_CHROMA_SIDE, _CHROMA_SIDE), Image.Resampling.BOX)

@@ -1,11 +1,11 @@
-"""TIFF of any depth and number of channels as one array, by tifffile.
+"""Read a TIFF of any depth and number of channels as one array, with tifffile.
 
-Needs numpy, Pillow and tifffile (and imagecodecs where a file is packed in a way that tifffile does
-not unpack itself, such as LZW). The text of this file is also embedded in the stand-alone script.
+Needs numpy, Pillow and tifffile (and imagecodecs for compressions that tifffile lacks, such as
+LZW). The stand-alone script embeds the text of this file.
 
-A TIFF may hold many planes. Which of them are channels of one picture is decided by what the file
-says of itself (OME, ImageJ, samples of a pixel); where it only has pages, whoever reads it has to
-say what they are: "channels", or the "first" is the picture.
+A TIFF may hold many planes. The file's metadata (OME, ImageJ, samples per pixel) say which of them
+are channels of one image. If it only has pages, the caller decides: they are "channels", or the
+"first" one is the image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from skipstone.inputs.picture_file import Unreadable, plain_words
 
-#: Numbers in a file (pixels times channels times pages) that are held in memory at most.
+#: Largest number of values (pixels times channels times pages) that are read.
 MAX_VALUES = 400_000_000
 
 _PLANE = "YX"
@@ -30,7 +30,7 @@ _SEPARATED = 5  # PhotometricInterpretation: CMYK
 
 
 class NeedsPackage(Unreadable):
-    """A file that only an optional package can unpack."""
+    """A file that needs an optional package to decompress."""
 
     def __init__(self, message: str) -> None:
         super().__init__("not read", f"{message}: pip install 'skipstone[tiff]'")
@@ -38,14 +38,14 @@ class NeedsPackage(Unreadable):
 
 @dataclass(frozen=True)
 class TiffPlanes:
-    """What a TIFF holds, before any pixel is read.
+    """The layout of a TIFF, by its header.
 
     Args:
-        axes, shape: of all that is read, such as "CYX", (5, 512, 512).
-        channels: of the picture, where pages count as channels; `pages` of them otherwise.
-        pages: how many planes there are beside the channels; 1 where there is nothing to decide.
-        page_axis: what the file calls them.
-        photo: whether it is a picture in 8 bits, grey or colour, that Pillow reads.
+        axes, shape: of the array, such as "CYX", (5, 512, 512).
+        channels: number of channels of one page.
+        pages: number of planes that the file does not call channels; 1 if none is ambiguous.
+        page_axis: the file's name of their axis.
+        photo: whether it is an image of 8 bits, grey or colour, that Pillow reads.
     """
 
     axes: str
@@ -58,23 +58,23 @@ class TiffPlanes:
 
 
 def look_at_tiff(data: bytes) -> TiffPlanes:
-    """What the file holds, by its tags. Unreadable where they cannot be read."""
+    """The layout by the file's tags. Raises Unreadable for invalid ones."""
     with plain_words(), _opened(data) as file:
         return _planes(file)
 
 
 def read_tiff(data: bytes, pages: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The picture (H, W, C) in the file's own type, upright; and which pixels are missing.
+    """The upright image (H, W, C) in the file's type, and its missing pixels.
 
     Args:
         pages: "auto", "first" or "channels".
 
     Returns:
-        The array, and a mask of the same shape (the file's own value for "no data"), or None.
+        The array, and a mask of the same shape (by the file's value for "no data"), or None.
 
     Raises:
         NeedsPackage: the file's compression needs imagecodecs.
-        Unreadable: damaged, cut short, too large, or pages that may be channels or not.
+        Unreadable: damaged, truncated, too large, or with pages that may be channels or not.
     """
     with plain_words(), _opened(data) as file:
         planes = _planes(file)
@@ -98,23 +98,24 @@ def read_tiff(data: bytes, pages: str) -> tuple[np.ndarray, np.ndarray | None]:
                 ) from error
             raise
         picture = _channels_last(array, planes, pages)
-        nodata = first.tags.get(42113)  # GDAL_NODATA; tifffile's own `nodata` is 0 where unsaid
+        nodata = first.tags.get(42113)  # GDAL_NODATA; tifffile's `nodata` is 0 without the tag
         missing = None
         if nodata is not None:
             try:
                 missing = picture == np.float64(str(nodata.value).strip(" \0"))
             except ValueError:
-                missing = None  # not a number: NaN is missing anyway
-        turn = first.tags.get(274)
-        return _turned(picture, missing, 1 if turn is None else int(turn.value))
+                missing = None  # not a number; NaN counts as missing anyway
+        orientation = first.tags.get(274)
+        orientation = 1 if orientation is None else int(orientation.value)
+        return _apply_orientation(picture, missing, orientation)
 
 
 def _opened(data: bytes) -> Any:
     import tifffile
 
-    # It logs what it finds odd in a file; what matters is raised.
+    # It logs oddities of a file, and raises errors.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    # `_multifile`: an OME file may name others, which nobody handed over.
+    # `_multifile`: an OME file may refer to others, which must not be read.
     return tifffile.TiffFile(io.BytesIO(data), _multifile=False)
 
 
@@ -123,7 +124,7 @@ def _planes(file: Any) -> TiffPlanes:
     first = file.pages[0]
     axes, shape = str(series.axes), tuple(int(side) for side in series.shape)
     alike = [s for s in file.series if s.shape == series.shape and s.dtype == series.dtype]
-    if len(alike) > 1:  # pages that were written one by one
+    if len(alike) > 1:  # pages written one by one
         axes, shape = f"I{axes}", (len(alike), *shape)
     channels, pages, page_axis = 1, 1, ""
     for axis, side in zip(axes, shape, strict=True):
@@ -134,9 +135,10 @@ def _planes(file: Any) -> TiffPlanes:
             page_axis = page_axis or (axis if side > 1 else "")
     samples = int(first.samplesperpixel)
     alpha = any(int(extra) in _ALPHA for extra in first.extrasamples)
-    seen = samples - alpha
-    eight = np.dtype(series.dtype) in (np.dtype(np.uint8), np.dtype(bool))
-    photo = eight and channels == samples and (seen in (1, 3) or first.photometric == _SEPARATED)
+    colours = samples - alpha
+    is_8_bit = np.dtype(series.dtype) in (np.dtype(np.uint8), np.dtype(bool))
+    has_colours = colours in (1, 3) or first.photometric == _SEPARATED
+    photo = is_8_bit and channels == samples and has_colours
     return TiffPlanes(axes, shape, np.dtype(series.dtype), channels, pages, page_axis, bool(photo))
 
 
@@ -146,12 +148,12 @@ def _ambiguous(planes: TiffPlanes) -> str:
 
 
 def _require_whole(file: Any, length: int) -> None:
-    """tifffile reads what lies behind the end of a file as zeros or not at all."""
+    """Raises Unreadable for a truncated file, whose missing pixels tifffile reads as zeros."""
     for page in file.pages:
         page = page.aspage()
         ends = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > length for offset, count in ends):
-            raise Unreadable("truncated", "it is cut short: pixels lie behind its end")
+            raise Unreadable("truncated", "it is truncated: pixels lie beyond its end")
 
 
 def _stacked(file: Any, planes: TiffPlanes) -> Any:
@@ -163,7 +165,7 @@ def _stacked(file: Any, planes: TiffPlanes) -> Any:
 
 
 def _channels_last(array: np.ndarray, planes: TiffPlanes, pages: str) -> np.ndarray:
-    """(..., H, W, ...) -> (H, W, C): pages first, then channels, then samples of a pixel."""
+    """(..., H, W, ...) -> (H, W, C): pages first, then channels, then samples per pixel."""
     array = array.reshape(planes.shape)
     axes = planes.axes
     if pages == "first":
@@ -173,20 +175,20 @@ def _channels_last(array: np.ndarray, planes: TiffPlanes, pages: str) -> np.ndar
                 axes = axes[:place] + axes[place + 1 :]
     order = [axes.index("Y"), axes.index("X")]
     order += [place for place, axis in enumerate(axes) if axis not in _PLANE + _CHANNELS]
-    order += [place for axis in _CHANNELS for place, own in enumerate(axes) if own == axis]
+    order += [place for axis in _CHANNELS for place, name in enumerate(axes) if name == axis]
     array = array.transpose(order)
     return array.reshape(*array.shape[:2], -1)
 
 
-def _turned(
-    picture: np.ndarray, missing: np.ndarray | None, turn: int
+def _apply_orientation(
+    picture: np.ndarray, missing: np.ndarray | None, orientation: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """As the tag Orientation says (TIFF 6.0, page 36)."""
-    both = [picture] if missing is None else [picture, missing]
-    if turn in (5, 6, 7, 8):
-        both = [one.transpose(1, 0, 2) for one in both]
-    if turn in (2, 3, 6, 7):
-        both = [one[:, ::-1] for one in both]
-    if turn in (3, 4, 7, 8):
-        both = [one[::-1] for one in both]
-    return both[0], (both[1] if len(both) > 1 else None)
+    """Make upright by the tag Orientation (TIFF 6.0, page 36)."""
+    arrays = [picture] if missing is None else [picture, missing]
+    if orientation in (5, 6, 7, 8):
+        arrays = [array.transpose(1, 0, 2) for array in arrays]
+    if orientation in (2, 3, 6, 7):
+        arrays = [array[:, ::-1] for array in arrays]
+    if orientation in (3, 4, 7, 8):
+        arrays = [array[::-1] for array in arrays]
+    return arrays[0], (arrays[1] if len(arrays) > 1 else None)

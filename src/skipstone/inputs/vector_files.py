@@ -1,10 +1,10 @@
 """Files of word vectors: GloVe's text, word2vec's text and binary, fastText's .vec and .bin.
 
-Told apart by their bytes. Only the vectors of wanted words are kept. Where the forms are described:
+Detected by their bytes. Only the vectors of wanted words are stored. The formats:
 
-GloVe text      a row a word, `word n n n`, no header (Pennington et al. 2014, nlp.stanford.edu)
-word2vec text   the same below a line `rows dimension`; fastText's .vec is this, too
-word2vec binary the same header, then `word `, float32 little-endian and, of most writers, a line
+GloVe text      one word per row, `word n n n`, no header (Pennington et al. 2014, nlp.stanford.edu)
+word2vec text   the same after a header `rows dimension`; also fastText's .vec
+word2vec binary the same header, then `word `, float32 little-endian and, by most writers, a line
                 feed (word2vec.c; gensim's `KeyedVectors.load_word2vec_format`)
 fastText .bin   `inputs/fasttext_file.py`
 """
@@ -23,13 +23,11 @@ from skipstone.inputs.fasttext_file import FASTTEXT_MAGIC, fasttext_dimension, r
 from skipstone.inputs.vector_stream import VectorStream
 from skipstone.inputs.wanted_words import WantedWords
 
-#: Numbers of one vector: ten times more than anyone publishes.
+#: Largest dimension: ten times that of any published vectors.
 MOST_NUMBERS = 10_000
 _PEEK = 1 << 20
 _LONGEST_WORD = 4096  # bytes; fastText's longest are some hundreds
-_NUMBER = (
-    b"0123456789+-.eEnaifNAIF"  # nan and inf are numbers here, and refused where they are kept
-)
+_NUMBER = b"0123456789+-.eEnaifNAIF"  # also nan and inf, which are rejected later
 _PRINTED = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\r\n")
 _PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z"}
 _GENSIM = "In gensim: vectors.save_word2vec_format('vectors.bin', binary=True)"
@@ -37,7 +35,7 @@ _GENSIM = "In gensim: vectors.save_word2vec_format('vectors.bin', binary=True)"
 
 @dataclass(frozen=True)
 class Form:
-    """What a file is. `rows` is what its header says, or None where it has none."""
+    """The format of a file; `rows` is the header's number of words, None without a header."""
 
     name: str
     dimension: int
@@ -46,12 +44,12 @@ class Form:
 
 @dataclass(frozen=True)
 class FoundVectors:
-    """What a file has for some words.
+    """A file's vectors of the wanted words.
 
     Args:
-        vectors: float32 (words, dimension); zeros where nothing was found.
+        vectors: float32 (words, dimension); zeros for words without a vector.
         how: uint8 (words,), constants of `inputs/wanted_words.py`.
-        rows: words in the file; `cut` of them are no whole words (word2vec.c cuts at 100 bytes).
+        rows: words in the file; `cut` of them are incomplete (word2vec.c truncates at 100 bytes).
         sha256: of the file.
     """
 
@@ -64,20 +62,20 @@ class FoundVectors:
 
 
 def look_at_vectors(path: Path) -> Form:
-    """The form and dimension of a file, by its first bytes.
+    """The format and dimension of a file, by its first bytes.
 
     Raises:
-        DataError: it is none of the forms.
+        DataError: an unknown format.
     """
     with VectorStream(path) as stream:
         return _form(stream)
 
 
 def read_vectors(path: Path, words: WantedWords) -> FoundVectors:
-    """The vectors of `words` in a file, which is read once from front to end.
+    """Read the vectors of `words` in one pass.
 
     Raises:
-        DataError: it is none of the forms, cut off, or damaged; the row is named.
+        DataError: an unknown format, a truncated or damaged file; names the row.
     """
     size = path.stat().st_size / 1e6 if path.is_file() else 0.0
     with (
@@ -95,9 +93,9 @@ def _form(stream: VectorStream) -> Form:
     path = stream.path
     for magic, name in _PACKED.items():
         if head.startswith(magic):
-            raise DataError(f"{path} is packed with {name}.", hint="Unpack it, and name the file.")
+            raise DataError(f"{path} is packed with {name}.", hint="Unpack it first.")
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise DataError(f"{path} is a pickle, which may run code, and is not opened.", hint=_GENSIM)
+        raise DataError(f"{path} is a pickle, which is not read: it may run code.", hint=_GENSIM)
     if head[:4] == FASTTEXT_MAGIC:
         return Form(_FASTTEXT, fasttext_dimension(stream), None)
     if head.startswith(b"\xef\xbb\xbf"):
@@ -111,36 +109,36 @@ def _form(stream: VectorStream) -> Form:
         return Form(_GLOVE, len(fields) - 1)
     begin = repr(line[:40])[1:]
     raise DataError(
-        f"{path} begins with {begin}, which is neither a word with its numbers (GloVe), nor the "
-        "number of words and of their numbers (word2vec, .vec), nor fastText's .bin.",
-        hint="Give one of these forms, as it is or packed with gzip.",
+        f"{path} begins with {begin}, which is neither a word with its numbers (GloVe), nor a "
+        "header of rows and dimension (word2vec, .vec), nor fastText's .bin.",
+        hint="Give one of these formats, plain or packed with gzip.",
     )
 
 
 def _headed(stream: VectorStream, rows: int, dimension: int, rest: bytes) -> Form:
-    """word2vec's text or binary, which share their header."""
+    """word2vec's text or binary, which have the same header."""
     path = stream.path
     if not (rows >= 1 and 1 <= dimension <= MOST_NUMBERS):
         raise DataError(
-            f"{path} says that it holds {rows:,} words of {dimension:,} numbers each; allowed: "
-            f"from 1 word, of up to {MOST_NUMBERS:,} numbers."
+            f"{path} says that it holds {rows:,} words of {dimension:,} numbers each; allowed: 1 "
+            f"word or more, of up to {MOST_NUMBERS:,} numbers."
         )
     text = _looks_like_text(rest, dimension)
     least = rows * (2 * dimension + 1 if text else 4 * dimension + 2) - 1
-    left = stream.left
-    if left is not None and left < least:
+    remaining = stream.left
+    if remaining is not None and remaining < least:
         raise DataError(
             f"{path} is cut off, or its header is wrong: it says that it holds {rows:,} words of "
-            f"{dimension:,} numbers, which take {least:,} bytes at least, and has {left:,}."
+            f"{dimension:,} numbers, which take {least:,} bytes at least, and has {remaining:,}."
         )
     return Form(_W2V_TEXT if text else _W2V_BINARY, dimension, rows)
 
 
 def _looks_like_text(rest: bytes, dimension: int) -> bool:
-    """Whether a row in digits follows. Floats of any number hold control characters, or bytes that
-    are no UTF-8."""
-    behind = rest.partition(b" ")[2]
-    line, window = behind.partition(b"\n")[0], behind[: 4 * dimension]
+    """Whether a row in digits follows. Binary floats contain control characters, or bytes that are
+    not UTF-8."""
+    numbers = rest.partition(b" ")[2]
+    line, window = numbers.partition(b"\n")[0], numbers[: 4 * dimension]
     if len(line.split()) == dimension and not line.translate(None, _NUMBER + b" \t\r"):
         return True
     return _is_utf8(window) and not window.translate(None, _PRINTED)
@@ -168,7 +166,7 @@ def _is_number(field: bytes) -> bool:
 def _read_text(
     stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
 ) -> tuple[int, int]:
-    """(rows, words that are cut)."""
+    """(number of rows, number of incomplete words)"""
     limit = _LONGEST_WORD + 64 * form.dimension
     line_number, rows, cut = 0, 0, 0
     if form.rows is not None:
@@ -182,13 +180,13 @@ def _read_text(
         rows += 1
         if form.rows is not None and rows > form.rows:
             raise DataError(
-                f"{stream.path} says that it holds {form.rows:,} words; line {line_number:,} is "
-                "one more."
+                f"{stream.path} says that it holds {form.rows:,} words, but line {line_number:,} "
+                "is one more."
             )
         where = f"{stream.path}, line {line_number:,}"
         if b"\t" in line:
             line = line.replace(b"\t", b" ")
-        word, numbers = _parted(line, form.dimension, where)
+        word, numbers = _split_row(line, form.dimension, where)
         text = _decoded(word, where)
         if text is None:
             cut += 1
@@ -197,15 +195,15 @@ def _read_text(
             vectors[places] = _parsed(numbers, form.dimension, where)
     if stream.peek(1):
         raise DataError(
-            f"{stream.path}, line {line_number + 1:,} is longer than a word and "
-            f"{form.dimension:,} numbers can be."
+            f"{stream.path}, line {line_number + 1:,} is too long for a word and "
+            f"{form.dimension:,} numbers."
         )
     _check_count(stream, form, rows)
     return rows, cut
 
 
-def _parted(line: bytes, dimension: int, where: str) -> tuple[bytes, bytes]:
-    """A row's word and its numbers. A word may hold spaces (some of GloVe's do)."""
+def _split_row(line: bytes, dimension: int, where: str) -> tuple[bytes, bytes]:
+    """A row's word and its numbers. Words may contain spaces, as some of GloVe's do."""
     spaces = line.count(b" ")
     if spaces == dimension:
         word, _, numbers = line.partition(b" ")
@@ -213,10 +211,10 @@ def _parted(line: bytes, dimension: int, where: str) -> tuple[bytes, bytes]:
     fields = line.split()
     extra = fields[1 : len(fields) - dimension]
     if len(fields) <= dimension or any(map(_is_number, extra)):
-        found = sum(map(_is_number, fields[1:]))
+        count = sum(map(_is_number, fields[1:]))
         raise DataError(
-            f"{where}: {fields[0][:40].decode(errors='replace')!r} has {found:,} "
-            f"number{'' if found == 1 else 's'}; the words of this file have {dimension:,}."
+            f"{where}: {fields[0][:40].decode(errors='replace')!r} has {count:,} "
+            f"number{'' if count == 1 else 's'}; the words of this file have {dimension:,}."
         )
     return b" ".join(fields[: -dimension or None]), b" ".join(fields[len(fields) - dimension :])
 
@@ -228,23 +226,26 @@ def _parsed(numbers: bytes, dimension: int, where: str) -> np.ndarray:
             f"{where} has {len(fields):,} numbers; the words of this file have {dimension:,}."
         )
     try:
-        with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            found = np.array(fields).astype(np.float32)
+        with np.errstate(over="ignore"):  # `_checked` rejects infinity
+            vector = np.array(fields).astype(np.float32)
     except ValueError:
         bad = next((field for field in fields if not _is_number(field)), b"?")
-        raise DataError(f"{where}: {bad[:40].decode(errors='replace')!r} is no number.") from None
-    return _checked(found, where)
+        raise DataError(
+            f"{where}: {bad[:40].decode(errors='replace')!r} is not a number."
+        ) from None
+    return _checked(vector, where)
 
 
-def _checked(found: np.ndarray, where: str) -> np.ndarray:
-    if not np.isfinite(found).all():
-        at = int(np.flatnonzero(~np.isfinite(found))[0])
-        raise DataError(f"{where}: number {at + 1} is {found[at]}.")
-    return found
+def _checked(vector: np.ndarray, where: str) -> np.ndarray:
+    """`vector`. Raises DataError for NaN and infinity."""
+    if not np.isfinite(vector).all():
+        at = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise DataError(f"{where}: number {at + 1} is {vector[at]}.")
+    return vector
 
 
 def _decoded(word: bytes, where: str) -> str | None:
-    """The word; None where its last letter is cut in two, as word2vec.c does to long ones."""
+    """The word; None if its last letter is incomplete, as word2vec.c truncates long ones."""
     try:
         return word.decode()
     except UnicodeDecodeError as error:
@@ -252,7 +253,7 @@ def _decoded(word: bytes, where: str) -> str | None:
             return None
         raise DataError(
             f"{where}: byte {error.start + 1} of the word is 0x{word[error.start]:02x}, which is "
-            "no UTF-8.",
+            "not UTF-8.",
             hint="Save the file as UTF-8.",
         ) from None
 
@@ -260,7 +261,7 @@ def _decoded(word: bytes, where: str) -> str | None:
 def _check_count(stream: VectorStream, form: Form, rows: int) -> None:
     if form.rows is not None and rows < form.rows:
         raise DataError(
-            f"{stream.path} is cut off: it says that it holds {form.rows:,} words, and ends after "
+            f"{stream.path} is cut off: it says that it holds {form.rows:,} words, but ends after "
             f"{rows:,}."
         )
 
@@ -271,7 +272,7 @@ def _check_count(stream: VectorStream, form: Form, rows: int) -> None:
 def _read_binary(
     stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
 ) -> tuple[int, int]:
-    """(rows, words that are cut)."""
+    """(number of rows, number of incomplete words)"""
     assert form.rows is not None
     stream.until(b"\n", _LONGEST_WORD)
     width, cut = 4 * form.dimension, 0
@@ -281,7 +282,7 @@ def _read_binary(
         numbers = stream.take(width)
         if len(numbers) < width:
             if word is None and stream.peek(1):
-                raise DataError(f"{where}: a word of more than {_LONGEST_WORD:,} bytes.")
+                raise DataError(f"{where}: the word has more than {_LONGEST_WORD:,} bytes.")
             _check_count(stream, form, row - 1)
         text = _decoded((word or b"").lstrip(b"\n"), where)
         if text is None:
@@ -290,8 +291,8 @@ def _read_binary(
             vectors[places] = _checked(np.frombuffer(numbers, "<f4"), where)
     if rest := stream.peek(64).strip():
         raise DataError(
-            f"{stream.path} says that it holds {form.rows:,} words of {form.dimension:,} numbers; "
-            f"more bytes follow ({rest[:16]!r} ...)."
+            f"{stream.path} says that it holds {form.rows:,} words of {form.dimension:,} numbers, "
+            f"but more bytes follow ({rest[:16]!r} ...)."
         )
     return form.rows, cut
 

@@ -1,7 +1,6 @@
-"""A file of word vectors read once, from front to end, unpacked on the way where gzip packed it.
+"""Read a file of word vectors in one pass, through gzip if needed.
 
-Every byte of the file is hashed as it passes, so that the file is known again. What is held in
-memory is bounded, whatever the file says of itself.
+Hashes every byte on the way, to identify the file. Memory is bounded, whatever the file claims.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import IO
 from skipstone.errors import DataError
 
 _CHUNK = 1 << 20
-#: Vectors are packed to between a half and a fifth; what grows this much is none.
-_MOST_GROWTH, _FREELY = 100, 64 << 20
+#: gzip packs vectors to between a half and a fifth; a file that grows this much holds none.
+_MAX_GROWTH, _FREE_BYTES = 100, 64 << 20
 
 
 class VectorStream:
@@ -29,14 +28,14 @@ class VectorStream:
         advance: called with the number of megabytes of the file that have been read.
 
     Raises:
-        DataError: the file is not there, cannot be read, or is damaged as a gzip file.
+        DataError: the file does not exist, cannot be read, or is a damaged gzip file.
     """
 
     def __init__(self, path: Path, advance: Callable[[float], None] = lambda amount: None) -> None:
         self.path = path
         try:
             if not path.is_file():
-                what = "is a folder" if path.is_dir() else "is not there"
+                what = "is a folder" if path.is_dir() else "does not exist"
                 raise DataError(f"{path} {what}: --vectors takes a file of word vectors.")
             self.size = path.stat().st_size
             file = path.open("rb")
@@ -49,7 +48,7 @@ class VectorStream:
         self._source: gzip.GzipFile | _Hashed = (
             gzip.GzipFile(fileobj=self._raw, mode="rb") if self.packed else self._raw
         )
-        self._data, self._at, self._given = b"", 0, 0
+        self._data, self._at, self._read_bytes = b"", 0, 0
 
     def __enter__(self) -> VectorStream:
         return self
@@ -64,66 +63,64 @@ class VectorStream:
 
     @property
     def left(self) -> int | None:
-        """Bytes that are still to come; None where that is not known before they are unpacked."""
-        return None if self.packed else self.size - self._given + len(self._data) - self._at
+        """Number of remaining bytes; None for a packed file."""
+        return None if self.packed else self.size - self._read_bytes + len(self._data) - self._at
 
     def peek(self, count: int) -> bytes:
-        """The next `count` bytes, or all that there are; they stay to be read."""
+        """The next `count` bytes, or fewer at the file's end, without consuming them."""
         while len(self._data) - self._at < count and self._more():
             pass
         return self._data[self._at : self._at + count]
 
     def until(self, end: bytes, limit: int) -> bytes | None:
-        """The bytes before the next `end`, which is read, too; at the file's end what is left.
+        """Consume the bytes up to and including `end`, and return those before it; at the file's
+        end the remaining bytes.
 
-        None where nothing is left, or where more than `limit` bytes come before it.
+        None without remaining bytes, or if more than `limit` come before `end`.
         """
-        seen = self._at
-        while (found := self._data.find(end, seen)) < 0:
-            held = len(self._data) - self._at
-            if held > limit:
+        start = self._at
+        while (position := self._data.find(end, start)) < 0:
+            buffered = len(self._data) - self._at
+            if buffered > limit:
                 return None
             if not self._more():
                 rest, self._data, self._at = self._data[self._at :], b"", 0
                 return rest or None
-            seen = held
-        if found - self._at > limit:
+            start = buffered
+        if position - self._at > limit:
             return None
-        part = self._data[self._at : found]
-        self._at = found + len(end)
+        part = self._data[self._at : position]
+        self._at = position + len(end)
         return part
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes; fewer only at the file's end."""
+        """Consume the next `count` bytes; fewer at the file's end."""
         part = self.peek(count)
         self._at += len(part)
         return part
 
     def digest(self) -> str:
-        """SHA-256 of the whole file, whose rest is read for it."""
-        with self._refusing():
+        """SHA-256 of the file; reads it to its end."""
+        with _DataErrors(self.path):
             while self._raw.read(_CHUNK):
                 pass
         return self._raw.hash.hexdigest()
 
     def _more(self) -> bool:
-        with self._refusing():
+        with _DataErrors(self.path):
             chunk = self._source.read(_CHUNK)
-        self._given += len(chunk)
-        if self.packed and self._given > max(_FREELY, _MOST_GROWTH * self._raw.count):
+        self._read_bytes += len(chunk)
+        if self.packed and self._read_bytes > max(_FREE_BYTES, _MAX_GROWTH * self._raw.count):
             raise DataError(
-                f"{self.path} grows more than {_MOST_GROWTH}-fold where it is unpacked, as no file "
-                "of word vectors does."
+                f"{self.path} grows more than {_MAX_GROWTH}-fold when it is unpacked, which no "
+                "file of word vectors does."
             )
         self._data, self._at = self._data[self._at :] + chunk, 0
         return bool(chunk)
 
-    def _refusing(self) -> _Refusing:
-        return _Refusing(self.path)
 
-
-class _Refusing:
-    """Turns what gzip and the disk raise into a DataError that names the file."""
+class _DataErrors:
+    """Turns errors of gzip and the disk into a DataError that names the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -138,15 +135,15 @@ class _Refusing:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, EOFError):
-            raise DataError(f"{self.path} is cut off: the gzip file has no end.") from error
+            raise DataError(f"{self.path} is cut off: the gzip file is incomplete.") from error
         if isinstance(error, (gzip.BadGzipFile, zlib.error)):
-            raise DataError(f"{self.path} is damaged as a gzip file: {error}.") from error
+            raise DataError(f"{self.path} is a damaged gzip file: {error}.") from error
         if isinstance(error, OSError):
             raise DataError(f"{self.path} cannot be read: {error.strerror}.") from error
 
 
 class _Hashed(io.RawIOBase):
-    """A file whose bytes are counted and hashed as they are read; it has no way back."""
+    """A file that counts and hashes its bytes as they are read; it cannot seek."""
 
     def __init__(self, file: IO[bytes], advance: Callable[[float], None]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The words whose vectors are looked for, while a file of vectors goes by."""
+"""The words whose vectors are wanted while a file of vectors is read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ AS_WRITTEN, OTHER_CASE, BY_PARTS, MISSING = 0, 1, 2, 3
 
 
 class WantedWords:
-    """Words, and how well each is served so far: `how` holds a constant of this module each.
+    """Words, and for each how its vector was matched so far.
 
-    The first vector of a word as it is written wins; without one, the first of the same word in
-    other letter case (files begin with the words that are commonest).
+    The first exact match wins; without one, the first of the word in another letter case (files
+    begin with the commonest words).
+
+    Attributes:
+        how: uint8 (words,), a constant of this module each.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -28,19 +31,19 @@ class WantedWords:
             self._folded[plain(word, True)].append(place)
 
     def take(self, word: str) -> list[int]:
-        """Places of the words that `word` of the file serves better than what came before."""
+        """Match `word` of the file; the indices of words that it matches better than before."""
         word = plain(word, False)
-        found = []
+        matches = []
         place = self._exact.get(word)
         if place is not None and self.how[place] > AS_WRITTEN:
             self.how[place] = AS_WRITTEN
-            found.append(place)
+            matches.append(place)
         for other in self._folded.get(word.lower(), ()):
             if self.how[other] > OTHER_CASE:
                 self.how[other] = OTHER_CASE
-                found.append(other)
-        return found
+                matches.append(other)
+        return matches
 
     def missing(self) -> list[int]:
-        """Places that nothing serves so far."""
+        """Indices of words without a match so far."""
         return np.flatnonzero(self.how == MISSING).tolist()

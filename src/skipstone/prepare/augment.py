@@ -213,14 +213,14 @@ def _zoom_and_crop(
         min(0, side - size) + int(rng.random() * (abs(side - size) + 1))
         for side, size in zip((height, width), window, strict=True)
     ]
-    top, left = begin
+    y, x = begin
     pad = [
-        max(0, -left),
-        max(0, -top),
-        max(0, left + window[1] - width),
-        max(0, top + window[0] - height),
+        max(0, -x),
+        max(0, -y),
+        max(0, x + window[1] - width),
+        max(0, y + window[0] - height),
     ]
-    box = (top + pad[1], left + pad[0], *window)
+    box = (y + pad[1], x + pad[0], *window)
     cropped = []
     for value in values:
         if any(pad):
@@ -257,14 +257,14 @@ def _shift(values: Values, rng: random.Random, share: float) -> Values:
     """Pad by `share` of the side, repeating the edge's pixels, and crop at a random place."""
     height, width = values[0].shape[-2:]
     pad_y, pad_x = max(1, round(share * height)), max(1, round(share * width))
-    top = int(rng.random() * (2 * pad_y + 1))
-    left = int(rng.random() * (2 * pad_x + 1))
+    y = int(rng.random() * (2 * pad_y + 1))
+    x = int(rng.random() * (2 * pad_x + 1))
     shifted = []
     for value in values:
         # boxes have no edge pixels
         mode = "constant" if isinstance(value, tv_tensors.BoundingBoxes) else "edge"
         padded = F.pad(value, [pad_x, pad_y, pad_x, pad_y], padding_mode=mode)
-        shifted.append(F.crop(padded, top, left, height, width))
+        shifted.append(F.crop(padded, y, x, height, width))
     return shifted
 
 

@@ -151,8 +151,8 @@ def cut_mix(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, f
     height, width = images.shape[1:3]
     half = math.sqrt(1 - share) / 2
     x, y = int(rng.random() * width), int(rng.random() * height)
-    left, right = max(0, x - int(half * width)), min(width, x + int(half * width))
-    top, bottom = max(0, y - int(half * height)), min(height, y + int(half * height))
+    x0, x1 = max(0, x - int(half * width)), min(width, x + int(half * width))
+    y0, y1 = max(0, y - int(half * height)), min(height, y + int(half * height))
     mixed = images.clone()
-    mixed[:, top:bottom, left:right] = images.roll(1, 0)[:, top:bottom, left:right]
-    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+    mixed[:, y0:y1, x0:x1] = images.roll(1, 0)[:, y0:y1, x0:x1]
+    return mixed, 1 - (y1 - y0) * (x1 - x0) / (height * width)
