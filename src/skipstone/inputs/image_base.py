@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,6 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 _MAX_CHANNELS = 4096
 _FIT_SAMPLE = 256  # images that `fit` reads
-
-Self = TypeVar("Self", bound="BaseImageInput")
 
 
 class BaseImageInput(Input):
@@ -113,7 +111,7 @@ class BaseImageInput(Input):
             )
         return self.options.size
 
-    def resized(self: Self, side: int) -> Self:
+    def resized(self, side: int) -> Self:
         return type(self)(replace(self.options, size=side), self._state)
 
     def enlarging_front(self) -> nn.Module:
