@@ -1,274 +1,287 @@
-"""Near duplicates of texts: the same words with other capitals, signs and spaces, with a typing
-mistake, a word put in or left out, or an end that is cut off.
+"""Near duplicates of texts: other capitals, punctuation or spaces, a typo, a word inserted or left
+out, an end that is cut off.
 
-    words --rare features in common, neighbours in order--> pairs --letters, words--> the same
+    words -> MinHash of shingles, LSH -> candidate pairs -> diff of the words -> links
 
-1. Texts are taken as their words: Unicode's NFKC, casefolded, signs left out. Equal rows of words
-   are the same at once.
-2. The others are described by their words, runs of two and of three, and pairs with one word
-   between ("shingles", Broder 1997), the rarest few of each text: what two texts share, both rank
-   alike, so that rare ones come first (prefix filtering, Chaudhuri et al. 2006). Texts that share
-   two are a pair; so are neighbours in alphabetical order, read forwards and backwards (Hernandez
-   and Stolfo 1995).
-3. How many letters have to be replaced at least is known by counting letters alone (bag distance,
-   Bartolini et al. 2002), which most pairs do not survive.
-4. Of the rest, words are laid beside each other. Another word in place of one is another text
-   (France, Spain), but for one in 20; a typing mistake (Damerau 1964) is none, unless both words
-   are known from other texts.
-
-Time grows with the number of words, as each text has so many features, and each feature so many
-pairs.
+1. A text becomes its words: NFKC, casefolded, without punctuation. Texts of equal words are
+   duplicates at once.
+2. MinHash signatures estimate the Jaccard similarity of shingles, and pairs that agree in a band of
+   the signature are candidates (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.3-3.4).
+   Shingles are 4 letters of a short text and 2 words of a long one: long texts share most letters.
+3. The words of each candidate pair are aligned (difflib). A replaced word makes another text
+   (France, Spain), except one word in 20. A typo (one edit; Damerau 1964) does not, unless both
+   words occur in other texts.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+from os.path import commonprefix
 
 import numpy as np
 
 from skipstone import events
 from skipstone.inputs.text_features import text_of
-from skipstone.inputs.text_grams import Grams, letters_of, token_grams, word_ngrams
-from skipstone.prepare.same_words import CUT, Beside, agreement, unlike_at_most
+from skipstone.inputs.text_grams import Grams, char_ngrams, letters_of, token_grams, word_ngrams
 from skipstone.prepare.together import Link
 
 Array = np.ndarray
 
-#: Rarest features of a text that it is looked up by, and texts that each is compared with.
-_RAREST, _WINDOW = 10, 16
-#: From so many words on, only a share of the features is kept: half of them, a quarter, ...
-_LONG = 256
-_BUCKETS = 32  # of letters, for the bag distance
-#: How strongly a word is marked that differs, and how many letters of a text are shown.
-DIFFERS, _SHOWN = 0.6, 1500
-_PAIRS = 1 << 18  # compared by their letters together
-_SKIP = np.uint64(0xA0761D6478BD642F)
+#: The signature: a pair of Jaccard similarity s is a candidate with probability 1 - (1 - s^4)^32.
+_BANDS, _ROWS = 32, 4
+_CANDIDATE = 0.35  # the least estimated similarity of a candidate
+_WINDOW = 16  # neighbours in a bucket that a text is paired with
+#: Texts of fewer words than `_SHORT` are compared by letters, those of at least `_LONG` by words. A
+#: text and the same one without its end are both below the one or both from the other on.
+_LONG, _SHORT = 32, 64
+_CHUNK = 1 << 13  # texts whose shingles are in memory
 
+#: Equal words and letters that a pair needs at least.
+_MIN_WORDS, _MIN_LETTERS = 3, 12
+#: The share of letters that may be inserted or left out, and that an end may have that is cut off.
+_MAX_CHANGED, _MAX_CUT = 0.2, 0.45
+#: An end that is cut off between words leaves 8 words at least; within a word, 4.
+_MIN_CUT_WORDS = (8, 4)
+#: One word in 20 may be replaced, and one in 5 have a typo (but always one).
+_WORDS_PER_REPLACED, _WORDS_PER_TYPO = 20, 5
+#: A typo is at least this many times rarer than the word, unless it occurs once.
+_TYPO_RARITY = 20
 
-@dataclass(frozen=True)
-class Corpus:
-    """Args:
-    words: of each text.
-    grams: the same as hashes; `text` says whose each is.
-    commonness: {word: in how many texts it occurs}.
-    """
-
-    words: list[list[str]]
-    grams: Grams
-    commonness: dict[str, int]
+#: The weight of a word that differs, and the letters of a text that a page shows.
+DIFFERS, _DISPLAY_LETTERS = 0.6, 1500
 
 
 def near_texts(texts: Sequence[str | None]) -> list[Link]:
-    """Links between positions in `texts`; None and what has too few words have none."""
+    """Links between positions in `texts`; None and texts with too few words have none."""
     known = [row for row, text in enumerate(texts) if text]
     rows: dict[str, list[int]] = {}
     for row, words in zip(known, words_of([texts[row] or "" for row in known]), strict=True):
         if words:
             rows.setdefault(" ".join(words), []).append(row)
-    links = [Link(same[0], row, 1.0) for same in rows.values() for row in same[1:]]
-    distinct = list(rows)
-    corpus = _corpus(distinct)
-    first = [same[0] for same in rows.values()]
-    pairs = _alike(corpus, _pairs(corpus, distinct))
-    for a, b in events.track(pairs, "comparing texts", unit="pairs"):
-        found = agreement(corpus.words[a], corpus.words[b], corpus.commonness)
-        if found is not None:
-            links.append(Link(first[a], first[b], round(found.share, 4)))
+    links = [Link(first, row, 1.0) for first, *others in rows.values() for row in others]
+    distinct = sorted(rows)
+    split = [text.split(" ") for text in distinct]
+    counts = Counter(word for words in split for word in set(words))
+    pairs = _candidate_pairs(distinct, np.array([len(words) for words in split], np.int64))
+    for a, b in events.track(pairs.tolist(), "comparing texts", unit="pairs"):
+        score = similarity(split[a], split[b], counts)
+        if score is not None:
+            first, second = sorted((rows[distinct[a]][0], rows[distinct[b]][0]))
+            links.append(Link(first, second, round(score, 4)))
     return sorted(links, key=lambda link: (link.first, link.second))
 
 
-def folded(text: str) -> str:
-    """A text without what near duplicates may differ in: capitals, width, ligatures."""
+def words_of(texts: Sequence[str]) -> list[list[str]]:
+    """The folded words of each text, without punctuation."""
+    folded = [_fold(text) for text in texts]
+    joined = "\n".join(folded) + "\n"
+    tokens = _word_tokens(folded)
+    words: list[list[str]] = [[] for _ in texts]
+    spans = zip(tokens.text.tolist(), tokens.first.tolist(), tokens.last.tolist(), strict=True)
+    for text, begin, end in spans:
+        words[text].append(joined[begin:end])
+    return words
+
+
+def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def words_of(texts: Sequence[str]) -> list[list[str]]:
-    """The words of each text, folded; signs are none."""
-    plain = [folded(text) for text in texts]
-    tokens = _words(plain)
-    joined = "\n".join(plain) + "\n"
-    found: list[list[str]] = [[] for _ in texts]
-    spans = zip(tokens.text.tolist(), tokens.first.tolist(), tokens.last.tolist(), strict=True)
-    for text, begin, end in spans:
-        found[text].append(joined[begin:end])
-    return found
+def _word_tokens(texts: Sequence[str]) -> Grams:
+    """Tokens except lone punctuation."""
+    letters = letters_of(texts)
+    tokens = token_grams(letters)
+    initials, index = np.unique(letters.points[tokens.first], return_inverse=True)
+    is_word = np.array([chr(point).isalnum() for point in initials.tolist()], bool)
+    keep: Array = is_word[index] | (tokens.last - tokens.first > 1)
+    return Grams(tokens.hashes[keep], tokens.text[keep], tokens.first[keep], tokens.last[keep])
 
 
-def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, float]]]:
-    """Each text in pieces, for a person: (piece, weight), where words that differ from the first
-    text's have a weight below 0. Where not `compared`, none has.
+# --- candidates ---------------------------------------------------------------------------------
 
-    The first text's own weights are against the second's. Ends of long texts are left out.
+
+def _candidate_pairs(texts: list[str], words: Array) -> Array:
+    """(P, 2) positions of texts, each pair once. `texts` are in alphabetical order, so that those of
+    equal beginnings are neighbours in a bucket."""
+    pairs = []
+    for by_words, rows in (
+        (False, np.flatnonzero((words >= _MIN_WORDS) & (words < _SHORT))),
+        (True, np.flatnonzero(words >= _LONG)),
+    ):
+        signatures = _signatures([texts[row] for row in rows], by_words)
+        pairs.append(rows[_similar_pairs(signatures)])
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _signatures(texts: list[str], by_words: bool) -> Array:
+    """MinHash (N, bands * rows) uint32."""
+    size = _BANDS * _ROWS
+    factors = np.random.default_rng(0).integers(0, 1 << 63, size, np.uint64) * 2 + 1
+    signatures = np.full((len(texts), size), 0xFFFFFFFF, np.uint32)
+    for start in range(0, len(texts), _CHUNK):
+        letters = letters_of(texts[start : start + _CHUNK])
+        if by_words:
+            grams = word_ngrams(token_grams(letters), 2)[1]
+        else:
+            (grams,) = char_ngrams(letters, 4, 4)
+        begins = np.flatnonzero(np.diff(grams.text, prepend=-1))
+        for n, factor in enumerate(factors):
+            least = np.minimum.reduceat(grams.hashes * factor >> np.uint64(32), begins)
+            signatures[start + grams.text[begins], n] = least
+    return signatures
+
+
+def _similar_pairs(signatures: Array) -> Array:
+    """(P, 2) rows of signatures that agree in a band and in `_CANDIDATE` of all."""
+    count = len(signatures)
+    keys = [np.zeros(0, np.int64)]
+    for band in np.split(signatures, _BANDS, axis=1):
+        _, bucket = np.unique(band, axis=0, return_inverse=True)
+        order = np.argsort(bucket, kind="stable")
+        for step in range(1, _WINDOW + 1):
+            first, second = order[:-step], order[step:]
+            together = bucket[first] == bucket[second]
+            keys.append(first[together] * count + second[together])
+    found = np.unique(np.concatenate(keys))
+    first, second = found // max(count, 1), found % max(count, 1)
+    agree = sum((column[first] == column[second]).astype(np.uint8) for column in signatures.T)
+    return np.stack([first, second], 1)[agree >= _CANDIDATE * signatures.shape[1]]
+
+
+# --- comparison ---------------------------------------------------------------------------------
+
+
+def similarity(
+    first: Sequence[str], second: Sequence[str], counts: Mapping[str, int]
+) -> float | None:
+    """The share of letters that are equal, or None if the texts say different things.
+
+    Args:
+        first, second: folded words.
+        counts: {word: the number of texts with it}.
     """
-    cut = [_shortened(_text(data)) for data in sources]
-    marked = [_spans(text) for text in cut]
-    words = [[folded(text[a:b]) for a, b in spans] for text, spans in zip(cut, marked, strict=True)]
-    odd: list[Collection[int]] = [()] * len(cut)
-    if compared:
-        for at in range(len(cut) - 1, 0, -1):
-            odd[0], odd[at] = Beside(words[0], words[at], {}).only
+    length = max(len(first), len(second))
+    max_typos, max_replaced = max(1, length // _WORDS_PER_TYPO), length // _WORDS_PER_REPLACED
+    one, two = set(first), set(second)
+    if min(len(one - two), len(two - one)) > max_typos + max_replaced + 1:  # 1: a word that is cut
+        return None
+    typos = changed = cut_words = 0
+    equal_words, equal_letters = len(first), _letters(first)
+    removed, added = Counter[str](), Counter[str]()
+    for a, b, c, d in _differences(first, second):
+        old, new = first[a:b], second[c:d]
+        equal_words, equal_letters = equal_words - len(old), equal_letters - _letters(old)
+        if b == len(first) and d == len(second) and (cut_words := _min_cut_words(old, new)):
+            changed += abs(_letters(old) - _letters(new))
+        else:
+            if len(old) == len(new):
+                wrong = [n for n in range(len(old)) if not _is_typo(old[n], new[n], counts)]
+                typos += len(old) - len(wrong)
+                old, new = [old[n] for n in wrong], [new[n] for n in wrong]
+            removed.update(old)
+            added.update(new)
+            changed += max(_letters(old), _letters(new))
+    letters = max(_letters(first), _letters(second))
+    max_share = _MAX_CUT if cut_words and equal_words >= cut_words else _MAX_CHANGED
+    if (
+        equal_words < _MIN_WORDS
+        or equal_letters < _MIN_LETTERS
+        or typos > max_typos
+        or min((removed - added).total(), (added - removed).total()) > max_replaced
+        or changed > max_share * letters
+    ):
+        return None
+    return 1 - (changed + typos) / letters
+
+
+def _differences(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Stretches of different words: first[a:b] and second[c:d]. "can not" equals "cannot"."""
+    opcodes = SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
     return [
-        _pieces(text, spans, set(only)) for text, spans, only in zip(cut, marked, odd, strict=True)
+        (a, b, c, d)
+        for _, a, b, c, d in opcodes
+        if first[a:b] != second[c:d] and "".join(first[a:b]) != "".join(second[c:d])
     ]
 
 
-def _text(data: bytes) -> str:
+def _min_cut_words(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many words an end has to leave that is cut off as between these two; 0 if none is."""
+    short, long = sorted((old, new), key=len)
+    if not short:
+        return _MIN_CUT_WORDS[0]
+    if len(short) == len(long):
+        short, long = sorted((old, new), key=_letters)
+    within = len(short) == 1 and long[0].startswith(short[0]) and not long[0][-1].isdigit()
+    return _MIN_CUT_WORDS[1] if within else 0
+
+
+def _is_typo(word: str, other: str, counts: Mapping[str, int]) -> bool:
+    """Whether one edit makes one word the other, which is not a word of its own.
+
+    Numbers have no typos, and words of 3 letters only swapped ones.
+    """
+    rarer, commoner = sorted((counts.get(word, 0), counts.get(other, 0)))
+    if rarer > 1 and rarer * _TYPO_RARITY >= commoner:
+        return False
+    if max(len(word), len(other)) < 4 and sorted(word) != sorted(other):
+        return False
+    if any(letter.isdigit() for letter in word + other):
+        return False
+    start = len(commonprefix([word, other]))
+    end = len(commonprefix([word[start:][::-1], other[start:][::-1]]))
+    old, new = word[start : len(word) - end], other[start : len(other) - end]
+    return max(len(old), len(new)) == 1 or (len(old) == 2 and old == new[::-1])
+
+
+def _letters(words: Sequence[str]) -> int:
+    return sum(map(len, words))
+
+
+# --- display ------------------------------------------------------------------------------------
+
+
+def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, float]]]:
+    """Each text in pieces (text, weight) for a page. If `compared`, words that differ from the first
+    text's have a negative weight; in the first text, those that differ from the second's.
+
+    Only the beginning of long texts.
+    """
+    texts = [_shorten(_decode(data)) for data in sources]
+    spans = [_word_spans(text) for text in texts]
+    words = [[_fold(text[a:b]) for a, b in rows] for text, rows in zip(texts, spans, strict=True)]
+    marked: list[set[int]] = [set() for _ in texts]
+    for index in range(len(texts) - 1, 0, -1) if compared else ():
+        differences = _differences(words[0], words[index])
+        marked[0] = {n for a, b, _, _ in differences for n in range(a, b)}
+        marked[index] = {n for _, _, c, d in differences for n in range(c, d)}
+    return [_pieces(*row) for row in zip(texts, spans, marked, strict=True)]
+
+
+def _decode(data: bytes) -> str:
     try:
         return text_of(data)
     except ValueError:
         return data.decode("utf-8", "backslashreplace")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN].rstrip() + " …"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _DISPLAY_LETTERS else text[:_DISPLAY_LETTERS].rstrip() + " …"
 
 
-def _spans(text: str) -> list[tuple[int, int]]:
-    words = _words([text])
-    return list(zip(words.first.tolist(), words.last.tolist(), strict=True))
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    tokens = _word_tokens([text])
+    return list(zip(tokens.first.tolist(), tokens.last.tolist(), strict=True))
 
 
-def _pieces(text: str, spans: list[tuple[int, int]], odd: set[int]) -> list[tuple[str, float]]:
+def _pieces(text: str, spans: list[tuple[int, int]], marked: set[int]) -> list[tuple[str, float]]:
     pieces, end = [], 0
-    for at, (begin, last) in enumerate(spans):
-        if at in odd:
-            pieces += [(text[end:begin], 0.0), (text[begin:last], -DIFFERS)]
-            end = last
+    for index in sorted(marked):
+        begin, last = spans[index]
+        pieces += [(text[end:begin], 0.0), (text[begin:last], -DIFFERS)]
+        end = last
     return [piece for piece in (*pieces, (text[end:], 0.0)) if piece[0]]
-
-
-def _words(plain: Sequence[str]) -> Grams:
-    """Tokens without lone signs."""
-    letters = letters_of(plain)
-    tokens = token_grams(letters)
-    keep: Array
-    initials, place = np.unique(letters.points[tokens.first], return_inverse=True)
-    lettered = np.array([chr(point).isalnum() for point in initials.tolist()], bool)
-    keep = lettered[place] | (tokens.last - tokens.first > 1)
-    return Grams(tokens.hashes[keep], tokens.text[keep], tokens.first[keep], tokens.last[keep])
-
-
-def _corpus(distinct: list[str]) -> Corpus:
-    words = [text.split(" ") for text in distinct]
-    commonness: dict[str, int] = {}
-    for text in words:
-        for word in set(text):
-            commonness[word] = commonness.get(word, 0) + 1
-    return Corpus(words, _words(distinct), commonness)
-
-
-# --- pairs --------------------------------------------------------------------------------------
-
-
-def _pairs(corpus: Corpus, distinct: list[str]) -> Array:
-    """(P, 2) pairs of texts worth a closer look, each once, the smaller first."""
-    count = len(distinct)
-    order = sorted(range(count), key=distinct.__getitem__)
-    turned = sorted(range(count), key=lambda at: distinct[at][::-1])
-    rank = np.empty(count, np.int64)
-    rank[order] = np.arange(count)
-    keys = [_sharing(corpus.grams, rank, count)]
-    for row in (np.array(order, np.int64), np.array(turned, np.int64)):
-        keys += [_key(row[:-step], row[step:], count) for step in (1, 2)]
-    found = np.unique(np.concatenate(keys))
-    return np.stack([found // max(count, 1), found % max(count, 1)], axis=1)
-
-
-def _key(a: Array, b: Array, count: int) -> Array:
-    keys: Array = np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)
-    return keys
-
-
-def _sharing(tokens: Grams, rank: Array, count: int) -> Array:
-    """Keys of pairs that share two of their rarest features, or the only one that either has."""
-    text, feature = _features(tokens, count)
-    feature, how_many = _numbered(feature)
-    keep = how_many >= 2  # others are nobody else's
-    text, feature, how_many = text[keep], feature[keep], how_many[keep]
-    order = np.lexsort((feature, how_many, text))
-    text, feature = text[order], feature[order]
-    begins = np.searchsorted(text, np.arange(count))
-    chosen = np.arange(len(text)) - begins[text] < _RAREST
-    text, feature = text[chosen], feature[chosen]
-    has = np.bincount(text, minlength=count)
-    order = np.lexsort((rank[text], feature))
-    text, feature = text[order], feature[order]
-    keys = []
-    at = np.arange(len(text))
-    for step in range(1, _WINDOW + 1):
-        at = at[at + step < len(text)]
-        at = at[feature[at] == feature[at + step]]
-        keys.append(_key(text[at], text[at + step], count))
-    every, times = np.unique(np.concatenate(keys), return_counts=True)
-    fewest = np.minimum(has[every // max(count, 1)], has[every % max(count, 1)])
-    return np.asarray(every[times >= np.minimum(fewest, 2)])
-
-
-def _features(tokens: Grams, count: int) -> tuple[Array, Array]:
-    """(text, hash) of every feature, each once a text; a share of those of long texts."""
-    runs = word_ngrams(tokens, 3)
-    text = [part.text for part in runs]
-    hashes = [part.hashes for part in runs]
-    same = tokens.text[:-2] == tokens.text[2:]
-    hashes.append((tokens.hashes[:-2] * _SKIP + tokens.hashes[2:])[same])
-    text.append(tokens.text[:-2][same])
-    owner, found = np.concatenate(text).astype(np.int64), np.concatenate(hashes)
-    length = np.bincount(tokens.text, minlength=count)
-    halvings = np.log2(np.maximum(length / _LONG, 1)).astype(np.uint64)
-    # By the hash, so that texts of about one length keep the same ones.
-    keep = (found >> np.uint64(8)) & ((np.uint64(1) << halvings[owner]) - np.uint64(1)) == 0
-    owner, found = owner[keep], found[keep]
-    order = np.lexsort((found, owner))
-    owner, found = owner[order], found[order]
-    new = np.append(True, (owner[1:] != owner[:-1]) | (found[1:] != found[:-1]))[: len(owner)]
-    return owner[new], found[new]
-
-
-def _numbered(feature: Array) -> tuple[Array, Array]:
-    """Features as numbers, and in how many texts each occurs."""
-    _, number, counts = np.unique(feature, return_inverse=True, return_counts=True)
-    return number, counts[number]
-
-
-def _alike(corpus: Corpus, pairs: Array) -> list[tuple[int, int]]:
-    """The pairs that neither their letters nor their words rule out."""
-    bags = np.zeros((len(corpus.words), _BUCKETS), np.int32)
-    for text, words in enumerate(corpus.words):
-        points = np.frombuffer("".join(words).encode("utf-32-le"), "<u4")
-        bags[text] = np.bincount(points % _BUCKETS, minlength=_BUCKETS)
-    counts = _counts(corpus)
-    lengths = np.array([len(words) for words in corpus.words])
-    kept = []
-    for part in _parts(pairs):
-        more = bags[part[:, 0]] - bags[part[:, 1]]
-        gone, come = np.maximum(more, 0).sum(1), np.maximum(-more, 0).sum(1)
-        longer = np.maximum(bags[part[:, 0]].sum(1), bags[part[:, 1]].sum(1))
-        replaced, moved = np.minimum(gone, come), np.maximum(gone, come)
-        part = part[(replaced <= 2 + 0.1 * longer) & (moved <= 2 + CUT * longer)]
-        both = lengths[part]
-        shared = counts[part[:, 0]].minimum(counts[part[:, 1]]).sum(axis=1)
-        unlike = both.min(1, initial=1 << 30) - np.asarray(shared).ravel()
-        kept.append(part[unlike <= unlike_at_most(both.max(1, initial=0))])
-    return [(a, b) for part in kept for a, b in part.tolist()]
-
-
-def _counts(corpus: Corpus) -> Any:
-    """scipy.sparse.csr_array (texts, words): how often each text has each word."""
-    from scipy.sparse import csr_array
-
-    _, number = np.unique(corpus.grams.hashes, return_inverse=True)
-    ones = np.ones(len(number), np.int32)
-    shape = (len(corpus.words), int(number.max(initial=0)) + 1)
-    found = csr_array((ones, (corpus.grams.text, number)), shape)
-    found.sum_duplicates()
-    return found
-
-
-def _parts(pairs: Array) -> Iterator[Array]:
-    for at in range(0, len(pairs), _PAIRS):
-        yield pairs[at : at + _PAIRS]
