@@ -63,7 +63,7 @@ def test_registration_finds_the_crop_that_was_made() -> None:
 def test_mirroring_changes_signs_of_a_description() -> None:
     thumbs = np.stack([thumbnail_of(as_jpeg(scene(seed))).grey for seed in range(3)])
     whole = (0.0, 1.0, 0.0, 1.0)
-    signs = finding._mirror_signs()
+    signs = finding.MIRROR_SIGNS
     np.testing.assert_allclose(
         describe(thumbs[:, :, ::-1], whole), describe(thumbs, whole) * signs, atol=1e-5
     )
@@ -76,14 +76,12 @@ def test_cells_find_what_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) ->
         for data in (as_jpeg(picture), as_jpeg(picture.crop((2, 1, 59, 58)))):
             small.append(thumbnail_of(data).grey.reshape(32, 3, 32, 3).mean((1, 3)))
     thumbs = np.stack(small)
-    every = lookalikes(thumbs)
-    pairs = set(zip(every.first.tolist(), every.second.tolist(), strict=True))
+    pairs = {pair[:2] for pair in lookalikes(thumbs)}
     truth = {(2 * n, 2 * n + 1) for n in range(150)}
     assert truth <= pairs
     monkeypatch.setattr(finding, "_CELLS_FROM", 100)
-    few = lookalikes(thumbs)
-    assert len(finding._Cells(describe(thumbs, finding.WINDOWS[0]))._members) == 17
-    assert len(truth & set(zip(few.first.tolist(), few.second.tolist(), strict=True))) >= 147
+    assert len(finding._Cells(describe(thumbs, finding.WINDOWS[0])).members) == 17
+    assert len(truth & {pair[:2] for pair in lookalikes(thumbs)}) >= 147
 
 
 def _noisy(base: np.ndarray, random: np.random.Generator) -> Image.Image:

@@ -1,9 +1,8 @@
-"""Near duplicates: the same picture resized, compressed again, cropped a little, lighter, mirrored.
+"""Near-duplicate pictures: resized, compressed again, cropped a little, lighter, mirrored.
 
-    thumbnails --lookalikes--> a short list of pairs --registration--> pairs that show the same
+    thumbnails -> lookalikes: candidate pairs -> registration: pairs that agree in their details
 
-A pair counts only where there is enough to see: of plain, dark or tiny pictures nobody can say
-whether they are copies, so they are compared by their bytes alone.
+Plain, dark and tiny pictures show too little detail: they are compared by their bytes only.
 """
 
 from __future__ import annotations
@@ -15,22 +14,26 @@ import numpy as np
 
 from skipstone import events
 from skipstone.inputs.thumbnail import SIDE, SMALL_SIDE, Thumbnail
-from skipstone.prepare.lookalikes import ALIKE, Candidates, lookalikes
+from skipstone.prepare.lookalikes import ALIKE, Candidate, lookalikes
 from skipstone.prepare.registration import align, shrunk
 from skipstone.prepare.together import Link
 
 Array = np.ndarray
 
-#: A source with a shorter side below this has too few pixels to be told apart by what it shows.
+#: The least shorter side of a source that is compared by its pixels.
 FEWEST_PIXELS = 24
-_FLAT = 4.0  # standard deviation of grey levels; below it a thumbnail shows nothing
+_FLAT = 4.0  # a thumbnail with a lower standard deviation of grey levels shows nothing
 _PAIRS = 256  # aligned together
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What a pair has to reach: a cosine to be looked at, and then what `registration.Alignment`
-    measures. `coarse` is detail at 32 pixels, below which a pair is not looked at any closer.
+    """Limits of a near duplicate, for the measures of `registration.Alignment`.
+
+    Args:
+        alike: the least cosine of descriptors.
+        coarse: the least detail at 32 pixels; other pairs are not aligned at 96.
+        chroma: the largest difference of colours, in levels.
     """
 
     alike: float
@@ -42,25 +45,25 @@ class Bar:
     chroma: float = 14.0
 
 
-#: For thumbnails of 96 pixels, and of 32: these show less, so that small pictures of one kind of
-#: thing (trousers, digits) come near to each other, and only good copies are told from them.
+#: For thumbnails of 96 pixels, and of 32: at 32, different pictures of one kind of thing (trousers,
+#: digits) are similar, so only good copies pass.
 BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.003, windows=20)
 SMALL_BAR = Bar(alike=0.97, coarse=0.985, detail=0.985, mismatch=0.0, windows=24)
 
 
 def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
-    """Links between positions in `thumbnails`; None and what shows too little have none.
+    """Links between positions in `thumbnails`; None and plain or tiny pictures have none.
 
-    Pictures are compared with those whose thumbnails are as large.
+    Only thumbnails of the same size are compared.
     """
     links = []
     for side, bar in ((SIDE, BAR), (SMALL_SIDE, SMALL_BAR)):
         rows = [
-            n
-            for n, thumb in enumerate(thumbnails)
-            if thumb is not None and len(thumb.grey) == side and _shows(thumb)
+            row
+            for row, thumb in enumerate(thumbnails)
+            if thumb is not None and len(thumb.grey) == side and _has_detail(thumb)
         ]
-        thumbs = [thumb for n in rows if (thumb := thumbnails[n]) is not None]
+        thumbs = [thumb for row in rows if (thumb := thumbnails[row]) is not None]
         links += [
             Link(rows[link.first], rows[link.second], link.score, link.mirrored)
             for link in _search(thumbs, bar)
@@ -68,77 +71,73 @@ def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
     return links
 
 
+def _has_detail(thumb: Thumbnail) -> bool:
+    return thumb.pixels >= FEWEST_PIXELS and float(thumb.grey.std()) >= _FLAT
+
+
 def _search(thumbs: list[Thumbnail], bar: Bar) -> list[Link]:
     """Links between thumbnails of one size."""
     if len(thumbs) < 2:
         return []
-    small = np.concatenate([_small(thumb.grey) for thumb in thumbs])  # (N, 32, 32)
+    divisor = len(thumbs[0].grey) // SMALL_SIDE
+    small = np.concatenate([shrunk(thumb.grey[None], divisor) for thumb in thumbs])  # (N, 32, 32)
     pairs = lookalikes(small, alike=bar.alike)
-    links = []
+    links: list[Link] = []
     with events.stage("comparing look-alikes", total=len(pairs), unit="pairs") as advance:
         for at in range(0, len(pairs), _PAIRS):
-            part = pairs.part(slice(at, at + _PAIRS))
-            found = align(small[part.first], _mirror(small[part.second], part.mirrored), part.start)
-            near = np.flatnonzero(found.detail >= bar.coarse)
+            part = pairs[at : at + _PAIRS]
+            first, second, mirrored, start = map(np.array, zip(*part, strict=True))
+            aligned = align(small[first], _mirror(small[second], mirrored), start)
+            near = np.flatnonzero(aligned.detail >= bar.coarse)
             if len(near):
-                links += _links(thumbs, part.part(near), found.warp[near], bar)
+                links += _links(thumbs, [part[row] for row in near], aligned.warp[near], bar)
             advance(len(part))
     return links
 
 
-def _shows(thumb: Thumbnail) -> bool:
-    return thumb.pixels >= FEWEST_PIXELS and float(thumb.grey.std()) >= _FLAT
-
-
-def _small(grey: Array) -> Array:
-    return shrunk(grey[None], grey.shape[0] // SMALL_SIDE)
-
-
-def _links(thumbs: list[Thumbnail], pairs: Candidates, start: Array, bar: Bar) -> list[Link]:
-    """The pairs that show the same, laid over each other at the thumbnails' own size."""
-    first, second = ([thumbs[row] for row in rows] for rows in (pairs.first, pairs.second))
-    found = align(
+def _links(thumbs: list[Thumbnail], pairs: list[Candidate], start: Array, bar: Bar) -> list[Link]:
+    """The pairs that are near duplicates, aligned at the thumbnails' own size."""
+    first = [thumbs[pair.first] for pair in pairs]
+    second = [thumbs[pair.second] for pair in pairs]
+    mirrored = np.array([pair.mirrored for pair in pairs])
+    aligned = align(
         np.stack([thumb.grey for thumb in first]),
-        _mirror(np.stack([thumb.grey for thumb in second]), pairs.mirrored),
+        _mirror(np.stack([thumb.grey for thumb in second]), mirrored),
         start,
     )
-    colours = _colour_gap(
+    colours = _colour_difference(
         np.stack([thumb.chroma for thumb in first]),
-        _mirror(np.stack([thumb.chroma for thumb in second]), pairs.mirrored),
+        _mirror(np.stack([thumb.chroma for thumb in second]), mirrored),
     )
-    same = (
-        (found.detail >= bar.detail)
-        & (found.mismatch <= bar.mismatch)
-        & (found.windows >= bar.windows)
-        & (found.overlap >= bar.overlap)
+    passed = (
+        (aligned.detail >= bar.detail)
+        & (aligned.mismatch <= bar.mismatch)
+        & (aligned.windows >= bar.windows)
+        & (aligned.overlap >= bar.overlap)
         & (colours <= bar.chroma)
     )
     return [
-        Link(
-            int(pairs.first[n]),
-            int(pairs.second[n]),
-            round(float(found.detail[n]), 4),
-            bool(pairs.mirrored[n]),
-        )
-        for n in np.flatnonzero(same)
+        Link(pair.first, pair.second, round(float(score), 4), pair.mirrored)
+        for pair, score, is_near in zip(pairs, aligned.detail, passed, strict=True)
+        if is_near
     ]
 
 
-def _mirror(pictures: Array, which: Array) -> Array:
-    """A copy with those of (P, H, W, ...) mirrored that `which` says."""
+def _mirror(pictures: Array, mirrored: Array) -> Array:
+    """A copy of (P, H, W, ...) in which the pictures of the mask `mirrored` (P,) are mirrored."""
     pictures = pictures.copy()
-    pictures[which] = pictures[which][:, :, ::-1]
+    pictures[mirrored] = pictures[mirrored][:, :, ::-1]
     return pictures
 
 
-def _colour_gap(first: Array, second: Array) -> Array:
-    """How far colours lie apart, root mean square in levels, however strong they are. (P, 8, 8, 2)
+def _colour_difference(first: Array, second: Array) -> Array:
+    """Root mean square in levels (P,) of chroma (P, 8, 8, 2), after matching the saturation.
 
-    Light changes the strength of all colours together; another hue is another picture.
+    Light changes the saturation of all colours together; another hue is another picture.
     """
     a = first.reshape(len(first), -1).astype(np.float32) - 128
     b = second.reshape(len(second), -1).astype(np.float32) - 128
-    strength = (a * b).sum(1) / np.maximum((a * a).sum(1), 1)
-    rest = b - np.clip(strength, 0.5, 2)[:, None] * a
-    gap: Array = np.sqrt((rest * rest).mean(1))
-    return gap
+    saturation = (a * b).sum(1) / np.maximum((a * a).sum(1), 1)
+    rest = b - np.clip(saturation, 0.5, 2)[:, None] * a
+    difference: Array = np.sqrt((rest * rest).mean(1))
+    return difference

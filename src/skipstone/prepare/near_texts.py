@@ -5,8 +5,8 @@ out, an end that is cut off.
 
 1. A text becomes its words: NFKC, casefolded, without punctuation. Texts of equal words are
    duplicates at once.
-2. MinHash signatures estimate the Jaccard similarity of shingles, and pairs that agree in a band of
-   the signature are candidates (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.3-3.4).
+2. MinHash signatures estimate the Jaccard similarity of shingles; pairs that agree in a band of the
+   signature are candidates (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3).
    Shingles are 4 letters of a short text and 2 words of a long one: long texts share most letters.
 3. The words of each candidate pair are aligned (difflib). A replaced word makes another text
    (France, Spain), except one word in 20. A typo (one edit; Damerau 1964) does not, unless both
@@ -19,7 +19,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
-from os.path import commonprefix
 
 import numpy as np
 
@@ -106,8 +105,8 @@ def _word_tokens(texts: Sequence[str]) -> Grams:
 
 
 def _candidate_pairs(texts: list[str], words: Array) -> Array:
-    """(P, 2) positions of texts, each pair once. `texts` are in alphabetical order, so that those of
-    equal beginnings are neighbours in a bucket."""
+    """(P, 2) positions of texts, each pair once. `texts` are in alphabetical order, so that those
+    of equal beginnings are neighbours in a bucket."""
     pairs = []
     for by_words, rows in (
         (False, np.flatnonzero((words >= _MIN_WORDS) & (words < _SHORT))),
@@ -232,10 +231,13 @@ def _is_typo(word: str, other: str, counts: Mapping[str, int]) -> bool:
         return False
     if any(letter.isdigit() for letter in word + other):
         return False
-    start = len(commonprefix([word, other]))
-    end = len(commonprefix([word[start:][::-1], other[start:][::-1]]))
-    old, new = word[start : len(word) - end], other[start : len(other) - end]
-    return max(len(old), len(new)) == 1 or (len(old) == 2 and old == new[::-1])
+    short, long = sorted((word, other), key=len)
+    letters = enumerate(zip(short, long, strict=False))
+    at = next((index for index, (a, b) in letters if a != b), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    swapped = long[:at] + long[at : at + 2][::-1] + long[at + 2 :]
+    return short in (swapped, long[:at] + short[at] + long[at + 1 :])
 
 
 def _letters(words: Sequence[str]) -> int:
@@ -246,8 +248,8 @@ def _letters(words: Sequence[str]) -> int:
 
 
 def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, float]]]:
-    """Each text in pieces (text, weight) for a page. If `compared`, words that differ from the first
-    text's have a negative weight; in the first text, those that differ from the second's.
+    """Each text in pieces (text, weight) for a page. If `compared`, words that differ from the
+    first text's have a negative weight; in the first text, those that differ from the second's.
 
     Only the beginning of long texts.
     """
