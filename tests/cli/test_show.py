@@ -22,7 +22,7 @@ from skipstone.report.words import span
 from skipstone.tasks.base import Metric
 from skipstone.verbs import demo
 from skipstone.verbs.baseline import Comparison
-from skipstone.verbs.demo import _beside, _parity, demonstration
+from skipstone.verbs.demo import demonstration
 from skipstone.verbs.demos import Demonstration
 from skipstone.verbs.receipts import _estimate
 from skipstone.verbs.ship import VerifyResult
@@ -53,16 +53,30 @@ MASKS = Verification.of(
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(demo_command, "receipt_table", lambda receipt: (("what",), [], "Plan"))
+    answers = [{"path": "a.png", "label": ["7", "8"], "probability": 0.98765}, {"error": "bad"}]
     result = SimpleNamespace(
         shown=demonstration(name),
-        tables=lambda: [(("what", "result"), [["accuracy", "99 %"]], "the whole way")],
-        trained=SimpleNamespace(baseline=BASELINE),
+        audited=SimpleNamespace(audit=SimpleNamespace(nouns=SimpleNamespace(unit="file"))),
+        predicted=SimpleNamespace(to_json=lambda: {"predictions": answers}),
+        shrunk=SimpleNamespace(receipt={}),
+        trained=SimpleNamespace(
+            baseline=BASELINE,
+            metrics={"accuracy": Estimate(0.99, 0.98, 1.0, 400)},
+            measures=(Metric("accuracy", "accuracy", "proportion"),),
+            split="claim",
+        ),
+        verified=VerifyResult(MASKS),
+        seconds=61.0,
         report=Path("demo/runs/001/report.html"),
     )
     demo_command.print_result(result, Terminal())
     lines = capsys.readouterr().out.splitlines()
+    assert any("7, 8" in line and "0.988" in line for line in lines)
+    assert any("accuracy" in line and "99.0 %" in line for line in lines)
+    assert any("at most 0.004 % of the pixels" in line for line in lines)
     assert "it is not better by more than chance." in lines
     assert any(line.startswith("Report:") and "report.html" in line for line in lines)
     assert lines[-1].startswith("Next:    skipstone train ")
@@ -77,7 +91,7 @@ def test_a_demonstration_tells_the_command_with_its_seed(
     def train(*_: object, command: list[str], **given: object) -> None:
         raise Told(" ".join(command))
 
-    shown = Demonstration("x", "x", "x", lambda folder: None, lambda data: [], "x", {"epochs": 2})
+    shown = Demonstration("x", "x", lambda folder: None, lambda data: [], "x", {"epochs": 2})
     monkeypatch.setattr(demo, "demonstration", lambda task: shown)
     found = SimpleNamespace(audit=SimpleNamespace(findings=()))
     monkeypatch.setattr(demo, "audit", lambda data: found)
@@ -98,19 +112,6 @@ def test_there_are_demonstrations_and_pages_name_no_others() -> None:
         if line.startswith("| `demo` |")
     ]
     assert {"classify", *re.findall(r"--task (\w+)", row)} == set(SHOWN)
-
-
-def test_a_demonstration_shows_the_baseline_and_the_pixels_that_changed() -> None:
-    assert _beside(None) == []
-    assert _beside(BASELINE) == [
-        ["the baseline, logistic", "91.2 % (95 %: 89.0 – 93.0, n = 400)"],
-        ["difference to it, paired", "+1.2 points (95 %: -0.4 – +3.1)"],
-    ]
-    (plain,) = _parity(PHOTOS)
-    assert plain[1].endswith("1 of 16 answers changed")
-    exact, close = _parity(MASKS)
-    assert exact[1].endswith("1 of 16 answers changed, 0.0 % of all pixels")
-    assert close[1].endswith("1 of 16 answers changed, 0.004 % of all pixels")
 
 
 def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:

@@ -39,6 +39,7 @@ def test_a_demonstration_goes_the_whole_way_offline(name: str, tmp_path: Path) -
     assert story["verification"]["ok"]
     assert story["receipts"]
     print(f"{name}: {story['headline']} {score:.3f}, {time.monotonic() - began:.0f} s")
-    assert "A few answers" in done.out
-    assert ("the baseline, " in done.out) == (story["baseline"] is not None)
+    assert "A few predictions" in done.out
+    assert "Verified from raw bytes" in done.out
+    assert ("the baseline" in done.out) == (story["baseline"] is not None)
     assert done.out.splitlines()[-1].startswith("Next:    skipstone train ")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, Seed, command_function, to_path
-from skipstone.commands.rendering import print_baseline
+from skipstone.commands.rendering import print_baseline, print_metrics, print_verification
+from skipstone.report.words import duration
+from skipstone.verbs.receipts import receipt_table
 
 if TYPE_CHECKING:
     from skipstone.verbs.demo import DemoResult
@@ -36,12 +38,32 @@ def demo(
 
 
 def print_result(result: DemoResult, output: Output) -> None:
-    for columns, rows, title in result.tables():
-        output.print_table(columns, rows, title=title)
-        output.print_line()
-    print_baseline(result.trained.baseline, output)
+    unit = result.audited.audit.nouns.unit
+    rows = [
+        [row["path"], _format_field(row["label"]), _format_field(row["probability"])]
+        for row in result.predicted.to_json()["predictions"]
+        if "error" not in row
+    ]
+    output.print_table((unit, "prediction", "probability"), rows, title="A few predictions")
+    output.print_line()
+    columns, rows, title = receipt_table(result.shrunk.receipt)
+    output.print_table(columns, rows, title=title)
+    output.print_line()
+    trained = result.trained
+    title = f"{result.shown.title}, on {trained.split}"
+    print_metrics(trained.metrics, trained.measures, title, output)
+    print_baseline(trained.baseline, output)
+    print_verification(result.verified.verification, output)
+    output.print_line(f"Took:    {duration(result.seconds)}")
     output.print_line(f"Report:  {result.report}")
     output.print_line(f"Next:    {result.shown.next}", "bold")
+
+
+def _format_field(value: Any) -> str:
+    """A label or a probability, or several of them."""
+    if isinstance(value, list):
+        return ", ".join(map(_format_field, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 COMMAND = Command(

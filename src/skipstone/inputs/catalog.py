@@ -71,7 +71,7 @@ ENTRIES = (
                 "another": "are nearly the same text as another",
                 "shows": "are nearly the same, {share:.0f} % of their letters agree",
             },
-            "demo": "skipstone.verbs.demo_text:DOCSTRINGS",
+            "demo": "skipstone.verbs.demos:DOCSTRINGS",
         },
     ),
 )

@@ -1,25 +1,20 @@
-"""fastText's own files (.bin): a dictionary, and the vectors of words and of their parts.
+"""fastText's .bin files: a dictionary, and the vectors of words and of their character n-grams.
 
-The form is that of fastText's sources (args.cc, dictionary.cc, densematrix.cc), little-endian:
+Layout (fastText's args.cc, dictionary.cc, densematrix.cc; little-endian):
 
-    int32 magic 793712314, int32 version 11 or 12
-    12 int32: dim ws epoch minCount neg wordNgrams loss model bucket minn maxn lrUpdateRate
-    float64 t
-    int32 size, words, labels; int64 tokens, int64 pruned
-    size times: the word, a zero byte, int64 count, int8 type (0 word, 1 label)
-    bool quantized
-    int64 rows (words + bucket), int64 dim, float32 rows x dim      the input matrix
-    bool, and the output matrix
+    int32 magic, version (11 or 12), dim ws epoch minCount neg wordNgrams loss model bucket minn maxn
+    lrUpdateRate; float64 t; int32 size, words, labels; int64 tokens, pruned
+    size times: the word, a zero byte, int64 count, int8 type; words first, then labels
+    bool quantized; int64 rows (words + bucket), dim; float32 rows x dim; the output matrix (not read)
 
-A word's vector is the mean of its own row and those of its parts: runs of minn to maxn letters of
-`<word>`, each hashed (FNV-1a, its bytes signed) into `bucket` rows (Bojanowski et al. 2017,
-arXiv:1607.04606, section 3.2). So a word that the dictionary lacks has one, too.
+A word's vector is the mean of its row and the rows of its n-grams: minn to maxn letters of `<word>`,
+hashed into `bucket` rows (Bojanowski et al. 2017, arXiv:1607.04606, section 3.2). A word that the
+dictionary does not have gets the mean of its n-grams.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -28,176 +23,103 @@ from skipstone.inputs.vector_stream import VectorStream
 from skipstone.inputs.wanted_words import BY_PARTS, WantedWords
 
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
-_ARGS = struct.Struct("<ii12id")
-_COUNTS = struct.Struct("<iiiqq")
-_ENTRY = struct.Struct("<qb")
-_SHAPE = struct.Struct("<?qq")
 _SUPERVISED = 3  # of `model`
-_LONGEST_WORD = 1 << 16
-_BLOCK = 1 << 22  # bytes of the matrix at a time
+_BLOCK = 1 << 22  # bytes of the matrix in memory
 
 
 def fasttext_dimension(stream: VectorStream) -> int:
-    """Numbers of a vector, by the first bytes. DataError where no version has such."""
-    head = stream.peek(_ARGS.size)
-    if len(head) < _ARGS.size:
-        raise DataError(f"{stream.path} is cut off within its first {_ARGS.size} bytes.")
-    _, version, dimension = struct.unpack_from("<iii", head)
-    if version not in (11, 12):
-        raise DataError(f"{stream.path} is of fastText's version {version}; 11 and 12 are read.")
-    if not 1 <= dimension <= 10_000:
+    """Numbers per vector, from the header. DataError for an unknown version."""
+    head = stream.peek(12)
+    _, version, dimension = struct.unpack("<iii", head) if len(head) == 12 else (0, 0, 0)
+    if version not in (11, 12) or not 1 <= dimension <= 10_000:
         raise DataError(
-            f"{stream.path} says that a vector has {dimension:,} numbers; allowed: 1 to 10,000."
+            f"{stream.path} has fastText version {version} and vectors of {dimension:,} numbers; "
+            "allowed: versions 11 and 12, 1 to 10,000 numbers."
         )
     return int(dimension)
 
 
 def read_fasttext(stream: VectorStream, words: WantedWords, vectors: np.ndarray) -> tuple[int, int]:
-    """Fill `vectors` for `words`; (words of the dictionary, words that are cut: none here).
+    """Fill `vectors` for `words`. Returns (words of the dictionary, 0 words that are cut).
 
     Raises:
-        DataError: the file is quantized, cut off, or its numbers do not go together.
+        DataError: the file is quantized, damaged or cut off.
     """
-    fields = _unpacked(stream, _ARGS, "its options")
-    version, model, bucket, shortest, longest = (fields[at] for at in (1, 9, 10, 11, 12))
-    if version == 11 and model == _SUPERVISED:
-        longest = 0  # models of that version have no parts, whatever they say
-    size, count, labels, _, pruned = _unpacked(stream, _COUNTS, "its dictionary")
-    left = stream.left
-    if not (0 < count <= size == count + labels) or bucket < 0 or not 0 <= longest <= 1000:
-        raise DataError(
-            f"{stream.path}: {count:,} words and {labels:,} labels make no dictionary of {size:,} "
-            f"with {bucket:,} rows of parts."
-        )
-    if left is not None and left < 10 * size:
-        raise DataError(
-            f"{stream.path} is cut off, or its header is wrong: a dictionary of {size:,} needs "
-            f"{10 * size:,} bytes, and {left:,} are left."
-        )
-    parts = _Parts(count, bucket if pruned != 0 else 0, shortest, longest)
-    rows = _dictionary(stream, words, size, count, parts)
-    quantized, height, width = _unpacked(stream, _SHAPE, "its matrix")
+    args = _unpack(stream, "<ii12id")
+    version, model, bucket, shortest, longest = (args[at] for at in (1, 9, 10, 11, 12))
+    size, count, _, _, pruned = _unpack(stream, "<iiiqq")
+    if (version == 11 and model == _SUPERVISED) or pruned == 0:
+        longest = 0  # no n-grams
+    rows: dict[int, list[int]] = {}  # place of a wanted word -> rows of the matrix
+    for number in range(size):
+        word = stream.until(b"\0", 1 << 16)
+        _unpack(stream, "<qb")
+        if word is None:
+            raise _damaged(stream, f"word {number + 1:,} of {size:,} has no end")
+        if number < count:
+            text = word.decode(errors="replace")
+            for place in words.take(text):
+                rows[place] = [number, *_ngram_rows(text, count, bucket, shortest, longest)]
+    quantized, height, width = _unpack(stream, "<?qq")
     if quantized or pruned > 0:
         raise DataError(
-            f"{stream.path} is quantized (.ftz): its vectors are approximations by a codebook.",
+            f"{stream.path} is quantized (.ftz), which is not supported.",
             hint="Give the .bin that it was made of, or a .vec.",
         )
-    if height != count + bucket or width != vectors.shape[1]:
-        raise DataError(
-            f"{stream.path}: the matrix is {height:,} x {width:,}; {count:,} words and {bucket:,} "
-            f"rows of parts, of {vectors.shape[1]:,} numbers, need another."
-        )
+    if (height, width) != (count + bucket, vectors.shape[1]):
+        raise _damaged(stream, f"{count:,} words cannot have a {height:,} x {width:,} matrix")
     for place in words.missing():
-        if found := parts.of(words.words[place]):
-            rows[place] = found
+        if ngrams := _ngram_rows(words.words[place], count, bucket, shortest, longest):
+            rows[place] = ngrams
             words.how[place] = BY_PARTS
     _add_rows(stream, height, rows, vectors)
     return count, 0
 
 
-def _dictionary(
-    stream: VectorStream, words: WantedWords, size: int, count: int, parts: _Parts
-) -> dict[int, list[int]]:
-    """{place of a wanted word: rows of the matrix whose mean is its vector}."""
-    rows: dict[int, list[int]] = {}
-    for number in range(size):
-        where = f"{stream.path}, word {number + 1:,} of {size:,}"
-        word = stream.until(b"\0", _LONGEST_WORD)
-        entry = stream.take(_ENTRY.size)
-        if word is None or len(entry) < _ENTRY.size:
-            raise DataError(f"{where}: the dictionary is cut off.")
-        kind = _ENTRY.unpack(entry)[1]
-        if kind != int(number >= count):
-            raise DataError(f"{where} is of the kind {kind}; words come first, then labels.")
-        if kind:
-            continue
-        try:
-            text = word.decode()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{where}: byte {error.start + 1} is 0x{word[error.start]:02x}, which is no UTF-8."
-            ) from None
-        for place in words.take(text):
-            rows[place] = [number, *parts.of(text)]
+def _ngram_rows(word: str, first: int, bucket: int, shortest: int, longest: int) -> list[int]:
+    """Dictionary::computeSubwords: FNV-1a (32 bits) of signed bytes."""
+    letters = [letter.encode() for letter in f"<{word}>"]
+    rows = []
+    for begin in range(len(letters) if bucket > 0 else 0):
+        value = 2166136261
+        for end in range(begin + 1, min(begin + longest, len(letters)) + 1):
+            for byte in letters[end - 1]:
+                value ^= byte if byte < 128 else byte | 0xFFFFFF00
+                value = value * 16777619 & 0xFFFFFFFF
+            is_bracket = end - begin == 1 and (begin == 0 or end == len(letters))
+            if end - begin >= shortest and not is_bracket:
+                rows.append(first + value % bucket)
     return rows
-
-
-class _Parts:
-    """Rows of the matrix that stand for the parts of words."""
-
-    def __init__(self, words: int, bucket: int, shortest: int, longest: int) -> None:
-        self.first, self.bucket = words, bucket
-        self.shortest, self.longest = shortest, longest
-
-    def of(self, word: str) -> list[int]:
-        """Dictionary::computeSubwords of `<word>`."""
-        if not self.bucket or self.longest < 1:
-            return []
-        letters = [letter.encode() for letter in f"<{word}>"]
-        rows = []
-        for begin in range(len(letters)):
-            value = 2166136261
-            for end in range(begin, min(begin + self.longest, len(letters))):
-                value = _hashed(value, letters[end])
-                length = end - begin + 1
-                lone = length == 1 and (begin == 0 or end == len(letters) - 1)
-                if length >= self.shortest and not lone:
-                    rows.append(self.first + value % self.bucket)
-        return rows
-
-
-def _hashed(value: int, letter: Iterable[int]) -> int:
-    """FNV-1a, 32 bits; a byte above 127 is negative and reaches all of them."""
-    for byte in letter:
-        value ^= byte if byte < 128 else byte | 0xFFFFFF00
-        value = value * 16777619 & 0xFFFFFFFF
-    return value
 
 
 def _add_rows(
     stream: VectorStream, height: int, rows: dict[int, list[int]], vectors: np.ndarray
 ) -> None:
-    """vectors[place] = mean of the matrix's `rows[place]`, while the matrix goes by."""
-    from scipy.sparse import csr_array
-
+    """vectors[place] = mean of the matrix's `rows[place]`, block by block of the matrix."""
     width = vectors.shape[1]
-    left = stream.left
-    if left is not None and left < 4 * width * height:
-        raise DataError(
-            f"{stream.path} is cut off: its matrix needs {4 * width * height:,} bytes, and "
-            f"{left:,} are left."
-        )
-    place = np.repeat(np.array(list(rows), np.int64), [len(found) for found in rows.values()])
-    row = np.array([at for found in rows.values() for at in found], np.int64)
-    share = np.repeat([1 / len(found) for found in rows.values()], [len(f) for f in rows.values()])
-    order = np.argsort(row, kind="stable")
-    place, row, share = place[order], row[order], share[order].astype(np.float32)
+    uses = sorted((row, place) for place, several in rows.items() for row in several)
+    row, place = np.array(uses, np.int64).reshape(-1, 2).T
     step = max(1, _BLOCK // (4 * width))
     for begin in range(0, height, step):
-        end = min(begin + step, height)
-        data = stream.take(4 * width * (end - begin))
-        if len(data) < 4 * width * (end - begin):
-            raise DataError(
-                f"{stream.path} is cut off: row {begin + len(data) // (4 * width) + 1:,} of "
-                f"{height:,} of its matrix is not there."
-            )
-        low, high = np.searchsorted(row, [begin, end])
-        if low == high:
-            continue
-        block = np.frombuffer(data, "<f4").reshape(end - begin, width)
-        used = np.unique(row[low:high])
-        wrong = used[~np.isfinite(block[used - begin]).all(axis=1)]
-        if len(wrong):
-            raise DataError(f"{stream.path}: row {wrong[0] + 1:,} of its matrix is not finite.")
-        places, back = np.unique(place[low:high], return_inverse=True)
-        shares = csr_array(
-            (share[low:high], (back, row[low:high] - begin)), (len(places), end - begin)
-        )
-        vectors[places] += shares @ block
+        count = min(step, height - begin)
+        data = stream.take(4 * width * count)
+        if len(data) < 4 * width * count:
+            raise _damaged(stream, "it is cut off in its matrix")
+        low, high = np.searchsorted(row, [begin, begin + count])
+        block = np.frombuffer(data, "<f4").reshape(count, width)
+        np.add.at(vectors, place[low:high], block[row[low:high] - begin])
+    for index, several in rows.items():
+        vectors[index] /= len(several)
+    if not np.isfinite(vectors).all():
+        raise _damaged(stream, "its matrix has numbers that are not finite")
 
 
-def _unpacked(stream: VectorStream, form: struct.Struct, what: str) -> tuple[int, ...]:
-    data = stream.take(form.size)
-    if len(data) < form.size:
-        raise DataError(f"{stream.path} is cut off where {what} should be.")
-    return form.unpack(data)
+def _unpack(stream: VectorStream, form: str) -> tuple[int, ...]:
+    data = stream.take(struct.calcsize(form))
+    if len(data) < struct.calcsize(form):
+        raise _damaged(stream, "it is cut off")
+    return struct.unpack(form, data)
+
+
+def _damaged(stream: VectorStream, reason: str) -> DataError:
+    return DataError(f"{stream.path} is not a complete fastText .bin file: {reason}.")

@@ -297,17 +297,11 @@ def _read_binary(
     return form.rows, cut
 
 
-def _read_fasttext(
-    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
-) -> tuple[int, int]:
-    return read_fasttext(stream, words, vectors)
-
-
 _GLOVE, _W2V_TEXT, _W2V_BINARY = "GloVe text", "word2vec text", "word2vec binary"
 _FASTTEXT = "fastText .bin"
 _READERS: dict[str, Callable[[VectorStream, Form, WantedWords, np.ndarray], tuple[int, int]]] = {
     _GLOVE: _read_text,
     _W2V_TEXT: _read_text,
     _W2V_BINARY: _read_binary,
-    _FASTTEXT: _read_fasttext,
+    _FASTTEXT: lambda stream, form, words, vectors: read_fasttext(stream, words, vectors),
 }

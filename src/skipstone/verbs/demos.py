@@ -1,52 +1,49 @@
-"""What `skipstone demo` can show, a task each: data that ships with a dependency, and how to train.
+"""The data of `skipstone demo`, written as files from what the dependencies ship.
 
-scikit-learn's handwritten digits (Alpaydin and Kaynak 1998, UCI; 1,797 pictures of 8 x 8 pixels)
-are written out as files, so that the real readers, decoders and the audit run on them.
+Pictures: scikit-learn's handwritten digits (Alpaydin and Kaynak 1998, UCI; 1,797 of 8 x 8 pixels).
+Texts: docstrings of Python's standard library, whose files are parsed and not imported.
 """
 
 from __future__ import annotations
 
+import ast
 import io
-from collections.abc import Callable, Mapping
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skipstone import storage
-
 
 @dataclass(frozen=True)
 class Demonstration:
-    """Named by the fact `demo` of a task's entry.
+    """Named by the fact `demo` of an entry of a task or input.
 
     Args:
-        folder: of its data, below the demo's.
-        title: what is shown, for people.
-        figure: what the headline metric is a figure of.
+        folder: name of the data's folder.
+        title: for people.
         write: writes the data into an empty folder.
-        pick: some of its files, to be answered at the end.
-        next: the command to type for data of one's own, and how that lies.
-        settings: of `train`, beside its defaults.
+        pick: files to predict at the end.
+        next: the command for the user's own data.
+        settings: of `train`.
     """
 
     folder: str
     title: str
-    figure: str
     write: Callable[[Path], None]
     pick: Callable[[Path], list[Path]]
     next: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_once(folder: Path, write: Callable[[Path], None]) -> Path:
-    """The data in `folder`, written once, whole or not at all."""
-    if not folder.is_dir():
-        storage.make_folder(folder.parent)
-        with storage.write_folder(folder) as new:
-            write(new)
-    return folder
+def write_digits(folder: Path) -> None:
+    """<digit>/<number>.png"""
+    for number, (picture, digit) in enumerate(zip(*_digits(), strict=True)):
+        (folder / str(digit)).mkdir(exist_ok=True)
+        (folder / str(digit) / f"{number:04d}.png").write_bytes(_png(picture))
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
@@ -54,8 +51,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pictures = np.clip(np.round(digits.images * (255 / 16)), 0, 255).astype(np.uint8)
-    return pictures, digits.target
+    return np.clip(np.round(digits.images * (255 / 16)), 0, 255).astype(np.uint8), digits.target
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -66,76 +62,68 @@ def _png(pixels: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def write_digits(new: Path) -> None:
-    """One PNG a digit, in a folder a class."""
-    for number, (picture, digit) in enumerate(zip(*_digits(), strict=True)):
-        place = new / str(digit)
-        place.mkdir(exist_ok=True)
-        (place / f"{number:04d}.png").write_bytes(_png(picture))
-
+DIGITS = Demonstration(
+    folder="digits",
+    title="Handwritten digits",
+    write=write_digits,
+    pick=lambda data: [sorted((data / str(digit)).iterdir())[0] for digit in range(10)],
+    next="skipstone train photos/      (one folder of photos per class)",
+    settings={"epochs": 20},
+)
 
 # --- masks --------------------------------------------------------------------------------------
 
-#: Canvases to train on and to score on; none of the digits is on both.
-CANVASES = {"train": 240, "val": 60}
-SIDE, SCALE, INK = 64, 2, 64
+_SIDE, _SCALE, _INK = 64, 2, 64
+_PAPER = 10
 
 
-def write_scattered(new: Path) -> None:
-    """Digits, twice as large, scattered over grey canvases, and masks of whose ink is where."""
+def write_scattered(folder: Path) -> None:
+    """Digits scattered over grey canvases, and masks of their ink; no digit is in both splits."""
     pictures, digits = _digits()
     first = round(len(pictures) * 0.8)
-    for split, rows in (("train", range(first)), ("val", range(first, len(pictures)))):
-        for name in ("images", "masks"):
-            (new / split / name).mkdir(parents=True)
-        rng = np.random.default_rng(len(rows))
-        for number in range(CANVASES[split]):
-            chosen = rng.choice(np.asarray(rows), int(rng.integers(4, 8)), replace=False)
+    rows = {"train": np.arange(first), "val": np.arange(first, len(pictures))}
+    for split, count in (("train", 240), ("val", 60)):
+        rng = np.random.default_rng(len(rows[split]))
+        images, masks = folder / split / "images", folder / split / "masks"
+        images.mkdir(parents=True)
+        masks.mkdir()
+        for number in range(count):
+            chosen = rng.choice(rows[split], int(rng.integers(4, 8)), replace=False)
             canvas, mask = scatter(pictures[chosen], digits[chosen], rng)
-            (new / split / "images" / f"{number:03d}.png").write_bytes(_png(canvas))
-            (new / split / "masks" / f"{number:03d}.png").write_bytes(_png(mask))
-    names = ["index,name", *(f"{digit},{digit}" for digit in range(10)), "10,paper"]
-    (new / "classes.csv").write_text("\n".join(names) + "\n", encoding="utf-8")
+            (images / f"{number:03d}.png").write_bytes(_png(canvas))
+            (masks / f"{number:03d}.png").write_bytes(_png(mask))
+    names = ["index,name", *(f"{digit},{digit}" for digit in range(10)), f"{_PAPER},paper"]
+    (folder / "classes.csv").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
 def scatter(
     pictures: np.ndarray, digits: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(canvas, mask), both uint8 (SIDE, SIDE). Digits that find no free place are left out."""
-    canvas = rng.integers(0, 40, (SIDE, SIDE)).astype(np.uint8)
-    mask = np.full((SIDE, SIDE), 10, np.uint8)
-    taken = np.zeros((SIDE, SIDE), bool)
+    canvas = rng.integers(0, 40, (_SIDE, _SIDE)).astype(np.uint8)
+    mask = np.full((_SIDE, _SIDE), _PAPER, np.uint8)
+    taken = np.zeros((_SIDE, _SIDE), bool)
     for picture, digit in zip(pictures, digits, strict=True):
-        large = picture.repeat(SCALE, 0).repeat(SCALE, 1)
+        large = picture.repeat(_SCALE, 0).repeat(_SCALE, 1)
         size = len(large)
         for _ in range(10):
-            top, left = rng.integers(0, SIDE - size + 1, 2)
+            top, left = rng.integers(0, _SIDE - size + 1, 2)
             place = np.s_[top : top + size, left : left + size]
             if not taken[place].any():
                 taken[place] = True
                 canvas[place] = np.maximum(canvas[place], large)
-                mask[place][large >= INK] = digit
+                mask[place][large >= _INK] = digit
                 break
     return canvas, mask
 
 
-DIGITS = Demonstration(
-    folder="digits",
-    title="Handwritten digits",
-    figure="accuracy on held-out digits",
-    write=write_digits,
-    pick=lambda data: [sorted((data / str(digit)).iterdir())[0] for digit in range(10)],
-    next="skipstone train photos/      (one folder of photos a class)",
-    settings={"epochs": 20},  # enough for digits; more would only keep a newcomer waiting
-)
 SCATTERED = Demonstration(
     folder="scattered",
     title="Scattered digits and their masks",
-    figure="mean IoU on held-out canvases",
     write=write_scattered,
     pick=lambda data: sorted((data / "val" / "images").iterdir())[:5],
     next="skipstone train scenes/      (folders images/ and masks/)",
-    # small, and without what mirrors or zooms digits: half a minute
+    # half a minute: a small network, and without augmentations that mirror or zoom digits
     settings={
         "model": "resnet20",
         "width": 0.5,
@@ -145,4 +133,44 @@ SCATTERED = Demonstration(
         "batch_size": 8,
         "lr": 0.2,
     },
+)
+
+# --- texts --------------------------------------------------------------------------------------
+
+#: Packages with many docstrings.
+_PACKAGES = ("asyncio", "ctypes", "email", "http", "logging", "multiprocessing", "unittest", "xml")
+
+
+def write_docstrings(folder: Path) -> None:
+    """<package>/<number>.txt: first paragraphs of 4 words or more."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    texts: set[str] = set()
+    for package in _PACKAGES:
+        (folder / package).mkdir()
+        for file in sorted((library / package).rglob("*.py")):
+            for text in _docstrings(file):
+                if text not in texts and len(text.split()) >= 4:
+                    texts.add(text)
+                    path = folder / package / f"{len(texts):04d}.txt"
+                    path.write_text(text, encoding="utf-8")
+
+
+def _docstrings(file: Path) -> Iterator[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # files that test the parser
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+
+
+DOCSTRINGS = Demonstration(
+    folder="docstrings",
+    title="Docstrings of Python's standard library, by package",
+    write=write_docstrings,
+    pick=lambda data: [sorted((data / package).iterdir())[0] for package in _PACKAGES],
+    next="skipstone train texts.csv    (a column of texts and one of labels)",
 )
