@@ -2,14 +2,15 @@
 
 Layout (fastText's args.cc, dictionary.cc, densematrix.cc; little-endian):
 
-    int32 magic, version (11 or 12), dim ws epoch minCount neg wordNgrams loss model bucket minn maxn
-    lrUpdateRate; float64 t; int32 size, words, labels; int64 tokens, pruned
+    int32 magic, version (11 or 12), dim ws epoch minCount neg wordNgrams loss model bucket minn
+    maxn lrUpdateRate; float64 t; int32 size, words, labels; int64 tokens, pruned
     size times: the word, a zero byte, int64 count, int8 type; words first, then labels
-    bool quantized; int64 rows (words + bucket), dim; float32 rows x dim; the output matrix (not read)
+    bool quantized; int64 rows (words + bucket), dim; float32 rows x dim; the output matrix, which
+    is not read
 
-A word's vector is the mean of its row and the rows of its n-grams: minn to maxn letters of `<word>`,
-hashed into `bucket` rows (Bojanowski et al. 2017, arXiv:1607.04606, section 3.2). A word that the
-dictionary does not have gets the mean of its n-grams.
+A word's vector is the mean of its row and the rows of its n-grams: minn to maxn letters of
+`<word>`, hashed into `bucket` rows (Bojanowski et al. 2017, arXiv:1607.04606, section 3.2). A word
+that the dictionary does not have gets the mean of its n-grams.
 """
 
 from __future__ import annotations

@@ -148,7 +148,9 @@ def _similar_pairs(signatures: Array) -> Array:
             keys.append(first[together] * count + second[together])
     found = np.unique(np.concatenate(keys))
     first, second = found // max(count, 1), found % max(count, 1)
-    agree = sum((column[first] == column[second]).astype(np.uint8) for column in signatures.T)
+    agree = np.zeros(len(found), np.uint8)
+    for column in signatures.T:
+        agree += column[first] == column[second]
     return np.stack([first, second], 1)[agree >= _CANDIDATE * signatures.shape[1]]
 
 
