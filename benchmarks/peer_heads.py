@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
@@ -24,9 +23,8 @@ class _Peer(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         self.channels, self.strides = channels, strides
         self.net = self.build(classes)
 

@@ -104,7 +104,8 @@ def together(models: Sequence[Own], temperatures: Sequence[float]) -> Own:
             Member(arch, at, temperature)
             for at, (arch, temperature) in enumerate(zip(archs, temperatures, strict=True))
             if isinstance(arch, Arch)
-        )
+        ),
+        "softmax",
     )
     input, first = Joined([model.input for model in models]), models[0]
     network = build_ensemble(arch, input)

@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from skipstone.data.samples import Batch
+from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import Network
 from skipstone.runtime.parts import one_network_of
 from skipstone.shrink.latency import Race, race, usual_threads
@@ -109,7 +110,7 @@ def plain_step(network: Network, data: Batch) -> Callable[[], float]:
         # NCHW as most loaders give it: the view of (N, H, W, C) would be channels_last
         pictures = network.front(data.x).contiguous()
         optimizer.zero_grad()
-        logits = network.head(network.backbone(pictures))["logits"]
+        logits = network.head(network.backbone(pictures), ())["logits"]
         loss = F.cross_entropy(logits, torch.as_tensor(data.y["label"]))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -120,7 +121,7 @@ def plain_step(network: Network, data: Batch) -> Callable[[], float]:
 
 def own_step(network: Network, data: Batch, mode: Mode) -> Callable[[], float]:
     network = copy.deepcopy(network).train().to(memory_format=mode.layout())
-    objective = Objective(network)
+    objective = Objective(network, LogitsCriterion(CrossEntropy(label_smoothing=0.1), "label"))
     optimizer = make_optimizer(network, RECIPE)
     rules = Rules(
         steps=1,

@@ -21,7 +21,8 @@ from skipstone.models.build import build_network, network_tensors, suited_option
 from skipstone.registry import BACKBONES, HEADS, TASKS
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import network_of
+from skipstone.runtime.parts import network_of, task_of
+from skipstone.train.objective import Objective
 from tests.mask_data import NAMES, make_scene
 
 CLASSES = ["bishop", "knight", "rook"]
@@ -102,12 +103,12 @@ def taught_masks(
     x = {"image": torch.from_numpy(np.stack(pictures))}
     y = {"mask": torch.from_numpy(np.stack(masks).astype(np.int64))}
     network = network_of(bundle).train()
+    objective = Objective(network, task_of(bundle).criterion())
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     torch.manual_seed(0)  # dropout
     for _ in range(steps):
         optimizer.zero_grad()
-        losses = network.head.loss(network.features(x), y)
-        (torch.stack(list(losses.values())).sum() / network.head.weight(y)).backward()
+        objective(x, y, weight=objective.weight(y))["loss"].backward()
         optimizer.step()
     return dataclasses.replace(bundle, tensors=network_tensors(network.eval()))
 

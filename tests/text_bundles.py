@@ -22,6 +22,7 @@ from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.runtime.goldens import store_goldens
 from skipstone.train.learner import features_of, solve
+from skipstone.train.objective import Objective
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from tests.text_data import rows, write_csv
@@ -56,12 +57,13 @@ def text_run(
     else:
         network = build_network(arch, text).train()
         loader = Loader(fit, text, task, Batching(batch_size=16, seed=0, shuffle=True))
+        objective = Objective(network, task.criterion())
         optimizer = torch.optim.Adam(network.parameters(), 0.02)
         for number in range(steps // len(loader)):
             for batch in loader.epoch(number):
                 optimizer.zero_grad()
-                loss = network.head.loss(network.features(batch.x), batch.y)["loss"] / len(batch)
-                loss.backward()
+                weight = torch.tensor(float(len(batch)))
+                objective(batch.x, batch.y, weight=weight)["loss"].backward()
                 optimizer.step()
     recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(fit)))
     state, arrays = text.state()

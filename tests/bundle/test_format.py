@@ -128,6 +128,13 @@ def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
         Bundle.load(folder)
 
 
+def test_an_older_format_is_refused(folder: Path) -> None:
+    reseal(folder, lambda record: record.update(format=1))
+    with pytest.raises(UsageError, match="bundle format 1; this skipstone reads only 2") as caught:
+        Bundle.load(folder)
+    assert "Train the model again" in str(caught.value.hint)
+
+
 def test_weights_that_are_no_safetensors_file_are_refused(folder: Path) -> None:
     replace_file(folder, "weights.safetensors", b"\x80\x04pickle" * 100)
     with pytest.raises(DamagedError, match=r"weights\.safetensors is not a valid safetensors"):

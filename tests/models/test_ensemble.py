@@ -15,9 +15,12 @@ from skipstone.errors import DamagedError, Refusal
 from skipstone.inputs.image import image_input
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.build import build_network, load_tensors
-from skipstone.models.ensemble import build_ensemble, check_ensemble_fits, tensors_of
-from skipstone.models.heads.base import Head
-from skipstone.models.losses import BinaryCrossEntropy, CrossEntropy
+from skipstone.models.ensemble import (
+    average_logits,
+    build_ensemble,
+    check_ensemble_fits,
+    tensors_of,
+)
 
 CLASSES = 3
 _SCALES = pytest.mark.parametrize("scale", [1.0, 300.0])
@@ -31,7 +34,7 @@ def drawn(count: int, scale: float) -> list[Tensor]:
 @_SCALES
 def test_classes_that_exclude_each_other_get_the_mean_probability(scale: float) -> None:
     logits = drawn(3, scale)
-    voted = CrossEntropy().vote(logits)
+    voted = average_logits(logits, "softmax")
     expected = np.mean([softmax(each.double().numpy(), axis=1) for each in logits], axis=0)
     assert torch.isfinite(voted).all()
     assert np.allclose(softmax(voted.double().numpy(), axis=1), expected, atol=1e-6)
@@ -40,22 +43,15 @@ def test_classes_that_exclude_each_other_get_the_mean_probability(scale: float) 
 @_SCALES
 def test_tags_get_the_mean_probability_each(scale: float) -> None:
     logits = drawn(3, scale)
-    voted = BinaryCrossEntropy().vote(logits)
+    voted = average_logits(logits, "sigmoid")
     expected = np.mean([expit(each.double().numpy()) for each in logits], axis=0)
     assert torch.isfinite(voted).all()
     assert np.allclose(expit(voted.double().numpy()), expected, atol=1e-6)
 
 
-def test_heads_without_probabilities_are_refused() -> None:
-    with pytest.raises(Refusal, match="cannot be averaged"):
-        Head.vote(object(), [], [])  # type: ignore[arg-type]
-
-
-def arch(head: str, loss: str) -> Arch:
-    target = "mask" if head == "lraspp" else "label"
-    shape = {"classes": CLASSES, "loss": {"name": loss, "target": target, "args": {}}}
+def arch(head: str) -> Arch:
     options = {"options": {"width": 0.25}}
-    return Arch(Part("resnet18", options), Part(head, {"shape": shape}))
+    return Arch(Part("resnet18", options), Part(head, {"shape": {"classes": CLASSES}}))
 
 
 @pytest.fixture(params=["linear", "lraspp"])
@@ -63,9 +59,9 @@ def joined(request: pytest.FixtureRequest) -> tuple[Ensemble, Any, list[Any], di
     """(ensemble, its input, networks with drawn weights, their tensors together)."""
     input = image_input(ImageOptions(size=32), {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3})
     torch.manual_seed(0)
-    one = arch(request.param, "cross_entropy")
+    one = arch(request.param)
     networks = [build_network(one, input).eval() for _ in range(2)]
-    made = Ensemble((Member(one, 0, 0.5), Member(one, 0, 2.0)))
+    made = Ensemble((Member(one, 0, 0.5), Member(one, 0, 2.0)), "softmax")
     tensors = tensors_of(made, [network.state_dict() for network in networks])
     return made, input, networks, tensors
 
@@ -93,14 +89,14 @@ def test_tensors_that_are_not_its_members_are_damage(joined: Any) -> None:
     foreign = {**tensors, "members.2.x": tensors[name]}
     with pytest.raises(DamagedError, match="belongs to no member"):
         check_ensemble_fits(made, input, foreign, where="a file")
-    astray = Ensemble((made.members[0], Member(made.members[1].arch, 1)))
+    astray = Ensemble((made.members[0], Member(made.members[1].arch, 1)), "softmax")
     with pytest.raises(DamagedError, match="member 1 takes input 1, and there are 1"):
         check_ensemble_fits(astray, input, tensors, where="a file")
 
 
 def test_it_is_data() -> None:
-    one, other = arch("linear", "cross_entropy"), arch("linear", "softmax_focal")
-    made = Ensemble((Member(one, 0, 1.5), Member(one), Member(other, 1)))
+    one, other = arch("linear"), arch("lraspp")
+    made = Ensemble((Member(one, 0, 1.5), Member(one), Member(other, 1)), "softmax")
     assert read_arch(made.to_json()) == made
     assert read_arch(one.to_json()) == one
     assert made.name == "ensemble of 3 resnet18"
@@ -123,13 +119,20 @@ def test_it_is_data() -> None:
     ],
 )
 def test_what_is_no_member_is_refused(change: dict[str, Any]) -> None:
-    member = Member(arch("linear", "cross_entropy")).to_json()
+    member = Member(arch("linear")).to_json()
     with pytest.raises((KeyError, TypeError, ValueError)):
-        read_arch({"members": [member, {**member, **change}]})
+        read_arch({"members": [member, {**member, **change}], "activation": "softmax"})
 
 
 @pytest.mark.parametrize("count", [0, 1, 65])
 def test_ensembles_have_2_to_64_members(count: int) -> None:
-    member = Member(arch("linear", "cross_entropy")).to_json()
+    member = Member(arch("linear")).to_json()
     with pytest.raises(ValueError, match=f"number of ensemble members: {count}"):
-        read_arch({"members": [member] * count})
+        read_arch({"members": [member] * count, "activation": "softmax"})
+
+
+@pytest.mark.parametrize("activation", ["relu", None, ["softmax"]])
+def test_an_unknown_activation_is_refused(activation: Any) -> None:
+    members = [Member(arch("linear")).to_json()] * 2
+    with pytest.raises(ValueError, match="activation"):
+        read_arch({"members": members, "activation": activation})

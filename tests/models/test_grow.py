@@ -19,8 +19,7 @@ from skipstone.models.network import Network
 
 
 def network(classes: int, seed: int = 0) -> Network:
-    loss = {"name": "cross_entropy", "target": "label", "args": {}}
-    head = Part("linear", {"options": {}, "shape": {"classes": classes, "loss": loss}})
+    head = Part("linear", {"options": {}, "shape": {"classes": classes}})
     backbone = Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
     torch.manual_seed(seed)
     return build_network(Arch(backbone, head), ImageInput(ImageOptions(size=8, channels=3)))

@@ -17,7 +17,6 @@ from skipstone.models.pixel_losses import (
     CrossEntropyDice,
     Dice,
     PixelFocal,
-    make_pixel_loss,
 )
 
 K, IGNORE = 5, 255
@@ -108,7 +107,7 @@ def test_cross_entropy_and_dice_is_their_sum(logits: Tensor, mask: Tensor) -> No
 def test_it_splits_over_micro_batches(
     logits: Tensor, mask: Tensor, name: str, weights: list[float] | None
 ) -> None:
-    loss = make_pixel_loss(name, {"ignore_index": IGNORE, "class_weights": weights})
+    loss = PIXEL_LOSSES[name](ignore_index=IGNORE, class_weights=weights)
     parts = [slice(0, 1), slice(1, 3)]
     torch.testing.assert_close(
         torch.stack([loss(logits[part], mask[part]) for part in parts]).sum(), loss(logits, mask)
@@ -121,7 +120,7 @@ def test_it_splits_over_micro_batches(
 @each_loss
 def test_what_is_ignored_has_no_gradient(logits: Tensor, mask: Tensor, name: str) -> None:
     logits.requires_grad_()
-    loss = make_pixel_loss(name, {"ignore_index": IGNORE})
+    loss = PIXEL_LOSSES[name](ignore_index=IGNORE)
     loss(logits, mask).backward()
     assert logits.grad is not None
     seen = logits.grad.abs().sum(1) > 0
@@ -132,7 +131,7 @@ def test_what_is_ignored_has_no_gradient(logits: Tensor, mask: Tensor, name: str
 def test_extremes_stay_finite(name: str) -> None:
     logits = torch.tensor([200.0, -200.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2).clone()
     logits.requires_grad_()
-    loss = make_pixel_loss(name, {"ignore_index": IGNORE})
+    loss = PIXEL_LOSSES[name](ignore_index=IGNORE)
     for mask in (torch.zeros(1, 2, 2), torch.ones(1, 2, 2), torch.full((1, 2, 2), IGNORE)):
         value = loss(logits, mask.long())
         value.backward()
@@ -146,6 +145,6 @@ def test_extremes_stay_finite(name: str) -> None:
 def test_half_precision_logits_are_summed_in_float32(
     logits: Tensor, mask: Tensor, name: str
 ) -> None:
-    loss, low = make_pixel_loss(name, {"ignore_index": IGNORE}), logits.bfloat16()
+    loss, low = PIXEL_LOSSES[name](ignore_index=IGNORE), logits.bfloat16()
     assert loss(low, mask).dtype == torch.float32
     torch.testing.assert_close(loss(low, mask), loss(low.float(), mask))

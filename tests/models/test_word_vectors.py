@@ -27,8 +27,7 @@ from tests.vector_data import glove, table
 SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]
 MODELS = [entry.name for entry in BACKBONES if "vectors" in entry.facts]
 WORDS = {"the", "cat", "sat", "dog", ".", "a", "naïve", ",", "猫"}
-LOSS = {"name": "cross_entropy", "target": "label", "args": {}}
-HEAD = Part("linear", {"options": {}, "shape": {"classes": 2, "loss": LOSS}})
+HEAD = Part("linear", {"options": {}, "shape": {"classes": 2}})
 
 
 def fitted(**options: Any) -> TextInput:

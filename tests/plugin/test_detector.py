@@ -87,8 +87,14 @@ def test_head_learns_boxes(tmp_path: Path) -> None:
     y = {key: [item[key] for item in stacked] for key in ("boxes", "labels")}
     optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=5e-3)
 
+    criterion = head.criterion()
+
+    def losses_of(y: Any) -> dict[str, torch.Tensor]:
+        losses: dict[str, torch.Tensor] = criterion(head.training_outputs((body(x),), (64, 64)), y)
+        return losses
+
     def step() -> float:
-        total = sum(head.loss((body(x),), y).values()) / head.weight(y)
+        total = sum(losses_of(y).values()) / criterion.weight(y)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -96,7 +102,7 @@ def test_head_learns_boxes(tmp_path: Path) -> None:
 
     losses = [step() for _ in range(80)]
     assert losses[-1] < 0.5 * losses[0]
-    outputs = {key: value.detach().numpy() for key, value in head((body(x),)).items()}
+    outputs = {key: value.detach().numpy() for key, value in head((body(x),), (64, 64)).items()}
     assert outputs["boxes"].shape == (16, 64, 4)
     assert outputs["scores"].shape == (16, 64, 2)
     predictions = task.predict(
@@ -107,8 +113,8 @@ def test_head_learns_boxes(tmp_path: Path) -> None:
     assert found["f1"].low <= found["f1"].value <= found["f1"].high
     assert found["f1"].value > 0.5
     empty = {"boxes": [torch.zeros(0, 4)] * 16, "labels": [torch.zeros(0, dtype=torch.int64)] * 16}
-    assert all(value.isfinite() for value in head.loss((body(x),), empty).values())
-    assert head.weight(empty) == 1
+    assert all(value.isfinite() for value in losses_of(empty).values())
+    assert criterion.weight(empty) == 1
 
 
 def _arrays(root: Path) -> list[tuple[torch.Tensor, Any]]:

@@ -13,6 +13,7 @@ from skipstone.errors import UsageError
 from skipstone.inputs.text import TextFront
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
+from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import MIXED, MIXED_WORDS, Network
 from skipstone.models.text_cnn import TextCnn
 from skipstone.models.text_options import TextCnnOptions
@@ -23,6 +24,10 @@ from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES
 from skipstone.train.objective import Objective
 from tests.prepare.picture_rows import FakeTask, UnmixableTask, make_sample
+
+
+def _objective(network: Network) -> Objective:
+    return Objective(network, LogitsCriterion(CrossEntropy(), "label"))
 
 
 def batch_of(count: int, side: int = 20) -> Batch:
@@ -125,20 +130,17 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
     assert 0 < share < 1
 
     backbone = TextCnn(vocabulary=10, options=TextCnnOptions(embedding=4, maps=3))
-    loss = {"name": "cross_entropy", "target": "label", "args": {}}
-    head = LinearHead(
-        LinearOptions(), channels=backbone.channels, strides=(1,), classes=3, loss=loss
-    )
+    head = LinearHead(LinearOptions(), channels=backbone.channels, strides=(1,), classes=3)
     network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
-    found = Objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
+    found = _objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
 
     (features,) = backbone(tokens)
     partner = [3, 0, 1, 2]
-    logits = network.head((share * features + (1 - share) * features[partner],))["logits"]
+    logits = network.head((share * features + (1 - share) * features[partner],), ())["logits"]
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(logits, share * hot + (1 - share) * hot[partner])
     torch.testing.assert_close(found, expected)
-    plain = Objective(network)(batch.x, batch.y, weight=torch.tensor(4.0))["loss"]
+    plain = _objective(network)(batch.x, batch.y, weight=torch.tensor(4.0))["loss"]
     assert abs(float((plain - found).detach())) > 1e-4
 
 
@@ -161,10 +163,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     torch.nn.init.normal_(backbone.embedding.weight)
     with torch.no_grad():
         backbone.embedding.weight[0] = 0
-    loss = {"name": "cross_entropy", "target": "label", "args": {}}
-    head = LinearHead(
-        LinearOptions(), channels=backbone.channels, strides=(1,), classes=3, loss=loss
-    )
+    head = LinearHead(LinearOptions(), channels=backbone.channels, strides=(1,), classes=3)
     network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
     tokens = torch.zeros(len(ROWS), 7, dtype=torch.int32)  # two places more than the longest
     for row, words in zip(tokens, ROWS, strict=True):
@@ -186,9 +185,9 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     torch.testing.assert_close(network.features(mixed.x)[0], features, rtol=1e-5, atol=1e-6)
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(
-        network.head((features,))["logits"], share * hot + (1 - share) * hot.roll(1, 0)
+        network.head((features,), ())["logits"], share * hot + (1 - share) * hot.roll(1, 0)
     )
-    found = Objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
+    found = _objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
     torch.testing.assert_close(found, expected)
 
 

@@ -22,13 +22,14 @@ from skipstone.models.network import Network
 from skipstone.models.profile import profile
 from skipstone.proof.parity import verify
 from skipstone.runtime.open import open_model
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import input_of, network_of, task_of
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink import recover
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Plan, Work, carry_out
 from skipstone.shrink.prune import Costs, choose, cut, edits_of, hidden_of, importance
 from skipstone.shrink.shrink import shrink
+from skipstone.train.objective import Objective
 
 
 @pytest.fixture
@@ -86,9 +87,8 @@ def test_importance_is_the_squared_gradient_of_a_gate(bundle: Bundle, rows: Mani
     gate = torch.ones(hidden[0].channels, requires_grad=True)
     consumer = network.get_submodule(hidden[0].consumer)
     handle = consumer.register_forward_pre_hook(lambda _, args: args[0] * gate[:, None, None])
-    features = network.features(batch.x)
-    loss = network.head.loss(features, batch.y)["loss"] / network.head.weight(batch.y)
-    loss.backward()
+    objective = Objective(network, task_of(bundle).criterion())
+    objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"].backward()
     handle.remove()
     assert gate.grad is not None
     np.testing.assert_allclose(found[producer], gate.grad.square().numpy(), rtol=1e-3)

@@ -59,9 +59,9 @@ def test_statistics_and_class_weights() -> None:
     rows = manifest(["a"] * 6 + ["b"] * 3 + ["c"])
     assert task.statistics(rows) == {"counts": [6, 3, 1]}
     with pytest.raises(UsageError, match="class counts"):
-        task.head()
+        task.criterion()
     informed = Classify(task.options, {**SCHEMA, **task.statistics(rows)})
-    weights = informed.head().args["shape"]["loss"]["args"]["class_weights"]
+    weights = informed.criterion().loss.class_weights.numpy()
     expected = compute_class_weight(
         "balanced", classes=np.array(["a", "b", "c"]), y=np.array(rows.column("target"))
     )

@@ -151,16 +151,19 @@ def test_its_head_takes_its_targets(name: str) -> None:
         for key in targets[0]
     }
     maps = (torch.randn(4, 4, 8, 8), torch.randn(4, 8, 4, 4, requires_grad=True))
-    total = sum(head.loss(maps, y).values()) / head.weight(y)
+    size = y["mask"].shape[-2:] if "mask" in y else (16, 16)
+    outputs = head.training_outputs(maps, size)
+    criterion = head.criterion() or task.criterion()
+    total = sum(criterion(outputs, y).values()) / criterion.weight(y)
     total.backward()
     assert math.isfinite(total.item())
     assert maps[1].grad is not None
-    outputs = {key: value.detach().numpy() for key, value in head(maps).items()}
+    arrays = {key: value.detach().numpy() for key, value in head(maps, size).items()}
     metas = [Meta(row) for row in range(4)]
-    assert [p.meta for p in task.predict(outputs, metas, {})] == metas
+    assert [p.meta for p in task.predict(arrays, metas, {})] == metas
     soft = task.soften(dict(y))
     if soft is not None:  # softened, not yet mixed: the same loss
-        again = sum(head.loss(maps, soft).values()) / head.weight(soft)
+        again = sum(criterion(outputs, soft).values()) / criterion.weight(soft)
         torch.testing.assert_close(again, total)
 
 

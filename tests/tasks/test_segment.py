@@ -315,8 +315,8 @@ def test_class_weights_count_pixels(tmp_path: Path) -> None:
     masks = np.stack([make_scene(seed)[1] for seed in range(3)])
     assert counts == np.bincount(masks.ravel(), minlength=3).tolist()
     weighted = Segment(model.options, {**manifest.schema, "counts": counts})
-    weights = weighted.head().args["shape"]["loss"]["args"]["class_weights"]
-    assert weights == pytest.approx([masks.size / (3 * count) for count in counts])
+    weights = weighted.criterion().loss.class_weights
+    assert weights.tolist() == pytest.approx([masks.size / (3 * count) for count in counts])
     assert Segment(SegmentOptions(), manifest.schema).statistics(manifest) == {}
 
 

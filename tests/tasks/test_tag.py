@@ -87,9 +87,8 @@ def test_statistics_and_positive_weights() -> None:
     options = TagOptions(class_weights="inverse")
     statistics = Tag(options, SCHEMA).statistics(rows)
     assert statistics == {"counts": [3, 1, 0], "samples": 4}
-    head = Tag(options, {**SCHEMA, **statistics}).head()
-    weights = head.args["shape"]["loss"]["args"]["class_weights"]
-    assert weights == pytest.approx([1 / 3, 3.0, 1.0])
+    criterion = Tag(options, {**SCHEMA, **statistics}).criterion()
+    assert criterion.loss.class_weights.tolist() == pytest.approx([1 / 3, 3.0, 1.0])
     assert positive_weights("inverse", [1], 10_000, 0.0) == [100.0]
     assert positive_weights("effective", [50, 5], 1000, 0.0) == [1.0, 1.0]
     assert Tag(options, SCHEMA).statistics(rows.take([2])) == {"counts": [0, 0, 0], "samples": 1}

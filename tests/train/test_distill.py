@@ -8,13 +8,20 @@ import torch.nn.functional as F
 from scipy.special import rel_entr, softmax
 
 from skipstone.errors import Refusal
-from skipstone.models.losses import TEMPERATURE, BinaryCrossEntropy, CrossEntropy
+from skipstone.models.losses import DISTILLATION_TEMPERATURE, BinaryCrossEntropy, CrossEntropy, Loss
 from skipstone.models.network import Network
-from skipstone.runtime.parts import network_of
+from skipstone.runtime.parts import network_of, task_of
 from skipstone.train.distill import Distillation
 from skipstone.train.objective import Objective
 from tests.small_bundles import small_bundle
-from tests.train.tiny import tiny_network
+from tests.train.tiny import TinyCriterion, tiny_network
+
+CRITERION = task_of(small_bundle()).criterion()
+
+
+def divergence(loss: Loss, logits: torch.Tensor, teacher_logits: torch.Tensor) -> float:
+    target = torch.zeros(len(logits), dtype=torch.int64)  # not read
+    return float(loss.distillation_loss(logits, teacher_logits, target))
 
 
 def network(seed: int) -> Network:
@@ -34,10 +41,10 @@ def batch() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
 def test_softmax_answers_are_imitated_by_their_kl_divergence() -> None:
     torch.manual_seed(0)
     own, taught = torch.randn(5, 4), 3 * torch.randn(5, 4)
-    p, q = (softmax(t.double().numpy() / TEMPERATURE, axis=1) for t in (taught, own))
-    expected = rel_entr(p, q).sum() * TEMPERATURE**2
-    assert float(CrossEntropy().imitate(own, taught)) == pytest.approx(expected, rel=1e-5)
-    assert float(CrossEntropy().imitate(taught, taught)) == pytest.approx(0, abs=1e-5)
+    p, q = (softmax(t.double().numpy() / DISTILLATION_TEMPERATURE, axis=1) for t in (taught, own))
+    expected = rel_entr(p, q).sum() * DISTILLATION_TEMPERATURE**2
+    assert divergence(CrossEntropy(), own, taught) == pytest.approx(expected, rel=1e-5)
+    assert divergence(CrossEntropy(), taught, taught) == pytest.approx(0, abs=1e-5)
 
 
 def test_tags_are_imitated_by_their_binary_divergence() -> None:
@@ -45,19 +52,20 @@ def test_tags_are_imitated_by_their_binary_divergence() -> None:
     own, taught = torch.randn(5, 4), 3 * torch.randn(5, 4)
     p, q = (torch.sigmoid(t.double()).numpy() for t in (taught, own))
     expected = (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).sum()
-    assert float(BinaryCrossEntropy().imitate(own, taught)) == pytest.approx(expected, rel=1e-5)
-    assert float(BinaryCrossEntropy().imitate(taught, taught)) == pytest.approx(0, abs=1e-4)
+    assert divergence(BinaryCrossEntropy(), own, taught) == pytest.approx(expected, rel=1e-5)
+    assert divergence(BinaryCrossEntropy(), taught, taught) == pytest.approx(0, abs=1e-4)
 
 
 def test_shares_of_labels_and_teacher() -> None:
     student, teacher = network(0), network(2)
     x, y = batch()
-    aim = Distillation(student.eval(), teacher, share=0.7)
+    aim = Distillation(student.eval(), CRITERION, teacher, share=0.7)
     losses = aim(x, y, weight=aim.weight(y))
     logits, taught = student(x)["logits"], teacher(x)["logits"]
-    smoothing = student.head.criterion.label_smoothing
+    smoothing = CRITERION.loss.label_smoothing
     labels = F.cross_entropy(logits, y["label"], label_smoothing=smoothing)
-    imitated = CrossEntropy().imitate(logits, taught) / 8
+    target = y["label"]
+    imitated = CrossEntropy().distillation_loss(logits, taught, target) / 8
     torch.testing.assert_close(losses["loss"], 0.3 * labels + 0.7 * imitated)
     torch.testing.assert_close(losses["teacher_loss"], 0.7 * imitated.detach())
 
@@ -65,7 +73,10 @@ def test_shares_of_labels_and_teacher() -> None:
 def test_without_a_share_it_is_the_plain_objective() -> None:
     student = network(0).eval()
     x, y = batch()
-    aims = Distillation(student, network(2), share=0.0), Objective(student)
+    aims = (
+        Distillation(student, CRITERION, network(2), share=0.0),
+        Objective(student, CRITERION),
+    )
     with_teacher, plain = (aim(x, y, weight=aim.weight(y))["loss"] for aim in aims)
     torch.testing.assert_close(with_teacher, plain)
 
@@ -73,7 +84,7 @@ def test_without_a_share_it_is_the_plain_objective() -> None:
 def test_the_student_comes_to_answer_as_the_teacher_who_stays() -> None:
     student, teacher = network(0), network(2)
     x, y = batch()
-    aim = Distillation(student.eval(), teacher, share=1.0)
+    aim = Distillation(student.eval(), CRITERION, teacher, share=1.0)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     assert {id(p) for p in aim.parameters()} == {id(p) for p in student.parameters()}
     optimizer = torch.optim.Adam(aim.parameters(), 3e-3)
@@ -88,9 +99,9 @@ def test_the_student_comes_to_answer_as_the_teacher_who_stays() -> None:
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
 
 
-def test_a_head_that_cannot_imitate_says_so() -> None:
+def test_a_criterion_that_cannot_distil_says_so() -> None:
     student = tiny_network()
-    aim = Distillation(student, tiny_network(1))
+    aim = Distillation(student, TinyCriterion(), tiny_network(1))
     x, y = {"image": torch.zeros(2, 1, 8, 8)}, {"label": torch.tensor([0, 1])}
-    with pytest.raises(Refusal, match="cannot learn from another network's answers"):
+    with pytest.raises(Refusal, match="TinyCriterion cannot learn from a teacher's outputs"):
         aim(x, y, weight=aim.weight(y))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skipstone import events
 from skipstone.errors import DataError, Diverged, UsageError
+from skipstone.models.losses import AuxiliaryCriterion
 from skipstone.models.network import Network
 from skipstone.train import loop
 from skipstone.train.checkpoint import load_checkpoint
@@ -21,6 +22,8 @@ from skipstone.train.options import TrainOptions
 from skipstone.train.runfolder import RunFolder
 from skipstone.train.state import State
 from tests.train.tiny import (
+    TinyCriterion,
+    TinyHead,
     TinyLoader,
     TinyTask,
     evaluate,
@@ -225,15 +228,15 @@ def test_an_infinite_gradient_stops_at_its_own_batch(tmp_path: Path, clip: float
             return gradient * float("inf")
 
     network, loader = tiny_network(), TinyLoader()
-    head, order = network.head, torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
     third = {f"photo{int(row)}.png" for row in order[16:24]}
-    plain = head.loss
 
-    def loss(features: Any, y: Any) -> dict[str, torch.Tensor]:
-        value = plain(features, y)["cross_entropy"]
-        return {"cross_entropy": Steep.apply(value) if len(loader.served) == 3 else value}
+    class SteepCriterion(TinyCriterion):
+        def forward(self, outputs: Any, y: Any) -> dict[str, torch.Tensor]:
+            value = super().forward(outputs, y)["cross_entropy"]
+            return {"cross_entropy": Steep.apply(value) if len(loader.served) == 3 else value}
 
-    head.loss = loss  # type: ignore[method-assign]
+    network.head.criterion = SteepCriterion  # type: ignore[method-assign]
     with pytest.raises(Diverged, match=r"gradient's norm became (nan|inf) at step 3") as caught:
         train(
             tmp_path,
@@ -322,3 +325,26 @@ def test_progress_of_a_plateau(tmp_path: Path) -> None:
         )
     rates = [row["lr"] for row in result.history]
     assert rates == pytest.approx([0.1] * 5 + [0.01] * 2)
+
+
+class _AuxiliaryTask(TinyTask):
+    def criterion(self) -> AuxiliaryCriterion:
+        return AuxiliaryCriterion(TinyCriterion(), {"middle": TinyCriterion()}, factor=0.3)
+
+
+def test_an_auxiliary_head_learns_and_is_gone_after_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.train.tiny.TinyTask", _AuxiliaryTask)
+    network = tiny_network()
+    names = set(network.state_dict())
+    head = network.auxiliary["middle"] = TinyHead()
+    before = head.linear.weight.detach().clone()
+    _, result = train(tmp_path, network=network, epochs=1)
+    losses = result.history[0]["losses"]
+    assert losses["loss"] == pytest.approx(
+        losses["cross_entropy"] + losses["middle.cross_entropy"], rel=1e-5
+    )
+    assert not torch.equal(head.linear.weight, before)
+    assert set(network.state_dict()) == names
+    assert set(network({"image": torch.zeros(1, 1, 8, 8)})) == {"logits"}

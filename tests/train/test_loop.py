@@ -18,7 +18,7 @@ from skipstone.train.optim import make_optimizer
 from skipstone.train.precision import Mode
 from skipstone.train.schedules import make_curve
 from skipstone.train.state import State
-from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
+from tests.train.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 
 def rules_of(**changed: Any) -> Rules:
@@ -42,7 +42,7 @@ def one_step(batch_size: int, **options: Any) -> tuple[dict[str, torch.Tensor], 
     """All 44 images in one step, in batches of `batch_size`, in epoch 0's order."""
     network = tiny_network(norm=False, dropout=0.0)
     recipe = recipe_of(optimizer="sgd", lr=0.1, **options)
-    objective = Objective(network, l1=recipe.l1)
+    objective = Objective(network, TinyCriterion(), l1=recipe.l1)
     optimizer = make_optimizer(network, recipe)
     loader, state = TinyLoader(samples=44, batch_size=batch_size), State()
     batches = list(loader.epoch(0))
@@ -74,7 +74,7 @@ def test_clipping_bounds_the_step() -> None:
 
 def test_l1_is_a_penalty_on_weights_only() -> None:
     network = tiny_network()
-    objective = Objective(network, l1=0.5)
+    objective = Objective(network, TinyCriterion(), l1=0.5)
     expected = sum(float(p.detach().abs().sum()) for p in network.parameters() if p.ndim > 1)
     assert float(objective.l1_norm().detach()) == pytest.approx(expected, rel=1e-5)
     batch = next(TinyLoader().epoch(0))
@@ -137,7 +137,7 @@ def test_infinite_loss_names_the_batch() -> None:
     recipe = recipe_of()
     with pytest.raises(Diverged, match=r"step 1 .*photo\d+\.png.* and \d+ more"):
         step(
-            Objective(network),
+            Objective(network, TinyCriterion()),
             make_optimizer(network, recipe),
             list(TinyLoader(batch_size=16).epoch(0))[:1],
             State(),

@@ -18,7 +18,7 @@ from skipstone.train import precision
 from skipstone.train.objective import Objective
 from skipstone.train.precision import Mode, candidates, choose_device, pick, time_modes
 from skipstone.train.runfolder import RunFolder
-from tests.train.tiny import TinyLoader, recipe_of, tiny_network, train
+from tests.train.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 
 def test_bf16_must_be_worth_it() -> None:
@@ -110,7 +110,7 @@ def test_training_takes_what_the_timing_says(
 
 
 def test_timing_leaves_the_objective_as_it_is() -> None:
-    objective = Objective(tiny_network())
+    objective = Objective(tiny_network(), TinyCriterion())
     before = copy.deepcopy(objective.state_dict())
     seconds = time_modes(objective, list(TinyLoader().epoch(0)), [Mode(), Mode("bf16", True)])
     assert all(0 < value < 10 for value in seconds.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from skipstone.data.samples import Batch, Meta
 from skipstone.models.backbone import Backbone
-from skipstone.models.heads.base import Head, Targets
+from skipstone.models.heads.base import Head
+from skipstone.models.losses import Criterion, Targets
 from skipstone.models.network import Network
 from skipstone.tasks.base import Metric
 from skipstone.train.fit import FitResult, fit
@@ -46,11 +47,13 @@ class TinyHead(Head):
         super().__init__()
         self.linear = nn.Linear(8, classes)
 
-    def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
         return {"logits": self.linear(features[-1].mean((2, 3)))}
 
-    def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
-        logits = self(features)["logits"].float()
+
+class TinyCriterion(Criterion):
+    def forward(self, outputs: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+        logits = outputs["logits"].float()
         return {"cross_entropy": F.cross_entropy(logits, y["label"], reduction="sum")}
 
     def weight(self, y: Targets) -> Tensor:
@@ -95,6 +98,9 @@ class TinyLoader:
 
 class TinyTask:
     name, headline, tie_breaks = "tiny", "accuracy", ("loss",)
+
+    def criterion(self) -> Criterion:
+        return TinyCriterion()
 
     def metrics(self) -> tuple[Metric, ...]:
         return (

@@ -15,6 +15,9 @@ from skipstone.errors import Refusal
 #: Maximal number of networks in an ensemble; bounds the work of reading an untrusted bundle.
 MOST_MEMBERS = 64
 
+#: How logits become probabilities.
+ACTIVATIONS = ("softmax", "sigmoid")
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -99,9 +102,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Several networks whose predicted probabilities are averaged."""
+    """Several networks whose predicted probabilities are averaged.
+
+    Args:
+        activation: how their logits become probabilities: "softmax" or "sigmoid".
+    """
 
     members: tuple[Member, ...]
+    activation: str
 
     @property
     def name(self) -> str:
@@ -119,14 +127,17 @@ class Ensemble:
         return tuple(member.arch for member in self.members)
 
     def to_json(self) -> dict[str, Any]:
-        return {"members": [member.to_json() for member in self.members]}
+        members = [member.to_json() for member in self.members]
+        return {"members": members, "activation": self.activation}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Ensemble:
         members = tuple(Member.from_json(member) for member in value["members"])
         if not 2 <= len(members) <= MOST_MEMBERS:
             raise ValueError(f"invalid number of ensemble members: {len(members)}")
-        return Ensemble(members)
+        if value["activation"] not in ACTIVATIONS:
+            raise ValueError(f"invalid activation of an ensemble: {value['activation']!r}")
+        return Ensemble(members, value["activation"])
 
 
 def read_arch(value: Mapping[str, Any]) -> Arch | Ensemble:

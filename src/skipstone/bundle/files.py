@@ -28,7 +28,7 @@ from skipstone.errors import DamagedError, UsageError
 from skipstone.strict_json import parse_json
 
 RECORD = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 BLOCK = 1 << 20
 LARGEST_RECORD = 16 << 20
 MOST_FILES = 10_000
@@ -59,15 +59,22 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read `bundle.json`. DamagedError if it was changed; UsageError if its format is too new."""
+    """Read `bundle.json`.
+
+    Raises:
+        DamagedError: it was changed.
+        UsageError: it has another format.
+    """
     path = folder / RECORD
     record = parse_json(read_plain(folder, RECORD, LARGEST_RECORD), path)
     if not isinstance(record, dict) or type(record.get("format")) is not int:
         raise DamagedError(f"{path} is not a bundle: it states no format.")
-    if record["format"] > FORMAT:
+    if record["format"] != FORMAT:
         raise UsageError(
-            f"{path} has bundle format {record['format']}; this skipstone reads up to {FORMAT}.",
-            hint="Upgrade: pip install --upgrade skipstone",
+            f"{path} has bundle format {record['format']}; this skipstone reads only {FORMAT}.",
+            hint="Upgrade: pip install --upgrade skipstone"
+            if record["format"] > FORMAT
+            else "Train the model again, or use the skipstone that made it.",
         )
     if record.get("seal") != seal(record):
         raise DamagedError(

@@ -11,10 +11,13 @@ temperature fitted on rows that it was not trained on (Guo et al. 2017, arXiv:17
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skipstone.bundle.arch import Ensemble
 from skipstone.errors import DamagedError
@@ -37,6 +40,7 @@ class Votes(nn.Module):
         members: networks without a front.
         takes: the index of each member's input; None where all share one.
         temperatures: one per member.
+        activation: how logits become probabilities, "softmax" or "sigmoid".
     """
 
     def __init__(
@@ -46,12 +50,14 @@ class Votes(nn.Module):
         members: Sequence[Network],
         takes: Sequence[int] | None,
         temperatures: Sequence[float],
+        activation: str,
     ) -> None:
         super().__init__()
         self.front = front
         self.members = nn.ModuleList(members)
         self.takes = takes
         self.temperatures = list(temperatures)
+        self.activation = activation
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         arrays = self.front(x)
@@ -60,7 +66,25 @@ class Votes(nn.Module):
             network.answer(arrays if self.takes is None else arrays[self.takes[at]])
             for at, network in enumerate(networks)
         ]
-        return networks[0].head.vote(outputs, self.temperatures)
+        logits = [
+            each["logits"] / temperature
+            for each, temperature in zip(outputs, self.temperatures, strict=True)
+        ]
+        return {"logits": average_logits(logits, self.activation)}
+
+
+def average_logits(logits: Sequence[Tensor], activation: str) -> Tensor:
+    """Logits (N, K, ...) of the mean of the probabilities that each of `logits` stands for.
+
+    Computed without leaving logarithms: log p of the mean p for "softmax", log(p / (1 - p)) of the
+    mean p of each tag for "sigmoid".
+    """
+    if activation == "softmax":
+        log_p = torch.stack([F.log_softmax(each.float(), dim=1) for each in logits])
+        return torch.logsumexp(log_p, dim=0) - math.log(len(logits))
+    log_p = torch.stack([F.logsigmoid(each.float()) for each in logits])
+    log_not_p = torch.stack([F.logsigmoid(-each.float()) for each in logits])
+    return torch.logsumexp(log_p, dim=0) - torch.logsumexp(log_not_p, dim=0)
 
 
 def build_ensemble(arch: Ensemble, input: Input) -> Votes:
@@ -84,6 +108,7 @@ def build_ensemble(arch: Ensemble, input: Input) -> Votes:
         members=members,
         takes=[member.input for member in arch.members] if isinstance(input, Joined) else None,
         temperatures=[member.temperature for member in arch.members],
+        activation=arch.activation,
     )
 
 

@@ -1,26 +1,70 @@
-"""Losses on logits, each a sum with the divisor that turns it into a mean.
+"""Criteria and the losses on logits that they are made of.
 
-A loss never averages by itself: the objective divides the sum by `weight`, which depends on
-targets alone, so that accumulated micro-batches and many machines divide by the global amount.
-Everything is computed in float32, whatever the network ran in.
+A loss is a sum with the divisor that turns it into a mean. It never averages by itself: the
+objective divides the sum by `weight`, which depends on targets alone, so that accumulated
+micro-batches and many machines divide by the global amount. Losses are computed in float32,
+whatever the network ran in.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: log p is kept this far below 0 where log(1 - p) is needed, so that its gradient stays finite
-_CERTAIN = -1e-7
+from skipstone.errors import Refusal
+
+Outputs = dict[str, Tensor]
+Targets = dict[str, Tensor | list[Tensor]]
+
+#: log p stays this far below 0 where log(1 - p) is needed, so that its gradient is finite
+_MAX_LOG_P = -1e-7
 
 #: Softens a teacher's probabilities, so that those of wrong classes count (Hinton et al. 2015).
-TEMPERATURE = 2.0
+DISTILLATION_TEMPERATURE = 2.0
+
+
+class Criterion(nn.Module, ABC):
+    """What training minimises: named losses of a network's outputs.
+
+    `Task.criterion` gives one; a head whose loss needs its own layers brings its own
+    (`Head.criterion`). Bundles store no criterion, so buffers of one are not persistent.
+    """
+
+    @abstractmethod
+    def forward(self, outputs: Outputs, y: Targets) -> dict[str, Tensor]:
+        """Named losses, each the *sum* over what `weight` counts, float32.
+
+        Args:
+            outputs: of `Network.training_outputs`, batch first.
+            y: targets by name, batch first.
+        """
+
+    @abstractmethod
+    def weight(self, y: Targets) -> Tensor:
+        """Scalar float32: what the sums are divided by (samples, labelled pixels, matched boxes).
+
+        It depends on targets alone.
+        """
+
+    def distillation_loss(
+        self, outputs: Outputs, teacher_outputs: Outputs, y: Targets
+    ) -> dict[str, Tensor]:
+        """Named losses against a teacher's outputs, sums as `forward` gives them.
+
+        Args:
+            y: the targets, which say what counts.
+
+        Raises:
+            Refusal: outputs of this kind cannot be distilled.
+        """
+        raise Refusal(
+            f"{type(self).__name__} cannot learn from a teacher's outputs.",
+            hint="Leave the teacher out, such as prune(teacher=0).",
+        )
 
 
 class Loss(nn.Module, ABC):
@@ -28,19 +72,87 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits (N, K) and targets -> scalar sum, float32."""
+        """logits (N, K, ...) and targets -> scalar sum, float32."""
 
     @abstractmethod
     def weight(self, target: Tensor) -> Tensor:
         """Scalar float32."""
 
     @abstractmethod
-    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
-        """Scalar sum: how far `logits` are from a teacher's, both (N, K) or (N, K, ...)."""
+    def distillation_loss(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar sum: divergence of `logits` from a teacher's, both (N, K, ...)."""
 
-    @abstractmethod
-    def vote(self, logits: Sequence[Tensor]) -> Tensor:
-        """Logits (N, K, ...) of the mean of the probabilities that each of `logits` stands for."""
+
+class LogitsCriterion(Criterion):
+    """{"loss": a loss of the output "logits" against one of the targets}.
+
+    Args:
+        target: its name in y; class numbers of any integer type, or floats.
+    """
+
+    def __init__(self, loss: Loss, target: str) -> None:
+        super().__init__()
+        self.loss = loss
+        self.target = target
+
+    def forward(self, outputs: Outputs, y: Targets) -> dict[str, Tensor]:
+        return {"loss": self.loss(outputs["logits"], self._target(y))}
+
+    def weight(self, y: Targets) -> Tensor:
+        return self.loss.weight(self._target(y))
+
+    def distillation_loss(
+        self, outputs: Outputs, teacher_outputs: Outputs, y: Targets
+    ) -> dict[str, Tensor]:
+        logits, teacher_logits = outputs["logits"], teacher_outputs["logits"]
+        return {"loss": self.loss.distillation_loss(logits, teacher_logits, self._target(y))}
+
+    def _target(self, y: Targets) -> Tensor:
+        target = y[self.target]
+        assert isinstance(target, Tensor), f"{self.target!r} must be one tensor per batch"
+        return target if target.is_floating_point() else target.long()
+
+
+class AuxiliaryCriterion(Criterion):
+    """A criterion plus the losses of auxiliary heads, which only training has.
+
+    For deep supervision (Lee et al. 2015, arXiv:1409.5185) and auxiliary classifiers (Szegedy et
+    al. 2015, arXiv:1409.4842, section 5, with a factor of 0.3).
+
+    Args:
+        main: of the network's own outputs; its `weight` divides the auxiliary losses too.
+        auxiliary: {name in `Network.auxiliary`: criterion of that head's outputs}.
+        factor: of each auxiliary loss.
+    """
+
+    def __init__(
+        self, main: Criterion, auxiliary: Mapping[str, Criterion], *, factor: float = 0.3
+    ) -> None:
+        super().__init__()
+        self.main = main
+        self.auxiliary = nn.ModuleDict(auxiliary)
+        self.factor = factor
+
+    def forward(self, outputs: Outputs, y: Targets) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.main(outputs, y)
+        for name, criterion in self.auxiliary.items():
+            prefix = f"{name}."
+            head_outputs = {
+                key.removeprefix(prefix): value
+                for key, value in outputs.items()
+                if key.startswith(prefix)
+            }
+            for part, value in criterion(head_outputs, y).items():
+                losses[prefix + part] = self.factor * value
+        return losses
+
+    def weight(self, y: Targets) -> Tensor:
+        return self.main.weight(y)
+
+    def distillation_loss(
+        self, outputs: Outputs, teacher_outputs: Outputs, y: Targets
+    ) -> dict[str, Tensor]:
+        return self.main.distillation_loss(outputs, teacher_outputs, y)
 
 
 class CrossEntropy(Loss):
@@ -70,7 +182,7 @@ class CrossEntropy(Loss):
         super().__init__()
         self.label_smoothing = label_smoothing
         self.ignore_index = ignore_index
-        self.register_buffer("class_weights", _buffer(class_weights), persistent=False)
+        self.register_buffer("class_weights", _weights_buffer(class_weights), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
@@ -88,24 +200,20 @@ class CrossEntropy(Loss):
         if target.is_floating_point():
             total = target.float()
             return (total if self.class_weights is None else total * self.class_weights).sum()
-        kept = target != self.ignore_index
+        labelled = target != self.ignore_index
         if self.class_weights is None:
-            return kept.sum().float()
-        return self.class_weights[target[kept]].sum()
+            return labelled.sum().float()
+        return self.class_weights[target[labelled]].sum()
 
-    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
+    def distillation_loss(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
         """KL divergence from the teacher's probabilities at temperature T, times T^2.
 
         Hinton et al. 2015 (arXiv:1503.02531, section 2).
         """
-        own = F.log_softmax(logits.float() / TEMPERATURE, dim=1)
-        taught = F.log_softmax(answers.float() / TEMPERATURE, dim=1)
-        return F.kl_div(own, taught, reduction="sum", log_target=True) * TEMPERATURE**2
-
-    def vote(self, logits: Sequence[Tensor]) -> Tensor:
-        """The logarithm of the mean probability, without leaving logarithms."""
-        each = torch.stack([F.log_softmax(own.float(), dim=1) for own in logits])
-        return torch.logsumexp(each, dim=0) - math.log(len(logits))
+        log_p = F.log_softmax(logits.float() / DISTILLATION_TEMPERATURE, dim=1)
+        log_q = F.log_softmax(teacher_logits.float() / DISTILLATION_TEMPERATURE, dim=1)
+        divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+        return divergence * DISTILLATION_TEMPERATURE**2
 
 
 class SoftmaxFocal(CrossEntropy):
@@ -134,8 +242,8 @@ class SoftmaxFocal(CrossEntropy):
         if self.class_weights is not None:
             share = share * self.class_weights
         log_p = F.log_softmax(logits.float(), dim=1)
-        log_rest = torch.log(-torch.expm1(log_p.clamp(max=_CERTAIN)))  # log(1 - p)
-        return -(share * torch.exp(self.gamma * log_rest) * log_p).sum()
+        log_not_p = torch.log(-torch.expm1(log_p.clamp(max=_MAX_LOG_P)))  # log(1 - p)
+        return -(share * torch.exp(self.gamma * log_not_p) * log_p).sum()
 
 
 class BinaryCrossEntropy(Loss):
@@ -155,7 +263,7 @@ class BinaryCrossEntropy(Loss):
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.register_buffer("class_weights", _buffer(class_weights), persistent=False)
+        self.register_buffer("class_weights", _weights_buffer(class_weights), persistent=False)
 
     def smooth(self, target: Tensor) -> Tensor:
         return target.float() * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
@@ -168,18 +276,11 @@ class BinaryCrossEntropy(Loss):
     def weight(self, target: Tensor) -> Tensor:
         return torch.tensor(float(target.numel()), device=target.device)
 
-    def imitate(self, logits: Tensor, answers: Tensor) -> Tensor:
+    def distillation_loss(self, logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
         """Binary KL divergence from the teacher's probability of each tag."""
-        taught = torch.sigmoid(answers.float())
-        same = F.binary_cross_entropy_with_logits(answers.float(), taught, reduction="sum")
-        own = F.binary_cross_entropy_with_logits(logits.float(), taught, reduction="sum")
-        return own - same
-
-    def vote(self, logits: Sequence[Tensor]) -> Tensor:
-        """log(p / (1 - p)) of the mean p of each tag, without leaving logarithms."""
-        there = torch.stack([F.logsigmoid(own.float()) for own in logits])
-        absent = torch.stack([F.logsigmoid(-own.float()) for own in logits])
-        return torch.logsumexp(there, dim=0) - torch.logsumexp(absent, dim=0)
+        q = torch.sigmoid(teacher_logits.float())
+        entropy = F.binary_cross_entropy_with_logits(teacher_logits.float(), q, reduction="sum")
+        return F.binary_cross_entropy_with_logits(logits.float(), q, reduction="sum") - entropy
 
 
 class SigmoidFocal(BinaryCrossEntropy):
@@ -200,34 +301,13 @@ class SigmoidFocal(BinaryCrossEntropy):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         logits, target = logits.float(), self.smooth(target)
-        log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
-        present = -target * torch.exp(self.gamma * log_not) * log_p
+        log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
+        positive = -target * torch.exp(self.gamma * log_not_p) * log_p
         if self.class_weights is not None:
-            present = present * self.class_weights
-        absent = -(1 - target) * torch.exp(self.gamma * log_p) * log_not
-        return (present + absent).sum()
+            positive = positive * self.class_weights
+        negative = -(1 - target) * torch.exp(self.gamma * log_p) * log_not_p
+        return (positive + negative).sum()
 
 
-def softened(
-    answers: Sequence[Mapping[str, Tensor]], temperatures: Sequence[float]
-) -> list[Tensor]:
-    """The "logits" of each, divided by a temperature each: what `Loss.vote` takes."""
-    pairs = zip(answers, temperatures, strict=True)
-    return [outputs["logits"] / temperature for outputs, temperature in pairs]
-
-
-LOSSES: Mapping[str, type[Loss]] = {
-    "cross_entropy": CrossEntropy,
-    "softmax_focal": SoftmaxFocal,
-    "bce": BinaryCrossEntropy,
-    "sigmoid_focal": SigmoidFocal,
-}
-
-
-def make_loss(name: str, args: Mapping[str, Any]) -> Loss:
-    """The loss called `name`, built with JSON-able `args`."""
-    return LOSSES[name](**args)
-
-
-def _buffer(values: Sequence[float] | None) -> Tensor | None:
+def _weights_buffer(values: Sequence[float] | None) -> Tensor | None:
     return None if values is None else torch.tensor(list(values), dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from skipstone.models.backbone import Backbone, SequenceBackbone
 from skipstone.models.heads.base import Head
 from skipstone.models.word_lookup import own_ids
 
-#: Of a batch whose samples are mixed: the share (N,) that each keeps of what the backbone makes of
-#: it, or of the vectors of its words.
+#: Keys of a batch whose samples are mixed: the share (N,) that each sample keeps of its features,
+#: or of the vectors of its words.
 MIXED, MIXED_WORDS = "mixed", "mixed words"
 
 
@@ -21,7 +22,7 @@ def share_kept(x: dict[str, Tensor]) -> Tensor | None:
 
 
 def blend(values: Tensor, share: float | Tensor) -> Tensor:
-    """`share` of each sample and the rest of its neighbour; a number, or one a sample (N,)."""
+    """`share` of each sample and the rest of its neighbour; one share, or one per sample (N,)."""
     if isinstance(share, Tensor):
         share = share.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
     return values * share + values.roll(1, 0) * (1 - share)
@@ -33,7 +34,9 @@ class Network(nn.Module):
     State-dict names start with `front.`, `backbone.` and `head.`.
 
     Attributes:
-        fixed: names of parameters that training leaves as they are.
+        fixed: names of parameters that training does not change.
+        auxiliary: heads by name that only training has; `fit` removes them at its end, so bundles
+            do not store them and inference does not build them.
     """
 
     def __init__(self, *, front: nn.Module, backbone: Backbone, head: Head) -> None:
@@ -41,34 +44,53 @@ class Network(nn.Module):
         self.front = front
         self.backbone = backbone
         self.head = head
+        self.auxiliary = nn.ModuleDict()
         self.fixed: frozenset[str] = frozenset()
 
     def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Feature maps, shallow to deep; they, or what they are made of, are blended with each
-        neighbour's where `x` says so."""
+        """Feature maps, shallow to deep; in a mixed batch blended with each neighbour's."""
+        return self.features_and_size(x)[0]
+
+    def features_and_size(self, x: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        """`features`, and the size that the head is told: (height, width) of images, else ()."""
         arrays = self.front(x)
         if MIXED_WORDS in x:
-            return self._of_mixed_words(arrays, x[MIXED_WORDS])
+            return self._features_of_mixed_words(arrays, x[MIXED_WORDS]), ()
         features: tuple[Tensor, ...] = self.backbone(arrays)
         if MIXED in x:
-            return tuple(blend(feature, x[MIXED]) for feature in features)
-        return features
+            features = tuple(blend(feature, x[MIXED]) for feature in features)
+        return features, _image_size(arrays)
 
-    def _of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
-        """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts'
-        tokens x (N, L), place by place; zeros fill up the shorter, and the blend is as long as the
-        longer."""
+    def _features_of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
+        """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts' tokens
+        x (N, L), place by place; the shorter is padded with zeros to the length of the longer."""
         assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
-        there = own_ids(x) != 0
+        is_token = own_ids(x) != 0
         # an encoder's padding may have a vector of its own
-        vectors = self.backbone.look_up(x) * there.unsqueeze(2)
-        return self.backbone.read(blend(vectors, share), there | there.roll(1, 0))
+        vectors = self.backbone.look_up(x) * is_token.unsqueeze(2)
+        return self.backbone.read(blend(vectors, share), is_token | is_token.roll(1, 0))
+
+    def training_outputs(
+        self, features: tuple[Tensor, ...], size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """What the criterion sees: the head's outputs, and "<name>.<output>" of auxiliary heads.
+
+        Args:
+            size: of this network's input, or of a student's that it teaches.
+        """
+        outputs = self.head.training_outputs(features, size)
+        for name, head in self.auxiliary.items():
+            outputs |= {f"{name}.{key}": value for key, value in head(features, size).items()}
+        return outputs
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.answer(self.front(x))
 
     def answer(self, arrays: Any) -> dict[str, Tensor]:
         """Outputs from what the front gives: (N, C, H, W), or what else the backbone takes."""
-        outputs: dict[str, Tensor] = self.head(self.backbone(arrays))
-        size = arrays.shape[2:] if isinstance(arrays, Tensor) else ()
-        return self.head.sized(outputs, size)
+        outputs: dict[str, Tensor] = self.head(self.backbone(arrays), _image_size(arrays))
+        return outputs
+
+
+def _image_size(arrays: Any) -> tuple[int, ...]:
+    return tuple(arrays.shape[2:]) if isinstance(arrays, Tensor) else ()

@@ -32,12 +32,12 @@ from skipstone.models.edits import resize
 from skipstone.models.hidden import Hidden, find_hidden
 from skipstone.models.network import Network
 from skipstone.models.profile import profile
-from skipstone.runtime.parts import input_of, one_network_of
+from skipstone.runtime.parts import input_of, one_network_of, task_of
 from skipstone.shrink.options import Prune
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import fit_loader, recipe_of, recover
 from skipstone.shrink.remade import save_remade
-from skipstone.train.objective import Objective
+from skipstone.train.objective import Objective, criterion_for
 
 Kept = dict[str, np.ndarray]  # by producer: the remaining channels, ascending
 
@@ -95,7 +95,8 @@ def importance(
     The network is in evaluation mode, as in inference.
     """
     recipe = recipe_of(bundle, epochs=1, seed=work.seed)
-    loader, objective = fit_loader(bundle, work, recipe), Objective(network.eval())
+    loader = fit_loader(bundle, work, recipe)
+    objective = Objective(network.eval(), criterion_for(network, task_of(bundle)))
     sums = {h.producer: np.zeros(h.channels) for h in hidden}
     count = 0
     for batch in _first(loader.epoch(0), batches):

@@ -28,7 +28,7 @@ from skipstone.tasks.records import figures_of
 from skipstone.train.distill import Distillation
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.learner import training_batches
-from skipstone.train.objective import Objective
+from skipstone.train.objective import Objective, criterion_for
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
 
@@ -133,9 +133,12 @@ def recover(
         return figures_of(task, predictor.evaluate(work.select).records)
 
     def objective(student: Network, recipe: Recipe) -> Objective:
+        criterion = criterion_for(student, task)
         if not teacher:
-            return Objective(student, l1=recipe.l1)
-        return Distillation(student, teacher_of(bundle, work), share=teacher, l1=recipe.l1)
+            return Objective(student, criterion, l1=recipe.l1)
+        return Distillation(
+            student, criterion, teacher_of(bundle, work), share=teacher, l1=recipe.l1
+        )
 
     with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as folder:
         identity = {"recovery": bundle.arch.to_json()}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from skipstone.bundle.arch import Part
     from skipstone.data.manifest import Manifest
+    from skipstone.models.losses import Criterion
 
 Outputs = Mapping[str, np.ndarray]  # name -> (N, ...) float32
 Post = Mapping[str, Any]  # JSON-able post-processing: temperature, thresholds
@@ -126,6 +127,10 @@ class PerSample:
     places: frozenset[str] = frozenset()
     tie_breaks: tuple[str, ...] = ()
     max_calibration_rows: int | None = None
+    activation: str | None = None
+
+    def criterion(self) -> Criterion:
+        raise NotImplementedError(f"neither {type(self).__name__} nor its head has a criterion")
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         return _identity
@@ -170,9 +175,14 @@ class Task(Protocol):
     headline: str  # the metric shown first and used by --max-drop
     tie_breaks: tuple[str, ...]  # metrics that decide, in order, between equal headlines
     max_calibration_rows: int | None  # rows that `calibrate` gets at most; None: all
+    #: how logits become probabilities ("softmax", "sigmoid"); None: its outputs are not logits
+    activation: str | None
 
     def head(self) -> Part:
         """The default head for this task and schema, with its options and shape."""
+
+    def criterion(self) -> Criterion:
+        """What training minimises, where the head does not bring its own (`Head.criterion`)."""
 
     def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
         """A function that loads this manifest's targets, for `target`, `score` and `calibrate`.

@@ -24,6 +24,7 @@ from skipstone.tasks.labels import (
     gallery,
     grown_classes,
     linear_head,
+    loss_args,
     most_confused,
     reliability_block,
     temperature_of,
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from skipstone.data.manifest import Manifest
+    from skipstone.models.losses import Criterion
 
 #: Classes that the confusion matrix shows at most.
 MOST_CONFUSED = 1_000
-_LOSSES = {"cross_entropy": "cross_entropy", "focal": "softmax_focal"}
 
 
 class Classify(PerSample):
@@ -57,6 +58,7 @@ class Classify(PerSample):
 
     name = "classify"
     headline = "accuracy"
+    activation = "softmax"
     tie_breaks = ("nll",)  # on few validation rows many epochs have equal accuracy
 
     def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
@@ -67,12 +69,17 @@ class Classify(PerSample):
     # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
+        return linear_head(len(self.labels))
+
+    def criterion(self) -> Criterion:
+        from skipstone.models.losses import CrossEntropy, LogitsCriterion, SoftmaxFocal
+
         weights = None
         if self.options.class_weights != "none":
             counts = counts_in(self.schema, len(self.labels))
             weights = class_weights(self.options.class_weights, counts, self.options.effective_beta)
-        loss = {"name": _LOSSES[self.options.loss], "target": "label"}
-        return linear_head(self.options, len(self.labels), loss, weights)
+        kind = SoftmaxFocal if self.options.loss == "focal" else CrossEntropy
+        return LogitsCriterion(kind(**loss_args(self.options, weights)), "label")
 
     def class_names(self) -> Sequence[str]:
         return self.labels.names

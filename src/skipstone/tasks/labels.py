@@ -216,18 +216,17 @@ def _max_or_inf(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
-def linear_head(
-    options: ClassifyOptions | TagOptions,
-    classes: int,
-    loss: Mapping[str, str],
-    weights: Sequence[float] | None,
-) -> Part:
-    """The head of whole samples; `loss` names one of models.losses.LOSSES and its target."""
+def linear_head(classes: int) -> Part:
+    """The head of whole samples."""
+    return Part("linear", {"options": {}, "shape": {"classes": classes}})
+
+
+def loss_args(
+    options: ClassifyOptions | TagOptions, weights: Sequence[float] | None
+) -> dict[str, Any]:
+    """What a loss of `models.losses` is constructed with."""
     args: dict[str, Any] = {"label_smoothing": options.label_smoothing, "class_weights": weights}
-    if options.loss == "focal":
-        args["gamma"] = options.focal_gamma
-    shape = {"classes": classes, "loss": {**loss, "args": args}}
-    return Part("linear", {"options": {}, "shape": shape})
+    return {**args, "gamma": options.focal_gamma} if options.loss == "focal" else args
 
 
 def class_table(

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from skipstone.data.manifest import Manifest
+    from skipstone.models.losses import Criterion
 
 #: Pixels per image that calibration uses, and images at most.
 EVIDENCE, PICTURES = 2048, 500
@@ -82,6 +83,7 @@ class Segment(PerSample):
     places = frozenset({"mask"})
     count_unit = "pixels"
     headline = "miou"
+    activation = "softmax"
     max_calibration_rows = PICTURES
 
     def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
@@ -97,6 +99,12 @@ class Segment(PerSample):
     # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
+        return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels)}})
+
+    def criterion(self) -> Criterion:
+        from skipstone.models.losses import LogitsCriterion
+        from skipstone.models.pixel_losses import PIXEL_LOSSES
+
         args: dict[str, Any] = {"ignore_index": IGNORE}
         if self.options.class_weights != "none":
             counts = counts_in(self.schema, len(self.labels))
@@ -105,8 +113,7 @@ class Segment(PerSample):
             )
         if self.options.loss == "focal":
             args["gamma"] = self.options.focal_gamma
-        loss = {"name": self.options.loss, "target": "mask", "args": args}
-        return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels), "loss": loss}})
+        return LogitsCriterion(PIXEL_LOSSES[self.options.loss](**args), "mask")
 
     def class_names(self) -> Sequence[str]:
         return self.labels.names

@@ -25,6 +25,7 @@ from skipstone.tasks.labels import (
     gallery,
     grown_classes,
     linear_head,
+    loss_args,
     positive_weights,
     reliability_block,
     temperature_of,
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from skipstone.data.manifest import Manifest
-
-_LOSSES = {"bce": "bce", "focal": "sigmoid_focal"}
+    from skipstone.models.losses import Criterion
 
 
 class Tag(PerSample):
@@ -64,6 +64,7 @@ class Tag(PerSample):
 
     name = "tag"
     headline = "map"
+    activation = "sigmoid"
     tie_breaks = ("nll",)
 
     def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
@@ -74,6 +75,11 @@ class Tag(PerSample):
     # -- training ----------------------------------------------------------------------------------
 
     def head(self) -> Part:
+        return linear_head(len(self.labels))
+
+    def criterion(self) -> Criterion:
+        from skipstone.models.losses import BinaryCrossEntropy, LogitsCriterion, SigmoidFocal
+
         weights = None
         if self.options.class_weights != "none":
             counts = counts_in(self.schema, len(self.labels))
@@ -83,8 +89,8 @@ class Tag(PerSample):
                 int(self.schema["samples"]),
                 self.options.effective_beta,
             )
-        loss = {"name": _LOSSES[self.options.loss], "target": "tags"}
-        return linear_head(self.options, len(self.labels), loss, weights)
+        kind = SigmoidFocal if self.options.loss == "focal" else BinaryCrossEntropy
+        return LogitsCriterion(kind(**loss_args(self.options, weights)), "tags")
 
     def class_names(self) -> Sequence[str]:
         return self.labels.names

@@ -21,7 +21,7 @@ from skipstone.train.keeper import Evaluate, Judge, RunKeeper
 from skipstone.train.length import decide_length, first_batches
 from skipstone.train.loop import Batches, Rules, fit_phase
 from skipstone.train.memory import MicroBatch
-from skipstone.train.objective import Objective
+from skipstone.train.objective import Objective, criterion_for
 from skipstone.train.optim import make_optimizer
 from skipstone.train.options import TrainOptions
 from skipstone.train.phases import Phase, enter_phase, plan_phases, set_modes
@@ -78,7 +78,8 @@ def fit(
     Args:
         task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the select role; called each epoch.
-        objective: what is minimised; by default the head's loss with the recipe's L1 penalty.
+        objective: what is minimised; by default the criterion of the head or the task, with the
+            recipe's L1 penalty.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite. OutOfMemory: not even a few samples fit.
@@ -89,7 +90,10 @@ def fit(
     with torch_threads(recipe.threads), _of_one_value(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _note_surroundings(run, network)
-        aim = (objective or _default_objective)(network, recipe)
+        if objective is not None:
+            aim = objective(network, recipe)
+        else:
+            aim = Objective(network, criterion_for(network, task), l1=recipe.l1)
         memory = MicroBatch(network, loader.batch_size, run)
         mode = _decided_mode(run, recipe, aim, loader, memory)
         network.to(memory_format=mode.layout())
@@ -113,6 +117,7 @@ def fit(
             except OutOfMemory as error:
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
         keeper.load_kept()
+        network.auxiliary.clear()
         network.to("cpu")
         network.to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
@@ -181,10 +186,6 @@ def _curve(recipe: Recipe, phase: Phase, keeper: RunKeeper, state: State) -> Cur
         return curve(step) * plateau(values, higher_is_better=keeper.judge.higher_is_better)
 
     return lowered
-
-
-def _default_objective(network: Network, recipe: Recipe) -> Objective:
-    return Objective(network, l1=recipe.l1)
 
 
 def _resolved(options: TrainOptions, loader: Batches) -> Recipe:

@@ -1,4 +1,7 @@
-"""What is minimised: a network and a batch give losses. Distillation is another objective."""
+"""What is minimised: a network, a criterion and a batch give losses.
+
+Distillation is another objective.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.models.heads.base import Targets
+from skipstone.models.losses import Criterion, Targets
 from skipstone.models.network import Network, blend, share_kept
+from skipstone.tasks.base import Task
+
+
+def criterion_for(network: Network, task: Task) -> Criterion:
+    """The criterion that the network's head brings, else the task's."""
+    criterion = network.head.criterion()
+    return task.criterion() if criterion is None else criterion
 
 
 class Objective(nn.Module):
-    """The head's loss on its network's features, plus penalties on the weights.
+    """A criterion on the outputs of a network, plus penalties on its weights.
 
     Args:
         network: what is trained.
+        criterion: of its outputs; moved to the network's device.
         l1: factor of the L1 penalty, over the tensors that weight decay acts on.
     """
 
-    def __init__(self, network: Network, *, l1: float = 0.0) -> None:
+    def __init__(self, network: Network, criterion: Criterion, *, l1: float = 0.0) -> None:
         super().__init__()
         self.network = network
+        self.criterion = criterion.to(next(network.parameters()).device)
         self.l1 = l1
 
     def weight(self, y: Targets) -> Tensor:
         """What the losses of these targets are divided by; from targets alone."""
-        return self.network.head.weight(y)
+        return self.criterion.weight(y)
 
     def sums(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
         """Named losses of one batch, each the sum over what `weight` counts."""
-        return self.network.head.loss(self.network.features(x), y)
+        outputs = self.network.training_outputs(*self.network.features_and_size(x))
+        losses: dict[str, Tensor] = self.criterion(outputs, y)
+        return losses
 
     def forward(
         self, x: dict[str, Tensor], y: Targets, *, weight: Tensor, share: float = 1.0
@@ -45,8 +59,8 @@ class Objective(nn.Module):
         Returns:
             "loss", the scalar to differentiate, and its named parts, detached.
         """
-        if (kept := share_kept(x)) is not None:  # `Network.features` blends the same pairs
-            y = {name: _blended(value, kept) for name, value in y.items()}
+        if (share_of_sample := share_kept(x)) is not None:  # `Network.features` blends these pairs
+            y = {name: _blend_target(value, share_of_sample) for name, value in y.items()}
         sums = self.sums(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)
@@ -65,7 +79,7 @@ class Objective(nn.Module):
         return torch.stack(torch._foreach_norm(weights, 1)).sum()
 
 
-def _blended(target: Any, share: Tensor) -> Any:
-    """Soft targets; whatever else there is of a sample stays its own."""
-    soft = isinstance(target, Tensor) and target.is_floating_point()
-    return blend(target, share) if soft else target
+def _blend_target(target: Any, share: Tensor) -> Any:
+    """Soft targets are blended; any other target stays as it is."""
+    is_soft = isinstance(target, Tensor) and target.is_floating_point()
+    return blend(target, share) if is_soft else target

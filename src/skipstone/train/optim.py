@@ -22,7 +22,7 @@ def stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
         (f"stage {index}" if index else "stem", _parameters(modules))
         for index, modules in enumerate(network.backbone.stages())
     ]
-    groups.append(("head", list(network.head.parameters())))
+    groups.append(("head", _parameters([network.head, network.auxiliary])))
     found = [id(parameter) for _, group in groups for parameter in group]
     everything = {id(parameter): name for name, parameter in network.named_parameters()}
     missing = [name for key, name in everything.items() if key not in set(found)]

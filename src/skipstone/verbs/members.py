@@ -115,6 +115,8 @@ def join(parts: Sequence[Part], seed: int) -> Joint:
         temperature = float(part.bundle.post.get("temperature", 1.0))
         members.append(Member(part.arch, number, temperature))
     task = parts[0].task
+    if task.activation is None:
+        raise Refusal(f"predictions of the task {task.name!r} cannot be averaged.")
     if len(inputs) > 1 and task.places:
         raise Refusal(
             "masks and boxes can be averaged only if all members use the same input, but these "
@@ -122,7 +124,8 @@ def join(parts: Sequence[Part], seed: int) -> Joint:
             hint="Train them with the same input options, such as --size.",
         )
     input = Joined(inputs) if len(inputs) > 1 else inputs[0]
-    return Joint(_join_roles(parts), input, task, seed, Ensemble(tuple(members)))
+    ensemble = Ensemble(tuple(members), task.activation)
+    return Joint(_join_roles(parts), input, task, seed, ensemble)
 
 
 def _join_roles(parts: Sequence[Part]) -> Manifest:

@@ -20,13 +20,15 @@ from skipstone.inputs.options import ImageOptions
 from skipstone.models.backbone import Backbone
 from skipstone.models.build import build_network, choose_head, suited_options
 from skipstone.models.heads.catalog import ENTRIES
-from skipstone.models.losses import TEMPERATURE
+from skipstone.models.losses import DISTILLATION_TEMPERATURE, LogitsCriterion
 from skipstone.models.network import Network
+from skipstone.models.pixel_losses import PixelCrossEntropy
 from skipstone.registry import BACKBONES, Entry
 from skipstone.runtime.export_onnx import onnx_bytes
 from skipstone.runtime.export_openvino import ir_of_onnx
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+from skipstone.train.objective import Objective
 
 CLASSES = 4
 IGNORE = 255
@@ -42,8 +44,8 @@ SMALL_BACKBONE = {"width": 0.25}
 BACKBONE_NAMES = ("resnet18", "timm/efficientnet_lite0", "timm/mobilenetv3_small_050")
 
 
-def loss(**args: Any) -> dict[str, Any]:
-    return {"name": "cross_entropy", "target": "mask", "args": {"ignore_index": IGNORE, **args}}
+def make_criterion() -> LogitsCriterion:
+    return LogitsCriterion(PixelCrossEntropy(ignore_index=IGNORE), "mask")
 
 
 def known(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def build(head: Entry, backbone: str) -> Network:
     options = asdict(suited_options(entry, backbone, head, known(entry, SMALL_BACKBONE)))
     head_args = {
         "options": known(head, SMALL_HEAD),
-        "shape": {"classes": CLASSES, "loss": loss()},
+        "shape": {"classes": CLASSES},
     }
     arch = Arch(Part(backbone, {"options": options}), Part(head.name, head_args))
     return build_network(arch, ImageInput(ImageOptions(channels=3)))
@@ -136,7 +138,6 @@ def small(head: Entry) -> Network:
         channels=backbone.channels,
         strides=backbone.strides,
         classes=CLASSES,
-        loss=loss(),
     )
     front = ImageInput(ImageOptions(channels=3, normalize="half")).front()
     return Network(front=front, backbone=backbone, head=decoder)
@@ -154,13 +155,11 @@ def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
     mask[:, :7] = IGNORE
     y = {"mask": mask}
     x = {"image": pictures(2, 61, 75, 3)}
-    losses = network.head.loss(network.features(x), y)
-    assert torch.equal(network.head.weight(y), (mask != IGNORE).sum().float())
-    total = torch.stack(list(losses.values())).sum()
-    assert (
-        0.2 < float(total.detach() / network.head.weight(y)) < 6
-    )  # about log(4) for fresh weights
-    total.backward()
+    criterion = make_criterion()
+    assert torch.equal(criterion.weight(y), (mask != IGNORE).sum().float())
+    loss = Objective(network, criterion)(x, y, weight=criterion.weight(y))["loss"]
+    assert 0.2 < float(loss.detach()) < 6  # about log(4) for fresh weights
+    loss.backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None]
     assert idle == []
 
@@ -198,23 +197,24 @@ def test_it_learns_from_another_ones_answers(head: Entry, seen: tuple[int, int])
     mask = torch.randint(0, CLASSES, (2, 64, 96))
     mask[:, :20] = IGNORE
     given = {"image": pictures(2, *seen, 3)}
-    answers = {"logits": teacher.head(teacher.features(given))["logits"].detach()}
-    found = student.head.imitate(student.features(x), answers, {"mask": mask})["loss"]
-    corners = teacher.head.align_corners
-    taught = answers["logits"]
-    if taught.shape[-2:] != mask.shape[-2:]:
-        taught = F.interpolate(taught, (64, 96), mode="bilinear", align_corners=corners)
+    taught = teacher.training_outputs(teacher.features(given), (64, 96))
+    taught = {"logits": taught["logits"].detach()}
+    criterion, y = make_criterion(), {"mask": mask}
+    found = criterion.distillation_loss(student(x), taught, y)["loss"]
+    raw, corners = teacher.head.decode(teacher.features(given)), teacher.head.align_corners
+    if raw.shape[-2:] != mask.shape[-2:]:
+        raw = F.interpolate(raw, (64, 96), mode="bilinear", align_corners=corners)
+    torch.testing.assert_close(taught["logits"], raw.detach())
     p, q = (
-        torch.softmax(logits.double() / TEMPERATURE, 1).detach()
-        for logits in (taught, student(x)["logits"])
+        torch.softmax(logits.double() / DISTILLATION_TEMPERATURE, 1).detach()
+        for logits in (taught["logits"], student(x)["logits"])
     )
-    each = rel_entr(p.numpy(), q.numpy()).sum(1) * TEMPERATURE**2
+    each = rel_entr(p.numpy(), q.numpy()).sum(1) * DISTILLATION_TEMPERATURE**2
     expected = each[(mask != IGNORE).numpy()].sum()
     assert float(found.detach()) == pytest.approx(expected, rel=1e-3)
     found.backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in student.head.parameters())
-    same = {"logits": student.head(student.features(x))["logits"].detach()}
-    nothing = student.head.imitate(student.features(x), same, {"mask": mask})["loss"]
+    nothing = criterion.distillation_loss(student(x), student(x), y)["loss"]
     assert float(nothing.detach()) == pytest.approx(0, abs=1e-3)
 
 
@@ -273,8 +273,8 @@ def settled(network: Network) -> Network:
 @each_head
 def test_a_batch_of_one_trains(head: Entry) -> None:
     network = small(head).train()
-    features = network.features({"image": pictures(1, 64, 64, 3)})
-    network.head.loss(features, {"mask": torch.zeros(1, 64, 64)})["loss"].backward()
+    x, y = {"image": pictures(1, 64, 64, 3)}, {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)}
+    Objective(network, make_criterion())(x, y, weight=torch.tensor(1.0))["loss"].backward()
 
 
 @pytest.mark.parametrize(
@@ -285,19 +285,17 @@ def test_any_maps_will_do(head: Entry) -> None:
     for strides in ((4, 8, 16, 32), (2, 4, 8, 8, 8), (14,), (1, 2, 4)):
         channels = tuple(4 + index for index in range(len(strides)))
         options = head.make_options(known(head, SMALL_HEAD))
-        decoder = head.load()(
-            options, channels=channels, strides=strides, classes=CLASSES, loss=loss()
-        ).eval()
+        decoder = head.load()(options, channels=channels, strides=strides, classes=CLASSES).eval()
         maps = tuple(
             torch.randn(1, c, -(-56 // s), -(-70 // s))
             for c, s in zip(channels, strides, strict=True)
         )
-        outputs = decoder.sized(decoder(maps), (56, 70))
+        outputs = decoder(maps, (56, 70))
         assert outputs["logits"].shape == (1, CLASSES, 56, 70)
 
 
 def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
-    args = {"options": {}, "shape": {"classes": CLASSES, "loss": loss()}}
+    args = {"options": {}, "shape": {"classes": CLASSES}}
     arch = Arch(Part("resnet18", {"options": {}}), Part("segnet", args))
     with pytest.raises(UsageError, match="needs pooling indices, which 'resnet18'") as caught:
         build_network(arch, ImageInput(ImageOptions(channels=3)))

@@ -21,7 +21,6 @@ from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, HEADS
 
 CLASSES = 7
-LOSS = {"name": "cross_entropy", "target": "mask", "args": {"ignore_index": 255}}
 
 
 def make_backbone(name: str, **options: Any) -> Backbone:
@@ -37,7 +36,6 @@ def make_head(name: str, backbone: Any, **options: Any) -> Head:
         channels=backbone.channels,
         strides=backbone.strides,
         classes=CLASSES,
-        loss=LOSS,
     )
     return made
 
@@ -96,7 +94,7 @@ def test_torchvisions_lraspp() -> None:
     low, high = torch.randn(1, 40, 9, 13), torch.randn(1, 96, 5, 7)
     with torch.no_grad():
         expected = theirs({"low": low, "high": high})
-        torch.testing.assert_close(ours((low, high))["logits"], expected)
+        torch.testing.assert_close(ours.decode((low, high)), expected)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +160,7 @@ def test_segnet_puts_values_where_its_encoders_pooling_found_them() -> None:
     head = make_head("segnet", backbone).eval()
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        ours = head(backbone(x))["logits"]
+        ours = head.decode(backbone(x))
         kept = []
         for layer in backbone.get_submodule("features").children():
             if isinstance(layer, nn.MaxPool2d):
@@ -198,15 +196,15 @@ def test_fcn_starts_as_its_coarsest_and_adds_finer_scores() -> None:
     def double(score: Tensor) -> Tensor:
         return F.interpolate(score, scale_factor=2, mode="bilinear", align_corners=False)
 
-    deepest = coarse(features)["logits"]
-    torch.testing.assert_close(head(features)["logits"], double(double(deepest)))
+    deepest = coarse.decode(features)
+    torch.testing.assert_close(head.decode(features), double(double(deepest)))
     with torch.no_grad():
         for name, parameter in head.named_parameters():
             if name.startswith("scores."):
                 parameter.normal_()
     score_16, score_8 = head.get_submodule("scores.0"), head.get_submodule("scores.1")
     expected = double(double(deepest) + score_16(features[3])) + score_8(features[2])
-    torch.testing.assert_close(head(features)["logits"], expected)
+    torch.testing.assert_close(head.decode(features), expected)
 
 
 @pytest.mark.parametrize(("stride", "skips"), [(8, (3, 2)), (16, (3,)), (32, ())])
@@ -227,6 +225,6 @@ def test_fcn_is_its_formula(stride: int, skips: tuple[int, ...]) -> None:
             size = maps[index].shape[-2:]
             expected = F.interpolate(expected, size, mode="bilinear")
             expected = expected + F.conv2d(maps[index], score.weight, score.bias)
-        found = head(maps)["logits"]
+        found = head.decode(maps)
     assert found.shape[-2:] == (-(-75 // stride), -(-90 // stride))
     torch.testing.assert_close(found, expected)

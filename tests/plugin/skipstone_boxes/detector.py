@@ -1,4 +1,4 @@
-"""A small detector: ragged targets, a loss that lives in the head, several outputs.
+"""A small detector: ragged targets, a criterion that the head brings, several outputs.
 
 At each cell of the deepest map, distances from the cell's centre to the four sides of a box, and a
 score a class, as FCOS has them (Tian et al. 2019, sec. 3.1), without centre-ness and levels.
@@ -20,8 +20,8 @@ from torchvision.ops import box_iou, nms
 from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
-from skipstone.models.heads.base import Head, Targets
-from skipstone.models.losses import SigmoidFocal
+from skipstone.models.heads.base import Head
+from skipstone.models.losses import Criterion, SigmoidFocal, Targets
 from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
 from skipstone.tasks.labels import TIE, Labels, probability_difference, raw_difference, unlike
 
@@ -36,19 +36,33 @@ class GridHead(Head):
     ) -> None:
         super().__init__()
         self.layer = nn.Conv2d(channels[-1], 4 + classes, 3, padding=1)
-        self.focal = SigmoidFocal(gamma=2.0)
         assert self.layer.bias is not None
         nn.init.constant_(self.layer.bias[4:], -2.0)  # few cells hold something (Lin 2017, 4.1)
 
-    def forward(self, features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
         raw = self.layer(features[-1]).flatten(2).transpose(1, 2)  # (N, M, 4 + K)
         centre, reach = _centres(features[-1]), raw[..., :4].sigmoid()
         boxes = torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], dim=-1)
         return {"boxes": boxes, "scores": raw[..., 4:]}
 
-    def loss(self, features: tuple[Tensor, ...], y: Targets) -> dict[str, Tensor]:
-        """Each box is answered for by the cell that is nearest to its middle."""
-        outputs, centre = self(features), _centres(features[-1])
+    def training_outputs(
+        self, features: tuple[Tensor, ...], size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        return {**self(features, size), "centres": _centres(features[-1])}
+
+    def criterion(self) -> Criterion:
+        return GridCriterion()
+
+
+class GridCriterion(Criterion):
+    """Each box is answered for by the cell that is nearest to its middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.focal = SigmoidFocal(gamma=2.0)
+
+    def forward(self, outputs: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+        centre = outputs["centres"]
         wanted, gap = torch.zeros_like(outputs["scores"]), outputs["boxes"].sum() * 0.0
         for row, (boxes, labels) in enumerate(zip(y["boxes"], y["labels"], strict=True)):
             cell = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, centre).argmin(dim=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skipstone.bundle.arch import Part
 from skipstone.data.samples import Meta
+from skipstone.models.losses import BinaryCrossEntropy, Criterion, LogitsCriterion
 from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
 from skipstone.tasks.labels import TIE, Labels, difference_of, finite_logits, unlike
 
@@ -27,16 +28,17 @@ class Grade(PerSample):
     """Targets are names of levels; schema {"levels": [...]}, the lowest first; outputs {"logits":
     (N, K - 1)}; y {"above": float32 (K - 1,)}."""
 
-    name, headline = "grade", "near"
+    name, headline, activation = "grade", "near", "sigmoid"
 
     def __init__(self, options: GradeOptions, schema: Mapping[str, Any]) -> None:
         self.options, self.schema = options, dict(schema)
         self.levels = Labels({"classes": schema["levels"]}, least=2)
 
     def head(self) -> Part:
-        loss = {"name": "bce", "target": "above", "args": {}}
-        shape = {"classes": len(self.levels) - 1, "loss": loss}
-        return Part("linear", {"options": {}, "shape": shape})
+        return Part("linear", {"options": {}, "shape": {"classes": len(self.levels) - 1}})
+
+    def criterion(self) -> Criterion:
+        return LogitsCriterion(BinaryCrossEntropy(), "above")
 
     def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
         return {"above": (torch.arange(len(self.levels) - 1) < self.levels.code(value)).float()}

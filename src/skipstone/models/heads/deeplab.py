@@ -20,8 +20,7 @@ distances in the image. Module names of v3 are torchvision's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +102,6 @@ class DeepLabV3Head(DenseHead):
         channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the deepest decides the rates.
         classes: K.
-        loss: as in `DenseHead`.
     """
 
     def __init__(
@@ -113,9 +111,8 @@ class DeepLabV3Head(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         self.classifier = nn.Sequential(
             *_pyramid(options, channels[-1], strides[-1], separable=False),
             nn.Conv2d(options.aspp_channels, classes, 1),
@@ -144,9 +141,8 @@ class DeepLabV3PlusHead(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         width = options.aspp_channels
         self.skip = skip_map_index(strides, 4)
         self.aspp = nn.Sequential(*_pyramid(options, channels[-1], strides[-1], separable=True))

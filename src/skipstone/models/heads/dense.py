@@ -1,69 +1,38 @@
 """Base of the segmentation decoders, their convolutions, and selection of maps by stride.
 
 A decoder turns feature maps into class logits at some stride, (N, K, h, w). They are resized
-bilinearly: to the input for predictions, to the mask (N, H, W) for the loss.
+bilinearly to the input.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from skipstone.models.heads.base import Head, Targets
-from skipstone.models.losses import softened
-from skipstone.models.pixel_losses import imitate_pixels, make_pixel_loss
+from skipstone.models.heads.base import Head
 
 Features = tuple[Tensor, ...]
 
 
 class DenseHead(Head):
-    """Feature maps -> {"logits": (N, K, h, w)}, `sized` to (N, K, H, W); a decoder adds `decode`.
-
-    Args:
-        loss: {"name": one of PIXEL_LOSSES, "target": the key of y that holds the masks, (N, H, W)
-            of class numbers, "args": what that loss is built with}.
-    """
+    """Feature maps -> {"logits": (N, K, H, W)}; a decoder adds `decode`."""
 
     #: of the bilinear resize; True in TensorFlow's DeepLab
     align_corners: ClassVar[bool] = False
-
-    def __init__(self, *, loss: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.criterion = make_pixel_loss(loss["name"], loss["args"])
-        self.target = str(loss["target"])
 
     @abstractmethod
     def decode(self, features: Features) -> Tensor:
         """Logits at any stride, (N, K, h, w)."""
 
-    def forward(self, features: Features) -> dict[str, Tensor]:
-        return {"logits": self.decode(features).float()}  # in bfloat16 similar logits would tie
-
-    def sized(self, outputs: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
-        logits = resize_bilinear(outputs["logits"], size, align_corners=self.align_corners)
-        return {**outputs, "logits": logits}  # (N, K, H, W)
-
-    def loss(self, features: Features, y: Targets) -> dict[str, Tensor]:
-        mask = self._read(y)
-        outputs = self.sized(self(features), mask.shape[-2:])
-        return {"loss": self.criterion(outputs["logits"], mask)}
-
-    def imitate(
-        self, features: Features, answers: dict[str, Tensor], y: Targets
-    ) -> dict[str, Tensor]:
-        mask = self._read(y)
-        own, taught = (self.sized(each, mask.shape[-2:]) for each in (self(features), answers))
-        return {"loss": imitate_pixels(self.criterion, own["logits"], taught["logits"], mask)}
-
-    def vote(
-        self, answers: Sequence[dict[str, Tensor]], temperatures: Sequence[float]
-    ) -> dict[str, Tensor]:
-        return {"logits": self.criterion.vote(softened(answers, temperatures))}
+    def forward(self, features: Features, size: Sequence[int]) -> dict[str, Tensor]:
+        logits = self.decode(features).float()  # in bfloat16 similar logits would tie
+        resized = resize_bilinear(logits, size, align_corners=self.align_corners)
+        return {"logits": resized}  # (N, K, H, W)
 
     def class_layers(self) -> Sequence[nn.Conv2d]:
         """The convolutions whose output channels are the classes; empty if classes are fixed."""
@@ -76,15 +45,6 @@ class DenseHead(Head):
             for layer in self.class_layers()
             for parameter, _ in layer.named_parameters()
         )
-
-    def weight(self, y: Targets) -> Tensor:
-        weight: Tensor = self.criterion.weight(self._read(y))
-        return weight
-
-    def _read(self, y: Targets) -> Tensor:
-        mask = y[self.target]
-        assert isinstance(mask, Tensor), f"{self.target!r} must be one tensor per batch"
-        return mask.long()
 
 
 def resize_bilinear(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:

@@ -18,9 +18,6 @@ classifier and names we follow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
 from skipstone.models.heads.dense import (
@@ -41,7 +38,6 @@ class FcnHead(DenseHead):
         channels: of the backbone's feature maps.
         strides: of the backbone's feature maps.
         classes: K.
-        loss: as in `DenseHead`.
     """
 
     def __init__(
@@ -51,9 +47,8 @@ class FcnHead(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         hidden = channels[-1] // 4
         self.classifier = nn.Sequential(
             *conv_norm_relu(channels[-1], hidden, 3),

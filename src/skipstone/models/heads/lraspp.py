@@ -13,9 +13,6 @@ windows. Module names are torchvision's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +34,6 @@ class LrasppHead(DenseHead):
         channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the skip is from the deepest of stride 8 or less.
         classes: K.
-        loss: as in `DenseHead`.
     """
 
     def __init__(
@@ -47,9 +43,8 @@ class LrasppHead(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         deep, hidden = channels[-1], options.lraspp_channels
         self.skip = skip_map_index(strides, 8)
         self.cbr = nn.Sequential(*conv_norm_relu(deep, hidden, 1))

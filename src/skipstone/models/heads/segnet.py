@@ -17,9 +17,6 @@ feature maps only, also in an export.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -37,7 +34,6 @@ class SegNetHead(DenseHead):
         channels: of the encoder's maps.
         strides: of the encoder's maps, each twice the one before.
         classes: K.
-        loss: as in `DenseHead`.
     """
 
     def __init__(
@@ -47,9 +43,8 @@ class SegNetHead(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         self.stages = nn.ModuleList()
         for depth in reversed(range(len(channels) - 1)):  # deepest first
             layers: list[nn.Module] = []

@@ -18,8 +18,6 @@ has its own encoder. This is the U-Net of segmentation_models_pytorch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +42,6 @@ class UNetHead(DenseHead):
         channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the deepest map of each stride is a step.
         classes: K.
-        loss: as in `DenseHead`.
     """
 
     def __init__(
@@ -54,9 +51,8 @@ class UNetHead(DenseHead):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
-        loss: Mapping[str, Any],
     ) -> None:
-        super().__init__(loss=loss)
+        super().__init__()
         by_stride = deepest_by_stride(strides)
         self.skips = list(by_stride.values())[1:]
         without_skip = math.ceil(math.log2(min(by_stride)))  # steps finer than the finest map
