@@ -127,7 +127,12 @@ def option(
         more: other fields of `OptionSpec`.
     """
     spec = OptionSpec(help, range, choices, **more)
-    made: T = dataclasses.field(default=default, metadata={"option": spec})
+    old = {
+        "only": spec.requires,
+        "steps": spec.needs_gradient,
+        "later": spec.keeps_fit,
+    }  # TEMPORARY
+    made: T = dataclasses.field(default=default, metadata={"option": spec, **old})
     return made
 
 

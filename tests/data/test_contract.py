@@ -18,6 +18,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source
 from skipstone.errors import SkipstoneError, UsageError
+from skipstone.option_types import get_spec
 from skipstone.registry import INPUTS, READERS, TASKS, resolve_target
 from skipstone.tasks.base import Task
 from tests.pipelines.command import tree
@@ -51,7 +52,7 @@ def test_every_reader_has_an_example() -> None:
 @each_reader
 def test_its_entry_is_true(entry) -> None:
     assert entry.summary
-    assert all(field.metadata.get("help") for field in _shown(entry.options_type()))
+    assert all(get_spec(field).help for field in _shown(entry.options_type()))
     assert set(entry.facts.get("takes", ())) <= {field.name for field in fields(ReadOptions)}
     if "audit" in entry.facts:
         assert callable(resolve_target(entry.facts["audit"]))
@@ -59,7 +60,7 @@ def test_its_entry_is_true(entry) -> None:
 
 def layout_of(field: Field) -> str | None:
     """The layout that an option is about, by the first words of its help."""
-    name = field.metadata.get("help", "").partition(":")[0].replace(" ", "-")
+    name = get_spec(field).help.partition(":")[0].replace(" ", "-")
     return name if name in READERS else None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from skipstone.errors import UsageError
+from skipstone.option_types import option
 
 #: The options that locate the sources of a table. Prediction needs no labels and has only these.
 ASKED = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
@@ -14,92 +15,57 @@ ASKED = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
 class ReadOptions:
     """None (or empty) means that the reader infers the value and states it in a note."""
 
-    reader: str | None = field(
-        default=None,
-        metadata={
-            "help": "layout of the data: class-folders, split-folders, mask-folders, "
-            "text-folders, table or idx (or a plugin's)"
-        },
+    reader: str | None = option(
+        None,
+        help="layout of the data: class-folders, split-folders, mask-folders, text-folders, table "
+        "or idx (or a plugin's)",
     )
-    task: str | None = field(
-        default=None,
-        metadata={
-            "help": "classify (one label per sample), tag (any number of labels) or "
-            "segment (one class per pixel)"
-        },
+    task: str | None = option(
+        None,
+        help="classify (one label per sample), tag (any number of labels) or segment (one class "
+        "per pixel)",
     )
-    path_column: str | None = field(
-        default=None, metadata={"help": "table: the column with the paths of the files"}
+    path_column: str | None = option(None, help="table: the column with the paths of the files")
+    path_folder: str | None = option(
+        None, help="table: the folder that paths are relative to (default: the table's)"
     )
-    path_folder: str | None = field(
-        default=None,
-        metadata={"help": "table: the folder that paths are relative to (default: the table's)"},
+    text_column: str | None = option(None, help="table: the column with the texts, one per row")
+    label_column: str | None = option(None, help="table: the column with the label or labels")
+    label_columns: tuple[str, ...] = option(
+        (), help="table: the 0/1 columns, one per label, comma-separated"
     )
-    text_column: str | None = field(
-        default=None, metadata={"help": "table: the column with the texts, one per row"}
+    separator: str | None = option(None, help="table: the separator of several labels in one cell")
+    delimiter: str | None = option(None, help="table: the column delimiter of a CSV file")
+    encoding: str | None = option(
+        None, help="table: the character encoding of a CSV file, such as cp1252"
     )
-    label_column: str | None = field(
-        default=None, metadata={"help": "table: the column with the label or labels"}
+    split_column: str | None = option(None, help="table: the column with train, validation or test")
+    group_column: str | None = option(
+        None, help="table: the group column (patient, scene, author); a group is never split"
     )
-    label_columns: tuple[str, ...] = field(
-        default=(), metadata={"help": "table: the 0/1 columns, one per label, comma-separated"}
+    images: str | None = option(None, help="mask folders: name of the folder with the pictures")
+    masks: str | None = option(None, help="mask folders: name of the folder with the masks")
+    classes: str | None = option(
+        None,
+        help="mask folders: a CSV with the columns index (or colour), name and ignore (default: "
+        "classes.csv next to the folders, if it exists)",
     )
-    separator: str | None = field(
-        default=None, metadata={"help": "table: the separator of several labels in one cell"}
+    class_names: tuple[str, ...] = option(
+        (), help="mask folders: names of the indices or colours in the masks, in ascending order"
     )
-    delimiter: str | None = field(
-        default=None, metadata={"help": "table: the column delimiter of a CSV file"}
-    )
-    encoding: str | None = field(
-        default=None,
-        metadata={"help": "table: the character encoding of a CSV file, such as cp1252"},
-    )
-    split_column: str | None = field(
-        default=None, metadata={"help": "table: the column with train, validation or test"}
-    )
-    group_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "table: the group column (patient, scene, author); a group is never split"
-        },
-    )
-    images: str | None = field(
-        default=None, metadata={"help": "mask folders: name of the folder with the pictures"}
-    )
-    masks: str | None = field(
-        default=None, metadata={"help": "mask folders: name of the folder with the masks"}
-    )
-    classes: str | None = field(
-        default=None,
-        metadata={
-            "help": "mask folders: a CSV with the columns index (or colour), name and ignore "
-            "(default: classes.csv next to the folders, if it exists)"
-        },
-    )
-    class_names: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "help": "mask folders: names of the indices or colours in the masks, in ascending order"
-        },
-    )
-    ignore: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "help": "mask folders: indices, colours (#rrggbb) or classes whose pixels are ignored"
-        },
+    ignore: tuple[str, ...] = option(
+        (), help="mask folders: indices, colours (#rrggbb) or classes whose pixels are ignored"
     )
 
-    exclude: str | None = field(
-        default=None,
-        metadata={
-            "help": "a text file of rows to drop, one path per line; skipstone audit writes one",
-            "metavar": "FILE",
-        },
+    exclude: str | None = option(
+        None,
+        metavar="FILE",
+        help="a text file of rows to drop, one path per line; skipstone audit writes one",
     )
 
     #: How to handle bytes that the encoding does not allow, as Python names it: "strict" rejects
     #: the table, "replace" is for an audit, "surrogateescape" keeps a source's original bytes.
-    bad_bytes: str = field(default="strict", metadata={"hidden": True})
+    bad_bytes: str = option("strict", is_hidden=True)
 
     def __post_init__(self) -> None:
         for name in ("class_names", "ignore"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from skipstone.errors import UsageError
-from skipstone.option_types import POSITIVE, Range, check_options, whole
+from skipstone.option_types import POSITIVE, Range, check_options, int_range, option
 
 Together = Literal["near", "exact"]
 #: The share of the training rows that one role may take.
@@ -18,37 +18,31 @@ _HALF = Range(0, 0.5, open_low=True)
 class SplitOptions:
     """Shares are of the training rows; they apply where the data has no such split."""
 
-    select: float = field(
-        default=0.15,
-        metadata={
-            "help": "share of the training rows for early stopping, thresholds and shrinking"
-        },
+    select: float = option(
+        0.15,
+        range=_HALF,
+        help="share of the training rows for early stopping, thresholds and shrinking",
     )
-    claim: float = field(
-        default=0.15,
-        metadata={
-            "help": "share that is scored once, at the end, if the data has no test or validation "
-            "part"
-        },
+    claim: float = option(
+        0.15,
+        range=_HALF,
+        help="share that is scored once, at the end, if the data has no test or validation part",
     )
-    together: Together = field(
-        default="near",
-        metadata={
-            "help": "rows that are never divided between train, val and test: near (copies and "
-            "near duplicates; reads every row first) or exact (copies)"
-        },
+    together: Together = option(
+        "near",
+        help="rows that are never divided between train, val and test: near (copies and near "
+        "duplicates; reads every row first) or exact (copies)",
     )
-    split_seed: int | None = field(
-        default=None,
-        metadata={
-            "help": "chooses the rows of val and test (default: --seed); use the same for all "
-            "members of an ensemble"
-        },
+    split_seed: int | None = option(
+        None,
+        range=int_range(0),
+        help="chooses the rows of val and test (default: --seed); use the same for all members of "
+        "an ensemble",
     )
-    seed: int = field(default=0, metadata={"help": "chooses which rows"})
+    seed: int = option(0, range=int_range(0), help="chooses which rows")
 
     def __post_init__(self) -> None:
-        check_options(self, select=_HALF, claim=_HALF, seed=whole(0), split_seed=whole(0))
+        check_options(self)
         if self.select + self.claim > 0.8:
             raise UsageError(
                 f"--select {self.select} and --claim {self.claim} leave less than a fifth of the "
@@ -66,29 +60,24 @@ class SplitOptions:
 class LoadOptions:
     """How files are read and batches made. No option here changes a batch."""
 
-    workers: int = field(
-        default=0,
-        metadata={"help": "processes that load and augment; 0: threads of this process"},
+    workers: int = option(
+        0, range=int_range(0), help="processes that load and augment; 0: threads of this process"
     )
-    worker_patience: float = field(
-        default=25.0,
-        metadata={
-            "help": "seconds without progress after which a worker process counts as hanging",
-            "metavar": "SECONDS",
-        },
+    worker_patience: float = option(
+        25.0,
+        range=POSITIVE,
+        metavar="SECONDS",
+        help="seconds without progress after which a worker process counts as hanging",
     )
 
-    max_bad: str = field(
-        default="1%",
-        metadata={
-            "help": "unreadable files are left out, up to this share (1%, 0.01) or number (12) "
-            "of files",
-        },
+    max_bad: str = option(
+        "1%",
+        help="unreadable files are left out, up to this share (1%, 0.01) or number (12) of files",
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_bad", _share_or_count(self.max_bad))
-        check_options(self, workers=whole(0), worker_patience=POSITIVE)
+        check_options(self)
 
     def bad_allowed(self, rows: int) -> int:
         """The number of `rows` that may be unreadable."""

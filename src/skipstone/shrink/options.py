@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.option_types import Range, check_options, whole
+from skipstone.option_types import Range, check_options, int_range, option
 
 Preset = Literal["performance", "mixed"]
 Floats = Literal["bf16", "f32"]
@@ -20,26 +20,20 @@ class Int8:
         UsageError: naming every value that is not allowed.
     """
 
-    samples: int = field(
-        default=300, metadata={"help": "training samples to measure the ranges on"}
+    samples: int = option(300, range=int_range(1), help="training samples to measure the ranges on")
+    preset: Preset = option(
+        "performance",
+        help="'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: a "
+        "little slower, and better if activations are negative",
     )
-    preset: Preset = field(
-        default="performance",
-        metadata={
-            "help": "'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: "
-            "a little slower, and better if activations are negative"
-        },
-    )
-    floats: Floats = field(
-        default="bf16",
-        metadata={
-            "help": "precision of the operations that stay in floating point; a processor without "
-            "bfloat16 computes them in float32"
-        },
+    floats: Floats = option(
+        "bf16",
+        help="precision of the operations that stay in floating point; a processor without "
+        "bfloat16 computes them in float32",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "int8", samples=whole(1))
+        check_options(self, (), "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,33 +44,26 @@ class Prune:
         UsageError: naming every value that is not allowed.
     """
 
-    macs: float = field(
-        default=0.5, metadata={"help": "share of the multiply-accumulates to keep, such as 0.5"}
+    macs: float = option(
+        0.5, range=_PART, help="share of the multiply-accumulates to keep, such as 0.5"
     )
-    epochs: int = field(default=8, metadata={"help": "epochs of recovery training"})
-    teacher: float = field(
-        default=0.7,
-        metadata={"help": "weight of the distillation loss from the original model; 0 for none"},
+    epochs: int = option(8, range=int_range(1), help="epochs of recovery training")
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model; 0 for none",
     )
-    multiple: int = field(
-        default=16,
-        metadata={"help": "channels are removed in groups of this size, to suit matrix units"},
+    multiple: int = option(
+        16,
+        range=int_range(1),
+        help="channels are removed in groups of this size, to suit matrix units",
     )
-    batches: int = field(
-        default=16, metadata={"help": "batches to measure the importance of channels on"}
+    batches: int = option(
+        16, range=int_range(1), help="batches to measure the importance of channels on"
     )
 
     def __post_init__(self) -> None:
-        check_options(
-            self,
-            (),
-            "prune",
-            macs=_PART,
-            teacher=Range(0, 1),
-            epochs=whole(1),
-            multiple=whole(1),
-            batches=whole(1),
-        )
+        check_options(self, (), "prune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,27 +74,26 @@ class Resolution:
         UsageError: naming every value that is not allowed.
     """
 
-    size: int | None = field(
-        default=None,
-        metadata={
-            "help": "side of the images in pixels, such as 160; by default three quarters of the "
-            "present one, rounded down to a multiple of the network's stride"
-        },
+    size: int | None = option(
+        None,
+        range=int_range(1),
+        help="side of the images in pixels, such as 160; by default three quarters of the present "
+        "one, rounded down to a multiple of the network's stride",
     )
-    epochs: int = field(
-        default=8,
-        metadata={"help": "epochs of recovery training; 0 for none, if a later step trains"},
+    epochs: int = option(
+        8,
+        range=int_range(0),
+        help="epochs of recovery training; 0 for none, if a later step trains",
     )
-    teacher: float = field(
-        default=0.7,
-        metadata={
-            "help": "weight of the distillation loss from the original model, which gets the same "
-            "images enlarged to its own size; 0 for none"
-        },
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model, which gets the same images "
+        "enlarged to its own size; 0 for none",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "resolution", size=whole(1), epochs=whole(0), teacher=Range(0, 1))
+        check_options(self, (), "resolution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +104,12 @@ class VocabularyOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    keep: float = field(
-        default=0.5, metadata={"help": "share of the vocabulary to keep, such as 0.5"}
-    )
-    epochs: int = field(
-        default=2,
-        metadata={
-            "help": "epochs of recovery training; closed-form models are solved again; 0 for "
-            "neither"
-        },
+    keep: float = option(0.5, range=_PART, help="share of the vocabulary to keep, such as 0.5")
+    epochs: int = option(
+        2,
+        range=int_range(0),
+        help="epochs of recovery training; closed-form models are solved again; 0 for neither",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "vocabulary", keep=_PART, epochs=whole(0))
+        check_options(self, (), "vocabulary")

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skipstone.errors import UsageError
-from skipstone.option_types import POSITIVE, Range, check_options, whole
+from skipstone.option_types import POSITIVE, Range, check_options, int_range, option
 
 #: Up to this many pixels the bilateral kernel is a dense matrix.
 EXACT = 4096
@@ -44,27 +44,15 @@ class CrfOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    iterations: int = field(default=5, metadata={"help": "steps of mean field"})
-    smooth_weight: float = field(default=3.0, metadata={"help": "weight of the smooth kernel"})
-    smooth_width: float = field(default=3.0, metadata={"help": "its width in pixels"})
-    bilateral_weight: float = field(
-        default=10.0, metadata={"help": "weight of the bilateral kernel"}
-    )
-    bilateral_width: float = field(default=80.0, metadata={"help": "its width in pixels"})
-    colour_width: float = field(
-        default=13.0, metadata={"help": "its width in colour levels of 256"}
-    )
+    iterations: int = option(5, range=int_range(1, _MAX_ITERATIONS), help="steps of mean field")
+    smooth_weight: float = option(3.0, range=Range(0), help="weight of the smooth kernel")
+    smooth_width: float = option(3.0, range=POSITIVE, help="its width in pixels")
+    bilateral_weight: float = option(10.0, range=Range(0), help="weight of the bilateral kernel")
+    bilateral_width: float = option(80.0, range=POSITIVE, help="its width in pixels")
+    colour_width: float = option(13.0, range=POSITIVE, help="its width in colour levels of 256")
 
     def __post_init__(self) -> None:
-        check_options(
-            self,
-            iterations=whole(1, _MAX_ITERATIONS),
-            smooth_width=POSITIVE,
-            bilateral_width=POSITIVE,
-            colour_width=POSITIVE,
-            smooth_weight=Range(0),
-            bilateral_weight=Range(0),
-        )
+        check_options(self)
 
 
 def refine(

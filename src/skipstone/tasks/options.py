@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.option_types import CHANCE, Range, check_options, whole
+from skipstone.option_types import PROBABILITY, Range, check_options, int_range, option
 
 ClassifyLoss = Literal["cross_entropy", "focal"]
 SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
@@ -15,9 +15,6 @@ Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
 #: Metadata: "steps", only gradient training reads it; "only", the option value that it needs.
 _STEPS = {"steps": True}
-_FOCAL = {**_STEPS, "only": {"loss": "focal"}}
-_EFFECTIVE = {**_STEPS, "only": {"class_weights": "effective"}}
-_OF_LOSSES = {"effective_beta": CHANCE, "focal_gamma": Range(0)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,47 +25,46 @@ class ClassifyOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    loss: ClassifyLoss = field(
-        default="cross_entropy",
-        metadata={**_STEPS, "help": "focal puts weight on samples that are still wrong (Lin 2017)"},
+    loss: ClassifyLoss = option(
+        "cross_entropy",
+        needs_gradient=True,
+        help="focal puts weight on samples that are still wrong (Lin 2017)",
     )
-    label_smoothing: float = field(
-        default=0.1,
-        metadata={
-            **_STEPS,
-            "help": "share of each target spread evenly over all classes, in [0, 1) (Szegedy 2016)",
-        },
+    label_smoothing: float = option(
+        0.1,
+        range=PROBABILITY,
+        needs_gradient=True,
+        help="share of each target spread evenly over all classes (Szegedy 2016)",
     )
-    class_weights: ClassWeights = field(
-        default="none",
-        metadata={
-            **_STEPS,
-            "help": "give rare classes a higher loss weight: 'inverse' by 1/count, 'effective' "
-            "by the effective number of samples (Cui 2019)",
-        },
+    class_weights: ClassWeights = option(
+        "none",
+        needs_gradient=True,
+        help="give rare classes a higher loss weight: 'inverse' by 1/count, 'effective' by the "
+        "effective number of samples (Cui 2019)",
     )
-    focal_gamma: float = field(
-        default=2.0,
-        metadata={
-            **_FOCAL,
-            "help": "how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
-        },
+    focal_gamma: float = option(
+        2.0,
+        range=Range(0),
+        requires={"loss": "focal"},
+        needs_gradient=True,
+        help="how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
     )
-    effective_beta: float = field(
-        default=0.999,
-        metadata={
-            **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new sample of a class adds this share of "
-            "what the one before added, in [0, 1); 0 gives equal weights, near 1 'inverse'",
-        },
+    effective_beta: float = option(
+        0.999,
+        range=PROBABILITY,
+        requires={"class_weights": "effective"},
+        needs_gradient=True,
+        help="for class_weights 'effective': each new sample of a class adds this share of what "
+        "the one before added; 0 gives equal weights, near 1 'inverse'",
     )
-    top_k: int = field(
-        default=5,
-        metadata={"help": "number of candidates in a prediction, and the k of top-k accuracy"},
+    top_k: int = option(
+        5,
+        range=int_range(1),
+        help="number of candidates in a prediction, and the k of top-k accuracy",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, label_smoothing=CHANCE, top_k=whole(1), **_OF_LOSSES)
+        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,54 +75,47 @@ class TagOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    loss: TagLoss = field(
-        default="bce",
-        metadata={
-            **_STEPS,
-            "help": "binary cross-entropy, or focal, which puts the weight on tags that are still "
-            "wrong (Lin 2017)",
-        },
+    loss: TagLoss = option(
+        "bce",
+        needs_gradient=True,
+        help="binary cross-entropy, or focal, which puts the weight on tags that are still wrong "
+        "(Lin 2017)",
     )
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={
-            **_STEPS,
-            "help": "moves each target by this share of the way towards 0.5, in [0, 1)",
-        },
+    label_smoothing: float = option(
+        0.0,
+        range=PROBABILITY,
+        needs_gradient=True,
+        help="moves each target by this share of the way towards 0.5",
     )
-    class_weights: ClassWeights = field(
-        default="none",
-        metadata={
-            **_STEPS,
-            "help": "give the presence of rare tags a higher loss weight: 'inverse' by "
-            "absent/present, 'effective' by effective numbers of both (Cui 2019); at most 100",
-        },
+    class_weights: ClassWeights = option(
+        "none",
+        needs_gradient=True,
+        help="give the presence of rare tags a higher loss weight: 'inverse' by absent/present, "
+        "'effective' by effective numbers of both (Cui 2019); at most 100",
     )
-    focal_gamma: float = field(
-        default=2.0,
-        metadata={
-            **_FOCAL,
-            "help": "how strongly 'focal' lowers the weight of correct tags; 0 is bce",
-        },
+    focal_gamma: float = option(
+        2.0,
+        range=Range(0),
+        requires={"loss": "focal"},
+        needs_gradient=True,
+        help="how strongly 'focal' lowers the weight of correct tags; 0 is bce",
     )
-    effective_beta: float = field(
-        default=0.999,
-        metadata={
-            **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new sample of a class adds this share of "
-            "what the one before added, in [0, 1)",
-        },
+    effective_beta: float = option(
+        0.999,
+        range=PROBABILITY,
+        requires={"class_weights": "effective"},
+        needs_gradient=True,
+        help="for class_weights 'effective': each new sample of a class adds this share of what "
+        "the one before added",
     )
-    thresholds: Thresholds = field(
-        default="f1",
-        metadata={
-            "help": "'f1' fits each tag's threshold on the validation rows, shrunk towards a "
-            "common one for rare tags; 'half' is 0.5 for every tag"
-        },
+    thresholds: Thresholds = option(
+        "f1",
+        help="'f1' fits each tag's threshold on the validation rows, shrunk towards a common one "
+        "for rare tags; 'half' is 0.5 for every tag",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, label_smoothing=CHANCE, **_OF_LOSSES)
+        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,46 +126,40 @@ class SegmentOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    loss: SegmentLoss = field(
-        default="cross_entropy",
-        metadata={
-            **_STEPS,
-            "help": "per pixel: cross-entropy, or focal, which puts the weight on pixels that are "
-            "still wrong (Lin 2017); per class and image: dice (Milletari 2016); or the sum of "
-            "cross-entropy and dice",
-        },
+    loss: SegmentLoss = option(
+        "cross_entropy",
+        needs_gradient=True,
+        help="per pixel: cross-entropy, or focal, which puts the weight on pixels that are still "
+        "wrong (Lin 2017); per class and image: dice (Milletari 2016); or the sum of "
+        "cross-entropy and dice",
     )
-    class_weights: ClassWeights = field(
-        default="none",
-        metadata={
-            **_STEPS,
-            "help": "give rare classes a higher loss weight: 'inverse' by 1/pixels, 'effective' "
-            "by the effective number of pixels (Cui 2019)",
-        },
+    class_weights: ClassWeights = option(
+        "none",
+        needs_gradient=True,
+        help="give rare classes a higher loss weight: 'inverse' by 1/pixels, 'effective' by the "
+        "effective number of pixels (Cui 2019)",
     )
-    crf: Crf = field(
-        default="auto",
-        metadata={
-            "help": "refine masks with a fully connected CRF over the image's colours "
-            "(Kraehenbuehl 2011), which is slow: 'auto' tries it on validation images and uses it "
-            "if the gain is certain (95 %)"
-        },
+    crf: Crf = option(
+        "auto",
+        help="refine masks with a fully connected CRF over the image's colours (Kraehenbuehl "
+        "2011), which is slow: 'auto' tries it on validation images and uses it if the gain is "
+        "certain (95 %)",
     )
-    focal_gamma: float = field(
-        default=2.0,
-        metadata={
-            **_FOCAL,
-            "help": "how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
-        },
+    focal_gamma: float = option(
+        2.0,
+        range=Range(0),
+        requires={"loss": "focal"},
+        needs_gradient=True,
+        help="how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
     )
-    effective_beta: float = field(
-        default=0.999999,
-        metadata={
-            **_EFFECTIVE,
-            "help": "for class_weights 'effective': each new pixel of a class adds this share of "
-            "what the one before added, in [0, 1); 0 gives equal weights, near 1 'inverse'",
-        },
+    effective_beta: float = option(
+        0.999999,
+        range=PROBABILITY,
+        requires={"class_weights": "effective"},
+        needs_gradient=True,
+        help="for class_weights 'effective': each new pixel of a class adds this share of what "
+        "the one before added; 0 gives equal weights, near 1 'inverse'",
     )
 
     def __post_init__(self) -> None:
-        check_options(self, **_OF_LOSSES)
+        check_options(self)

@@ -66,7 +66,7 @@ class UNetOptions:
     decoder_channels: tuple[int, ...] = option(
         (256, 128, 64, 32, 16),
         range=int_range(1),
-        help="channels of U-Net's steps, deepest first (default 256,128,64,32,16)",
+        help="channels of U-Net's steps, deepest first",
     )
 
     def __post_init__(self) -> None:
