@@ -71,7 +71,7 @@ def test_an_option_is_taken_by_the_layout_that_its_help_names() -> None:
 
 
 def _shown(options: type | None) -> list:
-    return [] if options is None else [f for f in fields(options) if "hidden" not in f.metadata]
+    return [] if options is None else [f for f in fields(options) if not get_spec(f).is_hidden]
 
 
 @each_kind
