@@ -151,7 +151,9 @@ def _similar_pairs(signatures: Array) -> Array:
     agree = np.zeros(len(found), np.uint8)
     for column in signatures.T:
         agree += column[first] == column[second]
-    return np.stack([first, second], 1)[agree >= _CANDIDATE * signatures.shape[1]]
+    pairs: np.ndarray = np.stack([first, second], 1)
+    candidates: np.ndarray = pairs[agree >= _CANDIDATE * signatures.shape[1]]
+    return candidates
 
 
 # --- comparison ---------------------------------------------------------------------------------
