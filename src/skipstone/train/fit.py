@@ -72,14 +72,13 @@ def fit(
     """Train `network`; on return it is on the CPU and holds the weights that did best on the select
     role, or the last ones, as the options say (`keep`).
 
-    A run folder that holds a checkpoint goes on from it. Options that are not a recipe yet are
-    resolved for weights learnt from scratch.
+    A run folder with a checkpoint is resumed. Options that are not a recipe yet are resolved for
+    training from scratch.
 
     Args:
         task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the select role; called each epoch.
-        objective: what is minimised; by default the criterion of the head or the task, with the
-            recipe's L1 penalty.
+        objective: what is minimised; default: the head's or task's criterion and the L1 penalty.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite. OutOfMemory: not even a few samples fit.
@@ -90,10 +89,7 @@ def fit(
     with torch_threads(recipe.threads), _of_one_value(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _note_surroundings(run, network)
-        if objective is not None:
-            aim = objective(network, recipe)
-        else:
-            aim = Objective(network, criterion_for(network, task), l1=recipe.l1)
+        aim = (objective or _default_objective(task))(network, recipe)
         memory = MicroBatch(network, loader.batch_size, run)
         mode = _decided_mode(run, recipe, aim, loader, memory)
         network.to(memory_format=mode.layout())
@@ -118,12 +114,11 @@ def fit(
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
         keeper.load_kept()
         network.auxiliary.clear()
-        network.to("cpu")
-        network.to(memory_format=torch.contiguous_format)
+        network.to("cpu", memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
         assert state.kept is not None, "no epoch was evaluated"
-        together = memory.size(state.step)
-        return FitResult(state.history, state.kept, state.step, state.stopped_by, together)
+        size = memory.size(state.step)
+        return FitResult(state.history, state.kept, state.step, state.stopped_by, size)
 
 
 @contextlib.contextmanager
@@ -186,6 +181,10 @@ def _curve(recipe: Recipe, phase: Phase, keeper: RunKeeper, state: State) -> Cur
         return curve(step) * plateau(values, higher_is_better=keeper.judge.higher_is_better)
 
     return lowered
+
+
+def _default_objective(task: Task) -> Callable[[Network, Recipe], Objective]:
+    return lambda network, recipe: Objective(network, criterion_for(network, task), l1=recipe.l1)
 
 
 def _resolved(options: TrainOptions, loader: Batches) -> Recipe:
