@@ -18,6 +18,7 @@ from skipstone.models.layers import DropPath
 from skipstone.models.resnet import build_resnet
 from skipstone.models.resnet_blocks import ResidualBlock
 from skipstone.models.resnet_options import ResNetOptions
+from skipstone.option_types import get_spec
 
 SMALLEST = {"width": 0.05, "depth": 0.2}  # 8 channels in every stage, one block
 SMALL = {"width": 0.125, "depth": 0.2}  # 8, 16, 32, 64 channels
@@ -110,7 +111,7 @@ def test_options_are_free_of_torch():
 
 
 def test_every_option_has_help_and_a_default():
-    assert all(option.metadata["help"] for option in fields(ResNetOptions))
+    assert all(get_spec(option).help for option in fields(ResNetOptions))
     assert ResNetOptions() == ResNetOptions()
 
 

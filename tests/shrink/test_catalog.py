@@ -13,6 +13,7 @@ import pytest
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal
+from skipstone.option_types import get_spec
 from skipstone.registry import Entry
 from skipstone.runtime.open import open_model
 from skipstone.shrink import remade
@@ -32,7 +33,7 @@ def test_it_says_what_it_does_and_where_it_is_from(entry: Entry) -> None:
     assert entry.source.startswith("https://")
     kind = entry.options_type()
     assert dataclasses.is_dataclass(kind)
-    assert all(field.metadata["help"] for field in dataclasses.fields(kind))
+    assert all(get_spec(field).help for field in dataclasses.fields(kind))
     plan = Plan.parse(entry.name)  # none of its options has to be given
     assert str(plan) == entry.name
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan

@@ -20,6 +20,7 @@ import torch
 
 from skipstone.data.samples import Meta
 from skipstone.errors import DataError
+from skipstone.option_types import get_spec
 from skipstone.registry import HEADS, TASKS
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
@@ -128,7 +129,7 @@ def test_options_and_schema_survive_json(name: str) -> None:
     assert again.options == task.options
     assert again.schema == task.schema
     assert again.head() == task.head()
-    assert all(field.metadata["help"] for field in dataclasses.fields(task.options))
+    assert all(get_spec(field).help for field in dataclasses.fields(task.options))
 
 
 @every_task
