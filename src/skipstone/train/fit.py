@@ -114,7 +114,7 @@ def fit(
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
         keeper.load_kept()
         network.auxiliary.clear()
-        network.to("cpu", memory_format=torch.contiguous_format)
+        network.to("cpu").to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
         assert state.kept is not None, "no epoch was evaluated"
         size = memory.size(state.step)
