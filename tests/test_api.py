@@ -61,7 +61,7 @@ def test_results_are_told_in_a_few_lines(model: Path, photos: Path) -> None:
     told = dict(line.split(maxsplit=1) for line in lines)
     assert told["rows"] == "4"
     assert told["note"].startswith("0         Read as class folders: 4 pictures")
-    assert told["not_a_picture"].startswith("1 file is no picture by the bytes in it, such as")
+    assert told["not_a_picture"].startswith("1 file is not a picture by its bytes, such as")
     scored = repr(skipstone.evaluate(model, photos))
     assert scored.startswith("EvaluateResult\n  on ")
     assert re.search(r"\n  accuracy +\d+\.\d % \(95 %: .* – .* %, n = 3\)\n", scored)

@@ -86,7 +86,7 @@ def test_groups_and_duplicates_never_straddle(
     try:
         assigned = assign_roles(manifest, SplitOptions(seed=seed), duplicates=duplicates)
     except UsageError as error:
-        assume("stay together" not in str(error))
+        assume("cannot be divided" not in str(error))
         raise
     roles = assigned.column("role")
     assert set(roles) <= {"fit", "select", "claim"}
@@ -114,7 +114,7 @@ def test_what_another_model_was_trained_on_is_never_claimed(
     try:
         assigned = assign_roles(manifest, SplitOptions(seed=seed), duplicates=[], pinned=pinned)
     except UsageError as error:
-        assume("stay together" not in str(error))
+        assume("cannot be divided" not in str(error))
         raise
     roles = assigned.column("role")
     seen = {groups[row] for row, role in pinned.items() if role != "claim"}
@@ -192,13 +192,13 @@ def test_classes_of_one_or_two_rows_train_and_are_named() -> None:
     assigned = assign_roles(rows(labels), duplicates=[])
     roles = assigned.column("role")
     assert roles[-3:] == ["fit"] * 3
-    assert any("all of it trains: one, two." in note for note in assigned.notes)
+    assert any("used for training only: one, two." in note for note in assigned.notes)
 
 
 def test_too_little_to_keep_anything_apart_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"2 rows to train on are too few.*Add pictures"):
+    with pytest.raises(UsageError, match=r"2 training rows are too few.*Add samples"):
         roles_of(rows(["a", "b"]))
-    with pytest.raises(UsageError, match=r"40 rows to train on form 1 unit that stay together"):
+    with pytest.raises(UsageError, match=r"40 training rows form 1 unit that cannot be divided"):
         roles_of(rows(["a", "b"] * 20, groups=["x"] * 40))
 
 
@@ -225,11 +225,11 @@ def test_tags_that_leave_none_to_decide_by_are_refused() -> None:
 def test_too_little_for_a_claim_is_said() -> None:
     assigned = assign_roles(rows(["a", "b", "b"]), duplicates=[])
     assert sorted(assigned.column("role")) == ["fit", "fit", "select"]
-    assert any("Too little data to keep a claim apart" in note for note in assigned.notes)
+    assert any("Too little data for a test part" in note for note in assigned.notes)
     assigned = assign_roles(rows(["a", "b"] * 10), duplicates=[])
-    assert any("too few for more than a rough figure" in note for note in assigned.notes)
+    assert any("its score is rough" in note for note in assigned.notes)
     assigned = assign_roles(rows(["a", "b"] * 500), duplicates=[])
-    assert not any("rough figure" in note for note in assigned.notes)
+    assert not any("score is rough" in note for note in assigned.notes)
 
 
 def test_a_split_that_groups_pull_out_of_shape_is_said() -> None:
@@ -244,7 +244,7 @@ def test_groups_across_the_users_own_splits_are_reported_and_left() -> None:
     groups = [str(number % 30) for number in range(60)]
     assigned = assign_roles(rows(["a", "b"] * 30, splits=splits, groups=groups), duplicates=[])
     assert assigned.column("role")[30:] == ["claim"] * 30
-    assert any("30 groups (0, 1, 2, 3, 4 and 25 more) lie in more" in n for n in assigned.notes)
+    assert any("30 groups (0, 1, 2, 3, 4 and 25 more) are in more" in n for n in assigned.notes)
 
 
 def test_duplicates_across_the_users_own_splits_are_reported_and_left(tmp_path: Path) -> None:

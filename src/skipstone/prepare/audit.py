@@ -1,6 +1,6 @@
-"""What is in the data and what is wrong with it. Reads everything once, changes nothing.
+"""The audit: what is in the data and what is wrong with it. Reads every row once, changes nothing.
 
-rows -> one look at each (prepare/look.py) -> what shows the same -> checks (prepare/checks.py)
+rows -> scan of each row (prepare/look.py) -> near duplicates -> checks (prepare/checks.py)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from skipstone.prepare.look import alike, look_at, same_bytes
 from skipstone.prepare.suspicious import Suspicion
 from skipstone.registry import INPUTS, READERS, resolve_target
 
-#: Labels that are doubted, worst first, given groups of rows that show the same.
+#: Groups of near duplicates -> label issues, worst first.
 Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
 
 
@@ -25,10 +25,10 @@ Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
 class Audit:
     """Args:
     counts: rows, splits, classes by split, balance, sizes, formats, modes, bytes, ignored.
-    findings: gravest first.
+    findings: most severe first.
     duplicates: groups of row positions with equal bytes, as `assign_roles` takes them.
-    alike: groups that show the same, those with equal bytes among them.
-    nouns: how rows are spoken of.
+    alike: groups of near duplicates, including those with equal bytes.
+    nouns: the input's words for rows.
     """
 
     counts: dict[str, Any]
@@ -48,48 +48,48 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     """Counts and findings over every row.
 
     Args:
-        doubt: judges the labels; it is given the groups of rows that show the same.
+        doubt: finds label issues.
     """
     reads = look_at(manifest, threads=threads)
     copies = same_bytes(manifest, reads)
-    same = alike(manifest.input, reads, copies)
-    suspicions = () if doubt is None else doubt(same.groups)
-    of_layout, of_reader = _of_layout(manifest)
+    near = alike(manifest.input, reads, copies)
+    suspicions = () if doubt is None else doubt(near.groups)
+    layout_findings, layout_counts = _audit_layout(manifest)
     seen = Seen(
         manifest,
         manifest.names(),
         reads,
         copies,
-        same,
+        near,
         suspicions,
-        of_layout,
+        layout_findings,
         Nouns.of(manifest.input),
     )
-    of_input, counts = _of_input(seen)
-    seen = replace(seen, of_layout=[*of_layout, *of_input])
-    found = [finding for check in CHECKS.values() for finding in check(seen)]
-    order = list(KINDS)
-    found.sort(key=lambda finding: order.index(finding.kind))
+    input_findings, input_counts = _audit_input(seen)
+    seen = replace(seen, of_layout=[*layout_findings, *input_findings])
+    findings = [finding for check in CHECKS.values() for finding in check(seen)]
+    severity = list(KINDS)
+    findings.sort(key=lambda finding: severity.index(finding.kind))
     return Audit(
-        {**_counts(seen, found, counts), **of_reader},
-        tuple(found),
+        {**_counts(seen, findings, input_counts), **layout_counts},
+        tuple(findings),
         tuple(tuple(group) for group in copies),
-        same.groups,
+        near.groups,
         seen.nouns,
     )
 
 
-def _of_input(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
-    """What the input's own audit (the fact `audit` of its entry) finds and counts."""
+def _audit_input(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
+    """Findings and counts of the input's own audit (the fact `audit` of its entry)."""
     target = INPUTS[seen.manifest.input].facts.get("audit")
     if target is None:
         return [], {}
-    found: tuple[list[Finding], dict[str, Any]] = resolve_target(target)(seen)
-    return found
+    result: tuple[list[Finding], dict[str, Any]] = resolve_target(target)(seen)
+    return result
 
 
-def _of_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
-    """What the reader's own audit (the fact `audit` of its entry) finds and counts."""
+def _audit_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
+    """Findings and counts of the reader's own audit (the fact `audit` of its entry)."""
     if manifest.reader not in READERS:
         return [], {}
     target = READERS[manifest.reader].facts.get("audit")

@@ -1,4 +1,4 @@
-"""What only pictures can have wrong, and how large they are."""
+"""The audit of pictures: file types, kinds of pixels, sizes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _SUFFIXES = {
 
 def audit_pictures(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
     """Findings and counts; the fact `audit` of the input `image`."""
-    sound = [r.examined for r in seen.reads if r.examined and not r.examined.problem]
+    pictures = [r.examined for r in seen.reads if r.examined and not r.examined.problem]
     counts = {
-        "height": _spread([found.size[0] for found in sound if len(found.size) == 2]),
-        "width": _spread([found.size[1] for found in sound if len(found.size) == 2]),
-        "formats": dict(Counter(found.format for found in sound).most_common()),
-        "modes": dict(Counter(found.mode for found in sound).most_common()),
-        "turned_by_exif": sum(found.turned for found in sound),
+        "height": _spread([picture.size[0] for picture in pictures if len(picture.size) == 2]),
+        "width": _spread([picture.size[1] for picture in pictures if len(picture.size) == 2]),
+        "formats": dict(Counter(picture.format for picture in pictures).most_common()),
+        "modes": dict(Counter(picture.mode for picture in pictures).most_common()),
+        "turned_by_exif": sum(picture.turned for picture in pictures),
     }
     return [*pixels(seen), *suffixes(seen)], counts
 
 
 def suffixes(seen: Seen) -> Iterable[Finding]:
-    """Names that say another type than the bytes."""
+    """Files whose extension does not match their format."""
     wrong = []
     for row, read in enumerate(seen.reads):
         if read.examined is None or read.examined.problem:
@@ -48,15 +48,15 @@ def suffixes(seen: Seen) -> Iterable[Finding]:
     if wrong:
         row, form = wrong[0]
         message = (
-            f"{counted(len(wrong), 'file')} {'is' if len(wrong) == 1 else 'are'} not what the "
-            f"extension says, such as {seen.names[row]} ({form}): read by the bytes, so no harm "
-            "here."
+            f"{counted(len(wrong), 'file')} {'has' if len(wrong) == 1 else 'have'} the extension "
+            f"of another format, such as {seen.names[row]} ({form}). Harmless: the format is read "
+            "from the bytes."
         )
         yield seen.finding("extension", [row for row, _ in wrong], message)
 
 
 def pixels(seen: Seen) -> Iterable[Finding]:
-    """Several depths or numbers of channels in one set; pages that nothing explains."""
+    """Several depths or numbers of channels in one data set; pages of unknown meaning."""
     kinds: dict[str, list[int]] = defaultdict(list)
     for row, read in enumerate(seen.reads):
         if read.examined is not None and not read.examined.problem:
@@ -72,7 +72,7 @@ def pixels(seen: Seen) -> Iterable[Finding]:
         yield seen.finding(
             "mixed_pixels",
             [row for row, _ in others],
-            f"Pictures of several kinds do not train together: {each}.",
+            f"Pictures of several kinds cannot be trained on together: {each}.",
             [kind for _, kind in others],
         )
     paged = [row for kind, rows in kinds.items() if kind.endswith(" pages") for row in rows]

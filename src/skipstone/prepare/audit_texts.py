@@ -1,4 +1,4 @@
-"""What only texts can have wrong, and how long they are."""
+"""The audit of texts: their lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skipstone.words import counted
 
 Array = np.ndarray
 
-#: Upper ends of the classes of lengths: each twice the one before.
+#: Bins of the histogram of lengths, of doubling width.
 _BINS = 24
 
 
@@ -28,46 +28,44 @@ def audit_texts(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
     texts = [str(seen.reads[row].examined.shows) for row in rows]  # type: ignore[union-attr]
     tokens = np.bincount(token_grams(letters_of(texts)).text, minlength=len(texts))
     letters = np.array([len(text) for text in texts])
-    most = TextOptions().max_length
+    max_length = TextOptions().max_length
     counts: dict[str, Any] = {"letters": _quartiles(letters), "tokens": _quartiles(tokens)}
     if len(texts):
-        counts["histograms"] = {"tokens": _classes(tokens)}
-        counts[f"texts_over_{most}_tokens"] = int((tokens > most).sum())
-    found = []
-    long = [rows[at] for at in np.flatnonzero(tokens > most)]
+        counts["histograms"] = {"tokens": _histogram(tokens)}
+        counts[f"texts_over_{max_length}_tokens"] = int((tokens > max_length).sum())
+    findings = []
+    long = [rows[index] for index in np.flatnonzero(tokens > max_length)]
     if long:
-        lengths = [f"{count:,} tokens" for count in tokens[tokens > most].tolist()]
+        lengths = [f"{count:,} tokens" for count in tokens[tokens > max_length].tolist()]
         count = counted(len(long), "text")
-        found.append(
+        findings.append(
             seen.finding(
                 "long_text",
                 long,
-                f"{count} {'has' if len(long) == 1 else 'have'} more than {most} tokens, such as "
-                f"{seen.names[long[0]]} ({lengths[0]}): there a sequence model stops reading.",
+                f"{count} {'has' if len(long) == 1 else 'have'} more than {max_length} tokens, "
+                f"such as {seen.names[long[0]]} ({lengths[0]}): a sequence model reads no further.",
                 lengths,
             )
         )
-    return found, counts
+    return findings, counts
 
 
 def _quartiles(values: Array) -> dict[str, float]:
-    """Least, quartiles, greatest."""
+    """Minimum, quartiles, maximum."""
     if not len(values):
         return {}
     names = ("min", "lower_quartile", "median", "upper_quartile", "max")
-    found = np.percentile(values, (0, 25, 50, 75, 100))
-    return {name: float(value) for name, value in zip(names, found, strict=True)}
+    quantiles = np.percentile(values, (0, 25, 50, 75, 100))
+    return {name: float(value) for name, value in zip(names, quantiles, strict=True)}
 
 
-def _classes(values: Array) -> dict[str, int]:
-    """{"9-16": how many} in classes of doubling width, from the least that has any."""
-    upper = 1 << np.arange(_BINS)
-    at = np.searchsorted(upper, values)
-    found = np.bincount(at, minlength=1)
-    first = int(np.flatnonzero(found)[0])
+def _histogram(values: Array) -> dict[str, int]:
+    """{"9-16": count} in bins of doubling width, from the first that is not empty."""
+    counts = np.bincount(np.searchsorted(1 << np.arange(_BINS), values), minlength=1)
+    first = int(np.flatnonzero(counts)[0])
     return {
-        _range(1 if not bin else (1 << (bin - 1)) + 1, 1 << bin): int(found[bin])
-        for bin in range(first, len(found))
+        _range(1 if not bin else (1 << (bin - 1)) + 1, 1 << bin): int(counts[bin])
+        for bin in range(first, len(counts))
     }
 
 

@@ -1,9 +1,8 @@
-"""Decoded records kept for later epochs, byte for byte what decoding gives.
+"""A cache of decoded records for later epochs.
 
-The records lie in one temporary file that is mapped into memory: the operating system keeps as
-much of it in RAM as there is room for. Room on disk is taken before a record is written there, as a
-page that finds none would end the process (SIGBUS). The file has no name while it is in use (on
-POSIX), so nothing is left behind by a process that is killed. It is not a persistent write: a new
+The records lie in a memory-mapped temporary file; the operating system keeps as much of it in RAM
+as it can. Disk space is allocated before a record is written: a page without space would end the
+process (SIGBUS). On POSIX the file has no name, so a killed process leaves nothing behind. A new
 run decodes again.
 """
 
@@ -27,18 +26,17 @@ _GIB = 1 << 30
 
 
 class RecordCache:
-    """Records by the name of their source, for one input.
+    """Records of one input, by the name of their source.
 
     Args:
-        limit: bytes at most; records beyond it are decoded every time.
-        folder: where the temporary file lies; the system's temporary folder by default.
+        limit: bytes; records beyond it are decoded every time.
+        folder: of the temporary file; the system's temporary folder by default.
 
-    The first record decides shape and type; records that differ from it are not kept. Half of the
-    free space of the folder is never used. Threads may share it. Worker processes inherit what is
-    in it when they start and add nothing.
+    All records have the shape and type of the first; others are not stored. At most half of the
+    folder's free space is used. Threads may share a cache. Worker processes read the records that
+    were there when they started, and add none.
 
-    It may be filled before an input is decided on for good, by one that is likely to decode alike:
-    `serve` says which input it is for.
+    The cache may be filled before the input is final; `serve` then drops records of another one.
     """
 
     def __init__(self, *, limit: int = 4 * _GIB, folder: Path | None = None) -> None:
@@ -48,9 +46,9 @@ class RecordCache:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._records: np.ndarray | None = None  # (slots, *shape of a record)
-        self._slots: dict[str, tuple[int, Raw]] = {}  # the Raw without its value
+        self._slots: dict[str, tuple[int, Raw]] = {}  # Raws without their values
         self._next = 0
-        self._read: set[str] = set()  # decoded once, kept or not
+        self._read: set[str] = set()  # decoded once, stored or not
         self._spec: Any = None
         self.hits = 0
         self.misses = 0
@@ -59,22 +57,22 @@ class RecordCache:
         return len(self._slots)
 
     def serve(self, input: Input) -> None:
-        """From now on it is for `input`; what was decoded by another spec is forgotten."""
+        """Use the cache for `input`; records that were decoded by another spec are dropped."""
         spec = input.spec
         if spec != self._spec:
             self._forget()
         self._spec = spec
 
     def has_read(self, name: str) -> bool:
-        """Whether the source of this name was decoded, so that it can be."""
+        """Whether the source of this name could be decoded."""
         return name in self._read
 
     def decode(self, source: Source, input: Input) -> Raw:
-        """`input.decode(source)`, from the cache where it is there. The array is the caller's."""
-        found = self._slots.get(source.name)
-        if found is not None and self._records is not None:
+        """`input.decode(source)`, from the cache if possible. The array is a copy."""
+        entry = self._slots.get(source.name)
+        if entry is not None and self._records is not None:
             self.hits += 1
-            slot, raw = found
+            slot, raw = entry
             return Raw(self._records[slot].copy(), raw.size, raw.to_source)
         self.misses += 1
         raw = input.decode(source)
@@ -82,7 +80,7 @@ class RecordCache:
         return raw
 
     def close(self) -> None:
-        """Forget all records and free the file."""
+        """Drop all records and free the file."""
         self._forget()
         self._file.close()
 
@@ -92,17 +90,17 @@ class RecordCache:
         self._records, self._next = None, 0
 
     def __reduce__(self) -> tuple[type[RecordCache], tuple[()], dict[str, int]]:
-        """What a worker process that does not share this one's memory gets: a cache of nothing."""
+        """Worker processes that share no memory with this one (spawn) get an empty cache."""
         return RecordCache, (), {"_limit": 0}
 
     def keep(self, name: str, raw: Raw) -> None:
-        """The record of the source of this name, where there is room for it."""
+        """Store the record of the source of this name if there is room."""
         if os.getpid() != self._process:
-            return  # a forked worker shares the file, not the table of who lies where
+            return  # a forked worker shares the file, not `_slots`
         with self._lock:
             self._read.add(name)
             if not raw.value.nbytes:
-                return  # there is nothing to keep, and no file of nothing can be mapped
+                return  # a file of 0 bytes cannot be mapped
             if self._records is None:
                 self._records = self._map(raw.value)
             if (
@@ -113,25 +111,25 @@ class RecordCache:
                 return
             slot = self._next
             if not self._has_room(slot, raw.value.nbytes):
-                self._records = self._records[:slot]  # others have filled the disk meanwhile
+                self._records = self._records[:slot]  # the disk is full
                 return
             self._next += 1
             records = self._records
         records[slot] = raw.value
-        # Only now may others find it.
+        # Only now may other threads read it.
         self._slots[name] = (slot, Raw(np.empty(0, np.uint8), raw.size, raw.to_source))
 
     def _map(self, record: np.ndarray) -> np.ndarray:
         slots = self._limit // record.nbytes
         if not slots:
             return np.empty((0, *record.shape), record.dtype)
-        # Sparse: pages take room in memory once they are written, and on disk by `_has_room`.
+        # Sparse: pages take memory when they are written, and disk space by `_has_room`.
         self._file.truncate(slots * record.nbytes)
         mapped = mmap.mmap(self._file.fileno(), slots * record.nbytes)
         return np.frombuffer(mapped, record.dtype).reshape(slots, *record.shape)
 
     def _has_room(self, slot: int, size: int) -> bool:
-        """Take room on disk for a slot, where the system has a call for that."""
+        """Allocate disk space for a slot, if the system has a call for that."""
         if not hasattr(os, "posix_fallocate"):
             return True
         try:
@@ -142,7 +140,7 @@ class RecordCache:
 
 
 class CachedInput:
-    """An input whose records come from a cache: decoded once, however often they are asked for."""
+    """An input that decodes each record once."""
 
     def __init__(self, input: Input, cache: RecordCache) -> None:
         self._input = input

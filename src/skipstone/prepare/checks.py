@@ -1,4 +1,4 @@
-"""The audit's checks. Each is a function from what was seen to findings; `CHECKS` is the audit."""
+"""The audit's checks: functions from the scanned rows to findings, listed in `CHECKS`."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from skipstone.prepare.suspicious import Suspicion
 from skipstone.prepare.together import Groups
 from skipstone.words import counted, listed, natural_sorted
 
-#: A class with fewer rows than this is called tiny.
+#: A class with fewer rows than this is tiny.
 TINY = 10
-#: The largest class may be this many times the smallest before it is called an imbalance.
+#: An imbalance: the largest class has more than this many times the rows of the smallest.
 IMBALANCE = 5.0
-#: The kind of a problem, as `inputs.examine` begins it -> (kind of finding, in words).
+#: First words of a problem of `inputs.examine` -> (kind of finding, description).
 _PROBLEMS = {
-    "empty": ("empty_file", "without a single byte"),
+    "empty": ("empty_file", "empty"),
     "no text": ("empty_text", "without a letter"),
-    "bad bytes": ("bad_bytes", "not to be read as letters"),
+    "bad bytes": ("bad_bytes", "not valid in their encoding"),
     "truncated": ("truncated", "cut off"),
     "too large": ("too_large", "larger than is safe to decode"),
-    "not a picture": ("not_a_picture", "no picture by the bytes in it"),
-    "not read": ("not_read", "of a kind that is not read"),
+    "not a picture": ("not_a_picture", "not a picture by its bytes"),
+    "not read": ("not_read", "of an unsupported kind"),
 }
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything that the checks go by.
+    """What the checks work on.
 
     Args:
-        names: how each row is named to a person.
-        reads: of each row.
+        names: each row's name for people.
+        reads: the scan of each row.
         copies: groups of rows with equal bytes.
-        alike: groups of rows that show the same, copies among them.
-        nouns: how they are spoken of.
-        suspicions: labels that a model doubts, worst first.
-        of_layout: what the reader of this layout found.
+        alike: groups of near duplicates, including copies.
+        nouns: the input's words for rows.
+        suspicions: label issues, worst first.
+        of_layout: findings of the reader's and the input's own audits.
     """
 
     manifest: Manifest
@@ -64,14 +64,14 @@ Check = Callable[[Seen], Iterable[Finding]]
 
 
 def broken_files(seen: Seen) -> Iterable[Finding]:
-    """One finding a kind of damage: "truncated: ..." and "damaged: ..." say it before the colon."""
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    """One finding per kind of problem, which stands before the colon ("truncated: ...")."""
+    by_kind: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for row, read in enumerate(seen.reads):
         if read.examined is not None and read.examined.problem:
-            kind, _, what = read.examined.problem.partition(":")
-            found[kind].append((row, what.strip()))
-    for kind, files in sorted(found.items()):
-        name, text = _PROBLEMS.get(kind, ("unreadable", "not to be decoded"))
+            kind, _, reason = read.examined.problem.partition(":")
+            by_kind[kind].append((row, reason.strip()))
+    for kind, files in sorted(by_kind.items()):
+        name, text = _PROBLEMS.get(kind, ("unreadable", "unreadable"))
         first, why = files[0]
         yield seen.finding(
             name,
@@ -83,25 +83,26 @@ def broken_files(seen: Seen) -> Iterable[Finding]:
 
 
 def damaged_files(seen: Seen) -> Iterable[Finding]:
-    """Files that decode although part of them was lost."""
-    found = [
+    """Files that decode although part of them is lost."""
+    damaged = [
         (row, read.examined.damage)
         for row, read in enumerate(seen.reads)
         if read.examined is not None and read.examined.damage
     ]
-    if found:
-        row, why = found[0]
+    if damaged:
+        row, why = damaged[0]
+        verb = "is" if len(damaged) == 1 else "are"
         yield seen.finding(
             "damaged",
-            [row for row, _ in found],
-            f"{counted(len(found), seen.nouns.unit)} {'is' if len(found) == 1 else 'are'} damaged "
-            f"inside, such as {seen.names[row]} ({why}).",
-            [why for _, why in found],
+            [row for row, _ in damaged],
+            f"{counted(len(damaged), seen.nouns.unit)} {verb} damaged inside, such as "
+            f"{seen.names[row]} ({why}).",
+            [why for _, why in damaged],
         )
 
 
 def same_bytes(seen: Seen) -> Iterable[Finding]:
-    """Exact duplicates: under two labels, in two splits, or merely twice."""
+    """Exact duplicates: under two labels, in two splits, or in one place."""
     return _repeated(
         seen,
         [
@@ -113,45 +114,45 @@ def same_bytes(seen: Seen) -> Iterable[Finding]:
 
 
 def alike(seen: Seen) -> Iterable[Finding]:
-    """Near duplicates, by the same three kinds. Groups of equal bytes alone are no news here."""
-    by_row: dict[int, list[str]] = defaultdict(list)
-    linked: dict[int, float] = {}
+    """Near duplicates, by the same three kinds, except groups of equal bytes only."""
+    notes: dict[int, list[str]] = defaultdict(list)
+    scores_by_row: dict[int, float] = {}
     for link in seen.alike.links:
         for row in (link.first, link.second):
-            linked[row] = min(link.score, linked.get(row, 1.0))
+            scores_by_row[row] = min(link.score, scores_by_row.get(row, 1.0))
         if link.mirrored:
-            by_row[link.second].append("mirrored")
+            notes[link.second].append("mirrored")
     groups = []
     for group in seen.alike.groups:
-        scores = [linked[row] for row in group if row in linked]
+        scores = [scores_by_row[row] for row in group if row in scores_by_row]
         if scores:
             shows = seen.nouns.shows.format(share=100 * min(scores))
             groups.append((group, f"{counted(len(group), seen.nouns.unit)} {shows}"))
-    return _repeated(seen, groups, "near_duplicate", by_row)
+    return _repeated(seen, groups, "near_duplicate", notes)
 
 
 def _repeated(
     seen: Seen,
     groups: Sequence[tuple[Sequence[int], str]],
     kind: str,
-    said: dict[int, list[str]] | None = None,
+    row_notes: dict[int, list[str]] | None = None,
 ) -> Iterable[Finding]:
     targets, splits = seen.manifest.column("target"), seen.manifest.column("split")
-    for group, what in groups:
+    for group, description in groups:
         labels = {frozenset(map(str, labels_of(targets[row]))) for row in group}
-        inside = {splits[row] or "train" for row in group}
-        same = f"{what} ({listed([seen.names[row] for row in group], 3)})"
-        notes = [" ".join(said.get(row, ())) for row in group] if said else []
+        group_splits = {splits[row] or "train" for row in group}
+        subject = f"{description} ({listed([seen.names[row] for row in group], 3)})"
+        notes = [" ".join(row_notes.get(row, ())) for row in group] if row_notes else []
         notes = notes if any(notes) else []
         if len(labels) > 1:
             names = natural_sorted("+".join(natural_sorted(label)) for label in labels)
-            message = f"{same} under different labels: {listed(names)}."
+            message = f"{subject} under different labels: {listed(names)}."
             yield seen.finding(f"{kind}_with_other_label", group, message, notes)
-        if len(inside) > 1:
-            message = f"{same} in different splits: {listed(sorted(inside))}."
+        if len(group_splits) > 1:
+            message = f"{subject} in different splits: {listed(sorted(group_splits))}."
             yield seen.finding(f"{kind}_across_splits", group, message, notes)
-        if len(labels) == 1 and len(inside) == 1:
-            yield seen.finding(kind, group, f"{same}.", notes)
+        if len(labels) == 1 and len(group_splits) == 1:
+            yield seen.finding(kind, group, f"{subject}.", notes)
 
 
 def doubted_labels(seen: Seen) -> Iterable[Finding]:
@@ -164,44 +165,45 @@ def doubted_labels(seen: Seen) -> Iterable[Finding]:
     yield seen.finding(
         "suspicious_label",
         rows,
-        f"{counted(count, 'label')} {'is' if count == 1 else 'are'} doubted by a model that was "
-        f"fitted without {'it' if count == 1 else 'them'}, such as {seen.names[worst.row]} "
-        f"({worst.words}).",
+        f"{counted(count, 'label')} {'is' if count == 1 else 'are'} probably wrong, by a model "
+        f"that was fitted without {'it' if count == 1 else 'them'}, such as "
+        f"{seen.names[worst.row]} ({worst.words}).",
         [suspicion.words for suspicion in seen.suspicions],
     )
 
 
 def classes(seen: Seen) -> Iterable[Finding]:
-    """Classes without training rows, tiny ones, and great differences between them."""
-    trained = classes_by_split(seen.manifest).get("train", Counter())
+    """Classes without training rows, tiny classes, and imbalance."""
+    rows = classes_by_split(seen.manifest).get("train", Counter())
     names = class_names(seen.manifest)
-    missing = [name for name in names if trained and not trained[name]]
+    missing = [name for name in names if rows and not rows[name]]
     if missing:
-        they = "it" if len(missing) == 1 else "they"
-        message = f"No training row has {listed(missing)}: {they} cannot be learnt."
+        pronoun = "it" if len(missing) == 1 else "they"
+        message = f"No training row has {listed(missing)}: {pronoun} cannot be learnt."
         yield Finding("class_without_training_rows", (), message)
-    tiny = [name for name in names if 0 < trained[name] < TINY]
+    tiny = [name for name in names if 0 < rows[name] < TINY]
     if tiny:
-        each = listed(f"{name} ({trained[name]})" for name in tiny)
+        each = listed(f"{name} ({rows[name]})" for name in tiny)
         yield Finding("tiny_class", (), f"Fewer than {TINY} training rows: {each}.")
-    counts = [trained[name] for name in names if trained[name]]
-    if len(counts) > 1 and max(counts) / min(counts) > IMBALANCE:
-        most = max(names, key=lambda name: trained[name])
-        least = min((name for name in names if trained[name]), key=lambda name: trained[name])
+    counts = {name: rows[name] for name in names if rows[name]}
+    largest, smallest = max(counts.values(), default=0), min(counts.values(), default=0)
+    if len(counts) > 1 and largest / smallest > IMBALANCE:
+        most = max(counts, key=lambda name: counts[name])
+        least = min(counts, key=lambda name: counts[name])
         yield Finding(
             "imbalance",
             (),
-            f"{most} has {trained[most]:,} training rows, {least} has {trained[least]:,}: "
-            f"{max(counts) / min(counts):.1f} times as many. Look at balanced accuracy.",
+            f"{most} has {largest:,} training rows, {least} has {smallest:,}: "
+            f"{largest / smallest:.1f} times as many. Look at balanced accuracy.",
         )
 
 
 def of_others(seen: Seen) -> Iterable[Finding]:
-    """What only the reader of this layout knows (masks without pictures), or this input."""
+    """Findings of the reader (masks without pictures) and of the input."""
     return seen.of_layout
 
 
-#: In the order in which findings are told.
+#: In the order of the findings.
 CHECKS: dict[str, Check] = {
     "broken files": broken_files,
     "damaged files": damaged_files,
@@ -214,7 +216,7 @@ CHECKS: dict[str, Check] = {
 
 
 def class_names(manifest: Manifest) -> list[str]:
-    """The classes that rows belong to; none where a row's target is no label."""
+    """The classes of the rows; empty if targets are not labels."""
     if not any(isinstance(label, str) for label in _first_labels(manifest)):
         return []
     return [str(name) for name in manifest.schema.get("classes", ())]

@@ -1,7 +1,7 @@
-"""`--show-augmented`: a picture of what training sees, to be looked at before it starts.
+"""`--show-augmented`: a picture of augmented training samples.
 
-One row a sample: the record as it is, then seven views of it as augmentation would change it. Where
-batches are mixed, each view is mixed with the row above, as with its neighbour in a batch.
+One row per sample: the original, then seven augmented views. If batches are mixed (MixUp, CutMix),
+each view is mixed with the row above, as with its neighbour in a batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skipstone.prepare.augment import Augment
 from skipstone.prepare.mix import Mix
 
 VIEWS = 7
-_LEAST_SIDE = 96  # tiny pictures are enlarged by a whole factor, so that pixels stay visible
+_MIN_SIDE = 96  # smaller pictures are enlarged by an integer factor
 _GAP = 8
 _TEXT = 22
 _PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 42), (120, 128, 138)
@@ -35,8 +35,8 @@ Laid = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One sample as uint8 (H, W, C): the record first, then its augmented views; `captions` say
-    what a view is mixed of."""
+    """A sample as uint8 (H, W, C): the original, then its augmented views. `captions`: the shares
+    of which a view is mixed."""
 
     label: str
     pictures: tuple[np.ndarray, ...]
@@ -53,20 +53,20 @@ def sheet_rows(
     laid: Laid | None = None,
     mix: Mix | None = None,
 ) -> list[SheetRow]:
-    """Each (sample, label), and beside it what training will see in epochs 0, 1, ...
+    """A row per (sample, label): the sample, and its views in epochs 0, 1, ...
 
     Args:
-        laid: lays a sample's targets over its picture, where they lie on it.
-        mix: what mixes batches; here the rows are one.
+        laid: draws a sample's targets on its picture.
+        mix: mixes batches; here all samples are one batch.
     """
     originals = [sample for sample, _ in samples]
-    epochs = [_seen(originals, augment, mix, seed=seed, epoch=epoch) for epoch in range(views)]
+    epochs = [_augment(originals, augment, mix, seed=seed, epoch=epoch) for epoch in range(views)]
     rows = []
     for number, (sample, label) in enumerate(samples):
         record = sample.x[key].numpy()
         pictures = []
-        for view in (sample, *(seen[number] for seen, _ in epochs)):
-            picture = shown(_typed(view.x[key].numpy(), record), like=record)
+        for view in (sample, *(augmented[number] for augmented, _ in epochs)):
+            picture = shown(_round(view.x[key].numpy(), record), like=record)
             pictures.append(laid(picture, view.y or {}) if laid is not None else picture)
         above = samples[number - 1][1]
         captions = [
@@ -76,28 +76,28 @@ def sheet_rows(
     return rows
 
 
-def _seen(
+def _augment(
     samples: Sequence[Sample], augment: Augment | None, mix: Mix | None, *, seed: int, epoch: int
 ) -> tuple[list[Sample], float | None]:
-    """The samples as `epoch` changes them; mixed as one batch, with the share that each keeps."""
-    seen = [s if augment is None else augment(s, seed=seed, epoch=epoch) for s in samples]
-    if mix is None or not seen:
-        return seen, None
-    batch, share = mix.shared(collate(seen), seed=seed, epoch=epoch, step=0)
+    """The samples as augmented in `epoch` and mixed as one batch, and each one's own share."""
+    augmented = [s if augment is None else augment(s, seed=seed, epoch=epoch) for s in samples]
+    if mix is None or not augmented:
+        return augmented, None
+    batch, share = mix.shared(collate(augmented), seed=seed, epoch=epoch, step=0)
     pictures = batch.x[mix.key]
-    mixed = [replace(s, x={**s.x, mix.key: p}) for s, p in zip(seen, pictures, strict=True)]
+    mixed = [replace(s, x={**s.x, mix.key: p}) for s, p in zip(augmented, pictures, strict=True)]
     return mixed, share
 
 
-def _typed(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """8-bit pictures that were mixed in float32 are shown as what they would round to."""
+def _round(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """8-bit pictures are mixed in float32."""
     return np.rint(picture).astype(np.uint8) if like.dtype == np.uint8 else picture
 
 
 def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path:
     """Write `rows` as one PNG, labels under the originals, and return its path."""
     if not rows:
-        raise UsageError("there are no samples to show on a contact sheet.")
+        raise UsageError("no samples to show on a contact sheet.")
     stream = io.BytesIO()
     draw_sheet(rows, title).save(stream, "PNG")
     storage.write_bytes(path, stream.getvalue())
@@ -106,30 +106,30 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path
 
 def draw_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Image:
     side = max(max(picture.shape[:2]) for row in rows for picture in row.pictures)
-    factor = max(1, -(-_LEAST_SIDE // side))
+    factor = max(1, -(-_MIN_SIDE // side))
     cell = side * factor
     columns = max(len(row.pictures) for row in rows)
-    # The original stands apart from its views.
+    # a wider gap after the original
     width = 4 * _GAP + columns * (cell + _GAP)
     top = _GAP + _TEXT * (2 if title else 1)
     sheet = Image.new("RGB", (width, top + len(rows) * (cell + _TEXT + _GAP)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     if title:
-        draw.text((_GAP, _GAP), _fitted(draw, title, width - 2 * _GAP, font), _INK, font)
-    draw.text((_GAP, top - _TEXT + 2), "as it is", _FAINT, font)
-    seen = "as training sees it"
+        draw.text((_GAP, _GAP), _shorten(draw, title, width - 2 * _GAP, font), _INK, font)
+    draw.text((_GAP, top - _TEXT + 2), "original", _FAINT, font)
+    heading = "augmented as in training"
     if any(caption for row in rows for caption in row.captions):
-        seen += ", mixed with the row above as with a neighbour in its batch"
-    draw.text((_left(1, cell), top - _TEXT + 2), seen, _FAINT, font)
+        heading += ", mixed with the row above as with its neighbour in a batch"
+    draw.text((_left(1, cell), top - _TEXT + 2), heading, _FAINT, font)
     for number, row in enumerate(rows):
         y = top + number * (cell + _TEXT + _GAP)
         for column, pixels in enumerate(row.pictures):
-            sheet.paste(_enlarged(pixels, factor), (_left(column, cell), y))
+            sheet.paste(_enlarge(pixels, factor), (_left(column, cell), y))
         for column, text in enumerate((row.label, *row.captions)):
             ink = _FAINT if column else _INK
             place = (_left(column, cell), y + cell + 2)
-            draw.text(place, _fitted(draw, text, cell, font), ink, font)
+            draw.text(place, _shorten(draw, text, cell, font), ink, font)
     return sheet
 
 
@@ -137,19 +137,19 @@ def _left(column: int, cell: int) -> int:
     return _GAP + column * (cell + _GAP) + (2 * _GAP if column else 0)
 
 
-def _enlarged(pixels: np.ndarray, factor: int) -> Image.Image:
+def _enlarge(pixels: np.ndarray, factor: int) -> Image.Image:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     size = (image.width * factor, image.height * factor)
     return image.resize(size, Image.Resampling.NEAREST).convert("RGB")
 
 
-def _fitted(
+def _shorten(
     draw: ImageDraw.ImageDraw,
     text: str,
     width: int,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> str:
-    """`text` in one line, cut with dots where it is wider than `width` pixels."""
+    """`text` in one line, shortened with … to `width` pixels."""
     text = " ".join(text.split())
     if draw.textlength(text, font) <= width:
         return text

@@ -15,24 +15,24 @@ from skipstone.prepare.findings import KINDS, Finding
 def exclude_text(
     found: Audit, manifest: Manifest, *, data: Path, file: Path, before: Sequence[str] = ()
 ) -> str:
-    """The list: what should be left out as lines, what is a matter of taste as comments.
+    """The list: rows to leave out as lines, rows to look at as comments.
 
     Args:
-        data: as the user named it; `file` is where the list will lie. Both are for the command.
-        before: what another list left out already, so that `manifest` lacks it; it stays out.
+        data, file: the user's name of the data and the list's path, for the command in the list.
+        before: paths that another list left out of `manifest` already; they stay out.
     """
     command = shlex.join(["skipstone", "train", str(data), "--exclude", str(file)])
     head = [
-        f"# What an audit of {_one_line(data)} would leave out. To train without:",
+        f"# Files of {_one_line(data)} that an audit proposes to leave out. To train without them:",
         "#",
         f"#     {_one_line(command)}",
         "#",
-        "# One path a line, relative to the data. Lines that begin with # count for nothing: put a",
-        "# # before a path to keep its file, take one away to leave it out.",
+        "# One path per line, relative to the data. Lines that begin with # are ignored: put a #",
+        "# before a path to keep its file; remove it to leave the file out.",
     ]
     splits = manifest.column("split")
     out = {row for finding in found.findings for row in left_out(finding, splits)}
-    told: set[int] = set()
+    listed: set[int] = set()
     body: list[str] = []
     if before:
         body = ["", "# --- Left out before this audit.", *map(excluded_line, before)]
@@ -41,12 +41,12 @@ def exclude_text(
             line
             for finding in found.findings
             if finding.kind == kind.name
-            for line in _lines(finding, splits, out, told)
+            for line in _lines(finding, splits, out, listed)
         ]
         if lines:
             body += ["", f"# --- {found.nouns.title(kind)}. {found.nouns.advice(kind)}", *lines]
     if not body:
-        body = ["", "# Nothing was found that should be left out."]
+        body = ["", "# Nothing to leave out."]
     return "\n".join([*head, *body]) + "\n"
 
 
@@ -63,13 +63,20 @@ def left_out(finding: Finding, splits: Sequence[str]) -> tuple[int, ...]:
             return ()
 
 
-def _lines(finding: Finding, splits: Sequence[str], out: set[int], told: set[int]) -> Iterator[str]:
-    """A finding's lines: each row that is left out once, others as comments."""
+def _lines(
+    finding: Finding, splits: Sequence[str], out: set[int], listed: set[int]
+) -> Iterator[str]:
+    """A finding's lines: each row that is left out once, others as comments.
+
+    Args:
+        out: rows that any finding leaves out.
+        listed: rows with a line already; extended here.
+    """
     choice = KINDS[finding.kind].leave_out
-    asked = choice == "ask"
-    mine = set(left_out(finding, splits))
-    new = [row for row in finding.rows if row not in told and (row in mine or asked)]
-    if choice == "none" or not [row for row in new if asked or row in mine]:
+    excluded = set(left_out(finding, splits))
+    proposed = finding.rows if choice == "ask" else excluded
+    new = [row for row in finding.rows if row in proposed and row not in listed]
+    if not new:
         return
     notes = dict(zip(finding.rows, finding.notes, strict=True)) if finding.notes else {}
     if choice != "all" and len(finding.rows) > 1 and not notes.get(finding.rows[0]):
@@ -79,8 +86,8 @@ def _lines(finding: Finding, splits: Sequence[str], out: set[int], told: set[int
             continue
         if notes.get(row):
             yield f"# {_one_line(notes[row])}"
-        if row in mine:
-            told.add(row)
+        if row in excluded:
+            listed.add(row)
             yield excluded_line(path)
         elif row not in out:
             yield f"#{excluded_line(path)}"

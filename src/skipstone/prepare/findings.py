@@ -1,4 +1,4 @@
-"""What an audit finds, as data."""
+"""Findings of an audit and their kinds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from skipstone.registry import INPUTS
 
 @dataclass(frozen=True)
 class Nouns:
-    """How an audit speaks of rows; an input's fact `nouns` names what differs.
+    """An audit's words for rows; an input's fact `nouns` replaces some of them.
 
     Args:
-        unit: what a row is.
-        same: what exact copies have in common, and `alike` near duplicates.
-        holds: what exact copies do, and `shows` near duplicates, whose `share` agrees.
-        another: what a near duplicate does.
+        unit: a row.
+        same, alike: titles of exact and near duplicates.
+        holds, shows: predicates of exact and near duplicates; `share` of the details agrees.
+        another: predicate of a near duplicate.
     """
 
     unit: str = "file"
@@ -28,7 +28,7 @@ class Nouns:
 
     @staticmethod
     def of(input: str) -> Nouns:
-        """Those of an input."""
+        """The words of an input."""
         return Nouns(**INPUTS[input].facts.get("nouns", {}))
 
     def title(self, kind: Kind) -> str:
@@ -41,13 +41,12 @@ class Nouns:
 @dataclass(frozen=True)
 class Kind:
     """Args:
-    name: as it stands in `audit.json` ("near_duplicate").
-    title: what it is, for people; in {braces} what `Nouns` fills in.
-    advice: what to do about it, likewise.
+    name: as in `audit.json` ("near_duplicate").
+    title: for people; `Nouns` fills in what is in {braces}.
+    advice: what to do, with the same {braces}.
     leave_out: what the exclude list does with the files: "all", "copies" (all but one),
-        "training" (those of the training rows), "ask" (they stand in it as comments), "none".
-        together: whether the rows of a finding belong together, so that each is compared with the
-            first.
+        "training" (those of the training rows), "ask" (as comments), "none".
+    together: whether the rows of a finding are a group, each to be compared with the first.
     """
 
     name: str
@@ -57,18 +56,18 @@ class Kind:
     together: bool = False
 
 
-#: Gravest first.
+#: Most severe first.
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("empty_file", "empty files", "They cannot be read: left out.", "all"),
         Kind("empty_text", "texts without a letter", "There is nothing to learn from.", "all"),
-        Kind("row_without_label", "rows without a label", "Passed over.", "none"),
+        Kind("row_without_label", "rows without a label", "Skipped.", "none"),
         Kind(
             "bad_bytes",
-            "texts with bytes that are no letters",
-            "Save the file as UTF-8, or say how a table is stored, such as --encoding cp1252: "
-            "until then a table is refused, and files are left out.",
+            "texts with invalid bytes",
+            "Save the file as UTF-8, or give a table's encoding, such as --encoding cp1252. Until "
+            "then a table is refused, and files are left out.",
             "all",
         ),
         Kind("truncated", "files that are cut off", "They cannot be read: left out.", "all"),
@@ -76,39 +75,39 @@ KINDS = {
         Kind(
             "damaged",
             "{units} with damage inside",
-            "They can be read, but part of each is not what was stored: left out.",
+            "They can be read, but part of each is lost: left out.",
             "all",
         ),
         Kind("mask_unreadable", "unreadable masks", "Their pictures are left out.", "all"),
         Kind(
             "mask_values",
-            "masks with values of no class",
-            "Name these values in classes.csv, or let them count for nothing (--ignore). Until "
-            "then their pictures are left out.",
+            "masks with unknown values",
+            "Name these values in classes.csv, or ignore them (--ignore). Until then their "
+            "pictures are left out.",
             "all",
         ),
         Kind(
             "mask_size",
             "masks of another size than their picture",
-            "Nothing says which pixel is which: their pictures are left out.",
+            "Their pixels cannot be matched: their pictures are left out.",
             "all",
         ),
-        Kind("mask_empty", "masks that show no class", "They teach nothing: left out.", "all"),
-        Kind("picture_without_mask", "pictures without a mask", "Passed over.", "none"),
-        Kind("mask_without_picture", "masks without a picture", "Passed over.", "none"),
-        Kind("mask_class_missing", "classes that no mask shows", "", "none"),
-        Kind("not_a_picture", "no pictures by their bytes", "Left out.", "all"),
-        Kind("not_read", "pictures of a kind that is not read", "Left out.", "all"),
+        Kind("mask_empty", "masks without a class", "Nothing to learn from: left out.", "all"),
+        Kind("picture_without_mask", "pictures without a mask", "Skipped.", "none"),
+        Kind("mask_without_picture", "masks without a picture", "Skipped.", "none"),
+        Kind("mask_class_missing", "classes that no mask has", "", "none"),
+        Kind("not_a_picture", "files that are not pictures", "Left out.", "all"),
+        Kind("not_read", "pictures of an unsupported kind", "Left out.", "all"),
         Kind(
             "too_large",
-            "too large to decode safely",
-            "Left out: decoded, they would take more memory than is safe.",
+            "pictures that are too large to decode safely",
+            "Decoding them takes too much memory: left out.",
             "all",
         ),
         Kind(
             "mixed_pixels",
             "pictures of several depths or numbers of channels",
-            "They do not train together: keep one kind, or say how to read them "
+            "They cannot be trained on together: keep one kind, or say how to read them "
             "(--channels, --bits).",
             "ask",
         ),
@@ -121,8 +120,8 @@ KINDS = {
         Kind(
             "duplicate_with_other_label",
             "{same} under two labels",
-            "One of the labels is wrong, and nothing says which: all are left out, until you "
-            "keep the right one.",
+            "One of the labels is wrong, and the audit cannot know which: all are left out until "
+            "you keep the right one.",
             "all",
             together=True,
         ),
@@ -151,26 +150,26 @@ KINDS = {
         Kind(
             "near_duplicate",
             "{alike} more than once",
-            "Harmless in training: train keeps them on one side of the splits that it makes.",
+            "Harmless: train never divides them between train, val and test.",
             "ask",
             together=True,
         ),
         Kind(
             "suspicious_label",
-            "labels that a model doubts",
+            "labels that are probably wrong",
             "Look at each, and correct those that are wrong.",
             "ask",
         ),
         Kind(
             "long_text",
             "texts that are longer than a sequence model reads",
-            "Models of n-grams read all of them; for the others: --max-length.",
+            "Models of n-grams read them completely; for other models: --max-length.",
             "none",
         ),
         Kind("class_without_training_rows", "classes that cannot be learnt", "", "none"),
-        Kind("tiny_class", "tiny classes", "Add {units} of them.", "none"),
-        Kind("imbalance", "classes of very different size", "", "none"),
-        Kind("extension", "names that say another type", "Harmless: read by the bytes.", "none"),
+        Kind("tiny_class", "tiny classes", "Add {units} of these classes.", "none"),
+        Kind("imbalance", "imbalanced classes", "", "none"),
+        Kind("extension", "names with the extension of another format", "Harmless.", "none"),
     )
 }
 
@@ -179,10 +178,10 @@ KINDS = {
 class Finding:
     """Args:
     kind: one of KINDS.
-    paths: the files concerned, relative to the root; empty where it concerns a class.
-    message: one sentence.
-    rows: positions in the manifest of `paths`, in their order.
-    notes: something on each of `paths` ("mirrored", "labelled hat, looks like shoes"), or nothing.
+    paths: the files, relative to the root; empty if the finding is about a class.
+    message: a sentence.
+    rows: positions of `paths` in the manifest.
+    notes: one for each of `paths` ("mirrored", "labelled hat, looks like shoes"), or empty.
     """
 
     kind: str
@@ -192,5 +191,5 @@ class Finding:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        stated = {"kind": self.kind, "paths": list(self.paths), "message": self.message}
-        return stated if not self.notes else {**stated, "notes": list(self.notes)}
+        fields = {"kind": self.kind, "paths": list(self.paths), "message": self.message}
+        return fields if not self.notes else {**fields, "notes": list(self.notes)}

@@ -1,4 +1,4 @@
-"""Dice for augmentation that leave everyone else's alone."""
+"""Random numbers of augmentations, without touching global random states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def uniform(rng: random.Random, low: float, high: float) -> float:
 
 
 def border_colour(image: Tensor) -> list[float]:
-    """Mean of the outermost pixels of (C, H, W), a channel each: what lies beyond, as a guess."""
+    """Mean of the outermost pixels of (C, H, W), per channel: a fill colour for borders."""
     rows = image[:, (0, -1), :].flatten(1)
     columns = image[:, :, (0, -1)].flatten(1)
     mean = torch.cat([rows, columns], 1).float().mean(1)
@@ -25,24 +25,23 @@ def border_colour(image: Tensor) -> list[float]:
 
 
 def moved(image: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-    """`move(image)`, with the colour of the border where it brings in what lies beyond.
+    """`move(image)`, filled with the border's colour outside the image.
 
-    v2's own `fill` is blended with pixels that are darkened before, up to a quarter at the edge, so
-    that every turned picture would have a dark seam. Moved as differences from the fill, there is
-    nothing to darken.
+    The `fill` of torchvision's v2 is blended with edge pixels that are darkened up to a quarter,
+    which gives rotated images a dark seam. Moving the differences from the fill avoids it.
 
     Args:
-        move: linear, with zeros for what lies beyond; of a float image (C, H, W).
+        move: a linear transform of a float image (C, H, W) with zeros outside.
     """
-    beyond = torch.tensor(border_colour(image)).view(-1, 1, 1)
-    found = move(image.float() - beyond) + beyond
-    return found if image.is_floating_point() else found.round().clamp(0, 255).to(image.dtype)
+    fill = torch.tensor(border_colour(image)).view(-1, 1, 1)
+    result = move(image.float() - fill) + fill
+    return result if image.is_floating_point() else result.round().clamp(0, 255).to(image.dtype)
 
 
 @contextlib.contextmanager
 def scoped_seed(seed: int) -> Iterator[None]:
-    """Within the block the random states of torch (CPU), numpy and Python start from `seed`;
-    afterwards they are what they were. For the thread that owns those states only."""
+    """Seed the global random states of torch (CPU), numpy and Python in the block, and restore them
+    after it. Only for the thread that owns those states."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         torch.default_generator.manual_seed(seed)

@@ -1,8 +1,8 @@
-"""Iterative stratification: deal units into parts so that every label has its share in each.
+"""Iterative stratification: divide units into parts so that each part has its share of every label.
 
 Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data" (ECML PKDD 2011),
 figure 1, on units of several rows (a group, a set of duplicates) instead of single rows. With one
-label a row it is ordinary stratification: every count lies within 1 of its ideal.
+label per row it is ordinary stratification: every count is within 1 of its ideal.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Label = Hashable
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Rows that stay together.
+    """Rows that are never divided.
 
     Args:
         key: breaks ties; independent of the order of rows.
         rows: positions in the manifest.
-        labels: how often each label occurs in these rows. Never empty: rows without a label carry
-            a pseudo-label, so that they are dealt evenly as well.
+        labels: how often each label occurs in these rows. Never empty: rows without a label have a
+            pseudo-label, so that they are divided evenly too.
     """
 
     key: bytes
@@ -34,7 +34,7 @@ class Unit:
 def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
     """The part (an index into `shares`, which sum to 1) of each unit.
 
-    The first part gets what is too rare to be shared out: its share should be the largest.
+    The first part gets labels that are too rare to divide: its share should be the largest.
     Deterministic, and independent of the order of `units`.
     """
     total = sum(len(unit.rows) for unit in units)
@@ -50,38 +50,40 @@ def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
     labels = list(remaining)
     number_of = {label: number for number, label in enumerate(labels)}
 
-    def standing(label: Label) -> tuple[int, str, int]:
+    def priority(label: Label) -> tuple[int, str, int]:
         return remaining[label], str(label), number_of[label]
 
-    def deal(number: int, label: Label) -> None:
-        unit, desire = units[number], wanted[label]
-        # Most wanted for this label; then most wanted overall; then the earlier part.
-        best = max(range(len(shares)), key=lambda p: (_tidy(desire[p]), _tidy(rows_wanted[p]), -p))
+    def assign(number: int, label: Label) -> None:
+        unit, missing = units[number], wanted[label]
+        # The part that lacks most of this label; then most rows; then the earlier part.
+        best = max(
+            range(len(shares)), key=lambda p: (_rounded(missing[p]), _rounded(rows_wanted[p]), -p)
+        )
         part[number] = best
         rows_wanted[best] -= len(unit.rows)
         for name, count in unit.labels.items():
             wanted[name][best] -= count
             remaining[name] -= count
             if name in open_labels:
-                heapq.heappush(queue, standing(name))
+                heapq.heappush(queue, priority(name))
 
     open_labels = set(remaining)
-    queue = sorted(map(standing, labels))
+    queue = sorted(map(priority, labels))
     while queue:
-        # Rarest label first: later ones can still make up for what it does to them. It comes up
-        # once for each change of what remains of it, first with the newest, which is the least.
+        # Rarest label first: commoner ones can still compensate. A label is in the queue once per
+        # change of its remaining count; the newest entry is the smallest and comes first.
         label = labels[heapq.heappop(queue)[-1]]
         if label not in open_labels:
             continue
         open_labels.remove(label)
-        left = [number for number in members[label] if part[number] < 0]
+        unassigned = [number for number in members[label] if part[number] < 0]
         # Large units first, while there is room for them.
-        left.sort(key=lambda number: (-units[number].labels[label], units[number].key))
-        for number in left:
-            deal(number, label)
+        unassigned.sort(key=lambda number: (-units[number].labels[label], units[number].key))
+        for number in unassigned:
+            assign(number, label)
     return part
 
 
-def _tidy(value: float) -> float:
-    """0.15 * 20 - 3 should tie with 0: sums of shares are exact to a billionth of a row."""
+def _rounded(value: float) -> float:
+    """0.15 * 20 - 3 should tie with 0, despite floating point."""
     return round(value, 9)

@@ -1,9 +1,8 @@
-"""Rows that belong together: groups from links, kept from chaining into one.
+"""Groups of near duplicates from links, without long chains.
 
-One link too many joins two groups, and a chain of pictures that are each a little like the next
-can take in everything: then no split is left that keeps groups whole. So a group that holds more
-than `LARGEST` of the rows has its links tightened, weakest first, until what is left holds
-together by strong links only.
+Links are transitive, so a chain of pictures that are each similar to the next can join all rows
+into one group, which no split could divide. A group of more than `LARGEST` of the rows therefore
+loses its weakest links, step by step, until only strong links join it.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-#: The share of all rows from which on a group of look-alikes is looked at again.
+#: Groups of more than this share of the rows lose their weakest links.
 LARGEST = 0.01
-#: Groups up to this size are left alone, however few rows there are.
+#: Groups up to this size never do.
 SMALL_GROUP = 8
-#: Scores that the links of a large group have to reach, one after the other. Whatever still holds
-#: together at the last is one picture many times over, and stays whole.
-_TIGHTER = (0.90, 0.92, 0.94, 0.96, 0.98)
+#: Minimum scores of the links of a large group, one after the other. A group that is still large
+#: after the last is one picture many times, and stays.
+_MIN_SCORES = (0.90, 0.92, 0.94, 0.96, 0.98)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two rows that show the same. `score` is in 0..1: how well their details agree."""
+    """Two rows that are near duplicates; `score` (0..1): how well their details agree."""
 
     first: int
     second: int
@@ -35,8 +34,8 @@ class Link:
 class Groups:
     """Args:
     groups: rows of each group, ascending; two or more.
-    links: those that hold them, without what was cut.
-    cut: links that were given up because of chains.
+    links: their links, without those that were removed.
+    cut: number of links that were removed.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -45,7 +44,7 @@ class Groups:
 
 
 class Union:
-    """Disjoint sets of numbers that are joined (union-find)."""
+    """Disjoint sets of numbers (union-find)."""
 
     def __init__(self) -> None:
         self._parent: dict[int, int] = {}
@@ -59,12 +58,12 @@ class Union:
         return parent
 
     def join(self, items: Iterable[int]) -> None:
-        found = sorted({self.find(item) for item in items})
-        for other in found[1:]:
-            self._parent[other] = found[0]
+        roots = sorted({self.find(item) for item in items})
+        for other in roots[1:]:
+            self._parent[other] = roots[0]
 
     def sets(self) -> list[tuple[int, ...]]:
-        """Each set ascending, in order of its smallest."""
+        """Each set ascending; sets in order of their smallest."""
         members: dict[int, list[int]] = defaultdict(list)
         for item in sorted(self._parent):
             members[self.find(item)].append(item)
@@ -74,21 +73,21 @@ class Union:
 def tightened(
     links: Sequence[Link], copies: Sequence[Sequence[int]], rows: int, *, largest: float = LARGEST
 ) -> Groups:
-    """Groups by links and by equal bytes, of which no chain holds more than `largest` of `rows`.
+    """Groups by links and by equal bytes; larger ones than `largest` of `rows` lose weak links.
 
-    Equal bytes always hold together.
+    Rows with equal bytes always stay in one group.
     """
     limit = max(largest * rows, SMALL_GROUP)
-    kept = list(links)
-    for score in _TIGHTER:
-        large = {row for group in _joined(kept, copies) if len(group) > limit for row in group}
+    strong = list(links)
+    for score in _MIN_SCORES:
+        large = {row for group in _join(strong, copies) if len(group) > limit for row in group}
         if not large:
             break
-        kept = [link for link in kept if link.first not in large or link.score >= score]
-    return Groups(tuple(_joined(kept, copies)), tuple(kept), len(links) - len(kept))
+        strong = [link for link in strong if link.first not in large or link.score >= score]
+    return Groups(tuple(_join(strong, copies)), tuple(strong), len(links) - len(strong))
 
 
-def _joined(links: Iterable[Link], copies: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+def _join(links: Iterable[Link], copies: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
     union = Union()
     for group in copies:
         union.join(group)
