@@ -23,9 +23,9 @@ from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
-from skipstone.train.learner import learner_of
+from skipstone.train.learner import get_learner
+from skipstone.train.plan import build_plan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,24 @@ def learn(
     smoke: bool,
 ) -> Own:
     """A model learnt from the rows `train`, with those of `test` as its claim."""
-    by_gradient = BACKBONES[model].facts.get("learner") is None
+    train_by_gradient = BACKBONES[model].facts.get("learner") is None
     values: dict[str, Any] = {"seed": 0, "split_seed": 0, "threads": 2, **given}
-    if smoke and by_gradient:
+    if smoke and train_by_gradient:
         values["epochs"] = 1
     with tempfile.TemporaryDirectory() as temporary:
         table = Path(temporary, "texts.csv")
         write_table(table, [rows[at] for at in train], [rows[at] for at in test])
         seed = int(values["seed"])
-        plan = make_plan(table, model=model, weights="none", seed=seed, settings=Settings(values))
+        plan = build_plan(table, model=model, weights="none", seed=seed, settings=Settings(values))
         with RunFolder(Path(temporary, "run")) as run:
-            learnt = learner_of(BACKBONES[model])(plan, run, RecordCache())
+            learnt = get_learner(BACKBONES[model])(plan, run, RecordCache())
         decode = plan.input.decode
         texts = {
             role: [decode(source).value.tobytes() for source in plan.manifest.role(role).sources()]
             for role in ("select", "claim")
         }
     solved = dict(learnt.arch.backbone.args["options"])
-    again = {"keep": "last"} if by_gradient else solved
+    again = {"keep": "last"} if train_by_gradient else solved
     network = learnt.network.eval()
     return Own(network, learnt.arch, plan.input, plan.task, plan.manifest, again, texts)
 

@@ -22,9 +22,9 @@ from skipstone.registry import BACKBONES, INPUTS, READERS, TASKS, Entry
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure
 from skipstone.settings import Settings
-from skipstone.train.learner import unheard
+from skipstone.train.learner import unsupported_options
+from skipstone.train.plan import build_plan
 from skipstone.verbs import finish
-from skipstone.verbs.plan import make_plan
 from skipstone.verbs.train import train
 from tests.cover import Case, cover, strangers, triples
 from tests.hf_models import write_encoder
@@ -99,7 +99,7 @@ def test_what_does_not_go_together_is_refused_with_a_sentence(case: Case, tmp_pa
     model = case.model.replace("*", "test_efficientnet")  # of hf no file is looked for
     settings = Settings({"together": "exact"})
     with pytest.raises(UsageError, match=f"'{model}' takes .*, and this input gives") as caught:
-        make_plan(data, model=model, weights="none", seed=0, settings=settings)
+        build_plan(data, model=model, weights="none", seed=0, settings=settings)
     assert "See: skipstone models" in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def settings_of(case: Case) -> dict[str, Any]:
             if field.metadata.get("only", {}).get("form", form) == form:
                 known.add(field.name)
     small = {name: value for name, value in SMALL.items() if name in known}
-    steps = {name: value for name, value in STEPS.items() if name not in unheard(model)}
+    steps = {name: value for name, value in STEPS.items() if name not in unsupported_options(model)}
     return {**small, **steps, "together": "exact", "threads": 1}
 
 

@@ -21,7 +21,7 @@ from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.runtime.goldens import store_goldens
-from skipstone.train.learner import features_of, solve
+from skipstone.train.learner import extract_features, solve
 from skipstone.train.objective import Objective
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
@@ -52,7 +52,7 @@ def text_run(
     arch = Arch(Part(model, {"options": dataclasses.asdict(entry.make_options(options))}), head)
     torch.manual_seed(0)
     if "solver" in entry.facts:
-        matrix, targets = features_of(text, task, fit, model)
+        matrix, targets = extract_features(text, task, fit, model)
         network, arch = solve(arch, text, matrix, targets, len(manifest.schema["classes"]), 0)
     else:
         network = build_network(arch, text).train()

@@ -25,7 +25,7 @@ from skipstone.models.weights import (
     read_weights,
 )
 from skipstone.registry import BACKBONES
-from skipstone.train.learner import _journalled
+from skipstone.train.learner import _journal_weights
 from skipstone.train.runfolder import RunFolder
 
 CLASSES = 7
@@ -224,14 +224,16 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
         place = f"all in {tmp_path / '001' / 'journal.jsonl'}"
         for _ in range(2):  # begun, and resumed
             with pytest.raises(UsageError, match=f"and {len(lost) - 5} more") as caught:
-                load_published(network("resnet18"), state, where="w.pth", listing=_journalled(run))
+                load_published(
+                    network("resnet18"), state, where="w.pth", listing=_journal_weights(run)
+                )
         assert place in str(caught.value)
         (entry,) = run.entries("weights")
     assert entry["unused"] == lost
     assert len(entry["missing"]) == 4 * 8  # but for the counters
     few = {n: t for n, t in resnet.state_dict().items() if "layer4.1.bn2" not in n}
     with RunFolder(tmp_path / "002") as run:
-        load_published(network("resnet18"), few, where="w.pth", listing=_journalled(run))
+        load_published(network("resnet18"), few, where="w.pth", listing=_journal_weights(run))
     assert "missing: layer4.1.bn2.weight, " in notes_text(notes)
     assert "journal" not in notes_text(notes)  # the note has them all
 

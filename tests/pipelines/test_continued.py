@@ -164,10 +164,10 @@ def test_tags_grow_too(tagged: Trained, tmp_path: Path) -> None:
     ("words", "says"),
     [
         (("--weights", "none"), "starts with that model's weights"),
-        (("--model", "resnet18"), "goes on with its resnet20; --model resnet18 is another"),
+        (("--model", "resnet18"), "keeps its network, resnet20; --model resnet18 is another"),
         (("--width", "0.5"), "--width 0.5 makes another network"),
         (("--channels", "1"), "--channels 1 reads the data otherwise than"),
-        (("--normalize", "half"), "has learnt to, which has --normalize fit"),
+        (("--normalize", "half"), ", which has --normalize fit"),
         (("--task", "tag"), "is for image and classify, but"),
     ],
 )

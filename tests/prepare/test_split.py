@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from skipstone.data.manifest import Manifest, table_of
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
-from skipstone.prepare.enough import check_labels_to_learn
+from skipstone.prepare.label_checks import check_train_labels
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.split import assign_roles
 from tests.photos import make_photo, save_photo, write_class_folder
@@ -206,10 +206,10 @@ def test_one_label_to_train_on_is_refused_and_says_where_the_others_are() -> Non
     splits = ["train"] * 20 + ["test"] * 10
     assigned = assign_roles(rows(["a"] * 20 + ["b", "a"] * 5, splits=splits), duplicates=[])
     with pytest.raises(UsageError, match=r"17 rows to train on, all of them a \(b is in the test"):
-        check_labels_to_learn(assigned)
-    check_labels_to_learn(assign_roles(rows(["a", "b"] * 15, splits=splits), duplicates=[]))
+        check_train_labels(assigned)
+    check_train_labels(assign_roles(rows(["a", "b"] * 15, splits=splits), duplicates=[]))
     tags = rows([["a"]] * 20 + [["b"]] * 10, splits=splits)
-    check_labels_to_learn(assign_roles(tags, duplicates=[]))  # one tag may well be all there is
+    check_train_labels(assign_roles(tags, duplicates=[]))  # one tag may well be all there is
 
 
 def test_tags_that_leave_none_to_decide_by_are_refused() -> None:

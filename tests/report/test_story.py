@@ -19,19 +19,19 @@ from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.runtime.predictor import Evaluation, Failure
 from skipstone.settings import Settings
-from skipstone.verbs.plan import Plan, make_plan
+from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.verbs.scores import Scores
 from skipstone.verbs.story import Outcome, add_receipt, gather, training_facts, write_report
 from tests.report.stories import receipt
 
 
 @pytest.fixture(scope="module")
-def plan(photo_folder: Path) -> Plan:
+def plan(photo_folder: Path) -> TrainPlan:
     settings = Settings({"width": 0.25, "depth": 0.34, "size": 24, "seed": 0})
-    return make_plan(photo_folder, model="resnet20", weights="none", seed=0, settings=settings)
+    return build_plan(photo_folder, model="resnet20", weights="none", seed=0, settings=settings)
 
 
-def drawn(plan: Plan, bundle: Bundle) -> Scores:
+def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
     """Scores of drawn answers to the claim: a third of them right."""
     claim = plan.manifest.role("claim")
     logits = np.zeros((len(claim), 3), np.float32)
@@ -58,7 +58,7 @@ def drawn(plan: Plan, bundle: Bundle) -> Scores:
     )
 
 
-def tell(plan: Plan, folder: Path) -> Path:
+def tell(plan: TrainPlan, folder: Path) -> Path:
     """A report of `plan` with drawn answers: a third of the claim right."""
     input_state, _ = plan.input.state()
     bundle = Bundle(
@@ -102,11 +102,11 @@ def tell(plan: Plan, folder: Path) -> Path:
 
 
 @pytest.fixture
-def run(plan: Plan, tmp_path: Path) -> Path:
+def run(plan: TrainPlan, tmp_path: Path) -> Path:
     return tell(plan, tmp_path).parent
 
 
-def test_a_story_holds_what_a_reader_asks(run: Path, plan: Plan) -> None:
+def test_a_story_holds_what_a_reader_asks(run: Path, plan: TrainPlan) -> None:
     told = json.loads((run / "report.json").read_text())["story"]
     assert told["headline"] == "accuracy"
     assert told["metrics"][0]["value"] == pytest.approx(1 / 3)
@@ -137,7 +137,7 @@ def test_worst_mistakes_are_shown_as_the_network_sees_them(run: Path) -> None:
 
 
 def test_a_picture_that_is_gone_leaves_its_place_empty(
-    plan: Plan, tmp_path: Path, photo_folder: Path
+    plan: TrainPlan, tmp_path: Path, photo_folder: Path
 ) -> None:
     moved = dataclasses.replace(plan.manifest, root=tmp_path / "gone")
     page = tell(dataclasses.replace(plan, manifest=moved), tmp_path).read_text()

@@ -28,7 +28,7 @@ from skipstone.shrink.options import VocabularyOptions
 from skipstone.shrink.plan import Plan, Work, carry_out
 from skipstone.shrink.shrink import shrink
 from skipstone.shrink.vocabulary import choose, cut, effects
-from skipstone.train.learner import features_of, solve
+from skipstone.train.learner import extract_features, solve
 from tests.text_bundles import MODELS, text_run
 from tests.text_data import FILLER, WORDS
 
@@ -197,7 +197,7 @@ def test_what_was_solved_is_solved_again(made, tmp_path: Path) -> None:
     assert step["facts"]["learnt"] == "solved again"
     small = Bundle.load(work.out)
     input = input_of(small)
-    matrix, targets = features_of(input, task_of(small), rows.role("fit"), "")
+    matrix, targets = extract_features(input, task_of(small), rows.role("fit"), "")
     expected, _ = solve(bundle.arch, input, matrix, targets, 3, 0)
     for name, value in expected.state_dict().items():
         np.testing.assert_allclose(small.tensors[name], value.numpy(), rtol=1e-6)

@@ -13,9 +13,9 @@ from skipstone.prepare.cache import RecordCache
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
 from skipstone.train import learner
-from skipstone.train.learner import in_closed_form
+from skipstone.train.learner import fit_closed_form
+from skipstone.train.plan import build_plan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.plan import make_plan
 from tests.text_data import rows, write_csv
 from tests.train.tiny import tiny_network
 
@@ -35,7 +35,7 @@ def test_a_network_in_training_is_judged_on_its_own_device(monkeypatch: pytest.M
     monkeypatch.setattr(learner, "Predictor", predictor)
     manifest = SimpleNamespace(role=lambda name: None)
     given: Any = SimpleNamespace(manifest=manifest, input=None, task=None)
-    evaluate = learner._evaluation(given, RecordCache())
+    evaluate = learner._make_evaluate(given, RecordCache())
     network = tiny_network().to("meta")  # the one device beside the CPU that is everywhere
     with pytest.raises(Judged):
         evaluate(network)
@@ -55,8 +55,10 @@ def test_what_is_solved_is_judged_in_float32_in_a_resumed_run_too(
 
     monkeypatch.setattr(learner, "TorchRuntime", runtime)
     data = write_csv(tmp_path / "texts.csv", rows(24))
-    plan = make_plan(data, model="logistic", weights="auto", seed=0, settings=Settings({"seed": 0}))
+    plan = build_plan(
+        data, model="logistic", weights="auto", seed=0, settings=Settings({"seed": 0})
+    )
     with RunFolder(tmp_path / "run") as run:
         run.decide("precision", lambda: {"precision": "bf16"})
-        in_closed_form(plan, run, RecordCache())
+        fit_closed_form(plan, run, RecordCache())
     assert asked == ["f32", "f32"]

@@ -22,8 +22,8 @@ from skipstone.settings import Settings
 from skipstone.tasks.records import figures_of
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.learner import training_loader
+from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.train.runfolder import open_or_resume
-from skipstone.verbs.plan import Plan, make_plan
 from tests.mask_data import write_scenes
 from tests.text_data import rows, write_csv
 
@@ -61,7 +61,7 @@ class Stopping:
             yield batch
 
 
-def session(plan: Plan, base: Path, stop_at: int | None = None) -> tuple[Network, FitResult]:
+def session(plan: TrainPlan, base: Path, stop_at: int | None = None) -> tuple[Network, FitResult]:
     torch.manual_seed(plan.seed)
     network = build_network(plan.arch, plan.input)
     loader = training_loader(plan)
@@ -89,7 +89,7 @@ def test_a_stopped_training_ends_the_same(
 ) -> None:
     data, model, own = made(tmp_path)
     settings = Settings({**SETTINGS, **own, "seed": 3})
-    plan = make_plan(data, model=model, weights="none", seed=3, settings=settings)
+    plan = build_plan(data, model=model, weights="none", seed=3, settings=settings)
     whole, expected = session(plan, tmp_path / "whole")
     for stop_at in (1, 3):
         with pytest.raises(Interrupted):

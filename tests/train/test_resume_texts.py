@@ -15,9 +15,9 @@ from skipstone.errors import Interrupted
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.loader import Loader
 from skipstone.settings import Settings
-from skipstone.train.learner import Learnt, by_gradient
+from skipstone.train.learner import TrainOutput, train_by_gradient
+from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.train.runfolder import open_or_resume
-from skipstone.verbs.plan import Plan, make_plan
 from tests.text_data import FILLER, WORDS, rows, write_csv
 from tests.vector_data import glove, table
 
@@ -33,8 +33,8 @@ SETTINGS = {
 
 
 def session(
-    plan: Plan, base: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
-) -> Learnt:
+    plan: TrainPlan, base: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
+) -> TrainOutput:
     served, epoch = 0, Loader.epoch
 
     def stopping(self: Loader, number: int, start: int = 0) -> Iterator[Batch]:
@@ -47,7 +47,7 @@ def session(
 
     with monkeypatch.context() as patch, open_or_resume(base, plan.to_json()) as run:
         patch.setattr(Loader, "epoch", stopping)
-        learnt = by_gradient(plan, run, RecordCache())
+        learnt = train_by_gradient(plan, run, RecordCache())
         run.finish()
     return learnt
 
@@ -61,14 +61,14 @@ def test_a_stopped_training_ends_the_same(
     words = [*FILLER, *(word for words in WORDS.values() for word in words)]
     vectors = glove(tmp_path / "v", table(words, 6))
     files = {"synonym_table": str(tmp_path / "synonyms.csv"), "vectors": str(vectors)}
-    plan = make_plan(
+    plan = build_plan(
         data,
         model=model,
         weights="none",
         seed=3,
         settings=Settings({**SETTINGS, **files, "seed": 3}),
     )
-    assert sorted(plan.files) == sorted([str(data), *files.values()])
+    assert sorted(plan.hash_files()) == sorted([str(data), *files.values()])
     whole = session(plan, tmp_path / "whole", monkeypatch)
     for stop_at in (1, 3):
         with pytest.raises(Interrupted):

@@ -150,6 +150,15 @@ class Input(Protocol):
 
 
 @runtime_checkable
+class Surveyable(Protocol):
+    """What an input answers that a model is chosen by (image size, channels), before it is fitted
+    with the options that suit that model."""
+
+    def survey(self, sources: Sequence[Source]) -> Mapping[str, Any]:
+        """Facts of the training data for the chooser, as `state` names them."""
+
+
+@runtime_checkable
 class Vocabulary(Protocol):
     """An input whose arrays hold ids of a vocabulary, so that shrink can remove entries.
 

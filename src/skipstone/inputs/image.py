@@ -105,6 +105,9 @@ class ImageInput(BaseImageInput):
         }
         return ImageInput(self.options, state)
 
+    def survey(self, sources: Sequence[Source]) -> Mapping[str, Any]:
+        return self.fit(sources).state()[0]
+
     def emits(self) -> Emits:
         return Emits("image", self.channels)
 

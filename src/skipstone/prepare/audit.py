@@ -1,6 +1,6 @@
 """The audit: what is in the data and what is wrong with it. Reads every row once, changes nothing.
 
-rows -> scan of each row (prepare/look.py) -> near duplicates -> checks (prepare/checks.py)
+rows -> scan of each row (prepare/row_scan.py) -> near duplicates -> checks (prepare/checks.py)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from skipstone.data.manifest import Manifest
 from skipstone.prepare.checks import CHECKS, Seen, class_names, classes_by_split
 from skipstone.prepare.findings import KINDS, Finding, Nouns
-from skipstone.prepare.look import alike, look_at, same_bytes
+from skipstone.prepare.row_scan import group_identical, group_near_duplicates, scan_rows
 from skipstone.prepare.suspicious import Suspicion
 from skipstone.registry import INPUTS, READERS, resolve_target
 
@@ -50,9 +50,9 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     Args:
         doubt: finds label issues.
     """
-    reads = look_at(manifest, threads=threads)
-    copies = same_bytes(manifest, reads)
-    near = alike(manifest.input, reads, copies)
+    reads = scan_rows(manifest, threads=threads)
+    copies = group_identical(manifest, reads)
+    near = group_near_duplicates(manifest.input, reads, copies)
     suspicions = () if doubt is None else doubt(near.groups)
     layout_findings, layout_counts = _audit_layout(manifest)
     seen = Seen(

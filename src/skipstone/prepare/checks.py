@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from skipstone.data.manifest import Manifest
 from skipstone.prepare.findings import Finding, Nouns
-from skipstone.prepare.look import Read
+from skipstone.prepare.row_scan import RowScan
 from skipstone.prepare.split import labels_of
 from skipstone.prepare.suspicious import Suspicion
 from skipstone.prepare.together import Groups
@@ -46,7 +46,7 @@ class Seen:
 
     manifest: Manifest
     names: Sequence[str]
-    reads: Sequence[Read]
+    reads: Sequence[RowScan]
     copies: Sequence[Sequence[int]]
     alike: Groups
     suspicions: Sequence[Suspicion] = field(default_factory=tuple)

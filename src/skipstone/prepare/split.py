@@ -17,10 +17,16 @@ from typing import Any
 from skipstone.data.fingerprint import duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.errors import UsageError
-from skipstone.prepare.enough import check_tags_to_decide
 from skipstone.prepare.findings import Nouns
-from skipstone.prepare.look import Read, alike, can_look_alike, look_at, same_bytes
+from skipstone.prepare.label_checks import check_val_tags
 from skipstone.prepare.options import SplitOptions
+from skipstone.prepare.row_scan import (
+    RowScan,
+    finds_near_duplicates,
+    group_identical,
+    group_near_duplicates,
+    scan_rows,
+)
 from skipstone.prepare.stratify import Label, Unit, stratify
 from skipstone.prepare.together import LARGEST, SMALL_GROUP, Union
 from skipstone.words import counted, listed, natural_sorted
@@ -29,7 +35,7 @@ from skipstone.words import counted, listed, natural_sorted
 FEW_ROWS = 100
 _NO_LABEL = ("no label",)
 #: Scans each row.
-Look = Callable[[Manifest], list[Read]]
+Look = Callable[[Manifest], list[RowScan]]
 
 
 def assign_roles(
@@ -38,7 +44,7 @@ def assign_roles(
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
-    look: Look = look_at,
+    look: Look = scan_rows,
 ) -> Manifest:
     """The same rows with `role` set, and notes that describe the split.
 
@@ -71,7 +77,7 @@ def assign_roles(
     )
     if shares:
         near: list[list[int]] = []
-        scan = can_look_alike(manifest.input) and options.together == "near"
+        scan = finds_near_duplicates(manifest.input) and options.together == "near"
         if duplicates is None and scan:
             near, near_notes = _near_duplicates(manifest, pool, look)
             notes += near_notes
@@ -85,7 +91,7 @@ def assign_roles(
     notes += _leakage_notes(manifest, roles, groups)
     notes += _test_size_notes(roles)
     assigned = replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
-    check_tags_to_decide(assigned)
+    check_val_tags(assigned)
     return assigned
 
 
@@ -95,7 +101,7 @@ def _near_duplicates(
     """Groups of training rows that are near duplicates, and notes about them."""
     training = manifest.take(pool)
     reads = look(training)
-    near = alike(manifest.input, reads, same_bytes(training, reads))
+    near = group_near_duplicates(manifest.input, reads, group_identical(training, reads))
     groups = [[pool[row] for row in group] for group in near.groups]
     if not near.links:
         return groups, []

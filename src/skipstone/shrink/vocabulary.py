@@ -46,7 +46,7 @@ from skipstone.shrink.options import VocabularyOptions
 from skipstone.shrink.plan import Work
 from skipstone.shrink.recover import recover
 from skipstone.shrink.remade import save_remade, with_input
-from skipstone.train.learner import features_of, solve
+from skipstone.train.learner import extract_features, solve
 
 BATCH = 64  # texts per batch when effects are measured
 _DOING = "the step vocabulary"
@@ -130,7 +130,7 @@ def effects(network: Network, input: Input, bundle: Bundle, work: Work) -> np.nd
     assert isinstance(input, Vocabulary)
     task = task_of(bundle)
     if isinstance(network.backbone, EntryEffects):
-        matrix, targets = features_of(input, task, work.fit, bundle.arch.name)
+        matrix, targets = extract_features(input, task, work.fit, bundle.arch.name)
         return np.asarray(network.backbone.effects(matrix, several=targets.ndim == 2))
     entries = input.entries()
     tables = tables_of(network, _arch(bundle), input)
@@ -223,7 +223,7 @@ def _solve_again(reduced: Cut, work: Work) -> tuple[Network, Arch]:
     """The closed-form network of the remaining entries, with the same options."""
     bundle, task = reduced.bundle, task_of(reduced.bundle)
     with events.stage("solving again"):
-        matrix, targets = features_of(reduced.input, task, work.fit, bundle.arch.name)
+        matrix, targets = extract_features(reduced.input, task, work.fit, bundle.arch.name)
         classes = len(task.schema["classes"])
         return solve(_arch(bundle), reduced.input, matrix, targets, classes, work.seed)
 

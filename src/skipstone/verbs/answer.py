@@ -21,6 +21,7 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.settings import Settings
 from skipstone.tasks.base import Metric, Prediction
+from skipstone.train.leakage import warn_of_leakage
 from skipstone.verbs.answer_files import (
     answer_folder,
     is_table,
@@ -31,7 +32,6 @@ from skipstone.verbs.answer_files import (
 from skipstone.verbs.kept_answers import KeptAnswers, question
 from skipstone.verbs.places import refuse_inside
 from skipstone.verbs.scores import Scores, score
-from skipstone.verbs.seen import warn_of_seen
 from skipstone.verbs.told import figures, first, told
 
 
@@ -113,7 +113,7 @@ def evaluate(
             "DATA --from MODEL. Without labels: "
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
-    warn_of_seen(model, folder, manifest, evaluation.rows)
+    warn_of_leakage(model, folder, manifest, evaluation.rows)
     scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
     return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.metrics()))
 

@@ -25,11 +25,11 @@ from skipstone.report.render import render
 from skipstone.report.variants import Marked, TextRow, Variants
 from skipstone.settings import Settings
 from skipstone.tasks.base import TargetDrawing
+from skipstone.train.finetune import load_parent
 from skipstone.train.learner import training_loader
-from skipstone.verbs.continued import plan_run
+from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.verbs.lineage import versions
 from skipstone.verbs.places import refuse_inside
-from skipstone.verbs.plan import Plan
 from skipstone.words import command_line
 
 #: Training rows that are shown.
@@ -67,13 +67,13 @@ def show_augmented(
     texts. `command` is the command line, for the page."""
     file = Path(file)
     refuse_inside(file, data, "--show-augmented")
-    plan = plan_run(
+    plan = build_plan(
         data,
         model=model,
         weights=weights,
         seed=seed,
         settings=Settings({**settings, "seed": seed}),
-        origin=origin,
+        parent=None if origin is None else load_parent(origin),
     )
     key = INPUTS[plan.manifest.input].facts.get("pixels")
     if key is not None:
@@ -86,7 +86,7 @@ def show_augmented(
     )
 
 
-def _write_contact_sheet(plan: Plan, file: Path, key: str) -> str:
+def _write_contact_sheet(plan: TrainPlan, file: Path, key: str) -> str:
     """Write the contact sheet; returns a description of the augmentation."""
     assert isinstance(plan.augment, AugmentOptions)
     train_rows = plan.manifest.role("fit")
@@ -113,7 +113,7 @@ def _write_contact_sheet(plan: Plan, file: Path, key: str) -> str:
 # --- texts ---------------------------------------------------------------------------------------
 
 
-def _write_text_page(plan: Plan, file: Path, *, command: str) -> str:
+def _write_text_page(plan: TrainPlan, file: Path, *, command: str) -> str:
     """Write the page; returns a description of the augmentation.
 
     Raises:
@@ -139,7 +139,7 @@ def _write_text_page(plan: Plan, file: Path, *, command: str) -> str:
     return description
 
 
-def _text_rows(plan: Plan, augment: Augmentation | None) -> list[TextRow]:
+def _text_rows(plan: TrainPlan, augment: Augmentation | None) -> list[TextRow]:
     train_rows = plan.manifest.role("fit")
     labels, ids = train_rows.column("target"), train_rows.column("id")
 

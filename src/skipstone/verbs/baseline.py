@@ -22,9 +22,10 @@ from skipstone.registry import BACKBONES, INPUTS, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Metric, Record, headline
-from skipstone.train.learner import learner_of
+from skipstone.train.learner import get_learner
+from skipstone.train.network_choice import default_head
+from skipstone.train.plan import TrainPlan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.plan import Plan, usual_head
 from skipstone.verbs.scores import in_points
 
 
@@ -74,7 +75,7 @@ class Comparison:
         }
 
 
-def find_baseline(plan: Plan, run: RunFolder) -> Baseline | None:
+def find_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
     """Train the baseline of a plan; None if its input has none, or if the model is the baseline."""
     simple_plan = baseline_plan(plan)
     if simple_plan is None:
@@ -82,7 +83,7 @@ def find_baseline(plan: Plan, run: RunFolder) -> Baseline | None:
     started = time.monotonic()
     name = simple_plan.arch.backbone.name
     with events.stage(f"the baseline, {name}"):
-        network = learner_of(BACKBONES[name])(simple_plan, run, RecordCache()).network
+        network = get_learner(BACKBONES[name])(simple_plan, run, RecordCache()).network
         runtime = TorchRuntime(network)
         val_rows = plan.manifest.role("select")
         post = Predictor(simple_plan.input, runtime, plan.task, {}).calibrate(val_rows)
@@ -98,7 +99,7 @@ def find_baseline(plan: Plan, run: RunFolder) -> Baseline | None:
     return Baseline(name, predictor, seconds)
 
 
-def baseline_plan(plan: Plan) -> Plan | None:
+def baseline_plan(plan: TrainPlan) -> TrainPlan | None:
     """The same data and task with the input's baseline as the model; None if the input has none, or
     if all training rows have one label, which is possible when an existing model is fine-tuned."""
     entry = INPUTS[plan.manifest.input]
@@ -117,12 +118,12 @@ def baseline_plan(plan: Plan) -> Plan | None:
     input = entry.load()(entry.make_options(choice.input)).fit(train_rows.sources())
     backbone = BACKBONES[name]
     options = stored_options(backbone.make_options(choice.options))
-    arch = Arch(Part(name, {"options": options}), usual_head(plan.task, backbone))
+    arch = Arch(Part(name, {"options": options}), default_head(plan.task, backbone))
     return dataclasses.replace(plan, input=input, arch=arch, weights="none")
 
 
 def beside(
-    baseline: Baseline | None, plan: Plan, records: Sequence[Record], part: Manifest
+    baseline: Baseline | None, plan: TrainPlan, records: Sequence[Record], part: Manifest
 ) -> Comparison | None:
     """Score the baseline on `part`, where the model has `records`; None without a baseline."""
     if baseline is None or not records:

@@ -29,7 +29,7 @@ from skipstone.shrink.latency import Race, bind, race, usual_threads
 from skipstone.shrink.receipt import sizes_of
 from skipstone.shrink.words import ends
 from skipstone.tasks.base import Task, headline
-from skipstone.verbs.seen import warn_of_seen
+from skipstone.train.leakage import warn_of_leakage
 from skipstone.verbs.told import told
 from skipstone.verbs.untrained import untrained
 from skipstone.words import flag
@@ -239,7 +239,7 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     predictor = Predictor(input_of(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
     if model.folder is not None:
-        warn_of_seen(model.name, model.folder, manifest, evaluation.rows)
+        warn_of_leakage(model.name, model.folder, manifest, evaluation.rows)
     if not evaluation.records:
         raise UsageError(
             f"no row of {manifest.root} has a label that {model.name} knows.",

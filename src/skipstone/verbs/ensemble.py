@@ -22,10 +22,11 @@ from skipstone.runtime.parts import network_of
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import headline
+from skipstone.train.plan import data_record
 from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.finish import export_and_verify, write_bundle
 from skipstone.verbs.finished import Finished
-from skipstone.verbs.lineage import data_record, versions
+from skipstone.verbs.lineage import versions
 from skipstone.verbs.members import Joint, Part, join, open_parts, voting
 from skipstone.verbs.places import known_data, output_folder
 from skipstone.verbs.scores import Scores, in_points

@@ -26,12 +26,12 @@ from skipstone.runtime.parts import joined_arrays
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import task_record
-from skipstone.train.learner import Given
+from skipstone.train.plan import TrainContext
 from skipstone.verbs.scores import Scores, calibration_of, score
 
 
 def write_bundle(
-    given: Given,
+    given: TrainContext,
     network: nn.Module,
     arch: Arch | Ensemble,
     lineage: dict[str, Any],

@@ -15,7 +15,7 @@ from skipstone.report.pictures import BUDGET, WIDE, picture_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import PredictionDrawing
-from skipstone.train.learner import Given
+from skipstone.train.plan import TrainContext
 from skipstone.verbs.highlights import highlights
 
 
@@ -26,7 +26,7 @@ class Drawing:
         bundle: the folder of the model that predicts.
     """
 
-    def __init__(self, given: Given, bundle: Path) -> None:
+    def __init__(self, given: TrainContext, bundle: Path) -> None:
         self.given = given
         self.bundle = bundle
         self._rows = {id: row for row, id in enumerate(given.manifest.column("id"))}

@@ -7,9 +7,8 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skipstone.data.manifest import Manifest
     from skipstone.train.fit import FitResult
-    from skipstone.verbs.plan import Plan
+    from skipstone.train.plan import TrainPlan
 
 _PACKAGES = (
     "torch",
@@ -38,18 +37,8 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def data_record(manifest: Manifest) -> dict[str, Any]:
-    """The data, JSON-able: a later command finds it by `root` and checks its `fingerprint`."""
-    return {
-        "root": str(manifest.root.resolve()),
-        "reader": manifest.reader,
-        "rows": len(manifest),
-        "fingerprint": manifest.fingerprint(),
-    }
-
-
 def lineage_of(
-    plan: Plan, command: str, result: FitResult, *, unreadable: int = 0
+    plan: TrainPlan, command: str, result: FitResult, *, unreadable: int = 0
 ) -> dict[str, Any]:
     """JSON-able: what is needed to train the model again and to find its data."""
     document = plan.to_json()

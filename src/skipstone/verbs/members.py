@@ -18,7 +18,7 @@ from skipstone.inputs.base import Input, same_input
 from skipstone.inputs.joined import Joined
 from skipstone.models.build import load_tensors
 from skipstone.models.ensemble import Votes, build_ensemble, tensors_of
-from skipstone.prepare.quarantine import UNREADABLE
+from skipstone.prepare.unreadable import UNREADABLE
 from skipstone.runtime.parts import input_of, task_of
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Task
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Joint:
-    """What the members share (a `train.learner.Given`), and the ensemble's architecture."""
+    """What the members share (a `train.plan.TrainContext`), and the ensemble's architecture."""
 
     manifest: Manifest
     input: Input

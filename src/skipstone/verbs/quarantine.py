@@ -9,16 +9,22 @@ from skipstone import events, storage
 from skipstone.data.manifest import ROLES
 from skipstone.errors import DataError
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.enough import check_labels_to_learn, check_tags_to_decide
-from skipstone.prepare.quarantine import Bad, Reading, as_csv, leave_out, read_every_row
+from skipstone.prepare.label_checks import check_train_labels, check_val_tags
+from skipstone.prepare.unreadable import (
+    ReadReport,
+    UnreadableRow,
+    exclude_unreadable,
+    read_all_rows,
+    to_csv,
+)
+from skipstone.train.plan import TrainPlan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.plan import Plan
 from skipstone.words import shortest
 
 LIST = "unreadable.csv"
 
 
-def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
+def quarantine(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan:
     """The plan without the unreadable rows; `cache` then holds the records of the others.
 
     The list of rows is journalled first, so that a resumed run trains on the same rows even if
@@ -32,21 +38,21 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
     before = run.decided("unreadable")
     manifest = plan.manifest
     if before is not None:
-        manifest = leave_out(manifest, before["ids"])
+        manifest = exclude_unreadable(manifest, before["ids"])
     total = sum(len(plan.manifest.role(role)) for role in ROLES)
     allowed = plan.loading.bad_allowed(total) if before is None else 0
-    reading = read_every_row(manifest, plan.input, plan.task, cache=cache, allowed=allowed)
+    reading = read_all_rows(manifest, plan.input, plan.task, cache=cache, allowed=allowed)
     if before is None:
-        _write_list(run, reading.bad)
-        if len(reading.bad) > allowed:
+        _write_list(run, reading.unreadable)
+        if len(reading.unreadable) > allowed:
             raise _too_many(plan, run, reading, allowed)
-        ids = [bad.id for bad in reading.bad]
+        ids = [bad.id for bad in reading.unreadable]
         before = run.decide("unreadable", lambda: {"ids": ids, "rows": total})
-        manifest = leave_out(manifest, ids)
-    elif reading.bad:
+        manifest = exclude_unreadable(manifest, ids)
+    elif reading.unreadable:
         raise DataError(
-            f"{reading.bad[0].reason} It was readable when {shortest(run.path)} started, so the "
-            "run cannot be resumed exactly.",
+            f"{reading.unreadable[0].reason} It was readable when {shortest(run.path)} started, so "
+            "the run cannot be resumed exactly.",
             hint="Restore the file, or start a new run: --out DIR",
         )
     if before["ids"]:
@@ -54,25 +60,25 @@ def quarantine(plan: Plan, run: RunFolder, cache: RecordCache) -> Plan:
             f"{len(before['ids']):,} of {total:,} files are unreadable and left out, listed in "
             f"{shortest(run.path / LIST)}"
         )
-        check_tags_to_decide(manifest)
-        if plan.origin is None:  # fine-tuning may continue with a single label
-            check_labels_to_learn(manifest)
+        check_val_tags(manifest)
+        if plan.parent is None:  # fine-tuning may continue with a single label
+            check_train_labels(manifest)
     return replace(plan, manifest=manifest)
 
 
-def _write_list(run: RunFolder, bad: tuple[Bad, ...]) -> None:
+def _write_list(run: RunFolder, bad: tuple[UnreadableRow, ...]) -> None:
     if bad or (run.path / LIST).exists():  # an earlier start may have written another list
-        storage.write_text(run.path / LIST, as_csv(bad))
+        storage.write_text(run.path / LIST, to_csv(bad))
 
 
-def _too_many(plan: Plan, run: RunFolder, reading: Reading, allowed: int) -> DataError:
-    count, complete = len(reading.bad), reading.read == reading.total
+def _too_many(plan: TrainPlan, run: RunFolder, reading: ReadReport, allowed: int) -> DataError:
+    count, complete = len(reading.unreadable), reading.read == reading.total
     total = f"{reading.total:,} files" if complete else f"the first {reading.read:,} files"
     required = f"{-(-count * 1000 // reading.total) / 10:g}%" if complete else "SHARE"
     return DataError(
         f"{count:,} of {total} are unreadable, more than --max-bad {plan.loading.max_bad} allows "
         f"({allowed:,} of {reading.total:,}); listed in {shortest(run.path / LIST)}. The first: "
-        f"{reading.bad[0].reason}",
+        f"{reading.unreadable[0].reason}",
         hint=f"To see the problems: skipstone audit {shlex.quote(str(plan.manifest.root))}. To "
         f"train without these files: the same command with --max-bad {required}",
     )

@@ -31,10 +31,9 @@ from skipstone.report.build import (
 from skipstone.report.render import render
 from skipstone.runtime.programs import read_programs
 from skipstone.tasks.base import ClassCounting, Task
-from skipstone.train.learner import Given
+from skipstone.train.plan import TrainContext, TrainPlan
 from skipstone.verbs.baseline import Comparison
 from skipstone.verbs.gallery import Drawing
-from skipstone.verbs.plan import Plan
 from skipstone.verbs.scores import Scores
 
 STORY, PAGE = "report.json", "report.html"
@@ -111,7 +110,7 @@ class Outcome:
         members: for an ensemble `TrainingStory.members`.
     """
 
-    given: Given
+    given: TrainContext
     bundle: Bundle
     folder: Path
     scores: Scores
@@ -167,7 +166,11 @@ def gather(outcome: Outcome) -> TrainingStory:
 
 
 def training_facts(
-    plan: Plan, bundle: Bundle, network: nn.Module, history: list[dict[str, Any]], seconds: float
+    plan: TrainPlan,
+    bundle: Bundle,
+    network: nn.Module,
+    history: list[dict[str, Any]],
+    seconds: float,
 ) -> list[list[Any]]:
     """`Outcome.trained` of a training that took `seconds`."""
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"

@@ -11,17 +11,17 @@ from typing import Any
 from skipstone.data.manifest_file import MANIFEST, save_manifest
 from skipstone.data.table_cells import with_contents
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.quarantine import UNREADABLE
+from skipstone.prepare.unreadable import UNREADABLE
 from skipstone.proof.calibration import Gain
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
-from skipstone.train.learner import learner_of
+from skipstone.train.finetune import load_parent
+from skipstone.train.learner import get_learner
+from skipstone.train.plan import build_plan, check_input_hashes
 from skipstone.train.runfolder import open_or_resume
 from skipstone.verbs.baseline import Comparison, beside, find_baseline
-from skipstone.verbs.continued import plan_run
 from skipstone.verbs.finish import export_and_verify, write_bundle
 from skipstone.verbs.finished import Finished
-from skipstone.verbs.held_files import hold_files
 from skipstone.verbs.lineage import lineage_of
 from skipstone.verbs.places import output_folder
 from skipstone.verbs.quarantine import quarantine
@@ -75,21 +75,21 @@ def train(
     root = output_folder(out, default="runs", data=data)
     given = Settings({**(settings or {}), "seed": seed})
     cache = RecordCache()
-    plan = plan_run(
+    plan = build_plan(
         data,
         model=model,
         weights=weights,
         seed=seed,
         settings=given,
-        origin=origin,
+        parent=None if origin is None else load_parent(origin),
         cache=cache,
     )
     with open_or_resume(root, plan.to_json()) as run:
         whole, plan = plan, quarantine(plan, run, cache)
-        hold_files(plan, run)
+        check_input_hashes(plan, run)
         save_manifest(with_contents(plan.manifest), run.path / MANIFEST, given=data)
         simple = find_baseline(plan, run)
-        learnt = learner_of(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
+        learnt = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         unreadable = len(plan.manifest.role(UNREADABLE))
         lineage = lineage_of(whole, command_line(command), learnt.result, unreadable=unreadable)
         scores, bundle = write_bundle(plan, learnt.network, learnt.arch, lineage, run.bundle)

@@ -10,7 +10,7 @@ from skipstone.models.build import build_network, network_tensors
 from skipstone.option_types import stored_options
 from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry
 from skipstone.tasks.base import task_record
-from skipstone.verbs.plan import usual_head
+from skipstone.train.network_choice import default_head
 
 CLASSES = 10
 
@@ -56,7 +56,7 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
     task_entry = next(iter(TASKS))
     schema = {"classes": [f"class {number}" for number in range(CLASSES)]}
     task = task_entry.load()(task_entry.make_options(), schema)
-    arch = Arch(Part(name, {"options": stored_options(options)}), usual_head(task, entry))
+    arch = Arch(Part(name, {"options": stored_options(options)}), default_head(task, entry))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(arch, input)

@@ -1,8 +1,8 @@
-"""Rows that cannot be read: found before training begins, named, and left out of every role.
+"""Unreadable rows: found before training begins, named, and excluded from every role.
 
-Each row is read once, the fit role first, and what was decoded stays in the cache that training
-goes on with: so knowing costs no second decode. Rows that the look for near duplicates has decoded
-(`prepare/look.py`) are in the cache already.
+Each row is read once, training rows first; its record stays in the cache that training uses, so
+there is no second decode. Rows that the scan for near duplicates has decoded
+(`prepare/row_scan.py`) are in the cache already.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.loader import Batching, Loader, ahead
 from skipstone.tasks.base import Task
 
-#: The role of a row that is left out.
+#: The role of an unreadable row.
 UNREADABLE = "unreadable"
-#: Once too many are bad, the rest is still read where it is no more than this many rows, so that
-#: the list is complete.
+#: With too many unreadable rows, up to so many more are still read, so that the list is complete.
 READ_ON = 2_000
 _THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that cannot be read: its id, file, role, and why."""
+class UnreadableRow:
+    """Its id, file and role, and why it cannot be read."""
 
     id: int
     path: str
@@ -44,40 +43,42 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Args:
-    bad: in the order of the manifest's roles.
-    read: rows that were read; less than `total` where it was given up early.
+class ReadReport:
+    """Which of the rows could be read.
+
+    Args:
+        unreadable: in the order of the manifest's roles.
+        read: rows that were read; less than `total` where reading stopped early.
     """
 
-    bad: tuple[Bad, ...]
+    unreadable: tuple[UnreadableRow, ...]
     read: int
     total: int
 
 
-def read_every_row(
+def read_all_rows(
     manifest: Manifest, input: Input, task: Task, *, cache: RecordCache, allowed: int
-) -> Reading:
+) -> ReadReport:
     """Read source and target of every row that has a role.
 
-    Stops early once more than `allowed` are bad and more than `READ_ON` rows are left.
+    Stops early with more than `allowed` unreadable rows and more than `READ_ON` rows to go.
     """
     roles = manifest.table["role"].to_numpy(zero_copy_only=False)
     rows = np.concatenate([np.flatnonzero(roles == role) for role in ROLES])
-    bad: list[Bad] = []
+    unreadable: list[UnreadableRow] = []
     read = 0
-    for found in _found(manifest, rows, input, task, cache):
+    for problem in _read_rows(manifest, rows, input, task, cache):
         read += 1
-        if found is not None:
-            bad.append(found)
-        if len(bad) > allowed and len(rows) - read > READ_ON:
+        if problem is not None:
+            unreadable.append(problem)
+        if len(unreadable) > allowed and len(rows) - read > READ_ON:
             break
-    return Reading(tuple(bad), read, len(rows))
+    return ReadReport(tuple(unreadable), read, len(rows))
 
 
-def _found(
+def _read_rows(
     manifest: Manifest, rows: np.ndarray, input: Input, task: Task, cache: RecordCache
-) -> Iterator[Bad | None]:
+) -> Iterator[UnreadableRow | None]:
     if not len(rows):
         return
     batching = Batching(batch_size=1, seed=0, shuffle=False)
@@ -86,7 +87,7 @@ def _found(
     paths, roles = manifest.column("path"), manifest.column("role")
     opened = task.opener(manifest)
 
-    def look(row: np.int64) -> Bad | None:
+    def read_row(row: np.int64) -> UnreadableRow | None:
         at = int(row)
         try:
             if not task.places and cache.has_read(manifest.source(at).name):
@@ -97,42 +98,42 @@ def _found(
             else:
                 cache.decode(manifest.source(at), input)
         except DataError as error:
-            return Bad(int(ids[at]), paths[at], roles[at], str(error))
+            return UnreadableRow(int(ids[at]), paths[at], roles[at], str(error))
         return None
 
-    reading = ahead(look, list(rows), _THREADS, window=64)
+    reading = ahead(read_row, list(rows), _THREADS, window=64)
     yield from events.track(reading, "reading every file", total=len(rows), unit="files")
 
 
-def leave_out(manifest: Manifest, ids: Sequence[int]) -> Manifest:
-    """The same rows, where those of these ids have the role UNREADABLE.
+def exclude_unreadable(manifest: Manifest, ids: Sequence[int]) -> Manifest:
+    """The same rows; those of these ids get the role UNREADABLE.
 
     Raises:
-        DataError: nothing is left to train on, or to decide by.
+        DataError: no training row or no validation row is left.
     """
     if not ids:
         return manifest
-    left_out = set(ids)
+    excluded = set(ids)
     roles = [
-        UNREADABLE if row_id in left_out else role
+        UNREADABLE if row_id in excluded else role
         for row_id, role in zip(manifest.column("id"), manifest.column("role"), strict=True)
     ]
-    good = manifest.with_column("role", roles)
-    for role, what in (("fit", "to train on"), ("select", "to choose the best epoch by")):
-        if len(manifest.role(role)) and not len(good.role(role)):
+    readable = manifest.with_column("role", roles)
+    for role, use in (("fit", "to train on"), ("select", "to choose the best epoch by")):
+        if len(manifest.role(role)) and not len(readable.role(role)):
             raise DataError(
-                f"no row is left {what}: every file of the role {role} is unreadable.",
+                f"no row is left {use}: every file of the role {role} is unreadable.",
                 hint="See what is wrong with them: skipstone audit "
                 f"{shlex.quote(str(manifest.root))}",
             )
-    sentence = f"{len(left_out):,} of {len(manifest):,} files are unreadable and left out."
-    return replace(good, notes=(*good.notes, sentence))
+    sentence = f"{len(excluded):,} of {len(manifest):,} files are unreadable and left out."
+    return replace(readable, notes=(*readable.notes, sentence))
 
 
-def as_csv(bad: Sequence[Bad]) -> str:
+def to_csv(rows: Sequence[UnreadableRow]) -> str:
     """A table for people and spreadsheets: path, role, reason."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "role", "reason"])
-    writer.writerows([row.path, row.role, row.reason] for row in bad)
+    writer.writerows([row.path, row.role, row.reason] for row in rows)
     return text.getvalue()

@@ -14,14 +14,14 @@ from skipstone.data.read import read_manifest
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.look import look_at
 from skipstone.prepare.options import SplitOptions
-from skipstone.prepare.quarantine import read_every_row
+from skipstone.prepare.row_scan import scan_rows
 from skipstone.prepare.split import assign_roles
+from skipstone.prepare.unreadable import read_all_rows
 from skipstone.settings import Settings
 from skipstone.tasks.classify import Classify
 from skipstone.tasks.options import ClassifyOptions
-from skipstone.verbs.plan import first_look, make_plan
+from skipstone.train.plan import build_plan, make_scan
 from tests.photos import write_class_folder
 from tests.text_data import rows as texts
 from tests.text_data import write_csv
@@ -58,14 +58,14 @@ def quarantined(rows: Manifest, cache: RecordCache, input: ImageInput = INPUT) -
     """Paths of the rows that cannot be read."""
     cache.serve(input)
     task = Classify(ClassifyOptions(), rows.schema)
-    found = read_every_row(rows, input, task, cache=cache, allowed=len(rows))
-    return [bad.path for bad in found.bad]
+    found = read_all_rows(rows, input, task, cache=cache, allowed=len(rows))
+    return [bad.path for bad in found.unreadable]
 
 
 def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> None:
-    alone = look_at(rows)
+    alone = scan_rows(rows)
     cache = RecordCache()
-    both = look_at(rows, input=INPUT, cache=cache)
+    both = scan_rows(rows, input=INPUT, cache=cache)
     for one, other in zip(alone, both, strict=True):
         assert (one.digest, one.size) == (other.digest, other.size)
         assert one.examined is not None
@@ -79,7 +79,7 @@ def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> No
 def test_no_file_is_decoded_twice(rows: Manifest, decodes: Decodes) -> None:
     cache = RecordCache()
     cache.serve(INPUT)
-    look_at(rows, input=INPUT, cache=cache)
+    scan_rows(rows, input=INPUT, cache=cache)
     assert decodes.count == len(rows)
     assert quarantined(rows, cache) == []
     assert (decodes.count, cache.misses) == (len(rows), 0)
@@ -92,7 +92,7 @@ def test_no_file_is_decoded_twice(rows: Manifest, decodes: Decodes) -> None:
 def test_what_has_no_room_is_known_to_be_readable(rows: Manifest, decodes: Decodes) -> None:
     cache = RecordCache(limit=3 * 16 * 16 * 3)
     cache.serve(INPUT)
-    look_at(rows, input=INPUT, cache=cache)
+    scan_rows(rows, input=INPUT, cache=cache)
     assert quarantined(rows, cache) == []
     assert decodes.count == len(rows)
 
@@ -100,7 +100,7 @@ def test_what_has_no_room_is_known_to_be_readable(rows: Manifest, decodes: Decod
 def test_a_wrong_guess_of_the_input_costs_a_decode_and_nothing_else(rows: Manifest) -> None:
     cache, other = RecordCache(), ImageInput(ImageOptions(size=24, channels=1))
     cache.serve(INPUT)
-    look_at(rows, input=INPUT, cache=cache)
+    scan_rows(rows, input=INPUT, cache=cache)
     assert quarantined(rows, cache, other) == []
     assert cache.misses == len(rows)
     for source in rows.sources():
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_still_found(rows: Manifest) -> None:
         source.path.write_bytes(source.path.read_bytes()[:40])
     cache = RecordCache()
     cache.serve(INPUT)
-    look_at(rows, input=INPUT, cache=cache)
+    scan_rows(rows, input=INPUT, cache=cache)
     assert quarantined(rows, cache) == rows.role("fit").column("path")[:2]
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_still_found(rows: Manifest) -> None:
 def test_a_plan_guesses_the_input_that_it_ends_with(given: dict[str, Any], tmp_path: Path) -> None:
     write_class_folder(tmp_path / "photos", 20)
     cache, settings = RecordCache(), Settings({**given, "seed": 0})
-    plan = make_plan(
+    plan = build_plan(
         tmp_path / "photos", model="auto", weights="none", seed=0, settings=settings, cache=cache
     )
     cache.serve(plan.input)
@@ -133,6 +133,6 @@ def test_texts_are_looked_at_without_a_guess(tmp_path: Path) -> None:
     """Fitting their input may read a file of vectors, and decoding them costs nothing."""
     guessed: list[Manifest] = []
     rows = read_manifest(write_csv(tmp_path / "texts.csv", texts(30)))
-    reads = first_look(RecordCache(), guessed.append)(rows)  # type: ignore[arg-type]
+    reads = make_scan(RecordCache(), guessed.append)(rows)  # type: ignore[arg-type]
     assert len(reads) == len(rows)
     assert guessed == []

@@ -10,18 +10,18 @@ import pytest
 from skipstone.errors import UsageError
 from skipstone.prepare.cache import RecordCache
 from skipstone.settings import Settings
+from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.train.runfolder import RunFolder
 from skipstone.verbs.baseline import baseline_plan
-from skipstone.verbs.plan import Plan, make_plan
 from skipstone.verbs.quarantine import quarantine
 from tests.text_data import rows, write_folders
 
 TEXTS = [(text, label) for text, label in rows(48) if label != "animal"]
 
 
-def plan_of(data: Path) -> Plan:
+def plan_of(data: Path) -> TrainPlan:
     settings = Settings({"seed": 0, "max_bad": "100%"})
-    return make_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
+    return build_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
 
 
 def test_the_plan_is_refused_where_your_training_folder_holds_one(tmp_path: Path) -> None:

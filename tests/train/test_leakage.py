@@ -20,10 +20,9 @@ from skipstone.data.table_cells import with_contents
 from skipstone.errors import DataError, Refusal
 from skipstone.prepare.split import assign_roles
 from skipstone.settings import Settings
+from skipstone.train.leakage import TrainingRows, load_training_rows, match_roles, warn_of_leakage
+from skipstone.train.plan import TrainPlan, build_plan, check_input_hashes
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.held_files import hold_files
-from skipstone.verbs.plan import Plan, make_plan
-from skipstone.verbs.seen import Seen, roles_of, seen_by, warn_of_seen
 from skipstone.verbs.shrink import training_data
 from tests.small_bundles import small_bundle
 from tests.text_data import rows, write_csv
@@ -64,45 +63,49 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
     write_run(tmp_path / "001", bundle, first)
     write_run(tmp_path / "002", bundle, second, **goes_on_from(tmp_path / "001"))
     write_run(tmp_path / "003", bundle, third, weights=str(tmp_path / "002"))  # --weights
-    seen = seen_by(tmp_path / "003/bundle")
-    assert not seen.lost
+    seen = load_training_rows(tmp_path / "003/bundle")
+    assert not seen.gap
     asked = manifest_of(photos, dict.fromkeys(("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"), ""))
     # of several roles the one by which the model knows most of a row
-    assert roles_of(seen, asked) == {0: "fit", 1: "fit", 3: "select", 4: "claim"}
+    assert match_roles(seen, asked) == {0: "fit", 1: "fit", 3: "select", 4: "claim"}
     members = [goes_on_from(tmp_path / name)["from"] for name in ("001", "002")]
     write_run(tmp_path / "004", bundle, manifest_of(photos, {"b/9": "claim"}), members=members)
-    assert roles_of(seen_by(tmp_path / "004/bundle"), asked) == {0: "fit", 1: "fit", 3: "select"}
+    assert match_roles(load_training_rows(tmp_path / "004/bundle"), asked) == {
+        0: "fit",
+        1: "fit",
+        3: "select",
+    }
 
 
 def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:
     given = manifest_of(tmp_path, {"a/1": "fit"})
     write_run(tmp_path / "001", bundle, given)
     later = write_run(tmp_path / "002", bundle, given, **goes_on_from(tmp_path / "001"))
-    assert seen_by(later).lost == ""
+    assert load_training_rows(later).gap == ""
     other = {name: value + 1 for name, value in bundle.tensors.items()}
     write_run(tmp_path / "001", replace(bundle, tensors=other), given)
-    assert seen_by(later).lost.endswith("001, which it goes back to, is another model by now")
+    assert load_training_rows(later).gap.endswith("001 is another model by now")
     shutil.rmtree(tmp_path / "001")
-    assert seen_by(later).lost.endswith("001, which it goes back to, is not there any more")
-    assert len(seen_by(later).manifests) == 1
+    assert load_training_rows(later).gap.endswith("001 no longer exists")
+    assert len(load_training_rows(later).manifests) == 1
     alone = write_run(tmp_path / "003", bundle, None)
-    assert seen_by(alone).lost.endswith("003/bundle is not in its run folder")
+    assert load_training_rows(alone).gap.endswith("003/bundle is not in its run folder")
 
 
 def test_files_are_the_same_by_their_place_or_where_they_have_moved_to(tmp_path: Path) -> None:
     before = manifest_of(tmp_path / "photos", {"cats/a/1": "fit", "cats/a/2": "select"})
-    seen = Seen((before,))
+    seen = TrainingRows((before,))
     inside = manifest_of(tmp_path / "photos/cats", {"a/1": "", "a/9": ""})
-    assert roles_of(seen, inside) == {0: "fit"}
+    assert match_roles(seen, inside) == {0: "fit"}
     beside = manifest_of(tmp_path / "tables", {"../photos/cats/a/2": ""})
-    assert roles_of(seen, beside) == {0: "select"}
+    assert match_roles(seen, beside) == {0: "select"}
     moved = manifest_of(tmp_path / "copy", {"cats/a/1": "", "cats/b/2": ""})
-    assert roles_of(seen, moved) == {}
-    assert roles_of(seen, moved, moved=True) == {0: "fit"}
+    assert match_roles(seen, moved) == {}
+    assert match_roles(seen, moved, moved=True) == {0: "fit"}
     (tmp_path / "photos").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     linked = manifest_of(tmp_path / "link", {"cats/a/1": ""})
-    assert roles_of(seen, linked) == {0: "fit"}
+    assert match_roles(seen, linked) == {0: "fit"}
 
 
 def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bundle) -> None:
@@ -113,7 +116,7 @@ def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bun
     assert training_data(model, None).column("role") == before.column("role")
     write_csv(tmp_path / "texts.csv", [("quite another one", "colour"), *texts])
     now = read_manifest(tmp_path / "texts.csv")
-    kept = roles_of(seen_by(model), now)
+    kept = match_roles(load_training_rows(model), now)
     assert kept == {row + 1: role for row, role in enumerate(before.column("role"))}
     with pytest.raises(DataError, match=r"texts\.csv was changed: 12 rows differ from"):
         training_data(model, None)
@@ -122,16 +125,16 @@ def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bun
 def test_a_table_is_held_to_what_it_was_while_a_run_is_unfinished(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "texts.csv", texts := rows(12))
 
-    def plan() -> Plan:
+    def plan() -> TrainPlan:
         settings = Settings({"seed": 0})
-        return make_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
+        return build_plan(data, model="naive-bayes", weights="auto", seed=0, settings=settings)
 
     with RunFolder(tmp_path / "run") as run:
-        hold_files(plan(), run)
-        hold_files(plan(), run)
+        check_input_hashes(plan(), run)
+        check_input_hashes(plan(), run)
         write_csv(data, [(texts[0][0] + " indeed", texts[0][1]), *texts[1:]])
         with pytest.raises(Refusal, match=r"texts\.csv has changed since"):
-            hold_files(plan(), run)
+            check_input_hashes(plan(), run)
 
 
 def heard(call: Any) -> list[str]:
@@ -144,16 +147,16 @@ def heard(call: Any) -> list[str]:
 def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bundle: Bundle) -> None:
     given = manifest_of(tmp_path, {"a/1": "fit", "a/2": "fit", "b/1": "select", "b/2": "claim"})
     model = write_run(tmp_path / "001", bundle, given)
-    (said,) = heard(lambda: warn_of_seen("runs/001", model, given, [0, 1, 2, 3]))
+    (said,) = heard(lambda: warn_of_leakage("runs/001", model, given, [0, 1, 2, 3]))
     assert said.startswith(
-        "runs/001 was made with 3 of the 4 rows that it is scored on (2 trained on and 1 decided "
-        "by): the figures are better than they should be."
+        "Leakage: runs/001 was made with 3 of the 4 rows that it is scored on (2 trained on and 1 "
+        "validated on), so these metrics are too high."
     )
-    (said,) = heard(lambda: warn_of_seen("runs/001", model, given, [0]))
+    (said,) = heard(lambda: warn_of_leakage("runs/001", model, given, [0]))
     assert "made with the 1 row that" in said
-    assert heard(lambda: warn_of_seen("runs/001", model, given, [3])) == []
+    assert heard(lambda: warn_of_leakage("runs/001", model, given, [3])) == []
     alone = write_run(tmp_path / "elsewhere", bundle, None)
-    assert heard(lambda: warn_of_seen("elsewhere", alone, given, [0])) == []
+    assert heard(lambda: warn_of_leakage("elsewhere", alone, given, [0])) == []
 
 
 def test_weights_of_a_run_keep_the_roles_of_its_rows(
@@ -164,7 +167,7 @@ def test_weights_of_a_run_keep_the_roles_of_its_rows(
     def plan(seed: int, **how: str) -> Any:
         settings = Settings({"seed": seed, "together": "exact"})
         given = {"model": "resnet20", "weights": "none", **how}
-        return make_plan(flat_photo_folder, seed=seed, settings=settings, **given)
+        return build_plan(flat_photo_folder, seed=seed, settings=settings, **given)
 
     first = plan(0).manifest
     write_run(tmp_path / "001", bundle, first)

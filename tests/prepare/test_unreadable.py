@@ -15,11 +15,17 @@ from skipstone.data.read import read_manifest
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare import quarantine
+from skipstone.prepare import unreadable
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.options import LoadOptions, SplitOptions
-from skipstone.prepare.quarantine import UNREADABLE, Reading, as_csv, leave_out, read_every_row
 from skipstone.prepare.split import assign_roles
+from skipstone.prepare.unreadable import (
+    UNREADABLE,
+    ReadReport,
+    exclude_unreadable,
+    read_all_rows,
+    to_csv,
+)
 from skipstone.tasks.classify import Classify
 from skipstone.tasks.options import ClassifyOptions
 from tests.photos import write_class_folder
@@ -31,11 +37,11 @@ def rows(tmp_path: Path) -> Manifest:
     return assign_roles(read_manifest(tmp_path / "photos"), SplitOptions())
 
 
-def read(rows: Manifest, allowed: int = 0) -> tuple[Reading, RecordCache]:
+def read(rows: Manifest, allowed: int = 0) -> tuple[ReadReport, RecordCache]:
     cache = RecordCache()
     task = Classify(ClassifyOptions(), rows.schema)
     input = ImageInput(ImageOptions(size=8, channels=3))
-    return read_every_row(rows, input, task, cache=cache, allowed=allowed), cache
+    return read_all_rows(rows, input, task, cache=cache, allowed=allowed), cache
 
 
 def hurt(rows: Manifest, role: str, count: int) -> list[str]:
@@ -47,16 +53,16 @@ def hurt(rows: Manifest, role: str, count: int) -> list[str]:
 
 def test_every_role_is_read_once_and_kept_in_the_cache(rows: Manifest) -> None:
     found, cache = read(rows)
-    assert found == Reading((), len(rows), len(rows))
+    assert found == ReadReport((), len(rows), len(rows))
     assert (len(cache), cache.misses, cache.hits) == (30, 30, 0)
 
 
 def test_bad_rows_are_named_with_role_and_reason(rows: Manifest) -> None:
     expected = hurt(rows, "fit", 2) + hurt(rows, "claim", 1)
     found, _ = read(rows, allowed=3)
-    assert [bad.path for bad in found.bad] == expected
-    assert [bad.role for bad in found.bad] == ["fit", "fit", "claim"]
-    table = list(csv.DictReader(io.StringIO(as_csv(found.bad))))
+    assert [bad.path for bad in found.unreadable] == expected
+    assert [bad.role for bad in found.unreadable] == ["fit", "fit", "claim"]
+    table = list(csv.DictReader(io.StringIO(to_csv(found.unreadable))))
     assert [row["path"] for row in table] == expected
     assert all("damaged or cut short" in row["reason"] for row in table)
 
@@ -64,14 +70,14 @@ def test_bad_rows_are_named_with_role_and_reason(rows: Manifest) -> None:
 def test_they_leave_their_roles_and_nothing_else_changes(rows: Manifest) -> None:
     hurt(rows, "fit", 2)
     found, _ = read(rows, allowed=2)
-    good = leave_out(rows, [bad.id for bad in found.bad])
+    good = exclude_unreadable(rows, [bad.id for bad in found.unreadable])
     assert len(good) == len(rows)
     assert len(good.role("fit")) == len(rows.role("fit")) - 2
     assert good.role("claim").table.equals(rows.role("claim").table)
-    assert good.role(UNREADABLE).column("id") == [bad.id for bad in found.bad]
+    assert good.role(UNREADABLE).column("id") == [bad.id for bad in found.unreadable]
     assert "2 of 30 files are unreadable and left out." in good.notes
     with pytest.raises(DataError, match="no row is left to train on"):
-        leave_out(rows, rows.role("fit").column("id"))
+        exclude_unreadable(rows, rows.role("fit").column("id"))
 
 
 def test_it_gives_up_early_where_much_is_left_to_read(
@@ -79,12 +85,12 @@ def test_it_gives_up_early_where_much_is_left_to_read(
 ) -> None:
     hurt(rows, "fit", 5)
     complete, _ = read(rows, allowed=2)
-    assert (complete.read, len(complete.bad)) == (30, 5)
-    monkeypatch.setattr(quarantine, "READ_ON", 10)
+    assert (complete.read, len(complete.unreadable)) == (30, 5)
+    monkeypatch.setattr(unreadable, "READ_ON", 10)
     early, _ = read(rows, allowed=2)
-    assert (early.read, len(early.bad)) == (3, 3)
+    assert (early.read, len(early.unreadable)) == (3, 3)
     enough, _ = read(rows, allowed=5)
-    assert (enough.read, len(enough.bad)) == (30, 5)
+    assert (enough.read, len(enough.unreadable)) == (30, 5)
 
 
 @pytest.mark.parametrize(

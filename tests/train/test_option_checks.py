@@ -14,9 +14,9 @@ from skipstone.errors import UsageError
 from skipstone.prepare.augment_options import AugmentOptions
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
+from skipstone.train.finetune import load_parent
 from skipstone.train.options import TrainOptions
-from skipstone.verbs.continued import plan_run
-from skipstone.verbs.plan import Plan, make_plan
+from skipstone.train.plan import TrainPlan, build_plan
 from tests.photos import CLASSES
 from tests.small_bundles import small_bundle
 from tests.small_texts import small_text_bundle
@@ -30,9 +30,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("heard") / "texts.csv", rows(60))
 
 
-def _plan(texts: Path, model: str, **given: Any) -> Plan:
+def _plan(texts: Path, model: str, **given: Any) -> TrainPlan:
     settings = Settings({**given, "seed": 0})
-    return make_plan(texts, model=model, weights="auto", seed=0, settings=settings)
+    return build_plan(texts, model=model, weights="auto", seed=0, settings=settings)
 
 
 @pytest.mark.parametrize("model", SOLVED)
@@ -51,7 +51,11 @@ def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str)
     ("model", "head", "said"),
     [
         ("textcnn", "identity", "'identity' needs class logits, which 'textcnn' does not offer"),
-        ("logistic", "linear", "'logistic' has its answers itself, so --head linear has nothing"),
+        (
+            "logistic",
+            "linear",
+            "'logistic' gives class scores itself, so --head linear has nothing",
+        ),
     ],
 )
 def test_a_head_that_the_model_does_not_go_with_is_refused(
@@ -120,11 +124,9 @@ def test_a_model_goes_on_with_the_vocabulary_that_it_has(texts: Path, tmp_path: 
     small_text_bundle("textcnn").save(origin)
     held = Bundle.load(origin)
 
-    def go_on(**given: Any) -> Plan:
+    def go_on(**given: Any) -> TrainPlan:
         settings = Settings({**given, "seed": 0})
-        return plan_run(
-            texts, model="auto", weights="auto", seed=0, settings=settings, origin=origin
-        )
+        return build_plan(texts, seed=0, settings=settings, parent=load_parent(origin))
 
     state, arrays = go_on(split="word").input.state()
     assert state == held.input["state"]
@@ -142,13 +144,8 @@ def test_a_model_goes_on_with_pictures_of_another_size(photo_folder: Path, tmp_p
     bundle.task["schema"] = {"classes": list(CLASSES)}
     bundle.save(tmp_path / "bundle")
     settings = Settings({"size": 32, "seed": 0})
-    plan = plan_run(
-        photo_folder,
-        model="auto",
-        weights="auto",
-        seed=0,
-        settings=settings,
-        origin=tmp_path / "bundle",
+    plan = build_plan(
+        photo_folder, seed=0, settings=settings, parent=load_parent(tmp_path / "bundle")
     )
     assert plan.input.example(1)["image"].shape == (1, 32, 32, 3)
     assert plan.input.state()[0] == bundle.input["state"]

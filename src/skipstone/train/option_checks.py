@@ -1,4 +1,4 @@
-"""Options that would change nothing are refused: what a person typed is meant to count."""
+"""Options without effect are refused: whatever a person typed has to count."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from typing import Any
 from skipstone.errors import UsageError
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
-from skipstone.train.learner import unheard
+from skipstone.train.learner import unsupported_options
 from skipstone.train.recipe import Recipe
 from skipstone.words import flag
 
 
-def refuse_unheard(settings: Settings, model: str, input_options: Any) -> None:
-    """Refuse what the model's learner does not ask for, or the input in its form does not.
-
-    Only options that were given count.
+def reject_unsupported_options(settings: Settings, model: str, input_options: Any) -> None:
+    """Refuse given options that the model's learner, or the input in its form, does not have.
 
     Raises:
-        UsageError: naming the options, and those that the model has.
+        UsageError: names the options, and those that the model has.
     """
     entry = BACKBONES[model]
-    own = _fields(entry.options_type())
-    takes = [*own, *(name for name in _counting(input_options) if name not in own)]
-    skipped = unheard(entry)
-    aside = set(_fields(type(input_options))) - set(takes)
-    lost = [name for name in settings.values if name in skipped | aside and name not in takes]
-    if not lost:
+    model_options = _fields(entry.options_type())
+    input_fields = [name for name in _effective(input_options) if name not in model_options]
+    supported = [*model_options, *input_fields]
+    by_steps = unsupported_options(entry)
+    of_other_form = set(_fields(type(input_options))) - set(supported)
+    rejected = [
+        name
+        for name in settings.values
+        if name in by_steps | of_other_form and name not in supported
+    ]
+    if not rejected:
         return
-    them = "it" if len(lost) == 1 else "them"
+    them = "it" if len(rejected) == 1 else "them"
     reason = f"{model} does not use {them}"
-    if skipped & set(lost):
+    if by_steps & set(rejected):
         reason = f"{model} is solved at once, not trained in steps"
     raise UsageError(
-        f"{_flags(lost)} would change nothing: {reason}. It takes {_flags(takes)}.",
+        f"{_flags(rejected)} would change nothing: {reason}. It takes {_flags(supported)}.",
         hint=f"Leave {them} out, or choose another model: skipstone models",
     )
 
 
-def refuse_idle(settings: Settings, model: str, task_options: Any, recipe: Recipe) -> None:
-    """Refuse options of the task and of training that others leave nothing to do. Only options that
-    were given count.
+def reject_ineffective_options(
+    settings: Settings, model: str, task_options: Any, recipe: Recipe
+) -> None:
+    """Refuse given options of the task and of training that have no effect beside the others.
 
     Raises:
-        UsageError: naming each, and why.
+        UsageError: names each, and why.
     """
     given, problems = settings.values, []
     for item in dataclasses.fields(task_options) if dataclasses.is_dataclass(task_options) else ():
         if item.name not in given:
             continue
-        if item.metadata.get("steps") and unheard(BACKBONES[model]):
+        if item.metadata.get("steps") and unsupported_options(BACKBONES[model]):
             problems.append(
                 f"{flag(item.name)}, as {model} is solved at once, not trained in steps"
             )
@@ -72,8 +76,8 @@ def refuse_idle(settings: Settings, model: str, task_options: Any, recipe: Recip
         )
 
 
-def _counting(options: Any) -> list[str]:
-    """The input's options that count, given the others.
+def _effective(options: Any) -> list[str]:
+    """The input's options that have an effect, given the others.
 
     A field may say what it belongs to: {"only": {"form": "bag"}} in its metadata.
     """

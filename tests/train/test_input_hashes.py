@@ -8,25 +8,28 @@ from pathlib import Path
 import pytest
 
 from skipstone.errors import Refusal
+from skipstone.train.plan import check_input_hashes
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.held_files import hold_files
 
 
 @dataclass
 class Files:
-    files: dict[str, str]
+    hashes: dict[str, str]
+
+    def hash_files(self) -> dict[str, str]:
+        return self.hashes
 
 
 def test_a_file_that_changed_stops_a_resumed_run(tmp_path: Path) -> None:
     before, after = Files({"/v.txt": "a" * 64}), Files({"/v.txt": "b" * 64})
     with RunFolder(tmp_path / "001", {"seed": 0}) as run:
-        hold_files(before, run)  # type: ignore[arg-type]
+        check_input_hashes(before, run)  # type: ignore[arg-type]
     with RunFolder(tmp_path / "001", {"seed": 0}) as run:
-        hold_files(before, run)  # type: ignore[arg-type]
+        check_input_hashes(before, run)  # type: ignore[arg-type]
         with pytest.raises(
             Refusal, match=r"/v\.txt has changed since .*not aaaaaaaaaaaa\), so this run"
         ) as caught:
-            hold_files(after, run)  # type: ignore[arg-type]
+            check_input_hashes(after, run)  # type: ignore[arg-type]
         assert "--out DIR" in str(caught.value)
         with pytest.raises(Refusal, match="has changed"):
-            hold_files(Files({"/other": "a"}), run)  # type: ignore[arg-type]
+            check_input_hashes(Files({"/other": "a"}), run)  # type: ignore[arg-type]
