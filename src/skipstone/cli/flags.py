@@ -16,7 +16,7 @@ from skipstone.words import listed
 
 _GROUP_TITLES = {
     "data": "reading the data",
-    "split": "splitting it",
+    "split": "splitting the data",
     "input": "input",
     "augmentation": "augmentation",
     "task": "task",
