@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import audit_defects as plant
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.proof.proportions import wilson
+from skipstone.proof.proportions import wilson_interval
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 NEGATIVES = ("burst", "white", "blank", "digit", "cell")
@@ -265,7 +265,7 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"{title}: {files:,} files in {seconds:.0f} s, {1000 * seconds / files:.1f} ms a file")
     for name in rows[0]["counts"]:
         hits, count = (sum(row["counts"][name][at] for row in rows) for at in (0, 1))
-        low, high = wilson(hits, count) if count else (0.0, 1.0)
+        low, high = wilson_interval(hits, count) if count else (0.0, 1.0)
         share = 100 * hits / count if count else float("nan")
         print(
             f"    {name:<48} {share:6.2f} %  [{100 * low:.2f}, {100 * high:.2f}]  {hits} of {count}"

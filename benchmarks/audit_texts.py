@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.proof.proportions import wilson
+from skipstone.proof.proportions import wilson_interval
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 TABLES = ("questions", "movie-reviews")
@@ -188,7 +188,7 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"{title}: {texts:,} texts in {seconds:.1f} s, {len(rows)} seeds")
     for name in rows[0]["counts"]:
         hits, count = (sum(row["counts"][name][at] for row in rows) for at in (0, 1))
-        low, high = wilson(hits, count) if count else (0.0, 1.0)
+        low, high = wilson_interval(hits, count) if count else (0.0, 1.0)
         share = 100 * hits / count if count else float("nan")
         span = f"[{100 * low:.2f}, {100 * high:.2f}]"
         print(f"    {name:<44} {share:6.2f} %  {span}  {hits} of {count}")

@@ -29,7 +29,7 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
-from skipstone.shrink.receipt import describe
+from skipstone.shrink.receipt import describe_receipt
 
 BAR = 0.65
 MINUTES = 45
@@ -111,7 +111,7 @@ class Bench:
         small = self.results.get(key) or self.results.add(
             key, skipstone("shrink", run, "--max-drop", allowed)
         )
-        for sentence in describe(small["receipt"]):
+        for sentence in describe_receipt(small["receipt"]):
             print(f"    {sentence}")
         return bool(self.given.smoke or _int8_met(small["receipt"]))
 

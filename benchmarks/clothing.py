@@ -25,7 +25,7 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
-from skipstone.shrink.receipt import describe
+from skipstone.shrink.receipt import describe_receipt
 
 BAR, MINUTES = 0.87, 30.0
 PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=24), int8"
@@ -83,7 +83,7 @@ def _shrunk(results: Results, run: str, seed: str, smoke: bool) -> bool:
             key, skipstone("shrink", run, "--plan", plan, "--max-drop", allowed)
         )
         print(f"    {plan}: accepted {found['accepted']}, proven {found['proven']}")
-        for sentence in describe(found["receipt"]):
+        for sentence in describe_receipt(found["receipt"]):
             print(f"        {sentence}")
         met, line = judged(title, found)
         print(f"    {line}", flush=True)

@@ -23,7 +23,7 @@ from benchmarks.runs import (
 from skipstone.data.read import read_manifest
 from skipstone.proof.intervals import paired_difference
 from skipstone.runtime.open import open_model
-from skipstone.shrink.receipt import describe
+from skipstone.shrink.receipt import describe_receipt
 
 BAR, BAR_DROP = 0.935, 0.6
 #: A mirrored shirt is a shirt: the one thing a user knows here that the data cannot tell.
@@ -68,7 +68,7 @@ def _int8(results: Results, tag: str, run: str, test: Path, smoke: bool) -> bool
     small = results.get(f"int8-{tag}") or results.add(
         f"int8-{tag}", skipstone("shrink", run, "--max-drop", "100" if smoke else "1")
     )
-    for sentence in describe(small["receipt"]):
+    for sentence in describe_receipt(small["receipt"]):
         print(f"    {sentence}")
     drop = results.get(f"drop-{tag}") or results.add(
         f"drop-{tag}", _paired_drop(run, small["bundle"], test)
@@ -84,7 +84,7 @@ def _paired_drop(run: str, small: str, test: Path) -> dict[str, float | int]:
     """Accuracy of the float network minus INT8's, paired by picture."""
     manifest = read_manifest(test)
     before, after = open_model(run, "torch"), open_model(small)
-    accuracy = next(m for m in before.task.metrics() if m.name == "accuracy")
+    accuracy = next(m for m in before.task.list_metrics() if m.name == "accuracy")
     first, second = before.evaluate(manifest).records, after.evaluate(manifest).records
     return paired_difference(accuracy, first, second, before.task).to_json()
 

@@ -18,31 +18,40 @@ import torch
 from skipstone.data.sources import Inline
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import ir_bytes
+from skipstone.runtime.export_openvino import serialize_ir
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.shrink.int8 import quantize
-from skipstone.shrink.latency import Race, bind, race, usual_threads
-from skipstone.shrink.options import Int8
-from skipstone.verbs.untrained import untrained
+from skipstone.shrink.int8 import quantize_model
+from skipstone.shrink.latency import (
+    BenchmarkResult,
+    default_threads,
+    interleaved_benchmark,
+    make_timed_call,
+)
+from skipstone.shrink.options import Int8Options
+from skipstone.verbs.untrained import make_untrained_bundle
 
 INT8 = "openvino-int8"
 AGAIN = "openvino-int8, again"
 
 
-def measure(model: str, *, size: int | None, seconds: float) -> tuple[Race, dict[str, int]]:
+def measure(
+    model: str, *, size: int | None, seconds: float
+) -> tuple[BenchmarkResult, dict[str, int]]:
     """The race, and bytes: of the float32 weights and of the INT8 program."""
-    bundle = untrained(model, size=size)
-    input, network = input_of(bundle), network_of(bundle)
-    pictures = [input.encode(input.decode(Inline(data, name))) for name, data in input.golden(8)]
-    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
+    bundle = make_untrained_bundle(model, size=size)
+    input, network = restore_input(bundle), restore_network(bundle)
+    pictures = [
+        input.encode(input.decode(Inline(data, name))) for name, data in input.make_golden_files(8)
+    ]
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
     onnx = import_openvino().Core().read_model(onnx_bytes(network, example, {}), b"")
-    floats = ir_bytes(onnx)
-    program = quantize(onnx, pictures, Int8(samples=len(pictures)))
+    floats = serialize_ir(onnx)
+    program = quantize_model(onnx, pictures, Int8Options(samples=len(pictures)))
 
-    threads = usual_threads()
+    threads = default_threads()
     runtimes: dict[str, Runtime] = {
         "torch-f32, eager": TorchRuntime(network, threads=threads),
         "openvino-f32": OpenVinoRuntime(*floats, precision="f32", threads=threads),
@@ -51,8 +60,8 @@ def measure(model: str, *, size: int | None, seconds: float) -> tuple[Race, dict
         AGAIN: OpenVinoRuntime(*program, precision="int8", floats="bf16", threads=threads),
     }
     one = {name: np.stack([value]) for name, value in pictures[0].items()}
-    found = race(
-        {name: bind(runtime, one) for name, runtime in runtimes.items()},
+    found = interleaved_benchmark(
+        {name: make_timed_call(runtime, one) for name, runtime in runtimes.items()},
         seconds=seconds,
         threads=threads,
     )
@@ -75,10 +84,11 @@ def main(arguments: list[str]) -> int:
     given = parser().parse_args(arguments)
     model = "resnet20" if given.smoke else given.model
     found, sizes = measure(model, size=given.size, seconds=1.0 if given.smoke else given.seconds)
-    floating = found.fastest("openvino-f32", "openvino-bf16")
+    floating = found.fastest_of("openvino-f32", "openvino-bf16")
     pairs = [("torch-f32, eager", INT8), (floating, INT8), (AGAIN, INT8)]
     ratios = [
-        {"slow": slow, "fast": fast, **found.ratio(slow, fast).to_json()} for slow, fast in pairs
+        {"slow": slow, "fast": fast, **found.speed_ratio(slow, fast).to_json()}
+        for slow, fast in pairs
     ]
     report = {"model": model, **found.to_json(), "ratios": ratios, "bytes": sizes}
     if given.json:
@@ -102,8 +112,8 @@ def main(arguments: list[str]) -> int:
         f"  {sizes['float32 weights']:,} bytes of float32 weights, {sizes['INT8 program']:,} of "
         f"INT8 program: {sizes['float32 weights'] / sizes['INT8 program']:.2f}× smaller"
     )
-    if found.others is not None:
-        print(f"  other programs used {found.others:.0%} of the processors meanwhile")
-    if not found.ratio(AGAIN, INT8).steady:
+    if found.used_by_others is not None:
+        print(f"  other programs used {found.used_by_others:.0%} of the processors meanwhile")
+    if not found.speed_ratio(AGAIN, INT8).is_steady:
         print("  two equal candidates differ: the machine was too busy, measure again")
     return 0

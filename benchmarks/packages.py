@@ -115,28 +115,33 @@ def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     from skipstone.data.read import read_manifest
     from skipstone.inputs.text import TextInput
     from skipstone.inputs.text_options import TextOptions
-    from skipstone.models.auto_text import for_text
-    from skipstone.models.solving import Problem
+    from skipstone.models.auto_text import choose_text_model
+    from skipstone.models.solving import ClosedFormProblem
     from skipstone.registry import BACKBONES, resolve_target
 
     manifest = read_manifest(table)
     done("read")
-    fit, test = manifest.where("split", "train"), manifest.where("split", "test")
-    classes = sorted(set(manifest.column("target")))
-    choice = for_text(model="auto", weights="none", state={}, rows=len(fit), classes=len(classes))
-    made = TextInput(TextOptions(**choice.input)).fit(fit.sources())
+    fit, test = manifest.filter_rows("split", "train"), manifest.filter_rows("split", "test")
+    classes = sorted(set(manifest.column_values("target")))
+    choice = choose_text_model(
+        model="auto", weights="none", state={}, rows=len(fit), classes=len(classes)
+    )
+    made = TextInput(TextOptions(**choice.input)).fit(fit.list_sources())
     done("vocabulary")
     code = {name: number for number, name in enumerate(classes)}
-    matrix, _ = made.matrix(fit.sources())
+    matrix, _ = made.make_feature_matrix(fit.list_sources())
     done("features")
-    targets = np.array([code[name] for name in fit.column("target")])
+    targets = np.array([code[name] for name in fit.column_values("target")])
     entry = BACKBONES[choice.model]
     solve = resolve_target(entry.facts["solver"])
-    solution = solve(entry.make_options(), Problem(matrix, targets, len(classes), 0, made.kinds))
+    solution = solve(
+        entry.make_options(),
+        ClosedFormProblem(matrix, targets, len(classes), 0, made.feature_groups),
+    )
     done("solved")
-    held, _ = made.matrix(test.sources())
+    held, _ = made.make_feature_matrix(test.list_sources())
     logits = held @ solution.tensors["weight.weight"][1:] + solution.tensors["bias"]
-    truth = np.array([code[name] for name in test.column("target")])
+    truth = np.array([code[name] for name in test.column_values("target")])
     done("answered")
     return [bool(right) for right in logits.argmax(axis=1) == truth]
 

@@ -23,8 +23,8 @@ from benchmarks.runs import (
 )
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.proof.agreement import agreement
-from skipstone.runtime.programs import FLOAT32
+from skipstone.proof.agreement import measure_agreement
+from skipstone.runtime.programs import FLOAT32_TOLERANCE
 
 LEAST = 1000
 
@@ -51,10 +51,10 @@ def main(arguments: list[str]) -> int:
             key, skipstone("train", str(photos), "--out", str(out / "runs"), *length)
         )
         model = made["run"]
-    every = read_manifest(photos, ReadOptions()).sources()
+    every = read_manifest(photos, ReadOptions()).list_sources()
     count = 8 if given.smoke else min(given.files, len(every))
     step = len(every) / count
-    rows = agreement(model, [every[int(place * step)] for place in range(count)])
+    rows = measure_agreement(model, [every[int(place * step)] for place in range(count)])
     exact = [row for row in rows if row.name.endswith("-f32")]
     for row in rows:
         results.add(f"{row.name}-{row.batch}", row.to_json())
@@ -66,8 +66,8 @@ def main(arguments: list[str]) -> int:
             + (f"; {row.problem}" if row.problem else "")
         )
     met = bool(exact) and all(
-        row.max_probability <= FLOAT32.probability
-        and row.max_relative <= (FLOAT32.relative or 0)
+        row.max_probability <= FLOAT32_TOLERANCE.probability
+        and row.max_relative <= (FLOAT32_TOLERANCE.relative or 0)
         and row.flips == 0
         and not row.share
         for row in exact

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks.runs import Results, shown
 from skipstone import events
-from skipstone.proof.proportions import wilson
+from skipstone.proof.proportions import wilson_interval
 from skipstone.registry import BACKBONES
 
 #: Depths at which gradients are shown, as shares of the way from the first convolution to the last.
@@ -78,7 +78,9 @@ def train(name: str, *, residual: bool, steps: int, seed: int) -> dict[str, Any]
     first: list[float] = []
     norms, losses = torch.zeros(len(layers), dtype=torch.float64), []
     generator = torch.Generator().manual_seed(seed)
-    for step in events.track(range(steps), f"{name}{'' if residual else ', no shortcuts'}"):
+    for step in events.track_progress(
+        range(steps), f"{name}{'' if residual else ', no shortcuts'}"
+    ):
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * 0.5 * (1 + math.cos(math.pi * step / steps))
         batch = torch.randint(len(x), (BATCH,), generator=generator)
@@ -95,7 +97,7 @@ def train(name: str, *, residual: bool, steps: int, seed: int) -> dict[str, Any]
     with torch.no_grad():
         right = int((network(unseen).argmax(dim=1) == truth).sum())
     places = [round(place * (len(layers) - 1)) for place in PLACES]
-    low, high = wilson(right, len(truth))
+    low, high = wilson_interval(right, len(truth))
     return {
         "residual": residual,
         "layers": len(layers) + 1,  # and the linear one

@@ -12,11 +12,11 @@ from typing import Any
 from benchmarks.runs import SHORT, Results, arguments_for, skipstone
 from benchmarks.stand_in import write_stand_in
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.runtime.open import open_runtime
-from skipstone.runtime.parts import input_of
+from skipstone.runtime.parts import restore_input
 from skipstone.runtime.programs import read_programs
-from skipstone.shrink.latency import bind, race, usual_threads
+from skipstone.shrink.latency import default_threads, interleaved_benchmark, make_timed_call
 
 BAR = 0.95
 
@@ -33,10 +33,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     given = parser().parse_args(arguments)
     results = Results(Path(given.out))
-    folder = bundle_of(given.model or _trained(results, Path(given.out), given.smoke))
+    folder = resolve_bundle(given.model or _trained(results, Path(given.out), given.smoke))
     runs, seconds = (2, 0.3) if given.smoke else (given.runs, given.seconds)
     met = True
-    every = ("torch-f32", *read_programs(folder).rows)
+    every = ("torch-f32", *read_programs(folder).by_name)
     for name in given.only.split(",") if given.only else every:
         key = f"{name} {folder} {seconds:g} s"
         row = results.get(key)
@@ -63,15 +63,15 @@ def _trained(results: Results, out: Path, smoke: bool) -> str:
 
 def _raced(folder: Path, name: str, runs: int, seconds: float) -> dict[str, Any]:
     """How many of so many races of a program with itself saw no difference, and their ratios."""
-    bundle, threads = Bundle.load(folder), usual_threads()
-    arrays = input_of(bundle).example(1)
+    bundle, threads = Bundle.load(folder), default_threads()
+    arrays = restore_input(bundle).make_example(1)
     races = []
     for number in range(runs):
         calls = {
-            which: bind(open_runtime(folder, bundle, name, threads=threads), arrays)
+            which: make_timed_call(open_runtime(folder, bundle, name, threads=threads), arrays)
             for which in ("one", "again")
         }
-        races.append(race(calls, seconds=seconds, threads=threads, seed=number))
-    found = [each.ratio("one", "again") for each in races]
-    same = sum(not ratio.differs for ratio in found)
+        races.append(interleaved_benchmark(calls, seconds=seconds, threads=threads, seed=number))
+    found = [each.speed_ratio("one", "again") for each in races]
+    same = sum(not ratio.is_different for ratio in found)
     return {"same": same, "of": runs, "ratios": [ratio.value for ratio in found]}

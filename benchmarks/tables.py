@@ -131,7 +131,7 @@ def _chain(
         "export", small["bundle"], "--to", "openvino", "--out", f"{run['run']}/shipped"
     )
     manifest = load_manifest(Path(run["run"], "manifest.parquet"))
-    every = [str(source.path) for source in manifest.sources()]
+    every = [str(source.path) for source in manifest.list_sources()]
     some = every[:: max(1, len(every) // 10)]
     answers = skipstone("predict", small["bundle"], *some)["predictions"]
     receipt = small["receipt"]
@@ -140,7 +140,7 @@ def _chain(
     return {
         "float": run["metrics"][table.metric],
         "int8": (receipt["claim"] or receipt["select"])["after"],
-        "baseline": _constant(manifest.role(run["role"]).column("target")),
+        "baseline": _constant(manifest.rows_with_role(run["role"]).column_values("target")),
         "accepted": small["accepted"],
         "proven": small["proven"],
         "verified": proof["ok"],
@@ -166,7 +166,9 @@ def _constant(targets: list[Any]) -> float:
 def _groups(manifest: Manifest) -> tuple[int, int]:
     """(groups of several rows, those whose rows have several roles)."""
     roles: dict[str, list[str]] = defaultdict(list)
-    for group, role in zip(manifest.column("group"), manifest.column("role"), strict=True):
+    for group, role in zip(
+        manifest.column_values("group"), manifest.column_values("role"), strict=True
+    ):
         if group is not None and role in ROLES:
             roles[group].append(role)
     several = [held for held in roles.values() if len(held) > 1]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.text_rows import write_table
-from skipstone.bundle.arch import Arch, Ensemble, Member
+from skipstone.bundle.arch import Arch, EnsembleArch, MemberConfig
 from skipstone.data.manifest import Manifest
 from skipstone.inputs.base import Input
-from skipstone.inputs.joined import Joined
+from skipstone.inputs.joined import MultiInput
 from skipstone.models.build import load_tensors
-from skipstone.models.ensemble import build_ensemble, tensors_of
+from skipstone.models.ensemble import build_ensemble, merge_member_tensors
 from skipstone.prepare.cache import RecordCache
 from skipstone.registry import BACKBONES
 from skipstone.runtime.predictor import Predictor
@@ -38,7 +38,7 @@ class Own:
     """
 
     network: Any
-    arch: Arch | Ensemble
+    arch: Arch | EnsembleArch
     input: Input
     task: Task
     manifest: Manifest
@@ -48,7 +48,7 @@ class Own:
     def right(self, role: str) -> list[bool]:
         """Whether each row of a role is answered rightly, in order."""
         answers = self._predictor().predict(self.texts[role])
-        targets = self.manifest.role(role).column("target")
+        targets = self.manifest.rows_with_role(role).column_values("target")
         return [
             answer.fields["label"] == target  # type: ignore[union-attr]
             for answer, target in zip(answers, targets, strict=True)
@@ -56,8 +56,10 @@ class Own:
 
     def temperature(self) -> float:
         """That suits the select rows."""
-        outputs = self._predictor().outputs(self.texts["select"]).outputs
-        post = self.task.calibrate(outputs, self.manifest.role("select").column("target"))
+        outputs = self._predictor().compute_outputs(self.texts["select"]).outputs
+        post = self.task.fit_postprocessing(
+            outputs, self.manifest.rows_with_role("select").column_values("target")
+        )
         return float(post["temperature"])
 
     def _predictor(self) -> Predictor:
@@ -87,7 +89,10 @@ def learn(
             learnt = get_learner(BACKBONES[model])(plan, run, RecordCache())
         decode = plan.input.decode
         texts = {
-            role: [decode(source).value.tobytes() for source in plan.manifest.role(role).sources()]
+            role: [
+                decode(source).value.tobytes()
+                for source in plan.manifest.rows_with_role(role).list_sources()
+            ]
             for role in ("select", "claim")
         }
     solved = dict(learnt.arch.backbone.args["options"])
@@ -99,16 +104,16 @@ def learn(
 def together(models: Sequence[Own], temperatures: Sequence[float]) -> Own:
     """The ensemble of models that were learnt from the same rows."""
     archs = [model.arch for model in models]
-    arch = Ensemble(
+    arch = EnsembleArch(
         tuple(
-            Member(arch, at, temperature)
+            MemberConfig(arch, at, temperature)
             for at, (arch, temperature) in enumerate(zip(archs, temperatures, strict=True))
             if isinstance(arch, Arch)
         ),
         "softmax",
     )
-    input, first = Joined([model.input for model in models]), models[0]
+    input, first = MultiInput([model.input for model in models]), models[0]
     network = build_ensemble(arch, input)
-    tensors = tensors_of(arch, [model.network.state_dict() for model in models])
+    tensors = merge_member_tensors(arch, [model.network.state_dict() for model in models])
     load_tensors(network, tensors, where="the ensemble")
     return Own(network.eval(), arch, input, first.task, first.manifest, {}, first.texts)

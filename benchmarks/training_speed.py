@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from skipstone.data.samples import Batch
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import Network
-from skipstone.runtime.parts import one_network_of
-from skipstone.shrink.latency import Race, race, usual_threads
+from skipstone.runtime.parts import restore_single_network
+from skipstone.shrink.latency import BenchmarkResult, default_threads, interleaved_benchmark
 from skipstone.train.loop import Rules, step
 from skipstone.train.memory import MicroBatch, Unrecorded
 from skipstone.train.objective import Objective
@@ -35,7 +35,7 @@ from skipstone.train.precision import Mode, candidates, pick
 from skipstone.train.recipe import Facts, resolve
 from skipstone.train.schedules import make_curve
 from skipstone.train.state import State
-from skipstone.verbs.untrained import CLASSES, untrained
+from skipstone.verbs.untrained import CLASS_COUNT, make_untrained_bundle
 
 #: model, side of the pictures, channels, batch
 SIZES = (
@@ -56,7 +56,7 @@ RECIPE = resolve(
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks training-speed")
     made.add_argument("--seconds", type=float, default=60.0, help="to measure, each network")
-    made.add_argument("--threads", type=int, default=usual_threads())
+    made.add_argument("--threads", type=int, default=default_threads())
     made.add_argument(
         "--smoke", action="store_true", help="small pictures, a second each, one thread"
     )
@@ -81,17 +81,19 @@ def measure(
     model: str, size: int, channels: int, batch: int, seconds: float, threads: int
 ) -> dict[str, Any]:
     """All ways of a step against each other, and which one training would take."""
-    network = one_network_of(untrained(model, size=size, channels=channels), "training")
+    network = restore_single_network(
+        make_untrained_bundle(model, size=size, channels=channels), "training"
+    )
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(
         0, 256, (batch, size, size, channels), dtype=torch.uint8, generator=generator
     )
-    label = torch.randint(0, CLASSES, (batch,), generator=generator)
+    label = torch.randint(0, CLASS_COUNT, (batch,), generator=generator)
     data = Batch({"image": image}, {"label": label}, [])
     modes = candidates(RECIPE, CPU, network)
     calls = {PEER: plain_step(network, data), AGAIN: plain_step(network, data)}
     calls |= {str(mode): own_step(network, data, mode) for mode in modes}
-    found = race(calls, seconds=seconds, threads=threads)
+    found = interleaved_benchmark(calls, seconds=seconds, threads=threads)
     return report_of(found, modes, {"model": model, "size": size, "batch": batch})
 
 
@@ -145,12 +147,12 @@ def own_step(network: Network, data: Batch, mode: Mode) -> Callable[[], float]:
     return call
 
 
-def report_of(found: Race, modes: list[Mode], facts: dict[str, Any]) -> dict[str, Any]:
-    medians = {mode: found.median(str(mode)) for mode in modes}
+def report_of(found: BenchmarkResult, modes: list[Mode], facts: dict[str, Any]) -> dict[str, Any]:
+    medians = {mode: found.median_ms(str(mode)) for mode in modes}
     ours = str(pick(medians))
     stock = str(pick({mode: value for mode, value in medians.items() if not mode.fast_depthwise}))
     pairs = [(PEER, ours), (AGAIN, PEER)] + ([(stock, ours)] if stock != ours else [])
-    ratios = [{"slow": a, "fast": b, **found.ratio(a, b).to_json()} for a, b in pairs]
+    ratios = [{"slow": a, "fast": b, **found.speed_ratio(a, b).to_json()} for a, b in pairs]
     return {**found.to_json(), **facts, "ours": ours, "stock": stock, "ratios": ratios}
 
 

@@ -111,7 +111,7 @@ def short_races() -> Iterator[None]:
     from skipstone.verbs import compare
 
     def short(calls: Any, *, seconds: float, **options: Any) -> Any:
-        return latency.race(calls, seconds=min(seconds, 0.3), **options)
+        return latency.interleaved_benchmark(calls, seconds=min(seconds, 0.3), **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shrink, "race", short)

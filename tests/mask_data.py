@@ -93,5 +93,5 @@ class Rough:
         rng = np.random.default_rng(int(red.sum()))
         return {"logits": (logits + rng.normal(0, self.noise, logits.shape)).astype(np.float32)}
 
-    def facts(self) -> dict[str, Any]:
+    def runtime_info(self) -> dict[str, Any]:
         return {}

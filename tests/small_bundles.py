@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from skipstone.bundle.arch import Arch, Part
-from skipstone.bundle.files import describe, seal
+from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.files import compute_seal, describe_file
 from skipstone.bundle.format import Bundle
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.models.build import build_network, network_tensors, suited_options
+from skipstone.models.build import build_network, export_tensors, recommend_options
 from skipstone.registry import BACKBONES, HEADS, TASKS
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import network_of, task_of
+from skipstone.runtime.parts import restore_network, restore_task
 from skipstone.train.objective import Objective
 from tests.mask_data import NAMES, make_scene
 
@@ -37,13 +37,13 @@ def small_bundle(task: str = "classify", size: int = 24, channels: int = 3) -> B
     options = entry.make_options()
     schema = {"classes": CLASSES}
     arch = Arch(
-        Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}}),
-        entry.load()(options, schema).head(),
+        ComponentConfig("resnet20", {"options": {"width": 0.25, "depth": 0.34}}),
+        entry.load()(options, schema).default_head(),
     )
     torch.manual_seed(0)
     network = build_network(arch, input)
     _settle(network, input)
-    state, arrays = input.state()
+    state, arrays = input.get_state()
     post = {"temperature": 1.5}
     return Bundle(
         arch=arch,
@@ -52,7 +52,7 @@ def small_bundle(task: str = "classify", size: int = 24, channels: int = 3) -> B
         post=post if task == "classify" else {**post, "thresholds": [0.4, 0.5, 0.6]},
         lineage={"command": "test", "seed": 0},
         metrics={},
-        tensors=network_tensors(network),
+        tensors=export_tensors(network),
         input_arrays=arrays,
     )
 
@@ -74,15 +74,15 @@ def mask_bundle(
     input = ImageInput(ImageOptions(size=128, channels=3, resize="keep", pad=pad))
     task = TASKS["segment"]
     options, schema = task.make_options(), {"classes": list(NAMES)}
-    usual = task.load()(options, schema).head()
-    built = suited_options(BACKBONES[backbone], backbone, HEADS[head], shape or {"width": 0.25})
+    usual = task.load()(options, schema).default_head()
+    built = recommend_options(BACKBONES[backbone], backbone, HEADS[head], shape or {"width": 0.25})
     arch = Arch(
-        Part(backbone, {"options": dataclasses.asdict(built)}),
-        Part(head, {**usual.args, "options": head_options}),
+        ComponentConfig(backbone, {"options": dataclasses.asdict(built)}),
+        ComponentConfig(head, {**usual.args, "options": head_options}),
     )
     torch.manual_seed(0)
     network = build_network(arch, input).eval()
-    state, arrays = input.state()
+    state, arrays = input.get_state()
     return Bundle(
         arch=arch,
         input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
@@ -90,7 +90,7 @@ def mask_bundle(
         post={"temperature": 1.0},
         lineage={"command": "test", "seed": 0},
         metrics={},
-        tensors=network_tensors(network),
+        tensors=export_tensors(network),
         input_arrays=arrays,
     )
 
@@ -102,15 +102,15 @@ def taught_masks(
     pictures, masks = zip(*(make_scene(seed, *size) for seed in range(scenes)), strict=True)
     x = {"image": torch.from_numpy(np.stack(pictures))}
     y = {"mask": torch.from_numpy(np.stack(masks).astype(np.int64))}
-    network = network_of(bundle).train()
-    objective = Objective(network, task_of(bundle).criterion())
+    network = restore_network(bundle).train()
+    objective = Objective(network, restore_task(bundle).criterion())
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     torch.manual_seed(0)  # dropout
     for _ in range(steps):
         optimizer.zero_grad()
         objective(x, y, weight=objective.weight(y))["loss"].backward()
         optimizer.step()
-    return dataclasses.replace(bundle, tensors=network_tensors(network.eval()))
+    return dataclasses.replace(bundle, tensors=export_tensors(network.eval()))
 
 
 def _settle(network: torch.nn.Module, input: ImageInput) -> None:
@@ -149,10 +149,10 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change bundle.json as somebody would who recomputes its seal."""
     record = json.loads((folder / "bundle.json").read_text())
     change(record)
-    (folder / "bundle.json").write_text(json.dumps({**record, "seal": seal(record)}))
+    (folder / "bundle.json").write_text(json.dumps({**record, "seal": compute_seal(record)}))
 
 
 def replace_file(folder: Path, name: str, data: bytes) -> None:
     """Put other bytes in a listed file, as somebody would who recomputes the hashes."""
     (folder / name).write_bytes(data)
-    reseal(folder, lambda record: record["files"].update({name: describe(data)}))
+    reseal(folder, lambda record: record["files"].update({name: describe_file(data)}))

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
-from skipstone.models.build import build_network, load_tensors, network_tensors
-from skipstone.models.solving import Problem
+from skipstone.models.build import build_network, export_tensors, load_tensors
+from skipstone.models.solving import ClosedFormProblem
 from skipstone.registry import BACKBONES, TASKS, resolve_target
 from skipstone.runtime.goldens import store_goldens
 from tests.text_data import WORDS, rows, write_csv
@@ -37,27 +37,34 @@ def small_text_bundle(model: str) -> Bundle:
 
         manifest = read_manifest(table)
         options = TextOptions(**{**entry.facts["input"], **of_input})  # type: ignore[arg-type]
-        made = TextInput(options).fit(manifest.sources())
-        matrix = made.matrix(manifest.sources())[0] if "solver" in entry.facts else None
-        targets = np.array([CLASSES.index(name) for name in manifest.column("target")])
+        made = TextInput(options).fit(manifest.list_sources())
+        matrix = (
+            made.make_feature_matrix(manifest.list_sources())[0]
+            if "solver" in entry.facts
+            else None
+        )
+        targets = np.array([CLASSES.index(name) for name in manifest.column_values("target")])
     choices = task_entry.make_options()
     schema = {"classes": CLASSES}
-    usual = task_entry.load()(choices, schema).head()
+    usual = task_entry.load()(choices, schema).default_head()
     args = {"options": dataclasses.asdict(entry.make_options(of_model))}
-    head = Part(entry.facts.get("head", usual.name), usual.args)
+    head = ComponentConfig(entry.facts.get("head", usual.name), usual.args)
     torch.manual_seed(0)
     if matrix is None:
-        arch = Arch(Part(model, args), head)
+        arch = Arch(ComponentConfig(model, args), head)
         network = build_network(arch, made)
     else:
         solve = resolve_target(entry.facts["solver"])
-        solution = solve(entry.make_options(of_model), Problem(matrix, targets, 3, 0, made.kinds))
-        arch = Arch(Part(model, {**args, "shape": solution.shape}), head)
+        solution = solve(
+            entry.make_options(of_model),
+            ClosedFormProblem(matrix, targets, 3, 0, made.feature_groups),
+        )
+        arch = Arch(ComponentConfig(model, {**args, "shape": solution.shape}), head)
         network = build_network(arch, made)
         found = {f"backbone.{name}": value for name, value in solution.tensors.items()}
         load_tensors(network, found, where="the solution")
     network.eval()
-    state, arrays = made.state()
+    state, arrays = made.get_state()
     return Bundle(
         arch=arch,
         input={"name": "text", "options": dataclasses.asdict(options), "state": state},
@@ -65,7 +72,7 @@ def small_text_bundle(model: str) -> Bundle:
         post={"temperature": 1.5},
         lineage={"command": "test", "seed": 0},
         metrics={},
-        tensors=network_tensors(network),
+        tensors=export_tensors(network),
         input_arrays=dict(arrays),
     )
 

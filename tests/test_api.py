@@ -12,7 +12,7 @@ import pytest
 
 import skipstone
 from skipstone.errors import UsageError
-from skipstone.events import listen
+from skipstone.events import use_listener
 from skipstone.settings import known_settings
 from tests.photos import make_photo, save_photo
 from tests.small_bundles import CLASSES, write_small
@@ -48,7 +48,7 @@ def test_at_the_prompt_what_is_done_is_said(
     skipstone.predict(model, photos)
     assert capsys.readouterr().out == said
     heard: list[Any] = []
-    with listen(heard.append):
+    with use_listener(heard.append):
         skipstone.predict(model, photos)
     assert capsys.readouterr().out == ""
     assert heard
@@ -80,12 +80,12 @@ def test_what_may_be_given(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = photos / CLASSES[0] / "1.jpg"
-    (alone,) = skipstone.predict(model, str(photo)).answers
+    (alone,) = skipstone.predict(model, str(photo)).predictions
     walked = skipstone.predict(str(model), photos.glob("*/1.jpg"))
-    assert len(walked.answers) == 3
+    assert len(walked.predictions) == 3
     monkeypatch.setenv("HOME", str(photos.parent))
     assert skipstone.audit("~/photos").audit.counts["rows"] == 4
-    (other,) = skipstone.predict(model, f"~/photos/{CLASSES[0]}/1.jpg").answers
+    (other,) = skipstone.predict(model, f"~/photos/{CLASSES[0]}/1.jpg").predictions
     assert repr(alone).partition(",")[2] == repr(other).partition(",")[2]
 
     class DataFrame:

@@ -79,11 +79,11 @@ def test_every_family_has_a_member() -> None:
 
 def test_a_new_entry_is_covered_by_existing() -> None:
     before = set(cover())
-    BACKBONES.add(Entry("newnet", "m:build", facts={"accepts": ["image"]}))
+    BACKBONES.register(Entry("newnet", "m:build", facts={"accepts": ["image"]}))
     try:
         new = {(case.task, case.input) for case in set(cover()) - before if case.model == "newnet"}
     finally:
-        BACKBONES.remove("newnet")
+        BACKBONES.unregister("newnet")
     assert new == {("classify", "image"), ("tag", "image"), ("segment", "image")}
 
 
@@ -108,7 +108,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No second program, and verified in this process."""
 
     def verify_here(folder: Path) -> Verification:
-        return Verification.of(list(fresh.check(folder)))
+        return Verification.from_rows(list(fresh.run_checks(folder)))
 
     monkeypatch.setattr(finish, "verify", verify_here)
     monkeypatch.setattr(finish, "export_openvino", lambda folder: None)
@@ -143,7 +143,7 @@ def test_the_whole_way(case: Case, tmp_path: Path) -> None:
     assert (manifest.reader, manifest.input, manifest.task) == (case.reader, case.input, case.task)
     predictor = open_model(found.run, "onnxruntime")
     assert next(iter(found.metrics)) == predictor.task.headline
-    answers = predictor.predict(manifest.role("claim").sources()[:3])
+    answers = predictor.predict(manifest.rows_with_role("claim").list_sources()[:3])
     assert answers
     assert all(not isinstance(answer, Failure) and "label" in answer.fields for answer in answers)
     story = json.loads((found.run / "report.json").read_text())["story"]

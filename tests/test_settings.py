@@ -15,7 +15,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.errors import UsageError
 from skipstone.option_types import option
 from skipstone.prepare.options import SplitOptions
-from skipstone.settings import Settings, as_flags, known_settings, settings_of
+from skipstone.settings import Settings, known_settings, settings_of, to_cli_args
 from skipstone.tasks.options import ClassifyOptions
 from skipstone.train.options import TrainOptions
 
@@ -61,7 +61,7 @@ SETTINGS = {setting.name: setting for setting in settings_of(Options, "group", "
     ],
 )
 def test_reads(name: str, text: str, value: object) -> None:
-    found = SETTINGS[name].parse(text)
+    found = SETTINGS[name].parse_value(text)
     assert found == value
     assert type(found) is type(value)
 
@@ -78,7 +78,7 @@ def test_reads(name: str, text: str, value: object) -> None:
 )
 def test_refuses(name: str, text: str, problem: str) -> None:
     with pytest.raises(ValueError, match="^" + problem.replace(".", r"\.") + "$"):
-        SETTINGS[name].parse(text)
+        SETTINGS[name].parse_value(text)
 
 
 def test_hidden_fields_are_no_settings() -> None:
@@ -93,15 +93,15 @@ def test_every_setting_says_what_it_is() -> None:
 
 def test_a_shared_name_goes_to_each() -> None:
     settings = Settings({"seed": 7, "epochs": 2})
-    assert settings.options(SplitOptions).seed == 7
-    assert settings.options(TrainOptions) == TrainOptions(seed=7, epochs=2)
-    settings.check_used(task="classify", model="resnet18", head="linear")
+    assert settings.make_options(SplitOptions).seed == 7
+    assert settings.make_options(TrainOptions) == TrainOptions(seed=7, epochs=2)
+    settings.reject_unused(task="classify", model="resnet18", head="linear")
 
 
 def test_none_means_not_given_and_defaults_yield() -> None:
     settings = Settings({"lr": None, "top_k": 3})
     assert settings.values == {"top_k": 3}
-    assert settings.options(ClassifyOptions, top_k=9, label_smoothing=0.2) == ClassifyOptions(
+    assert settings.make_options(ClassifyOptions, top_k=9, label_smoothing=0.2) == ClassifyOptions(
         top_k=3, label_smoothing=0.2
     )
 
@@ -113,9 +113,9 @@ def test_unknown_names_are_all_reported() -> None:
 
 def test_what_no_part_takes_is_refused() -> None:
     settings = Settings({"thresholds": "f1"})
-    settings.options(ReadOptions)
+    settings.make_options(ReadOptions)
     with pytest.raises(UsageError, match="--thresholds is an option of task tag; this run is task"):
-        settings.check_used(task="classify", model="resnet18", head="linear")
+        settings.reject_unused(task="classify", model="resnet18", head="linear")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_python_refuses_what_the_command_line_refuses(
     told = []
     for refuse in (
         lambda: getattr(skipstone, verb)(*given, **flag),
-        lambda: parse_command_line([verb, *words, *as_flags(flag)]),
+        lambda: parse_command_line([verb, *words, *to_cli_args(flag)]),
     ):
         with pytest.raises(UsageError) as caught:
             refuse()
@@ -144,9 +144,9 @@ def test_python_refuses_what_the_command_line_refuses(
 
 def test_a_wrong_value_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="epochs"):
-        Settings({"epochs": 0}).options(TrainOptions)
+        Settings({"epochs": 0}).make_options(TrainOptions)
     with pytest.raises(UsageError, match="bogus"):
-        Settings({"width": 1.0}).options(Picky)
+        Settings({"width": 1.0}).make_options(Picky)
 
 
 def test_flags_say_the_same_as_keywords() -> None:
@@ -159,7 +159,7 @@ def test_flags_say_the_same_as_keywords() -> None:
         "channels": 1,
         "augment": "light",
     }
-    words = as_flags({**values, "lr": None})
+    words = to_cli_args({**values, "lr": None})
     assert parse_command_line(["train", "photos", *words]).options == values
 
 

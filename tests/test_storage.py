@@ -253,7 +253,7 @@ def test_failed_folder_keeps_the_old_one(
         with pytest.raises(StorageError):
             fill(path, "new")
         disk.fault = None
-        storage.clean_leftovers(tmp_path)
+        storage.remove_stale_temporaries(tmp_path)
         last = index == operations - 1
         assert seen[-1] == "fsync folder" or not last
         assert content(path) == ({"new"} if last else {"old"})
@@ -281,7 +281,7 @@ def test_a_fresh_folder_replaces_nothing(tmp_path: Path, there: bool) -> None:
         identity = path.stat().st_ino
 
     def too_late() -> None:
-        with storage.write_folder(path, fresh=True) as folder:
+        with storage.write_folder(path, must_be_new=True) as folder:
             storage.write_text(folder / "a", "second")
             path.mkdir(exist_ok=True)
             (path / "a").write_text("first")
@@ -293,7 +293,7 @@ def test_a_fresh_folder_replaces_nothing(tmp_path: Path, there: bool) -> None:
     (path / "a").unlink()
     if not there:
         path.rmdir()
-    with storage.write_folder(path, fresh=True) as folder:
+    with storage.write_folder(path, must_be_new=True) as folder:
         storage.make_folder(folder / "deep")
         storage.write_text(folder / "deep" / "b", "third")
     assert (path / "deep" / "b").read_text() == "third"
@@ -344,7 +344,7 @@ def test_killed_at_every_operation(tmp_path: Path, swap: str) -> None:
         _, status = os.waitpid(child, 0)
         done = os.waitstatus_to_exitcode(status) == 0
         assert done or os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-        storage.clean_leftovers(tmp_path)
+        storage.remove_stale_temporaries(tmp_path)
         assert (tmp_path / "file").read_text() in ("old", "new")
         assert content(tmp_path / "folder") in ({"old"}, {"new"})
         assert set(storage.read_lines(tmp_path / "lines")) <= {"old", "new"}

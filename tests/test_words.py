@@ -10,23 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipstone.words import (
-    command_line,
-    counted,
-    flag,
-    listed,
+    join_command_line,
+    join_limited,
     natural_key,
     natural_sorted,
-    quoted,
-    shortest,
+    pluralize,
+    quote_path,
+    relative_path,
+    to_flag,
 )
 
 
 def test_counts_and_lists() -> None:
-    assert counted(1, "mistake") == "1 mistake"
-    assert counted(2000, "mistake") == "2,000 mistakes"
-    assert counted(2, "new class", "new classes") == "2 new classes"
-    assert listed(["cat", "dog"]) == "cat, dog"
-    assert listed(map(str, range(1007)), limit=2) == "0, 1 and 1,005 more"
+    assert pluralize(1, "mistake") == "1 mistake"
+    assert pluralize(2000, "mistake") == "2,000 mistakes"
+    assert pluralize(2, "new class", "new classes") == "2 new classes"
+    assert join_limited(["cat", "dog"]) == "cat, dog"
+    assert join_limited(map(str, range(1007)), limit=2) == "0, 1 and 1,005 more"
 
 
 def test_natural_order() -> None:
@@ -41,19 +41,19 @@ def test_natural_order_is_one_order(names: list[str]) -> None:
 
 
 def test_what_is_typed() -> None:
-    assert flag("batch_size") == "--batch-size"
-    assert shlex.split(f"ls {quoted(Path('my photos'))}") == ["ls", "my photos"]
+    assert to_flag("batch_size") == "--batch-size"
+    assert shlex.split(f"ls {quote_path(Path('my photos'))}") == ["ls", "my photos"]
     words = ["skipstone", "train", "my photos"]
-    assert shlex.split(command_line(words)) == words
+    assert shlex.split(join_command_line(words)) == words
 
 
 def test_a_command_with_a_name_that_is_no_utf_8_can_be_stored() -> None:
     """As Python holds such a name: half of a pair, which UTF-8 has not."""
-    shown = command_line(["skipstone", "train", "caf\udce9"])
+    shown = join_command_line(["skipstone", "train", "caf\udce9"])
     assert shown.encode() == b"skipstone train 'caf\\udce9'"
 
 
 def test_shortest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shortest(tmp_path / "runs" / "001") == Path("runs/001")
-    assert shortest(tmp_path.parent) == tmp_path.parent
+    assert relative_path(tmp_path / "runs" / "001") == Path("runs/001")
+    assert relative_path(tmp_path.parent) == tmp_path.parent

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import save_manifest
 from skipstone.data.read import read_manifest
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
-from skipstone.models.build import build_network, network_tensors
-from skipstone.prepare.augmentation import augment_options
+from skipstone.models.build import build_network, export_tensors
+from skipstone.prepare.augmentation import augment_options_type
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.split import assign_roles
 from skipstone.registry import BACKBONES, TASKS
@@ -44,12 +44,16 @@ def text_run(
     folder.mkdir(parents=True)
     manifest = assign_roles(read_manifest(write_csv(folder.parent / "texts.csv", rows(count))))
     entry, (options, suits) = BACKBONES[model], MODELS[model]
-    fit = manifest.role("fit")
-    text = TextInput(TextOptions(**{**entry.facts["input"], **suits, **input})).fit(fit.sources())
+    fit = manifest.rows_with_role("fit")
+    text = TextInput(TextOptions(**{**entry.facts["input"], **suits, **input})).fit(
+        fit.list_sources()
+    )
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), manifest.schema)
-    head = task.head()
-    head = Part(entry.facts.get("head", head.name), head.args)
-    arch = Arch(Part(model, {"options": dataclasses.asdict(entry.make_options(options))}), head)
+    head = task.default_head()
+    head = ComponentConfig(entry.facts.get("head", head.name), head.args)
+    arch = Arch(
+        ComponentConfig(model, {"options": dataclasses.asdict(entry.make_options(options))}), head
+    )
     torch.manual_seed(0)
     if "solver" in entry.facts:
         matrix, targets = extract_features(text, task, fit, model)
@@ -60,13 +64,13 @@ def text_run(
         objective = Objective(network, task.criterion())
         optimizer = torch.optim.Adam(network.parameters(), 0.02)
         for number in range(steps // len(loader)):
-            for batch in loader.epoch(number):
+            for batch in loader.iterate_epoch(number):
                 optimizer.zero_grad()
                 weight = torch.tensor(float(len(batch)))
                 objective(batch.x, batch.y, weight=weight)["loss"].backward()
                 optimizer.step()
     recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(fit)))
-    state, arrays = text.state()
+    state, arrays = text.get_state()
     bundle = Bundle(
         arch=arch,
         input={"name": "text", "options": dataclasses.asdict(text.options), "state": state},
@@ -77,11 +81,11 @@ def text_run(
         },
         lineage={
             "seed": 0,
-            "data": {"fingerprint": manifest.fingerprint()},
+            "data": {"fingerprint": manifest.compute_fingerprint()},
             "recipe": recipe.to_json(),
-            "augment": dataclasses.asdict(augment_options("text")(augment="none")),
+            "augment": dataclasses.asdict(augment_options_type("text")(augment="none")),
         },
-        tensors=network_tensors(network.eval()),
+        tensors=export_tensors(network.eval()),
         input_arrays=arrays,
     )
     save_manifest(manifest, folder / "manifest.parquet")

@@ -20,10 +20,10 @@ from pathlib import Path
 from skipstone.errors import StorageError
 
 #: Prefix of the temporary files and folders that a killed write leaves.
-LEFTOVER = ".skipstone-tmp-"
+TEMPORARY_PREFIX = ".skipstone-tmp-"
 #: Prefix of a folder that was renamed while its successor takes its name, on systems that cannot
 #: exchange two names in one call; the folder's name follows.
-ASIDE = ".skipstone-old-"
+REPLACED_PREFIX = ".skipstone-old-"
 CHUNK = 1 << 20
 
 fault: Callable[[str, Path], None] | None = None
@@ -40,34 +40,34 @@ _ADVICE = {
 }
 
 
-def before(operation: str, path: Path) -> None:
+def fault_injection_point(operation: str, path: Path) -> None:
     if fault is not None:
         fault(operation, path)
 
 
 def temporary_sibling(path: Path) -> Path:
-    return path.with_name(LEFTOVER + secrets.token_hex(8))
+    return path.with_name(TEMPORARY_PREFIX + secrets.token_hex(8))
 
 
 def in_temporary_folder(path: Path) -> bool:
     """Whether `path` is in a temporary folder, which is fsynced as a whole later."""
-    return any(part.startswith(LEFTOVER) for part in path.parts)
+    return any(part.startswith(TEMPORARY_PREFIX) for part in path.parts)
 
 
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     temporary = temporary_sibling(path)
     try:
-        before("open", path)
+        fault_injection_point("open", path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             for chunk in chunks:
                 write_all(descriptor, path, chunk)
             if not in_temporary_folder(path):
-                before("fsync", path)
+                fault_injection_point("fsync", path)
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        before("rename", path)
+        fault_injection_point("rename", path)
         temporary.replace(path)
         if not in_temporary_folder(path):
             fsync_folder(path.parent)
@@ -82,13 +82,13 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 def write_all(descriptor: int, path: Path, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while len(view):
-        before("write", path)
+        fault_injection_point("write", path)
         view = view[os.write(descriptor, view[:CHUNK]) :]
 
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable. Windows and some network file systems cannot."""
-    before("fsync folder", folder)
+    fault_injection_point("fsync folder", folder)
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -107,7 +107,7 @@ def fsync_tree(folder: Path) -> None:
             path = Path(name, file)
             if path.is_symlink():
                 continue
-            before("fsync", path)
+            fault_injection_point("fsync", path)
             descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
             try:
                 os.fsync(descriptor)
@@ -116,24 +116,24 @@ def fsync_tree(folder: Path) -> None:
         fsync_folder(Path(name))
 
 
-def put_in_place(new: Path, path: Path, *, fresh: bool = False) -> None:
+def atomic_replace(new: Path, path: Path, *, must_be_new: bool = False) -> None:
     """Rename the folder `new` to `path`; the old folder is removed afterwards.
 
-    With `fresh` only an empty folder is replaced; a file, or a folder with content, is an OSError.
+    With `must_be_new` only an empty folder is replaced; a file, or a folder with content, is an OSError.
     """
-    before("rename", path)
-    if fresh or not path.exists():  # onto a folder that is not empty: ENOTEMPTY
+    fault_injection_point("rename", path)
+    if must_be_new or not path.exists():  # onto a folder that is not empty: ENOTEMPTY
         new.rename(path)
         fsync_folder(path.parent)
         return
     if _exchange(new, path):  # `new` is now the old one
         old = new
     else:
-        old = path.with_name(ASIDE + path.name)
+        old = path.with_name(REPLACED_PREFIX + path.name)
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
         try:
-            before("rename", path)
+            fault_injection_point("rename", path)
             new.rename(path)
         except OSError:
             old.rename(path)
@@ -142,10 +142,10 @@ def put_in_place(new: Path, path: Path, *, fresh: bool = False) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def move_up(new: Path, path: Path) -> None:
+def promote_content(new: Path, path: Path) -> None:
     """Move the content of the folder `new`, which is in `path`, to `path`; OSError if `path` has
     other content."""
-    before("rename", path)
+    fault_injection_point("rename", path)
     if any(entry != new for entry in path.iterdir()):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
     for entry in sorted(new.iterdir()):

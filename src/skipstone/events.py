@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StageStarted:
     """A stage of work has begun. `total` is None if its length is unknown."""
 
     stage: str
@@ -31,7 +31,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
+class StageAdvanced:
     """`amount` more units of `stage` are done; `text` may hold a current value (the loss)."""
 
     stage: str
@@ -40,7 +40,7 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StageFinished:
     stage: str
 
 
@@ -52,7 +52,7 @@ class Note:
     level: str = "info"
 
 
-Event = Started | Advanced | Finished | Note
+Event = StageStarted | StageAdvanced | StageFinished | Note
 Listener = Callable[[Event], None]
 
 _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
@@ -60,7 +60,7 @@ _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
 )
 
 
-def emit(event: Event) -> None:
+def emit_event(event: Event) -> None:
     """Pass `event` to the current listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
@@ -68,7 +68,7 @@ def emit(event: Event) -> None:
 
 
 @contextlib.contextmanager
-def listen(listener: Listener) -> Iterator[None]:
+def use_listener(listener: Listener) -> Iterator[None]:
     """Within the block, `listener` receives every event of this context."""
     token = _listener.set(listener)
     try:
@@ -102,17 +102,17 @@ class LinePrinter:
         match event:
             case Note(text, level):
                 self._write(text, level)
-            case Started(stage, _, _):
+            case StageStarted(progress_stage, _, _):
                 if not self._open:
                     self._start, self._is_printed = time.monotonic(), False
-                self._open.append(stage)
-            case Advanced():
+                self._open.append(progress_stage)
+            case StageAdvanced():
                 self._print_if_long("...")
-            case Finished(stage):
-                if self._open == [stage]:
+            case StageFinished(progress_stage):
+                if self._open == [progress_stage]:
                     self._print_if_long(f"took {time.monotonic() - self._start:.0f} s")
-                if stage in self._open:
-                    self._open.remove(stage)
+                if progress_stage in self._open:
+                    self._open.remove(progress_stage)
 
     def _print_if_long(self, ending: str) -> None:
         seconds = time.monotonic() - self._start
@@ -125,37 +125,37 @@ def _print(text: str, kind: str) -> None:
     print(text, flush=True)
 
 
-def note(text: str) -> None:
-    emit(Note(text))
+def emit_note(text: str) -> None:
+    emit_event(Note(text))
 
 
-def warn(text: str) -> None:
-    emit(Note(text, level="warning"))
+def emit_warning(text: str) -> None:
+    emit_event(Note(text, level="warning"))
 
 
 @contextlib.contextmanager
-def stage(
+def progress_stage(
     name: str, *, total: float | None = None, unit: str = ""
 ) -> Iterator[Callable[..., None]]:
     """A stage of work; call the yielded `advance(amount=1, text="")` for each part that is done."""
-    emit(Started(name, total, unit))
+    emit_event(StageStarted(name, total, unit))
 
     def advance(amount: float = 1, text: str = "") -> None:
-        emit(Advanced(name, amount, text))
+        emit_event(StageAdvanced(name, amount, text))
 
     try:
         yield advance
     finally:
-        emit(Finished(name))
+        emit_event(StageFinished(name))
 
 
-def track(
+def track_progress(
     items: Iterable[T], name: str, *, total: int | None = None, unit: str = ""
 ) -> Iterator[T]:
     """Yield `items`, one step of progress each."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with stage(name, total=total, unit=unit) as advance:
+    with progress_stage(name, total=total, unit=unit) as advance:
         for item in items:
             yield item
             advance()

@@ -215,7 +215,7 @@ def _is_literal(kind: Any) -> bool:
     return typing.get_origin(kind) is Literal
 
 
-def stored_options(options: Any) -> dict[str, Any]:
+def options_to_json(options: Any) -> dict[str, Any]:
     """A dataclass of options as a bundle stores it; {} for an entry that has none."""
     return {} if options is None else dataclasses.asdict(options)
 

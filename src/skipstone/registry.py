@@ -86,14 +86,14 @@ class Registry:
         self._listing = listing
         self._entries: dict[str, Entry] | None = None
 
-    def add(self, entry: Entry) -> None:
+    def register(self, entry: Entry) -> None:
         """Register an entry in this process. UsageError if its name exists."""
         entries = self._load()
         if entry.name in entries:
             raise UsageError(f"{self.kind} {entry.name!r} is already registered.")
         entries[entry.name] = entry
 
-    def remove(self, name: str) -> None:
+    def unregister(self, name: str) -> None:
         """Remove an entry that `add` registered (for tests)."""
         del self._load()[name]
 
@@ -103,7 +103,7 @@ class Registry:
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._load().values()))
 
-    def names(self) -> list[str]:
+    def entry_names(self) -> list[str]:
         return list(self._load())
 
     def __getitem__(self, name: str) -> Entry:

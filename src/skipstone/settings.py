@@ -20,7 +20,7 @@ from typing import Any
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.option_types import OptionSpec, get_spec, literal_values, parse_text
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
-from skipstone.words import flag, listed
+from skipstone.words import join_limited, to_flag
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
@@ -108,7 +108,7 @@ def suggest_option(word: str, known: Collection[str], *, as_flag: bool = False) 
 
 
 def _to_flag(name: str) -> str:
-    return flag(name.rstrip("_"))
+    return to_flag(name.rstrip("_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Setting:
     default: Any
     spec: OptionSpec
 
-    def parse(self, text: str) -> Any:
+    def parse_value(self, text: str) -> Any:
         """Read a command-line value. ValueError says what is allowed."""
         return self.spec.parse(text) if self.spec.parse else parse_text(self.kind, text)
 
@@ -132,7 +132,7 @@ class Setting:
 
     def describe_owners(self) -> str:
         """Such as "model resnet18, resnet34 and 20 more"."""
-        owners = listed(self.owners, limit=2)
+        owners = join_limited(self.owners, limit=2)
         if self.group == "augmentation":
             return f"augmentation of input {owners}"
         return owners if owners == self.group else f"{self.group} {owners}"
@@ -192,7 +192,7 @@ class Settings:
         self._used |= set(values)
         return values
 
-    def options(self, options_type: type[Any], **defaults: Any) -> Any:
+    def make_options(self, options_type: type[Any], **defaults: Any) -> Any:
         """An instance of `options_type`: the user's values over `defaults`."""
         try:
             return options_type(**(defaults | self.values_for(options_type)))
@@ -201,18 +201,18 @@ class Settings:
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
 
-    def check_used(self, *, task: str, model: str, head: str) -> None:
+    def reject_unused(self, *, task: str, model: str, head: str) -> None:
         """Refuse a value that no part of this run has, naming the parts that would."""
         known = known_settings()
         for name in sorted(set(self.values) - self._used):
             owners = " or ".join(sorted({setting.describe_owners() for setting in known[name]}))
             raise UsageError(
-                f"{flag(name)} is an option of {owners}; "
+                f"{to_flag(name)} is an option of {owners}; "
                 f"this run is task {task} with model {model} and head {head}.",
                 hint="Leave it out, or choose what it belongs to.",
             )
 
-    def check_taken(self, verb: str, names: Collection[str] | None = None) -> None:
+    def reject_unknown_for_command(self, verb: str, names: Collection[str] | None = None) -> None:
         """Refuse options that a command does not have, as its command line does.
 
         Args:
@@ -221,12 +221,12 @@ class Settings:
         allowed = self._used if names is None else names
         for name in sorted(set(self.values) - set(allowed)):
             raise UsageError(
-                f"skipstone {verb} has no flag {flag(name)}.",
+                f"skipstone {verb} has no flag {to_flag(name)}.",
                 hint=f"See: skipstone {verb} --help",
             )
 
 
-def as_flags(values: Mapping[str, Any]) -> list[str]:
+def to_cli_args(values: Mapping[str, Any]) -> list[str]:
     """The command-line words for `values`.
 
     >>> as_flags({"epochs": 5, "freeze_norm": True, "label_columns": ("a", "b"), "out": None})
@@ -237,10 +237,10 @@ def as_flags(values: Mapping[str, Any]) -> list[str]:
         if value is None:
             continue
         if isinstance(value, bool):
-            words.append(flag(name if value else f"no_{name}"))
+            words.append(to_flag(name if value else f"no_{name}"))
         elif isinstance(value, (list, tuple)):
-            words += [flag(name), ",".join(map(str, value))]
+            words += [to_flag(name), ",".join(map(str, value))]
         else:
             unit = "s" if name == "budget" and not isinstance(value, str) else ""
-            words += [flag(name), f"{value}{unit}"]
+            words += [to_flag(name), f"{value}{unit}"]
     return words

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skipstone.disk import (
-    ASIDE,
-    LEFTOVER,
-    before,
+    REPLACED_PREFIX,
+    TEMPORARY_PREFIX,
+    atomic_replace,
+    fault_injection_point,
     fsync_folder,
     fsync_tree,
-    move_up,
-    put_in_place,
+    promote_content,
     storage_error,
     temporary_sibling,
     write_all,
@@ -67,7 +67,7 @@ def read_bytes(path: Path | str) -> bytes:
     """The content of a file. DamagedError if it is missing, StorageError if it cannot be read."""
     path = Path(path)
     try:
-        before("read", path)
+        fault_injection_point("read", path)
         return path.read_bytes()
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing.") from None
@@ -84,7 +84,7 @@ def file_sha256(path: Path | str) -> str:
     """Hex SHA-256 of a file's content."""
     path = Path(path)
     try:
-        before("read", path)
+        fault_injection_point("read", path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def append_line(path: Path | str, text: str) -> None:
         raise ValueError("append_line takes one line")
     is_new = not path.exists()
     try:
-        before("open", path)
+        fault_injection_point("open", path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             end = _end_of_last_line(descriptor)
@@ -114,7 +114,7 @@ def append_line(path: Path | str, text: str) -> None:
                 os.ftruncate(descriptor, end)
                 os.lseek(descriptor, end, os.SEEK_SET)
                 write_all(descriptor, path, text.encode("utf-8") + b"\n")
-                before("fsync", path)
+                fault_injection_point("fsync", path)
                 os.fsync(descriptor)
             except OSError:
                 with contextlib.suppress(OSError):
@@ -145,7 +145,7 @@ def open_lock(path: Path | str) -> int:
     """A descriptor of a file to lock, which is created if it is missing; its content is unused."""
     path = Path(path)
     try:
-        before("open", path)
+        fault_injection_point("open", path)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise storage_error("open", path, error) from error
@@ -242,7 +242,7 @@ def _as_bytes(
 
 @contextlib.contextmanager
 def write_folder(
-    path: Path | str, *, fresh: bool = False, kept: Path | None = None
+    path: Path | str, *, must_be_new: bool = False, temporary_folder: Path | None = None
 ) -> Iterator[Path]:
     """Fill a temporary sibling, which becomes `path` atomically at the end of the block.
 
@@ -250,28 +250,28 @@ def write_folder(
     removed.
 
     Args:
-        kept: the temporary sibling to use; its content is kept, also if the block raises.
-        fresh: replace nothing: if `path` has content at the end, that is a StorageError. An
+        temporary_folder: the temporary sibling to use; its content is temporary_folder, also if the block raises.
+        must_be_new: replace nothing: if `path` has content at the end, that is a StorageError. An
             existing empty folder (a mount point, the current folder) is filled.
     """
     path = Path(path).absolute()
     make_folder(path.parent)
-    fill = fresh and path.is_dir()
-    temporary = kept or temporary_sibling(path / "inside" if fill else path)
+    fill = must_be_new and path.is_dir()
+    temporary = temporary_folder or temporary_sibling(path / "inside" if fill else path)
     try:
-        before("mkdir", temporary)
-        temporary.mkdir(exist_ok=kept is not None)
+        fault_injection_point("mkdir", temporary)
+        temporary.mkdir(exist_ok=temporary_folder is not None)
     except OSError as error:
         raise storage_error("write", path, error) from error
     try:
         yield temporary
         fsync_tree(temporary)
         if fill:
-            move_up(temporary, path)
+            promote_content(temporary, path)
         else:
-            put_in_place(temporary, path, fresh=fresh)
+            atomic_replace(temporary, path, must_be_new=must_be_new)
     except BaseException as error:
-        if kept is None:
+        if temporary_folder is None:
             shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise storage_error("write", path, error) from error
@@ -284,7 +284,7 @@ def make_folder(path: Path | str) -> Path:
     missing = [part for part in (path, *path.parents) if not part.exists()]
     try:
         for part in reversed(missing):
-            before("mkdir", part)
+            fault_injection_point("mkdir", part)
             part.mkdir(exist_ok=True)
             fsync_folder(part.parent)
         if not path.is_dir():
@@ -298,14 +298,14 @@ def remove_file(path: Path | str) -> None:
     """Remove a file durably, if it exists."""
     path = Path(path)
     try:
-        before("remove", path)
+        fault_injection_point("remove", path)
         path.unlink(missing_ok=True)
         fsync_folder(path.parent)
     except OSError as error:
         raise storage_error("remove", path, error) from error
 
 
-def clean_leftovers(folder: Path | str) -> list[str]:
+def remove_stale_temporaries(folder: Path | str) -> list[str]:
     """Remove the temporary files of killed writes from `folder` itself; returns their names.
 
     Only the owner of the folder (the holder of its lock) may call this: a running write of another
@@ -315,13 +315,13 @@ def clean_leftovers(folder: Path | str) -> list[str]:
     removed = []
     try:
         for entry in sorted(folder.iterdir()):
-            if entry.name.startswith(ASIDE):
-                target = folder / entry.name.removeprefix(ASIDE)
+            if entry.name.startswith(REPLACED_PREFIX):
+                target = folder / entry.name.removeprefix(REPLACED_PREFIX)
                 if target.exists():
                     shutil.rmtree(entry)
                 else:  # killed between the two renames: the old folder is the valid one
                     entry.rename(target)
-            elif entry.name.startswith(LEFTOVER):
+            elif entry.name.startswith(TEMPORARY_PREFIX):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def pluralize(count: int, one: str, many: str | None = None) -> str:
     """`1 picture`, `2,000 pictures`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def listed(names: Iterable[str], limit: int = 5) -> str:
+def join_limited(names: Iterable[str], limit: int = 5) -> str:
     """The first `limit` names, for a sentence: "cat, dog and 8 more"."""
     items = list(names)
     if len(items) <= limit:
@@ -41,22 +41,22 @@ def natural_sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def flag(name: str) -> str:
+def to_flag(name: str) -> str:
     """The flag of an option: `--batch-size` for batch_size."""
     return f"--{name.replace('_', '-')}"
 
 
-def quoted(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """A path quoted for a shell."""
     return shlex.quote(str(path))
 
 
-def command_line(words: Sequence[str]) -> str:
+def join_command_line(words: Sequence[str]) -> str:
     """`words` as one shell line, for reports; bytes that are not UTF-8 become escapes."""
     return shlex.join(words).encode("utf-8", "backslashreplace").decode()
 
 
-def shortest(path: Path) -> Path:
+def relative_path(path: Path) -> Path:
     """`path` relative to the current folder, if it is inside it; else as it is."""
     folder = Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -11,7 +11,7 @@ import pytest
 
 from skipstone import disk
 from skipstone.bundle import files
-from skipstone.bundle.files import add_files, read_file, read_record
+from skipstone.bundle.files import add_files, read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import BACKBONES, Entry
@@ -81,11 +81,11 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_a_damaged_block_is_named_by_its_place(folder: Path) -> None:
-    data = np.random.default_rng(0).bytes(3 * files.BLOCK - 5)
+    data = np.random.default_rng(0).bytes(3 * files.CRC_BLOCK_BYTES - 5)
     add_files(folder, {"exports/big.bin": data})
     assert read_file(folder, "exports/big.bin") == data
     changed = bytearray(data)
-    changed[files.BLOCK + 17] ^= 1
+    changed[files.CRC_BLOCK_BYTES + 17] ^= 1
     (folder / "exports/big.bin").write_bytes(changed)
     with pytest.raises(DamagedError, match=r"block 2 of 3 \(bytes 1,048,576 to 2,097,151\)"):
         read_file(folder, "exports/big.bin")
@@ -123,7 +123,7 @@ def test_a_file_that_is_not_listed_is_not_opened(folder: Path) -> None:
 
 
 def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
-    reseal(folder, lambda record: record.update(format=files.FORMAT + 1))
+    reseal(folder, lambda record: record.update(format=files.BUNDLE_FORMAT + 1))
     with pytest.raises(UsageError, match="Upgrade"):
         Bundle.load(folder)
 
@@ -150,16 +150,18 @@ def test_a_missing_part_is_damage(folder: Path) -> None:
 def test_a_missing_plugin_is_named_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    BACKBONES.add(Entry("mynet", "m:build", distribution="my-nets", facts={"accepts": ["image"]}))
+    BACKBONES.register(
+        Entry("mynet", "m:build", distribution="my-nets", facts={"accepts": ["image"]})
+    )
     try:
         bundle = small_bundle()
         arch = bundle.arch
         bundle.arch = type(arch)(type(arch.backbone)("mynet", {}), arch.head)
         bundle.save(tmp_path / "bundle")
-        assert read_record(tmp_path / "bundle")["plugins"] == {"mynet": "my-nets"}
+        assert read_bundle_json(tmp_path / "bundle")["plugins"] == {"mynet": "my-nets"}
         Bundle.load(tmp_path / "bundle")
     finally:
-        BACKBONES.remove("mynet")
+        BACKBONES.unregister("mynet")
     with pytest.raises(UsageError, match="pip install my-nets"):
         Bundle.load(tmp_path / "bundle")
 
@@ -187,7 +189,7 @@ def test_adding_files_survives_every_failing_operation(
         except OSError:
             done = False
         monkeypatch.setattr(disk, "fault", None)
-        record = read_record(folder)
+        record = read_bundle_json(folder)
         Bundle.load(folder)
         listed = "exports/p.bin" in record["files"]
         outcomes.add(read_file(folder, "exports/p.bin") if listed else None)

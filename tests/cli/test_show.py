@@ -16,20 +16,20 @@ from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.registry import INPUTS, TASKS
 from skipstone.report.build import _checks
-from skipstone.report.measures import Figure, Figures
-from skipstone.report.tables import figures
-from skipstone.report.words import span
+from skipstone.report.measures import MetricTable, MetricValue
+from skipstone.report.tables import render_metrics
+from skipstone.report.words import format_interval
 from skipstone.tasks.base import Metric
 from skipstone.verbs import demo
-from skipstone.verbs.baseline import Comparison
-from skipstone.verbs.demo import demonstration
+from skipstone.verbs.baseline import BaselineComparison
+from skipstone.verbs.demo import find_demo
 from skipstone.verbs.demos import Demonstration
 from skipstone.verbs.receipts import _estimate
 from skipstone.verbs.ship import VerifyResult
 from tests.docs.pages import PAGES, read_page
 
 SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
-BASELINE = Comparison(
+BASELINE = BaselineComparison(
     *("logistic", "accuracy", "accuracy", Estimate(0.912, 0.89, 0.93, 400)),
     *(Estimate(0.012, -0.004, 0.031, 400), 1.5, "it is not better by more than chance."),
 )
@@ -41,8 +41,10 @@ def measured(name: str, precision: str, **more: float) -> dict[str, object]:
     return {**row, "max_difference": 0.002, "flips": 1, "tolerance": tolerance, **more}
 
 
-PHOTOS = Verification.of([{"name": "files", "ok": True, "problem": ""}, measured("a", "f32")])
-MASKS = Verification.of(
+PHOTOS = Verification.from_rows(
+    [{"name": "files", "ok": True, "problem": ""}, measured("a", "f32")]
+)
+MASKS = Verification.from_rows(
     [
         {"name": "files", "ok": True, "problem": ""},
         measured("openvino-f32", "f32", share=0.0),
@@ -58,7 +60,7 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
     monkeypatch.setattr(demo_command, "receipt_table", lambda receipt: (("what",), [], "Plan"))
     answers = [{"path": "a.png", "label": ["7", "8"], "probability": 0.98765}, {"error": "bad"}]
     result = SimpleNamespace(
-        shown=demonstration(name),
+        shown=find_demo(name),
         audited=SimpleNamespace(audit=SimpleNamespace(nouns=SimpleNamespace(unit="file"))),
         predicted=SimpleNamespace(to_json=lambda: {"predictions": answers}),
         shrunk=SimpleNamespace(receipt={}),
@@ -130,10 +132,12 @@ def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
         told = found[measure.name].to_json()
         low, high = row[2].split(" – ")
         assert _estimate(told, unit) == f"{row[1]} [{low}, {high}]"
-        item = Figure.of({"title": measure.title, "higher_is_better": unit == "percent", **told})
-        html = figures(Figures("", (item,)))
+        item = MetricValue.from_json(
+            {"title": measure.title, "higher_is_better": unit == "percent", **told}
+        )
+        html = render_metrics(MetricTable("", (item,)))
         assert f'strong">{row[1]}<' in html
-        assert f">{span(item.low, item.high, as_percent=item.is_share)}<" in html
+        assert f">{format_interval(item.low, item.high, as_percent=item.is_share)}<" in html
 
 
 def test_verify_says_how_many_pixels_changed(capsys: pytest.CaptureFixture[str]) -> None:

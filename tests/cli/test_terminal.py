@@ -72,8 +72,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_short_stages_are_silent_in_a_log(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay(Terminal()) as display, events.listen(display):
-        for _ in events.track(range(5), "predicting"):
+    with ProgressDisplay(Terminal()) as display, events.use_listener(display):
+        for _ in events.track_progress(range(5), "predicting"):
             clock[0] += 0.3
     assert capsys.readouterr() == ("", "")
 
@@ -81,12 +81,12 @@ def test_short_stages_are_silent_in_a_log(
 def test_a_long_stage_has_one_line_in_a_log(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay(Terminal()) as display, events.listen(display):
-        for _ in events.track(range(50), "training"):
-            with events.stage("predicting", total=3) as advance:
+    with ProgressDisplay(Terminal()) as display, events.use_listener(display):
+        for _ in events.track_progress(range(50), "training"):
+            with events.progress_stage("predicting", total=3) as advance:
                 clock[0] += 3
                 advance(3)
-        with events.stage("verifying"):
+        with events.progress_stage("verifying"):
             clock[0] += 7
     assert capsys.readouterr() == ("", "training ...\nverifying took 7 s\n")
 

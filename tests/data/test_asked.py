@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from skipstone.data.asked import asked
+from skipstone.data.asked import list_predict_items
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import read_source
 from skipstone.errors import UsageError
-from skipstone.events import Note, listen
+from skipstone.events import Note, use_listener
 from skipstone.registry import INPUTS, resolve_target
 
 
@@ -23,8 +23,8 @@ def test_folders_are_asked_about_with_what_links_lead_to(tmp_path: Path) -> None
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "again").symlink_to(root)
     (root / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    found = asked([root], [], input="image", rows="files", options=ReadOptions())
-    assert [item.below.as_posix() for item in found] == ["a/1.jpg", "b/2.jpg", "gone.jpg"]
+    found = list_predict_items([root], [], input="image", rows="files", options=ReadOptions())
+    assert [item.relative_path.as_posix() for item in found] == ["a/1.jpg", "b/2.jpg", "gone.jpg"]
 
 
 def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path: Path) -> None:
@@ -40,13 +40,13 @@ def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path
         (tmp_path / name).write_bytes(head)
     told: list[Any] = []
     given = {"input": "image", "rows": "files", "options": ReadOptions(), "unfit": unfit}
-    with listen(told.append):
-        found = asked([tmp_path], [], **given)
-    assert [item.below.name for item in found] == ["a.jpg", "b.gif"]
+    with use_listener(told.append):
+        found = list_predict_items([tmp_path], [], **given)
+    assert [item.relative_path.name for item in found] == ["a.jpg", "b.gif"]
     (said,) = [event.text for event in told if isinstance(event, Note)]
     assert "2 sidecar files (text, JSON, XML, CSV), 1 videos, 1 camera RAW photos" in said
     named = [tmp_path / "d.dng", "https://host/1.jpg", tmp_path / "gone.jpg"]
-    assert [item.problem.partition(" (")[0] for item in asked(named, [], **given)] == [
+    assert [item.problem.partition(" (")[0] for item in list_predict_items(named, [], **given)] == [
         "camera RAW photos",
         "https://host/1.jpg is a URL; skipstone does not download. Download it, then name the file",
         "",
@@ -54,9 +54,11 @@ def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path
     for name in ("a.jpg", "b.gif"):
         (tmp_path / name).unlink()
     with pytest.raises(UsageError, match=r"holds only 2 sidecar files .* nothing to predict"):
-        asked([tmp_path], [], **given)
+        list_predict_items([tmp_path], [], **given)
 
 
 def test_a_text_with_half_an_emoji_is_left_to_whoever_reads_it() -> None:
-    found = asked([], ["fine", "cut \ud83d"], input="text", rows="cells", options=ReadOptions())
+    found = list_predict_items(
+        [], ["fine", "cut \ud83d"], input="text", rows="cells", options=ReadOptions()
+    )
     assert [read_source(item.source) for item in found] == [b"fine", b"cut \xed\xa0\xbd"]

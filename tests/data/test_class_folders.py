@@ -27,9 +27,9 @@ def test_flat_class_folders(flat_photo_folder: Path) -> None:
         "classify",
     )
     assert manifest.schema == {"classes": ["disc", "square", "stripes"]}
-    assert Counter(manifest.column("target")) == {"disc": 20, "square": 20, "stripes": 20}
-    assert set(manifest.column("split")) == {""}
-    assert all(source.path.is_file() for source in manifest.sources())
+    assert Counter(manifest.column_values("target")) == {"disc": 20, "square": 20, "stripes": 20}
+    assert set(manifest.column_values("split")) == {""}
+    assert all(source.path.is_file() for source in manifest.list_sources())
     assert "60 pictures in 3 classes (disc, square, stripes)" in manifest.notes[0]
 
 
@@ -50,7 +50,7 @@ def test_split_folders_by_any_of_their_names(
         photo(tmp_path / name / "dog" / "1", number + 10)
     manifest = read_manifest(tmp_path)
     assert manifest.reader == "split-folders"
-    assert set(manifest.column("split")) == splits
+    assert set(manifest.column_values("split")) == splits
     assert len(manifest) == 2 * len(names)
 
 
@@ -61,7 +61,11 @@ def test_split_folders_whose_classes_are_links(tmp_path: Path) -> None:
         (tmp_path / "data" / split / name).symlink_to(tmp_path / "all" / str(number))
     manifest = read_manifest(tmp_path / "data")
     assert manifest.reader == "split-folders"
-    assert manifest.column("path") == ["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg"]
+    assert manifest.column_values("path") == [
+        "train/cat/1.jpg",
+        "train/dog/1.jpg",
+        "test/cat/1.jpg",
+    ]
 
 
 def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_split_folders_beside_class_folders_need_a_decision(tmp_path: Path) -> N
     photo(tmp_path / "loose")
     split = read_manifest(tmp_path, ReadOptions(reader="split-folders"))
     assert len(split) == 2
-    assert split.ignored == {
+    assert split.skipped_counts == {
         "pictures outside the split folders": 2,
         "pictures outside class folders": 1,
     }
@@ -101,7 +105,7 @@ def test_classes_sort_naturally_and_rows_do_not_depend_on_the_disk(tmp_path: Pat
             photo(tmp_path / name / f"img{number}")
     manifest = read_manifest(tmp_path)
     assert manifest.schema["classes"] == ["a", "C1", "c9", "c10"]
-    assert manifest.column("path")[:3] == ["a/img1.jpg", "a/img2.jpg", "a/img10.jpg"]
+    assert manifest.column_values("path")[:3] == ["a/img1.jpg", "a/img2.jpg", "a/img10.jpg"]
 
 
 def test_one_label_in_two_unicode_forms_is_one_class(tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_one_label_in_two_unicode_forms_is_one_class(tmp_path: Path) -> None:
     photo(tmp_path / "train" / "tea" / "1")
     manifest = read_manifest(tmp_path)
     assert manifest.schema["classes"] == [composed, "tea"]
-    assert all(source.path.is_file() for source in manifest.sources())
+    assert all(source.path.is_file() for source in manifest.list_sources())
 
 
 def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -141,14 +145,14 @@ def test_types_come_from_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
     photo(tmp_path / "loose")
     manifest = read_manifest(tmp_path)
     # An empty .jpg claims to be a picture: it stays a row, and the audit names it.
-    assert manifest.column("path") == [
+    assert manifest.column_values("path") == [
         "cat/empty.jpg",
         "cat/no_extension",
         "cat/phone.jpg",
         "cat/really.txt",
         "dog/1.jpg",
     ]
-    assert manifest.ignored == {
+    assert manifest.skipped_counts == {
         "system files (.DS_Store, ._*, Thumbs.db)": 3,
         "hidden files": 2,
         "videos": 2,
@@ -170,7 +174,7 @@ def test_deeper_folders_count_to_their_class_and_circles_of_links_end(tmp_path: 
     (tmp_path / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "dog" / "self").symlink_to(tmp_path / "dog" / "self")
     manifest = read_manifest(tmp_path)
-    assert Counter(manifest.column("target")) == {"cat": 2, "dog": 1}
+    assert Counter(manifest.column_values("target")) == {"cat": 2, "dog": 1}
     assert any("deeper folders" in note for note in manifest.notes)
 
 
@@ -195,15 +199,15 @@ def test_an_unlabelled_test_folder_is_passed_over_and_said(tmp_path: Path) -> No
     for name in ("train/cat/1", "train/dog/1", "test/1", "test/2"):
         photo(tmp_path / name)
     manifest = read_manifest(tmp_path)
-    assert set(manifest.column("split")) == {"train"}
-    assert manifest.ignored == {"unlabelled pictures in a split folder": 2}
+    assert set(manifest.column_values("split")) == {"train"}
+    assert manifest.skipped_counts == {"unlabelled pictures in a split folder": 2}
     assert any("2 pictures directly in a split folder" in note for note in manifest.notes)
 
 
 def test_class_folders_may_be_read_as_tags(flat_photo_folder: Path) -> None:
     manifest = read_manifest(flat_photo_folder, ReadOptions(task="tag"))
     assert manifest.task == "tag"
-    assert manifest.column("target")[0] == ["disc"]
+    assert manifest.column_values("target")[0] == ["disc"]
 
 
 def test_pictures_with_masks_are_not_two_classes(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skipstone.data.file_types import picture_format
-from skipstone.data.fingerprint import digest_of, duplicate_groups
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.file_types import detect_picture_format
+from skipstone.data.fingerprint import compute_digest, find_duplicate_groups
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -31,7 +31,7 @@ def files(root: Path, contents: list[bytes]) -> Manifest:
         (root / f"{number}.jpg").write_bytes(data)
         names.append(f"{number}.jpg")
     return Manifest(
-        table_of({"path": names, "target": ["a"] * len(names)}, pa.string()),
+        build_table({"path": names, "target": ["a"] * len(names)}, pa.string()),
         root=root,
         reader="class-folders",
         input="image",
@@ -44,7 +44,7 @@ def files(root: Path, contents: list[bytes]) -> Manifest:
 def test_formats_as_pillow_writes_them(form: str) -> None:
     data = io.BytesIO()
     make_photo(0, "disc", (8, 8)).save(data, form)
-    assert picture_format(data.getvalue()[:32]) == form
+    assert detect_picture_format(data.getvalue()[:32]) == form
 
 
 @given(
@@ -52,7 +52,7 @@ def test_formats_as_pillow_writes_them(form: str) -> None:
 )
 @example("BM", "a short text4")  # whose last byte would be the size of a header, were there more
 def test_text_is_no_picture(start: str, rest: str) -> None:
-    assert picture_format((start + rest).encode()[:32]) is None
+    assert detect_picture_format((start + rest).encode()[:32]) is None
 
 
 def test_sources(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_duplicates_are_equal_bytes_and_nothing_else(
         for data in sorted(set(contents) - {b""}, key=contents.index)
         if len(rows := [row for row, value in enumerate(contents) if value == data]) > 1
     ]
-    assert duplicate_groups(manifest) == expected
+    assert find_duplicate_groups(manifest) == expected
     every = [hashlib.sha256(data).hexdigest() for data in contents]
-    assert duplicate_groups(manifest, every) == expected
+    assert find_duplicate_groups(manifest, every) == expected
 
 
 def test_duplicates_inside_a_container_and_beside_it(tmp_path: Path) -> None:
@@ -90,25 +90,27 @@ def test_duplicates_inside_a_container_and_beside_it(tmp_path: Path) -> None:
         write_idx(tmp_path / f"{split}-images-idx3-ubyte", pictures)
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte", np.arange(6) % 2)
     manifest = read_manifest(tmp_path)
-    assert duplicate_groups(manifest) == [[0, 6], [1, 4, 7, 10], [2, 8], [3, 9], [5, 11]]
-    assert digest_of(read_source(manifest.source(2))) == digest_of(pictures[2][:, :, None])
+    assert find_duplicate_groups(manifest) == [[0, 6], [1, 4, 7, 10], [2, 8], [3, 9], [5, 11]]
+    assert compute_digest(read_source(manifest.source_at(2))) == compute_digest(
+        pictures[2][:, :, None]
+    )
 
 
 def test_a_digest_is_sha256_of_the_bytes_and_of_an_array_s_shape() -> None:
-    assert digest_of(b"one") == hashlib.sha256(b"one").hexdigest()
+    assert compute_digest(b"one") == hashlib.sha256(b"one").hexdigest()
     array = np.arange(12, dtype=np.uint8)
-    assert digest_of(array.reshape(3, 4, 1)) != digest_of(array.reshape(4, 3, 1))
+    assert compute_digest(array.reshape(3, 4, 1)) != compute_digest(array.reshape(4, 3, 1))
 
 
 def test_a_manifest_survives_its_file(tmp_path: Path, tag_table: Path) -> None:
     manifest = read_manifest(tag_table)
-    manifest = replace(manifest, ignored={"hidden files": 3})
+    manifest = replace(manifest, skipped_counts={"hidden files": 3})
     save_manifest(manifest, tmp_path / "m.parquet")
     again = load_manifest(tmp_path / "m.parquet")
     assert again == replace(manifest, table=again.table)
     assert again.table.equals(manifest.table)
-    assert again.fingerprint() == manifest.fingerprint()
-    assert again.where("role", "").sources() == manifest.sources()
+    assert again.compute_fingerprint() == manifest.compute_fingerprint()
+    assert again.filter_rows("role", "").list_sources() == manifest.list_sources()
 
 
 def test_a_damaged_manifest_is_said_to_be(tmp_path: Path, tag_table: Path) -> None:

@@ -41,7 +41,7 @@ def task_of(manifest: Manifest) -> Task:
 
 def contents(manifest: Manifest) -> list[bytes]:
     """What each source holds."""
-    found = [read_source(source) for source in manifest.sources()]
+    found = [read_source(source) for source in manifest.list_sources()]
     return [data if isinstance(data, bytes) else data.tobytes() for data in found]
 
 
@@ -80,12 +80,12 @@ def test_it_alone_is_asked_and_nothing_is_changed(
 ) -> None:
     path = write(reader, task, input, tmp_path / "data")
     before = tree(tmp_path)
-    assert READERS[reader].load()().sniff(path)
+    assert READERS[reader].load()().detect_layout(path)
     manifest = read_manifest(path)
     assert (manifest.reader, manifest.task, manifest.input) == (reader, task, input)
     assert tree(tmp_path) == before
     named = read_manifest(path, ReadOptions(reader=reader, task=task))
-    assert named.fingerprint() == manifest.fingerprint()
+    assert named.compute_fingerprint() == manifest.compute_fingerprint()
     for field in fields(ReadOptions):
         owner = layout_of(field)
         if owner not in (None, reader):
@@ -102,19 +102,19 @@ def test_its_rows_are_what_a_task_and_an_input_take(
 ) -> None:
     manifest = read_manifest(write(reader, task, input, tmp_path))
     assert len(manifest) > 0
-    assert manifest.column("id") == list(range(len(manifest)))
-    assert set(manifest.column("split")) <= {"", "train", "validation", "test"}
-    assert set(manifest.column("role")) == {""}
+    assert manifest.column_values("id") == list(range(len(manifest)))
+    assert set(manifest.column_values("split")) <= {"", "train", "validation", "test"}
+    assert set(manifest.column_values("role")) == {""}
     assert json.loads(json.dumps(dict(manifest.schema))) == manifest.schema
     assert all(note.endswith(".") for note in manifest.notes)
     made, entry = task_of(manifest), INPUTS[input]
-    targets = manifest.column("target")
-    assert all(made.knows(target) for target in targets)
-    opened = made.opener(manifest)
-    fitted = entry.load()(entry.make_options()).fit(manifest.sources())
-    for source, target in zip(manifest.sources()[:3], targets, strict=False):
+    targets = manifest.column_values("target")
+    assert all(made.accepts_target(target) for target in targets)
+    opened = made.target_loader(manifest)
+    fitted = entry.load()(entry.make_options()).fit(manifest.list_sources())
+    for source, target in zip(manifest.list_sources()[:3], targets, strict=False):
         assert fitted.decode(source).value.size
-        assert made.target(opened(target))
+        assert made.encode_target(opened(target))
 
 
 @each_kind
@@ -125,12 +125,12 @@ def test_it_is_the_same_data_when_stored_and_when_moved(
     manifest = read_manifest(path)
     save_manifest(manifest, tmp_path / "manifest.parquet")
     stored = load_manifest(tmp_path / "manifest.parquet")
-    assert stored.fingerprint() == manifest.fingerprint()
+    assert stored.compute_fingerprint() == manifest.compute_fingerprint()
     held = contents(manifest)
     assert contents(stored) == held
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     moved = read_manifest(tmp_path / "elsewhere" / path.relative_to(tmp_path / "data"))
-    assert moved.fingerprint() == manifest.fingerprint()
+    assert moved.compute_fingerprint() == manifest.compute_fingerprint()
     assert contents(moved) == held
 
 
@@ -146,7 +146,9 @@ def test_another_task_is_given_or_refused_with_what_to_type(
             assert "--" in str(found)
         else:
             assert found.task == entry.name
-            assert all(task_of(found).knows(target) for target in found.column("target"))
+            assert all(
+                task_of(found).accepts_target(target) for target in found.column_values("target")
+            )
 
 
 def reading(path: Path, task: str) -> Manifest | UsageError:
@@ -164,6 +166,6 @@ def test_what_it_does_not_know_it_does_not_see(entry, tmp_path: Path) -> None:
     (tmp_path / "odd" / "song.wav").write_bytes(b"RIFF....WAVE")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("empty", "odd", "odd/song.wav", "gone", "loop"):
-        assert reader.sniff(tmp_path / name) is None, name
+        assert reader.detect_layout(tmp_path / name) is None, name
     with pytest.raises(SkipstoneError):
         reader.read(tmp_path / "empty", ReadOptions())

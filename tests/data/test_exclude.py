@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.data.exclude import excluded_line, read_exclude
+from skipstone.data.exclude import format_exclude_line, read_exclude_list
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
@@ -20,23 +20,23 @@ def _list(folder: Path, text: str) -> Path:
 
 def _names(photos: Path, path: Path) -> tuple[set[str], tuple[str, ...]]:
     manifest = read_manifest(photos, ReadOptions(exclude=str(path)))
-    return set(manifest.column("path")), manifest.notes
+    return set(manifest.column_values("path")), manifest.notes
 
 
 def test_listed_rows_are_left_out_and_the_rest_stays(photo_folder: Path, tmp_path: Path) -> None:
     every = read_manifest(photo_folder)
-    names = every.column("path")
+    names = every.column_values("path")
     path = _list(tmp_path, f"# why\n\n{names[3]}\n  {names[5]}  \n{names[3]}\n#{names[7]}\n")
     kept, notes = _names(photo_folder, path)
     assert kept == set(names) - {names[3], names[5]}
     assert any(f"2 rows of {len(every)}" in note for note in notes)
     manifest = read_manifest(photo_folder, ReadOptions(exclude=str(path)))
-    ids = dict(zip(every.column("path"), every.column("id"), strict=True))
-    assert [ids[p] for p in manifest.column("path")] == manifest.column("id")
+    ids = dict(zip(every.column_values("path"), every.column_values("id"), strict=True))
+    assert [ids[p] for p in manifest.column_values("path")] == manifest.column_values("id")
 
 
 def test_folders_absolute_paths_and_backslashes(photo_folder: Path, tmp_path: Path) -> None:
-    names = read_manifest(photo_folder).column("path")
+    names = read_manifest(photo_folder).column_values("path")
     disc = {name for name in names if name.startswith("train/disc/")}
     other = next(name for name in names if "square" in name)
     absolute = photo_folder.absolute() / next(name for name in names if "stripes" in name)
@@ -46,7 +46,7 @@ def test_folders_absolute_paths_and_backslashes(photo_folder: Path, tmp_path: Pa
 
 
 def test_a_line_that_names_nothing_is_said(photo_folder: Path, tmp_path: Path) -> None:
-    name = read_manifest(photo_folder).column("path")[0]
+    name = read_manifest(photo_folder).column_values("path")[0]
     _, notes = _names(photo_folder, _list(tmp_path, f"{name}\ngone.jpg\n"))
     assert any("1 line of" in note and "'gone.jpg'" in note for note in notes)
 
@@ -79,11 +79,11 @@ def test_a_missing_list_and_one_that_is_no_text(photo_folder: Path, tmp_path: Pa
 
 def test_an_empty_list_leaves_everything(photo_folder: Path, tmp_path: Path) -> None:
     kept, _ = _names(photo_folder, _list(tmp_path, "\ufeff# nothing\n"))
-    assert kept == set(read_manifest(photo_folder).column("path"))
+    assert kept == set(read_manifest(photo_folder).column_values("path"))
 
 
 def test_a_class_without_rows_is_no_class(photo_folder: Path, tmp_path: Path) -> None:
-    names = read_manifest(photo_folder).column("path")
+    names = read_manifest(photo_folder).column_values("path")
     path = _list(tmp_path, "\n".join(name for name in names if "/disc/" in name))
     manifest = read_manifest(photo_folder, ReadOptions(exclude=str(path)))
     assert manifest.schema["classes"] == ["square", "stripes"]
@@ -94,16 +94,16 @@ def test_a_class_without_rows_is_no_class(photo_folder: Path, tmp_path: Path) ->
 
 def test_members_of_a_container(idx_folder: Path, tmp_path: Path) -> None:
     every = read_manifest(idx_folder)
-    path, member = every.column("path")[4], every.column("member")[4]
+    path, member = every.column_values("path")[4], every.column_values("member")[4]
     manifest = read_manifest(
         idx_folder, ReadOptions(exclude=str(_list(tmp_path, f"{path}#{member}\n")))
     )
     assert len(manifest) == len(every) - 1
-    assert every.column("id")[4] not in manifest.column("id")
+    assert every.column_values("id")[4] not in manifest.column_values("id")
 
 
 @pytest.mark.parametrize(
     "name", ["a.jpg", "#a.jpg", '"a".jpg', " a.jpg", "a\nb.jpg", "a b/ü.jpg", "a\tb", "x#3"]
 )
 def test_any_name_comes_back(tmp_path: Path, name: str) -> None:
-    assert read_exclude(_list(tmp_path, f"# one\n{excluded_line(name)}\n")) == [name]
+    assert read_exclude_list(_list(tmp_path, f"# one\n{format_exclude_line(name)}\n")) == [name]

@@ -31,9 +31,9 @@ def write_pair(root: Path, split: str, pictures: np.ndarray, suffix: str = "") -
 def test_train_and_t10k(idx_folder: Path) -> None:
     manifest = read_manifest(idx_folder)
     assert (manifest.reader, manifest.task) == ("idx", "classify")
-    assert Counter(manifest.column("split")) == {"train": 48, "test": 18}
+    assert Counter(manifest.column_values("split")) == {"train": 48, "test": 18}
     assert manifest.schema == {"classes": ["0", "1", "2"]}
-    assert manifest.column("member")[:3] == [0, 1, 2]
+    assert manifest.column_values("member")[:3] == [0, 1, 2]
     assert "48 pictures 20x16 in train" in manifest.notes[0]
 
 
@@ -42,8 +42,8 @@ def test_train_and_t10k(idx_folder: Path) -> None:
 def test_one_split_alone(tmp_path: Path, pictures: np.ndarray, split: str, suffix: str) -> None:
     write_pair(tmp_path, split, pictures, suffix)
     manifest = read_manifest(tmp_path)
-    assert set(manifest.column("split")) == {"train" if split == "train" else "test"}
-    for row, source in enumerate(manifest.sources()):
+    assert set(manifest.column_values("split")) == {"train" if split == "train" else "test"}
+    for row, source in enumerate(manifest.list_sources()):
         member = read_source(source)
         assert isinstance(member, np.ndarray)
         assert member.shape == (5, 4, 1)
@@ -55,12 +55,12 @@ def test_colour_and_the_other_spelling_of_the_name(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images.idx4-ubyte", colour)
     write_idx(tmp_path / "train-labels.idx1-ubyte", np.arange(4) % 2)
     manifest = read_manifest(tmp_path)
-    np.testing.assert_array_equal(read_source(manifest.source(2)), colour[2])
+    np.testing.assert_array_equal(read_source(manifest.source_at(2)), colour[2])
 
 
 def test_the_path_of_one_images_file(idx_folder: Path) -> None:
     manifest = read_manifest(idx_folder / "t10k-images-idx3-ubyte.gz")
-    assert (set(manifest.column("split")), len(manifest)) == ({"test"}, 18)
+    assert (set(manifest.column_values("split")), len(manifest)) == ({"test"}, 18)
 
 
 def test_two_data_sets_in_a_folder_are_refused(tmp_path: Path, pictures: np.ndarray) -> None:

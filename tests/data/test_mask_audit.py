@@ -11,7 +11,7 @@ from PIL import Image
 
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.mask_audit import MaskFinding, audit_masks, look_at_masks
+from skipstone.data.readers.mask_audit import MaskFinding, audit_masks, inspect_masks
 from tests.mask_data import make_scene, save_mask, write_classes, write_scenes
 
 
@@ -23,7 +23,7 @@ def found(root: Path, **options: str) -> dict[str, MaskFinding]:
 
 def test_nothing_is_wrong_with_good_masks(tmp_path: Path) -> None:
     assert found(write_scenes(tmp_path, 4)) == {}
-    shares = look_at_masks(read_manifest(tmp_path)).shares()
+    shares = inspect_masks(read_manifest(tmp_path)).class_shares()
     masks = np.stack([make_scene(seed)[1] for seed in range(4)])
     assert list(shares.values()) == pytest.approx([(masks == code).mean() for code in range(3)])
 

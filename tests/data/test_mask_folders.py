@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from skipstone.data.manifest import Manifest
-from skipstone.data.masks import IGNORE, MaskTable, open_mask, parse_colour, read_pixels, to_codes
+from skipstone.data.masks import (
+    IGNORE_INDEX,
+    MaskTable,
+    decode_mask,
+    load_mask_codes,
+    parse_colour,
+    to_class_codes,
+)
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.mask_folders import _infer_affix
@@ -21,8 +28,8 @@ from tests.mask_data import NAMES, make_scene, save_mask, write_classes, write_s
 
 
 def opened(manifest: Manifest, row: int = 0) -> np.ndarray:
-    path = manifest.root / manifest.column("target")[row]["mask"]
-    return open_mask(path.read_bytes(), MaskTable.of_schema(manifest.schema), str(path))
+    path = manifest.root / manifest.column_values("target")[row]["mask"]
+    return load_mask_codes(path.read_bytes(), MaskTable.from_schema(manifest.schema), str(path))
 
 
 @pytest.mark.parametrize("kind", ["index", "palette", "colour"])
@@ -31,7 +38,7 @@ def test_every_kind_of_mask_gives_the_same_codes(tmp_path: Path, kind: str) -> N
     assert (manifest.reader, manifest.task, manifest.input) == ("mask-folders", "segment", "image")
     assert manifest.schema["classes"] == list(NAMES)
     assert manifest.schema["colours"] == [[0, 0, 0], [128, 64, 0], [64, 0, 192]]
-    assert manifest.column("path") == [f"images/0{n}.png" for n in range(3)]
+    assert manifest.column_values("path") == [f"images/0{n}.png" for n in range(3)]
     for row in range(3):
         assert np.array_equal(opened(manifest, row), make_scene(row)[1])
     assert any("3 classes from classes.csv: ground, square, disc" in n for n in manifest.notes)
@@ -48,7 +55,7 @@ def test_split_folders_on_either_side(tmp_path: Path, inner: bool) -> None:
     root = tmp_path / ("two" if inner else "one")
     write_classes(root)
     manifest = read_manifest(root)
-    assert manifest.column("split") == ["train"] * 3 + ["validation"] * 3
+    assert manifest.column_values("split") == ["train"] * 3 + ["validation"] * 3
     assert np.array_equal(opened(manifest, 3), make_scene(4)[1])
 
 
@@ -88,7 +95,7 @@ def test_colours_without_a_table_name_themselves(tmp_path: Path) -> None:
     assert manifest.schema["classes"] == ["#000000", "#4000c0", "#804000"]
     ignored = read_manifest(tmp_path, ReadOptions(ignore=("#000000",)))
     assert ignored.schema["classes"] == ["#4000c0", "#804000"]
-    assert (opened(ignored)[make_scene(0)[1] == 0] == IGNORE).all()
+    assert (opened(ignored)[make_scene(0)[1] == 0] == IGNORE_INDEX).all()
 
 
 @pytest.mark.parametrize("kind", ["index", "colour"])
@@ -108,7 +115,7 @@ def test_names_are_put_on_what_the_masks_hold(tmp_path: Path, kind: str) -> None
     for word, kept in ((ignored, names[1:]), ("first", names)):  # by what it is, or by its name
         fewer = read_manifest(tmp_path, ReadOptions(class_names=kept, ignore=(word,)))
         assert fewer.schema["classes"] == ["second", "third"]
-        wanted = np.array([IGNORE, 0, 1], np.uint8)[order][make_scene(0)[1]]
+        wanted = np.array([IGNORE_INDEX, 0, 1], np.uint8)[order][make_scene(0)[1]]
         assert np.array_equal(opened(fewer), wanted)
 
 
@@ -152,9 +159,9 @@ def test_masks_with_a_common_ending_and_what_has_no_partner(tmp_path: Path) -> N
     (tmp_path / "masks" / "01_L.png").unlink()
     (tmp_path / "images" / "03.png").unlink()
     manifest = read_manifest(tmp_path)
-    assert manifest.column("path") == ["images/00.png", "images/02.png"]
-    assert manifest.ignored["pictures without a mask"] == 1
-    assert manifest.ignored["masks without a picture"] == 1
+    assert manifest.column_values("path") == ["images/00.png", "images/02.png"]
+    assert manifest.skipped_counts["pictures without a mask"] == 1
+    assert manifest.skipped_counts["masks without a picture"] == 1
     notes = " ".join(manifest.notes)
     assert "<picture>_L" in notes
     assert "images/01.png" in notes
@@ -261,9 +268,9 @@ def test_jpeg_masks_are_refused_with_the_reason(tmp_path: Path) -> None:
 def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
     Image.fromarray(make_scene(0)[1]).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="does not preserve exact"):
-        read_pixels((tmp_path / "a.jpg").read_bytes())
+        decode_mask((tmp_path / "a.jpg").read_bytes())
     with pytest.raises(ValueError, match=r"damaged|not an image"):
-        read_pixels(b"\x89PNG\r\n\x1a\nno more")
+        decode_mask(b"\x89PNG\r\n\x1a\nno more")
 
 
 def test_large_colours_and_values() -> None:
@@ -275,8 +282,8 @@ def test_large_colours_and_values() -> None:
     image = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG")
-    codes = to_codes(read_pixels(stream.getvalue()), table)
-    assert np.array_equal(codes, np.array([0, 1, IGNORE])[choice])
+    codes = to_class_codes(decode_mask(stream.getvalue()), table)
+    assert np.array_equal(codes, np.array([0, 1, IGNORE_INDEX])[choice])
 
 
 def test_colours_as_people_write_them() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
@@ -105,7 +105,7 @@ def test_names_that_begin_with_the_label_make_a_table(tmp_path: Path) -> None:
     table, _, folder = command[2].partition(" --path-folder ")
     (table,), (folder,) = shlex.split(table), shlex.split(folder)
     manifest = read_manifest(table, ReadOptions(path_folder=folder))
-    assert sorted(manifest.column("target")) == ["great_dane", "great_dane", "pug", "pug"]
+    assert sorted(manifest.column_values("target")) == ["great_dane", "great_dane", "pug", "pug"]
     photo(tmp_path / "the dogs" / "7")
     assert "Sort them into folders" in refused(tmp_path / "the dogs")
 
@@ -140,7 +140,7 @@ def test_a_wrapper_folder_is_looked_through_and_that_is_said(tmp_path: Path) -> 
         assert (
             manifest.notes[0] == f"{root} holds only one folder, so the data is read from {photos}."
         )
-        assert all(source.path.is_file() for source in manifest.sources())
+        assert all(source.path.is_file() for source in manifest.list_sources())
     assert "only one folder" not in read_manifest(photos).notes[0]
     photo(tmp_path / "empty" / "1")  # two folders: one of them is a class
     assert read_manifest(tmp_path).root == tmp_path
@@ -264,13 +264,13 @@ def test_unknown_names(flat_photo_folder: Path) -> None:
 class OneLine:
     """A reader from outside: file names in a text file."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         return "a list" if path.suffix == ".list" else None
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         names = path.read_text().split()
         return Manifest(
-            table_of({"path": names, "target": [name[0] for name in names]}, pa.string()),
+            build_table({"path": names, "target": [name[0] for name in names]}, pa.string()),
             root=path.parent,
             reader="whatever",
             input="image",
@@ -281,16 +281,16 @@ class OneLine:
 
 @pytest.fixture
 def plugin() -> Iterator[None]:
-    READERS.add(Entry("list", f"{__name__}:OneLine"))
+    READERS.register(Entry("list", f"{__name__}:OneLine"))
     yield
-    READERS.remove("list")
+    READERS.unregister("list")
 
 
 @pytest.mark.usefixtures("plugin")
 def test_a_reader_from_outside_is_asked_too(tmp_path: Path) -> None:
     (tmp_path / "x.list").write_text("a1 b1")
     manifest = read_manifest(tmp_path / "x.list")
-    assert (manifest.reader, manifest.column("target")) == ("list", ["a", "b"])
+    assert (manifest.reader, manifest.column_values("target")) == ("list", ["a", "b"])
 
 
 def test_reading_needs_no_torch(flat_photo_folder: Path) -> None:
@@ -311,4 +311,4 @@ def test_reading_needs_no_torch(flat_photo_folder: Path) -> None:
 def test_real_photos(real_data: Path) -> None:
     manifest = read_manifest(real_data / "clothing")
     assert (len(manifest), len(manifest.schema["classes"])) == (3409, 10)
-    assert len(manifest.where("split", "validation")) == 341
+    assert len(manifest.filter_rows("split", "validation")) == 341

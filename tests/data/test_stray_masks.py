@@ -33,7 +33,7 @@ def test_masks_among_the_pictures_of_classes(tmp_path: Path, split: str, ending:
     assert find is not None
     subprocess.run(find[1], shell=True, check=True, cwd=tmp_path)
     manifest = read_manifest(root, ReadOptions(exclude=str(tmp_path / "masks.txt")))
-    assert manifest.column("path") == [f"{name}.jpg" for name in names]
+    assert manifest.column_values("path") == [f"{name}.jpg" for name in names]
     reader = "split-folders" if split else "class-folders"
     assert len(read_manifest(root, ReadOptions(reader=reader))) == 11
 

@@ -53,8 +53,8 @@ def alternate(*values: str) -> list[str]:
 def test_one_label(read: Read) -> None:
     manifest = read("path,label", alternate("cat", "dog"))
     assert (manifest.reader, manifest.task) == ("table", "classify")
-    assert manifest.column("path") == NAMES
-    assert manifest.column("target") == alternate("cat", "dog")
+    assert manifest.column_values("path") == NAMES
+    assert manifest.column_values("target") == alternate("cat", "dog")
     assert "column path" in manifest.notes[0]
     assert "column label" in manifest.notes[0]
 
@@ -67,7 +67,7 @@ def test_numbers_as_labels_stay_text_in_natural_order(read: Read) -> None:
 def test_the_one_column_that_recurs_is_the_label(read: Read) -> None:
     rows = [f"{a},note {n},0.{n}5" for n, a in enumerate(alternate("cat", "dog"))]
     manifest = read("path,animal,remark,sharpness", rows)
-    assert set(manifest.column("target")) == {"cat", "dog"}
+    assert set(manifest.column_values("target")) == {"cat", "dog"}
     assert any("Not used: 2 columns (remark, sharpness)" in note for note in manifest.notes)
 
 
@@ -110,7 +110,7 @@ def test_columns_of_0_and_1_are_tags(read: Read) -> None:
     manifest = read("path,wet,cold", alternate("1,1", "0,1", "0,0"))
     assert manifest.task == "tag"
     assert manifest.schema["classes"] == ["wet", "cold"]
-    assert manifest.column("target")[:3] == [["wet", "cold"], ["cold"], []]
+    assert manifest.column_values("target")[:3] == [["wet", "cold"], ["cold"], []]
     assert any("4 pictures without any tag" in note for note in manifest.notes)
 
 
@@ -118,8 +118,8 @@ def test_exactly_one_1_in_each_row_is_refused_with_the_flag(read: Read) -> None:
     rows = alternate("1,0", "0,1")
     with pytest.raises(UsageError, match=r"--task classify.*--task tag"):
         read("path,cat,dog", rows)
-    assert read("path,cat,dog", rows, task="classify").column("target")[:2] == ["cat", "dog"]
-    assert read("path,cat,dog", rows, task="tag").column("target")[:2] == [["cat"], ["dog"]]
+    assert read("path,cat,dog", rows, task="classify").column_values("target")[:2] == ["cat", "dog"]
+    assert read("path,cat,dog", rows, task="tag").column_values("target")[:2] == [["cat"], ["dog"]]
 
 
 def test_0_1_columns_beside_a_label_are_refused_with_both_flags(read: Read) -> None:
@@ -147,7 +147,7 @@ def test_one_column_of_bits_is_a_label(read: Read) -> None:
 def test_tags_in_one_cell(read: Read, mark: str) -> None:
     manifest = read("path,tags", alternate(f"wet{mark} cold", "cold", ""))
     assert manifest.task == "tag"
-    assert manifest.column("target")[:3] == [["wet", "cold"], ["cold"], []]
+    assert manifest.column_values("target")[:3] == [["wet", "cold"], ["cold"], []]
     assert repr(mark) in manifest.notes[0]
 
 
@@ -157,7 +157,7 @@ def test_a_comma_in_a_label_is_refused_with_the_flags(read: Read) -> None:
         read("path,weather", rows, label_column="weather")
     with pytest.raises(UsageError, match=r"--separator ','"):
         read("path,label", rows)
-    assert read("path,label", rows, separator=",").column("target")[0] == ["wet", "cold"]
+    assert read("path,label", rows, separator=",").column_values("target")[0] == ["wet", "cold"]
     assert "wet,cold" in read("path,label", rows, task="classify").schema["classes"]
 
 
@@ -185,8 +185,8 @@ def test_splits_and_groups(read: Read) -> None:
         )
     ]
     manifest = read("path,label,split,patient_id", rows)
-    assert manifest.column("split")[:4] == ["train", "validation", "test", ""]
-    assert manifest.column("group")[:4] == ["0", "0", "0", "1"]
+    assert manifest.column_values("split")[:4] == ["train", "validation", "test", ""]
+    assert manifest.column_values("group")[:4] == ["0", "0", "0", "1"]
     assert any("stay together: 4 groups" in note for note in manifest.notes)
 
 
@@ -200,7 +200,7 @@ def test_a_misspelt_split_is_named_with_its_line(read: Read) -> None:
 
 def test_a_set_column_with_other_words_is_no_split(read: Read) -> None:
     manifest = read("path,label,set", [f"{a},lego" for a in alternate("cat", "dog")])
-    assert set(manifest.column("split")) == {""}
+    assert set(manifest.column_values("split")) == {""}
 
 
 def test_a_column_that_does_not_exist(read: Read) -> None:
@@ -223,7 +223,7 @@ def test_missing_files_are_counted_until_they_are_most(read: Read, folder: Path)
     )
     manifest = read_manifest(folder / "m.csv")
     assert len(manifest) == 4
-    assert manifest.ignored == {"rows whose file does not exist": 2}
+    assert manifest.skipped_counts == {"rows whose file does not exist": 2}
     (folder / "m.csv").write_text("path,label\ngone.jpg,a\ngone2.jpg,b\n" + f"{NAMES[0]},a\n")
     with pytest.raises(DataError, match=r"line 2: gone.jpg does not exist \(looked at "):
         read_manifest(folder / "m.csv")
@@ -235,11 +235,11 @@ def test_a_file_named_twice(folder: Path) -> None:
     table = folder / "twice.csv"
     table.write_text(f"path,label\n{NAMES[0]},a\n{NAMES[1]},b\n./{NAMES[0]},a\n")
     manifest = read_manifest(table)
-    assert (len(manifest), manifest.ignored) == (2, {"repeated rows": 1})
+    assert (len(manifest), manifest.skipped_counts) == (2, {"repeated rows": 1})
     table.write_text(f"path,label\n{NAMES[0]},a\n{NAMES[1]},b\n{NAMES[0]},b\n")
     with pytest.raises(DataError, match=r"line 2 and 4.*two labels, a and b.*--task tag"):
         read_manifest(table)
-    assert read_manifest(table, ReadOptions(task="tag")).column("target")[0] == ["a", "b"]
+    assert read_manifest(table, ReadOptions(task="tag")).column_values("target")[0] == ["a", "b"]
     table.write_text(
         f"path,label,split\n{NAMES[0]},a,train\n{NAMES[1]},b,train\n{NAMES[0]},a,test\n"
     )
@@ -251,12 +251,12 @@ def test_absolute_and_backslash_paths(folder: Path) -> None:
     table = folder / "abs.csv"
     windows = NAMES[1].replace("/", "\\")
     table.write_text(f"path,label\n{folder / NAMES[0]},a\n{windows},b\n{NAMES[2]},a\n")
-    assert read_manifest(table).column("path") == NAMES[:3]
+    assert read_manifest(table).column_values("path") == NAMES[:3]
     elsewhere = folder.parent / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
     moved = elsewhere / "abs.csv"
     moved.write_text(f"path,label\n{folder / NAMES[0]},a\n{folder / NAMES[1]},b\n")
-    assert [source.path for source in read_manifest(moved).sources()] == [
+    assert [source.path for source in read_manifest(moved).list_sources()] == [
         folder / NAMES[0],
         folder / NAMES[1],
     ]
@@ -293,7 +293,7 @@ def test_excels_first_line_says_the_delimiter(folder: Path) -> None:
     lines = ["sep=;", "path;label", f"{NAMES[0]};a", f"{NAMES[1]};b, or c", f"{NAMES[2]}"]
     (folder / "sep.csv").write_bytes("\r\n".join(lines).encode("utf-16"))
     manifest = read_manifest(folder / "sep.csv")
-    assert manifest.column("target") == ["a", "b, or c"]
+    assert manifest.column_values("target") == ["a", "b, or c"]
     assert any("1 line without their last cells (first line 5)" in n for n in manifest.notes)
     (folder / "sep.csv").write_text("sep=;\npath;label\nimg/00.jpg;a;x\n")
     with pytest.raises(DataError, match=r"line 3 has 3 columns, but the header \(line 2\)"):
@@ -306,7 +306,7 @@ def test_lines_that_end_before_empty_tags_have_no_tags(folder: Path) -> None:
         f"path,tags\n{NAMES[0]},wet|cold\n{NAMES[1]}\n{NAMES[2]},cold,,\n{NAMES[3]},\n"
     )
     manifest = read_manifest(folder / "ends.csv")
-    assert manifest.column("target") == [["wet", "cold"], [], ["cold"], []]
+    assert manifest.column_values("target") == [["wet", "cold"], [], ["cold"], []]
 
 
 def test_another_encoding_is_said_with_a_flag(folder: Path) -> None:
@@ -331,7 +331,7 @@ def test_another_encoding_is_said_with_a_flag(folder: Path) -> None:
 def test_words_that_others_take_for_gaps_and_numbers_stay_text(read: Read) -> None:
     labels = ["NA", "007", "nan", "None", "null", "7", "1e3", "TRUE"]
     manifest = read("path,label", [labels[n % 8] for n in range(COUNT)], task="classify")
-    assert set(manifest.column("target")) == set(labels)
+    assert set(manifest.column_values("target")) == set(labels)
     assert len(manifest) == COUNT
 
 
@@ -362,9 +362,11 @@ def test_every_dialect_gives_the_same_rows(
     writer.writerows(zip(NAMES, chosen, strict=True))
     (folder / "dialect.csv").write_bytes(text.getvalue().encode(encoding))
     manifest = read_manifest(folder / "dialect.csv", ReadOptions(task="classify"))
-    unicode_form = [manifest.column("target")[labels.index(label)] for label in labels]
-    assert manifest.column("path") == NAMES
-    assert manifest.column("target") == [unicode_form[labels.index(label)] for label in chosen]
+    unicode_form = [manifest.column_values("target")[labels.index(label)] for label in labels]
+    assert manifest.column_values("path") == NAMES
+    assert manifest.column_values("target") == [
+        unicode_form[labels.index(label)] for label in chosen
+    ]
 
 
 def test_parquet_holds_text_numbers_lists_and_bits(folder: Path) -> None:
@@ -374,16 +376,20 @@ def test_parquet_holds_text_numbers_lists_and_bits(folder: Path) -> None:
         pq.write_table(pa.table({"path": NAMES, **columns}), path)
         return read_manifest(path)
 
-    assert read(label=alternate("a", "b")).column("target") == alternate("a", "b")
+    assert read(label=alternate("a", "b")).column_values("target") == alternate("a", "b")
     coded = pa.array(alternate("a", "b")).dictionary_encode()
-    assert read(label=coded).column("target") == alternate("a", "b")
-    assert read(label=[n % 2 for n in range(COUNT)]).column("target") == alternate("0", "1")
-    assert read(label=[None, *(float(n % 2) for n in range(1, COUNT))]).ignored == {
+    assert read(label=coded).column_values("target") == alternate("a", "b")
+    assert read(label=[n % 2 for n in range(COUNT)]).column_values("target") == alternate("0", "1")
+    assert read(label=[None, *(float(n % 2) for n in range(1, COUNT))]).skipped_counts == {
         "rows without a label": 1
     }
-    assert read(tags=[["a"], ["a", "b"], []] * 4).column("target")[:3] == [["a"], ["a", "b"], []]
+    assert read(tags=[["a"], ["a", "b"], []] * 4).column_values("target")[:3] == [
+        ["a"],
+        ["a", "b"],
+        [],
+    ]
     tags = read(wet=[True, False, False] * 4, cold=[True, True, False] * 4)
-    assert tags.column("target")[:3] == [["wet", "cold"], ["cold"], []]
+    assert tags.column_values("target")[:3] == [["wet", "cold"], ["cold"], []]
 
 
 def test_parquet_with_pictures_inside_or_broken(folder: Path) -> None:

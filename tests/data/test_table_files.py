@@ -41,14 +41,14 @@ def test_ids_in_a_linked_folder(tmp_path: Path) -> None:
     (tmp_path / "data" / "images").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     manifest = table(tmp_path / "data", "id_code,diagnosis", "0a1b,4", "ff00,0")
-    assert manifest.column("path") == ["images/0a1b.jpg", "images/ff00.jpg"]
+    assert manifest.column_values("path") == ["images/0a1b.jpg", "images/ff00.jpg"]
 
 
 def test_ids_without_extension_in_a_folder_below(tmp_path: Path) -> None:
     photos(tmp_path, "train_images/0a1b.jpg", "train_images/ff00.png", "other/readme.jpg")
     manifest = table(tmp_path, "id_code,diagnosis", "0a1b,4", "ff00,0")
-    assert manifest.column("path") == ["train_images/0a1b.jpg", "train_images/ff00.png"]
-    assert manifest.column("target") == ["4", "0"]
+    assert manifest.column_values("path") == ["train_images/0a1b.jpg", "train_images/ff00.png"]
+    assert manifest.column_values("target") == ["4", "0"]
     assert (
         "2 files were found without their extension (such as: 0a1b is train_images/0a1b.jpg)."
         in manifest.notes
@@ -59,20 +59,20 @@ def test_numeric_ids_with_and_without_leading_zeros(tmp_path: Path) -> None:
     photos(tmp_path, *(f"images/{number:04d}.jpg" for number in range(12)))
     rows = [f"{n},{'ab'[n % 2]},{20 + n}" for n in range(12)]
     expected = [f"images/{number:04d}.jpg" for number in range(12)]
-    assert table(tmp_path, "id,kind,age", *rows).column("path") == expected
+    assert table(tmp_path, "id,kind,age", *rows).column_values("path") == expected
     rows = [f"{n:04d},{'ab'[n % 2]}" for n in range(12)]
-    assert table(tmp_path, "id,kind", *rows).column("path") == expected
+    assert table(tmp_path, "id,kind", *rows).column_values("path") == expected
     whole = pa.table({"id": list(range(12)), "kind": ["a", "b"] * 6})
     pq.write_table(whole, tmp_path / "t.parquet")
-    assert read_manifest(tmp_path / "t.parquet").column("path") == expected
+    assert read_manifest(tmp_path / "t.parquet").column_values("path") == expected
 
 
 def test_pictures_in_two_folders_of_which_a_name_says_one(tmp_path: Path) -> None:
     photos(tmp_path, "part_1/x1.jpg", "part_1/x2.jpg", "part_2/x3.jpg")
     manifest = table(tmp_path, "image_id,dx", "x1,nv", "x3,mel", "x2,nv")
-    assert manifest.column("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
+    assert manifest.column_values("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
     manifest = table(tmp_path, "file,dx", "x1.jpg,nv", "x3.jpg,mel", "x2.jpg,nv")
-    assert manifest.column("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
+    assert manifest.column_values("path") == ["part_1/x1.jpg", "part_2/x3.jpg", "part_1/x2.jpg"]
     assert any("found in subfolders" in note for note in manifest.notes)
 
 
@@ -82,7 +82,7 @@ def test_a_name_that_two_folders_have_is_refused_with_the_flag(tmp_path: Path) -
     with pytest.raises(DataError, match=r"t\.csv, line 2: 1 may be .*1\.jpg or .*--path-folder"):
         table(tmp_path, *lines)
     manifest = table(tmp_path, *lines, path_folder=str(tmp_path / "train"))
-    assert manifest.column("path") == ["train/1.jpg", "train/2.jpg"]
+    assert manifest.column_values("path") == ["train/1.jpg", "train/2.jpg"]
     with pytest.raises(UsageError, match="--path-folder nowhere is not a folder"):
         table(tmp_path, *lines, path_folder="nowhere")
 
@@ -90,13 +90,13 @@ def test_a_name_that_two_folders_have_is_refused_with_the_flag(tmp_path: Path) -
 def test_a_folder_in_the_cell_decides(tmp_path: Path) -> None:
     photos(tmp_path, "data/cats/1.jpg", "data/dogs/1.jpg")
     manifest = table(tmp_path, "path,label", "cats/1.jpg,cat", "dogs\\1,dog")
-    assert manifest.column("path") == ["data/cats/1.jpg", "data/dogs/1.jpg"]
+    assert manifest.column_values("path") == ["data/cats/1.jpg", "data/dogs/1.jpg"]
 
 
 def test_backslashes_throughout_and_other_letter_case(tmp_path: Path) -> None:
     photos(tmp_path, "Img/A.JPG", "Img/b.jpg")
     manifest = table(tmp_path, "path,label", "Img\\a.jpg,x", ".\\Img\\b.jpg,y")
-    assert manifest.column("path") == ["Img/A.JPG", "Img/b.jpg"]
+    assert manifest.column_values("path") == ["Img/A.JPG", "Img/b.jpg"]
     assert any("1 file was found in different letter case" in note for note in manifest.notes)
 
 
@@ -104,8 +104,8 @@ def test_letters_that_are_stored_decomposed(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "café.jpg")
     photos(tmp_path, decomposed, "thé.jpg")
     manifest = table(tmp_path, "path,label", "café.jpg,x", "thé.jpg,y")
-    assert [source.path.is_file() for source in manifest.sources()] == [True, True]
-    assert manifest.column("path")[0] == decomposed
+    assert [source.path.is_file() for source in manifest.list_sources()] == [True, True]
+    assert manifest.column_values("path")[0] == decomposed
 
 
 def test_paths_that_count_from_another_folder(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_paths_that_count_from_another_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="from another folder: --path-folder"):
         table(tmp_path / "tables", *lines)
     manifest = table(tmp_path / "tables", *lines, path_folder=str(tmp_path / "photos"))
-    assert [source.path for source in manifest.sources()] == [
+    assert [source.path for source in manifest.list_sources()] == [
         tmp_path / "photos/a/1.jpg",
         tmp_path / "photos/a/2.jpg",
     ]
@@ -147,8 +147,8 @@ def test_paths_of_another_machine(tmp_path: Path, begin: str, folder: str, insid
     options = {} if folder == "." else {"path_folder": str(tmp_path / folder)}
     manifest = table(tmp_path, "path,label", *rows, **options)
     # dog/1.jpg and cow/1.jpg are not taken for cat/1.jpg, and no file for one that is not there.
-    assert manifest.column("path") == [inside + name for name in names]
-    assert manifest.ignored == {"rows whose file does not exist": 1}
+    assert manifest.column_values("path") == [inside + name for name in names]
+    assert manifest.skipped_counts == {"rows whose file does not exist": 1}
     assert (
         f"3 files were found by the end of paths of another machine (such as: {cells[0]} is "
         f"{inside}cat/1.jpg)." in manifest.notes
@@ -164,7 +164,7 @@ def test_paths_of_another_machine_without_their_pictures(tmp_path: Path) -> None
 def test_raw_photos_in_a_table_are_passed_over(tmp_path: Path) -> None:
     photos(tmp_path, "1.jpg", "2.jpg", "3.NEF")
     manifest = table(tmp_path, "path,label", "1.jpg,a", "2.jpg,b", "3.NEF,b")
-    assert manifest.column("path") == ["1.jpg", "2.jpg"]
+    assert manifest.column_values("path") == ["1.jpg", "2.jpg"]
     assert any("camera RAW photos" in note and "(1)" in note for note in manifest.notes)
 
 
@@ -173,14 +173,14 @@ def test_numbers_that_happen_to_be_file_names_are_no_paths(tmp_path: Path) -> No
     photos(tmp_path, *(f"{number}.jpg" for number in range(8)))
     rows = [f"{n}.jpg,{n % 2},{7 - n}" for n in range(8)]
     manifest = table(tmp_path, "picture,label,rank", *rows)
-    assert manifest.column("path") == [f"{n}.jpg" for n in range(8)]
+    assert manifest.column_values("path") == [f"{n}.jpg" for n in range(8)]
     assert manifest.schema["classes"] == ["0", "1"]
 
 
 def test_a_missing_file_is_not_looked_for_elsewhere_where_paths_are_paths(tmp_path: Path) -> None:
     photos(tmp_path, "1.jpg", "2.jpg", "3.jpg", "old/4.jpg")
     manifest = table(tmp_path, "path,label", "1.jpg,a", "2.jpg,b", "3.jpg,a", "4.jpg,b")
-    assert (len(manifest), manifest.ignored) == (3, {"rows whose file does not exist": 1})
+    assert (len(manifest), manifest.skipped_counts) == (3, {"rows whose file does not exist": 1})
 
 
 NAMES = (
@@ -255,4 +255,7 @@ def test_what_was_written_is_read_back(
         for name, label in zip(NAMES, labels, strict=True)
         if label.strip()
     }
-    assert dict(zip(manifest.column("path"), manifest.column("target"), strict=True)) == expected
+    assert (
+        dict(zip(manifest.column_values("path"), manifest.column_values("target"), strict=True))
+        == expected
+    )

@@ -10,30 +10,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from skipstone.data.fingerprint import duplicate_groups
+from skipstone.data.fingerprint import find_duplicate_groups
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.scan import AGAIN, NO_FILE, UNREADABLE_NAME
+from skipstone.data.readers.scan import LINKED_TWICE, NOT_A_FILE, UNREADABLE_NAME
 from skipstone.data.readers.text_folders import NO_TEXT_FILE
 from skipstone.data.sources import Inline, read_source
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.text_features import text_of
+from skipstone.inputs.text_features import decode_utf8
 from tests.text_data import rows, write_csv, write_folders, write_jsonl
 
 ROWS = rows(12)
 
 
 def texts(manifest: Manifest) -> list[str]:
-    return [bytes(read_source(source)).decode() for source in manifest.sources()]
+    return [bytes(read_source(source)).decode() for source in manifest.list_sources()]
 
 
 def check(manifest: Manifest) -> None:
     assert manifest.input == "text"
     assert manifest.task == "classify"
     assert texts(manifest) == [text for text, _ in ROWS]
-    assert manifest.column("target") == [label for _, label in ROWS]
+    assert manifest.column_values("target") == [label for _, label in ROWS]
 
 
 def test_a_csv(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_folders_with_and_without_splits(tmp_path: Path) -> None:
     plain = read_manifest(write_folders(tmp_path / "plain", ROWS))
     assert plain.input == "text"
     assert sorted(texts(plain)) == sorted(text for text, _ in ROWS)
-    assert set(plain.column("split")) == {""}
+    assert set(plain.column_values("split")) == {""}
     write_folders(tmp_path / "split", ROWS[:8], "train")
     given = read_manifest(write_folders(tmp_path / "split", ROWS[8:], "test"))
-    assert [given.column("split").count(name) for name in ("train", "test")] == [8, 4]
+    assert [given.column_values("split").count(name) for name in ("train", "test")] == [8, 4]
 
 
 def test_linked_folders_are_read_once_and_what_is_passed_over_is_counted(tmp_path: Path) -> None:
@@ -79,16 +79,21 @@ def test_linked_folders_are_read_once_and_what_is_passed_over_is_counted(tmp_pat
     (root / "number" / "notes.md").write_text("no text of the class")
     (root / "number" / os.fsdecode(b"caf\xe9.txt")).write_text("a name in Latin-1")
     manifest = read_manifest(root)
-    assert Counter(manifest.column("target")) == {"animal": 4, "colour": 4, "number": 4}
+    assert Counter(manifest.column_values("target")) == {"animal": 4, "colour": 4, "number": 4}
     assert sorted(texts(manifest)) == sorted(text for text, _ in ROWS)
-    assert manifest.ignored == {AGAIN: 1, NO_FILE: 2, NO_TEXT_FILE: 1, UNREADABLE_NAME: 1}
+    assert manifest.skipped_counts == {
+        LINKED_TWICE: 1,
+        NOT_A_FILE: 2,
+        NO_TEXT_FILE: 1,
+        UNREADABLE_NAME: 1,
+    }
 
 
 def test_several_labels_a_text(tmp_path: Path) -> None:
     given = [("red dog", "colour|animal"), ("cat", "animal"), ("nothing here", "")]
     manifest = read_manifest(write_csv(tmp_path / "a.csv", given, "text,tags"))
     assert manifest.task == "tag"
-    assert manifest.column("target") == [["colour", "animal"], ["animal"], []]
+    assert manifest.column_values("target") == [["colour", "animal"], ["animal"], []]
 
 
 def test_a_column_of_sentences_is_found_by_what_it_holds(tmp_path: Path) -> None:
@@ -123,25 +128,25 @@ def test_empty_texts_are_counted_and_passed_over(tmp_path: Path, name: str) -> N
     manifest = read_manifest(path)
     assert len(manifest) == len(ROWS)
     empty = {"a.csv": 2, "a.jsonl": 4, "a.parquet": 3}[name]
-    assert manifest.ignored == {"rows without a text": empty}
+    assert manifest.skipped_counts == {"rows without a text": empty}
 
 
 def test_empty_files_are_counted_and_passed_over(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "files", [*ROWS, ("", "colour"), (" \n" * 5000, "number")])
     manifest = read_manifest(folder)
     assert len(manifest) == len(ROWS)
-    assert manifest.ignored == {"files without a text": 2}
+    assert manifest.skipped_counts == {"files without a text": 2}
     assert "Skipped: files without a text (2)." in manifest.notes
 
 
 def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:
     manifest = read_manifest(write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("nice \ud83d", "colour")]))
     assert len(manifest) == len(ROWS) + 1
-    for source in (manifest.source(len(ROWS)), Inline("nice \ud83d")):
+    for source in (manifest.source_at(len(ROWS)), Inline("nice \ud83d")):
         with pytest.raises(ValueError, match="line 1, byte 6: half a letter"):
-            text_of(bytes(read_source(source)))
+            decode_utf8(bytes(read_source(source)))
     with pytest.raises(ValueError, match="0xed is not UTF-8"):  # what Latin-1 has there is none
-        text_of("gar\xed\xf1".encode("latin-1"))
+        decode_utf8("gar\xed\xf1".encode("latin-1"))
 
 
 def test_half_an_emoji_in_a_label_is_named_with_its_line(tmp_path: Path) -> None:
@@ -149,7 +154,7 @@ def test_half_an_emoji_in_a_label_is_named_with_its_line(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"a\.jsonl, line 13: label holds a lone surrogate"):
         read_manifest(path)
     audited = read_manifest(path, ReadOptions(bad_bytes="replace"))
-    assert audited.column("target")[-1] == "colour \ufffd"
+    assert audited.column_values("target")[-1] == "colour \ufffd"
 
 
 def test_a_long_text_is_a_cell_as_any_other(tmp_path: Path) -> None:
@@ -180,12 +185,12 @@ def test_a_table_that_changed_is_named(tmp_path: Path) -> None:
     manifest = read_manifest(path)
     write_csv(path, ROWS[:3])
     with pytest.raises(DataError, match="holds 3 rows now"):
-        read_source(manifest.source(11))
+        read_source(manifest.source_at(11))
 
 
 def test_the_same_text_twice_is_a_duplicate(tmp_path: Path) -> None:
     manifest = read_manifest(write_csv(tmp_path / "a.csv", [*ROWS, ROWS[2]]))
-    assert duplicate_groups(manifest) == [[2, 12]]
+    assert find_duplicate_groups(manifest) == [[2, 12]]
 
 
 def test_one_class_and_no_class_say_what_to_do(tmp_path: Path) -> None:

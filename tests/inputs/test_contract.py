@@ -55,7 +55,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifest]:
 
 def fitted(name: str, suits: dict[str, Any], manifest: Manifest) -> Input:
     entry = INPUTS[name]
-    made: Input = entry.load()(entry.make_options(suits)).fit(manifest.sources())
+    made: Input = entry.load()(entry.make_options(suits)).fit(manifest.list_sources())
     return made
 
 
@@ -79,7 +79,7 @@ def test_its_entry_is_true(entry) -> None:
     assert all(field.metadata["help"] for field in dataclasses.fields(entry.options_type()))
     assert facts["rows"] in ("cells", "files")
     assert facts["named"]
-    assert Nouns.of(entry.name).unit
+    assert Nouns.for_input(entry.name).unit
     for name, value in facts.items():
         if isinstance(value, str) and ":" in value:
             assert resolve_target(value) is not None, name
@@ -106,23 +106,25 @@ def test_options_and_catalogues_need_no_torch() -> None:
 @each_way
 def test_what_it_emits_is_what_a_network_is_built_for(name, kind, suits, manifests) -> None:
     made = fitted(name, suits, manifests[name])
-    emits = made.emits()
+    emits = made.feature_spec()
     assert emits.kind == kind
     assert emits.channels > 0
-    example = made.example(2)
-    arrays = made.encode(made.decode(manifests[name].source(0)))
+    example = made.make_example(2)
+    arrays = made.encode(made.decode(manifests[name].source_at(0)))
     assert {k: v.dtype for k, v in arrays.items()} == {k: v.dtype for k, v in example.items()}
     for key, value in arrays.items():
         assert example[key].shape[0] == 2
         assert example[key].ndim == value.ndim + 1
-        free = made.free_axes.get(key, {})
+        free = made.dynamic_axes.get(key, {})
         fixed = [n for axis, n in enumerate(value.shape, 1) if axis not in free]
         assert fixed == [
             n for axis, n in enumerate(example[key].shape) if axis and axis not in free
         ]
-    assert made.ragged <= set(arrays)
+    assert made.ragged_arrays <= set(arrays)
     with torch.no_grad():
-        out = made.front()({key: torch.from_numpy(value) for key, value in example.items()})
+        out = made.preprocessing_module()(
+            {key: torch.from_numpy(value) for key, value in example.items()}
+        )
     tensors = out if isinstance(out, tuple) else (out,)
     assert all(tensor.shape[0] == 2 for tensor in tensors)
 
@@ -130,22 +132,22 @@ def test_what_it_emits_is_what_a_network_is_built_for(name, kind, suits, manifes
 @each_way
 def test_options_and_state_make_the_same_input_again(name, kind, suits, manifests) -> None:
     made, entry = fitted(name, suits, manifests[name]), INPUTS[name]
-    state, arrays = made.state()
+    state, arrays = made.get_state()
     options = json.loads(json.dumps(dataclasses.asdict(made.options)))
     again = entry.load()(
         entry.make_options(options), json.loads(json.dumps(state, allow_nan=False)), arrays
     )
-    assert again.emits() == made.emits()
-    files = [Inline(data, name=file) for file, data in made.golden(4)]
-    for source in (*manifests[name].sources()[:3], *files):
+    assert again.feature_spec() == made.feature_spec()
+    files = [Inline(data, name=file) for file, data in made.make_golden_files(4)]
+    for source in (*manifests[name].list_sources()[:3], *files):
         assert same(made.encode(made.decode(source)), again.encode(again.decode(source)))
 
 
 @each_way
 def test_goldens_are_the_same_files_each_time(name, kind, suits, manifests) -> None:
     made = fitted(name, suits, manifests[name])
-    files = made.golden(6)
-    assert files == made.golden(6)
+    files = made.make_golden_files(6)
+    assert files == made.make_golden_files(6)
     assert len({file for file, _ in files}) == 6
     assert all(isinstance(data, bytes) for _, data in files)
     assert all(Path(file).name == file for file, _ in files)

@@ -14,11 +14,15 @@ from PIL import Image
 
 from skipstone.data.sources import Inline
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.deep import decode_deep, decode_deep_with_size, kind_of
-from skipstone.inputs.examine import examine
-from skipstone.inputs.image import ImageInput, image_input
+from skipstone.inputs.deep import (
+    decode_high_depth,
+    decode_high_depth_with_size,
+    detect_pixel_format,
+)
+from skipstone.inputs.examine import inspect_image
+from skipstone.inputs.image import ImageInput, make_image_input
 from skipstone.inputs.options import ImageOptions
-from skipstone.inputs.picture_file import Unreadable
+from skipstone.inputs.picture_file import UnreadableImage
 from tests.deep_pictures import npy, stripes, tiff
 
 RNG = np.random.default_rng(0)
@@ -48,7 +52,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_every_bit(layout: str, dtype: Any) -> None:
     array = (WIDE if dtype == np.uint16 else WIDE / 257).astype(dtype)
-    found = decode_deep(tiff(array, **LAYOUTS[layout]), spec(array))
+    found = decode_high_depth(tiff(array, **LAYOUTS[layout]), spec(array))
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, array)
 
@@ -63,18 +67,18 @@ def test_planes_apart_and_axes_that_the_file_names() -> None:
         npy(np.asfortranarray(WIDE)),
     ]
     for data in files:
-        assert str(kind_of(data)) == "5 channels of 16 bits"
-        np.testing.assert_array_equal(decode_deep(data, spec(WIDE)), WIDE)
+        assert str(detect_pixel_format(data)) == "5 channels of 16 bits"
+        np.testing.assert_array_equal(decode_high_depth(data, spec(WIDE)), WIDE)
 
 
 def test_channels_and_depths_together_come_in_order() -> None:
     """ImageJ's hyperstack (Z, C, Y, X) with its depths taken for channels: z outer, c inner."""
     stack = RNG.integers(0, 9999, (2, 3, 16, 16)).astype(np.uint16)
     data = tiff(stack, planarconfig=None, imagej=True, metadata={"axes": "ZCYX"})
-    assert kind_of(data).pages == 2
-    found = decode_deep(data, spec(np.zeros((16, 16, 6), np.uint16), pages="channels"))
+    assert detect_pixel_format(data).pages == 2
+    found = decode_high_depth(data, spec(np.zeros((16, 16, 6), np.uint16), pages="channels"))
     np.testing.assert_array_equal(found, np.moveaxis(stack.reshape(6, 16, 16), 0, -1))
-    found = decode_deep(data, spec(np.zeros((16, 16, 3), np.uint16), pages="first"))
+    found = decode_high_depth(data, spec(np.zeros((16, 16, 3), np.uint16), pages="first"))
     np.testing.assert_array_equal(found, np.moveaxis(stack[0], 0, -1))
 
 
@@ -97,12 +101,12 @@ def test_pages_that_nothing_explains_are_refused_with_the_flags(how: str) -> Non
         ImageInput(ImageOptions(size=24)).fit([Inline(data, "cells.tif")])
     assert "cells.tif has 5 pages" in caught.value.message
     assert "--pages channels" in str(caught.value.hint)
-    with pytest.raises(Unreadable, match=r"5 .*nothing says whether they are channels"):
-        decode_deep(data, spec(WIDE))
-    np.testing.assert_array_equal(decode_deep(data, spec(WIDE, pages="channels")), WIDE)
-    first = decode_deep(data, spec(WIDE[..., :1], pages="first"))
+    with pytest.raises(UnreadableImage, match=r"5 .*nothing says whether they are channels"):
+        decode_high_depth(data, spec(WIDE))
+    np.testing.assert_array_equal(decode_high_depth(data, spec(WIDE, pages="channels")), WIDE)
+    first = decode_high_depth(data, spec(WIDE[..., :1], pages="first"))
     np.testing.assert_array_equal(first, WIDE[..., :1])
-    assert examine(data).kind == "1 channel of 16 bits in 5 pages"
+    assert inspect_image(data).pixel_format == "1 channel of 16 bits in 5 pages"
 
 
 def test_a_preview_page_of_another_size_is_no_channel() -> None:
@@ -110,7 +114,7 @@ def test_a_preview_page_of_another_size_is_no_channel() -> None:
     with tifffile.TiffWriter(stream) as file:
         file.write(WIDE[..., 0])
         file.write(WIDE[::2, ::2, 0])
-    found = decode_deep(stream.getvalue(), spec(WIDE[..., :1]))
+    found = decode_high_depth(stream.getvalue(), spec(WIDE[..., :1]))
     np.testing.assert_array_equal(found, WIDE[..., :1])
 
 
@@ -127,7 +131,7 @@ def test_the_orientation_is_that_of_photos(turn: int) -> None:
 
         expected = np.asarray(ImageOps.exif_transpose(image))
     deep = tiff(grey.astype(np.float32), extratags=[(274, "H", 1, turn, True)])
-    found, size = decode_deep_with_size(
+    found, size = decode_high_depth_with_size(
         deep, spec(np.zeros((9, 9), np.float32), resize="keep", size=9)
     )
     assert size == expected.shape
@@ -138,12 +142,12 @@ def test_png_of_16_bits_keeps_them() -> None:
     grey = WIDE[..., 0]
     stream = io.BytesIO()
     Image.fromarray(grey).save(stream, "PNG")
-    assert str(kind_of(stream.getvalue())) == "1 channel of 16 bits"
-    np.testing.assert_array_equal(decode_deep(stream.getvalue(), spec(grey))[..., 0], grey)
+    assert str(detect_pixel_format(stream.getvalue())) == "1 channel of 16 bits"
+    np.testing.assert_array_equal(decode_high_depth(stream.getvalue(), spec(grey))[..., 0], grey)
     import imagecodecs
 
     colour = bytes(imagecodecs.png_encode(np.ascontiguousarray(WIDE[..., :3])))
-    np.testing.assert_array_equal(decode_deep(colour, spec(WIDE[..., :3])), WIDE[..., :3])
+    np.testing.assert_array_equal(decode_high_depth(colour, spec(WIDE[..., :3])), WIDE[..., :3])
 
 
 def test_without_imagecodecs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +156,8 @@ def test_without_imagecodecs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
     data = tiff(WIDE, compression="lzw")
     monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", decode)
-    with pytest.raises(Unreadable, match=r"LZW.*pip install 'skipstone\[tiff\]'"):
-        decode_deep(data, spec(WIDE))
+    with pytest.raises(UnreadableImage, match=r"LZW.*pip install 'skipstone\[tiff\]'"):
+        decode_high_depth(data, spec(WIDE))
     monkeypatch.undo()
     import imagecodecs
 
@@ -166,13 +170,13 @@ def test_without_imagecodecs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(Unreadable, match=r"colour PNG.*skipstone\[tiff\]"):
-        decode_deep(colour, spec(WIDE[..., :3]))
+    with pytest.raises(UnreadableImage, match=r"colour PNG.*skipstone\[tiff\]"):
+        decode_high_depth(colour, spec(WIDE[..., :3]))
 
 
 def test_the_one_resize_is_pillows_in_float32() -> None:
     """Against Pillow's mode F, a channel at a time; whole numbers are rounded once, at the end."""
-    found = decode_deep(tiff(WIDE), spec(WIDE, size=10))
+    found = decode_high_depth(tiff(WIDE), spec(WIDE, size=10))
     for channel in range(5):
         plane = Image.fromarray(WIDE[..., channel].astype(np.float32))
         small = np.asarray(plane.resize((10, 10), Image.Resampling.BILINEAR))
@@ -186,13 +190,13 @@ def test_missing_pixels_take_the_median_of_their_channel() -> None:
     holed[0, 0, 1] = np.inf
     holed[9, 9, 1] = -9999
     data = tiff(holed, extratags=[(42113, "s", 6, "-9999", True)])
-    found = decode_deep(data, spec(array))
+    found = decode_high_depth(data, spec(array))
     known = np.isfinite(holed) & (holed != -9999)
     np.testing.assert_array_equal(found[known], array[known])
     np.testing.assert_array_equal(found[3:6, 3:6, 0], np.median(array[..., 0][known[..., 0]]))
     np.testing.assert_array_equal(found[9, 9, 1], np.median(array[..., 1][known[..., 1]]))
-    with pytest.raises(Unreadable, match="channel 2 has no valid pixel"):
-        decode_deep(tiff(np.where([True, False], array, np.nan)), spec(array))
+    with pytest.raises(UnreadableImage, match="channel 2 has no valid pixel"):
+        decode_high_depth(tiff(np.where([True, False], array, np.nan)), spec(array))
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, 0.98])
@@ -200,8 +204,8 @@ def test_missing_pixels_take_the_median_of_their_channel() -> None:
 def test_a_file_that_is_cut_short_is_never_read_as_zeros(keep: float, layout: str) -> None:
     data = tiff(WIDE, **LAYOUTS[layout])
     cut = data[: int(keep * len(data)) if isinstance(keep, float) else keep]
-    with pytest.raises(Unreadable):
-        decode_deep(cut, spec(WIDE))
+    with pytest.raises(UnreadableImage):
+        decode_high_depth(cut, spec(WIDE))
 
 
 def test_arrays_that_are_no_pictures() -> None:
@@ -211,12 +215,12 @@ def test_arrays_that_are_no_pictures() -> None:
         np.zeros((4, 4, 0)),
         np.zeros((4, 4), complex),
     ):
-        with pytest.raises(Unreadable):
-            decode_deep(npy(array), spec(WIDE))
+        with pytest.raises(UnreadableImage):
+            decode_high_depth(npy(array), spec(WIDE))
     stream = io.BytesIO()
     np.save(stream, np.array([[{}]], object), allow_pickle=True)
-    with pytest.raises(Unreadable, match="allow_pickle"):
-        decode_deep(stream.getvalue(), spec(WIDE))
+    with pytest.raises(UnreadableImage, match="allow_pickle"):
+        decode_high_depth(stream.getvalue(), spec(WIDE))
 
 
 def test_a_photo_stays_a_photo() -> None:
@@ -227,10 +231,10 @@ def test_a_photo_stays_a_photo() -> None:
         tiff(np.dstack([rgb, rgb[..., :1]]), photometric="separated"),
         tiff(rgb[..., 0]),
     ):
-        assert kind_of(data).photo
+        assert detect_pixel_format(data).is_photo
     # red, green, blue and near infrared is no picture with transparency
     four = tiff(np.dstack([rgb, rgb[..., :1]]), photometric="rgb", extrasamples=["unspecified"])
-    assert str(kind_of(four)) == "4 channels of 8 bits"
+    assert str(detect_pixel_format(four)) == "4 channels of 8 bits"
 
 
 def fitted(sources: list[Inline], **options: Any) -> ImageInput:
@@ -245,14 +249,14 @@ def test_what_the_training_part_holds_is_scaled_to_mean_0_and_spread_1() -> None
     )
     input = fitted(sources)
     x = np.stack([input.encode(input.decode(source))["image"] for source in sources[1:]])
-    seen = input.front()({"image": torch.from_numpy(x)})
+    seen = input.preprocessing_module()({"image": torch.from_numpy(x)})
     assert seen.dtype == torch.float32
     assert seen.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=0.1)
     assert seen.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=0.1)  # for all hot pixels
-    state, arrays_of_state = input.state()
-    again = image_input(input.options, state, arrays_of_state)
-    assert again.spec == input.spec
-    assert torch.equal(again.front()({"image": torch.from_numpy(x)}), seen)
+    state, arrays_of_state = input.get_state()
+    again = make_image_input(input.options, state, arrays_of_state)
+    assert again.decode_spec == input.decode_spec
+    assert torch.equal(again.preprocessing_module()({"image": torch.from_numpy(x)}), seen)
 
 
 def test_weights_made_with_half_see_the_numbers_they_know() -> None:
@@ -260,7 +264,7 @@ def test_weights_made_with_half_see_the_numbers_they_know() -> None:
     sources = [Inline(npy(RNG.normal(7, 3, (24, 24, 3)).astype(np.float32))) for _ in range(8)]
     input = fitted(sources, normalize="half")
     x = np.stack([input.decode(source).value for source in sources])
-    seen = input.front()({"image": torch.from_numpy(x)})
+    seen = input.preprocessing_module()({"image": torch.from_numpy(x)})
     assert float(seen.mean()) == pytest.approx(-0.102, abs=0.02)
     assert float(seen.std()) == pytest.approx(0.452, abs=0.02)
 
@@ -319,8 +323,8 @@ def test_goldens_are_files_of_the_same_kind(channels: int, dtype: Any, pages: st
     planes = np.moveaxis(array, -1, 0)
     one = tiff(planes, planarconfig=None) if pages == "channels" else tiff(array)
     input = fitted([Inline(one)], pages=pages, size=16)
-    files = input.golden(14)
-    assert files == input.golden(14)
+    files = input.make_golden_files(14)
+    assert files == input.make_golden_files(14)
     records = [input.decode(Inline(data, name)).value for name, data in files]
     assert {record.shape for record in records} == {(16, 16, channels)}
     assert {record.dtype for record in records} == {np.dtype(dtype)}
@@ -337,28 +341,28 @@ def test_8_bits_lose_what_16_keep() -> None:
 def test_faint_detail_is_given_by_itself() -> None:
     sources = [Inline(npy(stripes(number, 6, side=24))) for number in range(20)]
     input = fitted(sources)
-    assert input.state()[0]["detail"] is not None
-    assert (input.channels, input.emits().channels) == (5, 10)
+    assert input.get_state()[0]["detail"] is not None
+    assert (input.channels, input.feature_spec().channels) == (5, 10)
     x = np.stack([input.decode(source).value for source in sources])
-    seen = input.front()({"image": torch.from_numpy(x)})
+    seen = input.preprocessing_module()({"image": torch.from_numpy(x)})
     assert seen.shape == (20, 10, 24, 24)
     assert seen[:, 5:].std((2, 3)).mean() == pytest.approx(1, abs=0.1)
     # the high byte is nowhere in it, nor the last bit of a rounding
-    shifted = input.front()({"image": torch.from_numpy(x % 256 + np.uint16(0xF000))})
+    shifted = input.preprocessing_module()({"image": torch.from_numpy(x % 256 + np.uint16(0xF000))})
     assert float((shifted - seen)[:, 5:].abs().max()) < 1e-3
     padded = np.pad(x.astype(np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
     wanted = x - np.nanmean(windows, (-2, -1))
     found = 8 * torch.atanh(seen[:, 5:].double() / 8).permute(0, 2, 3, 1)
-    scale = np.array(input.state()[0]["detail"])
+    scale = np.array(input.get_state()[0]["detail"])
     np.testing.assert_allclose(found.numpy() * scale, wanted, atol=0.3)
-    again = image_input(input.options, input.state()[0])
-    assert torch.equal(again.front()({"image": torch.from_numpy(x)}), seen)
+    again = make_image_input(input.options, input.get_state()[0])
+    assert torch.equal(again.preprocessing_module()({"image": torch.from_numpy(x)}), seen)
 
 
 def test_plain_detail_is_not() -> None:
     """One number for all high bytes: the low one is all that differs, and is seen as it is."""
     plain = [stripes(number, 6, side=24) % 256 + np.uint16(0x4000) for number in range(20)]
     input = fitted([Inline(npy(array)) for array in plain])
-    assert input.state()[0]["detail"] is None
-    assert input.emits().channels == 5
+    assert input.get_state()[0]["detail"] is None
+    assert input.feature_spec().channels == 5

@@ -44,12 +44,12 @@ def test_every_wrong_option_is_named_at_once() -> None:
 def test_fit_finds_channels_and_typical_size(grey: bool) -> None:
     sources = [picture(20 + n, 40, n, grey=grey) for n in range(5)]
     fitted = ImageInput(ImageOptions(size=8)).fit(sources)
-    state, arrays = fitted.state()
-    assert state["channels"] == fitted.emits().channels == (1 if grey else 3)
+    state, arrays = fitted.get_state()
+    assert state["channels"] == fitted.feature_spec().channels == (1 if grey else 3)
     assert state["typical_size"] == [22, 40]
     assert fitted.decode(sources[0]).value.shape == (8, 8, state["channels"])
     again = ImageInput(ImageOptions(size=8), json.loads(json.dumps(state)), arrays)
-    assert again.state() == (state, {})
+    assert again.get_state() == (state, {})
     assert np.array_equal(again.decode(sources[1]).value, fitted.decode(sources[1]).value)
 
 
@@ -64,13 +64,13 @@ def test_fitted_normalisation_gives_mean_zero_and_spread_one(channels: int) -> N
     options = ImageOptions(size=8, channels=channels, normalize="fit")  # type: ignore[arg-type]
     fitted = ImageInput(options).fit(sources)
     batch = np.stack([fitted.encode(fitted.decode(s))["image"] for s in sources])
-    x = fitted.front()({"image": torch.from_numpy(batch)})
+    x = fitted.preprocessing_module()({"image": torch.from_numpy(batch)})
     assert x.shape == (6, channels, 8, 8)
     colour = ImageInput(ImageOptions(size=8, channels=3))
     pixels = np.stack([colour.decode(s).value for s in sources]).reshape(-1, 3) / 255
     if channels == 1:
         pixels = pixels @ np.array([[0.299], [0.587], [0.114]])
-    state, _ = fitted.state()
+    state, _ = fitted.get_state()
     np.testing.assert_allclose(state["mean"], pixels.mean(0), rtol=0, atol=1e-12)
     np.testing.assert_allclose(state["std"], pixels.std(0), rtol=0, atol=1e-12)
     assert x.mean((0, 2, 3)).abs().max() < 0.02
@@ -95,9 +95,9 @@ def test_photos_of_a_phone_without_the_extra_name_it(monkeypatch: pytest.MonkeyP
 
 def test_using_it_unfitted_is_an_error() -> None:
     with pytest.raises(ValueError, match="call fit first"):
-        ImageInput(ImageOptions()).emits()
+        ImageInput(ImageOptions()).feature_spec()
     with pytest.raises(ValueError, match="no mean before it is fitted"):
-        ImageInput(ImageOptions(channels=3, normalize="fit")).front()
+        ImageInput(ImageOptions(channels=3, normalize="fit")).preprocessing_module()
     with pytest.raises(DamagedError):
         ImageInput(ImageOptions(), None, {"mean": np.zeros(3)})
 
@@ -112,20 +112,20 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["imagenet", "half", "clip", "none"])
 def test_the_front_equals_torchvision(name: str) -> None:
     image = ImageInput(ImageOptions(size=8, channels=3, normalize=name))  # type: ignore[arg-type]
-    state, _ = image.state()
-    batch = torch.from_numpy(image.example(2)["image"])
-    x = image.front()({"image": batch})
+    state, _ = image.get_state()
+    batch = torch.from_numpy(image.make_example(2)["image"])
+    x = image.preprocessing_module()({"image": batch})
     reference = F.to_dtype(batch.permute(0, 3, 1, 2).contiguous(), torch.float32, scale=True)
     reference = F.normalize(reference, state["mean"], state["std"])
     torch.testing.assert_close(x, reference, atol=2e-6, rtol=0)
     assert x.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(image.front()({"image": batch.float()}), x)
+    assert torch.equal(image.preprocessing_module()({"image": batch.float()}), x)
 
 
 def test_the_front_stays_float32_and_out_of_the_state_dict() -> None:
     image = ImageInput(ImageOptions(size=8, channels=3))
-    batch = {"image": torch.from_numpy(image.example(1)["image"])}
-    front = image.front()
+    batch = {"image": torch.from_numpy(image.make_example(1)["image"])}
+    front = image.preprocessing_module()
     exact = front(batch)
     assert not front.state_dict()
     with torch.autocast("cpu", torch.bfloat16):
@@ -135,12 +135,12 @@ def test_the_front_stays_float32_and_out_of_the_state_dict() -> None:
 
 def test_the_front_exports_with_a_dynamic_batch() -> None:
     image = ImageInput(ImageOptions(size=8, channels=3))
-    front = image.front()
-    x = {"image": torch.from_numpy(image.example(2)["image"])}
+    front = image.preprocessing_module()
+    x = {"image": torch.from_numpy(image.make_example(2)["image"])}
     program = torch.export.export(
         front, (x,), dynamic_shapes=({"image": {0: torch.export.Dim("n")}},)
     )
-    five = {"image": torch.from_numpy(image.example(5)["image"])}
+    five = {"image": torch.from_numpy(image.make_example(5)["image"])}
     assert torch.equal(program.module()(five), front(five))
 
 
@@ -164,8 +164,8 @@ def test_to_source_finds_a_marked_point(resize: str) -> None:
 
 def test_goldens_are_the_same_each_time_and_all_readable() -> None:
     image = ImageInput(ImageOptions(size=32, channels=3))
-    files = image.golden(12)
-    assert files == image.golden(12)
+    files = image.make_golden_files(12)
+    assert files == image.make_golden_files(12)
     assert len({name for name, _ in files}) == 12
     assert len({data for _, data in files}) == 12
     for name, data in files:
@@ -176,7 +176,7 @@ def test_goldens_are_the_same_each_time_and_all_readable() -> None:
 def test_goldens_notice_each_sabotage(size: int) -> None:
     """BGR for RGB, EXIF ignored, another filter: some golden's record moves clearly."""
     image = ImageInput(ImageOptions(size=size, channels=3))
-    files = image.golden(9)
+    files = image.make_golden_files(9)
     records = [image.decode(Inline(data)).value.astype(float) for _, data in files]
     other = ImageInput(ImageOptions(size=size, channels=3, interpolation="nearest"))
     bicubic = ImageInput(ImageOptions(size=size, channels=3, interpolation="bicubic"))
@@ -204,10 +204,10 @@ def test_goldens_of_kept_shapes_fill_one_frame(tmp_path: Path) -> None:
     )
     deep = ImageInput(ImageOptions(resize="keep")).fit([FileRef(tmp_path / "a.npy")])
     for made in (photos, deep):
-        raws = [made.decode(Inline(data, name)) for name, data in made.golden(14)]
+        raws = [made.decode(Inline(data, name)) for name, data in made.make_golden_files(14)]
         assert {raw.value.shape[:2] for raw in raws} == {(64, 96)}
         assert len({raw.size for raw in raws}) > 7
-        assert made.free_axes == {"image": {1: ("height", 32, None), 2: ("width", 32, None)}}
+        assert made.dynamic_axes == {"image": {1: ("height", 32, None), 2: ("width", 32, None)}}
 
 
 @pytest.mark.parametrize("size", [8, 32, 64, 95, 96, 512])
@@ -217,5 +217,8 @@ def test_goldens_of_pictures_that_keep_their_shape_fill_one_batch(size: int, pad
     options = ImageOptions(size=size, resize="keep", pad=pad, channels=3)
     state = {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3}
     input = ImageInput(options, state)
-    shapes = {input.decode(Inline(data, name=name)).value.shape for name, data in input.golden(12)}
+    shapes = {
+        input.decode(Inline(data, name=name)).value.shape
+        for name, data in input.make_golden_files(12)
+    }
     assert len(shapes) == 1

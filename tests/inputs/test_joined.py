@@ -8,8 +8,8 @@ import torch
 
 from skipstone.data.sources import Inline
 from skipstone.errors import Refusal
-from skipstone.inputs.base import Input, same_input
-from skipstone.inputs.joined import Joined, inputs_of
+from skipstone.inputs.base import Input, inputs_are_equal
+from skipstone.inputs.joined import MultiInput, list_inputs
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
 from tests.text_data import rows
@@ -23,41 +23,41 @@ def inputs() -> list[Input]:
 
 
 def test_each_has_its_arrays(inputs: list[Input]) -> None:
-    joined = Joined(inputs)
+    joined = MultiInput(inputs)
     arrays = joined.encode(joined.decode(SOURCES[3]))
-    assert set(arrays) == {"tokens_0", "features_1", "values_1"} == joined.ragged
+    assert set(arrays) == {"tokens_0", "features_1", "values_1"} == joined.ragged_arrays
     for at, input in enumerate(inputs):
         for name, array in input.encode(input.decode(SOURCES[3])).items():
             assert np.array_equal(arrays[f"{name}_{at}"], array)
-    sizes = [size.name for axes in joined.free_axes.values() for size in axes.values()]
+    sizes = [size.name for axes in joined.dynamic_axes.values() for size in axes.values()]
     assert sorted(set(sizes)) == ["length_0", "length_1"]
-    assert set(joined.example(2)) == set(arrays)
-    assert inputs_of(joined) == tuple(inputs)
-    assert inputs_of(inputs[0]) == (inputs[0],)
+    assert set(joined.make_example(2)) == set(arrays)
+    assert list_inputs(joined) == tuple(inputs)
+    assert list_inputs(inputs[0]) == (inputs[0],)
 
 
 def test_fronts_get_what_is_theirs(inputs: list[Input]) -> None:
-    joined = Joined(inputs)
-    x = {name: torch.from_numpy(array) for name, array in joined.example(2).items()}
-    tokens, (features, values) = joined.front()(x)
+    joined = MultiInput(inputs)
+    x = {name: torch.from_numpy(array) for name, array in joined.make_example(2).items()}
+    tokens, (features, values) = joined.preprocessing_module()(x)
     assert torch.equal(tokens, x["tokens_0"])
     assert torch.equal(features, x["features_1"])
     assert torch.equal(values, x["values_1"])
 
 
 def test_goldens_are_each_ones_in_turn(inputs: list[Input]) -> None:
-    each = [input.golden(6) for input in inputs]
-    assert Joined(inputs).golden(6) == [each[at % 2][at] for at in range(6)]
+    each = [input.make_golden_files(6) for input in inputs]
+    assert MultiInput(inputs).make_golden_files(6) == [each[at % 2][at] for at in range(6)]
 
 
 def test_it_is_not_fitted_again(inputs: list[Input]) -> None:
     with pytest.raises(Refusal, match="not fitted again"):
-        Joined(inputs).fit(SOURCES)
+        MultiInput(inputs).fit(SOURCES)
 
 
 def test_inputs_are_the_same_by_what_they_have_learnt(inputs: list[Input]) -> None:
     again = TextInput(TextOptions(form="bag")).fit(SOURCES)
     fewer = TextInput(TextOptions(form="bag")).fit(SOURCES[:20])
-    assert same_input(inputs[1], again)
-    assert not same_input(inputs[1], fewer)
-    assert not same_input(*inputs)
+    assert inputs_are_equal(inputs[1], again)
+    assert not inputs_are_equal(inputs[1], fewer)
+    assert not inputs_are_equal(*inputs)

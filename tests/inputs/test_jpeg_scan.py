@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipstone.inputs.examine import examine
+from skipstone.inputs.examine import inspect_image
 from tests.prepare.scenes import as_jpeg, scene
 
 
@@ -45,16 +45,16 @@ def _pictures() -> list[Image.Image]:
 )
 def test_sound_files_are_sound(options: dict[str, object]) -> None:
     for picture in _pictures():
-        found = examine(_jpeg(picture, **options))
+        found = inspect_image(_jpeg(picture, **options))
         assert (found.problem, found.damage) == ("", "")
     sound = as_jpeg(scene(1))
-    assert examine(sound + b"\x00" * 5000 + b"\xff\xc9 behind the picture").damage == ""
+    assert inspect_image(sound + b"\x00" * 5000 + b"\xff\xc9 behind the picture").damage == ""
 
 
 def test_a_block_that_was_never_written() -> None:
     data = as_jpeg(scene(2, (500, 400)))
     damaged = data[:9000] + bytes(4096) + data[9000 + 4096 :]
-    found = examine(damaged)
+    found = inspect_image(damaged)
     assert found.problem == ""
     assert found.damage == "4,096 zero bytes where coded pixels should be"
 
@@ -62,7 +62,7 @@ def test_a_block_that_was_never_written() -> None:
 @pytest.mark.parametrize("marker", [0x01, 0x02, 0xC3, 0xD8, 0xE1, 0xF7, 0xFD])
 def test_a_marker_that_has_no_place_there(marker: int) -> None:
     data = as_jpeg(scene(2, (500, 400)))
-    found = examine(data[:9000] + bytes([0xFF, marker]) + data[9002:])
+    found = inspect_image(data[:9000] + bytes([0xFF, marker]) + data[9002:])
     impossible = f"an impossible marker (FF {marker:02X}) within the coded pixels"
     assert found.problem or found.damage in (impossible, "the coded pixels are cut off")
 
@@ -72,5 +72,5 @@ def test_garbage_does_not_raise() -> None:
     random = np.random.default_rng(0)
     for _ in range(60):
         start = int(random.integers(2, len(data)))
-        examine(data[:start] + random.bytes(int(random.integers(1, 400))) + data[start:])
-        examine(data[:start])
+        inspect_image(data[:start] + random.bytes(int(random.integers(1, 400))) + data[start:])
+        inspect_image(data[:start])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from skipstone.inputs.examine import examine
+from skipstone.inputs.examine import inspect_image
 from skipstone.inputs.pixels import decode_pixels, decode_with_size
 from tests.inputs.picture_files import expected, saved, scene, spec
 
@@ -121,7 +121,7 @@ def test_an_mpo_of_a_phone_is_its_first_picture() -> None:
     data = saved(photo, "MPO", save_all=True, append_images=[depth], quality=95)
     assert Image.open(io.BytesIO(data)).n_frames == 2
     assert np.array_equal(decode_pixels(data, spec()), decode_pixels(first_of(data), spec()))
-    found = examine(data)
+    found = inspect_image(data)
     assert (found.problem, found.format, found.mode) == ("", "MPO", "RGB+")
 
 
@@ -143,7 +143,7 @@ def test_heic_equals_pillow_heif(orientation: int) -> None:
     record, size = decode_with_size(data.getvalue(), spec())
     assert size == (meant.height, meant.width)
     assert np.array_equal(record, expected(meant))
-    found = examine(data.getvalue())
+    found = inspect_image(data.getvalue())
     assert (found.problem, found.format, found.size) == ("", "HEIF", size)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from skipstone.inputs import pixels
-from skipstone.inputs.pixels import decode_each, decode_pixels, decode_with_size, place
+from skipstone.inputs.pixels import compute_boxes, decode_for_specs, decode_pixels, decode_with_size
 from tests.inputs.picture_files import expected, saved, scene, spec
 
 
@@ -72,7 +72,7 @@ def test_arrays_that_are_no_pictures(array: np.ndarray, reason: str) -> None:
 
 def test_place_covers_the_record() -> None:
     for resize in ("squash", "crop", "letterbox"):
-        source, target = place(30, 50, spec(10, resize=resize))
+        source, target = compute_boxes(30, 50, spec(10, resize=resize))
         assert 0 <= source[0] < source[2] <= 50
         assert 0 <= source[1] < source[3] <= 30
         assert 0 <= target[0] < target[2] <= 10
@@ -121,7 +121,7 @@ def test_several_records_of_one_decode_are_those_of_many(
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(Image.fromarray(scene(*shape)), kind, exif=exif)
-    for found, one in zip(decode_each(data, SPECS), SPECS, strict=True):
+    for found, one in zip(decode_for_specs(data, SPECS), SPECS, strict=True):
         record, size = decode_with_size(data, one)
         assert found[1] == size
         assert np.array_equal(found[0], record)
@@ -144,5 +144,5 @@ def test_a_file_is_decoded_once(
         prepare(self)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", counted)
-    decode_each(data, specs)
+    decode_for_specs(data, specs)
     assert count == decodes

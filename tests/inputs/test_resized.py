@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from skipstone.data.sources import Inline
 from skipstone.errors import Refusal
 from skipstone.inputs.base import Resizable
-from skipstone.inputs.image import ImageInput, image_input
+from skipstone.inputs.image import ImageInput, make_image_input
 from skipstone.inputs.options import ImageOptions
 from skipstone.prepare.cache import RecordCache
 from tests.deep_pictures import npy, stripes
@@ -53,43 +53,53 @@ def test_it_is_the_input_that_was_made_so_small(
 ) -> None:
     before = fitted(kind, resize)
     assert isinstance(before, Resizable)
-    assert before.resolution() == SIDE
-    after = before.resized(side)
-    made = image_input(dataclasses.replace(before.options, size=side), *before.state())
+    assert before.get_resolution() == SIDE
+    after = before.with_resolution(side)
+    made = make_image_input(dataclasses.replace(before.options, size=side), *before.get_state())
     assert type(after) is type(before) is type(made)
-    assert (after.options, after.state(), after.spec) == (made.options, made.state(), made.spec)
-    assert after.emits() == before.emits()
+    assert (after.options, after.get_state(), after.decode_spec) == (
+        made.options,
+        made.get_state(),
+        made.decode_spec,
+    )
+    assert after.feature_spec() == before.feature_spec()
     wanted, found = (each.decode(source(kind, number, picture)) for each in (made, after))
     assert found.value.shape[:2] == (side, side)
     np.testing.assert_array_equal(found.value, wanted.value)
     assert found.to_source == wanted.to_source
-    assert after.example(2)["image"].shape == (2, side, side, before.channels)
-    assert before.resolution() == SIDE
+    assert after.make_example(2)["image"].shape == (2, side, side, before.channels)
+    assert before.get_resolution() == SIDE
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_enlarging_front_gives_what_the_network_takes(kind: str) -> None:
     before = fitted(kind, "squash")
-    arrays = {"image": torch.from_numpy(before.resized(10).example(2)["image"].astype(np.float32))}
-    seen = before.enlarging_front()(arrays)
-    assert seen.shape == (2, before.emits().channels, SIDE, SIDE)
+    arrays = {
+        "image": torch.from_numpy(
+            before.with_resolution(10).make_example(2)["image"].astype(np.float32)
+        )
+    }
+    seen = before.upsampling_module()(arrays)
+    assert seen.shape == (2, before.feature_spec().channels, SIDE, SIDE)
     # one flat colour stays that colour, whatever the sizes
     flat = {"image": torch.full_like(arrays["image"], 7.0)}
     wide = {"image": torch.full((2, SIDE, SIDE, before.channels), 7.0)}
-    torch.testing.assert_close(before.enlarging_front()(flat), before.front()(wide))
+    torch.testing.assert_close(
+        before.upsampling_module()(flat), before.preprocessing_module()(wide)
+    )
 
 
 def test_a_cache_forgets_records_of_another_size() -> None:
     before, cache = fitted("photo", "squash"), RecordCache(limit=1 << 20)
-    cache.serve(before)
+    cache.set_input(before)
     assert cache.decode(source("photo", 1), before).value.shape == (SIDE, SIDE, 3)
-    small = before.resized(8)
-    cache.serve(small)
+    small = before.with_resolution(8)
+    cache.set_input(small)
     assert len(cache) == 0
     assert cache.decode(source("photo", 1), small).value.shape == (8, 8, 3)
 
 
 def test_pictures_of_their_own_size_have_none_in_common() -> None:
     with pytest.raises(Refusal, match="at their own size") as caught:
-        ImageInput(ImageOptions(resize="keep", channels=3)).resolution()
+        ImageInput(ImageOptions(resize="keep", channels=3)).get_resolution()
     assert "--plan" in str(caught.value.hint)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, UsageError
-from skipstone.inputs.subwords import MOST_PARTS, word_parts
+from skipstone.inputs.subwords import MAX_SUBWORDS, subword_ids
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_features import FIRST, PAD, UNKNOWN
-from skipstone.inputs.text_grams import letters_of, plain, token_grams
+from skipstone.inputs.text_grams import hash_tokens, normalize_text, to_letters
 from skipstone.inputs.text_options import TextOptions
 
 TEXTS = ["the painter painted", "a cat saw it", "who?"]
@@ -35,12 +35,12 @@ def ids_of(input: TextInput, text: str) -> np.ndarray:
 def test_parts_are_runs_of_letters_with_a_words_ends(
     texts: list[str], shortest: int, more: int
 ) -> None:
-    letters = letters_of([plain(text, True) for text in texts])
-    tokens = token_grams(letters)
+    letters = to_letters([normalize_text(text, True) for text in texts])
+    tokens = hash_tokens(letters)
     spec = {"shortest": shortest, "longest": shortest + more, "bits": 62}
     small = np.zeros(len(letters.points), bool)
-    found = word_parts(letters, small, tokens.first, tokens.last, spec)
-    assert found.shape == (len(tokens.first), MOST_PARTS)
+    found = subword_ids(letters, small, tokens.first, tokens.last, spec)
+    assert found.shape == (len(tokens.first), MAX_SUBWORDS)
     assert (found[:, 0] == -1).all()
     written = "".join(map(chr, letters.points.tolist()))
     number: dict[str, int] = {}
@@ -50,7 +50,7 @@ def test_parts_are_runs_of_letters_with_a_words_ends(
             word[start : start + length]
             for length in range(shortest, shortest + more + 1)
             for start in range(len(word) - length + 1)
-        ][: MOST_PARTS - 1]
+        ][: MAX_SUBWORDS - 1]
         assert (row[1 + len(runs) :] == -1).all()
         for run, seen in zip(runs, row[1:].tolist(), strict=False):
             assert number.setdefault(run, seen) == seen >= 0
@@ -59,16 +59,16 @@ def test_parts_are_runs_of_letters_with_a_words_ends(
 
 def test_a_words_parts_come_behind_the_vocabulary() -> None:
     input = fitted()
-    words = len(input.state()[1]["vocabulary"])
-    assert input.emits().channels == FIRST + words + 1024 + 3
+    words = len(input.get_state()[1]["vocabulary"])
+    assert input.feature_spec().channels == FIRST + words + 1024 + 3
     ids = ids_of(input, "the painter saw who?")
-    assert ids.shape == (5, 1 + MOST_PARTS)
+    assert ids.shape == (5, 1 + MAX_SUBWORDS)
     assert ids.dtype == np.int32
     assert (ids[:, 0] >= FIRST).all()
     assert (ids[:, 0] < FIRST + words).all()
     parts = ids[:, 1:][ids[:, 1:] != PAD]
     assert parts.min() >= FIRST + words
-    assert parts.max() < input.emits().channels
+    assert parts.max() < input.feature_spec().channels
     assert np.count_nonzero(ids[1]) == 1 + 7 + 6 + 5  # <painter> has so many runs of 3, 4 and 5
 
 
@@ -92,11 +92,11 @@ def test_a_word_never_seen_shares_the_parts_of_those_that_were() -> None:
 )
 def test_how_a_word_is_written_is_a_part_of_it(written: str, ways: list[int | None]) -> None:
     input = fitted()
-    behind = FIRST + len(input.state()[1]["vocabulary"]) + 1024
+    behind = FIRST + len(input.get_state()[1]["vocabulary"]) + 1024
     expected = [PAD if way is None else behind + way for way in ways]
     found = ids_of(input, written)
     assert found[: len(expected), 1].tolist() == expected
-    np.testing.assert_array_equal(found[:, 2:], ids_of(input, plain(written, True))[:, 2:])
+    np.testing.assert_array_equal(found[:, 2:], ids_of(input, normalize_text(written, True))[:, 2:])
 
 
 def test_with_capitals_as_they_are_they_are_no_part() -> None:
@@ -104,15 +104,15 @@ def test_with_capitals_as_they_are_they_are_no_part() -> None:
 
 
 def test_a_text_without_a_word_has_an_unknown_one_without_parts() -> None:
-    assert ids_of(fitted(), " ").tolist() == [[UNKNOWN, *[PAD] * MOST_PARTS]]
+    assert ids_of(fitted(), " ").tolist() == [[UNKNOWN, *[PAD] * MAX_SUBWORDS]]
 
 
 def test_a_narrower_vocabulary_keeps_the_parts() -> None:
     input = fitted()
-    known = input.entries()
-    narrow = input.narrowed(np.array([known[0], known[2]]))
-    assert len(narrow.entries()) == 2
-    assert narrow.emits().channels == FIRST + 2 + 1024 + 3
+    known = input.removable_ids()
+    narrow = input.restrict_vocabulary(np.array([known[0], known[2]]))
+    assert len(narrow.removable_ids()) == 2
+    assert narrow.feature_spec().channels == FIRST + 2 + 1024 + 3
     before, after = ids_of(input, "the painter"), ids_of(narrow, "the painter")
     gone = len(known) - 2
     np.testing.assert_array_equal(
@@ -126,7 +126,7 @@ def test_a_narrower_vocabulary_keeps_the_parts() -> None:
 )
 def test_auto_is_where_tokens_are_words(more: dict[str, object], parts: tuple[int, int]) -> None:
     made = TextOptions(form="tokens", subwords="auto", **more)  # type: ignore[arg-type]
-    assert made.parts == parts
+    assert made.subword_range == parts
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ def test_what_has_no_parts_is_refused(given_options: dict[str, object], told: st
 )
 def test_a_changed_state_is_damage(change: dict[str, object], told: str) -> None:
     input = fitted()
-    state, arrays = input.state()
+    state, arrays = input.get_state()
     with pytest.raises(DamagedError, match=told):
         TextInput(input.options, {**state, "subwords": {**state["subwords"], **change}}, arrays)

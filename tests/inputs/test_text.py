@@ -17,16 +17,16 @@ from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs import text as text_module
 from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_fit import Frequencies
+from skipstone.inputs.text_fit import DocumentFrequencies
 from skipstone.inputs.text_grams import (
-    Grams,
     Letters,
+    NGrams,
     char_ngrams,
-    letters_of,
+    hash_tokens,
+    normalize_text,
     opening_pairs,
-    plain,
     skip_grams,
-    token_grams,
+    to_letters,
     word_ngrams,
 )
 from skipstone.inputs.text_options import TextOptions
@@ -49,8 +49,8 @@ def spans(texts: list[str], grams: list) -> list[tuple[int, str]]:
 
 
 def test_tokens_are_words_and_lone_signs() -> None:
-    texts = [plain(text, True) for text in TEXTS]
-    found = spans(texts, [token_grams(letters_of(texts))])
+    texts = [normalize_text(text, True) for text in TEXTS]
+    found = spans(texts, [hash_tokens(to_letters(texts))])
     expected = [
         (at, token)
         for at, text in enumerate(texts)
@@ -61,19 +61,19 @@ def test_tokens_are_words_and_lone_signs() -> None:
 
 @pytest.mark.parametrize("text", ["猫が好き", "ภาษา", "日本語abc"])
 def test_writing_without_spaces_is_split_by_letter(text: str) -> None:
-    tokens = [span for _, span in spans([text], [token_grams(letters_of([text]))])]
+    tokens = [span for _, span in spans([text], [hash_tokens(to_letters([text]))])]
     assert len(tokens) >= 3
     assert "".join(tokens) == text
 
 
 @pytest.mark.parametrize("word", ["हिन्दी", "می\u200cخواهم", "école", "foo_bar2"])
 def test_marks_and_joiners_stay_in_their_word(word: str) -> None:
-    assert [span for _, span in spans([word], [token_grams(letters_of([word]))])] == [word]
+    assert [span for _, span in spans([word], [hash_tokens(to_letters([word]))])] == [word]
 
 
 def test_equal_spans_have_equal_hashes_and_others_do_not() -> None:
-    letters = letters_of(TEXTS)
-    grams = [*word_ngrams(token_grams(letters), 3), *char_ngrams(letters, 2, 5)]
+    letters = to_letters(TEXTS)
+    grams = [*word_ngrams(hash_tokens(letters), 3), *char_ngrams(letters, 2, 5)]
     joined = "\n".join(TEXTS) + "\n"
     for part in grams:
         seen: dict[int, tuple[str, ...]] = {}
@@ -84,18 +84,18 @@ def test_equal_spans_have_equal_hashes_and_others_do_not() -> None:
     assert len(set(grams[0].hashes.tolist())) == len(words)
 
 
-def _every_kind(letters: Letters) -> list[Grams]:
-    tokens = token_grams(letters)
+def _every_kind(letters: Letters) -> list[NGrams]:
+    tokens = hash_tokens(letters)
     words = [*word_ngrams(tokens, 3), *skip_grams(tokens, letters.count, 3)]
     return [*words, *opening_pairs(tokens, 2), *char_ngrams(letters, 1, 4)]
 
 
 def test_a_text_hashes_alike_alone_and_among_others() -> None:
     """What a vocabulary was fitted on in chunks must be found again one text at a time."""
-    letters = letters_of(TEXTS)
+    letters = to_letters(TEXTS)
     together = _every_kind(letters)
     for at, text in enumerate(TEXTS):
-        own = letters_of([text])
+        own = to_letters([text])
         alone = _every_kind(own)
         whole = [code for part in together for code in part.hashes[part.text == at].tolist()]
         assert [code for part in alone for code in part.hashes.tolist()] == whole
@@ -108,7 +108,7 @@ def _bag(**options: object) -> TextInput:
 
 def test_tfidf_equals_scikit_learns() -> None:
     """Columns are in another order; texts' products with each other are the same."""
-    ours, kept = _bag(word_ngrams="1-2", char_ngrams="none").matrix(sources(TEXTS))
+    ours, kept = _bag(word_ngrams="1-2", char_ngrams="none").make_feature_matrix(sources(TEXTS))
     token = r"(?u)[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+|[^\w\s]"
     theirs = TfidfVectorizer(ngram_range=(1, 2), token_pattern=token, sublinear_tf=True)
     expected = theirs.fit_transform(TEXTS)
@@ -122,7 +122,7 @@ def test_tfidf_equals_scikit_learns() -> None:
 def test_letters_in_runs_are_scikit_learns() -> None:
     texts = [" ".join(text.split()) for text in TEXTS if text]
     given = TextOptions(form="bag", word_ngrams="none", char_ngrams="2-4", weighting="binary")
-    ours, _ = TextInput(given).fit(sources(texts)).matrix(sources(texts))
+    ours, _ = TextInput(given).fit(sources(texts)).make_feature_matrix(sources(texts))
     theirs = CountVectorizer(analyzer="char", ngram_range=(2, 4), binary=True)
     expected = theirs.fit_transform([f"\x02{text}\x02" for text in texts])
     assert ours.shape == expected.shape
@@ -130,7 +130,7 @@ def test_letters_in_runs_are_scikit_learns() -> None:
 
 
 def _words(text: str) -> list[str]:
-    return [span for _, span in spans([text.lower()], [token_grams(letters_of([text.lower()]))])]
+    return [span for _, span in spans([text.lower()], [hash_tokens(to_letters([text.lower()]))])]
 
 
 def _apart(text: str) -> list[str]:
@@ -152,7 +152,7 @@ def _opened(text: str) -> list[str]:
 )
 def test_pairs_of_words_are_those_that_python_lists(options: dict, listed: Callable) -> None:
     made = _bag(word_ngrams="none", char_ngrams="none", weighting="counts", **options)
-    ours = made.matrix(sources(TEXTS))[0]
+    ours = made.make_feature_matrix(sources(TEXTS))[0]
     theirs = CountVectorizer(analyzer=listed)
     expected = theirs.fit_transform(TEXTS).tolil()
     if "?" in theirs.vocabulary_:
@@ -166,8 +166,8 @@ def test_pairs_of_words_are_those_that_python_lists(options: dict, listed: Calla
 
 
 def test_pairs_of_words_span_what_they_are_of() -> None:
-    letters = letters_of(["how many red cats", "", "so"])
-    tokens = token_grams(letters)
+    letters = to_letters(["how many red cats", "", "so"])
+    tokens = hash_tokens(letters)
     apart = spans(["how many red cats", "", "so"], skip_grams(tokens, 3, 1))
     assert apart == [
         *((0, "how many"), (0, "how many red"), (0, "many red cats"), (0, "red cats"), (2, "so"))
@@ -182,10 +182,10 @@ def test_pairs_of_words_span_what_they_are_of() -> None:
 def test_one_text_is_encoded_as_its_row_of_the_matrix(options: dict) -> None:
     made = _bag(**options)
     new = [*TEXTS, "unheard-of words 中文"]
-    matrix, _ = made.matrix(sources(new))
+    matrix, _ = made.make_feature_matrix(sources(new))
     for row, source in enumerate(sources(new)):
         arrays = made.encode(made.decode(source))
-        whole = np.zeros(made.emits().channels)
+        whole = np.zeros(made.feature_spec().channels)
         np.add.at(whole, arrays["features"], arrays["values"])
         np.testing.assert_allclose(whole[1:], matrix[[row]].toarray()[0], atol=1e-6)
         assert whole[0] == 0
@@ -201,7 +201,7 @@ def test_tokens_become_ids_and_strangers_one_id() -> None:
     assert ids[1][1] == 1
     assert ids[2] == [1]
     assert ids[3] == ids[0][1::-1]
-    assert made.emits().channels == 5
+    assert made.feature_spec().channels == 5
 
 
 def test_a_vocabulary_keeps_the_commonest() -> None:
@@ -215,7 +215,7 @@ def test_a_vocabulary_keeps_the_commonest() -> None:
 
 def test_state_gives_the_same_input_again_and_another_vocabulary_is_refused() -> None:
     made = _bag()
-    state, arrays = made.state()
+    state, arrays = made.get_state()
     again = TextInput(made.options, state, arrays)
     source = Inline(b"the very red newt")
     for name, value in made.encode(made.decode(source)).items():
@@ -232,8 +232,8 @@ def test_bytes_that_are_no_utf8_are_named_by_line() -> None:
 
 def test_goldens_are_told_apart() -> None:
     made = _bag()
-    goldens = made.golden(16)
-    assert goldens == made.golden(16)
+    goldens = made.make_golden_files(16)
+    assert goldens == made.make_golden_files(16)
     rows = {made.encode(made.decode(Inline(data)))["features"].tobytes() for _, data in goldens}
     assert len(rows) >= 14
 
@@ -241,21 +241,21 @@ def test_goldens_are_told_apart() -> None:
 def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
     given = TextOptions(form="tokens", split="bpe", vocabulary=400)
     made = TextInput(given).fit(sources(TEXTS))
-    again = TextInput(given, *made.state())
+    again = TextInput(given, *made.get_state())
     for text in ("the red newt", "never seen: żółw 猫", ""):
         source = Inline(text.encode())
         ids = made.encode(made.decode(source))["tokens"]
         assert np.array_equal(ids, again.encode(again.decode(source))["tokens"])
         assert ids.min() >= 1
-        assert ids.max() < made.emits().channels
-    assert made.spec is None
+        assert ids.max() < made.feature_spec().channels
+    assert made.decode_spec is None
 
 
 def test_the_cache_of_encoded_texts_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sources([f"the letter {n} " * 200 for n in range(40)])
     roomy = TextInput(TextOptions(form="tokens")).fit(texts)
     monkeypatch.setattr(text_module, "_CACHE_BYTES", 50_000)
-    bounded = TextInput(roomy.options, *roomy.state())
+    bounded = TextInput(roomy.options, *roomy.get_state())
     encode, made = bounded._encode_text, []
 
     def counting(data: bytes) -> dict[str, np.ndarray]:
@@ -275,15 +275,15 @@ def test_frequencies_are_those_of_counting_however_texts_are_cut(seed: int) -> N
     dice = random.Random(seed)
     texts = [[int(dice.paretovariate(0.5)) for _ in range(dice.randrange(9))] for _ in range(300)]
     expected = Counter(code for text in texts for code in set(text))
-    seen, begin = Frequencies(), 0
+    seen, begin = DocumentFrequencies(), 0
     while begin < len(texts):
         part = texts[begin : begin + dice.choice([1, 2, 5, 40])]
         begin += len(part)
         owner = np.repeat(np.arange(len(part)), [len(text) for text in part])
-        seen.add(owner, np.array([code for text in part for code in text], np.uint64))
+        seen.add_chunk(owner, np.array([code for text in part for code in text], np.uint64))
         if dice.random() < 0.05:
-            seen.kept(5, 1)  # asking in between changes nothing
-    hashes, counts = seen.kept(1 << 40, 1)
+            seen.select_most_common(5, 1)  # asking in between changes nothing
+    hashes, counts = seen.select_most_common(1 << 40, 1)
     assert hashes.tolist() == sorted(expected)
     assert counts.tolist() == [expected[code] for code in sorted(expected)]
 
@@ -296,8 +296,8 @@ def test_frequencies_cost_what_a_corpus_has_not_its_square(monkeypatch: pytest.M
         return unique(values, **options)
 
     monkeypatch.setattr(np, "unique", counting)
-    seen = Frequencies()
+    seen = DocumentFrequencies()
     for chunk in range(200):
-        seen.add(np.zeros(100, np.int64), np.arange(100, dtype=np.uint64) + 100 * chunk)
-    assert len(seen.kept(1 << 40, 1)[0]) == 20_000
+        seen.add_chunk(np.zeros(100, np.int64), np.arange(100, dtype=np.uint64) + 100 * chunk)
+    assert len(seen.select_most_common(1 << 40, 1)[0]) == 20_000
     assert sum(sorted_in_all) < 10 * 20_000

@@ -21,7 +21,7 @@ import tifffile
 from PIL import Image
 
 from skipstone.inputs import picture_file, pixels
-from skipstone.inputs.examine import examine
+from skipstone.inputs.examine import inspect_image
 from skipstone.inputs.pixels import decode_pixels
 from tests.inputs.picture_files import expected, saved, scene, spec
 
@@ -106,7 +106,7 @@ def test_the_audit_calls_sound_what_decodes_and_names_what_does_not() -> None:
         sound: "",
     }
     for data, kind in cases.items():
-        problem = examine(data).problem
+        problem = inspect_image(data).problem
         assert problem.partition(":")[0] == kind
         if kind:
             with pytest.raises(ValueError, match=re.escape(problem.partition(": ")[2])):
@@ -117,7 +117,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     tracemalloc.start()
     with pytest.raises(ValueError, match="60000 x 60000 pixels are more than the 200 million"):
         decode_pixels(bomb(60_000), spec())
-    assert examine(bomb(60_000)).problem.startswith("too large: 60000 x 60000")
+    assert inspect_image(bomb(60_000)).problem.startswith("too large: 60000 x 60000")
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
 

@@ -14,8 +14,8 @@ import pytest
 
 from skipstone import events
 from skipstone.errors import DataError
-from skipstone.inputs.vector_files import FoundVectors, look_at_vectors, read_vectors
-from skipstone.inputs.wanted_words import AS_WRITTEN, BY_PARTS, MISSING, OTHER_CASE, WantedWords
+from skipstone.inputs.vector_files import FileVectors, detect_vector_format, read_vectors
+from skipstone.inputs.wanted_words import AS_WRITTEN, BY_SUBWORDS, MISSING, OTHER_CASE, VectorFilter
 from tests.vector_data import FastTextFile, glove, row, table, word2vec_binary, word2vec_text
 
 WORDS = ["the", "cat", "Dog", "naïve", "猫", "Vögel", "fünf", "CAT", ",", "</s>"]
@@ -23,8 +23,8 @@ WANTED = ["cat", "dog", "naïve", "猫", "vögel", "nai\u0308ve", "nowhere"]
 TABLE = table(WORDS)
 
 
-def read(path: Path, wanted: list[str] | None = None) -> FoundVectors:
-    return read_vectors(path, WantedWords(wanted or WANTED))
+def read(path: Path, wanted: list[str] | None = None) -> FileVectors:
+    return read_vectors(path, VectorFilter(wanted or WANTED))
 
 
 WRITERS = {
@@ -45,7 +45,7 @@ def test_words_are_found_as_written_or_in_other_case(
     found = read(path)
     assert (found.form.name, found.form.dimension, found.rows) == (form, 5, len(TABLE))
     written, other = [AS_WRITTEN], [OTHER_CASE]
-    assert found.how.tolist() == written + other + written * 2 + other * 2 + [MISSING]
+    assert found.match_kinds.tolist() == written + other + written * 2 + other * 2 + [MISSING]
     sources = ["cat", "Dog", "naïve", "猫", "Vögel", "naïve"]
     assert np.array_equal(found.vectors[:6], np.stack([TABLE[word] for word in sources]))
     assert not found.vectors[6].any()
@@ -69,7 +69,7 @@ def test_the_first_of_several_wins_and_words_may_hold_spaces(tmp_path: Path) -> 
     (tmp_path / "v").write_text("\n".join(lines))
     found = read(tmp_path / "v", ["cat", "dog", "DOG"])
     assert found.vectors.tolist() == [[4, 4], [6, 6], [6, 6]]
-    assert found.how.tolist() == [AS_WRITTEN, AS_WRITTEN, OTHER_CASE]
+    assert found.match_kinds.tolist() == [AS_WRITTEN, AS_WRITTEN, OTHER_CASE]
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
@@ -84,13 +84,13 @@ def test_fasttexts_own_form(tmp_path: Path, lengths: tuple[int, int], packed: bo
     found = read(tmp_path / "v")
     assert (found.form.name, found.rows) == ("fastText .bin", len(words))
     sources = ["cat", "Dog", "naïve", "猫", "Vögel", "naïve"]
-    assert found.how[:6].tolist() == [0, 1, 0, 0, 1, 1]
+    assert found.match_kinds[:6].tolist() == [0, 1, 0, 0, 1, 1]
     expected = [model.vector(word) for word in sources]
     if lengths[1]:
-        assert found.how[6] == BY_PARTS
+        assert found.match_kinds[6] == BY_SUBWORDS
         expected.append(model.vector("nowhere"))
     else:
-        assert found.how[6] == MISSING
+        assert found.match_kinds[6] == MISSING
     assert np.allclose(found.vectors[: len(expected)], expected, atol=1e-6)
 
 
@@ -98,7 +98,7 @@ def test_an_old_classifier_of_fasttext_has_no_parts(tmp_path: Path) -> None:
     model = FastTextFile(["cat"])
     (tmp_path / "v").write_bytes(model.data(version=11, model=3))
     found = read(tmp_path / "v", ["cat", "dog"])
-    assert found.how.tolist() == [AS_WRITTEN, MISSING]
+    assert found.match_kinds.tolist() == [AS_WRITTEN, MISSING]
     assert np.allclose(found.vectors[0], model.matrix[0])
 
 
@@ -191,13 +191,13 @@ def test_words_that_word2vec_cut_are_passed_over(tmp_path: Path) -> None:
     path = word2vec_binary(tmp_path / "v", table(words, 3))
     path.write_bytes(path.read_bytes().replace("é".encode(), "é".encode()[:1]))
     found = read(path, ["cat", "dog"])
-    assert (found.how.tolist(), found.cut) == ([AS_WRITTEN, AS_WRITTEN], 1)
+    assert (found.match_kinds.tolist(), found.truncated_words) == ([AS_WRITTEN, AS_WRITTEN], 1)
 
 
 @pytest.mark.parametrize("name", ["nothing", "folder"])
 def test_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    for look in (look_at_vectors, read):
+    for look in (detect_vector_format, read):
         with pytest.raises(DataError, match=r"is a folder|does not exist"):
             look(tmp_path / name)
 
@@ -205,10 +205,10 @@ def test_no_file(tmp_path: Path, name: str) -> None:
 def test_progress_is_told_in_megabytes(tmp_path: Path) -> None:
     heard: list[events.Event] = []
     path = glove(tmp_path / "v", table([f"w{at}" for at in range(2000)], 50))
-    with events.listen(heard.append):
+    with events.use_listener(heard.append):
         read(path)
-    (started,) = [event for event in heard if isinstance(event, events.Started)]
-    done = sum(event.amount for event in heard if isinstance(event, events.Advanced))
+    (started,) = [event for event in heard if isinstance(event, events.StageStarted)]
+    done = sum(event.amount for event in heard if isinstance(event, events.StageAdvanced))
     assert started.total == pytest.approx(path.stat().st_size / 1e6) == pytest.approx(done)
 
 

@@ -14,7 +14,7 @@ from skipstone.registry import BACKBONES
 
 def choose(height, width, channels=3, fit_rows=1000, classes=10):
     return choose_model(
-        height=height, width=width, channels=channels, fit_rows=fit_rows, classes=classes
+        height=height, width=width, channels=channels, train_rows=fit_rows, classes=classes
     )
 
 

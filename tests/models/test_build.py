@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.errors import DamagedError, UsageError
-from skipstone.models.build import build_network, check_fits, load_tensors, network_tensors
+from skipstone.models.build import build_network, check_tensors_fit, export_tensors, load_tensors
 from skipstone.registry import BACKBONES, Entry
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from tests.small_bundles import small_bundle
 
 
 def test_the_network_has_the_parts_that_the_arch_names() -> None:
-    network = network_of(small_bundle(channels=1))
+    network = restore_network(small_bundle(channels=1))
     assert not network.training
     assert type(network.backbone).__name__ == "ResNet"
     assert network.backbone.get_parameter("conv1.weight").shape[1] == 1
@@ -23,26 +23,28 @@ def test_the_network_has_the_parts_that_the_arch_names() -> None:
 
 def test_a_backbone_that_takes_another_input_is_refused_with_a_sentence() -> None:
     bundle = small_bundle()
-    BACKBONES.add(Entry("reader", "m:build", facts={"accepts": ["text"]}))
+    BACKBONES.register(Entry("reader", "m:build", facts={"accepts": ["text"]}))
     try:
         with pytest.raises(UsageError, match="'reader' takes text, and this input gives image"):
-            build_network(Arch(Part("reader", {}), bundle.arch.head), input_of(bundle))
+            build_network(
+                Arch(ComponentConfig("reader", {}), bundle.arch.head), restore_input(bundle)
+            )
     finally:
-        BACKBONES.remove("reader")
+        BACKBONES.unregister("reader")
 
 
 def test_an_unknown_edit_is_refused() -> None:
     bundle = small_bundle()
     arch = Arch(bundle.arch.backbone, bundle.arch.head, ({"kind": "fold"},))
     with pytest.raises(UsageError, match="'fold'"):
-        build_network(arch, input_of(bundle))
+        build_network(arch, restore_input(bundle))
 
 
 def test_an_unknown_option_names_the_near_one() -> None:
     bundle = small_bundle()
-    arch = Arch(Part("resnet20", {"options": {"widht": 2}}), bundle.arch.head)
+    arch = Arch(ComponentConfig("resnet20", {"options": {"widht": 2}}), bundle.arch.head)
     with pytest.raises(UsageError, match="'width'"):
-        build_network(arch, input_of(bundle))
+        build_network(arch, restore_input(bundle))
 
 
 @pytest.mark.parametrize(
@@ -72,14 +74,14 @@ def test_loading_is_strict(change: object, says: str) -> None:
     bundle = small_bundle()
     tensors = dict(bundle.tensors)
     change(tensors)  # type: ignore[operator]
-    network = build_network(bundle.arch, input_of(bundle))
+    network = build_network(bundle.arch, restore_input(bundle))
     with pytest.raises(DamagedError, match=f"some file.*{says}"):
         load_tensors(network, tensors, where="some file")
 
 
 def test_tensors_are_copies() -> None:
-    network = network_of(small_bundle())
-    tensors = network_tensors(network)
+    network = restore_network(small_bundle())
+    tensors = export_tensors(network)
     before = tensors["head.linear.bias"].copy()
     network.head.get_parameter("linear.bias").data.add_(1)
     np.testing.assert_array_equal(tensors["head.linear.bias"], before)
@@ -92,6 +94,8 @@ _IMAGE = [e.name for e in BACKBONES if "image" in e.facts["accepts"] and "*" not
 def test_what_a_bundle_may_name_is_compared_before_it_is_allocated(name: str) -> None:
     """Every backbone builds on the meta device; weights of another network do not fit it."""
     bundle = small_bundle()
-    arch = Arch(Part(name, {}), bundle.arch.head)
+    arch = Arch(ComponentConfig(name, {}), bundle.arch.head)
     with pytest.raises(DamagedError, match=r"does not fit|more layers"):
-        check_fits(arch, input_of(bundle).emits(), bundle.tensors, where="weights")
+        check_tensors_fit(
+            arch, restore_input(bundle).feature_spec(), bundle.tensors, where="weights"
+        )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skipstone.models.catalog import ENTRIES
-from skipstone.models.profile import profile, profile_backbone
+from skipstone.models.profile import profile_backbone, profile_network
 from skipstone.models.resnet import build_resnet
 from skipstone.registry import BACKBONES
 
@@ -56,7 +56,7 @@ def test_any_number_of_channels_trains_every_parameter(entry):
 @each_backbone
 def test_every_parameter_is_in_one_stage(entry):
     backbone = build(entry)
-    stages = backbone.stages()
+    stages = backbone.stage_modules()
     parameters = [id(p) for stage in stages for module in stage for p in module.parameters()]
     assert sorted(parameters) == sorted(id(p) for p in backbone.parameters())
     assert len(stages) >= 3
@@ -124,7 +124,7 @@ def test_the_catalogue_is_listed_without_torch():
 def test_macs_and_parameters_by_hand():
     """A convolution of a kernel k has k * k * C_in MACs for each value it gives."""
     layer = torch.nn.Conv2d(3, 8, 5, stride=2, padding=2)
-    counted = profile(layer, torch.zeros(1, 3, 16, 16))
+    counted = profile_network(layer, torch.zeros(1, 3, 16, 16))
     assert counted.parameters == 8 * 3 * 25 + 8
     assert counted.macs == 8 * 8 * 8 * 3 * 25
     assert counted.activation_bytes == 3 * 16 * 16 * 4  # its input, for its weights' gradient
@@ -133,12 +133,12 @@ def test_macs_and_parameters_by_hand():
 def test_activations_that_two_layers_keep_count_once():
     """A ReLU keeps its output, which is also the next layer's input."""
     net = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.ReLU(), torch.nn.Linear(20, 5))
-    assert profile(net, torch.zeros(1, 10)).activation_bytes == (10 + 20) * 4
+    assert profile_network(net, torch.zeros(1, 10)).activation_bytes == (10 + 20) * 4
 
 
 def test_profiling_changes_nothing():
     net = build_resnet("resnet20").train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    profile(net, torch.zeros(1, 3, 32, 32))
+    profile_network(net, torch.zeros(1, 3, 32, 32))
     assert net.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from skipstone.errors import DamagedError, UsageError
-from skipstone.models.edits import apply_edits, resize
+from skipstone.models.edits import apply_edits, resize_edit
 
 
 def make() -> nn.Sequential:
@@ -27,11 +27,11 @@ def test_resized_layers_are_what_narrower_ones_would_be() -> None:
     apply_edits(
         network,
         [
-            resize("0", inputs=3, outputs=5),
-            resize("1", inputs=5, outputs=5),
-            resize("2", inputs=5, outputs=5, groups=5),
-            resize("3", inputs=5, outputs=3),
-            resize("6", inputs=3, outputs=2),
+            resize_edit("0", inputs=3, outputs=5),
+            resize_edit("1", inputs=5, outputs=5),
+            resize_edit("2", inputs=5, outputs=5, groups=5),
+            resize_edit("3", inputs=5, outputs=3),
+            resize_edit("6", inputs=3, outputs=2),
         ],
     )
     narrow = nn.Sequential(
@@ -52,14 +52,14 @@ def test_resized_layers_are_what_narrower_ones_would_be() -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        resize("9", inputs=1, outputs=1),
-        resize("4", inputs=1, outputs=1),
-        resize("0", inputs=3, outputs=9),
-        resize("0", inputs=4, outputs=8),
-        resize("0", inputs=3, outputs=0),
-        resize("2", inputs=8, outputs=8, groups=3),
-        {**resize("0", inputs=3, outputs=8), "outputs": 2.0},
-        {**resize("0", inputs=3, outputs=8), "outputs": True},
+        resize_edit("9", inputs=1, outputs=1),
+        resize_edit("4", inputs=1, outputs=1),
+        resize_edit("0", inputs=3, outputs=9),
+        resize_edit("0", inputs=4, outputs=8),
+        resize_edit("0", inputs=3, outputs=0),
+        resize_edit("2", inputs=8, outputs=8, groups=3),
+        {**resize_edit("0", inputs=3, outputs=8), "outputs": 2.0},
+        {**resize_edit("0", inputs=3, outputs=8), "outputs": True},
         {"kind": "resize"},
         {"kind": "resize", "layer": ["0"]},
     ],

@@ -10,16 +10,23 @@ import torch
 from scipy.special import expit, softmax
 from torch import Tensor
 
-from skipstone.bundle.arch import Arch, Ensemble, Member, Part, one_network, read_arch
+from skipstone.bundle.arch import (
+    Arch,
+    ComponentConfig,
+    EnsembleArch,
+    MemberConfig,
+    parse_arch,
+    require_single_network,
+)
 from skipstone.errors import DamagedError, Refusal
-from skipstone.inputs.image import image_input
+from skipstone.inputs.image import make_image_input
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.ensemble import (
     average_logits,
     build_ensemble,
-    check_ensemble_fits,
-    tensors_of,
+    check_ensemble_tensors,
+    merge_member_tensors,
 )
 
 CLASSES = 3
@@ -51,18 +58,22 @@ def test_tags_get_the_mean_probability_each(scale: float) -> None:
 
 def arch(head: str) -> Arch:
     options = {"options": {"width": 0.25}}
-    return Arch(Part("resnet18", options), Part(head, {"shape": {"classes": CLASSES}}))
+    return Arch(
+        ComponentConfig("resnet18", options), ComponentConfig(head, {"shape": {"classes": CLASSES}})
+    )
 
 
 @pytest.fixture(params=["linear", "lraspp"])
-def joined(request: pytest.FixtureRequest) -> tuple[Ensemble, Any, list[Any], dict[str, Any]]:
+def joined(request: pytest.FixtureRequest) -> tuple[EnsembleArch, Any, list[Any], dict[str, Any]]:
     """(ensemble, its input, networks with drawn weights, their tensors together)."""
-    input = image_input(ImageOptions(size=32), {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3})
+    input = make_image_input(
+        ImageOptions(size=32), {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3}
+    )
     torch.manual_seed(0)
     one = arch(request.param)
     networks = [build_network(one, input).eval() for _ in range(2)]
-    made = Ensemble((Member(one, 0, 0.5), Member(one, 0, 2.0)), "softmax")
-    tensors = tensors_of(made, [network.state_dict() for network in networks])
+    made = EnsembleArch((MemberConfig(one, 0, 0.5), MemberConfig(one, 0, 2.0)), "softmax")
+    tensors = merge_member_tensors(made, [network.state_dict() for network in networks])
     return made, input, networks, tensors
 
 
@@ -81,28 +92,30 @@ def test_networks_answer_together_also_for_each_pixel(joined: Any) -> None:
 
 def test_tensors_that_are_not_its_members_are_damage(joined: Any) -> None:
     made, input, _, tensors = joined
-    check_ensemble_fits(made, input, tensors, where="a file")
+    check_ensemble_tensors(made, input, tensors, where="a file")
     name = next(name for name in tensors if name.startswith("members.1."))
     short = {key: value for key, value in tensors.items() if key != name}
     with pytest.raises(DamagedError, match=r"a file, member 1,.*is missing"):
-        check_ensemble_fits(made, input, short, where="a file")
+        check_ensemble_tensors(made, input, short, where="a file")
     foreign = {**tensors, "members.2.x": tensors[name]}
     with pytest.raises(DamagedError, match="belongs to no member"):
-        check_ensemble_fits(made, input, foreign, where="a file")
-    astray = Ensemble((made.members[0], Member(made.members[1].arch, 1)), "softmax")
+        check_ensemble_tensors(made, input, foreign, where="a file")
+    astray = EnsembleArch((made.members[0], MemberConfig(made.members[1].arch, 1)), "softmax")
     with pytest.raises(DamagedError, match="member 1 takes input 1, and there are 1"):
-        check_ensemble_fits(astray, input, tensors, where="a file")
+        check_ensemble_tensors(astray, input, tensors, where="a file")
 
 
 def test_it_is_data() -> None:
     one, other = arch("linear"), arch("lraspp")
-    made = Ensemble((Member(one, 0, 1.5), Member(one), Member(other, 1)), "softmax")
-    assert read_arch(made.to_json()) == made
-    assert read_arch(one.to_json()) == one
+    made = EnsembleArch(
+        (MemberConfig(one, 0, 1.5), MemberConfig(one), MemberConfig(other, 1)), "softmax"
+    )
+    assert parse_arch(made.to_json()) == made
+    assert parse_arch(one.to_json()) == one
     assert made.name == "ensemble of 3 resnet18"
-    assert one_network(one, "pruning") is one
+    assert require_single_network(one, "pruning") is one
     with pytest.raises(Refusal, match=r"pruning needs a single network, .* ensemble of 3 resnet18"):
-        one_network(made, "pruning")
+        require_single_network(made, "pruning")
 
 
 @pytest.mark.parametrize(
@@ -119,20 +132,20 @@ def test_it_is_data() -> None:
     ],
 )
 def test_what_is_no_member_is_refused(change: dict[str, Any]) -> None:
-    member = Member(arch("linear")).to_json()
+    member = MemberConfig(arch("linear")).to_json()
     with pytest.raises((KeyError, TypeError, ValueError)):
-        read_arch({"members": [member, {**member, **change}], "activation": "softmax"})
+        parse_arch({"members": [member, {**member, **change}], "activation": "softmax"})
 
 
 @pytest.mark.parametrize("count", [0, 1, 65])
 def test_ensembles_have_2_to_64_members(count: int) -> None:
-    member = Member(arch("linear")).to_json()
+    member = MemberConfig(arch("linear")).to_json()
     with pytest.raises(ValueError, match=f"number of ensemble members: {count}"):
-        read_arch({"members": [member] * count, "activation": "softmax"})
+        parse_arch({"members": [member] * count, "activation": "softmax"})
 
 
 @pytest.mark.parametrize("activation", ["relu", None, ["softmax"]])
 def test_an_unknown_activation_is_refused(activation: Any) -> None:
-    members = [Member(arch("linear")).to_json()] * 2
+    members = [MemberConfig(arch("linear")).to_json()] * 2
     with pytest.raises(ValueError, match="activation"):
-        read_arch({"members": members, "activation": activation})
+        parse_arch({"members": members, "activation": activation})

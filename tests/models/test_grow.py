@@ -8,19 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.models.build import build_network, network_tensors
-from skipstone.models.grow import grow
+from skipstone.models.build import build_network, export_tensors
+from skipstone.models.grow import extend_classes
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.network import Network
 
 
 def network(classes: int, seed: int = 0) -> Network:
-    head = Part("linear", {"options": {}, "shape": {"classes": classes}})
-    backbone = Part("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
+    head = ComponentConfig("linear", {"options": {}, "shape": {"classes": classes}})
+    backbone = ComponentConfig("resnet20", {"options": {"width": 0.25, "depth": 0.34}})
     torch.manual_seed(seed)
     return build_network(Arch(backbone, head), ImageInput(ImageOptions(size=8, channels=3)))
 
@@ -35,9 +35,9 @@ LETTERS = st.permutations("abcdef").flatmap(
 @given(known=LETTERS, wanted=LETTERS)
 def test_rows_follow_their_names(known: list[str], wanted: list[str]) -> None:
     old, new = SMALL[len(known)], network(len(wanted), seed=99)
-    fresh = network_tensors(new)
-    grow(new, network_tensors(old), known=known, wanted=wanted, where="it")
-    before, after = network_tensors(old), network_tensors(new)
+    fresh = export_tensors(new)
+    extend_classes(new, export_tensors(old), old_classes=known, new_classes=wanted, where="it")
+    before, after = export_tensors(old), export_tensors(new)
     for name, value in after.items():
         if name not in ("head.linear.weight", "head.linear.bias"):
             assert np.array_equal(value, before[name])
@@ -49,7 +49,9 @@ def test_rows_follow_their_names(known: list[str], wanted: list[str]) -> None:
 
 def test_logits_of_known_classes_stay_what_they_were() -> None:
     old, new = network(3).eval(), network(4, seed=5).eval()
-    grow(new, network_tensors(old), known=list("abc"), wanted=list("cabd"), where="it")
+    extend_classes(
+        new, export_tensors(old), old_classes=list("abc"), new_classes=list("cabd"), where="it"
+    )
     x = {"image": torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)}
     with torch.no_grad():
         was, now = old(x)["logits"], new(x)["logits"]
@@ -57,11 +59,17 @@ def test_logits_of_known_classes_stay_what_they_were() -> None:
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors = network_tensors(network(3))
+    tensors = export_tensors(network(3))
     with pytest.raises(UsageError, match="does not hold a row for each"):
-        grow(network(4), tensors, known=list("ab"), wanted=list("abcd"), where="it")
+        extend_classes(
+            network(4), tensors, old_classes=list("ab"), new_classes=list("abcd"), where="it"
+        )
     with pytest.raises(UsageError, match="it does not fit its network"):
-        grow(network(4), tensors, known=list("abcd"), wanted=list("abcd"), where="it")
+        extend_classes(
+            network(4), tensors, old_classes=list("abcd"), new_classes=list("abcd"), where="it"
+        )
     monkeypatch.setattr(LinearHead, "named_rows", lambda self: ())
     with pytest.raises(UsageError, match=r"has no rows per class.*--weights it"):
-        grow(network(4), tensors, known=list("abc"), wanted=list("abcd"), where="it")
+        extend_classes(
+            network(4), tensors, old_classes=list("abc"), new_classes=list("abcd"), where="it"
+        )

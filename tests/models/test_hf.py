@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.data.sources import Inline
 from skipstone.errors import DataError, MissingExtra, UsageError
 from skipstone.inputs.text import TextInput
@@ -25,7 +25,7 @@ from skipstone.models.network import MIXED_WORDS, Network
 from skipstone.models.text_options import HfOptions
 from skipstone.models.weights import load_weights
 from skipstone.registry import BACKBONES, TASKS
-from skipstone.verbs.look import models
+from skipstone.verbs.look import list_models
 from tests.hf_models import FAMILIES, write_encoder, write_tokenizer
 
 TEXTS = [
@@ -45,8 +45,8 @@ def made(folder: Path, **options: str) -> tuple[Network, TextInput]:
     input = TextInput(TextOptions(**choice.input)).fit([Inline(t.encode()) for t in TEXTS])
     given = dataclasses.asdict(entry.make_options(options))
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), {"classes": ["a", "b"]})
-    backbone = Part(choice.model, {"options": given, "shape": dict(choice.shape)})
-    network = build_network(Arch(backbone, task.head()), input)
+    backbone = ComponentConfig(choice.model, {"options": given, "shape": dict(choice.shape)})
+    network = build_network(Arch(backbone, task.default_head()), input)
     load_weights(network, name=choice.model, weights=choice.weights)
     return network.eval(), input
 
@@ -125,7 +125,7 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them_and_the_cut_is_said(tmp_path) 
         row = input.encode(input.decode(Inline(text.encode())))["tokens"]
         np.testing.assert_array_equal(row, np.array(expected) + FIRST)
     assert input.options.max_length == network.backbone.max_tokens == 64
-    assert input.notes == [
+    assert input.fit_notes == [
         "1 of 5 training texts are longer than 64 tokens and are truncated there (--max-length)."
     ]
     with pytest.raises(UsageError, match="reads up to 64") as caught:
@@ -139,16 +139,18 @@ def test_every_parameter_learns_and_is_in_one_stage(family: str, tmp_path) -> No
     backbone = network.backbone.train()
     backbone(batch(input, TEXTS))[-1].square().sum().backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
-    staged = [id(p) for stage in backbone.stages() for module in stage for p in module.parameters()]
+    staged = [
+        id(p) for stage in backbone.stage_modules() for module in stage for p in module.parameters()
+    ]
     assert sorted(staged) == sorted(id(p) for p in backbone.parameters())
 
 
 @each_family
 def test_exported_it_answers_the_same_at_another_size(family: str, tmp_path) -> None:
     network, input = made(write_encoder(tmp_path / family, family))
-    (axis,) = input.free_axes["tokens"].values()
-    shapes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=axis.most)}
-    example = torch.from_numpy(input.example(2)["tokens"])
+    (axis,) = input.dynamic_axes["tokens"].values()
+    shapes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=axis.max_size)}
+    example = torch.from_numpy(input.make_example(2)["tokens"])
     program = torch.export.export(network.backbone, (example,), dynamic_shapes=(shapes,)).module()
     x = batch(input, TEXTS)
     torch.testing.assert_close(program(x)[-1], network.backbone(x)[-1], rtol=1e-4, atol=1e-5)
@@ -254,7 +256,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path) -> None:
 
 def test_its_cost_is_listed(tmp_path) -> None:
     folder = write_encoder(tmp_path / "bert")
-    (row,) = models(f"hf/{folder}").rows
+    (row,) = list_models(f"hf/{folder}").rows
     network, _ = made(folder)
     assert row["parameters"] == sum(p.numel() for p in network.backbone.parameters())
     assert row["macs"] > 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipstone.models.hidden import Hidden, find_hidden
+from skipstone.models.hidden import ChannelGroup, find_channel_groups
 from skipstone.registry import BACKBONES
 
 
@@ -23,9 +23,9 @@ class Block(nn.Module):
 
 
 def test_what_is_added_to_others_is_not_hidden() -> None:
-    found = find_hidden(Block(), torch.zeros(2, 4, 3, 3))
-    assert found == [Hidden("a", ("norm",), "b", 6)]
-    assert found[0].under("net") == Hidden("net.a", ("net.norm",), "net.b", 6)
+    found = find_channel_groups(Block(), torch.zeros(2, 4, 3, 3))
+    assert found == [ChannelGroup("a", ("norm",), "b", 6)]
+    assert found[0].with_prefix("net") == ChannelGroup("net.a", ("net.norm",), "net.b", 6)
 
 
 class Twice(nn.Module):
@@ -49,7 +49,7 @@ class Tapped(nn.Module):
 
 @pytest.mark.parametrize("make", [Twice, Tapped])
 def test_what_another_reads_is_not_hidden(make) -> None:
-    assert find_hidden(make(), torch.zeros(2, 4, 3, 3)) == []
+    assert find_channel_groups(make(), torch.zeros(2, 4, 3, 3)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_silenced_hidden_channels_change_nothing_beyond_their_reader(name, count
     torch.manual_seed(0)
     backbone = entry.load()(name, entry.make_options({}), in_channels=3).eval()
     x = torch.rand(2, 3, 32, 32)
-    found = find_hidden(backbone, x)
+    found = find_channel_groups(backbone, x)
     assert len(found) == count
     layers = dict(backbone.named_modules())
     with torch.no_grad():

@@ -181,7 +181,7 @@ def test_channels_last_and_bfloat16_stay_as_they_are(case):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_stages_hold_every_parameter_once_from_shallow_to_deep(case):
     net = build(case)
-    grouped = [p for group in net.stages() for module in group for p in module.parameters()]
+    grouped = [p for group in net.stage_modules() for module in group for p in module.parameters()]
     assert [id(p) for p in grouped] == [id(p) for p in net.parameters()]
 
 

@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC
 
 from skipstone.models import bag_linear
 from skipstone.models.quick_logistic import fit_logistic_adagrad
-from skipstone.models.solving import Problem
+from skipstone.models.solving import ClosedFormProblem
 from skipstone.registry import BACKBONES, resolve_target
 
 ROWS, FEATURES = 120, 40
@@ -49,7 +49,9 @@ def answers(
     """Logits of the network that holds what the solver found."""
     entry = BACKBONES[name]
     given = entry.make_options(options)
-    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, targets, classes, 3))
+    found = resolve_target(entry.facts["solver"])(
+        given, ClosedFormProblem(matrix, targets, classes, 3)
+    )
     net = entry.load()(name, given, in_channels=FEATURES + 1, **found.shape).eval()
     state = {key: torch.from_numpy(value) for key, value in found.tensors.items()}
     net.load_state_dict(state, strict=True)
@@ -98,7 +100,9 @@ def test_random_forest(classes: int) -> None:
     new, _ = data(classes, seed=9)  # paths that no training row took
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 20})
-    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, codes, classes, 3))
+    found = resolve_target(entry.facts["solver"])(
+        given, ClosedFormProblem(matrix, codes, classes, 3)
+    )
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in found.tensors.items()})
     with torch.no_grad():
@@ -139,7 +143,9 @@ def test_nbsvm_sums_a_machine_of_each_kind_of_feature() -> None:
         margin += machine.decision_function(scaled)
     entry = BACKBONES["nbsvm"]
     solve = resolve_target(entry.facts["solver"])
-    found = solve(entry.make_options({"c": 1.0}), Problem(matrix, codes, 2, 3, kinds)).tensors
+    found = solve(
+        entry.make_options({"c": 1.0}), ClosedFormProblem(matrix, codes, 2, 3, kinds)
+    ).tensors
     ours = matrix @ found["weight.weight"][1:] + found["bias"]
     np.testing.assert_allclose(ours[:, 1] - ours[:, 0], margin, rtol=1e-4, atol=1e-4)
 
@@ -213,7 +219,7 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
     matrix, codes = data(3)
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 8})
-    found = resolve_target(entry.facts["solver"])(given, Problem(matrix, codes, 3, 3))
+    found = resolve_target(entry.facts["solver"])(given, ClosedFormProblem(matrix, codes, 3, 3))
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({key: torch.from_numpy(value) for key, value in found.tensors.items()})
     model = RandomForestClassifier(8, random_state=3).fit(matrix, codes)
@@ -227,4 +233,4 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
             gap = share[table.children_left[node]] - share[table.children_right[node]]
             expected[feature] += right.sum() * np.square(gap).sum()
     assert (expected > 0).any()
-    np.testing.assert_allclose(net.effects(matrix, several=False), expected, rtol=1e-5)
+    np.testing.assert_allclose(net.feature_effects(matrix, several=False), expected, rtol=1e-5)

@@ -56,7 +56,9 @@ def test_every_parameter_learns_and_is_in_one_stage(entry):
     backbone = build(entry).train()
     backbone(tokens(4, 9))[-1].square().sum().backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
-    staged = [id(p) for stage in backbone.stages() for module in stage for p in module.parameters()]
+    staged = [
+        id(p) for stage in backbone.stage_modules() for module in stage for p in module.parameters()
+    ]
     assert sorted(staged) == sorted(id(p) for p in backbone.parameters())
 
 
@@ -72,7 +74,7 @@ def test_vectors_in_order_are_looked_up_and_read(entry):
     """What is mixed between the two is in tests/prepare/test_mix.py."""
     backbone, x = build(entry), tokens(3, 7)
     assert isinstance(backbone, SequenceBackbone) == ("vectors in order" in entry.facts["offers"])
-    vectors = backbone.look_up(x)
+    vectors = backbone.embed_tokens(x)
     assert torch.equal(vectors, backbone.embedding.weight[x.long()])
     assert torch.equal(backbone.read(vectors, x != 0)[-1], backbone(x)[-1])
 

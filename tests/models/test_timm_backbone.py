@@ -116,13 +116,13 @@ def test_the_last_map_is_the_last_stages_where_asked():
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/convnext_atto", "timm/test_efficientnet"])
 def test_every_parameter_is_in_one_stage(name):
     backbone = build(name)
-    parameters = [p for stage in backbone.stages() for m in stage for p in m.parameters()]
+    parameters = [p for stage in backbone.stage_modules() for m in stage for p in m.parameters()]
     assert sorted(map(id, parameters)) == sorted(map(id, backbone.parameters()))
-    assert len(backbone.stages()) > 2
+    assert len(backbone.stage_modules()) > 2
 
 
 def test_stages_go_from_the_stem_to_the_deepest():
-    first, *_, last = build("efficientnet_lite0").stages()
+    first, *_, last = build("efficientnet_lite0").stage_modules()
     net = build("efficientnet_lite0").net
     assert sum(p.numel() for m in first for p in m.parameters()) == sum(
         p.numel() for m in (net.conv_stem, net.bn1) for p in m.parameters()

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, DataError, UsageError
-from skipstone.models.build import network_tensors
+from skipstone.models.build import export_tensors
 from skipstone.models.foreign import adapt_channels, load_published
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
@@ -80,7 +80,7 @@ def lite0():
 @pytest.fixture
 def notes():
     heard = []
-    with events.listen(heard.append):
+    with events.use_listener(heard.append):
         yield heard
 
 
@@ -144,10 +144,10 @@ def bundle_for(classes, folder):
         "schema": {"classes": classes, "counts": [1] * len(classes)},
     }
     Bundle(
-        arch=Arch(Part("resnet20"), Part("linear")),
+        arch=Arch(ComponentConfig("resnet20"), ComponentConfig("linear")),
         input={"name": "image", "options": {}, "state": {}},
         task=task,
-        tensors=network_tensors(trained),
+        tensors=export_tensors(trained),
     ).save(folder)
     return trained, task
 
@@ -176,7 +176,9 @@ def test_a_model_gives_its_classifier_only_for_the_same_classes(tmp_path, notes,
         "options": {"label_smoothing": 0.1},
         "schema": {"classes": ours, "counts": [9, 9, 9]},
     }
-    report = load_weights(net, name="resnet20", weights=str(tmp_path / "bundle"), answers=answers)
+    report = load_weights(
+        net, name="resnet20", weights=str(tmp_path / "bundle"), task_record=answers
+    )
     assert report.fraction_of_backbone == 1
     same = theirs == ours
     assert torch.equal(net.head.linear.weight, trained.head.linear.weight if same else before)
@@ -225,7 +227,7 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
         for _ in range(2):  # begun, and resumed
             with pytest.raises(UsageError, match=f"and {len(lost) - 5} more") as caught:
                 load_published(
-                    network("resnet18"), state, where="w.pth", listing=_journal_weights(run)
+                    network("resnet18"), state, where="w.pth", write_report=_journal_weights(run)
                 )
         assert place in str(caught.value)
         (entry,) = run.entries("weights")
@@ -233,7 +235,7 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
     assert len(entry["missing"]) == 4 * 8  # but for the counters
     few = {n: t for n, t in resnet.state_dict().items() if "layer4.1.bn2" not in n}
     with RunFolder(tmp_path / "002") as run:
-        load_published(network("resnet18"), few, where="w.pth", listing=_journal_weights(run))
+        load_published(network("resnet18"), few, where="w.pth", write_report=_journal_weights(run))
     assert "missing: layer4.1.bn2.weight, " in notes_text(notes)
     assert "journal" not in notes_text(notes)  # the note has them all
 

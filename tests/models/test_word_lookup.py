@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.inputs.text_features import PAD, UNKNOWN
-from skipstone.models.word_lookup import look_up, make_embedding, own_ids, sum_subword_vectors
+from skipstone.models.word_lookup import embed_words, make_embedding, sum_subword_vectors, token_ids
 
 
 @pytest.fixture
@@ -25,26 +25,26 @@ def words(*rows: list[int]) -> Tensor:
 def test_padding_is_zeros_also_after_a_step(table: nn.Embedding) -> None:
     x = words([3, 20, 21], [4, 20], [PAD])
     optimizer = torch.optim.AdamW(table.parameters(), 0.1, weight_decay=0.1)
-    look_up(table.train(), x, hide=0.0).square().sum().backward()
+    embed_words(table.train(), x, dropout=0.0).square().sum().backward()
     optimizer.step()
     assert not table.weight[PAD].any()
-    assert not look_up(table, x, hide=0.0)[0, 2].any()
+    assert not embed_words(table, x, dropout=0.0)[0, 2].any()
 
 
 def test_without_parts_it_is_the_table(table: nn.Embedding) -> None:
     x = torch.tensor([[3, 4, PAD]])
-    assert own_ids(x) is x
-    torch.testing.assert_close(look_up(table, x, hide=0.0), table(x))
+    assert token_ids(x) is x
+    torch.testing.assert_close(embed_words(table, x, dropout=0.0), table(x))
 
 
 def test_parts_are_added_over_the_root_of_their_number(table: nn.Embedding) -> None:
     x = words([3, 20, 21, 22, 20], [UNKNOWN, 25], [4])
-    found = look_up(table, x, hide=0.0)[0]
+    found = embed_words(table, x, dropout=0.0)[0]
     rows = table.weight
     torch.testing.assert_close(found[0], rows[3] + (2 * rows[20] + rows[21] + rows[22]) / 2)
     torch.testing.assert_close(found[1], rows[UNKNOWN] + rows[25])
     torch.testing.assert_close(found[2], rows[4])
-    assert own_ids(x).tolist() == [[3, UNKNOWN, 4]]
+    assert token_ids(x).tolist() == [[3, UNKNOWN, 4]]
 
 
 def test_the_sum_is_that_of_exporters_and_of_torch(
@@ -60,6 +60,6 @@ def test_the_sum_is_that_of_exporters_and_of_torch(
 
 def test_only_a_words_own_vector_is_hidden(table: nn.Embedding) -> None:
     x = words([3, 20], [PAD])
-    found = look_up(table.train(), x, hide=1.0)[0]
+    found = embed_words(table.train(), x, dropout=1.0)[0]
     torch.testing.assert_close(found[0], table.weight[UNKNOWN] + table.weight[20])
     assert not found[1].any()

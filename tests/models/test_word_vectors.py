@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.data.sources import Inline
 from skipstone.errors import UsageError
 from skipstone.inputs.text import TextInput
@@ -19,7 +19,7 @@ from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
 from skipstone.models.vector_options import VectorOptions
-from skipstone.models.word_vectors import WordVectors, vector_size, word_vectors
+from skipstone.models.word_vectors import WordVectors, embedding_size_option, load_word_vectors
 from skipstone.registry import BACKBONES
 from skipstone.train.phases import Phase, enter_phase
 from tests.vector_data import glove, table
@@ -27,7 +27,7 @@ from tests.vector_data import glove, table
 SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]
 MODELS = [entry.name for entry in BACKBONES if "vectors" in entry.facts]
 WORDS = {"the", "cat", "sat", "dog", ".", "a", "naïve", ",", "猫"}
-HEAD = Part("linear", {"options": {}, "shape": {"classes": 2}})
+HEAD = ComponentConfig("linear", {"options": {}, "shape": {"classes": 2}})
 
 
 def fitted(**options: Any) -> TextInput:
@@ -37,12 +37,12 @@ def fitted(**options: Any) -> TextInput:
 def network_of(name: str, input: TextInput, dimension: int) -> Network:
     torch.manual_seed(0)
     args = {"options": {"embedding": dimension}}
-    return build_network(Arch(Part(name, args), HEAD), input)
+    return build_network(Arch(ComponentConfig(name, args), HEAD), input)
 
 
 def vectors_for(path: Path, input: TextInput, *, freeze: bool = False) -> WordVectors:
     options = VectorOptions(vectors=str(path), freeze_vectors=freeze)
-    made = word_vectors(options, input, SOURCES)
+    made = load_word_vectors(options, input, SOURCES)
     assert made is not None
     return made
 
@@ -54,7 +54,7 @@ def vectors_for(path: Path, input: TextInput, *, freeze: bool = False) -> WordVe
 )
 def test_an_input_knows_its_words_by_the_ids_that_it_gives(options: dict[str, Any]) -> None:
     input = fitted(**options)
-    known = input.words(SOURCES)
+    known = input.find_known_words(SOURCES)
     assert set(known.words) == WORDS
     assert len(known.words) == len(known.ids) == len(WORDS)
     for word, id in zip(known.words, known.ids, strict=True):
@@ -70,24 +70,24 @@ def test_rows_of_an_embedding(tmp_path: Path, name: str, freeze: bool) -> None:
     made = vectors_for(glove(tmp_path / "v", have), input, freeze=freeze)
     network = network_of(name, input, 64)
     before = network.backbone.embedding.weight.detach().numpy().copy()
-    made.fill(network, "embedding", seed=5)
+    made.fill_embedding(network, "embedding", seed=5)
     weight = network.backbone.embedding.weight.detach().numpy()
-    known = dict(zip(made.known.words, made.known.ids.tolist(), strict=True))
+    known = dict(zip(made.vocabulary.words, made.vocabulary.ids.tolist(), strict=True))
     for word, source in {"the": "the", "cat": "Cat", "naïve": "naïve", "猫": "猫"}.items():
         assert np.allclose(weight[known[word]], have[source], atol=1e-6)
-    tokens = input.emits().kind == "tokens"
+    tokens = input.feature_spec().kind == "tokens"
     lost = [known[word] for word in ("sat", "dog", ".", "a", ",")] + [UNKNOWN] * tokens
     spread = np.stack([have[word] for word in ("the", "Cat", "naïve", "猫")]).std()
     assert weight[lost].std() == pytest.approx(spread, rel=0.15)
     assert np.abs(weight[lost]).max() <= np.sqrt(3) * spread * 1.001
     assert not weight[PAD].any()
     rest = np.setdiff1d(np.arange(len(weight)), [*known.values(), UNKNOWN * tokens, PAD])
-    only_words = tokens and not input.options.parts[1]
+    only_words = tokens and not input.options.subword_range[1]
     assert len(rest) == 0 if only_words else len(rest) > 20
     assert np.array_equal(weight[rest], np.zeros_like(weight[rest]) if freeze else before[rest])
 
     again = network_of(name, input, 64)
-    made.fill(again, "embedding", seed=5)
+    made.fill_embedding(again, "embedding", seed=5)
     assert np.array_equal(weight, again.backbone.embedding.weight.detach().numpy())
 
     enter_phase(network, Phase("all", 1, 0, "cosine"))
@@ -99,7 +99,7 @@ def test_rows_of_an_embedding(tmp_path: Path, name: str, freeze: bool) -> None:
 def test_what_was_found_is_said(tmp_path: Path) -> None:
     path = glove(tmp_path / "small.txt", table(["the", "Cat", "DOG", "x"], 4))
     heard: list[events.Event] = []
-    with events.listen(heard.append):
+    with events.use_listener(heard.append):
         vectors_for(path, fitted(form="tokens"), freeze=True)
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert note == (
@@ -139,10 +139,10 @@ def test_models_and_options_that_do_not_fit(tmp_path: Path) -> None:
     given = VectorOptions(vectors=str(glove(tmp_path / "v", table(["the"], 7))))
 
     def size(name: str, weights: str = "none", **options: Any) -> dict[str, Any]:
-        return vector_size(given, BACKBONES[name], options, weights=weights)
+        return embedding_size_option(given, BACKBONES[name], options, weights=weights)
 
     assert size("textcnn") == size("gru", embedding=7) == {"embedding": 7}
-    assert vector_size(VectorOptions(), BACKBONES["linear-svm"], {}, weights="none") == {}
+    assert embedding_size_option(VectorOptions(), BACKBONES["linear-svm"], {}, weights="none") == {}
     with pytest.raises(UsageError, match=r"--embedding is 8, .* have dimension 7"):
         size("lstm", embedding=8)
     with pytest.raises(UsageError, match=r"'linear-svm' has no word vectors.*--model textcnn"):

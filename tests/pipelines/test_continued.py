@@ -137,8 +137,8 @@ def test_rows_keep_their_roles_so_that_nothing_seen_is_claimed(tmp_path: Path) -
     )  # fmt: skip
     assert answer.code == 0, answer
     after = load_manifest(Path(answer.value["run"]) / "manifest.parquet")
-    roles = dict(zip(after.column("path"), after.column("role"), strict=True))
-    held = dict(zip(before.column("path"), before.column("role"), strict=True))
+    roles = dict(zip(after.column_values("path"), after.column_values("role"), strict=True))
+    held = dict(zip(before.column_values("path"), before.column_values("role"), strict=True))
     assert {path: roles[path] for path in held} == held
     new = [roles[path] for path in roles if path not in held]
     assert set(new) == {"fit", "select", "claim"}

@@ -83,7 +83,7 @@ def test_int8_keeps_the_low_byte_or_refuses(trained: Answer, data: Path) -> None
     files = sorted(data.rglob("*.tif"))
     model = open_model(small.value["bundle"])
     assert model.runtime.name == "openvino-int8"
-    assert model.runtime.facts()["layers"]["f32"] == 1  # the stem
+    assert model.runtime.runtime_info()["layers"]["f32"] == 1  # the stem
     found = [answer.fields["label"] for answer in model.predict(files)]  # type: ignore[union-attr]
     right = sum(a == file.parent.name for a, file in zip(found, files, strict=True))
     assert right >= 0.9 * len(files)

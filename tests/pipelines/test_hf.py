@@ -12,11 +12,11 @@ import pytest
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import MissingExtra
-from skipstone.runtime.export_openvino import read_onnx
+from skipstone.runtime.export_openvino import load_onnx_as_openvino
 from skipstone.runtime.open import open_model
 from skipstone.runtime.programs import read_programs
-from skipstone.shrink.int8 import attends
-from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.shrink.int8 import has_attention
+from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
 from tests.hf_models import write_encoder
 from tests.pipelines.command import Answer, ask
 from tests.text_data import rows, write_csv
@@ -83,11 +83,14 @@ def test_it_becomes_int8(trained: Answer, tmp_path: Path) -> None:
     folder = Path(trained.value["run"])
     manifest = load_manifest(folder / "manifest.parquet")
     (tmp_path / "small").mkdir()
-    parts = manifest.role("fit"), manifest.role("select")
-    carry_out(Plan.parse("int8(samples=20)"), Work(folder / "bundle", tmp_path / "small", *parts))
-    program = read_programs(tmp_path / "small").rows["openvino-int8"]
+    parts = manifest.rows_with_role("fit"), manifest.rows_with_role("select")
+    run_steps(
+        ShrinkPlan.from_text("int8(samples=20)"),
+        StepContext(folder / "bundle", tmp_path / "small", *parts),
+    )
+    program = read_programs(tmp_path / "small").by_name["openvino-int8"]
     assert program.measured["facts"]["layers"]["int8"] > 0
-    assert attends(read_onnx(folder / "bundle"))
+    assert has_attention(load_onnx_as_openvino(folder / "bundle"))
     assert program.tolerance.probability < 0.1
-    records = open_model(tmp_path / "small").evaluate(manifest.role("claim")).records
+    records = open_model(tmp_path / "small").evaluate(manifest.rows_with_role("claim")).records
     assert sum(record["correct"] for record in records) >= 0.7 * len(records)

@@ -90,6 +90,6 @@ def test_a_resumed_run_leaves_out_what_it_left_out(
     sound.write_bytes(held)
     assert train(hurt, "--max-bad", "0", *words).code == 143  # what was decided stays decided
     again = load_manifest(hurt.parent / "runs/001/manifest.parquet")
-    assert len(again.role("unreadable")) == 3  # one of them is readable by now
+    assert len(again.rows_with_role("unreadable")) == 3  # one of them is readable by now
     assert again.table.equals(manifest.table)
     assert not (hurt.parent / "runs/002").exists()

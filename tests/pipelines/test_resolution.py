@@ -31,7 +31,7 @@ def test_what_it_says(classified: Trained, smaller: Answer) -> None:
     assert receipt["claim"]["before"] == classified.value["metrics"]["accuracy"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"torch-f32, shrunk"}
     programs = read_programs(Path(smaller.value["bundle"]))
-    assert {"onnxruntime-f32", "openvino-f32"} <= set(programs.rows)
+    assert {"onnxruntime-f32", "openvino-f32"} <= set(programs.by_name)
 
 
 def test_the_script_prepares_the_same_small_pictures(
@@ -69,7 +69,7 @@ def test_tags_at_a_smaller_size(tagged: Trained) -> None:
     done = ask("shrink", tagged.run, "--plan", plan, "--max-drop", "100")
     assert done.code == 0, done
     predictor = open_model(Path(done.value["bundle"]), "onnxruntime")
-    assert predictor.input.example(1)["image"].shape == (1, 20, 20, 3)
+    assert predictor.input.make_example(1)["image"].shape == (1, 20, 20, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from PIL import Image
 
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest_file import load_manifest
-from skipstone.data.masks import MaskTable, open_mask
+from skipstone.data.masks import MaskTable, load_mask_codes
 from skipstone.proof.parity import Verification
-from skipstone.runtime.export_openvino import ir_of_onnx
+from skipstone.runtime.export_openvino import convert_onnx_to_ir
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.parts import network_of
-from skipstone.shrink.plan import Work
-from skipstone.shrink.recover import recover
+from skipstone.runtime.parts import restore_network
+from skipstone.shrink.plan import StepContext
+from skipstone.shrink.recover import train_recovery
 from skipstone.tasks.crf import CrfOptions
 from skipstone.verbs import ship
 from skipstone.verbs import train as train_module
@@ -82,7 +82,7 @@ def test_training_proves_what_ships(masked: Masks) -> None:
     for figure in figures.values():
         assert figure["low"] <= figure["value"] <= figure["high"]
     manifest = load_manifest(masked.run / "manifest.parquet")
-    assert manifest.column("target")[0] == {"mask": "train/masks/00.png"}
+    assert manifest.column_values("target")[0] == {"mask": "train/masks/00.png"}
 
 
 def test_the_report_shows_masks(masked: Masks) -> None:
@@ -116,8 +116,8 @@ def test_predictions_are_masks_of_the_pictures_size(masked: Masks, tmp_path: Pat
     assert len(rows) == 5
     right = []
     for row in rows:
-        table = MaskTable.of_schema(open_model(masked.run).task.schema)
-        answer = open_mask(Path(row["mask"]).read_bytes(), table, row["mask"])
+        table = MaskTable.from_schema(open_model(masked.run).task.schema)
+        answer = load_mask_codes(Path(row["mask"]).read_bytes(), table, row["mask"])
         with Image.open(row["path"]) as picture, Image.open(row["overlay"]) as overlay:
             assert answer.shape == picture.size[::-1]
             assert overlay.size == picture.size
@@ -147,7 +147,7 @@ def test_export_with_and_without_the_answer_inside(masked: Masks, tmp_path: Path
         onnxruntime.InferenceSession(path)
         for path in (masked.run / "bundle/exports/onnx/model.onnx", file)
     )
-    ir = OpenVinoRuntime(*ir_of_onnx(file.read_bytes()))
+    ir = OpenVinoRuntime(*convert_onnx_to_ir(file.read_bytes()))
     rng = np.random.default_rng(0)
     for height, width in ((48, 64), (64, 72), (96, 40)):
         feed = {"image": rng.integers(0, 256, (2, height, width, 3), np.uint8)}
@@ -257,8 +257,14 @@ def test_a_pruned_network_learns_from_the_one_it_was(masked: Masks, tmp_path: Pa
         Bundle.load(masked.run / "bundle"),
         load_manifest(masked.run / "manifest.parquet"),
     )
-    work = Work(masked.run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"), 0)
-    result = recover(network_of(bundle), bundle, work, epochs=1, teacher=0.7)
+    work = StepContext(
+        masked.run / "bundle",
+        tmp_path / "new",
+        rows.rows_with_role("fit"),
+        rows.rows_with_role("select"),
+        0,
+    )
+    result = train_recovery(restore_network(bundle), bundle, work, epochs=1, teacher=0.7)
     (epoch,) = result.history
     assert 0 <= epoch["losses"]["teacher_loss"] < epoch["losses"]["loss"]
     assert epoch["metrics"]["miou"] > 0.2

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from skipstone.data.manifest_file import load_manifest
-from skipstone.proof.intervals import intervals
+from skipstone.proof.intervals import metric_intervals
 from skipstone.runtime.open import open_model
-from skipstone.verbs.scores import score
+from skipstone.verbs.scores import compute_scores
 from tests.photos import CLASSES
 from tests.pipelines.command import Answer, ask, script_answers
 from tests.pipelines.conftest import Trained
@@ -21,15 +21,19 @@ def test_train(tagged: Trained) -> None:
     assert not tagged.touched
     assert "tag" in tagged.answer.err
     found = tagged.value["metrics"]
-    manifest = load_manifest(tagged.run / "manifest.parquet").role("claim")
-    share = sum(len(tags) for tags in manifest.column("target")) / (len(manifest) * len(CLASSES))
+    manifest = load_manifest(tagged.run / "manifest.parquet").rows_with_role("claim")
+    share = sum(len(tags) for tags in manifest.column_values("target")) / (
+        len(manifest) * len(CLASSES)
+    )
     assert found["map"]["value"] > share + 0.1  # random scores give about the share of tags
 
 
 def test_groups_never_straddle_roles(tagged: Trained) -> None:
     manifest = load_manifest(tagged.run / "manifest.parquet")
     roles = defaultdict(set)
-    for group, role in zip(manifest.column("group"), manifest.column("role"), strict=True):
+    for group, role in zip(
+        manifest.column_values("group"), manifest.column_values("role"), strict=True
+    ):
         roles[group].add(role)
     assert len(roles) == 16
     assert all(len(found) == 1 for found in roles.values())
@@ -37,15 +41,15 @@ def test_groups_never_straddle_roles(tagged: Trained) -> None:
 
 
 def test_intervals_use_groups(tagged: Trained) -> None:
-    part = load_manifest(tagged.run / "manifest.parquet").role("claim")
+    part = load_manifest(tagged.run / "manifest.parquet").rows_with_role("claim")
     predictor = open_model(tagged.run)
     evaluation = predictor.evaluate(part)
-    assert set(evaluation.groups) == set(part.column("group"))
-    ours = score(predictor.task, evaluation, part, role="claim", seed=3).metrics
+    assert set(evaluation.groups) == set(part.column_values("group"))
+    ours = compute_scores(predictor.task, evaluation, part, role="claim", seed=3).metrics
     groups = evaluation.groups
-    assert ours == intervals(evaluation.records, predictor.task, groups, 3)
+    assert ours == metric_intervals(evaluation.records, predictor.task, groups, 3)
     assert ours["map"].to_json() == pytest.approx(tagged.value["metrics"]["map"], abs=1e-4)
-    alone = intervals(evaluation.records, predictor.task, None, 3)
+    alone = metric_intervals(evaluation.records, predictor.task, None, 3)
     assert any(alone[name].low != ours[name].low for name in ours)
 
 

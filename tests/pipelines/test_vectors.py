@@ -65,7 +65,7 @@ def test_the_bundle_holds_the_vectors_and_needs_no_file(folder: Path, whole: Ans
 def test_a_stopped_run_goes_on_with_the_same_file_only(
     folder: Path, whole: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch = Loader.epoch
+    epoch = Loader.iterate_epoch
 
     def stopping(self: Loader, number: int, start: int = 0) -> Iterator[Batch]:
         for step, batch in enumerate(epoch(self, number, start), start):

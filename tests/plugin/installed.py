@@ -67,12 +67,12 @@ def registered(package: ModuleType) -> Iterator[None]:
         if hasattr(package, entry)
     ]
     for registry, entry in added:
-        registry.add(entry)
+        registry.register(entry)
     try:
         yield
     finally:
         for registry, entry in added:
-            registry.remove(entry.name)
+            registry.unregister(entry.name)
 
 
 def skipstone(*commands: list[object], path: Path, cwd: Path) -> tuple[list[tuple[int, Any]], str]:

@@ -81,7 +81,7 @@ def test_every_program_is_verified(chain: Chain) -> None:
 def test_a_program_gives_every_output(chain: Chain, runtime: str) -> None:
     with registered(skipstone_boxes):
         predictor = open_model(chain.home / "runs" / "001", runtime)
-        outputs = predictor.runtime.run(predictor.input.example(2))
+        outputs = predictor.runtime.run(predictor.input.make_example(2))
     shapes = {name: value.shape for name, value in outputs.items()}
     assert shapes == {"boxes": (2, 144, 4), "scores": (2, 144, 2)}
 

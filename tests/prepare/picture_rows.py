@@ -10,13 +10,13 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from skipstone.data.manifest import Manifest, table_of
-from skipstone.data.samples import Meta, Sample
+from skipstone.data.manifest import Manifest, build_table
+from skipstone.data.samples import Sample, SampleMeta
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augment import ImageAugmentation
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import ImageAugmentOptions
 
 NAMES = ("cat", "dog", "emu")
 
@@ -26,20 +26,20 @@ class FakeTask:
 
     name = "fake"
     ragged: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset()
+    spatial_targets: frozenset[str] = frozenset()
 
-    def opener(self, manifest: Manifest) -> Any:
+    def target_loader(self, manifest: Manifest) -> Any:
         return lambda value: value
 
-    def target(self, value: str, meta: Any = None) -> dict[str, torch.Tensor]:
+    def encode_target(self, value: str, meta: Any = None) -> dict[str, torch.Tensor]:
         return {"label": torch.tensor(NAMES.index(value))}
 
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
         return {"label": torch.nn.functional.one_hot(y["label"], len(NAMES)).float()}
 
 
 class UnmixableTask(FakeTask):
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
@@ -51,7 +51,7 @@ def write_rows(root: Path, labels: list[str], side: int = 12) -> Manifest:
         pixels[0, 0] = number
         Image.fromarray(pixels).save(root / f"{number:03d}.png")
     return Manifest(
-        table_of(
+        build_table(
             {"path": [f"{number:03d}.png" for number in range(len(labels))], "target": labels},
             pa.string(),
         ),
@@ -69,11 +69,11 @@ def make_sample(side: int = 96, channels: int = 3, *, number: int = 0) -> Sample
     base = np.stack([200 * x / side, 220 * y / side, 150 - 100 * x * y / side**2], -1)
     noise = np.random.default_rng(number).normal(0, 8, base.shape)
     pixels = np.clip(base + noise, 0, 255).astype(np.uint8)[..., :channels]
-    meta = Meta(number, size=(side, side), to_source=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    meta = SampleMeta(number, size=(side, side), to_source=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
     x_ = {"image": torch.from_numpy(np.ascontiguousarray(pixels))}
     return Sample(x_, {"label": torch.tensor(number % 3)}, meta)
 
 
-def augment_for(side: int, channels: int = 3, **options: object) -> Augment | None:
+def augment_for(side: int, channels: int = 3, **options: object) -> ImageAugmentation | None:
     image = ImageInput(ImageOptions(size=side, channels=channels))  # type: ignore[arg-type]
-    return make_augment(AugmentOptions(**options), image)  # type: ignore[arg-type]
+    return make_image_augmentation(ImageAugmentOptions(**options), image)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from skipstone.inputs.examine import examine
+from skipstone.inputs.examine import inspect_image
 from skipstone.inputs.thumbnail import Thumbnail
 
 
@@ -50,7 +50,7 @@ def copies(picture: Image.Image) -> dict[str, bytes]:
 
 
 def thumbnail_of(data: bytes) -> Thumbnail:
-    found = examine(data)
+    found = inspect_image(data)
     assert found.problem == ""
-    assert found.shows is not None
-    return found.shows
+    assert found.content is not None
+    return found.content

@@ -16,12 +16,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from skipstone.data.samples import Meta, Sample
+from skipstone.data.samples import Sample, SampleMeta
 from skipstone.errors import UsageError
 from skipstone.prepare import augment as augment_module
 from skipstone.prepare import random_policies
-from skipstone.prepare.augment import Augment, crop_box
-from skipstone.prepare.augment_options import OPERATIONS, PRESETS, TINY, AugmentOptions
+from skipstone.prepare.augment import ImageAugmentation, draw_crop_box
+from skipstone.prepare.augment_options import OPERATIONS, PRESETS, TINY, ImageAugmentOptions
 from skipstone.prepare.random_policies import CHANGES
 from skipstone.prepare.randomness import border_colour, scoped_seed
 from tests.prepare.picture_rows import augment_for, make_sample
@@ -56,7 +56,7 @@ def test_each_operation_alone(name: str, side: int, channels: int) -> None:
 def test_the_key_decides_and_nothing_else(preset: str, side: int) -> None:
     augment = augment_for(side, augment=preset)
     assert augment is not None
-    assert augment.thread_safe
+    assert augment.is_thread_safe
     samples = [make_sample(side, number=number) for number in range(8)]
     torch.manual_seed(1)
     random.seed(1)
@@ -89,15 +89,15 @@ def test_the_key_decides_and_nothing_else(preset: str, side: int) -> None:
 
 def test_flips_equal_v2() -> None:
     sample = make_sample()
-    always = Augment({"flip": 1.0})(sample, seed=0, epoch=0)
+    always = ImageAugmentation({"flip": 1.0})(sample, seed=0, epoch=0)
     assert torch.equal(chw(always), v2.RandomHorizontalFlip(p=1)(chw(sample)))
-    always = Augment({"vflip": 1.0})(sample, seed=0, epoch=0)
+    always = ImageAugmentation({"vflip": 1.0})(sample, seed=0, epoch=0)
     assert torch.equal(chw(always), v2.RandomVerticalFlip(p=1)(chw(sample)))
 
 
 @pytest.mark.parametrize("name", ["flip", "vflip"])
 def test_flips_keep_their_probability(name: str) -> None:
-    augment, sample = Augment({name: 0.3}), make_sample(8)
+    augment, sample = ImageAugmentation({name: 0.3}), make_sample(8)
     flipped = sum(
         not torch.equal(augment(sample, seed=0, epoch=e).x["image"], sample.x["image"])
         for e in range(1000)
@@ -108,7 +108,7 @@ def test_flips_keep_their_probability(name: str) -> None:
 def test_crop_equals_v2_with_the_same_box(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = make_sample()
     monkeypatch.setattr(augment_module, "crop_box", lambda *_: (7, 11, 60, 52))
-    ours = chw(Augment({"crop": 0.3})(sample, seed=0, epoch=0))
+    ours = chw(ImageAugmentation({"crop": 0.3})(sample, seed=0, epoch=0))
     reference = v2.RandomResizedCrop(96, antialias=True)
     theirs = reference.transform(chw(sample), {"top": 7, "left": 11, "height": 60, "width": 52})
     assert torch.equal(ours, theirs)
@@ -118,7 +118,7 @@ def test_crop_boxes_are_distributed_as_v2s() -> None:
     """Means of area, ratio and position over 3,000 draws, within five standard errors."""
     scale, ratio = (0.35, 1.0), (3 / 4, 4 / 3)
     rng = random.Random(0)
-    ours = np.array([crop_box(90, 120, scale, ratio, rng) for _ in range(3000)], float)
+    ours = np.array([draw_crop_box(90, 120, scale, ratio, rng) for _ in range(3000)], float)
     transform = v2.RandomResizedCrop(10, scale=scale, ratio=ratio)
     image = torch.empty(3, 90, 120)
     with scoped_seed(0):
@@ -138,8 +138,8 @@ def test_crop_boxes_are_distributed_as_v2s() -> None:
 
 def test_a_box_that_never_fits_falls_back_to_the_centre() -> None:
     rng = random.Random(0)
-    assert crop_box(10, 100, (1.0, 1.0), (3 / 4, 4 / 3), rng) == (0, 43, 10, 13)
-    assert crop_box(100, 10, (1.0, 1.0), (3 / 4, 4 / 3), rng) == (43, 0, 13, 10)
+    assert draw_crop_box(10, 100, (1.0, 1.0), (3 / 4, 4 / 3), rng) == (0, 43, 10, 13)
+    assert draw_crop_box(100, 10, (1.0, 1.0), (3 / 4, 4 / 3), rng) == (43, 0, 13, 10)
 
 
 def test_shift_moves_whole_pixels_and_repeats_edges() -> None:
@@ -147,7 +147,11 @@ def test_shift_moves_whole_pixels_and_repeats_edges() -> None:
     before = sample.x["image"][..., 0].numpy()
     offsets = set()
     for epoch in range(200):
-        after = Augment({"shift": 1 / 16})(sample, seed=0, epoch=epoch).x["image"][..., 0].numpy()
+        after = (
+            ImageAugmentation({"shift": 1 / 16})(sample, seed=0, epoch=epoch)
+            .x["image"][..., 0]
+            .numpy()
+        )
         padded = np.pad(before, 2, mode="edge")
         found = [
             (y, x)
@@ -222,7 +226,7 @@ def test_rotate_and_erase_equal_v2() -> None:
 
     assert equal_but_at_the_seam(turned, reference.transform(image, {"angle": 10.0}), turn)
     (erased,) = augment_module._erase([image], Fixed(0.1), 0.5)
-    top, left, height, width = crop_box(96, 96, (0.02, 0.33), (0.3, 3.3), Fixed(0.1))
+    top, left, height, width = draw_crop_box(96, 96, (0.02, 0.33), (0.3, 3.3), Fixed(0.1))
     grey = torch.full((3, height, width), 128, dtype=torch.uint8)
     assert torch.equal(erased, F.erase(image, top, left, height, width, grey))
     assert (erased == 128).all(0).sum() >= height * width
@@ -291,7 +295,7 @@ def test_masks_and_boxes_move_with_the_picture(name: str) -> None:
     sample = Sample({"image": pixels}, {"mask": mask, "boxes": boxes}, make_sample().meta)
     moved = 0
     for epoch in range(8):
-        after = Augment({name: OPERATIONS[name][0]})(sample, seed=3, epoch=epoch)
+        after = ImageAugmentation({name: OPERATIONS[name][0]})(sample, seed=3, epoch=epoch)
         assert after.y is not None
         bright = after.x["image"][..., 0] > 127
         assert (bright != (after.y["mask"][0] == 1)).float().mean() < 0.02
@@ -309,22 +313,25 @@ def test_masks_and_boxes_move_with_the_picture(name: str) -> None:
 
 def test_presets_adapt_to_tiny_pictures() -> None:
     for preset in PRESETS:
-        tiny = AugmentOptions(augment=preset).strengths(TINY)
+        tiny = ImageAugmentOptions(augment=preset).get_strengths(TINY)
         assert "flip" not in tiny
         assert "crop" not in tiny
-    assert AugmentOptions(flip=0.5).strengths(28)["flip"] == 0.5
-    assert "flip" in AugmentOptions().strengths(224)
-    assert "flip" not in AugmentOptions(flip=0).strengths(224)
-    assert "not mirrored" in AugmentOptions().describe(28)
-    assert "crop 0.35" in AugmentOptions().describe(224)
-    assert AugmentOptions(augment="flip,mixup").strengths(224) == {"flip": 0.5, "mixup": 0.2}
+    assert ImageAugmentOptions(flip=0.5).get_strengths(28)["flip"] == 0.5
+    assert "flip" in ImageAugmentOptions().get_strengths(224)
+    assert "flip" not in ImageAugmentOptions(flip=0).get_strengths(224)
+    assert "not mirrored" in ImageAugmentOptions().describe_operations(28)
+    assert "crop 0.35" in ImageAugmentOptions().describe_operations(224)
+    assert ImageAugmentOptions(augment="flip,mixup").get_strengths(224) == {
+        "flip": 0.5,
+        "mixup": 0.2,
+    }
     assert augment_for(28, augment="none") is None
     assert augment_for(28, augment="mixup") is None
 
 
 def test_every_wrong_option_is_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        AugmentOptions(augment="flipp", crop=1.5, mixup=-1, custom="nothing")
+        ImageAugmentOptions(augment="flipp", crop=1.5, mixup=-1, custom="nothing")
     for word in ("'flipp'", "Did you mean 'flip'", "crop is 1.5", "mixup is -1", "'nothing'"):
         assert word in str(caught.value)
 
@@ -341,7 +348,7 @@ def test_options_are_free_of_torch() -> None:
 def test_a_target_with_places_is_never_left_behind() -> None:
     boxes = torch.tensor([[1.0, 2.0, 8.0, 9.0]])
     picture = torch.zeros(28, 28, 3, dtype=torch.uint8)
-    sample = Sample({"image": picture}, {"boxes": boxes}, Meta(0))
+    sample = Sample({"image": picture}, {"boxes": boxes}, SampleMeta(0))
     with pytest.raises(UsageError, match="not the target 'boxes'"):
         augment_for(28, augment="none", shift=0.1)(sample, seed=0, epoch=0)  # type: ignore[misc]
     still = augment_for(28, augment="none", erase=1.0)(sample, seed=0, epoch=0)  # type: ignore[misc]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skipstone.data.sources import Inline, Source
-from skipstone.inputs.base import Raw
+from skipstone.inputs.base import DecodedSample
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.prepare.cache import RecordCache
@@ -26,7 +26,7 @@ def sources(count: int) -> list[Inline]:
     ]
 
 
-def same(a: Raw, b: Raw) -> bool:
+def same(a: DecodedSample, b: DecodedSample) -> bool:
     return np.array_equal(a.value, b.value) and (a.size, a.to_source) == (b.size, b.to_source)
 
 
@@ -82,9 +82,9 @@ def test_records_of_another_shape_are_decoded_each_time() -> None:
     """And records of nothing: an empty text may come first."""
 
     class Ragged:
-        def decode(self, source: Source) -> Raw:
+        def decode(self, source: Source) -> DecodedSample:
             length = int(source.name[1:])
-            return Raw(np.arange(length, dtype=np.int32), (length,))
+            return DecodedSample(np.arange(length, dtype=np.int32), (length,))
 
     cache = RecordCache()
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_records_of_another_shape_are_decoded_each_time() -> None:
             raw = cache.decode(source, Ragged())  # type: ignore[arg-type]
             assert len(raw.value) == int(source.name[1:])
     assert (len(cache), cache.hits) == (1, 1)
-    assert cache.has_read("s0")
+    assert cache.has_decoded("s0")
 
 
 def test_threads_share_it() -> None:

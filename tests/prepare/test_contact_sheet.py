@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skipstone.data.samples import collate
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.contact_sheet import draw_sheet, sheet_rows
-from skipstone.prepare.mix import make_mix
+from skipstone.data.samples import collate_samples
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.contact_sheet import draw_sheet, make_sheet_rows
+from skipstone.prepare.mix import make_image_mixing
 from tests.prepare.picture_rows import FakeTask, make_sample
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_the_contact_sheet_mixes_as_training_does(name: str) -> None:
     """Each view with the row above, and the share written under it."""
-    mix = make_mix(AugmentOptions(augment=name), FakeTask())  # type: ignore[arg-type]
+    mix = make_image_mixing(ImageAugmentOptions(augment=name), FakeTask())  # type: ignore[arg-type]
     assert mix is not None
     samples = [make_sample(28, number=number) for number in range(3)]
     labelled = [(sample, f"kind {number}") for number, sample in enumerate(samples)]
-    plain = sheet_rows(labelled, None, seed=5)
-    rows = sheet_rows(labelled, None, seed=5, mix=mix)
+    plain = make_sheet_rows(labelled, None, seed=5)
+    rows = make_sheet_rows(labelled, None, seed=5, mix=mix)
     for epoch in range(7):
-        batch, share = mix.shared(collate(samples), seed=5, epoch=epoch, step=0)
+        batch, share = mix.mix_with_share(collate_samples(samples), seed=5, epoch=epoch, step=0)
         for number, row in enumerate(rows):
             mixed = batch.x["image"][number].numpy()
             assert np.abs(row.pictures[1 + epoch] - mixed).max() <= 0.5

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from skipstone.data.samples import Meta, Sample
+from skipstone.data.samples import Sample, SampleMeta
 from skipstone.data.sources import Inline
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import OPERATIONS, AugmentOptions
-from skipstone.prepare.deep_augment import DeepAugment
+from skipstone.prepare.augment import ImageAugmentation
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import OPERATIONS, ImageAugmentOptions
+from skipstone.prepare.deep_augment import HighDepthAugmentation
 from tests.deep_pictures import npy
 
 SIDE = 72
@@ -29,12 +29,12 @@ def deep_input(array: np.ndarray = PIXELS) -> ImageInput:
 
 
 def sample(array: np.ndarray = PIXELS, number: int = 0) -> Sample:
-    return Sample({"image": torch.from_numpy(array.astype(np.float32))}, None, Meta(number))
+    return Sample({"image": torch.from_numpy(array.astype(np.float32))}, None, SampleMeta(number))
 
 
-def made(input: ImageInput, **options: object) -> Augment:
-    augment = make_augment(AugmentOptions(**options), input)  # type: ignore[arg-type]
-    assert isinstance(augment, DeepAugment)
+def made(input: ImageInput, **options: object) -> ImageAugmentation:
+    augment = make_image_augmentation(ImageAugmentOptions(**options), input)  # type: ignore[arg-type]
+    assert isinstance(augment, HighDepthAugmentation)
     return augment
 
 
@@ -95,7 +95,7 @@ def test_a_mirrored_picture_is_torchvisions() -> None:
 @pytest.mark.parametrize("options", [{"augment": "randaugment"}, {"trivialaugment": 0.5}])
 def test_what_needs_256_steps_is_refused_by_name(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="the 256 steps") as caught:
-        make_augment(AugmentOptions(**options), deep_input())  # type: ignore[arg-type]
+        make_image_augmentation(ImageAugmentOptions(**options), deep_input())  # type: ignore[arg-type]
     assert "--augment strong" in str(caught.value.hint)
 
 
@@ -107,10 +107,10 @@ def test_the_strong_preset_does_without_it() -> None:
     assert view.x["image"].dtype == torch.float32
 
 
-def made_for_photos(input: ImageInput) -> Augment:
-    augment = make_augment(AugmentOptions(augment="strong"), input)
+def made_for_photos(input: ImageInput) -> ImageAugmentation:
+    augment = make_image_augmentation(ImageAugmentOptions(augment="strong"), input)
     assert augment is not None
-    assert not isinstance(augment, DeepAugment)
+    assert not isinstance(augment, HighDepthAugmentation)
     return augment
 
 
@@ -126,9 +126,9 @@ def add_one(image: torch.Tensor) -> torch.Tensor:
 
 
 def test_what_is_said_is_what_is_done() -> None:
-    options = AugmentOptions(augment="strong")
+    options = ImageAugmentOptions(augment="strong")
     augment = made(deep_input(), augment="strong")
-    said = options.describe(SIDE, made=augment.strengths)
+    said = options.describe_operations(SIDE, used_strengths=augment.strengths)
     assert "trivialaugment" not in said
     assert "rotate 15" in said
     assert "cutmix 1" in said

@@ -12,8 +12,8 @@ from skipstone.prepare.cache import RecordCache
 from skipstone.settings import Settings
 from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.baseline import baseline_plan
-from skipstone.verbs.quarantine import quarantine
+from skipstone.verbs.baseline import make_baseline_plan
+from skipstone.verbs.quarantine import exclude_unreadable_rows
 from tests.text_data import rows, write_folders
 
 TEXTS = [(text, label) for text, label in rows(48) if label != "animal"]
@@ -37,7 +37,7 @@ def test_test_rows_of_other_labels_throughout_are_refused(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"your test rows have other labels \(Colour, Number\)"):
         plan_of(tmp_path)
     write_folders(tmp_path, TEXTS[8:10], "Test")
-    assert len(plan_of(tmp_path).manifest.role("claim")) == 10
+    assert len(plan_of(tmp_path).manifest.rows_with_role("claim")) == 10
 
 
 def test_the_run_ends_where_unreadable_files_leave_one(tmp_path: Path) -> None:
@@ -49,7 +49,10 @@ def test_the_run_ends_where_unreadable_files_leave_one(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run") as run,
         pytest.raises(UsageError, match=r"\(number is in the unreadable rows only\)"),
     ):
-        quarantine(plan, run, RecordCache())
-    assert baseline_plan(plan) is not None
+        exclude_unreadable_rows(plan, run, RecordCache())
+    assert make_baseline_plan(plan) is not None
     # as where another model goes on with rows of one label
-    assert baseline_plan(replace(plan, manifest=plan.manifest.where("target", "colour"))) is None
+    assert (
+        make_baseline_plan(replace(plan, manifest=plan.manifest.filter_rows("target", "colour")))
+        is None
+    )

@@ -18,11 +18,11 @@ from skipstone.data.samples import Batch
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import ImageAugmentOptions
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.loader import Batching, Loader
-from skipstone.prepare.mix import make_mix
+from skipstone.prepare.mix import make_image_mixing
 from skipstone.prepare.options import LoadOptions
 from tests.prepare.picture_rows import NAMES, FakeTask, write_rows
 
@@ -57,13 +57,15 @@ def equal(a: list[Batch], b: list[Batch]) -> bool:
 
 
 def strong(rows: Manifest, **changes: Any) -> Loader:
-    options = AugmentOptions(augment="strong")
-    mix = make_mix(options, FakeTask())  # type: ignore[arg-type]
-    return loader(rows, **{"augment": make_augment(options, IMAGE), "mix": mix, **changes})
+    options = ImageAugmentOptions(augment="strong")
+    mix = make_image_mixing(options, FakeTask())  # type: ignore[arg-type]
+    return loader(
+        rows, **{"augment": make_image_augmentation(options, IMAGE), "mix": mix, **changes}
+    )
 
 
 def test_batches_hold_the_rows(rows: Manifest) -> None:
-    batches = list(loader(rows, shuffle=False).epoch(0))
+    batches = list(loader(rows, shuffle=False).iterate_epoch(0))
     assert [len(batch) for batch in batches] == [4, 4, 4, 4, 4, 3]
     assert ids(batches) == list(range(23))
     assert batches[0].x["image"].shape == (4, 12, 12, 3)
@@ -75,11 +77,11 @@ def test_batches_hold_the_rows(rows: Manifest) -> None:
 
 
 def test_each_epoch_is_another_permutation_of_all_rows(rows: Manifest) -> None:
-    orders = [ids(list(loader(rows).epoch(number))) for number in range(3)]
+    orders = [ids(list(loader(rows).iterate_epoch(number))) for number in range(3)]
     assert all(sorted(order) == list(range(23)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
-    assert orders[1] == ids(list(loader(rows).epoch(1)))
-    assert orders[0] != ids(list(loader(rows, seed=8).epoch(0)))
+    assert orders[1] == ids(list(loader(rows).iterate_epoch(1)))
+    assert orders[0] != ids(list(loader(rows, seed=8).iterate_epoch(0)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -95,23 +97,23 @@ def test_resume_is_the_tail(
     rows: Manifest, epoch: int, start: int, batch: int, seed: int, drop: bool, balanced: bool
 ) -> None:
     made = strong(rows, batch_size=batch, seed=seed, drop_last=drop, balanced=balanced)
-    whole = list(made.epoch(epoch))
+    whole = list(made.iterate_epoch(epoch))
     assert len(whole) == len(made)
     again = strong(rows, batch_size=batch, seed=seed, drop_last=drop, balanced=balanced)
-    assert equal(list(again.epoch(epoch, start=start)), whole[start:])
+    assert equal(list(again.iterate_epoch(epoch, start=start)), whole[start:])
 
 
 def test_threads_processes_and_cache_change_nothing(rows: Manifest) -> None:
-    reference = list(strong(rows, threads=1).epoch(3))
-    assert equal(list(strong(rows, threads=4).epoch(3)), reference)
+    reference = list(strong(rows, threads=1).iterate_epoch(3))
+    assert equal(list(strong(rows, threads=4).iterate_epoch(3)), reference)
     cached = strong(rows, cache=RecordCache())
-    assert equal(list(cached.epoch(3)), reference)
-    assert equal(list(cached.epoch(3)), reference)
+    assert equal(list(cached.iterate_epoch(3)), reference)
+    assert equal(list(cached.iterate_epoch(3)), reference)
     assert cached.cache is not None
     assert cached.cache.hits == 23
     state = torch.get_rng_state()
-    assert equal(list(strong(rows, workers=2).epoch(3)), reference)
-    assert equal(list(strong(rows, workers=1, cache=cached.cache).epoch(3)), reference)
+    assert equal(list(strong(rows, workers=2).iterate_epoch(3)), reference)
+    assert equal(list(strong(rows, workers=1, cache=cached.cache).iterate_epoch(3)), reference)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -122,16 +124,18 @@ def test_a_callable_that_uses_the_global_dice_gives_the_same_in_processes(
         "import torch\ndef noise(image): return torch.randint_like(image, 0, 255)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    augment = make_augment(AugmentOptions(augment="none", custom="dice_augment:noise"), IMAGE)
-    here = list(loader(rows, augment=augment).epoch(0))
-    assert equal(here, list(loader(rows, augment=augment, threads=4).epoch(0)))
-    assert equal(here, list(loader(rows, augment=augment, workers=2).epoch(0)))
+    augment = make_image_augmentation(
+        ImageAugmentOptions(augment="none", custom="dice_augment:noise"), IMAGE
+    )
+    here = list(loader(rows, augment=augment).iterate_epoch(0))
+    assert equal(here, list(loader(rows, augment=augment, threads=4).iterate_epoch(0)))
+    assert equal(here, list(loader(rows, augment=augment, workers=2).iterate_epoch(0)))
 
 
 def test_a_stopped_epoch_leaves_no_thread_behind(rows: Manifest) -> None:
     import threading
 
-    iterator = loader(rows).epoch(0)
+    iterator = loader(rows).iterate_epoch(0)
     next(iterator)
     iterator.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name.startswith("load")]
@@ -139,8 +143,8 @@ def test_a_stopped_epoch_leaves_no_thread_behind(rows: Manifest) -> None:
 
 def test_drop_last_never_drops_the_only_batch(rows: Manifest) -> None:
     assert len(loader(rows, drop_last=True)) == 5
-    assert [len(b) for b in loader(rows, drop_last=True).epoch(0)] == [4] * 5
-    assert [len(b) for b in loader(rows, batch_size=50, drop_last=True).epoch(0)] == [23]
+    assert [len(b) for b in loader(rows, drop_last=True).iterate_epoch(0)] == [4] * 5
+    assert [len(b) for b in loader(rows, batch_size=50, drop_last=True).iterate_epoch(0)] == [23]
 
 
 def test_balanced_draws_each_class_equally_often(rows: Manifest) -> None:
@@ -155,7 +159,7 @@ def test_balanced_draws_each_class_equally_often(rows: Manifest) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_row_that_is_drawn_again_is_another_view(rows: Manifest, workers: int) -> None:
     """Else a rare class is the very same picture many times over in an epoch."""
-    batches = list(strong(rows, balanced=True, mix=None, workers=workers).epoch(0))
+    batches = list(strong(rows, balanced=True, mix=None, workers=workers).iterate_epoch(0))
     seen: dict[int, list[tuple[int, bytes]]] = {}
     for batch in batches:
         for meta, picture in zip(batch.meta, batch.x["image"], strict=True):
@@ -171,7 +175,7 @@ def test_balanced_draws_what_has_no_tag_as_often_as_a_tag(rows: Manifest) -> Non
     index = rows.table.schema.get_field_index("target")
     tagged = replace(rows, table=rows.table.set_column(index, "target", pa.array(tags)))
     made = loader(tagged, balanced=True)
-    drawn = Counter(len(tags[row]) for epoch in range(200) for row in made.order(epoch))
+    drawn = Counter(len(tags[row]) for epoch in range(200) for row in made.epoch_order(epoch))
     # a row's weight is that of its rarest label: 4 / 8 of one tag, 4 / 4 of two, 15 / 15 of none
     for count, share in ((1, 0.2), (2, 0.4), (0, 0.4)):
         assert abs(drawn[count] / (23 * 200) - share) < 0.035
@@ -180,7 +184,7 @@ def test_balanced_draws_what_has_no_tag_as_often_as_a_tag(rows: Manifest) -> Non
 def _orders(made: Loader, epoch: int) -> list[Any]:
     from types import SimpleNamespace
 
-    metas = [SimpleNamespace(id=int(row)) for row in made.order(epoch)]
+    metas = [SimpleNamespace(id=int(row)) for row in made.epoch_order(epoch)]
     return [SimpleNamespace(meta=metas)]
 
 
@@ -195,13 +199,13 @@ def hurt_rows(tmp_path: Path) -> Manifest:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_file_is_named(hurt_rows: Manifest, workers: int) -> None:
     with pytest.raises(DataError) as caught:
-        list(loader(hurt_rows, shuffle=False, workers=workers).epoch(0))
+        list(loader(hurt_rows, shuffle=False, workers=workers).iterate_epoch(0))
     assert "003.png" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
 def test_nothing_to_load_is_an_error(rows: Manifest) -> None:
     with pytest.raises(DataError, match="no rows"):
-        loader(rows.take([]))
+        loader(rows.take_rows([]))
     with pytest.raises(UsageError, match="batch size is 0"):
         loader(rows, batch_size=0)

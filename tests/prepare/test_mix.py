@@ -8,18 +8,24 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from skipstone.data.samples import Batch, collate
+from skipstone.data.samples import Batch, collate_samples
 from skipstone.errors import UsageError
-from skipstone.inputs.text import TextFront
+from skipstone.inputs.text import TextPreprocessing
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import MIXED, MIXED_WORDS, Network
 from skipstone.models.text_cnn import TextCnn
 from skipstone.models.text_options import TextCnnOptions
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.augmentation import mixing_of
-from skipstone.prepare.mix import Mix, cut_mix, make_mix, make_text_mix, mix_up
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.augmentation import make_mixing
+from skipstone.prepare.mix import (
+    ImageMixing,
+    cutmix_images,
+    make_image_mixing,
+    make_text_mixing,
+    mixup_images,
+)
 from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES
 from skipstone.train.objective import Objective
@@ -31,7 +37,7 @@ def _objective(network: Network) -> Objective:
 
 
 def batch_of(count: int, side: int = 20) -> Batch:
-    return collate([make_sample(side, number=number) for number in range(count)])
+    return collate_samples([make_sample(side, number=number) for number in range(count)])
 
 
 def test_mixup_equals_v2() -> None:
@@ -40,13 +46,13 @@ def test_mixup_equals_v2() -> None:
     params = {"lam": 0.3, "labels": batch.y["label"], "batch_size": 5}
     images = batch.x["image"].permute(0, 3, 1, 2).float()
     theirs = reference.transform(images, params).permute(0, 2, 3, 1)
-    torch.testing.assert_close(mix_up(batch.x["image"], 0.3), theirs)
+    torch.testing.assert_close(mixup_images(batch.x["image"], 0.3), theirs)
 
 
 def test_cutmix_equals_v2_with_the_same_box() -> None:
     batch = batch_of(5)
     rng = random.Random(4)
-    mixed, share = cut_mix(batch.x["image"], 0.6, rng)
+    mixed, share = cutmix_images(batch.x["image"], 0.6, rng)
     changed = torch.where((mixed != batch.x["image"]).any(-1).any(0))
     box = (
         int(changed[1].min()),
@@ -71,7 +77,7 @@ def test_targets_are_the_shares_of_the_pictures(name: str) -> None:
     for number in range(3):
         batch.x["image"][number] = 0
         batch.x["image"][number, ..., number] = 200
-    mix = make_mix(AugmentOptions(augment="none", **{name: 1.0}), task)  # type: ignore[arg-type]
+    mix = make_image_mixing(ImageAugmentOptions(augment="none", **{name: 1.0}), task)  # type: ignore[arg-type]
     assert mix is not None
     spread = set()
     for step in range(20):
@@ -88,7 +94,7 @@ def test_targets_are_the_shares_of_the_pictures(name: str) -> None:
 
 
 def test_the_key_decides() -> None:
-    mix = Mix(FakeTask(), mixup=0.2, cutmix=1.0)  # type: ignore[arg-type]
+    mix = ImageMixing(FakeTask(), mixup=0.2, cutmix=1.0)  # type: ignore[arg-type]
     batch = batch_of(4)
     first = mix(batch, seed=1, epoch=2, step=3)
     state = torch.get_rng_state()
@@ -100,24 +106,24 @@ def test_the_key_decides() -> None:
 
 
 def test_targets_that_cannot_be_mixed_are_refused() -> None:
-    mix = Mix(UnmixableTask(), mixup=0.2, cutmix=0)  # type: ignore[arg-type]
+    mix = ImageMixing(UnmixableTask(), mixup=0.2, cutmix=0)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'fake'"):
         mix(batch_of(2), seed=0, epoch=0, step=0)
 
 
 def test_no_mixing_unless_asked() -> None:
     task = FakeTask()
-    assert make_mix(AugmentOptions(), task) is None  # type: ignore[arg-type]
-    assert make_mix(AugmentOptions(augment="strong"), task) is not None  # type: ignore[arg-type]
-    strong = AugmentOptions(augment="strong", mixup=0, cutmix=0)
-    assert make_mix(strong, task) is None  # type: ignore[arg-type]
+    assert make_image_mixing(ImageAugmentOptions(), task) is None  # type: ignore[arg-type]
+    assert make_image_mixing(ImageAugmentOptions(augment="strong"), task) is not None  # type: ignore[arg-type]
+    strong = ImageAugmentOptions(augment="strong", mixup=0, cutmix=0)
+    assert make_image_mixing(strong, task) is None  # type: ignore[arg-type]
 
 
 def test_texts_are_mixed_by_their_features_and_targets() -> None:
     """The loss is that of features and targets blended by hand (senMixup, Guo 2019)."""
     torch.manual_seed(0)
     options = TextAugmentOptions(augment="mixup", mixup=0.7)
-    mix = make_text_mix(options, FakeTask())  # type: ignore[arg-type]
+    mix = make_text_mixing(options, FakeTask())  # type: ignore[arg-type]
     assert mix is not None
     tokens = torch.tensor([[5, 2, 0], [3, 4, 6], [7, 0, 0], [2, 2, 9]], dtype=torch.int32)
     batch = Batch({"tokens": tokens}, {"label": torch.tensor([0, 2, 1, 2])}, [])
@@ -131,12 +137,14 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
 
     backbone = TextCnn(vocabulary=10, options=TextCnnOptions(embedding=4, maps=3))
     head = LinearHead(LinearOptions(), channels=backbone.channels, strides=(1,), classes=3)
-    network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
+    network = Network(front=TextPreprocessing("tokens"), backbone=backbone, head=head).eval()
     found = _objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
 
     (features,) = backbone(tokens)
     partner = [3, 0, 1, 2]
-    logits = network.head((share * features + (1 - share) * features[partner],), ())["logits"]
+    logits = network.default_head((share * features + (1 - share) * features[partner],), ())[
+        "logits"
+    ]
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(logits, share * hot + (1 - share) * hot[partner])
     torch.testing.assert_close(found, expected)
@@ -155,7 +163,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     """wordMixup (Guo 2019) by hand: each pair by itself, zeros behind the shorter text and nothing
     behind the longer, read as one text whose words are all there."""
     torch.manual_seed(0)
-    mix = make_text_mix(TextAugmentOptions(augment="word-mixup"), FakeTask())  # type: ignore[arg-type]
+    mix = make_text_mixing(TextAugmentOptions(augment="word-mixup"), FakeTask())  # type: ignore[arg-type]
     assert mix is not None
     known = entry.options_type().__dataclass_fields__
     small = {k: v for k, v in {"embedding": 4, "hidden": 3, "maps": 3}.items() if k in known}
@@ -164,7 +172,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     with torch.no_grad():
         backbone.embedding.weight[0] = 0
     head = LinearHead(LinearOptions(), channels=backbone.channels, strides=(1,), classes=3)
-    network = Network(front=TextFront("tokens"), backbone=backbone, head=head).eval()
+    network = Network(front=TextPreprocessing("tokens"), backbone=backbone, head=head).eval()
     tokens = torch.zeros(len(ROWS), 7, dtype=torch.int32)  # two places more than the longest
     for row, words in zip(tokens, ROWS, strict=True):
         row[: len(words)] = torch.tensor(words)
@@ -185,7 +193,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     torch.testing.assert_close(network.features(mixed.x)[0], features, rtol=1e-5, atol=1e-6)
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(
-        network.head((features,), ())["logits"], share * hot + (1 - share) * hot.roll(1, 0)
+        network.default_head((features,), ())["logits"], share * hot + (1 - share) * hot.roll(1, 0)
     )
     found = _objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
     torch.testing.assert_close(found, expected)
@@ -193,7 +201,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
 
 def test_texts_are_mixed_in_one_way_or_the_other() -> None:
     both = TextAugmentOptions(augment="mixup,word-mixup")
-    mix = make_text_mix(both, FakeTask())  # type: ignore[arg-type]
+    mix = make_text_mixing(both, FakeTask())  # type: ignore[arg-type]
     assert mix is not None
     batch = Batch(
         {"tokens": torch.ones(2, 3, dtype=torch.int32)}, {"label": torch.zeros(2).long()}, []
@@ -211,19 +219,19 @@ def test_words_are_mixed_only_where_they_are_read_in_order() -> None:
         with pytest.raises(
             UsageError, match=f"--word-mixup needs vectors in order, .*{name}"
         ) as no:
-            mixing_of(options, FakeTask(), BACKBONES[name])  # type: ignore[arg-type]
+            make_mixing(options, FakeTask(), BACKBONES[name])  # type: ignore[arg-type]
         assert "textcnn or rnn or lstm or gru" in str(no.value.hint)
     for name in ("gru", "hf/bert"):
-        assert mixing_of(options, FakeTask(), BACKBONES[name]) is not None  # type: ignore[arg-type]
+        assert make_mixing(options, FakeTask(), BACKBONES[name]) is not None  # type: ignore[arg-type]
     plain = TextAugmentOptions(mixup=0.3)
-    assert mixing_of(plain, FakeTask(), BACKBONES["fasttext"]) is not None  # type: ignore[arg-type]
+    assert make_mixing(plain, FakeTask(), BACKBONES["fasttext"]) is not None  # type: ignore[arg-type]
 
 
 def test_texts_whose_targets_cannot_be_mixed() -> None:
     options = TextAugmentOptions(augment="mixup")
-    mix = make_text_mix(options, UnmixableTask())  # type: ignore[arg-type]
+    mix = make_text_mixing(options, UnmixableTask())  # type: ignore[arg-type]
     assert mix is not None
     batch = Batch({"tokens": torch.ones(2, 3, dtype=torch.int32)}, {"label": torch.zeros(2)}, [])
     with pytest.raises(UsageError, match="mix targets"):
         mix(batch, seed=0, epoch=0, step=0)
-    assert make_text_mix(TextAugmentOptions(augment="light"), FakeTask()) is None  # type: ignore[arg-type]
+    assert make_text_mixing(TextAugmentOptions(augment="light"), FakeTask()) is None  # type: ignore[arg-type]

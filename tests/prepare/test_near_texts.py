@@ -9,7 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from skipstone.prepare.near_texts import _is_typo, beside, near_texts, similarity, words_of
+from skipstone.prepare.near_texts import (
+    _is_typo,
+    compare_words,
+    diff_texts,
+    find_near_duplicate_texts,
+    split_words,
+)
 
 PLACES = "France Spain Norway Kenya Peru Japan Ghana Chile Nepal Egypt Malta Qatar".split()  # noqa: SIM905
 THINGS = ("capital", "population", "currency", "highest mountain", "longest river", "anthem")
@@ -79,7 +85,7 @@ def test_a_planted_copy_is_found_and_nothing_else(
     for number in range(150):
         planted[(number, len(texts))] = True
         texts.append(plant(texts[number], dice))
-    found = {(link.first, link.second) for link in near_texts(texts)}
+    found = {(link.first, link.second) for link in find_near_duplicate_texts(texts)}
     assert len(found & set(planted)) >= 147  # 0.98
     assert not found - set(planted)
 
@@ -90,15 +96,17 @@ def test_templated_questions_are_different() -> None:
     texts += [
         f"How many people lived in {place} in 19{year} ?" for place in PLACES for year in (71, 72)
     ]
-    assert near_texts(texts) == []
+    assert find_near_duplicate_texts(texts) == []
 
 
 def test_a_word_that_others_use_is_no_mistake_of_another() -> None:
     known = ["Austria is small", "Austria has lakes", "Australia is large", "Australia has deserts"]
     pair = ["Which rivers flow through Austria ?", "Which rivers flow through Australia ?"]
-    assert near_texts([*pair, *known]) == []
+    assert find_near_duplicate_texts([*pair, *known]) == []
     slip = ["Which rivers flow through Austria ?", "Which rivers flow through Austira ?"]
-    assert [(link.first, link.second) for link in near_texts([*slip, *known])] == [(0, 1)]
+    assert [(link.first, link.second) for link in find_near_duplicate_texts([*slip, *known])] == [
+        (0, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,24 +123,24 @@ def test_a_word_that_others_use_is_no_mistake_of_another() -> None:
     ],
 )
 def test_another_word_is_another_text(first: str, second: str) -> None:
-    a, b = words_of([first, second])
-    assert similarity(a, b, {}) is None
+    a, b = split_words([first, second])
+    assert compare_words(a, b, {}) is None
 
 
 def test_in_a_long_text_one_word_in_twenty_may_be_another() -> None:
     words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)]
     other = [*words[:20], "different", *words[21:]]
-    score = similarity(words, other, {})
+    score = compare_words(words, other, {})
     assert score is not None
     assert 0.9 < score < 1
-    assert similarity(words[:19], [*words[:10], "different", *words[11:19]], {}) is None
+    assert compare_words(words[:19], [*words[:10], "different", *words[11:19]], {}) is None
 
 
 def test_a_long_text_is_found_by_its_words() -> None:
     dice = random.Random(5)
     long = [" ".join(corpus(4, seed)) for seed in range(200)]
     copies = [plant(text, dice) for text in long[:100] for plant in (mistyped, put_in, cut_off)]
-    links = {(link.first, link.second) for link in near_texts([*long, *copies])}
+    links = {(link.first, link.second) for link in find_near_duplicate_texts([*long, *copies])}
     planted = {(number // 3, 200 + number) for number in range(300)}
     assert len(links & planted) >= 297
     assert all((b - 200) // 3 == (a if a < 200 else (a - 200) // 3) for a, b in links)
@@ -149,7 +157,7 @@ def test_any_writing(writing: str) -> None:
         "ganz etwas anderes steht hier",
     ]
     expected = [(0, 1), (0, 2)]
-    assert [(link.first, link.second) for link in near_texts(texts)] == expected
+    assert [(link.first, link.second) for link in find_near_duplicate_texts(texts)] == expected
 
 
 def test_typos_against_every_single_edit() -> None:
@@ -175,11 +183,11 @@ def test_typos_against_every_single_edit() -> None:
 
 def test_differing_words_are_marked_and_nothing_is_lost() -> None:
     texts = ["We saw <b>red</b> cats today", "We saw  red CATS yesterday !"]
-    pieces = beside([text.encode() for text in texts], compared=True)
+    pieces = diff_texts([text.encode() for text in texts], mark_differences=True)
     assert ["".join(piece for piece, _ in text) for text in pieces] == texts
     marked = [[piece for piece, weight in text if weight < 0] for text in pieces]
     assert marked == [["b", "b", "today"], ["yesterday"]]
-    plain = beside([text.encode() for text in texts], compared=False)
+    plain = diff_texts([text.encode() for text in texts], mark_differences=False)
     assert all(weight == 0 for text in plain for _, weight in text)
 
 
@@ -190,7 +198,7 @@ def test_copies_without_end_do_not_take_without_end() -> None:
         for _ in range(400)
     ]
     began = time.monotonic()
-    links = near_texts(texts)
+    links = find_near_duplicate_texts(texts)
     assert time.monotonic() - began < 20
     held = {row for link in links for row in (link.first, link.second)}
     assert len(held) == len(texts)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from skipstone.errors import UsageError
-from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
+from skipstone.prepare.contact_sheet import make_sheet_rows, write_contact_sheet
 from tests.prepare.picture_rows import augment_for, make_sample
 
 
@@ -33,7 +33,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_users_callable_is_seeded_and_leaves_the_dice_alone(own_module: str) -> None:
     augment = augment_for(28, augment="none", custom=f"{own_module}:noise")
     assert augment is not None
-    assert not augment.thread_safe
+    assert not augment.is_thread_safe
     sample = make_sample(28)
     first = augment(sample, seed=1, epoch=0).x["image"]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]
@@ -69,12 +69,12 @@ def test_a_wrong_result_is_named(own_module: str, name: str, found: str) -> None
 def test_the_contact_sheet(side: int, channels: int, tmp_path: Path) -> None:
     augment = augment_for(side, channels)
     sample = make_sample(side, channels)
-    rows = sheet_rows([(sample, "a very long label " * 9), (sample, "<b>x")], augment, seed=0)
+    rows = make_sheet_rows([(sample, "a very long label " * 9), (sample, "<b>x")], augment, seed=0)
     assert len(rows[0].pictures) == 8
     assert np.array_equal(rows[0].pictures[0], sample.x["image"].numpy())
     assert augment is not None
     assert np.array_equal(rows[1].pictures[3], augment(sample, seed=0, epoch=2).x["image"].numpy())
-    path = contact_sheet(rows, tmp_path / "sheet.png", "augmented")
+    path = write_contact_sheet(rows, tmp_path / "sheet.png", "augmented")
     sheet = np.asarray(Image.open(path).convert("RGB"))
     factor = max(1, -(-96 // side))
     record = rows[0].pictures[0]
@@ -83,4 +83,4 @@ def test_the_contact_sheet(side: int, channels: int, tmp_path: Path) -> None:
     top = 8 + 22 * 2
     assert np.array_equal(sheet[top : top + cell, 8 : 8 + cell], record)
     with pytest.raises(UsageError, match="no samples"):
-        contact_sheet([], path)
+        write_contact_sheet([], path)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from skipstone.data.masks import IGNORE
-from skipstone.data.samples import Meta, Sample
+from skipstone.data.masks import IGNORE_INDEX
+from skipstone.data.samples import Sample, SampleMeta
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.augment import Augment
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.mix import make_mix
+from skipstone.prepare.augment import ImageAugmentation
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.mix import make_image_mixing
 from tests.prepare.picture_rows import FakeTask
 
 KEPT = ImageInput(
@@ -24,7 +24,7 @@ KEPT = ImageInput(
 
 
 class PlacedTask(FakeTask):
-    places = frozenset({"mask"})
+    spatial_targets = frozenset({"mask"})
 
 
 def sample(height: int = 80, width: int = 100, id: int = 0) -> Sample:
@@ -33,14 +33,14 @@ def sample(height: int = 80, width: int = 100, id: int = 0) -> Sample:
     mask = ((x // 32 + y // 32) % 3).astype(np.uint8)
     picture = np.stack([mask * 100, mask * 0 + 9, mask * 0 + 9], -1).astype(np.uint8)
     target = tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
-    meta = Meta(id, "a", size=(height, width), to_source=(1.0, 0, 0, 0, 1.0, 0))
+    meta = SampleMeta(id, "a", size=(height, width), to_source=(1.0, 0, 0, 0, 1.0, 0))
     return Sample({"image": torch.from_numpy(picture)}, {"mask": target}, meta)
 
 
 @pytest.mark.parametrize("words", ["flip,vflip", "scale", "crop", "shift", "rotate", "flip,scale"])
 def test_a_mask_follows_its_picture(words: str) -> None:
-    options = AugmentOptions(augment=words, **({"shift": 0.2} if "shift" in words else {}))
-    augment = make_augment(options, KEPT, PlacedTask())  # type: ignore[arg-type]
+    options = ImageAugmentOptions(augment=words, **({"shift": 0.2} if "shift" in words else {}))
+    augment = make_image_augmentation(options, KEPT, PlacedTask())  # type: ignore[arg-type]
     assert augment is not None
     moved = 0
     for epoch in range(6):
@@ -49,8 +49,8 @@ def test_a_mask_follows_its_picture(words: str) -> None:
         red, mask = seen.x["image"][..., 0].float(), seen.y["mask"]
         assert mask.shape == red.shape == (96, 128)  # the frame, whatever the picture's size
         assert mask.dtype == torch.int64
-        counted = mask != IGNORE
-        assert set(mask.unique().tolist()) <= {0, 1, 2, IGNORE}
+        counted = mask != IGNORE_INDEX
+        assert set(mask.unique().tolist()) <= {0, 1, 2, IGNORE_INDEX}
         # but for blurred edges, the picture still says what the mask says
         right = ((red / 100).round() == mask)[counted].float().mean()
         assert right > 0.9, (epoch, right)
@@ -61,16 +61,16 @@ def test_a_mask_follows_its_picture(words: str) -> None:
 
 def test_what_lies_beyond_counts_for_nothing() -> None:
     """A small picture on a large frame: grey around it, and IGNORE in its mask."""
-    augment = make_augment(AugmentOptions(augment="none"), KEPT, PlacedTask())  # type: ignore[arg-type]
+    augment = make_image_augmentation(ImageAugmentOptions(augment="none"), KEPT, PlacedTask())  # type: ignore[arg-type]
     assert augment is not None
     seen = augment(sample(40, 50), seed=0, epoch=0)
     assert seen.y is not None
-    outside = seen.y["mask"] == IGNORE
+    outside = seen.y["mask"] == IGNORE_INDEX
     assert int((~outside).sum()) == 40 * 50
     assert (seen.x["image"][outside] == 128).all()
-    turned = Augment({"rotate": 45.0})(sample(), seed=3, epoch=0)
+    turned = ImageAugmentation({"rotate": 45.0})(sample(), seed=3, epoch=0)
     assert turned.y is not None
-    assert int((turned.y["mask"] == IGNORE).sum()) > 50
+    assert int((turned.y["mask"] == IGNORE_INDEX).sum()) > 50
 
 
 def test_scale_keeps_the_shape_of_things() -> None:
@@ -81,8 +81,8 @@ def test_scale_keeps_the_shape_of_things() -> None:
     picture = torch.zeros(96, 128, 3, dtype=torch.uint8)
     sides = []
     for epoch in range(40):
-        given = Sample({"image": picture}, {"mask": target}, Meta(0))
-        seen = Augment({"scale": 2.0})(given, seed=0, epoch=epoch)
+        given = Sample({"image": picture}, {"mask": target}, SampleMeta(0))
+        seen = ImageAugmentation({"scale": 2.0})(given, seed=0, epoch=epoch)
         assert seen.y is not None
         found = torch.nonzero(seen.y["mask"] == 1)
         height, width = (
@@ -102,16 +102,16 @@ def test_what_would_leave_a_mask_behind_is_refused() -> None:
     task = PlacedTask()
     for name in ("randaugment", "trivialaugment"):
         with pytest.raises(UsageError, match="without its mask or boxes"):
-            make_augment(AugmentOptions(augment=name), KEPT, task)  # type: ignore[arg-type]
+            make_image_augmentation(ImageAugmentOptions(augment=name), KEPT, task)  # type: ignore[arg-type]
     for name in ("mixup", "cutmix"):
         with pytest.raises(UsageError, match="targets lie on the pictures"):
-            make_mix(AugmentOptions(augment=name), task)  # type: ignore[arg-type]
+            make_image_mixing(ImageAugmentOptions(augment=name), task)  # type: ignore[arg-type]
     for preset in ("none", "light", "standard", "strong"):
-        options = AugmentOptions(augment=preset)
-        assert make_mix(options, task) is None  # type: ignore[arg-type]
-        assert make_augment(options, KEPT, task) is not None  # type: ignore[arg-type]
+        options = ImageAugmentOptions(augment=preset)
+        assert make_image_mixing(options, task) is None  # type: ignore[arg-type]
+        assert make_image_augmentation(options, KEPT, task) is not None  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"scale is 0\.5"):
-        AugmentOptions(scale=0.5)
+        ImageAugmentOptions(scale=0.5)
 
 
 def test_a_zoomed_mask_lies_on_its_picture_to_the_pixel() -> None:
@@ -122,11 +122,11 @@ def test_a_zoomed_mask_lies_on_its_picture_to_the_pixel() -> None:
     offsets = []
     for epoch in range(60):
         given = Sample(
-            {"image": picture}, {"mask": tv_tensors.Mask(torch.from_numpy(mask))}, Meta(0)
+            {"image": picture}, {"mask": tv_tensors.Mask(torch.from_numpy(mask))}, SampleMeta(0)
         )
-        seen = Augment({"scale": 2.0})(given, seed=0, epoch=epoch)
+        seen = ImageAugmentation({"scale": 2.0})(given, seed=0, epoch=epoch)
         assert seen.y is not None
-        bright = seen.x["image"][..., 0].float() * (seen.y["mask"] != IGNORE) / 255
+        bright = seen.x["image"][..., 0].float() * (seen.y["mask"] != IGNORE_INDEX) / 255
         bright[(seen.x["image"] == 128).all(-1)] = 0
         shown = (seen.y["mask"] == 1).float()
         if shown[0].any() or shown[-1].any() or shown[:, 0].any() or shown[:, -1].any():

@@ -19,7 +19,7 @@ from skipstone.prepare.row_scan import scan_rows
 from skipstone.prepare.split import assign_roles
 from skipstone.prepare.unreadable import read_all_rows
 from skipstone.settings import Settings
-from skipstone.tasks.classify import Classify
+from skipstone.tasks.classify import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 from skipstone.train.plan import build_plan, make_scan
 from tests.photos import write_class_folder
@@ -56,8 +56,8 @@ def rows(tmp_path: Path) -> Manifest:
 
 def quarantined(rows: Manifest, cache: RecordCache, input: ImageInput = INPUT) -> list[str]:
     """Paths of the rows that cannot be read."""
-    cache.serve(input)
-    task = Classify(ClassifyOptions(), rows.schema)
+    cache.set_input(input)
+    task = ClassificationTask(ClassifyOptions(), rows.schema)
     found = read_all_rows(rows, input, task, cache=cache, allowed=len(rows))
     return [bad.path for bad in found.unreadable]
 
@@ -70,20 +70,20 @@ def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> No
         assert (one.digest, one.size) == (other.digest, other.size)
         assert one.examined is not None
         assert other.examined is not None
-        assert one.examined.shows is not None
-        assert other.examined.shows is not None
-        assert np.array_equal(one.examined.shows.grey, other.examined.shows.grey)
+        assert one.examined.content is not None
+        assert other.examined.content is not None
+        assert np.array_equal(one.examined.content.fill, other.examined.content.fill)
         assert one.examined.size == other.examined.size
 
 
 def test_no_file_is_decoded_twice(rows: Manifest, decodes: Decodes) -> None:
     cache = RecordCache()
-    cache.serve(INPUT)
+    cache.set_input(INPUT)
     scan_rows(rows, input=INPUT, cache=cache)
     assert decodes.count == len(rows)
     assert quarantined(rows, cache) == []
     assert (decodes.count, cache.misses) == (len(rows), 0)
-    for source in rows.sources():
+    for source in rows.list_sources():
         found, expected = cache.decode(source, INPUT), INPUT.decode(source)
         assert np.array_equal(found.value, expected.value)
         assert (found.size, found.to_source) == (expected.size, expected.to_source)
@@ -91,7 +91,7 @@ def test_no_file_is_decoded_twice(rows: Manifest, decodes: Decodes) -> None:
 
 def test_what_has_no_room_is_known_to_be_readable(rows: Manifest, decodes: Decodes) -> None:
     cache = RecordCache(limit=3 * 16 * 16 * 3)
-    cache.serve(INPUT)
+    cache.set_input(INPUT)
     scan_rows(rows, input=INPUT, cache=cache)
     assert quarantined(rows, cache) == []
     assert decodes.count == len(rows)
@@ -99,21 +99,21 @@ def test_what_has_no_room_is_known_to_be_readable(rows: Manifest, decodes: Decod
 
 def test_a_wrong_guess_of_the_input_costs_a_decode_and_nothing_else(rows: Manifest) -> None:
     cache, other = RecordCache(), ImageInput(ImageOptions(size=24, channels=1))
-    cache.serve(INPUT)
+    cache.set_input(INPUT)
     scan_rows(rows, input=INPUT, cache=cache)
     assert quarantined(rows, cache, other) == []
     assert cache.misses == len(rows)
-    for source in rows.sources():
+    for source in rows.list_sources():
         assert np.array_equal(cache.decode(source, other).value, other.decode(source).value)
 
 
 def test_what_cannot_be_read_is_still_found(rows: Manifest) -> None:
-    for source in rows.role("fit").sources()[:2]:
+    for source in rows.rows_with_role("fit").list_sources()[:2]:
         source.path.write_bytes(source.path.read_bytes()[:40])
     cache = RecordCache()
-    cache.serve(INPUT)
+    cache.set_input(INPUT)
     scan_rows(rows, input=INPUT, cache=cache)
-    assert quarantined(rows, cache) == rows.role("fit").column("path")[:2]
+    assert quarantined(rows, cache) == rows.rows_with_role("fit").column_values("path")[:2]
 
 
 @pytest.mark.parametrize("given", [{}, {"size": 40, "resize": "crop"}, {"channels": 1}])
@@ -123,9 +123,9 @@ def test_a_plan_guesses_the_input_that_it_ends_with(given: dict[str, Any], tmp_p
     plan = build_plan(
         tmp_path / "photos", model="auto", weights="none", seed=0, settings=settings, cache=cache
     )
-    cache.serve(plan.input)
+    cache.set_input(plan.input)
     assert len(cache) == len(plan.manifest) == 60
-    source = plan.manifest.sources()[7]
+    source = plan.manifest.list_sources()[7]
     assert np.array_equal(cache.decode(source, plan.input).value, plan.input.decode(source).value)
 
 

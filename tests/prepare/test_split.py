@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
 from skipstone.prepare.label_checks import check_train_labels
@@ -32,7 +32,7 @@ def rows(
     tags = bool(labels) and isinstance(labels[0], list)
     names = {name for label in labels for name in (label if tags else [label])}
     return Manifest(
-        table_of(
+        build_table(
             {
                 "path": [f"{number:04d}.jpg" for number in range(len(labels))],
                 "target": labels,
@@ -51,7 +51,7 @@ def rows(
 
 def roles_of(manifest: Manifest, **options: Any) -> list[str]:
     assigned = assign_roles(manifest, SplitOptions(**options), duplicates=[])
-    return assigned.column("role")
+    return assigned.column_values("role")
 
 
 @given(
@@ -88,7 +88,7 @@ def test_groups_and_duplicates_never_straddle(
     except UsageError as error:
         assume("cannot be divided" not in str(error))
         raise
-    roles = assigned.column("role")
+    roles = assigned.column_values("role")
     assert set(roles) <= {"fit", "select", "claim"}
     assert {"fit", "select"} <= set(roles)
     held: dict[str, set[str]] = defaultdict(set)
@@ -116,7 +116,7 @@ def test_what_another_model_was_trained_on_is_never_claimed(
     except UsageError as error:
         assume("cannot be divided" not in str(error))
         raise
-    roles = assigned.column("role")
+    roles = assigned.column_values("role")
     seen = {groups[row] for row, role in pinned.items() if role != "claim"}
     for group, role in zip(groups, roles, strict=True):
         assert role != "claim" or group not in seen
@@ -131,9 +131,9 @@ def test_what_another_model_was_trained_on_is_never_claimed(
 def test_roles_follow_paths_and_not_the_order_of_rows(order: list[int], seed: int) -> None:
     labels = ["abcd"[number % 4] for number in range(40)]
     manifest = rows(labels, groups=[str(number // 3) for number in range(40)])
-    expected = dict(zip(manifest.column("path"), roles_of(manifest, seed=seed), strict=True))
-    shuffled = manifest.take(order)
-    found = dict(zip(shuffled.column("path"), roles_of(shuffled, seed=seed), strict=True))
+    expected = dict(zip(manifest.column_values("path"), roles_of(manifest, seed=seed), strict=True))
+    shuffled = manifest.take_rows(order)
+    found = dict(zip(shuffled.column_values("path"), roles_of(shuffled, seed=seed), strict=True))
     assert found == expected
 
 
@@ -190,7 +190,7 @@ def test_no_training_rows_is_refused() -> None:
 def test_classes_of_one_or_two_rows_train_and_are_named() -> None:
     labels = ["a"] * 40 + ["b"] * 40 + ["one"] + ["two"] * 2
     assigned = assign_roles(rows(labels), duplicates=[])
-    roles = assigned.column("role")
+    roles = assigned.column_values("role")
     assert roles[-3:] == ["fit"] * 3
     assert any("used for training only: one, two." in note for note in assigned.notes)
 
@@ -224,7 +224,7 @@ def test_tags_that_leave_none_to_decide_by_are_refused() -> None:
 
 def test_too_little_for_a_claim_is_said() -> None:
     assigned = assign_roles(rows(["a", "b", "b"]), duplicates=[])
-    assert sorted(assigned.column("role")) == ["fit", "fit", "select"]
+    assert sorted(assigned.column_values("role")) == ["fit", "fit", "select"]
     assert any("Too little data for a test part" in note for note in assigned.notes)
     assigned = assign_roles(rows(["a", "b"] * 10), duplicates=[])
     assert any("its score is rough" in note for note in assigned.notes)
@@ -235,7 +235,7 @@ def test_too_little_for_a_claim_is_said() -> None:
 def test_a_split_that_groups_pull_out_of_shape_is_said() -> None:
     groups = ["big"] * 60 + ["middle"] * 39 + ["small"]
     assigned = assign_roles(rows(["a", "b"] * 50, groups=groups), duplicates=[])
-    assert set(assigned.column("role")) == {"fit", "select", "claim"}
+    assert set(assigned.column_values("role")) == {"fit", "select", "claim"}
     assert any("instead of 15%" in note for note in assigned.notes)
 
 
@@ -243,7 +243,7 @@ def test_groups_across_the_users_own_splits_are_reported_and_left() -> None:
     splits = ["train"] * 30 + ["test"] * 30
     groups = [str(number % 30) for number in range(60)]
     assigned = assign_roles(rows(["a", "b"] * 30, splits=splits, groups=groups), duplicates=[])
-    assert assigned.column("role")[30:] == ["claim"] * 30
+    assert assigned.column_values("role")[30:] == ["claim"] * 30
     assert any("30 groups (0, 1, 2, 3, 4 and 25 more) are in more" in n for n in assigned.notes)
 
 
@@ -252,7 +252,7 @@ def test_duplicates_across_the_users_own_splits_are_reported_and_left(tmp_path: 
     write_class_folder(tmp_path / "test", 4, first_seed=50)
     (tmp_path / "test/disc/copy.jpg").write_bytes((tmp_path / "train/disc/000.jpg").read_bytes())
     assigned = assign_roles(read_manifest(tmp_path))
-    role = dict(zip(assigned.column("path"), assigned.column("role"), strict=True))
+    role = dict(zip(assigned.column_values("path"), assigned.column_values("role"), strict=True))
     assert role["test/disc/copy.jpg"] == "claim"
     assert role["train/disc/000.jpg"] in ("fit", "select")
     assert any("test/disc/copy.jpg = train/disc/000.jpg" in note for note in assigned.notes) == (
@@ -266,7 +266,7 @@ def test_copies_in_a_folder_stay_on_one_side(tmp_path: Path) -> None:
         save_photo(make_photo(number, "disc"), tmp_path / "disc" / f"copy{number}", variant=1)
         save_photo(make_photo(number, "disc"), tmp_path / "disc" / f"twin{number}", variant=1)
     assigned = assign_roles(read_manifest(tmp_path))
-    role = dict(zip(assigned.column("path"), assigned.column("role"), strict=True))
+    role = dict(zip(assigned.column_values("path"), assigned.column_values("role"), strict=True))
     for number in range(6):
         assert role[f"disc/copy{number}.png"] == role[f"disc/twin{number}.png"]
 
@@ -279,7 +279,7 @@ def test_a_target_without_a_name_is_still_divided() -> None:
     manifest = dataclasses.replace(
         manifest, table=manifest.table.set_column(index, "target", boxes)
     )
-    counts = Counter(assign_roles(manifest, duplicates=[]).column("role"))
+    counts = Counter(assign_roles(manifest, duplicates=[]).column_values("role"))
     assert counts == {"fit": 35, "select": 8, "claim": 7}
 
 
@@ -294,11 +294,13 @@ def test_shares_are_checked(wrong: dict[str, float]) -> None:
 @pytest.mark.real_data
 def test_real_photos_are_divided_in_their_shares(real_data: Path) -> None:
     assigned = assign_roles(read_manifest(real_data / "clothing"))
-    trained = assigned.where("split", "train")
-    counts = Counter(zip(trained.column("target"), trained.column("role"), strict=True))
-    for label, total in Counter(trained.column("target")).items():
+    trained = assigned.filter_rows("split", "train")
+    counts = Counter(
+        zip(trained.column_values("target"), trained.column_values("role"), strict=True)
+    )
+    for label, total in Counter(trained.column_values("target")).items():
         assert abs(counts[label, "select"] - 0.15 * total) < 1
-    assert len(assigned.role("claim")) == 341
+    assert len(assigned.rows_with_role("claim")) == 341
 
 
 @pytest.mark.parametrize("seed", range(8))

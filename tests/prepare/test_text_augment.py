@@ -15,14 +15,14 @@ from skipstone import events
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.base import Raw
+from skipstone.inputs.base import DecodedSample
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
-from skipstone.prepare.augmentation import augment_options, augmentation_of
+from skipstone.prepare.augmentation import augment_options_type, make_augmentation
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.options import LoadOptions
 from skipstone.prepare.synonyms import read_synonyms
-from skipstone.prepare.text_augment import TextAugment, make_text_augment
+from skipstone.prepare.text_augment import TextAugmentation, make_text_augmentation
 from skipstone.prepare.text_augment_options import (
     TEXT_OPERATIONS,
     TEXT_PRESETS,
@@ -37,8 +37,8 @@ SYNONYMS = {"quick": ("fast", "very swift"), "lazy": ("idle",), "the": ("this",)
 
 
 def many(strengths: dict[str, float], text: str = TEXT, count: int = 400) -> list[str]:
-    augment = TextAugment(strengths, SYNONYMS)
-    return [augment.text(text, random.Random(seed)) for seed in range(count)]
+    augment = TextAugmentation(strengths, SYNONYMS)
+    return [augment.augment_text(text, random.Random(seed)) for seed in range(count)]
 
 
 def words_of(text: str) -> list[str]:
@@ -64,7 +64,12 @@ def test_a_word_always_stays() -> None:
         "three",
     }
     assert set(many({"delete": 1.0}, "?! ...")) == {"?! ..."}
-    assert TextAugment({"delete": 1.0, "swap": 1.0, "noise": 1.0}).text("", random.Random(0)) == ""
+    assert (
+        TextAugmentation({"delete": 1.0, "swap": 1.0, "noise": 1.0}).augment_text(
+            "", random.Random(0)
+        )
+        == ""
+    )
 
 
 def test_swapping_keeps_every_word_and_the_frame() -> None:
@@ -124,18 +129,18 @@ def test_a_custom_callable_comes_last_and_leaves_the_dice_alone(
     code = "import random\ndef shout(text):\n    return text.upper() + str(random.random())\n"
     (tmp_path / "mine_text.py").write_text(code + "def wrong(text):\n    return 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    made = make_text_augment(TextAugmentOptions(custom="mine_text:shout"), _input(["a b"]))
+    made = make_text_augmentation(TextAugmentOptions(custom="mine_text:shout"), _input(["a b"]))
     assert made is not None
-    assert not made.thread_safe
+    assert not made.is_thread_safe
     state = random.getstate()
-    first = made.text("so it goes", random.Random(1))
+    first = made.augment_text("so it goes", random.Random(1))
     assert random.getstate() == state
     assert first.startswith("SO IT GOES0.")
-    assert first == made.text("so it goes", random.Random(1))
-    wrong = make_text_augment(TextAugmentOptions(custom="mine_text:wrong"), _input(["a b"]))
+    assert first == made.augment_text("so it goes", random.Random(1))
+    wrong = make_text_augmentation(TextAugmentOptions(custom="mine_text:wrong"), _input(["a b"]))
     assert wrong is not None
     with pytest.raises(UsageError, match="mine_text:wrong returned int, not a str"):
-        wrong.text("a", random.Random(1))
+        wrong.augment_text("a", random.Random(1))
 
 
 def _input(texts: list[str]) -> TextInput:
@@ -147,14 +152,14 @@ def _input(texts: list[str]) -> TextInput:
 # --- dice and the loader --------------------------------------------------------------------------
 
 
-def _record(augment: TextAugment, **key: int) -> str:
-    raw = Raw(np.frombuffer(TEXT.encode(), np.uint8), (len(TEXT),))
+def _record(augment: TextAugmentation, **key: int) -> str:
+    raw = DecodedSample(np.frombuffer(TEXT.encode(), np.uint8), (len(TEXT),))
     given = {"id": 3, "view": 0, "seed": 1, "epoch": 2} | key
-    return augment.record(raw, **given).value.tobytes().decode()
+    return augment.augment_record(raw, **given).value.tobytes().decode()
 
 
 def test_dice_are_keyed_by_seed_epoch_id_and_view() -> None:
-    augment = TextAugment({"delete": 0.3, "swap": 0.3, "noise": 0.3})
+    augment = TextAugmentation({"delete": 0.3, "swap": 0.3, "noise": 0.3})
     same = _record(augment)
     assert all(_record(augment) == same for _ in range(3))
     others = [_record(augment, **{name: 9}) for name in ("id", "view", "seed", "epoch")]
@@ -169,8 +174,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return read_manifest(table, ReadOptions())
 
 
-def _loader(manifest: Manifest, augment: TextAugment | None, **options: Any) -> Loader:
-    input = TextInput(TextOptions(form="tokens")).fit(manifest.sources())
+def _loader(manifest: Manifest, augment: TextAugmentation | None, **options: Any) -> Loader:
+    input = TextInput(TextOptions(form="tokens")).fit(manifest.list_sources())
     entry = TASKS[manifest.task]
     task = entry.load()(entry.make_options(), manifest.schema)
     batching = Batching(batch_size=6, seed=4, shuffle=True, augment=augment)
@@ -181,44 +186,51 @@ def _loader(manifest: Manifest, augment: TextAugment | None, **options: Any) -> 
 def test_batches_depend_on_neither_threads_nor_processes_nor_where_they_begin(
     manifest: Manifest, custom: Any
 ) -> None:
-    augment = TextAugment({"delete": 0.2, "noise": 0.2}, custom=custom)
-    expected = [batch.x["tokens"] for batch in _loader(manifest, augment).epoch(1)]
+    augment = TextAugmentation({"delete": 0.2, "noise": 0.2}, custom=custom)
+    expected = [batch.x["tokens"] for batch in _loader(manifest, augment).iterate_epoch(1)]
     for options in ({"threads": 5}, {"loading": LoadOptions(workers=2)}):
-        found = [batch.x["tokens"] for batch in _loader(manifest, augment, **options).epoch(1)]
+        found = [
+            batch.x["tokens"] for batch in _loader(manifest, augment, **options).iterate_epoch(1)
+        ]
         assert all(a.equal(b) for a, b in zip(expected, found, strict=True))
-    tail = [batch.x["tokens"] for batch in _loader(manifest, augment).epoch(1, start=2)]
+    tail = [batch.x["tokens"] for batch in _loader(manifest, augment).iterate_epoch(1, start=2)]
     assert all(a.equal(b) for a, b in zip(expected[2:], tail, strict=True))
-    plain = [batch.x["tokens"] for batch in _loader(manifest, None).epoch(1)]
+    plain = [batch.x["tokens"] for batch in _loader(manifest, None).iterate_epoch(1)]
     assert not all(a.equal(b) for a, b in zip(expected, plain, strict=True))
 
 
 def test_changed_texts_do_not_fill_the_memory_of_encoded_ones(manifest: Manifest) -> None:
-    loader = _loader(manifest, TextAugment({"swap": 1.0}))
+    loader = _loader(manifest, TextAugmentation({"swap": 1.0}))
     for epoch in range(3):
-        list(loader.epoch(epoch))
+        list(loader.iterate_epoch(epoch))
     assert not loader.input._cache
     plain = _loader(manifest, None)
-    list(plain.epoch(0))
+    list(plain.iterate_epoch(0))
     assert plain.input._cache
-    assert loader.sample(0).x["tokens"].equal(_loader(manifest, None).sample(0).x["tokens"])
+    assert (
+        loader.load_sample(0).x["tokens"].equal(_loader(manifest, None).load_sample(0).x["tokens"])
+    )
 
 
 # --- options and tables ---------------------------------------------------------------------------
 
 
 def test_texts_are_left_as_they_are_unless_asked() -> None:
-    kind = augment_options("text")
+    kind = augment_options_type("text")
     assert kind is TextAugmentOptions
-    assert augmentation_of(kind(), _input(["a"])) is None
+    assert make_augmentation(kind(), _input(["a"])) is None
     assert all(set(preset) <= set(TEXT_OPERATIONS) for preset in TEXT_PRESETS.values())
-    assert kind(augment="standard", swap=0, noise=0.2).strengths() == {"delete": 0.1, "noise": 0.2}
-    assert kind(augment="swap,delete").strengths() == {"delete": 0.1, "swap": 0.1}
+    assert kind(augment="standard", swap=0, noise=0.2).get_strengths() == {
+        "delete": 0.1,
+        "noise": 0.2,
+    }
+    assert kind(augment="swap,delete").get_strengths() == {"delete": 0.1, "swap": 0.1}
     mixing = kind(augment="word-mixup", mixup=1.5)
-    assert mixing.strengths() == {"word_mixup": 0.2, "mixup": 1.5}
-    assert mixing.describe() == "augmentation 'word-mixup': word-mixup 0.2, mixup 1.5"
-    assert augmentation_of(mixing, _input(["a"])) is None  # no text is changed
-    assert kind(synonym_table="t.csv").strengths() == {"synonyms": 0.2}
-    assert kind(augment="strong").describe() == (
+    assert mixing.get_strengths() == {"word_mixup": 0.2, "mixup": 1.5}
+    assert mixing.describe_operations() == "augmentation 'word-mixup': word-mixup 0.2, mixup 1.5"
+    assert make_augmentation(mixing, _input(["a"])) is None  # no text is changed
+    assert kind(synonym_table="t.csv").get_strengths() == {"synonyms": 0.2}
+    assert kind(augment="strong").describe_operations() == (
         "augmentation 'strong': delete 0.1, swap 0.1, noise 0.05, mixup 0.2"
     )
 
@@ -251,7 +263,7 @@ def test_a_table_of_synonyms(tmp_path: Path, delimiter: str) -> None:
     text = "\r\n".join(delimiter.join(line) for line in lines)
     (tmp_path / "s").write_bytes(b"\xef\xbb\xbf" + text.encode())
     heard: list[events.Event] = []
-    with events.listen(heard.append):
+    with events.use_listener(heard.append):
         found = read_synonyms(tmp_path / "s")
     assert found == {"quick": ("fast", "swift", "rapid"), "猫": ("ねこ",)}
     (warning,) = [event.text for event in heard if isinstance(event, events.Note)]

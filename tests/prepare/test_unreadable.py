@@ -26,7 +26,7 @@ from skipstone.prepare.unreadable import (
     read_all_rows,
     to_csv,
 )
-from skipstone.tasks.classify import Classify
+from skipstone.tasks.classify import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 from tests.photos import write_class_folder
 
@@ -39,16 +39,16 @@ def rows(tmp_path: Path) -> Manifest:
 
 def read(rows: Manifest, allowed: int = 0) -> tuple[ReadReport, RecordCache]:
     cache = RecordCache()
-    task = Classify(ClassifyOptions(), rows.schema)
+    task = ClassificationTask(ClassifyOptions(), rows.schema)
     input = ImageInput(ImageOptions(size=8, channels=3))
     return read_all_rows(rows, input, task, cache=cache, allowed=allowed), cache
 
 
 def hurt(rows: Manifest, role: str, count: int) -> list[str]:
-    part = rows.role(role)
-    for source in part.sources()[:count]:
+    part = rows.rows_with_role(role)
+    for source in part.list_sources()[:count]:
         source.path.write_bytes(source.path.read_bytes()[:40])
-    return part.column("path")[:count]
+    return part.column_values("path")[:count]
 
 
 def test_every_role_is_read_once_and_kept_in_the_cache(rows: Manifest) -> None:
@@ -72,12 +72,14 @@ def test_they_leave_their_roles_and_nothing_else_changes(rows: Manifest) -> None
     found, _ = read(rows, allowed=2)
     good = exclude_unreadable(rows, [bad.id for bad in found.unreadable])
     assert len(good) == len(rows)
-    assert len(good.role("fit")) == len(rows.role("fit")) - 2
-    assert good.role("claim").table.equals(rows.role("claim").table)
-    assert good.role(UNREADABLE).column("id") == [bad.id for bad in found.unreadable]
+    assert len(good.rows_with_role("fit")) == len(rows.rows_with_role("fit")) - 2
+    assert good.rows_with_role("claim").table.equals(rows.rows_with_role("claim").table)
+    assert good.rows_with_role(UNREADABLE).column_values("id") == [
+        bad.id for bad in found.unreadable
+    ]
     assert "2 of 30 files are unreadable and left out." in good.notes
     with pytest.raises(DataError, match="no row is left to train on"):
-        exclude_unreadable(rows, rows.role("fit").column("id"))
+        exclude_unreadable(rows, rows.rows_with_role("fit").column_values("id"))
 
 
 def test_it_gives_up_early_where_much_is_left_to_read(
@@ -111,7 +113,7 @@ def test_it_gives_up_early_where_much_is_left_to_read(
     ],
 )
 def test_max_bad_is_a_share_or_a_count(given: str | float, rows: int, allowed: int) -> None:
-    assert LoadOptions(max_bad=given).bad_allowed(rows) == allowed  # type: ignore[arg-type]
+    assert LoadOptions(max_bad=given).max_unreadable(rows) == allowed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("given", ["", "x", "-1", "101%", "1.5", "nan", "1 %%", True, "-1%"])
@@ -122,6 +124,6 @@ def test_max_bad_refuses_other_words(given: object) -> None:
 
 @given(st.integers(0, 1000), st.integers(1, 100_000))
 def test_a_share_and_its_percentage_allow_the_same(promille: int, rows: int) -> None:
-    by_share = LoadOptions(max_bad=f"{promille / 1000:.3f}").bad_allowed(rows)
-    by_percent = LoadOptions(max_bad=f"{promille / 10:.1f}%").bad_allowed(rows)
+    by_share = LoadOptions(max_bad=f"{promille / 1000:.3f}").max_unreadable(rows)
+    by_percent = LoadOptions(max_bad=f"{promille / 10:.1f}%").max_unreadable(rows)
     assert by_share == by_percent == promille * rows // 1000

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipstone.data.samples import Batch, Meta
+from skipstone.data.samples import Batch, SampleMeta
 from skipstone.errors import DataError, MissingExtra, WorkerFailed
 from skipstone.prepare import workers
-from skipstone.prepare.workers import ReportRow, batches_from_workers
+from skipstone.prepare.workers import ReportRow, load_in_workers
 
 FILES = 4
 PATIENCE = 1.0
@@ -47,7 +47,7 @@ def _nothing_is_left() -> Iterator[None]:
         gc.collect()  # tracebacks hold queues
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    list(batches_from_workers(Maker(), 2, name_row=name, workers=2, patience=PATIENCE))  # warm up
+    list(load_in_workers(Maker(), 2, name_row=name, workers=2, patience=PATIENCE))  # warm up
     before, count = state(), descriptors()
     yield
     assert state() == before
@@ -98,11 +98,13 @@ class Maker:
             if (step, number) == (self.at, 2):
                 self.fault()
         x = {"image": torch.full((FILES, 3), float(step))}
-        return Batch(x, {"label": torch.arange(FILES)}, [Meta(step * 10 + n) for n in range(FILES)])
+        return Batch(
+            x, {"label": torch.arange(FILES)}, [SampleMeta(step * 10 + n) for n in range(FILES)]
+        )
 
 
 def start(maker: Maker, count: int = 8, patience: float = PATIENCE) -> Iterator[Batch]:
-    return batches_from_workers(maker, count, name_row=name, workers=2, patience=patience)
+    return load_in_workers(maker, count, name_row=name, workers=2, patience=patience)
 
 
 def run(maker: Maker, count: int = 8, patience: float = PATIENCE) -> list[int]:
@@ -135,11 +137,11 @@ def test_batches_hold_what_was_made() -> None:
             "depth": torch.tensor([[65535], [7]], dtype=torch.uint16),
         },
         [
-            Meta(4, "a/\udcff.png", 1, (5, 4), (1.0, 0.0, 0.5, 0.0, 1.0, 0.25)),
-            Meta(7, "b.png"),
+            SampleMeta(4, "a/\udcff.png", 1, (5, 4), (1.0, 0.0, 0.5, 0.0, 1.0, 0.25)),
+            SampleMeta(7, "b.png"),
         ],
     )
-    (back,) = batches_from_workers(
+    (back,) = load_in_workers(
         lambda step, report: batch, 1, name_row=name, workers=2, patience=PATIENCE
     )
     assert back.meta == batch.meta

@@ -130,11 +130,11 @@ def _object_array(folder: Path, canary: Path) -> None:
 
 def _twins(folder: Path, canary: Path) -> None:
     """The class list reversed, and the goldens' digest of it made to fit."""
-    from skipstone.runtime.goldens import meanings
+    from skipstone.runtime.goldens import meaning_digests
 
     change_record(folder, lambda record: record["task"]["schema"]["classes"].reverse())
     golden = json.loads((folder / GOLDEN).read_text())
-    golden["meaning"] = meanings(json.loads((folder / RECORD).read_text()))
+    golden["meaning"] = meaning_digests(json.loads((folder / RECORD).read_text()))
     put(folder, GOLDEN, json.dumps(golden).encode())
 
 

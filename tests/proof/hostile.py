@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import describe, seal
+from skipstone.bundle.files import compute_seal, describe_file
 from skipstone.errors import SkipstoneError
-from skipstone.proof.fresh import check
+from skipstone.proof.fresh import run_checks
 from skipstone.runtime.open import open_model
 
 RECORD, GOLDEN, EXPORTS = "bundle.json", "golden/golden.json", "exports/exports.json"
@@ -55,7 +55,7 @@ def judge(folder: Path, known: Known) -> str:
     except SkipstoneError as error:
         said.append(str(error))
     try:
-        rows = list(check(folder))
+        rows = list(run_checks(folder))
     except SkipstoneError as error:
         return f"refused: {error}"
     said += [f"{row['name']}: {row['problem']}" for row in rows if not row["ok"]]
@@ -84,7 +84,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
     if name == WEIGHTS:
-        weights = describe(data)["sha256"]
+        weights = describe_file(data)["sha256"]
         _rewrite(folder, GOLDEN, lambda golden: golden.update(weights=weights))
         if (folder / EXPORTS).is_file():
             _rewrite(
@@ -103,7 +103,7 @@ def _rewrite(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
 
 
 def relist(folder: Path, name: str) -> None:
-    row = describe((folder / name).read_bytes())
+    row = describe_file((folder / name).read_bytes())
     change_record(folder, lambda record: record["files"].update({name: row}))
 
 
@@ -116,7 +116,7 @@ def change_record(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None
 
 def write_record(folder: Path, record: Any) -> None:
     with contextlib.suppress(TypeError, ValueError, RecursionError):  # some cannot be sealed
-        record["seal"] = seal(record)
+        record["seal"] = compute_seal(record)
     (folder / RECORD).write_text(json.dumps(record))
 
 

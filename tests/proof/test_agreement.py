@@ -16,7 +16,7 @@ import pytest
 from skipstone.bundle.files import read_file
 from skipstone.data.sources import FileRef, Inline
 from skipstone.proof import agreement as agreement_module
-from skipstone.proof.agreement import _decoded, agreement
+from skipstone.proof.agreement import _decoded, measure_agreement
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
@@ -31,7 +31,7 @@ def photos(folder: Path) -> list[FileRef]:
 def test_every_program_answers_photos_as_the_network(
     exported: Path, flat_photo_folder: Path
 ) -> None:
-    rows = agreement(exported, photos(flat_photo_folder))
+    rows = measure_agreement(exported, photos(flat_photo_folder))
     assert {(row.name, row.batch) for row in rows} == {
         (name, batch)
         for name in ("onnxruntime-f32", "openvino-f32", "openvino-bf16")
@@ -91,7 +91,7 @@ def test_one_changed_weight_is_found(
     """Sabotage; and where not all decoded files are held at once."""
     change_a_weight(copied)
     monkeypatch.setattr(agreement_module, "HELD", 24 * 24 * 24 * 3)
-    rows = {row.name: row for row in agreement(copied, photos(flat_photo_folder))}
+    rows = {row.name: row for row in measure_agreement(copied, photos(flat_photo_folder))}
     assert {row.n for row in rows.values()} == {60}
     assert rows["onnxruntime-f32"].problem
     assert not rows["openvino-f32"].problem
@@ -119,7 +119,7 @@ def test_masks_of_many_sizes(tmp_path: Path) -> None:
         height, width = (int(side) for side in rng.integers(30, 129, 2))
         write_scenes(tmp_path / "data", 1, start=number, height=height, width=width)
     files = photos(tmp_path / "data" / "images")
-    rows = agreement(folder, files)
+    rows = measure_agreement(folder, files)
     assert {row.name for row in rows} >= {"onnxruntime-f32", "openvino-f32", "openvino-bf16"}
     for row in rows:
         assert row.n == 24
@@ -131,7 +131,7 @@ def test_masks_of_many_sizes(tmp_path: Path) -> None:
         else:
             assert row.share <= 0.05, row
     change_a_weight(folder)
-    after = {row.name: row for row in agreement(folder, files, precisions=["f32"])}
+    after = {row.name: row for row in measure_agreement(folder, files, precisions=["f32"])}
     assert after["onnxruntime-f32"].problem
     assert not after["openvino-f32"].problem
 

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import UsageError
-from skipstone.proof.calibration import calibration_gain, ece_by_chance
+from skipstone.proof.calibration import calibration_gain, expected_ece_by_chance
 from skipstone.tasks.base import Record
-from skipstone.tasks.classify import Classify
+from skipstone.tasks.classify import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 
 CLASSES = list("abcd")
-TASK = Classify(ClassifyOptions(), {"classes": CLASSES})
+TASK = ClassificationTask(ClassifyOptions(), {"classes": CLASSES})
 
 
 def draw(n: int, factor: float, seed: int) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -29,13 +29,13 @@ def draw(n: int, factor: float, seed: int) -> tuple[dict[str, np.ndarray], list[
 def records(
     outputs: dict[str, np.ndarray], targets: list[str], post: dict[str, Any]
 ) -> list[Record]:
-    metas = [Meta(row) for row in range(len(targets))]
+    metas = [SampleMeta(row) for row in range(len(targets))]
     predictions = TASK.predict(outputs, metas, post)
-    return [TASK.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+    return [TASK.score_prediction(p, t) for p, t in zip(predictions, targets, strict=True)]
 
 
 def gain(factor: float, n: int) -> Any:
-    post = dict(TASK.calibrate(*draw(2000, factor, seed=0)))
+    post = dict(TASK.fit_postprocessing(*draw(2000, factor, seed=0)))
     claim = draw(n, factor, seed=1)
     return calibration_gain(records(*claim, {}), records(*claim, post), TASK)
 
@@ -66,9 +66,11 @@ def test_chance_is_what_perfect_probabilities_show() -> None:
     """About 2 x on a quarter of the samples, as sqrt(bins / n) says."""
     outputs, targets = draw(4000, 1.0, seed=2)
     confidence = np.array([record["probability"] for record in records(outputs, targets, {})])
-    many, few = ece_by_chance(confidence), ece_by_chance(confidence[:1000])
+    many, few = expected_ece_by_chance(confidence), expected_ece_by_chance(confidence[:1000])
     assert few == pytest.approx(2 * many, rel=0.15)
-    assert TASK.compute(records(outputs, targets, {}))["ece"] == pytest.approx(many, rel=0.6)
+    assert TASK.compute_metrics(records(outputs, targets, {}))["ece"] == pytest.approx(
+        many, rel=0.6
+    )
 
 
 def test_a_task_without_calibration_error_is_refused() -> None:

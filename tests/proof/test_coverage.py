@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skipstone.proof.bootstrap import _quantile, bootstrap, paired_bootstrap
-from skipstone.proof.intervals import absolute_means, interval
-from skipstone.proof.proportions import tango, wilson
+from skipstone.proof.bootstrap import _quantile, bootstrap_intervals, paired_bootstrap
+from skipstone.proof.intervals import calibration_error_interval, interval
+from skipstone.proof.proportions import tango_interval, wilson_interval
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import Metric, Record
 from skipstone.tasks.metrics import calibration_terms
 from skipstone.tasks.options import TagOptions
-from skipstone.tasks.tag import Tag
+from skipstone.tasks.tag import TaggingTask
 from tests.proof.test_intervals import classify, classify_records
 
 TAGS = ("common", "usual", "less", "rare")
@@ -34,7 +34,7 @@ LARGE = 200_000
 def test_coverage_of_proportions() -> None:
     """Exact, no noise."""
     for n, share in ((50, 0.8), (200, 0.95), (1000, 0.9)):
-        found = [wilson(k, n) for k in range(n + 1)]
+        found = [wilson_interval(k, n) for k in range(n + 1)]
         mass = stats.binom.pmf(np.arange(n + 1), n, share)
         inside = np.array([low <= share <= high for low, high in found])
         assert 0.93 <= float(mass @ inside) <= 0.97
@@ -44,7 +44,9 @@ def test_coverage_of_paired_proportions() -> None:
     rng = np.random.default_rng(0)
     for p_a, p_b in ((0.05, 0.03), (0.1, 0.1)):
         draws = rng.multinomial(300, [p_a, p_b, 1 - p_a - p_b], size=2000)
-        known = {(a, b): tango(a, b, 300) for a, b in {(int(a), int(b)) for a, b, _ in draws}}
+        known = {
+            (a, b): tango_interval(a, b, 300) for a, b in {(int(a), int(b)) for a, b, _ in draws}
+        }
         hits = [
             known[int(a), int(b)][0] <= p_a - p_b <= known[int(a), int(b)][1] for a, b, _ in draws
         ]
@@ -73,7 +75,7 @@ def test_coverage_of_grouped_proportions() -> None:
         records = [{"correct": bool(value)} for value in right]
         found = interval(Mean().metrics()[0], records, Mean(), groups.tolist())  # type: ignore[arg-type]
         hits.append(found.low <= 0.8 <= found.high)
-        low, high = wilson(int(right.sum()), 300)
+        low, high = wilson_interval(int(right.sum()), 300)
         naive.append(low <= 0.8 <= high)
     assert 0.93 <= np.mean(hits) <= 0.97
     assert np.mean(naive) < 0.88
@@ -150,14 +152,17 @@ def tag_records(truth: np.ndarray, score: np.ndarray) -> list[dict[str, Any]]:
 
 
 def test_figures_at_once_are_the_tasks_own() -> None:
-    from skipstone.tasks.records import Table
+    from skipstone.tasks.records import RecordTable
 
     rng = np.random.default_rng(0)
     truth, score, _ = draw(80, rng)
-    task, table = Tag(TagOptions(), {"classes": list(TAGS)}), Table(tag_records(truth, score))
+    task, table = (
+        TaggingTask(TagOptions(), {"classes": list(TAGS)}),
+        RecordTable(tag_records(truth, score)),
+    )
     weights = rng.multinomial(80, np.full(80, 1 / 80), size=5).astype(float)
     for name, figure in FIGURES.items():
-        expected = [task.compute(table.reweighted(weight))[name] for weight in weights]
+        expected = [task.compute_metrics(table.with_weights(weight))[name] for weight in weights]
         assert figure(truth, score, weights) == pytest.approx(expected)
 
 
@@ -182,7 +187,7 @@ def coverage(name: str, *, group: int, paired: bool, repetitions: int, resamples
         if paired:
             low, high = paired_bootstrap(figures_of, n, code, seed=seed, resamples=resamples)
         else:
-            low, high = bootstrap(figures_of, n, code, seed=seed, resamples=resamples)[0]
+            low, high = bootstrap_intervals(figures_of, n, code, seed=seed, resamples=resamples)[0]
         hits.append(low <= goal <= high)
     return float(np.mean(hits))
 
@@ -211,8 +216,8 @@ def test_coverage_of_what_a_classifier_reports() -> None:
     """Through `interval`, as a user gets it."""
     names = ["balanced_accuracy", "macro_f1", "nll"]
     rng, task = np.random.default_rng(0), classify()
-    truth = task.compute(classify_records(40_000, rng))
-    metrics = [metric for metric in task.metrics() if metric.name in names]
+    truth = task.compute_metrics(classify_records(40_000, rng))
+    metrics = [metric for metric in task.list_metrics() if metric.name in names]
     hits: dict[str, list[bool]] = {name: [] for name in names}
     for seed in range(200):
         records = classify_records(300, rng)
@@ -247,7 +252,9 @@ def calibration_coverage(sharpness: float, group: int, repetitions: int, n: int)
     goal = float(np.abs(answers(LARGE, rng, sharpness, group).mean(axis=0)).sum())
     hits = []
     for seed in range(repetitions):
-        low, high = absolute_means(answers(n, rng, sharpness, group), code, seed=seed, draws=500)
+        low, high = calibration_error_interval(
+            answers(n, rng, sharpness, group), code, seed=seed, draws=500
+        )
         hits.append(low <= goal <= high)
     return float(np.mean(hits))
 
@@ -310,5 +317,5 @@ def test_a_perfect_score_on_few_samples_is_no_certainty() -> None:
     def mean(weights: np.ndarray) -> np.ndarray:
         return np.asarray((weights @ values / weights.sum(axis=1))[:, None])
 
-    assert bootstrap(mean, 20)[0] == pytest.approx(wilson(20, 20))
-    assert figures.mean(values) == 1.0
+    assert bootstrap_intervals(mean, 20)[0] == pytest.approx(wilson_interval(20, 20))
+    assert figures.weighted_mean(values) == 1.0

@@ -11,7 +11,7 @@ import torch
 
 from skipstone import events
 from skipstone.bundle import files as bundle_files
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.errors import DamagedError, SkipstoneError
 from skipstone.proof.parity import verify
 from skipstone.storage import write_json
@@ -50,7 +50,7 @@ def test_every_block_of_the_newer_checkpoint(checkpoints: Path) -> None:
         for what, damaged in damages(data):
             path.write_bytes(damaged)
             said: list[str] = []
-            with events.listen(lambda event, said=said: said.append(str(event))):  # type: ignore[misc]
+            with events.use_listener(lambda event, said=said: said.append(str(event))):  # type: ignore[misc]
                 found = load_checkpoint(checkpoints)
             assert found is not None, what
             assert (found.number, found.state.step) == (4, 40), f"{path.name}, {what}"
@@ -79,7 +79,7 @@ def test_every_block_of_a_bundle(copied: Path) -> None:
 
 
 def _read_all(folder: Path) -> None:
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     for name in record["files"]:
         read_file(folder, name, record)
 

@@ -12,19 +12,19 @@ import pytest
 
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
-from skipstone.proof.agreement import agreement
-from skipstone.proof.fresh import check
+from skipstone.proof.agreement import measure_agreement
+from skipstone.proof.fresh import run_checks
 from skipstone.proof.parity import verify
 from skipstone.registry import BACKBONES, HEADS
-from skipstone.runtime.export_answering import answering_onnx
+from skipstone.runtime.export_answering import export_argmax
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.open import open_model
-from skipstone.runtime.parts import network_of
+from skipstone.runtime.parts import restore_network
 from skipstone.runtime.programs import read_programs
-from skipstone.shrink.plan import Plan, Work, carry_out
+from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
 from skipstone.tasks.crf import CrfOptions
 from tests.mask_data import write_scenes
 from tests.small_bundles import mask_bundle, taught_masks
@@ -74,21 +74,21 @@ def test_a_decoder_ships(
     bundle = mask_bundle(head, backbone, shape=shape, **options)
     bundle = taught_masks(bundle, size=size, steps=80 if "fcn_stride" in options else 40)
     if "fcn_stride" in options:
-        decoder: Any = network_of(bundle).head
+        decoder: Any = restore_network(bundle).head
         assert len(decoder.scores) == {8: 2, 16: 1, 32: 0}[options["fcn_stride"]]
         assert all(bool(score.weight.any()) for score in decoder.scores)  # it has learnt
     folder = tmp_path / "bundle"
     bundle.save(folder)
     for step in (store_goldens, export_onnx, export_openvino):
         step(folder)
-    assert {"onnxruntime-f32", "openvino-f32"} <= set(read_programs(folder).rows)
+    assert {"onnxruntime-f32", "openvino-f32"} <= set(read_programs(folder).by_name)
     right = miou(folder, "torch", scenes)
     assert right > 0.25
 
     # its answer inside the graph, at sizes that were never traced
-    inside, plain = OnnxRuntime(answering_onnx(folder)), open_model(folder, "onnxruntime")
+    inside, plain = OnnxRuntime(export_argmax(folder)), open_model(folder, "onnxruntime")
     seen: set[int] = set()
-    for source in scenes.sources():
+    for source in scenes.list_sources():
         arrays = {name: value[None] for name, value in plain.encode(source)[0].items()}
         mask, logits = inside.run(arrays)["mask"], plain.runtime.run(arrays)["logits"]
         assert mask.dtype == np.uint8
@@ -97,7 +97,7 @@ def test_a_decoder_ships(
     assert len(seen) > 1
 
     # on files of several sizes: its float32 programs answer as the network
-    for row in agreement(folder, scenes.sources(), precisions=["f32"]):
+    for row in measure_agreement(folder, scenes.list_sources(), precisions=["f32"]):
         assert row.n == 3
         assert row.share is not None
         assert row.share <= 1e-3, row
@@ -106,11 +106,11 @@ def test_a_decoder_ships(
 
     small = tmp_path / "small"
     small.mkdir()
-    work = Work(folder, small, scenes, scenes.take([]))
-    (fact,) = carry_out(Plan.parse("int8(samples=8)"), work)
+    work = StepContext(folder, small, scenes, scenes.take_rows([]))
+    (fact,) = run_steps(ShrinkPlan.from_text("int8(samples=8)"), work)
     assert fact["facts"]["layers"].get("int8", 0) > 0
     assert miou(small, "auto", scenes) > right - 0.1
-    rows = {row["name"]: row for row in check(small)}
+    rows = {row["name"]: row for row in run_checks(small)}
     assert all(row["ok"] for row in rows.values()), rows
     assert rows["openvino-int8"]["share"] < 0.2
 
@@ -124,11 +124,11 @@ def test_a_model_with_a_crf_ships(tmp_path: Path) -> None:
         step(tmp_path / "bundle")
     verification = verify(tmp_path / "bundle")
     assert verification.ok, verification.problems
-    assert answering_onnx(tmp_path / "bundle")
+    assert export_argmax(tmp_path / "bundle")
 
 
 def miou(folder: Path, runtime: str, scenes: Manifest) -> float:
     predictor = open_model(folder, runtime)
     records = predictor.evaluate(scenes).records
     assert len(records) == len(scenes)
-    return predictor.task.compute(records)["miou"]
+    return predictor.task.compute_metrics(records)["miou"]

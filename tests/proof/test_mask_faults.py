@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.errors import DamagedError
 from skipstone.proof import fresh
-from skipstone.proof.fresh import check
+from skipstone.proof.fresh import run_checks
 from skipstone.runtime.goldens import store_goldens
 from skipstone.tasks import mask_source
 from tests.proof import hostile
@@ -76,7 +76,7 @@ def test_is_refused_by_name(
 
 
 def _read_all(folder: Path) -> None:
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     for name in record["files"]:
         read_file(folder, name, record)
 
@@ -95,11 +95,11 @@ def test_every_block_of_a_bundle(source: Path, tmp_path: Path) -> None:
 def test_swapped_classes_are_seen(source: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source, tmp_path / "bundle"))
     reseal(folder, lambda record: record["task"]["schema"]["classes"].reverse())
-    assert not all(row["ok"] for row in check(folder))
+    assert not all(row["ok"] for row in run_checks(folder))
 
 
 def test_padding_that_counts_is_seen(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added at the edges, so that sizes fit, is no part of the picture."""
-    assert all(row["ok"] for row in check(source))
+    assert all(row["ok"] for row in run_checks(source))
     monkeypatch.setattr(mask_source, "seen_part", lambda meta: (slice(None), slice(None)))
-    assert not all(row["ok"] for row in check(source))
+    assert not all(row["ok"] for row in run_checks(source))

@@ -19,14 +19,14 @@ import onnx
 import pytest
 from safetensors.numpy import load_file
 
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.errors import SkipstoneError, UsageError
 from skipstone.proof import fresh
-from skipstone.proof.fresh import check
+from skipstone.proof.fresh import run_checks
 from skipstone.proof.parity import Verification, verify
-from skipstone.runtime.export_openvino import FILES
+from skipstone.runtime.export_openvino import OPENVINO_FILES
 from skipstone.runtime.goldens import Goldens
-from skipstone.runtime.programs import FLOAT32, JUMPING, Tolerance
+from skipstone.runtime.programs import DISCONTINUOUS, FLOAT32_TOLERANCE, Tolerance
 from skipstone.storage import write_tensors
 from tests.small_bundles import replace_file, reseal, write_small
 
@@ -70,7 +70,7 @@ def _red(found: Verification) -> set[str]:
 
 def _checked(folder: Path) -> Verification:
     """What `verify` finds, in this process: quicker, where the fault lies in the files."""
-    return Verification.of(list(check(folder)))
+    return Verification.from_rows(list(run_checks(folder)))
 
 
 # --- green ------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_one_changed_weight(bare_copy: Path) -> None:
     assert any("weights.safetensors" in problem for problem in found.problems)
 
     golden = json.loads(read_file(bare_copy, "golden/golden.json"))
-    golden["weights"] = read_record(bare_copy)["files"][path.name]["sha256"]
+    golden["weights"] = read_bundle_json(bare_copy)["files"][path.name]["sha256"]
     replace_file(bare_copy, "golden/golden.json", json.dumps(golden).encode())
     assert _red(_checked(bare_copy)) == {"torch-f32"}
 
@@ -265,11 +265,11 @@ def test_one_changed_weight_in_each_program(copied: Path) -> None:
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     replace_file(copied, onnx_name, model.SerializeToString())
 
-    weights = np.frombuffer(read_file(copied, FILES["weights"])[:4000], np.float32).copy()
+    weights = np.frombuffer(read_file(copied, OPENVINO_FILES["weights"])[:4000], np.float32).copy()
     place = int(np.abs(np.where(np.abs(weights) < 1, weights, 0)).argmax())
-    data = bytearray(read_file(copied, FILES["weights"]))
+    data = bytearray(read_file(copied, OPENVINO_FILES["weights"]))
     data[4 * place : 4 * place + 4] = np.float32(weights[place] + 0.5).tobytes()
-    replace_file(copied, FILES["weights"], bytes(data))
+    replace_file(copied, OPENVINO_FILES["weights"], bytes(data))
     assert _red(_checked(copied)) == {
         "onnxruntime-f32",
         "openvino-f32",
@@ -309,11 +309,11 @@ def test_the_script_is_held_to_what_its_program_is(
         row = {"tolerance": dataclasses.asdict(tolerance), "flips": 0, "near_ties": near_ties}
         return fresh._check_script(bare, goldens, row)
 
-    assert problem(1, FLOAT32) == ""
-    assert "1 of 16 predictions differ" in problem(0, FLOAT32)
+    assert problem(1, FLOAT32_TOLERANCE) == ""
+    assert "1 of 16 predictions differ" in problem(0, FLOAT32_TOLERANCE)
     said[3] = {**goldens.record["predictions"][3], "probability": 0.0}
-    assert problem(0, FLOAT32) != ""
-    assert problem(0, JUMPING) == ""  # whose numbers are free
+    assert problem(0, FLOAT32_TOLERANCE) != ""
+    assert problem(0, DISCONTINUOUS) == ""  # whose numbers are free
 
 
 # --- nothing to verify --------------------------------------------------------------------------

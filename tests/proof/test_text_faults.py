@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.errors import DamagedError
 from skipstone.inputs import text_features, text_grams
-from skipstone.inputs.text import digest_of_arrays
+from skipstone.inputs.text import hash_arrays
 from skipstone.proof import fresh
-from skipstone.proof.fresh import check
+from skipstone.proof.fresh import run_checks
 from skipstone.runtime.open import open_model
 from tests.proof import hostile
 from tests.proof.hostile import HUGE, PICKLE, WEIGHTS, change_record, put
@@ -134,10 +134,10 @@ def test_a_hostile_state_is_refused_by_name(
     model: str, attack: Any, words: str, sources: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(sources[model], tmp_path / "bundle"))
-    state = read_record(folder)["input"]["state"]
+    state = read_bundle_json(folder)["input"]["state"]
     arrays = load((folder / INPUT).read_bytes())
     attack(state, arrays)
-    state["digest"] = digest_of_arrays(arrays)
+    state["digest"] = hash_arrays(arrays)
     put(folder, INPUT, save(arrays))
     change_record(folder, lambda record: record["input"].update(state=state))
     verdict = hostile.judge(folder, hostile.known(sources[model]))
@@ -158,7 +158,7 @@ def test_a_pickle_is_no_vocabulary(model: str, sources: dict[str, Path], tmp_pat
 
 
 def _read_all(folder: Path) -> None:
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     for name in record["files"]:
         read_file(folder, name, record)
 
@@ -180,7 +180,7 @@ def test_every_block_of_a_bundle(model: str, sources: dict[str, Path], tmp_path:
 
 
 def _plain_of(fault: Callable[[str], str]) -> Callable[[str, bool], str]:
-    known = text_grams.plain
+    known = text_grams.normalize_text
     return lambda text, lowercase: known(fault(text), lowercase)
 
 
@@ -203,11 +203,11 @@ def test_a_fault_in_reading_is_seen(
     """What `verify` runs in a fresh process, with the fault in this one."""
     import skipstone.inputs.text as text_input
 
-    assert all(row["ok"] for row in check(sources[model]))
+    assert all(row["ok"] for row in run_checks(sources[model]))
     FAULTS[fault](monkeypatch)
     for name in ("plain", "text_of"):
         monkeypatch.setattr(text_input, name, getattr(text_features, name))
-    assert not all(row["ok"] for row in check(sources[model]))
+    assert not all(row["ok"] for row in run_checks(sources[model]))
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -222,7 +222,7 @@ def test_another_temperature_or_other_classes_are_seen(
     ):
         folder = Path(shutil.copytree(sources[model], tmp_path / str(number)))
         reseal(folder, change)
-        assert not all(row["ok"] for row in check(folder))
+        assert not all(row["ok"] for row in run_checks(folder))
 
 
 def test_the_solved_one_reads_what_it_was_solved_on(sources: dict[str, Path]) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.data.samples import Meta
-from skipstone.proof.proportions import wilson
-from skipstone.report.build import TrainingStory, storable
-from skipstone.report.pictures import picture_uri
-from skipstone.tasks.classify import Classify
+from skipstone.data.samples import SampleMeta
+from skipstone.proof.proportions import wilson_interval
+from skipstone.report.build import ReportData, to_json_safe
+from skipstone.report.pictures import encode_data_uri
+from skipstone.tasks.classify import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 
 HOSTILE = [
@@ -39,16 +39,16 @@ def names(classes: int, *, hostile: bool = False) -> list[str]:
 
 
 @functools.cache
-def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingStory:
+def story(classes: int, *, hostile: bool = False, samples: int = 0) -> ReportData:
     """A run with `classes` classes, right about nine times in ten."""
     rng = np.random.default_rng(classes)
     labels = names(classes, hostile=hostile)
     n = samples or 12 * classes
-    task = Classify(ClassifyOptions(), {"classes": labels})
+    task = ClassificationTask(ClassifyOptions(), {"classes": labels})
     records = _records(task, labels, n, rng)
-    sections = [_with_pictures(dict(block), rng) for block in task.sections(records, {})]
+    sections = [_with_pictures(dict(block), rng) for block in task.report_sections(records, {})]
     data = labels[0] if hostile else "photos"
-    return TrainingStory(
+    return ReportData(
         title=f"{data}: resnet18",
         subtitle=f"image, classify, {classes} classes, {n * 9:,} rows; 1 May 2026, 10:00 UTC",
         command=f"skipstone train '{data if hostile else 'photos/'}' --epochs 30",
@@ -67,7 +67,7 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingS
         unscored=[{"name": f"{labels[0]}/cut.jpg", "error": "cut off after 1,024 bytes"}],
         history=_history(rng),
         best=26,
-        sections=storable(sections),
+        sections=to_json_safe(sections),
         verification=_verification(),
         programs=[
             {
@@ -83,7 +83,7 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> TrainingS
 
 
 def _records(
-    task: Classify, labels: list[str], n: int, rng: np.random.Generator
+    task: ClassificationTask, labels: list[str], n: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """Drawn answers to `n` samples, scored; each class is there at least once."""
     classes = len(labels)
@@ -91,17 +91,20 @@ def _records(
     logits = rng.normal(0, 1.6, (n, classes))
     logits[np.arange(n), truth] += 3.6 + np.log(classes) * 0.8
     logits[np.arange(n), (truth + 1) % classes] += 2.0
-    metas = [Meta(id, f"/data/val/{labels[truth[id]]}/{id:05d}.jpg") for id in range(n)]
+    metas = [SampleMeta(id, f"/data/val/{labels[truth[id]]}/{id:05d}.jpg") for id in range(n)]
     answers = task.predict({"logits": logits.astype(np.float32)}, metas, {"temperature": 1.3})
-    return [task.score(answer, labels[code]) for answer, code in zip(answers, truth, strict=True)]
+    return [
+        task.score_prediction(answer, labels[code])
+        for answer, code in zip(answers, truth, strict=True)
+    ]
 
 
-def _metrics(task: Classify, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    values, n = task.compute(records), len(records)
+def _metrics(task: ClassificationTask, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    values, n = task.compute_metrics(records), len(records)
     rows = []
-    for metric in task.metrics():
+    for metric in task.list_metrics():
         value = values[metric.name]
-        low, high = wilson(value * n, n) if value <= 1 else (0.9, 1.3)
+        low, high = wilson_interval(value * n, n) if value <= 1 else (0.9, 1.3)
         rows.append(
             {
                 "name": metric.name,
@@ -208,7 +211,7 @@ def _with_pictures(block: dict[str, Any], rng: np.random.Generator) -> dict[str,
         y, x = np.mgrid[0:side, 0:side] / side
         tint = rng.random(3)[None, None]
         record = (255 * (0.2 + 0.5 * np.sin(6 * (x * y))[..., None] ** 2 + 0.3 * tint) * tint) % 256
-        uri = picture_uri(record.astype(np.uint8)) if place % 7 != 6 else ""
+        uri = encode_data_uri(record.astype(np.uint8)) if place % 7 != 6 else ""
         items.append({**item, "picture": uri})
     return {**block, "items": items}
 
@@ -238,4 +241,4 @@ def _history(rng: np.random.Generator) -> list[dict[str, Any]]:
                 "seconds": 10.0 * epoch,
             }
         )
-    return storable(rows)
+    return to_json_safe(rows)

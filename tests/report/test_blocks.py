@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipstone.errors import DamagedError
-from skipstone.report.blocks import from_json, to_json
-from skipstone.report.receipts import receipt_block
+from skipstone.report.blocks import block_from_json, block_to_json
+from skipstone.report.receipts import build_receipt_block
 from tests.report.stories import HOSTILE, receipt
 
 text = st.text(max_size=20) | st.sampled_from(HOSTILE)
@@ -163,9 +163,9 @@ blocks = st.one_of(
 
 @given(blocks)
 def test_json_forms_come_back(form: dict[str, Any]) -> None:
-    block = from_json(form)
-    assert to_json(block) == form
-    assert from_json(json.loads(json.dumps(to_json(block)))) == block
+    block = block_from_json(form)
+    assert block_to_json(block) == form
+    assert block_from_json(json.loads(json.dumps(block_to_json(block)))) == block
 
 
 @pytest.mark.parametrize(
@@ -210,19 +210,19 @@ def test_json_forms_come_back(form: dict[str, Any]) -> None:
 )
 def test_what_is_no_block_is_refused(form: dict[str, Any], said: str) -> None:
     with pytest.raises(DamagedError, match=said):
-        from_json(form)
+        block_from_json(form)
 
 
 def test_undefined_figures_become_none() -> None:
     nan = float("nan")
-    block = from_json({"kind": "reliability", "title": "", "bins": [], "ece": nan})
-    assert to_json(block)["ece"] is None
+    block = block_from_json({"kind": "reliability", "title": "", "bins": [], "ece": nan})
+    assert block_to_json(block)["ece"] is None
 
 
 @pytest.mark.parametrize(("accepted", "claim"), [(True, True), (False, False), (True, False)])
 def test_receipts_of_shrink(accepted: bool, claim: bool) -> None:
-    form = receipt_block(receipt(accepted=accepted, claim=claim))
-    assert to_json(from_json(form))["accepted"] is accepted
+    form = build_receipt_block(receipt(accepted=accepted, claim=claim))
+    assert block_to_json(block_from_json(form))["accepted"] is accepted
     rows = {row["name"]: row for row in form["rows"]}
     drops = [row for row in form["rows"] if row["unit"] == "percent"]
     assert len(drops) == 1 + claim
@@ -238,19 +238,19 @@ def test_only_a_certain_gain_of_accuracy_is_called_good() -> None:
     given = receipt()
     given["select"] = {**given["select"], "drop": {"value": -2, "low": -3, "high": -1, "n": 500}}
     given["claim"] = {**given["claim"], "drop": {"value": -2, "low": -5, "high": 1, "n": 500}}
-    rows = receipt_block(given)["rows"]
+    rows = build_receipt_block(given)["rows"]
     assert [row["good"] for row in rows[:2]] == [True, None]
     assert rows[0]["words"] == "+2 points (+1 to +3)"
 
 
 def test_a_receipt_without_latency() -> None:
-    form = receipt_block({**receipt(), "latency": None})
+    form = build_receipt_block({**receipt(), "latency": None})
     assert [row["unit"] for row in form["rows"]] == ["percent", "percent", "bytes"]
 
 
 def test_a_difference_that_is_none_is_neither_good_nor_bad() -> None:
     given = receipt()
     given["latency"]["ratios"][0] |= {"low": 0.98, "high": 1.03, "words": "no difference"}
-    rows = receipt_block(given)["rows"]
+    rows = build_receipt_block(given)["rows"]
     assert rows[3]["good"] is None
     assert rows[4]["good"] is True

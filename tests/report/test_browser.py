@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from skipstone.report.build import training_report
-from skipstone.report.render import render
+from skipstone.report.build import build_training_report
+from skipstone.report.render import render_report
 from tests.report.stories import names, receipt, story
 
 pytestmark = pytest.mark.browser
@@ -48,7 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, classes, hostile in (("few", 3, False), ("hostile", 14, True), ("many", 200, False)):
         told = replace(story(classes, hostile=hostile), receipts=[receipt()])
         files[name] = folder / f"{name}.html"
-        files[name].write_text(render(training_report(told)), "utf-8")
+        files[name].write_text(render_report(build_training_report(told)), "utf-8")
     return files
 
 

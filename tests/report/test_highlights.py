@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, read_source
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
-from skipstone.report.blocks import Gallery, from_json
+from skipstone.report.blocks import Gallery, block_from_json
 from skipstone.report.render import _gallery
 from skipstone.tasks.base import Prediction
 from skipstone.tasks.calibration import softmax
 from skipstone.tasks.options import TagOptions
-from skipstone.tasks.tag import Tag
-from skipstone.verbs.gallery import Drawing
-from skipstone.verbs.highlights import highlights
+from skipstone.tasks.tag import TaggingTask
+from skipstone.verbs.gallery import GalleryDrawer
+from skipstone.verbs.highlights import compute_word_importance
 
 
 class Counting:
@@ -37,9 +37,9 @@ class Counting:
 
 
 def test_words_weigh_what_the_answer_loses_without_them() -> None:
-    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).pieces
+    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).split_tokens
     source = Inline(b"a good , good\n\tbad <b>film</b> !")
-    found = highlights(Counting(), pieces, source)
+    found = compute_word_importance(Counting(), pieces, source)
     assert "".join(piece for piece, _ in found) == source.data.decode()
     weights = {piece: weight for piece, weight in found if weight}
     assert set(weights) == {"good", "bad"}
@@ -49,14 +49,14 @@ def test_words_weigh_what_the_answer_loses_without_them() -> None:
 
 def test_of_two_words_that_say_the_same_each_weighs() -> None:
     """The probability is 1 without either of them."""
-    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).pieces
+    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).split_tokens
 
     def predict(sources):
         logits = np.array([[0, 60 * source.data.decode().count("good")] for source in sources])
         return [Prediction(None, {}, {"probability": share}) for share in softmax(logits)]
 
     source = Inline(b"a good and good film")
-    found = highlights(SimpleNamespace(predict=predict), pieces, source)
+    found = compute_word_importance(SimpleNamespace(predict=predict), pieces, source)
     assert softmax(np.array([[0, 60.0]]))[0, 1] == 1
     assert [piece for piece, weight in found if weight == 1] == ["good", "good"]
     assert {weight for piece, weight in found if piece != "good"} == {0}
@@ -65,14 +65,14 @@ def test_of_two_words_that_say_the_same_each_weighs() -> None:
 class Tagging:
     """Three tags; each is the likelier the more words of it a text holds."""
 
-    def __init__(self, task: Tag) -> None:
+    def __init__(self, task: TaggingTask) -> None:
         self.task = task
 
     def predict(self, sources):
         words = [read_source(source).decode().split() for source in sources]
         counts = [[text.count(tag) for tag in self.task.labels.names] for text in words]
         logits = np.array(counts, np.float32) * 2 - 3
-        metas = [Meta(row) for row in range(len(sources))]
+        metas = [SampleMeta(row) for row in range(len(sources))]
         return self.task.predict({"logits": logits}, metas, {})
 
 
@@ -87,20 +87,20 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     truth, about, words, tmp_path, monkeypatch
 ) -> None:
     """The strongest tag, "good", is right, and its words say nothing of the mistake."""
-    task = Tag(TagOptions(), {"classes": ["bad", "good", "long"]})
+    task = TaggingTask(TagOptions(), {"classes": ["bad", "good", "long"]})
     (tmp_path / "a.txt").write_text("good good good bad and bad , long")
     source = FileRef(tmp_path / "a.txt")
     (answer,) = Tagging(task).predict([source])
-    record = task.score(answer, truth)
-    (block,) = (s for s in task.sections([record], {}) if s["kind"] == "gallery")
+    record = task.score_prediction(answer, truth)
+    (block,) = (s for s in task.report_sections([record], {}) if s["kind"] == "gallery")
     input = TextInput(TextOptions(form="tokens")).fit([source])
     table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
     rows = SimpleNamespace(column=lambda name: table[name].to_pylist(), table=table)
     rows.source, rows.names = (lambda row: source), lambda: ["a.txt"]
-    drawing = Drawing(SimpleNamespace(manifest=rows, task=task, input=input), Path())
-    monkeypatch.setattr(Drawing, "_predictor", Tagging(task))
-    (drawn,) = drawing.blocks([block])
-    gallery = from_json(drawn)
+    drawing = GalleryDrawer(SimpleNamespace(manifest=rows, task=task, input=input), Path())
+    monkeypatch.setattr(GalleryDrawer, "_predictor", Tagging(task))
+    (drawn,) = drawing.draw_galleries([block])
+    gallery = block_from_json(drawn)
     assert isinstance(gallery, Gallery)
     (item,) = gallery.items
     assert {word: weight for word, weight in item.words if weight} == words
@@ -118,7 +118,7 @@ def test_marked_words_are_inert() -> None:
         "probability": 0.7,
         "words": [["<script>", 1.0], ["x", -0.5], [" & y", 0.0]],
     }
-    block = from_json({"kind": "gallery", "title": "t", "items": [item]})
+    block = block_from_json({"kind": "gallery", "title": "t", "items": [item]})
     assert isinstance(block, Gallery)
     text = _gallery(block)
     assert '<mark class="for s3">&lt;script&gt;</mark>' in text

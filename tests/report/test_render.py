@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given, settings
 
 from skipstone.report.blocks import (
+    Annotation,
     Column,
     Confusion,
     Curves,
-    Mark,
     Report,
     Section,
     Series,
-    Table,
-    from_json,
+    TableBlock,
+    block_from_json,
 )
-from skipstone.report.build import TrainingStory, storable, training_report
-from skipstone.report.charts import curves, ticks
-from skipstone.report.render import render
-from skipstone.report.tables import SHOWN, WIDEST, confusion, table
-from skipstone.report.words import escape
+from skipstone.report.build import ReportData, build_training_report, to_json_safe
+from skipstone.report.charts import draw_curves, round_ticks
+from skipstone.report.render import render_report
+from skipstone.report.tables import MAX_MATRIX, REDUCED_MATRIX, render_confusion, render_table
+from skipstone.report.words import escape_html
 from tests.report.stories import HOSTILE, names, receipt, story
 from tests.report.test_blocks import blocks
 
@@ -49,8 +49,8 @@ class _Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def page(told: TrainingStory) -> str:
-    return render(training_report(told))
+def page(told: ReportData) -> str:
+    return render_report(build_training_report(told))
 
 
 def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
@@ -82,7 +82,7 @@ def test_a_report_of_hostile_names_is_inert(classes: int) -> None:
     assert_inert(html)
     assert assert_drawings_are_xml(html) > 5
     for name in HOSTILE[: min(classes, 3)]:
-        assert escape(name) in html
+        assert escape_html(name) in html
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\ud800-\udfff]", html)
     assert len(html.encode()) < 5_000_000
 
@@ -90,7 +90,7 @@ def test_a_report_of_hostile_names_is_inert(classes: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(blocks)
 def test_any_block_renders_inert(form: dict[str, Any]) -> None:
-    html = render(Report("t", "s", "c", (Section("one", (from_json(form),)),), {}))
+    html = render_report(Report("t", "s", "c", (Section("one", (block_from_json(form),)),), {}))
     assert_inert(html)
     for drawing in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
         ElementTree.fromstring(drawing)
@@ -138,7 +138,7 @@ def test_gradient_norms_are_drawn_by_depth() -> None:
     told = story(3)
     (chart,) = [
         block
-        for section in training_report(told).sections
+        for section in build_training_report(told).sections
         for block in section.blocks
         if isinstance(block, Curves) and block.title == "Gradient norm by depth"
     ]
@@ -164,12 +164,12 @@ def test_a_failed_verification_is_said() -> None:
 
 def test_a_story_comes_back_from_json() -> None:
     told = replace(story(3), receipts=[receipt()])
-    assert page(TrainingStory.from_json(told.to_json())) == page(told)
+    assert page(ReportData.from_json(told.to_json())) == page(told)
 
 
 def test_storable() -> None:
     given_ = {"a": float("nan"), "b": (1.0, -math.inf), "c": "lone\udcff", "d": None}
-    assert storable(given_) == {"a": None, "b": [1.0, None], "c": "lone\\udcff", "d": None}
+    assert to_json_safe(given_) == {"a": None, "b": [1.0, None], "c": "lone\\udcff", "d": None}
 
 
 def test_undefined_figures_are_dashes() -> None:
@@ -185,20 +185,22 @@ def test_undefined_figures_are_dashes() -> None:
 
 def test_bars_of_shares_are_percents_and_of_counts_are_counts() -> None:
     columns = (Column("class"), Column("F1", "bar"), Column("rows", "bar"))
-    html = table(Table("t", columns, (("a", 1.0, 1), ("b", 0.0, 0))))
+    html = render_table(TableBlock("t", columns, (("a", 1.0, 1), ("b", 0.0, 0))))
     assert re.findall(r"<span>([^<]*)</span>", html) == ["100.0 %", "1", "0.0 %", "0"]
 
 
 def test_a_colour_is_shown_beside_its_name_and_nothing_else_is_let_through() -> None:
     columns = (Column("class"), Column("drawn in", format="colour"))
-    html = table(Table("By class", columns, (("cat", "#ee4e2b"), ("dog", '#"><script>'))))
+    html = render_table(
+        TableBlock("By class", columns, (("cat", "#ee4e2b"), ("dog", '#"><script>')))
+    )
     assert 'fill="#ee4e2b"/></svg>#ee4e2b</td>' in html
     assert html.count("swatch") == 1
     assert "<script" not in html
 
 
 def test_confusion_counts_and_shades() -> None:
-    html = confusion(Confusion("Confusion", ("cat", "dog"), ((3, 1), (0, 8))))
+    html = render_confusion(Confusion("Confusion", ("cat", "dog"), ((3, 1), (0, 8))))
     assert "1 mistake among 12 predictions." in html
     assert '<td class="r6" title="cat → cat: 3 of 4 (75.0 %)">3' in html
     assert '<td class="w2" title="cat → dog: 1 of 4 (25.0 %)">1' in html
@@ -206,24 +208,24 @@ def test_confusion_counts_and_shades() -> None:
 
 
 def test_a_very_wide_confusion_shows_what_is_confused_and_says_so() -> None:
-    k = WIDEST + 10
+    k = MAX_MATRIX + 10
     matrix = [[0] * k for _ in range(k)]
     for i in range(k):
         matrix[i][i] = 5
     matrix[7][251] = 4
     block = Confusion("", tuple(f"class-{i}" for i in range(k)), tuple(map(tuple, matrix)))
-    html = confusion(block)
-    assert f"{SHOWN} of {k} classes" in html
+    html = render_confusion(block)
+    assert f"{REDUCED_MATRIX} of {k} classes" in html
     assert 'title="class-7 → class-251: 4 of 9 (44.4 %)">4' in html
-    assert html.count('<th scope="row"') == SHOWN
+    assert html.count('<th scope="row"') == REDUCED_MATRIX
 
 
 def test_a_shade_is_a_share_of_all_answers_also_where_columns_are_left_out() -> None:
-    k = WIDEST + 10
+    k = MAX_MATRIX + 10
     matrix = [[0] * k for _ in range(k)]
     matrix[0] = [1] * k  # every answer once: most of them lie outside what is shown
     block = Confusion("", tuple(f"class-{i}" for i in range(k)), tuple(map(tuple, matrix)))
-    assert f"class-0 → class-1: 1 of {k} (0.4 %)" in confusion(block)
+    assert f"class-0 → class-1: 1 of {k} (0.4 %)" in render_confusion(block)
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -238,23 +240,25 @@ def test_a_shade_is_a_share_of_all_answers_also_where_columns_are_left_out() -> 
     ],
 )
 def test_curves_of_any_length(points: tuple[tuple[float, float], ...], log: bool) -> None:
-    mark = Mark(1.0, 2.0, "best") if points else None
-    drawn = curves(Curves("loss", "epoch", (Series("loss", points),), log, mark))
+    mark = Annotation(1.0, 2.0, "best") if points else None
+    drawn = draw_curves(Curves("loss", "epoch", (Series("loss", points),), log, mark))
     if drawn.startswith("<svg"):
         ElementTree.fromstring(drawn)
     else:
         assert not points
     assert "nan" not in drawn
     if log and points:  # a mark that a logarithmic axis has no place for is left out
-        low = Curves("loss", "epoch", (Series("loss", points),), log, Mark(1.0, 0.0, "lowest"))
-        assert "lowest" not in curves(low)
+        low = Curves(
+            "loss", "epoch", (Series("loss", points),), log, Annotation(1.0, 0.0, "lowest")
+        )
+        assert "lowest" not in draw_curves(low)
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 1), (0.3, 0.5), (1, 1), (0, 0), (-3, 7), (1e-9, 3e-9), (17, 123456)]
 )
 def test_ticks_are_round_and_cover(low: float, high: float) -> None:
-    found = ticks(low, high)
+    found = round_ticks(low, high)
     assert found[0] <= low
     assert found[-1] >= high
     assert 3 <= len(found) <= 8

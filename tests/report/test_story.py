@@ -12,7 +12,7 @@ import pytest
 
 from skipstone import storage
 from skipstone.bundle.format import Bundle
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DamagedError
 from skipstone.models.build import build_network
 from skipstone.proof.intervals import Estimate
@@ -21,7 +21,13 @@ from skipstone.runtime.predictor import Evaluation, Failure
 from skipstone.settings import Settings
 from skipstone.train.plan import TrainPlan, build_plan
 from skipstone.verbs.scores import Scores
-from skipstone.verbs.story import Outcome, add_receipt, gather, training_facts, write_report
+from skipstone.verbs.story import (
+    RunOutcome,
+    add_receipt_to_report,
+    collect_report_data,
+    describe_training,
+    write_report,
+)
 from tests.report.stories import receipt
 
 
@@ -33,19 +39,19 @@ def plan(photo_folder: Path) -> TrainPlan:
 
 def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
     """Scores of drawn answers to the claim: a third of them right."""
-    claim = plan.manifest.role("claim")
+    claim = plan.manifest.rows_with_role("claim")
     logits = np.zeros((len(claim), 3), np.float32)
     logits[:, 0] = np.linspace(1, 2, len(claim))
     metas = [
-        Meta(id, source.name)
-        for id, source in zip(claim.column("id"), claim.sources(), strict=True)
+        SampleMeta(id, source.name)
+        for id, source in zip(claim.column_values("id"), claim.list_sources(), strict=True)
     ]
     answers = plan.task.predict({"logits": logits}, metas, bundle.post)
     records = [
-        plan.task.score(answer, target)
-        for answer, target in zip(answers, claim.column("target"), strict=True)
+        plan.task.score_prediction(answer, target)
+        for answer, target in zip(answers, claim.column_values("target"), strict=True)
     ]
-    values = plan.task.compute(records)
+    values = plan.task.compute_metrics(records)
     return Scores(
         role="claim",
         split="the validation split of the data, scored once",
@@ -54,13 +60,15 @@ def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
             name: Estimate(value, value, float("nan"), len(records))
             for name, value in values.items()
         },
-        evaluation=Evaluation(records, [Failure("broken.jpg", "cut off")], [], unknown={"owl": 2}),
+        evaluation=Evaluation(
+            records, [Failure("broken.jpg", "cut off")], [], unknown_labels={"owl": 2}
+        ),
     )
 
 
 def tell(plan: TrainPlan, folder: Path) -> Path:
     """A report of `plan` with drawn answers: a third of the claim right."""
-    input_state, _ = plan.input.state()
+    input_state, _ = plan.input.get_state()
     bundle = Bundle(
         arch=plan.arch,
         input={
@@ -88,17 +96,17 @@ def tell(plan: TrainPlan, folder: Path) -> Path:
         for e, value in ((1, 0.3), (2, 0.7), (3, 0.7), (4, 0.5))
     ]
     network = build_network(plan.arch, plan.input)
-    outcome = Outcome(
-        given=plan,
+    outcome = RunOutcome(
+        context=plan,
         bundle=bundle,
         folder=folder / "bundle",
         scores=drawn(plan, bundle),
         verification=Verification(True, 0.0, 0, []),
-        trained=training_facts(plan, bundle, network, history, 75),
+        trained=describe_training(plan, bundle, network, history, 75),
         history=history,
         best=3,
     )
-    return write_report(folder / "report.html", gather(outcome))
+    return write_report(folder / "report.html", collect_report_data(outcome))
 
 
 @pytest.fixture
@@ -147,9 +155,9 @@ def test_a_picture_that_is_gone_leaves_its_place_empty(
 def test_a_receipt_is_added_and_replaced(run: Path) -> None:
     before = (run / "report.html").read_text()
     assert "Smaller and faster" not in before
-    assert add_receipt(run, receipt(accepted=False)) == run / "report.html"
-    add_receipt(run, receipt())
-    add_receipt(run, {**receipt(accepted=False), "plan": "prune, int8"})
+    assert add_receipt_to_report(run, receipt(accepted=False)) == run / "report.html"
+    add_receipt_to_report(run, receipt())
+    add_receipt_to_report(run, {**receipt(accepted=False), "plan": "prune, int8"})
     page = (run / "report.html").read_text()
     assert page.count('class="verdict good"') == 1
     assert page.count('class="verdict bad"') == 1
@@ -159,7 +167,7 @@ def test_a_receipt_is_added_and_replaced(run: Path) -> None:
 
 
 def test_no_report_no_receipt(tmp_path: Path) -> None:
-    assert add_receipt(tmp_path, receipt()) is None
+    assert add_receipt_to_report(tmp_path, receipt()) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,5 +176,5 @@ def test_a_damaged_story_is_named_and_left(run: Path) -> None:
     for content in ({"format": 2}, [], {"format": 1}, {"format": 1, "story": {"title": "x"}}):
         storage.write_json(run / "report.json", content)
         with pytest.raises(DamagedError, match=r"report\.json"):
-            add_receipt(run, receipt())
+            add_receipt_to_report(run, receipt())
     assert (run / "report.html").read_bytes() == page

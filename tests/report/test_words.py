@@ -45,16 +45,16 @@ class _Events(HTMLParser):
 @given(anything)
 def test_any_text_stays_text(text: str) -> None:
     seen = _Events()
-    seen.feed(f'<p title="{words.escape(text)}">{words.escape(text)}</p>')
+    seen.feed(f'<p title="{words.escape_html(text)}">{words.escape_html(text)}</p>')
     seen.close()
     assert seen.tags == ["p", "/p"]
-    assert seen.text == words.visible(text)
-    assert seen.attributes == [("title", words.visible(text))]
+    assert seen.text == words.escape_control_characters(text)
+    assert seen.attributes == [("title", words.escape_control_characters(text))]
 
 
 @given(anything)
 def test_what_hides_or_reorders_is_shown(text: str) -> None:
-    shown = words.visible(text)
+    shown = words.escape_control_characters(text)
     shown.encode("utf-8")  # lone surrogates would raise
     forbidden = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
     assert not {unicodedata.category(char) for char in shown} & forbidden
@@ -63,16 +63,16 @@ def test_what_hides_or_reorders_is_shown(text: str) -> None:
 
 @given(st.text(st.characters(categories=["L", "N", "P"]), max_size=40))
 def test_ordinary_names_are_not_touched(text: str) -> None:
-    assert words.visible(text) == text
-    assert html.unescape(words.escape(text)) == text
+    assert words.escape_control_characters(text) == text
+    assert html.unescape(words.escape_html(text)) == text
 
 
 def test_hostile_names_are_visible() -> None:
-    assert words.visible("gnp.\u202eexe") == r"gnp.\u202eexe"
-    assert words.visible("\x1b[31m") == r"\x1b[31m"
-    assert words.visible("a\nb\tc\x00") == r"a\nb\tc\x00"
-    assert words.visible("lone\udcff") == r"lone\udcff"
-    assert words.name("<b>") == "<bdi>&lt;b&gt;</bdi>"
+    assert words.escape_control_characters("gnp.\u202eexe") == r"gnp.\u202eexe"
+    assert words.escape_control_characters("\x1b[31m") == r"\x1b[31m"
+    assert words.escape_control_characters("a\nb\tc\x00") == r"a\nb\tc\x00"
+    assert words.escape_control_characters("lone\udcff") == r"lone\udcff"
+    assert words.render_name("<b>") == "<bdi>&lt;b&gt;</bdi>"
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_hostile_names_are_visible() -> None:
     ],
 )
 def test_percent(value: float | None, shown: str) -> None:
-    assert words.percent(value) == shown
+    assert words.format_percent(value) == shown
 
 
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_percent_never_claims_perfection(value: float) -> None:
-    shown = float(words.percent(value).removesuffix(" %"))
+    shown = float(words.format_percent(value).removesuffix(" %"))
     if 1e-6 < value < 1 - 1e-6:
         assert 0 < shown < 100
     assert abs(shown - 100 * value) <= 0.05 + 1e-9
@@ -115,17 +115,17 @@ def test_percent_never_claims_perfection(value: float) -> None:
     ],
 )
 def test_number(value: object, shown: str) -> None:
-    assert words.number(value) == shown
+    assert words.format_number(value) == shown
 
 
 def test_figures_and_spans() -> None:
-    assert words.figure(0.2, as_percent=False) == "0.200"
-    assert words.figure(0.0, as_percent=False) == "0"
-    assert words.figure(24.0, as_percent=False) == "24.0"
-    assert words.figure(123.4, as_percent=False) == "123"
-    assert words.span(0.961, 0.982, as_percent=True) == "96.1 – 98.2 %"
-    assert words.span(None, 0.9, as_percent=True) == "–"
-    assert words.span(0.5, float("nan"), as_percent=False) == "–"
+    assert words.format_metric(0.2, as_percent=False) == "0.200"
+    assert words.format_metric(0.0, as_percent=False) == "0"
+    assert words.format_metric(24.0, as_percent=False) == "24.0"
+    assert words.format_metric(123.4, as_percent=False) == "123"
+    assert words.format_interval(0.961, 0.982, as_percent=True) == "96.1 – 98.2 %"
+    assert words.format_interval(None, 0.9, as_percent=True) == "–"
+    assert words.format_interval(0.5, float("nan"), as_percent=False) == "–"
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_figures_and_spans() -> None:
     [(812, "812 B"), (4200, "4.2 kB"), (44_700_000, "44.7 MB"), (3_000_000_000, "3 GB")],
 )
 def test_size(bytes_: int, shown: str) -> None:
-    assert words.size(bytes_) == shown
+    assert words.format_bytes(bytes_) == shown
 
 
 def test_durations_and_counts() -> None:
-    assert words.duration(0.84) == "0.8 s"
-    assert words.duration(59.7) == "1 min 0 s"
-    assert words.duration(7500) == "2 h 5 min"
-    assert words.count(11_180_000) == "11.2 million"
-    assert words.count(8_970) == "8,970"
+    assert words.format_duration(0.84) == "0.8 s"
+    assert words.format_duration(59.7) == "1 min 0 s"
+    assert words.format_duration(7500) == "2 h 5 min"
+    assert words.format_count(11_180_000) == "11.2 million"
+    assert words.format_count(8_970) == "8,970"

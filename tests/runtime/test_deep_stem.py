@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import nn
 
-from skipstone.bundle.arch import Arch, Part
-from skipstone.inputs.image import image_input
+from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.inputs.image import make_image_input
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
 from skipstone.registry import TASKS
 from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import ir_bytes
+from skipstone.runtime.export_openvino import serialize_ir
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.openvino_stem import keep_stem_exact, stem_names
+from skipstone.runtime.openvino_stem import list_stem_names, mark_stem_precise
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.shrink.int8 import quantize
-from skipstone.shrink.options import Int8
+from skipstone.shrink.int8 import quantize_model
+from skipstone.shrink.options import Int8Options
 
 SIDE, CHANNELS = 32, 5
 
@@ -50,11 +50,13 @@ def sensitive(
     state = {key: [value] * CHANNELS for key, value in several.items()}
     state |= {"dtype": "uint16", "channels": CHANNELS, "typical_size": [SIDE, SIDE]}  # type: ignore[dict-item]
     state["detail"] = detail
-    input = image_input(ImageOptions(size=SIDE, normalize="fit"), state)
+    input = make_image_input(ImageOptions(size=SIDE, normalize="fit"), state)
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), {"classes": ["a", "b"]})
     torch.manual_seed(0)
     options = {"width": 0.5, "depth": 0.34} if name == "resnet20" else {}
-    made = build_network(Arch(Part(name, {"options": options}), task.head()), input)
+    made = build_network(
+        Arch(ComponentConfig(name, {"options": options}), task.default_head()), input
+    )
     stem = next(module for module in made.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         stem.weight -= stem.weight.mean((2, 3), keepdim=True)
@@ -111,13 +113,13 @@ def test_programs_keep_it_in_float32(network: Network, pixels: np.ndarray) -> No
     onnx = onnx_bytes(network, example, {})
     assert far(OnnxRuntime(onnx).run({"image": pixels})["logits"], wanted) < 2e-3
     core = import_openvino().Core()
-    xml, weights = ir_bytes(core.read_model(onnx, b""))
-    marked = keep_stem_exact(xml)
+    xml, weights = serialize_ir(core.read_model(onnx, b""))
+    marked = mark_stem_precise(xml)
 
     def run(program: bytes, precision: str) -> tuple[float, dict[str, int]]:
         runtime = OpenVinoRuntime(program, weights, precision=precision)
         found = runtime.run({"image": pixels})["logits"]
-        return far(found, wanted), runtime.facts()["layers"]
+        return far(found, wanted), runtime.runtime_info()["layers"]
 
     assert run(marked, "f32")[0] < 2e-3
     (plain, _), (exact, layers) = run(xml, "bf16"), run(marked, "bf16")
@@ -131,14 +133,14 @@ def test_int8_leaves_it_in_float32_too(network: Network, pixels: np.ndarray) -> 
     example = {"image": torch.from_numpy(pixels[:2])}
     onnx = onnx_bytes(network, example, {})
     model = import_openvino().Core().read_model(onnx, b"")
-    names = stem_names(model)
+    names = list_stem_names(model)
     assert sum("Conv" in name for name in names) == 1
     samples = [{"image": picture} for picture in pixels]
-    xml, weights = quantize(model, samples, Int8(samples=8), exact=True)
+    xml, weights = quantize_model(model, samples, Int8Options(samples=8), exact_stem=True)
     for floats in ("bf16", "f32"):
         runtime = OpenVinoRuntime(xml, weights, precision="int8", floats=floats)
         runtime.run({"image": pixels[:1]})
-        layers = runtime.facts()["layers"]
+        layers = runtime.runtime_info()["layers"]
         assert layers["f32"] == 1, layers
         assert layers["int8"] > 1
 
@@ -149,14 +151,14 @@ def test_faint_detail_stays_exact_too(pixels: np.ndarray) -> None:
     wanted = TorchRuntime(network).run({"image": pixels})["logits"]
     onnx = onnx_bytes(network, {"image": torch.from_numpy(pixels[:2])}, {})
     assert far(OnnxRuntime(onnx).run({"image": pixels})["logits"], wanted) < 2e-3
-    xml, weights = ir_bytes(import_openvino().Core().read_model(onnx, b""))
+    xml, weights = serialize_ir(import_openvino().Core().read_model(onnx, b""))
     errors = {}
-    for name, program in (("plain", xml), ("exact", keep_stem_exact(xml))):
+    for name, program in (("plain", xml), ("exact", mark_stem_precise(xml))):
         runtime = OpenVinoRuntime(program, weights, precision="bf16")
         errors[name] = far(runtime.run({"image": pixels})["logits"], wanted)
         one = runtime.run({"image": pixels[:1]})["logits"]
         if name == "exact":
             assert float(np.abs(one - wanted[:1]).max()) < 0.1 * wanted.std()
-    if "bf16" not in runtime.facts()["layers"]:
+    if "bf16" not in runtime.runtime_info()["layers"]:
         pytest.skip("this processor has no bfloat16: OpenVINO computes in float32 anyway")
     assert errors["exact"] < errors["plain"] / 5, errors

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from skipstone.bundle.files import read_file
 from skipstone.errors import Refusal
-from skipstone.inputs.base import FreeAxis
-from skipstone.runtime.export_onnx import OPSET, _enlarge_dynamic_axes, onnx_bytes
+from skipstone.inputs.base import DynamicAxis
+from skipstone.runtime.export_onnx import ONNX_OPSET, _enlarge_dynamic_axes, onnx_bytes
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from tests.small_bundles import CLASSES
 
@@ -24,7 +24,7 @@ def model(exported: Path) -> onnx.ModelProto:
 
 def test_it_is_one_file_with_a_dynamic_batch_and_a_pinned_opset(model: onnx.ModelProto) -> None:
     (entry,) = [item for item in model.opset_import if item.domain == ""]
-    assert entry.version == OPSET
+    assert entry.version == ONNX_OPSET
     (image,) = model.graph.input
     assert image.name == "image"
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -127,13 +127,13 @@ def test_activations_are_traced_out_of_place_and_overwrite_again_afterwards() ->
 
 def test_an_example_has_room_along_axes_of_any_size() -> None:
     """Pictures of one multiple of what sides are filled up to would be taken as the only ones."""
-    free = {"image": {1: FreeAxis("height", 32), 2: FreeAxis("width", 32)}}
+    free = {"image": {1: DynamicAxis("height", 32), 2: DynamicAxis("width", 32)}}
     example = {"image": torch.zeros(2, 32, 96, 3), "other": torch.zeros(2, 5)}
     found = _enlarge_dynamic_axes(example, free)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "image": (2, 64, 96, 3),
         "other": (2, 5),
     }
-    assert _enlarge_dynamic_axes(example, {"other": {1: FreeAxis("length", 5, 5)}})[
+    assert _enlarge_dynamic_axes(example, {"other": {1: DynamicAxis("length", 5, 5)}})[
         "other"
     ].shape == (2, 5)

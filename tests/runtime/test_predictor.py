@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from skipstone import events
-from skipstone.data.manifest import Manifest, table_of
-from skipstone.data.samples import Meta
+from skipstone.data.manifest import Manifest, build_table
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
-from skipstone.inputs.base import Raw
+from skipstone.inputs.base import DecodedSample
 from skipstone.runtime.open import open_model
-from skipstone.runtime.predictor import DECODERS, Failure, Given, Predictor
+from skipstone.runtime.predictor import DECODE_THREADS, Failure, Predictor, SourceLike
 from skipstone.tasks.base import Prediction
 from tests.small_bundles import CLASSES, write_small
 
@@ -64,12 +64,12 @@ def test_a_bad_file_fails_alone_and_keeps_its_place(
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff not a picture")
-    sources: list[Given] = [pictures[0], bad, tmp_path / "missing.png", pictures[1]]
+    sources: list[SourceLike] = [pictures[0], bad, tmp_path / "missing.png", pictures[1]]
     answers = predictor.predict(sources, batch_size=2)
     assert [type(answer) for answer in answers] == [Prediction, Failure, Failure, Prediction]
     assert [getattr(answers[at], "name", "") for at in (1, 2)] == [str(bad), str(sources[2])]
     assert "bad.jpg" in getattr(answers[1], "error", "")
-    found = predictor.outputs(sources, batch_size=3)
+    found = predictor.compute_outputs(sources, batch_size=3)
     assert found.outputs["logits"].shape == (2, 3)
     assert [meta.id for meta in found.metas] == [0, 3]
     assert [failure.index for failure in found.failures] == [1, 2]
@@ -78,7 +78,7 @@ def test_a_bad_file_fails_alone_and_keeps_its_place(
 def test_only_bad_files(predictor: Predictor, tmp_path: Path) -> None:
     answers = predictor.predict([tmp_path / "a", tmp_path / "b"])
     assert [type(answer) for answer in answers] == [Failure, Failure]
-    assert predictor.outputs([tmp_path / "a"]).outputs == {}
+    assert predictor.compute_outputs([tmp_path / "a"]).outputs == {}
     assert predictor.predict([]) == []
 
 
@@ -88,8 +88,8 @@ def test_paths_bytes_and_arrays_of_one_picture_agree(
     path = pictures[0]
     data = path.read_bytes()
     pixels = np.asarray(Image.open(io.BytesIO(data)))
-    forms: list[Given] = [path, str(path), data, pixels, FileRef(path), Inline(data, "x")]
-    logits = predictor.outputs(forms).outputs["logits"]
+    forms: list[SourceLike] = [path, str(path), data, pixels, FileRef(path), Inline(data, "x")]
+    logits = predictor.compute_outputs(forms).outputs["logits"]
     np.testing.assert_allclose(logits, np.broadcast_to(logits[:1], logits.shape), atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_answers_and_models_say_what_they_are(predictor: Predictor, pictures: li
     assert said is not None
     assert said[1] == str(pictures[0])
     assert float(said[3]) == pytest.approx(answer.fields["probability"], abs=1e-4)
-    tags = Prediction(Meta(0, "a.jpg"), {"label": ["x"], "probability": [0.123456]}, {})
+    tags = Prediction(SampleMeta(0, "a.jpg"), {"label": ["x"], "probability": [0.123456]}, {})
     assert repr(tags) == "Prediction('a.jpg', label=['x'], probability=[0.1235])"
 
 
@@ -145,7 +145,7 @@ def test_decoding_threads_are_reused_and_end_with_the_predictor(
     started = _decoding_threads() - others
     assert len(started) > 0
     own.predict(pictures[:2])
-    assert len(_decoding_threads() - others) <= DECODERS
+    assert len(_decoding_threads() - others) <= DECODE_THREADS
     assert started <= _decoding_threads()
     copy = pickle.loads(pickle.dumps(own))  # what another process gets: no threads
     assert len(copy.predict(pictures)) == len(first)
@@ -165,12 +165,12 @@ def test_a_stream_that_is_closed_reads_no_more_files(
 ) -> None:
     decode, names = predictor.input.decode, []
 
-    def counting(source: Source) -> Raw:
+    def counting(source: Source) -> DecodedSample:
         names.append(source.name)
         return decode(source)
 
     monkeypatch.setattr(predictor.input, "decode", counting)
-    stream = predictor.stream(pictures * 20, batch_size=1)
+    stream = predictor.stream_predictions(pictures * 20, batch_size=1)
     next(stream)
     assert isinstance(stream, Generator)
     stream.close()
@@ -202,14 +202,14 @@ def test_of_very_many_rows_some_are_asked_for_calibration(
     )
     for most in (100, 3):
         monkeypatch.setattr(predictor.task, "max_calibration_rows", most)
-        assert predictor.calibrate(manifest) == {}
-    every = manifest.column("path")
+        assert predictor.fit_postprocessing(manifest) == {}
+    every = manifest.column_values("path")
     assert asked == [every, [every[0], every[5], every[10]]]
 
 
 def _manifest(pictures: list[Path], targets: list[str]) -> Manifest:
     manifest = Manifest(
-        table_of(
+        build_table(
             {
                 "path": [path.name for path in pictures],
                 "target": targets,
@@ -223,7 +223,7 @@ def _manifest(pictures: list[Path], targets: list[str]) -> Manifest:
         task="classify",
         schema={"classes": sorted(set(targets))},
     )
-    return manifest.take(list(reversed(range(len(pictures)))))
+    return manifest.take_rows(list(reversed(range(len(pictures)))))
 
 
 def test_evaluation_matches_labels_by_name_and_counts_the_others(
@@ -235,21 +235,21 @@ def test_evaluation_matches_labels_by_name_and_counts_the_others(
     targets[2], targets[4], targets[5] = wrong, "queen", "queen"
     manifest = _manifest(pictures, targets)
     heard: list[events.Event] = []
-    with events.listen(heard.append):
+    with events.use_listener(heard.append):
         found = predictor.evaluate(manifest, batch_size=4)
-    ids = manifest.column("id")
+    ids = manifest.column_values("id")
     assert [ids[row] for row in found.rows] == [10, 9, 8, 7, 6, 3, 2, 1, 0]
     assert [record["id"] for record in found.records] == [ids[row] for row in found.rows]
     assert [record["correct"] for record in found.records] == [
         record["id"] != 2 for record in found.records
     ]
-    assert found.groups == [manifest.column("group")[row] for row in found.rows]
-    assert found.unknown == {"queen": 2}
+    assert found.groups == [manifest.column_values("group")[row] for row in found.rows]
+    assert found.unknown_labels == {"queen": 2}
     notes = [event.text for event in heard if isinstance(event, events.Note)]
     assert notes == [
         "2 of 11 rows have labels that the model does not know, and are not scored: queen (2)"
     ]
-    assert sum(event.amount for event in heard if isinstance(event, events.Advanced)) == 9
+    assert sum(event.amount for event in heard if isinstance(event, events.StageAdvanced)) == 9
 
 
 def test_evaluation_goes_on_past_a_bad_file(

@@ -13,27 +13,27 @@ import onnx
 import pytest
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
 from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.registry import TASKS
 from skipstone.runtime import export_openvino as export_openvino_module
-from skipstone.runtime.goldens import Goldens, compare, store_goldens
+from skipstone.runtime.goldens import Goldens, compare_outputs, store_goldens
 from skipstone.runtime.libraries import import_openvino
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.open import open_model, open_runtime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.parts import input_of
+from skipstone.runtime.parts import restore_input
 from skipstone.runtime.programs import (
-    JUMPING,
+    DISCONTINUOUS,
     Program,
     Tolerance,
     add_program,
-    beyond,
-    capped,
-    exact_tolerance,
-    program_files,
+    cap_tolerance,
+    exceeded_tolerances,
+    float32_tolerance,
+    load_program_files,
     read_programs,
 )
 from tests.small_bundles import replace_file, write_small
@@ -45,7 +45,7 @@ NAMES = ["torch-f32", "onnxruntime-f32", "openvino-f32"]
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_float32_programs_agree_at_any_batch(exported: Path, name: str, batch: int) -> None:
     bundle = Bundle.load(exported)
-    arrays = input_of(bundle).example(batch)
+    arrays = restore_input(bundle).make_example(batch)
     expected = open_runtime(exported, bundle, "torch-f32").run(arrays)["logits"]
     runtime = open_runtime(exported, bundle, name, threads=1)
     outputs = runtime.run(arrays)
@@ -54,17 +54,17 @@ def test_float32_programs_agree_at_any_batch(exported: Path, name: str, batch: i
     scale = np.abs(expected).max()
     np.testing.assert_allclose(outputs["logits"] / scale, expected / scale, atol=1e-5)
     assert runtime.name == name
-    assert runtime.facts()["precision"] == "f32"
+    assert runtime.runtime_info()["precision"] == "f32"
 
 
 def test_bfloat16_is_really_used_where_the_processor_has_it(exported: Path) -> None:
     able = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     bundle = Bundle.load(exported)
     runtime = open_runtime(exported, bundle, "openvino-bf16")
-    facts = runtime.facts()
+    facts = runtime.runtime_info()
     assert facts["asked"] == "bf16"
     assert facts["precision"] == ("bf16" if able else "f32")
-    arrays = input_of(bundle).example(3)
+    arrays = restore_input(bundle).make_example(3)
     exact = open_runtime(exported, bundle, "openvino-f32").run(arrays)["logits"]
     gap = np.abs(runtime.run(arrays)["logits"] - exact).max() / np.abs(exact).max()
     assert gap < 0.05
@@ -76,7 +76,7 @@ def test_what_is_returned_belongs_to_the_caller(exported: Path) -> None:
     bundle = Bundle.load(exported)
     for name in NAMES:
         runtime = open_runtime(exported, bundle, name)
-        arrays = input_of(bundle).example(2)
+        arrays = restore_input(bundle).make_example(2)
         first = runtime.run(arrays)["logits"]
         kept = first.copy()
         runtime.run({"image": 255 - arrays["image"]})
@@ -85,12 +85,12 @@ def test_what_is_returned_belongs_to_the_caller(exported: Path) -> None:
 
 def test_every_program_is_recorded_with_its_proof(exported: Path) -> None:
     programs = read_programs(exported)
-    assert list(programs.rows) == ["onnxruntime-f32", "openvino-f32", "openvino-bf16"]
+    assert list(programs.by_name) == ["onnxruntime-f32", "openvino-f32", "openvino-bf16"]
     assert programs.default == ""
-    for row in programs.rows.values():
-        assert beyond(row.measured, row.tolerance) == ""
-        assert row.weights == read_record(exported)["files"]["weights.safetensors"]["sha256"]
-    assert programs.rows["openvino-f32"].files == programs.rows["openvino-bf16"].files
+    for row in programs.by_name.values():
+        assert exceeded_tolerances(row.measured, row.tolerance) == ""
+        assert row.weights == read_bundle_json(exported)["files"]["weights.safetensors"]["sha256"]
+    assert programs.by_name["openvino-f32"].files == programs.by_name["openvino-bf16"].files
 
 
 def test_a_program_of_other_weights_is_refused(copied: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_flipped_bit_is_found_before_any_parser_sees_it(
 
 
 def test_a_program_that_is_not_the_network_is_not_added(copied: Path) -> None:
-    program = read_programs(copied).rows["onnxruntime-f32"]
-    model = onnx.load_model_from_string(program_files(copied, program)["model"])
+    program = read_programs(copied).by_name["onnxruntime-f32"]
+    model = onnx.load_model_from_string(load_program_files(copied, program)["model"])
     _change_one_weight(model)
     data = model.SerializeToString()
     with pytest.raises(Refusal, match="differs from the model: probabilities differ"):
@@ -144,13 +144,13 @@ class Sabotaged:
         away = np.where(np.arange(logits.shape[1]) % 2, 1, -1) * np.abs(logits).max()
         return {"logits": (logits + self._wrong * away).astype(np.float32)}
 
-    def facts(self) -> dict[str, str]:
+    def runtime_info(self) -> dict[str, str]:
         return {"precision": self._precision}
 
 
 def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
     """What was measured is what it is held to later, but not whatever was measured."""
-    program = read_programs(copied).rows["openvino-bf16"]
+    program = read_programs(copied).by_name["openvino-bf16"]
     with pytest.raises(
         Refusal, match=r"exported openvino-bf16 differs from the model: prob.*0\.25"
     ):
@@ -160,13 +160,13 @@ def test_a_bfloat16_program_has_a_cap(copied: Path) -> None:
 
 def test_where_bfloat16_is_computed_in_float32_nothing_is_taken_for_measured(copied: Path) -> None:
     """Made on a processor without it, a sound program verifies on one that has it."""
-    program = read_programs(copied).rows["openvino-bf16"]
+    program = read_programs(copied).by_name["openvino-bf16"]
     made = add_program(copied, program, {}, Sabotaged(copied, 0.0, "f32"))
     assert made.tolerance == Tolerance(0.25, None, 2, None)
     assert made.measured["told"].startswith("it ran in f32")
-    assert read_programs(copied).rows["openvino-bf16"] == made
-    elsewhere, _, _ = compare(Goldens.load(copied), Sabotaged(copied, 1e-2))
-    assert beyond(elsewhere, made.tolerance) == ""
+    assert read_programs(copied).by_name["openvino-bf16"] == made
+    elsewhere, _, _ = compare_outputs(Goldens.load(copied), Sabotaged(copied, 1e-2))
+    assert exceeded_tolerances(elsewhere, made.tolerance) == ""
 
 
 def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(
@@ -187,15 +187,17 @@ def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(
 
 def test_a_bundle_cannot_allow_its_bfloat16_more_than_the_cap() -> None:
     loose = Tolerance(1.0, None, 16, None)
-    assert capped(loose, "bf16", 16) == Tolerance(0.25, None, 2, None)
-    assert capped(Tolerance(1.0, None, 16, 1.0), "bf16", 16) == Tolerance(0.25, None, 16, 0.05)
-    assert capped(loose, "int8", 16) == loose
+    assert cap_tolerance(loose, "bf16", 16) == Tolerance(0.25, None, 2, None)
+    assert cap_tolerance(Tolerance(1.0, None, 16, 1.0), "bf16", 16) == Tolerance(
+        0.25, None, 16, 0.05
+    )
+    assert cap_tolerance(loose, "int8", 16) == loose
 
 
 def test_a_program_needs_goldens(tmp_path: Path, exported: Path) -> None:
     folder = write_small(tmp_path / "bare", goldens=False)
-    program = read_programs(exported).rows["onnxruntime-f32"]
-    data = program_files(exported, program)["model"]
+    program = read_programs(exported).by_name["onnxruntime-f32"]
+    data = load_program_files(exported, program)["model"]
     with pytest.raises(UsageError, match="no goldens"):
         add_program(folder, program, {"model": data}, OnnxRuntime(data))
     store_goldens(folder)
@@ -226,12 +228,12 @@ def test_garbage_is_damage(data: bytes) -> None:
     with pytest.raises(DamagedError):
         OnnxRuntime(data)
     with pytest.raises(DamagedError):
-        OpenVinoRuntime(data, data).compiled(static=True)
+        OpenVinoRuntime(data, data).get_compiled(static=True)
 
 
 def test_nan_is_beyond_every_tolerance() -> None:
     measured = {"probability": float("nan"), "relative": 0.0, "flips": 0, "n": 1}
-    assert "nan" in beyond(measured, Tolerance())
+    assert "nan" in exceeded_tolerances(measured, Tolerance())
 
 
 def test_nothing_is_sent_and_nothing_is_written_at_home(exported: Path, tmp_path: Path) -> None:
@@ -278,9 +280,9 @@ def _change_one_weight(model: onnx.ModelProto) -> None:
 
 def test_networks_that_jump_are_held_to_what_most_pixels_answer() -> None:
     """A place of a maximum may be another by last bits; a changed network differs everywhere."""
-    for head, held_to in (("segnet", JUMPING), ("unet", Tolerance())):
-        arch = Arch(Part("vgg16_bn"), Part(head))
-        assert exact_tolerance({"arch": arch.to_json()}) == held_to
+    for head, held_to in (("segnet", DISCONTINUOUS), ("unet", Tolerance())):
+        arch = Arch(ComponentConfig("vgg16_bn"), ComponentConfig(head))
+        assert float32_tolerance({"arch": arch.to_json()}) == held_to
     rng = np.random.default_rng(0)
     logits = {"logits": rng.normal(0, 3, (16, 3, 32, 48)).astype(np.float32)}
     task = TASKS["segment"].load()(TASKS["segment"].make_options(), {"classes": list("abc")})
@@ -289,7 +291,7 @@ def test_networks_that_jump_are_held_to_what_most_pixels_answer() -> None:
         found = task.difference(logits, {"logits": changed}, {})
         measured = {"probability": found.max_probability, "relative": found.max_relative}
         more = {"flips": found.flips, "n": 16, "share": found.share, "typical": found.typical}
-        return beyond({**measured, **more}, JUMPING)
+        return exceeded_tolerances({**measured, **more}, DISCONTINUOUS)
 
     jumped = logits["logits"].copy()
     jumped[3, :, :12, :12] += rng.normal(0, 1, (3, 12, 12))

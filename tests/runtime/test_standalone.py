@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline
 from skipstone.errors import Refusal
 from skipstone.registry import TASKS, Entry
@@ -21,8 +21,8 @@ from skipstone.runtime.open import open_model
 from skipstone.runtime.script_main import _with_files
 from skipstone.runtime.standalone import (
     _top_level_names,
-    answers_of_script,
-    script_text,
+    build_script,
+    run_script,
     write_standalone,
 )
 from tests.small_bundles import CLASSES, small_bundle, write_small
@@ -32,7 +32,7 @@ from tests.text_bundles import text_run
 def test_it_answers_as_the_predictor(exported: Path) -> None:
     sources = Goldens.load(exported).sources
     expected = open_model(exported).predict(sources)
-    found = answers_of_script(exported, sources)
+    found = run_script(exported, sources)
     assert len(found) == len(sources)
     for row, prediction in zip(found, expected, strict=True):
         assert row["label"] == prediction.fields["label"]  # type: ignore[union-attr]
@@ -44,7 +44,7 @@ def test_tags_too(tmp_path: Path) -> None:
     export_onnx(folder)
     sources = Goldens.load(folder).sources[:4]
     for row, prediction in zip(
-        answers_of_script(folder, sources), open_model(folder).predict(sources), strict=True
+        run_script(folder, sources), open_model(folder).predict(sources), strict=True
     ):
         assert row["label"] == prediction.fields["label"]  # type: ignore[union-attr]
         assert row["probabilities"] == pytest.approx(prediction.fields["probabilities"], abs=1e-5)  # type: ignore[union-attr]
@@ -73,12 +73,12 @@ def test_a_bad_file_is_one_error_row_and_exit_code_1(exported: Path, tmp_path: P
 
 def test_it_says_how_to_call_it_with_files_of_its_kind(tmp_path: Path) -> None:
     bundle, _ = text_run(tmp_path / "run", "logistic", count=60)
-    assert "python predict.py letter.txt note.txt [--json]" in script_text(bundle)
-    assert "python predict.py photo.jpg another.png [--json]" in script_text(small_bundle())
+    assert "python predict.py letter.txt note.txt [--json]" in build_script(bundle)
+    assert "python predict.py photo.jpg another.png [--json]" in build_script(small_bundle())
 
 
 def test_it_imports_nothing_but_what_it_says(exported: Path) -> None:
-    tree = ast.parse(script_text(small_bundle()))
+    tree = ast.parse(build_script(small_bundle()))
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -110,21 +110,21 @@ def test_files_of_an_answer_are_written_where_asked_and_never_over_others(tmp_pa
 def test_answers_that_look_at_the_input_again_are_refused() -> None:
     bundle = small_bundle()
     bundle.task = {**bundle.task, "name": "segment", "options": {}}
-    assert "def segment_answers(" in script_text(bundle)
+    assert "def segment_answers(" in build_script(bundle)
     bundle.post = {"temperature": 1.0, "crf": {"iterations": 5}}
     with pytest.raises(Refusal, match=r"cannot do this .* post-processing \(crf\)"):
-        script_text(bundle)
+        build_script(bundle)
 
 
 def test_a_task_without_a_stand_alone_form_is_refused(exported: Path) -> None:
-    TASKS.add(Entry("odd", "m:Odd"))
+    TASKS.register(Entry("odd", "m:Odd"))
     try:
         bundle = small_bundle()
         bundle.task = {**bundle.task, "name": "odd"}
         with pytest.raises(Refusal, match="the task 'odd' has no stand-alone form"):
-            script_text(bundle)
+            build_script(bundle)
     finally:
-        TASKS.remove("odd")
+        TASKS.unregister("odd")
 
 
 @pytest.mark.parametrize("name", ["classify", "tag"])
@@ -143,7 +143,7 @@ def test_answers_are_the_fields_that_the_task_predicts(name: str, seed: int) -> 
     answers = getattr(sys.modules.get(module) or __import__(module, fromlist=["x"]), function)
     for settings in (post, {}):
         found = answers(outputs, {"classes": names}, vars(options), settings, [{}] * 20)
-        metas = [Meta(at) for at in range(20)]
+        metas = [SampleMeta(at) for at in range(20)]
         expected = [dict(item.fields) for item in task.predict(outputs, metas, settings)]
         assert found == expected
 
@@ -159,6 +159,6 @@ def test_names_that_two_parts_define_are_seen(tmp_path: Path) -> None:
     found = _top_level_names(text)
     assert found == ["A", "B", "C", "D", "E", "g"]
     bundle, _ = text_run(tmp_path / "run", "textcnn", count=60, steps=7, subwords="2-3")
-    names = _top_level_names(script_text(bundle))
+    names = _top_level_names(build_script(bundle))
     assert len(names) == len(set(names)) > 20
     assert {"word_parts", "letters_of", "_BEGIN", "_OPENS"} <= set(names)

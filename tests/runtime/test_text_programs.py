@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.data.sources import Inline
 from skipstone.inputs.text import TextInput
 from skipstone.inputs.text_options import TextOptions
@@ -19,7 +19,7 @@ from skipstone.models.build import build_network
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES, TASKS
 from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import ir_of_onnx
+from skipstone.runtime.export_openvino import convert_onnx_to_ir
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.train.learner import solve
@@ -95,14 +95,16 @@ def made(model: str, options: dict[str, Any], reading: str) -> tuple[Network, Te
     known = entry.options_type().__dataclass_fields__
     small = {name: value for name, value in SMALL.items() if name in known}
     asked = entry.make_options({**small, **options})
-    head = task.head()
+    head = task.default_head()
     arch = Arch(
-        Part(model, {"options": dataclasses.asdict(asked)}),
-        Part(entry.facts.get("head", head.name), head.args),
+        ComponentConfig(model, {"options": dataclasses.asdict(asked)}),
+        ComponentConfig(entry.facts.get("head", head.name), head.args),
     )
     if "solver" in entry.facts:
         targets = np.array([CLASSES.index(label) for _, label in rows(60)])
-        network, _ = solve(arch, input, input.matrix(sources)[0], targets, len(CLASSES), 0)
+        network, _ = solve(
+            arch, input, input.make_feature_matrix(sources)[0], targets, len(CLASSES), 0
+        )
         return network, input
     torch.manual_seed(0)
     network = build_network(arch, input)
@@ -146,8 +148,8 @@ def test_every_runtime_answers_as_torch_at_every_length(
     model: str, options: dict[str, Any], reading: str
 ) -> None:
     network, input = made(model, options, reading)
-    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    program = onnx_bytes(network, example, {}, input.free_axes)
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
+    program = onnx_bytes(network, example, {}, input.dynamic_axes)
     texts = [[encoded(input, length, 2 * length + n) for n in range(2)] for length in LENGTHS]
     expected = [[answers(network, text) for text in pair] for pair in texts]
     assert np.ptp(np.concatenate(list(itertools.chain(*expected))), axis=0).max() > 1e-2
@@ -155,7 +157,7 @@ def test_every_runtime_answers_as_torch_at_every_length(
     close = {"rtol": 1e-5, "atol": 1e-5}
     for runtime in (
         OnnxRuntime(program, threads=1),
-        OpenVinoRuntime(*ir_of_onnx(program), threads=1),
+        OpenVinoRuntime(*convert_onnx_to_ir(program), threads=1),
     ):
         for pair, right in zip(texts, expected, strict=True):
             found = runtime.run(stacked(pair))["logits"]
@@ -180,8 +182,8 @@ def test_a_wrong_order_of_gates_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault that this file is for."""
     monkeypatch.setitem(recurrent_op._GATES, "LSTM", (0, 1, 2, 3))
     network, input = made("lstm", {"pooling": "max", "bidirectional": False}, "word")
-    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    runtime = OnnxRuntime(onnx_bytes(network, example, {}, input.free_axes), threads=1)
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
+    runtime = OnnxRuntime(onnx_bytes(network, example, {}, input.dynamic_axes), threads=1)
     text = encoded(input, 4, 0)
     found = runtime.run(stacked([text]))["logits"]
     assert np.abs(found - answers(network, text)).max() > 1e-2

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.errors import UsageError
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.runtime.torch_runtime import TorchRuntime
 from tests.small_bundles import small_bundle
 
 
 def _arrays(batch: int) -> dict[str, np.ndarray]:
-    return input_of(small_bundle()).example(batch)
+    return restore_input(small_bundle()).make_example(batch)
 
 
 def test_it_gives_the_networks_own_answers_in_float32() -> None:
-    network, arrays = network_of(small_bundle()), _arrays(4)
+    network, arrays = restore_network(small_bundle()), _arrays(4)
     with torch.no_grad():
         expected = network({"image": torch.from_numpy(arrays["image"])})["logits"].numpy()
     outputs = TorchRuntime(network).run(arrays)
@@ -25,7 +25,7 @@ def test_it_gives_the_networks_own_answers_in_float32() -> None:
 
 
 def test_bfloat16_is_near_and_not_the_same() -> None:
-    network, arrays = network_of(small_bundle()), _arrays(4)
+    network, arrays = restore_network(small_bundle()), _arrays(4)
     exact = TorchRuntime(network).run(arrays)["logits"]
     rough = TorchRuntime(network, precision="bf16").run(arrays)["logits"]
     assert rough.dtype == np.float32
@@ -35,7 +35,7 @@ def test_bfloat16_is_near_and_not_the_same() -> None:
 
 
 def test_a_network_in_training_stays_as_it_was() -> None:
-    network = network_of(small_bundle()).train()
+    network = restore_network(small_bundle()).train()
     frozen = network.get_submodule("backbone.bn1").eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     TorchRuntime(network).run(_arrays(4))
@@ -49,15 +49,15 @@ def test_a_network_in_training_stays_as_it_was() -> None:
 def test_a_network_answers_where_it_is() -> None:
     """Training asks each epoch, and goes on with the same network on its own device."""
     network = nn.Linear(2, 2, device="meta")
-    assert TorchRuntime(network).facts()["device"] == "meta"
+    assert TorchRuntime(network).runtime_info()["device"] == "meta"
     assert network.weight.device.type == "meta"
 
 
 def test_once_bound_nothing_is_prepared_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed beside programs that only compute must only compute."""
-    network, arrays = network_of(small_bundle()), _arrays(1)
+    network, arrays = restore_network(small_bundle()), _arrays(1)
     runtime = TorchRuntime(network, threads=1)
-    expected, call = runtime.run(arrays), runtime.bound(arrays)
+    expected, call = runtime.run(arrays), runtime.bind_inputs(arrays)
     for name in ("eval", "modules"):
         monkeypatch.setattr(network, name, lambda: pytest.fail("the network is walked"))
     monkeypatch.setattr(torch, "from_numpy", lambda array: pytest.fail("arrays are converted"))

@@ -13,12 +13,12 @@ from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.read import read_manifest
-from skipstone.models.build import network_tensors
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.models.build import export_tensors
+from skipstone.prepare.augment_options import ImageAugmentOptions
 from skipstone.prepare.split import assign_roles
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, resolve
 from tests.photos import CLASSES
@@ -27,11 +27,11 @@ from tests.small_bundles import small_bundle
 
 def _learnt(bundle: Bundle, manifest: Manifest) -> Bundle:
     """The bundle after a few steps on the fit rows: enough to tell the shapes apart."""
-    input, network = input_of(bundle), network_of(bundle)
-    fit = manifest.role("fit")
-    pictures = np.stack([input.encode(input.decode(s))["image"] for s in fit.sources()])
+    input, network = restore_input(bundle), restore_network(bundle)
+    fit = manifest.rows_with_role("fit")
+    pictures = np.stack([input.encode(input.decode(s))["image"] for s in fit.list_sources()])
     x = {"image": torch.from_numpy(pictures)}
-    y = torch.tensor([CLASSES.index(name) for name in fit.column("target")])
+    y = torch.tensor([CLASSES.index(name) for name in fit.column_values("target")])
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     for _ in range(60):
@@ -39,7 +39,7 @@ def _learnt(bundle: Bundle, manifest: Manifest) -> Bundle:
         F.cross_entropy(network(x)["logits"], y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     network.eval()
-    return dataclasses.replace(bundle, tensors=network_tensors(network), post={})
+    return dataclasses.replace(bundle, tensors=export_tensors(network), post={})
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +50,12 @@ def run(flat_photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     bundle = small_bundle()
     schema = {"classes": list(CLASSES)}
     bundle.task["schema"] = schema
-    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(manifest.role("fit"))))
+    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(manifest.rows_with_role("fit"))))
     bundle.lineage = {
         "seed": 0,
-        "data": {"fingerprint": manifest.fingerprint()},
+        "data": {"fingerprint": manifest.compute_fingerprint()},
         "recipe": recipe.to_json(),
-        "augment": dataclasses.asdict(AugmentOptions(augment="none")),
+        "augment": dataclasses.asdict(ImageAugmentOptions(augment="none")),
     }
     folder.mkdir()
     save_manifest(manifest, folder / "manifest.parquet")

@@ -12,14 +12,14 @@ import numpy as np
 from skipstone.bundle.format import Bundle
 from skipstone.registry import Entry
 from skipstone.runtime.goldens import store_goldens
-from skipstone.shrink.plan import Work, copy_bundle
+from skipstone.shrink.plan import StepContext, copy_bundle
 
 #: Copies the bundle and remembers where from.
 MARK = Entry("mark", "tests.shrink.steps:mark")
 SEEN: list[Path] = []
 
 
-def mark(options: None, work: Work) -> dict[str, Any]:
+def mark(options: None, work: StepContext) -> dict[str, Any]:
     SEEN.append(work.source)
     copy_bundle(work.source, work.out)
     return {"at": len(SEEN)}
@@ -34,7 +34,7 @@ class Noise:
 NOISE = Entry("noise", "tests.shrink.steps:add_noise", "tests.shrink.steps:Noise")
 
 
-def add_noise(options: Noise, work: Work) -> dict[str, Any]:
+def add_noise(options: Noise, work: StepContext) -> dict[str, Any]:
     bundle = Bundle.load(work.source)
     rng = np.random.default_rng(work.seed)
     tensors = {

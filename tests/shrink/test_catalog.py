@@ -18,7 +18,7 @@ from skipstone.registry import Entry
 from skipstone.runtime.open import open_model
 from skipstone.shrink import remade
 from skipstone.shrink.catalog import ENTRIES
-from skipstone.shrink.plan import Plan, Step, Work, carry_out
+from skipstone.shrink.plan import ShrinkPlan, Step, StepContext, run_steps
 from tests.text_bundles import text_run
 
 #: Options that make a step quick, where it has them.
@@ -34,9 +34,9 @@ def test_it_says_what_it_does_and_where_it_is_from(entry: Entry) -> None:
     kind = entry.options_type()
     assert dataclasses.is_dataclass(kind)
     assert all(get_spec(field).help for field in dataclasses.fields(kind))
-    plan = Plan.parse(entry.name)  # none of its options has to be given
+    plan = ShrinkPlan.from_text(entry.name)  # none of its options has to be given
     assert str(plan) == entry.name
-    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert ShrinkPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,11 @@ def test_it_makes_a_bundle_or_refuses(
     for source, manifest in ((run / "bundle", rows), texts):
         before = digests(source)
         out = tmp_path / str(len(list(tmp_path.iterdir())))
-        work = Work(source, out, manifest.role("fit"), manifest.role("select"))
+        work = StepContext(
+            source, out, manifest.rows_with_role("fit"), manifest.rows_with_role("select")
+        )
         try:
-            (facts,) = carry_out(Plan((Step(entry.name, options),)), work)
+            (facts,) = run_steps(ShrinkPlan((Step(entry.name, options),)), work)
         except Refusal:
             assert not out.exists()
         else:
@@ -83,7 +85,7 @@ def check_bundle(before: Bundle, out: Path, rows: Manifest) -> None:
     assert after.task == before.task
     assert after.lineage == before.lineage
     assert after.input["name"] == before.input["name"]
-    (answer,) = open_model(out).predict([rows.role("select").sources()[0]])
+    (answer,) = open_model(out).predict([rows.rows_with_role("select").list_sources()[0]])
     fields: Any = answer
     assert fields.fields["label"] in before.task["schema"]["classes"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skipstone import events
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
 from skipstone.runtime.predictor import Evaluation
@@ -41,16 +41,18 @@ def test_each_is_scored_by_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> N
     def scored(*classes: str) -> tuple[Task, Evaluation]:
         task: Task = entry.load()(entry.make_options(), {"classes": list(classes)})
         logits = np.random.default_rng(len(classes)).normal(size=(12, len(classes)))
-        metas = [Meta(row) for row in range(12)]
+        metas = [SampleMeta(row) for row in range(12)]
         predictions = task.predict({"logits": logits.astype(np.float32)}, metas, {})
         rows = zip(predictions, targets, strict=True)
-        return task, Evaluation([task.score(*row) for row in rows], [], groups=[None] * 12)
+        return task, Evaluation(
+            [task.score_prediction(*row) for row in rows], [], groups=[None] * 12
+        )
 
     notes: list[str] = []
     monkeypatch.setattr(events, "note", notes.append)
     one, another = scored("a", "b", "c"), scored("d", "c", "b", "a")
     gap = _difference(one, another, 0)
-    before, after = (task.compute(found.records)["map"] for task, found in (one, another))
+    before, after = (task.compute_metrics(found.records)["map"] for task, found in (one, another))
     assert gap is not None
     assert gap.value == pytest.approx(100 * (after - before))
     assert notes == ["The two models have different classes; each is scored with its own."]

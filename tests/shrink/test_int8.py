@@ -14,18 +14,18 @@ from skipstone.bundle.files import read_file
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest
 from skipstone.errors import DamagedError, DataError
-from skipstone.proof.fresh import _check_runtime, check
+from skipstone.proof.fresh import _check_runtime, run_checks
 from skipstone.proof.parity import verify
-from skipstone.runtime.export_openvino import read_onnx
+from skipstone.runtime.export_openvino import load_onnx_as_openvino
 from skipstone.runtime.goldens import Goldens
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.own_answers import other_arithmetic
-from skipstone.runtime.programs import EXPORTS, Program, add_program, read_programs
+from skipstone.runtime.own_answers import kernel_mismatch_reason
+from skipstone.runtime.programs import EXPORTS_JSON, Program, add_program, read_programs
 from skipstone.shrink import int8
-from skipstone.shrink.int8 import FILES, NAME, calibration, compact_xml, quantize
-from skipstone.shrink.options import Int8
-from skipstone.shrink.plan import Plan
+from skipstone.shrink.int8 import FILES, NAME, compact_xml, load_calibration_samples, quantize_model
+from skipstone.shrink.options import Int8Options
+from skipstone.shrink.plan import ShrinkPlan
 from skipstone.shrink.shrink import shrink
 from tests.small_bundles import replace_file
 from tests.text_bundles import MODELS, text_run
@@ -33,12 +33,12 @@ from tests.text_bundles import MODELS, text_run
 
 @pytest.fixture(scope="module")
 def program(run: Path, rows: Manifest) -> tuple[bytes, bytes]:
-    samples = calibration(open_model(run, "torch"), rows.role("fit"), 16, 0)
-    return quantize(read_onnx(run / "bundle"), samples, Int8(samples=16))
+    samples = load_calibration_samples(open_model(run, "torch"), rows.rows_with_role("fit"), 16, 0)
+    return quantize_model(load_onnx_as_openvino(run / "bundle"), samples, Int8Options(samples=16))
 
 
 def test_every_convolution_runs_in_int8(program: tuple[bytes, bytes]) -> None:
-    layers = OpenVinoRuntime(*program, precision="int8").facts()["layers"]
+    layers = OpenVinoRuntime(*program, precision="int8").runtime_info()["layers"]
     assert set(layers) == {"int8"}
 
 
@@ -46,10 +46,10 @@ def test_int8_answers_nearly_as_float(
     run: Path, rows: Manifest, program: tuple[bytes, bytes]
 ) -> None:
     exact = open_model(run, "torch")
-    sources = rows.sources()
-    reference = exact.outputs(sources).outputs["logits"]
+    sources = rows.list_sources()
+    reference = exact.compute_outputs(sources).outputs["logits"]
     exact.runtime = OpenVinoRuntime(*program, precision="int8")
-    found = exact.outputs(sources).outputs["logits"]
+    found = exact.compute_outputs(sources).outputs["logits"]
     assert np.corrcoef(reference.ravel(), found.ravel())[0, 1] > 0.97
     assert not np.array_equal(reference, found)
     assert (reference.argmax(1) == found.argmax(1)).mean() > 0.85
@@ -58,22 +58,24 @@ def test_int8_answers_nearly_as_float(
 def test_quantizing_prints_nothing(
     run: Path, rows: Manifest, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    samples = calibration(open_model(run, "torch"), rows.role("fit"), 2, 0)
-    quantize(read_onnx(run / "bundle"), samples, Int8(samples=2, preset="mixed"))
+    samples = load_calibration_samples(open_model(run, "torch"), rows.rows_with_role("fit"), 2, 0)
+    quantize_model(
+        load_onnx_as_openvino(run / "bundle"), samples, Int8Options(samples=2, preset="mixed")
+    )
     assert capfd.readouterr() == ("", "")
 
 
 def test_calibration_is_the_predictors_arrays_drawn_by_the_seed(run: Path, rows: Manifest) -> None:
-    predictor, fit = open_model(run, "torch"), rows.role("fit")
-    first, again, other = (calibration(predictor, fit, 5, seed) for seed in (0, 0, 1))
-    pictures = [predictor.encode(source)[0]["image"] for source in fit.sources()]
+    predictor, fit = open_model(run, "torch"), rows.rows_with_role("fit")
+    first, again, other = (load_calibration_samples(predictor, fit, 5, seed) for seed in (0, 0, 1))
+    pictures = [predictor.encode(source)[0]["image"] for source in fit.list_sources()]
     for sample in first:
         assert any(np.array_equal(sample["image"], picture) for picture in pictures)
     assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(first, again, strict=True))
     assert not all(
         np.array_equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True)
     )
-    assert len(calibration(predictor, fit, 10_000, 0)) == len(fit)
+    assert len(load_calibration_samples(predictor, fit, 10_000, 0)) == len(fit)
 
 
 def test_large_pictures_are_fewer(
@@ -81,8 +83,15 @@ def test_large_pictures_are_fewer(
 ) -> None:
     monkeypatch.setattr(int8, "HELD", 4 * 24 * 24 * 3)
     heard: list[str] = []
-    with events.listen(lambda event: heard.append(getattr(event, "text", ""))):
-        assert len(calibration(open_model(run, "torch"), rows.role("fit"), 16, 0)) == 4
+    with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
+        assert (
+            len(
+                load_calibration_samples(
+                    open_model(run, "torch"), rows.rows_with_role("fit"), 16, 0
+                )
+            )
+            == 4
+        )
     assert any("measured on 4 of 16 samples" in text for text in heard)
 
 
@@ -90,18 +99,18 @@ def test_calibration_passes_over_what_cannot_be_read(
     run: Path, rows: Manifest, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    fit = rows.role("fit").take([0, 1])
-    one_bad = fit.with_column("path", [str(tmp_path / "bad.jpg"), str(fit.sources()[1].path)])
+    fit = rows.rows_with_role("fit").take_rows([0, 1])
+    one_bad = fit.with_column("path", [str(tmp_path / "bad.jpg"), str(fit.list_sources()[1].path)])
     predictor = open_model(run, "torch")
-    assert len(calibration(predictor, one_bad, 2, 0)) == 1
+    assert len(load_calibration_samples(predictor, one_bad, 2, 0)) == 1
     with pytest.raises(DataError, match="none of the 1"):
-        calibration(predictor, one_bad.take([0]), 2, 0)
+        load_calibration_samples(predictor, one_bad.take_rows([0]), 2, 0)
 
 
 def test_the_range_of_the_input_holds_black_and_white(program: tuple[bytes, bytes]) -> None:
     """Clipping shows as white and near-white answering alike; here they must differ."""
     runtime = OpenVinoRuntime(*program, precision="int8")
-    shape = runtime.compiled(static=True).inputs[0].shape
+    shape = runtime.get_compiled(static=True).inputs[0].shape
     white, nearly = (np.full(tuple(shape), value, np.uint8) for value in (255, 247))
     assert not np.array_equal(
         runtime.run({"image": white})["logits"], runtime.run({"image": nearly})["logits"]
@@ -114,8 +123,8 @@ def test_compacting_drops_names_and_keeps_the_graph(program: tuple[bytes, bytes]
     root = ET.fromstring(xml)
     assert root.find(".//rt_info") is None
     runtime = OpenVinoRuntime(xml, weights, precision="int8")
-    assert {port.get_any_name() for port in runtime.compiled(static=True).outputs} == {"logits"}
-    assert {port.get_any_name() for port in runtime.compiled(static=True).inputs} == {"image"}
+    assert {port.get_any_name() for port in runtime.get_compiled(static=True).outputs} == {"logits"}
+    assert {port.get_any_name() for port in runtime.get_compiled(static=True).inputs} == {"image"}
 
 
 def test_compacting_float_programs_changes_no_bit(run: Path) -> None:
@@ -142,14 +151,14 @@ def shipped(copied: Path, program: tuple[bytes, bytes]) -> Path:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    return _check_runtime(folder, Goldens.load(folder), read_programs(folder).rows[NAME])
+    return _check_runtime(folder, Goldens.load(folder), read_programs(folder).by_name[NAME])
 
 
 def _change_exports(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the program's row as somebody would who recomputes every hash."""
-    content = json.loads(read_file(folder, EXPORTS))
+    content = json.loads(read_file(folder, EXPORTS_JSON))
     change(next(row for row in content["programs"] if row["name"] == NAME))
-    replace_file(folder, EXPORTS, json.dumps(content).encode())
+    replace_file(folder, EXPORTS_JSON, json.dumps(content).encode())
 
 
 def _change_one_weight(folder: Path) -> None:
@@ -172,7 +181,7 @@ def test_one_changed_weight_of_the_int8_program_turns_verify_red(shipped: Path) 
     assert all(part in green["own"]["told"] for part in ("same kernels (", "_I8"))
 
     _change_one_weight(shipped)
-    red = {row["name"]: row for row in check(shipped) if not row["ok"]}
+    red = {row["name"]: row for row in run_checks(shipped) if not row["ok"]}
     assert set(red) == {NAME}
     assert "from those of this program when it was made" in red[NAME]["problem"]
     assert red[NAME]["own"]["difference"] > 3 * red[NAME]["own"]["allowed"]
@@ -203,14 +212,14 @@ def test_another_processor_is_held_to_the_networks_answers(shipped: Path) -> Non
 def test_what_makes_another_arithmetic() -> None:
     known = {"runtime": "openvino", "version": "2026.1"}
     then = {**known, "features": ["avx2", "avx512_vnni"], "kernels": {"ref_I8": 2}}
-    assert other_arithmetic(then, then) == ""
+    assert kernel_mismatch_reason(then, then) == ""
     newer = {**then, "version": "2026.2"}
     expected = "it runs in openvino 2026.2; it was made with openvino 2026.1"
-    assert other_arithmetic(then, newer) == expected
+    assert kernel_mismatch_reason(then, newer) == expected
     older = {**then, "features": ["avx2"]}
     told = "this processor has avx2; it was made on one with avx2, avx512_vnni"
-    assert other_arithmetic(then, older) == told
-    assert other_arithmetic(then, known) == "openvino does not report its kernels"
+    assert kernel_mismatch_reason(then, older) == told
+    assert kernel_mismatch_reason(then, known) == "openvino does not report its kernels"
 
 
 @pytest.mark.proof
@@ -221,8 +230,8 @@ def test_recurrent_layers_stay_in_floating_point_and_it_is_said(
     text_run(tmp_path / "001", "lstm")
     manifest = load_manifest(tmp_path / "001" / "manifest.parquet")
     heard: list[events.Event] = []
-    out, plan = tmp_path / "small", Plan.parse("int8(samples=16)")
-    with events.listen(heard.append):
+    out, plan = tmp_path / "small", ShrinkPlan.from_text("int8(samples=16)")
+    with events.use_listener(heard.append):
         result = shrink(
             tmp_path / "001" / "bundle", manifest, plan, max_drop=10, out=out, latency_seconds=0.3
         )
@@ -238,7 +247,9 @@ def test_recurrent_layers_stay_in_floating_point_and_it_is_said(
     sizes = receipt["sizes"]["programs"]
     assert sizes["openvino-int8"] < sizes["openvino-f32"]
     reference, found = (
-        open_model(out, runtime).outputs(manifest.role("select").sources()).outputs["logits"]
+        open_model(out, runtime)
+        .compute_outputs(manifest.rows_with_role("select").list_sources())
+        .outputs["logits"]
         for runtime in ("torch", "openvino-int8")
     )
     assert np.corrcoef(reference.ravel(), found.ravel())[0, 1] > 0.97

@@ -10,8 +10,13 @@ import pytest
 
 from skipstone.bundle.format import Bundle
 from skipstone.runtime.open import open_runtime
-from skipstone.runtime.parts import input_of
-from skipstone.shrink.latency import Race, Ratio, bind, race
+from skipstone.runtime.parts import restore_input
+from skipstone.shrink.latency import (
+    BenchmarkResult,
+    SpeedRatio,
+    interleaved_benchmark,
+    make_timed_call,
+)
 
 linux = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
 
@@ -42,15 +47,15 @@ def test_a_planted_slowdown_is_found_and_its_interval_covers_it() -> None:
         "a": clock.candidate(noisy(rng, 1e-3)),
         "b": clock.candidate(noisy(rng, 3e-3)),
     }
-    found = race(calls, seconds=0.8, threads=1, clock=clock)
-    ratio = found.ratio("b", "a", confidence=0.99)
-    assert ratio.differs
+    found = interleaved_benchmark(calls, seconds=0.8, threads=1, clock=clock)
+    ratio = found.speed_ratio("b", "a", confidence=0.99)
+    assert ratio.is_different
     assert ratio.low <= 3 <= ratio.high
     assert ratio.high - ratio.low < 0.6
-    assert "faster" in ratio.words
-    assert "slower" in found.ratio("a", "b").words
-    assert found.fastest("a", "b") == "a"
-    assert found.median("b") == pytest.approx(3.0, rel=0.1)
+    assert "faster" in ratio.description
+    assert "slower" in found.speed_ratio("a", "b").description
+    assert found.fastest_of("a", "b") == "a"
+    assert found.median_ms("b") == pytest.approx(3.0, rel=0.1)
 
 
 def test_equal_candidates_are_seldom_told_apart() -> None:
@@ -59,7 +64,7 @@ def test_equal_candidates_are_seldom_told_apart() -> None:
     missed = 0
     for _ in range(100):
         seconds = {name: np.exp(rng.normal(0, 0.2, 100)) for name in "ab"}
-        missed += Race(seconds, 1).ratio("a", "b").differs
+        missed += BenchmarkResult(seconds, 1).speed_ratio("a", "b").is_different
     assert missed <= 5
 
 
@@ -69,7 +74,11 @@ def test_a_small_slowdown_on_a_quiet_machine_is_seen_and_a_tiny_one_is_none() ->
 
     def words(factor: float) -> str:
         seconds = {name: np.exp(rng.normal(0, 0.02, 200)) for name in "ab"}
-        return Race({**seconds, "b": factor * seconds["b"]}, 1).ratio("b", "a").words
+        return (
+            BenchmarkResult({**seconds, "b": factor * seconds["b"]}, 1)
+            .speed_ratio("b", "a")
+            .description
+        )
 
     assert [words(1.05) for _ in range(20)].count("no difference") == 0
     assert [words(1.01) for _ in range(20)].count("no difference") >= 19
@@ -83,22 +92,22 @@ def test_what_slows_the_machine_slows_all_alike() -> None:
         "a": machine * np.exp(rng.normal(0, 0.02, 100)),
         "b": 2 * machine * np.exp(rng.normal(0, 0.02, 100)),
     }
-    ratio = Race(seconds, 1).ratio("b", "a")
+    ratio = BenchmarkResult(seconds, 1).speed_ratio("b", "a")
     assert ratio.value == pytest.approx(2, rel=0.02)
     assert ratio.high - ratio.low < 0.1
 
 
 def test_words_follow_the_interval() -> None:
-    assert Ratio(1.4, 0.9, 1.8).words == "no difference"
-    assert Ratio(2.0, 1.5, 2.5).words == "2.00× faster"
-    assert Ratio(0.5, 0.4, 0.6).words == "2.00× slower"
+    assert SpeedRatio(1.4, 0.9, 1.8).description == "no difference"
+    assert SpeedRatio(2.0, 1.5, 2.5).description == "2.00× faster"
+    assert SpeedRatio(0.5, 0.4, 0.6).description == "2.00× slower"
 
 
 def test_a_control_that_differs_makes_a_race_unsteady() -> None:
-    assert Ratio(1.5, 0.9, 2.0).steady
-    assert Ratio(1.03, 1.01, 1.05).steady
-    assert not Ratio(1.5, 1.2, 2.0).steady
-    assert not Ratio(0.7, 0.6, 0.8).steady
+    assert SpeedRatio(1.5, 0.9, 2.0).is_steady
+    assert SpeedRatio(1.03, 1.01, 1.05).is_steady
+    assert not SpeedRatio(1.5, 1.2, 2.0).is_steady
+    assert not SpeedRatio(0.7, 0.6, 0.8).is_steady
 
 
 def test_rounds_are_interleaved_in_changing_order_after_a_warming_call() -> None:
@@ -111,7 +120,9 @@ def test_rounds_are_interleaved_in_changing_order_after_a_warming_call() -> None
 
         return run
 
-    found = race({name: call(name) for name in "abc"}, seconds=0.1201, threads=1, clock=clock)
+    found = interleaved_benchmark(
+        {name: call(name) for name in "abc"}, seconds=0.1201, threads=1, clock=clock
+    )
     assert found.rounds == 20
     timed = order[-found.rounds * 6 :]
     rounds = [timed[at : at + 6] for at in range(0, len(timed), 6)]
@@ -121,7 +132,7 @@ def test_rounds_are_interleaved_in_changing_order_after_a_warming_call() -> None
 
 def test_the_garbage_collector_rests_and_comes_back() -> None:
     seen: list[bool] = []
-    race({"a": lambda: seen.append(gc.isenabled())}, seconds=0.01, threads=1)
+    interleaved_benchmark({"a": lambda: seen.append(gc.isenabled())}, seconds=0.01, threads=1)
     assert not any(seen)
     assert gc.isenabled()
 
@@ -130,7 +141,9 @@ def test_the_garbage_collector_rests_and_comes_back() -> None:
 def test_processors_are_held_and_given_back() -> None:
     before = os.sched_getaffinity(0)
     seen: set[int] = set()
-    found = race({"a": lambda: seen.update(os.sched_getaffinity(0))}, seconds=0.01, threads=1)
+    found = interleaved_benchmark(
+        {"a": lambda: seen.update(os.sched_getaffinity(0))}, seconds=0.01, threads=1
+    )
     assert found.processors is not None
     assert seen == set(found.processors)
     assert len(seen) == 1
@@ -144,16 +157,22 @@ def test_the_same_network_twice_is_no_difference_and_a_planted_sleep_is_one(
     """On this machine, whatever else it does meanwhile: so one of three races has to be clear."""
     folder = run / "bundle"
     bundle = Bundle.load(folder)
-    call = bind(open_runtime(folder, bundle, name, threads=1), input_of(bundle).example(1))
+    call = make_timed_call(
+        open_runtime(folder, bundle, name, threads=1), restore_input(bundle).make_example(1)
+    )
 
     def slow() -> None:
         for _ in range(3):
             call()
 
     def clear() -> bool:
-        found = race({"a": call, "a again": call, "slow": slow}, seconds=1.0, threads=1)
-        planted = found.ratio("slow", "a")
-        return found.ratio("a", "a again").words == "no difference" and planted.low > 1.5
+        found = interleaved_benchmark(
+            {"a": call, "a again": call, "slow": slow}, seconds=1.0, threads=1
+        )
+        planted = found.speed_ratio("slow", "a")
+        return (
+            found.speed_ratio("a", "a again").description == "no difference" and planted.low > 1.5
+        )
 
     assert any(clear() for _ in range(3))
 
@@ -163,8 +182,8 @@ def test_a_bound_program_answers_as_an_unbound_one(run: Path, name: str) -> None
     folder = run / "bundle"
     bundle = Bundle.load(folder)
     runtime = open_runtime(folder, bundle, name, threads=1)
-    arrays = input_of(bundle).example(1)
-    bound = bind(runtime, arrays)()
+    arrays = restore_input(bundle).make_example(1)
+    bound = make_timed_call(runtime, arrays)()
     assert np.array_equal(next(iter(bound.values())), runtime.run(arrays)["logits"])
 
 
@@ -177,6 +196,8 @@ def test_calls_that_become_slow_do_not_hold_the_race_up() -> None:
         calls += 1
         return 1e-3 if calls <= 10 else 0.05
 
-    found = race({"a": clock.candidate(slowing)}, seconds=2.0, threads=1, clock=clock)
+    found = interleaved_benchmark(
+        {"a": clock.candidate(slowing)}, seconds=2.0, threads=1, clock=clock
+    )
     assert 10 <= found.rounds < 30
     assert clock.now < 2.5

@@ -7,42 +7,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import STEPS
-from skipstone.shrink.options import Int8, Prune
-from skipstone.shrink.plan import Plan, Step, Work, carry_out
+from skipstone.shrink.options import Int8Options, PruneOptions
+from skipstone.shrink.plan import ShrinkPlan, Step, StepContext, run_steps
 from tests.shrink import steps
 
 INT8S = st.builds(
-    Int8,
+    Int8Options,
     samples=st.integers(1, 10_000),
     preset=st.sampled_from(["performance", "mixed"]),
     floats=st.sampled_from(["bf16", "f32"]),
 )
-PRUNES = st.builds(Prune, multiple=st.integers(1, 64), batches=st.integers(1, 100))
+PRUNES = st.builds(PruneOptions, multiple=st.integers(1, 64), batches=st.integers(1, 100))
 PLANS = st.tuples(st.lists(PRUNES, max_size=2), INT8S).map(
-    lambda found: Plan((*(Step("prune", item) for item in found[0]), Step("int8", found[1])))
+    lambda found: ShrinkPlan((*(Step("prune", item) for item in found[0]), Step("int8", found[1])))
 )
 
 
 @given(PLANS)
-def test_a_plan_can_be_printed_and_read_again(plan: Plan) -> None:
-    assert Plan.parse(str(plan)) == plan
-    assert Plan.parse(str(plan).replace(" ", "").replace("=", " = ").replace(",", " , ")) == plan
+def test_a_plan_can_be_printed_and_read_again(plan: ShrinkPlan) -> None:
+    assert ShrinkPlan.from_text(str(plan)) == plan
+    assert (
+        ShrinkPlan.from_text(str(plan).replace(" ", "").replace("=", " = ").replace(",", " , "))
+        == plan
+    )
 
 
 @given(PLANS)
-def test_a_plan_can_be_stored_and_read_again(plan: Plan) -> None:
-    assert Plan.from_json(plan.to_json()) == plan
+def test_a_plan_can_be_stored_and_read_again(plan: ShrinkPlan) -> None:
+    assert ShrinkPlan.from_json(plan.to_json()) == plan
 
 
 def test_a_plan_prints_only_what_was_chosen() -> None:
-    assert str(Plan.parse("int8()")) == "int8"
-    assert str(Plan.parse("int8(floats=f32,samples=300)")) == "int8(floats=f32)"
-    assert Plan.parse("prune, int8(samples=5)").slug == "prune-int8"
+    assert str(ShrinkPlan.from_text("int8()")) == "int8"
+    assert str(ShrinkPlan.from_text("int8(floats=f32,samples=300)")) == "int8(floats=f32)"
+    assert ShrinkPlan.from_text("prune, int8(samples=5)").slug == "prune-int8"
 
 
 @pytest.mark.parametrize(
@@ -65,20 +68,20 @@ def test_a_plan_prints_only_what_was_chosen() -> None:
 )
 def test_what_is_no_plan_is_refused_with_the_way_out(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Plan.parse(text)
+        ShrinkPlan.from_text(text)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [{}, {"steps": [{"name": "int8"}]}, {"steps": 3}])
 def test_a_damaged_plan_is_told_from_a_wrong_one(value: dict[str, Any]) -> None:
     with pytest.raises(DamagedError):
-        Plan.from_json(value)
+        ShrinkPlan.from_json(value)
 
 
 def test_a_stored_plan_ends_with_what_has_to_be_last() -> None:
-    stored = Plan.parse("prune, int8").to_json()
+    stored = ShrinkPlan.from_text("prune, int8").to_json()
     with pytest.raises(UsageError, match="int8 must be the last step"):
-        Plan.from_json({"steps": stored["steps"][::-1]})
+        ShrinkPlan.from_json({"steps": stored["steps"][::-1]})
 
 
 def test_steps_hand_over_bundles_and_leave_the_first_alone(
@@ -86,16 +89,21 @@ def test_steps_hand_over_bundles_and_leave_the_first_alone(
 ) -> None:
     seen = steps.SEEN
     seen.clear()
-    STEPS.add(steps.MARK)
+    STEPS.register(steps.MARK)
     try:
         (tmp_path / "new").mkdir()
-        work = Work(run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"))
-        facts = carry_out(Plan.parse("mark, mark, mark"), work)
+        work = StepContext(
+            run / "bundle",
+            tmp_path / "new",
+            rows.rows_with_role("fit"),
+            rows.rows_with_role("select"),
+        )
+        facts = run_steps(ShrinkPlan.from_text("mark, mark, mark"), work)
     finally:
-        STEPS.remove("mark")
+        STEPS.unregister("mark")
     assert [fact["facts"]["at"] for fact in facts] == [1, 2, 3]
     assert seen[0] == run / "bundle"
     assert len(set(seen)) == 3
-    assert read_record(tmp_path / "new") == read_record(run / "bundle")
+    assert read_bundle_json(tmp_path / "new") == read_bundle_json(run / "bundle")
     Bundle.load(tmp_path / "new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["new"]

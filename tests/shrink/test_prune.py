@@ -17,17 +17,24 @@ from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Interrupted, Refusal, UsageError
 from skipstone.models.build import build_network
-from skipstone.models.hidden import Hidden
+from skipstone.models.hidden import ChannelGroup
 from skipstone.models.network import Network
-from skipstone.models.profile import profile
+from skipstone.models.profile import profile_network
 from skipstone.proof.parity import verify
 from skipstone.runtime.open import open_model
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import restore_input, restore_network, restore_task
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.shrink import recover
-from skipstone.shrink.options import Prune
-from skipstone.shrink.plan import Plan, Work, carry_out
-from skipstone.shrink.prune import Costs, choose, cut, edits_of, hidden_of, importance
+from skipstone.shrink.options import PruneOptions
+from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
+from skipstone.shrink.prune import (
+    MacCounter,
+    choose_channels,
+    find_prunable_channels,
+    make_resize_edits,
+    measure_importance,
+    slice_tensors,
+)
 from skipstone.shrink.shrink import shrink
 from skipstone.train.objective import Objective
 
@@ -38,16 +45,16 @@ def bundle(run: Path) -> Bundle:
 
 
 def pieces(bundle: Bundle):
-    network, input = network_of(bundle), input_of(bundle)
-    return network, input, hidden_of(network, input.example(2))
+    network, input = restore_network(bundle), restore_input(bundle)
+    return network, input, find_prunable_channels(network, input.make_example(2))
 
 
 def test_costs_are_the_profiles(bundle: Bundle) -> None:
     """The convolutions' share: the profile counts the linear head as well."""
     network, input, _ = pieces(bundle)
     linear = network.head.linear
-    counted = Costs(network, input.example(1)).total()
-    assert counted == profile(network, input.example(1)).macs - linear.weight.numel()
+    counted = MacCounter(network, input.example(1)).total_macs()
+    assert counted == profile_network(network, input.example(1)).macs - linear.weight.numel()
 
 
 def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
@@ -64,30 +71,33 @@ def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
         name: np.setdiff1d(np.arange(len(score)), np.flatnonzero(score == 0))
         for name, score in scores.items()
     }
-    edits = edits_of(network, hidden, kept)
+    edits = make_resize_edits(network, hidden, kept)
     arch = type(bundle.arch)(bundle.arch.backbone, bundle.arch.head, tuple(edits))
     narrow = build_network(arch, input).eval()
-    narrow.load_state_dict(cut(network.state_dict(), hidden, kept), strict=True)
+    narrow.load_state_dict(slice_tensors(network.state_dict(), hidden, kept), strict=True)
     x = {k: torch.from_numpy(v) for k, v in input.example(3).items()}
     torch.testing.assert_close(narrow(x)["logits"], network.eval()(x)["logits"])
-    saved = profile(network, input.example(1)).macs - profile(narrow, input.example(1)).macs
+    saved = (
+        profile_network(network, input.example(1)).macs
+        - profile_network(narrow, input.example(1)).macs
+    )
     assert saved > 0
 
 
 def test_importance_is_the_squared_gradient_of_a_gate(bundle: Bundle, rows: Manifest) -> None:
     """Against gates that are really there, multiplied into what the consumer reads."""
     network, _, hidden = pieces(bundle)
-    work = Work(Path(), Path(), rows.role("fit"), rows.role("select"))
-    found = importance(network, bundle, work, hidden[:1], batches=1)
+    work = StepContext(Path(), Path(), rows.rows_with_role("fit"), rows.rows_with_role("select"))
+    found = measure_importance(network, bundle, work, hidden[:1], batches=1)
     (producer,) = found
-    from skipstone.shrink.recover import fit_loader, recipe_of
+    from skipstone.shrink.recover import make_train_loader, recovery_recipe
 
-    loader = fit_loader(bundle, work, recipe_of(bundle, epochs=1, seed=0))
-    batch = next(iter(loader.epoch(0)))
+    loader = make_train_loader(bundle, work, recovery_recipe(bundle, epochs=1, seed=0))
+    batch = next(iter(loader.iterate_epoch(0)))
     gate = torch.ones(hidden[0].channels, requires_grad=True)
     consumer = network.get_submodule(hidden[0].consumer)
     handle = consumer.register_forward_pre_hook(lambda _, args: args[0] * gate[:, None, None])
-    objective = Objective(network, task_of(bundle).criterion())
+    objective = Objective(network, restore_task(bundle).criterion())
     objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"].backward()
     handle.remove()
     assert gate.grad is not None
@@ -110,14 +120,16 @@ def test_what_learns_again_is_judged_on_its_own_device(
     monkeypatch.setattr(recover, "fit", fit)
     monkeypatch.setattr(recover, "Predictor", predictor)
     monkeypatch.setattr(recover, "figures_of", lambda task, records: {})
-    work = Work(run / "bundle", tmp_path / "out", rows.role("fit"), rows.role("select"))
-    network = network_of(bundle)
-    recover.recover(network, bundle, work, epochs=1, teacher=0.0)
+    work = StepContext(
+        run / "bundle", tmp_path / "out", rows.rows_with_role("fit"), rows.rows_with_role("select")
+    )
+    network = restore_network(bundle)
+    recover.train_recovery(network, bundle, work, epochs=1, teacher=0.0)
     assert judged == [torch.device("meta")]
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
 
 
-class Counted(Costs):
+class Counted(MacCounter):
     """Costs of a chain that is not run: each hidden set between two 1x1 convolutions of 8."""
 
     def __init__(self, sizes: list[int]) -> None:
@@ -136,17 +148,17 @@ class Counted(Costs):
 )
 def test_what_is_kept(sizes: list[int], keep: float, multiple: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    hidden = [Hidden(f"p{i}", (), f"c{i}", size) for i, size in enumerate(sizes)]
+    hidden = [ChannelGroup(f"p{i}", (), f"c{i}", size) for i, size in enumerate(sizes)]
     scores = {h.producer: rng.exponential(size=h.channels) for h in hidden}
     costs = Counted(sizes)
-    before = costs.total()
+    before = costs.total_macs()
     try:
-        kept = choose(hidden, scores, costs, keep=keep, multiple=multiple)
+        kept = choose_channels(hidden, scores, costs, keep=keep, multiple=multiple)
     except Refusal:  # nothing more could go
         assert all(costs.layers[h.producer][2] < 2 * multiple for h in hidden)
-        assert costs.total() > keep * before
+        assert costs.total_macs() > keep * before
         return
-    assert costs.total() <= keep * before
+    assert costs.total_macs() <= keep * before
     for h in hidden:
         stay = kept[h.producer]
         assert costs.layers[h.producer][2] == costs.layers[h.consumer][1] == len(stay)
@@ -159,10 +171,12 @@ def test_what_is_kept(sizes: list[int], keep: float, multiple: int, seed: int) -
 
 
 def test_more_than_can_go_is_refused(run: Path, rows: Manifest, tmp_path: Path) -> None:
-    plan = Plan.parse("prune(macs=0.01, multiple=1, batches=1)")
-    work = Work(run / "bundle", tmp_path / "new", rows.role("fit"), rows.role("select"))
+    plan = ShrinkPlan.from_text("prune(macs=0.01, multiple=1, batches=1)")
+    work = StepContext(
+        run / "bundle", tmp_path / "new", rows.rows_with_role("fit"), rows.rows_with_role("select")
+    )
     with pytest.raises(Refusal, match="keeps at least"):
-        carry_out(plan, work)
+        run_steps(plan, work)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,14 +192,14 @@ def test_more_than_can_go_is_refused(run: Path, rows: Manifest, tmp_path: Path) 
 )
 def test_options_are_checked_together(values, said) -> None:
     with pytest.raises(UsageError, match=said):
-        Prune(**values)
+        PruneOptions(**values)
 
 
 @pytest.fixture(scope="module")
 def pruned(run: Path, rows: Manifest, tmp_path_factory) -> Path:
     """Pruned, taught again and quantized: the plan that people want."""
     out = tmp_path_factory.mktemp("pruned") / "small"
-    plan = Plan.parse("prune(macs=0.7, multiple=2, epochs=6, batches=4), int8(samples=8)")
+    plan = ShrinkPlan.from_text("prune(macs=0.7, multiple=2, epochs=6, batches=4), int8(samples=8)")
     result = shrink(run / "bundle", rows, plan, max_drop=100, out=out, latency_seconds=0.4)
     assert result.accepted
     assert result.verification is not None
@@ -196,12 +210,14 @@ def pruned(run: Path, rows: Manifest, tmp_path_factory) -> Path:
 def test_the_chain_gives_a_bundle_that_verifies(pruned: Path, run: Path, rows: Manifest) -> None:
     assert verify(pruned).ok
     small, large = Bundle.load(pruned), Bundle.load(run / "bundle")
-    example = input_of(large).example(1)
-    before, after = (profile(network_of(b), example) for b in (large, small))
+    example = restore_input(large).make_example(1)
+    before, after = (profile_network(restore_network(b), example) for b in (large, small))
     assert after.macs <= 0.72 * before.macs
     assert sum(v.size for v in small.tensors.values()) < sum(v.size for v in large.tensors.values())
     scores = [
-        np.mean([r["correct"] for r in open_model(folder).evaluate(rows.role("fit")).records])
+        np.mean(
+            [r["correct"] for r in open_model(folder).evaluate(rows.rows_with_role("fit")).records]
+        )
         for folder in (run / "bundle", pruned)
     ]
     assert scores[1] >= scores[0] - 0.2
@@ -226,7 +242,7 @@ def test_a_stop_while_learning_again_leaves_nothing(
         raise Interrupted("saved", signal_number=15, hint="The same command goes on.")
 
     monkeypatch.setattr(recover, "fit", stopped)
-    plan = Plan.parse("prune(macs=0.9, multiple=2, batches=1)")
+    plan = ShrinkPlan.from_text("prune(macs=0.9, multiple=2, batches=1)")
     with pytest.raises(Interrupted, match="original model is unchanged") as caught:
         shrink(run / "bundle", rows, plan, max_drop=100, out=tmp_path / "new")
     assert caught.value.exit_code == 143
@@ -238,6 +254,11 @@ def test_a_model_of_unknown_training_is_refused(run: Path, rows: Manifest, tmp_p
     bundle = Bundle.load(run / "bundle")
     bundle.lineage = {"seed": 0}
     bundle.save(tmp_path / "bare")
-    work = Work(tmp_path / "bare", tmp_path / "new", rows.role("fit"), rows.role("select"))
+    work = StepContext(
+        tmp_path / "bare",
+        tmp_path / "new",
+        rows.rows_with_role("fit"),
+        rows.rows_with_role("select"),
+    )
     with pytest.raises(Refusal, match="has no training recipe"):
-        carry_out(Plan.parse("prune(batches=1)"), work)
+        run_steps(ShrinkPlan.from_text("prune(batches=1)"), work)

@@ -11,31 +11,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import Refusal
 from skipstone.proof.intervals import Estimate, tango
 from skipstone.registry import TASKS
-from skipstone.report.receipts import receipt_block
+from skipstone.report.receipts import build_receipt_block
 from skipstone.runtime.predictor import Evaluation
-from skipstone.shrink.receipt import Accuracy, Receipt, accuracy, describe, figures_of, sizes_of
+from skipstone.shrink.receipt import (
+    AccuracyChange,
+    ShrinkReceipt,
+    compare_accuracy,
+    compare_metrics,
+    describe_receipt,
+    measure_sizes,
+)
 from skipstone.tasks.base import Metric, Task
-from skipstone.verbs.receipts import receipt_table
+from skipstone.verbs.receipts import make_receipt_table
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:
     return Estimate(value, low, high, 400)
 
 
-def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> Receipt:
+def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> ShrinkReceipt:
     level = estimate(0.9, 0.87, 0.93)
-    return Receipt(
+    return ShrinkReceipt(
         plan="int8",
         steps=[],
         metric="accuracy",
         title="accuracy",
         max_drop=max_drop,
-        select=Accuracy("select", level, level, select),
-        claim=None if claim is None else Accuracy("claim", level, level, claim),
+        select=AccuracyChange("select", level, level, select),
+        claim=None if claim is None else AccuracyChange("claim", level, level, claim),
         sizes={
             "float32_weights": 400,
             "input": [0, 0],
@@ -74,7 +81,7 @@ def test_select_decides_and_claim_proves(
     assert (found.accepted, found.proven) == (accepted, proven)
     stored = json.loads(found.to_bytes())
     assert (stored["accepted"], stored["proven"]) == (accepted, proven)
-    last = describe(stored)[-1]
+    last = describe_receipt(stored)[-1]
     assert last.startswith("Accepted" if accepted else "Refused")
     assert ("Accepted and proven" in last) == proven
 
@@ -83,7 +90,7 @@ def test_select_decides_and_claim_proves(
 def test_no_change_in_few_patients_is_no_proof(patients: int) -> None:
     groups = [str(row % patients) for row in range(10)]
     scored = dataclasses.replace(evaluation([True] * 10), groups=groups)
-    drop = accuracy(classify(), scored, scored, role="claim", seed=0).drop
+    drop = compare_accuracy(classify(), scored, scored, role="claim", seed=0).drop
     assert (drop.value, drop.high > 0) == (0, True)
     found = receipt(estimate(0.0, 0.0, 0.0), drop, max_drop=0.0)
     assert (found.accepted, found.proven) == (True, False)
@@ -94,9 +101,9 @@ def test_a_drop_without_end_is_told_and_never_proven() -> None:
     found = receipt(estimate(0.0, -math.inf, math.inf), None, max_drop=100.0)
     assert (found.accepted, found.proven) == (True, False)
     stored = json.loads(found.to_bytes())
-    assert describe(stored)[-1].endswith("on select the drop may be of any size (95 %).")
-    assert receipt_table(stored)[1][0][-1] == "+0.00 points [-inf, +inf]"
-    assert receipt_block(stored)["rows"][0]["words"] == "0 points (−∞ to +∞)"
+    assert describe_receipt(stored)[-1].endswith("on select the drop may be of any size (95 %).")
+    assert make_receipt_table(stored)[1][0][-1] == "+0.00 points [-inf, +inf]"
+    assert build_receipt_block(stored)["rows"][0]["words"] == "0 points (−∞ to +∞)"
 
 
 @given(st.floats(-50, 50), st.floats(0, 20), st.floats(0, 20))
@@ -134,7 +141,9 @@ def evaluation(right: list[bool]) -> Evaluation:
 def test_the_drop_is_paired_and_in_points() -> None:
     before = [True] * 90 + [False] * 10
     after = [False] * 5 + [True] * 87 + [False] * 8  # loses 5, wins 2
-    found = accuracy(classify(), evaluation(before), evaluation(after), role="select", seed=0)
+    found = compare_accuracy(
+        classify(), evaluation(before), evaluation(after), role="select", seed=0
+    )
     assert found.before.value == pytest.approx(0.90)
     assert found.after.value == pytest.approx(0.87)
     assert found.drop.value == pytest.approx(3.0)
@@ -155,14 +164,14 @@ def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None
 
     before, after = [True] * 18 + [False] * 2, [True] * 15 + [False] * 5
     task: Any = Loss()
-    found = accuracy(task, evaluation(before), evaluation(after), role="select", seed=0)
+    found = compare_accuracy(task, evaluation(before), evaluation(after), role="select", seed=0)
     assert found.drop.value == pytest.approx(15.0)
     assert found.drop.low <= 15.0 <= found.drop.high
 
 
 def test_nothing_is_decided_on_no_samples() -> None:
     with pytest.raises(Refusal, match="select"):
-        accuracy(classify(), evaluation([]), evaluation([]), role="select", seed=0)
+        compare_accuracy(classify(), evaluation([]), evaluation([]), role="select", seed=0)
 
 
 def test_a_figure_over_nothing_is_left_out() -> None:
@@ -174,12 +183,14 @@ def test_a_figure_over_nothing_is_left_out() -> None:
         truth = np.array([[0, 0, 1, 1]], np.uint8)
         guess = np.array([[0, 0, 1, answer]])
         logits = np.where(guess == np.arange(3)[:, None, None], 9.0, 0.0).astype(np.float32)
-        metas = [Meta(row) for row in range(4)]
+        metas = [SampleMeta(row) for row in range(4)]
         predictions = task.predict({"logits": np.stack([logits] * 4)}, metas, {})
-        return Evaluation([task.score(one, truth) for one in predictions], [], groups=[None] * 4)
+        return Evaluation(
+            [task.score_prediction(one, truth) for one in predictions], [], groups=[None] * 4
+        )
 
     for before, after in ((1, 1), (1, 2), (2, 1)):
-        figures = figures_of(task, scored(before), scored(after), seed=0)
+        figures = compare_metrics(task, scored(before), scored(after), seed=0)
         json.dumps(figures, allow_nan=False)
         names = [figure["name"] for figure in figures]
         assert {"miou", "iou:sky", "iou:road"} < set(names)
@@ -188,7 +199,7 @@ def test_a_figure_over_nothing_is_left_out() -> None:
 
 def test_sizes_are_those_of_the_files(run: Path) -> None:
     bundle = run / "bundle"
-    sizes = sizes_of(bundle)
+    sizes = measure_sizes(bundle)
     assert sizes["float32_weights"] == (bundle / "weights.safetensors").stat().st_size
     both = [bundle / "exports/openvino" / name for name in ("model.xml", "model.bin")]
     assert sizes["programs"]["openvino-bf16"] == sum(path.stat().st_size for path in both)
@@ -211,4 +222,4 @@ def test_latencies_of_a_busy_machine_are_called_so(
 ) -> None:
     stored = receipt(estimate(0.5, 0.0, 0.9), None).to_json()
     stored["latency"] = {"ratios": [], "steady": steady, "used_by_others": others}
-    assert any("busy" in line for line in describe(stored)) == warned
+    assert any("busy" in line for line in describe_receipt(stored)) == warned

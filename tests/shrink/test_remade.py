@@ -9,9 +9,9 @@ import pytest
 from skipstone import events
 from skipstone.bundle.format import Bundle
 from skipstone.data.read import read_manifest
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.shrink import remade
-from skipstone.shrink.plan import Work
+from skipstone.shrink.plan import StepContext
 from tests.mask_data import Rough, write_scenes
 from tests.small_bundles import mask_bundle
 
@@ -28,13 +28,13 @@ def test_a_refinement_is_decided_anew(
     bundle = mask_bundle(pad=8)
     bundle.post = {"temperature": 1.0, "tried": {}} | ({} if helps else {"crf": {"iterations": 5}})
     said: list[str] = []
-    with events.listen(lambda event: said.append(getattr(event, "text", ""))):
-        remade.save_remade(
+    with events.use_listener(lambda event: said.append(getattr(event, "text", ""))):
+        remade.save_step_output(
             bundle,
             bundle.arch,
-            input_of(bundle),
-            network_of(bundle),
-            Work(tmp_path, tmp_path / "new", select.take([]), select),
+            restore_input(bundle),
+            restore_network(bundle),
+            StepContext(tmp_path, tmp_path / "new", select.take_rows([]), select),
         )
     post = Bundle.load(tmp_path / "new").post
     assert ("crf" in post) == helps

@@ -23,25 +23,25 @@ from skipstone.errors import Refusal, UsageError
 from skipstone.inputs.base import Input
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.text import TextInput
-from skipstone.models.build import network_tensors
+from skipstone.models.build import export_tensors
 from skipstone.models.network import Network
-from skipstone.models.profile import profile
+from skipstone.models.profile import profile_network
 from skipstone.runtime.open import open_model
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.shrink import recover as recover_module
 from skipstone.shrink import resolution
-from skipstone.shrink.options import Resolution
-from skipstone.shrink.plan import Plan, Work, carry_out
-from skipstone.shrink.recover import teacher_of
-from skipstone.shrink.remade import with_input
-from skipstone.shrink.resolution import chosen, require_accepts, rounding
+from skipstone.shrink.options import ResolutionOptions
+from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
+from skipstone.shrink.recover import load_teacher
+from skipstone.shrink.remade import replace_input
+from skipstone.shrink.resolution import check_network_accepts, choose_size, describe_rounding
 from skipstone.shrink.shrink import shrink
-from skipstone.shrink.vocabulary import cut
+from skipstone.shrink.vocabulary import remove_entries
 from tests.text_bundles import text_run
 
 
-def work_on(source: Path, rows: Manifest, out: Path) -> Work:
-    return Work(source, out, rows.role("fit"), rows.role("select"))
+def work_on(source: Path, rows: Manifest, out: Path) -> StepContext:
+    return StepContext(source, out, rows.rows_with_role("fit"), rows.rows_with_role("select"))
 
 
 # --- the size -----------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def work_on(source: Path, rows: Manifest, out: Path) -> Work:
 
 @given(st.integers(2, 1024), st.sampled_from([1, 4, 8, 16, 32]))
 def test_the_usual_size_is_smaller_and_of_whole_strides(before: int, stride: int) -> None:
-    side = chosen(None, before, stride)
+    side = choose_size(None, before, stride)
     assert 1 <= side < before
     assert side <= 0.75 * before
     if before * 3 // 4 >= stride:
@@ -60,14 +60,14 @@ def test_the_usual_size_is_smaller_and_of_whole_strides(before: int, stride: int
 @pytest.mark.parametrize("size", [224, 300])
 def test_pictures_do_not_become_larger(size: int) -> None:
     with pytest.raises(UsageError, match=r"images have 224 x 224 pixels") as caught:
-        chosen(size, 224, 32)
+        choose_size(size, 224, 32)
     assert caught.value.hint == "Such as resolution(size=160)."
-    assert chosen(223, 224, 32) == 223
+    assert choose_size(223, 224, 32) == 223
 
 
 def test_a_side_that_the_stride_does_not_divide_says_what_it_costs() -> None:
-    assert rounding(192, 32) == ""
-    assert "as large as for 192" in rounding(176, 32)
+    assert describe_rounding(192, 32) == ""
+    assert "as large as for 192" in describe_rounding(176, 32)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_side_that_the_stride_does_not_divide_says_what_it_costs() -> None:
 )
 def test_options_are_checked_together(values: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Resolution(**values)
+        ResolutionOptions(**values)
 
 
 # --- who refuses --------------------------------------------------------------------------------
@@ -91,8 +91,9 @@ def test_options_are_checked_together(values: dict[str, Any], said: str) -> None
 def test_texts_have_no_resolution(tmp_path: Path) -> None:
     _, rows = text_run(tmp_path / "run", "textcnn", steps=1)
     with pytest.raises(Refusal, match="'text' has no resolution") as caught:
-        carry_out(
-            Plan.parse("resolution"), work_on(tmp_path / "run/bundle", rows, tmp_path / "new")
+        run_steps(
+            ShrinkPlan.from_text("resolution"),
+            work_on(tmp_path / "run/bundle", rows, tmp_path / "new"),
         )
     assert "--plan" in str(caught.value.hint)
     assert not (tmp_path / "new").exists()
@@ -103,7 +104,9 @@ def test_pictures_of_their_own_size_are_refused(run: Path, rows: Manifest, tmp_p
     bundle.input = {**bundle.input, "options": {**bundle.input["options"], "resize": "keep"}}
     bundle.save(tmp_path / "kept")
     with pytest.raises(Refusal, match="at their own size"):
-        carry_out(Plan.parse("resolution"), work_on(tmp_path / "kept", rows, tmp_path / "new"))
+        run_steps(
+            ShrinkPlan.from_text("resolution"), work_on(tmp_path / "kept", rows, tmp_path / "new")
+        )
 
 
 class Flattening(nn.Module):
@@ -121,20 +124,20 @@ class Flattening(nn.Module):
 
 
 def test_a_network_of_one_size_is_refused_before_it_learns(run: Path) -> None:
-    input = input_of(Bundle.load(run / "bundle"))
+    input = restore_input(Bundle.load(run / "bundle"))
     assert isinstance(input, ImageInput)
     network: Any = Flattening().eval()
-    require_accepts(network, input, 24)
+    check_network_accepts(network, input, 24)
     with pytest.raises(Refusal, match="does not accept images of 16 x 16 pixels"):
-        require_accepts(network, input.resized(16), 16)
+        check_network_accepts(network, input.with_resolution(16), 16)
 
 
 @pytest.fixture
 def _no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step saves its bundle without exporting it, which takes most of its time here."""
 
-    def save(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
-        dataclasses.replace(bundle, tensors=network_tensors(network)).save(work.out)
+    def save(bundle: Bundle, arch: Arch, input: Input, network: Network, work: StepContext) -> None:
+        dataclasses.replace(bundle, tensors=export_tensors(network)).save(work.out)
 
     monkeypatch.setattr(resolution, "save_remade", save)
 
@@ -144,13 +147,13 @@ def _no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_teacher_sees_what_pillow_would_enlarge(run: Path) -> None:
     """Pillow's bilinear filter enlarges by the same formula."""
-    input = input_of(Bundle.load(run / "bundle"))
+    input = restore_input(Bundle.load(run / "bundle"))
     assert isinstance(input, ImageInput)
     small = (np.add.outer(np.arange(16), 2 * np.arange(16)) * 5).astype(np.uint8)
     record = np.stack([small, small[::-1], small.T], axis=2)
     bands = [Image.fromarray(record[..., band].astype(np.float32)) for band in range(3)]
     large = np.stack([b.resize((24, 24), Image.Resampling.BILINEAR) for b in bands], axis=2)
-    front, enlarging = input.front(), input.enlarging_front()
+    front, enlarging = input.preprocessing_module(), input.upsampling_module()
     seen = enlarging({"image": torch.from_numpy(record)[None]})
     wanted = front({"image": torch.from_numpy(large)[None]})
     assert seen.shape == (1, 3, 24, 24)
@@ -158,10 +161,12 @@ def test_the_teacher_sees_what_pillow_would_enlarge(run: Path) -> None:
 
 
 def test_pictures_of_its_own_size_reach_the_teacher_unchanged(run: Path) -> None:
-    input = input_of(Bundle.load(run / "bundle"))
+    input = restore_input(Bundle.load(run / "bundle"))
     assert isinstance(input, ImageInput)
-    arrays = {"image": torch.from_numpy(input.example(2)["image"])}
-    torch.testing.assert_close(input.enlarging_front()(arrays), input.front()(arrays))
+    arrays = {"image": torch.from_numpy(input.make_example(2)["image"])}
+    torch.testing.assert_close(
+        input.upsampling_module()(arrays), input.preprocessing_module()(arrays)
+    )
 
 
 def test_the_teacher_is_the_model_that_the_plan_began_with(
@@ -169,33 +174,33 @@ def test_the_teacher_is_the_model_that_the_plan_began_with(
 ) -> None:
     """Whatever a step before has made of it; it answers what it answered to such pictures."""
     before, small = Bundle.load(run / "bundle"), tmp_path / "small"
-    input = input_of(before)
+    input = restore_input(before)
     assert isinstance(input, ImageInput)
     worse = {name: 0 * value for name, value in before.tensors.items()}
-    made = dataclasses.replace(with_input(before, input.resized(16)), tensors=worse)
+    made = dataclasses.replace(replace_input(before, input.with_resolution(16)), tensors=worse)
     made.save(small)
-    work = dataclasses.replace(work_on(small, rows, tmp_path / "new"), first=run / "bundle")
-    records = torch.from_numpy(input.resized(16).example(2)["image"])
+    work = dataclasses.replace(work_on(small, rows, tmp_path / "new"), original=run / "bundle")
+    records = torch.from_numpy(input.with_resolution(16).make_example(2)["image"])
     whole = F.interpolate(records.permute(0, 3, 1, 2).float(), (24, 24), mode="bilinear")
-    answers = network_of(before)({"image": whole.permute(0, 2, 3, 1)})["logits"]
-    taught = teacher_of(Bundle.load(small), work)({"image": records})["logits"]
+    answers = restore_network(before)({"image": whole.permute(0, 2, 3, 1)})["logits"]
+    taught = load_teacher(Bundle.load(small), work)({"image": records})["logits"]
     torch.testing.assert_close(taught, answers)
     # without a step before it is the step's own source
-    alone = teacher_of(before, work_on(run / "bundle", rows, tmp_path / "new"))
+    alone = load_teacher(before, work_on(run / "bundle", rows, tmp_path / "new"))
     for name, value in alone.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before.tensors[name])
-    assert type(alone.front) is type(input.front())
+    assert type(alone.front) is type(input.preprocessing_module())
 
 
 def test_ids_of_another_vocabulary_go_to_the_network_that_knows_them(tmp_path: Path) -> None:
     bundle, rows = text_run(tmp_path / "run", "textcnn", steps=1)
-    input = input_of(bundle)
+    input = restore_input(bundle)
     assert isinstance(input, TextInput)
-    kept = np.array(input.entries())[::2]
-    cut(bundle, input, network_of(bundle), kept).bundle.save(tmp_path / "fewer")
+    kept = np.array(input.removable_ids())[::2]
+    remove_entries(bundle, input, restore_network(bundle), kept).bundle.save(tmp_path / "fewer")
     work = work_on(tmp_path / "fewer", rows, tmp_path / "new")
     fewer = Bundle.load(tmp_path / "fewer")
-    taught = teacher_of(fewer, dataclasses.replace(work, first=tmp_path / "run/bundle"))
+    taught = load_teacher(fewer, dataclasses.replace(work, original=tmp_path / "run/bundle"))
     for name, value in taught.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), fewer.tensors[name])
 
@@ -214,8 +219,8 @@ def test_steps_learn_from_it_by_the_share_that_was_asked_for(
 
     monkeypatch.setattr(recover_module, "Distillation", distillation)
     again = f"resolution(size=12, epochs=1, teacher={teacher})"
-    plan = Plan.parse(f"resolution(size=16, epochs=0), {again}")
-    carry_out(plan, work_on(run / "bundle", rows, tmp_path / "new"))
+    plan = ShrinkPlan.from_text(f"resolution(size=16, epochs=0), {again}")
+    run_steps(plan, work_on(run / "bundle", rows, tmp_path / "new"))
     before, after = Bundle.load(run / "bundle"), Bundle.load(tmp_path / "new")
     changed = [n for n, v in after.tensors.items() if not np.array_equal(v, before.tensors[n])]
     assert len(changed) > len(after.tensors) / 2
@@ -234,8 +239,8 @@ def test_steps_learn_from_it_by_the_share_that_was_asked_for(
 
 @pytest.mark.usefixtures("_no_programs")
 def test_without_learning_only_the_size_changes(run: Path, rows: Manifest, tmp_path: Path) -> None:
-    (fact,) = carry_out(
-        Plan.parse("resolution(size=20, epochs=0)"),
+    (fact,) = run_steps(
+        ShrinkPlan.from_text("resolution(size=20, epochs=0)"),
         work_on(run / "bundle", rows, tmp_path / "new"),
     )
     before, after = Bundle.load(run / "bundle"), Bundle.load(tmp_path / "new")
@@ -258,7 +263,7 @@ def small(run: Path, rows: Manifest, tmp_path_factory: pytest.TempPathFactory) -
         "prune(macs=0.8, multiple=2, epochs=3, batches=4)",
         "int8(samples=8)",
     )
-    plan = Plan.parse(", ".join(steps))
+    plan = ShrinkPlan.from_text(", ".join(steps))
     result = shrink(run / "bundle", rows, plan, max_drop=100, out=out, latency_seconds=0.4)
     assert result.accepted
     assert result.verification is not None
@@ -271,14 +276,19 @@ def test_the_chain_gives_a_bundle_that_verifies(small: Path, run: Path, rows: Ma
     assert after.input["options"]["size"] == 16  # three quarters of 24 are 18; the stride is 4
     predictor = open_model(small)
     assert predictor.runtime.name == "openvino-int8"
-    source = rows.sources()[0]
+    source = rows.list_sources()[0]
     assert predictor.encode(source)[0]["image"].shape == (16, 16, 3)
     scores = [
-        np.mean([r["correct"] for r in open_model(folder).evaluate(rows.role("fit")).records])
+        np.mean(
+            [r["correct"] for r in open_model(folder).evaluate(rows.rows_with_role("fit")).records]
+        )
         for folder in (run / "bundle", small)
     ]
     assert scores[1] >= scores[0] - 0.25
-    macs = [profile(network_of(b), input_of(b).example(1)).macs for b in (before, after)]
+    macs = [
+        profile_network(restore_network(b), restore_input(b).make_example(1)).macs
+        for b in (before, after)
+    ]
     assert macs[1] < 0.8 * (16 / 24) ** 2 * macs[0] * 1.1
 
 
@@ -298,8 +308,8 @@ def test_learning_again_helps(run: Path, rows: Manifest, tmp_path: Path) -> None
     wrong = []
     for epochs in (0, 6):
         out = tmp_path / str(epochs)
-        plan = Plan.parse(f"resolution(size=12, epochs={epochs})")
-        carry_out(plan, work_on(run / "bundle", rows, out))
-        records = open_model(out, "torch").evaluate(rows.role("fit")).records
+        plan = ShrinkPlan.from_text(f"resolution(size=12, epochs={epochs})")
+        run_steps(plan, work_on(run / "bundle", rows, out))
+        records = open_model(out, "torch").evaluate(rows.rows_with_role("fit")).records
         wrong.append(np.mean([not r["correct"] for r in records]))
     assert wrong[1] < wrong[0]

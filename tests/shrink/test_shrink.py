@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from skipstone.bundle.files import read_file, read_record, write_record
+from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest
@@ -20,23 +20,23 @@ from skipstone.prepare.split import assign_roles
 from skipstone.registry import STEPS
 from skipstone.runtime.open import open_model
 from skipstone.shrink import shrink as maker
-from skipstone.shrink.plan import Plan
-from skipstone.shrink.receipt import describe
+from skipstone.shrink.plan import ShrinkPlan
+from skipstone.shrink.receipt import describe_receipt
 from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.train.runfolder import owned
 from skipstone.verbs import shrink as verb
 from skipstone.verbs.compare import _Model, _stored_score
-from skipstone.verbs.receipts import figures_table
-from skipstone.verbs.shrink import shrink, training_data
+from skipstone.verbs.receipts import make_metrics_table
+from skipstone.verbs.shrink import load_training_manifest, shrink
 from tests.shrink.steps import NOISE
 from tests.small_bundles import reseal
 
 
 @pytest.fixture
 def _noise() -> Iterator[None]:
-    STEPS.add(NOISE)
+    STEPS.register(NOISE)
     yield
-    STEPS.remove("noise")
+    STEPS.unregister("noise")
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -53,7 +53,7 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     result = shrink_bundle(
         copied / "bundle",
         rows,
-        Plan.parse("int8(samples=20)"),
+        ShrinkPlan.from_text("int8(samples=20)"),
         max_drop=30.0,
         out=copied / "shrunk-int8",
         latency_seconds=0.5,
@@ -71,29 +71,29 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     assert receipt == json.loads(json.dumps(result.to_json()["receipt"]))
     assert set(result.to_json()) == {"bundle", "receipt", "accepted", "proven"}
     assert receipt["plan"] == "int8(samples=20)"
-    assert Plan.from_json(receipt) == Plan.parse("int8(samples=20)")
+    assert ShrinkPlan.from_json(receipt) == ShrinkPlan.from_text("int8(samples=20)")
     files = [result.bundle / "exports/openvino-int8" / name for name in ("model.xml", "model.bin")]
     assert receipt["sizes"]["ships"] == sum(path.stat().st_size for path in files)
-    assert receipt["select"]["drop"]["n"] == len(rows.role("select"))
-    assert receipt["claim"]["drop"]["n"] == len(rows.role("claim"))
+    assert receipt["select"]["drop"]["n"] == len(rows.rows_with_role("select"))
+    assert receipt["claim"]["drop"]["n"] == len(rows.rows_with_role("claim"))
     names = [row["name"] for row in receipt["latency"]["rows"]]
     assert names[:4] == ["torch-f32", "openvino-f32", "openvino-bf16", "openvino-int8"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
-    assert any("accuracy on claim" in line for line in describe(receipt))
+    assert any("accuracy on claim" in line for line in describe_receipt(receipt))
 
     # what ships has figures of its own, and they are those that `evaluate` gives
     stated = Bundle.load(result.bundle).metrics
     assert (stated["role"], stated["runtime"]) == ("claim", "openvino-int8")
     assert stated["calibration"] is None  # was the network's, in floats
     predictor = open_model(result.bundle)
-    records = predictor.evaluate(rows.role("claim")).records
-    figures = predictor.task.compute(records)
+    records = predictor.evaluate(rows.rows_with_role("claim")).records
+    figures = predictor.task.compute_metrics(records)
     assert {name: value["value"] for name, value in stated["metrics"].items()} == pytest.approx(
         figures
     )
-    columns, table, title = figures_table(receipt)
+    columns, table, title = make_metrics_table(receipt)
     assert len(columns) == 3
-    assert [row[0] for row in table] == [metric.title for metric in predictor.task.metrics()]
+    assert [row[0] for row in table] == [metric.title for metric in predictor.task.list_metrics()]
     assert "openvino-int8" in title
     name, estimate, where, _ = _stored_score(_Model("x", Bundle.load(result.bundle), result.bundle))
     assert name == "accuracy"
@@ -113,7 +113,7 @@ def test_a_refusal_keeps_the_original_and_nothing_else(copied: Path) -> None:
     assert result.bundle == copied / "bundle"
     assert result.receipt["select"]["drop"]["value"] > 1
     assert result.receipt["claim"] is None  # it is scored for what is kept, and only then
-    assert "Refused" in describe(result.receipt)[-1]
+    assert "Refused" in describe_receipt(result.receipt)[-1]
     assert content(copied) == before
     assert sorted(path.name for path in copied.iterdir()) == ["bundle", "manifest.parquet"]
 
@@ -128,7 +128,9 @@ def test_a_step_from_outside_makes_a_bundle_beside_those_that_are_there(copied: 
     assert result.receipt["select"]["drop"]["value"] == 0
     answers = {ratio["fast"] for ratio in result.receipt["latency"]["ratios"]}
     assert answers == {"torch-f32, shrunk"}
-    assert training_data(result.bundle, None).fingerprint()  # a shrunk bundle knows its run, too
+    assert load_training_manifest(
+        result.bundle, None
+    ).compute_fingerprint()  # a shrunk bundle knows its run, too
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_what_came_to_its_place_meanwhile_stays(
 
     monkeypatch.setattr(maker, "_make", make)
     with pytest.raises(StorageError, match=r"shrunk: Directory not empty.*another folder"):
-        shrink_bundle(copied / "bundle", rows, Plan.parse("int8"), max_drop=1.0, out=out)
+        shrink_bundle(copied / "bundle", rows, ShrinkPlan.from_text("int8"), max_drop=1.0, out=out)
     assert (out / "bundle.json").read_text() == "another's"
     assert not [path for path in copied.iterdir() if path.name.startswith(".skipstone")]
 
@@ -189,11 +191,13 @@ def test_data_that_moved_is_found_where_the_user_says(
     copied: Path, flat_photo_folder: Path, tmp_path: Path
 ) -> None:
     moved = Path(shutil.copytree(flat_photo_folder, tmp_path / "moved"))
-    assert training_data(copied / "bundle", moved).root == moved
-    victim = load_manifest(copied / "manifest.parquet").role("select").column("path")[0]
+    assert load_training_manifest(copied / "bundle", moved).root == moved
+    victim = (
+        load_manifest(copied / "manifest.parquet").rows_with_role("select").column_values("path")[0]
+    )
     (moved / victim).unlink()
     with pytest.raises(DataError, match="1 of 60 files") as caught:
-        training_data(copied / "bundle", moved)
+        load_training_manifest(copied / "bundle", moved)
     assert victim in str(caught.value)
 
 
@@ -203,10 +207,10 @@ def test_a_bundle_away_from_its_run_asks_for_its_data(
     bundle = Path(shutil.copytree(copied / "bundle", tmp_path / "alone"))
     with pytest.raises(UsageError, match="--data FOLDER"):
         shrink(bundle)
-    found = training_data(bundle, flat_photo_folder)
-    assert found.column("role") == rows.column("role")
+    found = load_training_manifest(bundle, flat_photo_folder)
+    assert found.column_values("role") == rows.column_values("role")
     with pytest.raises(UsageError, match="is not the data") as caught:
-        training_data(bundle, photo_folder)
+        load_training_manifest(bundle, photo_folder)
     assert "--exclude FILE" in str(caught.value.hint)
 
 
@@ -215,15 +219,15 @@ def test_rows_that_training_left_out_are_left_out_again(
 ) -> None:
     listed = tmp_path / "exclude.txt"
     rows = read_manifest(flat_photo_folder)
-    listed.write_text("\n".join(rows.column("path")[:3]))
+    listed.write_text("\n".join(rows.column_values("path")[:3]))
     kept = assign_roles(read_manifest(flat_photo_folder, ReadOptions(exclude=str(listed))))
     bundle = Path(shutil.copytree(copied / "bundle", tmp_path / "alone"))
-    record = read_record(bundle)
-    record["lineage"]["data"]["fingerprint"] = kept.fingerprint()
-    write_record(bundle, record)
-    found = training_data(bundle, flat_photo_folder, listed)
-    assert found.column("role") == kept.column("role")
+    record = read_bundle_json(bundle)
+    record["lineage"]["data"]["fingerprint"] = kept.compute_fingerprint()
+    write_bundle_json(bundle, record)
+    found = load_training_manifest(bundle, flat_photo_folder, listed)
+    assert found.column_values("role") == kept.column_values("role")
     with pytest.raises(UsageError, match="is not the data"):
-        training_data(bundle, flat_photo_folder)
+        load_training_manifest(bundle, flat_photo_folder)
     with pytest.raises(UsageError, match="has no effect"):
-        training_data(copied / "bundle", flat_photo_folder, listed)
+        load_training_manifest(copied / "bundle", flat_photo_folder, listed)

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from skipstone.data.manifest import Manifest, table_of
-from skipstone.data.samples import Meta
+from skipstone.data.manifest import Manifest, build_table
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError, UsageError
-from skipstone.tasks.classify import MOST_CONFUSED, Classify
-from skipstone.tasks.labels import class_weights
+from skipstone.tasks.classify import MAX_CONFUSION_CLASSES, ClassificationTask
+from skipstone.tasks.labels import compute_class_weights
 from skipstone.tasks.options import ClassifyOptions
 
 SCHEMA = {"classes": ["a", "b", "c"]}
@@ -20,7 +20,7 @@ SCHEMA = {"classes": ["a", "b", "c"]}
 
 def manifest(targets: list[str | None]) -> Manifest:
     return Manifest(
-        table_of(
+        build_table(
             {"path": [f"{row}.png" for row in range(len(targets))], "target": targets}, pa.string()
         ),
         root=Path("photos"),
@@ -32,13 +32,13 @@ def manifest(targets: list[str | None]) -> Manifest:
 
 
 def test_prediction_fields_and_record() -> None:
-    task = Classify(ClassifyOptions(top_k=2), SCHEMA)
+    task = ClassificationTask(ClassifyOptions(top_k=2), SCHEMA)
     logits = np.log(np.array([[0.2, 0.5, 0.3]], np.float32))
-    (prediction,) = task.predict({"logits": logits}, [Meta(7, "x.png")], {})
+    (prediction,) = task.predict({"logits": logits}, [SampleMeta(7, "x.png")], {})
     assert prediction.fields["label"] == "b"
     assert prediction.fields["probability"] == pytest.approx(0.5)
     assert [entry["label"] for entry in prediction.fields["top"]] == ["b", "c"]
-    record = task.score(prediction, "a")
+    record = task.score_prediction(prediction, "a")
     assert record == {
         "id": 7,
         "name": "x.png",
@@ -50,38 +50,38 @@ def test_prediction_fields_and_record() -> None:
         "loss": pytest.approx(-np.log(0.2)),
         "brier": pytest.approx(0.8**2 + 0.5**2 + 0.3**2),
     }
-    flat = task.predict({"logits": logits}, [Meta(7)], {"temperature": 100.0})[0]
+    flat = task.predict({"logits": logits}, [SampleMeta(7)], {"temperature": 100.0})[0]
     assert flat.fields["probability"] == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_statistics_and_class_weights() -> None:
-    task = Classify(ClassifyOptions(class_weights="inverse"), SCHEMA)
+    task = ClassificationTask(ClassifyOptions(class_weights="inverse"), SCHEMA)
     rows = manifest(["a"] * 6 + ["b"] * 3 + ["c"])
-    assert task.statistics(rows) == {"counts": [6, 3, 1]}
+    assert task.label_statistics(rows) == {"counts": [6, 3, 1]}
     with pytest.raises(UsageError, match="class counts"):
         task.criterion()
-    informed = Classify(task.options, {**SCHEMA, **task.statistics(rows)})
+    informed = ClassificationTask(task.options, {**SCHEMA, **task.label_statistics(rows)})
     weights = informed.criterion().loss.class_weights.numpy()
     expected = compute_class_weight(
-        "balanced", classes=np.array(["a", "b", "c"]), y=np.array(rows.column("target"))
+        "balanced", classes=np.array(["a", "b", "c"]), y=np.array(rows.column_values("target"))
     )
     np.testing.assert_allclose(weights, expected)
     with pytest.raises(DataError, match="no label"):
-        task.statistics(manifest(["a", None]))
+        task.label_statistics(manifest(["a", None]))
 
 
 def test_effective_number_weights() -> None:
     """Cui et al. 2019: beta 0 weighs all alike, beta near 1 by inverse counts."""
     counts = [1000, 100, 10, 0]
-    np.testing.assert_allclose(class_weights("effective", counts, 0.0), [1, 1, 1, 0])
-    inverse = np.array(class_weights("inverse", counts, 0.0))
-    near = np.array(class_weights("effective", counts, 1 - 1e-9))
+    np.testing.assert_allclose(compute_class_weights("effective", counts, 0.0), [1, 1, 1, 0])
+    inverse = np.array(compute_class_weights("inverse", counts, 0.0))
+    near = np.array(compute_class_weights("effective", counts, 1 - 1e-9))
     np.testing.assert_allclose(near / near[0], inverse / inverse[0], rtol=1e-4)
-    ours = np.array(class_weights("effective", [500, 20], 0.99))
+    ours = np.array(compute_class_weights("effective", [500, 20], 0.99))
     number = [(1 - 0.99**n) / (1 - 0.99) for n in (500, 20)]
     assert ours[1] / ours[0] == pytest.approx(number[0] / number[1])
     assert ours.mean() == pytest.approx(1)
-    assert class_weights("none", counts, 0.9) is None
+    assert compute_class_weights("none", counts, 0.9) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_effective_number_weights() -> None:
 )
 def test_impossible_schemas_are_refused(schema: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Classify(ClassifyOptions(), schema)
+        ClassificationTask(ClassifyOptions(), schema)
 
 
 def test_wrong_options_are_named_all_at_once() -> None:
@@ -106,33 +106,33 @@ def test_wrong_options_are_named_all_at_once() -> None:
 
 
 def test_a_near_miss_of_a_label_is_named() -> None:
-    task = Classify(ClassifyOptions(), {"classes": ["trousers", "shirt"]})
+    task = ClassificationTask(ClassifyOptions(), {"classes": ["trousers", "shirt"]})
     with pytest.raises(DataError, match="Did you mean 'trousers'"):
-        task.target("trouser")
+        task.encode_target("trouser")
 
 
 def test_top_k_only_where_there_are_more_classes() -> None:
-    few = Classify(ClassifyOptions(), {"classes": list("abcde")})
-    many = Classify(ClassifyOptions(), {"classes": list("abcdef")})
-    assert "top5" not in {metric.name for metric in few.metrics()}
-    assert "top5" in {metric.name for metric in many.metrics()}
+    few = ClassificationTask(ClassifyOptions(), {"classes": list("abcde")})
+    many = ClassificationTask(ClassifyOptions(), {"classes": list("abcdef")})
+    assert "top5" not in {metric.name for metric in few.list_metrics()}
+    assert "top5" in {metric.name for metric in many.list_metrics()}
 
 
 def test_near_ties_are_no_flips() -> None:
-    task = Classify(ClassifyOptions(), SCHEMA)
+    task = ClassificationTask(ClassifyOptions(), SCHEMA)
     before = np.array([[1.0, 1.00001, 0], [1.0, 1.1, 0]], np.float32)
     after = np.array([[1.00001, 1.0, 0], [1.1, 1.0, 0]], np.float32)
-    found = task.difference({"logits": before}, {"logits": after}, {})
+    found = task.compare_outputs({"logits": before}, {"logits": after}, {})
     assert (found.flips, found.near_ties) == (1, 1)
 
 
 def test_worst_mistakes_are_the_surest_ones() -> None:
-    task = Classify(ClassifyOptions(), SCHEMA)
+    task = ClassificationTask(ClassifyOptions(), SCHEMA)
     logits = np.eye(3, dtype=np.float32)[[0] * 40] * np.linspace(0.1, 5, 40)[:, None]
-    metas = [Meta(row, f"{row}.png") for row in range(40)]
+    metas = [SampleMeta(row, f"{row}.png") for row in range(40)]
     predictions = task.predict({"logits": logits.astype(np.float32)}, metas, {})
-    records = [task.score(p, "b") for p in predictions]
-    sections = {section["title"]: section for section in task.sections(records, {})}
+    records = [task.score_prediction(p, "b") for p in predictions]
+    sections = {section["title"]: section for section in task.report_sections(records, {})}
     ids = [item["id"] for item in sections["Worst mistakes"]["items"]]
     assert ids == list(range(39, 15, -1))
     assert sections["Confusion"]["matrix"] == [[0, 0, 0], [40, 0, 0], [0, 0, 0]]
@@ -146,22 +146,22 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
     few = names[::5_000]
     pairs = [(few[n % 10], few[(n + (n % 3 == 0)) % 10]) for n in range(60)]
 
-    def made(task: Classify) -> tuple[dict[str, float], dict[str, Any]]:
+    def made(task: ClassificationTask) -> tuple[dict[str, float], dict[str, Any]]:
         told = {"loss": 1.0, "brier": 0.5, "probability": 0.9, "rank": 1}
         records = [
             {"id": n, "name": f"{n}.jpg", "target": one, "label": other, "correct": one == other}
             | told
             for n, (one, other) in enumerate(pairs)
         ]
-        sections = {section["title"]: section for section in task.sections(records, {})}
-        return task.compute(records), sections
+        sections = {section["title"]: section for section in task.report_sections(records, {})}
+        return task.compute_metrics(records), sections
 
-    wide, sections = made(Classify(ClassifyOptions(), {"classes": names}))
-    narrow, expected = made(Classify(ClassifyOptions(), {"classes": few}))
+    wide, sections = made(ClassificationTask(ClassifyOptions(), {"classes": names}))
+    narrow, expected = made(ClassificationTask(ClassifyOptions(), {"classes": few}))
     assert wide == pytest.approx(narrow)
     assert sections["Most confused"]["rows"] == expected["Most confused"]["rows"]
-    shown = sections[f"Confusion (the {MOST_CONFUSED} most confused classes)"]
+    shown = sections[f"Confusion (the {MAX_CONFUSION_CLASSES} most confused classes)"]
     places = [shown["classes"].index(name) for name in few]
     matrix = np.array(shown["matrix"])
-    assert matrix.shape == (MOST_CONFUSED, MOST_CONFUSED)
+    assert matrix.shape == (MAX_CONFUSION_CLASSES, MAX_CONFUSION_CLASSES)
     assert matrix[np.ix_(places, places)].tolist() == expected["Confusion"]["matrix"]

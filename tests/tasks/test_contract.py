@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError
 from skipstone.option_types import get_spec
 from skipstone.registry import HEADS, TASKS
@@ -100,10 +100,12 @@ def answer(
     task: Task, outputs: Outputs, targets: list[Any], post: Post | None = None
 ) -> tuple[list[Prediction], list[Record]]:
     """Calibrated on the same targets where `post` says nothing."""
-    metas = [Meta(row, f"{row}.png") for row in range(N)]
-    post = task.calibrate(outputs, targets) if post is None else post
+    metas = [SampleMeta(row, f"{row}.png") for row in range(N)]
+    post = task.fit_postprocessing(outputs, targets) if post is None else post
     predictions = task.predict(outputs, metas, post)
-    return predictions, [task.score(p, t) for p, t in zip(predictions, targets, strict=True)]
+    return predictions, [
+        task.score_prediction(p, t) for p, t in zip(predictions, targets, strict=True)
+    ]
 
 
 def test_every_task_has_an_example() -> None:
@@ -128,7 +130,7 @@ def test_options_and_schema_survive_json(name: str) -> None:
     again = TASKS[name].load()(TASKS[name].make_options(values), schema)
     assert again.options == task.options
     assert again.schema == task.schema
-    assert again.head() == task.head()
+    assert again.default_head() == task.default_head()
     assert all(get_spec(field).help for field in dataclasses.fields(task.options))
 
 
@@ -136,13 +138,13 @@ def test_options_and_schema_survive_json(name: str) -> None:
 def test_its_head_takes_its_targets(name: str) -> None:
     """The head that the task asks for exists, stores as JSON, and learns from its targets."""
     task, example = make(name)
-    part = task.head()
+    part = task.default_head()
     entry = HEADS[part.name]
     args = json.loads(json.dumps(part.to_json()["args"]))
     head = entry.load()(
         entry.make_options(args["options"]), channels=(4, 8), strides=(2, 4), **args["shape"]
     )
-    targets = [task.target(value) for value in example.draw(np.random.default_rng(0))[:4]]
+    targets = [task.encode_target(value) for value in example.draw(np.random.default_rng(0))[:4]]
     y = {
         key: (
             [target[key] for target in targets]
@@ -160,9 +162,9 @@ def test_its_head_takes_its_targets(name: str) -> None:
     assert math.isfinite(total.item())
     assert maps[1].grad is not None
     arrays = {key: value.detach().numpy() for key, value in head(maps, size).items()}
-    metas = [Meta(row) for row in range(4)]
+    metas = [SampleMeta(row) for row in range(4)]
     assert [p.meta for p in task.predict(arrays, metas, {})] == metas
-    soft = task.soften(dict(y))
+    soft = task.to_soft_targets(dict(y))
     if soft is not None:  # softened, not yet mixed: the same loss
         again = sum(criterion(outputs, soft).values()) / criterion.weight(soft)
         torch.testing.assert_close(again, total)
@@ -171,11 +173,11 @@ def test_its_head_takes_its_targets(name: str) -> None:
 @every_task
 def test_knows_its_own_targets_and_refuses_others(name: str) -> None:
     task, example = make(name)
-    assert all(task.knows(value) for value in example.draw(np.random.default_rng(0)))
+    assert all(task.accepts_target(value) for value in example.draw(np.random.default_rng(0)))
     for value in (example.unknown, None, 7):
-        assert not task.knows(value)
+        assert not task.accepts_target(value)
         with pytest.raises(DataError):
-            task.target(value)
+            task.encode_target(value)
 
 
 @every_task
@@ -183,12 +185,12 @@ def test_right_answers_score_one(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
     _, records = answer(task, example.right(targets), targets, post={})
-    values = task.compute(records)
-    assert list(values) == [metric.name for metric in task.metrics()]
-    assert task.metrics()[0].name == task.headline
-    assert {*task.tie_breaks} < {metric.name for metric in task.metrics()}
-    assert task.metrics()[0].kind != "calibration"
-    for metric in task.metrics():
+    values = task.compute_metrics(records)
+    assert list(values) == [metric.name for metric in task.list_metrics()]
+    assert task.list_metrics()[0].name == task.headline
+    assert {*task.tie_breaks} < {metric.name for metric in task.list_metrics()}
+    assert task.list_metrics()[0].kind != "calibration"
+    for metric in task.list_metrics():
         assert values[metric.name] == pytest.approx(1.0 if metric.higher_is_better else 0.0), metric
     assert all(record["correct"] == 1 for record in records)
 
@@ -197,8 +199,8 @@ def test_right_answers_score_one(name: str) -> None:
 def test_worse_answers_score_less(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
-    some = task.compute(answer(task, guesses(targets, example, 30), targets)[1])
-    none = task.compute(answer(task, guesses(targets, example, 3000), targets)[1])
+    some = task.compute_metrics(answer(task, guesses(targets, example, 30), targets)[1])
+    none = task.compute_metrics(answer(task, guesses(targets, example, 3000), targets)[1])
     assert none[task.headline] < some[task.headline] < 1
 
 
@@ -207,14 +209,14 @@ def test_everything_it_gives_is_json_and_finite(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
     outputs = guesses(targets, example)
-    post = task.calibrate(outputs, targets)
+    post = task.fit_postprocessing(outputs, targets)
     predictions, records = answer(task, outputs, targets)
     for value in (
         dict(post),
         [dict(prediction.fields) for prediction in predictions],
         records,
-        task.compute(records),
-        [dict(section) for section in task.sections(records, post)],
+        task.compute_metrics(records),
+        [dict(section) for section in task.report_sections(records, post)],
     ):
         assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert {"label", "probability"} <= set(predictions[0].fields)
@@ -227,7 +229,7 @@ def test_order_of_samples_does_not_matter(name: str) -> None:
     targets = example.draw(np.random.default_rng(0))
     _, records = answer(task, guesses(targets, example), targets)
     shuffled = [records[row] for row in np.random.default_rng(2).permutation(N)]
-    assert task.compute(shuffled) == pytest.approx(task.compute(records))
+    assert task.compute_metrics(shuffled) == pytest.approx(task.compute_metrics(records))
 
 
 @every_task
@@ -235,7 +237,7 @@ def test_metrics_survive_json_of_records(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
     _, records = answer(task, guesses(targets, example), targets)
-    assert task.compute(json.loads(json.dumps(records))) == task.compute(records)
+    assert task.compute_metrics(json.loads(json.dumps(records))) == task.compute_metrics(records)
 
 
 @every_task
@@ -244,25 +246,25 @@ def test_difference(name: str) -> None:
     targets = example.draw(np.random.default_rng(0))
     right = example.right(targets)
     reference = guesses(targets, example)
-    post = task.calibrate(reference, targets)
-    same = task.difference(reference, reference, post)
+    post = task.fit_postprocessing(reference, targets)
+    same = task.compare_outputs(reference, reference, post)
     assert (same.max_probability, same.max_relative, same.flips, same.near_ties) == (0, 0, 0, 0)
     assert same.n == N
     near = {key: value * np.float32(1 + 1e-6) for key, value in reference.items()}
-    close = task.difference(reference, near, post)
+    close = task.compare_outputs(reference, near, post)
     assert 0 < close.max_relative < 1e-5
     assert close.flips == 0
     reversed_ = {key: value[..., ::-1] for key, value in right.items()}
-    swapped = task.difference(right, reversed_, post)
+    swapped = task.compare_outputs(right, reversed_, post)
     assert swapped.flips > N / 4
     assert swapped.max_probability > 0.9
     broken = {
         key: np.where(value == value.max(), np.nan, value) for key, value in reference.items()
     }
-    assert task.difference(reference, broken, post).max_probability == math.inf
-    assert task.difference(reference, broken, post).flips >= 1
+    assert task.compare_outputs(reference, broken, post).max_probability == math.inf
+    assert task.compare_outputs(reference, broken, post).flips >= 1
     short = {key: value[:, :-1] for key, value in reference.items()}
-    assert task.difference(reference, short, post).flips == N
+    assert task.compare_outputs(reference, short, post).flips == N
 
 
 @every_task
@@ -272,7 +274,7 @@ def test_answers_that_are_no_numbers_are_refused_by_name(name: str) -> None:
     for value in outputs.values():
         value[3] = np.nan
     with pytest.raises(Exception, match=r"3\.png"):
-        task.predict(outputs, [Meta(row, f"{row}.png") for row in range(N)], {})
+        task.predict(outputs, [SampleMeta(row, f"{row}.png") for row in range(N)], {})
 
 
 @every_task
@@ -280,7 +282,7 @@ def test_one_sample_and_none(name: str) -> None:
     task, example = make(name)
     targets = example.draw(np.random.default_rng(0))
     one = {key: value[:1] for key, value in guesses(targets, example).items()}
-    post = task.calibrate(one, targets[:1])
-    assert len(task.predict(one, [Meta(0)], post)) == 1
+    post = task.fit_postprocessing(one, targets[:1])
+    assert len(task.predict(one, [SampleMeta(0)], post)) == 1
     empty = {key: value[:0] for key, value in one.items()}
-    assert task.predict(empty, [], task.calibrate(empty, [])) == []
+    assert task.predict(empty, [], task.fit_postprocessing(empty, [])) == []

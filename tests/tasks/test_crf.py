@@ -9,7 +9,7 @@ import pytest
 
 from skipstone.errors import UsageError
 from skipstone.tasks import crf
-from skipstone.tasks.crf import CrfOptions, Message, refine
+from skipstone.tasks.crf import CrfOptions, MessagePassing, refine_with_crf
 
 
 def problem(height: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +70,9 @@ def brute_force(logits: np.ndarray, picture: np.ndarray, options: CrfOptions) ->
 )
 def test_mean_field_equals_brute_force(options: CrfOptions) -> None:
     logits, picture = problem(7, 9, 3)
-    found = refine(logits, picture, options)
+    found = refine_with_crf(logits, picture, options)
     np.testing.assert_allclose(found, brute_force(logits, picture, options), atol=1e-6)
-    assert np.abs(found - refine(logits, picture, CrfOptions(iterations=1))).max() > 1e-3
+    assert np.abs(found - refine_with_crf(logits, picture, CrfOptions(iterations=1))).max() > 1e-3
 
 
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_it_finds_an_outline_that_the_logits_missed() -> None:
     shifted = np.roll(mask, 4, axis=1)  # an answer that is four pixels off
     logits = np.stack([1 - shifted, shifted]).astype(np.float64)
     before = (logits.argmax(0) == mask).mean()
-    after = (refine(logits, picture).argmax(0) == mask).mean()
+    after = (refine_with_crf(logits, picture).argmax(0) == mask).mean()
     assert before < 0.95
     assert after > 0.99
 
@@ -104,12 +104,12 @@ def test_a_lattice_says_about_what_the_matrix_says(monkeypatch: pytest.MonkeyPat
     points = crf.bilateral_points(picture, options)
     q = rng.random((len(points), 3)) * np.array([1.0, 0.3, 0.1])
     q[: len(q) // 3] = q[: len(q) // 3, ::-1]
-    exact = Message(crf.exact_filter(points), len(points))(q)
-    about = Message(crf.lattice_filter(points), len(points))(q)
+    exact = MessagePassing(crf.exact_filter(points), len(points))(q)
+    about = MessagePassing(crf.lattice_filter(points), len(points))(q)
     assert np.linalg.norm(about - exact) < 0.06 * np.linalg.norm(exact)
-    whole = refine(logits, picture)
+    whole = refine_with_crf(logits, picture)
     monkeypatch.setattr(crf, "EXACT", 0)
-    quick = refine(logits, picture)
+    quick = refine_with_crf(logits, picture)
     assert (whole.argmax(0) == quick.argmax(0)).mean() > 0.99
     assert np.abs(whole - quick).mean() < 0.01
 
@@ -140,4 +140,4 @@ def test_wrong_options_and_sizes_are_refused() -> None:
         CrfOptions(iterations=0, colour_width=-1)
     logits, picture = problem(4, 5, 2)
     with pytest.raises(ValueError, match="a picture of"):
-        refine(logits, picture[:3])
+        refine_with_crf(logits, picture[:3])

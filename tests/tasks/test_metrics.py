@@ -34,8 +34,8 @@ def test_counts_equal_scikit_learn(sample: dict[str, np.ndarray], weighted: bool
     matrix = figures.confusion_matrix(target, label, K, weight)
     expected = sk.confusion_matrix(target, label, labels=range(K), sample_weight=weight)
     np.testing.assert_allclose(matrix, expected)
-    counts = figures.Counts.of_labels(target, label, K, weight)
-    alone = figures.Counts.of_labels(target, label, K, weight)
+    counts = figures.ClassCounts.from_labels(target, label, K, weight)
+    alone = figures.ClassCounts.from_labels(target, label, K, weight)
     for name in ("hits", "answered", "support"):
         np.testing.assert_allclose(getattr(alone, name), getattr(counts, name))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
@@ -57,22 +57,22 @@ def test_counts_equal_scikit_learn(sample: dict[str, np.ndarray], weighted: bool
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_top_k_equals_scikit_learn(sample: dict[str, np.ndarray], k: int) -> None:
-    rank = figures.rank_of(sample["probability"], sample["target"])
+    rank = figures.target_ranks(sample["probability"], sample["target"])
     expected = sk.top_k_accuracy_score(
         sample["target"], sample["probability"], k=k, labels=range(K)
     )
-    assert figures.mean((rank <= k).astype(float)) == pytest.approx(expected)
+    assert figures.weighted_mean((rank <= k).astype(float)) == pytest.approx(expected)
 
 
 def test_a_constant_answer_has_no_top_k() -> None:
-    rank = figures.rank_of(np.full((4, 10), 0.1), np.arange(4))
+    rank = figures.target_ranks(np.full((4, 10), 0.1), np.arange(4))
     assert rank.tolist() == [10] * 4
-    assert figures.rank_of(np.full((1, 10), np.nan), np.array([3])).tolist() == [10]
+    assert figures.target_ranks(np.full((1, 10), np.nan), np.array([3])).tolist() == [10]
 
 
 def test_nll_and_brier_equal_scikit_learn(sample: dict[str, np.ndarray]) -> None:
     nll = figures.negative_log_likelihood(sample["probability"], sample["target"])
-    brier = figures.brier(sample["probability"], sample["target"])
+    brier = figures.brier_scores(sample["probability"], sample["target"])
     assert nll.mean() == pytest.approx(
         sk.log_loss(sample["target"], sample["probability"], labels=range(K))
     )
@@ -86,9 +86,9 @@ def test_ece_equals_torchmetrics(sample: dict[str, np.ndarray]) -> None:
     probability = torch.from_numpy(sample["probability"])
     target = torch.from_numpy(sample["target"])
     expected = reference.multiclass_calibration_error(probability, target, K, n_bins=15)
-    ours = figures.reliability(
+    ours = figures.bin_reliability(
         sample["probability"].max(1), sample["label"] == sample["target"]
-    ).ece()
+    ).expected_calibration_error()
     assert ours == pytest.approx(float(expected), abs=1e-6)
 
 
@@ -96,9 +96,11 @@ def test_weights_are_repetitions(sample: dict[str, np.ndarray]) -> None:
     again = np.repeat(np.arange(N), sample["weight"].astype(int))
     confidence = sample["probability"].max(1)
     correct = sample["label"] == sample["target"]
-    weighted = figures.reliability(confidence, correct, sample["weight"])
-    repeated = figures.reliability(confidence[again], correct[again])
-    assert weighted.ece() == pytest.approx(repeated.ece())
+    weighted = figures.bin_reliability(confidence, correct, sample["weight"])
+    repeated = figures.bin_reliability(confidence[again], correct[again])
+    assert weighted.expected_calibration_error() == pytest.approx(
+        repeated.expected_calibration_error()
+    )
     assert weighted.to_json()[-1]["count"] == repeated.to_json()[-1]["count"]
 
 
@@ -111,7 +113,7 @@ def test_average_precision_equals_scikit_learn(weighted: bool, ties: bool) -> No
     if ties:
         score = score.round(1)
     weight = rng.integers(0, 4, N).astype(np.float64) if weighted else None
-    ours = figures.average_precision(figures.Ranking.of(score, target), weight)
+    ours = figures.average_precision(figures.ScoreRanking.from_scores(score, target), weight)
     expected = [
         sk.average_precision_score(target[:, k], score[:, k], sample_weight=weight)
         for k in range(K)
@@ -121,7 +123,7 @@ def test_average_precision_equals_scikit_learn(weighted: bool, ties: bool) -> No
 
 def test_average_precision_of_a_tag_that_never_occurs_is_nan() -> None:
     target = np.array([[True, False]] * 5)
-    ranking = figures.Ranking.of(np.random.default_rng(0).random((5, 2)), target)
+    ranking = figures.ScoreRanking.from_scores(np.random.default_rng(0).random((5, 2)), target)
     ours = figures.average_precision(ranking)
     assert ours[0] == 1.0
     assert np.isnan(ours[1])
@@ -131,7 +133,7 @@ def test_tag_counts_equal_scikit_learn() -> None:
     rng = np.random.default_rng(2)
     target, label = rng.random((N, K)) < 0.3, rng.random((N, K)) < 0.4
     weight = rng.integers(0, 3, N).astype(np.float64)
-    counts = figures.Counts.of_tags(target, label, weight)
+    counts = figures.ClassCounts.from_tags(target, label, weight)
     for average, ours in (("macro", counts.macro_f1()), ("micro", counts.micro_f1())):
         expected = sk.f1_score(target, label, average=average, sample_weight=weight)
         assert ours == pytest.approx(expected)

@@ -16,30 +16,30 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassJaccardIndex
 
 from skipstone import events
-from skipstone.data.masks import IGNORE
+from skipstone.data.masks import IGNORE_INDEX
 from skipstone.data.read import read_manifest
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline
 from skipstone.errors import DataError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
-from skipstone.proof.intervals import intervals, paired_difference
-from skipstone.proof.proportions import tango
+from skipstone.proof.intervals import metric_intervals, paired_difference
+from skipstone.proof.proportions import tango_interval
 from skipstone.tasks import mask_metrics as figures
 from skipstone.tasks.base import Record
-from skipstone.tasks.mask_maps import on_record
-from skipstone.tasks.mask_source import on_source
+from skipstone.tasks.mask_maps import resize_to_record
+from skipstone.tasks.mask_source import resize_to_source
 from skipstone.tasks.options import SegmentOptions
-from skipstone.tasks.records import Table
-from skipstone.tasks.segment import Segment
+from skipstone.tasks.records import RecordTable
+from skipstone.tasks.segment import SegmentationTask
 from tests.mask_data import NAMES, make_scene, write_scenes
 
 K = 5
 CLASSES = {"classes": [f"c{k}" for k in range(K)]}
 
 
-def task(**options: Any) -> Segment:
-    return Segment(SegmentOptions(**options), CLASSES)
+def task(**options: Any) -> SegmentationTask:
+    return SegmentationTask(SegmentOptions(**options), CLASSES)
 
 
 def blobs(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
@@ -47,14 +47,14 @@ def blobs(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, K - 1, (height // 8, width // 8)).astype(np.uint8)
     mask = coarse.repeat(8, 0).repeat(8, 1)
-    mask[rng.random(mask.shape) < 0.02] = IGNORE
+    mask[rng.random(mask.shape) < 0.02] = IGNORE_INDEX
     return mask
 
 
 def noisy(mask: np.ndarray, seed: int) -> np.ndarray:
     """An answer: the mask shifted, with some pixels wrong and none unlabelled."""
     rng = np.random.default_rng(seed)
-    answer = np.roll(np.where(mask == IGNORE, 0, mask), (1, 2), (0, 1)).astype(np.uint8)
+    answer = np.roll(np.where(mask == IGNORE_INDEX, 0, mask), (1, 2), (0, 1)).astype(np.uint8)
     wrong = rng.random(mask.shape) < 0.1
     answer[wrong] = rng.integers(0, K - 1, wrong.sum())
     return answer
@@ -69,25 +69,26 @@ def records_of(count: int = 8, start: int = 0) -> tuple[list[Record], np.ndarray
     truths = [blobs(start + seed) for seed in range(count)]
     answers = [noisy(truth, 100 + start + seed) for seed, truth in enumerate(truths)]
     outputs = {"logits": np.stack([logits_of(answer) for answer in answers])}
-    metas = [Meta(row, f"{row}.png") for row in range(count)]
+    metas = [SampleMeta(row, f"{row}.png") for row in range(count)]
     predictions = task().predict(outputs, metas, {})
-    scored = [task().score(p, t) for p, t in zip(predictions, truths, strict=True)]
+    scored = [task().score_prediction(p, t) for p, t in zip(predictions, truths, strict=True)]
     return scored, np.stack(truths), np.stack(answers)
 
 
 def test_figures_equal_scikit_learns_and_torchmetrics() -> None:
     records, truths, answers = records_of()
-    values = task().compute(records)
-    counted = truths != IGNORE
+    values = task().compute_metrics(records)
+    counted = truths != IGNORE_INDEX
     truth, answer = truths[counted], answers[counted]
     assert np.array_equal(
-        task().confusion(Table.of(records)), confusion_matrix(truth, answer, labels=range(K))
+        task().sum_confusion(RecordTable.from_records(records)),
+        confusion_matrix(truth, answer, labels=range(K)),
     )
     each = jaccard_score(truth, answer, labels=range(K), average=None, zero_division=0)
     for k in range(K - 1):
         assert values[f"iou:c{k}"] == pytest.approx(each[k], abs=1e-12)
     assert np.isnan(values["iou:c4"])  # absent from targets and predictions
-    reference = MulticlassJaccardIndex(K, average="macro", ignore_index=IGNORE)
+    reference = MulticlassJaccardIndex(K, average="macro", ignore_index=IGNORE_INDEX)
     wanted = reference(torch.from_numpy(answers.astype(int)), torch.from_numpy(truths.astype(int)))
     assert values["miou"] == pytest.approx(float(wanted), abs=1e-6)
     assert values["pixel_accuracy"] == pytest.approx((truth == answer).mean(), abs=1e-12)
@@ -99,9 +100,9 @@ def unsure(count: int) -> tuple[np.ndarray, np.ndarray, list[Record]]:
     rng = np.random.default_rng(0)
     logits = np.stack([logits_of(noisy(t, 9 + n)) / 2 for n, t in enumerate(truths)])
     logits = (logits + rng.normal(0, 2, logits.shape)).astype(np.float32)
-    metas = [Meta(row, f"{row}.png") for row in range(count)]
+    metas = [SampleMeta(row, f"{row}.png") for row in range(count)]
     predictions = task().predict({"logits": logits}, metas, {"temperature": 0.7})
-    scored = [task().score(p, t) for p, t in zip(predictions, truths, strict=True)]
+    scored = [task().score_prediction(p, t) for p, t in zip(predictions, truths, strict=True)]
     return logits / np.float32(0.7), np.stack(truths), scored
 
 
@@ -109,23 +110,23 @@ def test_the_calibration_error_of_a_picture_equals_torchmetrics() -> None:
     logits, truths, records = unsure(3)
     errors = []
     for row in range(3):
-        reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE)
+        reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE_INDEX)
         wanted = float(
             reference(
                 torch.from_numpy(logits[row][None]), torch.from_numpy(truths[row][None].astype(int))
             )
         )
-        found = task().compute(records[row : row + 1])["ece"]
+        found = task().compute_metrics(records[row : row + 1])["ece"]
         assert found == pytest.approx(wanted, abs=1e-5)
         errors.append(found)
     assert min(errors) > 0.02
     # pictures count alike: the one without a label, and the size of the others, change nothing
     blank, _, _ = records_of(1)
     nothing = {**blank[0], "bins": [], "cells": [], "counts": [], "pixels": 0}
-    whole = task().compute(records)["ece"]
-    assert task().compute([*records, nothing])["ece"] == pytest.approx(whole)
+    whole = task().compute_metrics(records)["ece"]
+    assert task().compute_metrics([*records, nothing])["ece"] == pytest.approx(whole)
     tenfold = [[b, *(10 * value for value in sums)] for b, *sums in records[0]["bins"]]
-    assert task().compute([{**records[0], "bins": tenfold}, *records[1:]])["ece"] == (
+    assert task().compute_metrics([{**records[0], "bins": tenfold}, *records[1:]])["ece"] == (
         pytest.approx(whole)
     )
 
@@ -136,28 +137,30 @@ def test_likelihood_and_brier_score_of_pixels_equal_torch() -> None:
     for row in range(3):
         scores = torch.from_numpy(logits[row]).double()
         truth = torch.from_numpy(truths[row].astype(np.int64))
-        counted = truth != IGNORE
+        counted = truth != IGNORE_INDEX
         probability = torch.softmax(scores, 0)[:, counted]
         squared = (probability - F.one_hot(truth[counted], K).T) ** 2
-        loss = F.cross_entropy(scores[None], truth[None], ignore_index=IGNORE)
+        loss = F.cross_entropy(scores[None], truth[None], ignore_index=IGNORE_INDEX)
         wanted = float(loss), float(squared.sum(0).mean())
-        found = task().compute(records[row : row + 1])
+        found = task().compute_metrics(records[row : row + 1])
         assert (found["nll"], found["brier"]) == pytest.approx(wanted, rel=1e-5)
         each.append(wanted)
     nothing = {**records[0], "bins": [], "nll": 0.0, "brier": 0.0, "pixels": 0}
-    found = task().compute([*records, nothing])  # pictures count alike, but the one without a label
+    found = task().compute_metrics(
+        [*records, nothing]
+    )  # pictures count alike, but the one without a label
     assert (found["nll"], found["brier"]) == pytest.approx(tuple(np.mean(each, axis=0)), rel=1e-5)
 
 
 def test_the_calibration_error_has_an_interval_by_picture() -> None:
     _, _, records = unsure(12)
-    metric = next(metric for metric in task().metrics() if metric.name == "ece")
+    metric = next(metric for metric in task().list_metrics() if metric.name == "ece")
     terms = task().calibration_terms(records)
-    found = intervals(records, task(), None, 0, metrics=(metric,))["ece"]
+    found = metric_intervals(records, task(), None, 0, metrics=(metric,))["ece"]
     assert np.abs(terms.mean(axis=0)).sum() == pytest.approx(found.value)
     assert found.low < found.value < found.high
     assert found.n == 12
-    (block,) = [s for s in task().sections(records, {}) if s["kind"] == "reliability"]
+    (block,) = [s for s in task().report_sections(records, {}) if s["kind"] == "reliability"]
     assert block["ece"] == pytest.approx(found.value)
     assert sum(row["count"] for row in block["bins"]) == pytest.approx(
         sum(record["pixels"] for record in records), rel=0.01
@@ -169,19 +172,21 @@ def test_of_large_pictures_a_sample_tells_the_calibration_error() -> None:
     truth = blobs(0, 240, 320)
     rng = np.random.default_rng(0)
     logits = logits_of(noisy(truth, 3)) / 4 + rng.normal(0, 1, (K, 240, 320))
-    (prediction,) = task().predict({"logits": logits[None].astype(np.float32)}, [Meta(0)], {})
-    few = task().score(prediction, truth)
+    (prediction,) = task().predict({"logits": logits[None].astype(np.float32)}, [SampleMeta(0)], {})
+    few = task().score_prediction(prediction, truth)
     assert sum(row[1] for row in few["bins"]) <= 2048
-    reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE)
+    reference = MulticlassCalibrationError(K, n_bins=15, norm="l1", ignore_index=IGNORE_INDEX)
     wanted = reference(torch.from_numpy(logits[None]), torch.from_numpy(truth[None].astype(int)))
-    assert task().compute([few])["ece"] == pytest.approx(float(wanted), abs=0.02)
+    assert task().compute_metrics([few])["ece"] == pytest.approx(float(wanted), abs=0.02)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 30])
 def test_few_pictures_are_shared_out_between_the_galleries(count: int) -> None:
     records, _, _ = records_of(1)
     several = [{**records[0], "id": row, "loss": row / count} for row in range(count)]
-    worst, best = (s["items"] for s in task().sections(several, {}) if s["kind"] == "gallery")
+    worst, best = (
+        s["items"] for s in task().report_sections(several, {}) if s["kind"] == "gallery"
+    )
     shown = [item["id"] for item in worst], [item["id"] for item in best]
     assert not set(shown[0]) & set(shown[1])
     assert len(shown[0]) + len(shown[1]) == min(count, 18)
@@ -192,7 +197,7 @@ def test_few_pictures_are_shared_out_between_the_galleries(count: int) -> None:
 
 def slow_boundary_f1(truth: np.ndarray, answer: np.ndarray, code: int) -> float | None:
     """Csurka's BF score, by distances to the other boundary's nearest pixel."""
-    answer = np.where(truth == IGNORE, IGNORE, answer)
+    answer = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, answer)
     radius = max(1.0, 0.0075 * np.hypot(*truth.shape))
 
     def edge(codes: np.ndarray) -> np.ndarray:
@@ -234,26 +239,29 @@ def test_boundary_f1_is_a_mean_over_pictures() -> None:
     ]
     present = [[v for v in row if v is not None] for row in each]
     wanted = np.mean([np.mean(row) for row in present if row])
-    assert task().compute(records)["boundary_f1"] == pytest.approx(wanted, abs=1e-12)
+    assert task().compute_metrics(records)["boundary_f1"] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_a_resample_counts_pictures_as_often_as_drawn() -> None:
     records, _, _ = records_of(6)
     weight = np.array([0, 2, 1, 0, 3, 1])
     drawn = [row for row, times in zip(records, weight, strict=True) for _ in range(times)]
-    one, other = task().compute(Table.of(records).reweighted(weight)), task().compute(drawn)
+    one, other = (
+        task().compute_metrics(RecordTable.from_records(records).with_weights(weight)),
+        task().compute_metrics(drawn),
+    )
     assert one == pytest.approx(other, nan_ok=True)
 
 
 def test_intervals_and_pairs_by_picture() -> None:
     records, _, _ = records_of(12)
-    found = intervals(records, task(), None, 0, metrics=task().metrics()[:3])
+    found = metric_intervals(records, task(), None, 0, metrics=task().list_metrics()[:3])
     for estimate in found.values():
         assert estimate.low < estimate.value < estimate.high
         assert estimate.n == 12
-    gap = paired_difference(task().metrics()[0], records, records_of(12)[0], task())
-    assert (gap.value, gap.low, gap.high) == pytest.approx((0, *tango(0, 0, 12)))
-    one = intervals(records[:1], task(), None, 0, metrics=task().metrics()[:1])["miou"]
+    gap = paired_difference(task().list_metrics()[0], records, records_of(12)[0], task())
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0, *tango_interval(0, 0, 12)))
+    one = metric_intervals(records[:1], task(), None, 0, metrics=task().list_metrics()[:1])["miou"]
     assert (one.low, one.high) == (0, 1)
 
 
@@ -268,13 +276,13 @@ def test_masks_and_pictures_are_laid_alike(resize: Any, size: tuple[int, int]) -
     options = ImageOptions(size=96, resize=resize, channels=3, interpolation="nearest")
     input = ImageInput(options)
     raw = input.decode(Inline(picture))
-    meta = Meta(0, "a", size=raw.size, to_source=raw.to_source, shape=raw.value.shape[:2])
-    resized = on_record(mask, meta)
-    inside = resized != IGNORE
+    meta = SampleMeta(0, "a", size=raw.size, to_source=raw.to_source, shape=raw.value.shape[:2])
+    resized = resize_to_record(mask, meta)
+    inside = resized != IGNORE_INDEX
     assert resized.shape == raw.value.shape[:2]
     assert (resized[inside] * 60 == raw.value[inside][:, 0]).mean() > 0.99
     assert (raw.value[~inside] == 128).all()
-    back = on_source(logits_of(np.where(inside, resized, 0)), meta)
+    back = resize_to_source(logits_of(np.where(inside, resized, 0)), meta)
     assert back.shape == mask.shape
     if resize != "crop":
         assert (back == mask).mean() > 0.97
@@ -283,24 +291,24 @@ def test_masks_and_pictures_are_laid_alike(resize: Any, size: tuple[int, int]) -
 
 
 def test_a_mask_of_another_size_is_named() -> None:
-    meta = Meta(3, "b.jpg", size=(30, 20), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(32, 32))
+    meta = SampleMeta(3, "b.jpg", size=(30, 20), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(32, 32))
     with pytest.raises(DataError, match=r"b\.jpg: the image has 20 x 30 pixels and its mask 5 x"):
-        task().target(np.zeros((4, 5), np.uint8), meta)
+        task().encode_target(np.zeros((4, 5), np.uint8), meta)
     with pytest.raises(DataError, match="save it upright"):
-        task().target(np.zeros((20, 30), np.uint8), meta)
+        task().encode_target(np.zeros((20, 30), np.uint8), meta)
 
 
 def test_targets_are_opened_by_their_own_table(tmp_path: Path) -> None:
     """A data set with other numbers, and a class that the model does not have."""
     write_scenes(tmp_path, 1)
     (tmp_path / "classes.csv").write_text("index,name\n0,stone\n1,disc\n2,square\n")
-    model = Segment(SegmentOptions(), {"classes": list(NAMES)})
+    model = SegmentationTask(SegmentOptions(), {"classes": list(NAMES)})
     heard: list[str] = []
-    with events.listen(lambda event: heard.append(getattr(event, "text", ""))):
-        opened = model.opener(manifest := read_manifest(tmp_path))
+    with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
+        opened = model.target_loader(manifest := read_manifest(tmp_path))
     mask = make_scene(0)[1]
-    found = opened(manifest.column("target")[0])
-    assert np.array_equal(found, np.array([IGNORE, 2, 1], np.uint8)[mask])
+    found = opened(manifest.column_values("target")[0])
+    assert np.array_equal(found, np.array([IGNORE_INDEX, 2, 1], np.uint8)[mask])
     assert any("has no class stone" in text for text in heard)
     with pytest.raises(DataError, match="has no path of a mask"):
         opened("stone")
@@ -310,14 +318,14 @@ def test_targets_are_opened_by_their_own_table(tmp_path: Path) -> None:
 
 def test_class_weights_count_pixels(tmp_path: Path) -> None:
     manifest = read_manifest(write_scenes(tmp_path, 3))
-    model = Segment(SegmentOptions(class_weights="inverse"), manifest.schema)
-    counts = model.statistics(manifest)["counts"]
+    model = SegmentationTask(SegmentOptions(class_weights="inverse"), manifest.schema)
+    counts = model.label_statistics(manifest)["counts"]
     masks = np.stack([make_scene(seed)[1] for seed in range(3)])
     assert counts == np.bincount(masks.ravel(), minlength=3).tolist()
-    weighted = Segment(model.options, {**manifest.schema, "counts": counts})
+    weighted = SegmentationTask(model.options, {**manifest.schema, "counts": counts})
     weights = weighted.criterion().loss.class_weights
     assert weights.tolist() == pytest.approx([masks.size / (3 * count) for count in counts])
-    assert Segment(SegmentOptions(), manifest.schema).statistics(manifest) == {}
+    assert SegmentationTask(SegmentOptions(), manifest.schema).label_statistics(manifest) == {}
 
 
 def test_calibration_takes_a_sample_of_pixels() -> None:
@@ -325,11 +333,11 @@ def test_calibration_takes_a_sample_of_pixels() -> None:
     truth = [blobs(seed) for seed in range(4)]
     sharp = np.stack([logits_of(noisy(t, 1)) for t in truth]) * 3 + rng.normal(0, 1, (4, K, 40, 56))
     outputs = {"logits": sharp.astype(np.float32)}
-    metas = [Meta(row) for row in range(4)]
-    some, targets = task().evidence(outputs, metas, truth)
+    metas = [SampleMeta(row) for row in range(4)]
+    some, targets = task().calibration_sample(outputs, metas, truth)
     assert some["logits"].shape == (4, K, 1, 2048)
-    few = task().calibrate(some, targets)["temperature"]
-    whole = task().calibrate(outputs, truth)["temperature"]
+    few = task().fit_postprocessing(some, targets)["temperature"]
+    whole = task().fit_postprocessing(outputs, truth)["temperature"]
     assert whole > 1.5  # too sure of itself
     assert few == pytest.approx(whole, rel=0.1)
 
@@ -339,7 +347,7 @@ def test_flips_are_counted_by_picture_and_by_pixel() -> None:
     other = {"logits": reference["logits"].copy()}
     other["logits"][0] = np.roll(other["logits"][0], 1, 0)  # every pixel another class
     other["logits"][1][:, :1, :5] *= -1  # a few pixels
-    found = task().difference(reference, other, {})
+    found = task().compare_outputs(reference, other, {})
     assert (found.flips, found.near_ties, found.n) == (1, 1, 10)
     assert found.share == pytest.approx((40 * 56 + 5) / (10 * 40 * 56))
 
@@ -353,10 +361,10 @@ def test_answers_as_files(tmp_path: Path) -> None:
         "colours": [[1, 2, 3], [9, 8, 7]],
         "masks": [[7, 0x010203, "ground"], [0, 0x090807, "square"]],
     }
-    model = Segment(SegmentOptions(), manifest_schema)
+    model = SegmentationTask(SegmentOptions(), manifest_schema)
     answer = (make_scene(0)[1] > 0).astype(np.uint8)
     logits = np.stack([1.0 - answer, answer * 1.0]).astype(np.float32)
-    (prediction,) = model.predict({"logits": logits[None]}, [Meta(0, "a")], {})
+    (prediction,) = model.predict({"logits": logits[None]}, [SampleMeta(0, "a")], {})
     assert prediction.fields["label"] == ["ground", "square"]
     assert prediction.fields["share"] == pytest.approx([1 - answer.mean(), answer.mean()])
     picture = make_scene(0)[0]
@@ -375,7 +383,7 @@ def test_answers_as_files(tmp_path: Path) -> None:
 
 def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
     """It looks at the record's picture; padding stays out of it."""
-    model = Segment(SegmentOptions(crf="on"), {"classes": ["dark", "bright"]})
+    model = SegmentationTask(SegmentOptions(crf="on"), {"classes": ["dark", "bright"]})
     truth = np.zeros((40, 50), np.uint8)
     truth[8:30, 12:40] = 1
     picture = np.full((64, 64, 3), 128, np.uint8)  # filled up with grey
@@ -384,8 +392,8 @@ def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
     rough[10:33, 9:38] = 1  # moved and of another size
     rng = np.random.default_rng(0)
     logits = np.stack([1 - rough, rough]) + rng.normal(0, 0.4, (2, 64, 64))
-    meta = Meta(0, "a", size=(40, 50), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(64, 64))
-    post = model.calibrate(
+    meta = SampleMeta(0, "a", size=(40, 50), to_source=(1.0, 0, 0, 0, 1.0, 0), shape=(64, 64))
+    post = model.fit_postprocessing(
         {"logits": logits[None].astype(np.float32)[:, :, :1, :1]}, [truth[:1, :1]]
     )
     assert post["crf"]["iterations"] > 0
@@ -397,4 +405,4 @@ def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
         for given in ({"temperature": 1.0}, {**post, "temperature": 1.0})
     )
     assert (after == truth).mean() > 0.98 > (before == truth).mean()
-    assert Segment(SegmentOptions(crf="off"), CLASSES).optional_postprocessors() == {}
+    assert SegmentationTask(SegmentOptions(crf="off"), CLASSES).optional_postprocessors() == {}

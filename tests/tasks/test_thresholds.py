@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import f1_score
 
-from skipstone.tasks.thresholds import CANDIDATES, choose_thresholds, f1_curves
+from skipstone.tasks.thresholds import CANDIDATES, choose_thresholds, compute_f1_curves
 
 
 def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +20,7 @@ def macro_f1(probability: np.ndarray, target: np.ndarray, thresholds: list[float
 
 def test_curves_equal_scikit_learn() -> None:
     probability, target = draw(200, np.random.default_rng(0))
-    own, shared = f1_curves(probability, target, CANDIDATES[::40])
+    own, shared = compute_f1_curves(probability, target, CANDIDATES[::40])
     for column, threshold in enumerate(CANDIDATES[::40]):
         found = probability >= threshold
         expected = f1_score(target, found, average=None, zero_division=0)
@@ -32,8 +32,8 @@ def test_curves_equal_scikit_learn() -> None:
 def test_without_shrinkage_the_threshold_is_the_best_there_is() -> None:
     probability, target = draw(400, np.random.default_rng(1))
     chosen = choose_thresholds(probability, target, prior=0)
-    own, _ = f1_curves(probability, target, CANDIDATES)
-    at_chosen, _ = f1_curves(probability, target, np.array(chosen))
+    own, _ = compute_f1_curves(probability, target, CANDIDATES)
+    at_chosen, _ = compute_f1_curves(probability, target, np.array(chosen))
     np.testing.assert_allclose(np.diagonal(at_chosen), own.max(axis=1))
 
 

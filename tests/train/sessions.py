@@ -26,10 +26,10 @@ from skipstone.errors import Interrupted
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.network import Network
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import ImageAugmentOptions
 from skipstone.prepare.loader import Batching, Loader
-from skipstone.prepare.mix import make_mix
+from skipstone.prepare.mix import make_image_mixing
 from skipstone.prepare.options import LoadOptions
 from skipstone.train import keeper as keeper_module
 from skipstone.train import loop as loop_module
@@ -80,14 +80,14 @@ def pictures(folder: Path) -> Manifest:
 
 
 def make_loader(rows: Manifest, workers: int, patience: float = 25.0) -> Loader:
-    options, task = AugmentOptions(augment="flip", mixup=0.4), FakeTask()
+    options, task = ImageAugmentOptions(augment="flip", mixup=0.4), FakeTask()
     image = ImageInput(ImageOptions(size=8, channels=3))
     batching = Batching(
         batch_size=BATCH,
         seed=0,
         shuffle=True,
-        augment=make_augment(options, image),
-        mix=make_mix(options, task),  # type: ignore[arg-type]
+        augment=make_image_augmentation(options, image),
+        mix=make_image_mixing(options, task),  # type: ignore[arg-type]
     )
     loading = LoadOptions(workers=workers, worker_patience=patience)
     return Loader(rows, image, task, batching, loading=loading)  # type: ignore[arg-type]

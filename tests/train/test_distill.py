@@ -10,13 +10,13 @@ from scipy.special import rel_entr, softmax
 from skipstone.errors import Refusal
 from skipstone.models.losses import DISTILLATION_TEMPERATURE, BinaryCrossEntropy, CrossEntropy, Loss
 from skipstone.models.network import Network
-from skipstone.runtime.parts import network_of, task_of
+from skipstone.runtime.parts import restore_network, restore_task
 from skipstone.train.distill import Distillation
 from skipstone.train.objective import Objective
 from tests.small_bundles import small_bundle
 from tests.train.tiny import TinyCriterion, tiny_network
 
-CRITERION = task_of(small_bundle()).criterion()
+CRITERION = restore_task(small_bundle()).criterion()
 
 
 def divergence(loss: Loss, logits: torch.Tensor, teacher_logits: torch.Tensor) -> float:
@@ -25,7 +25,7 @@ def divergence(loss: Loss, logits: torch.Tensor, teacher_logits: torch.Tensor) -
 
 
 def network(seed: int) -> Network:
-    made = network_of(small_bundle())
+    made = restore_network(small_bundle())
     torch.manual_seed(seed)
     with torch.no_grad():
         made.head.linear.weight.normal_()

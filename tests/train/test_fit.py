@@ -60,10 +60,10 @@ def test_history_rows(tmp_path: Path) -> None:
 
 def test_progress_is_told(tmp_path: Path) -> None:
     seen: list[events.Event] = []
-    with events.listen(seen.append):
+    with events.use_listener(seen.append):
         train(tmp_path, epochs=2)
-    assert events.Started("training", 12, "steps") in seen
-    steps = [event for event in seen if isinstance(event, events.Advanced)]
+    assert events.StageStarted("training", 12, "steps") in seen
+    steps = [event for event in seen if isinstance(event, events.StageAdvanced)]
     assert sum(event.amount for event in steps) == 12
     assert steps[0].text.startswith("epoch 1  loss ")
 

@@ -11,19 +11,19 @@ import pyarrow as pa
 import pytest
 
 from skipstone import events
-from skipstone.bundle.files import read_record
-from skipstone.bundle.format import WEIGHTS, Bundle
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.manifest_file import save_manifest
 from skipstone.data.read import read_manifest
-from skipstone.data.table_cells import with_contents
+from skipstone.data.table_cells import add_cell_digests
 from skipstone.errors import DataError, Refusal
 from skipstone.prepare.split import assign_roles
 from skipstone.settings import Settings
 from skipstone.train.leakage import TrainingRows, load_training_rows, match_roles, warn_of_leakage
 from skipstone.train.plan import TrainPlan, build_plan, check_input_hashes
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.shrink import training_data
+from skipstone.verbs.shrink import load_training_manifest
 from tests.small_bundles import small_bundle
 from tests.text_data import rows, write_csv
 
@@ -31,7 +31,9 @@ from tests.text_data import rows, write_csv
 def manifest_of(root: Path, roles: dict[str, str]) -> Manifest:
     """A row a file; its class is its folder."""
     paths = list(roles)
-    table = table_of({"path": paths, "target": [Path(p).parent.name for p in paths]}, pa.string())
+    table = build_table(
+        {"path": paths, "target": [Path(p).parent.name for p in paths]}, pa.string()
+    )
     made = Manifest(table, root, "class_folders", "image", "classify", {"classes": ["a", "b"]})
     return made.with_column("role", list(roles.values()))
 
@@ -50,7 +52,7 @@ def write_run(folder: Path, bundle: Bundle, rows: Manifest | None, **lineage: An
 
 
 def goes_on_from(run: Path) -> dict[str, Any]:
-    sha256 = read_record(run / "bundle")["files"][WEIGHTS]["sha256"]
+    sha256 = read_bundle_json(run / "bundle")["files"][WEIGHTS_FILE]["sha256"]
     return {"from": {"model": str(run), "weights": sha256}, "weights": str(run)}
 
 
@@ -112,14 +114,14 @@ def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bun
     """New rows come first, so that each number is another row's."""
     texts = rows(12)
     before = assign_roles(read_manifest(write_csv(tmp_path / "texts.csv", texts)))
-    model = write_run(tmp_path / "001", bundle, with_contents(before))
-    assert training_data(model, None).column("role") == before.column("role")
+    model = write_run(tmp_path / "001", bundle, add_cell_digests(before))
+    assert load_training_manifest(model, None).column_values("role") == before.column_values("role")
     write_csv(tmp_path / "texts.csv", [("quite another one", "colour"), *texts])
     now = read_manifest(tmp_path / "texts.csv")
     kept = match_roles(load_training_rows(model), now)
-    assert kept == {row + 1: role for row, role in enumerate(before.column("role"))}
+    assert kept == {row + 1: role for row, role in enumerate(before.column_values("role"))}
     with pytest.raises(DataError, match=r"texts\.csv was changed: 12 rows differ from"):
-        training_data(model, None)
+        load_training_manifest(model, None)
 
 
 def test_a_table_is_held_to_what_it_was_while_a_run_is_unfinished(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_table_is_held_to_what_it_was_while_a_run_is_unfinished(tmp_path: Path
 
 def heard(call: Any) -> list[str]:
     found: list[str] = []
-    with events.listen(lambda event: found.append(getattr(event, "text", ""))):
+    with events.use_listener(lambda event: found.append(getattr(event, "text", ""))):
         call()
     return [" ".join(text.split()) for text in found if text]
 

@@ -45,7 +45,7 @@ def one_step(batch_size: int, **options: Any) -> tuple[dict[str, torch.Tensor], 
     objective = Objective(network, TinyCriterion(), l1=recipe.l1)
     optimizer = make_optimizer(network, recipe)
     loader, state = TinyLoader(samples=44, batch_size=batch_size), State()
-    batches = list(loader.epoch(0))
+    batches = list(loader.iterate_epoch(0))
     step(objective, optimizer, batches, state, rules_of(clip=recipe.clip))
     return network.state_dict(), state
 
@@ -77,7 +77,7 @@ def test_l1_is_a_penalty_on_weights_only() -> None:
     objective = Objective(network, TinyCriterion(), l1=0.5)
     expected = sum(float(p.detach().abs().sum()) for p in network.parameters() if p.ndim > 1)
     assert float(objective.l1_norm().detach()) == pytest.approx(expected, rel=1e-5)
-    batch = next(TinyLoader().epoch(0))
+    batch = next(TinyLoader().iterate_epoch(0))
     losses = objective(batch.x, batch.y, weight=objective.weight(batch.y))
     assert float(losses["l1"]) == pytest.approx(0.5 * expected, rel=1e-5)
     assert float(losses["loss"].detach()) == pytest.approx(
@@ -126,7 +126,7 @@ def test_streams_are_keyed_by_seed_and_step() -> None:
 
 def test_groups() -> None:
     loader = TinyLoader(samples=20, batch_size=4)
-    assert [len(group) for group in grouped(loader.epoch(0), 2)] == [2, 2, 1]
+    assert [len(group) for group in grouped(loader.iterate_epoch(0), 2)] == [2, 2, 1]
 
 
 def test_infinite_loss_names_the_batch() -> None:
@@ -139,7 +139,7 @@ def test_infinite_loss_names_the_batch() -> None:
         step(
             Objective(network, TinyCriterion()),
             make_optimizer(network, recipe),
-            list(TinyLoader(batch_size=16).epoch(0))[:1],
+            list(TinyLoader(batch_size=16).iterate_epoch(0))[:1],
             State(),
             rules_of(),
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from skipstone import events
-from skipstone.data.samples import Batch, Meta
+from skipstone.data.samples import Batch, SampleMeta
 from skipstone.errors import Interrupted, OutOfMemory, is_out_of_memory
 from skipstone.models.network import Network
 from skipstone.train.memory import HALVED, MicroBatch, split
@@ -68,7 +68,7 @@ def test_halves_until_it_fits_and_says_so(
 ) -> None:
     tried = limit(monkeypatch, 3, ERRORS[kind])
     said: list[events.Event] = []
-    with events.listen(said.append):
+    with events.use_listener(said.append):
         _, result = train(tmp_path, epochs=1)
     assert tried[:4] == [8, 4, 2, 2]
     assert set(tried[2:]) == {2}
@@ -91,7 +91,7 @@ def test_without_batch_norm_the_result_is_that_of_the_whole_batch(
 
     whole = session("whole")
     said: list[events.Event] = []
-    with monkeypatch.context() as patch, events.listen(said.append):
+    with monkeypatch.context() as patch, events.use_listener(said.append):
         limit(patch, 1, ERRORS["cpu"])
         parts = session("parts")
     assert journal(tmp_path / "parts")[-2]["step"] == 12
@@ -226,7 +226,9 @@ def test_another_error_is_not_caught(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_parts(count: int, size: int, least: int, sizes: list[int]) -> None:
     values = torch.arange(count)
     boxes = [torch.full((n, 4), n) for n in range(count)]
-    batch = Batch({"x": values}, {"y": values, "boxes": boxes}, [Meta(n) for n in range(count)])
+    batch = Batch(
+        {"x": values}, {"y": values, "boxes": boxes}, [SampleMeta(n) for n in range(count)]
+    )
     parts = split(batch, size, least)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat([part.x["x"] for part in parts]), values)

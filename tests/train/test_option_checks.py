@@ -11,7 +11,7 @@ import pytest
 
 from skipstone.bundle.format import Bundle
 from skipstone.errors import UsageError
-from skipstone.prepare.augment_options import AugmentOptions
+from skipstone.prepare.augment_options import ImageAugmentOptions
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.finetune import load_parent
@@ -67,7 +67,7 @@ def test_a_head_that_the_model_does_not_go_with_is_refused(
 
 def test_every_option_of_training_and_augmentation_is_refused(texts: Path) -> None:
     values = {"budget": 9.0, "optimizer": "sgd", "schedule": "step", "unfreeze": "all"}
-    fields = [f for kind in (TrainOptions, AugmentOptions) for f in dataclasses.fields(kind)]
+    fields = [f for kind in (TrainOptions, ImageAugmentOptions) for f in dataclasses.fields(kind)]
     names = [f.name for f in fields if not f.metadata.get("hidden") and f.name != "threads"]
     assert len(names) > 20
     for name in names:
@@ -128,7 +128,7 @@ def test_a_model_goes_on_with_the_vocabulary_that_it_has(texts: Path, tmp_path: 
         settings = Settings({**given, "seed": 0})
         return build_plan(texts, seed=0, settings=settings, parent=load_parent(origin))
 
-    state, arrays = go_on(split="word").input.state()
+    state, arrays = go_on(split="word").input.get_state()
     assert state == held.input["state"]
     assert all(np.array_equal(arrays[name], held.input_arrays[name]) for name in arrays)
     for name, value in (("max_length", 256), ("split", "char")):
@@ -147,8 +147,8 @@ def test_a_model_goes_on_with_pictures_of_another_size(photo_folder: Path, tmp_p
     plan = build_plan(
         photo_folder, seed=0, settings=settings, parent=load_parent(tmp_path / "bundle")
     )
-    assert plan.input.example(1)["image"].shape == (1, 32, 32, 3)
-    assert plan.input.state()[0] == bundle.input["state"]
+    assert plan.input.make_example(1)["image"].shape == (1, 32, 32, 3)
+    assert plan.input.get_state()[0] == bundle.input["state"]
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_training_takes_what_the_timing_says(
 def test_timing_leaves_the_objective_as_it_is() -> None:
     objective = Objective(tiny_network(), TinyCriterion())
     before = copy.deepcopy(objective.state_dict())
-    seconds = time_modes(objective, list(TinyLoader().epoch(0)), [Mode(), Mode("bf16", True)])
+    seconds = time_modes(
+        objective, list(TinyLoader().iterate_epoch(0)), [Mode(), Mode("bf16", True)]
+    )
     assert all(0 < value < 10 for value in seconds.values())
     assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
     assert all(parameter.grad is None for parameter in objective.parameters())

@@ -87,7 +87,7 @@ def test_a_lost_loading_process_is_named_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals
 ) -> None:
     rows, parent = pictures(tmp_path / "photos"), os.getpid()
-    sample = Loader.sample
+    sample = Loader.load_sample
 
     def lost(self: Loader, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
         if os.getpid() != parent and row == 29 and self.loading.worker_patience < 1:
@@ -225,7 +225,7 @@ def test_damaged_checkpoint_is_named_and_the_previous_used(
         data[len(data) // 2] ^= 1
         path.write_bytes(data if how == "flip" else data[: len(data) // 2])
     notes: list[events.Event] = []
-    with events.listen(notes.append):
+    with events.use_listener(notes.append):
         saved = load_checkpoint(stopped_run)
     assert saved is not None
     assert saved.state.step == 10
@@ -237,7 +237,7 @@ def test_damaged_checkpoint_is_named_and_the_previous_used(
 
 def test_every_block_of_a_checkpoint_is_covered(stopped_run: Path) -> None:
     folder = newest(stopped_run)
-    with events.listen(lambda event: None):
+    with events.use_listener(lambda event: None):
         for path in folder.iterdir():
             whole = path.read_bytes()
             for start in range(0, len(whole), 4096):

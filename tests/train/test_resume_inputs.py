@@ -19,7 +19,7 @@ from skipstone.prepare.loader import Loader
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
-from skipstone.tasks.records import figures_of
+from skipstone.tasks.records import compute_finite_metrics
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.learner import training_loader
 from skipstone.train.plan import TrainPlan, build_plan
@@ -53,8 +53,8 @@ class Stopping:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        for batch in self.loader.epoch(number, start):
+    def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for batch in self.loader.iterate_epoch(number, start):
             if self.served == self.at:
                 os.kill(os.getpid(), signal.SIGTERM)
             self.served += 1
@@ -68,7 +68,9 @@ def session(plan: TrainPlan, base: Path, stop_at: int | None = None) -> tuple[Ne
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(plan.input, TorchRuntime(candidate), plan.task, {})
-        return figures_of(plan.task, predictor.evaluate(plan.manifest.role("select")).records)
+        return compute_finite_metrics(
+            plan.task, predictor.evaluate(plan.manifest.rows_with_role("select")).records
+        )
 
     with open_or_resume(base, plan.to_json()) as run:
         result = fit(

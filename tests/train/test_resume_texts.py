@@ -35,7 +35,7 @@ SETTINGS = {
 def session(
     plan: TrainPlan, base: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
 ) -> TrainOutput:
-    served, epoch = 0, Loader.epoch
+    served, epoch = 0, Loader.iterate_epoch
 
     def stopping(self: Loader, number: int, start: int = 0) -> Iterator[Batch]:
         nonlocal served

@@ -17,7 +17,7 @@ from skipstone.train.runfolder import RunFolder, open_or_resume
 
 def notes_of(base: Path, identity: dict[str, object], *, finish: bool) -> tuple[str, list[str]]:
     seen: list[events.Event] = []
-    with events.listen(seen.append), open_or_resume(base, identity) as run:
+    with events.use_listener(seen.append), open_or_resume(base, identity) as run:
         if finish:
             run.finish()
     return run.path.name, [event.text for event in seen if isinstance(event, events.Note)]
@@ -69,7 +69,7 @@ def test_an_older_run_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path
         notes_of(tmp_path, {"lr": lr}, finish=False)
     (tmp_path / "001" / "run.json").write_text("[]")
     seen: list[events.Event] = []
-    with events.listen(seen.append), open_or_resume(tmp_path, {"lr": "a"}) as run:
+    with events.use_listener(seen.append), open_or_resume(tmp_path, {"lr": "a"}) as run:
         assert run.path.name == "003"
     notes = [event for event in seen if isinstance(event, events.Note)]
     (warning,) = [note.text for note in notes if note.level == "warning"]

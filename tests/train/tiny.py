@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipstone.data.samples import Batch, Meta
+from skipstone.data.samples import Batch, SampleMeta
 from skipstone.models.backbone import Backbone
 from skipstone.models.heads.base import Head
 from skipstone.models.losses import Criterion, Targets
@@ -34,7 +34,7 @@ class TinyBackbone(Backbone):
         self.dropout = nn.Dropout(dropout)
         self.channels, self.strides, self.classifier = (8,), (4,), "fc"
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.stem, self.norm], [self.middle], [self.deep, self.dropout]]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -85,14 +85,14 @@ class TinyLoader:
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + number)
         order = torch.randperm(len(self.labels), generator=generator)
         for index in range(start, len(self)):
             self.served.append((number, index))
             self.on_batch()
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-            metas = [Meta(int(row), f"photo{int(row)}.png") for row in rows]
+            metas = [SampleMeta(int(row), f"photo{int(row)}.png") for row in rows]
             yield Batch({"image": self.images[rows]}, {"label": self.labels[rows]}, metas)
 
 
@@ -102,7 +102,7 @@ class TinyTask:
     def criterion(self) -> Criterion:
         return TinyCriterion()
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (
             Metric("accuracy", "accuracy", "proportion", field="correct"),
             Metric("loss", "cross-entropy", "bootstrap", higher_is_better=False),

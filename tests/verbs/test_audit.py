@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.data.exclude import read_exclude
+from skipstone.data.exclude import read_exclude_list
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
@@ -90,7 +90,7 @@ def test_the_list_leaves_out_what_it_should_and_training_obeys(
     photos, planted, result = messy
     listed = result.files["exclude"]
     manifest = read_manifest(photos, ReadOptions(exclude=str(listed)))
-    gone = set(read_manifest(photos).column("path")) - set(manifest.column("path"))
+    gone = set(read_manifest(photos).column_values("path")) - set(manifest.column_values("path"))
     assert gone == {
         *(planted[what] for what in ("cut", "empty", "again", "other", "leak", "near leak")),
         "train/hat/04.jpg",
@@ -104,7 +104,7 @@ def test_the_list_leaves_out_what_it_should_and_training_obeys(
     assert f"#{planted['near other']}\n" in text
     edited = tmp_path / "mine.txt"
     edited.write_text(text.replace(f"#{planted['near other']}", planted["near other"]))
-    kept = read_manifest(photos, ReadOptions(exclude=str(edited))).column("path")
+    kept = read_manifest(photos, ReadOptions(exclude=str(edited))).column_values("path")
     assert planted["near other"] not in kept
     assert "train/hat/08.jpg" in kept
 
@@ -121,14 +121,14 @@ def test_an_edited_list_stays_and_what_is_left_out_stays_out(
     (photos / "hat/cut.jpg").write_bytes(data[: len(data) // 2])
     listed = audit(photos, out=out).files["exclude"]
     for _ in range(2):  # a list as an audit wrote it may go on
-        assert read_exclude(listed) == ["hat/cut.jpg"]
+        assert read_exclude_list(listed) == ["hat/cut.jpg"]
         again = audit(photos, out=out, settings={"exclude": str(listed)})
         assert "truncated" not in {finding.kind for finding in again.audit.findings}
 
     listed.write_text(listed.read_text() + "shoe/1.jpg\n")
     edited = listed.read_bytes()
     other = audit(photos, out=tmp_path / "other", settings={"exclude": str(listed)})
-    assert read_exclude(other.files["exclude"]) == ["hat/cut.jpg", "shoe/1.jpg"]
+    assert read_exclude_list(other.files["exclude"]) == ["hat/cut.jpg", "shoe/1.jpg"]
     monkeypatch.setattr(verb, "read_manifest", None)  # refused before any work
     for exclude in (None, str(listed)):
         with pytest.raises(UsageError, match="was edited, so it is not overwritten"):

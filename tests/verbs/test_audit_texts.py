@@ -109,7 +109,7 @@ def test_the_list_leaves_rows_out(messy: tuple[Path, AuditResult], run: Run) -> 
     assert plain == {f"mail.csv#{row}" for row in (48, 2, 49, 50, 53, 57)}
     manifest = read_manifest(table, ReadOptions(exclude=str(result.files["exclude"])))
     assert len(manifest) == 50
-    assert {2, 48, 49, 50, 53, 57}.isdisjoint(manifest.column("member"))
+    assert {2, 48, 49, 50, 53, 57}.isdisjoint(manifest.column_values("member"))
     code, out, _ = run("audit", table, "--exclude", result.files["exclude"], "--json")
     kinds = {finding["kind"] for finding in json.loads(out)["findings"]}
     assert code == 0
@@ -166,11 +166,11 @@ def test_splits_part_no_near_duplicates(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "t.csv", [*rows, *((text.upper(), label) for text, label in rows)])
     manifest = read_manifest(table)
     together = assign_roles(manifest, SplitOptions(seed=3))
-    roles = together.column("role")
+    roles = together.column_values("role")
     assert roles[:48] == roles[48:]
     assert len(set(roles)) == 3
     assert any("96 training rows are nearly the same text as another" in n for n in together.notes)
-    apart = assign_roles(manifest, SplitOptions(seed=3, together="exact")).column("role")
+    apart = assign_roles(manifest, SplitOptions(seed=3, dedup="exact")).column_values("role")
     assert apart[:48] != apart[48:]
 
 

@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from skipstone import storage
-from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError
-from skipstone.events import Note, listen
+from skipstone.events import Note, use_listener
 from skipstone.verbs.answer import predict
-from skipstone.verbs.places import known_data, lies_inside, output_folder, refuse_inside
+from skipstone.verbs.places import (
+    choose_output_folder,
+    find_training_data,
+    is_inside_data,
+    reject_path_inside_data,
+)
 from tests.photos import make_photo, save_photo
 
 
@@ -29,8 +34,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_default_is_beside_the_data(here: Path) -> None:
-    assert output_folder(None, default="runs", data=Path("photos")) == Path("runs")
-    assert output_folder("elsewhere", default="runs", data=Path("photos")) == Path("elsewhere")
+    assert choose_output_folder(None, default="runs", data=Path("photos")) == Path("runs")
+    assert choose_output_folder("elsewhere", default="runs", data=Path("photos")) == Path(
+        "elsewhere"
+    )
 
 
 @pytest.mark.parametrize("data", [".", "../photos", "disc/.."])
@@ -39,8 +46,8 @@ def test_in_the_data_a_stated_sibling_is_used(
 ) -> None:
     monkeypatch.chdir(here / "photos")
     said: list[object] = []
-    with listen(said.append):
-        folder = output_folder(None, default="runs", data=Path(data))
+    with use_listener(said.append):
+        folder = choose_output_folder(None, default="runs", data=Path(data))
     assert folder == here / "photos-runs"
     assert said == [Note(f"The current folder is the data folder, so outputs go to {folder}")]
 
@@ -48,32 +55,32 @@ def test_in_the_data_a_stated_sibling_is_used(
 @pytest.mark.parametrize("out", ["photos", "photos/runs", "photos/disc/x", "./photos/../photos/y"])
 def test_what_was_asked_for_is_refused(here: Path, out: str) -> None:
     with pytest.raises(UsageError, match="lies inside the data photos; nothing is") as caught:
-        output_folder(out, default="runs", data=Path("photos"))
+        choose_output_folder(out, default="runs", data=Path("photos"))
     assert f"--out {here / 'photos-runs'}" in str(caught.value.hint)
     assert not (here / "photos" / "runs").exists()
 
 
 def test_through_a_link(here: Path) -> None:
     (here / "link").symlink_to(here / "photos")
-    assert lies_inside(Path("link/runs"), Path("photos"))
-    assert lies_inside(Path("photos/runs"), Path("link"))
+    assert is_inside_data(Path("link/runs"), Path("photos"))
+    assert is_inside_data(Path("photos/runs"), Path("link"))
 
 
 def test_a_table_and_its_pictures(here: Path) -> None:
     table = Path("tagged/labels.csv")
-    assert not lies_inside(Path("tagged/runs"), table)
-    assert lies_inside(Path("tagged"), table)
-    assert lies_inside(Path("tagged/images/runs"), table)
+    assert not is_inside_data(Path("tagged/runs"), table)
+    assert is_inside_data(Path("tagged"), table)
+    assert is_inside_data(Path("tagged/images/runs"), table)
     (here / "tagged" / "runs" / "001" / "bundle").mkdir(parents=True)
     (here / "tagged" / "runs" / "001" / "bundle" / "bundle.json").write_text("{}")
     save_photo(make_photo(0, "disc"), here / "tagged/runs/001/bundle/golden/0")
-    assert not lies_inside(Path("tagged/runs"), table)
+    assert not is_inside_data(Path("tagged/runs"), table)
 
 
 def test_other_flags(here: Path) -> None:
     with pytest.raises(UsageError, match=r"--show-augmented photos/sheet\.png lies inside"):
-        refuse_inside(Path("photos/sheet.png"), Path("photos"), "--show-augmented")
-    refuse_inside(Path("sheet.png"), Path("photos"), "--show-augmented")
+        reject_path_inside_data(Path("photos/sheet.png"), Path("photos"), "--show-augmented")
+    reject_path_inside_data(Path("sheet.png"), Path("photos"), "--show-augmented")
 
 
 @pytest.mark.parametrize("out", ["photos/answers.csv", "photos/masks", "photos/disc/../a.csv"])
@@ -86,15 +93,15 @@ def test_answers_do_not_land_among_what_was_asked(here: Path, out: str) -> None:
 def test_what_a_run_knows_of_its_data(here: Path) -> None:
     """A folder or a table as the user named it; nothing where the data is gone."""
     bundle = here / "runs" / "001" / "bundle"
-    assert known_data(bundle) is None
+    assert find_training_data(bundle) is None
     manifest = read_manifest(here / "photos", ReadOptions(task="classify"))
     for given, known in ((None, None), (Path("photos"), here / "photos"), (Path("gone"), None)):
         storage.make_folder(bundle.parent)
-        save_manifest(manifest, bundle.parent / MANIFEST, given=given)
-        assert known_data(bundle) == known
+        save_manifest(manifest, bundle.parent / MANIFEST_FILE, data_path=given)
+        assert find_training_data(bundle) == known
 
 
 def test_a_file_is_no_folder(here: Path) -> None:
     (here / "taken").touch()
     with pytest.raises(UsageError, match="--out taken is a file"):
-        output_folder("taken", default="runs")
+        choose_output_folder("taken", default="runs")

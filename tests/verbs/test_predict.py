@@ -20,13 +20,13 @@ import pytest
 
 import skipstone
 from skipstone.cli.main import main
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.errors import DamagedError, StorageError, UsageError
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction
-from skipstone.verbs.answer_files import write_answers
-from skipstone.verbs.kept_answers import KeptAnswers, question
+from skipstone.verbs.answer_files import write_predictions
+from skipstone.verbs.kept_answers import PartialPredictions, prediction_key
 from tests.cli.conftest import Run, run
 from tests.photos import write_class_folder
 from tests.small_bundles import write_small
@@ -86,7 +86,7 @@ def test_texts_as_they_are(model: Path, expected: list[str], run: Run) -> None:
     code, out, _ = run("predict", model, "--text", TEXTS[0], "--text", TEXTS[1], "--json")
     found = json.loads(out)["predictions"]
     assert code == 0
-    assert not any(answer.scores for answer in skipstone.predict(model, texts=TEXTS).answers)
+    assert not any(answer.scores for answer in skipstone.predict(model, texts=TEXTS).predictions)
     assert [row["label"] for row in found] == expected[:2]
     assert {"path", "label", "probability"} <= set(found[0])
 
@@ -152,25 +152,25 @@ class Answering:
     def sources(self, *names: str) -> list[tuple[Source, Path]]:
         return [(Inline(self.picture, name), Path(name)) for name in names]
 
-    def stream(self, sources: list[Inline]) -> Iterator[Prediction]:
+    def stream_predictions(self, sources: list[Inline]) -> Iterator[Prediction]:
         for number, source in enumerate(sources):
             if number and self.ends:
                 raise self.ends.pop(0)
             self.asked.append(source.name)
-            yield Prediction(Meta(number, source.name), {"label": "x"}, {})
+            yield Prediction(SampleMeta(number, source.name), {"label": "x"}, {})
 
 
 def test_files_of_answers_are_there_once_all_are(tmp_path: Path) -> None:
     """Ctrl-C, a full disk: what was answered is kept, and the same command goes on."""
     out, names = tmp_path / "masks", ("a.jpg", "a.png", "in/b.png", "c.png")
     predictor: Any = Answering(KeyboardInterrupt(), OSError(errno.ENOSPC, "full"))
-    named = predictor.sources(*names)
+    named = predictor.list_sources(*names)
     to = {"model": "one"}
     for end in (KeyboardInterrupt, StorageError):
         with pytest.raises(end):
-            write_answers(predictor, named, out, KeptAnswers(out, to, 4, files=True))
+            write_predictions(predictor, named, out, PartialPredictions(out, to, 4, files=True))
         assert not out.exists()
-    answers = write_answers(predictor, named, out, KeptAnswers(out, to, 4, files=True))
+    answers = write_predictions(predictor, named, out, PartialPredictions(out, to, 4, files=True))
     assert predictor.asked == list(names)
     files = [str(answer.fields["mask"]) for answer in answers if isinstance(answer, Prediction)]
     assert files == [str(out / name) for name in ("a.png", "a-2.png", "in/b.png", "c.png")]
@@ -180,34 +180,42 @@ def test_files_of_answers_are_there_once_all_are(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_filled_at_once_or_stays_empty(tmp_path: Path) -> None:
     predictor: Any = Answering(KeyboardInterrupt())
-    named = predictor.sources("a.jpg", "b.jpg")
+    named = predictor.list_sources("a.jpg", "b.jpg")
     (tmp_path / "masks").mkdir()
     out = tmp_path / "masks"
     with pytest.raises(KeyboardInterrupt):
-        write_answers(predictor, named, out, KeptAnswers(out, {}, 2, files=True))
+        write_predictions(predictor, named, out, PartialPredictions(out, {}, 2, files=True))
     assert [*tmp_path.rglob("*")] == [out]
-    write_answers(predictor, named, out, KeptAnswers(out, {}, 2, files=True))
+    write_predictions(predictor, named, out, PartialPredictions(out, {}, 2, files=True))
     assert [path.name for path in sorted(out.iterdir())] == ["a.png", "b.png"]
 
 
 def test_answers_to_something_else_are_not_taken(tmp_path: Path) -> None:
     out = tmp_path / "masks"
     predictor: Any = Answering(KeyboardInterrupt())
-    named = predictor.sources("a.jpg", "b.jpg")
+    named = predictor.list_sources("a.jpg", "b.jpg")
     with pytest.raises(KeyboardInterrupt):
-        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
-    write_answers(predictor, named, out, KeptAnswers(out, {"model": "two"}, 2, files=True))
+        write_predictions(
+            predictor, named, out, PartialPredictions(out, {"model": "one"}, 2, files=True)
+        )
+    write_predictions(
+        predictor, named, out, PartialPredictions(out, {"model": "two"}, 2, files=True)
+    )
     assert predictor.asked == ["a.jpg", "a.jpg", "b.jpg"]
 
 
 def test_answers_whose_files_are_gone_are_given_again(tmp_path: Path) -> None:
     out = tmp_path / "masks"
     predictor: Any = Answering(KeyboardInterrupt())
-    named = predictor.sources("a.jpg", "b.jpg")
+    named = predictor.list_sources("a.jpg", "b.jpg")
     with pytest.raises(KeyboardInterrupt):
-        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+        write_predictions(
+            predictor, named, out, PartialPredictions(out, {"model": "one"}, 2, files=True)
+        )
     shutil.rmtree(tmp_path / "masks.unfinished")
-    write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+    write_predictions(
+        predictor, named, out, PartialPredictions(out, {"model": "one"}, 2, files=True)
+    )
     assert [path.name for path in sorted(out.iterdir())] == ["a.png", "b.png"]
 
 
@@ -216,12 +224,16 @@ def test_what_somebody_else_keeps_there_is_left_alone(tmp_path: Path) -> None:
     theirs.mkdir()
     (theirs / "mine.png").write_bytes(b"mine")
     predictor: Any = Answering()
-    named = predictor.sources("a.jpg", "b.jpg")
+    named = predictor.list_sources("a.jpg", "b.jpg")
     with pytest.raises(UsageError, match=r"masks\.unfinished is in the way"):
-        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+        write_predictions(
+            predictor, named, out, PartialPredictions(out, {"model": "one"}, 2, files=True)
+        )
     (tmp_path / "masks.unfinished.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(DamagedError, match=r"masks\.unfinished\.jsonl is damaged"):
-        write_answers(predictor, named, out, KeptAnswers(out, {"model": "one"}, 2, files=True))
+        write_predictions(
+            predictor, named, out, PartialPredictions(out, {"model": "one"}, 2, files=True)
+        )
     assert (theirs / "mine.png").read_bytes() == b"mine"
     assert not out.exists()
 
@@ -231,7 +243,7 @@ def test_a_stopped_table_goes_on(
 ) -> None:
     table = write_csv(tmp_path / "t.csv", [(text, "x") for text in TEXTS])
     out, kept = tmp_path / "answers.csv", tmp_path / "answers.csv.unfinished.jsonl"
-    whole = Predictor.stream
+    whole = Predictor.stream_predictions
     asked: list[int] = []
 
     def stopped(self: Predictor, sources: list[Source]) -> Iterator[Prediction | Failure]:
@@ -264,13 +276,13 @@ def test_a_changed_file_or_row_begins_anew(tmp_path: Path) -> None:
     model = write_small(tmp_path / "bundle", goldens=False)
     file = tmp_path / "a.txt"
     file.write_text("one")
-    first = question(model, "torch", [FileRef(file), Inline("text", "1")])
-    assert question(model, "torch", [FileRef(file), Inline("text", "1")]) == first
-    assert question(model, "onnx", [FileRef(file), Inline("text", "1")]) != first
-    assert question(model, "torch", [FileRef(file), Inline("texts", "1")]) != first
-    assert question(model, "torch", [FileRef(file, 1), Inline("text", "1")]) != first
+    first = prediction_key(model, "torch", [FileRef(file), Inline("text", "1")])
+    assert prediction_key(model, "torch", [FileRef(file), Inline("text", "1")]) == first
+    assert prediction_key(model, "onnx", [FileRef(file), Inline("text", "1")]) != first
+    assert prediction_key(model, "torch", [FileRef(file), Inline("texts", "1")]) != first
+    assert prediction_key(model, "torch", [FileRef(file, 1), Inline("text", "1")]) != first
     file.write_text("three")
-    assert question(model, "torch", [FileRef(file), Inline("text", "1")]) != first
+    assert prediction_key(model, "torch", [FileRef(file), Inline("text", "1")]) != first
 
 
 @pytest.mark.parametrize("end", ["killed", "two at once", "damaged"])
@@ -279,12 +291,14 @@ def test_what_is_kept_survives_a_kill(
 ) -> None:
     monkeypatch.setattr("skipstone.verbs.kept_answers._SAVE_SECONDS", -1.0)
     out = tmp_path / "answers.csv"
-    answers = [Prediction(Meta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)]
+    answers = [
+        Prediction(SampleMeta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)
+    ]
     bad = Failure("2.jpg", "damaged")
-    first, second = (KeptAnswers(out, {"model": "one"}, 4, files=False) for _ in range(2))
+    first, second = (PartialPredictions(out, {"model": "one"}, 4, files=False) for _ in range(2))
     first.__enter__()  # and never left
     for answer in (*answers, bad):
-        first.add(answer)
+        first.add_prediction(answer)
     (file,) = tmp_path.iterdir()
     if end == "two at once":
         with file.open("a") as lines:
@@ -295,7 +309,7 @@ def test_what_is_kept_survives_a_kill(
             second.__enter__()
         return
     with second:
-        assert second.answers == [*answers, replace(bad, index=2)]
+        assert second.predictions == [*answers, replace(bad, index=2)]
 
 
 def test_a_table_of_pictures(tmp_path: Path) -> None:

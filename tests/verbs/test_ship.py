@@ -12,7 +12,7 @@ import pytest
 from skipstone import events
 from skipstone.bundle.files import add_files, read_file
 from skipstone.errors import Refusal
-from skipstone.runtime.programs import EXPORTS, Programs, read_programs
+from skipstone.runtime.programs import EXPORTS_JSON, Programs, read_programs
 from skipstone.verbs import finish, ship
 from skipstone.verbs.ship import export
 from tests.small_bundles import exported_small, write_small
@@ -23,13 +23,13 @@ def int8(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose program INT8 answers by default, as `shrink` leaves it (by its list: what its
     files hold is the float32 program)."""
     folder = Path(shutil.copytree(exported_small(tmp_path_factory), tmp_path / "my model"))
-    content = json.loads(read_file(folder, EXPORTS))
+    content = json.loads(read_file(folder, EXPORTS_JSON))
     (exact,) = [row for row in content["programs"] if row["name"] == "openvino-f32"]
     files = {role: f"exports/openvino-int8/{role}" for role in exact["files"]}
     row = {**exact, "name": "openvino-int8", "precision": "int8", "files": files}
     listed = {"default": "openvino-int8", "programs": [*content["programs"], row]}
     copies = {files[role]: read_file(folder, name) for role, name in exact["files"].items()}
-    add_files(folder, {**copies, EXPORTS: json.dumps(listed).encode()})
+    add_files(folder, {**copies, EXPORTS_JSON: json.dumps(listed).encode()})
     return folder
 
 
@@ -38,7 +38,7 @@ def test_a_program_that_answers_and_is_not_exported_is_named(
 ) -> None:
     monkeypatch.setattr(ship, "answering_onnx", lambda folder: b"made as for any other model")
     said: list[events.Event] = []
-    with events.listen(said.append):
+    with events.use_listener(said.append):
         plain = export(int8, out=tmp_path / "for you")
         inside = export(int8, argmax=True, out=tmp_path / "inside")
         whole = export(int8, to="openvino", out=tmp_path / "whole")
@@ -54,9 +54,9 @@ def test_a_program_that_answers_and_is_not_exported_is_named(
 
 def test_a_mode_of_the_float32_program_goes_with_it(int8: Path, tmp_path: Path) -> None:
     for name in ("openvino-bf16", "openvino-f32", ""):
-        content = json.loads(read_file(int8, EXPORTS))
+        content = json.loads(read_file(int8, EXPORTS_JSON))
         if name in ("", *(row["name"] for row in content["programs"])):
-            add_files(int8, {EXPORTS: json.dumps({**content, "default": name}).encode()})
+            add_files(int8, {EXPORTS_JSON: json.dumps({**content, "default": name}).encode()})
             assert export(int8, out=tmp_path / f"out{name}").left_out == ()
 
 
@@ -71,7 +71,7 @@ def test_a_network_that_cannot_be_exported_is_a_model_all_the_same(
     monkeypatch.setattr(finish, "export_onnx", refused)
     monkeypatch.setattr(finish, "verify", lambda folder: read_programs(folder))
     said: list[events.Event] = []
-    with events.listen(said.append):
+    with events.use_listener(said.append):
         found: Any = finish.export_and_verify(write_small(tmp_path / "bundle", goldens=False))
     assert found == Programs({})
     (warning,) = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]

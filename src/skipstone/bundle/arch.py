@@ -13,14 +13,14 @@ from typing import Any
 from skipstone.errors import Refusal
 
 #: Maximal number of networks in an ensemble; bounds the work of reading an untrusted bundle.
-MOST_MEMBERS = 64
+MAX_MEMBERS = 64
 
 #: How logits become probabilities.
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ComponentConfig:
     """A registry name and its JSON-able options."""
 
     name: str
@@ -30,19 +30,19 @@ class Part:
         return {"name": self.name, "args": dict(self.args)}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Part:
+    def from_json(value: Mapping[str, Any]) -> ComponentConfig:
         name, args = value["name"], value["args"]
         if not isinstance(name, str) or not isinstance(args, dict):
             raise TypeError("a component is a name and its arguments")
-        return Part(name, dict(args))
+        return ComponentConfig(name, dict(args))
 
 
 @dataclass(frozen=True, slots=True)
 class Arch:
     """Backbone and head by name, and edits (resized layer, folded norm, ...) in order."""
 
-    backbone: Part
-    head: Part
+    backbone: ComponentConfig
+    head: ComponentConfig
     edits: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -63,14 +63,14 @@ class Arch:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Arch:
         return Arch(
-            Part.from_json(value["backbone"]),
-            Part.from_json(value["head"]),
+            ComponentConfig.from_json(value["backbone"]),
+            ComponentConfig.from_json(value["head"]),
             tuple(dict(edit) for edit in value["edits"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberConfig:
     """A network of an ensemble.
 
     Args:
@@ -91,24 +91,24 @@ class Member:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Member:
+    def from_json(value: Mapping[str, Any]) -> MemberConfig:
         input, temperature = value["input"], float(value["temperature"])
-        if not isinstance(input, int) or not 0 <= input < MOST_MEMBERS:
+        if not isinstance(input, int) or not 0 <= input < MAX_MEMBERS:
             raise ValueError(f"invalid input index of a member: {input!r}")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"invalid temperature of a member: {temperature}")
-        return Member(Arch.from_json(value["arch"]), input, temperature)
+        return MemberConfig(Arch.from_json(value["arch"]), input, temperature)
 
 
 @dataclass(frozen=True, slots=True)
-class Ensemble:
+class EnsembleArch:
     """Several networks whose predicted probabilities are averaged.
 
     Args:
         activation: how their logits become probabilities: "softmax" or "sigmoid".
     """
 
-    members: tuple[Member, ...]
+    members: tuple[MemberConfig, ...]
     activation: str
 
     @property
@@ -131,29 +131,29 @@ class Ensemble:
         return {"members": members, "activation": self.activation}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Ensemble:
-        members = tuple(Member.from_json(member) for member in value["members"])
-        if not 2 <= len(members) <= MOST_MEMBERS:
+    def from_json(value: Mapping[str, Any]) -> EnsembleArch:
+        members = tuple(MemberConfig.from_json(member) for member in value["members"])
+        if not 2 <= len(members) <= MAX_MEMBERS:
             raise ValueError(f"invalid number of ensemble members: {len(members)}")
         if value["activation"] not in ACTIVATIONS:
             raise ValueError(f"invalid activation of an ensemble: {value['activation']!r}")
-        return Ensemble(members, value["activation"])
+        return EnsembleArch(members, value["activation"])
 
 
-def read_arch(value: Mapping[str, Any]) -> Arch | Ensemble:
+def parse_arch(value: Mapping[str, Any]) -> Arch | EnsembleArch:
     """The inverse of `to_json` of either. KeyError, TypeError or ValueError if invalid."""
-    return Ensemble.from_json(value) if "members" in value else Arch.from_json(value)
+    return EnsembleArch.from_json(value) if "members" in value else Arch.from_json(value)
 
 
-def one_network(arch: Arch | Ensemble, doing: str) -> Arch:
+def require_single_network(arch: Arch | EnsembleArch, operation: str) -> Arch:
     """The arch of a model that is a single network.
 
     Raises:
-        Refusal: the model is an ensemble; `doing` names the operation that does not support it.
+        Refusal: the model is an ensemble; `operation` names the operation that does not support it.
     """
     if isinstance(arch, Arch):
         return arch
     raise Refusal(
-        f"{doing} needs a single network, and this model is an {arch.name}.",
+        f"{operation} needs a single network, and this model is an {arch.name}.",
         hint="Name one of its member models (see `members` in its bundle.json).",
     )

@@ -23,68 +23,68 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from skipstone import storage
-from skipstone.disk import before, storage_error
+from skipstone.disk import fault_injection_point, storage_error
 from skipstone.errors import DamagedError, UsageError
 from skipstone.strict_json import parse_json
 
-RECORD = "bundle.json"
-FORMAT = 2
-BLOCK = 1 << 20
-LARGEST_RECORD = 16 << 20
-MOST_FILES = 10_000
+BUNDLE_JSON = "bundle.json"
+BUNDLE_FORMAT = 2
+CRC_BLOCK_BYTES = 1 << 20
+MAX_BUNDLE_JSON_BYTES = 16 << 20
+MAX_FILES = 10_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 #: Valid names of distributions (PyPA's name format); shown in a `pip install` command.
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe_file(data: bytes) -> dict[str, Any]:
     """The list's entry for a file with this content."""
     row: dict[str, Any] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    if len(data) > BLOCK:
-        starts = range(0, len(data), BLOCK)
-        row["blocks"] = [zlib.crc32(data[start : start + BLOCK]) for start in starts]
+    if len(data) > CRC_BLOCK_BYTES:
+        starts = range(0, len(data), CRC_BLOCK_BYTES)
+        row["blocks"] = [zlib.crc32(data[start : start + CRC_BLOCK_BYTES]) for start in starts]
     return row
 
 
-def seal(record: Mapping[str, Any]) -> str:
+def compute_seal(record: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a record without its seal."""
     content = {name: value for name, value in record.items() if name != "seal"}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+def write_bundle_json(folder: Path, record: Mapping[str, Any]) -> None:
     """Write `bundle.json` with its seal."""
-    storage.write_json(folder / RECORD, {**record, "seal": seal(record)})
+    storage.write_json(folder / BUNDLE_JSON, {**record, "seal": compute_seal(record)})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_bundle_json(folder: Path) -> dict[str, Any]:
     """Read `bundle.json`.
 
     Raises:
         DamagedError: it was changed.
         UsageError: it has another format.
     """
-    path = folder / RECORD
-    record = parse_json(read_plain(folder, RECORD, LARGEST_RECORD), path)
+    path = folder / BUNDLE_JSON
+    record = parse_json(read_regular_file(folder, BUNDLE_JSON, MAX_BUNDLE_JSON_BYTES), path)
     if not isinstance(record, dict) or type(record.get("format")) is not int:
         raise DamagedError(f"{path} is not a bundle: it states no format.")
-    if record["format"] != FORMAT:
+    if record["format"] != BUNDLE_FORMAT:
         raise UsageError(
-            f"{path} has bundle format {record['format']}; this skipstone reads only {FORMAT}.",
+            f"{path} has bundle format {record['format']}; this skipstone reads only {BUNDLE_FORMAT}.",
             hint="Upgrade: pip install --upgrade skipstone"
-            if record["format"] > FORMAT
+            if record["format"] > BUNDLE_FORMAT
             else "Train the model again, or use the skipstone that made it.",
         )
-    if record.get("seal") != seal(record):
+    if record.get("seal") != compute_seal(record):
         raise DamagedError(
             f"{path} was changed after it was written: its seal does not match its content.",
             hint="Copy the bundle again from its source.",
         )
-    if not isinstance(record.get("files"), dict) or len(record["files"]) > MOST_FILES:
-        raise DamagedError(f"{path} lists no files, or more than {MOST_FILES:,}.")
+    if not isinstance(record.get("files"), dict) or len(record["files"]) > MAX_FILES:
+        raise DamagedError(f"{path} lists no files, or more than {MAX_FILES:,}.")
     for name, row in record["files"].items():
-        check_name(name, path)
+        check_file_name(name, path)
         if not _is_row(row):
             raise DamagedError(f"{path} does not describe the content of {name!r}.")
     plugins = record.get("plugins", {})
@@ -104,21 +104,21 @@ def _is_row(row: Any) -> bool:
     return is_valid and isinstance(blocks, list) and all(type(block) is int for block in blocks)
 
 
-def read_plain(folder: Path, name: str, largest: int | None = None) -> bytes:
+def read_regular_file(folder: Path, name: str, max_bytes: int | None = None) -> bytes:
     """The content of a regular file inside `folder`, without following links below it.
 
     Args:
-        largest: maximal size in bytes; None for this machine's memory.
+        max_bytes: maximal size in bytes; None for this machine's memory.
 
     Raises:
         DamagedError: the file is missing, a link, not a regular file (a pipe would block), or too
             large.
     """
-    path, largest = folder / name, largest or _physical_memory()
+    path, max_bytes = folder / name, max_bytes or _physical_memory()
     _refuse_links(folder, name)
     descriptor = None
     try:
-        before("read", path)
+        fault_injection_point("read", path)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         parts = name.split("/")
         for remaining, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
@@ -129,9 +129,9 @@ def read_plain(folder: Path, name: str, largest: int | None = None) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise DamagedError(f"{path} is not a regular file; a bundle's files must be.")
-        if status.st_size > largest:
+        if status.st_size > max_bytes:
             raise DamagedError(
-                f"{path} has {status.st_size:,} bytes; at most {largest:,} can be read."
+                f"{path} has {status.st_size:,} bytes; at most {max_bytes:,} can be read."
             )
         with os.fdopen(os.dup(descriptor), "rb") as file:
             return file.read(status.st_size)
@@ -160,7 +160,7 @@ def _refuse_links(folder: Path, name: str) -> None:
             )
 
 
-def check_name(name: str, where: Path) -> None:
+def check_file_name(name: str, where: Path) -> None:
     """DamagedError unless `name` is a relative path that stays inside its folder."""
     parts = name.split("/")
     is_inside = all(part not in ("", ".", "..") for part in parts)
@@ -177,16 +177,16 @@ def read_file(folder: Path, name: str, record: Mapping[str, Any] | None = None) 
     Raises:
         DamagedError: the file is not listed, a link, missing, or different; says where.
     """
-    record = read_record(folder) if record is None else record
-    check_name(name, folder / RECORD)
+    record = read_bundle_json(folder) if record is None else record
+    check_file_name(name, folder / BUNDLE_JSON)
     path = folder / name
     row = record["files"].get(name)
     if row is None:
-        raise DamagedError(f"{path} is not among the files that {RECORD} lists.")
+        raise DamagedError(f"{path} is not among the files that {BUNDLE_JSON} lists.")
     _refuse_links(folder, name)
     if path.is_file() and path.stat().st_size != row["bytes"]:
         raise DamagedError(f"{path} has {path.stat().st_size:,} bytes, not {row['bytes']:,}.")
-    data = read_plain(folder, name)
+    data = read_regular_file(folder, name)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DamagedError(
             f"{path} is damaged: {_locate_damage(data, row)}.",
@@ -203,9 +203,9 @@ def read_listed_json(folder: Path, name: str, record: Mapping[str, Any] | None =
 def _locate_damage(data: bytes, row: Mapping[str, Any]) -> str:
     blocks = row.get("blocks", [])
     for number, expected in enumerate(blocks):
-        start = number * BLOCK
-        if zlib.crc32(data[start : start + BLOCK]) != expected:
-            end = min(start + BLOCK, len(data))
+        start = number * CRC_BLOCK_BYTES
+        if zlib.crc32(data[start : start + CRC_BLOCK_BYTES]) != expected:
+            end = min(start + CRC_BLOCK_BYTES, len(data))
             return f"block {number + 1} of {len(blocks)} (bytes {start:,} to {end - 1:,}) differs"
     return "its SHA-256 differs"
 
@@ -216,16 +216,16 @@ def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
     Replaced files are removed from the list first and listed again afterwards, so a bundle whose
     writer is killed in between is valid without them.
     """
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     for name in files:
-        check_name(name, folder / RECORD)
+        check_file_name(name, folder / BUNDLE_JSON)
         _refuse_links(folder, name)
     unchanged = {name: row for name, row in record["files"].items() if name not in files}
     if len(unchanged) != len(record["files"]):
-        write_record(folder, {**record, "files": unchanged})
+        write_bundle_json(folder, {**record, "files": unchanged})
     for name, data in files.items():
         path = folder / name
         storage.make_folder(path.parent)
         storage.write_bytes(path, data)
-    added = {name: describe(data) for name, data in files.items()}
-    write_record(folder, {**record, "files": {**unchanged, **added}})
+    added = {name: describe_file(data) for name, data in files.items()}
+    write_bundle_json(folder, {**record, "files": {**unchanged, **added}})

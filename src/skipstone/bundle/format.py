@@ -18,13 +18,20 @@ from typing import Any
 import numpy as np
 
 from skipstone import storage
-from skipstone.bundle.arch import Arch, Ensemble, read_arch
-from skipstone.bundle.files import FORMAT, RECORD, describe, read_file, read_record, write_record
+from skipstone.bundle.arch import Arch, EnsembleArch, parse_arch
+from skipstone.bundle.files import (
+    BUNDLE_FORMAT,
+    BUNDLE_JSON,
+    describe_file,
+    read_bundle_json,
+    read_file,
+    write_bundle_json,
+)
 from skipstone.errors import DamagedError, UsageError
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
 
-WEIGHTS = "weights.safetensors"
-INPUT_ARRAYS = "input.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
+INPUT_ARRAYS_FILE = "input.safetensors"
 _SECTIONS = ("arch", "input", "task", "post", "lineage", "metrics")
 
 
@@ -45,7 +52,7 @@ class Bundle:
             "others" are named "1/<name>" and so on.
     """
 
-    arch: Arch | Ensemble
+    arch: Arch | EnsembleArch
     input: dict[str, Any]
     task: dict[str, Any]
     post: dict[str, Any] = field(default_factory=dict)
@@ -60,17 +67,17 @@ class Bundle:
         Programs and goldens of an older bundle are removed: they belong to other weights.
         """
         with storage.write_folder(folder) as new:
-            storage.write_tensors(new / WEIGHTS, self.tensors)
+            storage.write_tensors(new / WEIGHTS_FILE, self.tensors)
             if self.input_arrays:
-                storage.write_tensors(new / INPUT_ARRAYS, self.input_arrays)
+                storage.write_tensors(new / INPUT_ARRAYS_FILE, self.input_arrays)
             record: dict[str, Any] = {name: getattr(self, name) for name in _SECTIONS}
             record["arch"] = self.arch.to_json()
-            record["format"] = FORMAT
+            record["format"] = BUNDLE_FORMAT
             record["plugins"] = dict(self._plugins())
             record["files"] = {
-                path.name: describe(storage.read_bytes(path)) for path in sorted(new.iterdir())
+                path.name: describe_file(storage.read_bytes(path)) for path in sorted(new.iterdir())
             }
-            write_record(new, record)
+            write_bundle_json(new, record)
         return Path(folder)
 
     @staticmethod
@@ -82,18 +89,20 @@ class Bundle:
             UsageError: a newer format, or a plugin that is not installed (names the package).
         """
         folder = Path(folder)
-        record = read_record(folder)
+        record = read_bundle_json(folder)
         sections = _sections(folder, record)
         arch = sections.pop("arch")
         _require_plugins(
             _entries(sections["input"]["name"], sections["task"]["name"], arch), record, folder
         )
         arrays = (
-            read_arrays(folder, INPUT_ARRAYS, record) if INPUT_ARRAYS in record["files"] else {}
+            read_arrays(folder, INPUT_ARRAYS_FILE, record)
+            if INPUT_ARRAYS_FILE in record["files"]
+            else {}
         )
         return Bundle(
             arch=arch,
-            tensors=read_arrays(folder, WEIGHTS, record),
+            tensors=read_arrays(folder, WEIGHTS_FILE, record),
             input_arrays=arrays,
             **sections,
         )
@@ -105,7 +114,7 @@ class Bundle:
                 yield name, distribution
 
 
-def _entries(input: str, task: str, arch: Arch | Ensemble) -> list[tuple[Registry, str]]:
+def _entries(input: str, task: str, arch: Arch | EnsembleArch) -> list[tuple[Registry, str]]:
     """Every registry name in a bundle."""
     networks = [
         pair
@@ -126,14 +135,14 @@ def _sections(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """The record's sections, `arch` as an Arch. DamagedError if one is missing or malformed."""
     for name in _SECTIONS:
         if not isinstance(record.get(name), dict):
-            raise DamagedError(f"{folder / RECORD} lacks the section {name!r}.")
+            raise DamagedError(f"{folder / BUNDLE_JSON} lacks the section {name!r}.")
         for key, kind in _REQUIRED_KEYS.get(name, {}).items():
             if not isinstance(record[name].get(key), kind):
-                raise DamagedError(f"{folder / RECORD} lacks the {key!r} of its {name}.")
+                raise DamagedError(f"{folder / BUNDLE_JSON} lacks the {key!r} of its {name}.")
     try:
-        arch = read_arch(record["arch"])
+        arch = parse_arch(record["arch"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{folder / RECORD} holds an invalid 'arch' ({error}).") from None
+        raise DamagedError(f"{folder / BUNDLE_JSON} holds an invalid 'arch' ({error}).") from None
     return {**{name: dict(record[name]) for name in _SECTIONS}, "arch": arch}
 
 

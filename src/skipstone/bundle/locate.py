@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from skipstone.bundle.files import RECORD
+from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.events import note
+from skipstone.events import emit_note
 
 _A_MODEL = "A model is a bundle, or the run folder that `skipstone train` made."
 
 
-def bundle_of(path: Path | str) -> Path:
+def resolve_bundle(path: Path | str) -> Path:
     """The bundle folder of a bundle, of a run folder such as `runs/001`, or of the newest run in
     a folder of runs (then with a note).
 
@@ -34,17 +34,26 @@ def bundle_of(path: Path | str) -> Path:
     if not path.is_dir():
         folder = path.parent
         model = next(
-            (candidate for candidate in (folder, folder.parent.parent) if is_model(candidate)), None
+            (
+                candidate
+                for candidate in (folder, folder.parent.parent)
+                if is_model_folder(candidate)
+            ),
+            None,
         )
         hint = _A_MODEL if model is None else f"Did you mean the model {model}?"
         raise UsageError(f"{path} is a file, not a model.", hint=hint)
-    if is_model(path):
+    if is_model_folder(path):
         return _bundle_in(path)
     if not (path / "run.json").is_file():
-        runs = [name for name in _list_folders(path) if name.isdecimal() and is_model(path / name)]
+        runs = [
+            name
+            for name in _list_folders(path)
+            if name.isdecimal() and is_model_folder(path / name)
+        ]
         if runs:
             newest = path / max(runs, key=int)
-            note(f"The model is {newest}, the newest of {len(runs)} in {path}.")
+            emit_note(f"The model is {newest}, the newest of {len(runs)} in {path}.")
             return _bundle_in(newest)
     raise UsageError(*_explain_not_a_model(path))
 
@@ -55,33 +64,33 @@ def _explain_not_a_model(path: Path) -> tuple[str]:
             f"{path} is a run without a model: its training did not finish. "
             "Repeat the same train command to resume it.",
         )
-    runs = [name for name in _list_folders(path) if is_model(path / name)]
+    runs = [name for name in _list_folders(path) if is_model_folder(path / name)]
     if runs:
         return (
             f"{path}/ is a folder of models, not a model. Choose one, such as {path / runs[-1]}.",
         )
     if any(path.iterdir()):
         return (
-            f"{path}/ is a data folder, not a model: it holds no {RECORD}. {_A_MODEL} "
+            f"{path}/ is a data folder, not a model: it holds no {BUNDLE_JSON}. {_A_MODEL} "
             f"To train one: skipstone train {shlex.quote(str(path))}",
         )
     return (f"{path}/ is an empty folder, not a model. {_A_MODEL}",)
 
 
-def is_model(folder: Path) -> bool:
+def is_model_folder(folder: Path) -> bool:
     """Whether it is a bundle, or a run that has a bundle."""
-    return (folder / RECORD).is_file() or (folder / "bundle" / RECORD).is_file()
+    return (folder / BUNDLE_JSON).is_file() or (folder / "bundle" / BUNDLE_JSON).is_file()
 
 
-def names_model(path: Path) -> bool:
+def resolves_to_bundle(path: Path) -> bool:
     """Whether `bundle_of` would find a bundle: in a bundle, a run, or a folder of runs."""
-    return is_model(path) or any(
-        name.isdecimal() and is_model(path / name) for name in _list_folders(path)
+    return is_model_folder(path) or any(
+        name.isdecimal() and is_model_folder(path / name) for name in _list_folders(path)
     )
 
 
 def _bundle_in(folder: Path) -> Path:
-    return folder if (folder / RECORD).is_file() else folder / "bundle"
+    return folder if (folder / BUNDLE_JSON).is_file() else folder / "bundle"
 
 
 def _list_folders(folder: Path) -> list[str]:

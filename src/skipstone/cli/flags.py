@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from skipstone.errors import UsageError, did_you_mean
 from skipstone.option_types import has_type
 from skipstone.settings import Setting, known_settings, suggest_option
-from skipstone.words import listed
+from skipstone.words import join_limited
 
 _GROUP_TITLES = {
     "data": "reading the data",
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
             folder = Path(getattr(namespace, "data", None) or "").parent
             if folder.name and all(Path(word).parent == folder for word in extra):
                 hint = f"For all that is in {folder}, give that: {folder}"
-            what = listed(map(repr, extra))
+            what = join_limited(map(repr, extra))
             raise UsageError(f"{self.prog} does not know what to do with {what}.", hint=hint)
         return namespace
 
@@ -130,7 +130,7 @@ def _reader(settings: list[Setting]) -> Callable[[str], Any]:
         problems = []
         for setting in settings:  # owners may allow different values: the first that accepts reads
             try:
-                return setting.parse(text)
+                return setting.parse_value(text)
             except ValueError as error:
                 problems.append(str(error))
         choices = _choices(settings)
@@ -177,7 +177,7 @@ def _help(settings: list[Setting]) -> str:
 
 
 def _owners(settings: list[Setting]) -> str:
-    return listed([owner for setting in settings for owner in setting.owners], limit=3)
+    return join_limited([owner for setting in settings for owner in setting.owners], limit=3)
 
 
 def _limits(settings: list[Setting]) -> str:

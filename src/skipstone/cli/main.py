@@ -95,10 +95,10 @@ def _run_and_report(arguments: list[str]) -> int:
 
 def _run(parsed: ParsedCommand) -> int:
     from skipstone.cli.terminal import ProgressDisplay, Terminal
-    from skipstone.events import Note, listen
+    from skipstone.events import Note, use_listener
 
     terminal = Terminal(quiet_output=parsed.as_json)
-    with ProgressDisplay(terminal) as display, listen(display):
+    with ProgressDisplay(terminal) as display, use_listener(display):
 
         def print_warning(text: str) -> None:
             display(Note(text, "warning"))

@@ -23,7 +23,7 @@ from skipstone.commands.base import (
     find_commands,
 )
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.words import flag
+from skipstone.words import to_flag
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def parse_command_line(words: list[str]) -> ParsedCommand:
             _add_parameter(parser, parameter)
     for variant in command.variants:
         parser.add_argument(
-            flag(variant.name),
+            to_flag(variant.name),
             dest=variant.name,
             metavar=variant.argument.metavar or None,
             help=_escape(variant.argument.help),

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from skipstone.events import Advanced, Event, Finished, LinePrinter, Note, Started
+from skipstone.events import Event, LinePrinter, Note, StageAdvanced, StageFinished, StageStarted
 
 #: Characters per line of a table in a file or a pipe.
 _NO_LIMIT = 10_000
@@ -123,13 +123,13 @@ class ProgressDisplay:
             self._lines(event)
             return
         match event:
-            case Started(stage, total, _):
+            case StageStarted(stage, total, _):
                 self._tasks[stage] = self._progress.add_task(
                     escape_text(stage), total=total, text=""
                 )
-            case Advanced(stage, amount, text) if stage in self._tasks:
+            case StageAdvanced(stage, amount, text) if stage in self._tasks:
                 self._progress.update(self._tasks[stage], advance=amount, text=escape_text(text))
-            case Finished(stage) if stage in self._tasks:
+            case StageFinished(stage) if stage in self._tasks:
                 self._progress.remove_task(self._tasks.pop(stage))
 
     def _line(self, text: str, kind: str) -> None:

@@ -18,7 +18,7 @@ from skipstone.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from skipstone.prepare.findings import Finding, Kind, Nouns
+    from skipstone.prepare.findings import Finding, FindingKind, Nouns
     from skipstone.verbs.audit import AuditResult
 
 #: Findings of a kind that are printed.
@@ -90,12 +90,14 @@ def print_result(result: AuditResult, output: Output) -> None:
         output.print_line(f"Details: skipstone audit {data} --out audit", "bold")
 
 
-def _print_findings(kind: Kind, findings: Sequence[Finding], nouns: Nouns, output: Output) -> None:
+def _print_findings(
+    kind: FindingKind, findings: Sequence[Finding], nouns: Nouns, output: Output
+) -> None:
     """A kind's title, its first few findings, and what to do about them."""
     files = len({path for finding in findings for path in finding.paths})
     how_many = f": {files:,} {nouns.unit}{'' if files == 1 else 's'}" if files else ""
     groups = f" in {len(findings):,} groups" if files and len(findings) > 1 else ""
-    title = nouns.title(kind)
+    title = nouns.format_title(kind)
     title = title[0].upper() + title[1:]
     output.print_line(f"{title}{how_many}{groups}", "bold yellow")
     for finding in findings[:_MAX_FINDINGS]:
@@ -109,7 +111,7 @@ def _print_findings(kind: Kind, findings: Sequence[Finding], nouns: Nouns, outpu
         if len(paths) > 2 * _MAX_FINDINGS:
             output.print_line(f"        and {len(paths) - 2 * _MAX_FINDINGS:,} more")
     if kind.advice:
-        output.print_line(f"    {nouns.advice(kind)}", "dim")
+        output.print_line(f"    {nouns.format_advice(kind)}", "dim")
 
 
 def describe_counts(counts: Mapping[str, Any]) -> list[str]:

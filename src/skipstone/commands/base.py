@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from skipstone.errors import UsageError
-from skipstone.events import LinePrinter, has_listener, listen
+from skipstone.events import LinePrinter, has_listener, use_listener
 from skipstone.option_types import Range, int_range, parse_text
 from skipstone.registry import find_entry_points
-from skipstone.settings import as_flags
-from skipstone.words import flag
+from skipstone.settings import to_cli_args
+from skipstone.words import to_flag
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Parameter:
 
     @property
     def flag(self) -> str:
-        return self.argument.flag or flag(self.name)
+        return self.argument.flag or to_flag(self.name)
 
     def parse_value(self, text: str) -> Any:
         """Read one command-line value. ValueError says what is allowed."""
@@ -183,7 +183,7 @@ def command_function(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         prints = hasattr(sys, "ps1") and not has_listener()
-        with listen(LinePrinter()) if prints else contextlib.nullcontext():
+        with use_listener(LinePrinter()) if prints else contextlib.nullcontext():
             return function(*args, **kwargs)
 
     parameters = read_parameters(function)
@@ -307,7 +307,7 @@ class Command:
                 positional += map(str, to_list(value))
             elif value != parameter.default:
                 flags[parameter.flag.removeprefix("--")] = value
-        return ["skipstone", self.name, *positional, *as_flags(flags)]
+        return ["skipstone", self.name, *positional, *to_cli_args(flags)]
 
 
 def find_commands() -> dict[str, Command]:

@@ -15,7 +15,7 @@ from skipstone.commands.base import (
     to_list,
     to_path,
 )
-from skipstone.report.words import percent, size
+from skipstone.report.words import format_bytes, format_percent
 
 if TYPE_CHECKING:
     from skipstone.proof.intervals import Estimate
@@ -58,14 +58,14 @@ def print_result(result: CompareResult, output: Output) -> None:
         rows.append(
             [
                 row.name,
-                "" if score is None else f"{_interval(score, percent)} (n = {score.n:,})",
+                "" if score is None else f"{_interval(score, format_percent)} (n = {score.n:,})",
                 "" if gap is None else f"{_interval(gap, '{:+.2f}'.format)} points",
                 row.runtime,
                 "{median_ms:.2f} ms [{p10_ms:.2f}, {p90_ms:.2f}]".format(**row.latency),
-                size(row.bytes),
+                format_bytes(row.bytes),
                 f"{row.parameters / 1e6:.2f} M",
                 f"{row.macs / 1e6:,.0f} M",
-                size(row.activation_bytes),
+                format_bytes(row.activation_bytes),
             ]
         )
     metrics = {row.metric for row in result.rows if row.metric}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, Seed, command_function, to_path
 from skipstone.commands.rendering import print_baseline, print_metrics, print_verification
-from skipstone.report.words import duration
-from skipstone.verbs.receipts import receipt_table
+from skipstone.report.words import format_duration
+from skipstone.verbs.receipts import make_receipt_table
 
 if TYPE_CHECKING:
     from skipstone.verbs.demo import DemoResult
@@ -46,17 +46,17 @@ def print_result(result: DemoResult, output: Output) -> None:
     ]
     output.print_table((unit, "prediction", "probability"), rows, title="A few predictions")
     output.print_line()
-    columns, rows, title = receipt_table(result.shrunk.receipt)
+    columns, rows, title = make_receipt_table(result.shrunk.receipt)
     output.print_table(columns, rows, title=title)
     output.print_line()
     trained = result.trained
-    title = f"{result.shown.title}, on {trained.split}"
-    print_metrics(trained.metrics, trained.measures, title, output)
+    title = f"{result.demonstration.title}, on {trained.split}"
+    print_metrics(trained.metrics, trained.metric_definitions, title, output)
     print_baseline(trained.baseline, output)
     print_verification(result.verified.verification, output)
-    output.print_line(f"Took:    {duration(result.seconds)}")
+    output.print_line(f"Took:    {format_duration(result.seconds)}")
     output.print_line(f"Report:  {result.report}")
-    output.print_line(f"Next:    {result.shown.next}", "bold")
+    output.print_line(f"Next:    {result.demonstration.next_command}", "bold")
 
 
 def _format_field(value: Any) -> str:

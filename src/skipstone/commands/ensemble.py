@@ -16,7 +16,7 @@ from skipstone.commands.base import (
     to_path,
 )
 from skipstone.commands.rendering import print_metrics, print_run
-from skipstone.report.words import percent
+from skipstone.report.words import format_percent
 
 if TYPE_CHECKING:
     from skipstone.verbs.ensemble import EnsembleResult
@@ -52,7 +52,7 @@ def ensemble(
 
 
 def print_result(result: EnsembleResult, output: Output) -> None:
-    print_metrics(result.metrics, result.measures, f"On {result.split}", output)
+    print_metrics(result.metrics, result.metric_definitions, f"On {result.split}", output)
     rows = []
     for member in result.members:
         gap = member.difference
@@ -61,8 +61,8 @@ def print_result(result: EnsembleResult, output: Output) -> None:
             [
                 member.model,
                 member.name,
-                percent(member.select),
-                percent(member.value.value),
+                format_percent(member.val),
+                format_percent(member.value.value),
                 f"{100 * gap.value:+.1f} ({interval})",
             ]
         )

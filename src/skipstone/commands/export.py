@@ -13,7 +13,7 @@ from skipstone.commands.base import (
     command_function,
     to_path,
 )
-from skipstone.report.words import size
+from skipstone.report.words import format_bytes
 
 if TYPE_CHECKING:
     from skipstone.verbs.ship import ExportResult
@@ -39,7 +39,7 @@ def export(
 
 
 def print_result(result: ExportResult, output: Output) -> None:
-    rows = [[name, size(count)] for name, count in result.files.items()]
+    rows = [[name, format_bytes(count)] for name, count in result.files.items()]
     output.print_table(("file", "size"), rows, title=f"{result.folder}")
     if result.next_command:
         output.print_line(f"Next:    {result.next_command}", "bold")

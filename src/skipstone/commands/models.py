@@ -21,9 +21,9 @@ def list_models(
     Raises:
         UsageError: unknown model; the message names similar ones.
     """
-    from skipstone.verbs.look import models
+    from skipstone.verbs.look import list_models
 
-    return models(name)
+    return list_models(name)
 
 
 def print_result(result: ModelsResult, output: Output) -> None:

@@ -16,8 +16,8 @@ from skipstone.commands.base import (
     to_list,
     to_path,
 )
-from skipstone.data.options import ASKED
-from skipstone.report.words import percent
+from skipstone.data.options import TABLE_SOURCE_OPTIONS
+from skipstone.report.words import format_percent
 
 if TYPE_CHECKING:
     from skipstone.verbs.answer import PredictResult
@@ -81,9 +81,11 @@ def print_result(result: PredictResult, output: Output) -> None:
         # The share of the pixels with each label says more than its mean probability.
         number = row.get("share", row.get("probability", ""))
         if isinstance(label, list):
-            rows.append([row["path"], ", ".join(map(str, label)), ", ".join(map(percent, number))])
+            rows.append(
+                [row["path"], ", ".join(map(str, label)), ", ".join(map(format_percent, number))]
+            )
         else:
-            rows.append([row["path"], label, percent(number)])
+            rows.append([row["path"], label, format_percent(number)])
     has_shares = any("share" in row for row in predictions)
     output.print_table(("path", "label", "share" if has_shares else "probability"), rows)
     if result.out is not None:
@@ -100,5 +102,5 @@ COMMAND = Command(
         "skipstone predict runs/001 photos/ --out predictions.csv",
     ),
     option_groups=("data",),
-    option_names=ASKED,
+    option_names=TABLE_SOURCE_OPTIONS,
 )

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skipstone.commands.base import Output
-from skipstone.report.measures import Figure
-from skipstone.report.words import duration, figure, percent, size
+from skipstone.report.measures import MetricValue
+from skipstone.report.words import format_bytes, format_duration, format_metric, format_percent
 
 if TYPE_CHECKING:
     from skipstone.proof.intervals import Estimate
     from skipstone.proof.parity import Verification
     from skipstone.tasks.base import Metric
-    from skipstone.verbs.baseline import Comparison
-    from skipstone.verbs.finished import Finished
+    from skipstone.verbs.baseline import BaselineComparison
+    from skipstone.verbs.finished import RunResult
 
 
 def print_metrics(
@@ -39,13 +39,15 @@ def metric_rows(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) -> 
         if estimate is None:
             continue
         spread = estimate.value, estimate.low, estimate.high
-        is_share = Figure(measure.title, *spread, estimate.n, measure.higher_is_better).is_share
-        value, low, high = (figure(number, as_percent=is_share) for number in spread)
+        is_share = MetricValue(
+            measure.title, *spread, estimate.n, measure.higher_is_better
+        ).is_share
+        value, low, high = (format_metric(number, as_percent=is_share) for number in spread)
         rows.append([measure.title, value, f"{low} – {high}", f"{estimate.n:,}"])
     return rows
 
 
-def print_baseline(baseline: Comparison | None, output: Output) -> None:
+def print_baseline(baseline: BaselineComparison | None, output: Output) -> None:
     """Whether the model is better than the baseline of its input, where there is one."""
     if baseline is not None:
         output.print_line(baseline.verdict, "" if baseline.difference.low > 0 else "yellow")
@@ -54,7 +56,7 @@ def print_baseline(baseline: Comparison | None, output: Output) -> None:
 def print_verification(verification: Verification, output: Output) -> None:
     names = [row["name"] for row in verification.rows if "max_difference" in row]
     shares = [row["share"] for row in verification.rows if "share" in row]
-    pixels = f", at most {percent(max(shares))} of the pixels" if shares else ""
+    pixels = f", at most {format_percent(max(shares))} of the pixels" if shares else ""
     if verification.ok:
         output.print_line(
             f"Verified from raw bytes in a fresh process: {', '.join(names)} "
@@ -67,11 +69,11 @@ def print_verification(verification: Verification, output: Output) -> None:
             output.print_line(f"NOT VERIFIED: {problem}", "bold red")
 
 
-def print_run(result: Finished, output: Output) -> None:
+def print_run(result: RunResult, output: Output) -> None:
     """Whether a run is verified, where its files are, and what to type next."""
     print_verification(result.verification, output)
-    output.print_line(f"Model:   {result.bundle}  ({size(result.bytes)} of weights)")
+    output.print_line(f"Model:   {result.bundle}  ({format_bytes(result.bytes)} of weights)")
     output.print_line(f"Report:  {result.report}")
-    output.print_line(f"Took:    {duration(result.seconds)}")
+    output.print_line(f"Took:    {format_duration(result.seconds)}")
     output.print_line()
     output.print_line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")

@@ -17,13 +17,13 @@ from skipstone.commands.base import (
 )
 from skipstone.commands.rendering import print_verification
 from skipstone.registry import STEPS
-from skipstone.verbs.receipts import figures_table, receipt_table
+from skipstone.verbs.receipts import make_metrics_table, make_receipt_table
 
 if TYPE_CHECKING:
     from skipstone.shrink.shrink import ShrinkResult
 
 _PLAN_HELP = (
-    f"steps in order, of {', '.join(STEPS.names())}, such as "
+    f"steps in order, of {', '.join(STEPS.entry_names())}, such as "
     '"resolution(size=160), prune(macs=0.7), int8"'
 )
 
@@ -74,16 +74,16 @@ def shrink(
 
 
 def print_result(result: ShrinkResult, output: Output) -> None:
-    from skipstone.shrink.receipt import verdict
+    from skipstone.shrink.receipt import describe_verdict
 
-    columns, rows, title = receipt_table(result.receipt)
+    columns, rows, title = make_receipt_table(result.receipt)
     output.print_table(columns, rows, title=title)
     output.print_line()
     if result.accepted:
-        columns, rows, title = figures_table(result.receipt)
+        columns, rows, title = make_metrics_table(result.receipt)
         output.print_table(columns, rows, title=title)
         output.print_line()
-    output.print_line(verdict(result.receipt), "green" if result.accepted else "bold red")
+    output.print_line(describe_verdict(result.receipt), "green" if result.accepted else "bold red")
     if result.verification is not None:
         print_verification(result.verification, output)
         output.print_line(f"Model:   {result.bundle}")

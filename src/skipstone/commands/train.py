@@ -89,7 +89,7 @@ def train(
 
 
 def print_result(result: TrainResult, output: Output) -> None:
-    print_metrics(result.metrics, result.measures, f"On {result.split}", output)
+    print_metrics(result.metrics, result.metric_definitions, f"On {result.split}", output)
     print_baseline(result.baseline, output)
     output.print_line()
     if result.calibration is not None:
@@ -108,7 +108,7 @@ def _show_augmented(
     from_: Path | str | None,
     **options: Any,
 ) -> AugmentedResult:
-    from skipstone.verbs.augmented import show_augmented as write_augmented
+    from skipstone.verbs.augmented import write_augmented_samples as write_augmented
 
     arguments = {"seed": seed, "model": model, "weights": weights, "from_": from_, **options}
     return write_augmented(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skipstone.commands.base import Command, ModelPath, Output, command_function, to_path
-from skipstone.report.words import percent
+from skipstone.report.words import format_percent
 
 if TYPE_CHECKING:
     from skipstone.verbs.ship import VerifyResult
@@ -33,7 +33,11 @@ def print_result(result: VerifyResult, output: Output) -> None:
                 "ok" if check["ok"] else "FAILED",
                 f"{check['max_difference']:.1e}" if is_measured else "",
                 f"{check['flips']} of {check['n']}" if is_measured else "",
-                *([percent(check["share"]) if "share" in check else ""] if has_pixels else []),
+                *(
+                    [format_percent(check["share"]) if "share" in check else ""]
+                    if has_pixels
+                    else []
+                ),
                 check.get("problem") or "",
             ]
         )

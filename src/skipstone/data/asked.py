@@ -13,33 +13,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skipstone.data.file_types import RAW, passed_over_name
+from skipstone.data.file_types import RAW, hidden_name_reason
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.columns import Columns, read_columns, sniff_table
-from skipstone.data.readers.scan import first_bytes, walk
+from skipstone.data.readers.columns import Columns, detect_table, read_columns
+from skipstone.data.readers.scan import read_head, walk_folders
 from skipstone.data.readers.table_columns import (
-    names_files,
-    path_column,
-    path_folder,
+    choose_path_column,
+    is_path_column,
+    resolve_path_folder,
     sample_cells,
 )
-from skipstone.data.readers.table_files import Files
-from skipstone.data.readers.text_columns import text_column
-from skipstone.data.refusals import as_address, before_pattern
-from skipstone.data.sources import Cells, FileRef, Inline, Source, in_utf8
+from skipstone.data.readers.table_files import FileLookup
+from skipstone.data.readers.text_columns import choose_text_column
+from skipstone.data.refusals import folder_before_pattern, parse_url
+from skipstone.data.sources import ColumnRef, FileRef, Inline, Source, encode_utf8
 from skipstone.errors import DataError, UsageError
-from skipstone.events import note
-from skipstone.words import listed, quoted
+from skipstone.events import emit_note
+from skipstone.words import join_limited, quote_path
 
 #: (name, first bytes) -> why the model cannot predict this file, or None.
-Unfit = Callable[[str, bytes], str | None]
+UnfitCheck = Callable[[str, bytes], str | None]
 
 STANDARD_INPUT = "-"
 _EMPTY_TEXT = "holds no text"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictItem:
     """Args:
     source: where the bytes are.
     below: path relative to the folder that the user named; the file's name if they named a file.
@@ -48,24 +48,24 @@ class Asked:
     """
 
     source: Source
-    below: Path
+    relative_path: Path
     row: int | None = None
     problem: str = ""
 
 
-def asked(
-    given: Sequence[str | Path],
+def list_predict_items(
+    paths: Sequence[str | Path],
     texts: Sequence[str],
     *,
     input: str,
     rows: str | None,
     options: ReadOptions,
-    unfit: Unfit | None = None,
-) -> list[Asked]:
+    unfit: UnfitCheck | None = None,
+) -> list[PredictItem]:
     """Every item to predict, in order.
 
     Args:
-        given: files, folders, tables, or "-" for the lines of standard input.
+        paths: files, folders, tables, or "-" for the lines of standard input.
         texts: texts themselves, not files.
         input: the name of the model's input, for messages.
         rows: the input's fact `rows`.
@@ -80,19 +80,19 @@ def asked(
             f"--text needs a model that reads texts; this model's input is {input}.",
             hint="Name files instead.",
         )
-    items: list[Asked] = []
-    for name in given:
+    items: list[PredictItem] = []
+    for name in paths:
         path = Path(name)
         if str(name) == STANDARD_INPUT:
             items += _lines(unfit, cells=rows == "cells")
         elif path.is_dir():
             items += _folder(path, unfit)
-        elif rows is not None and sniff_table(path):
-            read: Callable[[Path, ReadOptions], Iterator[Asked]] = _ROWS[rows]
+        elif rows is not None and detect_table(path):
+            read: Callable[[Path, ReadOptions], Iterator[PredictItem]] = _ROWS[rows]
             items += read(path, options)
         else:
             items.append(_file(name, unfit))
-    items += [_inline(in_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
+    items += [_inline(encode_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
     if not items:
         raise UsageError(
             "nothing to predict.",
@@ -101,30 +101,30 @@ def asked(
     return items
 
 
-def _file(name: str | Path, unfit: Unfit | None) -> Asked:
+def _file(name: str | Path, unfit: UnfitCheck | None) -> PredictItem:
     path = Path(name)
     problem = ""
     if not path.exists():
-        if (address := as_address(path)) is not None:
+        if (address := parse_url(path)) is not None:
             problem = (
                 f"{address} is a URL; skipstone does not download. Download it, then name the file"
             )
         elif any(char in str(path) for char in "*?["):
             raise UsageError(
                 f"no file matches the pattern {path}.",
-                hint=f"List the files: ls {quoted(before_pattern(path))}",
+                hint=f"List the files: ls {quote_path(folder_before_pattern(path))}",
             )
-    elif unfit is not None and (reason := unfit(path.name, first_bytes(path))) == RAW:
+    elif unfit is not None and (reason := unfit(path.name, read_head(path))) == RAW:
         problem = reason
     # A missing file becomes an error row; prediction continues with the others.
-    return Asked(FileRef(path), Path(path.name), problem=problem)
+    return PredictItem(FileRef(path), Path(path.name), problem=problem)
 
 
-def _folder(folder: Path, unfit: Unfit | None) -> list[Asked]:
+def _folder(folder: Path, unfit: UnfitCheck | None) -> list[PredictItem]:
     skipped: Counter[str] = Counter()
     files = []
     for file in sorted(_walk(folder)):
-        reason = None if unfit is None else unfit(file.name, first_bytes(file))
+        reason = None if unfit is None else unfit(file.name, read_head(file))
         if reason is None or not file.is_file():
             files.append(file)
         else:
@@ -133,19 +133,19 @@ def _folder(folder: Path, unfit: Unfit | None) -> list[Asked]:
     if not files:
         raise UsageError(
             f"{folder} holds {f'only {reasons}' if skipped else 'no files'}; nothing to predict.",
-            hint=f"List the files: ls -A {quoted(folder)}",
+            hint=f"List the files: ls -A {quote_path(folder)}",
         )
     if skipped:
-        note(f"Skipped in {folder}: {reasons}.")
-    return [Asked(FileRef(file), file.relative_to(folder)) for file in files]
+        emit_note(f"Skipped in {folder}: {reasons}.")
+    return [PredictItem(FileRef(file), file.relative_to(folder)) for file in files]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for _, files in walk(folder, Counter(), unfit=passed_over_name):
+    for _, files in walk_folders(folder, Counter(), skip_reason=hidden_name_reason):
         yield from (folder / name for name, _ in files)
 
 
-def _lines(unfit: Unfit | None, *, cells: bool) -> Iterator[Asked]:
+def _lines(unfit: UnfitCheck | None, *, cells: bool) -> Iterator[PredictItem]:
     """Standard input: one text per line (`cells`), or one path per line."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         line = line.rstrip(b"\r\n")
@@ -155,14 +155,14 @@ def _lines(unfit: Unfit | None, *, cells: bool) -> Iterator[Asked]:
             yield _file(os.fsdecode(line), unfit)
 
 
-def _inline(data: bytes, name: str) -> Asked:
-    return Asked(Inline(data, name), Path(name), problem="" if data.strip() else _EMPTY_TEXT)
+def _inline(data: bytes, name: str) -> PredictItem:
+    return PredictItem(Inline(data, name), Path(name), problem="" if data.strip() else _EMPTY_TEXT)
 
 
-def _cells(path: Path, options: ReadOptions) -> Iterator[Asked]:
+def _cells(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
     """A table of texts, or of the paths of text files."""
-    columns = read_columns(path, options, least=1)
-    column = text_column(columns, path.parent, options)
+    columns = read_columns(path, options, min_columns=1)
+    column = choose_text_column(columns, path.parent, options)
     if column is None and len(columns.names) == 1:
         column = columns.names[0]
     if column is None and _names_files(columns, path, options):
@@ -170,36 +170,36 @@ def _cells(path: Path, options: ReadOptions) -> Iterator[Asked]:
         return
     if column is None:
         raise UsageError(
-            f"{path}: cannot infer which column holds the texts ({listed(columns.names, 12)}).",
+            f"{path}: cannot infer which column holds the texts ({join_limited(columns.names, 12)}).",
             hint=f"Name it: --text-column {columns.names[0]}",
         )
-    cells = Cells(column, options.delimiter, options.encoding)
-    for row, text in enumerate(columns.text(column)):
+    cells = ColumnRef(column, options.delimiter, options.encoding)
+    for row, text in enumerate(columns.text_cells(column)):
         source = FileRef(path, row, cells)
-        yield Asked(source, Path(path.name), row, "" if text else _EMPTY_TEXT)
+        yield PredictItem(source, Path(path.name), row, "" if text else _EMPTY_TEXT)
 
 
 def _names_files(columns: Columns, path: Path, options: ReadOptions) -> bool:
     if options.path_column is not None:
         return True
-    return any(names_files(columns, path.parent, name) for name in columns.names)
+    return any(is_path_column(columns, path.parent, name) for name in columns.names)
 
 
-def _files(path: Path, options: ReadOptions) -> Iterator[Asked]:
+def _files(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
     """A table that names files."""
-    columns = read_columns(path, options, least=1)
+    columns = read_columns(path, options, min_columns=1)
     root = path.parent
-    column, search = path_column(columns, root, options)
-    files = Files(root, path_folder(options), search=search)
-    files.settle(sample_cells(columns, column))
-    for row, cell in enumerate(columns.text(column)):
+    column, search = choose_path_column(columns, root, options)
+    files = FileLookup(root, resolve_path_folder(options), search=search)
+    files.infer_path_prefix(sample_cells(columns, column))
+    for row, cell in enumerate(columns.text_cells(column)):
         problem = "" if cell else "names no file"
         try:
-            found_path = files.find(cell)
+            found_path = files.find_file(cell)
         except DataError as error:
             found_path, problem = None, str(error)
         source = FileRef(root / (found_path or cell or path.name))
-        yield Asked(source, Path(found_path or cell or path.name), row, problem)
+        yield PredictItem(source, Path(found_path or cell or path.name), row, problem)
 
 
 _ROWS = {"cells": _cells, "files": _files}

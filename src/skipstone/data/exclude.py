@@ -21,16 +21,16 @@ from typing import Any
 
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
-from skipstone.words import counted
+from skipstone.words import pluralize
 
 
-def excluded_line(name: str) -> str:
+def format_exclude_line(name: str) -> str:
     """The line that excludes the row of this name."""
     plain = name == name.strip() and name[:1] not in ("#", '"') and name.isprintable()
     return name if plain and name else json.dumps(name)
 
 
-def read_exclude(path: Path | str) -> list[str]:
+def read_exclude_list(path: Path | str) -> list[str]:
     """The names in the list, in order, without comments and duplicates.
 
     Raises:
@@ -73,7 +73,7 @@ def _parse_line(path: Path, number: int, line: str) -> str:
     return name
 
 
-def without(manifest: Manifest, path: Path | str) -> Manifest:
+def drop_rows(manifest: Manifest, path: Path | str) -> Manifest:
     """The rows that the list does not name, with a note on how many were excluded.
 
     A class that loses its last row is removed from the schema, with a note.
@@ -81,8 +81,8 @@ def without(manifest: Manifest, path: Path | str) -> Manifest:
     Raises:
         UsageError: the list cannot be read, matches no row, or matches every row.
     """
-    listed_names = read_exclude(path)
-    names = manifest.names()
+    listed_names = read_exclude_list(path)
+    names = manifest.row_names()
     excluded = dict.fromkeys(_relative_name(name, manifest.root) for name in listed_names)
     folders = tuple(sorted(name for name in excluded if name.endswith("/")))
     keep = [
@@ -104,7 +104,7 @@ def without(manifest: Manifest, path: Path | str) -> Manifest:
         )
     existing = set(names)
     unknown = [name for name in excluded if name not in existing and not name.endswith("/")]
-    return _with_notes(manifest, manifest.take(keep), path, excluded_count, unknown)
+    return _with_notes(manifest, manifest.take_rows(keep), path, excluded_count, unknown)
 
 
 def _relative_name(name: str, root: Path) -> str:
@@ -117,14 +117,16 @@ def _relative_name(name: str, root: Path) -> str:
 def _with_notes(
     before: Manifest, after: Manifest, path: Path | str, excluded_count: int, unknown: list[str]
 ) -> Manifest:
-    notes = [f"Excluded by {path}: {counted(excluded_count, 'row')} of {len(before):,}."]
+    notes = [f"Excluded by {path}: {pluralize(excluded_count, 'row')} of {len(before):,}."]
     if unknown:
         notes.append(
-            f"{counted(len(unknown), 'line')} of {path} "
+            f"{pluralize(len(unknown), 'line')} of {path} "
             f"{'matches' if len(unknown) == 1 else 'match'} no row, such as {unknown[0]!r}."
         )
     schema = dict(before.schema)
-    empty_classes = sorted(_labels(before.column("target")) - _labels(after.column("target")))
+    empty_classes = sorted(
+        _labels(before.column_values("target")) - _labels(after.column_values("target"))
+    )
     empty_classes = [name for name in empty_classes if name in schema.get("classes", ())]
     if empty_classes:
         schema["classes"] = [name for name in schema["classes"] if name not in empty_classes]

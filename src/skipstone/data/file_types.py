@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 #: Number of leading bytes that `picture_format` and `ignored_reason` need.
-HEAD = 32
+HEAD_BYTES = 32
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -38,7 +38,7 @@ RAW = "camera RAW photos (not read: export them as JPEG or TIFF)"
 OTHER = "other files"
 
 
-def picture_format(head: bytes) -> str | None:
+def detect_picture_format(head: bytes) -> str | None:
     """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), NPY, or None.
 
     Args:
@@ -60,7 +60,7 @@ def picture_format(head: bytes) -> str | None:
     return "NPY" if head.startswith(b"\x93NUMPY") else None
 
 
-def passed_over_name(name: str) -> str | None:
+def hidden_name_reason(name: str) -> str | None:
     """The reason to skip a file or folder by its name alone, or None."""
     if name.startswith("._") or name == ".DS_Store" or name.casefold() in _SYSTEM_NAMES:
         return SYSTEM
@@ -74,10 +74,10 @@ def is_camera_raw(name: str, head: bytes = b"") -> bool:
     if head.startswith(b"II*\0") and head[8:10] == b"CR":
         return True
     has_suffix = PurePath(name).suffix.casefold() in _RAW_SUFFIXES
-    return has_suffix and picture_format(head) in (None, "TIFF")
+    return has_suffix and detect_picture_format(head) in (None, "TIFF")
 
 
-def ignored_reason(name: str, head: bytes) -> str | None:
+def not_picture_reason(name: str, head: bytes) -> str | None:
     """Why a file is not a picture; None if its bytes or its extension say that it is one.
 
     An empty or damaged `.jpg` counts as a picture: it becomes an unreadable row, which the audit
@@ -85,7 +85,7 @@ def ignored_reason(name: str, head: bytes) -> str | None:
     """
     if is_camera_raw(name, head):
         return RAW
-    if picture_format(head) is not None:
+    if detect_picture_format(head) is not None:
         return None
     if head.startswith(b"GIF8"):
         return GIF
@@ -101,7 +101,7 @@ def ignored_reason(name: str, head: bytes) -> str | None:
     return SIDECAR if suffix in _SIDECAR_SUFFIXES else OTHER
 
 
-def unanswerable(name: str, head: bytes) -> str | None:
+def predict_skip_reason(name: str, head: bytes) -> str | None:
     """Like `ignored_reason`, for prediction: of a GIF the model gets the first frame."""
-    reason = ignored_reason(name, head)
+    reason = not_picture_reason(name, head)
     return None if reason == GIF else reason

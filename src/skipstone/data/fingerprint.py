@@ -27,14 +27,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def digest_of(data: bytes | np.ndarray) -> str:
+def compute_digest(data: bytes | np.ndarray) -> str:
     """sha256 of bytes, or of an array's shape and values."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()
 
 
-def duplicate_groups(
+def find_duplicate_groups(
     manifest: Manifest, digests: Sequence[str | None] | None = None
 ) -> list[list[int]]:
     """Groups of two or more row positions with identical bytes, in row order.
@@ -51,7 +51,7 @@ def duplicate_groups(
     return sorted(group for group in rows.values() if len(group) > 1)
 
 
-def in_threads(
+def map_in_threads(
     work: Callable[[T], R], items: Sequence[T], name: str, *, unit: str, threads: int = THREADS
 ) -> list[R]:
     """`work` on every item, in order, in blocks on threads, with progress."""
@@ -59,7 +59,7 @@ def in_threads(
     blocks = [items[start : start + size] for start in range(0, len(items), size)]
     results: list[R] = []
     with (
-        events.stage(name, total=len(items), unit=unit) as advance,
+        events.progress_stage(name, total=len(items), unit=unit) as advance,
         ThreadPoolExecutor(threads) as pool,
     ):
         for block in pool.map(lambda part: [work(item) for item in part], blocks):
@@ -75,7 +75,7 @@ def _digest(source: FileRef) -> str | None:
     if source.member is None:
         return _file_digest(source.path)
     try:
-        return digest_of(read_source(source))  # its container is read once
+        return compute_digest(read_source(source))  # its container is read once
     except DataError:
         return None
 
@@ -101,7 +101,7 @@ def _size(source: FileRef) -> int | None:
 
 
 def _digests_of_equal_sizes(manifest: Manifest) -> list[str | None]:
-    sources = manifest.sources()
+    sources = manifest.list_sources()
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, source in enumerate(sources):
         size = _size(source)
@@ -110,7 +110,7 @@ def _digests_of_equal_sizes(manifest: Manifest) -> list[str | None]:
     rows = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     digests: list[str | None] = [None] * len(sources)
     candidates = [sources[row] for row in rows]
-    computed = in_threads(_digest, candidates, "looking for duplicates", unit="files")
+    computed = map_in_threads(_digest, candidates, "looking for duplicates", unit="files")
     for row, digest in zip(rows, computed, strict=True):
         digests[row] = digest
     return digests

@@ -28,7 +28,7 @@ _FETCH_AGAIN = "Download or copy the file again."
 _lock = threading.Lock()
 
 
-def is_idx(path: Path) -> bool:
+def is_idx_file(path: Path) -> bool:
     """Whether the file begins like IDX of unsigned bytes, compressed or not."""
     try:
         with _open(path) as file:
@@ -38,7 +38,7 @@ def is_idx(path: Path) -> bool:
     return len(head) == 4 and head[:3] == b"\0\0\x08" and 1 <= head[3] <= 4
 
 
-def read_shape(path: Path) -> tuple[int, ...]:
+def read_idx_shape(path: Path) -> tuple[int, ...]:
     """The sizes an IDX file states, such as (60000, 28, 28)."""
     with _data_errors(path), _open(path) as file:
         return _header(file, path)
@@ -54,7 +54,7 @@ def read_idx(path: Path) -> np.ndarray:
         return _read(path, status.st_mtime_ns, status.st_size)
 
 
-def idx_pictures(path: Path) -> np.ndarray:
+def read_idx_pictures(path: Path) -> np.ndarray:
     """All pictures, uint8 (N, H, W, C), a view of the array in memory."""
     array = read_idx(path)
     if array.ndim not in (3, 4):
@@ -62,9 +62,9 @@ def idx_pictures(path: Path) -> np.ndarray:
     return array[..., None] if array.ndim == 3 else array
 
 
-def idx_member(path: Path, member: int) -> np.ndarray:
+def read_idx_member(path: Path, member: int) -> np.ndarray:
     """Picture number `member`, uint8 (H, W, C), a view."""
-    pictures = idx_pictures(path)
+    pictures = read_idx_pictures(path)
     if not 0 <= member < len(pictures):
         raise DataError(f"{path} holds {len(pictures):,} pictures; number {member} does not exist.")
     picture: np.ndarray = pictures[member]

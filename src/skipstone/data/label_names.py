@@ -8,14 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from skipstone.data.manifest import Manifest
-from skipstone.words import counted, listed
+from skipstone.words import join_limited, pluralize
 
 #: What programs write for a missing value. "NA" and "none" are omitted: they can be real labels.
 _MISSING = frozenset({"nan", "null", "<na>", "n/a", "#n/a", "nat", "(null)"})
 _MAX_LISTED = 3
 
 
-def doubtful_labels(manifest: Manifest) -> list[str]:
+def describe_doubtful_labels(manifest: Manifest) -> list[str]:
     """One sentence each about labels that differ only in letter case, spaces or hyphens, and about
     words that stand for a missing label."""
     names = [name for name in manifest.schema.get("classes", ()) if isinstance(name, str)]
@@ -31,11 +31,11 @@ def doubtful_labels(manifest: Manifest) -> list[str]:
         ]
         notes.append(
             "Labels that differ only in letter case, spaces or hyphens are separate classes: "
-            f"{listed(descriptions, _MAX_LISTED)}. Rename one if they mean the same."
+            f"{join_limited(descriptions, _MAX_LISTED)}. Rename one if they mean the same."
         )
     for name in missing_words:
         notes.append(
-            f"{name!r} is the label of {counted(rows[name], 'row')} and is treated as a class. If "
+            f"{name!r} is the label of {pluralize(rows[name], 'row')} and is treated as a class. If "
             "it means a missing label, leave the cell empty: such rows are skipped."
         )
     return notes
@@ -59,7 +59,7 @@ def _normalize(name: str) -> str:
 
 
 def _labels(manifest: Manifest) -> Iterator[str]:
-    for target in manifest.column("target"):
+    for target in manifest.column_values("target"):
         if isinstance(target, str):
             yield target
         elif isinstance(target, list):

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skipstone.data.sources import Cells, FileRef
+from skipstone.data.sources import ColumnRef, FileRef
 
 #: The three roles of rows: `fit` trains; `select` is for early stopping, calibration, thresholds
 #: and shrink's choices; `claim` is scored once, afterwards, and gives the number printed.
@@ -52,19 +52,19 @@ class Manifest:
     task: str
     schema: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    cells: Cells | None = None
-    unpaired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped_counts: Mapping[str, int] = field(default_factory=dict)
+    cells: ColumnRef | None = None
+    unpaired_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def source(self, row: int) -> FileRef:
+    def source_at(self, row: int) -> FileRef:
         """The source of the row at position `row` (not an id)."""
         member = self.table["member"][row].as_py()
         return FileRef(self.root / self.table["path"][row].as_py(), member, self.cells)
 
-    def sources(self) -> list[FileRef]:
+    def list_sources(self) -> list[FileRef]:
         members = self.table["member"].to_pylist()
         paths = self.table["path"].to_pylist()
         full_paths = {path: self.root / path for path in set(paths)}
@@ -73,14 +73,16 @@ class Manifest:
             for path, member in zip(paths, members, strict=True)
         ]
 
-    def names(self) -> list[str]:
+    def row_names(self) -> list[str]:
         """Each row's display name: its path, with "#3" for a member of a container."""
         return [
             path if member is None else f"{path}#{member}"
-            for path, member in zip(self.column("path"), self.column("member"), strict=True)
+            for path, member in zip(
+                self.column_values("path"), self.column_values("member"), strict=True
+            )
         ]
 
-    def column(self, name: str) -> list[Any]:
+    def column_values(self, name: str) -> list[Any]:
         return list(self.table[name].to_pylist())
 
     def with_column(self, name: str, values: list[Any]) -> Manifest:
@@ -89,18 +91,18 @@ class Manifest:
         column = pa.array(values, self.table.schema.field(index).type)
         return replace(self, table=self.table.set_column(index, name, column))
 
-    def where(self, column: str, value: str) -> Manifest:
+    def filter_rows(self, column: str, value: str) -> Manifest:
         """The rows whose `column` equals `value`; they keep their ids."""
         return replace(self, table=self.table.filter(pc.equal(self.table[column], value)))
 
-    def take(self, rows: list[int] | np.ndarray) -> Manifest:
+    def take_rows(self, rows: list[int] | np.ndarray) -> Manifest:
         """The rows at these positions, in this order."""
         return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
 
-    def role(self, name: str) -> Manifest:
-        return self.where("role", name)
+    def rows_with_role(self, name: str) -> Manifest:
+        return self.filter_rows("role", name)
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """sha256 of rows and schema, without the root: a moved folder is the same data."""
         digest = hashlib.sha256(json.dumps(dict(self.schema), sort_keys=True).encode())
         for batch in self._chunks():
@@ -112,7 +114,7 @@ class Manifest:
             yield batch.to_pydict()
 
 
-def table_of(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.Table:
+def build_table(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.Table:
     """A manifest's table from column lists: `path` and `target`, and optionally member, split and
     group. Ids count from 0."""
     count = len(rows["path"])

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from skipstone import storage
 from skipstone.data.manifest import Manifest
-from skipstone.data.sources import Cells
+from skipstone.data.sources import ColumnRef
 from skipstone.errors import DamagedError
 
 #: The file's name in a run folder.
-MANIFEST = "manifest.parquet"
+MANIFEST_FILE = "manifest.parquet"
 _KEY = b"skipstone.manifest"
 _FORMAT = 1
 _COLUMNS = {
@@ -29,22 +29,22 @@ _COLUMNS = {
 }
 
 
-def save_manifest(manifest: Manifest, path: Path | str, *, given: Path | None = None) -> None:
+def save_manifest(manifest: Manifest, path: Path | str, *, data_path: Path | None = None) -> None:
     """Write it durably, with the root as an absolute path. The data itself is not copied.
 
     Args:
-        given: the path that the user named as the data: a folder or a table.
+        data_path: the path that the user named as the data: a folder or a table.
     """
     facts = {
         "format": _FORMAT,
-        "given": None if given is None else str(given.absolute()),
+        "given": None if data_path is None else str(data_path.absolute()),
         "root": str(manifest.root.absolute()),
         "reader": manifest.reader,
         "input": manifest.input,
         "task": manifest.task,
         "schema": dict(manifest.schema),
         "notes": list(manifest.notes),
-        "ignored": dict(manifest.ignored),
+        "ignored": dict(manifest.skipped_counts),
         "cells": None if manifest.cells is None else asdict(manifest.cells),
     }
     table = manifest.table.replace_schema_metadata({_KEY: json.dumps(facts).encode()})
@@ -81,7 +81,7 @@ def load_manifest(path: Path | str) -> Manifest:
             facts["schema"],
             tuple(facts["notes"]),
             facts["ignored"],
-            None if cells is None else Cells(**cells),
+            None if cells is None else ColumnRef(**cells),
         )
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DamagedError):
@@ -89,7 +89,7 @@ def load_manifest(path: Path | str) -> Manifest:
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
 
 
-def data_given(path: Path | str) -> Path | None:
+def load_data_path(path: Path | str) -> Path | None:
     """The path that the user named as the data of a stored manifest, read without its rows; None
     if it was not recorded.
 

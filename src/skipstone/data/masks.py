@@ -17,9 +17,9 @@ import numpy as np
 from skipstone.errors import DataError, UsageError
 
 #: The code of ignored pixels: they are neither trained on nor scored.
-IGNORE = 255
+IGNORE_INDEX = 255
 #: Codes are 8-bit numbers below IGNORE.
-MOST_CLASSES = IGNORE
+MAX_CLASSES = IGNORE_INDEX
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class MaskTable:
             for row in coded_rows:
                 number = getattr(row, key)
                 if number in names_by_number:
-                    written = hex_colour(number) if key == "colour" else str(number)
+                    written = format_colour(number) if key == "colour" else str(number)
                     first = names_by_number[number] or "ignored"
                     raise UsageError(
                         f"{where}the {what} {written} is both {first} and {row.name or 'ignored'}."
                     )
                 names_by_number[number] = row.name
-        if len(self.names) > MOST_CLASSES:
+        if len(self.names) > MAX_CLASSES:
             raise UsageError(
-                f"{where}{len(self.names)} classes are more than the {MOST_CLASSES} that an 8-bit "
+                f"{where}{len(self.names)} classes are more than the {MAX_CLASSES} that an 8-bit "
                 "mask can hold."
             )
 
@@ -75,26 +75,26 @@ class MaskTable:
         for row in self.rows:
             if row.name is not None and row.colour is not None:
                 listed_colours.setdefault(row.name, row.colour)
-        palette = usual_colours(len(self.names))
+        palette = default_palette(len(self.names))
         return tuple(
             _rgb(listed_colours[name]) if name in listed_colours else palette[code]
             for code, name in enumerate(self.names)
         )
 
     @property
-    def ignored(self) -> tuple[str, ...]:
+    def ignored_values(self) -> tuple[str, ...]:
         """The ignored indices and colours, as users write them."""
         return tuple(
-            str(row.value) if row.value is not None else hex_colour(row.colour or 0)
+            str(row.value) if row.value is not None else format_colour(row.colour or 0)
             for row in self.rows
             if row.name is None
         )
 
-    def codes(self, key: str) -> dict[int, int]:
+    def codes_by_value(self, key: str) -> dict[int, int]:
         """{index or colour in a file: code}; `key` is "value" or "colour"."""
         code_of = {name: code for code, name in enumerate(self.names)}
         return {
-            getattr(row, key): IGNORE if row.name is None else code_of[row.name]
+            getattr(row, key): IGNORE_INDEX if row.name is None else code_of[row.name]
             for row in self.rows
             if getattr(row, key) is not None
         }
@@ -107,7 +107,7 @@ class MaskTable:
         return MaskTable(tuple(MaskRow(*row) for row in rows))
 
     @staticmethod
-    def of_schema(schema: Mapping[str, Any]) -> MaskTable:
+    def from_schema(schema: Mapping[str, Any]) -> MaskTable:
         """The table of a label schema; without one, class number i has index i."""
         if "masks" in schema:
             return MaskTable.from_json(schema["masks"])
@@ -130,16 +130,16 @@ class MaskPixels:
     def key(self) -> str:
         return "colour" if self.kind == "colour" else "value"
 
-    def values(self) -> np.ndarray:
+    def distinct_values(self) -> np.ndarray:
         """The distinct indices or colours, sorted."""
         if self.kind != "colour" and self.pixels.size and int(self.pixels.max()) < 1 << 16:
             return np.flatnonzero(np.bincount(self.pixels.ravel()))
         return np.unique(self.pixels)
 
-    def shown(self, value: int) -> str:
-        return hex_colour(value) if self.kind == "colour" else str(value)
+    def format_value(self, value: int) -> str:
+        return format_colour(value) if self.kind == "colour" else str(value)
 
-    def as_index(self) -> MaskPixels | None:
+    def to_index_mask(self) -> MaskPixels | None:
         """Grey colours as indices (an index mask saved as RGB); None if a colour is not grey."""
         if self.kind != "colour":
             return self
@@ -149,7 +149,7 @@ class MaskPixels:
         return None
 
 
-def read_pixels(data: bytes) -> MaskPixels:
+def decode_mask(data: bytes) -> MaskPixels:
     """Decode a mask file. ValueError, with a message for the user, if it is not a mask."""
     from PIL import Image, UnidentifiedImageError
 
@@ -179,7 +179,7 @@ def read_pixels(data: bytes) -> MaskPixels:
     raise ValueError(f"pixel mode {mode} is not supported for masks; save it as a PNG of indices")
 
 
-def to_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
+def to_class_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
     """Class codes uint8 (H, W) of a mask file.
 
     Raises:
@@ -192,16 +192,18 @@ def to_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
         first = unknown[0]
         count = int((mask.pixels == first).sum())
         more = f" and {len(unknown) - 1} more values" if len(unknown) > 1 else ""
-        raise ValueError(f"{count:,} pixels hold {mask.shown(first)}{more}, which no class has")
+        raise ValueError(
+            f"{count:,} pixels hold {mask.format_value(first)}{more}, which no class has"
+        )
     codes_of_values = np.array([codes[int(value)] for value in values], np.uint8)
     return np.asarray(codes_of_values[inverse].reshape(mask.pixels.shape))
 
 
 def _codes_for(mask: MaskPixels, table: MaskTable) -> tuple[dict[int, int], MaskPixels]:
     """{value: code} for this mask, and the mask. Grey colours may stand for indices."""
-    codes = table.codes(mask.key)
-    if not codes and (index := mask.as_index()) is not None:
-        return table.codes("value"), index
+    codes = table.codes_by_value(mask.key)
+    if not codes and (index := mask.to_index_mask()) is not None:
+        return table.codes_by_value("value"), index
     return codes, mask
 
 
@@ -217,10 +219,10 @@ def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
     return values, lookup[flat]
 
 
-def open_mask(data: bytes, table: MaskTable, name: str) -> np.ndarray:
+def load_mask_codes(data: bytes, table: MaskTable, name: str) -> np.ndarray:
     """`read_pixels`, then `to_codes`. DataError names the file and the remedy."""
     try:
-        return to_codes(read_pixels(data), table)
+        return to_class_codes(decode_mask(data), table)
     except ValueError as error:
         raise DataError(
             f"{name}: {error}.",
@@ -231,7 +233,7 @@ def open_mask(data: bytes, table: MaskTable, name: str) -> np.ndarray:
         ) from error
 
 
-def hex_colour(colour: int) -> str:
+def format_colour(colour: int) -> str:
     """0xRRGGBB as "#804000"."""
     return f"#{colour:06x}"
 
@@ -248,7 +250,7 @@ def parse_colour(text: str) -> int:
     raise ValueError(f"{text!r} is not a colour; write #804000 or 128 64 0")
 
 
-def usual_colours(count: int) -> tuple[tuple[int, int, int], ...]:
+def default_palette(count: int) -> tuple[tuple[int, int, int], ...]:
     """`count` distinguishable colours: hues spaced by the golden angle, in three tones."""
     import colorsys
 

@@ -8,7 +8,7 @@ from skipstone.errors import UsageError
 from skipstone.option_types import option
 
 #: The options that locate the sources of a table. Prediction needs no labels and has only these.
-ASKED = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
+TABLE_SOURCE_OPTIONS = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from skipstone.data.exclude import without
-from skipstone.data.label_names import doubtful_labels
+from skipstone.data.exclude import drop_rows
+from skipstone.data.label_names import describe_doubtful_labels
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import Reader
 from skipstone.data.refusals import (
-    check_path,
-    folder_of_table,
-    nothing_read,
-    only_folder,
-    refuse_other_layouts,
+    check_data_path,
+    find_wrapped_folder,
+    has_single_table,
+    no_reader_error,
+    reject_options_of_other_layouts,
 )
 from skipstone.errors import UsageError
 from skipstone.registry import READERS, TASKS
@@ -30,35 +30,35 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
         DataError: a file or a row of the data cannot be used.
     """
     options = options or ReadOptions()
-    root = check_path(path)
+    root = check_data_path(path)
     if options.task is not None:
         TASKS[options.task]  # raises for an unknown task, with similar names
     outer = root
     if options.reader is not None:
         name, reader = options.reader, _reader(options.reader)
     else:
-        root = data_folder(root)
+        root = find_data_folder(root)
         name, reader = _only_reader(root)
-    refuse_other_layouts(root, name, options)
-    manifest = reader.read(root, options)
+    reject_options_of_other_layouts(root, name, options)
+    manifest = reader.read_manifest(root, options)
     if root != outer:
         wrapped = f"{outer} holds only one folder, so the data is read from {root}."
         manifest = replace(manifest, notes=(wrapped, *manifest.notes))
     if options.exclude is not None:
-        manifest = without(manifest, options.exclude)
-    if doubtful := doubtful_labels(manifest):
+        manifest = drop_rows(manifest, options.exclude)
+    if doubtful := describe_doubtful_labels(manifest):
         manifest = replace(manifest, notes=(*manifest.notes, *doubtful))
     return manifest if manifest.reader == name else replace(manifest, reader=name)
 
 
-def data_folder(path: Path) -> Path:
+def find_data_folder(path: Path) -> Path:
     """`path`, or the folder inside it if `path` is a wrapper: it holds one folder and nothing else
     that a reader recognises."""
     folder = path
-    while not any(_reader(entry.name).sniff(folder) for entry in READERS):
-        inner = only_folder(folder)
+    while not any(_reader(entry.name).detect_layout(folder) for entry in READERS):
+        inner = find_wrapped_folder(folder)
         if inner is None:
-            return path if folder != path and not folder_of_table(folder) else folder
+            return path if folder != path and not has_single_table(folder) else folder
         folder = inner
     return folder
 
@@ -73,11 +73,11 @@ def _only_reader(root: Path) -> tuple[str, Reader]:
     matches: list[tuple[str, Reader, str]] = []
     for entry in READERS:
         reader = _reader(entry.name)
-        layout = reader.sniff(root)
+        layout = reader.detect_layout(root)
         if layout is not None:
             matches.append((entry.name, reader, layout))
     if not matches:
-        raise nothing_read(root)
+        raise no_reader_error(root)
     if len(matches) > 1:
         choices = "; or ".join(f"{layout}: --reader {name}" for name, _, layout in matches)
         raise UsageError(f"{root} matches {len(matches)} layouts.", hint=f"Choose one: {choices}.")

@@ -12,7 +12,7 @@ Affine = tuple[float, float, float, float, float, float]  # x' = a x + b y + c; 
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
+class SampleMeta:
     """A sample's metadata.
 
     Args:
@@ -37,7 +37,7 @@ class Meta:
 class Sample:
     x: dict[str, Tensor]
     y: dict[str, Tensor] | None
-    meta: Meta
+    meta: SampleMeta
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Batch:
 
     x: dict[str, Tensor]
     y: dict[str, Tensor | list[Tensor]] = field(default_factory=dict)
-    meta: list[Meta] = field(default_factory=list)
+    meta: list[SampleMeta] = field(default_factory=list)
 
     def __len__(self) -> int:
         return int(next(iter(self.x.values())).shape[0])
@@ -64,7 +64,7 @@ class Batch:
         )
 
 
-def collate(
+def collate_samples(
     samples: Sequence[Sample],
     ragged: frozenset[str] = frozenset(),
     padded: frozenset[str] = frozenset(),

@@ -11,7 +11,7 @@ from skipstone.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class ColumnRef:
     """The column of a table file whose cells are its members, and how to read the file."""
 
     column: str
@@ -25,7 +25,7 @@ class FileRef:
 
     path: Path
     member: int | None = None
-    cells: Cells | None = None
+    cells: ColumnRef | None = None
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class Inline:
 Source = FileRef | Inline
 
 
-def in_utf8(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
     """The text in UTF-8. Surrogates pass through, so that the reader of the bytes reports them:
     bytes that Python decoded with "surrogateescape", and lone surrogates from JSON escapes."""
     try:
@@ -61,19 +61,19 @@ def read_source(source: Source) -> bytes | np.ndarray:
         DataError: the file is missing or unreadable, or the container is damaged.
     """
     if isinstance(source, Inline):
-        return in_utf8(source.data) if isinstance(source.data, str) else source.data
+        return encode_utf8(source.data) if isinstance(source.data, str) else source.data
     if source.cells is not None and source.member is not None:
         # Imported here, because tables import Arrow.
         from skipstone.data.readers.columns import read_cell
 
         cells = source.cells
         text = read_cell(source.path, source.member, cells.column, cells.delimiter, cells.encoding)
-        return in_utf8(text)
+        return encode_utf8(text)
     if source.member is not None:
         # Imported here, because IDX is rare and imports gzip.
-        from skipstone.data.idx_file import idx_member
+        from skipstone.data.idx_file import read_idx_member
 
-        return idx_member(source.path, source.member)
+        return read_idx_member(source.path, source.member)
     try:
         return source.path.read_bytes()
     except OSError as error:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from skipstone.data.sources import Source
-from skipstone.inputs.examined import Examined
-from skipstone.inputs.levels import Levels
-from skipstone.option_types import stored_options
+from skipstone.inputs.examined import InspectionResult
+from skipstone.inputs.levels import ChannelStats
+from skipstone.option_types import options_to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Emits:
+class FeatureSpec:
     """What the preprocessing module passes to a backbone.
 
     Args:
@@ -42,10 +42,10 @@ class Emits:
 
     kind: str
     channels: int
-    exact: bool = False
+    requires_float32: bool = False
 
 
-class FreeAxis(NamedTuple):
+class DynamicAxis(NamedTuple):
     """An array axis of variable size, for export.
 
     Args:
@@ -56,11 +56,11 @@ class FreeAxis(NamedTuple):
 
     name: str
     multiple: int = 1
-    most: int | None = None
+    max_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class DecodedSample:
     """A decoded source.
 
     Args:
@@ -73,7 +73,7 @@ class Raw:
     value: Array
     size: tuple[int, ...]
     to_source: tuple[float, float, float, float, float, float] | None = None
-    once: bool = False
+    is_augmented: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class KnownWords:
 
     words: list[str]
     ids: Array
-    unknown: int | None
+    unknown_id: int | None
 
 
 class Input(Protocol):
@@ -103,48 +103,48 @@ class Input(Protocol):
     def fit(self, sources: Sequence[Source]) -> Input:
         """An input with state (mean, vocabulary, channels) of `sources`, the training rows."""
 
-    def emits(self) -> Emits: ...
+    def feature_spec(self) -> FeatureSpec: ...
 
-    def decode(self, source: Source) -> Raw:
+    def decode(self, source: Source) -> DecodedSample:
         """Read and decode. Raises DataError with the file's name and the reason."""
 
-    def encode(self, raw: Raw) -> dict[str, Array]:
+    def encode(self, raw: DecodedSample) -> dict[str, Array]:
         """The graph's inputs for one sample, without the batch dimension."""
 
-    def front(self) -> nn.Module:
+    def preprocessing_module(self) -> nn.Module:
         """dict of batched arrays -> the tensor a backbone takes; exported with the network."""
 
-    def example(self, batch: int) -> dict[str, Array]:
+    def make_example(self, batch: int) -> dict[str, Array]:
         """Arrays of the right shapes and types, for tracing, timing and shape checks."""
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
         """`count` generated files (name, bytes) that exercise decoding; deterministic."""
 
-    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+    def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """JSON-able state and arrays; `Class(options, *state)` restores the input."""
 
     @property
-    def ragged(self) -> frozenset[str]:
+    def ragged_arrays(self) -> frozenset[str]:
         """Names of arrays (L, ...) of variable length L, which batches pad with zeros."""
         return frozenset()
 
     @property
-    def free_axes(self) -> Mapping[str, Mapping[int, FreeAxis]]:
+    def dynamic_axes(self) -> Mapping[str, Mapping[int, DynamicAxis]]:
         """Axes of variable size besides the batch axis: {array: {axis: FreeAxis}}."""
         return {}
 
     @property
-    def spec(self) -> dict[str, Any] | None:
+    def decode_spec(self) -> dict[str, Any] | None:
         """JSON-able settings of the decode function; None where it needs more than that."""
         return None
 
     @property
-    def standalone(self) -> str | None:
+    def standalone_decoder(self) -> str | None:
         """The function that decodes in the exported script, "module:name"; None without one."""
         return None
 
     @property
-    def notes(self) -> Sequence[str]:
+    def fit_notes(self) -> Sequence[str]:
         """What fitting should tell the user, one sentence each."""
         return ()
 
@@ -167,13 +167,13 @@ class Vocabulary(Protocol):
     """
 
     @property
-    def missing(self) -> int: ...
+    def unknown_id(self) -> int: ...
 
-    def entries(self) -> range:
+    def removable_ids(self) -> range:
         """The removable ids. Raises Refusal if entries depend on each other."""
 
-    def narrowed(self, kept: Array) -> Input:
-        """The input with the entries `kept` only (ids, ascending), renumbered from the first.
+    def restrict_vocabulary(self, kept_ids: Array) -> Input:
+        """The input with the entries `kept_ids` only (ids, ascending), renumbered from the first.
 
         Removed entries become out-of-vocabulary.
         """
@@ -183,13 +183,13 @@ class Vocabulary(Protocol):
 class Resizable(Protocol):
     """An input whose arrays have a resolution that shrink can lower."""
 
-    def resolution(self) -> int:
+    def get_resolution(self) -> int:
         """The side of all arrays. Raises Refusal if they have different shapes."""
 
-    def resized(self, side: int) -> Input:
+    def with_resolution(self, side: int) -> Input:
         """The input with arrays of this side and the same fitted state."""
 
-    def enlarging_front(self) -> nn.Module:
+    def upsampling_module(self) -> nn.Module:
         """`front` for arrays of any side, resized to this input's side first."""
 
 
@@ -197,7 +197,9 @@ class Resizable(Protocol):
 class Inspectable(Protocol):
     """An input that can inspect a source for the audit and decode it in the same pass."""
 
-    def examined(self, data: bytes | Array) -> tuple[Examined, Raw | None]:
+    def inspect_and_decode(
+        self, data: bytes | Array
+    ) -> tuple[InspectionResult, DecodedSample | None]:
         """The inspection and the record; None for the record if `decode` has to make it."""
 
 
@@ -212,17 +214,17 @@ class ImageRecords(Protocol):
     """
 
     @property
-    def frame(self) -> tuple[int, int] | None: ...
+    def typical_shape(self) -> tuple[int, int] | None: ...
 
     @property
-    def levels(self) -> Levels | None: ...
+    def channel_stats(self) -> ChannelStats | None: ...
 
 
 @runtime_checkable
 class TokenSplitter(Protocol):
     """An input of texts that can split one for display."""
 
-    def pieces(self, source: Source) -> tuple[list[str], list[int]]:
+    def split_tokens(self, source: Source) -> tuple[list[str], list[int]]:
         """Substrings that make up the text, and the indices of those that are tokens."""
 
 
@@ -230,7 +232,7 @@ class TokenSplitter(Protocol):
 class WordVocabulary(Protocol):
     """An input whose vocabulary may be words, which pretrained word vectors need."""
 
-    def words(self, sources: Sequence[Source]) -> KnownWords:
+    def find_known_words(self, sources: Sequence[Source]) -> KnownWords:
         """The vocabulary as `sources`, its training rows, write it.
 
         Raises:
@@ -247,25 +249,25 @@ class SparseFeatures(Protocol):
     """
 
     @property
-    def kinds(self) -> tuple[slice, ...]: ...
+    def feature_groups(self) -> tuple[slice, ...]: ...
 
-    def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
+    def make_feature_matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
         """scipy.sparse.csr_array (rows, features), and the indices of the readable sources."""
 
 
-def same_input(one: Input, other: Input) -> bool:
+def inputs_are_equal(one: Input, other: Input) -> bool:
     """Whether two inputs of one kind have equal options and equal fitted state."""
-    (state, arrays), (other_state, other_arrays) = one.state(), other.state()
+    (state, arrays), (other_state, other_arrays) = one.get_state(), other.get_state()
     if (one.options, state, arrays.keys()) != (other.options, other_state, other_arrays.keys()):
         return False
     return all(np.array_equal(value, other_arrays[name]) for name, value in arrays.items())
 
 
-def input_record(name: str, input: Input) -> dict[str, Any]:
+def make_input_record(name: str, input: Input) -> dict[str, Any]:
     """What a bundle stores of an input besides its arrays, JSON-able.
 
     Args:
         name: of the input's registry entry.
     """
-    state, _ = input.state()
-    return {"name": name, "options": stored_options(input.options), "state": state}
+    state, _ = input.get_state()
+    return {"name": name, "options": options_to_json(input.options), "state": state}

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from skipstone.inputs.picture_file import MAX_PIXELS, Unreadable, plain_words
-from skipstone.inputs.pixels import canvas, place
-from skipstone.inputs.placed import to_source
-from skipstone.inputs.tiff import MAX_VALUES, NeedsPackage, look_at_tiff, read_tiff
+from skipstone.inputs.picture_file import MAX_PIXELS, UnreadableImage, convert_parser_errors
+from skipstone.inputs.pixels import compute_boxes, record_shape
+from skipstone.inputs.placed import affine_to_source
+from skipstone.inputs.tiff import MAX_VALUES, NeedsPackage, read_tiff, read_tiff_layout
 
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY_HEAD = b"\x93NUMPY"
@@ -39,7 +39,7 @@ _RESAMPLING = {
 
 
 @dataclass(frozen=True)
-class PixelKind:
+class PixelFormat:
     """Depth and channels of one file's pixels.
 
     Args:
@@ -52,49 +52,49 @@ class PixelKind:
     dtype: str
     channels: int
     pages: int = 1
-    photo: bool = False
+    is_photo: bool = False
 
     def __str__(self) -> str:
-        if self.photo:
+        if self.is_photo:
             return "8 bits, grey or colour"
         depth = {"uint8": "8 bits", "uint16": "16 bits", "float32": "32-bit numbers"}[self.dtype]
         return f"{self.channels} channel{'s' * (self.channels > 1)} of {depth}"
 
 
-def kind_of(data: bytes | np.ndarray, pages: str = "auto") -> PixelKind:
+def detect_pixel_format(data: bytes | np.ndarray, pages: str = "auto") -> PixelFormat:
     """The kind by the file's header. Raises Unreadable for an invalid one."""
     if isinstance(data, np.ndarray):
         channels = 1 if data.ndim == 2 else data.shape[-1]
         photo = data.dtype == np.uint8 and channels in (1, 3, 4)
-        return PixelKind(_record_type(data.dtype), channels, photo=photo)
+        return PixelFormat(_record_type(data.dtype), channels, is_photo=photo)
     if data[:4] in _TIFF_HEADS:
-        planes = look_at_tiff(data)
+        planes = read_tiff_layout(data)
         channels = planes.channels * (planes.pages if pages == "channels" else 1)
         undecided = planes.pages if pages == "auto" else 1
-        photo = planes.photo and channels == planes.channels
-        return PixelKind(_record_type(planes.dtype), channels, undecided, photo)
+        photo = planes.is_photo and channels == planes.channels
+        return PixelFormat(_record_type(planes.dtype), channels, undecided, photo)
     if data[:6] == _NPY_HEAD:
         array = _read_npy(data)
-        return PixelKind(_record_type(array.dtype), array.shape[2])
+        return PixelFormat(_record_type(array.dtype), array.shape[2])
     if _is_deep_png(data):
-        return PixelKind("uint16", _PNG_COLOURS[data[25:26]])
-    return PixelKind("uint8", 3, photo=True)
+        return PixelFormat("uint16", _PNG_COLOURS[data[25:26]])
+    return PixelFormat("uint8", 3, is_photo=True)
 
 
-def decode_deep(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+def decode_high_depth(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     """A file's bytes, or an array, as the record (size, size, channels) of spec["dtype"].
 
     Raises:
         Unreadable: not an image of this kind; the message says why.
     """
-    return decode_deep_with_size(data, spec)[0]
+    return decode_high_depth_with_size(data, spec)[0]
 
 
-def decode_deep_with_size(
+def decode_high_depth_with_size(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """`decode_deep`, and the (height, width) of the upright source."""
-    with plain_words():
+    with convert_parser_errors():
         stored, missing = _stored(data, spec)
     _require_kind(stored, spec)
     values, medians = _fill_missing(stored, missing)
@@ -108,18 +108,18 @@ def decode_deep_with_size(
     return np.ascontiguousarray(record), (stored.shape[0], stored.shape[1])
 
 
-def decode_deep_seen(
+def decode_high_depth_with_geometry(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """`decode_deep`, and the record's geometry: {"size", "to_source"}."""
-    record, size = decode_deep_with_size(data, spec)
-    return record, {"size": size, "to_source": to_source(size, spec)}
+    record, size = decode_high_depth_with_size(data, spec)
+    return record, {"size": size, "to_source": affine_to_source(size, spec)}
 
 
 def _record_type(dtype: Any) -> str:
     dtype = np.dtype(dtype)
     if dtype.kind not in "biuf":
-        raise Unreadable(
+        raise UnreadableImage(
             "not read", f"pixels of {dtype} are not read; allowed: integers and floats"
         )
     if dtype.itemsize == 1 and dtype.kind in "bu":
@@ -136,30 +136,32 @@ def _stored(data: bytes | np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray,
     if isinstance(data, np.ndarray):
         return (data[..., None] if data.ndim == 2 else data), None
     if not data:
-        raise Unreadable("empty", "the file is empty")
+        raise UnreadableImage("empty", "the file is empty")
     if data[:4] in _TIFF_HEADS:
         return read_tiff(data, spec["pages"])
     if data[:6] == _NPY_HEAD:
         return _read_npy(data), None
     if _is_deep_png(data):
         return _read_deep_png(data), None
-    raise Unreadable("not read", f"not a TIFF, 16-bit PNG or .npy file with {_kind_of_spec(spec)}")
+    raise UnreadableImage(
+        "not read", f"not a TIFF, 16-bit PNG or .npy file with {_kind_of_spec(spec)}"
+    )
 
 
 def _read_npy(data: bytes) -> np.ndarray:
     """(H, W, C) of a file that numpy.save wrote; never unpickles."""
-    with plain_words():
+    with convert_parser_errors():
         array = np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.size == 0 or array.size > MAX_VALUES:
-        raise Unreadable(
+        raise UnreadableImage(
             "not a picture",
             f"an array of shape {array.shape} is not a picture; allowed: (height, width) or "
             "(height, width, channels)",
         )
     if array.shape[0] * 2 < min(array.shape[1:]):
-        raise Unreadable(
+        raise UnreadableImage(
             "not read",
             f"an array of shape {array.shape} seems to have its channels first; move them last: "
             "numpy.moveaxis(array, 0, -1)",
@@ -171,7 +173,9 @@ def _read_deep_png(data: bytes) -> np.ndarray:
     """16 bits per channel, grey or RGB; Pillow reduces RGB to 8."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
-        raise Unreadable("too large", f"{image.width} x {image.height} pixels are too many to read")
+        raise UnreadableImage(
+            "too large", f"{image.width} x {image.height} pixels are too many to read"
+        )
     if data[25:26] == b"\0":
         image.load()
         return np.asarray(image).astype(np.uint16)[..., None]
@@ -184,20 +188,20 @@ def _read_deep_png(data: bytes) -> np.ndarray:
 
 
 def _kind_of_spec(spec: dict[str, Any]) -> str:
-    return str(PixelKind(spec["dtype"], spec["channels"]))
+    return str(PixelFormat(spec["dtype"], spec["channels"]))
 
 
 def _require_kind(stored: np.ndarray, spec: dict[str, Any]) -> None:
     if stored.ndim != 3 or stored.size == 0:
-        raise Unreadable(
+        raise UnreadableImage(
             "not a picture",
             f"an array of shape {stored.shape} is not a picture; allowed: (height, width, "
             "channels)",
         )
-    kind = PixelKind(_record_type(stored.dtype), stored.shape[2])
+    kind = PixelFormat(_record_type(stored.dtype), stored.shape[2])
     has_depth = kind.dtype == spec["dtype"] or spec["any_depth"]
     if kind.channels != spec["channels"] or not has_depth:
-        raise Unreadable("not read", f"it has {kind}, not {_kind_of_spec(spec)}")
+        raise UnreadableImage("not read", f"it has {kind}, not {_kind_of_spec(spec)}")
 
 
 def _fill_missing(
@@ -217,7 +221,7 @@ def _fill_missing(
     for channel in range(values.shape[2]):
         valid = values[..., channel][~gaps[..., channel]]
         if valid.size == 0:
-            raise Unreadable("damaged", f"channel {channel + 1} has no valid pixel")
+            raise UnreadableImage("damaged", f"channel {channel + 1} has no valid pixel")
         medians[channel] = np.median(valid)
     return np.where(gaps, medians, values), medians
 
@@ -227,7 +231,7 @@ def _deep_record(
 ) -> np.ndarray:
     """The one resize, channel by channel: float32 (H, W, C) -> (*canvas, C)."""
     height, width, channels = values.shape
-    source, (x0, y0, x1, y1) = place(height, width, spec)
+    source, (x0, y0, x1, y1) = compute_boxes(height, width, spec)
     size = (x1 - x0, y1 - y0)
     if source == (0, 0, width, height) and size == (width, height):
         resized = values
@@ -237,7 +241,7 @@ def _deep_record(
             plane = Image.fromarray(np.ascontiguousarray(values[..., channel]))
             plane = plane.resize(size, _RESAMPLING[spec["interpolation"]], box=source)
             resized[..., channel] = np.asarray(plane)
-    shape = canvas(height, width, spec)
+    shape = record_shape(height, width, spec)
     if resized.shape[:2] == shape:
         return resized
     if medians is None:

@@ -12,32 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.deep import PixelKind
-from skipstone.inputs.levels import Levels
+from skipstone.inputs.deep import PixelFormat
+from skipstone.inputs.levels import ChannelStats
 
 
-def deep_goldens(
+def make_high_depth_golden_images(
     count: int,
     size: int,
-    kind: PixelKind,
-    levels: tuple[Levels, Sequence[float]],
+    kind: PixelFormat,
+    levels: tuple[ChannelStats, Sequence[float]],
     pages: str,
     *,
-    kept: bool = False,
+    own_shapes: bool = False,
 ) -> list[tuple[str, bytes]]:
     """`count` files (name, bytes) for a record of `size` pixels; the same on every call.
 
     Args:
         levels: channel statistics of the training rows, and a typical difference of neighbouring
             pixels per channel.
-        kept: records have the images' own shapes; all are padded to 2 x 3 times `size`.
+        own_shapes: records have the images' own shapes; all are padded to 2 x 3 times `size`.
     """
     files = []
     for number in range(count):
         rng = np.random.default_rng([number, size, kind.channels])
         layout = _LAYOUTS[number % len(_LAYOUTS)]
         height, width = (max(3, int(size * factor)) | 1 for factor in rng.uniform(0.6, 1.9, 2))
-        if kept:
+        if own_shapes:
             height, width = (int(rng.integers(n * size + 1, (n + 1) * size + 1)) for n in (1, 2))
             if layout == "turned":
                 height, width = width, height
@@ -55,8 +55,8 @@ _LAYOUTS = ("contiguous", "planar", "packed", "tiled", "big", "turned", "array")
 def _scene(
     rng: np.random.Generator,
     size: tuple[int, int],
-    kind: PixelKind,
-    levels: tuple[Levels, Sequence[float]],
+    kind: PixelFormat,
+    levels: tuple[ChannelStats, Sequence[float]],
 ) -> np.ndarray:
     """A gradient from low to high with stripes, discs and noise, different in each channel."""
     height, width = size

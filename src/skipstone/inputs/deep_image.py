@@ -18,26 +18,26 @@ from torch.nn import functional as F
 
 from skipstone.data.sources import Source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Array, Emits
-from skipstone.inputs.deep import PixelKind, decode_deep_with_size
-from skipstone.inputs.deep_golden import deep_goldens
-from skipstone.inputs.examine import examine
-from skipstone.inputs.examined import Examined
+from skipstone.inputs.base import Array, FeatureSpec
+from skipstone.inputs.deep import PixelFormat, decode_high_depth_with_size
+from skipstone.inputs.deep_golden import make_high_depth_golden_images
+from skipstone.inputs.examine import inspect_image
+from skipstone.inputs.examined import InspectionResult
 from skipstone.inputs.image_base import STATISTICS, BaseImageInput, sample_sources
-from skipstone.inputs.levels import LevelMeter, Levels
+from skipstone.inputs.levels import ChannelStats, ChannelStatsMeter
 from skipstone.inputs.options import ImageOptions
 
 #: float32 records are clipped to so many standard deviations about the mean: 1e30 is an error in
 #: the file, and would make the loss infinite. Integer types have their own limits.
-LIMIT = 1000.0
+MAX_DEVIATIONS = 1000.0
 #: Detail (the spread of a pixel about its local mean) below this share of the channel's spread is
 #: too faint for a network: 8 bits of a channel's range are not much finer.
-FINE = 1 / 32
+FAINT_DETAIL = 1 / 32
 _WINDOW = 5
 _MAX_DETAIL = 8.0
 
 
-class DeepImage(BaseImageInput):
+class HighDepthImageInput(BaseImageInput):
     """Images as records that keep their depth and number of channels.
 
     Args:
@@ -51,23 +51,25 @@ class DeepImage(BaseImageInput):
     subtracted and scaled by that spread.
     """
 
-    standalone = "skipstone.inputs.deep:decode_deep_seen"
+    standalone_decoder = "skipstone.inputs.deep:decode_high_depth_with_geometry"
 
-    def fit(self, sources: Sequence[Source]) -> DeepImage:
+    def fit(self, sources: Sequence[Source]) -> HighDepthImageInput:
         """Fit again on up to 256 images of the same depth and channels."""
-        kind = PixelKind(self._get_state("dtype"), self.channels)
-        return DeepImage.fitted(self.options, kind, sample_sources(sources))
+        kind = PixelFormat(self._get_state("dtype"), self.channels)
+        return HighDepthImageInput.fit_kind(self.options, kind, sample_sources(sources))
 
     @staticmethod
-    def fitted(options: ImageOptions, kind: PixelKind, sample: Sequence[Source]) -> DeepImage:
+    def fit_kind(
+        options: ImageOptions, kind: PixelFormat, sample: Sequence[Source]
+    ) -> HighDepthImageInput:
         """Fit on images of the training rows, in memory one at a time.
 
         Raises:
             DataError: none of them can be read.
         """
         state: dict[str, Any] = {"dtype": kind.dtype, "channels": kind.channels}
-        unfitted = DeepImage(options, state)
-        values, details = LevelMeter(kind.channels), LevelMeter(kind.channels)
+        unfitted = HighDepthImageInput(options, state)
+        values, details = ChannelStatsMeter(kind.channels), ChannelStatsMeter(kind.channels)
         sizes, first_error = [], None
         for source in sample:
             try:
@@ -75,77 +77,83 @@ class DeepImage(BaseImageInput):
             except DataError as error:
                 first_error = first_error or error
                 continue
-            values.add(raw.value)
+            values.add_image(raw.value)
             pixels = torch.from_numpy(raw.value.astype(np.float32)).permute(2, 0, 1)
-            details.add((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
+            details.add_image((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
             sizes.append(raw.size)
         if not sizes:
             raise DataError(
                 f"none of {len(sample)} pictures can be read as {kind}; the first: {first_error}"
             )
-        levels = values.levels()
-        state |= {name: list(getattr(levels, name)) for name in Levels.__dataclass_fields__}
-        detail = details.levels().std
-        is_faint = any(d < FINE * s for d, s in zip(detail, levels.std, strict=True))
+        levels = values.compute_stats()
+        state |= {name: list(getattr(levels, name)) for name in ChannelStats.__dataclass_fields__}
+        detail = details.compute_stats().std
+        is_faint = any(d < FAINT_DETAIL * s for d, s in zip(detail, levels.std, strict=True))
         state["detail"] = list(detail) if is_faint else None
         state["typical_size"] = [round(float(side)) for side in np.median(sizes, axis=0)]
-        return DeepImage(options, state)
+        return HighDepthImageInput(options, state)
 
     @property
-    def levels(self) -> Levels:
+    def channel_stats(self) -> ChannelStats:
         """Statistics of each channel over the training rows, in stored units."""
-        return Levels(*(tuple(self._get_state(name)) for name in Levels.__dataclass_fields__))
+        return ChannelStats(
+            *(tuple(self._get_state(name)) for name in ChannelStats.__dataclass_fields__)
+        )
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def decode_spec(self) -> dict[str, Any]:
         limits = None
         if "mean" in self._state and self._get_state("dtype") == "float32":
             pairs = zip(self._get_state("mean"), self._get_state("std"), strict=True)
-            limits = [[mean - LIMIT * std, mean + LIMIT * std] for mean, std in pairs]
+            limits = [
+                [mean - MAX_DEVIATIONS * std, mean + MAX_DEVIATIONS * std] for mean, std in pairs
+            ]
         return {
-            **super().spec,
+            **super().decode_spec,
             "dtype": self._get_state("dtype"),
             "any_depth": self.options.bits == 32,
             "pages": self.options.pages,
             "limits": limits,
         }
 
-    def emits(self) -> Emits:
+    def feature_spec(self) -> FeatureSpec:
         """Exact if bfloat16's 8 bits would lose information."""
         views = 1 if self._state.get("detail") is None else 2
-        return Emits("image", views * self.channels, exact=self._get_state("dtype") != "uint8")
+        return FeatureSpec(
+            "image", views * self.channels, requires_float32=self._get_state("dtype") != "uint8"
+        )
 
     def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
-        return decode_deep_with_size(data, self.spec)
+        return decode_high_depth_with_size(data, self.decode_spec)
 
-    def examined(self, data: bytes | Array) -> tuple[Examined, None]:
+    def inspect_and_decode(self, data: bytes | Array) -> tuple[InspectionResult, None]:
         """Without a record: the inspection decodes to 8 bits."""
-        return examine(data), None
+        return inspect_image(data), None
 
-    def front(self) -> nn.Module:
-        return DeepFront(*self._scaling(), self._state.get("detail"))
+    def preprocessing_module(self) -> nn.Module:
+        return HighDepthPreprocessing(*self._scaling(), self._state.get("detail"))
 
-    def example(self, batch: int) -> dict[str, Array]:
+    def make_example(self, batch: int) -> dict[str, Array]:
         """Pixels between the low and high levels."""
         share = np.random.default_rng(0).random(self.example_shape(batch))
-        low, high = np.array(self.levels.low), np.array(self.levels.high)
+        low, high = np.array(self.channel_stats.low), np.array(self.channel_stats.high)
         pixels = low + share * (high - low)
         dtype = np.dtype(self._get_state("dtype"))
         return {"image": (np.rint(pixels) if dtype.kind == "u" else pixels).astype(dtype)}
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
-        kind = PixelKind(self._get_state("dtype"), self.channels)
-        own_shapes = self.frame is not None
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
+        kind = PixelFormat(self._get_state("dtype"), self.channels)
+        own_shapes = self.typical_shape is not None
         size = self.options.pad if own_shapes else self.options.size
-        ranges = zip(self.levels.low, self.levels.high, strict=True)
+        ranges = zip(self.channel_stats.low, self.channel_stats.high, strict=True)
         fine = self._state.get("detail") or [0.1 * (high - low) for low, high in ranges]
-        return deep_goldens(
-            count, size, kind, (self.levels, fine), self.options.pages, kept=own_shapes
+        return make_high_depth_golden_images(
+            count, size, kind, (self.channel_stats, fine), self.options.pages, own_shapes=own_shapes
         )
 
     def _scaling(self) -> tuple[list[float], list[float]]:
         """(scale, shift) per channel: the backbone gets pixel * scale + shift."""
-        mean, std = np.array(self.levels.mean), np.array(self.levels.std)
+        mean, std = np.array(self.channel_stats.mean), np.array(self.channel_stats.std)
         if self.options.normalize == "none":
             dtype = np.dtype(self._get_state("dtype"))
             top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
@@ -155,7 +163,7 @@ class DeepImage(BaseImageInput):
         return scale.tolist(), (target_mean - mean * scale).tolist()
 
 
-class DeepFront(nn.Module):
+class HighDepthPreprocessing(nn.Module):
     """{"image": (N, H, W, C), uint8, uint16 or float32} -> (N, C, H, W) float32, scaled.
 
     With `detail` (see `DeepImage`) (N, 2 C, H, W): the channels, then their detail. Computes in

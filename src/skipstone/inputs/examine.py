@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.deep import PixelKind, decode_deep_with_size, kind_of
-from skipstone.inputs.examined import Examined
-from skipstone.inputs.jpeg_scan import jpeg_damage
-from skipstone.inputs.picture_file import Unreadable, open_picture
-from skipstone.inputs.pixels import decode_each, decode_with_size, orientation_of, place
-from skipstone.inputs.shown import shown
-from skipstone.inputs.thumbnail import SIDE, thumbnail
+from skipstone.inputs.deep import PixelFormat, decode_high_depth_with_size, detect_pixel_format
+from skipstone.inputs.examined import InspectionResult
+from skipstone.inputs.jpeg_scan import find_jpeg_damage
+from skipstone.inputs.picture_file import UnreadableImage, open_image
+from skipstone.inputs.pixels import (
+    compute_boxes,
+    decode_for_specs,
+    decode_with_size,
+    exif_orientation,
+)
+from skipstone.inputs.shown import to_display
+from skipstone.inputs.thumbnail import SIDE, make_thumbnail
 
 # The whole file is decoded to a record of a thumbnail's size; a JPEG at down to an eighth of its
 # size, so that 200 megapixels take tens of megabytes. "draft" keeps the scale that a record of 192
@@ -26,14 +31,14 @@ _SPEC = {"size": SIDE, "resize": "squash", "channels": 3, "interpolation": "bili
 Decoded = tuple[np.ndarray, tuple[int, int]]
 
 
-def examine(data: bytes | np.ndarray) -> Examined:
+def inspect_image(data: bytes | np.ndarray) -> InspectionResult:
     """Decode the whole file. Never raises: `problem` says what is wrong."""
-    return examine_and_decode(data, None)[0]
+    return inspect_and_decode_image(data, None)[0]
 
 
-def examine_and_decode(
+def inspect_and_decode_image(
     data: bytes | np.ndarray, spec: dict[str, Any] | None
-) -> tuple[Examined, Decoded | None]:
+) -> tuple[InspectionResult, Decoded | None]:
     """`examine`, and the record by `spec` from the same decode; None without a record, or if it
     needs the decode of deeper images."""
     specs = [_SPEC] if spec is None else [_SPEC, spec]
@@ -41,60 +46,64 @@ def examine_and_decode(
         height, width, channels = data.shape
         mode = {1: "L", 3: "RGB"}.get(channels, str(channels))
         try:
-            (record, _), *more = decode_each(data, specs)
+            (record, _), *more = decode_for_specs(data, specs)
         except ValueError:  # readable, but without a thumbnail: 16 channels, floats
-            return Examined("", (height, width), "array", mode), None
-        small = thumbnail(record, (height, width))
-        examined = Examined("", (height, width), "array", mode, shows=small)
+            return InspectionResult("", (height, width), "array", mode), None
+        small = make_thumbnail(record, (height, width))
+        examined = InspectionResult("", (height, width), "array", mode, content=small)
         return examined, more[0] if more else None
     try:
-        kind = kind_of(data)
-        if not kind.photo:
+        kind = detect_pixel_format(data)
+        if not kind.is_photo:
             return _examine_deep(data, kind), None
-        image = open_picture(data)
+        image = open_image(data)
         is_mpo = "mp" in image.info  # a phone's depth map or second view follows the photo
         form = "MPO" if is_mpo else str(image.format)
         mode = image.mode + ("+" if is_mpo or getattr(image, "n_frames", 1) > 1 else "")
-        orientation = orientation_of(image) if image.format == "TIFF" else 1  # decoding removes it
-        (record, size), *more = decode_each(data, specs, image)
+        orientation = (
+            exif_orientation(image) if image.format == "TIFF" else 1
+        )  # decoding removes it
+        (record, size), *more = decode_for_specs(data, specs, image)
         if image.format != "TIFF":  # a PNG's may follow its pixels, so that reading it decodes
-            orientation = orientation_of(image)
+            orientation = exif_orientation(image)
         is_rotated = orientation not in (0, 1)
-    except Unreadable as error:
-        return Examined(f"{error.kind}: {error}"), None
+    except UnreadableImage as error:
+        return InspectionResult(f"{error.kind}: {error}"), None
     except Exception as error:  # Pillow's plugins raise anything for damaged frames or EXIF
-        return Examined(f"damaged: {error or type(error).__name__}"), None
-    small = thumbnail(record, size)
-    damage = jpeg_damage(data, size[0] * size[1], small.grey) if image.format == "JPEG" else ""
-    examined = Examined("", size, form, mode, is_rotated, small, damage=damage)
+        return InspectionResult(f"damaged: {error or type(error).__name__}"), None
+    small = make_thumbnail(record, size)
+    damage = find_jpeg_damage(data, size[0] * size[1], small.grey) if image.format == "JPEG" else ""
+    examined = InspectionResult("", size, form, mode, is_rotated, small, damage=damage)
     return examined, more[0] if more else None
 
 
-def preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:
+def make_preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:
     """An image to display, uint8 (H, W, 3) of longer side `side`; None if unreadable."""
     spec = {"size": side, "resize": "letterbox", "channels": 3, "interpolation": "lanczos"}
     try:
-        record, size = _record(data, kind_of(data), spec)
+        record, size = _record(data, detect_pixel_format(data), spec)
     except Exception:  # `examine` reports the reason
         return None
-    x0, y0, x1, y1 = place(*size, spec)[1]
+    x0, y0, x1, y1 = compute_boxes(*size, spec)[1]
     return record[y0:y1, x0:x1]
 
 
-def _examine_deep(data: bytes, kind: PixelKind) -> Examined:
+def _examine_deep(data: bytes, kind: PixelFormat) -> InspectionResult:
     """Decode the whole file; of pages that may be channels or not, the first one."""
     record, size = _record(data, kind, _SPEC)
     form = next(name for head, name in _FORMATS.items() if data.startswith(head))
     pages = f" in {kind.pages} pages" if kind.pages > 1 else ""
     description = f"{kind}{pages}"
-    return Examined("", size, form, description, shows=thumbnail(record, size), kind=description)
+    return InspectionResult(
+        "", size, form, description, content=make_thumbnail(record, size), pixel_format=description
+    )
 
 
 def _record(
-    data: bytes | np.ndarray, kind: PixelKind, spec: dict[str, Any]
+    data: bytes | np.ndarray, kind: PixelFormat, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """uint8 (H, W, 3) of any image, deeper ones as displayed; and the source's size."""
-    if kind.photo:
+    if kind.is_photo:
         return decode_with_size(data, spec)
     deep_spec = {
         **spec,
@@ -104,8 +113,8 @@ def _record(
         "any_depth": False,
         "limits": None,
     }
-    record, size = decode_deep_with_size(data, deep_spec)
-    display = shown(record)
+    record, size = decode_high_depth_with_size(data, deep_spec)
+    display = to_display(record)
     return (np.repeat(display, 3, axis=2) if display.shape[2] == 1 else display), size
 
 

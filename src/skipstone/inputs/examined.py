@@ -10,11 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 class Compactable(Protocol):
     """Inspected content that has a smaller version, for data sets of many rows."""
 
-    def smaller(self) -> Any: ...
+    def make_smaller(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class InspectionResult:
     """What inspecting one source found.
 
     Args:
@@ -35,8 +35,8 @@ class Examined:
     size: tuple[int, ...] = ()
     format: str = ""
     mode: str = ""
-    turned: bool = False
-    shows: Any = None
-    kind: str = ""
+    is_rotated: bool = False
+    content: Any = None
+    pixel_format: str = ""
     damage: str = ""
-    same: str = ""
+    copy_digest: str = ""

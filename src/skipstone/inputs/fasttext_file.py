@@ -21,7 +21,7 @@ import numpy as np
 
 from skipstone.errors import DataError
 from skipstone.inputs.vector_stream import VectorStream
-from skipstone.inputs.wanted_words import BY_PARTS, WantedWords
+from skipstone.inputs.wanted_words import BY_SUBWORDS, VectorFilter
 
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 _SUPERVISED = 3  # of `model`
@@ -30,7 +30,7 @@ _BLOCK = 1 << 22  # bytes of the matrix in memory
 
 def fasttext_dimension(stream: VectorStream) -> int:
     """Numbers per vector, from the header. DataError for an unknown version."""
-    head = stream.peek(12)
+    head = stream.peek_bytes(12)
     _, version, dimension = struct.unpack("<iii", head) if len(head) == 12 else (0, 0, 0)
     if version not in (11, 12) or not 1 <= dimension <= 10_000:
         raise DataError(
@@ -40,7 +40,9 @@ def fasttext_dimension(stream: VectorStream) -> int:
     return int(dimension)
 
 
-def read_fasttext(stream: VectorStream, words: WantedWords, vectors: np.ndarray) -> tuple[int, int]:
+def read_fasttext(
+    stream: VectorStream, words: VectorFilter, vectors: np.ndarray
+) -> tuple[int, int]:
     """Fill `vectors` for `words`. Returns (words of the dictionary, 0 words that are cut).
 
     Raises:
@@ -53,13 +55,13 @@ def read_fasttext(stream: VectorStream, words: WantedWords, vectors: np.ndarray)
         longest = 0  # no n-grams
     rows: dict[int, list[int]] = {}  # place of a wanted word -> rows of the matrix
     for number in range(size):
-        word = stream.until(b"\0", 1 << 16)
+        word = stream.read_until(b"\0", 1 << 16)
         _unpack(stream, "<qb")
         if word is None:
             raise _damaged(stream, f"word {number + 1:,} of {size:,} has no end")
         if number < count:
             text = word.decode(errors="replace")
-            for place in words.take(text):
+            for place in words.match_word(text):
                 rows[place] = [number, *_ngram_rows(text, count, bucket, shortest, longest)]
     quantized, height, width = _unpack(stream, "<?qq")
     if quantized or pruned > 0:
@@ -69,10 +71,10 @@ def read_fasttext(stream: VectorStream, words: WantedWords, vectors: np.ndarray)
         )
     if (height, width) != (count + bucket, vectors.shape[1]):
         raise _damaged(stream, f"{count:,} words cannot have a {height:,} x {width:,} matrix")
-    for place in words.missing():
+    for place in words.list_missing():
         if ngrams := _ngram_rows(words.words[place], count, bucket, shortest, longest):
             rows[place] = ngrams
-            words.how[place] = BY_PARTS
+            words.match_kinds[place] = BY_SUBWORDS
     _add_rows(stream, height, rows, vectors)
     return count, 0
 
@@ -103,7 +105,7 @@ def _add_rows(
     step = max(1, _BLOCK // (4 * width))
     for begin in range(0, height, step):
         count = min(step, height - begin)
-        data = stream.take(4 * width * count)
+        data = stream.read_bytes(4 * width * count)
         if len(data) < 4 * width * count:
             raise _damaged(stream, "it is cut off in its matrix")
         low, high = np.searchsorted(row, [begin, begin + count])
@@ -116,7 +118,7 @@ def _add_rows(
 
 
 def _unpack(stream: VectorStream, form: str) -> tuple[int, ...]:
-    data = stream.take(struct.calcsize(form))
+    data = stream.read_bytes(struct.calcsize(form))
     if len(data) < struct.calcsize(form):
         raise _damaged(stream, "it is cut off")
     return struct.unpack(form, data)

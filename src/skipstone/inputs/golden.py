@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
-def golden_pictures(count: int, size: int) -> list[tuple[str, bytes]]:
+def make_golden_images(count: int, size: int) -> list[tuple[str, bytes]]:
     """`count` files (name, bytes) for a record of `size` pixels; the same on every call."""
     files = []
     for number in range(count):
@@ -25,7 +25,7 @@ def golden_pictures(count: int, size: int) -> list[tuple[str, bytes]]:
     return files
 
 
-def kept_pictures(count: int, pad: int, most: int) -> list[tuple[str, bytes]]:
+def make_own_shape_golden_images(count: int, pad: int, most: int) -> list[tuple[str, bytes]]:
     """Files for records of the images' own shapes, padded to multiples of `pad`.
 
     Sides differ, but all records are padded to 2 x 3 times `pad`, or less if sides above `most` are

@@ -15,29 +15,29 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source
 from skipstone.errors import DamagedError, DataError
-from skipstone.inputs.base import Array, Emits, Raw
-from skipstone.inputs.deep_image import DeepImage
-from skipstone.inputs.examine import examine_and_decode
-from skipstone.inputs.examined import Examined
-from skipstone.inputs.golden import golden_pictures, kept_pictures
+from skipstone.inputs.base import Array, DecodedSample, FeatureSpec
+from skipstone.inputs.deep_image import HighDepthImageInput
+from skipstone.inputs.examine import inspect_and_decode_image
+from skipstone.inputs.examined import InspectionResult
+from skipstone.inputs.golden import make_golden_images, make_own_shape_golden_images
 from skipstone.inputs.image_base import STATISTICS, BaseImageInput, sample_sources
-from skipstone.inputs.kinds import decide_kind, survey
+from skipstone.inputs.kinds import choose_pixel_format, detect_formats
 from skipstone.inputs.options import ImageOptions
 from skipstone.inputs.pixels import decode_with_size
-from skipstone.inputs.placed import to_source
+from skipstone.inputs.placed import affine_to_source
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R 601, as Pillow's "L"
 _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey image stored as colour
 
 
-def image_input(
+def make_image_input(
     options: ImageOptions,
     state: Mapping[str, Any] | None = None,
     arrays: Mapping[str, Array] | None = None,
 ) -> BaseImageInput:
     """The input for photos, or for deeper images if `state` was fitted on those."""
     if state is not None and "dtype" in state:
-        return DeepImage(options, state)
+        return HighDepthImageInput(options, state)
     return ImageInput(options, state, arrays)
 
 
@@ -53,7 +53,7 @@ class ImageInput(BaseImageInput):
     "fit"); using another raises ValueError.
     """
 
-    standalone = "skipstone.inputs.placed:decode_seen"
+    standalone_decoder = "skipstone.inputs.placed:decode_with_geometry"
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class ImageInput(BaseImageInput):
             DataError: none of the sample can be read.
         """
         sample = sample_sources(sources)
-        kind = decide_kind(survey(sample, self.options.pages), self.options)
+        kind = choose_pixel_format(detect_formats(sample, self.options.pages), self.options)
         if kind is not None:
-            return DeepImage.fitted(self.options, kind, sample)
+            return HighDepthImageInput.fit_kind(self.options, kind, sample)
         in_colour = ImageInput(replace(self.options, channels=3, normalize="none"))
         grey, pixels, sizes, first_error = True, _PixelStats(), [], None
         for source in sample:
@@ -106,35 +106,37 @@ class ImageInput(BaseImageInput):
         return ImageInput(self.options, state)
 
     def survey(self, sources: Sequence[Source]) -> Mapping[str, Any]:
-        return self.fit(sources).state()[0]
+        return self.fit(sources).get_state()[0]
 
-    def emits(self) -> Emits:
-        return Emits("image", self.channels)
+    def feature_spec(self) -> FeatureSpec:
+        return FeatureSpec("image", self.channels)
 
     def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
-        return decode_with_size(data, self.spec)
+        return decode_with_size(data, self.decode_spec)
 
-    def examined(self, data: bytes | Array) -> tuple[Examined, Raw | None]:
-        examined, decoded = examine_and_decode(data, self.spec)
+    def inspect_and_decode(
+        self, data: bytes | Array
+    ) -> tuple[InspectionResult, DecodedSample | None]:
+        examined, decoded = inspect_and_decode_image(data, self.decode_spec)
         if decoded is None:
             return examined, None
         pixels, size = decoded
-        return examined, Raw(pixels, size, to_source(size, self.spec))
+        return examined, DecodedSample(pixels, size, affine_to_source(size, self.decode_spec))
 
-    def front(self) -> nn.Module:
-        return ImageFront(self._get_state("mean"), self._get_state("std"))
+    def preprocessing_module(self) -> nn.Module:
+        return ImagePreprocessing(self._get_state("mean"), self._get_state("std"))
 
-    def example(self, batch: int) -> dict[str, Array]:
+    def make_example(self, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
         return {"image": rng.integers(0, 256, self.example_shape(batch), np.uint8)}
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
-        if self.frame is not None:
-            return kept_pictures(count, self.options.pad, self.options.size)
-        return golden_pictures(count, self.options.size)
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
+        if self.typical_shape is not None:
+            return make_own_shape_golden_images(count, self.options.pad, self.options.size)
+        return make_golden_images(count, self.options.size)
 
 
-class ImageFront(nn.Module):
+class ImagePreprocessing(nn.Module):
     """{"image": (N, H, W, C) uint8 or float in 0..255} -> (N, C, H, W) float32, normalised.
 
     The permute leaves channels_last strides. Computes in float32 under any autocast and network
@@ -157,7 +159,7 @@ class ImageFront(nn.Module):
             value = value.float().view(1, -1, 1, 1).to(device)
             self.register_buffer(name, value, persistent=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ImageFront:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ImagePreprocessing:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.scale.dtype != torch.float32:  # network.bfloat16() leaves this module exact
             self._register_buffers(self.scale.device)

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal
-from skipstone.inputs.base import Array, FreeAxis, Input, Raw
-from skipstone.inputs.levels import Levels
+from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, Input
+from skipstone.inputs.levels import ChannelStats
 from skipstone.inputs.options import ImageOptions
-from skipstone.inputs.pixels import canvas
-from skipstone.inputs.placed import to_source
+from skipstone.inputs.pixels import record_shape
+from skipstone.inputs.placed import affine_to_source
 
 # Mean and standard deviation of pixels in 0..1, by what pretrained weights were trained with.
 STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -48,7 +48,7 @@ class BaseImageInput(Input):
         _check_state(self._state)
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def decode_spec(self) -> dict[str, Any]:
         """Settings of the decode function (`pixels.decode_pixels`, `deep.decode_deep`)."""
         return {
             "size": self.options.size,
@@ -59,50 +59,50 @@ class BaseImageInput(Input):
         }
 
     @property
-    def frame(self) -> tuple[int, int] | None:
+    def typical_shape(self) -> tuple[int, int] | None:
         """(height, width) of the typical record, which training samples are cropped or padded to;
         None if all records have one shape."""
         if self.options.resize != "keep":
             return None
         height, width = self._state.get("typical_size", (self.options.size, self.options.size))
-        return canvas(height, width, self.spec)
+        return record_shape(height, width, self.decode_spec)
 
     @property
-    def levels(self) -> Levels | None:
+    def channel_stats(self) -> ChannelStats | None:
         """Statistics of each channel; None for photos."""
         return None
 
     @property
-    def free_axes(self) -> Mapping[str, Mapping[int, FreeAxis]]:
-        if self.frame is None:
+    def dynamic_axes(self) -> Mapping[str, Mapping[int, DynamicAxis]]:
+        if self.typical_shape is None:
             return {}
         pad = self.options.pad
-        return {"image": {1: FreeAxis("height", pad), 2: FreeAxis("width", pad)}}
+        return {"image": {1: DynamicAxis("height", pad), 2: DynamicAxis("width", pad)}}
 
     @property
     def channels(self) -> int:
         return int(self._get_state("channels"))
 
-    def decode(self, source: Source) -> Raw:
+    def decode(self, source: Source) -> DecodedSample:
         data = read_source(source)
         try:
             pixels, size = self._decode(data)
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
-        return Raw(pixels, size, to_source(size, self.spec))
+        return DecodedSample(pixels, size, affine_to_source(size, self.decode_spec))
 
     @abstractmethod
     def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
         """The record, and (height, width) of its source."""
 
-    def encode(self, raw: Raw) -> dict[str, Array]:
+    def encode(self, raw: DecodedSample) -> dict[str, Array]:
         return {"image": raw.value}
 
     def example_shape(self, batch: int) -> tuple[int, ...]:
         """(N, H, W, C)"""
-        return (batch, *(self.frame or (self.options.size,) * 2), self.channels)
+        return (batch, *(self.typical_shape or (self.options.size,) * 2), self.channels)
 
-    def resolution(self) -> int:
+    def get_resolution(self) -> int:
         if self.options.resize == "keep":
             raise Refusal(
                 "this model takes pictures at their own size (--resize keep), so it has no "
@@ -111,13 +111,13 @@ class BaseImageInput(Input):
             )
         return self.options.size
 
-    def resized(self, side: int) -> Self:
+    def with_resolution(self, side: int) -> Self:
         return type(self)(replace(self.options, size=side), self._state)
 
-    def enlarging_front(self) -> nn.Module:
-        return EnlargingFront(self.front(), self.resolution())
+    def upsampling_module(self) -> nn.Module:
+        return UpsamplingPreprocessing(self.preprocessing_module(), self.get_resolution())
 
-    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+    def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         return dict(self._state), {}
 
     def _get_state(self, key: str) -> Any:
@@ -126,7 +126,7 @@ class BaseImageInput(Input):
         return self._state[key]
 
 
-class EnlargingFront(nn.Module):
+class UpsamplingPreprocessing(nn.Module):
     """`front` after a bilinear resize: (N, h, w, C) of any size -> (N, ..., side, side)."""
 
     def __init__(self, front: nn.Module, side: int) -> None:

@@ -15,21 +15,21 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source
 from skipstone.errors import Refusal
-from skipstone.inputs.base import Array, Emits, FreeAxis, Input, Raw
+from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, FeatureSpec, Input
 
 
 @dataclass(frozen=True, slots=True)
-class JoinedRaw(Raw):
+class MultiDecodedSample(DecodedSample):
     """A decoded source: the first input's record, and those of all.
 
     Args:
         parts: one per input.
     """
 
-    parts: tuple[Raw, ...] = ()
+    parts: tuple[DecodedSample, ...] = ()
 
 
-class Joined(Input):
+class MultiInput(Input):
     """Several inputs as one; the second's array "tokens" is named "tokens_1".
 
     Args:
@@ -42,61 +42,67 @@ class Joined(Input):
         self.options = inputs[0].options
 
     @property
-    def ragged(self) -> frozenset[str]:
+    def ragged_arrays(self) -> frozenset[str]:
         return frozenset(
-            f"{name}_{at}" for at, input in enumerate(self.inputs) for name in input.ragged
+            f"{name}_{at}" for at, input in enumerate(self.inputs) for name in input.ragged_arrays
         )
 
     @property
-    def free_axes(self) -> dict[str, dict[int, FreeAxis]]:
+    def dynamic_axes(self) -> dict[str, dict[int, DynamicAxis]]:
         """Those of each input; sizes of different inputs are independent."""
         return {
             f"{name}_{at}": {
                 axis: size._replace(name=f"{size.name}_{at}") for axis, size in axes.items()
             }
             for at, input in enumerate(self.inputs)
-            for name, axes in input.free_axes.items()
+            for name, axes in input.dynamic_axes.items()
         }
 
-    def fit(self, sources: Sequence[Source]) -> Joined:
+    def fit(self, sources: Sequence[Source]) -> MultiInput:
         raise Refusal("an ensemble uses its members' fitted inputs, which are not fitted again.")
 
-    def emits(self) -> Emits:
+    def feature_spec(self) -> FeatureSpec:
         """Of all inputs together, which no single backbone accepts."""
-        return Emits("several", 0, exact=any(input.emits().exact for input in self.inputs))
+        return FeatureSpec(
+            "several",
+            0,
+            requires_float32=any(input.feature_spec().requires_float32 for input in self.inputs),
+        )
 
-    def decode(self, source: Source) -> JoinedRaw:
+    def decode(self, source: Source) -> MultiDecodedSample:
         parts = tuple(input.decode(source) for input in self.inputs)
         first = parts[0]
-        return JoinedRaw(first.value, first.size, first.to_source, first.once, parts)
+        return MultiDecodedSample(
+            first.value, first.size, first.to_source, first.is_augmented, parts
+        )
 
-    def encode(self, raw: Raw) -> dict[str, Array]:
-        assert isinstance(raw, JoinedRaw)
+    def encode(self, raw: DecodedSample) -> dict[str, Array]:
+        assert isinstance(raw, MultiDecodedSample)
         return _numbered(
             [input.encode(part) for input, part in zip(self.inputs, raw.parts, strict=True)]
         )
 
-    def front(self) -> nn.Module:
+    def preprocessing_module(self) -> nn.Module:
         """dict of batched arrays -> a tuple with the output of each input's front."""
-        return JoinedFront(
-            [input.front() for input in self.inputs],
-            [list(input.example(1)) for input in self.inputs],
+        return MultiInputPreprocessing(
+            [input.preprocessing_module() for input in self.inputs],
+            [list(input.make_example(1)) for input in self.inputs],
         )
 
-    def example(self, batch: int) -> dict[str, Array]:
-        return _numbered([input.example(batch) for input in self.inputs])
+    def make_example(self, batch: int) -> dict[str, Array]:
+        return _numbered([input.make_example(batch) for input in self.inputs])
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
         """Each input's goldens in turn, because each exercises its own decoding."""
-        per_input = [input.golden(count) for input in self.inputs]
+        per_input = [input.make_golden_files(count) for input in self.inputs]
         return [per_input[at % len(per_input)][at] for at in range(min(map(len, per_input)))]
 
-    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+    def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """The first input's; a bundle stores each input by itself."""
-        return self.inputs[0].state()
+        return self.inputs[0].get_state()
 
 
-class JoinedFront(nn.Module):
+class MultiInputPreprocessing(nn.Module):
     """The fronts in parallel.
 
     Args:
@@ -115,9 +121,9 @@ class JoinedFront(nn.Module):
         )
 
 
-def inputs_of(input: Input) -> tuple[Input, ...]:
+def list_inputs(input: Input) -> tuple[Input, ...]:
     """The inputs that `input` consists of: itself, or the members of a `Joined`."""
-    return input.inputs if isinstance(input, Joined) else (input,)
+    return input.inputs if isinstance(input, MultiInput) else (input,)
 
 
 def _numbered(per_input: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -23,7 +23,7 @@ _ZEROS = re.compile(rb"\x00{512,}")
 _FLAT_PIXELS = 32
 
 
-def jpeg_damage(data: bytes, pixels: int, grey: np.ndarray) -> str:
+def find_jpeg_damage(data: bytes, pixels: int, grey: np.ndarray) -> str:
     """The damage in a few words; "" if none is detected.
 
     Args:

@@ -11,26 +11,26 @@ from collections.abc import Sequence
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.deep import PixelKind, kind_of
+from skipstone.inputs.deep import PixelFormat, detect_pixel_format
 from skipstone.inputs.options import ImageOptions
 
-Found = list[tuple[str, PixelKind]]
+FileFormats = list[tuple[str, PixelFormat]]
 
 
-def survey(sources: Sequence[Source], pages: str) -> Found:
+def detect_formats(sources: Sequence[Source], pages: str) -> FileFormats:
     """(name, kind) of each source whose header can be read."""
-    files: Found = []
+    files: FileFormats = []
     for source in sources:
         try:
             data = read_source(source)
             if not isinstance(data, str):
-                files.append((source.name, kind_of(data, pages)))
+                files.append((source.name, detect_pixel_format(data, pages)))
         except (DataError, ValueError):
             continue
     return files
 
 
-def decide_kind(files: Found, options: ImageOptions) -> PixelKind | None:
+def choose_pixel_format(files: FileFormats, options: ImageOptions) -> PixelFormat | None:
     """The kind of all `files`, or None for photos (8 bits, grey or colour).
 
     Raises:
@@ -47,7 +47,7 @@ def decide_kind(files: Found, options: ImageOptions) -> PixelKind | None:
                 hint="If they are: --pages channels. If the first is the picture: --pages first.",
             )
     wanted = options.channels
-    photos_only = all(kind.photo for _, kind in files)
+    photos_only = all(kind.is_photo for _, kind in files)
     if wanted != "auto" and options.bits != 32 and photos_only:
         if wanted not in (1, 3):
             raise UsageError(
@@ -68,7 +68,7 @@ def decide_kind(files: Found, options: ImageOptions) -> PixelKind | None:
     return _common_kind(files, options)
 
 
-def _common_kind(files: Found, options: ImageOptions) -> PixelKind:
+def _common_kind(files: FileFormats, options: ImageOptions) -> PixelFormat:
     channels = Counter(kind.channels for _, kind in files)
     if len(channels) > 1:
         most = channels.most_common(1)[0][0]
@@ -78,9 +78,9 @@ def _common_kind(files: Found, options: ImageOptions) -> PixelKind:
             f"the others out. {_LIST_HINT}",
         )
     (count,) = channels
-    depths = {(kind.dtype, kind.photo) for _, kind in files}
+    depths = {(kind.dtype, kind.is_photo) for _, kind in files}
     if options.bits == 32:
-        return PixelKind("float32", count)
+        return PixelFormat("float32", count)
     if len(depths) > 1:
         ways = ["--bits 32 takes all values as they are"]
         if count in (1, 3) and {dtype for dtype, _ in depths} <= {"uint8", "uint16"}:
@@ -89,20 +89,20 @@ def _common_kind(files: Found, options: ImageOptions) -> PixelKind:
             f"the pictures differ in depth: {_counts(files)}.",
             hint=f"{'; '.join(ways)}. Or convert them to one kind.",
         )
-    return PixelKind(files[0][1].dtype, count)
+    return PixelFormat(files[0][1].dtype, count)
 
 
-def _require_reducible(files: Found) -> None:
+def _require_reducible(files: FileFormats) -> None:
     """Raises UsageError for files that cannot be reduced to 8-bit photos."""
     for name, kind in files:
-        if not kind.photo and (kind.channels not in (1, 3) or kind.dtype == "float32"):
+        if not kind.is_photo and (kind.channels not in (1, 3) or kind.dtype == "float32"):
             raise UsageError(
                 f"--bits 8: {name} has {kind}, which cannot become an 8-bit photo.",
                 hint="Leave --bits out to use the full depth.",
             )
 
 
-def _counts(files: Found) -> str:
+def _counts(files: FileFormats) -> str:
     """ "3 of 5 channels of 16 bits (such as a.tif), 1 of ..." """
     kinds: dict[str, list[str]] = {}
     for name, kind in files:

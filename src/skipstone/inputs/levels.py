@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TAIL = 0.005
+TAIL_QUANTILE = 0.005
 #: Pixels that the sample holds at most.
-KEPT = 1 << 18
+MAX_SAMPLED_PIXELS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Levels:
+class ChannelStats:
     """One value per channel: quantiles of 0.5 %, 50 % and 99.5 %, and winsorised moments."""
 
     low: tuple[float, ...]
@@ -27,7 +27,7 @@ class Levels:
     std: tuple[float, ...]
 
 
-class LevelMeter:
+class ChannelStatsMeter:
     """Takes images one by one and keeps a uniform sample of their pixels.
 
     Each image contributes the same share of its pixels, the same places in all channels. When the
@@ -40,13 +40,15 @@ class LevelMeter:
         seed: of the sampling.
     """
 
-    def __init__(self, channels: int, *, kept: int = KEPT, seed: int = 0) -> None:
+    def __init__(
+        self, channels: int, *, max_pixels: int = MAX_SAMPLED_PIXELS, seed: int = 0
+    ) -> None:
         self._rng = np.random.default_rng(seed)
-        self._max_pixels = kept
+        self._max_pixels = max_pixels
         self._share = 1.0
         self._values = np.empty((0, channels), np.float32)
 
-    def add(self, picture: np.ndarray) -> None:
+    def add_image(self, picture: np.ndarray) -> None:
         """Add an image (H, W, C) of finite values."""
         pixels = picture.reshape(-1, picture.shape[-1])
         if self._share < 1:
@@ -57,14 +59,14 @@ class LevelMeter:
             self._values = self._values[self._rng.random(len(self._values)) < 0.5]
             self._share /= 2
 
-    def levels(self) -> Levels:
+    def compute_stats(self) -> ChannelStats:
         """The statistics of all images so far; std is 1 for a channel without variation."""
         values = self._values.astype(np.float64)
-        low, middle, high = np.quantile(values, [TAIL, 0.5, 1 - TAIL], axis=0)
+        low, middle, high = np.quantile(values, [TAIL_QUANTILE, 0.5, 1 - TAIL_QUANTILE], axis=0)
         clipped = np.clip(values, low, high)
         # A channel that is constant but for its tails: there the tails are the signal.
         flat = clipped.std(axis=0) == 0
         clipped[:, flat] = values[:, flat]
         mean, std = clipped.mean(axis=0), clipped.std(axis=0)
         std = np.where(std > 0, std, 1.0)
-        return Levels(*(tuple(map(float, row)) for row in (low, middle, high, mean, std)))
+        return ChannelStats(*(tuple(map(float, row)) for row in (low, middle, high, mean, std)))

@@ -27,7 +27,7 @@ MAX_PROGRESSIVE_PIXELS = 300_000_000
 MAX_PIXELS = 200_000_000
 
 
-class Unreadable(ValueError):
+class UnreadableImage(ValueError):
     """Not a readable image; the message gives the reason in plain words.
 
     Args:
@@ -40,7 +40,7 @@ class Unreadable(ValueError):
         self.kind = kind
 
 
-class plain_words:  # noqa: N801 - reads as a statement
+class convert_parser_errors:  # noqa: N801 - reads as a statement
     """Turns any exception of a parser into `Unreadable`.
 
     For damaged files parsers raise OSError, SyntaxError, struct.error, IndexError, zlib.error, ...,
@@ -53,28 +53,28 @@ class plain_words:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, MemoryError):
             message = "the picture needs more memory than there is"
-            raise Unreadable("too large", message) from error
-        if isinstance(error, Exception) and not isinstance(error, Unreadable):
+            raise UnreadableImage("too large", message) from error
+        if isinstance(error, Exception) and not isinstance(error, UnreadableImage):
             text = str(error).replace("\n", " ")
             cut = any(word in text.lower() for word in ("truncated", "broken data stream", "eof"))
             message = f"the picture is damaged or cut short ({text or type(error).__name__})"
-            raise Unreadable("truncated" if cut else "damaged", message) from error
+            raise UnreadableImage("truncated" if cut else "damaged", message) from error
 
 
-def open_picture(data: bytes) -> Any:
+def open_image(data: bytes) -> Any:
     """A Pillow image of which only the header (format, size, mode) has been read.
 
     Raises:
         Unreadable: not an image, or one that would take too much memory.
     """
-    with plain_words():
+    with convert_parser_errors():
         image = _open(bytes(data))
         width, height = image.size
         limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
         if "progressive" in image.info:
             limit = MAX_PROGRESSIVE_PIXELS
         if width * height > limit:
-            raise Unreadable(
+            raise UnreadableImage(
                 "too large",
                 f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
                 f"that are read from a {image.format} file",
@@ -85,7 +85,7 @@ def open_picture(data: bytes) -> Any:
 def _open(data: bytes) -> Any:
     """Read the file's header with the plugin for its first bytes."""
     if not data:
-        raise Unreadable("empty", "the file is empty")
+        raise UnreadableImage("empty", "the file is empty")
     stream = io.BytesIO(data)
     if data[:3] == b"\xff\xd8\xff":  # also an MPO, whose first image is the photo
         return JpegImagePlugin.JpegImageFile(stream)
@@ -103,7 +103,9 @@ def _open(data: bytes) -> Any:
         return PpmImagePlugin.PpmImageFile(stream)
     if data[4:8] == b"ftyp":
         return _open_boxes(data, stream)
-    raise Unreadable("not a picture", "not a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or HEIC file")
+    raise UnreadableImage(
+        "not a picture", "not a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or HEIC file"
+    )
 
 
 def _open_tiff(stream: io.BytesIO) -> Any:
@@ -111,7 +113,7 @@ def _open_tiff(stream: io.BytesIO) -> Any:
     the photo in a SubIFD (TIFF 6.0, tag 254; TIFF/EP and DNG, SubIFDs)."""
     image = TiffImagePlugin.TiffImageFile(stream)
     if image.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED and _SUB_DIRECTORIES in image.tag_v2:
-        raise Unreadable(
+        raise UnreadableImage(
             "not read",
             "its first picture is a thumbnail, as in a camera RAW photo; export it as JPEG",
         )
@@ -126,13 +128,13 @@ def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
     end = min(int.from_bytes(data[:4], "big"), 256)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
     if brands & {b"avif", b"avis"}:
-        raise Unreadable("not read", "AVIF pictures are not read; convert it to JPEG")
+        raise UnreadableImage("not read", "AVIF pictures are not read; convert it to JPEG")
     if not brands & _HEIC_BRANDS:
-        raise Unreadable("not a picture", "a video or sound, not a picture")
+        raise UnreadableImage("not a picture", "a video or sound, not a picture")
     try:
         import pillow_heif
     except ImportError:
-        raise Unreadable(
+        raise UnreadableImage(
             "not read", "a HEIC picture needs pillow-heif: pip install 'skipstone[heic]'"
         ) from None
     opened: Any = pillow_heif.HeifImageFile  # has no types

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from skipstone.inputs.picture_file import Unreadable, open_picture, plain_words
+from skipstone.inputs.picture_file import UnreadableImage, convert_parser_errors, open_image
 
 LARGE_PIXELS = 50_000_000  # threads decode images from this size one at a time
 LETTERBOX_GREY = 128
@@ -63,10 +63,10 @@ def decode_with_size(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """`decode_pixels`, and the (height, width) of the upright source."""
-    return decode_each(data, [spec])[0]
+    return decode_for_specs(data, [spec])[0]
 
 
-def decode_each(
+def decode_for_specs(
     data: bytes | np.ndarray, specs: list[dict[str, Any]], opened: Any = None
 ) -> list[tuple[np.ndarray, tuple[int, int]]]:
     """`decode_with_size` for several specs, with identical pixels.
@@ -78,8 +78,8 @@ def decode_each(
     """
     if isinstance(data, np.ndarray):
         return [_of_array(data, spec) for spec in specs]
-    with plain_words():
-        image = open_picture(data) if opened is None else opened
+    with convert_parser_errors():
+        image = open_image(data) if opened is None else opened
         with _LargeImages.lock if _is_large(image) else contextlib.nullcontext():
             return _decode_file(image, data, specs)
 
@@ -87,14 +87,14 @@ def decode_each(
 def _of_array(data: np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
     array = _checked(data)
     height, width, channels = array.shape
-    if (height, width, channels) == (*canvas(height, width, spec), spec["channels"]):
+    if (height, width, channels) == (*record_shape(height, width, spec), spec["channels"]):
         return array.copy(), (height, width)  # the argument may be a read-only view
     image: Image.Image = Image.fromarray(array[..., 0] if channels == 1 else array)
     box = (0.0, 0.0, float(width), float(height))
     return _record(image, box, (height, width), spec), (height, width)
 
 
-def place(
+def compute_boxes(
     height: float, width: float, spec: dict[str, Any]
 ) -> tuple[Box, tuple[int, int, int, int]]:
     """(box of the source, box of the record that it fills)"""
@@ -116,11 +116,11 @@ def place(
     return (0.0, 0.0, width, height), (0, 0, size, size)
 
 
-def canvas(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]:
+def record_shape(height: float, width: float, spec: dict[str, Any]) -> tuple[int, int]:
     """(height, width) of the record of a source of this size."""
     if spec["resize"] != "keep":
         return spec["size"], spec["size"]
-    _, (_, _, right, bottom) = place(height, width, spec)
+    _, (_, _, right, bottom) = compute_boxes(height, width, spec)
     pad = spec["pad"]
     return -(-bottom // pad) * pad, -(-right // pad) * pad
 
@@ -167,7 +167,7 @@ def _is_large(image: Any) -> bool:
     return not is_scaled and image.width * image.height >= LARGE_PIXELS
 
 
-def orientation_of(image: Any) -> int:
+def exif_orientation(image: Any) -> int:
     """EXIF's orientation, 1 (upright) to 8.
 
     Call it after `load`: a PNG's EXIF may follow its pixels, and `load` makes a TIFF upright.
@@ -190,7 +190,7 @@ def _decode_file(
     loaded: dict[tuple[int, int], Any] = {}  # {decoded size: image}
     records = []
     for spec in specs:
-        image = open_picture(data) if loaded else image
+        image = open_image(data) if loaded else image
         box = _draft(image, spec) or (0.0, 0.0, float(width), float(height))
         image = loaded.setdefault(image.size, image)
         image.load()
@@ -207,7 +207,7 @@ def _finished(
         box: where in `image` the source lies.
         size: (height, width) of the source.
     """
-    orientation = orientation_of(image)
+    orientation = exif_orientation(image)
     colour = _eight_bit(image, spec["channels"])
     if orientation in _ORIENTATIONS:
         size = size[::-1] if _ORIENTATIONS[orientation][0] else size
@@ -223,7 +223,7 @@ def _draft(image: Any, spec: dict[str, Any]) -> Box | None:
     scaled image, whose last row and column may be part of a pixel; None without scaling.
     """
     width, height = image.size
-    source, target = place(height, width, {**spec, "size": spec.get("draft", spec["size"])})
+    source, target = compute_boxes(height, width, {**spec, "size": spec.get("draft", spec["size"])})
     wanted = (
         -int(-width * 2 * (target[2] - target[0]) // (source[2] - source[0])),
         -int(-height * 2 * (target[3] - target[1]) // (source[3] - source[1])),
@@ -238,7 +238,7 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
     elif image.mode in ("I", "F"):
-        raise Unreadable(
+        raise UnreadableImage(
             "not read",
             "32-bit pixels have no defined black and white; convert it to 8 or 16 bits per channel",
         )
@@ -274,7 +274,7 @@ def _record(
         size: (height, width) of the source.
     """
     image = _eight_bit(image, spec["channels"])
-    source, target = place(*size, spec)
+    source, target = compute_boxes(*size, spec)
     scale_x, scale_y = (box[2] - box[0]) / size[1], (box[3] - box[1]) / size[0]
     inner = (
         max(box[0] + source[0] * scale_x, 0.0),
@@ -286,7 +286,7 @@ def _record(
         (target[2] - target[0], target[3] - target[1]), _FILTERS[spec["interpolation"]], box=inner
     )
     pixels = np.asarray(small).reshape(small.height, small.width, spec["channels"])
-    shape = canvas(*size, spec)
+    shape = record_shape(*size, spec)
     if pixels.shape[:2] == shape:
         return pixels.copy()  # a writable array
     record = np.full((*shape, spec["channels"]), LETTERBOX_GREY, np.uint8)

@@ -10,7 +10,7 @@ from skipstone.inputs.base import Array
 _TAIL = 0.01
 
 
-def shown(record: Array, like: Array | None = None) -> Array:
+def to_display(record: Array, like: Array | None = None) -> Array:
     """(H, W, C) of any real type as uint8 (H, W, 1 or 3).
 
     Returns 8-bit grey and RGB unchanged. Otherwise the first three channels become red, green and

@@ -17,18 +17,18 @@ from skipstone.inputs.text_grams import Letters, segment_hashes
 #: Character n-grams per word at most: a word of nine letters has so many of 3 to 5.
 _MAX_NGRAMS = 24
 #: Subwords per word: its capitalisation, then its n-grams.
-MOST_PARTS = 1 + _MAX_NGRAMS
+MAX_SUBWORDS = 1 + _MAX_NGRAMS
 #: Capitalisations: the first letter only, all letters, mixed.
 _CASES = 3
 _OPENS, _CLOSES = 1, 2  # code points that do not occur in words
 
 
-def count_parts(spec: Mapping[str, int]) -> int:
+def count_subword_ids(spec: Mapping[str, int]) -> int:
     """Number of subword ids: 2^bits hashed n-grams, and the capitalisations."""
     return (1 << spec["bits"]) + _CASES
 
 
-def word_parts(
+def subword_ids(
     letters: Letters,
     capital: np.ndarray,
     first: np.ndarray,

@@ -20,27 +20,27 @@ from torch import Tensor, nn
 
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DamagedError, DataError, Refusal, UsageError
-from skipstone.inputs.base import Array, Emits, FreeAxis, Input, KnownWords, Raw
-from skipstone.inputs.subwords import MOST_PARTS, count_parts
-from skipstone.inputs.text_check import check_ids, check_state
-from skipstone.inputs.text_features import FIRST, PAD, UNKNOWN, encode_text, packed, text_of
+from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, FeatureSpec, Input, KnownWords
+from skipstone.inputs.subwords import MAX_SUBWORDS, count_subword_ids
+from skipstone.inputs.text_check import validate_ids, validate_state
+from skipstone.inputs.text_features import FIRST, PAD, UNKNOWN, decode_utf8, encode_text, pack_array
 from skipstone.inputs.text_fit import (
-    bag_matrix,
-    blocks_of,
+    build_bag_vocabularies,
+    build_vocabulary,
+    choose_ngram_blocks,
     common_tokens,
-    fit_bag,
-    fit_tokens,
-    longer,
-    narrow,
-    subwords_of,
-    unfitted,
-    words_known,
+    count_longer_texts,
+    find_known_words,
+    make_bag_matrix,
+    make_unfitted_state,
+    restrict_state,
+    subword_settings,
 )
-from skipstone.inputs.text_golden import golden_texts
-from skipstone.inputs.text_grams import plain
+from skipstone.inputs.text_golden import make_golden_texts
+from skipstone.inputs.text_grams import normalize_text
 from skipstone.inputs.text_options import TextOptions
-from skipstone.inputs.text_pairs import Pairs, learn_pairs, read_tokenizer
-from skipstone.inputs.text_pieces import pieces_of
+from skipstone.inputs.text_pairs import BpeTokenizer, read_tokenizer, train_bpe
+from skipstone.inputs.text_pieces import split_into_spans
 
 #: Bytes of the cache of encoded texts, which every epoch needs again.
 _CACHE_BYTES = 256 << 20
@@ -69,30 +69,32 @@ class TextInput(Input):
     ) -> None:
         self.options = options
         self._arrays = dict(arrays or {})
-        self._state = unfitted(options) if state is None else dict(state)
-        if state is not None and digest_of_arrays(self._arrays) != self._state.get("digest"):
+        self._state = make_unfitted_state(options) if state is None else dict(state)
+        if state is not None and hash_arrays(self._arrays) != self._state.get("digest"):
             raise DamagedError("the vocabulary is not the one that this text input was made with.")
         if state is not None:
-            check_state(self._state, self._arrays)
+            validate_state(self._state, self._arrays)
         max_length = self._state["max_length"] if "pairs" in self._arrays else 0
-        self._tokenizer = Pairs(self._arrays["pairs"], most=max_length) if max_length else None
+        self._tokenizer = (
+            BpeTokenizer(self._arrays["pairs"], max_length=max_length) if max_length else None
+        )
         if self._tokenizer is not None:
-            check_ids(self._tokenizer.largest, int(self._state["size"]))
+            validate_ids(self._tokenizer.max_id, int(self._state["size"]))
         self._cache: dict[bytes, dict[str, Array]] = {}
         self._free_bytes = _CACHE_BYTES
 
     @property
-    def ragged(self) -> frozenset[str]:
-        return frozenset(self.example(1))
+    def ragged_arrays(self) -> frozenset[str]:
+        return frozenset(self.make_example(1))
 
     @property
-    def free_axes(self) -> dict[str, dict[int, FreeAxis]]:
+    def dynamic_axes(self) -> dict[str, dict[int, DynamicAxis]]:
         is_sequence = self._form() == "tokens"
         longest = max(int(self._state["max_length"]), _EXAMPLE_LENGTH) if is_sequence else None
-        return {name: {1: FreeAxis("length", most=longest)} for name in self.ragged}
+        return {name: {1: DynamicAxis("length", max_size=longest)} for name in self.ragged_arrays}
 
     @property
-    def notes(self) -> list[str]:
+    def fit_notes(self) -> list[str]:
         """A warning if training texts are truncated."""
         truncated, max_length = self._state.get("cut", 0), self._state.get("max_length")
         if not truncated:
@@ -121,97 +123,103 @@ class TextInput(Input):
             arrays, size = self._fit_tokens(texts)
             state |= {"split": self.options.split, "max_length": self.options.max_length}
             state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
-            if subwords := subwords_of(self.options):
-                state |= {"subwords": subwords, "size": state["size"] + count_parts(subwords)}
+            if subwords := subword_settings(self.options):
+                state |= {"subwords": subwords, "size": state["size"] + count_subword_ids(subwords)}
             state["cut"] = self._count_truncated(texts, arrays)
         elif self.options.form == "bag":
-            state["blocks"], arrays = fit_bag(
+            state["blocks"], arrays = build_bag_vocabularies(
                 self._plain(texts),
-                blocks_of(self.options, state["letters"]),
-                most=self.options.features,
-                least=self.options.min_count,
+                choose_ngram_blocks(self.options, state["letters"]),
+                max_count=self.options.features,
+                min_texts=self.options.min_count,
                 idf=self.options.weighting == "tfidf",
             )
             state["weighting"] = self.options.weighting
             state["size"] = sum(block["size"] for block in state["blocks"]) + 1
         # a bundle holds the tokenizer, and must not reveal the user's folders
         options = replace(self.options, tokenizer=Path(self.options.tokenizer).name)
-        return TextInput(options, {**state, "digest": digest_of_arrays(arrays)}, arrays)
+        return TextInput(options, {**state, "digest": hash_arrays(arrays)}, arrays)
 
     def _fit_tokens(self, texts: Sequence[str]) -> tuple[dict[str, Array], int]:
         """The vocabulary's arrays, and how many tokens it has."""
         if self.options.tokenizer:
             stored = read_tokenizer(Path(self.options.tokenizer).expanduser())
-            return {"pairs": stored}, Pairs(stored, most=1).largest + 1
+            return {"pairs": stored}, BpeTokenizer(stored, max_length=1).max_id + 1
         texts = self._plain(texts)
         most, least = self.options.vocabulary, self.options.min_count
         if self.options.split == "bpe":
-            stored = learn_pairs(texts, most=most, least=least)
-            return {"pairs": stored}, len(Pairs(stored, most=1))
-        vocabulary = fit_tokens(texts, split=self.options.split, most=most, least=least)
+            stored = train_bpe(texts, max_tokens=most, min_count=least)
+            return {"pairs": stored}, len(BpeTokenizer(stored, max_length=1))
+        vocabulary = build_vocabulary(
+            texts, split=self.options.split, max_count=most, min_texts=least
+        )
         return {"vocabulary": vocabulary}, len(vocabulary)
 
     def _count_truncated(self, texts: Sequence[str], arrays: Mapping[str, Array]) -> int:
         """How many texts are longer than `max_length` tokens."""
         max_length = self.options.max_length
         if self.options.tokenizer:
-            return Pairs(arrays["pairs"], most=max_length).cut(texts)
+            return BpeTokenizer(arrays["pairs"], max_length=max_length).count_truncated(texts)
         if "pairs" in arrays:
-            return Pairs(arrays["pairs"], most=max_length).cut(self._plain(texts))
-        return longer(self._plain(texts), split=self.options.split, most=max_length)
+            return BpeTokenizer(arrays["pairs"], max_length=max_length).count_truncated(
+                self._plain(texts)
+            )
+        return count_longer_texts(
+            self._plain(texts), split=self.options.split, max_length=max_length
+        )
 
     @property
-    def spec(self) -> dict[str, Any] | None:
+    def decode_spec(self) -> dict[str, Any] | None:
         """Settings of `text_features.decode_text`; None with a tokenizer, which it lacks."""
         if "pairs" in self._arrays:
             return None
         names = ("form", "lowercase", "split", "max_length", "subwords", "blocks", "weighting")
         spec = {name: self._state[name] for name in names if name in self._state}
-        return {**spec, "arrays": {name: packed(value) for name, value in self._arrays.items()}}
+        return {**spec, "arrays": {name: pack_array(value) for name, value in self._arrays.items()}}
 
-    def emits(self) -> Emits:
-        return Emits(self._form(), int(self._state["size"]))
+    def feature_spec(self) -> FeatureSpec:
+        return FeatureSpec(self._form(), int(self._state["size"]))
 
-    def decode(self, source: Source) -> Raw:
+    def decode(self, source: Source) -> DecodedSample:
         """The record holds the text's UTF-8 bytes; `size` is its number of letters."""
         text = self._text(source)
-        return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),))
+        return DecodedSample(np.frombuffer(text.encode(), np.uint8), (len(text),))
 
-    def encode(self, raw: Raw) -> dict[str, Array]:
+    def encode(self, raw: DecodedSample) -> dict[str, Array]:
         data = raw.value.tobytes()
         arrays = self._cache.get(data)
         if arrays is None:
             arrays = self._encode_text(data)
             size = len(data) + sum(array.nbytes for array in arrays.values()) + _ENTRY_BYTES
-            if not raw.once and size <= self._free_bytes:
+            if not raw.is_augmented and size <= self._free_bytes:
                 self._free_bytes -= size  # two threads may both subtract: the cache holds less then
                 self._cache[data] = arrays
         return dict(arrays)
 
     @property
-    def standalone(self) -> str | None:
+    def standalone_decoder(self) -> str | None:
         """None with a tokenizer: the script does not contain its library."""
         return None if "pairs" in self._arrays else "skipstone.inputs.text_features:decode_text"
 
-    def pieces(self, source: Source) -> tuple[list[str], list[int]]:
+    def split_tokens(self, source: Source) -> tuple[list[str], list[int]]:
         """Substrings that make up the text, and the indices of those that are tokens."""
-        return pieces_of(self._text(source))
+        return split_into_spans(self._text(source))
 
-    def matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
+    def make_feature_matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
         """Bags of many texts: scipy.sparse.csr_array (rows, features), and the indices of the
         readable sources, one per row."""
         texts = self._readable(sources)
         rows = [row for row, text in enumerate(texts) if text is not None]
         readable = [text for text in texts if text is not None]
-        return bag_matrix(readable, self._state, self._arrays), rows
+        return make_bag_matrix(readable, self._state, self._arrays), rows
 
     @property
-    def kinds(self) -> tuple[slice, ...]:
+    def feature_groups(self) -> tuple[slice, ...]:
         """Column ranges of `matrix`, one per kind of n-gram: words, letters, pairs."""
         blocks = self._state.get("blocks", ())
         return tuple(slice(block["start"], block["start"] + block["size"]) for block in blocks)
 
-    def words(self, sources: Sequence[Source]) -> KnownWords:
+    def find_known_words(self, sources: Sequence[Source]) -> KnownWords:
         """The vocabulary as `sources`, its training rows, write it.
 
         Raises:
@@ -235,15 +243,15 @@ class TextInput(Input):
             vocabulary = self._arrays[f"vocabulary.{number}"]
             first, unknown = self._state["blocks"][number]["start"] + 1, None  # 0 is padding
         texts = [text for text in self._readable(sources) if text is not None]
-        known, at = words_known(self._plain(texts), vocabulary)
+        known, at = find_known_words(self._plain(texts), vocabulary)
         return KnownWords(known, at + first, unknown)
 
     @property
-    def missing(self) -> int:
+    def unknown_id(self) -> int:
         """The id of out-of-vocabulary tokens; a bag leaves them out (padding)."""
         return UNKNOWN if self._form() == "tokens" else PAD
 
-    def entries(self) -> range:
+    def removable_ids(self) -> range:
         """The ids that `narrowed` can remove.
 
         Raises:
@@ -260,39 +268,39 @@ class TextInput(Input):
                 "hashed n-grams have no vocabulary to make smaller.",
                 hint="Train with fewer --hash-bits, or without.",
             )
-        return range(self.missing + 1, int(self._state["size"]) - self._subword_count)
+        return range(self.unknown_id + 1, int(self._state["size"]) - self._subword_count)
 
     @property
     def _subword_count(self) -> int:
         """Number of subword ids, which follow those of the vocabulary."""
         subwords = self._state.get("subwords")
-        return count_parts(subwords) if subwords else 0
+        return count_subword_ids(subwords) if subwords else 0
 
-    def narrowed(self, kept: Array) -> TextInput:
-        """The input with the entries `kept` only: ids of `entries()`, ascending."""
-        ids = self.entries()
-        assert ids.start <= kept[0] <= kept[-1] < ids.stop
-        state, arrays = narrow(self._state, self._arrays, kept - ids.start)
-        size = ids.start + len(kept) + self._subword_count
-        state |= {"size": size, "digest": digest_of_arrays(arrays)}
+    def restrict_vocabulary(self, kept_ids: Array) -> TextInput:
+        """The input with the entries `kept_ids` only: ids of `entries()`, ascending."""
+        ids = self.removable_ids()
+        assert ids.start <= kept_ids[0] <= kept_ids[-1] < ids.stop
+        state, arrays = restrict_state(self._state, self._arrays, kept_ids - ids.start)
+        size = ids.start + len(kept_ids) + self._subword_count
+        state |= {"size": size, "digest": hash_arrays(arrays)}
         return TextInput(self.options, state, arrays)
 
-    def front(self) -> nn.Module:
-        return TextFront(self._form())
+    def preprocessing_module(self) -> nn.Module:
+        return TextPreprocessing(self._form())
 
-    def example(self, batch: int) -> dict[str, Array]:
+    def make_example(self, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
         size, shape = int(self._state["size"]), (batch, _EXAMPLE_LENGTH)
         if self._form() == "tokens":
-            token_shape = (*shape, 1 + MOST_PARTS) if self._subword_count else shape
+            token_shape = (*shape, 1 + MAX_SUBWORDS) if self._subword_count else shape
             return {"tokens": rng.integers(1, max(size, 2), token_shape).astype(np.int32)}
         features = rng.integers(1, max(size, 2), shape).astype(np.int32)
         return {"features": features, "values": rng.random(shape, np.float32)}
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
-        return golden_texts(count, self._state.get("common", ()))
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
+        return make_golden_texts(count, self._state.get("common", ()))
 
-    def state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
+    def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         return dict(self._state), dict(self._arrays)
 
     def _form(self) -> str:
@@ -309,8 +317,8 @@ class TextInput(Input):
         if self._tokenizer is not None:
             text = data.decode()
             if not self._state.get("foreign"):  # a model's own tokenizer normalises by itself
-                text = plain(text, self._state["lowercase"])
-            ids = (self._tokenizer.ids(text) + FIRST).astype(np.int32)
+                text = normalize_text(text, self._state["lowercase"])
+            ids = (self._tokenizer.encode_ids(text) + FIRST).astype(np.int32)
             return {"tokens": ids if len(ids) else np.array([UNKNOWN], np.int32)}
         arrays: dict[str, Array] = encode_text(data.decode(), self._state, self._arrays)
         return arrays
@@ -320,7 +328,7 @@ class TextInput(Input):
         if not isinstance(data, bytes):
             raise DataError(f"{source.name}: an array of numbers, not a text.")
         try:
-            return text_of(data)
+            return decode_utf8(data)
         except ValueError as error:
             raise DataError(f"{source.name}, {error}.") from error
 
@@ -335,10 +343,10 @@ class TextInput(Input):
         return texts
 
     def _plain(self, texts: Sequence[str]) -> list[str]:
-        return [plain(text, self.options.lowercase) for text in texts]
+        return [normalize_text(text, self.options.lowercase) for text in texts]
 
 
-class TextFront(nn.Module):
+class TextPreprocessing(nn.Module):
     """dict of arrays -> what a backbone takes: token ids (N, L), or the pair of features (N, F)
     and their values (N, F)."""
 
@@ -357,7 +365,7 @@ def _has_words(block: Mapping[str, Any]) -> bool:
     return block["kind"] == "word" and block["shortest"] == 1 and not block["bits"]
 
 
-def digest_of_arrays(arrays: Mapping[str, Array]) -> str:
+def hash_arrays(arrays: Mapping[str, Array]) -> str:
     """SHA-256 of arrays by name, type, shape and values."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from skipstone.errors import DamagedError
-from skipstone.inputs.subwords import count_parts
+from skipstone.inputs.subwords import count_subword_ids
 from skipstone.inputs.text_features import FEATURE_KINDS, FIRST
 from skipstone.inputs.text_options import Form, Split, Weighting
 
@@ -21,7 +21,7 @@ _MOST_BITS = 26
 _MOST_BLOCKS = 8
 
 
-def check_state(state: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def validate_state(state: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Validate `state` against `arrays`.
 
     Raises:
@@ -43,7 +43,7 @@ def check_state(state: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         _check_bag(state, arrays, size)
 
 
-def check_ids(largest: int, size: int) -> None:
+def validate_ids(largest: int, size: int) -> None:
     """Raises DamagedError unless a tokenizer's ids fit `size`."""
     _require(largest + FIRST < size, f"its tokenizer has ids up to {largest:,}; size is {size:,}")
 
@@ -72,7 +72,7 @@ def _check_subwords(state: Mapping[str, Any]) -> int:
     shortest = _integer(parts, "shortest", 1, _LONGEST)
     _integer(parts, "longest", shortest, _LONGEST)
     _integer(parts, "bits", 1, _MOST_BITS)
-    return count_parts(parts)
+    return count_subword_ids(parts)
 
 
 def _check_bag(state: Mapping[str, Any], arrays: Mapping[str, Array], size: int) -> None:

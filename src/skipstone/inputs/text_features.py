@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.subwords import word_parts
+from skipstone.inputs.subwords import subword_ids
 from skipstone.inputs.text_grams import (
-    Grams,
     Letters,
+    NGrams,
     char_ngrams,
-    letters_of,
+    hash_tokens,
+    normalize_text,
     opening_pairs,
-    plain,
     skip_grams,
-    token_grams,
+    to_letters,
     word_ngrams,
 )
 
@@ -43,7 +43,7 @@ def encode_text(text: str, spec: Mapping[str, Any], arrays: Mapping[str, np.ndar
         spec: {"form", "split", "lowercase", "max_length"}, or {"form", "blocks", ...}.
         arrays: the fitted vocabularies.
     """
-    letters = letters_of([plain(text, spec["lowercase"])])
+    letters = to_letters([normalize_text(text, spec["lowercase"])])
     if spec["form"] == "tokens":
         return {"tokens": token_ids(text, letters, spec, arrays["vocabulary"])}
     columns, values = [], []
@@ -62,14 +62,14 @@ def token_ids(
 ) -> np.ndarray:
     """int32 (L,): ids of a text's tokens; with subwords (L, 1 + P): each token's id, then its
     subwords', which follow the vocabulary's ids and are padded with 0."""
-    tokens = token_grams(letters, split=spec["split"])
+    tokens = hash_tokens(letters, split=spec["split"])
     most = spec["max_length"]
-    ids = places(tokens.hashes[:most], vocabulary, missing=UNKNOWN - FIRST) + FIRST
+    ids = lookup_indices(tokens.hashes[:most], vocabulary, missing=UNKNOWN - FIRST) + FIRST
     if not len(ids):
         ids = np.array([UNKNOWN])
     if spec.get("subwords"):
         first, last = tokens.first[:most], tokens.last[:most]
-        parts = word_parts(letters, _capitals(text, letters), first, last, spec["subwords"])
+        parts = subword_ids(letters, _capitals(text, letters), first, last, spec["subwords"])
         part_ids = np.zeros((len(ids), parts.shape[1]), np.int64)  # an empty text has one token
         part_ids[: len(parts)] = np.where(parts < 0, PAD, parts + FIRST + len(vocabulary))
         ids = np.concatenate([ids[:, None], part_ids], axis=1)
@@ -79,13 +79,13 @@ def token_ids(
 def _capitals(text: str, letters: Letters) -> np.ndarray:
     """bool (L,): whether lowercasing changed each letter; all False if it changed their number
     ("\u0130" becomes two)."""
-    written = letters_of([plain(text, False)]).points
+    written = to_letters([normalize_text(text, False)]).points
     if len(written) != len(letters.points):
         return np.zeros(len(letters.points), bool)
     return np.asarray(written != letters.points)
 
 
-def places(hashes: np.ndarray, vocabulary: np.ndarray, *, missing: int) -> np.ndarray:
+def lookup_indices(hashes: np.ndarray, vocabulary: np.ndarray, *, missing: int) -> np.ndarray:
     """int64: the index of each hash in a sorted vocabulary, or `missing`."""
     if not len(vocabulary):
         return np.full(len(hashes), missing, np.int64)
@@ -94,12 +94,12 @@ def places(hashes: np.ndarray, vocabulary: np.ndarray, *, missing: int) -> np.nd
     return np.where(vocabulary[at] == hashes, at, missing)
 
 
-def grams_of_block(letters: Letters, block: Mapping[str, Any]) -> list[Grams]:
+def block_ngrams(letters: Letters, block: Mapping[str, Any]) -> list[NGrams]:
     """The n-grams of a block: {"kind": one of `FEATURE_KINDS`, "shortest", "longest"}."""
     kind, shortest, longest = block["kind"], block["shortest"], block["longest"]
     if kind == "char":
         return char_ngrams(letters, shortest, longest)
-    tokens = token_grams(letters)
+    tokens = hash_tokens(letters)
     if kind == "skip":
         return skip_grams(tokens, letters.count, longest)[shortest - 1 :]
     if kind == "opening":
@@ -117,12 +117,12 @@ def bag_rows(
     """
     rows = []
     for number, block in enumerate(spec["blocks"]):
-        grams = grams_of_block(letters, block)
+        grams = block_ngrams(letters, block)
         hashes = np.concatenate([part.hashes for part in grams]) if grams else _NOTHING
         text = np.concatenate([part.text for part in grams]) if grams else _NOTHING
-        column = columns_of(hashes, block, arrays.get(f"vocabulary.{number}", _NOTHING))
-        text, column, counts = counted_pairs(text, column, block["size"])
-        value = weighed(counts, spec["weighting"])
+        column = feature_columns(hashes, block, arrays.get(f"vocabulary.{number}", _NOTHING))
+        text, column, counts = count_pairs(text, column, block["size"])
+        value = apply_weighting(counts, spec["weighting"])
         if f"idf.{number}" in arrays:
             value = value * arrays[f"idf.{number}"][column]
         length = np.sqrt(np.bincount(text, value * value, letters.count))
@@ -134,14 +134,16 @@ def bag_rows(
 _NOTHING = np.zeros(0, np.uint64)
 
 
-def columns_of(hashes: np.ndarray, block: Mapping[str, Any], vocabulary: np.ndarray) -> np.ndarray:
+def feature_columns(
+    hashes: np.ndarray, block: Mapping[str, Any], vocabulary: np.ndarray
+) -> np.ndarray:
     """Columns of n-grams; -1 if out of vocabulary, which hashed ones never are."""
     if block["bits"]:
         return (hashes >> np.uint64(64 - block["bits"])).astype(np.int64)
-    return places(hashes, vocabulary, missing=-1)
+    return lookup_indices(hashes, vocabulary, missing=-1)
 
 
-def counted_pairs(
+def count_pairs(
     text: np.ndarray, column: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct (text, column) pairs in order, and the count of each; without columns of -1."""
@@ -152,7 +154,7 @@ def counted_pairs(
     return keys // max(size, 1), keys % max(size, 1), counts
 
 
-def weighed(counts: np.ndarray, weighting: str) -> np.ndarray:
+def apply_weighting(counts: np.ndarray, weighting: str) -> np.ndarray:
     """Values for counts: the counts, 1 (binary), or 1 + log count (tfidf)."""
     if weighting == "binary":
         return np.ones(len(counts))
@@ -162,7 +164,7 @@ def weighed(counts: np.ndarray, weighting: str) -> np.ndarray:
 # --- the exported script ------------------------------------------------------------------------
 
 
-def packed(array: np.ndarray) -> dict[str, str]:
+def pack_array(array: np.ndarray) -> dict[str, str]:
     """An array as JSON."""
     return {"type": array.dtype.str, "data": base64.b64encode(array.tobytes()).decode()}
 
@@ -173,10 +175,10 @@ def decode_text(data: bytes, spec: Any) -> Any:
         name: np.frombuffer(base64.b64decode(value["data"]), value["type"])
         for name, value in spec["arrays"].items()
     }
-    return encode_text(text_of(data), spec, arrays)
+    return encode_text(decode_utf8(data), spec, arrays)
 
 
-def text_of(data: bytes) -> str:
+def decode_utf8(data: bytes) -> str:
     """Decode UTF-8, or UTF-16 with its byte order mark. Raises ValueError with the line."""
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):

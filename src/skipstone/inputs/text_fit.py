@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.subwords import count_parts
+from skipstone.inputs.subwords import count_subword_ids
 from skipstone.inputs.text_features import (
     FIRST,
     bag_rows,
-    columns_of,
-    counted_pairs,
-    grams_of_block,
-    places,
+    block_ngrams,
+    count_pairs,
+    feature_columns,
+    lookup_indices,
 )
-from skipstone.inputs.text_grams import letters_of, plain, token_grams
+from skipstone.inputs.text_grams import hash_tokens, normalize_text, to_letters
 from skipstone.inputs.text_options import TextOptions, parse_range
 
 #: Letters per chunk: bounds memory for a corpus of any size.
@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 Arrays = dict[str, np.ndarray]
 
 
-def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+def iterate_chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
     """Chunks of about `CHUNK` letters: (index of the first text, texts)."""
     begin, size = 0, 0
     for number, text in enumerate(texts):
@@ -37,7 +37,7 @@ def chunks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
         yield begin, texts[begin:]
 
 
-class Frequencies:
+class DocumentFrequencies:
     """Document frequencies: in how many texts each hash occurs.
 
     Hashes of new chunks are pending until they outnumber the merged ones. Each hash is then sorted
@@ -49,10 +49,10 @@ class Frequencies:
         self._texts: list[np.ndarray] = [np.zeros(0, np.int64)]
         self._pending = 0
 
-    def add(self, text: np.ndarray, hashes: np.ndarray) -> None:
+    def add_chunk(self, text: np.ndarray, hashes: np.ndarray) -> None:
         """Count the `hashes` of a chunk; `text` says which text each is from."""
         distinct, code = np.unique(hashes, return_inverse=True)
-        _, code, _ = counted_pairs(text, code, len(distinct))
+        _, code, _ = count_pairs(text, code, len(distinct))
         self._hashes.append(distinct)
         self._texts.append(np.bincount(code, minlength=len(distinct)))
         self._pending += len(distinct)
@@ -65,46 +65,48 @@ class Frequencies:
         self._hashes, self._texts = [hashes], [texts.astype(np.int64)]
         self._pending = 0
 
-    def kept(self, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
-        """(hashes in order, texts of each): the `most` commonest ones in at least `least` texts."""
+    def select_most_common(self, max_count: int, min_texts: int) -> tuple[np.ndarray, np.ndarray]:
+        """(hashes in order, texts of each): the `max_count` commonest ones in at min_texts `min_texts` texts."""
         self._merge()
         hashes, texts = self._hashes[0], self._texts[0]
-        keep = np.flatnonzero(texts >= least)
-        if len(keep) > most:
-            keep = keep[np.argsort(-texts[keep], kind="stable")[:most]]
+        keep = np.flatnonzero(texts >= min_texts)
+        if len(keep) > max_count:
+            keep = keep[np.argsort(-texts[keep], kind="stable")[:max_count]]
             keep.sort()
         return hashes[keep], texts[keep]
 
 
-def fit_tokens(texts: Sequence[str], *, split: str, most: int, least: int) -> np.ndarray:
+def build_vocabulary(
+    texts: Sequence[str], *, split: str, max_count: int, min_texts: int
+) -> np.ndarray:
     """The vocabulary of a sequence model: sorted hashes.
 
     Args:
-        most: entries at most, the commonest ones.
-        least: texts that a token has to occur in.
+        max_count: entries at max_count, the commonest ones.
+        min_texts: texts that a token has to occur in.
     """
-    frequencies = Frequencies()
-    for _, part in chunks(texts):
-        tokens = token_grams(letters_of(part), split=split)
-        frequencies.add(tokens.text, tokens.hashes)
-    return frequencies.kept(most, least)[0]
+    frequencies = DocumentFrequencies()
+    for _, part in iterate_chunks(texts):
+        tokens = hash_tokens(to_letters(part), split=split)
+        frequencies.add_chunk(tokens.text, tokens.hashes)
+    return frequencies.select_most_common(max_count, min_texts)[0]
 
 
-def longer(texts: Sequence[str], *, split: str, most: int) -> int:
-    """How many texts have more than `most` tokens."""
+def count_longer_texts(texts: Sequence[str], *, split: str, max_length: int) -> int:
+    """How many texts have more than `max_length` tokens."""
     count = 0
-    for _, part in chunks(texts):
-        tokens = token_grams(letters_of(part), split=split)
-        count += int((np.bincount(tokens.text, minlength=len(part)) > most).sum())
+    for _, part in iterate_chunks(texts):
+        tokens = hash_tokens(to_letters(part), split=split)
+        count += int((np.bincount(tokens.text, minlength=len(part)) > max_length).sum())
     return count
 
 
-def fit_bag(
+def build_bag_vocabularies(
     texts: Sequence[str],
     blocks: Sequence[Mapping[str, Any]],
     *,
-    most: int,
-    least: int,
+    max_count: int,
+    min_texts: int,
     idf: bool,
 ) -> tuple[list[dict[str, Any]], Arrays]:
     """Blocks with their `start` and `size`, and arrays "vocabulary.N" and "idf.N".
@@ -117,18 +119,18 @@ def fit_bag(
         if block["bits"]:
             block["size"] = 1 << block["bits"]
             texts_with = np.zeros(block["size"], np.int64)
-            for _, part in chunks(texts):
-                grams = grams_of_block(letters_of(part), block)
+            for _, part in iterate_chunks(texts):
+                grams = block_ngrams(to_letters(part), block)
                 for gram in grams:
-                    column = columns_of(gram.hashes, block, np.zeros(0, np.uint64))
-                    _, column, _ = counted_pairs(gram.text, column, block["size"])
+                    column = feature_columns(gram.hashes, block, np.zeros(0, np.uint64))
+                    _, column, _ = count_pairs(gram.text, column, block["size"])
                     texts_with += np.bincount(column, minlength=block["size"])
         else:
-            frequencies = Frequencies()
-            for _, part in chunks(texts):
-                for gram in grams_of_block(letters_of(part), block):
-                    frequencies.add(gram.text, gram.hashes)
-            vocabulary, texts_with = frequencies.kept(most, least)
+            frequencies = DocumentFrequencies()
+            for _, part in iterate_chunks(texts):
+                for gram in block_ngrams(to_letters(part), block):
+                    frequencies.add_chunk(gram.text, gram.hashes)
+            vocabulary, texts_with = frequencies.select_most_common(max_count, min_texts)
             arrays[f"vocabulary.{number}"] = vocabulary
             block["size"] = len(vocabulary)
         if idf:
@@ -139,15 +141,15 @@ def fit_bag(
     return fitted, arrays
 
 
-def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str], np.ndarray]:
+def find_known_words(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The distinct words of `texts` (already `plain`) that a vocabulary holds, and the index of
     each in it: int64 (W,), ascending."""
     words: dict[int, str] = {}
-    for _, part in chunks(texts):
+    for _, part in iterate_chunks(texts):
         joined = "\n".join(part)
-        tokens = token_grams(letters_of(part))
+        tokens = hash_tokens(to_letters(part))
         hashes, first = np.unique(tokens.hashes, return_index=True)
-        place = places(hashes, vocabulary, missing=-1)
+        place = lookup_indices(hashes, vocabulary, missing=-1)
         spans = zip(place.tolist(), tokens.first[first], tokens.last[first], strict=True)
         for at, begin, end in spans:
             if at >= 0 and at not in words:
@@ -156,16 +158,16 @@ def words_known(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str]
     return [words[at] for at in order], np.array(order, np.int64)
 
 
-def narrow(
-    state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kept: np.ndarray
+def restrict_state(
+    state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], indices: np.ndarray
 ) -> tuple[dict[str, Any], Arrays]:
-    """State and arrays of an input with the entries `kept` only: ascending indices from 0 through
+    """State and arrays of an input with the entries `indices` only: ascending indices from 0 through
     all of its vocabularies."""
     if "blocks" not in state:
-        return dict(state), {"vocabulary": arrays["vocabulary"][kept]}
+        return dict(state), {"vocabulary": arrays["vocabulary"][indices]}
     blocks, smaller, start = [], {}, 0
     for number, block in enumerate(state["blocks"]):
-        of_block = kept[(kept >= block["start"]) & (kept < block["start"] + block["size"])]
+        of_block = indices[(indices >= block["start"]) & (indices < block["start"] + block["size"])]
         for name in (f"vocabulary.{number}", f"idf.{number}"):
             if name in arrays:
                 smaller[name] = arrays[name][of_block - block["start"]]
@@ -174,14 +176,16 @@ def narrow(
     return {**state, "blocks": blocks}, smaller
 
 
-def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
+def make_bag_matrix(
+    texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> Any:
     """scipy.sparse.csr_array float32 (texts, features): the rows that `encode_text` gives."""
     from scipy.sparse import csr_array
 
     width = sum(block["size"] for block in spec["blocks"])
     rows, columns, values = [], [], []
-    for begin, part in chunks(texts):
-        letters = letters_of([plain(text, spec["lowercase"]) for text in part])
+    for begin, part in iterate_chunks(texts):
+        letters = to_letters([normalize_text(text, spec["lowercase"]) for text in part])
         for row, column, value in bag_rows(letters, spec, arrays):
             rows.append((row + begin).astype(np.int32))  # scikit-learn's solvers need int32
             columns.append(column.astype(np.int32))
@@ -195,7 +199,7 @@ def bag_matrix(texts: Sequence[str], spec: Mapping[str, Any], arrays: Mapping[st
 def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
     """The commonest tokens of the texts, which generated goldens consist of."""
     sample = "\n".join(texts)[:CHUNK]
-    tokens = token_grams(letters_of([sample]))
+    tokens = hash_tokens(to_letters([sample]))
     _, first, counts = np.unique(tokens.hashes, return_index=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
     spans = zip(tokens.first[first[order]], tokens.last[first[order]], strict=True)
@@ -208,23 +212,23 @@ def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
 _SMALL_CORPUS = 2_000_000
 
 
-def unfitted(options: TextOptions) -> dict[str, Any]:
+def make_unfitted_state(options: TextOptions) -> dict[str, Any]:
     """A state for estimating a network's cost, of the largest size that the options allow."""
     size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
-    subwords = subwords_of(options)
+    subwords = subword_settings(options)
     return {
         "form": options.form,
         "lowercase": options.lowercase,
         "split": options.split,
         "max_length": options.max_length,
-        "size": size + (count_parts(subwords) if subwords else 0),
+        "size": size + (count_subword_ids(subwords) if subwords else 0),
         "subwords": subwords,
         "blocks": [],
         "weighting": options.weighting,
     }
 
 
-def blocks_of(options: TextOptions, letters: int) -> list[dict[str, Any]]:
+def choose_ngram_blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
     """The kinds of n-grams and word pairs for a corpus of so many letters."""
     is_small, is_medium = letters <= _SMALL_CORPUS, letters <= 2 * _SMALL_CORPUS
     defaults = {
@@ -243,9 +247,9 @@ def blocks_of(options: TextOptions, letters: int) -> list[dict[str, Any]]:
     return [{**block, "bits": options.hash_bits} for block in blocks]
 
 
-def subwords_of(options: TextOptions) -> dict[str, int] | None:
+def subword_settings(options: TextOptions) -> dict[str, int] | None:
     """Settings of subwords: {"shortest", "longest", "bits"}; None without them."""
-    shortest, longest = options.parts
+    shortest, longest = options.subword_range
     if not longest or options.form != "tokens":
         return None
     return {"shortest": shortest, "longest": longest, "bits": options.subword_bits}

@@ -23,7 +23,7 @@ _SPECIAL_WORDS = (
 )
 
 
-def golden_texts(count: int, common: Sequence[str]) -> list[tuple[str, bytes]]:
+def make_golden_texts(count: int, common: Sequence[str]) -> list[tuple[str, bytes]]:
     """`count` files (name, bytes) of common tokens in random order, some with special words; the
     same on every call. They include a single token, a long text, and UTF-16 with its mark."""
     files = []

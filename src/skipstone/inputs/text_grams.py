@@ -49,7 +49,7 @@ class Letters:
 
 
 @dataclass(frozen=True)
-class Grams:
+class NGrams:
     """Tokens or n-grams in order: hashes (G,), the index of each one's text, and the span
     first:last of `Letters`."""
 
@@ -59,14 +59,14 @@ class Grams:
     last: np.ndarray
 
 
-def plain(text: str, lowercase: bool) -> str:
+def normalize_text(text: str, lowercase: bool) -> str:
     """Normalise: Unicode form NFC, and lowercase if wanted."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return text.lower() if lowercase else text
 
 
-def letters_of(texts: Sequence[str]) -> Letters:
+def to_letters(texts: Sequence[str]) -> Letters:
     """Texts (already `plain`) as code points with their kinds."""
     joined = "\n".join(texts) + "\n"
     points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -75,10 +75,10 @@ def letters_of(texts: Sequence[str]) -> Letters:
     return Letters(points, _kinds(points), owner, len(texts))
 
 
-def token_grams(letters: Letters, *, split: str = "word") -> Grams:
+def hash_tokens(letters: Letters, *, split: str = "word") -> NGrams:
     """All tokens: words and single signs, or ("char") every letter but spaces."""
     first, last = token_spans(letters, split=split)
-    return Grams(segment_hashes(letters.points, first, last), letters.text[first], first, last)
+    return NGrams(segment_hashes(letters.points, first, last), letters.text[first], first, last)
 
 
 def token_spans(letters: Letters, *, split: str = "word") -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +93,7 @@ def token_spans(letters: Letters, *, split: str = "word") -> tuple[np.ndarray, n
     return first, last
 
 
-def word_ngrams(tokens: Grams, longest: int) -> list[Grams]:
+def word_ngrams(tokens: NGrams, longest: int) -> list[NGrams]:
     """N-grams of 1 to `longest` tokens, one entry per length."""
     by_length = [tokens]
     current = tokens
@@ -103,14 +103,14 @@ def word_ngrams(tokens: Grams, longest: int) -> list[Grams]:
             break
         longer = _finish(current.hashes[:count] * _NEXT + tokens.hashes[length - 1 :])
         keep = tokens.text[:count] == tokens.text[length - 1 :]
-        current = Grams(
+        current = NGrams(
             longer, tokens.text[:count], tokens.first[:count], tokens.last[length - 1 :]
         )
         by_length.append(_select(current, keep))
     return by_length
 
 
-def skip_grams(tokens: Grams, count: int, longest: int) -> list[Grams]:
+def skip_grams(tokens: NGrams, count: int, longest: int) -> list[NGrams]:
     """Pairs of tokens with 1 to `longest` others between them, one entry per gap.
 
     A pair has one hash for all gaps (Guthrie et al. 2006, "A Closer Look at Skip-gram Modelling").
@@ -131,12 +131,12 @@ def skip_grams(tokens: Grams, count: int, longest: int) -> list[Grams]:
     by_gap = []
     for gap in range(2, longest + 2):
         hashed = _finish(hashes[:-gap] * _NEXT + hashes[gap:])
-        pairs = Grams(hashed, text[:-gap], first[:-gap], last[gap:])
+        pairs = NGrams(hashed, text[:-gap], first[:-gap], last[gap:])
         by_gap.append(_select(pairs, text[:-gap] == text[gap:]))
     return by_gap
 
 
-def opening_pairs(tokens: Grams, longest: int) -> list[Grams]:
+def opening_pairs(tokens: NGrams, longest: int) -> list[NGrams]:
     """Each token paired with the first 1 to `longest` tokens of its text, one entry per number:
     "how many" with "people" of "How many people ...", at any distance."""
     starts = np.flatnonzero(np.append(True, tokens.text[1:] != tokens.text[:-1]))
@@ -149,12 +149,12 @@ def opening_pairs(tokens: Grams, longest: int) -> list[Grams]:
         word = np.minimum(starts + number - 1, len(tokens.text) - 1)  # drops shorter texts below
         opening = _finish(opening * _NEXT + tokens.hashes[word])
         hashed = _finish(np.repeat(opening, lengths) * _NEXT + tokens.hashes)
-        pairs = Grams(hashed, tokens.text, np.repeat(tokens.first[starts], lengths), tokens.last)
+        pairs = NGrams(hashed, tokens.text, np.repeat(tokens.first[starts], lengths), tokens.last)
         by_number.append(_select(pairs, position >= number))
     return by_number
 
 
-def char_ngrams(letters: Letters, shortest: int, longest: int) -> list[Grams]:
+def char_ngrams(letters: Letters, shortest: int, longest: int) -> list[NGrams]:
     """Character n-grams, one entry per length; spaces are letters, several of them count as one.
 
     A text's beginning and end count as letters, so "^who" differs from "who" inside a text.
@@ -178,13 +178,13 @@ def char_ngrams(letters: Letters, shortest: int, longest: int) -> list[Grams]:
         # The space before a text ends the previous one: the n-gram's second letter has its index.
         owner = text[1 : count + 1] if length > 1 else text[:count]
         keep = owner == text[length - 1 :] if length > 1 else points > 0x20
-        grams = Grams(hashes, owner, np.maximum(where[:count], 0), where[length - 1 :] + 1)
+        grams = NGrams(hashes, owner, np.maximum(where[:count], 0), where[length - 1 :] + 1)
         by_length.append(_select(grams, keep))
     return by_length
 
 
-def _select(grams: Grams, keep: np.ndarray) -> Grams:
-    return Grams(grams.hashes[keep], grams.text[keep], grams.first[keep], grams.last[keep])
+def _select(grams: NGrams, keep: np.ndarray) -> NGrams:
+    return NGrams(grams.hashes[keep], grams.text[keep], grams.first[keep], grams.last[keep])
 
 
 def segment_hashes(points: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

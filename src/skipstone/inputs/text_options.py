@@ -144,10 +144,10 @@ class TextOptions:
                 f"subwords is {self.subwords!r}; allowed: 'auto', 'none', or a range up to "
                 f"{_LONGEST} such as 3-5"
             )
-        elif self.parts[1] and (self.tokenizer or self.split != "word"):
+        elif self.subword_range[1] and (self.tokenizer or self.split != "word"):
             splitter = "a tokenizer" if self.tokenizer else f"split {self.split!r}"
             problems.append(f"subwords is {self.subwords!r} with {splitter}; they need whole words")
-        if self.subword_bits != _BITS and not self.parts[1]:
+        if self.subword_bits != _BITS and not self.subword_range[1]:
             problems.append("subword_bits has no effect without subwords, such as 3-5")
         if self.hash_bits and not 4 <= self.hash_bits <= 26:
             problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
@@ -173,7 +173,7 @@ class TextOptions:
         )
 
     @property
-    def parts(self) -> tuple[int, int]:
+    def subword_range(self) -> tuple[int, int]:
         """(shortest, longest) subword; (0, 0) without subwords."""
         if self.subwords == "auto":
             return (3, 5) if self.split == "word" and not self.tokenizer else (0, 0)

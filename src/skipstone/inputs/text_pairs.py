@@ -17,19 +17,19 @@ import numpy as np
 from skipstone.errors import DamagedError, DataError, MissingExtra, UsageError
 
 
-def learn_pairs(texts: Sequence[str], *, most: int, least: int) -> np.ndarray:
+def train_bpe(texts: Sequence[str], *, max_tokens: int, min_count: int) -> np.ndarray:
     """Train a BPE tokenizer; its JSON as uint8.
 
     Args:
-        most: tokens at most.
-        least: how often a pair must occur to become a token.
+        max_tokens: tokens at max_tokens.
+        min_count: how often a pair must occur to become a token.
     """
     tokenizers = _import_tokenizers()
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=most,
-        min_frequency=max(2, least),
+        vocab_size=max_tokens,
+        min_frequency=max(2, min_count),
         show_progress=False,
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
     )
@@ -51,13 +51,13 @@ def read_tokenizer(file: Path) -> np.ndarray:
         )
     stored = np.frombuffer(file.read_bytes(), np.uint8).copy()
     try:
-        Pairs(stored, most=1)
+        BpeTokenizer(stored, max_length=1)
     except DamagedError as error:
         raise DataError(f"{file} is not a tokenizer.json: {error}") from None
     return stored
 
 
-class Pairs:
+class BpeTokenizer:
     """A tokenizer restored from its JSON.
 
     Args:
@@ -69,11 +69,11 @@ class Pairs:
         DamagedError: the JSON is not that of a tokenizer.
     """
 
-    def __init__(self, stored: np.ndarray, *, most: int) -> None:
+    def __init__(self, stored: np.ndarray, *, max_length: int) -> None:
         try:
             self._tokenizer = _import_tokenizers().Tokenizer.from_str(stored.tobytes().decode())
             self._tokenizer.no_padding()
-            self._tokenizer.enable_truncation(most)
+            self._tokenizer.enable_truncation(max_length)
         except MissingExtra:
             raise
         except Exception as error:  # the library raises plain Exception
@@ -83,15 +83,15 @@ class Pairs:
         return int(self._tokenizer.get_vocab_size())
 
     @property
-    def largest(self) -> int:
+    def max_id(self) -> int:
         """The largest token id."""
         return max(self._tokenizer.get_vocab().values(), default=0)
 
-    def ids(self, text: str) -> np.ndarray:
+    def encode_ids(self, text: str) -> np.ndarray:
         """int64 (L,): the token ids of a text, from 0."""
         return np.array(self._tokenizer.encode(text).ids, np.int64)
 
-    def cut(self, texts: Sequence[str]) -> int:
+    def count_truncated(self, texts: Sequence[str]) -> int:
         """How many texts are truncated."""
         return sum(bool(self._tokenizer.encode(text).overflowing) for text in texts)
 

@@ -6,16 +6,16 @@ import itertools
 
 import numpy as np
 
-from skipstone.inputs.text_grams import letters_of, token_spans
+from skipstone.inputs.text_grams import to_letters, token_spans
 
 
-def pieces_of(text: str) -> tuple[list[str], list[int]]:
+def split_into_spans(text: str) -> tuple[list[str], list[int]]:
     """Substrings that make up the text, and the indices of those that are tokens.
 
     >>> pieces_of("So, it")
     (['So', ',', ' ', 'it'], [0, 1, 3])
     """
-    first, last = token_spans(letters_of([text]))
+    first, last = token_spans(to_letters([text]))
     ends = np.unique(np.concatenate([[0, len(text)], first, last]))
     parts = [text[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
     return parts, np.searchsorted(ends, first).tolist()

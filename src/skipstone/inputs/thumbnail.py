@@ -28,7 +28,7 @@ class Thumbnail:
     chroma: np.ndarray
     pixels: int
 
-    def smaller(self) -> Thumbnail:
+    def make_smaller(self) -> Thumbnail:
         """A version of 1 KB instead of 9, which only reveals close copies."""
         if len(self.grey) == SMALL_SIDE:
             return self
@@ -38,7 +38,7 @@ class Thumbnail:
         return replace(self, grey=grey)
 
 
-def thumbnail(record: np.ndarray, size: tuple[int, ...]) -> Thumbnail:
+def make_thumbnail(record: np.ndarray, size: tuple[int, ...]) -> Thumbnail:
     """The thumbnail of a record (SIDE, SIDE, 3) uint8 of a source of (height, width) `size`."""
     picture = Image.fromarray(record).convert("YCbCr")
     shorter = min(size)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.picture_file import Unreadable, plain_words
+from skipstone.inputs.picture_file import UnreadableImage, convert_parser_errors
 
 #: Largest number of values (pixels times channels times pages) that are read.
 MAX_VALUES = 400_000_000
@@ -29,7 +29,7 @@ _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha
 _SEPARATED = 5  # PhotometricInterpretation: CMYK
 
 
-class NeedsPackage(Unreadable):
+class NeedsPackage(UnreadableImage):
     """A file that needs an optional package to decompress."""
 
     def __init__(self, message: str) -> None:
@@ -37,7 +37,7 @@ class NeedsPackage(Unreadable):
 
 
 @dataclass(frozen=True)
-class TiffPlanes:
+class TiffLayout:
     """The layout of a TIFF, by its header.
 
     Args:
@@ -54,12 +54,12 @@ class TiffPlanes:
     channels: int
     pages: int
     page_axis: str
-    photo: bool
+    is_photo: bool
 
 
-def look_at_tiff(data: bytes) -> TiffPlanes:
+def read_tiff_layout(data: bytes) -> TiffLayout:
     """The layout by the file's tags. Raises Unreadable for invalid ones."""
-    with plain_words(), _opened(data) as file:
+    with convert_parser_errors(), _opened(data) as file:
         return _planes(file)
 
 
@@ -76,17 +76,17 @@ def read_tiff(data: bytes, pages: str) -> tuple[np.ndarray, np.ndarray | None]:
         NeedsPackage: the file's compression needs imagecodecs.
         Unreadable: damaged, truncated, too large, or with pages that may be channels or not.
     """
-    with plain_words(), _opened(data) as file:
+    with convert_parser_errors(), _opened(data) as file:
         planes = _planes(file)
         values = int(np.prod(planes.shape))
         if values > MAX_VALUES:
-            raise Unreadable(
+            raise UnreadableImage(
                 "too large",
                 f"{' x '.join(map(str, planes.shape))} numbers are more than the "
                 f"{MAX_VALUES // 1_000_000} million that are read from a TIFF file",
             )
         if planes.pages > 1 and pages == "auto":
-            raise Unreadable("not read", _ambiguous(planes))
+            raise UnreadableImage("not read", _ambiguous(planes))
         first = file.pages[0]
         _require_whole(file, len(data))
         try:
@@ -119,7 +119,7 @@ def _opened(data: bytes) -> Any:
     return tifffile.TiffFile(io.BytesIO(data), _multifile=False)
 
 
-def _planes(file: Any) -> TiffPlanes:
+def _planes(file: Any) -> TiffLayout:
     series = file.series[0]
     first = file.pages[0]
     axes, shape = str(series.axes), tuple(int(side) for side in series.shape)
@@ -139,10 +139,10 @@ def _planes(file: Any) -> TiffPlanes:
     is_8_bit = np.dtype(series.dtype) in (np.dtype(np.uint8), np.dtype(bool))
     has_colours = colours in (1, 3) or first.photometric == _SEPARATED
     photo = is_8_bit and channels == samples and has_colours
-    return TiffPlanes(axes, shape, np.dtype(series.dtype), channels, pages, page_axis, bool(photo))
+    return TiffLayout(axes, shape, np.dtype(series.dtype), channels, pages, page_axis, bool(photo))
 
 
-def _ambiguous(planes: TiffPlanes) -> str:
+def _ambiguous(planes: TiffLayout) -> str:
     what = _AXES.get(planes.page_axis, f"planes along {planes.page_axis}")
     return f"it has {planes.pages} {what}, and nothing says whether they are channels"
 
@@ -153,10 +153,10 @@ def _require_whole(file: Any, length: int) -> None:
         page = page.aspage()
         ends = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > length for offset, count in ends):
-            raise Unreadable("truncated", "it is truncated: pixels lie beyond its end")
+            raise UnreadableImage("truncated", "it is truncated: pixels lie beyond its end")
 
 
-def _stacked(file: Any, planes: TiffPlanes) -> Any:
+def _stacked(file: Any, planes: TiffLayout) -> Any:
     series = file.series[0]
     if len(planes.axes) == len(series.axes):
         return series.asarray()
@@ -164,7 +164,7 @@ def _stacked(file: Any, planes: TiffPlanes) -> Any:
     return np.stack([one.asarray() for one in alike])
 
 
-def _channels_last(array: np.ndarray, planes: TiffPlanes, pages: str) -> np.ndarray:
+def _channels_last(array: np.ndarray, planes: TiffLayout, pages: str) -> np.ndarray:
     """(..., H, W, ...) -> (H, W, C): pages first, then channels, then samples per pixel."""
     array = array.reshape(planes.shape)
     axes = planes.axes

@@ -21,10 +21,10 @@ from skipstone import events
 from skipstone.errors import DataError
 from skipstone.inputs.fasttext_file import FASTTEXT_MAGIC, fasttext_dimension, read_fasttext
 from skipstone.inputs.vector_stream import VectorStream
-from skipstone.inputs.wanted_words import WantedWords
+from skipstone.inputs.wanted_words import VectorFilter
 
 #: Largest dimension: ten times that of any published vectors.
-MOST_NUMBERS = 10_000
+MAX_DIMENSION = 10_000
 _PEEK = 1 << 20
 _LONGEST_WORD = 4096  # bytes; fastText's longest are some hundreds
 _NUMBER = b"0123456789+-.eEnaifNAIF"  # also nan and inf, which are rejected later
@@ -34,7 +34,7 @@ _GENSIM = "In gensim: vectors.save_word2vec_format('vectors.bin', binary=True)"
 
 
 @dataclass(frozen=True)
-class Form:
+class VectorFileFormat:
     """The format of a file; `rows` is the header's number of words, None without a header."""
 
     name: str
@@ -43,7 +43,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class FoundVectors:
+class FileVectors:
     """A file's vectors of the wanted words.
 
     Args:
@@ -53,15 +53,15 @@ class FoundVectors:
         sha256: of the file.
     """
 
-    form: Form
+    form: VectorFileFormat
     vectors: np.ndarray
-    how: np.ndarray
+    match_kinds: np.ndarray
     rows: int
-    cut: int
+    truncated_words: int
     sha256: str
 
 
-def look_at_vectors(path: Path) -> Form:
+def detect_vector_format(path: Path) -> VectorFileFormat:
     """The format and dimension of a file, by its first bytes.
 
     Raises:
@@ -71,7 +71,7 @@ def look_at_vectors(path: Path) -> Form:
         return _form(stream)
 
 
-def read_vectors(path: Path, words: WantedWords) -> FoundVectors:
+def read_vectors(path: Path, words: VectorFilter) -> FileVectors:
     """Read the vectors of `words` in one pass.
 
     Raises:
@@ -79,17 +79,17 @@ def read_vectors(path: Path, words: WantedWords) -> FoundVectors:
     """
     size = path.stat().st_size / 1e6 if path.is_file() else 0.0
     with (
-        events.stage(f"reading {path.name}", total=size, unit="MB") as advance,
+        events.progress_stage(f"reading {path.name}", total=size, unit="MB") as advance,
         VectorStream(path, advance) as stream,
     ):
         form = _form(stream)
         vectors = np.zeros((len(words.words), form.dimension), np.float32)
         rows, cut = _READERS[form.name](stream, form, words, vectors)
-        return FoundVectors(form, vectors, words.how, rows, cut, stream.digest())
+        return FileVectors(form, vectors, words.match_kinds, rows, cut, stream.compute_sha256())
 
 
-def _form(stream: VectorStream) -> Form:
-    head = stream.peek(_PEEK)
+def _form(stream: VectorStream) -> VectorFileFormat:
+    head = stream.peek_bytes(_PEEK)
     path = stream.path
     for magic, name in _PACKED.items():
         if head.startswith(magic):
@@ -97,16 +97,16 @@ def _form(stream: VectorStream) -> Form:
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise DataError(f"{path} is a pickle, which is not read: it may run code.", hint=_GENSIM)
     if head[:4] == FASTTEXT_MAGIC:
-        return Form(_FASTTEXT, fasttext_dimension(stream), None)
+        return VectorFileFormat(_FASTTEXT, fasttext_dimension(stream), None)
     if head.startswith(b"\xef\xbb\xbf"):
-        stream.take(3)
+        stream.read_bytes(3)
         head = head[3:]
     line, _, rest = head.partition(b"\n")
     fields = line.split()
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         return _headed(stream, int(fields[0][:19]), int(fields[1][:19]), rest)
-    if 2 <= len(fields) <= MOST_NUMBERS + 1 and all(map(_is_number, fields[1:])):
-        return Form(_GLOVE, len(fields) - 1)
+    if 2 <= len(fields) <= MAX_DIMENSION + 1 and all(map(_is_number, fields[1:])):
+        return VectorFileFormat(_GLOVE, len(fields) - 1)
     begin = repr(line[:40])[1:]
     raise DataError(
         f"{path} begins with {begin}, which is neither a word with its numbers (GloVe), nor a "
@@ -115,23 +115,23 @@ def _form(stream: VectorStream) -> Form:
     )
 
 
-def _headed(stream: VectorStream, rows: int, dimension: int, rest: bytes) -> Form:
+def _headed(stream: VectorStream, rows: int, dimension: int, rest: bytes) -> VectorFileFormat:
     """word2vec's text or binary, which have the same header."""
     path = stream.path
-    if not (rows >= 1 and 1 <= dimension <= MOST_NUMBERS):
+    if not (rows >= 1 and 1 <= dimension <= MAX_DIMENSION):
         raise DataError(
             f"{path} says that it holds {rows:,} words of {dimension:,} numbers each; allowed: 1 "
-            f"word or more, of up to {MOST_NUMBERS:,} numbers."
+            f"word or more, of up to {MAX_DIMENSION:,} numbers."
         )
     text = _looks_like_text(rest, dimension)
     least = rows * (2 * dimension + 1 if text else 4 * dimension + 2) - 1
-    remaining = stream.left
+    remaining = stream.remaining
     if remaining is not None and remaining < least:
         raise DataError(
             f"{path} is cut off, or its header is wrong: it says that it holds {rows:,} words of "
             f"{dimension:,} numbers, which take {least:,} bytes at least, and has {remaining:,}."
         )
-    return Form(_W2V_TEXT if text else _W2V_BINARY, dimension, rows)
+    return VectorFileFormat(_W2V_TEXT if text else _W2V_BINARY, dimension, rows)
 
 
 def _looks_like_text(rest: bytes, dimension: int) -> bool:
@@ -164,15 +164,15 @@ def _is_number(field: bytes) -> bool:
 
 
 def _read_text(
-    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
+    stream: VectorStream, form: VectorFileFormat, words: VectorFilter, vectors: np.ndarray
 ) -> tuple[int, int]:
     """(number of rows, number of incomplete words)"""
     limit = _LONGEST_WORD + 64 * form.dimension
     line_number, rows, cut = 0, 0, 0
     if form.rows is not None:
-        stream.until(b"\n", limit)
+        stream.read_until(b"\n", limit)
         line_number = 1
-    while (line := stream.until(b"\n", limit)) is not None:
+    while (line := stream.read_until(b"\n", limit)) is not None:
         line_number += 1
         line = line.rstrip(b" \t\r")
         if not line:
@@ -191,9 +191,9 @@ def _read_text(
         if text is None:
             cut += 1
             continue
-        if places := words.take(text):
+        if places := words.match_word(text):
             vectors[places] = _parsed(numbers, form.dimension, where)
-    if stream.peek(1):
+    if stream.peek_bytes(1):
         raise DataError(
             f"{stream.path}, line {line_number + 1:,} is too long for a word and "
             f"{form.dimension:,} numbers."
@@ -258,7 +258,7 @@ def _decoded(word: bytes, where: str) -> str | None:
         ) from None
 
 
-def _check_count(stream: VectorStream, form: Form, rows: int) -> None:
+def _check_count(stream: VectorStream, form: VectorFileFormat, rows: int) -> None:
     if form.rows is not None and rows < form.rows:
         raise DataError(
             f"{stream.path} is cut off: it says that it holds {form.rows:,} words, but ends after "
@@ -270,26 +270,26 @@ def _check_count(stream: VectorStream, form: Form, rows: int) -> None:
 
 
 def _read_binary(
-    stream: VectorStream, form: Form, words: WantedWords, vectors: np.ndarray
+    stream: VectorStream, form: VectorFileFormat, words: VectorFilter, vectors: np.ndarray
 ) -> tuple[int, int]:
     """(number of rows, number of incomplete words)"""
     assert form.rows is not None
-    stream.until(b"\n", _LONGEST_WORD)
+    stream.read_until(b"\n", _LONGEST_WORD)
     width, cut = 4 * form.dimension, 0
     for row in range(1, form.rows + 1):
         where = f"{stream.path}, row {row:,}"
-        word = stream.until(b" ", _LONGEST_WORD)
-        numbers = stream.take(width)
+        word = stream.read_until(b" ", _LONGEST_WORD)
+        numbers = stream.read_bytes(width)
         if len(numbers) < width:
-            if word is None and stream.peek(1):
+            if word is None and stream.peek_bytes(1):
                 raise DataError(f"{where}: the word has more than {_LONGEST_WORD:,} bytes.")
             _check_count(stream, form, row - 1)
         text = _decoded((word or b"").lstrip(b"\n"), where)
         if text is None:
             cut += 1
-        elif places := words.take(text):
+        elif places := words.match_word(text):
             vectors[places] = _checked(np.frombuffer(numbers, "<f4"), where)
-    if rest := stream.peek(64).strip():
+    if rest := stream.peek_bytes(64).strip():
         raise DataError(
             f"{stream.path} says that it holds {form.rows:,} words of {form.dimension:,} numbers, "
             f"but more bytes follow ({rest[:16]!r} ...)."
@@ -299,7 +299,9 @@ def _read_binary(
 
 _GLOVE, _W2V_TEXT, _W2V_BINARY = "GloVe text", "word2vec text", "word2vec binary"
 _FASTTEXT = "fastText .bin"
-_READERS: dict[str, Callable[[VectorStream, Form, WantedWords, np.ndarray], tuple[int, int]]] = {
+_READERS: dict[
+    str, Callable[[VectorStream, VectorFileFormat, VectorFilter, np.ndarray], tuple[int, int]]
+] = {
     _GLOVE: _read_text,
     _W2V_TEXT: _read_text,
     _W2V_BINARY: _read_binary,

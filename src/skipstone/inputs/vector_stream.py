@@ -44,9 +44,9 @@ class VectorStream:
         self._raw = _Hashed(file, advance)
         begin = file.read(2)
         file.seek(0)
-        self.packed = begin == b"\x1f\x8b"
+        self.is_packed = begin == b"\x1f\x8b"
         self._source: gzip.GzipFile | _Hashed = (
-            gzip.GzipFile(fileobj=self._raw, mode="rb") if self.packed else self._raw
+            gzip.GzipFile(fileobj=self._raw, mode="rb") if self.is_packed else self._raw
         )
         self._data, self._at, self._read_bytes = b"", 0, 0
 
@@ -62,17 +62,17 @@ class VectorStream:
         self._raw.close()
 
     @property
-    def left(self) -> int | None:
+    def remaining(self) -> int | None:
         """Number of remaining bytes; None for a packed file."""
-        return None if self.packed else self.size - self._read_bytes + len(self._data) - self._at
+        return None if self.is_packed else self.size - self._read_bytes + len(self._data) - self._at
 
-    def peek(self, count: int) -> bytes:
+    def peek_bytes(self, count: int) -> bytes:
         """The next `count` bytes, or fewer at the file's end, without consuming them."""
         while len(self._data) - self._at < count and self._more():
             pass
         return self._data[self._at : self._at + count]
 
-    def until(self, end: bytes, limit: int) -> bytes | None:
+    def read_until(self, end: bytes, limit: int) -> bytes | None:
         """Consume the bytes up to and including `end`, and return those before it; at the file's
         end the remaining bytes.
 
@@ -93,13 +93,13 @@ class VectorStream:
         self._at = position + len(end)
         return part
 
-    def take(self, count: int) -> bytes:
+    def read_bytes(self, count: int) -> bytes:
         """Consume the next `count` bytes; fewer at the file's end."""
-        part = self.peek(count)
+        part = self.peek_bytes(count)
         self._at += len(part)
         return part
 
-    def digest(self) -> str:
+    def compute_sha256(self) -> str:
         """SHA-256 of the file; reads it to its end."""
         with _DataErrors(self.path):
             while self._raw.read(_CHUNK):
@@ -110,7 +110,7 @@ class VectorStream:
         with _DataErrors(self.path):
             chunk = self._source.read(_CHUNK)
         self._read_bytes += len(chunk)
-        if self.packed and self._read_bytes > max(_FREE_BYTES, _MAX_GROWTH * self._raw.count):
+        if self.is_packed and self._read_bytes > max(_FREE_BYTES, _MAX_GROWTH * self._raw.count):
             raise DataError(
                 f"{self.path} grows more than {_MAX_GROWTH}-fold when it is unpacked, which no "
                 "file of word vectors does."

@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from skipstone.models.choice import Choice
+from skipstone.models.choice import ModelChoice
 from skipstone.registry import BACKBONES
 
 #: Images of up to this side, in pixels, are too small for a network of stride 32.
-TINY = 48
+MAX_TINY_SIDE = 48
 #: Photos have at most these channels (grey, grey + alpha, RGB, RGBA).
 PHOTO_CHANNELS = 4
 #: From this many training rows on, the network for tiny images gets twice the channels ...
-PLENTY = 5_000
+WIDEN_FROM = 5_000
 #: ... up to this many, where an epoch of it would take a laptop too long.
-TOO_MANY_TO_WIDEN = 30_000
+WIDEN_UNTIL = 30_000
 #: Input size of networks without an `input_size`.
 _DEFAULT_SIZE = 224
 #: The longest side for dense prediction: what a laptop trains on in an evening.
-LARGEST_KEPT = 640
+MAX_DENSE_SIDE = 640
 #: Pretrained at 224, the network fine-tunes as well at this size, in two thirds of the time.
 _PHOTO_SIZE = 192
 #: Smaller images are enlarged to this size.
@@ -38,7 +38,7 @@ class ImageDatasetSummary:
     height: int
     width: int
     channels: int
-    fit_rows: int
+    train_rows: int
     classes: int
 
     @property
@@ -51,56 +51,58 @@ class Rule:
     """A row of the table: the condition, and the choice where it holds."""
 
     when: Callable[[ImageDatasetSummary], bool]
-    choose: Callable[[ImageDatasetSummary], Choice]
+    choose: Callable[[ImageDatasetSummary], ModelChoice]
 
 
-def choose_model(*, height: int, width: int, channels: int, fit_rows: int, classes: int) -> Choice:
+def choose_model(
+    *, height: int, width: int, channels: int, train_rows: int, classes: int
+) -> ModelChoice:
     """Choose a backbone for images of about ``height`` x ``width`` pixels.
 
     Args:
         height: of the median image.
         width: of the median image.
         channels: of the decoded images.
-        fit_rows: number of training rows.
+        train_rows: number of training rows.
         classes: number of classes.
     """
     data = ImageDatasetSummary(
-        height=height, width=width, channels=channels, fit_rows=fit_rows, classes=classes
+        height=height, width=width, channels=channels, train_rows=train_rows, classes=classes
     )
     return next(rule.choose(data) for rule in RULES if rule.when(data))
 
 
 def _is_tiny(data: ImageDatasetSummary) -> bool:
-    return data.side <= TINY
+    return data.side <= MAX_TINY_SIDE
 
 
-def _tiny(data: ImageDatasetSummary) -> Choice:
-    width = 2.0 if PLENTY <= data.fit_rows < TOO_MANY_TO_WIDEN else 1.0
+def _tiny(data: ImageDatasetSummary) -> ModelChoice:
+    width = 2.0 if WIDEN_FROM <= data.train_rows < WIDEN_UNTIL else 1.0
     size = max(16, 4 * math.ceil(data.side / 4))  # whole pixels after two halvings
-    return Choice(
+    return ModelChoice(
         model="resnet20",
         options={} if width == 1 else {"width": width},
         weights="none",
         input={"size": size, "normalize": "fit"},
         reason=f"images of {data.width}x{data.height} pixels are too small for a pretrained "
-        f"network, so a small network is trained from scratch on {data.fit_rows:,} of them",
+        f"network, so a small network is trained from scratch on {data.train_rows:,} of them",
     )
 
 
-def _photo(data: ImageDatasetSummary) -> Choice:
+def _photo(data: ImageDatasetSummary) -> ModelChoice:
     size = min(_PHOTO_SIZE, max(_MIN_PHOTO_SIZE, 32 * math.ceil(data.side / 32)))
     adapted = ""
     if data.channels > PHOTO_CHANNELS:
         adapted = f", adapted to {data.channels} channels"
     elif data.channels < 3:
         adapted = ", adapted to grey"
-    return Choice(
+    return ModelChoice(
         model="efficientnet_lite0",
         weights="pretrained",
         input={"size": size, "resize": "squash", "normalize": "half"},
         reason=f"images of about {data.width}x{data.height} pixels: weights pretrained on "
         f"ImageNet{adapted} are a better start than training from scratch on "
-        f"{data.fit_rows:,} of them",
+        f"{data.train_rows:,} of them",
     )
 
 
@@ -110,27 +112,27 @@ RULES = (
 )
 
 
-def keeping_shape(choice: Choice) -> Choice:
+def for_dense_prediction(choice: ModelChoice) -> ModelChoice:
     """The same choice for dense prediction, where images keep their aspect ratio.
 
     Sides are padded to a multiple of the network's stride: 32, or 8 for the networks of tiny
     images.
     """
-    tiny = BACKBONES[choice.model].facts.get("input_size", _DEFAULT_SIZE) <= TINY
+    tiny = BACKBONES[choice.model].facts.get("input_size", _DEFAULT_SIZE) <= MAX_TINY_SIDE
     input = {
         **choice.input,
-        "size": LARGEST_KEPT,
+        "size": MAX_DENSE_SIDE,
         "resize": "keep",
         "pad": 8 if tiny else 32,
     }
     reason = choice.reason.replace(f", at {choice.input['size']} pixels", "")
-    reason = f"{reason}; images keep their aspect ratio, with sides of {LARGEST_KEPT} at most"
+    reason = f"{reason}; images keep their aspect ratio, with sides of {MAX_DENSE_SIDE} at most"
     return replace(choice, input=input, reason=reason)
 
 
-def for_image(
+def choose_image_model(
     *, model: str, weights: str, state: Mapping[str, Any], rows: int, classes: int
-) -> Choice:
+) -> ModelChoice:
     """The choice for the input `image`: by the table for "auto", else what suits the named model.
 
     Args:
@@ -151,7 +153,9 @@ def for_image(
     return choice
 
 
-def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, classes: int) -> Choice:
+def _choice(
+    model: str, weights: str, state: Mapping[str, Any], rows: int, classes: int
+) -> ModelChoice:
     height, width = (
         int(side) for side in state.get("typical_size", (_DEFAULT_SIZE, _DEFAULT_SIZE))
     )
@@ -160,7 +164,7 @@ def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, class
             height=height,
             width=width,
             channels=int(state["channels"]),
-            fit_rows=rows,
+            train_rows=rows,
             classes=classes,
         )
         return choice if weights == "auto" else replace(choice, weights=weights)
@@ -170,14 +174,14 @@ def _choice(model: str, weights: str, state: Mapping[str, Any], rows: int, class
     if weights == "auto":
         weights = "pretrained" if known.source == "package" else "none"
     side = max(height, width)
-    smallest = 16 if known.size <= TINY else 32
+    smallest = 16 if known.size <= MAX_TINY_SIDE else 32
     size = known.size if side >= known.size else max(smallest, 4 * math.ceil(side / 4))
     start = "from scratch" if weights == "none" else f"from {weights} weights"
     more = ""
     if weights == "none" and known.source == "hub":
         more = "; --weights pretrained downloads weights from timm's hub"
     normalize = known.normalize if weights != "none" and known.normalize else "fit"
-    return Choice(
+    return ModelChoice(
         model=model,
         weights=weights,
         input={"size": size, "normalize": normalize},

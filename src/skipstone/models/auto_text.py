@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.errors import UsageError
-from skipstone.models.choice import Choice
+from skipstone.models.choice import ModelChoice
 from skipstone.registry import BACKBONES, resolve_target
 
 #: From this many texts on, character n-grams cost more time than they gain.
-MANY = 20_000
+LARGE_DATA = 20_000
 
 
-def for_text(
+def choose_text_model(
     *, model: str, weights: str, state: Mapping[str, Any], rows: int, classes: int
-) -> Choice:
+) -> ModelChoice:
     """The choice for the input `text`; arguments as of `models.auto.for_image`.
 
     Raises:
@@ -23,7 +23,7 @@ def for_text(
     """
     entry = BACKBONES[model] if model != "auto" else None
     if entry is not None and "resolve" in entry.facts:
-        choice: Choice = resolve_target(entry.facts["resolve"])(model, weights)
+        choice: ModelChoice = resolve_target(entry.facts["resolve"])(model, weights)
         return choice
     if weights == "pretrained":
         raise UsageError(
@@ -32,9 +32,9 @@ def for_text(
         )
     name, reason = (model, f"{model} as requested") if model != "auto" else _auto(rows, classes)
     input = dict(BACKBONES[name].facts.get("input", {}))
-    if rows >= MANY and input.get("form") == "bag":
+    if rows >= LARGE_DATA and input.get("form") == "bag":
         input |= {"word_ngrams": "1-2", "char_ngrams": "none"}
-    return Choice(
+    return ModelChoice(
         model=name,
         weights="none" if weights == "auto" else weights,
         input=input,
@@ -47,7 +47,7 @@ def _auto(rows: int, classes: int) -> tuple[str, str]:
     gains a point on 9,595 film reviews of 2 classes, and loses three on 5,452 questions of 6.
     There linear-svm had 87.4 %, textcnn 87.8 %, and an ensemble of both 89.1 % (docs/text.md has
     the intervals)."""
-    if rows >= MANY:
+    if rows >= LARGE_DATA:
         return "linear-svm", (
             f"{rows:,} texts: a support vector machine on word unigrams and bigrams is fitted in "
             "seconds, and a deeper network may be worth its time (--model textcnn)"

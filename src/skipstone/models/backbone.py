@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from skipstone.models.word_lookup import own_ids
+from skipstone.models.word_lookup import token_ids
 
 
 class Backbone(nn.Module, ABC):
@@ -35,7 +35,7 @@ class Backbone(nn.Module, ABC):
         """Compute the feature maps of ``x`` (N, C, H, W), float, any H and W."""
 
     @abstractmethod
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         """Groups of modules from the stem to the deepest; each parameter is in one group.
 
         Freezing, gradual unfreezing and layer-wise learning rates use this list.
@@ -54,12 +54,12 @@ class SequenceBackbone(Backbone):
     """
 
     @abstractmethod
-    def look_up(self, x: Tensor) -> Tensor:
+    def embed_tokens(self, x: Tensor) -> Tensor:
         """Token ids (N, L) -> vectors (N, L, D)."""
 
     @abstractmethod
-    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def encode_vectors(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of vectors (N, L, D); `mask` (N, L) is False at the padding."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.read(self.look_up(x), own_ids(x) != 0)
+        return self.encode_vectors(self.embed_tokens(x), token_ids(x) != 0)

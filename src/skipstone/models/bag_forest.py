@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
-from skipstone.models.solving import Problem, Solution
+from skipstone.models.solving import ClosedFormProblem, ClosedFormSolution
 from skipstone.models.text_options import ForestOptions
 
 #: Probabilities are clamped to this, so that their logarithm is finite.
@@ -85,7 +85,7 @@ class BowForest(Backbone):
         logits = share.log() - (1 - share).log() if self.multi_label else share.log()
         return (logits + self.bias,)
 
-    def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
+    def feature_effects(self, matrix: Any, *, multi_label: bool) -> np.ndarray:
         """(F,): the effect of each feature on the predictions for the rows of `matrix` (N, F).
 
         At each node where a row goes right, that is the squared distance between the class
@@ -108,7 +108,7 @@ class BowForest(Backbone):
         effects[features] = totals[: self.used].numpy()
         return effects
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self]]
 
 
@@ -123,7 +123,7 @@ def build_bow_forest(
     return BowForest(features=in_channels, **shape)
 
 
-def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
+def solve_forest(options: ForestOptions, problem: ClosedFormProblem) -> ClosedFormSolution:
     """Grow trees on bootstrap samples, each split among sqrt(features) drawn at random."""
     from sklearn.ensemble import RandomForestClassifier
 
@@ -155,7 +155,7 @@ def solve_forest(options: ForestOptions, problem: Problem) -> Solution:
     depth = max(tree.tree_.max_depth for tree in model.estimators_)
     tensors = {**nodes, "slot": slot, "root": starts[:-1], "bias": np.zeros(classes, np.float32)}
     kinds = {"threshold": np.float32, "share": np.float32, "bias": np.float32}
-    return Solution(
+    return ClosedFormSolution(
         {name: value.astype(kinds.get(name, np.int64)) for name, value in tensors.items()},
         {
             "nodes": int(starts[-1]),

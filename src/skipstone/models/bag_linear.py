@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone
 from skipstone.models.quick_logistic import fit_logistic_adagrad
-from skipstone.models.solving import Problem, Solution
+from skipstone.models.solving import ClosedFormProblem, ClosedFormSolution
 from skipstone.models.text_options import LinearModelOptions, NaiveBayesOptions
 
 #: Up to this many multiplications per pass over the data, scikit-learn's exact solver is used.
-EXACT = 30_000_000
+MAX_EXACT_OPERATIONS = 30_000_000
 
 
 class BowLinear(Backbone):
@@ -41,22 +41,22 @@ class BowLinear(Backbone):
         rows = self.weight(features)  # (N, F, K)
         return (torch.bmm(values.unsqueeze(1), rows).squeeze(1) + self.bias,)
 
-    def effects(self, matrix: Any, *, several: bool) -> np.ndarray:
+    def feature_effects(self, matrix: Any, *, multi_label: bool) -> np.ndarray:
         """(F,): the effect of each feature on the predictions for the rows of `matrix` (N, F).
 
         That is the sum of the squared changes of the logits if the feature alone were removed:
         (value * weight)^2. With exclusive classes, what all classes have in common is subtracted.
 
         Args:
-            several: multi-label.
+            multi_label: multi-label.
         """
         weight = self.weight.weight.detach()[1:].double()  # (F, K); row 0 is padding
-        if not several:
+        if not multi_label:
             weight = weight - weight.mean(dim=1, keepdim=True)
         squares = np.asarray(matrix.multiply(matrix).sum(axis=0), np.float64).ravel()
         return np.asarray(squares * weight.square().sum(dim=1).numpy())
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self]]
 
 
@@ -65,22 +65,22 @@ def build_bow_linear(name: str, options: Any, *, in_channels: int, outputs: int 
     return BowLinear(features=in_channels, outputs=outputs)
 
 
-def linear_solution(weights: np.ndarray, bias: np.ndarray) -> Solution:
+def linear_solution(weights: np.ndarray, bias: np.ndarray) -> ClosedFormSolution:
     """weights (K, F) and bias (K,) as the state dict of `BowLinear`."""
     table = np.zeros((weights.shape[1] + 1, len(weights)), np.float32)
     table[1:] = weights.T
-    return Solution(
+    return ClosedFormSolution(
         {"weight.weight": table, "bias": np.asarray(bias, np.float32)}, {"outputs": len(weights)}
     )
 
 
-def solve_logistic(options: LinearModelOptions, problem: Problem) -> Solution:
+def solve_logistic(options: LinearModelOptions, problem: ClosedFormProblem) -> ClosedFormSolution:
     """L2-penalised logistic regression: multinomial, or one model per label if multi-label."""
     from sklearn.linear_model import LogisticRegression
 
     matrix, targets, classes = problem.matrix, problem.targets, problem.classes
     c = 30.0 if options.c is None else options.c
-    if matrix.nnz * classes > EXACT:
+    if matrix.nnz * classes > MAX_EXACT_OPERATIONS:
 
         def fit_large(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             outputs = y.shape[1] if y.ndim == 2 else classes
@@ -100,7 +100,7 @@ def solve_logistic(options: LinearModelOptions, problem: Problem) -> Solution:
     return _expand_to_classes(*fit(targets), np.unique(targets), classes)
 
 
-def solve_svm(options: LinearModelOptions, problem: Problem) -> Solution:
+def solve_svm(options: LinearModelOptions, problem: ClosedFormProblem) -> ClosedFormSolution:
     """Linear support vector machine, one versus rest (Fan 2008, LIBLINEAR)."""
     from sklearn.svm import LinearSVC
 
@@ -116,7 +116,7 @@ def solve_svm(options: LinearModelOptions, problem: Problem) -> Solution:
     return _expand_to_classes(*fit(targets), np.unique(targets), problem.classes)
 
 
-def solve_naive_bayes(options: NaiveBayesOptions, problem: Problem) -> Solution:
+def solve_naive_bayes(options: NaiveBayesOptions, problem: ClosedFormProblem) -> ClosedFormSolution:
     """Multinomial naive Bayes: linear in the values; weights are log smoothed frequencies."""
     from sklearn.naive_bayes import MultinomialNB
 
@@ -135,7 +135,7 @@ def solve_naive_bayes(options: NaiveBayesOptions, problem: Problem) -> Solution:
     return _fit_each_label(fit, matrix, targets)
 
 
-def solve_nbsvm(options: LinearModelOptions, problem: Problem) -> Solution:
+def solve_nbsvm(options: LinearModelOptions, problem: ClosedFormProblem) -> ClosedFormSolution:
     """Support vector machines on features scaled by their naive Bayes log-count ratio.
 
     Wang and Manning 2012, "Baselines and Bigrams", section 2.3, without their interpolation. The
@@ -178,7 +178,7 @@ def _log_count_ratio(binary: Any, positive: np.ndarray, alpha: float = 1.0) -> n
 
 def _expand_to_classes(
     weights: np.ndarray, bias: np.ndarray, present: np.ndarray, classes: int
-) -> Solution:
+) -> ClosedFormSolution:
     """One row per class from scikit-learn's, which has a row per class with training samples, and
     one row for two classes."""
     if len(present) == 2 and len(weights) == 1:
@@ -193,7 +193,7 @@ def _expand_to_classes(
 Fit = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def _fit_each_label(fit: Fit, matrix: Any, targets: np.ndarray) -> Solution:
+def _fit_each_label(fit: Fit, matrix: Any, targets: np.ndarray) -> ClosedFormSolution:
     """One model per label: `fit` gives weights (1, F) and bias (1,) for codes (N,)."""
 
     def fit_one_by_one(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +203,7 @@ def _fit_each_label(fit: Fit, matrix: Any, targets: np.ndarray) -> Solution:
     return _fit_varied_labels(fit_one_by_one, matrix, targets)
 
 
-def _fit_varied_labels(fit: Fit, matrix: Any, targets: np.ndarray) -> Solution:
+def _fit_varied_labels(fit: Fit, matrix: Any, targets: np.ndarray) -> ClosedFormSolution:
     """`fit` gives weights (K, F) and bias (K,) for labels 0 and 1 (N, K). A label that all samples
     or none have gets a bias only."""
     positive = targets > 0

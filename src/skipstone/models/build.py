@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.errors import DamagedError, UsageError
-from skipstone.events import note
-from skipstone.inputs.base import Emits, Input
+from skipstone.events import emit_note
+from skipstone.inputs.base import FeatureSpec, Input
 from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
 from skipstone.models.heads.base import Head
@@ -34,16 +34,16 @@ def build_network(arch: Arch, input: Input) -> Network:
         UsageError: an unknown name or option, a backbone that does not accept this input's
             features, or an edit of an unknown kind.
     """
-    backbone, head = build_backbone_and_head(arch, input.emits())
-    network = Network(front=input.front(), backbone=backbone, head=head)
+    backbone, head = build_backbone_and_head(arch, input.feature_spec())
+    network = Network(front=input.preprocessing_module(), backbone=backbone, head=head)
     apply_edits(network, arch.edits)
     return network
 
 
-def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
+def build_backbone_and_head(arch: Arch, emits: FeatureSpec) -> tuple[Backbone, Head]:
     """The parts of a network that do not depend on the fitted input."""
     entry = BACKBONES[arch.backbone.name]
-    check_accepts(entry, arch.backbone.name, emits.kind)
+    check_backbone_accepts(entry, arch.backbone.name, emits.kind)
     options = entry.make_options(arch.backbone.args.get("options"))
     backbone: Backbone = entry.load()(
         arch.backbone.name,
@@ -52,11 +52,11 @@ def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
         **arch.backbone.args.get("shape", {}),
     )
 
-    if emits.exact:
+    if emits.requires_float32:
         keep_stem_in_float32(backbone)
 
     head_entry = HEADS[arch.head.name]
-    check_needs(head_entry, entry, arch.backbone.name)
+    check_head_needs(head_entry, entry, arch.backbone.name)
     head: Head = head_entry.load()(
         head_entry.make_options(arch.head.args.get("options")),
         channels=tuple(backbone.channels),
@@ -66,7 +66,9 @@ def build_backbone_and_head(arch: Arch, emits: Emits) -> tuple[Backbone, Head]:
     return backbone, head
 
 
-def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: str) -> None:
+def check_tensors_fit(
+    arch: Arch, emits: FeatureSpec, tensors: Mapping[str, Any], *, where: str
+) -> None:
     """DamagedError unless `tensors` are those of the backbone and the head.
 
     Those are built on torch's meta device, which gives shapes and allocates nothing. The number
@@ -104,7 +106,7 @@ def check_fits(arch: Arch, emits: Emits, tensors: Mapping[str, Any], *, where: s
         )
 
 
-def check_accepts(entry: Entry, name: str, *kinds: str) -> None:
+def check_backbone_accepts(entry: Entry, name: str, *kinds: str) -> None:
     """UsageError unless a backbone accepts one of the `kinds` that the input emits or may emit."""
     accepts = list(entry.facts.get("accepts", []))
     if not set(kinds) & set(accepts):
@@ -119,7 +121,7 @@ def check_accepts(entry: Entry, name: str, *kinds: str) -> None:
         )
 
 
-def check_needs(head: Entry, backbone: Entry, name: str) -> None:
+def check_head_needs(head: Entry, backbone: Entry, name: str) -> None:
     """UsageError where a head needs something that the backbone `name` does not offer."""
     for need in head.facts.get("needs", []):
         if need not in backbone.facts.get("offers", []):
@@ -130,7 +132,7 @@ def check_needs(head: Entry, backbone: Entry, name: str) -> None:
             )
 
 
-def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str, Any]) -> Any:
+def recommend_options(backbone: Entry, name: str, head: Entry, values: Mapping[str, Any]) -> Any:
     """The backbone's options: `values`, then the options that the head recommends.
 
     Where the backbone does not support a recommendation (some of timm's cannot dilate), the
@@ -148,13 +150,13 @@ def suited_options(backbone: Entry, name: str, head: Entry, values: Mapping[str,
             with on_meta():
                 backbone.load()(name, recommended, in_channels=3)
         except UsageError:
-            note(f"{name} cannot change its {option}, which stays {getattr(options, option)}.")
+            emit_note(f"{name} cannot change its {option}, which stays {getattr(options, option)}.")
             continue
         options, chosen[option] = recommended, value
     return options
 
 
-def choose_head(name: str, usual: Part) -> Part:
+def choose_head(name: str, usual: ComponentConfig) -> ComponentConfig:
     """The head `name` in place of the task's default one; "auto" is the default.
 
     Raises:
@@ -169,10 +171,10 @@ def choose_head(name: str, usual: Part) -> Part:
             f"the output of the head {name!r} does not suit this task.",
             hint=f"Allowed: {', '.join(fitting or [usual.name])}.",
         )
-    return Part(name, usual.args)
+    return ComponentConfig(name, usual.args)
 
 
-def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
+def export_tensors(network: nn.Module) -> dict[str, np.ndarray]:
     """The state dict as numpy copies, which a bundle stores."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous().numpy()

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ModelChoice:
     """A model and how to start it.
 
     Args:
@@ -27,4 +27,4 @@ class Choice:
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
-    most: Mapping[str, int] = field(default_factory=dict)
+    input_limits: Mapping[str, int] = field(default_factory=dict)

@@ -41,7 +41,7 @@ Pair = tuple[int, int]
 
 
 @contextlib.contextmanager
-def bfloat16(device: torch.device, *, fast_depthwise: bool = False) -> Iterator[None]:
+def autocast_bfloat16(device: torch.device, *, fast_depthwise: bool = False) -> Iterator[None]:
     """Autocast to bfloat16, with correct convolutions on the CPU, for the forward pass."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.autocast(device.type, torch.bfloat16))

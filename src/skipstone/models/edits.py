@@ -20,7 +20,7 @@ from skipstone.errors import DamagedError, UsageError
 Edit = Mapping[str, Any]
 
 
-def resize(layer: str, *, inputs: int, outputs: int, groups: int = 1) -> dict[str, Any]:
+def resize_edit(layer: str, *, inputs: int, outputs: int, groups: int = 1) -> dict[str, Any]:
     """The edit that reduces the channels of a convolution, linear layer or norm."""
     return {
         "kind": "resize",

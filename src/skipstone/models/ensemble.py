@@ -19,18 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.bundle.arch import Ensemble
+from skipstone.bundle.arch import EnsembleArch
 from skipstone.errors import DamagedError
 from skipstone.inputs.base import Input
-from skipstone.inputs.joined import Joined, inputs_of
-from skipstone.models.build import build_backbone_and_head, check_fits
+from skipstone.inputs.joined import MultiInput, list_inputs
+from skipstone.models.build import build_backbone_and_head, check_tensors_fit
 from skipstone.models.edits import apply_edits
 from skipstone.models.network import Network
 
 _MEMBERS, _FRONT = "members.", "front."
 
 
-class Votes(nn.Module):
+class AveragingEnsemble(nn.Module):
     """front -> each member's network -> the mean of their probabilities, as logits.
 
     State-dict names start with `front.` and `members.<number>.`.
@@ -55,7 +55,7 @@ class Votes(nn.Module):
         super().__init__()
         self.front = front
         self.members = nn.ModuleList(members)
-        self.takes = takes
+        self.input_indices = takes
         self.temperatures = list(temperatures)
         self.activation = activation
 
@@ -63,7 +63,7 @@ class Votes(nn.Module):
         arrays = self.front(x)
         networks = [cast(Network, member) for member in self.members]
         outputs = [
-            network.answer(arrays if self.takes is None else arrays[self.takes[at]])
+            network.answer(arrays if self.input_indices is None else arrays[self.input_indices[at]])
             for at, network in enumerate(networks)
         ]
         logits = [
@@ -87,7 +87,7 @@ def average_logits(logits: Sequence[Tensor], activation: str) -> Tensor:
     return torch.logsumexp(log_p, dim=0) - torch.logsumexp(log_not_p, dim=0)
 
 
-def build_ensemble(arch: Ensemble, input: Input) -> Votes:
+def build_ensemble(arch: EnsembleArch, input: Input) -> AveragingEnsemble:
     """An ensemble with fresh weights, on the CPU.
 
     Args:
@@ -96,31 +96,31 @@ def build_ensemble(arch: Ensemble, input: Input) -> Votes:
     Raises:
         UsageError: as `models.build.build_network`.
     """
-    inputs = inputs_of(input)
+    inputs = list_inputs(input)
     members = []
     for member in arch.members:
-        backbone, head = build_backbone_and_head(member.arch, inputs[member.input].emits())
+        backbone, head = build_backbone_and_head(member.arch, inputs[member.input].feature_spec())
         network = Network(front=nn.Identity(), backbone=backbone, head=head)
         apply_edits(network, member.arch.edits)
         members.append(network)
-    return Votes(
-        front=input.front(),
+    return AveragingEnsemble(
+        front=input.preprocessing_module(),
         members=members,
-        takes=[member.input for member in arch.members] if isinstance(input, Joined) else None,
+        takes=[member.input for member in arch.members] if isinstance(input, MultiInput) else None,
         temperatures=[member.temperature for member in arch.members],
         activation=arch.activation,
     )
 
 
-def check_ensemble_fits(
-    arch: Ensemble, input: Input, tensors: Mapping[str, Any], *, where: str
+def check_ensemble_tensors(
+    arch: EnsembleArch, input: Input, tensors: Mapping[str, Any], *, where: str
 ) -> None:
     """`check_fits` for each member.
 
     Raises:
         DamagedError: also for a tensor of no member, and a member whose input does not exist.
     """
-    inputs = inputs_of(input)
+    inputs = list_inputs(input)
     unused = {name for name in tensors if not name.startswith(_FRONT)}
     for at, member in enumerate(arch.members):
         if member.input >= len(inputs):
@@ -130,14 +130,16 @@ def check_ensemble_fits(
         prefix = f"{_MEMBERS}{at}."
         names = {name for name in unused if name.startswith(prefix)}
         unused -= names
-        emits = inputs[member.input].emits()
+        emits = inputs[member.input].feature_spec()
         member_tensors = {name.removeprefix(prefix): tensors[name] for name in names}
-        check_fits(member.arch, emits, member_tensors, where=f"{where}, member {at},")
+        check_tensors_fit(member.arch, emits, member_tensors, where=f"{where}, member {at},")
     if unused:
         raise DamagedError(f"{where} holds {sorted(unused)[0]}, which belongs to no member.")
 
 
-def tensors_of(arch: Ensemble, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_member_tensors(
+    arch: EnsembleArch, members: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """The state dict of an ensemble from those of its members.
 
     The front of each input is stored once, from the first member that takes the input.

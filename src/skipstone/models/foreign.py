@@ -49,7 +49,7 @@ class WeightReport:
 
 
 #: Stores a report; returns where, for messages.
-Listing = Callable[[WeightReport], str]
+ReportWriter = Callable[[WeightReport], str]
 
 
 def load_published(
@@ -58,7 +58,7 @@ def load_published(
     *,
     where: str,
     classifier_problem: str = "",
-    listing: Listing | None = None,
+    write_report: ReportWriter | None = None,
 ) -> WeightReport:
     """Load a backbone's tensors by their published names, and the classifier where it fits.
 
@@ -69,7 +69,7 @@ def load_published(
         where: the weights' source, for messages.
         classifier_problem: a sentence on why the classifier does not fit; it is not loaded
             then.
-        listing: as in `load_weights`.
+        write_report: as in `load_weights`.
 
     Raises:
         UsageError: less than 90 % of the backbone's tensors matched; names the first mismatches.
@@ -98,7 +98,7 @@ def load_published(
         classifier=reason,
         adapted=adapted,
     )
-    place = "" if listing is None else listing(report)
+    place = "" if write_report is None else write_report(report)
     if report.fraction_of_backbone < MIN_MATCHED:
         raise UsageError(
             _format_error(report, where, len(counted), place),
@@ -107,7 +107,7 @@ def load_published(
     backbone.load_state_dict(loaded, strict=False)
     if head:
         network.head.load_state_dict(head, strict=False)
-    events.note(_format_report(report, where, len(counted), place))
+    events.emit_note(_format_report(report, where, len(counted), place))
     return report
 
 

@@ -11,23 +11,23 @@ from skipstone.models.build import load_tensors
 from skipstone.models.network import Network
 
 
-def grow(
+def extend_classes(
     network: Network,
     tensors: Mapping[str, np.ndarray],
     *,
-    known: Sequence[str],
-    wanted: Sequence[str],
+    old_classes: Sequence[str],
+    new_classes: Sequence[str],
     where: str,
 ) -> None:
     """Load `tensors` into `network`; rows of the head are matched by class name.
 
-    A class in `wanted` but not in `known` keeps its row of the fresh network. All other tensors
+    A class in `new_classes` but not in `old_classes` keeps its row of the fresh network. All other tensors
     are loaded strictly.
 
     Args:
-        tensors: by state-dict name, of a network with the same architecture for `known`.
-        known: the class of each row of the tensors' head.
-        wanted: the class of each row of this network's head.
+        tensors: by state-dict name, of a network with the same architecture for `old_classes`.
+        old_classes: the class of each row of the tensors' head.
+        new_classes: the class of each row of this network's head.
         where: the tensors' source, for messages.
 
     Raises:
@@ -35,19 +35,19 @@ def grow(
     """
     fresh = network.state_dict()
     merged = dict(tensors)
-    if list(known) != list(wanted):
-        rows = [f"head.{name}" for name in network.head.named_rows()]
+    if list(old_classes) != list(new_classes):
+        rows = [f"head.{name}" for name in network.head.class_parameter_names()]
         if not rows:
             raise UsageError(
-                f"the head of {where} has no rows per class, so its classes ({', '.join(known)}) "
+                f"the head of {where} has no rows per class, so its classes ({', '.join(old_classes)}) "
                 "cannot change.",
                 hint=f"Train a new head on its backbone: --weights {where}",
             )
-        new_row = {name: row for row, name in enumerate(wanted)}
-        old_rows = [row for row, name in enumerate(known) if name in new_row]
-        new_rows = [new_row[known[row]] for row in old_rows]
+        new_row = {name: row for row, name in enumerate(new_classes)}
+        old_rows = [row for row, name in enumerate(old_classes) if name in new_row]
+        new_rows = [new_row[old_classes[row]] for row in old_rows]
         for name in rows:
-            if name not in tensors or len(tensors[name]) != len(known):
+            if name not in tensors or len(tensors[name]) != len(old_classes):
                 raise UsageError(f"{where}: {name} does not hold a row for each of its classes.")
             values = fresh[name].detach().cpu().numpy().copy()
             values[new_rows] = tensors[name][old_rows]

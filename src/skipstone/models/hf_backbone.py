@@ -18,7 +18,7 @@ from skipstone.inputs.text_features import FIRST
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.hf_source import FAMILIES, max_tokens, resolve_encoder, select_structure
 from skipstone.models.meta import on_meta
-from skipstone.models.profile import profile
+from skipstone.models.profile import profile_network
 from skipstone.models.text_options import HfOptions
 
 
@@ -57,7 +57,7 @@ class HfBackbone(SequenceBackbone):
         self.dropout = nn.Dropout(options.dropout)
         self.channels, self.strides = (int(full_config.hidden_size),), (1,)
 
-    def look_up(self, x: Tensor) -> Tensor:
+    def embed_tokens(self, x: Tensor) -> Tensor:
         if x.shape[1] > self.max_tokens:
             raise UsageError(
                 f"a text has {x.shape[1]} tokens, and this encoder reads up to {self.max_tokens}.",
@@ -67,7 +67,7 @@ class HfBackbone(SequenceBackbone):
         vectors: Tensor = self.net.get_input_embeddings()(ids)
         return vectors
 
-    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def encode_vectors(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         # in four dimensions, so that transformers does not test the values for padding
         attention_mask = mask[:, None, None, :]  # (N, 1, 1, L)
         states = self.net(inputs_embeds=vectors, attention_mask=attention_mask).last_hidden_state
@@ -80,7 +80,7 @@ class HfBackbone(SequenceBackbone):
         module: nn.Module = self.net
         return module
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         layers = max(
             (m for m in self.net.modules() if isinstance(m, nn.ModuleList)), key=_count_parameters
         )
@@ -116,7 +116,7 @@ def count_text_encoder(name: str) -> dict[str, Any]:
     config, length = choice.shape["config"], int(choice.input["max_length"])
     with on_meta():
         net = build_hf(choice.model, HfOptions(), in_channels=FIRST, config=config)
-    cost = profile(net, torch.ones(1, length, dtype=torch.int32))
+    cost = profile_network(net, torch.ones(1, length, dtype=torch.int32))
     return {"parameters": cost.parameters, "macs": cost.macs}
 
 

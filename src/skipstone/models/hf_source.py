@@ -16,7 +16,7 @@ from typing import Any
 
 from skipstone import events
 from skipstone.errors import DataError, MissingExtra, SkipstoneError, UsageError
-from skipstone.models.choice import Choice
+from skipstone.models.choice import ModelChoice
 from skipstone.strict_json import parse_json
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -56,7 +56,7 @@ _NOT_STRUCTURE = {
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
-def resolve_encoder(name: str, weights: str) -> Choice:
+def resolve_encoder(name: str, weights: str) -> ModelChoice:
     """Resolve ``hf/<folder or hub name>`` to a family, its structure, tokenizer and weights.
 
     Args:
@@ -82,7 +82,7 @@ def resolve_encoder(name: str, weights: str) -> Choice:
     limit = max_tokens(family, config)
     max_length = min(limit, _DEFAULT_LENGTH)
     start = "with its pretrained weights" if is_pretrained else f"with weights {weights}"
-    return Choice(
+    return ModelChoice(
         model=f"hf/{family}",
         weights=str(folder) if is_pretrained else weights,
         input={
@@ -91,7 +91,7 @@ def resolve_encoder(name: str, weights: str) -> Choice:
             "max_length": max_length,
         },
         shape={"config": config},
-        most={"max_length": limit},
+        input_limits={"max_length": limit},
         reason=f"{name} as requested: {family} {start}, which reads up to {max_length} tokens "
         "per text",
     )
@@ -131,7 +131,7 @@ def _download(name: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        with events.stage(f"downloading {name} from the Hugging Face hub"):
+        with events.progress_stage(f"downloading {name} from the Hugging Face hub"):
             return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises its own trees of errors
         reason = str(error).strip().partition("\n")[0]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 #: Operators that process each channel separately and keep the order of channels.
-CHANNELWISE = {
+CHANNELWISE_OPERATORS = {
     "relu",
     "relu_",
     "hardtanh",
@@ -43,7 +43,7 @@ CHANNELWISE = {
 
 
 @dataclass(frozen=True)
-class Hidden:
+class ChannelGroup:
     """A prunable channel group, by the names of its layers.
 
     Args:
@@ -62,13 +62,13 @@ class Hidden:
     def layers(self) -> tuple[str, ...]:
         return (self.producer, *self.between, self.consumer)
 
-    def under(self, name: str) -> Hidden:
+    def with_prefix(self, name: str) -> ChannelGroup:
         """The same group, where the network is the submodule `name` of a larger one."""
         producer, *between, consumer = (f"{name}.{layer}" for layer in self.layers)
-        return Hidden(producer, tuple(between), consumer, self.channels)
+        return ChannelGroup(producer, tuple(between), consumer, self.channels)
 
 
-def find_hidden(network: nn.Module, example: Tensor) -> list[Hidden]:
+def find_channel_groups(network: nn.Module, example: Tensor) -> list[ChannelGroup]:
     """All prunable channel groups, in the order of the forward pass.
 
     Args:
@@ -93,7 +93,7 @@ def find_hidden(network: nn.Module, example: Tensor) -> list[Hidden]:
 
 def _trace_group(
     node: torch.fx.Node, owners: dict[str, str], layers: dict[str, nn.Module]
-) -> Iterator[Hidden]:
+) -> Iterator[ChannelGroup]:
     """The group of the channels that a dense convolution writes, if they are one."""
     producer = _layer_name(node, owners)
     between: list[str] = []
@@ -105,11 +105,11 @@ def _trace_group(
             return
         name = _layer_name(node, owners)
         if _is_dense(layers, name):
-            yield Hidden(producer, tuple(between), name, conv.out_channels)
+            yield ChannelGroup(producer, tuple(between), name, conv.out_channels)
             return
         if name in layers and (_is_depthwise(layers[name]) or _operator(node) == "batch_norm"):
             between.append(name)
-        elif _operator(node) not in CHANNELWISE:
+        elif _operator(node) not in CHANNELWISE_OPERATORS:
             return
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone, SequenceBackbone
 from skipstone.models.heads.base import Head
-from skipstone.models.word_lookup import own_ids
+from skipstone.models.word_lookup import token_ids
 
 #: Keys of a batch whose samples are mixed: the share (N,) that each sample keeps of its features,
 #: or of the vectors of its words.
@@ -65,10 +65,10 @@ class Network(nn.Module):
         """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts' tokens
         x (N, L), place by place; the shorter is padded with zeros to the length of the longer."""
         assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
-        is_token = own_ids(x) != 0
+        is_token = token_ids(x) != 0
         # an encoder's padding may have a vector of its own
-        vectors = self.backbone.look_up(x) * is_token.unsqueeze(2)
-        return self.backbone.read(blend(vectors, share), is_token | is_token.roll(1, 0))
+        vectors = self.backbone.embed_tokens(x) * is_token.unsqueeze(2)
+        return self.backbone.encode_vectors(blend(vectors, share), is_token | is_token.roll(1, 0))
 
     def training_outputs(
         self, features: tuple[Tensor, ...], size: Sequence[int]

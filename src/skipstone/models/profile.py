@@ -32,7 +32,7 @@ class Profile:
     activation_bytes: int
 
 
-def profile(network: nn.Module, arrays: Tensor | Mapping[str, Any]) -> Profile:
+def profile_network(network: nn.Module, arrays: Tensor | Mapping[str, Any]) -> Profile:
     """Count the cost of one forward pass in evaluation, on a copy on the meta device.
 
     Args:
@@ -81,7 +81,7 @@ def profile_backbone(
     entry = BACKBONES[name]
     with on_meta():
         backbone = entry.load()(name, entry.make_options(options), in_channels=channels)
-    return profile(backbone, torch.zeros(1, channels, size, size, device="meta"))
+    return profile_network(backbone, torch.zeros(1, channels, size, size, device="meta"))
 
 
 def count_image_model(name: str) -> dict[str, Any]:

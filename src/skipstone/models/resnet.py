@@ -50,7 +50,7 @@ from skipstone.models.resnet_options import ResNetOptions, Shortcut
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class ResNetFamily:
     """Settings of the nets of one family.
 
     Args:
@@ -72,7 +72,7 @@ class Family:
 class ResNetVariant:
     """A named net: its family, the number of blocks of each stage, and the kind of block."""
 
-    family: Family
+    family: ResNetFamily
     blocks: tuple[int, ...]
     bottleneck: bool = False
 
@@ -145,7 +145,7 @@ class ResNet(Backbone):
             maps[-1] = self.relu(self.bn_final(x))
         return tuple(maps)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         *early, deepest = self.block_stages()
         return [[self.conv1, self.bn1], *([layer] for layer in early), [deepest, self.bn_final]]
 
@@ -217,14 +217,14 @@ def block_design(
     )
 
 
-IMAGENET = Family(
+IMAGENET = ResNetFamily(
     widths=(64, 128, 256, 512),
     stem_kernel=7,
     shrinking_stem=True,
     shortcut="B",
     classifier="fc",
 )
-CIFAR = Family(
+CIFAR = ResNetFamily(
     widths=(16, 32, 64),
     stem_kernel=3,
     shrinking_stem=False,

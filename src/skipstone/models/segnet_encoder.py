@@ -64,7 +64,7 @@ class Vgg16(Backbone):
             x = layer(x)
         return (*maps, x)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         starts = [0, *(index + 1 for index in self.pools)]
         layers = list(self.features)
         return [layers[a:b] for a, b in itertools.pairwise(starts)]

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Problem:
+class ClosedFormProblem:
     """Features and targets.
 
     Args:
@@ -28,7 +28,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Solution:
+class ClosedFormSolution:
     """A fitted backbone.
 
     Args:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.text_options import TextCnnOptions
-from skipstone.models.word_lookup import look_up, make_embedding
+from skipstone.models.word_lookup import embed_words, make_embedding
 
 
 class TextCnn(SequenceBackbone):
@@ -37,10 +37,10 @@ class TextCnn(SequenceBackbone):
         self.channels = (options.maps * len(options.kernels),)
         self.strides = (1,)
 
-    def look_up(self, x: Tensor) -> Tensor:
-        return look_up(self.embedding, x, hide=self.token_dropout)
+    def embed_tokens(self, x: Tensor) -> Tensor:
+        return embed_words(self.embedding, x, dropout=self.token_dropout)
 
-    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def encode_vectors(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         vectors, mask = vectors.transpose(1, 2), mask.unsqueeze(1)  # (N, D, L), (N, 1, L)
         pooled = []
         for convolution in self.convolutions:
@@ -51,7 +51,7 @@ class TextCnn(SequenceBackbone):
             pooled.append((response * mask).amax(dim=2))  # responses are at least 0
         return (self.dropout(torch.cat(pooled, dim=1)),)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.embedding], [self.convolutions, self.dropout]]
 
 

@@ -33,7 +33,7 @@ class FastTextClassifier(Backbone):
         vectors = self.embedding(features)  # (N, F, D)
         return (self.dropout(torch.bmm(values.unsqueeze(1), vectors).squeeze(1)),)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.embedding, self.dropout]]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.recurrent_op import UnidirectionalRecurrent
 from skipstone.models.text_options import RecurrentOptions
-from skipstone.models.word_lookup import look_up, make_embedding
+from skipstone.models.word_lookup import embed_words, make_embedding
 
 _KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
@@ -48,10 +48,10 @@ class RecurrentEncoder(SequenceBackbone):
         self.dropout = nn.Dropout(options.dropout)
         self.channels, self.strides = (width,), (1,)
 
-    def look_up(self, x: Tensor) -> Tensor:
-        return look_up(self.embedding, x, hide=self.token_dropout)
+    def embed_tokens(self, x: Tensor) -> Tensor:
+        return embed_words(self.embedding, x, dropout=self.token_dropout)
 
-    def read(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def encode_vectors(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         reversal = reversal_indices(mask)
         states = self.dropout(vectors)
         for cells in self.layers:
@@ -72,7 +72,7 @@ class RecurrentEncoder(SequenceBackbone):
             states.append(gather_positions(cells[1](gather_positions(x, reversal)), reversal))
         return torch.cat(states, dim=2)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         attention = [] if self.attention is None else [self.attention]
         return [[self.embedding], [*self.layers, *attention, self.dropout]]
 

@@ -116,7 +116,7 @@ class TimmBackbone(Backbone):
         sizes = map_sizes(self.plan, height, width)
         return tuple(map_[:, :, :h, :w] for map_, (h, w) in zip(maps, sizes, strict=True))
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         matcher = self.net.group_matcher(coarse=True)
         stage_of = timm.models.group_parameters(self.net, matcher, reverse=True)
         stages: dict[int, list[nn.Module]] = {}

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from skipstone import events, storage
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.errors import DataError, UsageError
 from skipstone.models import hf_source
-from skipstone.models.foreign import Listing, State, WeightReport, load_published
+from skipstone.models.foreign import ReportWriter, State, WeightReport, load_published
 from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
@@ -57,16 +57,16 @@ def load_weights(
     *,
     name: str,
     weights: str,
-    answers: Mapping[str, Any] | None = None,
-    listing: Listing | None = None,
+    task_record: Mapping[str, Any] | None = None,
+    write_report: ReportWriter | None = None,
 ) -> WeightReport | None:
     """Load weights into a network with the backbone ``name``, and note what was loaded.
 
     Args:
         weights: "none" (returns None), "pretrained", or the path of a file or model.
-        answers: the network's task as in a bundle (`tasks.base.task_record`). The classifier of a
+        task_record: the network's task as in a bundle (`tasks.base.task_record`). The classifier of a
             skipstone model is loaded only for the same task and classes.
-        listing: stores the report, also before an error.
+        write_report: stores the report, also before an error.
 
     Raises:
         UsageError: the weights do not exist, or less than 90 % of the backbone matches.
@@ -76,11 +76,15 @@ def load_weights(
         return None
     if weights == "pretrained":
         state, where = load_pretrained_state(name), f"{name}'s pretrained weights"
-        return load_published(network, state, where=where, listing=listing)
+        return load_published(network, state, where=where, write_report=write_report)
     state = read_weights(weights)
-    classifier_problem = _classifier_mismatch(Path(weights), answers)
+    classifier_problem = _classifier_mismatch(Path(weights), task_record)
     return load_published(
-        network, state, where=weights, classifier_problem=classifier_problem, listing=listing
+        network,
+        state,
+        where=weights,
+        classifier_problem=classifier_problem,
+        write_report=write_report,
     )
 
 
@@ -91,7 +95,7 @@ def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
     """
     if answers is None or not model.is_dir() or hf_source.is_transformers_folder(model):
         return ""
-    record = read_record(bundle_of(model))["task"]
+    record = read_bundle_json(resolve_bundle(model))["task"]
     classes, new_classes = (task["schema"].get("classes") for task in (record, answers))
     if record["name"] == answers["name"] and classes == new_classes:  # sample counts may differ
         return ""
@@ -166,7 +170,7 @@ def _hub_weights(weights: str) -> State:
     import timm
 
     try:
-        with events.stage(f"downloading {weights} from timm's hub"):
+        with events.progress_stage(f"downloading {weights} from timm's hub"):
             state: State = timm.create_model(weights, pretrained=True).state_dict()
     except Exception as error:  # the hub's clients have many error classes
         reason = str(error).strip().partition("\n")[0]
@@ -189,7 +193,7 @@ def read_weights(path: Path | str) -> State:
     if path.is_dir() and hf_source.is_transformers_folder(path):
         return _hf_tensors(path)
     if path.is_dir():
-        tensors = Bundle.load(bundle_of(path)).tensors
+        tensors = Bundle.load(resolve_bundle(path)).tensors
         return {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
     if not path.is_file():
         raise UsageError(

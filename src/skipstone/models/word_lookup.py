@@ -22,19 +22,19 @@ def make_embedding(ids: int, size: int) -> nn.Embedding:
     return table
 
 
-def own_ids(x: Tensor) -> Tensor:
+def token_ids(x: Tensor) -> Tensor:
     """The ids of the words, without subwords: (N, L)."""
     return x if x.dim() == 2 else x[:, :, 0]
 
 
-def look_up(table: nn.Embedding, x: Tensor, *, hide: float) -> Tensor:
+def embed_words(table: nn.Embedding, x: Tensor, *, dropout: float) -> Tensor:
     """Vectors (N, L, D): each word's vector, plus the sum of its subwords' vectors divided by the
     root of their number, which keeps the variance.
 
     Args:
-        hide: rate of word dropout, for the words' own ids (`apply_word_dropout`).
+        dropout: rate of word dropout, for the words' own ids (`apply_word_dropout`).
     """
-    vectors: Tensor = table(apply_word_dropout(own_ids(x), hide, table.training))
+    vectors: Tensor = table(apply_word_dropout(token_ids(x), dropout, table.training))
     if x.dim() == 2:
         return vectors
     subwords = x[:, :, 1:]

@@ -18,8 +18,8 @@ from skipstone import events
 from skipstone.data.sources import Source
 from skipstone.errors import UsageError
 from skipstone.inputs.base import Input, KnownWords, WordVocabulary
-from skipstone.inputs.vector_files import FoundVectors, look_at_vectors, read_vectors
-from skipstone.inputs.wanted_words import BY_PARTS, MISSING, OTHER_CASE, WantedWords
+from skipstone.inputs.vector_files import FileVectors, detect_vector_format, read_vectors
+from skipstone.inputs.wanted_words import BY_SUBWORDS, MISSING, OTHER_CASE, VectorFilter
 from skipstone.models.network import Network
 from skipstone.models.vector_options import VectorOptions
 from skipstone.registry import BACKBONES, Entry
@@ -36,11 +36,11 @@ class WordVectors:
     """
 
     path: Path
-    known: KnownWords
-    found: FoundVectors
+    vocabulary: KnownWords
+    matches: FileVectors
     frozen: bool
 
-    def fill(self, network: Network, module: str, *, seed: int) -> None:
+    def fill_embedding(self, network: Network, module: str, *, seed: int) -> None:
         """Copy them into the embedding `module` of the network's backbone.
 
         Words that the file lacks and the unknown word are drawn uniformly from [-a, a], where a
@@ -49,16 +49,16 @@ class WordVectors:
         """
         embedding = network.backbone.get_submodule(module)
         assert isinstance(embedding, nn.Embedding)
-        in_file = self.found.how != MISSING
-        bound = float(np.sqrt(3 * self.found.vectors[in_file].var()))
+        in_file = self.matches.match_kinds != MISSING
+        bound = float(np.sqrt(3 * self.matches.vectors[in_file].var()))
         rng = np.random.default_rng([seed, 1408, 5882])
         weight = embedding.weight.detach().numpy().copy()
         if self.frozen:
             weight[:] = 0
-        unknown = [] if self.known.unknown is None else [self.known.unknown]
-        missing = np.concatenate([np.array(unknown, np.int64), self.known.ids[~in_file]])
+        unknown = [] if self.vocabulary.unknown_id is None else [self.vocabulary.unknown_id]
+        missing = np.concatenate([np.array(unknown, np.int64), self.vocabulary.ids[~in_file]])
         weight[missing] = rng.uniform(-bound, bound, (len(missing), weight.shape[1]))
-        weight[self.known.ids[in_file]] = self.found.vectors[in_file]
+        weight[self.vocabulary.ids[in_file]] = self.matches.vectors[in_file]
         with torch.no_grad():
             embedding.weight.copy_(torch.from_numpy(weight))
         if self.frozen:
@@ -66,41 +66,41 @@ class WordVectors:
 
     def __str__(self) -> str:
         """How many words the file has, and how the others are initialised."""
-        how, form = self.found.how, self.found.form
+        how, form = self.matches.match_kinds, self.matches.form
         total, missing = len(how), int((how == MISSING).sum())
         details = [
             f"{count:,} {words}"
             for count, words in (
                 (int((how == OTHER_CASE).sum()), "with other letter case"),
-                (int((how == BY_PARTS).sum()), "from subwords"),
+                (int((how == BY_SUBWORDS).sum()), "from subwords"),
             )
             if count
         ]
         text = f"vectors: {total - missing:,} of {total:,} words found in {self.path.name}"
-        text += f" ({form.name}, {self.found.rows:,} x {form.dimension}"
+        text += f" ({form.name}, {self.matches.rows:,} x {form.dimension}"
         text += f"; {', '.join(details)})" if details else ")"
         if missing:
             text += f"; the other {missing:,} start at random with the same variance"
-        if self.found.cut:
-            text += f"; {self.found.cut:,} truncated words of the file are ignored"
+        if self.matches.truncated_words:
+            text += f"; {self.matches.truncated_words:,} truncated words of the file are ignored"
         return text + ("; the vectors are not trained." if self.frozen else ".")
 
     def to_json(self) -> dict[str, Any]:
         """JSON that identifies them in a run's configuration."""
         return {"file": str(self.path.resolve()), "frozen": self.frozen}
 
-    def facts(self) -> dict[str, Any]:
+    def to_lineage(self) -> dict[str, Any]:
         """JSON for the lineage of a bundle."""
         return {
             **self.to_json(),
-            "sha256": self.found.sha256,
-            "form": self.found.form.name,
-            "words": len(self.found.how),
-            "found": int((self.found.how != MISSING).sum()),
+            "sha256": self.matches.sha256,
+            "form": self.matches.form.name,
+            "words": len(self.matches.match_kinds),
+            "found": int((self.matches.match_kinds != MISSING).sum()),
         }
 
 
-def vector_size(
+def embedding_size_option(
     options: VectorOptions, entry: Entry, user_options: Mapping[str, Any], *, weights: str
 ) -> dict[str, Any]:
     """The option that sets the size of the backbone's embedding, from the file's dimension.
@@ -130,7 +130,7 @@ def vector_size(
             f"--weights {weights} and --vectors {options.vectors} both set the word vectors.",
             hint="Give one of the two.",
         )
-    form = look_at_vectors(Path(options.vectors))
+    form = detect_vector_format(Path(options.vectors))
     if user_options.get(name, form.dimension) != form.dimension:
         raise UsageError(
             f"--{name} is {user_options[name]}, and the vectors of {options.vectors} have "
@@ -140,14 +140,16 @@ def vector_size(
     return {name: form.dimension}
 
 
-def whole_words(options: VectorOptions, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def drop_subword_options(
+    options: VectorOptions, input_options: Mapping[str, Any]
+) -> dict[str, Any]:
     """A model's input options; without subwords if word vectors come from a file, because those
     were trained without."""
     dropped = () if options.vectors is None else ("subwords",)
-    return {name: value for name, value in wanted.items() if name not in dropped}
+    return {name: value for name, value in input_options.items() if name not in dropped}
 
 
-def word_vectors(
+def load_word_vectors(
     options: VectorOptions, input: Input, sources: Sequence[Source]
 ) -> WordVectors | None:
     """The vectors for the words of `input`, which is fitted on `sources`. Emits a note.
@@ -161,17 +163,17 @@ def word_vectors(
     if not isinstance(input, WordVocabulary):
         raise UsageError("--vectors: this input has no words.", hint="Omit --vectors.")
     try:
-        known = input.words(sources)
+        known = input.find_known_words(sources)
     except UsageError as error:
         raise UsageError(f"--vectors: {error.message}", hint=error.hint) from error
     path = Path(options.vectors)
-    matches = read_vectors(path, WantedWords(known.words))
-    if bool((matches.how == MISSING).all()):
+    matches = read_vectors(path, VectorFilter(known.words))
+    if bool((matches.match_kinds == MISSING).all()):
         raise UsageError(
             f"--vectors: none of the {len(known.words):,} words of these texts is among the "
             f"{matches.rows:,} of {path}.",
             hint="Is the file of the same language?",
         )
     vectors = WordVectors(path, known, matches, options.freeze_vectors)
-    events.note(str(vectors))
+    events.emit_note(str(vectors))
     return vectors

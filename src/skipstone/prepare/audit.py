@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skipstone.data.manifest import Manifest
-from skipstone.prepare.checks import CHECKS, Seen, class_names, classes_by_split
+from skipstone.prepare.checks import CHECKS, AuditContext, class_names, count_classes_by_split
 from skipstone.prepare.findings import KINDS, Finding, Nouns
 from skipstone.prepare.row_scan import group_identical, group_near_duplicates, scan_rows
-from skipstone.prepare.suspicious import Suspicion
+from skipstone.prepare.suspicious import LabelIssue
 from skipstone.registry import INPUTS, READERS, resolve_target
 
 #: Groups of near duplicates -> label issues, worst first.
-Doubt = Callable[[Sequence[Sequence[int]]], Sequence[Suspicion]]
+FindLabelIssues = Callable[[Sequence[Sequence[int]]], Sequence[LabelIssue]]
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditFindings:
     """Args:
     counts: rows, splits, classes by split, balance, sizes, formats, modes, bytes, ignored.
     findings: most severe first.
@@ -34,7 +34,7 @@ class Audit:
     counts: dict[str, Any]
     findings: tuple[Finding, ...]
     duplicates: tuple[tuple[int, ...], ...] = ()
-    alike: tuple[tuple[int, ...], ...] = ()
+    near_duplicates: tuple[tuple[int, ...], ...] = ()
     nouns: Nouns = field(default_factory=Nouns)
 
     def to_json(self) -> dict[str, Any]:
@@ -44,33 +44,35 @@ class Audit:
         }
 
 
-def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -> Audit:
+def audit_rows(
+    manifest: Manifest, *, threads: int = 4, find_label_issues: FindLabelIssues | None = None
+) -> AuditFindings:
     """Counts and findings over every row.
 
     Args:
-        doubt: finds label issues.
+        find_label_issues: finds label issues.
     """
     reads = scan_rows(manifest, threads=threads)
     copies = group_identical(manifest, reads)
     near = group_near_duplicates(manifest.input, reads, copies)
-    suspicions = () if doubt is None else doubt(near.groups)
+    suspicions = () if find_label_issues is None else find_label_issues(near.groups)
     layout_findings, layout_counts = _audit_layout(manifest)
-    seen = Seen(
+    seen = AuditContext(
         manifest,
-        manifest.names(),
+        manifest.row_names(),
         reads,
         copies,
         near,
         suspicions,
         layout_findings,
-        Nouns.of(manifest.input),
+        Nouns.for_input(manifest.input),
     )
     input_findings, input_counts = _audit_input(seen)
-    seen = replace(seen, of_layout=[*layout_findings, *input_findings])
+    seen = replace(seen, other_findings=[*layout_findings, *input_findings])
     findings = [finding for check in CHECKS.values() for finding in check(seen)]
     severity = list(KINDS)
     findings.sort(key=lambda finding: severity.index(finding.kind))
-    return Audit(
+    return AuditFindings(
         {**_counts(seen, findings, input_counts), **layout_counts},
         tuple(findings),
         tuple(tuple(group) for group in copies),
@@ -79,7 +81,7 @@ def audit(manifest: Manifest, *, threads: int = 4, doubt: Doubt | None = None) -
     )
 
 
-def _audit_input(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
+def _audit_input(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
     """Findings and counts of the input's own audit (the fact `audit` of its entry)."""
     target = INPUTS[seen.manifest.input].facts.get("audit")
     if target is None:
@@ -101,12 +103,14 @@ def _audit_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
     ], counts
 
 
-def _counts(seen: Seen, findings: Sequence[Finding], more: dict[str, Any]) -> dict[str, Any]:
-    manifest, reads = seen.manifest, seen.reads
-    by_split = classes_by_split(manifest)
+def _counts(
+    seen: AuditContext, findings: Sequence[Finding], more: dict[str, Any]
+) -> dict[str, Any]:
+    manifest, reads = seen.manifest, seen.scans
+    by_split = count_classes_by_split(manifest)
     names = class_names(manifest)
     order = [split for split in ("train", "validation", "test") if split in by_split]
-    splits = Counter(split or "train" for split in manifest.column("split"))
+    splits = Counter(split or "train" for split in manifest.column_values("split"))
     trained = [by_split["train"][name] for name in names] if "train" in by_split else []
     near = [finding for finding in findings if finding.kind.startswith("near_duplicate")]
     return {
@@ -121,12 +125,12 @@ def _counts(seen: Seen, findings: Sequence[Finding], more: dict[str, Any]) -> di
             else {}
         ),
         "balance": {"most": max(trained), "least": min(trained)} if trained else {},
-        "groups": len({name for name in manifest.column("group") if name is not None}),
+        "groups": len({name for name in manifest.column_values("group") if name is not None}),
         **more,
         "unreadable": sum(1 for read in reads if read.examined and read.examined.problem),
         "duplicates": sum(len(group) - 1 for group in seen.copies),
         "near_duplicates": len({row for finding in near for row in finding.rows}),
-        "links_cut": seen.alike.cut,
+        "links_cut": seen.near_duplicates.removed_links,
         "findings": dict(Counter(finding.kind for finding in findings)),
-        "ignored": dict(manifest.ignored),
+        "ignored": dict(manifest.skipped_counts),
     }

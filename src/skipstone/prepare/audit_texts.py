@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.inputs.text_grams import letters_of, token_grams
+from skipstone.inputs.text_grams import hash_tokens, to_letters
 from skipstone.inputs.text_options import TextOptions
-from skipstone.prepare.checks import Seen
+from skipstone.prepare.checks import AuditContext
 from skipstone.prepare.findings import Finding
-from skipstone.words import counted
+from skipstone.words import pluralize
 
 Array = np.ndarray
 
@@ -18,15 +18,15 @@ Array = np.ndarray
 _BINS = 24
 
 
-def audit_texts(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
+def audit_texts(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
     """Findings and counts; the fact `audit` of the input `text`."""
     rows = [
         row
-        for row, read in enumerate(seen.reads)
+        for row, read in enumerate(seen.scans)
         if read.examined is not None and not read.examined.problem
     ]
-    texts = [str(seen.reads[row].examined.shows) for row in rows]  # type: ignore[union-attr]
-    tokens = np.bincount(token_grams(letters_of(texts)).text, minlength=len(texts))
+    texts = [str(seen.scans[row].examined.content) for row in rows]  # type: ignore[union-attr]
+    tokens = np.bincount(hash_tokens(to_letters(texts)).text, minlength=len(texts))
     letters = np.array([len(text) for text in texts])
     max_length = TextOptions().max_length
     counts: dict[str, Any] = {"letters": _quartiles(letters), "tokens": _quartiles(tokens)}
@@ -37,9 +37,9 @@ def audit_texts(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
     long = [rows[index] for index in np.flatnonzero(tokens > max_length)]
     if long:
         lengths = [f"{count:,} tokens" for count in tokens[tokens > max_length].tolist()]
-        count = counted(len(long), "text")
+        count = pluralize(len(long), "text")
         findings.append(
-            seen.finding(
+            seen.make_finding(
                 "long_text",
                 long,
                 f"{count} {'has' if len(long) == 1 else 'have'} more than {max_length} tokens, "

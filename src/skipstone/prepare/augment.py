@@ -22,12 +22,12 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from skipstone.data.masks import IGNORE
+from skipstone.data.masks import IGNORE_INDEX
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
-from skipstone.inputs.base import Raw
-from skipstone.prepare.random_policies import randaugment, trivialaugment
-from skipstone.prepare.randomness import moved, scoped_seed, uniform
+from skipstone.inputs.base import DecodedSample
+from skipstone.prepare.random_policies import apply_randaugment, apply_trivialaugment
+from skipstone.prepare.randomness import draw_uniform, scoped_seed, transform_with_fill
 
 Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes as tv_tensors
 Operation = Callable[[Values, random.Random, float], Values]
@@ -37,7 +37,7 @@ GEOMETRIC = frozenset({"flip", "vflip", "crop", "scale", "shift", "rotate"})
 GREY = 128  # fills what lies outside an image, as padding of records does
 
 
-class Augment:
+class ImageAugmentation:
     """The operations of `strengths` in order, then `custom`.
 
     Args:
@@ -45,7 +45,7 @@ class Augment:
         custom: takes and returns a uint8 tensor (C, H, W); may draw from the random states of
             torch, numpy and Python, which are seeded for it and restored.
         key: name of the input's array to change.
-        frame: (height, width) that every sample is cropped or padded to, if the input's arrays
+        output_size: (height, width) that every sample is cropped or padded to, if the input's arrays
             differ in shape.
         operations: {name: function}; `OPERATIONS` by default.
     """
@@ -55,12 +55,12 @@ class Augment:
         strengths: Mapping[str, float],
         custom: Custom | None = None,
         key: str = "image",
-        frame: tuple[int, int] | None = None,
+        output_size: tuple[int, int] | None = None,
         operations: Mapping[str, Operation] | None = None,
     ) -> None:
-        self.frame = frame
+        self.output_size = output_size
         self._scale = strengths.get("scale", 1.0)
-        self._needs_frame = frame is not None or "scale" in strengths
+        self._needs_frame = output_size is not None or "scale" in strengths
         functions = OPERATIONS if operations is None else operations
         self.operations = [
             (functions[name], value) for name, value in strengths.items() if name in functions
@@ -68,25 +68,27 @@ class Augment:
         self.strengths = dict(strengths)
         self.custom = custom
         self.key = key
-        self._is_geometric = bool(GEOMETRIC & strengths.keys()) or frame is not None
+        self._is_geometric = bool(GEOMETRIC & strengths.keys()) or output_size is not None
 
     #: It changes encoded samples and their targets.
-    on_records = False
+    augments_records = False
 
     #: Fills what lies outside an image: one value per channel, or one for all.
-    grey: Sequence[float] = (GREY,)
+    fill: Sequence[float] = (GREY,)
 
-    def prepare(self, image: Tensor) -> Tensor:
+    def to_compute_type(self, image: Tensor) -> Tensor:
         """Convert to the type that operations compute in."""
         return image
 
     @property
-    def thread_safe(self) -> bool:
+    def is_thread_safe(self) -> bool:
         """Whether loading threads may call it: a user's callable may draw from the global
         random states, which training uses."""
         return self.custom is None
 
-    def record(self, raw: Raw, *, id: int, view: int, seed: int, epoch: int) -> Raw:
+    def augment_record(
+        self, raw: DecodedSample, *, id: int, view: int, seed: int, epoch: int
+    ) -> DecodedSample:
         return raw
 
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> Sample:
@@ -97,10 +99,10 @@ class Augment:
         spatial = [name for name, y in targets.items() if isinstance(y, tv_tensors.TVTensor)]
         if self._is_geometric:
             _refuse_plain_spatial_targets({k: y for k, y in targets.items() if k not in spatial})
-        image = self.prepare(sample.x[self.key]).permute(2, 0, 1)  # (C, H, W)
+        image = self.to_compute_type(sample.x[self.key]).permute(2, 0, 1)  # (C, H, W)
         values = [image, *(targets[name] for name in spatial)]
         if self._needs_frame:
-            values = _zoom_and_crop(values, rng, self._scale, self.frame, self.grey)
+            values = _zoom_and_crop(values, rng, self._scale, self.output_size, self.fill)
         for operation, strength in self.operations:
             values = operation(values, rng, strength)
         if self.custom is not None:
@@ -166,11 +168,11 @@ def _vflip(values: Values, rng: random.Random, probability: float) -> Values:
 
 def _crop(values: Values, rng: random.Random, smallest: float) -> Values:
     height, width = values[0].shape[-2:]
-    box = crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
+    box = draw_crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
     return [_resized_crop(v, box, (height, width)) for v in values]
 
 
-def crop_box(
+def draw_crop_box(
     height: int,
     width: int,
     area: tuple[float, float],
@@ -183,8 +185,8 @@ def crop_box(
     that do not fit: the largest centred box of an allowed ratio.
     """
     for _ in range(10):
-        target = height * width * uniform(rng, *area)
-        aspect = math.exp(uniform(rng, math.log(ratio[0]), math.log(ratio[1])))
+        target = height * width * draw_uniform(rng, *area)
+        aspect = math.exp(draw_uniform(rng, math.log(ratio[0]), math.log(ratio[1])))
         w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
         if 0 < w <= width and 0 < h <= height:
             top = int(rng.random() * (height - h + 1))
@@ -207,7 +209,7 @@ def _zoom_and_crop(
     """
     height, width = values[0].shape[-2:]
     frame = frame or (height, width)
-    zoom = math.exp(uniform(rng, -math.log(scale), math.log(scale)))
+    zoom = math.exp(draw_uniform(rng, -math.log(scale), math.log(scale)))
     window = [max(1, round(side / zoom)) for side in frame]
     begin = [
         min(0, side - size) + int(rng.random() * (abs(side - size) + 1))
@@ -224,7 +226,7 @@ def _zoom_and_crop(
     cropped = []
     for value in values:
         if any(pad):
-            value = F.pad(value, pad, fill=beyond(value, list(grey)))
+            value = F.pad(value, pad, fill=fill_value(value, list(grey)))
         if list(frame) == window:
             cropped.append(F.crop(value, *box))
         else:
@@ -248,9 +250,9 @@ def _resized_crop(value: Tensor, box: tuple[int, ...], size: tuple[int, int]) ->
     return cast(Tensor, tv_tensors.wrap(part[..., rows[:, None], columns], like=value))
 
 
-def beyond(value: Tensor, colour: float | list[float]) -> float | list[float]:
+def fill_value(value: Tensor, colour: float | list[float]) -> float | list[float]:
     """The fill value outside an image or mask."""
-    return IGNORE if isinstance(value, tv_tensors.Mask) else colour
+    return IGNORE_INDEX if isinstance(value, tv_tensors.Mask) else colour
 
 
 def _shift(values: Values, rng: random.Random, share: float) -> Values:
@@ -269,17 +271,19 @@ def _shift(values: Values, rng: random.Random, share: float) -> Values:
 
 
 def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
-    angle = uniform(rng, -degrees, degrees)
-    image = moved(values[0], lambda image: F.rotate(image, angle, InterpolationMode.BILINEAR))
-    return [image, *(F.rotate(v, angle, fill=beyond(v, 0)) for v in values[1:])]
+    angle = draw_uniform(rng, -degrees, degrees)
+    image = transform_with_fill(
+        values[0], lambda image: F.rotate(image, angle, InterpolationMode.BILINEAR)
+    )
+    return [image, *(F.rotate(v, angle, fill=fill_value(v, 0)) for v in values[1:])]
 
 
 def _color(values: Values, rng: random.Random, strength: float) -> Values:
     """v2.ColorJitter without hue, in fixed order; without saturation for grey images."""
     low, high = 1 - strength, 1 + strength
-    image = F.adjust_brightness(values[0], uniform(rng, low, high))
-    image = F.adjust_contrast(image, uniform(rng, low, high))
-    saturation = uniform(rng, low, high)
+    image = F.adjust_brightness(values[0], draw_uniform(rng, low, high))
+    image = F.adjust_contrast(image, draw_uniform(rng, low, high))
+    saturation = draw_uniform(rng, low, high)
     if image.shape[0] == 3:
         image = F.adjust_saturation(image, saturation)
     return [image, *values[1:]]
@@ -300,7 +304,7 @@ def _erase(values: Values, rng: random.Random, probability: float) -> Values:
     """2 to 33 % of the area, ratio 0.3 to 3.3 (the paper's numbers), in mid grey."""
     apply = rng.random() < probability
     height, width = values[0].shape[-2:]
-    box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
+    box = draw_crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
     if not apply:
         return values
     grey = torch.full((values[0].shape[0], 1, 1), GREY, dtype=torch.uint8)
@@ -308,13 +312,13 @@ def _erase(values: Values, rng: random.Random, probability: float) -> Values:
 
 
 def _randaugment(values: Values, rng: random.Random, magnitude: float) -> Values:
-    return [randaugment(values[0], rng, magnitude), *values[1:]]
+    return [apply_randaugment(values[0], rng, magnitude), *values[1:]]
 
 
 def _trivialaugment(values: Values, rng: random.Random, probability: float) -> Values:
     if rng.random() >= probability:
         return values
-    return [trivialaugment(values[0], rng), *values[1:]]
+    return [apply_trivialaugment(values[0], rng), *values[1:]]
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from skipstone.errors import UsageError
 from skipstone.inputs.base import ImageRecords, Input
-from skipstone.prepare.augment import OPERATIONS, Augment, import_callable
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.deep_augment import DeepAugment, without_photos_own
+from skipstone.prepare.augment import OPERATIONS, ImageAugmentation, import_callable
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.deep_augment import HighDepthAugmentation, replace_photo_operations
 from skipstone.tasks.base import Task
 
 #: These move the image without its masks and boxes.
 _IMAGE_ONLY = frozenset({"randaugment", "trivialaugment"})
 
 
-def make_augment(options: AugmentOptions, input: Input, task: Task | None = None) -> Augment | None:
+def make_image_augmentation(
+    options: ImageAugmentOptions, input: Input, task: Task | None = None
+) -> ImageAugmentation | None:
     """The augmentation of this input's arrays, or None if nothing changes them.
 
     Args:
@@ -22,18 +24,18 @@ def make_augment(options: AugmentOptions, input: Input, task: Task | None = None
     Raises:
         UsageError: the input is not one of images, or `custom` cannot be imported.
     """
-    example = input.example(1)
-    if input.emits().kind != "image" or "image" not in example:
-        if options.augment in ("none", "standard") and options == AugmentOptions(
+    example = input.make_example(1)
+    if input.feature_spec().kind != "image" or "image" not in example:
+        if options.augment in ("none", "standard") and options == ImageAugmentOptions(
             augment=options.augment
         ):
             return None
         raise UsageError(
-            f"these augmentations are for pictures; this input emits {input.emits().kind!r}.",
+            f"these augmentations are for pictures; this input emits {input.feature_spec().kind!r}.",
             hint="Leave the augmentation options out.",
         )
-    is_spatial = task is not None and bool(task.places)
-    strengths = options.strengths(min(example["image"].shape[1:3]), placed=is_spatial)
+    is_spatial = task is not None and bool(task.spatial_targets)
+    strengths = options.get_strengths(min(example["image"].shape[1:3]), is_spatial=is_spatial)
     if is_spatial and (image_only := _IMAGE_ONLY & strengths.keys()):
         raise UsageError(
             f"{' and '.join(sorted(image_only))} may move a picture without its mask or boxes.",
@@ -41,13 +43,15 @@ def make_augment(options: AugmentOptions, input: Input, task: Task | None = None
         )
     frame, levels = None, None
     if isinstance(input, ImageRecords):
-        frame, levels = input.frame, input.levels
+        frame, levels = input.typical_shape, input.channel_stats
     if levels is not None:
-        strengths = without_photos_own(options, strengths)
+        strengths = replace_photo_operations(options, strengths)
     strengths = {name: s for name, s in strengths.items() if name in (*OPERATIONS, "scale")}
     custom = None if options.custom is None else import_callable(options.custom)
     if not strengths and custom is None and frame is None:
         return None
     if levels is not None:
-        return DeepAugment(levels, example["image"].dtype, strengths, custom, frame=frame)
-    return Augment(strengths, custom, frame=frame)
+        return HighDepthAugmentation(
+            levels, example["image"].dtype, strengths, custom, output_size=frame
+        )
+    return ImageAugmentation(strengths, custom, output_size=frame)

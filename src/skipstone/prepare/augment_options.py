@@ -75,7 +75,7 @@ PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
 }
 
 #: The presets for spatial targets; tiny images are not mirrored either.
-PLACED: Mapping[str, Mapping[str, float]] = {
+SPATIAL_PRESETS: Mapping[str, Mapping[str, float]] = {
     "none": {},
     "light": {"flip": 0.5, "scale": 1.25},
     "standard": {"flip": 0.5, "scale": 1.5, "color": 0.2},
@@ -110,30 +110,30 @@ class AugmentationOptions:
         mixer: function(options, task) -> `Mixing` or None, "module:name".
     """
 
-    maker: ClassVar[str]
-    mixer: ClassVar[str]
+    augmentation_factory: ClassVar[str]
+    mixing_factory: ClassVar[str]
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def source_files(self) -> tuple[str, ...]:
         """Files that the augmentation reads; a run with another content is another run."""
         return ()
 
     @property
-    def needs(self) -> Mapping[str, str]:
+    def backbone_requirements(self) -> Mapping[str, str]:
         """Abilities that the backbone must have: {ability: the flag that needs it}."""
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions(AugmentationOptions):
+class ImageAugmentOptions(AugmentationOptions):
     """A preset, operations by name, or both; an operation's own value overrides the preset's.
 
     Raises:
         UsageError: naming every value that is not allowed.
     """
 
-    maker = "skipstone.prepare.augment_factory:make_augment"
-    mixer = "skipstone.prepare.mix:make_mix"
+    augmentation_factory = "skipstone.prepare.augment_factory:make_image_augmentation"
+    mixing_factory = "skipstone.prepare.mix:make_image_mixing"
 
     augment: str = field(
         default="standard",
@@ -182,15 +182,15 @@ class AugmentOptions(AugmentationOptions):
         ranges = {name: Range(0, most.get(name, math.inf)) for name in OPERATIONS}
         check_options(self, problems, **ranges)
 
-    def strengths(self, size: int, *, placed: bool = False) -> dict[str, float]:
+    def get_strengths(self, size: int, *, is_spatial: bool = False) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run.
 
         Args:
             size: side of the records.
-            placed: whether the task has spatial targets.
+            is_spatial: whether the task has spatial targets.
         """
-        if self.augment in PRESETS and placed:
-            chosen = dict(PLACED[self.augment])
+        if self.augment in PRESETS and is_spatial:
+            chosen = dict(SPATIAL_PRESETS[self.augment])
             if size <= TINY:
                 chosen.pop("flip", None)
         elif self.augment in PRESETS:
@@ -203,18 +203,22 @@ class AugmentOptions(AugmentationOptions):
                 chosen[name] = float(value)
         return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
 
-    def describe(
-        self, size: int, *, placed: bool = False, made: Mapping[str, float] | None = None
+    def describe_operations(
+        self,
+        size: int,
+        *,
+        is_spatial: bool = False,
+        used_strengths: Mapping[str, float] | None = None,
     ) -> str:
         """One sentence for the user: the operations on images of this size.
 
         Args:
-            made: strengths that the input's augmentation uses instead of these options'.
+            used_strengths: strengths that the input's augmentation uses instead of these options'.
         """
-        strengths = self.strengths(size, placed=placed)
-        if made is not None:
+        strengths = self.get_strengths(size, is_spatial=is_spatial)
+        if used_strengths is not None:
             mixing = {n: s for n, s in strengths.items() if n in ("mixup", "cutmix")}
-            strengths = {**made, **mixing}
+            strengths = {**used_strengths, **mixing}
         parts = [f"{name} {strength:.3g}" for name, strength in strengths.items()]
         if self.custom is not None:
             parts.append(self.custom)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.sources import Source
-from skipstone.inputs.base import Input, Raw
+from skipstone.inputs.base import DecodedSample, Input
 
 _GIB = 1 << 30
 
@@ -46,7 +46,7 @@ class RecordCache:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._records: np.ndarray | None = None  # (slots, *shape of a record)
-        self._slots: dict[str, tuple[int, Raw]] = {}  # Raws without their values
+        self._slots: dict[str, tuple[int, DecodedSample]] = {}  # Raws without their values
         self._next = 0
         self._read: set[str] = set()  # decoded once, stored or not
         self._spec: Any = None
@@ -56,27 +56,27 @@ class RecordCache:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def serve(self, input: Input) -> None:
+    def set_input(self, input: Input) -> None:
         """Use the cache for `input`; records that were decoded by another spec are dropped."""
-        spec = input.spec
+        spec = input.decode_spec
         if spec != self._spec:
             self._forget()
         self._spec = spec
 
-    def has_read(self, name: str) -> bool:
+    def has_decoded(self, name: str) -> bool:
         """Whether the source of this name could be decoded."""
         return name in self._read
 
-    def decode(self, source: Source, input: Input) -> Raw:
+    def decode(self, source: Source, input: Input) -> DecodedSample:
         """`input.decode(source)`, from the cache if possible. The array is a copy."""
         entry = self._slots.get(source.name)
         if entry is not None and self._records is not None:
             self.hits += 1
             slot, raw = entry
-            return Raw(self._records[slot].copy(), raw.size, raw.to_source)
+            return DecodedSample(self._records[slot].copy(), raw.size, raw.to_source)
         self.misses += 1
         raw = input.decode(source)
-        self.keep(source.name, raw)
+        self.store(source.name, raw)
         return raw
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class RecordCache:
         """Worker processes that share no memory with this one (spawn) get an empty cache."""
         return RecordCache, (), {"_limit": 0}
 
-    def keep(self, name: str, raw: Raw) -> None:
+    def store(self, name: str, raw: DecodedSample) -> None:
         """Store the record of the source of this name if there is room."""
         if os.getpid() != self._process:
             return  # a forked worker shares the file, not `_slots`
@@ -117,7 +117,7 @@ class RecordCache:
             records = self._records
         records[slot] = raw.value
         # Only now may other threads read it.
-        self._slots[name] = (slot, Raw(np.empty(0, np.uint8), raw.size, raw.to_source))
+        self._slots[name] = (slot, DecodedSample(np.empty(0, np.uint8), raw.size, raw.to_source))
 
     def _map(self, record: np.ndarray) -> np.ndarray:
         slots = self._limit // record.nbytes
@@ -146,7 +146,7 @@ class CachedInput:
         self._input = input
         self._cache = cache
 
-    def decode(self, source: Source) -> Raw:
+    def decode(self, source: Source) -> DecodedSample:
         return self._cache.decode(source, self._input)
 
     def __getattr__(self, name: str) -> Any:

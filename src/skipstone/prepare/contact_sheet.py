@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from skipstone import storage
-from skipstone.data.samples import Sample, collate
+from skipstone.data.samples import Sample, collate_samples
 from skipstone.errors import UsageError
-from skipstone.inputs.shown import shown
-from skipstone.prepare.augment import Augment
-from skipstone.prepare.mix import Mix
+from skipstone.inputs.shown import to_display
+from skipstone.prepare.augment import ImageAugmentation
+from skipstone.prepare.mix import ImageMixing
 
 VIEWS = 7
 _MIN_SIDE = 96  # smaller pictures are enlarged by an integer factor
@@ -30,7 +30,7 @@ _PAPER, _INK, _FAINT = (255, 255, 255), (32, 36, 42), (120, 128, 138)
 
 
 #: (uint8 (H, W, C), a sample's targets) -> uint8 (H, W, 3)
-Laid = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
+DrawTargets = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,20 @@ class SheetRow:
     captions: tuple[str, ...] = ()
 
 
-def sheet_rows(
+def make_sheet_rows(
     samples: Sequence[tuple[Sample, str]],
-    augment: Augment | None,
+    augment: ImageAugmentation | None,
     *,
     seed: int,
     views: int = VIEWS,
     key: str = "image",
-    laid: Laid | None = None,
-    mix: Mix | None = None,
+    draw_targets: DrawTargets | None = None,
+    mix: ImageMixing | None = None,
 ) -> list[SheetRow]:
     """A row per (sample, label): the sample, and its views in epochs 0, 1, ...
 
     Args:
-        laid: draws a sample's targets on its picture.
+        draw_targets: draws a sample's targets on its picture.
         mix: mixes batches; here all samples are one batch.
     """
     originals = [sample for sample, _ in samples]
@@ -66,8 +66,10 @@ def sheet_rows(
         record = sample.x[key].numpy()
         pictures = []
         for view in (sample, *(augmented[number] for augmented, _ in epochs)):
-            picture = shown(_round(view.x[key].numpy(), record), like=record)
-            pictures.append(laid(picture, view.y or {}) if laid is not None else picture)
+            picture = to_display(_round(view.x[key].numpy(), record), like=record)
+            pictures.append(
+                draw_targets(picture, view.y or {}) if draw_targets is not None else picture
+            )
         above = samples[number - 1][1]
         captions = [
             "" if share is None else f"{share:.0%} + {1 - share:.0%} {above}" for _, share in epochs
@@ -77,13 +79,18 @@ def sheet_rows(
 
 
 def _augment(
-    samples: Sequence[Sample], augment: Augment | None, mix: Mix | None, *, seed: int, epoch: int
+    samples: Sequence[Sample],
+    augment: ImageAugmentation | None,
+    mix: ImageMixing | None,
+    *,
+    seed: int,
+    epoch: int,
 ) -> tuple[list[Sample], float | None]:
     """The samples as augmented in `epoch` and mixed as one batch, and each one's own share."""
     augmented = [s if augment is None else augment(s, seed=seed, epoch=epoch) for s in samples]
     if mix is None or not augmented:
         return augmented, None
-    batch, share = mix.shared(collate(augmented), seed=seed, epoch=epoch, step=0)
+    batch, share = mix.mix_with_share(collate_samples(augmented), seed=seed, epoch=epoch, step=0)
     pictures = batch.x[mix.key]
     mixed = [replace(s, x={**s.x, mix.key: p}) for s, p in zip(augmented, pictures, strict=True)]
     return mixed, share
@@ -94,7 +101,7 @@ def _round(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.rint(picture).astype(np.uint8) if like.dtype == np.uint8 else picture
 
 
-def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path:
+def write_contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> Path:
     """Write `rows` as one PNG, labels under the originals, and return its path."""
     if not rows:
         raise UsageError("no samples to show on a contact sheet.")

@@ -18,25 +18,25 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from skipstone.errors import UsageError
-from skipstone.inputs.levels import Levels
+from skipstone.inputs.levels import ChannelStats
 from skipstone.prepare.augment import (
     OPERATIONS,
-    Augment,
     Custom,
+    ImageAugmentation,
     Operation,
     Values,
-    crop_box,
+    draw_crop_box,
 )
 from skipstone.prepare.augment_options import OPERATIONS as OPERATION_ORDER
-from skipstone.prepare.augment_options import PRESETS, AugmentOptions
-from skipstone.prepare.randomness import uniform
+from skipstone.prepare.augment_options import PRESETS, ImageAugmentOptions
+from skipstone.prepare.randomness import draw_uniform
 
 #: Operations that need the 256 steps of a photo, and their replacement in a preset.
 _PHOTO_ONLY = ("randaugment", "trivialaugment")
 _REPLACEMENT: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
 
 
-class DeepAugment(Augment):
+class HighDepthAugmentation(ImageAugmentation):
     """As `Augment`, for x[key] of any real type (H, W, C) in and float32 out, in stored units.
 
     Args:
@@ -47,39 +47,43 @@ class DeepAugment(Augment):
 
     def __init__(
         self,
-        levels: Levels,
+        channel_stats: ChannelStats,
         dtype: np.dtype[Any],
         strengths: Mapping[str, float],
         custom: Custom | None = None,
-        frame: tuple[int, int] | None = None,
+        output_size: tuple[int, int] | None = None,
     ) -> None:
-        self.grey = levels.middle
-        self.dark = torch.tensor(levels.low).view(-1, 1, 1)
-        self.middle = torch.tensor(levels.middle).view(-1, 1, 1)
+        self.fill = channel_stats.middle
+        self.dark = torch.tensor(channel_stats.low).view(-1, 1, 1)
+        self.middle = torch.tensor(channel_stats.middle).view(-1, 1, 1)
         self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
         overrides: dict[str, Operation] = {"color": self._color, "erase": self._erase}
-        super().__init__(strengths, custom, frame=frame, operations={**OPERATIONS, **overrides})
+        super().__init__(
+            strengths, custom, output_size=output_size, operations={**OPERATIONS, **overrides}
+        )
 
-    def prepare(self, image: Tensor) -> Tensor:
+    def to_compute_type(self, image: Tensor) -> Tensor:
         return image.to(torch.float32)
 
     def _color(self, values: Values, rng: random.Random, strength: float) -> Values:
         """Gain and contrast, each times 1 - strength to 1 + strength."""
         low, high = 1 - strength, 1 + strength
-        image = self.dark + (values[0] - self.dark) * uniform(rng, low, high)
+        image = self.dark + (values[0] - self.dark) * draw_uniform(rng, low, high)
         mean = image.mean((1, 2), keepdim=True)
-        image = mean + (image - mean) * uniform(rng, low, high)
+        image = mean + (image - mean) * draw_uniform(rng, low, high)
         return [image if self.top is None else image.clamp(0, self.top), *values[1:]]
 
     def _erase(self, values: Values, rng: random.Random, probability: float) -> Values:
         """As for photos, but with each channel's median."""
         apply = rng.random() < probability
         height, width = values[0].shape[-2:]
-        box = crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
+        box = draw_crop_box(height, width, (0.02, 0.33), (0.3, 3.3), rng)
         return [F.erase(values[0], *box, self.middle), *values[1:]] if apply else values
 
 
-def without_photos_own(options: AugmentOptions, strengths: Mapping[str, float]) -> dict[str, float]:
+def replace_photo_operations(
+    options: ImageAugmentOptions, strengths: Mapping[str, float]
+) -> dict[str, float]:
     """The strengths without photo-only operations; a preset's are replaced.
 
     Raises:

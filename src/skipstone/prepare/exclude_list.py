@@ -6,20 +6,25 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from skipstone.data.exclude import excluded_line
+from skipstone.data.exclude import format_exclude_line
 from skipstone.data.manifest import Manifest
-from skipstone.prepare.audit import Audit
+from skipstone.prepare.audit import AuditFindings
 from skipstone.prepare.findings import KINDS, Finding
 
 
-def exclude_text(
-    found: Audit, manifest: Manifest, *, data: Path, file: Path, before: Sequence[str] = ()
+def format_exclude_list(
+    audit: AuditFindings,
+    manifest: Manifest,
+    *,
+    data: Path,
+    file: Path,
+    already_excluded: Sequence[str] = (),
 ) -> str:
     """The list: rows to leave out as lines, rows to look at as comments.
 
     Args:
         data, file: the user's name of the data and the list's path, for the command in the list.
-        before: paths that another list left out of `manifest` already; they stay out.
+        already_excluded: paths that another list left out of `manifest` already; they stay out.
     """
     command = shlex.join(["skipstone", "train", str(data), "--exclude", str(file)])
     head = [
@@ -28,29 +33,37 @@ def exclude_text(
         f"#     {_one_line(command)}",
         "#",
         "# One path per line, relative to the data. Lines that begin with # are ignored: put a #",
-        "# before a path to keep its file; remove it to leave the file out.",
+        "# already_excluded a path to keep its file; remove it to leave the file out.",
     ]
-    splits = manifest.column("split")
-    out = {row for finding in found.findings for row in left_out(finding, splits)}
+    splits = manifest.column_values("split")
+    out = {row for finding in audit.findings for row in rows_to_exclude(finding, splits)}
     listed: set[int] = set()
     body: list[str] = []
-    if before:
-        body = ["", "# --- Left out before this audit.", *map(excluded_line, before)]
+    if already_excluded:
+        body = [
+            "",
+            "# --- Left out already_excluded this audit.",
+            *map(format_exclude_line, already_excluded),
+        ]
     for kind in KINDS.values():
         lines = [
             line
-            for finding in found.findings
+            for finding in audit.findings
             if finding.kind == kind.name
             for line in _lines(finding, splits, out, listed)
         ]
         if lines:
-            body += ["", f"# --- {found.nouns.title(kind)}. {found.nouns.advice(kind)}", *lines]
+            body += [
+                "",
+                f"# --- {audit.nouns.format_title(kind)}. {audit.nouns.format_advice(kind)}",
+                *lines,
+            ]
     if not body:
         body = ["", "# Nothing to leave out."]
     return "\n".join([*head, *body]) + "\n"
 
 
-def left_out(finding: Finding, splits: Sequence[str]) -> tuple[int, ...]:
+def rows_to_exclude(finding: Finding, splits: Sequence[str]) -> tuple[int, ...]:
     """The rows of a finding that the list leaves out."""
     match KINDS[finding.kind].leave_out:
         case "all":
@@ -73,7 +86,7 @@ def _lines(
         listed: rows with a line already; extended here.
     """
     choice = KINDS[finding.kind].leave_out
-    excluded = set(left_out(finding, splits))
+    excluded = set(rows_to_exclude(finding, splits))
     proposed = finding.rows if choice == "ask" else excluded
     new = [row for row in finding.rows if row in proposed and row not in listed]
     if not new:
@@ -88,9 +101,9 @@ def _lines(
             yield f"# {_one_line(notes[row])}"
         if row in excluded:
             listed.add(row)
-            yield excluded_line(path)
+            yield format_exclude_line(path)
         elif row not in out:
-            yield f"#{excluded_line(path)}"
+            yield f"#{format_exclude_line(path)}"
 
 
 def _one_line(text: object) -> str:

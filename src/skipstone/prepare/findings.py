@@ -20,26 +20,30 @@ class Nouns:
     """
 
     unit: str = "file"
-    same: str = "the same bytes"
-    alike: str = "the same picture"
-    holds: str = "hold the same bytes"
-    shows: str = "show the same picture, their details agree to {share:.0f} %"
-    another: str = "show the same picture as another, in other bytes"
+    duplicate_title: str = "the same bytes"
+    near_duplicate_title: str = "the same picture"
+    duplicate_verb: str = "hold the same bytes"
+    near_duplicate_verb: str = "show the same picture, their details agree to {share:.0f} %"
+    near_duplicate_of_another: str = "show the same picture as another, in other bytes"
 
     @staticmethod
-    def of(input: str) -> Nouns:
+    def for_input(input: str) -> Nouns:
         """The words of an input."""
         return Nouns(**INPUTS[input].facts.get("nouns", {}))
 
-    def title(self, kind: Kind) -> str:
-        return kind.title.format(same=self.same, alike=self.alike, units=f"{self.unit}s")
+    def format_title(self, kind: FindingKind) -> str:
+        return kind.title.format(
+            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
+        )
 
-    def advice(self, kind: Kind) -> str:
-        return kind.advice.format(same=self.same, alike=self.alike, units=f"{self.unit}s")
+    def format_advice(self, kind: FindingKind) -> str:
+        return kind.advice.format(
+            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
+        )
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """Args:
     name: as in `audit.json` ("near_duplicate").
     title: for people; `Nouns` fills in what is in {braces}.
@@ -53,123 +57,129 @@ class Kind:
     title: str
     advice: str
     leave_out: str
-    together: bool = False
+    is_group: bool = False
 
 
 #: Most severe first.
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("empty_file", "empty files", "They cannot be read: left out.", "all"),
-        Kind("empty_text", "texts without a letter", "There is nothing to learn from.", "all"),
-        Kind("row_without_label", "rows without a label", "Skipped.", "none"),
-        Kind(
+        FindingKind("empty_file", "empty files", "They cannot be read: left out.", "all"),
+        FindingKind(
+            "empty_text", "texts without a letter", "There is nothing to learn from.", "all"
+        ),
+        FindingKind("row_without_label", "rows without a label", "Skipped.", "none"),
+        FindingKind(
             "bad_bytes",
             "texts with invalid bytes",
             "Save the file as UTF-8, or give a table's encoding, such as --encoding cp1252. Until "
             "then a table is refused, and files are left out.",
             "all",
         ),
-        Kind("truncated", "files that are cut off", "They cannot be read: left out.", "all"),
-        Kind("unreadable", "unreadable files", "They cannot be read: left out.", "all"),
-        Kind(
+        FindingKind("truncated", "files that are cut off", "They cannot be read: left out.", "all"),
+        FindingKind("unreadable", "unreadable files", "They cannot be read: left out.", "all"),
+        FindingKind(
             "damaged",
             "{units} with damage inside",
             "They can be read, but part of each is lost: left out.",
             "all",
         ),
-        Kind("mask_unreadable", "unreadable masks", "Their pictures are left out.", "all"),
-        Kind(
+        FindingKind("mask_unreadable", "unreadable masks", "Their pictures are left out.", "all"),
+        FindingKind(
             "mask_values",
             "masks with unknown values",
             "Name these values in classes.csv, or ignore them (--ignore). Until then their "
             "pictures are left out.",
             "all",
         ),
-        Kind(
+        FindingKind(
             "mask_size",
             "masks of another size than their picture",
             "Their pixels cannot be matched: their pictures are left out.",
             "all",
         ),
-        Kind("mask_empty", "masks without a class", "Nothing to learn from: left out.", "all"),
-        Kind("picture_without_mask", "pictures without a mask", "Skipped.", "none"),
-        Kind("mask_without_picture", "masks without a picture", "Skipped.", "none"),
-        Kind("mask_class_missing", "classes that no mask has", "", "none"),
-        Kind("not_a_picture", "files that are not pictures", "Left out.", "all"),
-        Kind("not_read", "pictures of an unsupported kind", "Left out.", "all"),
-        Kind(
+        FindingKind(
+            "mask_empty", "masks without a class", "Nothing to learn from: left out.", "all"
+        ),
+        FindingKind("picture_without_mask", "pictures without a mask", "Skipped.", "none"),
+        FindingKind("mask_without_picture", "masks without a picture", "Skipped.", "none"),
+        FindingKind("mask_class_missing", "classes that no mask has", "", "none"),
+        FindingKind("not_a_picture", "files that are not pictures", "Left out.", "all"),
+        FindingKind("not_read", "pictures of an unsupported kind", "Left out.", "all"),
+        FindingKind(
             "too_large",
             "pictures that are too large to decode safely",
             "Decoding them takes too much memory: left out.",
             "all",
         ),
-        Kind(
+        FindingKind(
             "mixed_pixels",
             "pictures of several depths or numbers of channels",
             "They cannot be trained on together: keep one kind, or say how to read them "
             "(--channels, --bits).",
             "ask",
         ),
-        Kind(
+        FindingKind(
             "pages",
             "pages that may be channels",
             "Say what they are: --pages channels, or --pages first.",
             "none",
         ),
-        Kind(
+        FindingKind(
             "duplicate_with_other_label",
             "{same} under two labels",
             "One of the labels is wrong, and the audit cannot know which: all are left out until "
             "you keep the right one.",
             "all",
-            together=True,
+            is_group=True,
         ),
-        Kind(
+        FindingKind(
             "duplicate_across_splits",
             "{same} in two splits",
             "Scores would be too good: the training copies are left out.",
             "training",
-            together=True,
+            is_group=True,
         ),
-        Kind("duplicate", "{same} more than once", "One of each stays.", "copies", together=True),
-        Kind(
+        FindingKind(
+            "duplicate", "{same} more than once", "One of each stays.", "copies", is_group=True
+        ),
+        FindingKind(
             "near_duplicate_with_other_label",
             "{alike} under two labels",
             "Look at each: one of the labels is probably wrong.",
             "ask",
-            together=True,
+            is_group=True,
         ),
-        Kind(
+        FindingKind(
             "near_duplicate_across_splits",
             "{alike} in two splits",
             "Scores would be too good: the training copies are left out.",
             "training",
-            together=True,
+            is_group=True,
         ),
-        Kind(
+        FindingKind(
             "near_duplicate",
             "{alike} more than once",
             "Harmless: train never divides them between train, val and test.",
             "ask",
-            together=True,
+            is_group=True,
         ),
-        Kind(
+        FindingKind(
             "suspicious_label",
             "labels that are probably wrong",
             "Look at each, and correct those that are wrong.",
             "ask",
         ),
-        Kind(
+        FindingKind(
             "long_text",
             "texts that are longer than a sequence model reads",
             "Models of n-grams read them completely; for other models: --max-length.",
             "none",
         ),
-        Kind("class_without_training_rows", "classes that cannot be learnt", "", "none"),
-        Kind("tiny_class", "tiny classes", "Add {units} of these classes.", "none"),
-        Kind("imbalance", "imbalanced classes", "", "none"),
-        Kind("extension", "names with the extension of another format", "Harmless.", "none"),
+        FindingKind("class_without_training_rows", "classes that cannot be learnt", "", "none"),
+        FindingKind("tiny_class", "tiny classes", "Add {units} of these classes.", "none"),
+        FindingKind("imbalance", "imbalanced classes", "", "none"),
+        FindingKind("extension", "names with the extension of another format", "Harmless.", "none"),
     )
 }
 

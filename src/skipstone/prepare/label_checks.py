@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
-from skipstone.words import counted, listed, natural_sorted
+from skipstone.words import join_limited, natural_sorted, pluralize
 
 
 def check_train_labels(manifest: Manifest) -> None:
@@ -23,7 +23,7 @@ def check_train_labels(manifest: Manifest) -> None:
         return
     counts: dict[str, Counter[str]] = defaultdict(Counter)  # label: rows by role or split
     for label, role, split in zip(
-        *(manifest.column(name) for name in ("target", "role", "split")), strict=True
+        *(manifest.column_values(name) for name in ("target", "role", "split")), strict=True
     ):
         counts[str(label)][role if role in ("fit", "unreadable") else split or role] += 1
     train_labels = [label for label in counts if counts[label]["fit"]]
@@ -32,13 +32,13 @@ def check_train_labels(manifest: Manifest) -> None:
         return
     (only,) = train_labels
     others = [
-        f"{label} is in the {listed(natural_sorted(counts[label]))} rows only"
+        f"{label} is in the {join_limited(natural_sorted(counts[label]))} rows only"
         for label in natural_sorted(counts)
         if label != only
     ]
     raise UsageError(
-        f"{manifest.root}: {counted(counts[only]['fit'], 'row')} to train on, all of them {only}"
-        f"{f' ({listed(others, 3)})' if others else ''}; a classifier needs two labels.",
+        f"{manifest.root}: {pluralize(counts[only]['fit'], 'row')} to train on, all of them {only}"
+        f"{f' ({join_limited(others, 3)})' if others else ''}; a classifier needs two labels.",
         hint="Put rows of each label into the training part; or give all rows without splits, and "
         "they are split so that every label is trained on.",
     )
@@ -51,8 +51,8 @@ def _check_common_labels(
         labels = [label for label in counts if counts[label][split]]
         if labels and train_labels and not set(labels) & set(train_labels):
             raise UsageError(
-                f"{manifest.root}: your {split} rows have other labels ({listed(labels, 4)}) than "
-                f"the training rows ({listed(train_labels, 4)}), so each prediction would be "
+                f"{manifest.root}: your {split} rows have other labels ({join_limited(labels, 4)}) than "
+                f"the training rows ({join_limited(train_labels, 4)}), so each prediction would be "
                 "wrong.",
                 hint="Labels match letter by letter: rename them; or train without that part.",
             )
@@ -65,21 +65,21 @@ def check_val_tags(manifest: Manifest) -> None:
     Raises:
         UsageError: no validation row has one.
     """
-    val_rows, train_rows = manifest.role("select"), manifest.role("fit")
+    val_rows, train_rows = manifest.rows_with_role("select"), manifest.rows_with_role("fit")
     if TASKS[manifest.task].facts.get("labels") != "many" or not len(val_rows):
         return
-    if any(val_rows.column("target")):
+    if any(val_rows.column_values("target")):
         return
-    if set(val_rows.column("split")) == {"validation"}:
+    if set(val_rows.column_values("split")) == {"validation"}:
         raise UsageError(
-            f"{manifest.root}: none of your {counted(len(val_rows), 'validation row')}, which "
+            f"{manifest.root}: none of your {pluralize(len(val_rows), 'validation row')}, which "
             "decide when to stop, has a tag.",
             hint="Tag them, or leave them out: validation rows are then split from the training "
             "rows.",
         )
-    tagged = sum(map(bool, train_rows.column("target")))
+    tagged = sum(map(bool, train_rows.column_values("target")))
     raise UsageError(
         f"{manifest.root}: too few rows have a tag ({tagged:,} of {len(train_rows):,} to train "
-        f"on): none is left for the {counted(len(val_rows), 'row')} that decide when to stop.",
+        f"on): none is left for the {pluralize(len(val_rows), 'row')} that decide when to stop.",
         hint="Add rows with tags: 20 of each is a start, 100 is better.",
     )

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from skipstone.data.manifest import Manifest
-from skipstone.data.samples import Batch, Meta, Sample, collate
+from skipstone.data.samples import Batch, Sample, SampleMeta, collate_samples
 from skipstone.data.sources import FileRef
 from skipstone.errors import DataError, UsageError
-from skipstone.inputs.base import Input, Raw
+from skipstone.inputs.base import DecodedSample, Input
 from skipstone.prepare.augmentation import Augmentation
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.mix import Mixing
 from skipstone.prepare.options import LoadOptions
-from skipstone.prepare.workers import ReportRow, batches_from_workers
+from skipstone.prepare.workers import ReportRow, load_in_workers
 from skipstone.tasks.base import Task
 
 S = TypeVar("S")
@@ -92,8 +92,8 @@ class Loader:
         self.threads = max(1, threads)
         self.cache = cache
         self._ids = manifest.table["id"].to_numpy()
-        self._targets = manifest.column("target")
-        self._open = task.opener(manifest)
+        self._targets = manifest.column_values("target")
+        self._open = task.target_loader(manifest)
         self._weights = _class_balance(self._targets) if batching.balanced else None
         self._rows = np.arange(len(manifest))
         if not len(self._rows):
@@ -104,7 +104,7 @@ class Loader:
         full, rest = divmod(len(self._rows), self.batch_size)
         return full + bool(rest and not (self.batching.drop_last and full))
 
-    def order(self, epoch: int) -> np.ndarray:
+    def epoch_order(self, epoch: int) -> np.ndarray:
         """Positions in the manifest, in the order in which `epoch` visits them."""
         rng = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([self.batching.seed, epoch]))
@@ -118,9 +118,9 @@ class Loader:
         rows: np.ndarray = rng.permutation(self._rows) if self.batching.shuffle else self._rows
         return rows
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `epoch(number)`."""
-        order = self.order(number)
+        order = self.epoch_order(number)
         views = _count_earlier(order) if self._weights is not None else np.zeros_like(order)
         draws = np.stack([order, views], axis=1)  # (draws, 2): row and view
         steps = range(start, len(self))
@@ -132,31 +132,33 @@ class Loader:
                 batch = self.batching.mix(batch, seed=self.batching.seed, epoch=number, step=step)
             yield batch
 
-    def sample(self, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
+    def load_sample(self, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
         """The row at this position as a sample, augmented as in `epoch` where that is given.
 
         Errors name the row's file.
         """
-        source = self.manifest.source(row)
+        source = self.manifest.source_at(row)
         raw, id = self._raw(source), int(self._ids[row])
         augment = None if epoch is None else self.batching.augment
         if augment is not None and epoch is not None:
-            raw = augment.record(raw, id=id, view=view, seed=self.batching.seed, epoch=epoch)
+            raw = augment.augment_record(
+                raw, id=id, view=view, seed=self.batching.seed, epoch=epoch
+            )
         x = {name: _tensor(value) for name, value in self.input.encode(raw).items()}
         shape = tuple(np.shape(raw.value)[:2])
-        meta = Meta(id, source.name, view, tuple(raw.size), raw.to_source, shape)
-        sample = Sample(x, self.task.target(self._open(self._targets[row]), meta), meta)
+        meta = SampleMeta(id, source.name, view, tuple(raw.size), raw.to_source, shape)
+        sample = Sample(x, self.task.encode_target(self._open(self._targets[row]), meta), meta)
         if augment is None or epoch is None:
             return sample
         return augment(sample, seed=self.batching.seed, epoch=epoch)
 
-    def _raw(self, source: FileRef) -> Raw:
+    def _raw(self, source: FileRef) -> DecodedSample:
         if self.cache is None:
             return self.input.decode(source)
         return self.cache.decode(source, self.input)
 
     def _collate(self, samples: Sequence[Sample]) -> Batch:
-        return collate(samples, self.task.ragged, self.input.ragged)
+        return collate_samples(samples, self.task.ragged, self.input.ragged_arrays)
 
     def _build(self, draws: np.ndarray, epoch: int, report: ReportRow | None = None) -> Batch:
         """The batch of these rows and views (N, 2); `report` is called before each row."""
@@ -164,19 +166,19 @@ class Loader:
         for row, view in draws.tolist():
             if report is not None:
                 report(row)
-            samples.append(self.sample(row, view, epoch=epoch))
+            samples.append(self.load_sample(row, view, epoch=epoch))
         return self._collate(samples)
 
     def _load_in_threads(self, epoch: int, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
         """Pillow releases the interpreter's lock, so threads of this process decode in parallel."""
         augment = self.batching.augment
-        if augment is None or augment.thread_safe:
-            return ahead(lambda draws: self._build(draws, epoch), parts, self.threads)
+        if augment is None or augment.is_thread_safe:
+            return prefetch(lambda draws: self._build(draws, epoch), parts, self.threads)
         # It uses the random state of the process, which belongs to the training thread.
-        if augment.on_records:
+        if augment.augments_records:
             return (self._build(draws, epoch) for draws in parts)
-        loaded = ahead(
-            lambda draws: [self.sample(*draw) for draw in draws.tolist()], parts, self.threads
+        loaded = prefetch(
+            lambda draws: [self.load_sample(*draw) for draw in draws.tolist()], parts, self.threads
         )
         return (
             self._collate(
@@ -186,7 +188,7 @@ class Loader:
         )
 
     def _load_in_processes(self, epoch: int, parts: Sequence[np.ndarray]) -> Iterator[Batch]:
-        return batches_from_workers(
+        return load_in_workers(
             _BatchMaker(self, epoch, parts),
             len(parts),
             name_row=self._name_row,
@@ -195,7 +197,7 @@ class Loader:
         )
 
     def _name_row(self, row: int) -> str:
-        return self.manifest.source(row).name
+        return self.manifest.source_at(row).name
 
 
 def _tensor(value: np.ndarray) -> torch.Tensor:
@@ -215,7 +217,7 @@ class _BatchMaker:
         return self.loader._build(self.parts[step], self.epoch, report)
 
 
-def ahead(
+def prefetch(
     function: Callable[[S], T], items: Sequence[S], threads: int, window: int | None = None
 ) -> Iterator[T]:
     """`map` in threads, in order; at most `window` (threads + 1) results are pending or ready."""

@@ -36,9 +36,9 @@ WINDOWS = (
     (_CUT / 2, 1 - _CUT / 2, _CUT / 2, 1 - _CUT / 2),
 )
 #: The least cosine between descriptors of a candidate pair.
-ALIKE = 0.9
+MIN_COSINE = 0.9
 #: The most candidates per picture.
-NEIGHBOURS = 8
+MAX_CANDIDATES = 8
 _CELLS_FROM = 20_000
 _PROBES = 6  # cells that a descriptor is compared with
 _BLOCK = 1024
@@ -61,8 +61,8 @@ class Candidate(NamedTuple):
     start: tuple[float, ...]
 
 
-def lookalikes(
-    thumbs: Array, *, neighbours: int = NEIGHBOURS, alike: float = ALIKE
+def find_candidates(
+    thumbs: Array, *, max_candidates: int = MAX_CANDIDATES, min_cosine: float = MIN_COSINE
 ) -> list[Candidate]:
     """Candidate pairs of (N, S, S) grey thumbnails."""
     descriptors = _describe_all(thumbs, WINDOWS[0])
@@ -70,12 +70,12 @@ def lookalikes(
     # (first, second) -> (cosine, the row that was searched for, its window, mirrored)
     best: dict[tuple[int, int], tuple[float, int, int, bool]] = {}
     total = len(thumbs) * len(WINDOWS)
-    with events.stage("searching look-alikes", total=total, unit="views") as advance:
+    with events.progress_stage("searching look-alikes", total=total, unit="views") as advance:
         for number, window in enumerate(WINDOWS):
             queries = descriptors if number == 0 else _describe_all(thumbs, window)
             for mirrored in (False, True):
                 signed = queries * MIRROR_SIGNS if mirrored else queries
-                for row, other, cosine in cells.nearest(signed, neighbours, alike):
+                for row, other, cosine in cells.nearest(signed, max_candidates, min_cosine):
                     key = (min(row, other), max(row, other))
                     if cosine > best.get(key, (0.0,))[0]:
                         best[key] = (cosine, row, number, mirrored)
@@ -84,14 +84,14 @@ def lookalikes(
     candidates = []
     for key, (_, row, number, mirrored) in sorted(best.items(), key=lambda i: (-i[1][0], i[0])):
         # One of the two may have enough: a picture with many copies is the candidate of each.
-        if min(counts[key[0]], counts[key[1]]) < neighbours:
+        if min(counts[key[0]], counts[key[1]]) < max_candidates:
             counts.update(key)
             start = _start(number, of_first=row == key[0], mirrored=mirrored)
             candidates.append(Candidate(*key, mirrored, start))
     return sorted(candidates)
 
 
-def describe(thumbs: Array, window: tuple[float, float, float, float]) -> Array:
+def compute_descriptors(thumbs: Array, window: tuple[float, float, float, float]) -> Array:
     """(N, S, S) grey thumbnails -> unit vectors (N, D), the low frequencies of `window`."""
     top, bottom, left, right = (edge * thumbs.shape[1] for edge in window)
     wave = np.pi * (np.arange(_GRID) + 0.5) / _GRID
@@ -105,7 +105,10 @@ def describe(thumbs: Array, window: tuple[float, float, float, float]) -> Array:
 
 
 def _describe_all(thumbs: Array, window: tuple[float, float, float, float]) -> Array:
-    parts = [describe(thumbs[at : at + _BLOCK], window) for at in range(0, len(thumbs), _BLOCK)]
+    parts = [
+        compute_descriptors(thumbs[at : at + _BLOCK], window)
+        for at in range(0, len(thumbs), _BLOCK)
+    ]
     return np.concatenate([np.zeros((0, int(_KEPT.sum())), np.float32), *parts])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
 from skipstone.models.network import MIXED, MIXED_WORDS, blend
-from skipstone.prepare.augment_options import TINY, AugmentOptions
+from skipstone.prepare.augment_options import TINY, ImageAugmentOptions
 from skipstone.prepare.text_augment_options import TEXT_MIXING, TextAugmentOptions
 from skipstone.tasks.base import Task
 
@@ -29,7 +29,7 @@ class Mixing(Protocol):
     def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch: ...
 
 
-class Mix:
+class ImageMixing:
     """MixUp with Beta(mixup, mixup), CutMix with Beta(cutmix, cutmix); 0 is off.
 
     With both on, each batch gets one of the two, with equal probability.
@@ -47,11 +47,13 @@ class Mix:
         Raises:
             UsageError: the task's targets cannot be mixed.
         """
-        return self.shared(batch, seed=seed, epoch=epoch, step=step)[0]
+        return self.mix_with_share(batch, seed=seed, epoch=epoch, step=step)[0]
 
-    def shared(self, batch: Batch, *, seed: int, epoch: int, step: int) -> tuple[Batch, float]:
+    def mix_with_share(
+        self, batch: Batch, *, seed: int, epoch: int, step: int
+    ) -> tuple[Batch, float]:
         """The mixed batch, and each sample's own share of it."""
-        soft = self.task.soften(batch.y)
+        soft = self.task.to_soft_targets(batch.y)
         if soft is None:
             raise _unmixable(self.task)
         rng = random.Random(f"mix,{seed},{epoch},{step}")
@@ -60,32 +62,32 @@ class Mix:
         alpha = self.cutmix if cut else self.mixup
         share = rng.betavariate(alpha, alpha)
         if cut:
-            mixed, share = cut_mix(images, share, rng)
+            mixed, share = cutmix_images(images, share, rng)
         else:
-            mixed = mix_up(images, share)
+            mixed = mixup_images(images, share)
         y = {name: blend(value, share) for name, value in soft.items()}
         return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y}), share
 
 
-def make_mix(options: AugmentOptions, task: Task) -> Mix | None:
+def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing | None:
     """The mixing of images, or None if it is off.
 
     Raises:
         UsageError: the task has spatial targets.
     """
     # presets mix with the same strength at any size
-    strengths = options.strengths(TINY, placed=bool(task.places))
+    strengths = options.get_strengths(TINY, is_spatial=bool(task.spatial_targets))
     mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
-    if task.places and (mixup or cutmix):
+    if task.spatial_targets and (mixup or cutmix):
         raise UsageError(
             f"MixUp and CutMix mix the targets of two pictures, which {task.name!r} does not "
             "support: its targets lie on the pictures.",
             hint="Leave --mixup and --cutmix out.",
         )
-    return Mix(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
+    return ImageMixing(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 
-class TextMix:
+class TextMixing:
     """wordMixup and senMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): the word vectors of two
     texts are blended, or their pooled features, and their targets.
 
@@ -105,7 +107,7 @@ class TextMix:
         Raises:
             UsageError: the task's targets cannot be mixed.
         """
-        soft = self.task.soften(batch.y)
+        soft = self.task.to_soft_targets(batch.y)
         if soft is None:
             raise _unmixable(self.task)
         rng = random.Random(f"mix,{seed},{epoch},{step}")
@@ -116,18 +118,18 @@ class TextMix:
         return replace(batch, x=x, y={**batch.y, **soft})
 
 
-def make_text_mix(options: TextAugmentOptions, task: Task) -> TextMix | None:
+def make_text_mixing(options: TextAugmentOptions, task: Task) -> TextMixing | None:
     """The mixing of texts, or None if it is off.
 
     Raises:
         UsageError: the task has spatial targets.
     """
-    words, features = (options.strengths().get(name, 0.0) for name in TEXT_MIXING)
+    words, features = (options.get_strengths().get(name, 0.0) for name in TEXT_MIXING)
     if not (words or features):
         return None
-    if task.places:
+    if task.spatial_targets:
         raise _unmixable(task)
-    return TextMix(task, words=words, features=features)
+    return TextMixing(task, words=words, features=features)
 
 
 def _unmixable(task: Task) -> UsageError:
@@ -137,12 +139,12 @@ def _unmixable(task: Task) -> UsageError:
     )
 
 
-def mix_up(images: Tensor, share: float) -> Tensor:
+def mixup_images(images: Tensor, share: float) -> Tensor:
     """(N, H, W, C) of any type -> float32 (Zhang 2018, arXiv:1710.09412, section 2)."""
     return blend(images.to(torch.float32), share)
 
 
-def cut_mix(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
+def cutmix_images(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:
     """A rectangle of 1 - share of the area from each neighbour (Yun 2019, arXiv:1905.04899).
 
     Returns the images (N, H, W, C) in their own type, and each image's own share, counted after

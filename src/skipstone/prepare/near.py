@@ -14,20 +14,20 @@ import numpy as np
 
 from skipstone import events
 from skipstone.inputs.thumbnail import SIDE, SMALL_SIDE, Thumbnail
-from skipstone.prepare.lookalikes import ALIKE, Candidate, lookalikes
-from skipstone.prepare.registration import align, shrunk
+from skipstone.prepare.lookalikes import MIN_COSINE, Candidate, find_candidates
+from skipstone.prepare.registration import align_pairs, block_means
 from skipstone.prepare.together import Link
 
 Array = np.ndarray
 
 #: The least shorter side of a source that is compared by its pixels.
-FEWEST_PIXELS = 24
+MIN_PIXELS = 24
 _FLAT = 4.0  # a thumbnail with a lower standard deviation of grey levels shows nothing
 _PAIRS = 256  # aligned together
 
 
 @dataclass(frozen=True)
-class Bar:
+class NearDuplicateLimits:
     """Limits of a near duplicate, for the measures of `registration.Alignment`.
 
     Args:
@@ -36,28 +36,36 @@ class Bar:
         chroma: the largest difference of colours, in levels.
     """
 
-    alike: float
-    coarse: float
-    detail: float
-    mismatch: float
-    windows: int
-    overlap: float = 0.75
-    chroma: float = 14.0
+    min_cosine: float
+    min_coarse_detail: float
+    min_detail: float
+    max_mismatch: float
+    min_windows: int
+    min_overlap: float = 0.75
+    max_chroma: float = 14.0
 
 
 #: For thumbnails of 96 pixels, and of 32: at 32, different pictures of one kind of thing (trousers,
 #: digits) are similar, so only good copies pass.
-BAR = Bar(alike=ALIKE, coarse=0.5, detail=0.91, mismatch=0.003, windows=20)
-SMALL_BAR = Bar(alike=0.97, coarse=0.985, detail=0.985, mismatch=0.0, windows=24)
+LIMITS = NearDuplicateLimits(
+    min_cosine=MIN_COSINE,
+    min_coarse_detail=0.5,
+    min_detail=0.91,
+    max_mismatch=0.003,
+    min_windows=20,
+)
+SMALL_LIMITS = NearDuplicateLimits(
+    min_cosine=0.97, min_coarse_detail=0.985, min_detail=0.985, max_mismatch=0.0, min_windows=24
+)
 
 
-def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
+def find_near_duplicate_images(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
     """Links between positions in `thumbnails`; None and plain or tiny pictures have none.
 
     Only thumbnails of the same size are compared.
     """
     links = []
-    for side, bar in ((SIDE, BAR), (SMALL_SIDE, SMALL_BAR)):
+    for side, bar in ((SIDE, LIMITS), (SMALL_SIDE, SMALL_LIMITS)):
         rows = [
             row
             for row, thumb in enumerate(thumbnails)
@@ -72,35 +80,39 @@ def near_links(thumbnails: Sequence[Thumbnail | None]) -> list[Link]:
 
 
 def _has_detail(thumb: Thumbnail) -> bool:
-    return thumb.pixels >= FEWEST_PIXELS and float(thumb.grey.std()) >= _FLAT
+    return thumb.pixels >= MIN_PIXELS and float(thumb.grey.std()) >= _FLAT
 
 
-def _search(thumbs: list[Thumbnail], bar: Bar) -> list[Link]:
+def _search(thumbs: list[Thumbnail], bar: NearDuplicateLimits) -> list[Link]:
     """Links between thumbnails of one size."""
     if len(thumbs) < 2:
         return []
     divisor = len(thumbs[0].grey) // SMALL_SIDE
-    small = np.concatenate([shrunk(thumb.grey[None], divisor) for thumb in thumbs])  # (N, 32, 32)
-    pairs = lookalikes(small, alike=bar.alike)
+    small = np.concatenate(
+        [block_means(thumb.grey[None], divisor) for thumb in thumbs]
+    )  # (N, 32, 32)
+    pairs = find_candidates(small, min_cosine=bar.min_cosine)
     links: list[Link] = []
-    with events.stage("comparing look-alikes", total=len(pairs), unit="pairs") as advance:
+    with events.progress_stage("comparing look-alikes", total=len(pairs), unit="pairs") as advance:
         for at in range(0, len(pairs), _PAIRS):
             part = pairs[at : at + _PAIRS]
             first, second, mirrored, start = map(np.array, zip(*part, strict=True))
-            aligned = align(small[first], _mirror(small[second], mirrored), start)
-            near = np.flatnonzero(aligned.detail >= bar.coarse)
+            aligned = align_pairs(small[first], _mirror(small[second], mirrored), start)
+            near = np.flatnonzero(aligned.detail >= bar.min_coarse_detail)
             if len(near):
                 links += _links(thumbs, [part[row] for row in near], aligned.warp[near], bar)
             advance(len(part))
     return links
 
 
-def _links(thumbs: list[Thumbnail], pairs: list[Candidate], start: Array, bar: Bar) -> list[Link]:
+def _links(
+    thumbs: list[Thumbnail], pairs: list[Candidate], start: Array, bar: NearDuplicateLimits
+) -> list[Link]:
     """The pairs that are near duplicates, aligned at the thumbnails' own size."""
     first = [thumbs[pair.first] for pair in pairs]
     second = [thumbs[pair.second] for pair in pairs]
     mirrored = np.array([pair.mirrored for pair in pairs])
-    aligned = align(
+    aligned = align_pairs(
         np.stack([thumb.grey for thumb in first]),
         _mirror(np.stack([thumb.grey for thumb in second]), mirrored),
         start,
@@ -110,11 +122,11 @@ def _links(thumbs: list[Thumbnail], pairs: list[Candidate], start: Array, bar: B
         _mirror(np.stack([thumb.chroma for thumb in second]), mirrored),
     )
     passed = (
-        (aligned.detail >= bar.detail)
-        & (aligned.mismatch <= bar.mismatch)
-        & (aligned.windows >= bar.windows)
-        & (aligned.overlap >= bar.overlap)
-        & (colours <= bar.chroma)
+        (aligned.detail >= bar.min_detail)
+        & (aligned.mismatch <= bar.max_mismatch)
+        & (aligned.windows >= bar.min_windows)
+        & (aligned.overlap >= bar.min_overlap)
+        & (colours <= bar.max_chroma)
     )
     return [
         Link(pair.first, pair.second, round(float(score), 4), pair.mirrored)

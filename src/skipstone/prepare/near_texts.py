@@ -23,8 +23,8 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from skipstone import events
-from skipstone.inputs.text_features import text_of
-from skipstone.inputs.text_grams import Grams, char_ngrams, letters_of, token_grams, word_ngrams
+from skipstone.inputs.text_features import decode_utf8
+from skipstone.inputs.text_grams import NGrams, char_ngrams, hash_tokens, to_letters, word_ngrams
 from skipstone.prepare.together import Link
 
 Array = np.ndarray
@@ -50,14 +50,14 @@ _WORDS_PER_REPLACED, _WORDS_PER_TYPO = 20, 5
 _TYPO_RARITY = 20
 
 #: The weight of a word that differs, and the letters of a text that a page shows.
-DIFFERS, _DISPLAY_LETTERS = 0.6, 1500
+DIFFERENCE_WEIGHT, _DISPLAY_LETTERS = 0.6, 1500
 
 
-def near_texts(texts: Sequence[str | None]) -> list[Link]:
+def find_near_duplicate_texts(texts: Sequence[str | None]) -> list[Link]:
     """Links between positions in `texts`; None and texts with too few words have none."""
     known = [row for row, text in enumerate(texts) if text]
     rows: dict[str, list[int]] = {}
-    for row, words in zip(known, words_of([texts[row] or "" for row in known]), strict=True):
+    for row, words in zip(known, split_words([texts[row] or "" for row in known]), strict=True):
         if words:
             rows.setdefault(" ".join(words), []).append(row)
     links = [Link(first, row, 1.0) for first, *others in rows.values() for row in others]
@@ -65,15 +65,15 @@ def near_texts(texts: Sequence[str | None]) -> list[Link]:
     split = [text.split(" ") for text in distinct]
     counts = Counter(word for words in split for word in set(words))
     pairs = _candidate_pairs(distinct, np.array([len(words) for words in split], np.int64))
-    for a, b in events.track(pairs.tolist(), "comparing texts", unit="pairs"):
-        score = similarity(split[a], split[b], counts)
+    for a, b in events.track_progress(pairs.tolist(), "comparing texts", unit="pairs"):
+        score = compare_words(split[a], split[b], counts)
         if score is not None:
             first, second = sorted((rows[distinct[a]][0], rows[distinct[b]][0]))
             links.append(Link(first, second, round(score, 4)))
     return sorted(links, key=lambda link: (link.first, link.second))
 
 
-def words_of(texts: Sequence[str]) -> list[list[str]]:
+def split_words(texts: Sequence[str]) -> list[list[str]]:
     """The folded words of each text, without punctuation."""
     folded = [_fold(text) for text in texts]
     joined = "\n".join(folded) + "\n"
@@ -91,14 +91,14 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _word_tokens(texts: Sequence[str]) -> Grams:
+def _word_tokens(texts: Sequence[str]) -> NGrams:
     """Tokens except lone punctuation."""
-    letters = letters_of(texts)
-    tokens = token_grams(letters)
+    letters = to_letters(texts)
+    tokens = hash_tokens(letters)
     initials, index = np.unique(letters.points[tokens.first], return_inverse=True)
     is_word = np.array([chr(point).isalnum() for point in initials.tolist()], bool)
     keep: Array = is_word[index] | (tokens.last - tokens.first > 1)
-    return Grams(tokens.hashes[keep], tokens.text[keep], tokens.first[keep], tokens.last[keep])
+    return NGrams(tokens.hashes[keep], tokens.text[keep], tokens.first[keep], tokens.last[keep])
 
 
 # --- candidates ---------------------------------------------------------------------------------
@@ -123,9 +123,9 @@ def _signatures(texts: list[str], by_words: bool) -> Array:
     factors = np.random.default_rng(0).integers(0, 1 << 63, size, np.uint64) * 2 + 1
     signatures = np.full((len(texts), size), 0xFFFFFFFF, np.uint32)
     for start in range(0, len(texts), _CHUNK):
-        letters = letters_of(texts[start : start + _CHUNK])
+        letters = to_letters(texts[start : start + _CHUNK])
         if by_words:
-            grams = word_ngrams(token_grams(letters), 2)[1]
+            grams = word_ngrams(hash_tokens(letters), 2)[1]
         else:
             (grams,) = char_ngrams(letters, 4, 4)
         begins = np.flatnonzero(np.diff(grams.text, prepend=-1))
@@ -159,7 +159,7 @@ def _similar_pairs(signatures: Array) -> Array:
 # --- comparison ---------------------------------------------------------------------------------
 
 
-def similarity(
+def compare_words(
     first: Sequence[str], second: Sequence[str], counts: Mapping[str, int]
 ) -> float | None:
     """The share of letters that are equal, or None if the texts say different things.
@@ -251,8 +251,10 @@ def _letters(words: Sequence[str]) -> int:
 # --- display ------------------------------------------------------------------------------------
 
 
-def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, float]]]:
-    """Each text in pieces (text, weight) for a page. If `compared`, words that differ from the
+def diff_texts(
+    sources: Sequence[bytes], *, mark_differences: bool
+) -> list[list[tuple[str, float]]]:
+    """Each text in pieces (text, weight) for a page. If `mark_differences`, words that differ from the
     first text's have a negative weight; in the first text, those that differ from the second's.
 
     Only the beginning of long texts.
@@ -261,7 +263,7 @@ def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, 
     spans = [_word_spans(text) for text in texts]
     words = [[_fold(text[a:b]) for a, b in rows] for text, rows in zip(texts, spans, strict=True)]
     marked: list[set[int]] = [set() for _ in texts]
-    for index in range(len(texts) - 1, 0, -1) if compared else ():
+    for index in range(len(texts) - 1, 0, -1) if mark_differences else ():
         differences = _differences(words[0], words[index])
         marked[0] = {n for a, b, _, _ in differences for n in range(a, b)}
         marked[index] = {n for _, _, c, d in differences for n in range(c, d)}
@@ -270,7 +272,7 @@ def beside(sources: Sequence[bytes], *, compared: bool) -> list[list[tuple[str, 
 
 def _decode(data: bytes) -> str:
     try:
-        return text_of(data)
+        return decode_utf8(data)
     except ValueError:
         return data.decode("utf-8", "backslashreplace")
 
@@ -288,6 +290,6 @@ def _pieces(text: str, spans: list[tuple[int, int]], marked: set[int]) -> list[t
     pieces, end = [], 0
     for index in sorted(marked):
         begin, last = spans[index]
-        pieces += [(text[end:begin], 0.0), (text[begin:last], -DIFFERS)]
+        pieces += [(text[end:begin], 0.0), (text[begin:last], -DIFFERENCE_WEIGHT)]
         end = last
     return [piece for piece in (*pieces, (text[end:], 0.0)) if piece[0]]

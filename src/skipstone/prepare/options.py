@@ -9,7 +9,7 @@ from typing import Literal
 from skipstone.errors import UsageError
 from skipstone.option_types import POSITIVE, Range, check_options, int_range, option
 
-Together = Literal["near", "exact"]
+Dedup = Literal["near", "exact"]
 #: The share of the training rows that one role may take.
 _HALF = Range(0, 0.5, open_low=True)
 
@@ -28,7 +28,7 @@ class SplitOptions:
         range=_HALF,
         help="share that is scored once, at the end, if the data has no test or validation part",
     )
-    together: Together = option(
+    dedup: Dedup = option(
         "near",
         help="rows that are never divided between train, val and test: near (copies and near "
         "duplicates; reads every row first) or exact (copies)",
@@ -51,7 +51,7 @@ class SplitOptions:
             )
 
     @property
-    def drawn_by(self) -> int:
+    def row_seed(self) -> int:
         """The seed that chooses rows."""
         return self.seed if self.split_seed is None else self.split_seed
 
@@ -79,7 +79,7 @@ class LoadOptions:
         object.__setattr__(self, "max_bad", _share_or_count(self.max_bad))
         check_options(self)
 
-    def bad_allowed(self, rows: int) -> int:
+    def max_unreadable(self, rows: int) -> int:
         """The number of `rows` that may be unreadable."""
         if self.max_bad.endswith("%"):
             return math.floor(float(self.max_bad[:-1]) * rows / 100 + 1e-9)

@@ -15,14 +15,14 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from skipstone.prepare.randomness import moved
+from skipstone.prepare.randomness import transform_with_fill
 
 Change = Callable[[Tensor, float], Tensor]
 
 _BINS = 31
 
 
-def randaugment(image: Tensor, rng: random.Random, magnitude: float) -> Tensor:
+def apply_randaugment(image: Tensor, rng: random.Random, magnitude: float) -> Tensor:
     """Two operations, each of the one `magnitude` of 30 (Cubuk 2019, arXiv:1909.13719)."""
     for _ in range(2):
         name = _draw_operation(rng)
@@ -30,7 +30,7 @@ def randaugment(image: Tensor, rng: random.Random, magnitude: float) -> Tensor:
     return image
 
 
-def trivialaugment(image: Tensor, rng: random.Random) -> Tensor:
+def apply_trivialaugment(image: Tensor, rng: random.Random) -> Tensor:
     """One operation of a random one of 31 strengths (Müller 2021, arXiv:2103.10158, wide)."""
     name = _draw_operation(rng)
     step = int(rng.random() * _BINS)
@@ -93,7 +93,7 @@ def _affine(
     shear: list[float] | None = None,
     center: list[float] | None = None,
 ) -> Tensor:
-    return moved(
+    return transform_with_fill(
         image,
         lambda image: F.affine(
             image,
@@ -108,7 +108,9 @@ def _affine(
 
 
 def _rotate(image: Tensor, strength: float) -> Tensor:
-    return moved(image, lambda image: F.rotate(image, strength, InterpolationMode.BILINEAR))
+    return transform_with_fill(
+        image, lambda image: F.rotate(image, strength, InterpolationMode.BILINEAR)
+    )
 
 
 def _saturation(image: Tensor, strength: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def uniform(rng: random.Random, low: float, high: float) -> float:
+def draw_uniform(rng: random.Random, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
 
 
@@ -24,17 +24,17 @@ def border_colour(image: Tensor) -> list[float]:
     return colour
 
 
-def moved(image: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-    """`move(image)`, filled with the border's colour outside the image.
+def transform_with_fill(image: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    """`transform(image)`, filled with the border's colour outside the image.
 
     The `fill` of torchvision's v2 is blended with edge pixels that are darkened up to a quarter,
     which gives rotated images a dark seam. Moving the differences from the fill avoids it.
 
     Args:
-        move: a linear transform of a float image (C, H, W) with zeros outside.
+        transform: a linear transform of a float image (C, H, W) with zeros outside.
     """
     fill = torch.tensor(border_colour(image)).view(-1, 1, 1)
-    result = move(image.float() - fill) + fill
+    result = transform(image.float() - fill) + fill
     return result if image.is_floating_point() else result.round().clamp(0, 255).to(image.dtype)
 
 

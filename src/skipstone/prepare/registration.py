@@ -48,7 +48,7 @@ class Alignment:
     warp: Array
 
 
-def align(first: Array, second: Array, start: Array) -> Alignment:
+def align_pairs(first: Array, second: Array, start: Array) -> Alignment:
     """Align each of `second` with its `first`.
 
     Args:
@@ -57,14 +57,14 @@ def align(first: Array, second: Array, start: Array) -> Alignment:
     """
     warp = start.astype(np.float32)
     for divisor, steps in _STEPS if first.shape[1] > 32 else _SMALL_STEPS:
-        template, moving = _blur(shrunk(first, divisor)), _blur(shrunk(second, divisor))
+        template, moving = _blur(block_means(first, divisor)), _blur(block_means(second, divisor))
         for _ in range(steps):
             warp = _step(template, moving, warp)
     warped, inside = _warp(moving, warp)
     return _compare(template, warped, inside, warp)
 
 
-def shrunk(thumbs: Array, divisor: int) -> Array:
+def block_means(thumbs: Array, divisor: int) -> Array:
     """Means of blocks, as float32."""
     count, side = len(thumbs), thumbs.shape[1] // divisor
     blocks = thumbs.reshape(count, side, divisor, side, divisor)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.data.fingerprint import digest_of, duplicate_groups, in_threads
+from skipstone.data.fingerprint import compute_digest, find_duplicate_groups, map_in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Input, Inspectable, Raw
-from skipstone.inputs.examined import Compactable, Examined
+from skipstone.inputs.base import DecodedSample, Input, Inspectable
+from skipstone.inputs.examined import Compactable, InspectionResult
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.together import Groups, Link, tightened
+from skipstone.prepare.together import Groups, Link, group_links
 from skipstone.registry import INPUTS, Entry, resolve_target
 
 #: From so many rows on, what a row shows is kept in the smaller form of its method `smaller`.
@@ -28,11 +28,11 @@ class RowScan:
 
     digest: str | None
     size: int
-    examined: Examined | None
+    examined: InspectionResult | None
 
 
 #: Bytes of a file, or an array -> what it shows, and its record where that came with it.
-Examine = Callable[[bytes | np.ndarray], tuple[Examined, Raw | None]]
+Examine = Callable[[bytes | np.ndarray], tuple[InspectionResult, DecodedSample | None]]
 
 
 def scan_rows(
@@ -53,9 +53,9 @@ def scan_rows(
     """
     examine = input.examined if isinstance(input, Inspectable) else _examiner(manifest.input)
     compact = len(manifest) >= MANY
-    return in_threads(
+    return map_in_threads(
         lambda source: _scan_row(source, examine, cache, compact=compact),
-        manifest.sources(),
+        manifest.list_sources(),
         "looking at every file",
         unit="files",
         threads=threads,
@@ -68,7 +68,7 @@ def group_identical(manifest: Manifest, scans: Sequence[RowScan]) -> list[list[i
         None if scan.examined is not None and scan.examined.problem else scan.digest
         for scan in scans
     ]
-    return duplicate_groups(manifest, digests)
+    return find_duplicate_groups(manifest, digests)
 
 
 def group_near_duplicates(
@@ -81,7 +81,7 @@ def group_near_duplicates(
     """
     target = INPUTS[input].facts.get("near")
     links = [] if target is None else _find_links(resolve_target(target), scans, identical)
-    return tightened(links, identical, len(scans))
+    return group_links(links, identical, len(scans))
 
 
 def finds_near_duplicates(input: str) -> bool:
@@ -98,7 +98,7 @@ def _find_links(
     repeated = {row for group in identical for row in group[1:]}
     return near(
         [
-            None if row in repeated or scan.examined is None else scan.examined.shows
+            None if row in repeated or scan.examined is None else scan.examined.content
             for row, scan in enumerate(scans)
         ]
     )
@@ -108,7 +108,7 @@ def _examiner(name: str) -> Examine | None:
     target = INPUTS[name].facts.get("examine")
     if target is None:
         return None
-    function: Callable[[bytes | np.ndarray], Examined] = Entry(name, target).load()
+    function: Callable[[bytes | np.ndarray], InspectionResult] = Entry(name, target).load()
     return lambda data: (function(data), None)
 
 
@@ -118,13 +118,13 @@ def _scan_row(
     try:
         data = read_source(source)
     except DataError as error:
-        return RowScan(None, 0, Examined(f"unreadable: {error.message}"))
+        return RowScan(None, 0, InspectionResult(f"unreadable: {error.message}"))
     size = data.nbytes if isinstance(data, np.ndarray) else len(data)
     examined, raw = (None, None) if examine is None else examine(data)
     if cache is not None and raw is not None:
-        cache.keep(source.name, raw)
+        cache.store(source.name, raw)
     if examined is None:
-        return RowScan(digest_of(data), size, None)
-    if compact and isinstance(examined.shows, Compactable):
-        examined = replace(examined, shows=examined.shows.smaller())
-    return RowScan(examined.same or digest_of(data), size, examined)
+        return RowScan(compute_digest(data), size, None)
+    if compact and isinstance(examined.content, Compactable):
+        examined = replace(examined, content=examined.content.make_smaller())
+    return RowScan(examined.copy_digest or compute_digest(data), size, examined)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from skipstone.data.fingerprint import duplicate_groups
+from skipstone.data.fingerprint import find_duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.errors import UsageError
 from skipstone.prepare.findings import Nouns
@@ -27,15 +27,15 @@ from skipstone.prepare.row_scan import (
     group_near_duplicates,
     scan_rows,
 )
-from skipstone.prepare.stratify import Label, Unit, stratify
-from skipstone.prepare.together import LARGEST, SMALL_GROUP, Union
-from skipstone.words import counted, listed, natural_sorted
+from skipstone.prepare.stratify import Label, RowUnit, stratify_units
+from skipstone.prepare.together import MAX_GROUP_SHARE, SMALL_GROUP, DisjointSets
+from skipstone.words import join_limited, natural_sorted, pluralize
 
 #: With fewer test rows, a 95 % interval is at least ±10 points wide: a note says so.
-FEW_ROWS = 100
+MIN_TEST_ROWS = 100
 _NO_LABEL = ("no label",)
 #: Scans each row.
-Look = Callable[[Manifest], list[RowScan]]
+ScanRows = Callable[[Manifest], list[RowScan]]
 
 
 def assign_roles(
@@ -44,7 +44,7 @@ def assign_roles(
     *,
     duplicates: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
-    look: Look = scan_rows,
+    scan: ScanRows = scan_rows,
 ) -> Manifest:
     """The same rows with `role` set, and notes that describe the split.
 
@@ -55,33 +55,33 @@ def assign_roles(
             off, the training rows are scanned for near duplicates (with `options.together` "near").
         pinned: roles of rows that another model knows: rows that it was trained on do not become
             test rows.
-        look: scans rows.
+        scan: scans rows.
 
     Raises:
         UsageError: no training rows, too few to split, or val has no row with a tag.
     """
     options = options or SplitOptions()
-    splits = manifest.column("split")
+    splits = manifest.column_values("split")
     counts = Counter(splits)
     role_of_split, shares = _plan(counts, options)
     pool = [row for row, split in enumerate(splits) if role_of_split[split] == "fit"]
     if not pool:
         raise UsageError(
-            f"{manifest.root} has no training rows, only {listed(sorted(filter(None, counts)))}.",
+            f"{manifest.root} has no training rows, only {join_limited(sorted(filter(None, counts)))}.",
             hint="Give the folder or table that has the training part too.",
         )
-    groups = duplicate_groups(manifest) if duplicates is None else duplicates
+    groups = find_duplicate_groups(manifest) if duplicates is None else duplicates
     roles = [role_of_split[split] for split in splits]
     notes = (
         [_describe_splits(counts, role_of_split)] if len(set(role_of_split.values())) > 1 else []
     )
     if shares:
         near: list[list[int]] = []
-        scan = finds_near_duplicates(manifest.input) and options.together == "near"
-        if duplicates is None and scan:
-            near, near_notes = _near_duplicates(manifest, pool, look)
+        is_scanned = finds_near_duplicates(manifest.input) and options.dedup == "near"
+        if duplicates is None and is_scanned:
+            near, near_notes = _near_duplicates(manifest, pool, scan)
             notes += near_notes
-        units = _units(manifest, pool, [*groups, *near], options.drawn_by)
+        units = _units(manifest, pool, [*groups, *near], options.row_seed)
         pins = [_pin(unit, pinned or {}) for unit in units]
         unit_roles = _split_units(manifest, units, shares, pins)
         for unit, role in zip(units, unit_roles, strict=True):
@@ -96,10 +96,10 @@ def assign_roles(
 
 
 def _near_duplicates(
-    manifest: Manifest, pool: list[int], look: Look
+    manifest: Manifest, pool: list[int], look: ScanRows
 ) -> tuple[list[list[int]], list[str]]:
     """Groups of training rows that are near duplicates, and notes about them."""
-    training = manifest.take(pool)
+    training = manifest.take_rows(pool)
     reads = look(training)
     near = group_near_duplicates(manifest.input, reads, group_identical(training, reads))
     groups = [[pool[row] for row in group] for group in near.groups]
@@ -107,17 +107,17 @@ def _near_duplicates(
         return groups, []
     rows = {row for link in near.links for row in (link.first, link.second)}
     notes = [
-        f"{counted(len(rows), 'training row')} {Nouns.of(manifest.input).another}: near "
+        f"{pluralize(len(rows), 'training row')} {Nouns.for_input(manifest.input).near_duplicate_of_another}: near "
         "duplicates are not divided between train, val and test (see them: skipstone audit)."
     ]
-    if near.cut:
+    if near.removed_links:
         notes.append(
-            f"Near duplicates form chains of over {LARGEST:.0%} of the rows, so the weakest "
-            f"{counted(near.cut, 'link')} of these chains {'is' if near.cut == 1 else 'are'} "
+            f"Near duplicates form chains of over {MAX_GROUP_SHARE:.0%} of the rows, so the weakest "
+            f"{pluralize(near.removed_links, 'link')} of these chains {'is' if near.removed_links == 1 else 'are'} "
             "ignored."
         )
     largest = max(map(len, near.groups))
-    if largest > max(LARGEST * len(pool), SMALL_GROUP):
+    if largest > max(MAX_GROUP_SHARE * len(pool), SMALL_GROUP):
         notes.append(
             f"{largest:,} training rows are near duplicates of each other and are not divided; "
             "--together exact divides them."
@@ -146,29 +146,29 @@ def _plan(counts: Counter[str], options: SplitOptions) -> tuple[dict[str, str], 
 
 def _units(
     manifest: Manifest, pool: list[int], duplicates: Sequence[Sequence[int]], seed: int
-) -> list[Unit]:
+) -> list[RowUnit]:
     """The training rows as units: rows of a group, copies and near duplicates are one unit."""
     groups: dict[str, list[int]] = defaultdict(list)
-    names = manifest.column("group")
+    names = manifest.column_values("group")
     for row in pool:
         if names[row] is not None:
             groups[names[row]].append(row)
-    training, union = set(pool), Union()
+    training, union = set(pool), DisjointSets()
     for rows_of_unit in [*([row] for row in pool), *groups.values(), *duplicates]:
-        union.join(row for row in rows_of_unit if row in training)
-    paths, members = manifest.column("path"), manifest.column("member")
-    targets = manifest.column("target")
+        union.join_items(row for row in rows_of_unit if row in training)
+    paths, members = manifest.column_values("path"), manifest.column_values("member")
+    targets = manifest.column_values("target")
     units = []
-    for rows in union.sets():
+    for rows in union.list_sets():
         labels: Counter[Label] = Counter()
         for row in rows:
-            labels.update(labels_of(targets[row]))
+            labels.update(get_labels(targets[row]))
         keys = (_key(seed, paths[row], members[row]) for row in rows)
-        units.append(Unit(min(keys), rows, labels))
+        units.append(RowUnit(min(keys), rows, labels))
     return units
 
 
-def labels_of(target: Any) -> tuple[Label, ...]:
+def get_labels(target: Any) -> tuple[Label, ...]:
     """The labels by which a target is stratified: a name or a list of names, else none."""
     if isinstance(target, str):
         return (target,)
@@ -181,18 +181,18 @@ def _key(seed: int, path: str, member: int | None) -> bytes:
     return hashlib.blake2b(f"{seed}\0{path}\0{member}".encode(), digest_size=16).digest()
 
 
-def _pin(unit: Unit, pinned: Mapping[int, str]) -> str | None:
+def _pin(unit: RowUnit, pinned: Mapping[int, str]) -> str | None:
     """The role that a unit has to keep: with one trained row, train."""
     roles = {pinned[row] for row in unit.rows if row in pinned}
     return next((role for role in ROLES if role in roles), None)
 
 
 def _split_units(
-    manifest: Manifest, units: list[Unit], shares: dict[str, float], pins: list[str | None]
+    manifest: Manifest, units: list[RowUnit], shares: dict[str, float], pins: list[str | None]
 ) -> list[str]:
     """A role for each unit; a role stays empty only if no unit can be spared."""
     names = ["fit", *shares]
-    part = stratify(units, [1 - sum(shares.values()), *shares.values()])
+    part = stratify_units(units, [1 - sum(shares.values()), *shares.values()])
     for unit, pin in enumerate(pins):
         if pin is not None:
             part[unit] = names.index(pin) if pin in names else 0
@@ -209,17 +209,17 @@ def _split_units(
     return [names[number] for number in part]
 
 
-def _too_few(units: list[Unit]) -> str:
+def _too_few(units: list[RowUnit]) -> str:
     rows = sum(len(unit.rows) for unit in units)
     if len(units) == rows:
-        return f"{counted(rows, 'training row')} {'is' if rows == 1 else 'are'} too few"
+        return f"{pluralize(rows, 'training row')} {'is' if rows == 1 else 'are'} too few"
     return (
-        f"the {counted(rows, 'training row')} form {counted(len(units), 'unit')} that cannot be "
+        f"the {pluralize(rows, 'training row')} form {pluralize(len(units), 'unit')} that cannot be "
         "divided (groups, copies and near duplicates)"
     )
 
 
-def _keep_every_label_in_train(units: list[Unit], part: list[int]) -> None:
+def _keep_every_label_in_train(units: list[RowUnit], part: list[int]) -> None:
     """Move the smallest unit of each label that only val or test have to train."""
     outside = dict[Label, list[int]]((label, []) for label in _labels_outside_train(units, part))
     for n, unit in enumerate(units):
@@ -232,7 +232,7 @@ def _keep_every_label_in_train(units: list[Unit], part: list[int]) -> None:
         part[min(holders, key=lambda n: (len(units[n].rows), units[n].key))] = 0
 
 
-def _labels_outside_train(units: list[Unit], part: list[int]) -> list[Label]:
+def _labels_outside_train(units: list[RowUnit], part: list[int]) -> list[Label]:
     train: set[Label] = set()
     other: set[Label] = set()
     for unit, number in zip(units, part, strict=True):
@@ -240,7 +240,7 @@ def _labels_outside_train(units: list[Unit], part: list[int]) -> list[Label]:
     return sorted(other - train, key=str)
 
 
-def _fill(units: list[Unit], part: list[int], wanted: int, fixed: Set[int]) -> bool:
+def _fill(units: list[RowUnit], part: list[int], wanted: int, fixed: Set[int]) -> bool:
     """Move the smallest unit of train, whose labels other units of train have too and which is not
     `fixed`, to the part `wanted`. False if no unit can be moved."""
     counts: Counter[Label] = Counter()
@@ -272,7 +272,7 @@ def _describe_splits(counts: Counter[str], roles: dict[str, str]) -> str:
 
 def _describe_new_roles(
     manifest: Manifest,
-    units: list[Unit],
+    units: list[RowUnit],
     unit_roles: list[str],
     shares: dict[str, float],
     pool: int,
@@ -284,23 +284,25 @@ def _describe_new_roles(
         sizes[role] += len(unit.rows)
         labels[role].update(unit.labels)
         counts.update(unit.labels)
-    grouped = " by group" if any(name is not None for name in manifest.column("group")) else ""
+    grouped = (
+        " by group" if any(name is not None for name in manifest.column_values("group")) else ""
+    )
     parts = " and ".join(f"{sizes[role]:,} for {role}" for role in shares)
     notes = [
-        f"Of {counted(pool, 'training row')}, {parts} are split off{grouped}; "
+        f"Of {pluralize(pool, 'training row')}, {parts} are split off{grouped}; "
         f"{sizes['fit']:,} train."
     ]
     names = {label for label in counts if isinstance(label, str)}
     rare = natural_sorted(str(label) for label in names if counts[label] <= 2)
     if rare:
         notes.append(
-            f"Too rare to split (1 or 2 rows), so used for training only: {listed(rare)}. Their "
+            f"Too rare to split (1 or 2 rows), so used for training only: {join_limited(rare)}. Their "
             "accuracy cannot be measured; it can with 20 rows of each."
         )
     for role in shares:
         lacking = natural_sorted(str(label) for label in names - labels[role] if counts[label] > 2)
         if lacking and sizes[role]:
-            notes.append(f"{role} has no row of {listed(lacking)}.")
+            notes.append(f"{role} has no row of {join_limited(lacking)}.")
     for role, share in shares.items():
         if sizes[role] and not 0.5 <= sizes[role] / (share * pool) <= 2 and pool >= 20:
             notes.append(
@@ -315,7 +317,7 @@ def _leakage_notes(
 ) -> list[str]:
     """Rows that the user's own splits share; they are reported and stay where they are."""
     notes = []
-    names = manifest.names()
+    names = manifest.row_names()
     for role in ("select", "claim"):
         pairs = []
         for group in duplicates:
@@ -324,18 +326,18 @@ def _leakage_notes(
         if pairs:
             first, second = (names[row] for row in pairs[0])
             notes.append(
-                f"{counted(len(pairs), 'row')} of {role} {'has' if len(pairs) == 1 else 'have'} "
+                f"{pluralize(len(pairs), 'row')} of {role} {'has' if len(pairs) == 1 else 'have'} "
                 f"the same bytes as a training row (such as {second} = {first}). Nothing is moved, "
                 "but this leakage makes the scores too good."
             )
     split_groups: dict[str, set[str]] = defaultdict(set)
-    for name, role in zip(manifest.column("group"), roles, strict=True):
+    for name, role in zip(manifest.column_values("group"), roles, strict=True):
         if name is not None:
             split_groups[name].add(role)
     shared = natural_sorted(name for name, parts in split_groups.items() if len(parts) > 1)
     if shared:
         notes.append(
-            f"{counted(len(shared), 'group')} ({listed(shared)}) "
+            f"{pluralize(len(shared), 'group')} ({join_limited(shared)}) "
             f"{'is' if len(shared) == 1 else 'are'} in more than one of your own splits. Nothing "
             "is moved, but this leakage makes the scores too good."
         )
@@ -347,10 +349,10 @@ def _test_size_notes(roles: list[str]) -> list[str]:
     assert set(roles) <= set(ROLES)
     if not count:
         return ["Too little data for a test part: this run has no independent score."]
-    if count < FEW_ROWS:
+    if count < MIN_TEST_ROWS:
         half = 100 * 0.98 / math.sqrt(count)
         return [
-            f"The test part has only {counted(count, 'row')}: its score is rough (the 95 % "
+            f"The test part has only {pluralize(count, 'row')}: its score is rough (the 95 % "
             f"interval may be ±{min(half, 50):.0f} points)."
         ]
     return []

@@ -16,7 +16,7 @@ Label = Hashable
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class RowUnit:
     """Rows that are never divided.
 
     Args:
@@ -31,7 +31,7 @@ class Unit:
     labels: Mapping[Label, int]
 
 
-def stratify(units: Sequence[Unit], shares: Sequence[float]) -> list[int]:
+def stratify_units(units: Sequence[RowUnit], shares: Sequence[float]) -> list[int]:
     """The part (an index into `shares`, which sum to 1) of each unit.
 
     The first part gets labels that are too rare to divide: its share should be the largest.

@@ -25,33 +25,35 @@ Array = np.ndarray
 
 FOLDS = 5
 #: Classes with fewer rows are ignored: two folds need to have each class.
-FEWEST = 10
+MIN_CLASS_ROWS = 10
 #: Inverse strength of the penalty for features that are counted n-grams.
 _C = 10.0
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class LabelIssue:
     """A row whose label is probably wrong. `margin`: how much more probable `answer` is."""
 
     row: int
     label: str
-    answer: str
+    predicted: str
     probability: float
     margin: float
 
-    def at(self, row: int) -> Suspicion:
+    def at_row(self, row: int) -> LabelIssue:
         """This issue at another row number."""
         return replace(self, row=row)
 
     @property
-    def words(self) -> str:
-        return f"labelled {self.label}, looks like {self.answer} ({100 * self.probability:.0f} %)"
+    def description(self) -> str:
+        return (
+            f"labelled {self.label}, looks like {self.predicted} ({100 * self.probability:.0f} %)"
+        )
 
 
-def doubted(
+def find_label_issues(
     features: Any, labels: Sequence[str], groups: Sequence[Sequence[int]], *, seed: int = 0
-) -> list[Suspicion]:
+) -> list[LabelIssue]:
     """Label issues, worst first; `row` is a position in `labels`.
 
     Args:
@@ -62,44 +64,44 @@ def doubted(
     counts: dict[str, int] = defaultdict(int)
     for label in labels:
         counts[label] += 1
-    names = sorted(name for name, count in counts.items() if count >= FEWEST)
+    names = sorted(name for name, count in counts.items() if count >= MIN_CLASS_ROWS)
     if len(names) < 2:
         return []
-    rows = np.array([row for row, label in enumerate(labels) if counts[label] >= FEWEST])
+    rows = np.array([row for row, label in enumerate(labels) if counts[label] >= MIN_CLASS_ROWS])
     codes = np.array([names.index(labels[row]) for row in rows])
     fold = _folds(codes, rows, groups, seed)
     probabilities = _out_of_fold(features[rows], codes, fold, len(names))
     return [
-        Suspicion(
+        LabelIssue(
             int(rows[n]),
             names[codes[n]],
             names[answer],
             float(probabilities[n, answer]),
             float(probabilities[n, answer] - probabilities[n, codes[n]]),
         )
-        for n, answer in confident_errors(probabilities, codes)
+        for n, answer in find_confident_errors(probabilities, codes)
     ]
 
 
-def doubted_tags(
+def find_tag_issues(
     features: Any,
     labels: Sequence[Sequence[str]],
     groups: Sequence[Sequence[int]],
     *,
     seed: int = 0,
-) -> list[Suspicion]:
+) -> list[LabelIssue]:
     """Rows with a wrong or missing tag; each row once, with its worst tag."""
-    worst: dict[int, Suspicion] = {}
+    worst: dict[int, LabelIssue] = {}
     for tag in sorted({tag for tags in labels for tag in tags}):
         binary = [tag if tag in tags else f"not {tag}" for tags in labels]
-        for suspicion in doubted(features, binary, groups, seed=seed):
+        for suspicion in find_label_issues(features, binary, groups, seed=seed):
             previous = worst.get(suspicion.row)
             if previous is None or suspicion.margin > previous.margin:
                 worst[suspicion.row] = suspicion
     return sorted(worst.values(), key=lambda suspicion: (-suspicion.margin, suspicion.row))
 
 
-def confident_errors(probabilities: Array, codes: Array) -> list[tuple[int, int]]:
+def find_confident_errors(probabilities: Array, codes: Array) -> list[tuple[int, int]]:
     """(row, its probable class) of the label issues, by falling margin.
 
     Args:
@@ -139,7 +141,7 @@ def _out_of_fold(features: Any, codes: Array, fold: Array, classes: int) -> Arra
     probabilities = np.zeros((len(codes), classes))
     folds = np.unique(fold)
     predict = _predict_pooled if isinstance(features, np.ndarray) else _predict_counted
-    for number in events.track(folds.tolist(), "checking labels", unit="folds"):
+    for number in events.track_progress(folds.tolist(), "checking labels", unit="folds"):
         train, test = fold != number, fold == number
         if len(np.unique(codes[train])) < 2:
             continue
@@ -162,10 +164,12 @@ def _predict_pooled(train: Array, codes: Array, test: Array, classes: int) -> Ar
 def _predict_counted(train: Any, codes: Array, test: Any, classes: int) -> Array:
     """For sparse features, by a solver that is fast on large data too."""
     from skipstone.models.bag_linear import solve_logistic
-    from skipstone.models.solving import Problem
+    from skipstone.models.solving import ClosedFormProblem
     from skipstone.models.text_options import LinearModelOptions
 
-    solved = solve_logistic(LinearModelOptions(c=_C), Problem(train, codes, classes, seed=0))
+    solved = solve_logistic(
+        LinearModelOptions(c=_C), ClosedFormProblem(train, codes, classes, seed=0)
+    )
     logits = test @ solved.tensors["weight.weight"][1:] + solved.tensors["bias"]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from skipstone import events
 from skipstone.errors import DataError
-from skipstone.inputs.text_features import text_of
-from skipstone.inputs.text_grams import plain
-from skipstone.inputs.text_pieces import pieces_of
+from skipstone.inputs.text_features import decode_utf8
+from skipstone.inputs.text_grams import normalize_text
+from skipstone.inputs.text_pieces import split_into_spans
 
 _HEADERS = ("word", "term", "words")
 
@@ -26,7 +26,7 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
         DataError: the file cannot be read, or a row has no synonym; names the row.
     """
     try:
-        text = text_of(path.read_bytes())
+        text = decode_utf8(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -40,13 +40,13 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
             cells = [cell.strip() for cell in cells]
             if not any(cells) or (rows.line_num == 1 and cells[0].lower() in _HEADERS):
                 continue
-            word, others = plain(cells[0], True), [cell for cell in cells[1:] if cell]
+            word, others = normalize_text(cells[0], True), [cell for cell in cells[1:] if cell]
             if not word or not others:
                 raise DataError(
                     f"{path}, row {rows.line_num}: {cells[0]!r} has no synonym.",
                     hint="Write a word and its synonyms: quick,fast,swift",
                 )
-            if pieces_of(word)[0] != [word]:
+            if split_into_spans(word)[0] != [word]:
                 phrases += 1
                 continue
             of_word = synonyms.setdefault(word, [])
@@ -56,7 +56,7 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
     if not synonyms:
         raise DataError(f"{path} holds no word with synonyms.", hint="A row: quick,fast,swift")
     if phrases:
-        events.warn(
+        events.emit_warning(
             f"{path}: {phrases:,} rows begin with more than one word and are skipped; "
             f"{len(synonyms):,} words have synonyms."
         )

@@ -16,9 +16,9 @@ import numpy as np
 
 from skipstone.data.samples import Sample
 from skipstone.errors import UsageError
-from skipstone.inputs.base import Input, Raw
-from skipstone.inputs.text_grams import is_spaceless, plain
-from skipstone.inputs.text_pieces import pieces_of
+from skipstone.inputs.base import DecodedSample, Input
+from skipstone.inputs.text_grams import is_spaceless, normalize_text
+from skipstone.inputs.text_pieces import split_into_spans
 from skipstone.prepare.augment import import_callable
 from skipstone.prepare.randomness import scoped_seed
 from skipstone.prepare.synonyms import read_synonyms
@@ -31,7 +31,7 @@ _MIN_LETTERS = 3
 
 
 @dataclass
-class Pieces:
+class TextSpans:
     """A text as substrings. Operations change words only; signs and spaces stay in place.
 
     Args:
@@ -43,19 +43,19 @@ class Pieces:
 
     parts: list[str]
     words: list[int]
-    alone: list[int]
+    unspaced_words: list[int]
 
     @staticmethod
-    def of(text: str) -> Pieces:
-        parts, tokens = pieces_of(text)
+    def from_text(text: str) -> TextSpans:
+        parts, tokens = split_into_spans(text)
         words = [at for at in tokens if any(map(str.isalnum, parts[at]))]
-        return Pieces(parts, words, [at for at in words if is_spaceless(parts[at][0])])
+        return TextSpans(parts, words, [at for at in words if is_spaceless(parts[at][0])])
 
     def __str__(self) -> str:
         return "".join(self.parts)
 
 
-class TextAugment:
+class TextAugmentation:
     """The operations of `strengths` in order, then `custom`.
 
     Args:
@@ -66,7 +66,7 @@ class TextAugment:
     """
 
     #: It changes decoded records, before they are encoded.
-    on_records = True
+    augments_records = True
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class TextAugment:
         self.custom = custom
 
     @property
-    def thread_safe(self) -> bool:
+    def is_thread_safe(self) -> bool:
         """Whether loading threads may call it: a user's callable may draw from the global
         random states, which training uses."""
         return self.custom is None
@@ -87,15 +87,19 @@ class TextAugment:
     def __call__(self, sample: Sample, *, seed: int, epoch: int) -> Sample:
         return sample
 
-    def record(self, raw: Raw, *, id: int, view: int, seed: int, epoch: int) -> Raw:
+    def augment_record(
+        self, raw: DecodedSample, *, id: int, view: int, seed: int, epoch: int
+    ) -> DecodedSample:
         """The augmented record; its value is a text's UTF-8 bytes, in and out."""
         rng = random.Random(f"{seed},{epoch},{id},{view}")
-        text = self.text(raw.value.tobytes().decode(), rng)
-        return Raw(np.frombuffer(text.encode(), np.uint8), (len(text),), once=True)
+        text = self.augment_text(raw.value.tobytes().decode(), rng)
+        return DecodedSample(
+            np.frombuffer(text.encode(), np.uint8), (len(text),), is_augmented=True
+        )
 
-    def text(self, text: str, rng: random.Random) -> str:
+    def augment_text(self, text: str, rng: random.Random) -> str:
         """The augmented text."""
-        pieces = Pieces.of(text)
+        pieces = TextSpans.from_text(text)
         for name, strength in self.strengths.items():
             if name == "synonyms":
                 _replace(pieces, rng, strength, self.synonyms)
@@ -115,33 +119,33 @@ class TextAugment:
         return result
 
 
-def make_text_augment(
+def make_text_augmentation(
     options: TextAugmentOptions, input: Input, task: Task | None = None
-) -> TextAugment | None:
+) -> TextAugmentation | None:
     """The augmentation of single texts, or None if nothing changes them.
 
     Raises:
         UsageError: the task has spatial targets, or `custom` cannot be imported.
         DataError: the table of synonyms cannot be read.
     """
-    strengths = {name: s for name, s in options.strengths().items() if name not in TEXT_MIXING}
+    strengths = {name: s for name, s in options.get_strengths().items() if name not in TEXT_MIXING}
     custom = None if options.custom is None else import_callable(options.custom)
     if not strengths and custom is None:
         return None
-    if task is not None and task.places:
+    if task is not None and task.spatial_targets:
         raise UsageError(
             f"the targets of {task.name!r} are places in the texts, whose words would move.",
             hint="Leave --augment out.",
         )
     table = None if "synonyms" not in strengths else options.synonym_table
     synonyms = {} if table is None else read_synonyms(Path(table))
-    return TextAugment(strengths, synonyms, custom)
+    return TextAugmentation(strengths, synonyms, custom)
 
 
-def _replace(pieces: Pieces, rng: random.Random, chance: float, synonyms: Synonyms) -> None:
+def _replace(pieces: TextSpans, rng: random.Random, chance: float, synonyms: Synonyms) -> None:
     for at in pieces.words:
         word = pieces.parts[at]
-        others = synonyms.get(plain(word, True))
+        others = synonyms.get(normalize_text(word, True))
         if others is not None and rng.random() < chance:
             pieces.parts[at] = _as_written(rng.choice(others), word)
 
@@ -153,7 +157,7 @@ def _as_written(synonym: str, word: str) -> str:
     return synonym[:1].upper() + synonym[1:] if word[:1].isupper() else synonym
 
 
-def _delete(pieces: Pieces, rng: random.Random, chance: float) -> None:
+def _delete(pieces: TextSpans, rng: random.Random, chance: float) -> None:
     """Delete words with the space before them, but never all of them."""
     deleted = [at for at in pieces.words if rng.random() < chance]
     if deleted and len(deleted) == len(pieces.words):
@@ -166,8 +170,8 @@ def _delete(pieces: Pieces, rng: random.Random, chance: float) -> None:
     pieces.words = [at for at in pieces.words if pieces.parts[at]]
 
 
-def _swap(pieces: Pieces, rng: random.Random, chance: float) -> None:
-    alone = set(pieces.alone)
+def _swap(pieces: TextSpans, rng: random.Random, chance: float) -> None:
+    alone = set(pieces.unspaced_words)
     kinds = [
         [at for at in pieces.words if at not in alone],
         [at for at in pieces.words if at in alone],
@@ -180,9 +184,9 @@ def _swap(pieces: Pieces, rng: random.Random, chance: float) -> None:
                 parts[at], parts[other] = parts[other], parts[at]
 
 
-def _misspell(pieces: Pieces, rng: random.Random, chance: float) -> None:
+def _misspell(pieces: TextSpans, rng: random.Random, chance: float) -> None:
     """Misspell one letter of a word; replacements are letters of the text, so of its script."""
-    alone = set(pieces.alone)
+    alone = set(pieces.unspaced_words)
     letters = "".join(pieces.parts[at] for at in pieces.words if at not in alone)
     for at in pieces.words:
         word = pieces.parts[at]
@@ -202,7 +206,7 @@ def _misspell(pieces: Pieces, rng: random.Random, chance: float) -> None:
         pieces.parts[at] = word
 
 
-_OPERATIONS: Mapping[str, Callable[[Pieces, random.Random, float], None]] = {
+_OPERATIONS: Mapping[str, Callable[[TextSpans, random.Random, float], None]] = {
     "delete": _delete,
     "swap": _swap,
     "noise": _misspell,

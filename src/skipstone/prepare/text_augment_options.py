@@ -73,8 +73,8 @@ class TextAugmentOptions(AugmentationOptions):
         UsageError: naming every value that is not allowed.
     """
 
-    maker = "skipstone.prepare.text_augment:make_text_augment"
-    mixer = "skipstone.prepare.mix:make_text_mix"
+    augmentation_factory = "skipstone.prepare.text_augment:make_text_augmentation"
+    mixing_factory = "skipstone.prepare.mix:make_text_mixing"
 
     augment: str = field(
         default="none",
@@ -121,22 +121,22 @@ class TextAugmentOptions(AugmentationOptions):
             name: Range(0, math.inf if name in TEXT_MIXING else 1) for name in TEXT_OPERATIONS
         }
         check_options(self, problems, **ranges)
-        if "synonyms" in self.strengths() and self.synonym_table is None:
+        if "synonyms" in self.get_strengths() and self.synonym_table is None:
             raise UsageError(
                 "synonyms need a table of them.", hint="Name it: --synonym-table words.csv"
             )
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def source_files(self) -> tuple[str, ...]:
         """The table of synonyms."""
         return () if self.synonym_table is None else (self.synonym_table,)
 
     @property
-    def needs(self) -> Mapping[str, str]:
-        mixes_words = "word_mixup" in self.strengths()
+    def backbone_requirements(self) -> Mapping[str, str]:
+        mixes_words = "word_mixup" in self.get_strengths()
         return {"vectors in order": "--word-mixup"} if mixes_words else {}
 
-    def strengths(self) -> dict[str, float]:
+    def get_strengths(self) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run."""
         if self.augment in TEXT_PRESETS:
             chosen = dict(TEXT_PRESETS[self.augment])
@@ -150,9 +150,9 @@ class TextAugmentOptions(AugmentationOptions):
                 chosen[name] = float(value)
         return {name: chosen[name] for name in TEXT_OPERATIONS if chosen.get(name, 0) > 0}
 
-    def describe(self, size: int = 0) -> str:
+    def describe_operations(self, size: int = 0) -> str:
         """One sentence for the user; `size` is ignored."""
-        parts = [f"{_flag(name)} {strength:.3g}" for name, strength in self.strengths().items()]
+        parts = [f"{_flag(name)} {strength:.3g}" for name, strength in self.get_strengths().items()]
         if self.custom is not None:
             parts.append(self.custom)
         return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"

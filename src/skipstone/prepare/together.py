@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 #: Groups of more than this share of the rows lose their weakest links.
-LARGEST = 0.01
+MAX_GROUP_SHARE = 0.01
 #: Groups up to this size never do.
 SMALL_GROUP = 8
 #: Minimum scores of the links of a large group, one after the other. A group that is still large
@@ -40,16 +40,16 @@ class Groups:
 
     groups: tuple[tuple[int, ...], ...]
     links: tuple[Link, ...]
-    cut: int = 0
+    removed_links: int = 0
 
 
-class Union:
+class DisjointSets:
     """Disjoint sets of numbers (union-find)."""
 
     def __init__(self) -> None:
         self._parent: dict[int, int] = {}
 
-    def find(self, item: int) -> int:
+    def find_root(self, item: int) -> int:
         parent = self._parent.setdefault(item, item)
         while parent != self._parent[parent]:
             self._parent[parent] = self._parent[self._parent[parent]]
@@ -57,27 +57,31 @@ class Union:
         self._parent[item] = parent
         return parent
 
-    def join(self, items: Iterable[int]) -> None:
-        roots = sorted({self.find(item) for item in items})
+    def join_items(self, items: Iterable[int]) -> None:
+        roots = sorted({self.find_root(item) for item in items})
         for other in roots[1:]:
             self._parent[other] = roots[0]
 
-    def sets(self) -> list[tuple[int, ...]]:
+    def list_sets(self) -> list[tuple[int, ...]]:
         """Each set ascending; sets in order of their smallest."""
         members: dict[int, list[int]] = defaultdict(list)
         for item in sorted(self._parent):
-            members[self.find(item)].append(item)
+            members[self.find_root(item)].append(item)
         return sorted(tuple(rows) for rows in members.values())
 
 
-def tightened(
-    links: Sequence[Link], copies: Sequence[Sequence[int]], rows: int, *, largest: float = LARGEST
+def group_links(
+    links: Sequence[Link],
+    copies: Sequence[Sequence[int]],
+    rows: int,
+    *,
+    max_share: float = MAX_GROUP_SHARE,
 ) -> Groups:
-    """Groups by links and by equal bytes; larger ones than `largest` of `rows` lose weak links.
+    """Groups by links and by equal bytes; larger ones than `max_share` of `rows` lose weak links.
 
     Rows with equal bytes always stay in one group.
     """
-    limit = max(largest * rows, SMALL_GROUP)
+    limit = max(max_share * rows, SMALL_GROUP)
     strong = list(links)
     for score in _MIN_SCORES:
         large = {row for group in _join(strong, copies) if len(group) > limit for row in group}
@@ -88,9 +92,9 @@ def tightened(
 
 
 def _join(links: Iterable[Link], copies: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
-    union = Union()
+    union = DisjointSets()
     for group in copies:
-        union.join(group)
+        union.join_items(group)
     for link in links:
-        union.join((link.first, link.second))
-    return [group for group in union.sets() if len(group) > 1]
+        union.join_items((link.first, link.second))
+    return [group for group in union.list_sets() if len(group) > 1]

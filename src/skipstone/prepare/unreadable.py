@@ -18,11 +18,11 @@ import numpy as np
 
 from skipstone import events
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input
 from skipstone.prepare.cache import RecordCache
-from skipstone.prepare.loader import Batching, Loader, ahead
+from skipstone.prepare.loader import Batching, Loader, prefetch
 from skipstone.tasks.base import Task
 
 #: The role of an unreadable row.
@@ -83,26 +83,26 @@ def _read_rows(
         return
     batching = Batching(batch_size=1, seed=0, shuffle=False)
     loader = Loader(manifest, input, task, batching, cache=cache)
-    targets, ids = manifest.column("target"), manifest.table["id"].to_numpy()
-    paths, roles = manifest.column("path"), manifest.column("role")
-    opened = task.opener(manifest)
+    targets, ids = manifest.column_values("target"), manifest.table["id"].to_numpy()
+    paths, roles = manifest.column_values("path"), manifest.column_values("role")
+    opened = task.target_loader(manifest)
 
     def read_row(row: np.int64) -> UnreadableRow | None:
         at = int(row)
         try:
-            if not task.places and cache.has_read(manifest.source(at).name):
-                if task.knows(targets[at]):
-                    task.target(opened(targets[at]), Meta(int(ids[at])))
-            elif task.knows(targets[at]):
-                loader.sample(at)
+            if not task.spatial_targets and cache.has_decoded(manifest.source_at(at).name):
+                if task.accepts_target(targets[at]):
+                    task.encode_target(opened(targets[at]), SampleMeta(int(ids[at])))
+            elif task.accepts_target(targets[at]):
+                loader.load_sample(at)
             else:
-                cache.decode(manifest.source(at), input)
+                cache.decode(manifest.source_at(at), input)
         except DataError as error:
             return UnreadableRow(int(ids[at]), paths[at], roles[at], str(error))
         return None
 
-    reading = ahead(read_row, list(rows), _THREADS, window=64)
-    yield from events.track(reading, "reading every file", total=len(rows), unit="files")
+    reading = prefetch(read_row, list(rows), _THREADS, window=64)
+    yield from events.track_progress(reading, "reading every file", total=len(rows), unit="files")
 
 
 def exclude_unreadable(manifest: Manifest, ids: Sequence[int]) -> Manifest:
@@ -116,11 +116,13 @@ def exclude_unreadable(manifest: Manifest, ids: Sequence[int]) -> Manifest:
     excluded = set(ids)
     roles = [
         UNREADABLE if row_id in excluded else role
-        for row_id, role in zip(manifest.column("id"), manifest.column("role"), strict=True)
+        for row_id, role in zip(
+            manifest.column_values("id"), manifest.column_values("role"), strict=True
+        )
     ]
     readable = manifest.with_column("role", roles)
     for role, use in (("fit", "to train on"), ("select", "to choose the best epoch by")):
-        if len(manifest.role(role)) and not len(readable.role(role)):
+        if len(manifest.rows_with_role(role)) and not len(readable.rows_with_role(role)):
             raise DataError(
                 f"no row is left {use}: every file of the role {role} is unreadable.",
                 hint="See what is wrong with them: skipstone audit "

@@ -76,7 +76,7 @@ class _EpochBatches(Dataset[Batch | SkipstoneError]):
         return WorkerFailed(f"{message.removesuffix('.')}.", file=file, hint=hint)
 
 
-def batches_from_workers(
+def load_in_workers(
     make: MakeBatch, count: int, *, name_row: Callable[[int], str], workers: int, patience: float
 ) -> Iterator[Batch]:
     """Batches 0, 1, ..., `count - 1` in order, made by `workers` processes.

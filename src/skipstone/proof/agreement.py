@@ -17,30 +17,30 @@ import numpy as np
 
 from skipstone import events
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.sources import Source
 from skipstone.errors import DataError, UsageError
 from skipstone.runtime.base import Runtime
 from skipstone.runtime.open import open_runtime
-from skipstone.runtime.parts import input_of, task_of
-from skipstone.runtime.predictor import Predictor, joined, stacked
-from skipstone.runtime.programs import Program, beyond, read_programs
+from skipstone.runtime.parts import restore_input, restore_task
+from skipstone.runtime.predictor import Predictor, concatenate_outputs, stack_arrays
+from skipstone.runtime.programs import Program, exceeded_tolerances, read_programs
 from skipstone.tasks.base import Difference
 
 REFERENCE = "torch-f32"
 #: One, because a program may be compiled separately for a batch of one, and several.
-BATCHES = (1, 16)
+BATCH_SIZES = (1, 16)
 #: Output values compared at once, approximately; logits of pixels are many.
-MOST = 1 << 24
+MAX_OUTPUT_VALUES = 1 << 24
 #: Bytes of decoded files in memory, approximately.
-HELD = 1 << 30
+MAX_DECODED_BYTES = 1 << 30
 
 Arrays = list[dict[str, np.ndarray]]
 Outputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ProgramAgreement:
     """One program against the network in float32.
 
     Args:
@@ -68,9 +68,9 @@ class Agreement:
         return asdict(self)
 
 
-def agreement(
+def measure_agreement(
     path: Path | str, sources: Sequence[Source], *, precisions: Sequence[str] = ()
-) -> list[Agreement]:
+) -> list[ProgramAgreement]:
     """Each program of a bundle against its network, on files, for every batch size of BATCHES.
 
     Args:
@@ -79,27 +79,27 @@ def agreement(
     Raises:
         UsageError: the bundle has no programs. DataError: no file can be read.
     """
-    folder = bundle_of(path)
+    folder = resolve_bundle(path)
     bundle, programs = Bundle.load(folder), read_programs(folder)
-    if not programs.rows:
+    if not programs.by_name:
         raise UsageError(
             f"{folder} has no programs to compare.", hint="Make them: skipstone export"
         )
-    task, input = task_of(bundle), input_of(bundle)
+    task, input = restore_task(bundle), restore_input(bundle)
     reference = Predictor(input, open_runtime(folder, bundle, REFERENCE), task, dict(bundle.post))
     selected = [
-        row for row in programs.rows.values() if row.precision in precisions or not precisions
+        row for row in programs.by_name.values() if row.precision in precisions or not precisions
     ]
     runtimes = {row.name: open_runtime(folder, bundle, row.name) for row in selected}
     differences: dict[tuple[str, int], list[tuple[Difference, int]]] = defaultdict(list)
     compared = 0
-    with events.stage("comparing", total=len(sources), unit="files") as advance:
+    with events.progress_stage("comparing", total=len(sources), unit="files") as advance:
         for arrays, expected in _blocks(reference.runtime, _decoded(reference, sources)):
             size = sum(value.size for value in expected.values())
             for name, runtime in runtimes.items():
-                for batch in BATCHES:
+                for batch in BATCH_SIZES:
                     outputs = _run_in_batches(runtime, arrays, batch)
-                    difference = task.difference(expected, outputs, bundle.post)
+                    difference = task.compare_outputs(expected, outputs, bundle.post)
                     differences[name, batch].append((difference, size))
             advance(len(arrays))
             compared += len(arrays)
@@ -108,11 +108,13 @@ def agreement(
     return [
         _merge(program, batch, differences[program.name, batch])
         for program in selected
-        for batch in BATCHES
+        for batch in BATCH_SIZES
     ]
 
 
-def _merge(program: Program, batch: int, blocks: Sequence[tuple[Difference, int]]) -> Agreement:
+def _merge(
+    program: Program, batch: int, blocks: Sequence[tuple[Difference, int]]
+) -> ProgramAgreement:
     """One row of the differences of all blocks, each with the number of values compared."""
     differences = [difference for difference, _ in blocks]
     measured: dict[str, Any] = {
@@ -127,7 +129,7 @@ def _merge(program: Program, batch: int, blocks: Sequence[tuple[Difference, int]
         measured["share"] = float(changed / sum(size for _, size in shares))
     typical = [float(item.typical) for item in differences if item.typical is not None]
     measured |= {"typical": max(typical)} if typical else {}
-    return Agreement(
+    return ProgramAgreement(
         program.name,
         measured["probability"],
         measured["relative"],
@@ -135,7 +137,7 @@ def _merge(program: Program, batch: int, blocks: Sequence[tuple[Difference, int]
         sum(int(difference.near_ties) for difference in differences),
         measured["n"],
         batch,
-        beyond(measured, program.tolerance),
+        exceeded_tolerances(measured, program.tolerance),
         measured.get("share"),
     )
 
@@ -148,10 +150,10 @@ def _decoded(reference: Predictor, sources: Sequence[Source]) -> Iterator[Arrays
         try:
             block.append(reference.encode(source)[0])
         except DataError as error:
-            events.warn(str(error))
+            events.emit_warning(str(error))
             continue
         size += sum(array.nbytes for array in block[-1].values())
-        if size >= HELD:
+        if size >= MAX_DECODED_BYTES:
             yield from _by_shape(block)
             block, size = [], 0
     yield from _by_shape(block)
@@ -167,18 +169,23 @@ def _blocks(network: Runtime, decoded: Iterable[Arrays]) -> Iterator[tuple[Array
     for group in decoded:
         block: Arrays = []
         outputs: list[Outputs] = []
-        for chunk in _chunks(group, BATCHES[-1]):
+        for chunk in _chunks(group, BATCH_SIZES[-1]):
             block += chunk
-            outputs.append(network.run(stacked(chunk)))
-            if sum(value.size for batch in outputs for value in batch.values()) >= MOST:
-                yield block, joined(outputs)
+            outputs.append(network.run(stack_arrays(chunk)))
+            if (
+                sum(value.size for batch in outputs for value in batch.values())
+                >= MAX_OUTPUT_VALUES
+            ):
+                yield block, concatenate_outputs(outputs)
                 block, outputs = [], []
         if block:
-            yield block, joined(outputs)
+            yield block, concatenate_outputs(outputs)
 
 
 def _run_in_batches(runtime: Runtime, arrays: Arrays, batch: int) -> Outputs:
-    return joined([runtime.run(stacked(chunk)) for chunk in _chunks(arrays, batch)])
+    return concatenate_outputs(
+        [runtime.run(stack_arrays(chunk)) for chunk in _chunks(arrays, batch)]
+    )
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:

@@ -19,7 +19,12 @@ from statistics import NormalDist
 
 import numpy as np
 
-from skipstone.proof.proportions import Z, student, tango, wilson
+from skipstone.proof.proportions import (
+    NORMAL_QUANTILE,
+    student_quantile,
+    tango_interval,
+    wilson_interval,
+)
 
 RESAMPLES = 1000
 
@@ -39,18 +44,18 @@ _ROUNDING = 1e-12
 _UNBOUNDED = (-math.inf, math.inf)
 
 #: weights (B, n), how often each of n samples counts -> values (B, M)
-Figures = Callable[[np.ndarray], np.ndarray]
+Statistics = Callable[[np.ndarray], np.ndarray]
 
 
-def one_by_one(figure: Callable[[np.ndarray], np.ndarray]) -> Figures:
+def vectorize_statistic(figure: Callable[[np.ndarray], np.ndarray]) -> Statistics:
     """Vectorises a function of one resample, weights (n,) -> values (M,)."""
     return lambda weights: np.array([figure(weight) for weight in weights])
 
 
-def bootstrap(
-    figures: Figures,
+def bootstrap_intervals(
+    figures: Statistics,
     n: int,
-    code: np.ndarray | None = None,
+    group_index: np.ndarray | None = None,
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -62,24 +67,24 @@ def bootstrap(
 
     Args:
         figures: weights (B, n) -> values (B, M).
-        code: (n,) group number of each sample; groups are resampled, and left out, as units.
+        group_index: (n,) group number of each sample; groups are resampled, and left out, as units.
     """
-    drawn, jackknife, value, units = _resampled(figures, n, code, seed, resamples)
+    drawn, jackknife, value, units = _resampled(figures, n, group_index, seed, resamples)
     bounds = []
     for m, figure in enumerate(value.tolist()):
         if units == 1 and math.isfinite(figure):
             bounds.append(_UNBOUNDED)
         elif 0 <= figure <= 1 and _constant(drawn[:, m]):
-            bounds.append(wilson(figure * units, units))
+            bounds.append(wilson_interval(figure * units, units))
         else:
             bounds.append(_bca(drawn[:, m], jackknife[:, m], figure))
     return bounds
 
 
 def paired_bootstrap(
-    figure: Figures,
+    figure: Statistics,
     n: int,
-    code: np.ndarray | None = None,
+    group_index: np.ndarray | None = None,
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -92,14 +97,14 @@ def paired_bootstrap(
     If every resample has the same difference (two models with equal predictions), the interval is
     that of two paired proportions without discordant pairs.
     """
-    drawn, jackknife, values, units = _resampled(figure, n, code, seed, resamples)
+    drawn, jackknife, values, units = _resampled(figure, n, group_index, seed, resamples)
     value, column = float(values[0]), drawn[np.isfinite(drawn[:, 0]), 0]
     if not math.isfinite(value):
         return value, value
     if units == 1 or len(column) == 0:
         return _UNBOUNDED
     if _constant(column):
-        low, high = tango(0, 0, units)
+        low, high = tango_interval(0, 0, units)
         return value + low, value + high
     centre = 2 * value - float(column.mean())
     half = _quantile(jackknife[:, 0]) * float(column.std())
@@ -113,7 +118,7 @@ def _constant(drawn: np.ndarray) -> bool:
 
 
 def _resampled(
-    figures: Figures, n: int, code: np.ndarray | None, seed: int, resamples: int
+    figures: Statistics, n: int, code: np.ndarray | None, seed: int, resamples: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Values of resamples (B, M), of the jackknife (J, M), of the sample (M,), and its units."""
     code = np.arange(n) if code is None else code
@@ -147,11 +152,11 @@ def _quantile(jackknife: np.ndarray) -> float:
     gap = gap - gap.mean() if len(gap) else gap
     square = float((gap**2).sum())
     if square == 0 or len(gap) < 2:
-        return Z
+        return NORMAL_QUANTILE
     kurtosis = len(gap) * float((gap**4).sum()) / square**2
     freedom = min(2 * len(gap) / max(kurtosis - 1, 1e-9), len(gap) - 1)
     freedom = max(freedom, _LEAST_FREEDOM)
-    return float(student(freedom) * (1 + 1 / freedom) ** 0.5)
+    return float(student_quantile(freedom) * (1 + 1 / freedom) ** 0.5)
 
 
 def _bca(drawn: np.ndarray, jackknife: np.ndarray, value: float) -> tuple[float, float]:

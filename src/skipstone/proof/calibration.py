@@ -16,16 +16,16 @@ import numpy as np
 from skipstone.errors import UsageError
 from skipstone.proof.intervals import Estimate, Groups, interval
 from skipstone.tasks.base import Record, Task
-from skipstone.tasks.metrics import bin_of, reliability
-from skipstone.tasks.records import Table
-from skipstone.words import counted
+from skipstone.tasks.metrics import bin_reliability, confidence_bins
+from skipstone.tasks.records import RecordTable
+from skipstone.words import pluralize
 
 #: Fields of records with the confidence: of the prediction, or of every tag.
 _CONFIDENCES = ("probability", "probabilities")
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class CalibrationGain:
     """The effect of calibration.
 
     Args:
@@ -53,7 +53,7 @@ class Gain:
 
 def has_confidence(task: Task, records: Sequence[Record]) -> bool:
     """Whether `calibration_gain` supports such records."""
-    has_ece = any(metric.name == "ece" for metric in task.metrics())
+    has_ece = any(metric.name == "ece" for metric in task.list_metrics())
     return has_ece and bool(records) and any(name in records[0] for name in _CONFIDENCES)
 
 
@@ -63,22 +63,24 @@ def calibration_gain(
     task: Task,
     groups: Groups | None = None,
     seed: int = 0,
-) -> Gain:
+) -> CalibrationGain:
     """Compare records made without and with the temperature. The task has the metric "ece", the
     records "probability" or "probabilities".
 
     Raises:
         UsageError: the task has no calibration error.
     """
-    metric = next((metric for metric in task.metrics() if metric.name == "ece"), None)
+    metric = next((metric for metric in task.list_metrics() if metric.name == "ece"), None)
     if metric is None or not has_confidence(task, before):
         raise UsageError(f"task {task.name!r} has no calibration error to compare.")
     ece_before = interval(metric, before, task, groups, seed)
     ece_after = interval(metric, after, task, groups, seed)
     name = next(name for name in _CONFIDENCES if name in after[0])
-    chance = ece_by_chance(Table.of(after).column(name).ravel(), seed=seed)
+    chance = expected_ece_by_chance(
+        RecordTable.from_records(after).get_column(name).ravel(), seed=seed
+    )
     halved = ece_after.value <= ece_before.value / 2
-    samples = counted(ece_after.n, "sample")
+    samples = pluralize(ece_after.n, "sample")
     figures = (
         f"ECE {ece_before.value:.4f} before, {ece_after.value:.4f} after, {chance:.4f} by chance"
     )
@@ -101,23 +103,23 @@ def calibration_gain(
             f"{figures}: one temperature does not fit all; the network is overconfident in some "
             "ranges and underconfident in others, or validation and test rows differ."
         )
-    return Gain(ece_before, ece_after, chance, halved, reason)
+    return CalibrationGain(ece_before, ece_after, chance, halved, reason)
 
 
-def ece_by_chance(confidence: np.ndarray, *, seed: int = 0, draws: int = 200) -> float:
+def expected_ece_by_chance(confidence: np.ndarray, *, seed: int = 0, draws: int = 200) -> float:
     """Mean ECE if each prediction of confidence c is correct with probability exactly c.
 
     ECE is biased upwards: perfect probabilities have an ECE of about sqrt(bins / samples) (Kumar et
     al. 2019, sec. 5; Roelofs et al. 2022).
     """
     rng = np.random.default_rng(seed)
-    binned = bin_of(confidence)
+    binned = confidence_bins(confidence)
     return float(
         np.mean(
             [
-                reliability(
+                bin_reliability(
                     confidence, rng.random(len(confidence)) < confidence, binned=binned
-                ).ece()
+                ).expected_calibration_error()
                 for _ in range(draws)
             ]
         )

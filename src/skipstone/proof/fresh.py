@@ -11,23 +11,30 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_file, read_record
-from skipstone.bundle.format import WEIGHTS
+from skipstone.bundle.files import read_bundle_json, read_file
+from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.errors import DamagedError, SkipstoneError, UsageError
-from skipstone.runtime.goldens import Goldens, compare, digest, fields, meanings, versions
+from skipstone.runtime.goldens import (
+    Goldens,
+    compare_outputs,
+    input_digest,
+    meaning_digests,
+    prediction_fields,
+    runtime_versions,
+)
 from skipstone.runtime.open import open_runtime
-from skipstone.runtime.own_answers import CLOSE, named, other_arithmetic
-from skipstone.runtime.parts import input_of
+from skipstone.runtime.own_answers import MAX_RELATIVE_ERROR, format_kernels, kernel_mismatch_reason
+from skipstone.runtime.parts import restore_input
 from skipstone.runtime.programs import (
     Program,
     Tolerance,
-    beyond,
-    capped,
-    exact_tolerance,
-    own_answers,
+    cap_tolerance,
+    exceeded_tolerances,
+    float32_tolerance,
+    load_reference_outputs,
     read_programs,
 )
-from skipstone.runtime.standalone import STANDS_ALONE, answers_of_script, can_stand_alone
+from skipstone.runtime.standalone import SCRIPT_PROGRAM, run_script, supports_standalone
 
 Row = dict[str, Any]
 NETWORK = Program("torch-f32", "torch", "f32", {})
@@ -39,14 +46,14 @@ def main(folder: str) -> None:
     true_output = os.dup(1)
     os.dup2(2, 1)  # what libraries print goes to standard error
     try:
-        answer: dict[str, Any] = {"rows": list(check(Path(folder)))}
+        answer: dict[str, Any] = {"rows": list(run_checks(Path(folder)))}
     except (UsageError, DamagedError) as error:
         answer = {"usage": error.message, "hint": error.hint}
     sys.stdout.flush()
     os.write(true_output, (json.dumps(answer) + "\n").encode())
 
 
-def check(folder: Path) -> Iterator[Row]:
+def run_checks(folder: Path) -> Iterator[Row]:
     """One row per check. UsageError if the bundle has no goldens."""
     row, _ = _guarded("files", lambda: _check_files(folder))
     yield row
@@ -59,13 +66,13 @@ def check(folder: Path) -> Iterator[Row]:
     if programs is None:
         yield row
         return
-    network = replace(NETWORK, tolerance=exact_tolerance(read_record(folder)))
+    network = replace(NETWORK, tolerance=float32_tolerance(read_bundle_json(folder)))
     rows: dict[str, Row] = {}
     for program in (network, *programs.rows.values()):
         rows[program.name] = row = _check_runtime(folder, goldens, program)
         yield row
-    if can_stand_alone(goldens.bundle, programs):
-        program_row = rows[STANDS_ALONE]
+    if supports_standalone(goldens.bundle, programs):
+        program_row = rows[SCRIPT_PROGRAM]
         yield _guarded(SCRIPT, lambda: _check_script(folder, goldens, program_row))[0]
 
 
@@ -80,7 +87,7 @@ def _guarded(name: str, make: Callable[[], Any]) -> tuple[Row, Any]:
 
 
 def _check_files(folder: Path) -> str:
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     problems = []
     for name in record["files"]:
         try:
@@ -92,12 +99,12 @@ def _check_files(folder: Path) -> str:
 
 def _check_preprocessing(goldens: Goldens) -> str:
     """Check that the same bytes are still decoded to the same arrays, bit by bit."""
-    input = input_of(goldens.bundle)
+    input = restore_input(goldens.bundle)
     rows = zip(goldens.record["files"], goldens.sources, strict=True)
-    changed = [row["file"] for row, source in rows if digest(input, source) != row["arrays"]]
+    changed = [row["file"] for row, source in rows if input_digest(input, source) != row["arrays"]]
     if not changed:
         return ""
-    stored, current = goldens.record["versions"], versions()
+    stored, current = goldens.record["versions"], runtime_versions()
     packages = [f"{name} {stored.get(name)} then, {current[name]} now" for name in current]
     return (
         f"preprocessing of {len(changed)} of {len(goldens.sources)} goldens differs from when the "
@@ -107,24 +114,24 @@ def _check_preprocessing(goldens: Goldens) -> str:
 
 def _check_meaning(folder: Path, goldens: Goldens) -> str:
     """Check that weights, classes, options and post-processing are those of the goldens."""
-    record = read_record(folder)
-    current, stored = meanings(record), goldens.record["meaning"]
+    record = read_bundle_json(folder)
+    current, stored = meaning_digests(record), goldens.record["meaning"]
     changed = [f"{name} in bundle.json" for name in current if current[name] != stored.get(name)]
-    if record["files"][WEIGHTS]["sha256"] != goldens.record["weights"]:
-        changed.append(WEIGHTS)
+    if record["files"][WEIGHTS_FILE]["sha256"] != goldens.record["weights"]:
+        changed.append(WEIGHTS_FILE)
     return f"changed since the goldens were stored: {', '.join(changed)}" if changed else ""
 
 
 def _check_runtime(folder: Path, goldens: Goldens, program: Program) -> Row:
     precision = program.precision
-    tolerance = capped(program.tolerance, precision, len(goldens.sources))
+    tolerance = cap_tolerance(program.tolerance, precision, len(goldens.sources))
     row: Row = {"name": program.name, "ok": False, "problem": "", "tolerance": asdict(tolerance)}
     try:
-        reference = own_answers(folder, program)
+        reference = load_reference_outputs(folder, program)
         threads = None if reference is None else 1  # as when they were stored
         runtime = open_runtime(folder, goldens.bundle, program.name, threads=threads)
-        measured, answers, _ = compare(goldens, runtime, reference)
-        predictions = fields(goldens.predictor(runtime), answers)
+        measured, answers, _ = compare_outputs(goldens, runtime, reference)
+        predictions = prediction_fields(goldens.make_predictor(runtime), answers)
     except SkipstoneError as error:
         return {**row, "problem": str(error)}
     excused = measured["flips"] + measured["near_ties"]
@@ -134,13 +141,17 @@ def _check_runtime(folder: Path, goldens: Goldens, program: Program) -> Row:
     decoding = ""
     if tolerance.relative is not None:
         decoding = _compare_fields(goldens.record["predictions"], predictions, tolerance, excused)
-    facts = runtime.facts()
+    facts = runtime.runtime_info()
     used = facts["precision"]
     # a processor without bfloat16 computes bf16 programs in float32, which is allowed
     is_honest = used == precision or (precision == "bf16" and used == "f32")
     mismatch = "" if is_honest else f"it runs in {used}, not in {precision} as stated"
     drift, own_row = _compare_own(program, measured, facts)
-    problems = [text for text in (beyond(measured, tolerance), decoding, mismatch, drift) if text]
+    problems = [
+        text
+        for text in (exceeded_tolerances(measured, tolerance), decoding, mismatch, drift)
+        if text
+    ]
     return {
         **row,
         **own_row,
@@ -163,21 +174,26 @@ def _compare_own(
     empty for other programs."""
     if "own" not in measured:
         return "", {}
-    mismatch = other_arithmetic(program.measured["facts"], facts)
+    mismatch = kernel_mismatch_reason(program.measured["facts"], facts)
     if mismatch:
         sentence = f"compared with the network's outputs only, because {mismatch}"
         return "", {"own": {"held": False, "told": sentence}}
     gap = measured["own"]
     sentence = (
-        f"compared with its own stored outputs, on the same kernels ({named(facts['kernels'])}): "
-        f"they differ by {gap:.1e} of their scale, allowed {CLOSE:.0e}"
+        f"compared with its own stored outputs, on the same kernels ({format_kernels(facts['kernels'])}): "
+        f"they differ by {gap:.1e} of their scale, allowed {MAX_RELATIVE_ERROR:.0e}"
     )
-    row = {"held": True, "difference": _finite(gap), "allowed": CLOSE, "told": sentence}
+    row = {
+        "held": True,
+        "difference": _finite(gap),
+        "allowed": MAX_RELATIVE_ERROR,
+        "told": sentence,
+    }
     problem = (
         f"outputs differ by {gap:.2g} of their scale from those of this program when it was made, "
-        f"on the same kernels (allowed {CLOSE:.0e})"
+        f"on the same kernels (allowed {MAX_RELATIVE_ERROR:.0e})"
     )
-    return ("" if gap <= CLOSE else problem), {"own": row}
+    return ("" if gap <= MAX_RELATIVE_ERROR else problem), {"own": row}
 
 
 def _compare_fields(
@@ -228,7 +244,7 @@ def _check_script(folder: Path, goldens: Goldens, program_row: Row) -> str:
     The script runs the program of `program_row` and has its tolerance: as many predictions may
     differ as there. Numbers may differ within the tolerance, names and sizes may not.
     """
-    predictions = answers_of_script(folder, goldens.sources)
+    predictions = run_script(folder, goldens.sources)
     excused = program_row.get("flips", 0) + program_row.get("near_ties", 0)
     tolerance = Tolerance(**program_row["tolerance"])
     return _compare_fields(goldens.record["predictions"], predictions, tolerance, excused)

@@ -16,10 +16,21 @@ from typing import Any
 import numpy as np
 
 from skipstone.errors import UsageError
-from skipstone.proof.bootstrap import RESAMPLES, bootstrap, one_by_one, paired_bootstrap
-from skipstone.proof.proportions import CONFIDENCE, Z, student, tango, wilson
+from skipstone.proof.bootstrap import (
+    RESAMPLES,
+    bootstrap_intervals,
+    paired_bootstrap,
+    vectorize_statistic,
+)
+from skipstone.proof.proportions import (
+    CONFIDENCE,
+    NORMAL_QUANTILE,
+    student_quantile,
+    tango_interval,
+    wilson_interval,
+)
 from skipstone.tasks.base import Metric, Record, Task
-from skipstone.tasks.records import Table
+from skipstone.tasks.records import RecordTable
 
 #: distance, in standard errors, of the assumed true means from the observed ones, away from 0; with
 #: it intervals of calibration errors cover simulated truths in 94 to 98 % (tests/proof)
@@ -62,10 +73,10 @@ def interval(
     Raises:
         UsageError: no records.
     """
-    return intervals(records, task, groups, seed, metrics=(metric,))[metric.name]
+    return metric_intervals(records, task, groups, seed, metrics=(metric,))[metric.name]
 
 
-def intervals(
+def metric_intervals(
     records: Sequence[Record],
     task: Task,
     groups: Groups | None = None,
@@ -74,33 +85,35 @@ def intervals(
     metrics: Sequence[Metric] | None = None,
 ) -> dict[str, Estimate]:
     """Every metric of `task`, or of `metrics`, with its interval, from one set of resamples."""
-    selected = task.metrics() if metrics is None else metrics
-    table = Table.of(records)
+    selected = task.list_metrics() if metrics is None else metrics
+    table = RecordTable.from_records(records)
     n = len(table)
     if n == 0:
         raise UsageError("no scored samples, so there is nothing to estimate.")
     code = _codes(groups, n)
-    values = task.compute(table)
+    values = task.compute_metrics(table)
     estimates: dict[str, Estimate] = {}
     for metric in selected:
         if metric.kind == "proportion":
             assert metric.field is not None, f"{metric.name}: a proportion names its field"
-            low, high = _proportion(table.column(metric.field), code)
+            low, high = _proportion(table.get_column(metric.field), code)
             estimates[metric.name] = Estimate(values[metric.name], low, high, n)
         elif metric.kind == "calibration":
-            low, high = absolute_means(task.calibration_terms(table), code, seed=seed)
-            estimates[metric.name] = Estimate(values[metric.name], low, min(high, metric.most), n)
+            low, high = calibration_error_interval(task.calibration_terms(table), code, seed=seed)
+            estimates[metric.name] = Estimate(
+                values[metric.name], low, min(high, metric.max_value), n
+            )
     rest = [metric for metric in selected if metric.name not in estimates]
     if rest:
 
         def figures(weight: np.ndarray) -> np.ndarray:
-            sample = task.compute(table.reweighted(weight))
+            sample = task.compute_metrics(table.with_weights(weight))
             return np.array([sample[metric.name] for metric in rest])
 
-        low_high = bootstrap(one_by_one(figures), n, code, seed=seed)
+        low_high = bootstrap_intervals(vectorize_statistic(figures), n, code, seed=seed)
         for metric, (low, high) in zip(rest, low_high, strict=True):
             low = 0.0 if low == -math.inf else low
-            high = metric.most if high == math.inf else high
+            high = metric.max_value if high == math.inf else high
             estimates[metric.name] = Estimate(values[metric.name], low, high, n)
     return {metric.name: estimates[metric.name] for metric in selected}
 
@@ -133,7 +146,7 @@ def paired_difference(
             "intervals of the two."
         )
     records_b = _paired(records_a, records_b)
-    a, b = Table.of(records_a), Table.of(records_b)
+    a, b = RecordTable.from_records(records_a), RecordTable.from_records(records_b)
     n = len(a)
     if n == 0:
         raise UsageError("no scored samples, so there is nothing to compare.")
@@ -141,25 +154,32 @@ def paired_difference(
     other = task if task_b is None else task_b
 
     def gap(weight: np.ndarray) -> np.ndarray:
-        first, second = task.compute(a.reweighted(weight)), other.compute(b.reweighted(weight))
+        first, second = (
+            task.compute_metrics(a.with_weights(weight)),
+            other.compute_metrics(b.with_weights(weight)),
+        )
         return np.array([first[metric.name] - second[metric.name]])
 
     value = float(gap(np.ones(n))[0])
     code = _codes(groups, n)
     if metric.kind == "proportion" and code is None and metric.field is not None:
-        right_a, right_b = a.column(metric.field), b.column(metric.field)
+        right_a, right_b = a.get_column(metric.field), b.get_column(metric.field)
         if np.isin(np.concatenate([right_a, right_b]), (0.0, 1.0)).all():
             only_a = int((right_a > right_b).sum())
             only_b = int((right_b > right_a).sum())
-            low, high = tango(only_a, only_b, n)
+            low, high = tango_interval(only_a, only_b, n)
             return Estimate(value, low, high, n)
-    low, high = paired_bootstrap(one_by_one(gap), n, code, seed=seed)
-    low, high = max(low, -metric.most), min(high, metric.most)
+    low, high = paired_bootstrap(vectorize_statistic(gap), n, code, seed=seed)
+    low, high = max(low, -metric.max_value), min(high, metric.max_value)
     return Estimate(value, min(low, value), max(high, value), n)
 
 
-def absolute_means(
-    terms: np.ndarray, code: np.ndarray | None = None, *, seed: int = 0, draws: int = RESAMPLES
+def calibration_error_interval(
+    terms: np.ndarray,
+    group_index: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    draws: int = RESAMPLES,
 ) -> tuple[float, float]:
     """Interval of sum_b |mean of terms[:, b]|, such as a calibration error. terms: (n, bins).
 
@@ -175,9 +195,9 @@ def absolute_means(
     n = len(terms)
     gap = terms.mean(axis=0)
     excess = terms - gap
-    if code is not None:
-        groups = np.zeros((int(code.max()) + 1, terms.shape[1]))
-        np.add.at(groups, code, excess)
+    if group_index is not None:
+        groups = np.zeros((int(group_index.max()) + 1, terms.shape[1]))
+        np.add.at(groups, group_index, excess)
         excess = groups
     units = len(excess)
     if units == 1:
@@ -224,17 +244,17 @@ def _proportion(right: np.ndarray, code: np.ndarray | None) -> tuple[float, floa
     """
     n, total = len(right), float(right.sum())
     if code is None:
-        return wilson(total, n)
+        return wilson_interval(total, n)
     groups = int(code.max()) + 1
     share = total / n
     if share in (0.0, 1.0) or groups == 1:
-        return wilson(share * groups, groups)
+        return wilson_interval(share * groups, groups)
     excess = np.bincount(code, weights=right - share)
     variance = groups / (groups - 1) * float((excess**2).sum()) / n**2
     effect = max(variance / (share * (1 - share) / n), 1.0)
-    correction = (Z / student(groups - 1)) ** 2
+    correction = (NORMAL_QUANTILE / student_quantile(groups - 1)) ** 2
     effective = n / effect * correction
-    return wilson(share * effective, effective)
+    return wilson_interval(share * effective, effective)
 
 
 def _codes(groups: Groups | None, n: int) -> np.ndarray | None:

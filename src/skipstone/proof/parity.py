@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.errors import SkipstoneError, UsageError
 
 
@@ -52,7 +52,7 @@ class Verification:
         }
 
     @staticmethod
-    def of(rows: list[dict[str, Any]]) -> Verification:
+    def from_rows(rows: list[dict[str, Any]]) -> Verification:
         measured = [row for row in rows if "max_difference" in row]
         return Verification(
             all(row["ok"] for row in rows) and bool(measured),
@@ -79,7 +79,7 @@ def verify(path: Path | str) -> Verification:
     Raises:
         UsageError: not a model, no goldens, or a missing plugin.
     """
-    folder = bundle_of(path).absolute()
+    folder = resolve_bundle(path).absolute()
     request = {"path": sys.path, "folder": str(folder)}
     process = subprocess.run(
         [sys.executable, "-I", "-c", _FRESH],
@@ -98,4 +98,4 @@ def verify(path: Path | str) -> Verification:
         ) from None
     if "usage" in answer:
         raise UsageError(answer["usage"], hint=answer["hint"])
-    return Verification.of(answer["rows"])
+    return Verification.from_rows(answer["rows"])

@@ -9,17 +9,17 @@ import numpy as np
 from skipstone.errors import UsageError
 
 CONFIDENCE = 0.95
-Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+NORMAL_QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
-def student(freedom: float) -> float:
+def student_quantile(freedom: float) -> float:
     """The 97.5 % quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
-def wilson(successes: float, n: float) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927), within [0, 1], also for 0 and n successes.
 
     `successes` may be fractional: the variance of a mean of values in [0, 1] is at most that of a
@@ -28,14 +28,18 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
     if n <= 0:
         raise UsageError("no scored samples, so there is nothing to estimate.")
     share = successes / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    centre = (share + NORMAL_QUANTILE**2 / (2 * n)) / (1 + NORMAL_QUANTILE**2 / n)
+    half = (
+        NORMAL_QUANTILE
+        / (1 + NORMAL_QUANTILE**2 / n)
+        * np.sqrt(share * (1 - share) / n + NORMAL_QUANTILE**2 / (4 * n**2))
+    )
     low = 0.0 if successes <= 0 else max(0.0, float(centre - half))
     high = 1.0 if successes >= n else min(1.0, float(centre + half))
     return low, high
 
 
-def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
+def tango_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     """Score interval of p_a - p_b over n pairs (Tango 1998, Statistics in Medicine 17:891-908).
 
     Args:
@@ -63,4 +67,4 @@ def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
         return (low + high) / 2
 
     estimate = (only_a - only_b) / n
-    return solve(-1.0, estimate, Z), solve(estimate, 1.0, -Z)
+    return solve(-1.0, estimate, NORMAL_QUANTILE), solve(estimate, 1.0, -NORMAL_QUANTILE)

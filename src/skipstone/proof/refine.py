@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.manifest import Manifest
-from skipstone.events import note
+from skipstone.events import emit_note
 from skipstone.proof.intervals import paired_difference
 from skipstone.runtime.predictor import Predictor
-from skipstone.tasks.base import headline
+from skipstone.tasks.base import headline_metric
 
 #: Greatest number of samples to try on, and least number of samples (or groups). By chance all of
 #: five samples gain in 1/32 of cases, more than 2.5 %: five cannot show a certain gain.
-SAMPLES, LEAST = 24, 6
+MAX_SAMPLES, MIN_SAMPLES = 24, 6
 
 
-def refined(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, Any]:
+def select_postprocessing(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, Any]:
     """The predictor's post-processing, plus the task's optional one if its gain is certain.
 
     Each is tried separately on the same samples of `select`, the validation rows. It is used if the
@@ -29,13 +29,15 @@ def refined(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, A
     if not candidates or not len(select):
         return post
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(select))[:SAMPLES])
-    sample = select.take(rows)
-    groups = sample.column("group")
-    if groups.count(None) + len(set(groups) - {None}) < LEAST:
-        note(f"Not tried, too few validation rows: post-processing by {', '.join(candidates)}.")
+    rows = np.sort(rng.permutation(len(select))[:MAX_SAMPLES])
+    sample = select.take_rows(rows)
+    groups = sample.column_values("group")
+    if groups.count(None) + len(set(groups) - {None}) < MIN_SAMPLES:
+        emit_note(
+            f"Not tried, too few validation rows: post-processing by {', '.join(candidates)}."
+        )
         return post
-    metric = headline(task)
+    metric = headline_metric(task)
     baseline = predictor.evaluate(sample)
     if not baseline.records:
         return post
@@ -48,7 +50,7 @@ def refined(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, A
         is_better = gain.low > 0 if metric.higher_is_better else gain.high < 0
         gains[name] = gain.to_json()
         additions |= dict(addition) if is_better else {}
-        note(
+        emit_note(
             f"Post-processing {name}: {100 * gain.value:+.2f} points [{100 * gain.low:+.2f}, "
             f"{100 * gain.high:+.2f}] of {metric.title} on {gain.n} validation rows; "
             + ("used." if is_better else "not used.")

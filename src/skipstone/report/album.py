@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.report.words import escape, name, text
+from skipstone.report.words import escape_html, render_name, render_weighted_text
 
-PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+IMAGE_DATA_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
+class PhotoGroups:
     """Groups of photos; the photos of one group are shown side by side."""
 
     title: str
@@ -40,7 +40,7 @@ class Album:
     note: str = ""
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Album:
+    def from_json(value: Mapping[str, Any]) -> PhotoGroups:
         groups = tuple(
             tuple(
                 Photo(
@@ -55,12 +55,14 @@ class Album:
             for group in value["groups"]
         )
         for group in groups:
-            if any(photo.picture and not PICTURE.fullmatch(photo.picture) for photo in group):
+            if any(
+                photo.picture and not IMAGE_DATA_URI.fullmatch(photo.picture) for photo in group
+            ):
                 raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
-        return Album(str(value["title"]), groups, str(value.get("note", "")))
+        return PhotoGroups(str(value["title"]), groups, str(value.get("note", "")))
 
 
-def album(block: Album) -> str:
+def render_photo_groups(block: PhotoGroups) -> str:
     """One row of pictures per group."""
     if not block.groups:
         return "<p>None.</p>"
@@ -72,14 +74,16 @@ def album(block: Album) -> str:
 def _photo(photo: Photo) -> str:
     picture = '<span class="missing">no picture</span>'
     if photo.picture:
-        alt = escape(f"{photo.name}: {photo.label}")
-        picture = f'<img src="{escape(photo.picture)}" alt="{alt}">'
+        alt = escape_html(f"{photo.name}: {photo.label}")
+        picture = f'<img src="{escape_html(photo.picture)}" alt="{alt}">'
     if photo.words:
-        picture = text(photo.words)
-    label = f'<span class="truth"><i>label</i> {name(photo.label)}</span>' if photo.label else ""
-    note = f'<span class="answer">{escape(photo.note)}</span>' if photo.note else ""
+        picture = render_weighted_text(photo.words)
+    label = (
+        f'<span class="truth"><i>label</i> {render_name(photo.label)}</span>' if photo.label else ""
+    )
+    note = f'<span class="answer">{escape_html(photo.note)}</span>' if photo.note else ""
     return (
         f"<li><figure>{picture}<figcaption>{label}{note}"
-        f'<span class="file" title="{escape(photo.name)}">{name(photo.name)}</span>'
+        f'<span class="file" title="{escape_html(photo.name)}">{render_name(photo.name)}</span>'
         "</figcaption></figure></li>"
     )

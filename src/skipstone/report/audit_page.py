@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.prepare.audit import Audit
-from skipstone.prepare.findings import KINDS, Finding, Kind
-from skipstone.prepare.split import labels_of
-from skipstone.report.album import Album, Photo
-from skipstone.report.blocks import Block, Column, Facts, Report, Section, Table, Text
-from skipstone.words import counted
+from skipstone.prepare.audit import AuditFindings
+from skipstone.prepare.findings import KINDS, Finding, FindingKind
+from skipstone.prepare.split import get_labels
+from skipstone.report.album import Photo, PhotoGroups
+from skipstone.report.blocks import Block, Column, FactList, Report, Section, TableBlock, Text
+from skipstone.words import pluralize
 
 #: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240
@@ -25,11 +25,11 @@ _SHOWN_ELSEWHERE = frozenset(
     }
 )
 #: A text in pieces, each with a weight.
-Words = Sequence[tuple[str, float]]
+WeightedText = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class AuditStory:
+class AuditReportData:
     """The data of the page.
 
     Args:
@@ -42,19 +42,19 @@ class AuditStory:
     """
 
     name: str
-    found: Audit
+    audit: AuditFindings
     targets: Sequence[object]
     notes: Sequence[str]
     picture: Callable[[int], str]
-    words: Callable[[Sequence[int], bool], list[Words]] | None
+    words: Callable[[Sequence[int], bool], list[WeightedText]] | None
     exclude: str
     command: str
     versions: Mapping[str, str]
 
 
-def audit_report(story: AuditStory) -> Report:
+def build_audit_report(story: AuditReportData) -> Report:
     """The page as blocks; `report.render` writes it."""
-    audit = story.found
+    audit = story.audit
     by_kind = {
         name: findings
         for name in KINDS
@@ -64,11 +64,11 @@ def audit_report(story: AuditStory) -> Report:
     sections = [Section("Findings", tuple(_overview(story, by_kind)))]
     for name, findings in by_kind.items():
         kind = KINDS[name]
-        title = audit.nouns.title(kind)
+        title = audit.nouns.format_title(kind)
         title = title[0].upper() + title[1:]
         sections.append(Section(title, tuple(_findings(story, kind, findings, budget))))
     sections.append(Section("Contents of the data", tuple(_counts(audit))))
-    rows = counted(int(audit.counts["rows"]), "row")
+    rows = pluralize(int(audit.counts["rows"]), "row")
     return Report(
         f"Audit of {story.name}",
         f"{rows}; nothing in the data was changed",
@@ -90,33 +90,33 @@ class _PhotoBudget:
         return granted
 
 
-def _overview(story: AuditStory, by_kind: Mapping[str, Sequence[Finding]]) -> list[Block]:
+def _overview(story: AuditReportData, by_kind: Mapping[str, Sequence[Finding]]) -> list[Block]:
     if not by_kind:
         return [Text("", "No problems were found.")]
     rows = []
     for name, findings in by_kind.items():
         files = len({row for finding in findings for row in finding.rows})
-        kind, nouns = KINDS[name], story.found.nouns
-        rows.append((nouns.title(kind), len(findings), files, nouns.advice(kind)))
+        kind, nouns = KINDS[name], story.audit.nouns
+        rows.append((nouns.format_title(kind), len(findings), files, nouns.format_advice(kind)))
     columns = (
         Column("problem"),
         Column("findings", "number"),
-        Column(f"{story.found.nouns.unit}s", "number"),
+        Column(f"{story.audit.nouns.unit}s", "number"),
         Column("what to do"),
     )
     note = (
         f"{story.exclude} lists the rows that training should leave out. Rows that need a "
         "decision of yours are in it as comments. Edit it, then train with --exclude."
     )
-    return [Table("", columns, tuple(rows), note)]
+    return [TableBlock("", columns, tuple(rows), note)]
 
 
 def _findings(
-    story: AuditStory, kind: Kind, findings: Sequence[Finding], budget: _PhotoBudget
+    story: AuditReportData, kind: FindingKind, findings: Sequence[Finding], budget: _PhotoBudget
 ) -> list[Block]:
     blocks: list[Block] = []
     if kind.advice:
-        blocks.append(Text("", story.found.nouns.advice(kind)))
+        blocks.append(Text("", story.audit.nouns.format_advice(kind)))
     with_files = [finding for finding in findings if finding.rows]
     if len(with_files) < len(findings):
         messages = "\n\n".join(finding.message for finding in findings if not finding.rows)
@@ -129,23 +129,23 @@ def _findings(
         limit = _PHOTOS_OF_ONE if len(with_files) == 1 else _PHOTOS
         count = budget.take_up_to(min(len(finding.rows), limit))
         if count:
-            groups.append(_photos(story, finding, count, compared=kind.together))
+            groups.append(_photos(story, finding, count, compared=kind.is_group))
     hidden = sum(len(finding.rows) for finding in with_files) - sum(map(len, groups))
-    note = f"And {counted(hidden, story.found.nouns.unit)} more, in audit.json." if hidden else ""
-    return [*blocks, Album("", tuple(groups), note)]
+    note = f"And {pluralize(hidden, story.audit.nouns.unit)} more, in audit.json." if hidden else ""
+    return [*blocks, PhotoGroups("", tuple(groups), note)]
 
 
 def _photos(
-    story: AuditStory, finding: Finding, count: int, *, compared: bool
+    story: AuditReportData, finding: Finding, count: int, *, compared: bool
 ) -> tuple[Photo, ...]:
     """The first `count` rows of a finding."""
     rows = finding.rows[:count]
-    words: list[Words] = [()] * len(rows)
+    words: list[WeightedText] = [()] * len(rows)
     if story.words is not None:
         words = story.words(rows, compared)
     photos = []
     for place, row in enumerate(rows):
-        labels = [label for label in labels_of(story.targets[row]) if isinstance(label, str)]
+        labels = [label for label in get_labels(story.targets[row]) if isinstance(label, str)]
         note = finding.notes[place] if finding.notes else ""
         picture = story.picture(row)
         name = finding.paths[place]
@@ -153,7 +153,7 @@ def _photos(
     return tuple(photos)
 
 
-def _counts(audit: Audit) -> list[Block]:
+def _counts(audit: AuditFindings) -> list[Block]:
     counts = audit.counts
     facts = [
         ("rows", counts["rows"]),
@@ -161,22 +161,22 @@ def _counts(audit: Audit) -> list[Block]:
         *((name.replace("_", " "), _fact(value)) for name, value in _of_input(counts)),
         ("ignored", _shares(counts["ignored"])),
     ]
-    blocks: list[Block] = [Facts("", tuple((key, value) for key, value in facts if value != ""))]
+    blocks: list[Block] = [FactList("", tuple((key, value) for key, value in facts if value != ""))]
     splits = list(counts["classes"])
     names = list(counts["classes"][splits[0]]) if splits else []
     if names:
         columns = (Column("class"), *(Column(split, "bar") for split in splits))
         rows = [(name, *(counts["classes"][split][name] for split in splits)) for name in names]
-        blocks.append(Table("Classes", columns, tuple(rows)))
+        blocks.append(TableBlock("Classes", columns, tuple(rows)))
     for name, classes in counts.get("histograms", {}).items():
         columns = (Column(name), Column("rows", "bar"))
-        blocks.append(Table(f"How many {name}", columns, tuple(classes.items())))
+        blocks.append(TableBlock(f"How many {name}", columns, tuple(classes.items())))
     if counts["links_cut"]:
         blocks.append(
             Text(
                 "Split groups",
                 "Links between near duplicates joined groups of over 1 % of all rows. To split "
-                f"them, the {counted(int(counts['links_cut']), 'weakest link')} were ignored.",
+                f"them, the {pluralize(int(counts['links_cut']), 'weakest link')} were ignored.",
             )
         )
     return blocks

@@ -12,11 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from skipstone.errors import DamagedError
-from skipstone.report.album import PICTURE, Album
-from skipstone.report.measures import Figures, Hero, Json, Receipt, finite_or_none
-from skipstone.report.variants import Variants
+from skipstone.report.album import IMAGE_DATA_URI, PhotoGroups
+from skipstone.report.measures import (
+    HeadlineMetric,
+    Json,
+    MetricTable,
+    ReceiptBlock,
+    finite_or_none,
+)
+from skipstone.report.variants import TextVariants
 
-FORMATS = ("text", "percent", "number", "bar", "colour")
+COLUMN_FORMATS = ("text", "percent", "number", "bar", "colour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableBlock:
     """Rows of cells. The first cell is the row's header; None is a missing value."""
 
     title: str
@@ -47,18 +53,18 @@ class Table:
     note: str = ""
 
     @staticmethod
-    def from_json(value: Json) -> Table:
+    def from_json(value: Json) -> TableBlock:
         columns = tuple(
             Column(str(column["name"]), str(column.get("format", "text")))
             for column in value["columns"]
         )
         for column in columns:
-            if column.format not in FORMATS:
-                raise ValueError(f"a column's format is one of {', '.join(FORMATS)}")
+            if column.format not in COLUMN_FORMATS:
+                raise ValueError(f"a column's format is one of {', '.join(COLUMN_FORMATS)}")
         rows = tuple(tuple(row) for row in value["rows"])
         if any(len(row) != len(columns) for row in rows):
             raise ValueError("a row's number of cells differs from the number of columns")
-        return Table(str(value["title"]), columns, rows, str(value.get("note", "")))
+        return TableBlock(str(value["title"]), columns, rows, str(value.get("note", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class ReliabilityBin:
     """Predictions with confidence in (low, high]: their mean confidence and their accuracy."""
 
     low: float
@@ -90,7 +96,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
+class ReliabilityDiagram:
     """A reliability diagram.
 
     Args:
@@ -100,15 +106,15 @@ class Reliability:
     """
 
     title: str
-    bins: tuple[Bin, ...]
+    bins: tuple[ReliabilityBin, ...]
     ece: float | None
     unit: str = "answers"
     independent: bool = True
 
     @staticmethod
-    def from_json(value: Json) -> Reliability:
+    def from_json(value: Json) -> ReliabilityDiagram:
         bins = tuple(
-            Bin(
+            ReliabilityBin(
                 float(b["low"]),
                 float(b["high"]),
                 float(b["confidence"]),
@@ -117,7 +123,7 @@ class Reliability:
             )
             for b in value["bins"]
         )
-        return Reliability(
+        return ReliabilityDiagram(
             str(value["title"]),
             bins,
             finite_or_none(value["ece"]),
@@ -127,7 +133,7 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class GalleryItem:
     """A sample in a gallery.
 
     Args:
@@ -154,14 +160,14 @@ class Gallery:
     side, with its caption below."""
 
     title: str
-    items: tuple[Item, ...]
+    items: tuple[GalleryItem, ...]
     note: str = ""
     wide: bool = False
 
     @staticmethod
     def from_json(value: Json) -> Gallery:
         items = tuple(
-            Item(
+            GalleryItem(
                 int(i["id"]),
                 str(i["name"]),
                 str(i["caption"]),
@@ -175,7 +181,7 @@ class Gallery:
             for i in value["items"]
         )
         for item in items:
-            if item.picture and not PICTURE.fullmatch(item.picture):
+            if item.picture and not IMAGE_DATA_URI.fullmatch(item.picture):
                 raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
         note, wide = str(value.get("note", "")), bool(value.get("wide", False))
         return Gallery(str(value["title"]), items, note, wide)
@@ -190,7 +196,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Annotation:
     """A labelled point of a chart, such as the best epoch."""
 
     x: float
@@ -206,7 +212,7 @@ class Curves:
     x: str
     series: tuple[Series, ...]
     log: bool = False
-    mark: Mark | None = None
+    mark: Annotation | None = None
     note: str = ""
 
     @staticmethod
@@ -221,21 +227,25 @@ class Curves:
             str(value["x"]),
             series,
             bool(value.get("log", False)),
-            None if mark is None else Mark(float(mark["x"]), float(mark["y"]), str(mark["name"])),
+            None
+            if mark is None
+            else Annotation(float(mark["x"]), float(mark["y"]), str(mark["name"])),
             str(value.get("note", "")),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactList:
     """Names with values, which are text or numbers."""
 
     title: str
     items: tuple[tuple[str, Any], ...]
 
     @staticmethod
-    def from_json(value: Json) -> Facts:
-        return Facts(str(value["title"]), tuple((str(key), item) for key, item in value["items"]))
+    def from_json(value: Json) -> FactList:
+        return FactList(
+            str(value["title"]), tuple((str(key), item) for key, item in value["items"])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,37 +274,37 @@ class Code:
 
 
 Block = (
-    Table
+    TableBlock
     | Confusion
-    | Reliability
+    | ReliabilityDiagram
     | Gallery
-    | Album
+    | PhotoGroups
     | Curves
-    | Facts
+    | FactList
     | Text
     | Code
-    | Hero
-    | Figures
-    | Receipt
-    | Variants
+    | HeadlineMetric
+    | MetricTable
+    | ReceiptBlock
+    | TextVariants
 )
 
-KINDS: dict[str, type[Block]] = {
-    "table": Table,
+BLOCK_TYPES: dict[str, type[Block]] = {
+    "table": TableBlock,
     "confusion": Confusion,
-    "reliability": Reliability,
+    "reliability": ReliabilityDiagram,
     "gallery": Gallery,
-    "album": Album,
+    "album": PhotoGroups,
     "curves": Curves,
-    "facts": Facts,
+    "facts": FactList,
     "text": Text,
     "code": Code,
-    "hero": Hero,
-    "figures": Figures,
-    "receipt": Receipt,
-    "variants": Variants,
+    "hero": HeadlineMetric,
+    "figures": MetricTable,
+    "receipt": ReceiptBlock,
+    "variants": TextVariants,
 }
-KIND_OF = {block_type: kind for kind, block_type in KINDS.items()}
+KIND_OF = {block_type: kind for kind, block_type in BLOCK_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -321,19 +331,21 @@ class Report:
     versions: Mapping[str, str]
 
 
-def from_json(value: Json) -> Block:
+def block_from_json(value: Json) -> Block:
     """The block from its JSON form. DamagedError names its kind and what is wrong with it."""
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise DamagedError(f"unknown kind of report block {kind!r}; known: {', '.join(KINDS)}.")
+    if not isinstance(kind, str) or kind not in BLOCK_TYPES:
+        raise DamagedError(
+            f"unknown kind of report block {kind!r}; known: {', '.join(BLOCK_TYPES)}."
+        )
     try:
-        return KINDS[kind].from_json(value)
+        return BLOCK_TYPES[kind].from_json(value)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DamagedError(f"report block of kind {kind!r} cannot be read: {reason}.") from error
 
 
-def to_json(block: Block) -> dict[str, Any]:
+def block_to_json(block: Block) -> dict[str, Any]:
     """The JSON form: dicts, lists, strings and numbers, with the block's kind."""
     plain: dict[str, Any] = _plain(asdict(block))
     return {"kind": KIND_OF[type(block)], **plain}

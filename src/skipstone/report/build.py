@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skipstone.report.blocks import Report, Section, from_json
-from skipstone.report.receipts import receipt_block
-from skipstone.report.words import count, duration, percent, size
-from skipstone.shrink.words import ends
+from skipstone.report.blocks import Report, Section, block_from_json
+from skipstone.report.receipts import build_receipt_block
+from skipstone.report.words import format_bytes, format_count, format_duration, format_percent
+from skipstone.shrink.words import interval_bounds
 
 Json = Mapping[str, Any]
 
 #: A metric whose interval is wider than this (as a share of 1) is called a rough estimate.
-WIDE = 0.1
+ROUGH_INTERVAL = 0.1
 _ROLES = {
     "fit": "the model learns from these",
     "select": "used to choose the epoch (unless the last is kept), calibration and thresholds",
@@ -24,7 +24,7 @@ _ROLES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStory:
+class ReportData:
     """Everything that a run's report shows, JSON-able, so that it can be rendered again later.
 
     Args:
@@ -71,49 +71,49 @@ class TrainingStory:
     versions: dict[str, str]
     receipts: list[dict[str, Any]] = field(default_factory=list)
     baseline: dict[str, Any] | None = None
-    parts: dict[str, Any] | None = None
+    class_counts_within_rows: dict[str, Any] | None = None
     members: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        value: dict[str, Any] = storable(asdict(self))
+        value: dict[str, Any] = to_json_safe(asdict(self))
         return value
 
     @staticmethod
-    def from_json(value: Json) -> TrainingStory:
+    def from_json(value: Json) -> ReportData:
         """TypeError if fields are missing or unknown."""
-        return TrainingStory(**value)
+        return ReportData(**value)
 
 
-def storable(value: Any) -> Any:
+def to_json_safe(value: Any) -> Any:
     """The same data for JSON in UTF-8: None for NaN and infinity, and lone surrogates (in names
     that are not UTF-8) as escapes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(key): storable(item) for key, item in value.items()}
+        return {str(key): to_json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [to_json_safe(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def training_report(story: TrainingStory) -> Report:
+def build_training_report(story: ReportData) -> Report:
     """The sections in the order of a reader's questions: how good, how small, which mistakes, on
     what data, trained how, exported as what."""
     parts: list[tuple[str, list[Json]]] = [
         ("Result", _result(story)),
-        ("Smaller and faster", list(map(receipt_block, story.receipts))),
+        ("Smaller and faster", list(map(build_receipt_block, story.receipts))),
         ("Where it is right and wrong", list(story.sections)),
         ("Data", _data(story)),
         ("Training", _training(story)),
         ("Exported programs", _exports(story)),
     ]
     sections = tuple(
-        Section(title, tuple(map(from_json, blocks))) for title, blocks in parts if blocks
+        Section(title, tuple(map(block_from_json, blocks))) for title, blocks in parts if blocks
     )
     return Report(story.title, story.subtitle, story.command, sections, story.versions)
 
 
-def _result(story: TrainingStory) -> list[Json]:
+def _result(story: ReportData) -> list[Json]:
     by_name = {row["name"]: row for row in story.metrics}
     verdict = (
         "Scored once, on test data that was used neither for training nor for any decision."
@@ -122,7 +122,7 @@ def _result(story: TrainingStory) -> list[Json]:
         "the weights and the calibration, so the result is somewhat too good."
     )
     headline = by_name[story.headline]
-    if headline["high"] is not None and headline["high"] - headline["low"] > WIDE:
+    if headline["high"] is not None and headline["high"] - headline["low"] > ROUGH_INTERVAL:
         verdict += f" {headline['n']:,} samples give only a rough estimate: see the interval."
     blocks: list[Json] = [
         {
@@ -185,11 +185,13 @@ def _members(members: Json, headline: Json) -> Json:
 def _span(estimate: Json, *, signed: bool = False) -> str:
     """ "87.5 (86.6 to 88.4)" for an estimate that is a share of 1."""
     pattern = "{:+.1f}" if signed else "{:.1f}"
-    value, low, high = (pattern.format(100 * v) for v in (estimate["value"], *ends(estimate)))
+    value, low, high = (
+        pattern.format(100 * v) for v in (estimate["value"], *interval_bounds(estimate))
+    )
     return f"{value} ({low} to {high})"
 
 
-def _data(story: TrainingStory) -> list[Json]:
+def _data(story: ReportData) -> list[Json]:
     total = sum(story.roles.values())
     order = [role for role in _ROLES if role in story.roles]  # a stored story sorts them by name
     shares = [
@@ -212,8 +214,8 @@ def _data(story: TrainingStory) -> list[Json]:
         ]
         rows = [[item["name"], *(item.get(role, 0) for role in used)] for item in story.classes]
         blocks.append(_table("Rows by class", columns, rows))
-    if story.parts:
-        blocks.append(_parts(story.parts, used))
+    if story.class_counts_within_rows:
+        blocks.append(_parts(story.class_counts_within_rows, used))
     return blocks
 
 
@@ -233,12 +235,12 @@ def _parts(parts: Json, roles: Sequence[str]) -> Json:
     return _table(f"{unit.capitalize()} by class", columns, shares, note)
 
 
-def _training(story: TrainingStory) -> list[Json]:
+def _training(story: ReportData) -> list[Json]:
     facts: Json = {"kind": "facts", "title": "", "items": story.trained}
     return [facts, *_curves(story)]
 
 
-def _curves(story: TrainingStory) -> list[Json]:
+def _curves(story: ReportData) -> list[Json]:
     """Loss, the headline metric on the validation rows (with the kept epoch), learning rate."""
     if not story.history:
         return []
@@ -287,7 +289,7 @@ def _line(history: Sequence[Json], name: str, value: Any) -> Json:
     return {"name": name, "points": [[x, y] for x, y in points if y is not None]}
 
 
-def _exports(story: TrainingStory) -> list[Json]:
+def _exports(story: ReportData) -> list[Json]:
     blocks: list[Json] = []
     if story.programs:
         rows = [
@@ -295,7 +297,7 @@ def _exports(story: TrainingStory) -> list[Json]:
                 row["name"] + (" (default)" if row.get("default") else ""),
                 row["runtime"],
                 row["precision"],
-                size(row["bytes"]),
+                format_bytes(row["bytes"]),
             ]
             for row in story.programs
         ]
@@ -312,7 +314,9 @@ def _checks(verification: Json) -> Json:
     rows = []
     for row in checks:
         limits = row.get("tolerance") or {}
-        pixels = _allowed(row.get("share"), limits.get("share"), percent) if per_pixel else None
+        pixels = (
+            _allowed(row.get("share"), limits.get("share"), format_percent) if per_pixel else None
+        )
         rows.append(
             [
                 row["name"],
@@ -347,14 +351,14 @@ def _short(value: Any) -> str:
     return f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
 
 
-def model_facts(
+def describe_model(
     name: str, parameters: int, macs: int | None, recipe: str, seconds: float
 ) -> list[list[Any]]:
     """The first lines of `TrainingStory.trained`."""
-    facts: list[list[Any]] = [["Model", name], ["Parameters", count(parameters)]]
+    facts: list[list[Any]] = [["Model", name], ["Parameters", format_count(parameters)]]
     if macs is not None:
-        facts.append(["Multiply-accumulates per sample", count(macs)])
-    return [*facts, ["Recipe", recipe], ["Time", duration(seconds)]]
+        facts.append(["Multiply-accumulates per sample", format_count(macs)])
+    return [*facts, ["Recipe", recipe], ["Time", format_duration(seconds)]]
 
 
 def _table(

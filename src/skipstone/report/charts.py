@@ -9,20 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from skipstone.proof.proportions import wilson
-from skipstone.report.blocks import Bin, Curves, Reliability
-from skipstone.report.measures import Figure
-from skipstone.report.words import escape, figure, number, percent, span
+from skipstone.proof.proportions import wilson_interval
+from skipstone.report.blocks import Curves, ReliabilityBin, ReliabilityDiagram
+from skipstone.report.measures import MetricValue
+from skipstone.report.words import (
+    escape_html,
+    format_interval,
+    format_metric,
+    format_number,
+    format_percent,
+)
 
 WIDTH, HEIGHT = 300, 210
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 38
 #: Up to this many points of a line are drawn as dots.
-DOTS = 40
+MAX_DOTS = 40
 
 Scale = Callable[[float], float]
 
 
-def curves(block: Curves) -> str:
+def draw_curves(block: Curves) -> str:
     """Lines with axes, ticks, a mark, and a value at every point."""
     points = [point for series in block.series for point in series.points]
     points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not block.log)]
@@ -30,7 +36,7 @@ def curves(block: Curves) -> str:
         return '<p class="note">No data to draw.</p>'
     xs, ys = [x for x, _ in points], [y for _, y in points]
     x_ticks = _whole_ticks(min(xs), max(xs))
-    y_ticks = _log_ticks(min(ys), max(ys)) if block.log else ticks(min(ys), max(ys))
+    y_ticks = _log_ticks(min(ys), max(ys)) if block.log else round_ticks(min(ys), max(ys))
     to_x = _linear(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     span_y = (min(*y_ticks, *ys), max(*y_ticks, *ys))
     to_y = (_log if block.log else _linear)(*span_y, HEIGHT - BOTTOM, TOP)
@@ -42,19 +48,23 @@ def curves(block: Curves) -> str:
         for x, y in line:
             center = f'cx="{to_x(x):.1f}" cy="{to_y(y):.1f}"'
             dot = (
-                f'<circle class="dot s{index % 4}" {center} r="2.5"/>' if len(line) <= DOTS else ""
+                f'<circle class="dot s{index % 4}" {center} r="2.5"/>'
+                if len(line) <= MAX_DOTS
+                else ""
             )
-            tooltip = f"{series.name}, {block.x} {number(x)}: {number(float(f'{y:.4g}'))}"
+            tooltip = (
+                f"{series.name}, {block.x} {format_number(x)}: {format_number(float(f'{y:.4g}'))}"
+            )
             parts.append(
                 f'<g class="point">{dot}<circle class="hit" {center} r="7"/>'
-                f"<title>{escape(tooltip)}</title></g>"
+                f"<title>{escape_html(tooltip)}</title></g>"
             )
     if block.mark is not None and (block.mark.y > 0 or not block.log):
         parts.append(_mark(to_x(block.mark.x), to_y(block.mark.y), block.mark.name))
     return _svg(WIDTH, HEIGHT, _description(block), "".join(parts))
 
 
-def reliability(block: Reliability) -> str:
+def draw_reliability(block: ReliabilityDiagram) -> str:
     """Accuracy by confidence, with Wilson intervals, above a histogram of counts."""
     size, strip, margin = 268, 48, 62
     width, height = margin + size + 20, TOP + size + 12 + strip + BOTTOM
@@ -85,18 +95,18 @@ def reliability(block: Reliability) -> str:
     total = sum(item.count for item in block.bins)
     label = (
         f"Reliability diagram of {total:,} {block.unit}: "
-        f"calibration error {figure(block.ece, as_percent=False)}"
+        f"calibration error {format_metric(block.ece, as_percent=False)}"
     )
     return _svg(width, height, label, "".join(parts))
 
 
-def base(items: Sequence[Figure]) -> float:
+def axis_start(items: Sequence[MetricValue]) -> float:
     """Start of an axis that ends at 100 % and shows the lowest interval of these shares."""
     lowest = min((item.low for item in items if item.low is not None), default=0.0)
     return next(start for start in (0.99, 0.95, 0.9, 0.8, 0.5, 0.0) if start <= lowest)
 
 
-def interval(item: Figure, start: float) -> str:
+def draw_interval(item: MetricValue, start: float) -> str:
     """A value as a dot and its interval as a bar, on an axis from `start` to 1; the text next to
     it says the same, so it is hidden from screen readers."""
     if item.value is None or item.low is None or item.high is None:
@@ -112,7 +122,7 @@ def interval(item: Figure, start: float) -> str:
     return f'<svg class="interval" viewBox="0 0 200 18" aria-hidden="true">{body}</svg>'
 
 
-def bar(share: float) -> str:
+def draw_bar(share: float) -> str:
     """A bar filled to `share` in 0..1 of its width; hidden from screen readers."""
     filled = 100 * min(max(share, 0.0), 1.0)
     return (
@@ -121,7 +131,7 @@ def bar(share: float) -> str:
     )
 
 
-def swatch(colour: str) -> str:
+def draw_swatch(colour: str) -> str:
     """A patch of `colour`, #rrggbb; hidden from screen readers."""
     return (
         '<svg class="swatch" aria-hidden="true">'
@@ -129,7 +139,7 @@ def swatch(colour: str) -> str:
     )
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def round_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers that cover low..high."""
     if high <= low:
         pad = abs(low) * 0.1 or 0.5
@@ -142,7 +152,9 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _whole_ticks(low: float, high: float) -> list[float]:
-    inside = [tick for tick in ticks(low, high, 6) if low <= tick <= high and tick == int(tick)]
+    inside = [
+        tick for tick in round_ticks(low, high, 6) if low <= tick <= high and tick == int(tick)
+    ]
     return inside or [low]
 
 
@@ -170,17 +182,17 @@ def _axes(
     lines = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" '
         f'y2="{to_y(t):.1f}"/><text class="tick end" x="{LEFT - 7}" y="{to_y(t) + 4:.1f}">'
-        f"{number(t)}</text>"
+        f"{format_number(t)}</text>"
         for t in y_ticks
     ]
     lines += [
-        f'<text class="tick mid" x="{to_x(t):.1f}" y="{floor + 17}">{number(t)}</text>'
+        f'<text class="tick mid" x="{to_x(t):.1f}" y="{floor + 17}">{format_number(t)}</text>'
         for t in x_ticks
     ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     return (
         "".join(lines)
-        + f'<text class="axis mid" x="{middle:.0f}" y="{HEIGHT - 5}">{escape(x_name)}</text>'
+        + f'<text class="axis mid" x="{middle:.0f}" y="{HEIGHT - 5}">{escape_html(x_name)}</text>'
     )
 
 
@@ -193,28 +205,32 @@ def _mark(x: float, y: float, words: str) -> str:
     return (
         f'<line class="thread" x1="{x:.1f}" x2="{x:.1f}" y1="{ring:.1f}" y2="{label_y:.1f}"/>'
         f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-        f'<text class="said {side}" x="{x + shift:.1f}" y="{label_y:.1f}">{escape(words)}</text>'
+        f'<text class="said {side}" x="{x + shift:.1f}" y="{label_y:.1f}">{escape_html(words)}</text>'
     )
 
 
 def _bin(
-    block: Reliability, item: Bin, to_x: Scale, to_y: Scale, column: tuple[float, float]
+    block: ReliabilityDiagram,
+    item: ReliabilityBin,
+    to_x: Scale,
+    to_y: Scale,
+    column: tuple[float, float],
 ) -> str:
     """A dot with its interval and, below it, a histogram bar: `column` is its bottom and height."""
     (floor, tall), (x, y) = column, (to_x(item.confidence), to_y(item.accuracy))
     bar_left, bar_right = to_x(item.low) + 1, to_x(item.high) - 1
     detail, whisker = f"{item.count:,} {block.unit}", ""
     if block.independent:
-        low, high = wilson(item.accuracy * item.count, item.count)
-        detail = f"95 %: {span(low, high, as_percent=True)}; {detail}"
+        low, high = wilson_interval(item.accuracy * item.count, item.count)
+        detail = f"95 %: {format_interval(low, high, as_percent=True)}; {detail}"
         whisker = (
             f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{to_y(low):.1f}" '
             f'y2="{to_y(high):.1f}"/>'
         )
-    confidence, accuracy = percent(item.confidence), percent(item.accuracy)
+    confidence, accuracy = format_percent(item.confidence), format_percent(item.accuracy)
     tooltip = f"confidence {confidence}: {accuracy} correct ({detail})"
     return (
-        f'<g class="point"><title>{escape(tooltip)}</title><rect class="count" '
+        f'<g class="point"><title>{escape_html(tooltip)}</title><rect class="count" '
         f'x="{bar_left:.1f}" y="{floor - tall:.1f}" width="{bar_right - bar_left:.1f}" '
         f'height="{max(tall, 1):.1f}"/>{whisker}'
         f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
@@ -228,12 +244,12 @@ def _description(block: Curves) -> str:
     for series in block.series:
         if series.points:
             (_, first), (_, last) = series.points[0], series.points[-1]
-            lines.append(f"{series.name} from {number(first)} to {number(last)}")
+            lines.append(f"{series.name} from {format_number(first)} to {format_number(last)}")
     return f"{block.title}: {'; '.join(lines)}, by {block.x}"
 
 
 def _svg(width: float, height: float, label: str, body: str) -> str:
     return (
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-label="{escape(label)}">{body}</svg>'
+        f'height="{height:g}" role="img" aria-label="{escape_html(label)}">{body}</svg>'
     )

@@ -18,7 +18,7 @@ def finite_or_none(value: Any) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricValue:
     """A metric with its 95 % interval over `n` samples."""
 
     title: str
@@ -29,8 +29,8 @@ class Figure:
     higher_is_better: bool = True
 
     @staticmethod
-    def of(value: Json) -> Figure:
-        return Figure(
+    def from_json(value: Json) -> MetricValue:
+        return MetricValue(
             str(value["title"]),
             finite_or_none(value["value"]),
             finite_or_none(value["low"]),
@@ -47,7 +47,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Hero:
+class HeadlineMetric:
     """The headline metric.
 
     Args:
@@ -55,15 +55,15 @@ class Hero:
         verdict: how far the value can be trusted.
     """
 
-    figure: Figure
+    figure: MetricValue
     split: str
     seed: int
     verdict: str = ""
 
     @staticmethod
-    def from_json(value: Json) -> Hero:
-        return Hero(
-            Figure.of(value["figure"]),
+    def from_json(value: Json) -> HeadlineMetric:
+        return HeadlineMetric(
+            MetricValue.from_json(value["figure"]),
             str(value["split"]),
             int(value["seed"]),
             str(value.get("verdict", "")),
@@ -71,21 +71,21 @@ class Hero:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricTable:
     """All metrics in one table."""
 
     title: str
-    items: tuple[Figure, ...]
+    items: tuple[MetricValue, ...]
     note: str = ""
 
     @staticmethod
-    def from_json(value: Json) -> Figures:
-        items = tuple(map(Figure.of, value["items"]))
-        return Figures(str(value["title"]), items, str(value.get("note", "")))
+    def from_json(value: Json) -> MetricTable:
+        items = tuple(map(MetricValue.from_json, value["items"]))
+        return MetricTable(str(value["title"]), items, str(value.get("note", "")))
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class MeasuredValue:
     """A measured value with its interval; low and high are None for an exact value."""
 
     value: float | None
@@ -93,10 +93,10 @@ class Amount:
     high: float | None = None
 
     @staticmethod
-    def of(value: Json | None) -> Amount | None:
+    def from_json(value: Json | None) -> MeasuredValue | None:
         if value is None:
             return None
-        return Amount(
+        return MeasuredValue(
             finite_or_none(value["value"]),
             finite_or_none(value.get("low")),
             finite_or_none(value.get("high")),
@@ -104,7 +104,7 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReceiptRow:
     """One line of a receipt.
 
     Args:
@@ -115,36 +115,36 @@ class Change:
 
     name: str
     unit: str
-    before: Amount | None
-    after: Amount | None
+    before: MeasuredValue | None
+    after: MeasuredValue | None
     words: str = ""
     good: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceiptBlock:
     """The model's accuracy, size and latency before and after a change, with intervals."""
 
     title: str
     verdict: str
     accepted: bool
-    rows: tuple[Change, ...]
+    rows: tuple[ReceiptRow, ...]
     note: str = ""
 
     @staticmethod
-    def from_json(value: Json) -> Receipt:
+    def from_json(value: Json) -> ReceiptBlock:
         rows = tuple(
-            Change(
+            ReceiptRow(
                 str(row["name"]),
                 str(row["unit"]),
-                Amount.of(row["before"]),
-                Amount.of(row["after"]),
+                MeasuredValue.from_json(row["before"]),
+                MeasuredValue.from_json(row["after"]),
                 str(row.get("words", "")),
                 row.get("good"),
             )
             for row in value["rows"]
         )
-        return Receipt(
+        return ReceiptBlock(
             str(value["title"]),
             str(value["verdict"]),
             bool(value["accepted"]),

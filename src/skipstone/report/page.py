@@ -9,10 +9,10 @@ from functools import cache
 from importlib import resources
 
 from skipstone.report.blocks import Report
-from skipstone.report.words import escape
+from skipstone.report.words import escape_html
 
 
-def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
+def render_page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
     """The complete document.
 
     Its Content-Security-Policy allows only this style sheet and embedded images: no script, no
@@ -23,7 +23,7 @@ def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
     """
     style = _style()
     links = "".join(
-        f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title in contents
+        f'<li><a href="#{anchor}">{escape_html(title)}</a></li>' for anchor, title in contents
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -31,10 +31,10 @@ def page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"<title>{escape_html(report.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         '<a class="skip" href="#part-1">Skip to the result</a>\n'
-        f"<header><p>skipstone report</p><h1>{escape(report.title)}</h1>"
-        f'<p class="subtitle">{escape(report.subtitle)}</p></header>\n'
+        f"<header><p>skipstone report</p><h1>{escape_html(report.title)}</h1>"
+        f'<p class="subtitle">{escape_html(report.subtitle)}</p></header>\n'
         f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n<main>{body}</main>\n'
         "<footer><p>This page loads no other files and runs no script.</p></footer>\n"
         "</body>\n</html>\n"

@@ -7,16 +7,16 @@ import io
 
 import numpy as np
 
-from skipstone.inputs.shown import shown
+from skipstone.inputs.shown import to_display
 
-SIDE = 192
+MAX_SIDE = 192
 #: Characters of all data URIs of one gallery together.
-BUDGET = 2_000_000
+MAX_GALLERY_CHARACTERS = 2_000_000
 #: Longest side of images that show several views side by side.
-WIDE = 3 * SIDE
+MAX_WIDE_SIDE = 3 * MAX_SIDE
 
 
-def picture_uri(record: np.ndarray, side: int = SIDE) -> str | None:
+def encode_data_uri(record: np.ndarray, side: int = MAX_SIDE) -> str | None:
     """A record (H, W, C) as a data URI, drawn by `inputs.shown`; None if it is not an image.
 
     Args:
@@ -27,7 +27,7 @@ def picture_uri(record: np.ndarray, side: int = SIDE) -> str | None:
 
     if record.ndim != 3 or 0 in record.shape or record.dtype.kind not in "uf":
         return None
-    record = shown(record)
+    record = to_display(record)
     picture = Image.fromarray(record[:, :, 0] if record.shape[2] == 1 else record)
     longest = max(picture.size)
     if longest < side // 2:

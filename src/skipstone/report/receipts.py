@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skipstone.report.words import number
-from skipstone.shrink.latency import SAME
-from skipstone.shrink.receipt import verdict
-from skipstone.shrink.words import between, ends, originals
+from skipstone.report.words import format_number
+from skipstone.shrink.latency import NO_DIFFERENCE
+from skipstone.shrink.receipt import describe_verdict
+from skipstone.shrink.words import describe_original_size, format_ratio_interval, interval_bounds
 
 Json = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ _PARTS = {
 }
 
 
-def receipt_block(receipt: Json) -> dict[str, Any]:
+def build_receipt_block(receipt: Json) -> dict[str, Any]:
     """The block for a receipt in the form of `shrink.receipt.Receipt.to_json`."""
     rows = [_accuracy(receipt, part) for part in ("select", "claim") if receipt[part] is not None]
     rows += [
@@ -36,12 +36,12 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
             f" Latency: median of one prediction with its 10th and 90th percentile (batch "
             f"{latency['batch']}, {latency['threads']} threads, {latency['rounds']} interleaved "
             f"rounds). Ratios are taken within each round and have 95 % intervals. Control, "
-            f"{control['fast']} against itself: {control['words']} {between(control)}."
+            f"{control['fast']} against itself: {control['words']} {format_ratio_interval(control)}."
         )
     return {
         "kind": "receipt",
         "title": f"{receipt['plan']} (budget: {_points(receipt['max_drop'])})",
-        "verdict": verdict(receipt),
+        "verdict": describe_verdict(receipt),
         "accepted": receipt["accepted"],
         "rows": rows,
         "note": note,
@@ -51,7 +51,7 @@ def receipt_block(receipt: Json) -> dict[str, Any]:
 def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
     scores, budget = receipt[part], receipt["max_drop"]
     drop = scores["drop"]
-    low, high = ends(drop)
+    low, high = interval_bounds(drop)
     words = f"{_signed(-drop['value'])} points ({_signed(-high)} to {_signed(-low)})"
     return {
         "name": f"{receipt['title']} {_PARTS[part]} (n = {drop['n']:,})",
@@ -67,7 +67,7 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
 def _size(sizes: Json) -> dict[str, Any]:
     times = sizes["smaller"]
     return {
-        "name": f"size: {originals(sizes)}, then {sizes['default']}",
+        "name": f"size: {describe_original_size(sizes)}, then {sizes['default']}",
         "unit": "bytes",
         "before": {"value": sizes["before"]},
         "after": {"value": sizes["ships"]},
@@ -78,13 +78,13 @@ def _size(sizes: Json) -> dict[str, Any]:
 
 def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
     rows = {row["name"]: row for row in latency["rows"]}
-    differs = ratio["words"] != SAME
+    differs = ratio["words"] != NO_DIFFERENCE
     return {
         "name": f"latency: {ratio['slow']}, then {ratio['fast']}",
         "unit": "ms",
         "before": _spread(rows[ratio["slow"]]),
         "after": _spread(rows[ratio["fast"]]),
-        "words": f"{ratio['words']} {between(ratio)}",
+        "words": f"{ratio['words']} {format_ratio_interval(ratio)}",
         "good": ratio["value"] > 1 if differs else None,
     }
 
@@ -98,5 +98,5 @@ def _points(budget: float) -> str:
 
 
 def _signed(points: float) -> str:
-    rounded = number(round(points, 2) + 0.0)
+    rounded = format_number(round(points, 2) + 0.0)
     return f"+{rounded}" if points > 0 and rounded != "0" else rounded

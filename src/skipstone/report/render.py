@@ -6,29 +6,37 @@ from collections.abc import Callable
 from typing import Any
 
 from skipstone.report import charts, tables
-from skipstone.report.album import Album, album
+from skipstone.report.album import PhotoGroups, render_photo_groups
 from skipstone.report.blocks import (
     KIND_OF,
     Block,
     Code,
     Confusion,
     Curves,
-    Facts,
+    FactList,
     Gallery,
-    Item,
-    Reliability,
+    GalleryItem,
+    ReliabilityDiagram,
     Report,
     Section,
-    Table,
+    TableBlock,
     Text,
 )
-from skipstone.report.measures import Figures, Hero, Receipt
-from skipstone.report.page import page
-from skipstone.report.variants import Variants, variants
-from skipstone.report.words import escape, figure, name, number, percent, span, text
+from skipstone.report.measures import HeadlineMetric, MetricTable, ReceiptBlock
+from skipstone.report.page import render_page
+from skipstone.report.variants import TextVariants, render_text_variants
+from skipstone.report.words import (
+    escape_html,
+    format_interval,
+    format_metric,
+    format_number,
+    format_percent,
+    render_name,
+    render_weighted_text,
+)
 
 
-def render(report: Report) -> str:
+def render_report(report: Report) -> str:
     """The page: one file that runs no script and loads no other files."""
     versions = " · ".join(f"{package} {version}" for package, version in report.versions.items())
     repeat = Section("Repeat this run", (Code("", report.command), Text("Versions", versions)))
@@ -37,7 +45,7 @@ def render(report: Report) -> str:
     body = "".join(
         _section(anchor, section) for (anchor, _), section in zip(contents, sections, strict=True)
     )
-    return page(report, contents, body)
+    return render_page(report, contents, body)
 
 
 def _section(anchor: str, section: Section) -> str:
@@ -52,7 +60,7 @@ def _section(anchor: str, section: Section) -> str:
     blocks += _chart_row(curves)
     return (
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h2 id="{anchor}-title">{escape(section.title)}</h2>{"".join(blocks)}</section>'
+        f'<h2 id="{anchor}-title">{escape_html(section.title)}</h2>{"".join(blocks)}</section>'
     )
 
 
@@ -65,36 +73,36 @@ def _block(block: Block) -> str:
     body = _RENDERERS[type(block)](block)
     title = getattr(block, "title", "")
     note = getattr(block, "note", "")
-    heading = f"<h3>{escape(title)}</h3>" if title else ""
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    heading = f"<h3>{escape_html(title)}</h3>" if title else ""
+    below = f'<p class="note">{escape_html(note)}</p>' if note else ""
     return f'<div class="block {KIND_OF[type(block)]}">{heading}{body}{below}</div>'
 
 
-def _hero(block: Hero) -> str:
+def _hero(block: HeadlineMetric) -> str:
     item = block.figure
     share = item.is_share
-    spread = span(item.low, item.high, as_percent=share)
+    spread = format_interval(item.low, item.high, as_percent=share)
     drawing = scale = ""
     if share:
-        start = charts.base([item])
-        drawing = charts.interval(item, start)
+        start = charts.axis_start([item])
+        drawing = charts.draw_interval(item, start)
         scale = f'<span class="ends"><span>{100 * start:g} %</span><span>100 %</span></span>'
-    verdict = f'<p class="lead">{escape(block.verdict)}</p>' if block.verdict else ""
+    verdict = f'<p class="lead">{escape_html(block.verdict)}</p>' if block.verdict else ""
     return (
         '<div class="headline"><div>'
-        f'<p class="what">{escape(item.title)}</p>'
-        f'<p class="value">{figure(item.value, as_percent=share)}</p>'
+        f'<p class="what">{escape_html(item.title)}</p>'
+        f'<p class="value">{format_metric(item.value, as_percent=share)}</p>'
         f'<p class="spread"><b>{spread}</b> <span class="soft">95 % interval</span></p>'
         f"{drawing}{scale}</div><div>{verdict}<dl>"
         f"<dt>Samples</dt><dd>n = {item.n:,}</dd>"
-        f"<dt>Data</dt><dd>{escape(block.split)}</dd>"
+        f"<dt>Data</dt><dd>{escape_html(block.split)}</dd>"
         f"<dt>Seed</dt><dd>{block.seed}</dd></dl></div></div>"
     )
 
 
-def _reliability(block: Reliability) -> str:
+def _reliability(block: ReliabilityDiagram) -> str:
     total = sum(item.count for item in block.bins)
-    ece, unit = figure(block.ece, as_percent=False), escape(block.unit)
+    ece, unit = format_metric(block.ece, as_percent=False), escape_html(block.unit)
     spread = (
         f"Vertical lines are 95 % intervals (Wilson), assuming independent {unit}. With few "
         f"{unit}, a distance from the dashed line may be chance."
@@ -104,7 +112,7 @@ def _reliability(block: Reliability) -> str:
         f"of the {unit} are counted."
     )
     return (
-        f'<div class="beside">{charts.reliability(block)}<div>'
+        f'<div class="beside">{charts.draw_reliability(block)}<div>'
         f"<p>Calibration error (ECE): <b>{ece}</b> over {total:,} {unit}.</p>"
         "<p>On the dashed line the confidence is right: of the "
         f"{unit} with 80 % confidence, 80 % are correct. Below the line the model is too "
@@ -123,85 +131,87 @@ def _gallery(block: Gallery) -> str:
     return f'<ul class="pictures{texts}">{"".join(map(_item, block.items))}</ul>'
 
 
-def _item(item: Item) -> str:
+def _item(item: GalleryItem) -> str:
     alt = f"{item.name}: {item.caption}"
     picture = '<span class="missing">no picture</span>'
     if item.picture:
-        picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
+        picture = f'<img src="{escape_html(item.picture)}" alt="{escape_html(alt)}">'
     if item.words:
-        picture = text(item.words)
-    probability = f" <b>{percent(item.probability)}</b>"
-    answer = f'<span class="answer"><i>predicted</i> {name(item.answer)}'
+        picture = render_weighted_text(item.words)
+    probability = f" <b>{format_percent(item.probability)}</b>"
+    answer = f'<span class="answer"><i>predicted</i> {render_name(item.answer)}'
     about = ""
     if item.about:
-        about = f'</span><span class="answer"><i>most confident</i> {name(item.about)}'
+        about = f'</span><span class="answer"><i>most confident</i> {render_name(item.about)}'
     return (
         f"<li><figure>{picture}<figcaption>"
-        f'<span class="truth"><i>true</i> {name(item.truth)}</span>'
+        f'<span class="truth"><i>true</i> {render_name(item.truth)}</span>'
         f"{answer}{about}{probability}</span>"
-        f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
+        f'<span class="file" title="{escape_html(item.name)}">{render_name(item.name)}</span>'
         "</figcaption></figure></li>"
     )
 
 
-def _wide_item(item: Item) -> str:
+def _wide_item(item: GalleryItem) -> str:
     """A sample whose picture shows the true and the predicted mask; the caption has its metrics."""
     picture = '<span class="missing">no picture</span>'
     if item.picture:
         alt = f"{item.name}: {item.caption}; true {item.truth}, predicted {item.answer}"
-        picture = f'<img src="{escape(item.picture)}" alt="{escape(alt)}">'
+        picture = f'<img src="{escape_html(item.picture)}" alt="{escape_html(alt)}">'
     return (
         f"<li><figure>{picture}<figcaption>"
-        f'<span class="truth">{name(item.caption)}</span>'
-        f'<span class="file" title="{escape(item.name)}">{name(item.name)}</span>'
+        f'<span class="truth">{render_name(item.caption)}</span>'
+        f'<span class="file" title="{escape_html(item.name)}">{render_name(item.name)}</span>'
         "</figcaption></figure></li>"
     )
 
 
-def _facts(block: Facts) -> str:
-    rows = "".join(f"<dt>{escape(key)}</dt><dd>{_fact(value)}</dd>" for key, value in block.items)
+def _facts(block: FactList) -> str:
+    rows = "".join(
+        f"<dt>{escape_html(key)}</dt><dd>{_fact(value)}</dd>" for key, value in block.items
+    )
     return f"<dl>{rows}</dl>"
 
 
 def _fact(value: Any) -> str:
-    return name(value) if isinstance(value, str) else escape(number(value))
+    return render_name(value) if isinstance(value, str) else escape_html(format_number(value))
 
 
 def _text(block: Text) -> str:
     paragraphs = [part for part in block.text.split("\n\n") if part.strip()]
     return "".join(
-        f"<p>{'<br>'.join(escape(line) for line in part.strip().splitlines())}</p>"
+        f"<p>{'<br>'.join(escape_html(line) for line in part.strip().splitlines())}</p>"
         for part in paragraphs
     )
 
 
 def _code(block: Code) -> str:
-    return f'<pre tabindex="0"><code>{escape(block.text)}</code></pre>'
+    return f'<pre tabindex="0"><code>{escape_html(block.text)}</code></pre>'
 
 
 def _curves(block: Curves) -> str:
     legend = ""
     if len(block.series) > 1:
         keys = "".join(
-            f'<li class="s{index % 4}">{escape(series.name)}</li>'
+            f'<li class="s{index % 4}">{escape_html(series.name)}</li>'
             for index, series in enumerate(block.series)
         )
         legend = f'<ul class="keys">{keys}</ul>'
-    return legend + charts.curves(block)
+    return legend + charts.draw_curves(block)
 
 
 _RENDERERS: dict[type[Block], Callable[[Any], str]] = {
-    Table: tables.table,
-    Confusion: tables.confusion,
-    Figures: tables.figures,
-    Variants: variants,
-    Receipt: tables.receipt,
-    Reliability: _reliability,
+    TableBlock: tables.render_table,
+    Confusion: tables.render_confusion,
+    MetricTable: tables.render_metrics,
+    TextVariants: render_text_variants,
+    ReceiptBlock: tables.render_receipt,
+    ReliabilityDiagram: _reliability,
     Gallery: _gallery,
-    Album: album,
+    PhotoGroups: render_photo_groups,
     Curves: _curves,
-    Facts: _facts,
+    FactList: _facts,
     Text: _text,
     Code: _code,
-    Hero: _hero,
+    HeadlineMetric: _hero,
 }

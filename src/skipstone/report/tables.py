@@ -7,62 +7,62 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from skipstone.report.blocks import Column, Confusion, Table
-from skipstone.report.charts import bar, base, interval, swatch
-from skipstone.report.measures import Amount, Change, Figures, Receipt
+from skipstone.report.blocks import Column, Confusion, TableBlock
+from skipstone.report.charts import axis_start, draw_bar, draw_interval, draw_swatch
+from skipstone.report.measures import MeasuredValue, MetricTable, ReceiptBlock, ReceiptRow
 from skipstone.report.words import (
-    NOTHING,
-    escape,
-    figure,
-    name,
-    number,
-    percent,
-    size,
-    span,
+    MISSING_VALUE,
+    escape_html,
+    format_bytes,
+    format_interval,
+    format_metric,
+    format_number,
+    format_percent,
+    render_name,
 )
-from skipstone.words import counted
+from skipstone.words import pluralize
 
 #: A table with more rows scrolls on its own, under a fixed header.
-LONG = 24
+MAX_ROWS_WITHOUT_SCROLL = 24
 #: Up to this many classes a confusion matrix is drawn large and needs no list of worst pairs.
-FEW = 12
+SMALL_MATRIX = 12
 #: A confusion matrix of more than WIDEST classes shows the SHOWN classes with the most mistakes.
-WIDEST = 250
-SHOWN = 60
+MAX_MATRIX = 250
+REDUCED_MATRIX = 60
 _COLOUR = re.compile("#[0-9a-f]{6}")
 
 
-def table(block: Table) -> str:
+def render_table(block: TableBlock) -> str:
     """The rows in order; a long table with bars starts with the shortest one, and says so."""
     head = "".join(
-        f'<th scope="col" class="{column.align}">{escape(column.name)}</th>'
+        f'<th scope="col" class="{column.align}">{escape_html(column.name)}</th>'
         for column in block.columns
     )
     greatest = [_greatest(block.rows, index) for index in range(len(block.columns))]
-    tall = len(block.rows) > LONG
+    tall = len(block.rows) > MAX_ROWS_WITHOUT_SCROLL
     ordered, note = _lowest_first(block) if tall else (block.rows, "")
     rows = "".join(f"<tr>{_row(block.columns, row, greatest)}</tr>" for row in ordered)
     if not block.rows:
         rows = f'<tr><td colspan="{len(block.columns)}">none</td></tr>'
     grid = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return note + scroll(grid, block.title, tall=tall)
+    return note + wrap_scrollable(grid, block.title, tall=tall)
 
 
-def _lowest_first(block: Table) -> tuple[Sequence[Sequence[Any]], str]:
+def _lowest_first(block: TableBlock) -> tuple[Sequence[Sequence[Any]], str]:
     bars = [index for index, column in enumerate(block.columns) if column.format == "bar"]
     if not bars:
         return block.rows, ""
     bar_column = bars[0]
     rows = sorted(block.rows, key=lambda row: (row[bar_column] is None, row[bar_column] or 0))
     note = f"{len(rows):,} rows, lowest {block.columns[bar_column].name} first."
-    return rows, f'<p class="note">{escape(note)}</p>'
+    return rows, f'<p class="note">{escape_html(note)}</p>'
 
 
-def scroll(content: str, label: str, *, tall: bool = False, kind: str = "") -> str:
+def wrap_scrollable(content: str, label: str, *, tall: bool = False, kind: str = "") -> str:
     """A region with its own scroll bars, also by keyboard, so that the page stays in its width."""
     classes = " ".join(filter(None, ("scroll", "tall" if tall else "", kind)))
     return (
-        f'<div class="{classes}" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'<div class="{classes}" tabindex="0" role="region" aria-label="{escape_html(label)}">'
         f"{content}</div>"
     )
 
@@ -79,18 +79,18 @@ def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float
 
 def _cell(column: Column, value: Any, greatest: float) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NOTHING
+        return MISSING_VALUE
     if column.format == "colour" and isinstance(value, str) and _COLOUR.fullmatch(value):
-        return f"{swatch(value)}{value}"
+        return f"{draw_swatch(value)}{value}"
     if column.format == "text" or not isinstance(value, int | float):
-        return name(value)
+        return render_name(value)
     if column.format == "percent":
-        return percent(value)
+        return format_percent(value)
     if column.format == "bar":
         share = isinstance(value, float) and greatest <= 1
-        value_text = percent(value) if share else number(value)
-        return f"<span>{value_text}</span>{bar(value / max(greatest, 1))}"
-    return number(value)
+        value_text = format_percent(value) if share else format_number(value)
+        return f"<span>{value_text}</span>{draw_bar(value / max(greatest, 1))}"
+    return format_number(value)
 
 
 def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
@@ -101,13 +101,13 @@ def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
 # --- confusion ----------------------------------------------------------------------------------
 
 
-def confusion(block: Confusion) -> str:
+def render_confusion(block: Confusion) -> str:
     """Rows are true classes, columns predicted ones, shades are shares of a row; above it the most
     frequent mistakes."""
     mistakes = _frequent_mistakes(block)
     totals = [sum(row) for row in block.matrix]
     omission = ""
-    if len(block.classes) > WIDEST:
+    if len(block.classes) > MAX_MATRIX:
         keep = _most_involved(block)
         omission = (
             f"Shown are the {len(keep)} of {len(block.classes):,} classes with the most mistakes; "
@@ -120,22 +120,22 @@ def confusion(block: Confusion) -> str:
         )
         totals = [totals[k] for k in keep]
     head = "".join(
-        f'<th scope="col" title="{escape(label)}"><span>{name(label)}</span></th>'
+        f'<th scope="col" title="{escape_html(label)}"><span>{render_name(label)}</span></th>'
         for label in block.classes
     )
     rows = "".join(_confusion_row(block, i, totals[i]) for i in range(len(block.classes)))
-    small = " few" if len(block.classes) <= FEW else ""
-    grid = scroll(
+    small = " few" if len(block.classes) <= SMALL_MATRIX else ""
+    grid = wrap_scrollable(
         f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
         f"true ↓ predicted →</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
         f"{block.title}: rows are true classes, columns predicted classes",
-        tall=len(block.classes) > LONG,
+        tall=len(block.classes) > MAX_ROWS_WITHOUT_SCROLL,
         kind="matrix",
     )
     note = "Each row is a true class; the shade shows the share of its samples. " + omission
-    if len(block.classes) > LONG:
+    if len(block.classes) > MAX_ROWS_WITHOUT_SCROLL:
         grid += '<p class="paper">The matrix is too wide to print: see it on a screen.</p>'
-    return f'{mistakes}{grid}<p class="note">{_legend()}{escape(note.strip())}</p>'
+    return f'{mistakes}{grid}<p class="note">{_legend()}{escape_html(note.strip())}</p>'
 
 
 def _confusion_row(block: Confusion, i: int, total: int) -> str:
@@ -146,13 +146,11 @@ def _confusion_row(block: Confusion, i: int, total: int) -> str:
             continue
         share = count / total
         shade = ("r" if i == j else "w") + str(max(1, math.ceil(8 * share)))
-        tooltip = (
-            f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({percent(share)})"
-        )
-        cells.append(f'<td class="{shade}" title="{escape(tooltip)}">{count:,}')
+        tooltip = f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({format_percent(share)})"
+        cells.append(f'<td class="{shade}" title="{escape_html(tooltip)}">{count:,}')
     label = block.classes[i]
     return (
-        f'<tr><th scope="row" title="{escape(label)}"><span>{name(label)}</span></th>'
+        f'<tr><th scope="row" title="{escape_html(label)}"><span>{render_name(label)}</span></th>'
         f"{''.join(cells)}</tr>"
     )
 
@@ -172,17 +170,17 @@ def _frequent_mistakes(block: Confusion) -> str:
     pairs = _pairs(block)
     total = sum(map(sum, block.matrix))
     if not pairs:
-        return f"<p>No mistakes among {counted(total, 'prediction')}.</p>"
+        return f"<p>No mistakes among {pluralize(total, 'prediction')}.</p>"
     mistakes = sum(count for count, _, _ in pairs)
-    if len(block.classes) <= FEW:
-        return f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'prediction')}.</p>"
+    if len(block.classes) <= SMALL_MATRIX:
+        return f"<p>{pluralize(mistakes, 'mistake')} among {pluralize(total, 'prediction')}.</p>"
     items = "".join(
-        f"<li>{name(block.classes[i])} → {name(block.classes[j])} "
+        f"<li>{render_name(block.classes[i])} → {render_name(block.classes[j])} "
         f"<b>{count:,}</b> of {sum(block.matrix[i]):,}</li>"
         for count, i, j in pairs[:5]
     )
     return (
-        f"<p>{counted(mistakes, 'mistake')} among {counted(total, 'prediction')}. The most "
+        f"<p>{pluralize(mistakes, 'mistake')} among {pluralize(total, 'prediction')}. The most "
         "frequent (true → predicted):</p>"
         f'<ol class="pairs">{items}</ol>'
     )
@@ -194,7 +192,7 @@ def _most_involved(block: Confusion) -> list[int]:
         involved[i] += count
         involved[j] += count
     order = sorted(range(len(involved)), key=lambda k: (-involved[k], k))
-    return sorted(order[:SHOWN])
+    return sorted(order[:REDUCED_MATRIX])
 
 
 def _legend() -> str:
@@ -210,21 +208,21 @@ def _legend() -> str:
 # --- figures and receipts -----------------------------------------------------------------------
 
 
-def figures(block: Figures) -> str:
+def render_metrics(block: MetricTable) -> str:
     """One row per metric: value, 95 % interval as text and as a drawing, number of samples."""
-    start = base([item for item in block.items if item.is_share])
+    start = axis_start([item for item in block.items if item.is_share])
     rows = []
     for item in block.items:
         share = item.is_share
         arrow = "" if item.higher_is_better else ' <span class="soft">lower is better</span>'
         rows.append(
-            f'<tr><th scope="row" class="left">{escape(item.title)}{arrow}</th>'
-            f'<td class="right strong">{figure(item.value, as_percent=share)}</td>'
-            f'<td class="right">{span(item.low, item.high, as_percent=share)}</td>'
+            f'<tr><th scope="row" class="left">{escape_html(item.title)}{arrow}</th>'
+            f'<td class="right strong">{format_metric(item.value, as_percent=share)}</td>'
+            f'<td class="right">{format_interval(item.low, item.high, as_percent=share)}</td>'
             f'<td class="right">{item.n:,}</td>'
-            f'<td class="drawn">{interval(item, start) if share else ""}</td></tr>'
+            f'<td class="drawn">{draw_interval(item, start) if share else ""}</td></tr>'
         )
-    return scroll(
+    return wrap_scrollable(
         '<table class="figures"><thead><tr><th scope="col" class="left">metric</th>'
         '<th scope="col" class="right">value</th><th scope="col" class="right">95 % interval</th>'
         '<th scope="col" class="right">n</th><th scope="col" class="drawn"><span class="ends">'
@@ -234,37 +232,37 @@ def figures(block: Figures) -> str:
     )
 
 
-def receipt(block: Receipt) -> str:
+def render_receipt(block: ReceiptBlock) -> str:
     """Values before and after, with their intervals, and the change as text."""
     rows = "".join(_change(row) for row in block.rows)
     state = "good" if block.accepted else "bad"
-    grid = scroll(
+    grid = wrap_scrollable(
         '<table class="receipt"><thead><tr><th scope="col" class="left">what</th>'
         '<th scope="col" class="right">before</th><th scope="col" class="right">after</th>'
         f'<th scope="col" class="left">change</th></tr></thead><tbody>{rows}</tbody></table>',
         block.title,
     )
-    return f'<p class="verdict {state}">{escape(block.verdict)}</p>{grid}'
+    return f'<p class="verdict {state}">{escape_html(block.verdict)}</p>{grid}'
 
 
-def _change(row: Change) -> str:
+def _change(row: ReceiptRow) -> str:
     state = {True: "good", False: "bad", None: ""}[row.good]
     return (
-        f'<tr><th scope="row" class="left">{escape(row.name)}</th>'
+        f'<tr><th scope="row" class="left">{escape_html(row.name)}</th>'
         f'<td class="right">{_amount(row.before, row.unit)}</td>'
         f'<td class="right">{_amount(row.after, row.unit)}</td>'
-        f'<td class="left {state}">{escape(row.words or NOTHING)}</td></tr>'
+        f'<td class="left {state}">{escape_html(row.words or MISSING_VALUE)}</td></tr>'
     )
 
 
-def _amount(amount: Amount | None, unit: str) -> str:
+def _amount(amount: MeasuredValue | None, unit: str) -> str:
     if amount is None or amount.value is None:
-        return NOTHING
+        return MISSING_VALUE
     if unit == "bytes":
-        return size(amount.value)
+        return format_bytes(amount.value)
     share = unit == "percent"
-    value = figure(amount.value, as_percent=share) + (" ms" if unit == "ms" else "")
+    value = format_metric(amount.value, as_percent=share) + (" ms" if unit == "ms" else "")
     if amount.low is None or amount.high is None:
         return value
-    spread = span(amount.low, amount.high, as_percent=share).removesuffix(" %")
+    spread = format_interval(amount.low, amount.high, as_percent=share).removesuffix(" %")
     return f'{value}<br><span class="soft">{spread}</span>'

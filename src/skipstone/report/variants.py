@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.report.words import escape, name
+from skipstone.report.words import escape_html, render_name
 
 #: A text in pieces: 1 for an added piece, -1 for a removed one, 0 for an unchanged one.
-Marked = tuple[tuple[str, int], ...]
+MarkedText = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class TextRow:
 
     name: str
     label: str
-    texts: tuple[Marked, ...]
+    texts: tuple[MarkedText, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Variants:
+class TextVariants:
     """Texts, each with its variants."""
 
     title: str
@@ -34,22 +34,22 @@ class Variants:
     note: str = ""
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Variants:
+    def from_json(value: Mapping[str, Any]) -> TextVariants:
         rows = tuple(
             TextRow(str(row["name"]), str(row["label"]), tuple(map(_marked, row["texts"])))
             for row in value["rows"]
         )
-        return Variants(str(value["title"]), rows, str(value.get("note", "")))
+        return TextVariants(str(value["title"]), rows, str(value.get("note", "")))
 
 
-def variants(block: Variants) -> str:
+def render_text_variants(block: TextVariants) -> str:
     """Each text, with its variants below."""
     if not block.rows:
         return "<p>None.</p>"
     return f'<ul class="pictures wide texts">{"".join(map(_row, block.rows))}</ul>'
 
 
-def _marked(pieces: Sequence[Sequence[Any]]) -> Marked:
+def _marked(pieces: Sequence[Sequence[Any]]) -> MarkedText:
     return tuple((str(piece), int(mark)) for piece, mark in pieces)
 
 
@@ -59,8 +59,8 @@ def _row(row: TextRow) -> str:
     )
     return (
         f"<li><figure>{texts}<figcaption>"
-        f'<span class="truth"><i>label</i> {name(row.label)}</span>'
-        f'<span class="file" title="{escape(row.name)}">{name(row.name)}</span>'
+        f'<span class="truth"><i>label</i> {render_name(row.label)}</span>'
+        f'<span class="file" title="{escape_html(row.name)}">{render_name(row.name)}</span>'
         "</figcaption></figure></li>"
     )
 
@@ -68,7 +68,7 @@ def _row(row: TextRow) -> str:
 def _piece(marked: tuple[str, int]) -> str:
     piece, mark = marked
     if not mark:
-        return escape(piece)
+        return escape_html(piece)
     if mark > 0:
-        return f'<mark class="for s3">{escape(piece)}</mark>'
-    return f'<del><mark class="against s1">{escape(piece)}</mark></del>'
+        return f'<mark class="for s3">{escape_html(piece)}</mark>'
+    return f'<del><mark class="against s1">{escape_html(piece)}</mark></del>'

@@ -20,7 +20,7 @@ class Runtime(Protocol):
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Batched inputs (N, ...) by name to outputs (N, ...) by name, float32."""
 
-    def facts(self) -> Mapping[str, Any]:
+    def runtime_info(self) -> Mapping[str, Any]:
         """For receipts: version, precision that was really used, threads, device. Where the
         runtime knows what decides its rounding, also the processor's `features` and the `kernels`
         {name: number of layers} (see `own_answers`)."""

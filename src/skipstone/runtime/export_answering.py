@@ -8,21 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Refusal, UsageError
-from skipstone.runtime.export_onnx import onnx_bytes, program_facts
-from skipstone.runtime.goldens import Goldens, answer
+from skipstone.runtime.export_onnx import onnx_bytes, program_metadata
+from skipstone.runtime.goldens import Goldens, predict_goldens
 from skipstone.runtime.onnx_runtime import OnnxRuntime
-from skipstone.runtime.parts import input_of, network_of, task_of
-from skipstone.runtime.programs import exact_tolerance
+from skipstone.runtime.parts import restore_input, restore_network, restore_task
+from skipstone.runtime.programs import float32_tolerance
 from skipstone.tasks.base import GraphDecoding
 
 #: Share of pixels that may differ: where two classes tie, rounding decides.
-NEAR_TIES = 1e-3
+MAX_NEAR_TIES = 1e-3
 
 
-class Answering(nn.Module):
+class ArgmaxWrapper(nn.Module):
     """A network followed by the layer that turns logits into class indices."""
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
@@ -34,7 +34,7 @@ class Answering(nn.Module):
         return indices
 
 
-def answering_onnx(folder: Path) -> bytes:
+def export_argmax(folder: Path) -> bytes:
     """A bundle's network as a float32 ONNX file whose outputs are class indices.
 
     Verified on the goldens: it gives the same classes as the network's stored outputs.
@@ -44,25 +44,25 @@ def answering_onnx(folder: Path) -> bytes:
         Refusal: the network does not export, or the program predicts other classes.
     """
     bundle = Bundle.load(folder)
-    task, input = task_of(bundle), input_of(bundle)
+    task, input = restore_task(bundle), restore_input(bundle)
     if not isinstance(task, GraphDecoding):
         raise UsageError(
             f"--argmax exports a class index for each pixel; the task {task.name!r} has none.",
             hint="Leave it out: the outputs are logits, one per class.",
         )
     layer = task.decoding_layer()
-    network = Answering(network_of(bundle), layer).eval()
-    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    data = onnx_bytes(network, example, program_facts(folder, input), input.free_axes)
+    network = ArgmaxWrapper(restore_network(bundle), layer).eval()
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
+    data = onnx_bytes(network, example, program_metadata(folder, input), input.dynamic_axes)
     _check_on_goldens(folder, layer, data)
     return data
 
 
 def _check_on_goldens(folder: Path, layer: nn.Module, data: bytes) -> None:
-    goldens, exact = Goldens.load(folder), exact_tolerance(read_record(folder))
-    allowed = NEAR_TIES if exact.share is None else exact.share
-    predictor = goldens.predictor(OnnxRuntime(data))
-    outputs = answer(predictor, goldens.sources, batch_size=len(goldens.sources)).outputs
+    goldens, exact = Goldens.load(folder), float32_tolerance(read_bundle_json(folder))
+    allowed = MAX_NEAR_TIES if exact.share is None else exact.share
+    predictor = goldens.make_predictor(OnnxRuntime(data))
+    outputs = predict_goldens(predictor, goldens.sources, batch_size=len(goldens.sources)).outputs
     stored = {name: torch.from_numpy(value) for name, value in goldens.outputs.items()}
     for name, expected in layer(stored).items():
         share = float(np.mean(expected.numpy() != outputs[name]))

@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.errors import Refusal
-from skipstone.inputs.base import FreeAxis, Input
+from skipstone.inputs.base import DynamicAxis, Input
 from skipstone.runtime.onnx_runtime import OnnxRuntime
-from skipstone.runtime.parts import input_of, network_of
+from skipstone.runtime.parts import restore_input, restore_network
 from skipstone.runtime.programs import Program, add_program
 
-OPSET = 20
-MODEL = "exports/onnx/model.onnx"
+ONNX_OPSET = 20
+ONNX_FILE = "exports/onnx/model.onnx"
 #: Bytes of one protobuf message; the export is a single file.
-LARGEST = 2**31 - 1
+MAX_ONNX_BYTES = 2**31 - 1
 _METADATA = ("input", "task", "post", "arch")
 
 
@@ -50,20 +50,22 @@ def export_onnx(path: Path | str) -> Path:
         UsageError: the bundle has no goldens to verify the program on.
         Refusal: the network does not export, or the program's outputs differ from the network's.
     """
-    folder = bundle_of(path)
+    folder = resolve_bundle(path)
     bundle = Bundle.load(folder)
-    input = input_of(bundle)
-    example = {name: torch.from_numpy(value) for name, value in input.example(2).items()}
-    data = onnx_bytes(network_of(bundle), example, program_facts(folder, input), input.free_axes)
-    program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": MODEL})
+    input = restore_input(bundle)
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
+    data = onnx_bytes(
+        restore_network(bundle), example, program_metadata(folder, input), input.dynamic_axes
+    )
+    program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": ONNX_FILE})
     add_program(folder, program, {"model": data}, OnnxRuntime(data))
-    return folder / MODEL
+    return folder / ONNX_FILE
 
 
-def program_facts(folder: Path, input: Input) -> dict[str, str]:
+def program_metadata(folder: Path, input: Input) -> dict[str, str]:
     """The program's metadata: input, task, post-processing and architecture of its bundle."""
-    record = read_record(folder)
-    facts = {name: record[name] for name in _METADATA} | {"spec": input.spec}
+    record = read_bundle_json(folder)
+    facts = {name: record[name] for name in _METADATA} | {"spec": input.decode_spec}
     return {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
 
 
@@ -71,7 +73,7 @@ def onnx_bytes(
     network: nn.Module,
     example: Mapping[str, Tensor],
     metadata: Mapping[str, str],
-    free: Mapping[str, Mapping[int, FreeAxis]] | None = None,
+    free: Mapping[str, Mapping[int, DynamicAxis]] | None = None,
 ) -> bytes:
     """A network as one ONNX file that passes `onnx.checker`.
 
@@ -105,7 +107,7 @@ def onnx_bytes(
                 custom_translation_table=_operators(network),
                 input_names=inputs,
                 output_names=outputs,
-                opset_version=OPSET,
+                opset_version=ONNX_OPSET,
                 external_data=False,
                 verbose=False,
             )
@@ -117,9 +119,9 @@ def onnx_bytes(
     model.producer_name = "skipstone"
     for name, value in metadata.items():
         model.metadata_props.add(key=name, value=value)
-    if model.ByteSize() > LARGEST:
+    if model.ByteSize() > MAX_ONNX_BYTES:
         raise Refusal(
-            f"the network has {model.ByteSize():,} bytes; one ONNX file holds at most {LARGEST:,}."
+            f"the network has {model.ByteSize():,} bytes; one ONNX file holds at most {MAX_ONNX_BYTES:,}."
         )
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
@@ -149,7 +151,7 @@ def _operators(network: nn.Module) -> dict[Any, Any]:
 
 
 def _enlarge_dynamic_axes(
-    example: Mapping[str, Tensor], free: Mapping[str, Mapping[int, FreeAxis]]
+    example: Mapping[str, Tensor], free: Mapping[str, Mapping[int, DynamicAxis]]
 ) -> dict[str, Tensor]:
     """The example with at least two multiples along each dynamic axis. With one, the deepest
     feature map would have side 1, which torch.export treats as a constant."""
@@ -162,7 +164,7 @@ def _enlarge_dynamic_axes(
     return enlarged
 
 
-def _axes(free: Mapping[int, FreeAxis]) -> dict[int, Any]:
+def _axes(free: Mapping[int, DynamicAxis]) -> dict[int, Any]:
     """The dynamic axes of an input, as torch.export takes them."""
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, (name, multiple, most) in free.items():

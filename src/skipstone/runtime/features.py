@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.bundle.arch import one_network
+from skipstone.bundle.arch import require_single_network
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.models.network import Network
 from skipstone.registry import BACKBONES
-from skipstone.runtime.parts import input_of, one_network_of, task_of
-from skipstone.runtime.predictor import Given, Predictor, as_source
+from skipstone.runtime.parts import restore_input, restore_single_network, restore_task
+from skipstone.runtime.predictor import Predictor, SourceLike, as_source
 from skipstone.runtime.torch_runtime import TorchRuntime
 
 
@@ -32,7 +32,9 @@ class _Pooled(nn.Module):
         return {"features": pooled.to(torch.float32)}
 
 
-def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, list[int]]:
+def compute_label_check_features(
+    model: Path | str, sources: Sequence[SourceLike]
+) -> tuple[Any, list[int]]:
     """(N, D) features of the readable sources, and the position of each among `sources`.
 
     For a network trained by gradient they are its last feature map, averaged over space. A
@@ -42,11 +44,11 @@ def judging_features(model: Path | str, sources: Sequence[Given]) -> tuple[Any, 
     Args:
         model: a run folder or a bundle.
     """
-    bundle = Bundle.load(bundle_of(model))
-    arch, input = one_network(bundle.arch, "judging labels"), input_of(bundle)
+    bundle = Bundle.load(resolve_bundle(model))
+    arch, input = require_single_network(bundle.arch, "judging labels"), restore_input(bundle)
     if "solver" in BACKBONES[arch.name].facts:
         matrix, rows = input.matrix([as_source(source) for source in sources])  # type: ignore[attr-defined]
         return matrix, rows
-    runtime = TorchRuntime(_Pooled(one_network_of(bundle, "judging labels")))
-    answers = Predictor(input, runtime, task_of(bundle), {}).outputs(sources)
+    runtime = TorchRuntime(_Pooled(restore_single_network(bundle, "judging labels")))
+    answers = Predictor(input, runtime, restore_task(bundle), {}).compute_outputs(sources)
     return answers.outputs.get("features", []), [meta.id for meta in answers.metas]

@@ -21,23 +21,29 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
-from skipstone.bundle.format import WEIGHTS, Bundle, read_arrays
+from skipstone.bundle.files import (
+    BUNDLE_JSON,
+    add_files,
+    read_bundle_json,
+    read_file,
+    read_listed_json,
+)
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle, read_arrays
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, UsageError
 from skipstone.inputs.base import Input
 from skipstone.runtime.base import Runtime
-from skipstone.runtime.own_answers import Kept, apart, kept
-from skipstone.runtime.parts import input_of, network_of, task_of
-from skipstone.runtime.predictor import Answers, Predictor
+from skipstone.runtime.own_answers import SampledOutputs, max_relative_error, sample_outputs
+from skipstone.runtime.parts import restore_input, restore_network, restore_task
+from skipstone.runtime.predictor import Predictor, RawOutputs
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Difference, Prediction
 
-COUNT = 16
-RECORDED = "golden/golden.json"
-OUTPUTS = "golden/golden.safetensors"
+GOLDEN_COUNT = 16
+GOLDEN_JSON = "golden/golden.json"
+GOLDEN_OUTPUTS = "golden/golden.safetensors"
 #: Parts of bundle.json that decide what an output means; the goldens hold a digest of each.
-MEANING = ("arch", "input", "task", "post")
+MEANING_KEYS = ("arch", "input", "task", "post")
 
 
 @dataclass(frozen=True)
@@ -59,31 +65,31 @@ class Goldens:
     @staticmethod
     def load(folder: Path) -> Goldens:
         """Read them and check their hashes. UsageError if the bundle has none."""
-        record = read_record(folder)
-        if RECORDED not in record["files"]:
+        record = read_bundle_json(folder)
+        if GOLDEN_JSON not in record["files"]:
             raise UsageError(
                 f"{folder} has no goldens: the outputs to compare with are missing.",
                 hint="It was not written by `skipstone train`; store them with store_goldens().",
             )
-        golden = read_listed_json(folder, RECORDED, record)
+        golden = read_listed_json(folder, GOLDEN_JSON, record)
         if not _is_golden(golden):
-            raise DamagedError(f"{folder / RECORDED} is not what skipstone writes.")
+            raise DamagedError(f"{folder / GOLDEN_JSON} is not what skipstone writes.")
         sources = [
             Inline(read_file(folder, row["file"], record), name=row["file"])
             for row in golden["files"]
         ]
-        outputs = read_arrays(folder, OUTPUTS, record)
+        outputs = read_arrays(folder, GOLDEN_OUTPUTS, record)
         for name, value in outputs.items():
             if value.shape[:1] != (len(sources),) or not np.isfinite(value).all():
                 raise DamagedError(
-                    f"{folder / OUTPUTS}: {name} does not hold finite outputs for "
+                    f"{folder / GOLDEN_OUTPUTS}: {name} does not hold finite outputs for "
                     f"{len(sources)} goldens."
                 )
         return Goldens(Bundle.load(folder), sources, outputs, golden)
 
-    def predictor(self, runtime: Runtime) -> Predictor:
+    def make_predictor(self, runtime: Runtime) -> Predictor:
         return Predictor(
-            input_of(self.bundle), runtime, task_of(self.bundle), dict(self.bundle.post)
+            restore_input(self.bundle), runtime, restore_task(self.bundle), dict(self.bundle.post)
         )
 
 
@@ -104,51 +110,54 @@ def _is_golden(golden: Any) -> bool:
     )
 
 
-def store_goldens(folder: Path | str, count: int = COUNT) -> None:
+def store_goldens(folder: Path | str, count: int = GOLDEN_COUNT) -> None:
     """Generate goldens and store the network's float32 outputs (on the CPU) in the bundle."""
     from safetensors.numpy import save
 
     folder = Path(folder)
     bundle = Bundle.load(folder)
-    input = input_of(bundle)
-    runtime = TorchRuntime(network_of(bundle))
-    predictor = Predictor(input, runtime, task_of(bundle), dict(bundle.post))
-    files = {f"golden/{at:02d}-{name}": data for at, (name, data) in enumerate(input.golden(count))}
+    input = restore_input(bundle)
+    runtime = TorchRuntime(restore_network(bundle))
+    predictor = Predictor(input, runtime, restore_task(bundle), dict(bundle.post))
+    files = {
+        f"golden/{at:02d}-{name}": data
+        for at, (name, data) in enumerate(input.make_golden_files(count))
+    }
     sources = [Inline(data, name=name) for name, data in files.items()]
-    answers = answer(predictor, sources, batch_size=count)
-    rows = [{"file": source.name, "arrays": digest(input, source)} for source in sources]
-    record = read_record(folder)
+    answers = predict_goldens(predictor, sources, batch_size=count)
+    rows = [{"file": source.name, "arrays": input_digest(input, source)} for source in sources]
+    record = read_bundle_json(folder)
     golden = {
         "files": rows,
-        "weights": record["files"][WEIGHTS]["sha256"],
-        "meaning": meanings(record),
-        "predictions": fields(predictor, answers),
-        "versions": versions(),
+        "weights": record["files"][WEIGHTS_FILE]["sha256"],
+        "meaning": meaning_digests(record),
+        "predictions": prediction_fields(predictor, answers),
+        "versions": runtime_versions(),
     }
     text = json.dumps(golden, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     outputs = save({name: np.ascontiguousarray(value) for name, value in answers.outputs.items()})
-    add_files(folder, {**files, OUTPUTS: outputs, RECORDED: text.encode()})
+    add_files(folder, {**files, GOLDEN_OUTPUTS: outputs, GOLDEN_JSON: text.encode()})
 
 
-def compare(
-    goldens: Goldens, runtime: Runtime, own: Kept | None = None
-) -> tuple[dict[str, Any], Answers, Kept]:
+def compare_outputs(
+    goldens: Goldens, runtime: Runtime, reference_outputs: SampledOutputs | None = None
+) -> tuple[dict[str, Any], RawOutputs, SampledOutputs]:
     """Differences between a runtime's outputs and the stored ones, one by one and as one batch.
 
     Both, because a program may be compiled separately for batch 1. Returns (1) probability,
     relative, flips, near_ties (the worse of the two) and n, and for per-pixel predictions share and
     typical (see `Difference`); (2) the outputs of the one batch; (3) a sample of both outputs, to
-    be stored as the program's own.
+    be stored as the program's reference_outputs.
 
     Args:
-        own: the program's own outputs, stored when it was made; the difference from them is
+        reference_outputs: the program's reference_outputs outputs, stored when it was made; the difference from them is
             returned as "own".
     """
-    predictor = goldens.predictor(runtime)
+    predictor = goldens.make_predictor(runtime)
     differences: list[Difference] = []
-    sampled: Kept = {}
+    sampled: SampledOutputs = {}
     for way, batch_size in (("one by one", 1), ("at once", len(goldens.sources))):
-        answers = answer(predictor, goldens.sources, batch_size=batch_size)
+        answers = predict_goldens(predictor, goldens.sources, batch_size=batch_size)
         if missing := set(goldens.outputs) ^ set(answers.outputs):
             raise DamagedError(f"{runtime.name} has other outputs: {', '.join(sorted(missing))}.")
         for name, stored in goldens.outputs.items():
@@ -158,9 +167,11 @@ def compare(
                     f"{stored.shape}."
                 )
         differences.append(
-            predictor.task.difference(goldens.outputs, answers.outputs, goldens.bundle.post)
+            predictor.task.compare_outputs(goldens.outputs, answers.outputs, goldens.bundle.post)
         )
-        sampled |= {f"{way}/{name}": value for name, value in kept(answers.outputs).items()}
+        sampled |= {
+            f"{way}/{name}": value for name, value in sample_outputs(answers.outputs).items()
+        }
     measured = {
         "probability": max(float(item.max_probability) for item in differences),
         "relative": max(float(item.max_relative) for item in differences),
@@ -168,8 +179,8 @@ def compare(
         "near_ties": max(int(item.near_ties) for item in differences),
         "n": len(goldens.sources),
     }
-    if own is not None:
-        measured["own"] = apart(own, sampled)
+    if reference_outputs is not None:
+        measured["own"] = max_relative_error(reference_outputs, sampled)
     shares = [float(item.share) for item in differences if item.share is not None]
     typical = [float(item.typical) for item in differences if item.typical is not None]
     measured |= {"share": max(shares)} if shares else {}
@@ -177,21 +188,23 @@ def compare(
     return measured, answers, sampled
 
 
-def answer(predictor: Predictor, sources: Sequence[Inline], *, batch_size: int) -> Answers:
+def predict_goldens(
+    predictor: Predictor, sources: Sequence[Inline], *, batch_size: int
+) -> RawOutputs:
     """Outputs for every golden. DamagedError if one cannot be decoded."""
-    answers = predictor.outputs(sources, batch_size=batch_size)
+    answers = predictor.compute_outputs(sources, batch_size=batch_size)
     for failure in answers.failures:
         raise DamagedError(f"{failure.name} cannot be decoded: {failure.error}")
     return answers
 
 
-def fields(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
+def prediction_fields(predictor: Predictor, answers: RawOutputs) -> list[dict[str, Any]]:
     """Predictions as users see them, as JSON."""
     predictions: list[Prediction] = predictor.decode(answers.outputs, answers.metas)
     return [dict(json.loads(json.dumps(dict(item.fields)))) for item in predictions]
 
 
-def digest(input: Input, source: Inline) -> str:
+def input_digest(input: Input, source: Inline) -> str:
     """SHA-256 of the arrays that the network gets for one source."""
     arrays = input.encode(input.decode(source))
     sha256 = hashlib.sha256()
@@ -202,18 +215,18 @@ def digest(input: Input, source: Inline) -> str:
     return sha256.hexdigest()
 
 
-def meanings(record: Mapping[str, Any]) -> dict[str, str]:
+def meaning_digests(record: Mapping[str, Any]) -> dict[str, str]:
     """A digest of each part of `bundle.json` that decides what an output means."""
     digests = {}
-    for name in MEANING:
+    for name in MEANING_KEYS:
         if name not in record:
-            raise DamagedError(f"{RECORD} has no {name!r}.")
+            raise DamagedError(f"{BUNDLE_JSON} has no {name!r}.")
         text = json.dumps(record[name], sort_keys=True, ensure_ascii=False)
         digests[name] = hashlib.sha256(text.encode()).hexdigest()
     return digests
 
 
-def versions() -> dict[str, str]:
+def runtime_versions() -> dict[str, str]:
     """Versions of the packages that decode and compute; a change may explain a difference."""
     import PIL
     import torch

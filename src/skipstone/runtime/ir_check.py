@@ -15,7 +15,7 @@ from xml.parsers import expat
 from skipstone.errors import DamagedError, Refusal
 
 #: Values in one array; depth of nested elements.
-LARGEST, DEEPEST = 1 << 31, 64
+MAX_VALUES, MAX_DEPTH = 1 << 31, 64
 _OPSET = re.compile(r"opset\d{1,2}")
 _LOOPS = frozenset({"Loop", "TensorIterator"})
 _BITS = re.compile(r"[a-z]+(\d+)")
@@ -56,8 +56,8 @@ class _Reader:
                 f"the OpenVINO program is not a network: its root element is {tag[:40]!r}."
             )
         self._path.append(tag)
-        if len(self._path) > DEEPEST:
-            raise DamagedError(f"the OpenVINO program is nested deeper than {DEEPEST}.")
+        if len(self._path) > MAX_DEPTH:
+            raise DamagedError(f"the OpenVINO program is nested deeper than {MAX_DEPTH}.")
         if tag == "layer":
             self._begin_layer(attributes)
         elif tag == "data" and self._path[-2] == "layer":
@@ -83,7 +83,7 @@ class _Reader:
         if "shape" in data:
             shape = [part.strip() for part in data["shape"].split(",") if part.strip()]
             numbers = [_number(part.rpartition("..")[2]) for part in shape if part != "?"]
-            if math.prod(max(number, 1) for number in numbers) > LARGEST:
+            if math.prod(max(number, 1) for number in numbers) > MAX_VALUES:
                 raise DamagedError(f"the OpenVINO program's {name!r} claims too large a shape.")
         if layer.get("type") != "Const" or "size" not in data:
             return

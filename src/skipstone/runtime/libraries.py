@@ -58,7 +58,7 @@ class _SignalStack(ctypes.Structure):
 _DISABLE = 2  # SS_DISABLE
 
 
-def signal_stack() -> int | None:
+def signal_stack_address() -> int | None:
     """Address of this thread's alternate signal stack; None if it has none."""
     stack = _SignalStack()
     if sys.platform != "linux" or ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)):
@@ -67,12 +67,12 @@ def signal_stack() -> int | None:
 
 
 @contextlib.contextmanager
-def loading_plugins() -> Iterator[None]:
+def disable_signal_stack_after() -> Iterator[None]:
     """Wrap whatever makes OpenVINO load its CPU plugin; see the module's docstring."""
     try:
         yield
     finally:
-        if signal_stack() is not None:
+        if signal_stack_address() is not None:
             ctypes.CDLL(None).sigaltstack(ctypes.byref(_SignalStack(None, _DISABLE, 0)), None)
 
 

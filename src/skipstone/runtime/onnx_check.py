@@ -19,7 +19,7 @@ from typing import Any
 from skipstone.errors import DamagedError, Refusal
 
 #: Values in one array.
-LARGEST = 1 << 31
+MAX_VALUES = 1 << 31
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 #: Operators that create an array of the size given by an input, and the index of that input.
 _SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "OneHot": 1}
@@ -143,11 +143,11 @@ def _check_size(node: Any, constants: dict[str, Any]) -> None:
         amount = max(values, default=0.0)
         if node.op_type in _SIZED:
             amount = math.prod(max(value, 1.0) for value in values)
-        if not amount <= LARGEST:
+        if not amount <= MAX_VALUES:
             raise DamagedError(
                 f"the ONNX program's {node.op_type} {node.name!r} creates an array of more than "
-                f"{LARGEST:,} values."
+                f"{MAX_VALUES:,} values."
             )
     for attribute in node.attribute:
-        if attribute.name == "shape" and math.prod(map(abs, attribute.ints)) > LARGEST:
+        if attribute.name == "shape" and math.prod(map(abs, attribute.ints)) > MAX_VALUES:
             raise DamagedError(f"the ONNX program's {node.op_type} {node.name!r} is too large.")

@@ -46,7 +46,7 @@ class OnnxRuntime:
             raise DamagedError(f"the ONNX program fails: {error}") from error
         return dict(zip(self._outputs, values, strict=True))
 
-    def facts(self) -> Mapping[str, Any]:
+    def runtime_info(self) -> Mapping[str, Any]:
         return {
             "runtime": "onnxruntime",
             "version": import_onnxruntime().__version__,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.registry import RUNTIMES
 from skipstone.runtime.base import Runtime
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import restore_input, restore_network, restore_task
 from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.programs import EXPORTS, Program, program_files, read_programs
+from skipstone.runtime.programs import EXPORTS_JSON, Program, load_program_files, read_programs
 
 
 def open_model(path: Path | str, runtime: str = "auto") -> Predictor:
@@ -25,10 +25,10 @@ def open_model(path: Path | str, runtime: str = "auto") -> Predictor:
         UsageError: `path` is not a model, or lacks that program; says how to make it.
         DamagedError: a file was changed since it was written.
     """
-    folder = bundle_of(path)
+    folder = resolve_bundle(path)
     bundle = Bundle.load(folder)
     opened = open_runtime(folder, bundle, runtime)
-    return Predictor(input_of(bundle), opened, task_of(bundle), dict(bundle.post))
+    return Predictor(restore_input(bundle), opened, restore_task(bundle), dict(bundle.post))
 
 
 def open_runtime(
@@ -56,25 +56,25 @@ def open_runtime(
         return network
     matches = [
         row
-        for row in programs.rows.values()
+        for row in programs.by_name.values()
         if row.runtime == family and precision in ("", row.precision)
     ]
     if not matches:
-        available = ", ".join(programs.rows) or "none"
+        available = ", ".join(programs.by_name) or "none"
         raise UsageError(
             f"{folder} has no program for {name}; it has: {available}.",
             hint=f"Make it: skipstone {'shrink' if precision == 'int8' else 'export'} MODEL"
             + ("" if precision == "int8" else f" --to {entry.facts['export']}"),
         )
     row = min(matches, key=lambda row: row.name != programs.default)
-    program: Runtime = entry.load()(row, program_files(folder, row), threads)
+    program: Runtime = entry.load()(row, load_program_files(folder, row), threads)
     return program
 
 
 def open_torch(bundle: Bundle, precision: str, threads: int | None) -> Runtime:
     from skipstone.runtime.torch_runtime import TorchRuntime
 
-    return TorchRuntime(network_of(bundle), precision=precision, threads=threads)
+    return TorchRuntime(restore_network(bundle), precision=precision, threads=threads)
 
 
 def open_onnxruntime(program: Program, files: dict[str, bytes], threads: int | None) -> Runtime:
@@ -95,5 +95,5 @@ def open_openvino(program: Program, files: dict[str, bytes], threads: int | None
 
 def _file(program: Program, files: dict[str, bytes], role: str) -> bytes:
     if role not in files:
-        raise DamagedError(f"{EXPORTS} lacks the {role!r} file of {program.name}.")
+        raise DamagedError(f"{EXPORTS_JSON} lacks the {role!r} file of {program.name}.")
     return files[role]

@@ -10,11 +10,11 @@ import numpy as np
 
 from skipstone.errors import DamagedError, UsageError
 from skipstone.runtime.ir_check import check_ir
-from skipstone.runtime.libraries import import_openvino, loading_plugins
-from skipstone.runtime.own_answers import features
+from skipstone.runtime.libraries import disable_signal_stack_after, import_openvino
+from skipstone.runtime.own_answers import cpu_features
 
 #: Shapes that get a compiled program of their own; compiling for more costs more than it saves.
-STATIC_SHAPES = 8
+MAX_STATIC_SHAPES = 8
 PRECISIONS = ("f32", "bf16", "int8")
 
 
@@ -62,7 +62,7 @@ class OpenVinoRuntime:
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         size = len(next(iter(feed.values())))
-        compiled = self.compiled(static=size == 1, like=feed)
+        compiled = self.get_compiled(static=size == 1, like=feed)
         try:
             results = compiled(feed)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -70,10 +70,10 @@ class OpenVinoRuntime:
         ports = zip(self._outputs, compiled.outputs, strict=True)
         return {name: np.array(results[port]) for name, port in ports}
 
-    def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+    def bind_inputs(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         """A function that computes the outputs of these arrays (batch 1), for latency
         measurements. Each call overwrites the outputs of the call before."""
-        request = self.compiled(static=True, like=arrays).create_infer_request()
+        request = self.get_compiled(static=True, like=arrays).create_infer_request()
         inputs = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         for name, value in inputs.items():
             request.set_tensor(name, self._library.Tensor(value, shared_memory=True))
@@ -84,12 +84,12 @@ class OpenVinoRuntime:
 
         return run_request
 
-    def compiled(self, *, static: bool, like: Mapping[str, np.ndarray] | None = None) -> Any:
+    def get_compiled(self, *, static: bool, like: Mapping[str, np.ndarray] | None = None) -> Any:
         """The openvino.CompiledModel: with `static` for batch 1 and the shapes of `like`, else for
         any batch size."""
         shapes = tuple((name, value.shape[1:]) for name, value in sorted((like or {}).items()))
         key = ("static", shapes) if static else ("dynamic", ())
-        if static and key not in self._compiled and len(self._compiled) > STATIC_SHAPES:
+        if static and key not in self._compiled and len(self._compiled) > MAX_STATIC_SHAPES:
             key = ("static", ())
         if key not in self._compiled:
             try:
@@ -104,16 +104,16 @@ class OpenVinoRuntime:
                             for port in model.inputs
                         }
                     )
-                with loading_plugins():
+                with disable_signal_stack_after():
                     self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
             except (RuntimeError, IndexError, TypeError) as error:
                 raise DamagedError(f"OpenVINO cannot load the program: {error}") from error
         return self._compiled[key]
 
-    def facts(self) -> Mapping[str, Any]:
+    def runtime_info(self) -> Mapping[str, Any]:
         """`precision` is the one that the compiled layers run in; `asked` is the requested one."""
-        compiled = next(iter(self._compiled.values()), None) or self.compiled(static=True)
-        layers = layer_precisions(compiled)
+        compiled = next(iter(self._compiled.values()), None) or self.get_compiled(static=True)
+        layers = count_layer_precisions(compiled)
         return {
             "runtime": "openvino",
             "version": self._library.__version__,
@@ -121,8 +121,8 @@ class OpenVinoRuntime:
             "asked": self._precision,
             "hint": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
             "layers": layers,
-            "features": features(),
-            "kernels": kernels(compiled),
+            "features": cpu_features(),
+            "kernels": count_kernels(compiled),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "device": "cpu",
         }
@@ -150,7 +150,7 @@ _HEAVY = (
 )
 
 
-def layer_precisions(compiled: Any) -> dict[str, int]:
+def count_layer_precisions(compiled: Any) -> dict[str, int]:
     """Number of convolutions, matrix products and recurrent layers of a compiled program, by
     precision."""
     counts: Counter[str] = Counter()
@@ -161,7 +161,7 @@ def layer_precisions(compiled: Any) -> dict[str, int]:
     return dict(counts)
 
 
-def kernels(compiled: Any) -> dict[str, int]:
+def count_kernels(compiled: Any) -> dict[str, int]:
     """Number of the same layers by the kernel that computes them, as the plugin names it."""
     kinds = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
     heavy = (facts for facts in kinds if facts["layerType"].astype(str) in _HEAVY)

@@ -19,7 +19,7 @@ _FIRST = ("Convolution", "GroupConvolution")
 _SHAPES = ("ShapeOf", "Constant", "Parameter")
 
 
-def stem_names(model: Any) -> list[str]:
+def list_stem_names(model: Any) -> list[str]:
     """Names of the operations from the inputs of an openvino.Model to its first convolutions."""
     nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
     following = {
@@ -34,7 +34,7 @@ def stem_names(model: Any) -> list[str]:
     return _stem(kinds, following)
 
 
-def keep_stem_exact(xml: bytes) -> bytes:
+def mark_stem_precise(xml: bytes) -> bytes:
     """The same IR with every layer up to the first convolutions marked as precise.
 
     Raises:

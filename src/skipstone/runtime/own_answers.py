@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.tasks.labels import raw_difference
+from skipstone.tasks.labels import max_relative_difference
 
 #: Values stored per sample and output. A mask has more, but a changed weight shows in any of them.
-KEPT = 4096
+MAX_SAMPLED_VALUES = 4096
 #: Greatest difference from the stored outputs, relative to their scale, in the same arithmetic.
-CLOSE = 1e-4
+MAX_RELATIVE_ERROR = 1e-4
 #: Processor features that decide which kernels run; Linux's names, for x86 and for ARM.
 _FEATURES = {
     *("avx", "avx2", "fma", "avx_vnni", "avx_vnni_int8", "avx512f", "avx512vl", "avx512_vnni"),
@@ -33,27 +33,29 @@ _FEATURES = {
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
 }
 
-Kept = dict[str, np.ndarray]
+SampledOutputs = dict[str, np.ndarray]
 
 
-def kept(outputs: Mapping[str, np.ndarray]) -> Kept:
+def sample_outputs(outputs: Mapping[str, np.ndarray]) -> SampledOutputs:
     """Outputs (N, ...) as float32 (N, <= KEPT): evenly spaced values of each sample."""
     sampled = {}
     for name, value in outputs.items():
         flat = value.reshape(len(value), -1)
-        step = -(-flat.shape[1] // KEPT) | 1  # an odd step visits every column of a map
+        step = (
+            -(-flat.shape[1] // MAX_SAMPLED_VALUES) | 1
+        )  # an odd step visits every column of a map
         sampled[name] = np.ascontiguousarray(flat[:, ::step], np.float32)
     return sampled
 
 
-def apart(before: Kept, after: Kept) -> float:
+def max_relative_error(before: SampledOutputs, after: SampledOutputs) -> float:
     """Greatest difference, relative to each output's scale; infinite if the shapes differ."""
     if {n: v.shape for n, v in before.items()} != {n: v.shape for n, v in after.items()}:
         return math.inf
-    return max(raw_difference(value, after[name]) for name, value in before.items())
+    return max(max_relative_difference(value, after[name]) for name, value in before.items())
 
 
-def features() -> list[str]:
+def cpu_features() -> list[str]:
     """This processor's features that decide how its kernels round; empty where unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -63,10 +65,10 @@ def features() -> list[str]:
     return sorted(_FEATURES.intersection(line.partition(":")[2].split()))
 
 
-def other_arithmetic(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def kernel_mismatch_reason(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Why a runtime's facts `now` and `then` (when the program was made) may round differently;
     "" if the arithmetic is the same."""
-    if not tells_arithmetic(now):
+    if not reports_kernels(now):
         return f"{now.get('runtime', 'the runtime')} does not report its kernels"
     if _runtime_version(then) != _runtime_version(now):
         return f"it runs in {_runtime_version(now)}; it was made with {_runtime_version(then)}"
@@ -74,17 +76,17 @@ def other_arithmetic(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if had != has:
         return f"this processor has {_join(has)}; it was made on one with {_join(had)}"
     if then["kernels"] != now["kernels"]:
-        return f"it runs {named(now['kernels'])}; it was made with {named(then['kernels'])}"
+        return f"it runs {format_kernels(now['kernels'])}; it was made with {format_kernels(then['kernels'])}"
     return ""
 
 
-def named(kernels: Mapping[str, int]) -> str:
+def format_kernels(kernels: Mapping[str, int]) -> str:
     """Kernels as text, the most frequent first: "6 brgconv_avx512_amx_I8, 1 brgemm_avx512_I8"."""
     ranked = sorted(kernels.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {name}" for name, count in ranked) or "no kernels"
 
 
-def tells_arithmetic(facts: Any) -> bool:
+def reports_kernels(facts: Any) -> bool:
     """Whether a runtime's facts hold what `other_arithmetic` compares: features and kernels."""
     if not isinstance(facts, Mapping):
         return False

@@ -8,37 +8,37 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.bundle.arch import MOST_MEMBERS, Arch, one_network
-from skipstone.bundle.files import RECORD
-from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.arch import MAX_MEMBERS, Arch, require_single_network
+from skipstone.bundle.files import BUNDLE_JSON
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.errors import DamagedError, SkipstoneError
 from skipstone.inputs.base import Input
-from skipstone.inputs.joined import Joined
-from skipstone.models.build import build_network, check_fits, load_tensors
-from skipstone.models.ensemble import build_ensemble, check_ensemble_fits
+from skipstone.inputs.joined import MultiInput
+from skipstone.models.build import build_network, check_tensors_fit, load_tensors
+from skipstone.models.ensemble import build_ensemble, check_ensemble_tensors
 from skipstone.models.network import Network
 from skipstone.registry import INPUTS, TASKS
 from skipstone.tasks.base import Task
 
 
-def input_of(bundle: Bundle) -> Input:
+def restore_input(bundle: Bundle) -> Input:
     """The bundle's input, with its options and fitted state; a `Joined` input where the members of
     an ensemble need several."""
     others = bundle.input.get("others", [])
     with _errors_as_damage("input"):
-        if not 0 <= len(others) < MOST_MEMBERS:
+        if not 0 <= len(others) < MAX_MEMBERS:
             raise ValueError(f"{len(others)} more inputs")
         arrays_by_input = _arrays_by_input(bundle.input_arrays, 1 + len(others))
         records = zip([bundle.input, *others], arrays_by_input, strict=True)
         inputs = [_input(record, arrays) for record, arrays in records]
-    return Joined(inputs) if others else inputs[0]
+    return MultiInput(inputs) if others else inputs[0]
 
 
 def _input(record: Mapping[str, Any], arrays: dict[str, Any]) -> Input:
     entry = INPUTS[record["name"]]
     options = entry.make_options(record["options"])
     input: Input = entry.load()(options, record["state"], arrays)
-    input.emits()  # raises where the stored state is not that of a fitted input
+    input.feature_spec()  # raises where the stored state is not that of a fitted input
     return input
 
 
@@ -60,16 +60,16 @@ def _input_number(text: str) -> int:
     return int(text or 0)
 
 
-def joined_arrays(inputs: Sequence[Input]) -> dict[str, Any]:
+def collect_input_arrays(inputs: Sequence[Input]) -> dict[str, Any]:
     """`Bundle.input_arrays` of several inputs."""
     return {
         f"{at}/{name}" if at else name: value
         for at, input in enumerate(inputs)
-        for name, value in input.state()[1].items()
+        for name, value in input.get_state()[1].items()
     }
 
 
-def task_of(bundle: Bundle) -> Task:
+def restore_task(bundle: Bundle) -> Task:
     """The bundle's task, with its options and schema."""
     entry = TASKS[bundle.task["name"]]
     with _errors_as_damage("task"):
@@ -78,7 +78,7 @@ def task_of(bundle: Bundle) -> Task:
     return task
 
 
-def network_of(bundle: Bundle) -> nn.Module:
+def restore_network(bundle: Bundle) -> nn.Module:
     """The bundle's network or ensemble with its weights, on the CPU, in evaluation mode:
     dict of batched arrays -> dict of outputs.
 
@@ -86,27 +86,27 @@ def network_of(bundle: Bundle) -> nn.Module:
         DamagedError: the tensors do not fit the architecture, or are not finite. Shapes are checked
             before the network is allocated.
     """
-    input = input_of(bundle)
+    input = restore_input(bundle)
     with _errors_as_damage("network"):
         network: nn.Module
         if isinstance(bundle.arch, Arch):
-            check_fits(bundle.arch, input.emits(), bundle.tensors, where=WEIGHTS)
+            check_tensors_fit(bundle.arch, input.feature_spec(), bundle.tensors, where=WEIGHTS_FILE)
             network = build_network(bundle.arch, input)
         else:
-            check_ensemble_fits(bundle.arch, input, bundle.tensors, where=WEIGHTS)
+            check_ensemble_tensors(bundle.arch, input, bundle.tensors, where=WEIGHTS_FILE)
             network = build_ensemble(bundle.arch, input)
-    load_tensors(network, bundle.tensors, where=WEIGHTS)
+    load_tensors(network, bundle.tensors, where=WEIGHTS_FILE)
     return network.eval()
 
 
-def one_network_of(bundle: Bundle, doing: str) -> Network:
+def restore_single_network(bundle: Bundle, purpose: str) -> Network:
     """`network_of` for a model that is a single network.
 
     Raises:
-        Refusal: it is an ensemble; `doing` names what needs a single network.
+        Refusal: it is an ensemble; `purpose` names what needs a single network.
     """
-    one_network(bundle.arch, doing)
-    network = network_of(bundle)
+    require_single_network(bundle.arch, purpose)
+    network = restore_network(bundle)
     assert isinstance(network, Network)
     return network
 
@@ -121,14 +121,14 @@ def _errors_as_damage(part: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DamagedError(
-            f"the {part} that {RECORD} describes cannot be built ({type(error).__name__}: {error})."
+            f"the {part} that {BUNDLE_JSON} describes cannot be built ({type(error).__name__}: {error})."
         ) from error
 
 
-def refinements_of(bundle: Bundle) -> dict[str, list[str]]:
+def input_dependent_postprocessing(bundle: Bundle) -> dict[str, list[str]]:
     """Post-processing steps that read input arrays, by name, with the names of these arrays. They
     run outside the network, so exported programs do without them."""
-    task = task_of(bundle)
+    task = restore_task(bundle)
     arrays_by_step = {
         name: sorted(task.required_inputs({name: value})) for name, value in bundle.post.items()
     }

@@ -20,22 +20,22 @@ import numpy as np
 
 from skipstone import events
 from skipstone.data.manifest import Manifest
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.errors import DataError
 from skipstone.inputs.base import Input
 from skipstone.runtime.base import Runtime
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
-BATCH = 32
+DEFAULT_BATCH_SIZE = 32
 #: Values in one batch at most (32 photos at 224): larger samples come in smaller batches.
-MOST_VALUES = 32 * 224 * 224 * 3
+MAX_BATCH_VALUES = 32 * 224 * 224 * 3
 #: Dimensions of a batch of images: (N, H, W, C).
 _BATCH_DIMENSIONS = 4
-DECODERS = min(4, os.cpu_count() or 1)
+DECODE_THREADS = min(4, os.cpu_count() or 1)
 
 #: What a user may pass: a path, a file's bytes, an array (H, W, C), or a Source.
-Given = Source | Path | str | bytes | np.ndarray
+SourceLike = Source | Path | str | bytes | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ class Encoded(NamedTuple):
     """
 
     arrays: dict[str, np.ndarray]
-    meta: Meta
+    meta: SampleMeta
 
 
 @dataclass(frozen=True)
-class Answers:
+class RawOutputs:
     """Outputs of the readable sources, in order; metas[i].id is a source's position."""
 
     outputs: dict[str, np.ndarray]
-    metas: list[Meta]
+    metas: list[SampleMeta]
     failures: list[Failure]
 
 
@@ -82,7 +82,7 @@ class Evaluation:
     failures: list[Failure]
     rows: list[int] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown_labels: dict[str, int] = field(default_factory=dict)
 
 
 class Predictor:
@@ -112,7 +112,7 @@ class Predictor:
 
     # --- the four steps: encode, batch, run, decode ---------------------------------------------
 
-    def encode(self, source: Given) -> Encoded:
+    def encode(self, source: SourceLike) -> Encoded:
         """Read, decode and encode one source; its position is 0.
 
         Raises:
@@ -121,7 +121,7 @@ class Predictor:
         source = as_source(source)
         raw = self.input.decode(source)
         shape = tuple(np.shape(raw.value)[:2])
-        meta = Meta(0, source.name, size=raw.size, to_source=raw.to_source, shape=shape)
+        meta = SampleMeta(0, source.name, size=raw.size, to_source=raw.to_source, shape=shape)
         return Encoded(self.input.encode(raw), meta)
 
     def batch(self, encoded: Sequence[Encoded]) -> dict[str, np.ndarray]:
@@ -130,47 +130,53 @@ class Predictor:
         Raises:
             ValueError: the shapes differ.
         """
-        return stacked([item.arrays for item in encoded], self.input.ragged)
+        return stack_arrays([item.arrays for item in encoded], self.input.ragged_arrays)
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The runtime's outputs (N, ...), and the inputs that post-processing reads as well."""
         required = self.task.required_inputs(self.post)
         return self.runtime.run(batch) | {name: batch[name] for name in required}
 
-    def decode(self, outputs: Mapping[str, np.ndarray], metas: Sequence[Meta]) -> list[Prediction]:
+    def decode(
+        self, outputs: Mapping[str, np.ndarray], metas: Sequence[SampleMeta]
+    ) -> list[Prediction]:
         """Predictions of a batch, from what `run` returned and the samples' metas."""
         return self.task.predict(outputs, metas, self.post)
 
     # --- many sources at once ---------------------------------------------------------------------
 
-    def outputs(self, sources: Sequence[Given], batch_size: int = BATCH) -> Answers:
+    def compute_outputs(
+        self, sources: Sequence[SourceLike], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> RawOutputs:
         """Raw outputs by name, each (readable sources, ...)."""
         parts: list[Mapping[str, np.ndarray]] = []
-        answers = Answers({}, [], [])
+        answers = RawOutputs({}, [], [])
         for outputs, metas, failures in self._run_batches(sources, batch_size):
             if metas:
                 parts.append(outputs)
             answers.metas.extend(metas)
             answers.failures.extend(failures)
-        return replace(answers, outputs=joined(parts))
+        return replace(answers, outputs=concatenate_outputs(parts))
 
-    def evidence(
-        self, manifest: Manifest, batch_size: int = BATCH
+    def collect_calibration_sample(
+        self, manifest: Manifest, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> tuple[dict[str, np.ndarray], list[Any]]:
         """Outputs and loaded targets of every readable row, as `Task.calibrate` takes them."""
-        load_target, values = self.task.opener(manifest), manifest.column("target")
+        load_target, values = self.task.target_loader(manifest), manifest.column_values("target")
         output_parts: list[Mapping[str, np.ndarray]] = []
         targets: list[Any] = []
-        for outputs, metas, _ in self._run_batches(manifest.sources(), batch_size):
+        for outputs, metas, _ in self._run_batches(manifest.list_sources(), batch_size):
             if metas:
                 batch_targets = [load_target(values[meta.id]) for meta in metas]
-                sampled, sampled_targets = self.task.evidence(outputs, metas, batch_targets)
+                sampled, sampled_targets = self.task.calibration_sample(
+                    outputs, metas, batch_targets
+                )
                 output_parts.append(sampled)
                 targets += sampled_targets
-        return joined(output_parts), targets
+        return concatenate_outputs(output_parts), targets
 
-    def stream(
-        self, sources: Sequence[Given], batch_size: int = BATCH
+    def stream_predictions(
+        self, sources: Sequence[SourceLike], batch_size: int = DEFAULT_BATCH_SIZE
     ) -> Iterator[Prediction | Failure]:
         """One prediction per source, in their order, as soon as its batch is done. An unreadable
         file gives a Failure, and the others continue."""
@@ -181,30 +187,30 @@ class Predictor:
             yield from (answers[index] for index in sorted(answers))
 
     def predict(
-        self, sources: Given | Iterable[Given], batch_size: int = BATCH
+        self, sources: SourceLike | Iterable[SourceLike], batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[Prediction | Failure]:
         """All of `stream`; for one source a list of one."""
         source_list = _as_list(sources)
-        answers = list(self.stream(source_list, batch_size))
+        answers = list(self.stream_predictions(source_list, batch_size))
         assert len(answers) == len(source_list), "one prediction or failure per source"
         return answers
 
-    def evaluate(self, manifest: Manifest, batch_size: int = BATCH) -> Evaluation:
+    def evaluate(self, manifest: Manifest, batch_size: int = DEFAULT_BATCH_SIZE) -> Evaluation:
         """Score every row whose label the model knows; count and report the other rows."""
-        targets = manifest.column("target")
-        ids, groups = manifest.column("id"), manifest.column("group")
-        known = [row for row, target in enumerate(targets) if self.task.knows(target)]
+        targets = manifest.column_values("target")
+        ids, groups = manifest.column_values("id"), manifest.column_values("group")
+        known = [row for row, target in enumerate(targets) if self.task.accepts_target(target)]
         unknown = _count_labels(targets, set(known))
         if unknown:
             labels = ", ".join(f"{name} ({count:,})" for name, count in list(unknown.items())[:5])
-            events.warn(
+            events.emit_warning(
                 f"{len(targets) - len(known):,} of {len(targets):,} rows have labels that the "
                 f"model does not know, and are not scored: {labels}"
                 + (f" and {len(unknown) - 5} more labels" if len(unknown) > 5 else "")
             )
-        evaluation = Evaluation([], [], unknown=unknown)
-        load_target = self.task.opener(manifest)
-        all_sources = manifest.sources()
+        evaluation = Evaluation([], [], unknown_labels=unknown)
+        load_target = self.task.target_loader(manifest)
+        all_sources = manifest.list_sources()
         sources = [all_sources[row] for row in known]
         for outputs, metas, failures in self._run_batches(sources, batch_size):
             for prediction in self.decode(outputs, metas) if metas else []:
@@ -212,7 +218,7 @@ class Predictor:
                 prediction = replace(prediction, meta=replace(prediction.meta, id=ids[row]))
                 try:
                     target = load_target(targets[row])
-                    record = self.task.score(prediction, target)
+                    record = self.task.score_prediction(prediction, target)
                 except DataError as error:
                     bad = Failure(prediction.meta.name, str(error), row)
                     evaluation.failures.append(bad)
@@ -225,32 +231,34 @@ class Predictor:
             )
         return evaluation
 
-    def calibrate(self, manifest: Manifest) -> dict[str, Any]:
+    def fit_postprocessing(self, manifest: Manifest) -> dict[str, Any]:
         """Post-processing fitted to these rows; unreadable files are skipped. Of more rows than the
         task can hold in memory (`max_calibration_rows`) it takes evenly spaced ones."""
         most = self.task.max_calibration_rows
         if most is not None and len(manifest) > most:
-            manifest = manifest.take(np.linspace(0, len(manifest) - 1, most).astype(np.int64))
-        outputs, targets = self.evidence(manifest)
-        return dict(self.task.calibrate(outputs, targets)) if targets else {}
+            manifest = manifest.take_rows(np.linspace(0, len(manifest) - 1, most).astype(np.int64))
+        outputs, targets = self.collect_calibration_sample(manifest)
+        return dict(self.task.fit_postprocessing(outputs, targets)) if targets else {}
 
     def _run_batches(
-        self, sources: Sequence[Given], batch_size: int
-    ) -> Iterator[tuple[dict[str, np.ndarray], list[Meta], list[Failure]]]:
+        self, sources: Sequence[SourceLike], batch_size: int
+    ) -> Iterator[tuple[dict[str, np.ndarray], list[SampleMeta], list[Failure]]]:
         """Batch by batch: outputs and metas of the readable sources, and the failures."""
-        with events.stage("predicting", total=len(sources), unit="samples") as advance:
+        with events.progress_stage("predicting", total=len(sources), unit="samples") as advance:
             items = self._encode_all(sources, 3 * batch_size)
-            for group in _in_batches(items, batch_size, self.input.ragged):
+            for group in _in_batches(items, batch_size, self.input.ragged_arrays):
                 failures = [item for item in group if isinstance(item, Failure)]
                 encoded = [item for item in group if not isinstance(item, Failure)]
                 outputs = self.run(self.batch(encoded)) if encoded else {}
                 yield outputs, [item.meta for item in encoded], failures
                 advance(len(group))
 
-    def _encode_all(self, sources: Sequence[Given], prefetch: int) -> Iterator[Encoded | Failure]:
+    def _encode_all(
+        self, sources: Sequence[SourceLike], prefetch: int
+    ) -> Iterator[Encoded | Failure]:
         """Encode in threads, in order, at most `prefetch` sources ahead of the consumer."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+            self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
         pool = self._pool
         pending: deque[Future[Encoded | Failure]] = deque()
         try:
@@ -263,7 +271,7 @@ class Predictor:
         finally:  # no file is read any more once the consumer has stopped
             wait([future for future in pending if not future.cancel()])
 
-    def _encode_or_fail(self, index: int, source: Given) -> Encoded | Failure:
+    def _encode_or_fail(self, index: int, source: SourceLike) -> Encoded | Failure:
         source = as_source(source)
         try:
             encoded = self.encode(source)
@@ -272,7 +280,7 @@ class Predictor:
         return encoded._replace(meta=replace(encoded.meta, id=index))
 
 
-def stacked(
+def stack_arrays(
     arrays: Sequence[Mapping[str, np.ndarray]], ragged: frozenset[str] = frozenset()
 ) -> dict[str, np.ndarray]:
     """Arrays of samples as batches (N, ...); the ragged ones are padded with zeros at the end."""
@@ -290,7 +298,7 @@ def stacked(
     return batch
 
 
-def _as_list(sources: Given | Iterable[Given]) -> list[Given]:
+def _as_list(sources: SourceLike | Iterable[SourceLike]) -> list[SourceLike]:
     """Sources as a list. One path (an iterable of letters) or one image (of rows) is one source."""
     if isinstance(sources, np.ndarray):
         return list(sources) if sources.ndim == _BATCH_DIMENSIONS else [sources]
@@ -299,13 +307,13 @@ def _as_list(sources: Given | Iterable[Given]) -> list[Given]:
     return list(sources)
 
 
-def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def concatenate_outputs(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Batches of outputs by name, concatenated; {} for no batches."""
     names = parts[0] if parts else ()
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def as_source(source: Given) -> Source:
+def as_source(source: SourceLike) -> Source:
     """A path, bytes or array as a Source."""
     if isinstance(source, FileRef | Inline):
         return source
@@ -328,7 +336,7 @@ def _in_batches(
             item_shapes = {name: v.shape for name, v in arrays.items() if name not in ragged}
             values = sum(value.size for value in arrays.values())
         differs = shapes is not None and item_shapes != shapes
-        if group and (differs or len(group) == size or total + values > MOST_VALUES):
+        if group and (differs or len(group) == size or total + values > MAX_BATCH_VALUES):
             yield group
             group, total = [], 0
         group.append(item)

@@ -16,17 +16,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.arch import read_arch
-from skipstone.bundle.files import RECORD, add_files, read_file, read_listed_json, read_record
-from skipstone.bundle.format import WEIGHTS, read_arrays
+from skipstone.bundle.arch import parse_arch
+from skipstone.bundle.files import (
+    BUNDLE_JSON,
+    add_files,
+    read_bundle_json,
+    read_file,
+    read_listed_json,
+)
+from skipstone.bundle.format import WEIGHTS_FILE, read_arrays
 from skipstone.errors import DamagedError, Refusal, UsageError
 from skipstone.registry import HEADS, RUNTIMES
 from skipstone.runtime.base import Runtime
-from skipstone.runtime.goldens import Goldens, compare
-from skipstone.runtime.own_answers import Kept, tells_arithmetic
-from skipstone.tasks.base import TYPICAL
+from skipstone.runtime.goldens import Goldens, compare_outputs
+from skipstone.runtime.own_answers import SampledOutputs, reports_kernels
+from skipstone.tasks.base import TYPICAL_QUANTILE
 
-EXPORTS = "exports/exports.json"
+EXPORTS_JSON = "exports/exports.json"
 
 
 @dataclass(frozen=True)
@@ -51,18 +57,18 @@ class Tolerance:
     typical: float | None = None
 
 
-FLOAT32 = Tolerance()
+FLOAT32_TOLERANCE = Tolerance()
 #: For float32 programs with a head whose outputs jump when inputs differ in their last bits (its
 #: fact `jumps`): if another runtime finds a maximum at another pixel, the outputs around it move.
 #: So most pixels have to agree, and a few may change.
-JUMPING = Tolerance(1.0, None, 2, 0.02, 1e-4)
+DISCONTINUOUS = Tolerance(1.0, None, 2, 0.02, 1e-4)
 #: Added to what was measured at lower precision, because other processors round differently: a
 #: factor, a constant, and one more prediction that may flip.
-MARGIN, SLACK, MORE_FLIPS = 1.25, 0.005, 1
+MARGIN_FACTOR, MARGIN_OFFSET, MARGIN_FLIPS = 1.25, 0.005, 1
 #: Caps for bfloat16: difference in probability, share of predictions and share of pixels that
 #: change. Sound networks measured below 0.13, 0.07 and 0.03 on goldens, which are noisier than
 #: photos; one whose first layer lost its input's last bits measured 0.36 and 0.2.
-BF16_PROBABILITY, BF16_ANSWERS, BF16_PARTS = 0.25, 1 / 8, 0.05
+BF16_PROBABILITY, BF16_PREDICTIONS, BF16_PIXELS = 0.25, 1 / 8, 0.05
 
 
 @dataclass(frozen=True)
@@ -87,27 +93,27 @@ class Program:
     files: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
-    tolerance: Tolerance = FLOAT32
+    tolerance: Tolerance = FLOAT32_TOLERANCE
     measured: Mapping[str, Any] = field(default_factory=dict)
-    own: str = ""
+    reference_outputs: str = ""
 
 
 @dataclass(frozen=True)
 class Programs:
     """Programs by name, and which of them is the default ("" for the network in torch)."""
 
-    rows: Mapping[str, Program]
+    by_name: Mapping[str, Program]
     default: str = ""
 
 
 def read_programs(folder: Path) -> Programs:
     """The programs of a bundle. DamagedError if one was made from other weights."""
-    record = read_record(folder)
-    if EXPORTS not in record["files"]:
+    record = read_bundle_json(folder)
+    if EXPORTS_JSON not in record["files"]:
         return Programs({})
-    content = read_listed_json(folder, EXPORTS, record)
+    content = read_listed_json(folder, EXPORTS_JSON, record)
     try:
-        exact = exact_tolerance(record)
+        exact = float32_tolerance(record)
         programs = [_program(row, exact) for row in content["programs"]]
         rows = {program.name: program for program in programs}
         if len(rows) < len(programs):
@@ -117,22 +123,22 @@ def read_programs(folder: Path) -> Programs:
             raise ValueError(f"its default {default!r} is not in the list")
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
-            f"{folder / EXPORTS} is not a valid list of programs: {error}."
+            f"{folder / EXPORTS_JSON} is not a valid list of programs: {error}."
         ) from None
     for row in rows.values():
-        if row.weights != record["files"].get(WEIGHTS, {}).get("sha256"):
+        if row.weights != record["files"].get(WEIGHTS_FILE, {}).get("sha256"):
             raise DamagedError(
-                f"{folder / EXPORTS}: the program {row.name} was made from other weights than "
-                f"{WEIGHTS}.",
+                f"{folder / EXPORTS_JSON}: the program {row.name} was made from other weights than "
+                f"{WEIGHTS_FILE}.",
                 hint="Export it again.",
             )
     return Programs(rows, default)
 
 
-def exact_tolerance(record: Mapping[str, Any]) -> Tolerance:
+def float32_tolerance(record: Mapping[str, Any]) -> Tolerance:
     """The tolerance of float32 programs, by the bundle's record."""
-    heads = [HEADS[network.head.name] for network in read_arch(record["arch"]).networks]
-    return JUMPING if any(head.facts.get("jumps") for head in heads) else FLOAT32
+    heads = [HEADS[network.head.name] for network in parse_arch(record["arch"]).networks]
+    return DISCONTINUOUS if any(head.facts.get("jumps") for head in heads) else FLOAT32_TOLERANCE
 
 
 def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
@@ -141,7 +147,7 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     are opened and verified by name."""
     program = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
     name = program.name
-    texts = (name, program.runtime, program.precision, program.weights, program.own)
+    texts = (name, program.runtime, program.precision, program.weights, program.reference_outputs)
     maps = (program.files, program.settings, program.measured)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a program's name, runtime, precision, weights and own are text")
@@ -157,22 +163,22 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
     if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
         raise TypeError(f"{name} has no valid tolerance")
-    if program.own and not tells_arithmetic(program.measured.get("facts")):
+    if program.reference_outputs and not reports_kernels(program.measured.get("facts")):
         raise TypeError(f"{name} does not say which kernels computed its own outputs")
     return replace(program, tolerance=exact) if program.precision == "f32" else program
 
 
-def program_files(folder: Path, program: Program) -> dict[str, bytes]:
+def load_program_files(folder: Path, program: Program) -> dict[str, bytes]:
     """The program's files by role, with their hashes checked."""
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     return {role: read_file(folder, name, record) for role, name in program.files.items()}
 
 
-def own_answers(folder: Path, program: Program) -> Kept | None:
+def load_reference_outputs(folder: Path, program: Program) -> SampledOutputs | None:
     """The program's outputs on the goldens when it was made; None where they are not stored."""
-    if not program.own:
+    if not program.reference_outputs:
         return None
-    outputs = read_arrays(folder, program.own, read_record(folder))
+    outputs = read_arrays(folder, program.reference_outputs, read_bundle_json(folder))
     return outputs if all("/" in name for name in outputs) else None  # older files lack the prefix
 
 
@@ -200,25 +206,27 @@ def add_program(
     """
     from safetensors.numpy import save
 
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     goldens = Goldens.load(folder)
-    measured, _, outputs = compare(goldens, runtime)
-    facts = dict(runtime.facts())
+    measured, _, outputs = compare_outputs(goldens, runtime)
+    facts = dict(runtime.runtime_info())
     tolerance, remark = _tolerance_for(program, measured, facts, record)
-    if problem := beyond(measured, capped(tolerance, program.precision, measured["n"])):
+    if problem := exceeded_tolerances(
+        measured, cap_tolerance(tolerance, program.precision, measured["n"])
+    ):
         raise Refusal(f"the exported {program.name} differs from the model: {problem}.")
     others = read_programs(folder)
-    float32_files = [row.files for row in others.rows.values() if row.precision == "f32"]
+    float32_files = [row.files for row in others.by_name.values() if row.precision == "f32"]
     has_own_files = program.precision != "f32" and program.files not in float32_files
-    store_outputs = has_own_files and tells_arithmetic(facts)
+    store_outputs = has_own_files and reports_kernels(facts)
     program = replace(
         program,
-        weights=record["files"][WEIGHTS]["sha256"],
+        weights=record["files"][WEIGHTS_FILE]["sha256"],
         tolerance=tolerance,
         measured={**measured, **remark, "facts": facts},
-        own=f"golden/{program.name}.safetensors" if store_outputs else "",
+        reference_outputs=f"golden/{program.name}.safetensors" if store_outputs else "",
     )
-    rows = {**others.rows, program.name: program}
+    rows = {**others.by_name, program.name: program}
     text = json.dumps(
         {
             "default": program.name if default else others.default,
@@ -231,10 +239,10 @@ def add_program(
     files = {program.files[role]: data for role, data in content.items()}
     missing = [name for name in program.files.values() if name not in {*files, *record["files"]}]
     if missing:
-        raise UsageError(f"{folder / RECORD} has no file {missing[0]} for {program.name}.")
-    if program.own:
-        files[program.own] = save(outputs)
-    add_files(folder, {**files, EXPORTS: text.encode()})
+        raise UsageError(f"{folder / BUNDLE_JSON} has no file {missing[0]} for {program.name}.")
+    if program.reference_outputs:
+        files[program.reference_outputs] = save(outputs)
+    add_files(folder, {**files, EXPORTS_JSON: text.encode()})
     return program
 
 
@@ -250,22 +258,22 @@ def _tolerance_for(
     processors that have it then check the program against the cap.
     """
     if program.precision == "f32":
-        return exact_tolerance(record), {}
+        return float32_tolerance(record), {}
     share, n, used = measured.get("share"), measured["n"], facts.get("precision")
     if program.precision == "bf16" and used != "bf16":
         loosest = Tolerance(1.0, None, n, None if share is None else 1.0)
         remark = f"it ran in {used}: the difference of bf16 was not measured"
-        return capped(loosest, "bf16", n), {"told": remark}
+        return cap_tolerance(loosest, "bf16", n), {"told": remark}
     tolerance = Tolerance(
-        min(1.0, round(measured["probability"] * MARGIN + SLACK, 6)),
+        min(1.0, round(measured["probability"] * MARGIN_FACTOR + MARGIN_OFFSET, 6)),
         None,
-        measured["flips"] + MORE_FLIPS,
-        None if share is None else min(1.0, round(share * MARGIN + SLACK, 6)),
+        measured["flips"] + MARGIN_FLIPS,
+        None if share is None else min(1.0, round(share * MARGIN_FACTOR + MARGIN_OFFSET, 6)),
     )
     return tolerance, {}
 
 
-def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
+def cap_tolerance(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
     """The tolerance, limited by the caps of its precision.
 
     Args:
@@ -277,14 +285,14 @@ def capped(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
         min(tolerance.probability, BF16_PROBABILITY),
         tolerance.relative,
         # of predictions per pixel, nearly every golden has a pixel that changed
-        min(tolerance.flips, max(1, int(goldens * BF16_ANSWERS)))
+        min(tolerance.flips, max(1, int(goldens * BF16_PREDICTIONS)))
         if tolerance.share is None
         else tolerance.flips,
-        None if tolerance.share is None else min(tolerance.share, BF16_PARTS),
+        None if tolerance.share is None else min(tolerance.share, BF16_PIXELS),
     )
 
 
-def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
+def exceeded_tolerances(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
     """A description of what exceeds the tolerance; "" if nothing does."""
     problems = []
     if not measured["probability"] <= tolerance.probability:  # NaN exceeds it, too
@@ -309,7 +317,7 @@ def beyond(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
         )
     if tolerance.typical is not None and not measured.get("typical", 1.0) <= tolerance.typical:
         problems.append(
-            f"outputs of {TYPICAL:.0%} of all pixels differ by up to "
+            f"outputs of {TYPICAL_QUANTILE:.0%} of all pixels differ by up to "
             f"{measured.get('typical', 1.0):.2g} of their scale (allowed {tolerance.typical:.2g})"
         )
     return "; ".join(problems)

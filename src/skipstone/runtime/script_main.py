@@ -23,7 +23,7 @@ Decode = Callable[[bytes, Any], Any]
 Answer = Callable[..., list[dict[str, Any]]]
 
 
-def predict_files(
+def predict_paths(
     paths: list[Path], model: Path, decode: Decode, answer: Answer, out: Path | None = None
 ) -> list[dict[str, Any]]:
     """One row per file: the prediction or an "error". Predicted files (masks) go to `out`."""
@@ -93,7 +93,7 @@ def main(decode: Decode, answer: Answer) -> int:
     parser.add_argument("--out", type=Path, help="folder for predicted masks")
     arguments = parser.parse_args()
     model = Path(__file__).with_name("model.onnx")
-    rows = predict_files(arguments.files, model, decode, answer, arguments.out)
+    rows = predict_paths(arguments.files, model, decode, answer, arguments.out)
     if arguments.json:
         print(json.dumps({"predictions": rows}))
     else:

@@ -23,20 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events, storage
-from skipstone.bundle.files import read_file, read_record
+from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.sources import Inline
 from skipstone.errors import DamagedError, Refusal
 from skipstone.registry import INPUTS, TASKS
-from skipstone.runtime.export_onnx import MODEL, export_onnx
+from skipstone.runtime.export_onnx import ONNX_FILE, export_onnx
 from skipstone.runtime.onnx_check import check_onnx
-from skipstone.runtime.parts import input_of, refinements_of
+from skipstone.runtime.parts import input_dependent_postprocessing, restore_input
 from skipstone.runtime.programs import Programs
 
-FACT = "standalone"
+STANDALONE_FACT = "standalone"
 #: The program that the script runs.
-STANDS_ALONE = "onnxruntime-f32"
+SCRIPT_PROGRAM = "onnxruntime-f32"
 _HEADER = '''\
 #!/usr/bin/env python3
 """Predict with the model.onnx next to this script.
@@ -57,42 +57,46 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
     If the input or the task has no stand-alone form, only model.onnx is written, a note says why,
     and None is returned.
     """
-    folder, out = bundle_of(path), Path(out)
+    folder, out = resolve_bundle(path), Path(out)
     bundle = Bundle.load(folder)
-    if MODEL not in read_record(folder)["files"]:
+    if ONNX_FILE not in read_bundle_json(folder)["files"]:
         export_onnx(folder)
-    program = read_file(folder, MODEL)
+    program = read_file(folder, ONNX_FILE)
     check_onnx(program)
     storage.make_folder(out)
     storage.write_bytes(out / "model.onnx", program)
     try:
-        text = script_text(bundle)
+        text = build_script(bundle)
     except Refusal as refusal:
-        events.note(f"model.onnx comes without a script: {refusal.message}")
+        events.emit_note(f"model.onnx comes without a script: {refusal.message}")
         return None
     storage.write_text(out / "predict.py", text)
     return out / "predict.py"
 
 
-def example_files(bundle: Bundle) -> list[str]:
+def example_file_names(bundle: Bundle) -> list[str]:
     """Example names of files that it predicts for."""
     return list(INPUTS[bundle.input["name"]].facts.get("named", ["FILE"]))
 
 
-def can_stand_alone(bundle: Bundle, programs: Programs) -> bool:
+def supports_standalone(bundle: Bundle, programs: Programs) -> bool:
     """Whether the stand-alone script of this bundle can be written without exporting first."""
-    parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(FACT)
-    return STANDS_ALONE in programs.rows and None not in parts and not refinements_of(bundle)
+    parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(STANDALONE_FACT)
+    return (
+        SCRIPT_PROGRAM in programs.by_name
+        and None not in parts
+        and not input_dependent_postprocessing(bundle)
+    )
 
 
-def script_text(bundle: Bundle) -> str:
+def build_script(bundle: Bundle) -> str:
     """The text of predict.py. Refusal if the input or the task has no stand-alone form."""
     from importlib.metadata import version
 
     task = TASKS[bundle.task["name"]]
     decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
-    answer, answering = _part(task.facts.get(FACT), f"task {task.name!r}")
-    if steps := refinements_of(bundle):
+    answer, answering = _part(task.facts.get(STANDALONE_FACT), f"task {task.name!r}")
+    if steps := input_dependent_postprocessing(bundle):
         raise Refusal(f"it cannot do this model's post-processing ({', '.join(steps)}).")
     modules = list(dict.fromkeys([*decoding, *answering, "skipstone.runtime.script_main"]))
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
@@ -100,7 +104,7 @@ def script_text(bundle: Bundle) -> str:
     header = _HEADER.format(
         version=version("skipstone"),
         packages=_packages("\n".join(parts)),
-        files=" ".join(example_files(bundle)),
+        files=" ".join(example_file_names(bundle)),
     )
     text = header + "\n\n".join(parts)
     names = [name for part in parts for name in _top_level_names(part)]
@@ -109,7 +113,7 @@ def script_text(bundle: Bundle) -> str:
     return text
 
 
-def answers_of_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
+def run_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
     """The script's predictions, from a process that cannot import skipstone or torch.
 
     Returns its rows without their paths. DamagedError if the script fails.
@@ -153,7 +157,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def _decoding(bundle: Bundle) -> str | None:
     """The stand-alone function that decodes this bundle's files; None if there is none."""
-    return input_of(bundle).standalone
+    return restore_input(bundle).standalone_decoder
 
 
 def _part(target: str | None, kind: str) -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from skipstone.errors import UsageError
-from skipstone.models.conv_bf16 import bfloat16
+from skipstone.models.conv_bf16 import autocast_bfloat16
 from skipstone.runtime.threads import torch_threads
 
 PRECISIONS = ("f32", "bf16")
@@ -42,7 +42,7 @@ class TorchRuntime:
         with _evaluating(self._network), torch_threads(self._threads):
             return self._compute(self._tensors(arrays))
 
-    def bound(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
+    def bind_inputs(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], dict[str, np.ndarray]]:
         """A function that computes the outputs of these arrays, for latency measurements. The
         caller sets torch's threads, and the network stays in evaluation mode."""
         self._network.eval()
@@ -58,11 +58,11 @@ class TorchRuntime:
     def _compute(self, x: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
             half = self._precision == "bf16"
-            with bfloat16(self.device) if half else contextlib.nullcontext():
+            with autocast_bfloat16(self.device) if half else contextlib.nullcontext():
                 outputs: dict[str, torch.Tensor] = self._network(x)
             return {name: _array(value) for name, value in outputs.items()}
 
-    def facts(self) -> Mapping[str, Any]:
+    def runtime_info(self) -> Mapping[str, Any]:
         return {
             "runtime": "torch",
             "version": torch.__version__,

@@ -29,19 +29,19 @@ from skipstone import events
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import DataError, Refusal, SkipstoneError
-from skipstone.runtime.export_openvino import export_openvino, ir_bytes, read_onnx
-from skipstone.runtime.libraries import import_nncf, import_openvino, loading_plugins
+from skipstone.runtime.export_openvino import export_openvino, load_onnx_as_openvino, serialize_ir
+from skipstone.runtime.libraries import disable_signal_stack_after, import_nncf, import_openvino
 from skipstone.runtime.open import open_model
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.openvino_stem import keep_stem_exact, stem_names
+from skipstone.runtime.openvino_stem import list_stem_names, mark_stem_precise
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.programs import Program, add_program, read_programs
-from skipstone.shrink.options import Int8
-from skipstone.shrink.plan import Work, copy_bundle
+from skipstone.shrink.options import Int8Options
+from skipstone.shrink.plan import StepContext, copy_bundle
 
 Arrays = dict[str, np.ndarray]  # one sample's inputs by name, without the batch dimension
 #: Bytes of calibration samples in memory, approximately.
-HELD = 2 << 30
+MAX_SAMPLE_BYTES = 2 << 30
 NAME = "openvino-int8"
 FILES = {"model": "exports/openvino-int8/model.xml", "weights": "exports/openvino-int8/model.bin"}
 
@@ -52,7 +52,7 @@ _WEIGHTED = {
 }
 
 
-def apply(options: Int8, work: Work) -> dict[str, Any]:
+def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
     """A copy of the bundle with the program "openvino-int8" as its default.
 
     Raises:
@@ -61,16 +61,16 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
         Refusal: NNCF cannot quantize this network.
     """
     copy_bundle(work.source, work.out)
-    if "openvino-f32" not in read_programs(work.out).rows:
+    if "openvino-f32" not in read_programs(work.out).by_name:
         export_openvino(work.out)
     predictor = open_model(work.out, "torch")
-    model = read_onnx(work.out)
-    recurrent = recurrent_names(model)
-    samples = calibration(predictor, work.fit, options.samples, work.seed)
-    with events.stage("quantizing"):
-        exact = predictor.input.emits().exact
+    model = load_onnx_as_openvino(work.out)
+    recurrent = recurrent_op_names(model)
+    samples = load_calibration_samples(predictor, work.fit, options.samples, work.seed)
+    with events.progress_stage("quantizing"):
+        exact = predictor.input.feature_spec().requires_float32
         voted = len(Bundle.load(work.out).arch.networks) > 1
-        xml, weights = quantize(model, samples, options, exact=exact, voted=voted)
+        xml, weights = quantize_model(model, samples, options, exact_stem=exact, is_ensemble=voted)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     # one thread, so that sums have the same order in verify on any machine
@@ -82,7 +82,7 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     if not recurrent:
         return facts
     one = len(recurrent) == 1
-    events.note(
+    events.emit_note(
         f"{'A recurrent layer stays' if one else f'{len(recurrent)} recurrent layers stay'} in "
         f"floating point and {'takes' if one else 'take'} most of the time; the layers around "
         f"{'it' if one else 'them'} become INT8."
@@ -90,19 +90,21 @@ def apply(options: Int8, work: Work) -> dict[str, Any]:
     return {**facts, "recurrent_in_floating_point": len(recurrent)}
 
 
-def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> list[Arrays]:
+def load_calibration_samples(
+    predictor: Predictor, fit: Manifest, count: int, seed: int
+) -> list[Arrays]:
     """Inputs of up to `count` random rows, as the Predictor gives them to a runtime; fewer if they
     fill HELD bytes.
 
     Unreadable files are skipped.
     """
-    sources = fit.sources()
+    sources = fit.list_sources()
     order = np.random.default_rng(seed).permutation(len(sources))
     samples: list[Arrays] = []
     size = 0
-    with events.stage("reading for calibration", total=count, unit="samples") as advance:
+    with events.progress_stage("reading for calibration", total=count, unit="samples") as advance:
         for row in order:
-            if len(samples) == count or size >= HELD:
+            if len(samples) == count or size >= MAX_SAMPLE_BYTES:
                 break
             with contextlib.suppress(DataError):
                 samples.append(predictor.encode(sources[row])[0])
@@ -110,29 +112,29 @@ def calibration(predictor: Predictor, fit: Manifest, count: int, seed: int) -> l
                 advance()
     if not samples:
         raise DataError(f"none of the {len(sources)} training files under {fit.root} can be read.")
-    if size >= HELD and len(samples) < min(count, len(sources)):
-        events.note(
+    if size >= MAX_SAMPLE_BYTES and len(samples) < min(count, len(sources)):
+        events.emit_note(
             f"INT8 ranges are measured on {len(samples):,} of {min(count, len(sources)):,} "
             f"samples, which fill {size / (1 << 30):.1f} GiB."
         )
     return samples
 
 
-def quantize(
+def quantize_model(
     model: Any,
     samples: Sequence[Arrays],
-    options: Int8,
+    options: Int8Options,
     *,
-    exact: bool = False,
-    voted: bool = False,
+    exact_stem: bool = False,
+    is_ensemble: bool = False,
 ) -> tuple[bytes, bytes]:
     """The files (.xml, .bin) of an INT8 program from a float openvino.Model, which is modified.
 
     Args:
         samples: inputs to measure ranges on.
-        exact: keep all up to the first convolution, and it, in float32, for images of more than 8
+        exact_stem: keep all up to the first convolution, and it, in float32, for images of more than 8
             bits.
-        voted: keep what follows the last weights in floating point: an ensemble averages
+        is_ensemble: keep what follows the last weights in floating point: an ensemble averages
             probabilities there, and 8 bits are too few for their logarithms.
     """
     import_openvino()
@@ -144,7 +146,7 @@ def quantize(
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
     preset = {"performance": "PERFORMANCE", "mixed": "MIXED"}[options.preset]
-    with _quiet(), loading_plugins():
+    with _quiet(), disable_signal_stack_after():
         nncf.set_log_level(logging.ERROR)
         try:
             quantized = nncf.quantize(
@@ -152,12 +154,12 @@ def quantize(
                 nncf.Dataset(samples, _as_batch),
                 subset_size=len(samples),
                 preset=nncf.QuantizationPreset[preset],
-                model_type=nncf.ModelType.TRANSFORMER if attends(model) else None,
+                model_type=nncf.ModelType.TRANSFORMER if has_attention(model) else None,
                 ignored_scope=nncf.IgnoredScope(
                     names=[
-                        *recurrent_names(model),
-                        *(stem_names(model) if exact else []),
-                        *(vote_names(model) if voted else []),
+                        *recurrent_op_names(model),
+                        *(list_stem_names(model) if exact_stem else []),
+                        *(averaging_op_names(model) if is_ensemble else []),
                     ]
                 ),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
@@ -171,15 +173,15 @@ def quantize(
             )
         except Exception as error:  # NNCF raises many types for graphs that it does not support
             raise Refusal(f"NNCF cannot quantize this network: {error}") from error
-    xml, weights = ir_bytes(quantized)
+    xml, weights = serialize_ir(quantized)
     compact = compact_xml(xml)
-    if exact:
-        xml, compact = keep_stem_exact(xml), keep_stem_exact(compact)
+    if exact_stem:
+        xml, compact = mark_stem_precise(xml), mark_stem_precise(compact)
     _require_equal((xml, compact), weights, samples, options)
     return compact, weights
 
 
-def attends(model: Any) -> bool:
+def has_attention(model: Any) -> bool:
     """Whether an openvino.Model has attention: a matrix product reads a softmax.
 
     NNCF then keeps the scores in floating point and moves outliers from activations into weights
@@ -197,13 +199,13 @@ def attends(model: Any) -> bool:
     return any(node.get_type_name() == "MatMul" for node in readers)
 
 
-def recurrent_names(model: Any) -> list[str]:
+def recurrent_op_names(model: Any) -> list[str]:
     """Names of an openvino.Model's recurrent layers, one per direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
 
 
-def vote_names(model: Any) -> list[str]:
+def averaging_op_names(model: Any) -> list[str]:
     """Names of the operations of an openvino.Model that follow its last layers with weights."""
     before: set[str] = set()
     after: list[str] = []
@@ -261,7 +263,7 @@ def compact_xml(xml: bytes) -> bytes:
 
 
 def _require_equal(
-    programs: tuple[bytes, bytes], weights: bytes, samples: Sequence[Arrays], options: Int8
+    programs: tuple[bytes, bytes], weights: bytes, samples: Sequence[Arrays], options: Int8Options
 ) -> None:
     """Check that both programs have bit-identical outputs, for a batch of one and of several."""
     shapes = {name: value.shape for name, value in samples[0].items()}

@@ -32,12 +32,12 @@ from skipstone.runtime.base import Runtime
 Call = Callable[[], Any]
 MIN_ROUNDS, MAX_ROUNDS = 10, 300
 #: Above this share of the processors, other programs distort the latencies.
-BUSY = 0.1
-SAME = "no difference"
+BUSY_SHARE = 0.1
+NO_DIFFERENCE = "no difference"
 #: Ratios this close to 1 count as no difference, also if they are significant.
-ALIKE = 0.02
+MIN_DIFFERENCE = 0.02
 #: If two equal candidates differ by more than this, the benchmark is not reliable.
-UNSTEADY = 0.05
+MAX_CONTROL_DIFFERENCE = 0.05
 #: More threads do not help with a batch of one.
 MAX_THREADS = 4
 
@@ -46,11 +46,11 @@ MAX_THREADS = 4
 class BindsInputs(Protocol):
     """A runtime that can keep an input in place, so that a call does nothing but compute."""
 
-    def bound(self, arrays: Mapping[str, np.ndarray]) -> Call: ...
+    def bind_inputs(self, arrays: Mapping[str, np.ndarray]) -> Call: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
+class SpeedRatio:
     """`value` times faster, with its interval."""
 
     value: float
@@ -58,29 +58,29 @@ class Ratio:
     high: float
 
     @property
-    def differs(self) -> bool:
+    def is_different(self) -> bool:
         """Whether it is significant and larger than ALIKE."""
-        return not self.low <= 1 <= self.high and abs(np.log(self.value)) > np.log1p(ALIKE)
+        return not self.low <= 1 <= self.high and abs(np.log(self.value)) > np.log1p(MIN_DIFFERENCE)
 
     @property
-    def words(self) -> str:
-        if not self.differs:
-            return SAME
+    def description(self) -> str:
+        if not self.is_different:
+            return NO_DIFFERENCE
         if self.value >= 1:
             return f"{self.value:.2f}× faster"
         return f"{1 / self.value:.2f}× slower"
 
     @property
-    def steady(self) -> bool:
+    def is_steady(self) -> bool:
         """For two equal candidates: whether they differ by no more than 5 %."""
-        return not self.differs or abs(self.value - 1) <= UNSTEADY
+        return not self.is_different or abs(self.value - 1) <= MAX_CONTROL_DIFFERENCE
 
     def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "low": self.low, "high": self.high, "words": self.words}
+        return {"value": self.value, "low": self.low, "high": self.high, "words": self.description}
 
 
 @dataclass(frozen=True)
-class Race:
+class BenchmarkResult:
     """Seconds of each candidate by name, (rounds,); element i is from round i.
 
     Args:
@@ -92,22 +92,22 @@ class Race:
     seconds: Mapping[str, np.ndarray]
     threads: int
     processors: tuple[int, ...] | None = None
-    others: float | None = None
+    used_by_others: float | None = None
 
     @property
     def rounds(self) -> int:
         return len(next(iter(self.seconds.values())))
 
-    def median(self, name: str) -> float:
+    def median_ms(self, name: str) -> float:
         """Milliseconds."""
         return float(np.median(self.seconds[name])) * 1e3
 
-    def fastest(self, *names: str) -> str:
-        return min(names, key=self.median)
+    def fastest_of(self, *names: str) -> str:
+        return min(names, key=self.median_ms)
 
-    def ratio(
+    def speed_ratio(
         self, slow: str, fast: str, *, confidence: float = 0.95, resamples: int = 2000
-    ) -> Ratio:
+    ) -> SpeedRatio:
         """Speedup of `fast`: the median over rounds of slow / fast."""
         from scipy.special import ndtr, stdtrit
 
@@ -123,7 +123,7 @@ class Race:
         quantile = float(stdtrit(blocks - 1, (1 + confidence) / 2))
         tail = float(ndtr(-(quantile * (blocks / (blocks - 1)) ** 0.5)))
         low, high = np.quantile(drawn, [tail, 1 - tail])
-        return Ratio(float(np.median(pairs)), float(low), float(high))
+        return SpeedRatio(float(np.median(pairs)), float(low), float(high))
 
     def to_json(self) -> dict[str, Any]:
         rows = []
@@ -135,26 +135,26 @@ class Race:
             "rounds": self.rounds,
             "threads": self.threads,
             "processors": None if self.processors is None else list(self.processors),
-            "used_by_others": self.others,
+            "used_by_others": self.used_by_others,
             "rows": rows,
         }
 
 
-def race(
+def interleaved_benchmark(
     calls: Mapping[str, Call],
     *,
     seconds: float = 8.0,
     threads: int | None = None,
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
-) -> Race:
+) -> BenchmarkResult:
     """Time candidates against each other; see the module's docstring.
 
     Args:
         calls: one prediction each, made with `threads` threads (default: `usual_threads()`).
         seconds: to spend, within 10 to 300 rounds.
     """
-    threads = threads or usual_threads()
+    threads = threads or default_threads()
     names = list(calls)
     rng = np.random.default_rng(seed)
     with _quiet_process(threads) as processors:
@@ -167,7 +167,7 @@ def race(
         rounds = int(min(max(seconds / (2 * once), MIN_ROUNDS), MAX_ROUNDS))
         timings: dict[str, list[float]] = {name: [] for name in names}
         load, began = _Load(), clock()
-        with events.stage("measuring latency", total=rounds, unit="rounds") as advance:
+        with events.progress_stage("measuring latency", total=rounds, unit="rounds") as advance:
             for number in range(rounds):
                 if number >= MIN_ROUNDS and clock() - began > seconds:
                     break  # calls have become slower
@@ -179,24 +179,24 @@ def race(
                     timings[names[index]].append(clock() - before)
                 advance()
         others = load.of_others()
-    if others is not None and others > BUSY:
-        events.warn(
+    if others is not None and others > BUSY_SHARE:
+        events.emit_warning(
             f"Other programs used {others:.0%} of the processors while latency was measured; "
             "measure again on a quiet machine."
         )
     arrays = {name: np.array(values) for name, values in timings.items()}
-    return Race(arrays, threads, processors, others)
+    return BenchmarkResult(arrays, threads, processors, others)
 
 
-def usual_threads() -> int:
+def default_threads() -> int:
     """The number of processors that this process may use, at most four."""
     return max(1, min(len(_processors()), MAX_THREADS))
 
 
-def bind(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
+def make_timed_call(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
     """A call that runs a runtime on these arrays (batch 1), without copies if it can."""
     if isinstance(runtime, BindsInputs):
-        return runtime.bound(arrays)
+        return runtime.bind_inputs(arrays)
     return partial(runtime.run, arrays)
 
 

@@ -13,7 +13,7 @@ _PART = Range(0, 1, open_low=True, open_high=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8:
+class Int8Options:
     """Post-training INT8: weights and activations of convolutions and matrix products.
 
     Raises:
@@ -37,7 +37,7 @@ class Int8:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prune:
+class PruneOptions:
     """Structured pruning of hidden channels, followed by recovery training.
 
     Raises:
@@ -67,7 +67,7 @@ class Prune:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolution:
+class ResolutionOptions:
     """Smaller images, followed by recovery training.
 
     Raises:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events, storage
-from skipstone.bundle.files import read_file, read_record, write_record
+from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
 from skipstone.data.manifest import Manifest
-from skipstone.disk import LEFTOVER
+from skipstone.disk import TEMPORARY_PREFIX
 from skipstone.errors import DamagedError, UsageError, did_you_mean
 from skipstone.registry import STEPS
 from skipstone.settings import Setting, settings_of
@@ -54,7 +54,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShrinkPlan:
     """An ordered list of steps."""
 
     steps: tuple[Step, ...]
@@ -71,7 +71,7 @@ class Plan:
         return {"steps": [step.to_json() for step in self.steps]}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Plan:
+    def from_json(value: Mapping[str, Any]) -> ShrinkPlan:
         """Raises UsageError for an unknown step or option, or a step after one that must be last;
         DamagedError for JSON that is not a plan."""
         try:
@@ -81,7 +81,7 @@ class Plan:
         return _in_order([Step(name, STEPS[name].make_options(values)) for name, values in rows])
 
     @staticmethod
-    def parse(text: str) -> Plan:
+    def from_text(text: str) -> ShrinkPlan:
         """Steps separated by commas, options in brackets: "int8" or "int8(samples=100)".
 
         Raises:
@@ -105,15 +105,15 @@ class Plan:
         )
 
 
-def _in_order(steps: list[Step]) -> Plan:
+def _in_order(steps: list[Step]) -> ShrinkPlan:
     """Check that only the last step has the fact `ends`."""
     last_only = [step for step in steps if STEPS[step.name].facts.get("ends")]
     if not last_only or last_only == steps[-1:]:
-        return Plan(tuple(steps))
+        return ShrinkPlan(tuple(steps))
     others = [step for step in steps if step not in last_only]
     raise UsageError(
         f"{last_only[0].name} must be the last step: a later step would discard its output.",
-        hint=f'--plan "{Plan((*others, last_only[-1]))}"',
+        hint=f'--plan "{ShrinkPlan((*others, last_only[-1]))}"',
     )
 
 
@@ -132,7 +132,7 @@ def _step(name: str, options: str) -> Step:
             problem = "is given twice" if key in values else "needs a value"
             raise UsageError(f"{name}: {key} {problem}.", hint=f"Write it as {key}=VALUE, once.")
         try:
-            values[key] = settings[key].parse(value)
+            values[key] = settings[key].parse_value(value)
         except ValueError as error:
             raise UsageError(f"{name}: {key}={value}: {error}.") from None
     return Step(name, entry.make_options(values))
@@ -146,7 +146,7 @@ def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 @dataclass(frozen=True)
-class Work:
+class StepContext:
     """The inputs and the output folder of a step.
 
     Args:
@@ -162,21 +162,21 @@ class Work:
     fit: Manifest
     select: Manifest
     seed: int = 0
-    first: Path | None = None
+    original: Path | None = None
 
 
-def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
+def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:
     """Apply the steps in order; returns name, options and facts of each."""
     rows = []
-    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as temporary:
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=TEMPORARY_PREFIX) as temporary:
         source = work.source
         for number, step in enumerate(plan.steps, 1):
             out = work.out
             if number < len(plan.steps):
                 out = storage.make_folder(Path(temporary, f"{number}-{step.name}"))
-            with events.stage(f"step {number} of {len(plan.steps)}: {step}"):
+            with events.progress_stage(f"step {number} of {len(plan.steps)}: {step}"):
                 apply = STEPS[step.name].load()
-                context = dataclasses.replace(work, source=source, out=out, first=work.source)
+                context = dataclasses.replace(work, source=source, out=out, original=work.source)
                 facts = apply(step.options, context)
             rows.append({**step.to_json(), "facts": facts})
             source = out
@@ -185,9 +185,9 @@ def carry_out(plan: Plan, work: Work) -> list[dict[str, Any]]:
 
 def copy_bundle(source: Path, out: Path) -> None:
     """Copy every listed file of a bundle, verifying its hash, into another folder."""
-    record = read_record(source)
+    record = read_bundle_json(source)
     for name in record["files"]:
         data = read_file(source, name, record)
         storage.make_folder((out / name).parent)
         storage.write_bytes(out / name, data)
-    write_record(out, record)
+    write_bundle_json(out, record)

@@ -23,26 +23,26 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skipstone import events
-from skipstone.bundle.arch import one_network
+from skipstone.bundle.arch import require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
 from skipstone.models.build import build_network
-from skipstone.models.edits import resize
-from skipstone.models.hidden import Hidden, find_hidden
+from skipstone.models.edits import resize_edit
+from skipstone.models.hidden import ChannelGroup, find_channel_groups
 from skipstone.models.network import Network
-from skipstone.models.profile import profile
-from skipstone.runtime.parts import input_of, one_network_of, task_of
-from skipstone.shrink.options import Prune
-from skipstone.shrink.plan import Work
-from skipstone.shrink.recover import fit_loader, recipe_of, recover
-from skipstone.shrink.remade import save_remade
+from skipstone.models.profile import profile_network
+from skipstone.runtime.parts import restore_input, restore_single_network, restore_task
+from skipstone.shrink.options import PruneOptions
+from skipstone.shrink.plan import StepContext
+from skipstone.shrink.recover import make_train_loader, recovery_recipe, train_recovery
+from skipstone.shrink.remade import save_step_output
 from skipstone.train.objective import Objective, criterion_for
 
-Kept = dict[str, np.ndarray]  # by producer: the remaining channels, ascending
+KeptChannels = dict[str, np.ndarray]  # by producer: the remaining channels, ascending
 
 
-def apply(options: Prune, work: Work) -> dict[str, Any]:
+def apply_pruning(options: PruneOptions, work: StepContext) -> dict[str, Any]:
     """A bundle with a narrower network, its exports and goldens.
 
     Raises:
@@ -50,25 +50,25 @@ def apply(options: Prune, work: Work) -> dict[str, Any]:
             training recipe.
     """
     bundle = Bundle.load(work.source)
-    network, input = one_network_of(bundle, "the step prune"), input_of(bundle)
-    hidden = hidden_of(network, input.example(2))
-    with events.stage("measuring the importance of channels"):
-        scores = importance(network, bundle, work, hidden, options.batches)
-    costs = Costs(network, input.example(1))
-    remaining = choose(hidden, scores, costs, keep=options.macs, multiple=options.multiple)
-    edits = edits_of(network, hidden, remaining)
-    arch = one_network(bundle.arch, "the step prune")
+    network, input = restore_single_network(bundle, "the step prune"), restore_input(bundle)
+    hidden = find_prunable_channels(network, input.make_example(2))
+    with events.progress_stage("measuring the importance of channels"):
+        scores = measure_importance(network, bundle, work, hidden, options.batches)
+    costs = MacCounter(network, input.make_example(1))
+    remaining = choose_channels(hidden, scores, costs, keep=options.macs, multiple=options.multiple)
+    edits = make_resize_edits(network, hidden, remaining)
+    arch = require_single_network(bundle.arch, "the step prune")
     arch = dataclasses.replace(arch, edits=(*arch.edits, *edits))
     narrow = build_network(arch, input)
-    narrow.load_state_dict(cut(network.state_dict(), hidden, remaining), strict=True)
-    before, after = (profile(each, input.example(1)) for each in (network, narrow))
-    events.note(
+    narrow.load_state_dict(slice_tensors(network.state_dict(), hidden, remaining), strict=True)
+    before, after = (profile_network(each, input.make_example(1)) for each in (network, narrow))
+    events.emit_note(
         f"{after.macs / before.macs:.0%} of the multiply-accumulates and "
         f"{after.parameters / before.parameters:.0%} of the parameters remain; "
         f"recovery training for {options.epochs} epochs."
     )
-    result = recover(narrow, bundle, work, epochs=options.epochs, teacher=options.teacher)
-    save_remade(bundle, arch, input, narrow, work)
+    result = train_recovery(narrow, bundle, work, epochs=options.epochs, teacher=options.teacher)
+    save_step_output(bundle, arch, input, narrow, work)
     return {
         "macs": [before.macs, after.macs],
         "parameters": [before.parameters, after.parameters],
@@ -77,29 +77,35 @@ def apply(options: Prune, work: Work) -> dict[str, Any]:
     }
 
 
-def hidden_of(network: Network, example: Mapping[str, np.ndarray]) -> list[Hidden]:
+def find_prunable_channels(
+    network: Network, example: Mapping[str, np.ndarray]
+) -> list[ChannelGroup]:
     """The prunable channels of the backbone, with names from the network's root."""
     with torch.no_grad():
         arrays = network.front({name: torch.from_numpy(a) for name, a in example.items()})
-    hidden = [h.under("backbone") for h in find_hidden(network.backbone, arrays)]
+    hidden = [h.with_prefix("backbone") for h in find_channel_groups(network.backbone, arrays)]
     if not hidden:
         raise Refusal("cannot prune this network: no channels are read by a single layer only.")
     return hidden
 
 
-def importance(
-    network: Network, bundle: Bundle, work: Work, hidden: Sequence[Hidden], batches: int
+def measure_importance(
+    network: Network,
+    bundle: Bundle,
+    work: StepContext,
+    hidden: Sequence[ChannelGroup],
+    batches: int,
 ) -> dict[str, np.ndarray]:
     """By producer: the mean squared first-order effect of each channel on the loss, float64.
 
     The network is in evaluation mode, as in inference.
     """
-    recipe = recipe_of(bundle, epochs=1, seed=work.seed)
-    loader = fit_loader(bundle, work, recipe)
-    objective = Objective(network.eval(), criterion_for(network, task_of(bundle)))
+    recipe = recovery_recipe(bundle, epochs=1, seed=work.seed)
+    loader = make_train_loader(bundle, work, recipe)
+    objective = Objective(network.eval(), criterion_for(network, restore_task(bundle)))
     sums = {h.producer: np.zeros(h.channels) for h in hidden}
     count = 0
-    for batch in _first(loader.epoch(0), batches):
+    for batch in _first(loader.iterate_epoch(0), batches):
         network.zero_grad()
         objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"].backward()
         for h in hidden:
@@ -122,7 +128,7 @@ def _weight(network: nn.Module, layer: str) -> Tensor:
     return weight
 
 
-class Costs:
+class MacCounter:
     """Multiply-accumulates of a network's convolutions per sample, updated as channels go."""
 
     def __init__(self, network: Network, example: Mapping[str, np.ndarray]) -> None:
@@ -145,17 +151,17 @@ class Costs:
 
         return hook
 
-    def total(self) -> float:
+    def total_macs(self) -> float:
         return sum(pair * inputs * outputs for pair, inputs, outputs in self.layers.values())
 
-    def of(self, hidden: Hidden) -> float:
+    def macs_per_channel(self, hidden: ChannelGroup) -> float:
         """The multiply-accumulates of one channel."""
         producer_pair, inputs, _ = self.layers[hidden.producer]
         between = [self.layers[name][0] for name in hidden.between if name in self.layers]
         pair, _, outputs = self.layers[hidden.consumer]
         return producer_pair * inputs + sum(between) + pair * outputs
 
-    def take(self, hidden: Hidden, channels: int) -> None:
+    def remove_channels(self, hidden: ChannelGroup, channels: int) -> None:
         self.layers[hidden.producer][2] -= channels
         for name in hidden.between:
             if name in self.layers:
@@ -163,14 +169,14 @@ class Costs:
         self.layers[hidden.consumer][1] -= channels
 
 
-def choose(
-    hidden: Sequence[Hidden],
+def choose_channels(
+    hidden: Sequence[ChannelGroup],
     scores: Mapping[str, np.ndarray],
-    costs: Costs,
+    costs: MacCounter,
     *,
     keep: float,
     multiple: int,
-) -> Kept:
+) -> KeptChannels:
     """Channels to keep. Greedy: remove the group with the least importance per cost, repeatedly.
 
     Args:
@@ -181,17 +187,17 @@ def choose(
     Raises:
         Refusal: the target cannot be reached.
     """
-    target = keep * costs.total()
+    target = keep * costs.total_macs()
     order = {h.producer: np.argsort(scores[h.producer], kind="stable") for h in hidden}
     removed = dict.fromkeys(order, 0)
 
-    def group_size(h: Hidden) -> int:
+    def group_size(h: ChannelGroup) -> int:
         """Channels to remove next; 0 if none can be."""
         remaining = h.channels - removed[h.producer]
         size = remaining % multiple or multiple
         return size if remaining - size >= multiple else 0
 
-    while costs.total() > target:
+    while costs.total_macs() > target:
         least, cheapest, size = np.inf, None, 0
         for h in hidden:
             count = group_size(h)
@@ -199,21 +205,23 @@ def choose(
                 continue
             start = removed[h.producer]
             loss = float(scores[h.producer][order[h.producer][start : start + count]].sum())
-            price = loss / (count * costs.of(h))
+            price = loss / (count * costs.macs_per_channel(h))
             if price < least:
                 least, cheapest, size = price, h, count
         if cheapest is None:
             raise Refusal(
-                f"pruning hidden channels keeps at least {costs.total() / target * keep:.0%} of "
+                f"pruning hidden channels keeps at least {costs.total_macs() / target * keep:.0%} of "
                 f"the multiply-accumulates, but macs={keep:g} asks for {keep:.0%}.",
                 hint="Give a larger macs, or a smaller --model.",
             )
         removed[cheapest.producer] += size
-        costs.take(cheapest, size)
+        costs.remove_channels(cheapest, size)
     return {name: np.sort(channels[removed[name] :]) for name, channels in order.items()}
 
 
-def edits_of(network: nn.Module, hidden: Sequence[Hidden], kept: Kept) -> list[dict[str, Any]]:
+def make_resize_edits(
+    network: nn.Module, hidden: Sequence[ChannelGroup], kept: KeptChannels
+) -> list[dict[str, Any]]:
     """One edit per layer that becomes narrower, in the order of the network's layers."""
     inputs: dict[str, int] = {}
     outputs: dict[str, int] = {}
@@ -229,7 +237,7 @@ def edits_of(network: nn.Module, hidden: Sequence[Hidden], kept: Kept) -> list[d
             continue
         wide, out, groups = _widths(module)
         wide, out = inputs.get(name, wide), outputs.get(name, out)
-        edits.append(resize(name, inputs=wide, outputs=out, groups=out if groups > 1 else 1))
+        edits.append(resize_edit(name, inputs=wide, outputs=out, groups=out if groups > 1 else 1))
     return edits
 
 
@@ -241,7 +249,9 @@ def _widths(module: nn.Module) -> tuple[int, int, int]:
     return module.num_features, module.num_features, 1
 
 
-def cut(tensors: Mapping[str, Tensor], hidden: Sequence[Hidden], kept: Kept) -> dict[str, Tensor]:
+def slice_tensors(
+    tensors: Mapping[str, Tensor], hidden: Sequence[ChannelGroup], kept: KeptChannels
+) -> dict[str, Tensor]:
     """A state dict without the removed channels."""
     sliced = dict(tensors)
     for h in hidden:

@@ -18,26 +18,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_record
-from skipstone.bundle.format import INPUT_ARRAYS, WEIGHTS
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import INPUT_ARRAYS_FILE, WEIGHTS_FILE
 from skipstone.errors import Refusal
-from skipstone.proof.intervals import Estimate, interval, intervals, paired_difference
+from skipstone.proof.intervals import Estimate, interval, metric_intervals, paired_difference
 from skipstone.runtime.predictor import Evaluation
 from skipstone.runtime.programs import read_programs
-from skipstone.shrink.latency import BUSY
-from skipstone.shrink.words import between, ends, originals
-from skipstone.tasks.base import Task, headline
+from skipstone.shrink.latency import BUSY_SHARE
+from skipstone.shrink.words import describe_original_size, format_ratio_interval, interval_bounds
+from skipstone.tasks.base import Task, headline_metric
 
 #: The receipt's name in a bundle.
-RECEIPT = "receipt.json"
+RECEIPT_FILE = "receipt.json"
 FORMAT = 1
-POINTS = 100
+POINTS_PER_UNIT = 100
 #: Tolerance for rounding errors in a comparison with the budget.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class AccuracyChange:
     """The headline metric before and after, on the same samples of one role.
 
     Args:
@@ -58,33 +58,38 @@ class Accuracy:
         }
 
 
-def accuracy(
+def compare_accuracy(
     task: Task, before: Evaluation, after: Evaluation, *, role: str, seed: int
-) -> Accuracy:
+) -> AccuracyChange:
     """Compare two evaluations of the same rows. Refusal if no row was scored."""
     if not before.records:
         raise Refusal(
             f"no {role} row could be scored, so the models cannot be compared.",
             hint="If the data has moved: --data FOLDER",
         )
-    metric = headline(task)
+    metric = headline_metric(task)
     groups = before.groups
     first, second = (before, after) if metric.higher_is_better else (after, before)
     gap = paired_difference(metric, first.records, second.records, task, groups, seed)
-    return Accuracy(
+    return AccuracyChange(
         role,
         interval(metric, before.records, task, groups, seed),
         interval(metric, after.records, task, groups, seed),
-        Estimate(gap.value * POINTS, gap.low * POINTS, gap.high * POINTS, gap.n),
+        Estimate(
+            gap.value * POINTS_PER_UNIT,
+            gap.low * POINTS_PER_UNIT,
+            gap.high * POINTS_PER_UNIT,
+            gap.n,
+        ),
     )
 
 
-def figures_of(
+def compare_metrics(
     task: Task, before: Evaluation, after: Evaluation, *, seed: int
 ) -> list[dict[str, Any]]:
     """Every finite metric of the task, for both models, with intervals."""
-    old = intervals(before.records, task, before.groups, seed)
-    new = intervals(after.records, task, after.groups, seed)
+    old = metric_intervals(before.records, task, before.groups, seed)
+    new = metric_intervals(after.records, task, after.groups, seed)
     return [
         {
             "name": metric.name,
@@ -93,13 +98,13 @@ def figures_of(
             "before": old[metric.name].to_json(),
             "after": new[metric.name].to_json(),
         }
-        for metric in task.metrics()
+        for metric in task.list_metrics()
         if math.isfinite(old[metric.name].value) and math.isfinite(new[metric.name].value)
     ]
 
 
 @dataclass(frozen=True)
-class Receipt:
+class ShrinkReceipt:
     """Args:
     plan: the plan as text.
     steps: name, options and facts of each step.
@@ -119,8 +124,8 @@ class Receipt:
     metric: str
     title: str
     max_drop: float
-    select: Accuracy
-    claim: Accuracy | None
+    select: AccuracyChange
+    claim: AccuracyChange | None
     sizes: Mapping[str, Any]
     latency: Mapping[str, Any] | None
     made_from: str
@@ -129,7 +134,7 @@ class Receipt:
 
     @property
     def accepted(self) -> bool:
-        return accepts(self.select.drop, self.max_drop)
+        return is_within_budget(self.select.drop, self.max_drop)
 
     @property
     def proven(self) -> bool:
@@ -165,27 +170,27 @@ class Receipt:
         return text.encode()
 
 
-def accepts(drop: Estimate, max_drop: float) -> bool:
+def is_within_budget(drop: Estimate, max_drop: float) -> bool:
     """Whether an estimated drop, in points, is within budget."""
     return drop.value <= max_drop + ROUNDING
 
 
-def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
+def measure_sizes(folder: Path, original: Path | None = None) -> dict[str, Any]:
     """Bytes of the original's float32 weights, and of the files of each new program.
 
     "before" and "ships" include the arrays of the fitted input (a vocabulary). "smaller" is the
     ratio of "before", the original's float32 weights in safetensors, to "ships", the default
     program or the new weights. Without `original` the bundle is compared with itself.
     """
-    files, before = read_record(folder)["files"], read_record(original or folder)["files"]
+    files, before = read_bundle_json(folder)["files"], read_bundle_json(original or folder)["files"]
     programs = read_programs(folder)
-    weights = int(before[WEIGHTS]["bytes"])
-    arrays = [int(each.get(INPUT_ARRAYS, {"bytes": 0})["bytes"]) for each in (before, files)]
+    weights = int(before[WEIGHTS_FILE]["bytes"])
+    arrays = [int(each.get(INPUT_ARRAYS_FILE, {"bytes": 0})["bytes"]) for each in (before, files)]
     rows = {
         name: sum(int(files[file]["bytes"]) for file in program.files.values())
-        for name, program in programs.rows.items()
+        for name, program in programs.by_name.items()
     }
-    default = rows[programs.default] if programs.default else int(files[WEIGHTS]["bytes"])
+    default = rows[programs.default] if programs.default else int(files[WEIGHTS_FILE]["bytes"])
     total_before, ships = weights + arrays[0], default + arrays[1]
     return {
         "float32_weights": weights,
@@ -201,14 +206,14 @@ def sizes_of(folder: Path, original: Path | None = None) -> dict[str, Any]:
 # --- as text ------------------------------------------------------------------------------------
 
 
-def describe(receipt: Mapping[str, Any]) -> list[str]:
+def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
     """The lines that state a receipt (JSON), for the terminal and the report."""
     lines = []
     for part in (receipt["select"], receipt["claim"]):
         if part is None:
             continue
         before, after, drop = part["before"], part["after"], part["drop"]
-        low, high = ends(drop)
+        low, high = interval_bounds(drop)
         lines.append(
             f"{receipt['title']} on {part['role']} ({drop['n']:,} samples): "
             f"{before['value']:.2%} before, {after['value']:.2%} after; "
@@ -217,22 +222,22 @@ def describe(receipt: Mapping[str, Any]) -> list[str]:
     sizes = receipt["sizes"]
     lines.append(
         f"{sizes['ships']:,} bytes ship ({sizes['default']}), {sizes['smaller']:.2f}× smaller than "
-        f"the {originals(sizes)} ({sizes['before']:,} bytes)"
+        f"the {describe_original_size(sizes)} ({sizes['before']:,} bytes)"
     )
     if (latency := receipt["latency"]) is not None:
         for ratio in latency["ratios"]:
             lines.append(
-                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} {between(ratio)}"
+                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} {format_ratio_interval(ratio)}"
             )
         others = latency["used_by_others"]
-        if not latency["steady"] or (others is not None and others > BUSY):
+        if not latency["steady"] or (others is not None and others > BUSY_SHARE):
             # a busy machine slows torch's threads most, which flatters the other programs
             lines.append("The machine was busy: these latencies are unreliable; measure again.")
-    lines.append(verdict(receipt))
+    lines.append(describe_verdict(receipt))
     return lines
 
 
-def verdict(receipt: Mapping[str, Any]) -> str:
+def describe_verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
     max_drop = receipt["max_drop"]
     budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
@@ -244,7 +249,7 @@ def verdict(receipt: Mapping[str, Any]) -> str:
         )
     if receipt["proven"]:
         return f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %)."
-    _, high = ends(receipt[receipt["proven_on"]]["drop"])
+    _, high = interval_bounds(receipt[receipt["proven_on"]]["drop"])
     reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
     return (
         f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "

@@ -11,20 +11,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.arch import one_network
+from skipstone.bundle.arch import require_single_network
 from skipstone.bundle.format import Bundle
-from skipstone.disk import LEFTOVER
+from skipstone.disk import TEMPORARY_PREFIX
 from skipstone.errors import Interrupted, Refusal
-from skipstone.inputs.base import Resizable, same_input
+from skipstone.inputs.base import Resizable, inputs_are_equal
 from skipstone.models.network import Network
-from skipstone.prepare.augmentation import augment_options
+from skipstone.prepare.augmentation import augment_options_type
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Loader
-from skipstone.runtime.parts import input_of, one_network_of, task_of
+from skipstone.runtime.parts import restore_input, restore_single_network, restore_task
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.shrink.plan import Work
-from skipstone.tasks.records import figures_of
+from skipstone.shrink.plan import StepContext
+from skipstone.tasks.records import compute_finite_metrics
 from skipstone.train.distill import Distillation
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.learner import training_batches
@@ -33,11 +33,11 @@ from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
 
 #: AdamW's learning rate at batch size 64, low enough to keep what the network has learnt.
-RATE = 1e-3
+LEARNING_RATE = 1e-3
 _PURPOSE = "recovery training"  # named in the refusal of an ensemble
 
 
-def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
+def recovery_recipe(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
     """The run's recipe for `epochs` of recovery: AdamW, and no frozen layers or norms.
 
     Raises:
@@ -56,7 +56,7 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
         budget=None,
         optimizer="adamw",
         momentum=0.9,
-        lr=round(RATE * (before.batch_size * before.accumulate / 64) ** 0.5, 6),
+        lr=round(LEARNING_RATE * (before.batch_size * before.accumulate / 64) ** 0.5, 6),
         weight_decay=0.02,
         schedule="cosine",
         warmup=0.1,
@@ -71,18 +71,18 @@ def recipe_of(bundle: Bundle, *, epochs: int, seed: int) -> Recipe:
     )
 
 
-def fit_loader(
-    bundle: Bundle, work: Work, recipe: Recipe, cache: RecordCache | None = None
+def make_train_loader(
+    bundle: Bundle, work: StepContext, recipe: Recipe, cache: RecordCache | None = None
 ) -> Loader:
     """The training rows, shuffled and augmented as in the run that made the bundle."""
-    input, task = input_of(bundle), task_of(bundle)
-    arch = one_network(bundle.arch, _PURPOSE)
-    augment = augment_options(bundle.input["name"])(**bundle.lineage.get("augment", {}))
+    input, task = restore_input(bundle), restore_task(bundle)
+    arch = require_single_network(bundle.arch, _PURPOSE)
+    augment = augment_options_type(bundle.input["name"])(**bundle.lineage.get("augment", {}))
     batching = training_batches(recipe, augment, input, task, arch, seed=work.seed)
     return Loader(work.fit, input, task, batching, cache=cache)
 
 
-def teacher_of(bundle: Bundle, work: Work) -> Network:
+def load_teacher(bundle: Bundle, work: StepContext) -> Network:
     """The original network of the plan, adapted to the bundle's input.
 
     Smaller images are enlarged to the size that it was trained with: they lose detail, but objects
@@ -90,25 +90,25 @@ def teacher_of(bundle: Bundle, work: Work) -> Network:
     and to 112 and enlarged again keep 98 % of the predictions; without enlarging, 92.5 % and 79 %.
     If the input's arrays have another meaning (fewer words), it is the bundle's own network.
     """
-    original = Bundle.load(work.first or work.source)
-    network = one_network_of(original, _PURPOSE)
-    before, after = input_of(original), input_of(bundle)
-    if same_input(before, after):
+    original = Bundle.load(work.original or work.source)
+    network = restore_single_network(original, _PURPOSE)
+    before, after = restore_input(original), restore_input(bundle)
+    if inputs_are_equal(before, after):
         return network
     if (
         isinstance(before, Resizable)
         and isinstance(after, Resizable)
-        and same_input(before.resized(after.resolution()), after)
+        and inputs_are_equal(before.with_resolution(after.get_resolution()), after)
     ):
-        network.front = before.enlarging_front()
+        network.front = before.upsampling_module()
         return network
-    return one_network_of(bundle, _PURPOSE)
+    return restore_single_network(bundle, _PURPOSE)
 
 
-def recover(
+def train_recovery(
     network: Network,
     bundle: Bundle,
-    work: Work,
+    work: StepContext,
     *,
     epochs: int,
     teacher: float,
@@ -122,25 +122,25 @@ def recover(
     Raises:
         Interrupted: SIGTERM or Ctrl-C; no progress is kept.
     """
-    recipe = recipe_of(bundle, epochs=epochs, seed=work.seed)
+    recipe = recovery_recipe(bundle, epochs=epochs, seed=work.seed)
     cache = RecordCache()  # shared: two caches would both claim the free memory
-    loader = fit_loader(bundle, work, recipe, cache)
-    records: Any = CachedInput(input_of(bundle), cache)
-    task = task_of(bundle)
+    loader = make_train_loader(bundle, work, recipe, cache)
+    records: Any = CachedInput(restore_input(bundle), cache)
+    task = restore_task(bundle)
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(records, TorchRuntime(candidate), task, {})
-        return figures_of(task, predictor.evaluate(work.select).records)
+        return compute_finite_metrics(task, predictor.evaluate(work.select).records)
 
     def objective(student: Network, recipe: Recipe) -> Objective:
         criterion = criterion_for(student, task)
         if not teacher:
             return Objective(student, criterion, l1=recipe.l1)
         return Distillation(
-            student, criterion, teacher_of(bundle, work), share=teacher, l1=recipe.l1
+            student, criterion, load_teacher(bundle, work), share=teacher, l1=recipe.l1
         )
 
-    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=LEFTOVER) as folder:
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=TEMPORARY_PREFIX) as folder:
         identity = {"recovery": bundle.arch.to_json()}
         with RunFolder(Path(folder) / "recovery", identity) as run:
             try:

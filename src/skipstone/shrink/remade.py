@@ -6,27 +6,29 @@ import dataclasses
 
 from skipstone.bundle.arch import Arch
 from skipstone.bundle.format import Bundle
-from skipstone.inputs.base import Input, input_record
-from skipstone.models.build import network_tensors
+from skipstone.inputs.base import Input, make_input_record
+from skipstone.models.build import export_tensors
 from skipstone.models.network import Network
-from skipstone.proof.refine import refined
+from skipstone.proof.refine import select_postprocessing
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import task_of
+from skipstone.runtime.parts import restore_task
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.shrink.plan import Work
+from skipstone.shrink.plan import StepContext
 
 
-def with_input(bundle: Bundle, input: Input) -> Bundle:
+def replace_input(bundle: Bundle, input: Input) -> Bundle:
     """The bundle with another input of the same class."""
-    _, arrays = input.state()
-    record = input_record(bundle.input["name"], input)
+    _, arrays = input.get_state()
+    record = make_input_record(bundle.input["name"], input)
     return dataclasses.replace(bundle, input=record, input_arrays=dict(arrays))
 
 
-def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work: Work) -> None:
+def save_step_output(
+    bundle: Bundle, arch: Arch, input: Input, network: Network, work: StepContext
+) -> None:
     """Write `network` to `work.out`, calibrated on the validation rows, with goldens and exports.
 
     Optional post-processing is selected again, as after training: what helped the original network
@@ -36,13 +38,13 @@ def save_remade(bundle: Bundle, arch: Arch, input: Input, network: Network, work
         bundle: gives everything else, and holds the state of `input`.
         arch: the architecture of `network`.
     """
-    predictor = Predictor(input, TorchRuntime(network), task_of(bundle), {})
-    predictor.post = predictor.calibrate(work.select)
+    predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
+    predictor.post = predictor.fit_postprocessing(work.select)
     dataclasses.replace(
         bundle,
         arch=arch,
-        tensors=network_tensors(network),
-        post=refined(predictor, work.select, seed=work.seed),
+        tensors=export_tensors(network),
+        post=select_postprocessing(predictor, work.select, seed=work.seed),
         metrics={},  # they belong to the network before; the receipt has the new ones
     ).save(work.out)
     for export in (store_goldens, export_onnx, export_openvino):

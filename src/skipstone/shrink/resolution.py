@@ -20,20 +20,20 @@ from typing import Any
 import torch
 
 from skipstone import events
-from skipstone.bundle.arch import one_network
+from skipstone.bundle.arch import require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.errors import Refusal, SkipstoneError, UsageError
 from skipstone.inputs.base import Input, Resizable
 from skipstone.models.network import Network
-from skipstone.models.profile import profile
-from skipstone.runtime.parts import input_of, one_network_of
-from skipstone.shrink.options import Resolution
-from skipstone.shrink.plan import Work
-from skipstone.shrink.recover import recover
-from skipstone.shrink.remade import save_remade, with_input
+from skipstone.models.profile import profile_network
+from skipstone.runtime.parts import restore_input, restore_single_network
+from skipstone.shrink.options import ResolutionOptions
+from skipstone.shrink.plan import StepContext
+from skipstone.shrink.recover import train_recovery
+from skipstone.shrink.remade import replace_input, save_step_output
 
 
-def apply(options: Resolution, work: Work) -> dict[str, Any]:
+def apply_resolution(options: ResolutionOptions, work: StepContext) -> dict[str, Any]:
     """A bundle with a lower input resolution, its exports and goldens.
 
     Raises:
@@ -42,33 +42,34 @@ def apply(options: Resolution, work: Work) -> dict[str, Any]:
             bundle has no training recipe.
     """
     bundle = Bundle.load(work.source)
-    arch, input = one_network(bundle.arch, "the step resolution"), input_of(bundle)
+    arch, input = require_single_network(bundle.arch, "the step resolution"), restore_input(bundle)
     if not isinstance(input, Resizable):
         raise Refusal(
             f"the input {bundle.input['name']!r} has no resolution to lower.",
             hint='Choose another step, such as --plan "int8".',
         )
-    network, before = one_network_of(bundle, "the step resolution"), input.resolution()
+    network, before = restore_single_network(bundle, "the step resolution"), input.get_resolution()
     stride = max(network.backbone.strides, default=1)
-    after = chosen(options.size, before, stride)
-    smaller = input.resized(after)
-    made = with_input(bundle, smaller)
-    changed = one_network_of(made, "the step resolution")
-    require_accepts(changed, smaller, after)
-    macs = [profile(network, each.example(1)).macs for each in (input, smaller)]
-    events.note(
+    after = choose_size(options.size, before, stride)
+    smaller = input.with_resolution(after)
+    made = replace_input(bundle, smaller)
+    changed = restore_single_network(made, "the step resolution")
+    check_network_accepts(changed, smaller, after)
+    macs = [profile_network(network, each.make_example(1)).macs for each in (input, smaller)]
+    events.emit_note(
         f"Images of {after} x {after} pixels instead of {before} x {before}: "
-        f"{macs[1] / macs[0]:.0%} of the multiply-accumulates remain." + rounding(after, stride)
+        f"{macs[1] / macs[0]:.0%} of the multiply-accumulates remain."
+        + describe_rounding(after, stride)
     )
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
-        result = recover(changed, made, work, epochs=options.epochs, teacher=options.teacher)
+        result = train_recovery(changed, made, work, epochs=options.epochs, teacher=options.teacher)
         facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "kept": result.kept}
-    save_remade(made, arch, smaller, changed, work)
+    save_step_output(made, arch, smaller, changed, work)
     return facts
 
 
-def chosen(size: int | None, before: int, stride: int) -> int:
+def choose_size(size: int | None, before: int, stride: int) -> int:
     """The given side, or by default three quarters of `before`, rounded down to whole strides.
 
     Raises:
@@ -86,7 +87,7 @@ def chosen(size: int | None, before: int, stride: int) -> int:
     return side
 
 
-def rounding(side: int, stride: int) -> str:
+def describe_rounding(side: int, stride: int) -> str:
     """A sentence for a side that the network's stride does not divide; else empty."""
     if not side % stride:
         return ""
@@ -97,9 +98,9 @@ def rounding(side: int, stride: int) -> str:
     )
 
 
-def require_accepts(network: Network, input: Input, side: int) -> None:
+def check_network_accepts(network: Network, input: Input, side: int) -> None:
     """Refusal if the network does not accept images of this side."""
-    arrays = {name: torch.from_numpy(array) for name, array in input.example(1).items()}
+    arrays = {name: torch.from_numpy(array) for name, array in input.make_example(1).items()}
     try:
         with torch.no_grad():
             network(arrays)

@@ -15,21 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events, storage
-from skipstone.bundle.files import add_files, read_record, write_record
-from skipstone.bundle.format import WEIGHTS, Bundle
+from skipstone.bundle.files import add_files, read_bundle_json, write_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal
 from skipstone.proof.parity import Verification, verify
 from skipstone.runtime.open import open_model, open_runtime
-from skipstone.runtime.parts import input_of
+from skipstone.runtime.parts import restore_input
 from skipstone.runtime.programs import read_programs
-from skipstone.shrink.latency import bind, race, usual_threads
-from skipstone.shrink.plan import Plan, Work, carry_out
-from skipstone.shrink.receipt import RECEIPT, Receipt, accuracy, figures_of, sizes_of
-from skipstone.tasks.base import headline
+from skipstone.shrink.latency import default_threads, interleaved_benchmark, make_timed_call
+from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
+from skipstone.shrink.receipt import (
+    RECEIPT_FILE,
+    ShrinkReceipt,
+    compare_accuracy,
+    compare_metrics,
+    measure_sizes,
+)
+from skipstone.tasks.base import headline_metric
 
-EAGER = "torch-f32"
-FLOATS = ("openvino-f32", "openvino-bf16")
+EAGER_RUNTIME = "torch-f32"
+FLOAT_RUNTIMES = ("openvino-f32", "openvino-bf16")
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,14 @@ class ShrinkResult:
 class _TooMuchLost(Exception):
     """Leaves the block that makes the new bundle, which removes it."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: ShrinkReceipt) -> None:
         self.receipt = receipt
 
 
 def shrink(
     original: Path,
     manifest: Manifest,
-    plan: Plan,
+    plan: ShrinkPlan,
     *,
     max_drop: float,
     out: Path,
@@ -91,7 +97,7 @@ def shrink(
         Refusal: the new bundle fails to verify, or a step does not support this model.
     """
     try:
-        with storage.write_folder(out, fresh=True) as new:
+        with storage.write_folder(out, must_be_new=True) as new:
             receipt, verification = _make(
                 original, manifest, plan, max_drop, new, seed, latency_seconds
             )
@@ -103,39 +109,41 @@ def shrink(
 def _make(
     original: Path,
     manifest: Manifest,
-    plan: Plan,
+    plan: ShrinkPlan,
     max_drop: float,
     new: Path,
     seed: int,
     latency_seconds: float,
-) -> tuple[Receipt, Verification]:
-    fit, select, claim = (manifest.role(role) for role in ("fit", "select", "claim"))
-    steps = carry_out(plan, Work(original, new, fit, select, seed))
+) -> tuple[ShrinkReceipt, Verification]:
+    fit, select, claim = (manifest.rows_with_role(role) for role in ("fit", "select", "claim"))
+    steps = run_steps(plan, StepContext(original, new, fit, select, seed))
     before, after = open_model(original, "torch"), open_model(new)
     role, scored = "select", (before.evaluate(select), after.evaluate(select))
-    decided = accuracy(before.task, *scored, role=role, seed=seed)
-    receipt = Receipt(
+    decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
+    receipt = ShrinkReceipt(
         plan=str(plan),
         steps=steps,
-        metric=headline(before.task).name,
-        title=headline(before.task).title,
+        metric=headline_metric(before.task).name,
+        title=headline_metric(before.task).title,
         max_drop=max_drop,
         select=decided,
         claim=None,
-        sizes=sizes_of(new, original),
-        latency=speed(new, original, seconds=latency_seconds),
-        made_from=read_record(original)["files"][WEIGHTS]["sha256"],
+        sizes=measure_sizes(new, original),
+        latency=measure_latency(new, original, seconds=latency_seconds),
+        made_from=read_bundle_json(original)["files"][WEIGHTS_FILE]["sha256"],
         versions=_versions(),
     )
     if not receipt.accepted:
         raise _TooMuchLost(receipt)
     if len(claim):
         role, scored = "claim", (before.evaluate(claim), after.evaluate(claim))
-        receipt = replace(receipt, claim=accuracy(before.task, *scored, role=role, seed=seed))
-    receipt = replace(receipt, figures=figures_of(before.task, *scored, seed=seed))
+        receipt = replace(
+            receipt, claim=compare_accuracy(before.task, *scored, role=role, seed=seed)
+        )
+    receipt = replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
     _state_figures(new, receipt, role, after.runtime.name)
-    add_files(new, {RECEIPT: receipt.to_bytes()})
-    with events.stage("verifying from raw bytes"):
+    add_files(new, {RECEIPT_FILE: receipt.to_bytes()})
+    with events.progress_stage("verifying from raw bytes"):
         verification = verify(new)
     if not verification.ok:
         raise Refusal(
@@ -145,10 +153,10 @@ def _make(
     return receipt, verification
 
 
-def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> None:
+def _state_figures(folder: Path, receipt: ShrinkReceipt, role: str, runtime: str) -> None:
     """Replace the bundle's metrics by those of the new default program. The gain of calibration is
     dropped: it was not measured again."""
-    record = read_record(folder)
+    record = read_bundle_json(folder)
     before = record["metrics"]
     after = {
         **before,
@@ -158,49 +166,49 @@ def _state_figures(folder: Path, receipt: Receipt, role: str, runtime: str) -> N
         "metrics": {figure["name"]: figure["after"] for figure in receipt.figures},
         "calibration": None,
     }
-    write_record(folder, {**record, "metrics": after})
+    write_bundle_json(folder, {**record, "metrics": after})
 
 
-def speed(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
+def measure_latency(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
     """Latency of the new default program against the original's eager torch and float programs.
 
     One candidate runs twice, as a control: the ratio of the two is "control", and should be "no
     difference".
     """
-    threads = usual_threads()
+    threads = default_threads()
     bundle, programs = Bundle.load(original), read_programs(original)
     shrunk, default = Bundle.load(new), read_programs(new).default
-    arrays = input_of(bundle).example(1)
-    floats = [name for name in FLOATS if name in programs.rows]
+    arrays = restore_input(bundle).make_example(1)
+    floats = [name for name in FLOAT_RUNTIMES if name in programs.by_name]
     calls = {
-        name: bind(open_runtime(original, bundle, name, threads=threads), arrays)
-        for name in (EAGER, *floats)
+        name: make_timed_call(open_runtime(original, bundle, name, threads=threads), arrays)
+        for name in (EAGER_RUNTIME, *floats)
     }
-    candidate = default or EAGER
+    candidate = default or EAGER_RUNTIME
     runtime = open_runtime(new, shrunk, candidate, threads=threads)
     if candidate in calls:
         candidate = f"{candidate}, shrunk"
-    calls[candidate] = bind(runtime, input_of(shrunk).example(1))
-    control = floats[-1] if floats else EAGER
+    calls[candidate] = make_timed_call(runtime, restore_input(shrunk).make_example(1))
+    control = floats[-1] if floats else EAGER_RUNTIME
     again = f"{control}, again"
-    calls[again] = bind(open_runtime(original, bundle, control, threads=threads), arrays)
-    result = race(calls, seconds=seconds, threads=threads)
-    control_ratio = result.ratio(again, control)
-    if not control_ratio.steady:
-        events.warn(
-            f"Two equal programs differed ({control_ratio.words}): this machine was too busy for "
+    calls[again] = make_timed_call(open_runtime(original, bundle, control, threads=threads), arrays)
+    result = interleaved_benchmark(calls, seconds=seconds, threads=threads)
+    control_ratio = result.speed_ratio(again, control)
+    if not control_ratio.is_steady:
+        events.emit_warning(
+            f"Two equal programs differed ({control_ratio.description}): this machine was too busy for "
             "reliable latencies. Measure again when it is quiet."
         )
-    slower = [EAGER, *([result.fastest(*floats)] if floats else [])]
+    slower = [EAGER_RUNTIME, *([result.fastest_of(*floats)] if floats else [])]
     return {
         **result.to_json(),
-        "float_mode": result.fastest(*floats) if floats else None,
+        "float_mode": result.fastest_of(*floats) if floats else None,
         "ratios": [
-            {"slow": name, "fast": candidate, **result.ratio(name, candidate).to_json()}
+            {"slow": name, "fast": candidate, **result.speed_ratio(name, candidate).to_json()}
             for name in slower
         ],
         "control": {"slow": again, "fast": control, **control_ratio.to_json()},
-        "steady": control_ratio.steady,
+        "steady": control_ratio.is_steady,
     }
 
 

@@ -31,21 +31,21 @@ import torch
 from torch import Tensor, nn
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, one_network
+from skipstone.bundle.arch import Arch, require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.errors import Refusal
 from skipstone.inputs.base import Input, Vocabulary
-from skipstone.models.build import build_network, network_tensors
+from skipstone.models.build import build_network, export_tensors
 from skipstone.models.meta import on_meta
 from skipstone.models.network import Network
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.registry import BACKBONES
-from skipstone.runtime.parts import input_of, one_network_of, task_of
+from skipstone.runtime.parts import restore_input, restore_single_network, restore_task
 from skipstone.shrink.options import VocabularyOptions
-from skipstone.shrink.plan import Work
-from skipstone.shrink.recover import recover
-from skipstone.shrink.remade import save_remade, with_input
+from skipstone.shrink.plan import StepContext
+from skipstone.shrink.recover import train_recovery
+from skipstone.shrink.remade import replace_input, save_step_output
 from skipstone.train.learner import extract_features, solve
 
 BATCH = 64  # texts per batch when effects are measured
@@ -56,10 +56,10 @@ _DOING = "the step vocabulary"
 class EntryEffects(Protocol):
     """A closed-form backbone that measures the effect of each feature on its outputs."""
 
-    def effects(self, matrix: Any, *, several: bool) -> np.ndarray: ...
+    def feature_effects(self, matrix: Any, *, multi_label: bool) -> np.ndarray: ...
 
 
-class Cut(NamedTuple):
+class ReducedModel(NamedTuple):
     """A model with fewer entries, before recovery; `bundle` holds its input and tensors."""
 
     bundle: Bundle
@@ -67,7 +67,7 @@ class Cut(NamedTuple):
     network: Network
 
 
-def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
+def apply_vocabulary(options: VocabularyOptions, work: StepContext) -> dict[str, Any]:
     """A bundle with a smaller vocabulary, its exports and goldens.
 
     Raises:
@@ -75,30 +75,34 @@ def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
             of it; the bundle has no training recipe.
     """
     bundle = Bundle.load(work.source)
-    input, network, arch = input_of(bundle), one_network_of(bundle, _DOING), _arch(bundle)
+    input, network, arch = (
+        restore_input(bundle),
+        restore_single_network(bundle, _DOING),
+        _arch(bundle),
+    )
     if not isinstance(input, Vocabulary):
         raise Refusal(
             f"the input {bundle.input['name']!r} has no vocabulary to make smaller.",
             hint='Choose another step, such as --plan "prune, int8".',
         )
-    entries = input.entries()
-    with events.stage("measuring the importance of entries"):
-        importance = effects(network, input, bundle, work)
-    remaining = choose(importance, options.keep)
-    effect_share = share_kept(importance, remaining)
-    events.note(
+    entries = input.removable_ids()
+    with events.progress_stage("measuring the importance of entries"):
+        importance = measure_effects(network, input, bundle, work)
+    remaining = choose_entries(importance, options.keep)
+    effect_share = kept_effect_share(importance, remaining)
+    events.emit_note(
         f"{len(remaining):,} of {len(entries):,} entries remain, with {effect_share:.1%} of the "
         "measured effect."
     )
-    reduced = cut(bundle, input, network, remaining + entries.start)
+    reduced = remove_entries(bundle, input, network, remaining + entries.start)
     smaller, recovery = reduced.network, "not again"
     if options.epochs and "solver" in BACKBONES[arch.name].facts:
         smaller, arch = _solve_again(reduced, work)
         recovery = "solved again"
     elif options.epochs:
-        result = recover(smaller, reduced.bundle, work, epochs=options.epochs, teacher=0.0)
+        result = train_recovery(smaller, reduced.bundle, work, epochs=options.epochs, teacher=0.0)
         recovery = f"{result.steps} steps"
-    save_remade(reduced.bundle, arch, reduced.input, smaller, work)
+    save_step_output(reduced.bundle, arch, reduced.input, smaller, work)
     return {
         "entries": [len(entries), len(remaining)],
         "parameters": [_count_values(network), _count_values(smaller)],
@@ -107,7 +111,7 @@ def apply(options: VocabularyOptions, work: Work) -> dict[str, Any]:
     }
 
 
-def choose(found: np.ndarray, keep: float) -> np.ndarray:
+def choose_entries(found: np.ndarray, keep: float) -> np.ndarray:
     """Indices of the share `keep` of entries with the greatest effects, ascending; at least one.
 
     Of entries with equal effects the earlier ones are kept.
@@ -116,7 +120,7 @@ def choose(found: np.ndarray, keep: float) -> np.ndarray:
     return np.sort(np.argsort(-found, kind="stable")[:count])
 
 
-def share_kept(found: np.ndarray, kept: np.ndarray) -> float:
+def kept_effect_share(found: np.ndarray, kept: np.ndarray) -> float:
     """The share of the kept entries in the sum of all effects."""
     total = float(found.sum())
     return float(found[kept].sum()) / total if total > 0 else 1.0
@@ -125,28 +129,30 @@ def share_kept(found: np.ndarray, kept: np.ndarray) -> float:
 # --- importance of entries ----------------------------------------------------------------------
 
 
-def effects(network: Network, input: Input, bundle: Bundle, work: Work) -> np.ndarray:
+def measure_effects(
+    network: Network, input: Input, bundle: Bundle, work: StepContext
+) -> np.ndarray:
     """float64 (entries,): the importance of each entry in the training rows; see the module."""
     assert isinstance(input, Vocabulary)
-    task = task_of(bundle)
+    task = restore_task(bundle)
     if isinstance(network.backbone, EntryEffects):
         matrix, targets = extract_features(input, task, work.fit, bundle.arch.name)
-        return np.asarray(network.backbone.effects(matrix, several=targets.ndim == 2))
-    entries = input.entries()
-    tables = tables_of(network, _arch(bundle), input)
+        return np.asarray(network.backbone.feature_effects(matrix, multi_label=targets.ndim == 2))
+    entries = input.removable_ids()
+    tables = vocabulary_tables(network, _arch(bundle), input)
     layers = [network.get_submodule(name.rpartition(".")[0]) for name in tables]
     if not layers or not all(isinstance(layer, nn.Embedding) for layer in layers):
         raise Refusal("this network has no embedding of its input's vocabulary.")
     batching = Batching(batch_size=BATCH, seed=work.seed, shuffle=False)
     rows = Loader(work.fit, input, task, batching)
     importance = np.zeros(entries.stop)
-    for batch in rows.epoch(0):
-        for ids, effect in gates(network, layers, batch, input.missing):
-            importance += squares(ids, effect, entries.stop)
+    for batch in rows.iterate_epoch(0):
+        for ids, effect in gate_effects(network, layers, batch, input.unknown_id):
+            importance += sum_squared_effects(ids, effect, entries.stop)
     return importance[entries.start :]
 
 
-def gates(
+def gate_effects(
     network: Network, layers: Sequence[nn.Module], batch: Batch, missing: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each embedding: the ids (N, L), and the effect of each position (N, L): the first-order
@@ -173,7 +179,7 @@ def gates(
         yield ids.numpy(), (gradient * step).sum(dim=2).double().numpy()
 
 
-def squares(ids: np.ndarray, effect: np.ndarray, size: int) -> np.ndarray:
+def sum_squared_effects(ids: np.ndarray, effect: np.ndarray, size: int) -> np.ndarray:
     """float64 (size,): per id, the square of the sum of its effects in a text, over all texts."""
     text = np.arange(len(ids))[:, None] * size
     pairs, index = np.unique(ids + text, return_inverse=True)
@@ -184,29 +190,31 @@ def squares(ids: np.ndarray, effect: np.ndarray, size: int) -> np.ndarray:
 # --- removal of entries -------------------------------------------------------------------------
 
 
-def tables_of(network: Network, arch: Arch, input: Input) -> list[str]:
+def vocabulary_tables(network: Network, arch: Arch, input: Input) -> list[str]:
     """Names of the tensors with a row per id of the input: those that are shorter in a network
     for one entry less."""
     assert isinstance(input, Vocabulary)
-    entries = np.arange(input.entries().start, input.entries().stop)
+    entries = np.arange(input.removable_ids().start, input.removable_ids().stop)
     if len(entries) < 2:
         raise Refusal(f"the vocabulary has {len(entries)} entries; at least 2 are needed.")
     with on_meta():
-        shorter = build_network(arch, input.narrowed(entries[1:])).state_dict()
+        shorter = build_network(arch, input.restrict_vocabulary(entries[1:])).state_dict()
     return [
         name for name, value in network.state_dict().items() if value.shape != shorter[name].shape
     ]
 
 
-def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut:
+def remove_entries(
+    bundle: Bundle, input: Input, network: Network, kept: np.ndarray
+) -> ReducedModel:
     """The model with only the entries `kept` (ids, ascending).
 
     Its outputs equal those of `network` if all other entries are unknown.
     """
     assert isinstance(input, Vocabulary)
-    smaller_input = input.narrowed(kept)
-    tensors, entries = network.state_dict(), input.entries()
-    tables = tables_of(network, _arch(bundle), input)
+    smaller_input = input.restrict_vocabulary(kept)
+    tensors, entries = network.state_dict(), input.removable_ids()
+    tables = vocabulary_tables(network, _arch(bundle), input)
     ids = np.arange(tensors[tables[0]].shape[0] if tables else 0)
     rows = torch.from_numpy(np.concatenate([ids[: entries.start], kept, ids[entries.stop :]]))
     tensors |= {name: tensors[name].index_select(0, rows) for name in tables}
@@ -214,22 +222,22 @@ def cut(bundle: Bundle, input: Input, network: Network, kept: np.ndarray) -> Cut
     smaller.load_state_dict(tensors, strict=True)
     smaller.eval()
     bundle = dataclasses.replace(
-        with_input(bundle, smaller_input), tensors=network_tensors(smaller)
+        replace_input(bundle, smaller_input), tensors=export_tensors(smaller)
     )
-    return Cut(bundle, smaller_input, smaller)
+    return ReducedModel(bundle, smaller_input, smaller)
 
 
-def _solve_again(reduced: Cut, work: Work) -> tuple[Network, Arch]:
+def _solve_again(reduced: ReducedModel, work: StepContext) -> tuple[Network, Arch]:
     """The closed-form network of the remaining entries, with the same options."""
-    bundle, task = reduced.bundle, task_of(reduced.bundle)
-    with events.stage("solving again"):
+    bundle, task = reduced.bundle, restore_task(reduced.bundle)
+    with events.progress_stage("solving again"):
         matrix, targets = extract_features(reduced.input, task, work.fit, bundle.arch.name)
         classes = len(task.schema["classes"])
         return solve(_arch(bundle), reduced.input, matrix, targets, classes, work.seed)
 
 
 def _arch(bundle: Bundle) -> Arch:
-    return one_network(bundle.arch, _DOING)
+    return require_single_network(bundle.arch, _DOING)
 
 
 def _count_values(network: Network) -> int:

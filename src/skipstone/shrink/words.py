@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
+def interval_bounds(estimate: Mapping[str, Any]) -> tuple[float, float]:
     """The ends of the interval of an `Estimate` in JSON; null is an unbounded end."""
     low, high = estimate["low"], estimate["high"]
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def between(ratio: Mapping[str, Any]) -> str:
+def format_ratio_interval(ratio: Mapping[str, Any]) -> str:
     """A ratio's interval as its words state it: for "2x slower", how many times slower."""
     low, high = ratio["low"], ratio["high"]
     if ratio["value"] < 1 and not low <= 1 <= high:
@@ -21,6 +21,6 @@ def between(ratio: Mapping[str, Any]) -> str:
     return f"[{low:.2f}, {high:.2f}]"
 
 
-def originals(sizes: Mapping[str, Any]) -> str:
+def describe_original_size(sizes: Mapping[str, Any]) -> str:
     """What `sizes["before"]` contains."""
     return "float32 weights and vocabulary" if sizes["input"][0] else "float32 weights"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 
-def classify_answers(
+def decode_labels(
     outputs: Mapping[str, np.ndarray],
     schema: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -37,7 +37,7 @@ def classify_answers(
     return predictions
 
 
-def tag_answers(
+def decode_tags(
     outputs: Mapping[str, np.ndarray],
     schema: Mapping[str, Any],
     options: Mapping[str, Any],

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from skipstone.data.samples import Meta
-from skipstone.option_types import stored_options
+from skipstone.data.samples import SampleMeta
+from skipstone.option_types import options_to_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from skipstone.bundle.arch import Part
+    from skipstone.bundle.arch import ComponentConfig
     from skipstone.data.manifest import Manifest
     from skipstone.models.losses import Criterion
 
@@ -41,7 +41,7 @@ class Prediction:
         scores: the arrays that records are made from, such as {"probability": (classes,)}.
     """
 
-    meta: Meta
+    meta: SampleMeta
     fields: Mapping[str, Any]
     scores: Mapping[str, np.ndarray]
 
@@ -84,7 +84,7 @@ class Metric:
     field: str | None = None
 
     @property
-    def most(self) -> float:
+    def max_value(self) -> float:
         """The greatest possible value; infinite for a loss."""
         is_share = self.higher_is_better or self.kind != "bootstrap"
         return 1.0 if is_share else math.inf
@@ -116,15 +116,15 @@ class Difference:
 
 
 #: See `Difference.typical`.
-TYPICAL = 0.75
+TYPICAL_QUANTILE = 0.75
 
 
-class PerSample:
+class TaskDefaults:
     """Defaults of `Task` for targets that the manifest holds as they are, and for outputs that are
     small enough to keep."""
 
     ragged: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset()
+    spatial_targets: frozenset[str] = frozenset()
     tie_breaks: tuple[str, ...] = ()
     max_calibration_rows: int | None = None
     activation: str | None = None
@@ -132,27 +132,27 @@ class PerSample:
     def criterion(self) -> Criterion:
         raise NotImplementedError(f"neither {type(self).__name__} nor its head has a criterion")
 
-    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+    def target_loader(self, manifest: Manifest) -> Callable[[Any], Any]:
         return _identity
 
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
-    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+    def label_statistics(self, manifest: Manifest) -> Mapping[str, Any]:
         return {}
 
     def required_inputs(self, post: Post) -> frozenset[str]:
         return frozenset()
 
-    def evidence(
-        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    def calibration_sample(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
         return outputs, targets
 
     def optional_postprocessors(self) -> Mapping[str, Post]:
         return {}
 
-    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         return []
 
 
@@ -171,73 +171,77 @@ class Task(Protocol):
     options: Any
     schema: Mapping[str, Any]
     ragged: frozenset[str]  # targets that are lists in a batch
-    places: frozenset[str]  # targets with coordinates (masks, boxes): augmentation moves them
+    spatial_targets: frozenset[
+        str
+    ]  # targets with coordinates (masks, boxes): augmentation moves them
     headline: str  # the metric shown first and used by --max-drop
     tie_breaks: tuple[str, ...]  # metrics that decide, in order, between equal headlines
     max_calibration_rows: int | None  # rows that `calibrate` gets at most; None: all
     #: how logits become probabilities ("softmax", "sigmoid"); None: its outputs are not logits
     activation: str | None
 
-    def head(self) -> Part:
+    def default_head(self) -> ComponentConfig:
         """The default head for this task and schema, with its options and shape."""
 
     def criterion(self) -> Criterion:
         """What training minimises, where the head does not bring its own (`Head.criterion`)."""
 
-    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
+    def target_loader(self, manifest: Manifest) -> Callable[[Any], Any]:
         """A function that loads this manifest's targets, for `target`, `score` and `calibrate`.
 
         The target column holds the target itself (a label) or its location (the path of a mask).
         The function raises DataError, naming the file, for a target that cannot be read.
         """
 
-    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         """The tensors that the loss takes, from a loaded target; `meta` describes its record.
         DataError for a label not in schema."""
 
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
         """A batch's targets as floats that MixUp can mix; None if they cannot be mixed."""
 
-    def knows(self, value: Any) -> bool:
+    def accepts_target(self, value: Any) -> bool:
         """Whether this schema can express a manifest target (labels match by name)."""
 
-    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+    def label_statistics(self, manifest: Manifest) -> Mapping[str, Any]:
         """JSON-able label statistics of the training rows (class counts) for weights and
         samplers."""
 
     def required_inputs(self, post: Post) -> frozenset[str]:
         """Names of the input arrays that `predict` needs among the outputs."""
 
-    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]: ...
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]: ...
 
-    def evidence(
-        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    def calibration_sample(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
         """What `calibrate` needs of a batch's outputs and loaded targets: all of it if that is
         small, a sample of fixed size for outputs per pixel."""
 
-    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """Post-processing fitted on the validation rows: temperature, thresholds."""
 
     def optional_postprocessors(self) -> Mapping[str, Post]:
         """By name: slow post-processing, used only if it improves the validation score."""
 
-    def score(self, prediction: Prediction, target: Any) -> Record:
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         """One record; `target` is loaded."""
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         """The metrics of this task, headline first."""
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
         """Every metric's value over these records."""
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         """(rows, bins), only for a task with a metric of kind "calibration": the metric is the sum
         over bins of the absolute mean over rows."""
 
-    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 
-    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         """Metrics and tables for the report as JSON-able blocks (see report/blocks.py)."""
 
 
@@ -299,12 +303,12 @@ class GraphDecoding(Protocol):
         """Outputs by name -> predictions by name."""
 
 
-def headline(task: Task) -> Metric:
+def headline_metric(task: Task) -> Metric:
     """The metric that a task is judged by."""
-    return next(metric for metric in task.metrics() if metric.name == task.headline)
+    return next(metric for metric in task.list_metrics() if metric.name == task.headline)
 
 
 def task_record(name: str, task: Task) -> dict[str, Any]:
     """What a bundle stores of a task, JSON-able; `name` is that of its registry entry."""
-    options = stored_options(task.options)
+    options = options_to_json(task.options)
     return {"name": name, "options": options, "schema": dict(task.schema)}

@@ -68,7 +68,7 @@ def fit_temperature(
         return 1.0
     if not np.isfinite(logits).all():
         raise ValueError("a temperature cannot be fitted to logits that are not finite")
-    margin = margins(logits, target)
+    margin = logit_margins(logits, target)
     other = float(margin.mean()) / (margin.size + 2)
 
     def smoothed_nll(b: float) -> float:
@@ -91,7 +91,7 @@ def fit_temperature(
     return float(1 / best) if smoothed_nll(best) < smoothed_nll(1.0) else 1.0
 
 
-def margins(logits: Array, target: Array) -> Array:
+def logit_margins(logits: Array, target: Array) -> Array:
     """The target's logit minus the greatest other one: (N,) for logits (N, K) and class indices
     (N,); (N, K) for tags with boolean targets (N, K), where the other logit is 0.
     """

@@ -16,36 +16,36 @@ from skipstone.registry import Entry
 ENTRIES = (
     Entry(
         "classify",
-        "skipstone.tasks.classify:Classify",
+        "skipstone.tasks.classify:ClassificationTask",
         "skipstone.tasks.options:ClassifyOptions",
         summary="one label per sample",
         facts={
             "labels": "one",
             "head": "linear",
-            "standalone": "skipstone.tasks.answers:classify_answers",
+            "standalone": "skipstone.tasks.answers:decode_labels",
             "demo": "skipstone.verbs.demos:DIGITS",
         },
     ),
     Entry(
         "tag",
-        "skipstone.tasks.tag:Tag",
+        "skipstone.tasks.tag:TaggingTask",
         "skipstone.tasks.options:TagOptions",
         summary="any number of labels per sample",
         facts={
             "labels": "many",
             "head": "linear",
-            "standalone": "skipstone.tasks.answers:tag_answers",
+            "standalone": "skipstone.tasks.answers:decode_tags",
         },
     ),
     Entry(
         "segment",
-        "skipstone.tasks.segment:Segment",
+        "skipstone.tasks.segment:SegmentationTask",
         "skipstone.tasks.options:SegmentOptions",
         summary="one class per pixel",
         facts={
             "head": "lraspp",
             "places": True,
-            "standalone": "skipstone.tasks.mask_source:segment_answers",
+            "standalone": "skipstone.tasks.mask_source:decode_masks",
             "demo": "skipstone.verbs.demos:SCATTERED",
         },
     ),

@@ -29,7 +29,7 @@ from skipstone.errors import UsageError
 from skipstone.option_types import POSITIVE, Range, check_options, int_range, option
 
 #: Up to this many pixels the bilateral kernel is a dense matrix.
-EXACT = 4096
+MAX_EXACT_PIXELS = 4096
 
 _MAX_ITERATIONS = 100
 
@@ -55,7 +55,7 @@ class CrfOptions:
         check_options(self)
 
 
-def refine(
+def refine_with_crf(
     logits: np.ndarray, picture: np.ndarray, options: CrfOptions | None = None
 ) -> np.ndarray:
     """Class probabilities of each pixel after mean field.
@@ -72,14 +72,16 @@ def refine(
     if picture.shape[:2] != (height, width):
         raise ValueError(f"logits of {(height, width)} pixels and a picture of {picture.shape[:2]}")
     unary = logits.reshape(classes, -1).T.astype(np.float64)  # (N, K)
-    kernels: list[tuple[float, Message]] = []
+    kernels: list[tuple[float, MessagePassing]] = []
     if options.smooth_weight:
         smooth = smooth_filter(height, width, options.smooth_width)
-        kernels.append((options.smooth_weight, Message(smooth, len(unary))))
+        kernels.append((options.smooth_weight, MessagePassing(smooth, len(unary))))
     if options.bilateral_weight:
         points = bilateral_points(picture, options)
-        filter_ = exact_filter(points) if len(points) <= EXACT else lattice_filter(points)
-        kernels.append((options.bilateral_weight, Message(filter_, len(unary))))
+        filter_ = (
+            exact_filter(points) if len(points) <= MAX_EXACT_PIXELS else lattice_filter(points)
+        )
+        kernels.append((options.bilateral_weight, MessagePassing(filter_, len(unary))))
     q = _softmax(unary)
     for _ in range(options.iterations):
         energy = unary.copy()
@@ -89,7 +91,7 @@ def refine(
     return np.ascontiguousarray(q.T.reshape(logits.shape), np.float32)
 
 
-class Message:
+class MessagePassing:
     """Message passing: (N, K) -> sum over j != i of K(i, j) Q_j / sqrt(D_i D_j)."""
 
     def __init__(self, filter_: Filter, count: int) -> None:

@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.bundle.arch import Part
-from skipstone.data.samples import Meta
+from skipstone.bundle.arch import ComponentConfig
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.tasks.base import Difference, Outputs, Post, Record
-from skipstone.tasks.metrics import Counts, Reliability
+from skipstone.tasks.metrics import ClassCounts, ReliabilityBins
 from skipstone.tasks.options import ClassifyOptions, TagOptions
 
 #: tolerance for probabilities between runtimes; a prediction with a smaller margin is a near tie
-TIE = 1e-4
+TIE_MARGIN = 1e-4
 #: greatest weight of a tag's positive term, relative to the negative one
-GREATEST_WEIGHT = 100.0
+MAX_POSITIVE_WEIGHT = 100.0
 #: allowed range of a stored temperature; fitted ones lie well inside
-COLDEST, HOTTEST = 1e-3, 1e3
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 #: items in a gallery of mistakes
-WORST = 24
+MAX_MISTAKES = 24
 
 
-class Labels:
+class ClassLabels:
     """Class names in the order of the network's outputs."""
 
-    def __init__(self, schema: Mapping[str, Any], *, least: int) -> None:
+    def __init__(self, schema: Mapping[str, Any], *, min_classes: int) -> None:
         names = schema.get("classes")
         if not isinstance(names, Sequence) or isinstance(names, str):
             raise UsageError("the label schema has no list of 'classes'.")
@@ -35,10 +35,10 @@ class Labels:
         if len(set(self.names)) < len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise UsageError(f"class names must differ; used twice: {', '.join(twice)}.")
-        if len(self.names) < least:
+        if len(self.names) < min_classes:
             classes = f"only one class, {self.names[0]!r}" if self.names else "no classes"
             raise UsageError(
-                f"found {classes}; at least {least} are needed.",
+                f"found {classes}; at min_classes {min_classes} are needed.",
                 hint="Put each class in its own folder, or name the column with the labels.",
             )
         self._code = {name: code for code, name in enumerate(self.names)}
@@ -49,7 +49,7 @@ class Labels:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._code
 
-    def code(self, name: Any) -> int:
+    def index_of(self, name: Any) -> int:
         """The class index (network output) of `name`; DataError for an unknown name."""
         if name is None:
             raise DataError("this sample has no label.")
@@ -60,13 +60,13 @@ class Labels:
         return self._code[name]
 
 
-def grown_classes(labels: Labels, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def extend_class_schema(labels: ClassLabels, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """`schema` with the classes of `labels` first, followed by those that it adds, in its order."""
-    added = [name for name in Labels(schema, least=1).names if name not in labels]
+    added = [name for name in ClassLabels(schema, min_classes=1).names if name not in labels]
     return {**schema, "classes": [*labels.names, *added]}
 
 
-def class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] | None:
+def compute_class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] | None:
     """Loss weight of each class, (K,); None for kind "none".
 
     "inverse" is samples / (classes * count), scikit-learn's "balanced". "effective" is
@@ -87,7 +87,7 @@ def class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] 
     return [float(value) for value in weight]
 
 
-def positive_weights(
+def compute_positive_weights(
     kind: str, counts: Sequence[int], samples: int, beta: float
 ) -> list[float] | None:
     """Loss weight of each tag's presence against its absence, (K,); None for kind "none".
@@ -101,7 +101,7 @@ def positive_weights(
     if kind == "effective":
         present, absent = effective_number(present, beta), effective_number(absent, beta)
     weight = np.divide(absent, present, out=np.ones_like(present), where=present > 0)
-    floor, ceiling = 1 / GREATEST_WEIGHT, GREATEST_WEIGHT
+    floor, ceiling = 1 / MAX_POSITIVE_WEIGHT, MAX_POSITIVE_WEIGHT
     return [float(value) for value in np.clip(weight, floor, ceiling)]
 
 
@@ -110,7 +110,7 @@ def effective_number(count: np.ndarray, beta: float) -> np.ndarray:
     return np.asarray((1 - beta**count) / (1 - beta))
 
 
-def counts_in(schema: Mapping[str, Any], classes: int) -> list[int]:
+def require_class_counts(schema: Mapping[str, Any], classes: int) -> list[int]:
     """The class counts that weights need; they come with the schema of the fit split."""
     counts = schema.get("counts")
     if counts is None or len(counts) != classes:
@@ -121,8 +121,8 @@ def counts_in(schema: Mapping[str, Any], classes: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def finite_logits(
-    outputs: Outputs, metas: Sequence[Meta], classes: int, *, rank: int = 2
+def require_finite_logits(
+    outputs: Outputs, metas: Sequence[SampleMeta], classes: int, *, rank: int = 2
 ) -> np.ndarray:
     """The logits (N, classes), or (N, classes, H, W) for rank 4.
 
@@ -146,17 +146,17 @@ def finite_logits(
     return logits
 
 
-def temperature_of(post: Post) -> float:
+def read_temperature(post: Post) -> float:
     """The stored temperature, which divides logits; DamagedError if it is not one."""
     value = post.get("temperature", 1.0)
-    if type(value) not in (int, float) or not COLDEST <= value <= HOTTEST:
+    if type(value) not in (int, float) or not MIN_TEMPERATURE <= value <= MAX_TEMPERATURE:
         raise DamagedError(
-            f"the model's temperature is {value!r:.60}; allowed: {COLDEST:g} to {HOTTEST:g}."
+            f"the model's temperature is {value!r:.60}; allowed: {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}."
         )
     return float(value)
 
 
-def thresholds_of(post: Post, classes: int) -> np.ndarray:
+def read_thresholds(post: Post, classes: int) -> np.ndarray:
     """(classes,): the stored probability threshold of each tag; DamagedError for other values."""
     values = post.get("thresholds", [0.5] * classes)
     if (
@@ -170,7 +170,7 @@ def thresholds_of(post: Post, classes: int) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
-def raw_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
+def max_relative_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     """Greatest difference of logits (N, K), relative to their scale; infinite for NaN.
 
     The scale is the median over samples of the largest reference logit, so that a sample with huge
@@ -181,17 +181,17 @@ def raw_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     return _max_or_inf(gap) / max(scale, float(np.finfo(np.float32).tiny))
 
 
-def probability_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
+def max_absolute_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     """Greatest absolute difference of probabilities (N, K); infinite for NaN."""
     return _max_or_inf(np.abs(reference - outputs))
 
 
-def unlike(samples: int) -> Difference:
+def mismatched_shapes(samples: int) -> Difference:
     """The difference of outputs that do not have the reference's shape: everything differs."""
     return Difference(float("inf"), float("inf"), samples, 0, samples)
 
 
-def difference_of(
+def summarize_difference(
     logits: tuple[np.ndarray, np.ndarray],
     probabilities: tuple[np.ndarray, np.ndarray],
     changed: np.ndarray,
@@ -204,8 +204,8 @@ def difference_of(
         clear: (N,) bool, the reference has a clear margin; a change without one is a near tie.
     """
     return Difference(
-        probability_difference(*probabilities),
-        raw_difference(*logits),
+        max_absolute_difference(*probabilities),
+        max_relative_difference(*logits),
         int((changed & clear).sum()),
         int((changed & ~clear).sum()),
         len(changed),
@@ -216,9 +216,9 @@ def _max_or_inf(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
-def linear_head(classes: int) -> Part:
+def linear_head(classes: int) -> ComponentConfig:
     """The head of whole samples."""
-    return Part("linear", {"options": {}, "shape": {"classes": classes}})
+    return ComponentConfig("linear", {"options": {}, "shape": {"classes": classes}})
 
 
 def loss_args(
@@ -229,8 +229,10 @@ def loss_args(
     return {**args, "gamma": options.focal_gamma} if options.loss == "focal" else args
 
 
-def class_table(
-    names: Sequence[str], counts: Counts, extra: Mapping[str, Sequence[float | None]] | None = None
+def class_table_block(
+    names: Sequence[str],
+    counts: ClassCounts,
+    extra: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Mapping[str, Any]:
     """Precision, recall, F1 and support by class, with `extra` columns of numbers after F1."""
     extra = extra or {}
@@ -243,9 +245,9 @@ def class_table(
     rows: list[list[Any]] = [
         [
             name,
-            float(precision[k]) if counts.answered[k] else None,
+            float(precision[k]) if counts.predicted[k] else None,
             float(recall[k]) if counts.support[k] else None,
-            float(f1[k]) if counts.answered[k] + counts.support[k] else None,
+            float(f1[k]) if counts.predicted[k] + counts.support[k] else None,
             *(values[k] for values in extra.values()),
             int(counts.support[k]),
         ]
@@ -261,7 +263,7 @@ def class_table(
     }
 
 
-def most_confused(
+def confused_pairs_block(
     names: Sequence[str],
     matrix: np.ndarray,
     *,
@@ -304,16 +306,16 @@ def most_confused(
     }
 
 
-def reliability_block(reliability: Reliability) -> Mapping[str, Any]:
+def reliability_block(reliability: ReliabilityBins) -> Mapping[str, Any]:
     return {
         "kind": "reliability",
         "title": "Calibration",
         "bins": reliability.to_json(),
-        "ece": reliability.ece(),
+        "ece": reliability.expected_calibration_error(),
     }
 
 
-def gallery(
+def gallery_block(
     title: str,
     items: Sequence[tuple[Record, str, str, str, float]],
     note: str,

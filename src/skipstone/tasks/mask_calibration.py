@@ -11,34 +11,38 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.data.masks import IGNORE
-from skipstone.data.samples import Meta
+from skipstone.data.masks import IGNORE_INDEX
+from skipstone.data.samples import SampleMeta
 from skipstone.tasks.calibration import softmax
 from skipstone.tasks.metrics import (
     BINS,
-    Reliability,
-    bin_of,
-    brier,
-    mean,
+    ReliabilityBins,
+    brier_scores,
+    confidence_bins,
     negative_log_likelihood,
+    weighted_mean,
 )
-from skipstone.tasks.records import Table
+from skipstone.tasks.records import RecordTable
 
 #: Pixels sampled per image.
-SAMPLE = 2048
+PIXELS_PER_IMAGE = 2048
 
 
-def sampled(meta: Meta, logits: np.ndarray, temperature: float) -> dict[str, np.ndarray]:
+def sample_pixels(
+    meta: SampleMeta, logits: np.ndarray, temperature: float
+) -> dict[str, np.ndarray]:
     """SAMPLE pixels, or all of a small image: their flat indices (P,) and the probability of each
     class (P, K), from logits (K, h, w)."""
     flat = logits.reshape(len(logits), -1)
     pixels = np.arange(flat.shape[1])
-    if len(pixels) > SAMPLE:
-        pixels = np.random.default_rng([meta.id, len(pixels)]).integers(0, len(pixels), SAMPLE)
+    if len(pixels) > PIXELS_PER_IMAGE:
+        pixels = np.random.default_rng([meta.id, len(pixels)]).integers(
+            0, len(pixels), PIXELS_PER_IMAGE
+        )
     return {"places": pixels, "probability": softmax(flat[:, pixels].T, temperature)}
 
 
-def confidence(probability: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def summarize_confidence(probability: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Sums over the sampled pixels of one image, for its record.
 
     Args:
@@ -48,17 +52,17 @@ def confidence(probability: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         bins: rows of [bin of confidence, pixels, sum of confidences, correct pixels]; nll, brier:
         means over the scored pixels, 0 without any.
     """
-    counted = truth != IGNORE
+    counted = truth != IGNORE_INDEX
     probability, truth = probability[counted], truth[counted].astype(np.int64)
     top = probability.max(axis=1)
     summary: dict[str, Any] = {"bins": _binned(top, probability.argmax(axis=1) == truth)}
-    for name, figure in (("nll", negative_log_likelihood), ("brier", brier)):
-        summary[name] = mean(figure(probability, truth)) if len(truth) else 0.0
+    for name, figure in (("nll", negative_log_likelihood), ("brier", brier_scores)):
+        summary[name] = weighted_mean(figure(probability, truth)) if len(truth) else 0.0
     return summary
 
 
 def _binned(confidence: np.ndarray, correct: np.ndarray) -> list[list[float]]:
-    bin_index = bin_of(confidence)
+    bin_index = confidence_bins(confidence)
     sums = [
         np.bincount(bin_index, weights=weights, minlength=BINS)
         for weights in (None, confidence, correct)
@@ -66,30 +70,30 @@ def _binned(confidence: np.ndarray, correct: np.ndarray) -> list[list[float]]:
     return [[int(b), *(float(each[b]) for each in sums)] for b in np.flatnonzero(sums[0])]
 
 
-def reliability_of(table: Table) -> Reliability:
+def pixel_reliability(table: RecordTable) -> ReliabilityBins:
     """Over the pixels of all images, each image with equal weight."""
     shares, pixels = _shares(table)
     counted = table.weight * (pixels > 0)
     count, confidence, right = np.tensordot(counted, shares, 1).T  # (bins,) each
     divisor = np.where(count > 0, count, 1)
     pixels_per_image = (counted @ pixels) / max(counted.sum(), 1)
-    return Reliability(confidence / divisor, right / divisor, count * pixels_per_image)
+    return ReliabilityBins(confidence / divisor, right / divisor, count * pixels_per_image)
 
 
-def mean_of(table: Table, field: str) -> float:
+def mean_over_images(table: RecordTable, field: str) -> float:
     """Of "nll" or "brier", over images with scored pixels."""
     _, pixels = _shares(table)
-    return mean(table.column(field), table.weight * (pixels > 0))
+    return weighted_mean(table.get_column(field), table.weight * (pixels > 0))
 
 
-def terms_of(table: Table) -> np.ndarray:
+def pixel_calibration_terms(table: RecordTable) -> np.ndarray:
     """(images, bins): the calibration error is the sum of the absolute means over images."""
     shares, pixels = _shares(table)
     gaps: np.ndarray = shares[..., 2] - shares[..., 1]
     return gaps * len(pixels) / max(int((pixels > 0).sum()), 1)
 
 
-def _shares(table: Table) -> tuple[np.ndarray, np.ndarray]:
+def _shares(table: RecordTable) -> tuple[np.ndarray, np.ndarray]:
     """(images, bins, 3): pixels in the bin, their summed confidence, and the correct ones, each
     divided by the pixels of the image; and the pixels per image, (images,)."""
 
@@ -101,4 +105,4 @@ def _shares(table: Table) -> tuple[np.ndarray, np.ndarray]:
         pixels = sums[..., 0].sum(axis=1)
         return sums / np.maximum(pixels, 1)[:, None, None], pixels
 
-    return table.cached("pixel bins", make)
+    return table.get_cached("pixel bins", make)

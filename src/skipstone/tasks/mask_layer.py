@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class LikeliestClass(nn.Module):
+class ArgmaxMaskLayer(nn.Module):
     """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}."""
 
     def forward(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skipstone.data.masks import IGNORE
+from skipstone.data.masks import IGNORE_INDEX
 
 Array = np.ndarray
 #: Boundaries match within this share of the image diagonal (Csurka et al. 2013, sec. 3.2) ...
-TOLERANCE = 0.0075
+BOUNDARY_TOLERANCE = 0.0075
 #: ... and within one pixel in small images.
-LEAST_TOLERANCE = 1.0
+MIN_BOUNDARY_TOLERANCE = 1.0
 
 
-def confusion(truth: Array, answer: Array, classes: int) -> Array:
+def pixel_confusion(truth: Array, answer: Array, classes: int) -> Array:
     """(K, K) int64: pixels by target (row) and prediction (column), without IGNORE."""
-    counted = truth != IGNORE
+    counted = truth != IGNORE_INDEX
     flat = truth[counted].astype(np.int64) * classes + answer[counted]
     return np.asarray(np.bincount(flat, minlength=classes * classes).reshape(classes, classes))
 
@@ -32,7 +32,7 @@ def intersection_over_union(matrix: Array) -> Array:
     return np.asarray(np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0))
 
 
-def mean_of_present(values: Array) -> float:
+def mean_without_nan(values: Array) -> float:
     """Mean without NaN; NaN if all are NaN."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if len(present) else float("nan")
@@ -47,9 +47,9 @@ def boundary_f1(truth: Array, answer: Array, classes: int) -> dict[int, float]:
     has a neighbour (above, below, left, right) of another class. The target's IGNORE is also
     ignored in the prediction.
     """
-    answer = np.where(truth == IGNORE, np.uint8(IGNORE), answer)
-    radius = max(LEAST_TOLERANCE, TOLERANCE * float(np.hypot(*truth.shape)))
-    edges = [boundaries(truth), boundaries(answer)]
+    answer = np.where(truth == IGNORE_INDEX, np.uint8(IGNORE_INDEX), answer)
+    radius = max(MIN_BOUNDARY_TOLERANCE, BOUNDARY_TOLERANCE * float(np.hypot(*truth.shape)))
+    edges = [find_boundaries(truth), find_boundaries(answer)]
     scores: dict[int, float] = {}
     sizes, matched = [], []
     for first in range(0, classes, 64):  # one class per bit
@@ -58,7 +58,7 @@ def boundary_f1(truth: Array, answer: Array, classes: int) -> dict[int, float]:
             _bits(codes, edge, first, width)
             for codes, edge in zip((truth, answer), edges, strict=True)
         ]
-        near = [dilated(bit, radius) for bit in bits]
+        near = [dilate_bits(bit, radius) for bit in bits]
         for index, other, codes in ((0, 1, truth), (1, 0, answer)):
             inside = bits[index] != 0
             hit = (bits[index] & near[other]) != 0
@@ -76,7 +76,7 @@ def boundary_f1(truth: Array, answer: Array, classes: int) -> dict[int, float]:
     return scores
 
 
-def boundaries(codes: Array) -> Array:
+def find_boundaries(codes: Array) -> Array:
     """bool (H, W): pixels with a neighbour of another class; IGNORE is a class here."""
     edge = np.zeros(codes.shape, bool)
     down, right = codes[1:] != codes[:-1], codes[:, 1:] != codes[:, :-1]
@@ -92,11 +92,11 @@ def _bits(codes: Array, edge: Array, first: int, width: int) -> Array:
     kind = next(t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if width <= 8 * t().nbytes)
     table = np.zeros(256, kind)
     table[first : first + width] = np.left_shift(np.ones(width, kind), np.arange(width, dtype=kind))
-    table[IGNORE] = 0
+    table[IGNORE_INDEX] = 0
     return np.asarray(table[codes] * edge)
 
 
-def dilated(bits: Array, radius: float) -> Array:
+def dilate_bits(bits: Array, radius: float) -> Array:
     """Dilation of all classes at once: each pixel gets every bit that is set within `radius`
     (Euclidean) of it. The disc is a stack of rows of different widths."""
     reach = int(radius)
@@ -115,13 +115,13 @@ def dilated(bits: Array, radius: float) -> Array:
     return np.asarray(out)
 
 
-def sparse(matrix: Array) -> tuple[list[int], list[int]]:
+def to_sparse(matrix: Array) -> tuple[list[int], list[int]]:
     """Flat indices and values of the nonzero cells of a confusion matrix."""
     cells = np.flatnonzero(matrix)
     return cells.tolist(), matrix.ravel()[cells].tolist()
 
 
-def flattened(
+def flatten_sparse(
     rows: Sequence[tuple[Sequence[int], Sequence[float]]],
 ) -> tuple[Array, Array, Array]:
     """Sparse rows as three columns: index, value, and row number."""

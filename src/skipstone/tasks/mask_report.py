@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from skipstone.tasks.base import Record
-from skipstone.tasks.labels import gallery, most_confused, reliability_block
-from skipstone.tasks.mask_calibration import reliability_of
-from skipstone.tasks.mask_metrics import intersection_over_union, mean_of_present
-from skipstone.tasks.records import Table
+from skipstone.tasks.labels import confused_pairs_block, gallery_block, reliability_block
+from skipstone.tasks.mask_calibration import pixel_reliability
+from skipstone.tasks.mask_metrics import intersection_over_union, mean_without_nan
+from skipstone.tasks.records import RecordTable
 
 #: Images per gallery; the best are at most a third.
 WORST, BEST = 12, 6
@@ -22,7 +22,7 @@ def mask_sections(
     colours: Sequence[Sequence[int]],
     matrix: np.ndarray,
     boundaries: np.ndarray,
-    table: Table,
+    table: RecordTable,
     post: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
     """Blocks for report/blocks.py. `matrix` (K, K) holds pixels, target by prediction."""
@@ -37,10 +37,10 @@ def mask_sections(
             "classes": list(names),
             "matrix": matrix.astype(int).tolist(),
         },
-        most_confused(names, matrix, shares=True),
+        confused_pairs_block(names, matrix, shares=True),
         _pictures("Worst images", worst, names, "lowest mean IoU first"),
         _pictures("Best images", best, names, "highest mean IoU first"),
-        {**reliability_block(reliability_of(table)), "unit": "pixels", "independent": False},
+        {**reliability_block(pixel_reliability(table)), "unit": "pixels", "independent": False},
         {
             "kind": "facts",
             "title": "Post-processing",
@@ -118,14 +118,14 @@ def _pictures(
         items.append(
             (
                 row,
-                f"mean IoU {100 * mean_of_present(iou):.0f} %{weak}",
+                f"mean IoU {100 * mean_without_nan(iou):.0f} %{weak}",
                 _top_classes(names, matrix.sum(axis=1)),
                 _top_classes(names, matrix.sum(axis=0)),
                 float(row["correct"]),
             )
         )
     note = f"The image, then the target and the prediction drawn over it; {order}."
-    return {**gallery(title, items, note), "wide": True}
+    return {**gallery_block(title, items, note), "wide": True}
 
 
 def _top_classes(names: Sequence[str], pixels: np.ndarray) -> str:

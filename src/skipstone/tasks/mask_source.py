@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 #: `data.masks.IGNORE`, which never stands for a class.
-NO_CLASS = 255
+IGNORE_VALUE = 255
 
 
-class Seen(NamedTuple):
+class RecordGeometry(NamedTuple):
     """The geometry of a record (H, W) of a source, as in `Meta`."""
 
     size: tuple[int, ...]
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Answered(NamedTuple):
+class MaskPrediction(NamedTuple):
     """The predicted mask of an image.
 
     Args:
@@ -38,9 +38,11 @@ class Answered(NamedTuple):
     mask: np.ndarray
 
 
-def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[str]) -> Answered:
+def predict_mask(
+    logits: np.ndarray, meta: Any, temperature: float, names: Sequence[str]
+) -> MaskPrediction:
     """From the logits (K, H, W) of one record."""
-    rows, columns = seen_part(meta)
+    rows, columns = valid_region(meta)
     labels = logits.argmax(axis=0).astype(np.uint8)
     label = labels[rows, columns]
     top = top_probability(logits[:, rows, columns], temperature)
@@ -52,7 +54,7 @@ def answered(logits: np.ndarray, meta: Any, temperature: float, names: Sequence[
         "share": [float(pixels[code] / label.size) for code in present],
         "probability": [float(sums[code] / pixels[code]) for code in present],
     }
-    return Answered(fields, on_source(logits, meta, labels))
+    return MaskPrediction(fields, resize_to_source(logits, meta, labels))
 
 
 def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -61,7 +63,7 @@ def top_probability(logits: np.ndarray, temperature: float) -> np.ndarray:
     return np.asarray(1 / np.exp(scaled).sum(axis=0, dtype=np.float64))
 
 
-def seen_part(meta: Any) -> tuple[slice, slice]:
+def valid_region(meta: Any) -> tuple[slice, slice]:
     """Rows and columns of the record that show the source, without padding."""
     if meta.to_source is None or not meta.size or not meta.shape:
         return slice(None), slice(None)
@@ -74,7 +76,7 @@ def seen_part(meta: Any) -> tuple[slice, slice]:
     )
 
 
-def on_source(logits: np.ndarray, meta: Any, labels: np.ndarray | None = None) -> np.ndarray:
+def resize_to_source(logits: np.ndarray, meta: Any, labels: np.ndarray | None = None) -> np.ndarray:
     """The most probable class of each pixel of the source, uint8 (h, w), from logits (K, H, W).
 
     A record in the source's resolution is unpadded; otherwise logits are resized bilinearly. Pixels
@@ -120,10 +122,12 @@ def _resize_bilinear(
     return label
 
 
-def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequence[int]]) -> bytes:
+def encode_index_png(
+    codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequence[int]]
+) -> bytes:
     """A palette PNG: a pixel of class k holds values[k], shown as colours[k]. Without colours a
     grey PNG."""
-    lookup = np.full(256, NO_CLASS, np.uint8)
+    lookup = np.full(256, IGNORE_VALUE, np.uint8)
     lookup[: len(values)] = values
     image = Image.fromarray(lookup[codes])
     if colours:
@@ -136,7 +140,7 @@ def index_png(codes: np.ndarray, values: Sequence[int], colours: Sequence[Sequen
     return stream.getvalue()
 
 
-def written_values(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[int]:
+def mask_values(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[int]:
     """The pixel value of each class in a written mask: the user's own, if all classes have one that
     fits.
 
@@ -145,11 +149,11 @@ def written_values(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[
     """
     user_values = {name: value for value, _, name in reversed(rows) if name is not None}
     values = [user_values.get(name) for name in names]
-    fitting = [value for value in values if value is not None and value < NO_CLASS]
+    fitting = [value for value in values if value is not None and value < IGNORE_VALUE]
     return fitting if len(fitting) == len(values) else list(range(len(values)))
 
 
-def segment_answers(
+def decode_masks(
     outputs: Mapping[str, np.ndarray],
     schema: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -158,13 +162,13 @@ def segment_answers(
 ) -> list[dict[str, Any]]:
     """The predicted classes, and "mask": a PNG of the source's size; see `tasks.answers`."""
     names, colours = schema["classes"], schema.get("colours") or []
-    values = written_values(names, schema.get("masks") or [])
+    values = mask_values(names, schema.get("masks") or [])
     palette = colours if len(colours) == len(names) else []
     temperature = float(post.get("temperature", 1.0))
     predictions = []
     for logits, geometry in zip(outputs["logits"], geometries, strict=True):
-        meta = Seen(geometry["size"], geometry["to_source"], logits.shape[1:])
-        prediction = answered(logits, meta, temperature, names)
-        png = index_png(prediction.mask, values, palette)
+        meta = RecordGeometry(geometry["size"], geometry["to_source"], logits.shape[1:])
+        prediction = predict_mask(logits, meta, temperature, names)
+        png = encode_index_png(prediction.mask, values, palette)
         predictions.append({**prediction.fields, "mask": png})
     return predictions

@@ -14,7 +14,7 @@ Array = np.ndarray
 BINS = 15  # Guo et al. 2017, sec. 3
 
 
-def mean(values: Array, weight: Array | None = None) -> float:
+def weighted_mean(values: Array, weight: Array | None = None) -> float:
     """Weighted mean of (N,) values: accuracy from `correct`, NLL from losses, Brier's score."""
     if weight is None:
         return float(values.mean()) if len(values) else float("nan")
@@ -22,7 +22,7 @@ def mean(values: Array, weight: Array | None = None) -> float:
     return float(values @ weight / total) if total else float("nan")
 
 
-def rank_of(probability: Array, target: Array) -> Array:
+def target_ranks(probability: Array, target: Array) -> Array:
     """Rank of the target among the classes, from 1; ties count against it. (N, K) -> (N,).
 
     Otherwise a network with constant outputs would have a top-5 accuracy of 1.
@@ -37,7 +37,7 @@ def negative_log_likelihood(probability: Array, target: Array) -> Array:
     return np.asarray(-np.log(np.maximum(of_target, np.finfo(np.float64).tiny)))
 
 
-def brier(probability: Array, target: Array) -> Array:
+def brier_scores(probability: Array, target: Array) -> Array:
     """Squared distance to the one-hot target, summed over classes (Brier 1950). (N, K) -> (N,)."""
     of_target = np.take_along_axis(probability, target[:, None], axis=1)[:, 0]
     return np.asarray((probability**2).sum(axis=1) - of_target**2 + (1 - of_target) ** 2)
@@ -52,19 +52,21 @@ def confusion_matrix(
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ClassCounts:
     """True positives, predictions and targets per class, each (K,)."""
 
-    hits: Array
-    answered: Array
+    true_positives: Array
+    predicted: Array
     support: Array
 
     @staticmethod
-    def of_labels(target: Array, label: Array, classes: int, weight: Array | None = None) -> Counts:
+    def from_labels(
+        target: Array, label: Array, classes: int, weight: Array | None = None
+    ) -> ClassCounts:
         """From class indices (N,), without an (N, K) matrix, which can fill the memory."""
         share = np.ones(len(target)) if weight is None else weight
         right = share * (target == label)
-        return Counts(
+        return ClassCounts(
             *(
                 np.bincount(codes, weights=each, minlength=classes)
                 for codes, each in ((target, right), (label, share), (target, share))
@@ -72,21 +74,21 @@ class Counts:
         )
 
     @staticmethod
-    def of_tags(target: Array, label: Array, weight: Array | None = None) -> Counts:
+    def from_tags(target: Array, label: Array, weight: Array | None = None) -> ClassCounts:
         """From (N, K) matrices of booleans, or of zeros and ones."""
         share = np.ones(len(target)) if weight is None else weight
-        return Counts(share @ (target * label), share @ label, share @ target)
+        return ClassCounts(share @ (target * label), share @ label, share @ target)
 
     def precision(self) -> Array:
         """0 for a class that was never predicted, as in scikit-learn."""
-        return _ratio(self.hits, self.answered)
+        return _ratio(self.true_positives, self.predicted)
 
     def recall(self) -> Array:
         """0 for a class that never occurs, as in scikit-learn."""
-        return _ratio(self.hits, self.support)
+        return _ratio(self.true_positives, self.support)
 
     def f1(self) -> Array:
-        return _ratio(2 * self.hits, self.answered + self.support)
+        return _ratio(2 * self.true_positives, self.predicted + self.support)
 
     def balanced_accuracy(self) -> float:
         """Mean recall of the classes that occur."""
@@ -95,17 +97,19 @@ class Counts:
 
     def macro_f1(self) -> float:
         """Mean F1 of the classes that occur or were predicted."""
-        counted = (self.support + self.answered) > 0
+        counted = (self.support + self.predicted) > 0
         return float(self.f1()[counted].mean()) if counted.any() else float("nan")
 
     def micro_f1(self) -> float:
         return float(
-            _ratio(2 * self.hits.sum(), np.asarray(self.answered.sum() + self.support.sum()))
+            _ratio(
+                2 * self.true_positives.sum(), np.asarray(self.predicted.sum() + self.support.sum())
+            )
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class ScoreRanking:
     """Samples of each class by descending score, and the positives among them: the part of average
     precision that does not depend on weights.
 
@@ -119,12 +123,12 @@ class Ranking:
     """
 
     order: Array
-    hits: Array
-    step: Array
-    within: Array
+    positives: Array
+    tie_end: Array
+    positives_up_to: Array
 
     @staticmethod
-    def of(score: Array, target: Array) -> Ranking:
+    def from_scores(score: Array, target: Array) -> ScoreRanking:
         """From scores (N, K) and boolean targets (N, K)."""
         order = np.argsort(-score.T, axis=1, kind="stable")
         ranked = np.take_along_axis(score.T, order, axis=1)
@@ -135,10 +139,10 @@ class Ranking:
         tie_end = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
         hits = np.flatnonzero(np.take_along_axis(target.T, order, axis=1))
         step = tie_end.ravel()[hits]
-        return Ranking(order, hits, step, np.searchsorted(hits, step, side="right"))
+        return ScoreRanking(order, hits, step, np.searchsorted(hits, step, side="right"))
 
 
-def average_precision(ranking: Ranking, weight: Array | None = None) -> Array:
+def average_precision(ranking: ScoreRanking, weight: Array | None = None) -> Array:
     """Area under the precision-recall steps of each class, (K,); NaN for a class that never occurs.
 
     Equal to scikit-learn's `average_precision_score`: no interpolation, one step per distinct
@@ -146,24 +150,24 @@ def average_precision(ranking: Ranking, weight: Array | None = None) -> Array:
     """
     classes, n = ranking.order.shape
     drawn = np.take(np.ones(n) if weight is None else weight, ranking.order)  # (K, N)
-    owner, hits = ranking.hits // max(n, 1), drawn.ravel()[ranking.hits]
+    owner, hits = ranking.positives // max(n, 1), drawn.ravel()[ranking.positives]
     support = np.bincount(owner, weights=hits, minlength=classes)
     offset = np.cumsum(support) - support  # positives of the preceding classes
-    true_positives = np.cumsum(hits)[ranking.within - 1] - offset[owner]
-    precision = _ratio(true_positives, np.cumsum(drawn, axis=1).ravel()[ranking.step])
+    true_positives = np.cumsum(hits)[ranking.positives_up_to - 1] - offset[owner]
+    precision = _ratio(true_positives, np.cumsum(drawn, axis=1).ravel()[ranking.tie_end])
     area = _ratio(np.bincount(owner, weights=hits * precision, minlength=classes), support)
     return np.asarray(np.where(support > 0, area, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
+class ReliabilityBins:
     """Confidence against accuracy in bins of equal width; zeros in empty bins."""
 
     confidence: Array  # (bins,) mean confidence
     accuracy: Array  # (bins,) share of correct predictions
     count: Array  # (bins,)
 
-    def ece(self) -> float:
+    def expected_calibration_error(self) -> float:
         """Expected calibration error (Guo et al. 2017, eq. 3)."""
         total = self.count.sum()
         gap = np.abs(self.accuracy - self.confidence)
@@ -183,24 +187,24 @@ class Reliability:
         ]
 
 
-def bin_of(confidence: Array, bins: int = BINS) -> Array:
+def confidence_bins(confidence: Array, bins: int = BINS) -> Array:
     """The bin ((m-1)/M, m/M] of each confidence (Guo et al. 2017, sec. 2); 0 is in the first."""
     return np.asarray(np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1))
 
 
-def reliability(
+def bin_reliability(
     confidence: Array,
     correct: Array,
     weight: Array | None = None,
     *,
     bins: int = BINS,
     binned: Array | None = None,
-) -> Reliability:
+) -> ReliabilityBins:
     """Reliability of (N,) confidences; `binned` is `bin_of(confidence, bins)`, if already known."""
-    bin_index = bin_of(confidence, bins) if binned is None else binned
+    bin_index = confidence_bins(confidence, bins) if binned is None else binned
     share = np.ones(len(confidence)) if weight is None else weight
     count = np.bincount(bin_index, weights=share, minlength=bins)
-    return Reliability(
+    return ReliabilityBins(
         _ratio(np.bincount(bin_index, weights=share * confidence, minlength=bins), count),
         _ratio(np.bincount(bin_index, weights=share * correct, minlength=bins), count),
         count,
@@ -213,11 +217,11 @@ def calibration_terms(confidence: Array, correct: Array, bins: int = BINS) -> Ar
     ECE is the sum over bins of their absolute mean: (n_b / n) |accuracy - confidence|.
     """
     terms = np.zeros((len(confidence), bins))
-    terms[np.arange(len(confidence)), bin_of(confidence, bins)] = correct - confidence
+    terms[np.arange(len(confidence)), confidence_bins(confidence, bins)] = correct - confidence
     return terms
 
 
-def sum_of_means(terms: Array, weight: Array) -> float:
+def sum_absolute_means(terms: Array, weight: Array) -> float:
     """ECE from `calibration_terms` (N, bins) of samples with `weight` (N,)."""
     total = weight.sum()
     return float(np.abs(weight @ terms).sum() / total) if total else float("nan")

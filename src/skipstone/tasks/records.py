@@ -13,12 +13,14 @@ from skipstone.tasks.base import Record, Task
 T = TypeVar("T")
 
 
-def figures_of(task: Task, records: Sequence[Record]) -> dict[str, float]:
+def compute_finite_metrics(task: Task, records: Sequence[Record]) -> dict[str, float]:
     """Every metric of `task` that is finite on these records."""
-    return {name: value for name, value in task.compute(records).items() if math.isfinite(value)}
+    return {
+        name: value for name, value in task.compute_metrics(records).items() if math.isfinite(value)
+    }
 
 
-class Table(Sequence[Record]):
+class RecordTable(Sequence[Record]):
     """A sequence of records that is also a set of columns with one weight per row.
 
     A resample keeps the rows and changes only their weights. A task that computes its metrics from
@@ -36,13 +38,13 @@ class Table(Sequence[Record]):
         self.weight = np.ones(len(records))
 
     @staticmethod
-    def of(records: Sequence[Record]) -> Table:
-        return records if isinstance(records, Table) else Table(records)
+    def from_records(records: Sequence[Record]) -> RecordTable:
+        return records if isinstance(records, RecordTable) else RecordTable(records)
 
-    def reweighted(self, weight: np.ndarray) -> Table:
+    def with_weights(self, weight: np.ndarray) -> RecordTable:
         """The same rows, each counted `weight` (whole numbers >= 0) times."""
         assert weight.shape == (len(self._rows),), "one weight per row"
-        table = Table.__new__(Table)
+        table = RecordTable.__new__(RecordTable)
         table._rows, table._cache, table._order = self._rows, self._cache, None
         table.weight = weight.astype(np.float64)
         return table
@@ -52,22 +54,22 @@ class Table(Sequence[Record]):
         """Every row once, whatever its weight; parallel to `weight` and to columns."""
         return self._rows
 
-    def column(self, name: str) -> np.ndarray:
+    def get_column(self, name: str) -> np.ndarray:
         """float64 (rows,) or (rows, K)."""
-        return self.cached(
+        return self.get_cached(
             ("column", name), lambda: np.array([row[name] for row in self._rows], np.float64)
         )
 
-    def codes(self, name: str, values: Sequence[str]) -> np.ndarray:
+    def encode_column(self, name: str, values: Sequence[str]) -> np.ndarray:
         """int64 (rows,): the index in `values` of each row's `name`."""
 
         def encode() -> np.ndarray:
             index = {value: code for code, value in enumerate(values)}
             return np.array([index[row[name]] for row in self._rows], np.int64)
 
-        return self.cached(("codes", name), encode)
+        return self.get_cached(("codes", name), encode)
 
-    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get_cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """Compute what depends on rows, not on weights, once for all resamples."""
         if key not in self._cache:
             self._cache[key] = make()

@@ -9,45 +9,51 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skipstone import events
-from skipstone.bundle.arch import Part
-from skipstone.data.masks import IGNORE, MaskTable, usual_colours
-from skipstone.data.samples import Meta
+from skipstone.bundle.arch import ComponentConfig
+from skipstone.data.masks import IGNORE_INDEX, MaskTable, default_palette
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError
 from skipstone.tasks import mask_metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
 from skipstone.tasks.calibration import fit_temperature
 from skipstone.tasks.crf import CrfOptions
 from skipstone.tasks.labels import (
-    TIE,
-    Labels,
-    class_weights,
-    counts_in,
-    finite_logits,
-    grown_classes,
-    probability_difference,
-    raw_difference,
-    temperature_of,
-    unlike,
+    TIE_MARGIN,
+    ClassLabels,
+    compute_class_weights,
+    extend_class_schema,
+    max_absolute_difference,
+    max_relative_difference,
+    mismatched_shapes,
+    read_temperature,
+    require_class_counts,
+    require_finite_logits,
 )
 from skipstone.tasks.mask_answers import (
-    Opener,
+    MaskLoader,
+    describe_value,
     pixel_probabilities,
-    refined,
-    shown,
-    typical_difference,
+    refine_logits,
+    typical_relative_difference,
 )
 from skipstone.tasks.mask_calibration import (
-    confidence,
-    mean_of,
-    reliability_of,
-    sampled,
-    terms_of,
+    mean_over_images,
+    pixel_calibration_terms,
+    pixel_reliability,
+    sample_pixels,
+    summarize_confidence,
 )
-from skipstone.tasks.mask_maps import beside, jpeg, on_record, overlay, sizes_differ
+from skipstone.tasks.mask_maps import (
+    encode_jpeg,
+    hstack_images,
+    overlay_mask,
+    resize_to_record,
+    size_mismatch_message,
+)
 from skipstone.tasks.mask_report import mask_sections
-from skipstone.tasks.mask_source import answered, index_png, seen_part, written_values
+from skipstone.tasks.mask_source import encode_index_png, mask_values, predict_mask, valid_region
 from skipstone.tasks.options import SegmentOptions
-from skipstone.tasks.records import Table
+from skipstone.tasks.records import RecordTable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,12 +62,12 @@ if TYPE_CHECKING:
     from skipstone.models.losses import Criterion
 
 #: Pixels per image that calibration uses, and images at most.
-EVIDENCE, PICTURES = 2048, 500
+CALIBRATION_PIXELS, CALIBRATION_IMAGES = 2048, 500
 #: A prediction counts as changed when more than this share of its pixels changed.
-FLIPPED = 0.01
+FLIP_SHARE = 0.01
 
 
-class Segment(PerSample):
+class SegmentationTask(TaskDefaults):
     """One of K classes per pixel.
 
     Manifest targets are {"mask": path}; loaded ones uint8 (H, W) of class indices, or IGNORE.
@@ -80,35 +86,35 @@ class Segment(PerSample):
     """
 
     name = "segment"
-    places = frozenset({"mask"})
+    spatial_targets = frozenset({"mask"})
     count_unit = "pixels"
     headline = "miou"
     activation = "softmax"
-    max_calibration_rows = PICTURES
+    max_calibration_rows = CALIBRATION_IMAGES
 
     def __init__(self, options: SegmentOptions, schema: Mapping[str, Any]) -> None:
         self.options = options
         self.schema = dict(schema)
-        self.labels = Labels(schema, least=2)
-        self.table = MaskTable.of_schema(schema)
+        self.labels = ClassLabels(schema, min_classes=2)
+        self.table = MaskTable.from_schema(schema)
         colours = schema.get("colours") or [list(colour) for colour in self.table.colours]
         if len(colours) != len(self.labels):
-            colours = [list(colour) for colour in usual_colours(len(self.labels))]
+            colours = [list(colour) for colour in default_palette(len(self.labels))]
         self.colours = colours
 
     # -- training ----------------------------------------------------------------------------------
 
-    def head(self) -> Part:
-        return Part("lraspp", {"options": {}, "shape": {"classes": len(self.labels)}})
+    def default_head(self) -> ComponentConfig:
+        return ComponentConfig("lraspp", {"options": {}, "shape": {"classes": len(self.labels)}})
 
     def criterion(self) -> Criterion:
         from skipstone.models.losses import LogitsCriterion
         from skipstone.models.pixel_losses import PIXEL_LOSSES
 
-        args: dict[str, Any] = {"ignore_index": IGNORE}
+        args: dict[str, Any] = {"ignore_index": IGNORE_INDEX}
         if self.options.class_weights != "none":
-            counts = counts_in(self.schema, len(self.labels))
-            args["class_weights"] = class_weights(
+            counts = require_class_counts(self.schema, len(self.labels))
+            args["class_weights"] = compute_class_weights(
                 self.options.class_weights, counts, self.options.effective_beta
             )
         if self.options.loss == "focal":
@@ -121,55 +127,57 @@ class Segment(PerSample):
     def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Old classes keep their colours; a new one gets its colour in the mask table or, if that
         is taken, an unused one."""
-        extended = grown_classes(self.labels, schema)
-        table, names = MaskTable.of_schema(schema), extended["classes"]
+        extended = extend_class_schema(self.labels, schema)
+        table, names = MaskTable.from_schema(schema), extended["classes"]
         table_colours = dict(zip(table.names, table.colours, strict=True))
         colours = [tuple(colour) for colour in self.colours]
         for name in names[len(colours) :]:
-            candidates = (table_colours[name], *usual_colours(2 * len(names)))
+            candidates = (table_colours[name], *default_palette(2 * len(names)))
             colours.append(next(colour for colour in candidates if colour not in colours))
         return {**extended, "colours": [list(colour) for colour in colours]}
 
-    def opener(self, manifest: Manifest) -> Callable[[Any], Any]:
-        table = MaskTable.of_schema(manifest.schema)
+    def target_loader(self, manifest: Manifest) -> Callable[[Any], Any]:
+        table = MaskTable.from_schema(manifest.schema)
         unknown = [name for name in table.names if name not in self.labels]
         if unknown:
-            events.warn(
+            events.emit_warning(
                 f"The model has no class {', '.join(unknown)}: these pixels of the masks are not "
                 "scored."
             )
-        codes = np.full(256, IGNORE, np.uint8)
+        codes = np.full(256, IGNORE_INDEX, np.uint8)
         for code, name in enumerate(table.names):
-            codes[code] = self.labels.code(name) if name in self.labels else IGNORE
-        return Opener(manifest.root, table, codes)
+            codes[code] = self.labels.index_of(name) if name in self.labels else IGNORE_INDEX
+        return MaskLoader(manifest.root, table, codes)
 
-    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         import torch
         from torchvision import tv_tensors
 
         if not self._is_mask(value):
-            raise DataError(f"{shown(value)} is not a mask of {', '.join(self.labels.names[:8])}.")
-        mask = on_record(value, meta)
+            raise DataError(
+                f"{describe_value(value)} is not a mask of {', '.join(self.labels.names[:8])}."
+            )
+        mask = resize_to_record(value, meta)
         return {"mask": tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))}
 
-    def knows(self, value: Any) -> bool:
+    def accepts_target(self, value: Any) -> bool:
         is_path = isinstance(value, Mapping) and isinstance(value.get("mask"), str)
         return is_path or self._is_mask(value)
 
     def _is_mask(self, value: Any) -> bool:
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
             return False
-        return not bool(((value >= len(self.labels)) & (value != IGNORE)).any())
+        return not bool(((value >= len(self.labels)) & (value != IGNORE_INDEX)).any())
 
-    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+    def label_statistics(self, manifest: Manifest) -> Mapping[str, Any]:
         """{"counts": [K]}: pixels per class; only if class weights need them, because every mask is
         read."""
         if self.options.class_weights == "none":
             return {}
         counts = np.zeros(256, np.int64)
-        load = self.opener(manifest)
-        for target in events.track(
-            manifest.column("target"), "counting pixels", total=len(manifest), unit="masks"
+        load = self.target_loader(manifest)
+        for target in events.track_progress(
+            manifest.column_values("target"), "counting pixels", total=len(manifest), unit="masks"
         ):
             try:
                 counts += np.bincount(load(target).ravel(), minlength=256)
@@ -184,15 +192,17 @@ class Segment(PerSample):
 
     # -- predictions -------------------------------------------------------------------------------
 
-    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
-        logits = finite_logits(outputs, metas, len(self.labels), rank=4)
-        temperature = temperature_of(post)
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
+        logits = require_finite_logits(outputs, metas, len(self.labels), rank=4)
+        temperature = read_temperature(post)
         options = post.get("crf")
         if options:
             scaled = logits / np.float32(temperature)
             logits = np.stack(
                 [
-                    refined(scores, picture, meta, options)
+                    refine_logits(scores, picture, meta, options)
                     for scores, picture, meta in zip(scaled, outputs["image"], metas, strict=True)
                 ]
             )
@@ -205,49 +215,51 @@ class Segment(PerSample):
     def optional_postprocessors(self) -> Mapping[str, Post]:
         return {"crf": {"crf": asdict(CrfOptions())}} if self.options.crf == "auto" else {}
 
-    def _predict_one(self, logits: np.ndarray, meta: Meta, temperature: float) -> Prediction:
-        prediction = answered(logits, meta, temperature, self.labels.names)
-        rows, columns = seen_part(meta)
-        pixels = sampled(meta, logits[:, rows, columns], temperature)
+    def _predict_one(self, logits: np.ndarray, meta: SampleMeta, temperature: float) -> Prediction:
+        prediction = predict_mask(logits, meta, temperature, self.labels.names)
+        rows, columns = valid_region(meta)
+        pixels = sample_pixels(meta, logits[:, rows, columns], temperature)
         return Prediction(meta, prediction.fields, {"mask": prediction.mask, **pixels})
 
-    def evidence(
-        self, outputs: Outputs, metas: Sequence[Meta], targets: Sequence[Any]
+    def calibration_sample(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
         """EVIDENCE labelled pixels per image: logits (N, K, 1, P), masks (1, P)."""
         scores, truths = [], []
         for logits, meta, target in zip(outputs["logits"], metas, targets, strict=True):
-            truth = on_record(target, meta).ravel()
-            labelled = np.flatnonzero(truth != IGNORE)
+            truth = resize_to_record(target, meta).ravel()
+            labelled = np.flatnonzero(truth != IGNORE_INDEX)
             rng = np.random.default_rng([meta.id, len(labelled)])
-            pixels = np.zeros(EVIDENCE, np.int64)
+            pixels = np.zeros(CALIBRATION_PIXELS, np.int64)
             if len(labelled):
-                pixels = rng.choice(labelled, EVIDENCE)
+                pixels = rng.choice(labelled, CALIBRATION_PIXELS)
             scores.append(logits.reshape(len(logits), -1)[:, pixels][:, None])
             truths.append(truth[pixels][None])
         return {"logits": np.stack(scores)} if scores else {}, truths
 
-    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T} (Guo et al. 2017) over pixels, and {"crf": {...}} with crf="on"."""
         crf = {"crf": asdict(CrfOptions())} if self.options.crf == "on" else {}
         if not len(targets):
             return {"temperature": 1.0, **crf}
         logits = np.moveaxis(outputs["logits"], 1, -1).reshape(-1, len(self.labels))
         codes = np.stack(list(targets)).reshape(-1).astype(np.int64)
-        counted = codes != IGNORE
+        counted = codes != IGNORE_INDEX
         return {"temperature": fit_temperature(logits[counted], codes[counted]), **crf}
 
-    def score(self, prediction: Prediction, target: Any) -> Record:
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         answer, meta = prediction.scores["mask"], prediction.meta
         if answer.shape != target.shape:
-            raise DataError(sizes_differ(target, meta) if meta.size else "masks differ in size")
-        matrix = figures.confusion(target, answer, len(self.labels))
+            raise DataError(
+                size_mismatch_message(target, meta) if meta.size else "masks differ in size"
+            )
+        matrix = figures.pixel_confusion(target, answer, len(self.labels))
         pixels = int(matrix.sum())
-        cells, counts = figures.sparse(matrix)
+        cells, counts = figures.to_sparse(matrix)
         edges = figures.boundary_f1(target, answer, len(self.labels))
-        iou = figures.mean_of_present(figures.intersection_over_union(matrix))
+        iou = figures.mean_without_nan(figures.intersection_over_union(matrix))
         scores = prediction.scores
-        truth = on_record(target, meta)[seen_part(meta)].ravel()[scores["places"]]
+        truth = resize_to_record(target, meta)[valid_region(meta)].ravel()[scores["places"]]
         return {
             "id": meta.id,
             "name": meta.name,
@@ -257,34 +269,34 @@ class Segment(PerSample):
             "pixels": pixels,
             "correct": float(np.diagonal(matrix).sum() / pixels) if pixels else 1.0,
             "loss": 1 - iou if pixels else 0.0,
-            **confidence(scores["probability"], truth),
+            **summarize_confidence(scores["probability"], truth),
         }
 
-    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]
         n = len(before)
         if before.shape != after.shape:
-            return unlike(n)
-        temperature = temperature_of(post)
+            return mismatched_shapes(n)
+        temperature = read_temperature(post)
         p_before, p_after = (pixel_probabilities(logits, temperature) for logits in (before, after))
         not_finite = ~np.isfinite(after).all(axis=1).reshape(n, -1)
         changed = (p_before.argmax(axis=2) != p_after.argmax(axis=2)) | not_finite  # (N, H * W)
         top = np.partition(p_before, -2, axis=2)[..., -2:]
-        clear = changed & ((np.ptp(top, axis=2) > 2 * TIE) | not_finite)
-        flipped = (clear.mean(axis=1) > FLIPPED) | not_finite.any(axis=1)
+        clear = changed & ((np.ptp(top, axis=2) > 2 * TIE_MARGIN) | not_finite)
+        flipped = (clear.mean(axis=1) > FLIP_SHARE) | not_finite.any(axis=1)
         return Difference(
-            probability_difference(p_before, p_after),
-            raw_difference(before.reshape(n, -1), after.reshape(n, -1)),
+            max_absolute_difference(p_before, p_after),
+            max_relative_difference(before.reshape(n, -1), after.reshape(n, -1)),
             int(flipped.sum()),
             int((changed.any(axis=1) & ~flipped).sum()),
             n,
             share=float(clear.mean()) if clear.size else 0.0,
-            typical=typical_difference(before, after),
+            typical=typical_relative_difference(before, after),
         )
 
     # -- metrics -----------------------------------------------------------------------------------
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (
             Metric("miou", "mean IoU", "bootstrap"),
             Metric("pixel_accuracy", "pixel accuracy", "bootstrap"),
@@ -295,40 +307,40 @@ class Segment(PerSample):
             *(Metric(f"iou:{name}", f"IoU of {name}", "bootstrap") for name in self.labels.names),
         )
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
-        table = Table.of(records)
-        matrix = self.confusion(table)
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
+        table = RecordTable.from_records(records)
+        matrix = self.sum_confusion(table)
         iou = figures.intersection_over_union(matrix)
         total = matrix.sum()
         values = {
-            "miou": figures.mean_of_present(iou),
+            "miou": figures.mean_without_nan(iou),
             "pixel_accuracy": float(np.trace(matrix) / total) if total else float("nan"),
-            "boundary_f1": figures.mean_of_present(self.boundaries(table)),
-            "ece": reliability_of(table).ece(),
-            "nll": mean_of(table, "nll"),
-            "brier": mean_of(table, "brier"),
+            "boundary_f1": figures.mean_without_nan(self.mean_boundary_f1(table)),
+            "ece": pixel_reliability(table).expected_calibration_error(),
+            "nll": mean_over_images(table, "nll"),
+            "brier": mean_over_images(table, "brier"),
         }
         per_class = {f"iou:{name}": float(iou[code]) for code, name in enumerate(self.labels.names)}
         return values | per_class
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
-        return terms_of(Table.of(records))
+        return pixel_calibration_terms(RecordTable.from_records(records))
 
-    def confusion(self, table: Table) -> np.ndarray:
+    def sum_confusion(self, table: RecordTable) -> np.ndarray:
         """(K, K) pixels over all images."""
-        cells, counts, owner = table.cached(
+        cells, counts, owner = table.get_cached(
             "confusion",
-            lambda: figures.flattened([(row["cells"], row["counts"]) for row in table.rows]),
+            lambda: figures.flatten_sparse([(row["cells"], row["counts"]) for row in table.rows]),
         )
         size = len(self.labels)
         weights = counts * table.weight[owner]
         return np.bincount(cells, weights=weights, minlength=size * size).reshape(size, size)
 
-    def boundaries(self, table: Table) -> np.ndarray:
+    def mean_boundary_f1(self, table: RecordTable) -> np.ndarray:
         """(K,) BF score per class, the mean over images that have it; NaN for an absent class."""
-        codes, values, owner = table.cached(
+        codes, values, owner = table.get_cached(
             "boundary",
-            lambda: figures.flattened(
+            lambda: figures.flatten_sparse(
                 [
                     ([c for c, _ in row["boundary"]], [v for _, v in row["boundary"]])
                     for row in table.rows
@@ -341,13 +353,13 @@ class Segment(PerSample):
         score = np.bincount(codes, weights=weight * values, minlength=size)
         return np.asarray(np.divide(score, total, out=np.full(size, np.nan), where=total > 0))
 
-    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
-        table = Table.of(records)
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = RecordTable.from_records(records)
         return mask_sections(
             self.labels.names,
             self.colours,
-            self.confusion(table),
-            self.boundaries(table),
+            self.sum_confusion(table),
+            self.mean_boundary_f1(table),
             table,
             post,
         )
@@ -359,38 +371,42 @@ class Segment(PerSample):
     ) -> np.ndarray:
         """The record's picture (H, W, C), the same with the target (if known), and with the
         prediction, in a row: uint8 (H, W, 3)."""
-        rows, columns = seen_part(prediction.meta)
+        rows, columns = valid_region(prediction.meta)
         visible = picture[rows, columns]
         plain = np.repeat(visible, 3, axis=2) if visible.shape[2] == 1 else visible
         masks = [target] if target is not None else []
         masks.append(prediction.scores["mask"])
         tinted = [
-            overlay(visible, on_record(mask, prediction.meta)[rows, columns], self.colours)
+            overlay_mask(
+                visible, resize_to_record(mask, prediction.meta)[rows, columns], self.colours
+            )
             for mask in masks
         ]
-        return beside([plain, *tinted])
+        return hstack_images([plain, *tinted])
 
     def draw_targets(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
         """A training sample's mask over its picture (H, W, C)."""
-        return overlay(picture, np.asarray(y["mask"]).astype(np.uint8), self.colours)
+        return overlay_mask(picture, np.asarray(y["mask"]).astype(np.uint8), self.colours)
 
     def render_files(
         self, picture: np.ndarray, prediction: Prediction
     ) -> dict[str, tuple[str, bytes]]:
         """The mask as a PNG and an overlay as a JPEG."""
-        rows, columns = seen_part(prediction.meta)
+        rows, columns = valid_region(prediction.meta)
         mask = prediction.scores["mask"]
-        tinted = overlay(
-            picture[rows, columns], on_record(mask, prediction.meta)[rows, columns], self.colours
+        tinted = overlay_mask(
+            picture[rows, columns],
+            resize_to_record(mask, prediction.meta)[rows, columns],
+            self.colours,
         )
-        values = written_values(self.labels.names, self.table.to_json())
+        values = mask_values(self.labels.names, self.table.to_json())
         return {
-            "mask": (".png", index_png(mask, values, self.colours)),
-            "overlay": ("-overlay.jpg", jpeg(tinted)),
+            "mask": (".png", encode_index_png(mask, values, self.colours)),
+            "overlay": ("-overlay.jpg", encode_jpeg(tinted)),
         }
 
     def decoding_layer(self) -> nn.Module:
         """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}: the argmax of each pixel."""
-        from skipstone.tasks.mask_layer import LikeliestClass
+        from skipstone.tasks.mask_layer import ArgmaxMaskLayer
 
-        return LikeliestClass()
+        return ArgmaxMaskLayer()

@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
-from skipstone.bundle.arch import Part
-from skipstone.data.samples import Meta
+from skipstone.bundle.arch import ComponentConfig
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError
 from skipstone.tasks import metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
 from skipstone.tasks.calibration import fit_temperature, sigmoid, sigmoid_nll
 from skipstone.tasks.labels import (
-    TIE,
-    WORST,
-    Labels,
-    class_table,
-    counts_in,
-    difference_of,
-    finite_logits,
-    gallery,
-    grown_classes,
+    MAX_MISTAKES,
+    TIE_MARGIN,
+    ClassLabels,
+    class_table_block,
+    compute_positive_weights,
+    extend_class_schema,
+    gallery_block,
     linear_head,
     loss_args,
-    positive_weights,
+    mismatched_shapes,
+    read_temperature,
+    read_thresholds,
     reliability_block,
-    temperature_of,
-    thresholds_of,
-    unlike,
+    require_class_counts,
+    require_finite_logits,
+    summarize_difference,
 )
 from skipstone.tasks.options import TagOptions
-from skipstone.tasks.records import Table
+from skipstone.tasks.records import RecordTable
 from skipstone.tasks.thresholds import choose_thresholds
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from skipstone.models.losses import Criterion
 
 
-class Tag(PerSample):
+class TaggingTask(TaskDefaults):
     """Any subset of K tags per sample.
 
     Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
@@ -70,11 +70,11 @@ class Tag(PerSample):
     def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
         self.options = options
         self.schema = dict(schema)
-        self.labels = Labels(schema, least=1)
+        self.labels = ClassLabels(schema, min_classes=1)
 
     # -- training ----------------------------------------------------------------------------------
 
-    def head(self) -> Part:
+    def default_head(self) -> ComponentConfig:
         return linear_head(len(self.labels))
 
     def criterion(self) -> Criterion:
@@ -82,8 +82,8 @@ class Tag(PerSample):
 
         weights = None
         if self.options.class_weights != "none":
-            counts = counts_in(self.schema, len(self.labels))
-            weights = positive_weights(
+            counts = require_class_counts(self.schema, len(self.labels))
+            weights = compute_positive_weights(
                 self.options.class_weights,
                 counts,
                 int(self.schema["samples"]),
@@ -96,34 +96,38 @@ class Tag(PerSample):
         return self.labels.names
 
     def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        return grown_classes(self.labels, schema)
+        return extend_class_schema(self.labels, schema)
 
-    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         import torch
 
         tags = torch.zeros(len(self.labels), dtype=torch.float32)
         tags[self._codes(value)] = 1.0
         return {"tags": tags}
 
-    def soften(self, y: dict[str, Any]) -> dict[str, Any] | None:
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
         return dict(y)  # already floats, 0 and 1
 
-    def knows(self, value: Any) -> bool:
+    def accepts_target(self, value: Any) -> bool:
         return _is_list(value) and all(name in self.labels for name in value)
 
-    def statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+    def label_statistics(self, manifest: Manifest) -> Mapping[str, Any]:
         """{"counts": [K], "samples": N}: samples per tag, and samples in total."""
         counts = [0] * len(self.labels)
         names = pc.list_flatten(manifest.table["target"].combine_chunks())
         for pair in names.value_counts().to_pylist():
-            counts[self.labels.code(pair["values"])] = pair["counts"]
+            counts[self.labels.index_of(pair["values"])] = pair["counts"]
         return {"counts": counts, "samples": len(manifest)}
 
     # -- predictions -------------------------------------------------------------------------------
 
-    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
         names = self.labels.names
-        probability = sigmoid(finite_logits(outputs, metas, len(names)), temperature_of(post))
+        probability = sigmoid(
+            require_finite_logits(outputs, metas, len(names)), read_temperature(post)
+        )
         present = probability >= self._thresholds(post)
         predictions = []
         for row, meta in enumerate(metas):
@@ -136,7 +140,7 @@ class Tag(PerSample):
             predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
         return predictions
 
-    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T, "thresholds": [K]}; thresholds apply to calibrated probabilities."""
         truth = np.array([self._multi_hot(target) for target in targets], bool)
         truth = truth.reshape(len(targets), len(self.labels))
@@ -146,7 +150,7 @@ class Tag(PerSample):
             thresholds = choose_thresholds(sigmoid(outputs["logits"], temperature), truth)
         return {"temperature": temperature, "thresholds": thresholds}
 
-    def score(self, prediction: Prediction, target: Any) -> Record:
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         truth = self._multi_hot(target)
         label = list(prediction.fields["label"])
         predicted = self._multi_hot(label)
@@ -166,7 +170,7 @@ class Tag(PerSample):
 
     # -- metrics -----------------------------------------------------------------------------------
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (
             Metric("map", "mean average precision", "bootstrap"),
             Metric("accuracy", "accuracy (all tags correct)", "proportion", field="correct"),
@@ -177,63 +181,68 @@ class Tag(PerSample):
             Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
         )
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
-        table = Table.of(records)
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
+        table = RecordTable.from_records(records)
         counts = self._counts(table)
         average = self._average_precision(table)
         occurs = ~np.isnan(average)
         return {
             "map": float(average[occurs].mean()) if occurs.any() else float("nan"),
-            "accuracy": figures.mean(table.column("correct"), table.weight),
+            "accuracy": figures.weighted_mean(table.get_column("correct"), table.weight),
             "macro_f1": counts.macro_f1(),
             "micro_f1": counts.micro_f1(),
-            "jaccard": figures.mean(table.column("jaccard"), table.weight),
-            "ece": figures.sum_of_means(self.calibration_terms(table), table.weight),
-            "nll": figures.mean(table.column("loss"), table.weight),
+            "jaccard": figures.weighted_mean(table.get_column("jaccard"), table.weight),
+            "ece": figures.sum_absolute_means(self.calibration_terms(table), table.weight),
+            "nll": figures.weighted_mean(table.get_column("loss"), table.weight),
         }
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         """The terms of a row are the mean over its tags."""
-        table = Table.of(records)
+        table = RecordTable.from_records(records)
 
         def make() -> np.ndarray:
-            confidence, truth = table.column("probabilities").ravel(), self._truth(table).ravel()
+            confidence, truth = (
+                table.get_column("probabilities").ravel(),
+                self._truth(table).ravel(),
+            )
             terms = figures.calibration_terms(confidence, truth.astype(np.float64))
             return np.asarray(terms.reshape(len(table.rows), len(self.labels), -1).mean(axis=1))
 
-        return table.cached("terms", make)
+        return table.get_cached("terms", make)
 
-    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]
         if before.shape != after.shape:
-            return unlike(len(before))
-        thresholds, temperature = self._thresholds(post), temperature_of(post)
+            return mismatched_shapes(len(before))
+        thresholds, temperature = self._thresholds(post), read_temperature(post)
         p_before, p_after = sigmoid(before, temperature), sigmoid(after, temperature)
         changed = (p_before >= thresholds) != (p_after >= thresholds)  # (N, K)
         changed |= ~np.isfinite(after)
-        clear = (changed & (np.abs(p_before - thresholds) > TIE)).any(axis=1)
-        return difference_of((before, after), (p_before, p_after), changed.any(axis=1), clear)
+        clear = (changed & (np.abs(p_before - thresholds) > TIE_MARGIN)).any(axis=1)
+        return summarize_difference(
+            (before, after), (p_before, p_after), changed.any(axis=1), clear
+        )
 
-    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
-        table = Table.of(records)
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = RecordTable.from_records(records)
         average = [None if np.isnan(v) else float(v) for v in self._average_precision(table)]
         thresholds = [round(float(value), 4) for value in self._thresholds(post)]
         wrong = sorted(
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
-        worst = wrong[:WORST]
+        worst = wrong[:MAX_MISTAKES]
         errors = [self._worst_decision(row) for row in worst]
         mistakes = [
             (row, _describe_errors(row), _join(row["target"]), _join(row["label"]), confidence)
             for row, (_, _, confidence) in zip(worst, errors, strict=True)
         ]
         return [
-            class_table(
+            class_table_block(
                 self.labels.names,
                 self._counts(table),
                 {"average precision": average, "threshold": thresholds},
             ),
-            gallery(
+            gallery_block(
                 "Worst mistakes",
                 mistakes,
                 f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
@@ -244,36 +253,38 @@ class Tag(PerSample):
             {
                 "kind": "facts",
                 "title": "Post-processing",
-                "items": [["temperature", round(temperature_of(post), 4)]],
+                "items": [["temperature", round(read_temperature(post), 4)]],
             },
         ]
 
     # -- columns of a table of records -------------------------------------------------------------
 
-    def _truth(self, table: Table) -> np.ndarray:
+    def _truth(self, table: RecordTable) -> np.ndarray:
         """Boolean (rows, K)."""
-        return table.cached(
+        return table.get_cached(
             "truth", lambda: self._multi_hot_rows(row["target"] for row in table.rows)
         )
 
-    def _counts(self, table: Table) -> figures.Counts:
+    def _counts(self, table: RecordTable) -> figures.ClassCounts:
         """From floats, which each resample multiplies by its weights."""
         labels = (row["label"] for row in table.rows)
-        predicted = table.cached(
+        predicted = table.get_cached(
             "predicted", lambda: self._multi_hot_rows(labels).astype(np.float64)
         )
-        truth = table.cached("true", lambda: self._truth(table).astype(np.float64))
-        return figures.Counts.of_tags(truth, predicted, table.weight)
+        truth = table.get_cached("true", lambda: self._truth(table).astype(np.float64))
+        return figures.ClassCounts.from_tags(truth, predicted, table.weight)
 
-    def _average_precision(self, table: Table) -> np.ndarray:
-        scores, truth = table.column("probabilities"), self._truth(table)
-        ranking = table.cached("ranking", lambda: figures.Ranking.of(scores, truth))
+    def _average_precision(self, table: RecordTable) -> np.ndarray:
+        scores, truth = table.get_column("probabilities"), self._truth(table)
+        ranking = table.get_cached(
+            "ranking", lambda: figures.ScoreRanking.from_scores(scores, truth)
+        )
         return figures.average_precision(ranking, table.weight)
 
-    def _reliability(self, table: Table) -> figures.Reliability:
+    def _reliability(self, table: RecordTable) -> figures.ReliabilityBins:
         """Over every (sample, tag): the probability of the tag against its presence."""
-        return figures.reliability(
-            table.column("probabilities").ravel(),
+        return figures.bin_reliability(
+            table.get_column("probabilities").ravel(),
             self._truth(table).ravel(),
             np.repeat(table.weight, len(self.labels)),
         )
@@ -305,10 +316,10 @@ class Tag(PerSample):
     def _codes(self, names: Any) -> list[int]:
         if not _is_list(names):
             raise DataError(f"a target of task 'tag' must be a list of tags, not {names!r}.")
-        return [self.labels.code(name) for name in names]
+        return [self.labels.index_of(name) for name in names]
 
     def _thresholds(self, post: Post) -> np.ndarray:
-        return thresholds_of(post, len(self.labels))
+        return read_thresholds(post, len(self.labels))
 
 
 def _is_list(value: Any) -> bool:

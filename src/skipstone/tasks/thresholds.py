@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 #: positives that the pooled curve counts as
-PRIOR = 10.0
+PRIOR_POSITIVES = 10.0
 #: candidates, evenly spaced in logit from 0.0025 to 0.9975
 CANDIDATES = 1 / (1 + np.exp(-np.linspace(-6.0, 6.0, 241)))
 
 
-def f1_curves(
+def compute_f1_curves(
     probability: np.ndarray, target: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """F1 of each tag at each candidate (K, C), and of all tags pooled (C,).
@@ -42,7 +42,7 @@ def f1_curves(
 
 
 def choose_thresholds(
-    probability: np.ndarray, target: np.ndarray, *, prior: float = PRIOR
+    probability: np.ndarray, target: np.ndarray, *, prior: float = PRIOR_POSITIVES
 ) -> list[float]:
     """A threshold per tag, (K,), from the validation rows; 0.5 for all if they have no positive.
 
@@ -50,7 +50,7 @@ def choose_thresholds(
     """
     if not target.any():
         return [0.5] * probability.shape[1]
-    per_tag, pooled = f1_curves(probability, target, CANDIDATES)
+    per_tag, pooled = compute_f1_curves(probability, target, CANDIDATES)
     support = target.sum(axis=0).astype(np.float64)[:, None]
     curve = (support * per_tag + prior * pooled) / np.maximum(support + prior, 1e-300)
     return [float(CANDIDATES[_middle_of_best(row)]) for row in curve]

@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     """
     if not folder.exists():
         return None
-    storage.clean_leftovers(folder)
+    storage.remove_stale_temporaries(folder)
     found: list[Checkpoint] = []
     damage: list[str] = []
     for name in GENERATIONS:
@@ -92,7 +92,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     last = max(found, key=lambda checkpoint: checkpoint.number)
     for message in damage:
-        events.warn(f"{message} Going on from the checkpoint at step {last.state.step:,}.")
+        events.emit_warning(f"{message} Going on from the checkpoint at step {last.state.step:,}.")
     return last
 
 

@@ -13,30 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.arch import Arch, Part, one_network
-from skipstone.bundle.files import read_record
-from skipstone.bundle.format import WEIGHTS, Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.arch import Arch, ComponentConfig, require_single_network
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
-from skipstone.events import warn
+from skipstone.events import emit_warning
 from skipstone.inputs.base import Input
 from skipstone.models.build import choose_head
-from skipstone.models.choice import Choice
-from skipstone.models.grow import grow
+from skipstone.models.choice import ModelChoice
+from skipstone.models.grow import extend_classes
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.network import Network
 from skipstone.models.vector_options import VectorOptions
-from skipstone.prepare.split import labels_of
+from skipstone.prepare.split import get_labels
 from skipstone.registry import BACKBONES, INPUTS
-from skipstone.runtime.parts import input_of, task_of
+from skipstone.runtime.parts import restore_input, restore_task
 from skipstone.settings import Settings
 from skipstone.tasks.base import ExtendableClasses, Task
 from skipstone.train.leakage import TrainingRows, load_training_rows
 from skipstone.train.network_choice import default_head, with_head_options
 from skipstone.train.option_checks import reject_unsupported_options
 from skipstone.train.options import TrainOptions
-from skipstone.words import counted, flag, listed, shortest
+from skipstone.words import join_limited, pluralize, relative_path, to_flag
 
 #: Options of a recipe that end a training, and those that belong to a machine or a command.
 _LENGTH = ("epochs", "steps", "budget")
@@ -61,7 +61,7 @@ class ParentModel:
     @property
     def arch(self) -> Arch:
         """Refusal for an ensemble."""
-        return one_network(self.bundle.arch, "--from")
+        return require_single_network(self.bundle.arch, "--from")
 
     def to_json(self) -> dict[str, Any]:
         """For the identity of a run and the lineage of its bundle."""
@@ -74,8 +74,14 @@ class ParentModel:
 
     def load_weights(self, network: Network, task: Task) -> None:
         """Its weights into `network`, whose head is for `task`."""
-        known, wanted = _class_names(task_of(self.bundle)), _class_names(task)
-        grow(network, self.bundle.tensors, known=known, wanted=wanted, where=str(self.path))
+        known, wanted = _class_names(restore_task(self.bundle)), _class_names(task)
+        extend_classes(
+            network,
+            self.bundle.tensors,
+            old_classes=known,
+            new_classes=wanted,
+            where=str(self.path),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,11 @@ class OptionDefaults:
 
 def load_parent(path: str | Path) -> ParentModel:
     """UsageError for a missing model; DamagedError where it is not as it was written."""
-    folder = bundle_of(path)
+    folder = resolve_bundle(path)
     return ParentModel(
-        shortest(Path(path).absolute()),
+        relative_path(Path(path).absolute()),
         Bundle.load(folder),
-        str(read_record(folder)["files"][WEIGHTS]["sha256"]),
+        str(read_bundle_json(folder)["files"][WEIGHTS_FILE]["sha256"]),
         load_training_rows(folder),
     )
 
@@ -101,7 +107,7 @@ def load_parent(path: str | Path) -> ParentModel:
 def reject_other_network(parent: ParentModel, model: str, weights: str, settings: Settings) -> None:
     """UsageError for flags that ask for another network than the parent's."""
     part = parent.arch.backbone
-    if (vectors := settings.options(VectorOptions).vectors) is not None:
+    if (vectors := settings.make_options(VectorOptions).vectors) is not None:
         raise UsageError(
             f"--from {parent.path} keeps that model's vectors, and --vectors {vectors} names "
             "others.",
@@ -129,9 +135,9 @@ def reject_other_network(parent: ParentModel, model: str, weights: str, settings
     for name, value in settings.values_for(entry.options_type()).items():
         if name in parent_options and _tuples(value) != parent_options[name]:
             raise UsageError(
-                f"{flag(name)} {value} makes another network than {parent.path}, which has "
-                f"{flag(name)} {parent_options[name]}.",
-                hint=f"Leave {flag(name)} out, or train a new model without --from.",
+                f"{to_flag(name)} {value} makes another network than {parent.path}, which has "
+                f"{to_flag(name)} {parent_options[name]}.",
+                hint=f"Leave {to_flag(name)} out, or train a new model without --from.",
             )
 
 
@@ -146,14 +152,14 @@ def reject_other_data(parent: ParentModel, data: Path, manifest: Manifest) -> No
         )
 
 
-def inherited_input(parent: ParentModel, settings: Settings) -> tuple[Choice, Input]:
+def inherited_input(parent: ParentModel, settings: Settings) -> tuple[ModelChoice, Input]:
     """The parent's model, and its input with the fitted state, by which its weights are to be read:
     in a new vocabulary, each row of an embedding would be another word's.
 
     Raises:
         UsageError: a flag contradicts the fitted state, or has no effect.
     """
-    record, input, name = parent.bundle.input, input_of(parent.bundle), parent.arch.name
+    record, input, name = parent.bundle.input, restore_input(parent.bundle), parent.arch.name
     reject_unsupported_options(settings, name, input.options)
     entry = INPUTS[record["name"]]
     changed = {
@@ -164,15 +170,15 @@ def inherited_input(parent: ParentModel, settings: Settings) -> tuple[Choice, In
     for option, value in changed.items():
         if not type(input.options).__dataclass_fields__[option].metadata.get("later"):
             raise UsageError(
-                f"{flag(option)} {value} reads the data otherwise than {parent.path}, "
-                f"which has {flag(option)} {record['options'].get(option) or 'none'}.",
-                hint=f"Leave {flag(option)} out, or train a new model without --from.",
+                f"{to_flag(option)} {value} reads the data otherwise than {parent.path}, "
+                f"which has {to_flag(option)} {record['options'].get(option) or 'none'}.",
+                hint=f"Leave {to_flag(option)} out, or train a new model without --from.",
             )
     if changed:
         options = entry.make_options({**record["options"], **changed})
         input = entry.load()(options, record["state"], dict(parent.bundle.input_arrays))
     reason = f"{name} of {parent.path} is fine-tuned"
-    return Choice(model=name, weights=str(parent.path), input={}, reason=reason), input
+    return ModelChoice(model=name, weights=str(parent.path), input={}, reason=reason), input
 
 
 def inherited_schema(parent: ParentModel, manifest: Manifest) -> Mapping[str, Any]:
@@ -181,7 +187,7 @@ def inherited_schema(parent: ParentModel, manifest: Manifest) -> Mapping[str, An
     Raises:
         UsageError: the task cannot add classes, and the data has others.
     """
-    task = task_of(parent.bundle)
+    task = restore_task(parent.bundle)
     if isinstance(task, ExtendableClasses):
         return task.with_new_classes(manifest.schema)
     known = {name: value for name, value in task.schema.items() if name in manifest.schema}
@@ -194,10 +200,10 @@ def inherited_schema(parent: ParentModel, manifest: Manifest) -> Mapping[str, An
     return manifest.schema
 
 
-def inherited_head(parent: ParentModel, settings: Settings, task: Task) -> Part:
+def inherited_head(parent: ParentModel, settings: Settings, task: Task) -> ComponentConfig:
     """The parent's head with the shape that the task now has."""
     head = parent.arch.head
-    wanted = settings.options(HeadChoice, head=head.name).head
+    wanted = settings.make_options(HeadChoice, head=head.name).head
     part = choose_head(head.name, default_head(task, BACKBONES[parent.arch.name]))
     if wanted not in ("auto", part.name):
         raise UsageError(
@@ -229,19 +235,21 @@ def describe_new_classes(parent: ParentModel | None, task: Task, train_rows: Man
     """ ", with 1 new class (owl)", for the reason; "" without. Warns of classes without rows."""
     if parent is None:
         return ""
-    known, wanted = _class_names(task_of(parent.bundle)), _class_names(task)
+    known, wanted = _class_names(restore_task(parent.bundle)), _class_names(task)
     added = [name for name in wanted if name not in known]
-    labels = {label for target in train_rows.column("target") for label in labels_of(target)}
+    labels = {
+        label for target in train_rows.column_values("target") for label in get_labels(target)
+    }
     absent = [name for name in known if name not in labels]
     if absent and wanted:
-        warn(
-            f"No training row has {listed(absent)}: the model keeps "
+        emit_warning(
+            f"No training row has {join_limited(absent)}: the model keeps "
             f"{'it' if len(absent) == 1 else 'them'}, but may forget. Train on old samples beside "
             "the new ones to prevent that."
         )
     if not added:
         return ""
-    return f", with {counted(len(added), 'new class', 'new classes')} ({listed(added)})"
+    return f", with {pluralize(len(added), 'new class', 'new classes')} ({join_limited(added)})"
 
 
 def _class_names(task: Task) -> list[str]:
@@ -256,4 +264,4 @@ def _tuples(value: Any) -> Any:
 
 
 def _list_classes(schema: Mapping[str, Any]) -> str:
-    return listed(map(str, schema.get("classes", [schema])))
+    return join_limited(map(str, schema.get("classes", [schema])))

@@ -104,7 +104,9 @@ def fit(
             network, judge, recipe, run, phases, per_epoch=per_epoch, stopping=stopping, began=began
         )
         state = keeper.restore(load_checkpoint(run.checkpoints))
-        with events.stage("training", total=sum(p.steps for p in phases), unit="steps") as advance:
+        with events.progress_stage(
+            "training", total=sum(p.steps for p in phases), unit="steps"
+        ) as advance:
             keeper.show(advance, state)
             try:
                 _run_phases(aim, loader, keeper, state, mode, memory)
@@ -205,12 +207,12 @@ def _decided_mode(
         timed = ", ".join(
             f"{name} {1000 * seconds:.3g} ms" for name, seconds in decision["seconds"].items()
         )
-        events.note(f"Training in {mode} (a batch takes: {timed}).")
+        events.emit_note(f"Training in {mode} (a batch takes: {timed}).")
     return mode
 
 
 def _planned(recipe: Recipe, network: Network, per_epoch: int, total: int) -> list[Phase]:
-    stages = len(network.backbone.stages())
+    stages = len(network.backbone.stage_modules())
     return plan_phases(recipe, stages=stages, steps_per_epoch=per_epoch, total=total)
 
 
@@ -226,7 +228,7 @@ def _note_surroundings(run: RunFolder, network: Network) -> None:
     if before:
         changed = [f"{k} {before[0][k]} -> {v}" for k, v in now.items() if before[0][k] != v]
         if changed:
-            events.warn(
+            events.emit_warning(
                 "Results may differ from an uninterrupted run in the last bits, because these "
                 f"changed: {', '.join(changed)}."
             )

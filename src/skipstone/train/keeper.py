@@ -30,7 +30,7 @@ from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import RunFolder
 from skipstone.train.state import State, means
 from skipstone.train.stopping import StopNow, Stopping
-from skipstone.words import shortest
+from skipstone.words import relative_path
 
 Evaluate = Callable[[Network], dict[str, float]]
 
@@ -50,7 +50,7 @@ class Judge:
     """
 
     def __init__(self, task: Task, evaluate: Evaluate) -> None:
-        known = {metric.name: metric for metric in task.metrics()}
+        known = {metric.name: metric for metric in task.list_metrics()}
         self.headline = task.headline
         self.higher_is_better = known[task.headline].higher_is_better
         self._order = [known[name] for name in (task.headline, *task.tie_breaks)]
@@ -125,7 +125,7 @@ class RunKeeper:
         self._kept = checkpoint.part("kept") or checkpoint.part("best")  # its name once
         self._number, self._saved_step = checkpoint.number, state.step
         self.run.journal("resumed", step=state.step, epoch=state.epoch)
-        events.note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
+        events.emit_note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
         return state
 
     def show(self, advance: Callable[..., None], state: State) -> None:
@@ -189,7 +189,7 @@ class RunKeeper:
         patience = self.recipe.early_stop
         if last and patience and state.stale >= patience and not state.stopped_by:
             state.stopped_by = "early stop"
-            events.note(f"Stopped: no better {self.judge.headline} for {patience} epochs.")
+            events.emit_note(f"Stopped: no better {self.judge.headline} for {patience} epochs.")
         if self._stopping.signal_number:
             self._interrupt(state)
         self.save(state)
@@ -222,7 +222,7 @@ class RunKeeper:
         """A sentence that names the last good checkpoint."""
         if not self._number:
             return "There is no checkpoint yet."
-        folder = shortest(generation(self.run.checkpoints, self._number))
+        folder = relative_path(generation(self.run.checkpoints, self._number))
         return f"The last good checkpoint is {folder}, of step {self._saved_step:,}."
 
     # --- parts ------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class RunKeeper:
         state.history.append(row)
         self.run.journal("epoch", **row)
         shown = f"{self.judge.headline} {metrics[self.judge.headline]:.4f}"
-        events.note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
+        events.emit_note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
 
     def _keep(self, state: State, metrics: dict[str, float]) -> None:
         """Keep this epoch's weights if they are the best so far, or simply the last.

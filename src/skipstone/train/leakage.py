@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_record
-from skipstone.bundle.format import WEIGHTS
-from skipstone.bundle.locate import bundle_of, names_model
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE
+from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import MANIFEST, load_manifest
-from skipstone.data.table_cells import CONTENT, with_contents
+from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
+from skipstone.data.table_cells import CELL_DIGEST, add_cell_digests
 from skipstone.errors import SkipstoneError
-from skipstone.events import note, warn
-from skipstone.words import counted, shortest
+from skipstone.events import emit_note, emit_warning
+from skipstone.words import pluralize, relative_path
 
 #: Roles of rows that decide what a model is, and how.
 DECIDING_ROLES = {"fit": "trained on", "select": "validated on"}
@@ -52,17 +52,17 @@ def load_training_rows(bundle: Path) -> TrainingRows:
     queue = [bundle]
     while queue:
         folder = queue.pop()
-        rows = folder.parent / MANIFEST
+        rows = folder.parent / MANIFEST_FILE
         if folder.resolve() in visited:
             continue
         visited.add(folder.resolve())
         if not rows.is_file():
-            gap = gap or f"{shortest(folder.absolute())} is not in its run folder"
+            gap = gap or f"{relative_path(folder.absolute())} is not in its run folder"
             continue
         manifests.append(load_manifest(rows))
-        for name, weights in _ancestors(read_record(folder).get("lineage")):
+        for name, weights in _ancestors(read_bundle_json(folder).get("lineage")):
             path = Path(name)
-            ancestor = bundle_of(path) if names_model(path) else None
+            ancestor = resolve_bundle(path) if resolves_to_bundle(path) else None
             if ancestor is not None and weights in (None, _weights_hash(ancestor)):
                 queue.append(ancestor)
             else:
@@ -72,7 +72,7 @@ def load_training_rows(bundle: Path) -> TrainingRows:
 
 
 def _weights_hash(bundle: Path) -> str:
-    return str(read_record(bundle)["files"].get(WEIGHTS, {}).get("sha256"))
+    return str(read_bundle_json(bundle)["files"].get(WEIGHTS_FILE, {}).get("sha256"))
 
 
 def _ancestors(lineage: Any) -> list[tuple[str, str | None]]:
@@ -90,7 +90,7 @@ def _ancestors(lineage: Any) -> list[tuple[str, str | None]]:
 
 def is_model_path(weights: str) -> bool:
     """Whether `--weights` names a model of ours, which was made with rows."""
-    return weights not in ("auto", "none", "pretrained") and names_model(Path(weights))
+    return weights not in ("auto", "none", "pretrained") and resolves_to_bundle(Path(weights))
 
 
 def match_roles(
@@ -109,14 +109,14 @@ def match_roles(
     for earlier in training.manifests:
         other_root = moved and os.path.realpath(earlier.root) != root
         for role, (file, relative, content) in zip(
-            earlier.column("role"), _row_keys(earlier), strict=True
+            earlier.column_values("role"), _row_keys(earlier), strict=True
         ):
             keys = [content] if content is not None else [file, relative] if other_root else [file]
             for key in keys:
                 if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
                     roles[key] = role
     matches = {}
-    for row, row_keys in enumerate(_row_keys(with_contents(manifest))):
+    for row, row_keys in enumerate(_row_keys(add_cell_digests(manifest))):
         known = [roles[key] for key in row_keys if key in roles]
         if known:
             matches[row] = min(known, key=ROLES.index)
@@ -127,10 +127,12 @@ def _row_keys(manifest: Manifest) -> Iterator[tuple[Any, Any, Any]]:
     """Of each row: the file as an absolute path; the path below the root with the target; the
     content of a table's cell, where that is known."""
     root = os.path.realpath(manifest.root) + os.sep
-    has_content = CONTENT in manifest.table.column_names
-    contents = manifest.column(CONTENT) if has_content else [None] * len(manifest)
+    has_content = CELL_DIGEST in manifest.table.column_names
+    contents = manifest.column_values(CELL_DIGEST) if has_content else [None] * len(manifest)
     for path, member, target, content in zip(
-        *(manifest.column(name) for name in ("path", "member", "target")), contents, strict=True
+        *(manifest.column_values(name) for name in ("path", "member", "target")),
+        contents,
+        strict=True,
     ):
         file = path if path.startswith(os.sep) else f"{root}{path}"
         yield (os.path.normpath(file), member), (path, member, str(target)), content
@@ -142,7 +144,7 @@ def inherited_roles(model: object, training: TrainingRows, manifest: Manifest) -
     Warns where its training rows are not all known.
     """
     if training.gap:
-        warn(
+        emit_warning(
             f"{training.gap}, so the rows that {model} was made with are not all known: the test "
             "rows may hold some of them, and the test metrics may be too high."
         )
@@ -155,16 +157,16 @@ def report_inherited_roles(model: object, manifest: Manifest, roles: Mapping[int
     Args:
         roles: of `inherited_roles`.
     """
-    assigned = manifest.column("role")
+    assigned = manifest.column_values("role")
     if roles:
-        note(
-            f"{len(roles):,} of {counted(len(assigned), 'row')} come from the data of {model} and "
+        emit_note(
+            f"{len(roles):,} of {pluralize(len(assigned), 'row')} come from the data of {model} and "
             "keep their role."
         )
     leaked = sum(assigned[row] == "claim" and role != "claim" for row, role in roles.items())
     if leaked:
-        warn(
-            f"Leakage: {counted(leaked, 'test row')} {'was' if leaked == 1 else 'were'} used to "
+        emit_warning(
+            f"Leakage: {pluralize(leaked, 'test row')} {'was' if leaked == 1 else 'were'} used to "
             f"train {model}. Your own split put {'it' if leaked == 1 else 'them'} there, so that "
             "stays, but the test metrics are too high."
         )
@@ -185,7 +187,7 @@ def warn_of_leakage(name: object, bundle: Path, manifest: Manifest, scored: Sequ
         f"{counts[role]:,} {use}" for role, use in DECIDING_ROLES.items() if counts[role]
     )
     share = f"{total:,} of " if total < len(scored) else "all of " if total > 1 else ""
-    warn(
-        f"Leakage: {name} was made with {share}the {counted(len(scored), 'row')} that it is scored "
+    emit_warning(
+        f"Leakage: {name} was made with {share}the {pluralize(len(scored), 'row')} that it is scored "
         f"on ({parts}), so these metrics are too high. Its report has those of its test rows."
     )

@@ -16,32 +16,32 @@ import numpy as np
 import torch
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.data.manifest import Manifest
-from skipstone.data.samples import Meta
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.base import Input, SparseFeatures
 from skipstone.models.build import build_network, load_tensors
-from skipstone.models.foreign import Listing, WeightReport
+from skipstone.models.foreign import ReportWriter, WeightReport
 from skipstone.models.network import Network
-from skipstone.models.solving import Problem
+from skipstone.models.solving import ClosedFormProblem
 from skipstone.models.weights import load_weights
-from skipstone.option_types import stored_options
-from skipstone.prepare.augment_options import AugmentationOptions, AugmentOptions
-from skipstone.prepare.augmentation import augmentation_of, mixing_of
+from skipstone.option_types import options_to_json
+from skipstone.prepare.augment_options import AugmentationOptions, ImageAugmentOptions
+from skipstone.prepare.augmentation import make_augmentation, make_mixing
 from skipstone.prepare.cache import CachedInput, RecordCache
 from skipstone.prepare.loader import Batching, Loader
 from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, Entry, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Task, headline, task_record
-from skipstone.tasks.records import figures_of
+from skipstone.tasks.base import Task, headline_metric, task_record
+from skipstone.tasks.records import compute_finite_metrics
 from skipstone.train.fit import FitResult, fit
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Recipe
 from skipstone.train.runfolder import JOURNAL, RunFolder
-from skipstone.words import shortest
+from skipstone.words import relative_path
 
 if TYPE_CHECKING:
     from skipstone.train.plan import TrainPlan
@@ -87,14 +87,14 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
             network,
             name=plan.arch.backbone.name,
             weights=plan.weights,
-            answers=task_record(plan.manifest.task, plan.task),
-            listing=_journal_weights(run),
+            task_record=task_record(plan.manifest.task, plan.task),
+            write_report=_journal_weights(run),
         )
     else:
         plan.parent.load_weights(network, plan.task)
     if plan.vectors is not None:
         module = BACKBONES[plan.arch.backbone.name].facts["vectors"]
-        plan.vectors.fill(network, module, seed=plan.seed)
+        plan.vectors.fill_embedding(network, module, seed=plan.seed)
     result = fit(
         network,
         task=plan.task,
@@ -106,7 +106,7 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
     return TrainOutput(network, plan.arch, result)
 
 
-def _journal_weights(run: RunFolder) -> Listing:
+def _journal_weights(run: RunFolder) -> ReportWriter:
     """Journals, once per run, every name that does not match; returns where that is written."""
 
     def journal(report: WeightReport) -> str:
@@ -118,7 +118,7 @@ def _journal_weights(run: RunFolder) -> Listing:
                 missing=list(report.missing_in_model),
                 of_another_shape=list(report.shape_mismatch),
             )
-        return str(shortest(run.path / JOURNAL))
+        return str(relative_path(run.path / JOURNAL))
 
     return journal
 
@@ -128,7 +128,7 @@ def training_loader(plan: TrainPlan, cache: RecordCache | None = None) -> Loader
     batching = training_batches(
         plan.recipe, plan.augment, plan.input, plan.task, plan.arch, seed=plan.seed
     )
-    train_rows = plan.manifest.role("fit")
+    train_rows = plan.manifest.rows_with_role("fit")
     return Loader(train_rows, plan.input, plan.task, batching, loading=plan.loading, cache=cache)
 
 
@@ -146,8 +146,8 @@ def training_batches(
         batch_size=recipe.batch_size,
         seed=seed,
         shuffle=True,
-        augment=augmentation_of(augment, input, task),
-        mix=mixing_of(augment, task, BACKBONES[arch.backbone.name]),
+        augment=make_augmentation(augment, input, task),
+        mix=make_mixing(augment, task, BACKBONES[arch.backbone.name]),
         drop_last=True,
         balanced=recipe.balanced,
     )
@@ -159,14 +159,16 @@ def fit_closed_form(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Trai
     name = plan.arch.backbone.name
     entry = BACKBONES[name]
     evaluate = _make_evaluate(plan, cache)  # in float32, in a resumed run too
-    with events.stage("counting n-grams"):
-        matrix, targets = extract_features(plan.input, plan.task, plan.manifest.role("fit"), name)
+    with events.progress_stage("counting n-grams"):
+        matrix, targets = extract_features(
+            plan.input, plan.task, plan.manifest.rows_with_role("fit"), name
+        )
     classes = len(plan.task.schema["classes"])
     try_grid = matrix.nnz * classes <= MAX_GRID_WORK
     candidates = list(_candidate_options(entry, plan.arch, try_grid=try_grid))
     best: tuple[float, TrainOutput] | None = None
-    for options in events.track(candidates, "solving"):
-        backbone = Part(name, {"options": stored_options(options)})
+    for options in events.track_progress(candidates, "solving"):
+        backbone = ComponentConfig(name, {"options": options_to_json(options)})
         arch = dataclasses.replace(plan.arch, backbone=backbone)
         network, arch = solve(arch, plan.input, matrix, targets, classes, plan.seed)
         args = arch.backbone.args
@@ -192,10 +194,10 @@ def solve(
     entry = BACKBONES[arch.backbone.name]
     options = entry.make_options(arch.backbone.args["options"])
     solver = resolve_target(entry.facts["solver"])
-    kinds = input.kinds if isinstance(input, SparseFeatures) else Problem.kinds
-    solution = solver(options, Problem(matrix, targets, classes, seed, kinds))
-    args = {"options": stored_options(options), "shape": solution.shape}
-    arch = dataclasses.replace(arch, backbone=Part(arch.backbone.name, args))
+    kinds = input.feature_groups if isinstance(input, SparseFeatures) else ClosedFormProblem.kinds
+    solution = solver(options, ClosedFormProblem(matrix, targets, classes, seed, kinds))
+    args = {"options": options_to_json(options), "shape": solution.shape}
+    arch = dataclasses.replace(arch, backbone=ComponentConfig(arch.backbone.name, args))
     network = build_network(arch, input)
     tensors = {f"backbone.{name}": value for name, value in solution.tensors.items()}
     load_tensors(network, tensors, where="the solution")
@@ -228,12 +230,12 @@ def extract_features(
             "does not give.",
             hint="Choose another model. See: skipstone models",
         )
-    matrix, rows = input.matrix(train_rows.sources())
+    matrix, rows = input.make_feature_matrix(train_rows.list_sources())
     if len(rows) < len(train_rows):  # all were readable when the run began
         raise DataError(f"{len(train_rows) - len(rows):,} training rows can no longer be read.")
-    values = train_rows.column("target")
-    opened = task.opener(train_rows)
-    targets = [task.target(opened(values[row]), Meta(row)) for row in rows]
+    values = train_rows.column_values("target")
+    opened = task.target_loader(train_rows)
+    targets = [task.encode_target(opened(values[row]), SampleMeta(row)) for row in rows]
     return matrix, np.stack([next(iter(target.values())).numpy() for target in targets])
 
 
@@ -257,7 +259,7 @@ def _make_evaluate(
     Args:
         run: decides the precision; float32 without it.
     """
-    val_rows = plan.manifest.role("select")
+    val_rows = plan.manifest.rows_with_role("select")
     cached_input = cast(Input, CachedInput(plan.input, cache))
 
     def evaluate(candidate: Network) -> dict[str, float]:
@@ -269,14 +271,14 @@ def _make_evaluate(
         evaluation = predictor.evaluate(val_rows)
         if evaluation.failures:  # all were readable when the run began
             raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
-        return figures_of(plan.task, evaluation.records)
+        return compute_finite_metrics(plan.task, evaluation.records)
 
     return evaluate
 
 
 def _headline_score(task: Task, metrics: Mapping[str, float]) -> float:
     """The headline metric, so that more is better."""
-    metric = headline(task)
+    metric = headline_metric(task)
     value = metrics.get(metric.name, 0.0)
     return value if metric.higher_is_better else -value
 
@@ -287,7 +289,7 @@ _STEP_OPTIONS = frozenset(
     {"workers", "worker_patience"}.union(
         *(
             {field.name for field in dataclasses.fields(kind)}
-            for kind in (TrainOptions, AugmentOptions, TextAugmentOptions)
+            for kind in (TrainOptions, ImageAugmentOptions, TextAugmentOptions)
         )
     )
     - {"threads", "seed"}

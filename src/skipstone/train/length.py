@@ -60,7 +60,7 @@ def decide_length(
         "seconds_per_step": round(seconds, 5),
         "seconds_per_evaluation": round(evaluation, 3),
     }
-    events.note(
+    events.emit_note(
         f"{recipe.budget:g} s hold {decision['steps']:,} steps "
         f"({decision['steps'] / per_epoch:.1f} epochs) at {1000 * seconds:.3g} ms a step and "
         f"{evaluation:.3g} s an evaluation."
@@ -89,7 +89,7 @@ def measure_step(
     device = next(twin.parameters()).device
     begin = last = time.perf_counter()
     times: list[float] = []
-    for group in grouped(loader.epoch(0), recipe.accumulate):
+    for group in grouped(loader.iterate_epoch(0), recipe.accumulate):
         for batch in memory.parts(group, 0):
             batch = batch.to(device)
             with mode.forward_pass(device):
@@ -107,4 +107,4 @@ def measure_step(
 def first_batches(objective: Objective, loader: Batches, count: int) -> list[Batch]:
     """The first batches of the first epoch, on the objective's device."""
     device = next(objective.parameters()).device
-    return [batch.to(device) for batch in islice(loader.epoch(0), count)]
+    return [batch.to(device) for batch in islice(loader.iterate_epoch(0), count)]

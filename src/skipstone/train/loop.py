@@ -31,7 +31,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+    def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
 
 
 class Keeper(Protocol):
@@ -89,7 +89,7 @@ def fit_phase(
     while state.epoch_open or (state.phase_step < rules.steps and not state.stopped_by):
         state.epoch_open = True
         left = 0 if state.stopped_by else rules.steps - state.phase_step
-        batches = loader.epoch(state.epoch, start=state.batch)
+        batches = loader.iterate_epoch(state.epoch, start=state.batch)
         for group in islice(grouped(batches, rules.accumulate), left):
             set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
             loss = step(objective, optimizer, group, state, rules)

@@ -102,7 +102,7 @@ class MicroBatch:
         half = max(least, size // 2)
         self._journal.journal(HALVED, step=step, size=half, reason=reason)
         norms = ", but batch norm sees fewer samples at once, so its statistics change with it"
-        events.warn(
+        events.emit_warning(
             f"Out of memory at step {step + 1:,}: batches of {self._batch_size} go through in "
             f"parts of {half} from here on. Each step still learns from all {self._batch_size}"
             f"{norms if self._trains_norms() else ''}."

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skipstone.bundle.arch import Part
+from skipstone.bundle.arch import ComponentConfig
 from skipstone.data.manifest import Manifest
 from skipstone.errors import UsageError
 from skipstone.inputs.base import Input, Surveyable
-from skipstone.models.build import check_accepts, choose_head, suited_options
-from skipstone.models.choice import Choice
+from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
+from skipstone.models.choice import ModelChoice
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.vector_options import VectorOptions
-from skipstone.models.word_vectors import vector_size, whole_words
-from skipstone.option_types import stored_options
+from skipstone.models.word_vectors import drop_subword_options, embedding_size_option
+from skipstone.option_types import options_to_json
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
 from skipstone.settings import Settings
 from skipstone.tasks.base import Task
-from skipstone.words import flag
+from skipstone.words import to_flag
 
 
 def choose_input(
     settings: Settings, model: str, weights: str, train_rows: Manifest
-) -> tuple[Choice, Input]:
+) -> tuple[ModelChoice, Input]:
     """The model, and the input with the options that suit it, fitted on the training rows.
 
     Raises:
@@ -31,7 +31,7 @@ def choose_input(
         DataError: none of the rows can be read.
     """
     entry = INPUTS[train_rows.input]
-    sources = train_rows.sources()
+    sources = train_rows.list_sources()
     unfitted = _make_input(entry, settings, {})
     survey = unfitted.survey(sources) if isinstance(unfitted, Surveyable) else {}
     choice = _choose_model(entry, model, weights, survey, train_rows)
@@ -39,26 +39,26 @@ def choose_input(
     if TASKS[train_rows.task].facts.get("places") and keep_shape:
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)
-    defaults = whole_words(settings.options(VectorOptions), choice.input)
+    defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)
     return choice, _make_input(entry, settings, defaults).fit(sources)
 
 
 def _make_input(entry: Entry, settings: Settings, defaults: Mapping[str, Any]) -> Input:
     kind = entry.options_type()
-    input: Input = entry.load()(None if kind is None else settings.options(kind, **defaults))
+    input: Input = entry.load()(None if kind is None else settings.make_options(kind, **defaults))
     return input
 
 
 def _choose_model(
     input_entry: Entry, model: str, weights: str, survey: Mapping[str, Any], train_rows: Manifest
-) -> Choice:
+) -> ModelChoice:
     """The model and its weights: the user's, or those that the input's chooser names."""
     emits = input_entry.facts.get("emits", ())
     if model != "auto" and emits:
-        check_accepts(BACKBONES[model], model, *emits)
+        check_backbone_accepts(BACKBONES[model], model, *emits)
     chooser = input_entry.facts.get("chooser")
     if chooser is not None:
-        choice: Choice = resolve_target(chooser)(
+        choice: ModelChoice = resolve_target(chooser)(
             model=model,
             weights=weights,
             state=survey,
@@ -73,32 +73,38 @@ def _choose_model(
         )
     start = "none" if weights == "auto" else weights
     reason = f"{model} as asked for, " + ("from scratch" if start == "none" else f"from {start}")
-    return Choice(model=model, weights=start, input={}, reason=reason)
+    return ModelChoice(model=model, weights=start, input={}, reason=reason)
 
 
-def _reject_too_large(choice: Choice, values: Mapping[str, Any], model: str) -> None:
+def _reject_too_large(choice: ModelChoice, values: Mapping[str, Any], model: str) -> None:
     """UsageError where an option of the input exceeds what the model can be built for."""
-    for name, most in choice.most.items():
+    for name, most in choice.input_limits.items():
         if values.get(name, most) > most:
             raise UsageError(
-                f"{flag(name)} {values[name]} is more than {model} can take, which is {most}.",
-                hint=f"Use {flag(name)} {most}, or less.",
+                f"{to_flag(name)} {values[name]} is more than {model} can take, which is {most}.",
+                hint=f"Use {to_flag(name)} {most}, or less.",
             )
 
 
-def choose_backbone(choice: Choice, head: Part, settings: Settings) -> Part:
+def choose_backbone(
+    choice: ModelChoice, head: ComponentConfig, settings: Settings
+) -> ComponentConfig:
     """The chosen model with its options: the user's, and those that vectors or the head decide."""
     entry = BACKBONES[choice.model]
     values = {**choice.options, **settings.values_for(entry.options_type())}
-    values |= vector_size(settings.options(VectorOptions), entry, values, weights=choice.weights)
-    options = suited_options(entry, choice.model, HEADS[head.name], values)
-    args = {"options": stored_options(options)}
-    return Part(choice.model, {**args, "shape": dict(choice.shape)} if choice.shape else args)
+    values |= embedding_size_option(
+        settings.make_options(VectorOptions), entry, values, weights=choice.weights
+    )
+    options = recommend_options(entry, choice.model, HEADS[head.name], values)
+    args = {"options": options_to_json(options)}
+    return ComponentConfig(
+        choice.model, {**args, "shape": dict(choice.shape)} if choice.shape else args
+    )
 
 
-def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> Part:
+def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> ComponentConfig:
     """The head that the user names, the backbone requires, or the task has; with its options."""
-    wanted, required = settings.options(HeadChoice).head, backbone.facts.get("head")
+    wanted, required = settings.make_options(HeadChoice).head, backbone.facts.get("head")
     if required is not None and wanted not in ("auto", required):
         raise UsageError(
             f"{backbone.name!r} gives class scores itself, so --head {wanted} has nothing to "
@@ -109,14 +115,16 @@ def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> Part:
     return with_head_options(part, settings, part.args.get("options", {}))
 
 
-def default_head(task: Task, backbone: Entry) -> Part:
+def default_head(task: Task, backbone: Entry) -> ComponentConfig:
     """The head that a backbone requires (the fact `head` of its entry), else the task's."""
-    part = task.head()
-    return Part(backbone.facts.get("head", part.name), part.args)
+    part = task.default_head()
+    return ComponentConfig(backbone.facts.get("head", part.name), part.args)
 
 
-def with_head_options(head: Part, settings: Settings, defaults: Mapping[str, Any]) -> Part:
+def with_head_options(
+    head: ComponentConfig, settings: Settings, defaults: Mapping[str, Any]
+) -> ComponentConfig:
     """The head with the user's options over `defaults`."""
     entry = HEADS[head.name]
     options = entry.make_options({**defaults, **settings.values_for(entry.options_type())})
-    return Part(head.name, {**head.args, "options": stored_options(options)})
+    return ComponentConfig(head.name, {**head.args, "options": options_to_json(options)})

@@ -20,7 +20,7 @@ def stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
     """
     groups = [
         (f"stage {index}" if index else "stem", _parameters(modules))
-        for index, modules in enumerate(network.backbone.stages())
+        for index, modules in enumerate(network.backbone.stage_modules())
     ]
     groups.append(("head", _parameters([network.head, network.auxiliary])))
     found = [id(parameter) for _, group in groups for parameter in group]

@@ -11,7 +11,7 @@ from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.learner import unsupported_options
 from skipstone.train.recipe import Recipe
-from skipstone.words import flag
+from skipstone.words import to_flag
 
 
 def reject_unsupported_options(settings: Settings, model: str, input_options: Any) -> None:
@@ -57,11 +57,11 @@ def reject_ineffective_options(
             continue
         if item.metadata.get("steps") and unsupported_options(BACKBONES[model]):
             problems.append(
-                f"{flag(item.name)}, as {model} is solved at once, not trained in steps"
+                f"{to_flag(item.name)}, as {model} is solved at once, not trained in steps"
             )
             continue
         problems += [
-            f"{flag(item.name)} without {flag(other)} {value}"
+            f"{to_flag(item.name)} without {to_flag(other)} {value}"
             for other, value in item.metadata.get("only", {}).items()
             if getattr(task_options, other) != value
         ]
@@ -98,4 +98,4 @@ def _fields(options: type[Any] | None) -> list[str]:
 
 
 def _flags(names: Iterable[str]) -> str:
-    return ", ".join(map(flag, names))
+    return ", ".join(map(to_flag, names))

@@ -57,7 +57,7 @@ def plan_phases(recipe: Recipe, *, stages: int, steps_per_epoch: int, total: int
 def enter_phase(network: Network, phase: Phase) -> None:
     """Let exactly this phase's parameters learn."""
     network.requires_grad_(True)
-    for modules in network.backbone.stages()[: phase.frozen]:
+    for modules in network.backbone.stage_modules()[: phase.frozen]:
         for module in modules:
             module.requires_grad_(False)
     for name in network.fixed:
@@ -67,7 +67,7 @@ def enter_phase(network: Network, phase: Phase) -> None:
 def set_modes(network: Network, phase: Phase, *, freeze_norm: bool) -> None:
     """Training mode, but evaluation mode for what is frozen: no dropout, fixed norm statistics."""
     network.train()
-    stages = network.backbone.stages()
+    stages = network.backbone.stage_modules()
     for index, modules in enumerate(stages):
         for module in modules:
             if index < phase.frozen:

@@ -17,25 +17,25 @@ import numpy as np
 
 from skipstone import storage
 from skipstone.bundle.arch import Arch
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import Refusal, SkipstoneError
-from skipstone.events import note
-from skipstone.inputs.base import Input, input_record
-from skipstone.models.build import check_accepts, check_needs
-from skipstone.models.choice import Choice
+from skipstone.events import emit_note
+from skipstone.inputs.base import Input, make_input_record
+from skipstone.models.build import check_backbone_accepts, check_head_needs
+from skipstone.models.choice import ModelChoice
 from skipstone.models.vector_options import VectorOptions
-from skipstone.models.word_vectors import WordVectors, word_vectors
-from skipstone.option_types import stored_options
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.augmentation import augment_options, augmentation_of, mixing_of
+from skipstone.models.word_vectors import WordVectors, load_word_vectors
+from skipstone.option_types import options_to_json
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.augmentation import augment_options_type, make_augmentation, make_mixing
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.label_checks import check_train_labels
 from skipstone.prepare.options import LoadOptions, SplitOptions
 from skipstone.prepare.row_scan import RowScan, scan_rows
-from skipstone.prepare.split import Look, assign_roles
+from skipstone.prepare.split import ScanRows, assign_roles
 from skipstone.prepare.text_augment_options import TextAugmentOptions
 from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS
 from skipstone.settings import Settings
@@ -62,7 +62,7 @@ from skipstone.train.option_checks import reject_ineffective_options, reject_uns
 from skipstone.train.options import TrainOptions
 from skipstone.train.recipe import Facts, Recipe, resolve
 from skipstone.train.runfolder import RunFolder
-from skipstone.words import shortest
+from skipstone.words import relative_path
 
 #: Rows that predict, before the split, which input will be trained on.
 PREVIEW_ROWS = 32
@@ -99,7 +99,7 @@ class TrainPlan:
     task: Task
     arch: Arch
     weights: str
-    augment: AugmentOptions | TextAugmentOptions
+    augment: ImageAugmentOptions | TextAugmentOptions
     recipe: Recipe
     reason: str
     seed: int
@@ -110,24 +110,24 @@ class TrainPlan:
     def hash_files(self) -> dict[str, str]:
         """{path: SHA-256} of files that decide what is learnt: those of options (synonyms,
         vectors), and tables that hold the data, whose rows are known by their number only."""
-        paths = {str(Path(path).resolve()) for path in self.augment.files}
+        paths = {str(Path(path).resolve()) for path in self.augment.source_files}
         if self.manifest.cells is not None:
-            tables = set(self.manifest.column("path"))
+            tables = set(self.manifest.column_values("path"))
             paths |= {str((self.manifest.root / path).resolve()) for path in tables}
         hashes = {path: storage.file_sha256(Path(path)) for path in sorted(paths)}
         if self.vectors is not None:
-            hashes[str(self.vectors.path.resolve())] = self.vectors.found.sha256
+            hashes[str(self.vectors.path.resolve())] = self.vectors.matches.sha256
         return hashes
 
     def to_json(self) -> dict[str, Any]:
         """What `run.json` stores and a later command is compared with."""
         return {
             "data": data_record(self.manifest),
-            "input": input_record(self.manifest.input, self.input),
+            "input": make_input_record(self.manifest.input, self.input),
             "task": task_record(self.manifest.task, self.task),
             "arch": self.arch.to_json(),
             "weights": self.weights,
-            "augment": stored_options(self.augment),
+            "augment": options_to_json(self.augment),
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "from": None if self.parent is None else self.parent.to_json(),
@@ -141,7 +141,7 @@ def data_record(manifest: Manifest) -> dict[str, Any]:
         "root": str(manifest.root.resolve()),
         "reader": manifest.reader,
         "rows": len(manifest),
-        "fingerprint": manifest.fingerprint(),
+        "fingerprint": manifest.compute_fingerprint(),
     }
 
 
@@ -174,17 +174,17 @@ def build_plan(
     defaults = OptionDefaults() if parent is None else inherited_options(parent, settings)
     inherited = None if parent is None else inherited_input(parent, settings)
 
-    def choose(rows: Manifest) -> tuple[Choice, Input]:
+    def choose(rows: Manifest) -> tuple[ModelChoice, Input]:
         return inherited or choose_input(settings, model, weights, rows)
 
     scan = make_scan(cache, lambda rows: choose(rows)[1])
     manifest = _assign_roles(manifest, settings, weights, parent, scan)
-    train_rows = manifest.role("fit")
+    train_rows = manifest.rows_with_role("fit")
     choice, input = choose(train_rows)
     task = _make_task(settings, manifest, train_rows, defaults, parent)
     reason = choice.reason + describe_new_classes(parent, task, train_rows)
-    for sentence in (reason, *input.notes):
-        note(sentence)
+    for sentence in (reason, *input.fit_notes):
+        emit_note(sentence)
     facts = _recipe_facts(choice, input, train_rows, recommended=parent is None)
     plan = TrainPlan(
         manifest=manifest,
@@ -192,29 +192,31 @@ def build_plan(
         task=task,
         arch=_choose_arch(choice, task, settings, parent),
         weights=choice.weights,
-        augment=settings.options(augment_options(manifest.input), **defaults.augment),
-        recipe=resolve(settings.options(TrainOptions, **defaults.recipe), facts),
+        augment=settings.make_options(augment_options_type(manifest.input), **defaults.augment),
+        recipe=resolve(settings.make_options(TrainOptions, **defaults.recipe), facts),
         reason=reason,
         seed=seed,
-        loading=settings.options(LoadOptions),
+        loading=settings.make_options(LoadOptions),
         parent=parent,
     )
     _check_plan(plan, settings)
-    vector_options = settings.options(VectorOptions)
-    return replace(plan, vectors=word_vectors(vector_options, input, train_rows.sources()))
+    vector_options = settings.make_options(VectorOptions)
+    return replace(
+        plan, vectors=load_word_vectors(vector_options, input, train_rows.list_sources())
+    )
 
 
 def _read_manifest(data: Path, settings: Settings, parent: ParentModel | None) -> Manifest:
     if parent is None:
-        return read_manifest(data, settings.options(ReadOptions))
-    options = settings.options(ReadOptions, task=parent.bundle.task["name"])
+        return read_manifest(data, settings.make_options(ReadOptions))
+    options = settings.make_options(ReadOptions, task=parent.bundle.task["name"])
     manifest = read_manifest(data, options)
     reject_other_data(parent, data, manifest)
     return manifest
 
 
 def _assign_roles(
-    manifest: Manifest, settings: Settings, weights: str, parent: ParentModel | None, scan: Look
+    manifest: Manifest, settings: Settings, weights: str, parent: ParentModel | None, scan: ScanRows
 ) -> Manifest:
     """The manifest with roles; rows that the parent was made with keep theirs."""
     origin: object = weights
@@ -222,18 +224,18 @@ def _assign_roles(
     if parent is not None:
         origin, roles = parent.path, inherited_roles(parent.path, parent.rows, manifest)
     elif is_model_path(weights):
-        roles = inherited_roles(weights, load_training_rows(bundle_of(weights)), manifest)
-    options = settings.options(SplitOptions)
-    manifest = assign_roles(manifest, options, pinned=roles, look=scan)
+        roles = inherited_roles(weights, load_training_rows(resolve_bundle(weights)), manifest)
+    options = settings.make_options(SplitOptions)
+    manifest = assign_roles(manifest, options, pinned=roles, scan=scan)
     if parent is None:  # a model may be fine-tuned on rows of one label
         check_train_labels(manifest)
     for sentence in manifest.notes:
-        note(sentence)
+        emit_note(sentence)
     report_inherited_roles(origin, manifest, roles)
     return manifest
 
 
-def make_scan(cache: RecordCache | None, choose: Callable[[Manifest], Input]) -> Look:
+def make_scan(cache: RecordCache | None, choose: Callable[[Manifest], Input]) -> ScanRows:
     """How `assign_roles` scans rows that will be trained on: records go into `cache`.
 
     The input is known only after the split, so a few rows predict it; a wrong prediction costs a
@@ -244,10 +246,10 @@ def make_scan(cache: RecordCache | None, choose: Callable[[Manifest], Input]) ->
         if cache is None or not INPUTS[rows.input].facts.get("examined"):
             return scan_rows(rows)
         try:
-            input = choose(rows.take(np.arange(0, len(rows), -(-len(rows) // PREVIEW_ROWS))))
+            input = choose(rows.take_rows(np.arange(0, len(rows), -(-len(rows) // PREVIEW_ROWS))))
         except SkipstoneError:  # fitting on all training rows raises it again, if it is so
             return scan_rows(rows)
-        cache.serve(input)
+        cache.set_input(input)
         return scan_rows(rows, input=input, cache=cache)
 
     return scan
@@ -263,14 +265,14 @@ def _make_task(
     """The task with the statistics of the training rows in its schema."""
     entry = TASKS[manifest.task]
     kind, make = entry.options_type(), entry.load()
-    options = None if kind is None else settings.options(kind, **defaults.task)
+    options = None if kind is None else settings.make_options(kind, **defaults.task)
     schema = manifest.schema if parent is None else inherited_schema(parent, manifest)
     task: Task = make(options, {**schema, **make(options, schema).statistics(train_rows)})
     return task
 
 
 def _choose_arch(
-    choice: Choice, task: Task, settings: Settings, parent: ParentModel | None
+    choice: ModelChoice, task: Task, settings: Settings, parent: ParentModel | None
 ) -> Arch:
     if parent is not None:
         return replace(parent.arch, head=inherited_head(parent, settings, task))
@@ -279,7 +281,7 @@ def _choose_arch(
 
 
 def _recipe_facts(
-    choice: Choice, input: Input, train_rows: Manifest, *, recommended: bool
+    choice: ModelChoice, input: Input, train_rows: Manifest, *, recommended: bool
 ) -> Facts:
     """What the recipe depends on; `recommended`: also the values that suit the backbone."""
     pretrained = choice.weights != "none"
@@ -287,7 +289,7 @@ def _recipe_facts(
     return Facts(
         samples=len(train_rows),
         pretrained=pretrained,
-        values=sum(array[0].size for array in input.example(1).values()),
+        values=sum(array[0].size for array in input.make_example(1).values()),
         placed=bool(TASKS[train_rows.task].facts.get("places")),
         suited=suited if recommended else {},
     )
@@ -297,13 +299,13 @@ def _check_plan(plan: TrainPlan, settings: Settings) -> None:
     """Refuse what does not go together, before a run folder is made."""
     model, head = plan.arch.name, plan.arch.head.name
     backbone = BACKBONES[model]
-    settings.check_used(task=plan.manifest.task, model=model, head=head)
+    settings.reject_unused(task=plan.manifest.task, model=model, head=head)
     reject_unsupported_options(settings, model, plan.input.options)
     reject_ineffective_options(settings, model, plan.task.options, plan.recipe)
-    check_accepts(backbone, model, plan.input.emits().kind)
-    check_needs(HEADS[head], backbone, model)
-    augmentation_of(plan.augment, plan.input, plan.task)
-    mixing_of(plan.augment, plan.task, backbone)
+    check_backbone_accepts(backbone, model, plan.input.feature_spec().kind)
+    check_head_needs(HEADS[head], backbone, model)
+    make_augmentation(plan.augment, plan.input, plan.task)
+    make_mixing(plan.augment, plan.task, backbone)
 
 
 def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:
@@ -317,7 +319,7 @@ def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:
     for path, digest in hashes.items():
         if at_start.get(path) != digest:
             raise Refusal(
-                f"{path} has changed since {shortest(run.path)} began (sha256 {digest[:12]}, not "
+                f"{path} has changed since {relative_path(run.path)} began (sha256 {digest[:12]}, not "
                 f"{str(at_start.get(path))[:12]}), so this run cannot be resumed.",
                 hint="Put the file back, or start a new run in another folder: --out DIR",
             )

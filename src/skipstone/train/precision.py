@@ -15,7 +15,7 @@ from torch import nn
 
 from skipstone.data.samples import Batch
 from skipstone.errors import UsageError
-from skipstone.models.conv_bf16 import bfloat16, has_slow_depthwise
+from skipstone.models.conv_bf16 import autocast_bfloat16, has_slow_depthwise
 from skipstone.train.objective import Objective
 from skipstone.train.recipe import Recipe
 
@@ -41,7 +41,7 @@ class Mode:
     def forward_pass(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass that a backward pass follows."""
         if self.precision == "bf16":
-            return bfloat16(device, fast_depthwise=self.fast_depthwise)
+            return autocast_bfloat16(device, fast_depthwise=self.fast_depthwise)
         return contextlib.nullcontext()
 
     def dtype(self) -> torch.dtype:

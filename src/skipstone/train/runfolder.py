@@ -25,7 +25,7 @@ from typing import Any
 
 from skipstone import disk, events, storage
 from skipstone.errors import DamagedError, Refusal
-from skipstone.words import shortest
+from skipstone.words import relative_path
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 1
@@ -47,7 +47,7 @@ class RunFolder:
         self.path = storage.make_folder(Path(path)).absolute()
         _lock(self.path / LOCK)
         try:
-            self.leftovers = storage.clean_leftovers(self.path)
+            self.leftovers = storage.remove_stale_temporaries(self.path)
             if not (self.path / RUN).exists():
                 record = {"format": FORMAT, "identity": dict(identity or {}), "created": _now()}
                 storage.write_json(self.path / RUN, record | {"versions": versions()})
@@ -133,7 +133,7 @@ def owned(path: Path | str) -> Iterator[None]:
     lock = Path(path).absolute() / LOCK
     _lock(lock)
     try:
-        storage.clean_leftovers(lock.parent)
+        storage.remove_stale_temporaries(lock.parent)
         yield
     finally:
         _unlock(lock)
@@ -146,7 +146,7 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
     """
     base = storage.make_folder(Path(base)).absolute()
     with _moment(base / LOCK):
-        storage.clean_leftovers(base)
+        storage.remove_stale_temporaries(base)
         last = max(_numbers(base), default=0)
         same = _runs_of(base, identity)
         for path in same:
@@ -159,11 +159,11 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
                         stack.pop_all()
                         return run
         if same:
-            events.note(f"{shortest(same[0])} is finished, so this is a new run.")
+            events.emit_note(f"{relative_path(same[0])} is finished, so this is a new run.")
         elif last:
             _say_other(base / f"{last:03d}")
         run = RunFolder(base / f"{last + 1:03d}", identity)
-        events.note(f"Run folder: {shortest(run.path)}")
+        events.emit_note(f"Run folder: {relative_path(run.path)}")
         return run
 
 
@@ -179,14 +179,14 @@ def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
         except DamagedError as error:
             if not place:
                 raise
-            events.warn(f"{error.message} Whether this command began it cannot be told.")
+            events.emit_warning(f"{error.message} Whether this command began it cannot be told.")
     return found
 
 
 def _say_other(path: Path) -> None:
     if _identity(path) is not None and not _is_finished(path):
-        events.note(
-            f"{shortest(path)} is unfinished, but with other options or data, so this is a new run."
+        events.emit_note(
+            f"{relative_path(path)} is unfinished, but with other options or data, so this is a new run."
         )
 
 
@@ -200,14 +200,14 @@ def versions() -> dict[str, str]:
 
 
 def _say_resumed(run: RunFolder) -> None:
-    events.note(f"Resuming {shortest(run.path)}, which is unfinished.")
+    events.emit_note(f"Resuming {relative_path(run.path)}, which is unfinished.")
     then = storage.read_json(run.path / RUN)["versions"]
     now = versions()
     changed = [
         f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]
     ]
     if changed:
-        events.warn(
+        events.emit_warning(
             f"Versions changed since it began, so its numbers may too: {', '.join(changed)}"
         )
 
@@ -238,7 +238,7 @@ def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
         if not sound:
             raise DamagedError(
                 f"{path} is damaged at line {number}.",
-                hint=f"Move {shortest(path.parent)} away to start anew.",
+                hint=f"Move {relative_path(path.parent)} away to start anew.",
             )
         entries.append(entry)
     return entries
@@ -265,7 +265,9 @@ def _now() -> str:
 def _lock(path: Path) -> None:
     """Take the lock or raise Refusal that names the process that has it."""
     if path in _held:
-        raise Refusal(f"{shortest(path.parent)} is in use by this process (pid {os.getpid()}).")
+        raise Refusal(
+            f"{relative_path(path.parent)} is in use by this process (pid {os.getpid()})."
+        )
     descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -280,7 +282,7 @@ def _lock(path: Path) -> None:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise disk.storage_error("lock", path, error) from error
         raise Refusal(
-            f"{shortest(path.parent)} is in use by another skipstone (pid {owner}).",
+            f"{relative_path(path.parent)} is in use by another skipstone (pid {owner}).",
             hint="Wait for it, stop it, or choose another folder with --out.",
         ) from None
 

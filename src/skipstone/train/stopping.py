@@ -42,7 +42,7 @@ class Stopping:
         if self.signal_number and number == signal.SIGINT:
             os._exit(128 + number)
         self.signal_number = self.signal_number or number
-        events.note("Stopping: saving after this step. Press Ctrl-C again to stop at once.")
+        events.emit_note("Stopping: saving after this step. Press Ctrl-C again to stop at once.")
         if self._raise:
             self._raise = False
             raise StopNow

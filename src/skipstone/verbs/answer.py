@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_record
-from skipstone.bundle.locate import bundle_of, names_model
-from skipstone.data.asked import STANDARD_INPUT, Asked, asked
-from skipstone.data.options import ASKED, ReadOptions
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
+from skipstone.data.asked import STANDARD_INPUT, PredictItem, list_predict_items
+from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import UsageError, did_you_mean
-from skipstone.events import note
+from skipstone.events import emit_note
 from skipstone.proof.intervals import Estimate
 from skipstone.registry import INPUTS, resolve_target
 from skipstone.runtime.open import open_model
@@ -23,16 +23,16 @@ from skipstone.settings import Settings
 from skipstone.tasks.base import Metric, Prediction
 from skipstone.train.leakage import warn_of_leakage
 from skipstone.verbs.answer_files import (
-    answer_folder,
-    is_table,
-    new_table,
-    write_answers,
-    write_table,
+    is_table_path,
+    prepare_output_folder,
+    prepare_output_table,
+    write_prediction_table,
+    write_predictions,
 )
-from skipstone.verbs.kept_answers import KeptAnswers, question
-from skipstone.verbs.places import refuse_inside
-from skipstone.verbs.scores import Scores, score
-from skipstone.verbs.told import figures, first, told
+from skipstone.verbs.kept_answers import PartialPredictions, prediction_key
+from skipstone.verbs.places import reject_path_inside_data
+from skipstone.verbs.scores import Scores, compute_scores
+from skipstone.verbs.told import format_metrics, format_result, limit_facts
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,13 @@ class EvaluateResult:
         return 1 if self.scores.evaluation.failures else 0
 
     def __repr__(self) -> str:
-        failed, unknown = len(self.scores.evaluation.failures), self.scores.evaluation.unknown
-        facts = {"on": self.scores.split, **figures(self.metrics, self.measures)}
+        failed, unknown = (
+            len(self.scores.evaluation.failures),
+            self.scores.evaluation.unknown_labels,
+        )
+        facts = {"on": self.scores.split, **format_metrics(self.metrics, self.measures)}
         counts = {"unreadable": failed or None, "unknown labels": sum(unknown.values()) or None}
-        return told(self, {**facts, **counts, "runtime": self.runtime})
+        return format_result(self, {**facts, **counts, "runtime": self.runtime})
 
     def to_json(self) -> dict[str, Any]:
         evaluation = self.scores.evaluation
@@ -65,7 +68,7 @@ class EvaluateResult:
             "runtime": self.runtime,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
             "errors": [{"path": bad.name, "error": bad.error} for bad in evaluation.failures],
-            "unknown_labels": evaluation.unknown,
+            "unknown_labels": evaluation.unknown_labels,
         }
 
 
@@ -79,17 +82,17 @@ def evaluate(
     settings: dict[str, Any] | None = None,
 ) -> EvaluateResult:
     """Score `model` on labelled data, with or without split folders; labels match by name."""
-    refuse_swapped(model, data)
+    reject_swapped_arguments(model, data)
     given = Settings(settings)
-    options = given.options(ReadOptions)
-    given.check_taken("evaluate")
-    folder = bundle_of(model)
+    options = given.make_options(ReadOptions)
+    given.reject_unknown_for_command("evaluate")
+    folder = resolve_bundle(model)
     predictor = open_model(folder, runtime)
     manifest = read_manifest(data, options)
     for sentence in manifest.notes:
-        note(sentence)
+        emit_note(sentence)
     name = "all rows"
-    splits = sorted({word for word in manifest.column("split") if word})
+    splits = sorted({word for word in manifest.column_values("split") if word})
     if split is not None:
         wanted = {"val": "validation", "valid": "validation"}.get(split.lower(), split.lower())
         if wanted not in splits:
@@ -98,24 +101,24 @@ def evaluate(
                 + (f"; it has {', '.join(splits)}." if splits else "; it has none."),
                 hint=did_you_mean(split, splits) if splits else "Leave --split out.",
             )
-        manifest, name = manifest.where("split", wanted), wanted
+        manifest, name = manifest.filter_rows("split", wanted), wanted
     elif splits:
         name = " + ".join(splits)
-        note(f"Scoring all splits ({name}); --split NAME scores one.")
+        emit_note(f"Scoring all splits ({name}); --split NAME scores one.")
     evaluation = predictor.evaluate(manifest)
     if not evaluation.records:
         raise UsageError(
             f"no row of {data} could be scored: "
             f"{len(evaluation.failures)} unreadable, "
-            f"{sum(evaluation.unknown.values())} with labels that the model does not know "
+            f"{sum(evaluation.unknown_labels.values())} with labels that the model does not know "
             f"(it knows {', '.join(map(str, predictor.task.schema.get('classes', ())))}).",
             hint="Labels match by name: rename those of the data, or learn them: skipstone train "
             "DATA --from MODEL. Without labels: "
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
     warn_of_leakage(model, folder, manifest, evaluation.rows)
-    scores = score(predictor.task, evaluation, manifest, role=name, seed=seed)
-    return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.metrics()))
+    scores = compute_scores(predictor.task, evaluation, manifest, role=name, seed=seed)
+    return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.list_metrics()))
 
 
 @dataclass(frozen=True)
@@ -127,19 +130,19 @@ class PredictResult:
         out: the folder or table that was written.
     """
 
-    answers: list[Prediction | Failure]
+    predictions: list[Prediction | Failure]
     runtime: str
     out: Path | None = None
     rows: tuple[int | None, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        return int(any(isinstance(answer, Failure) for answer in self.answers))
+        return int(any(isinstance(answer, Failure) for answer in self.predictions))
 
     def __repr__(self) -> str:
-        answers = {f"answer {index}": answer for index, answer in enumerate(self.answers)}
+        answers = {f"answer {index}": answer for index, answer in enumerate(self.predictions)}
         facts = {"written": self.out, "runtime": self.runtime}
-        return told(self, {**first(answers, "answers"), **facts})
+        return format_result(self, {**limit_facts(answers, "answers"), **facts})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -148,7 +151,7 @@ class PredictResult:
             "predictions": [
                 _to_json(answer, row)
                 for answer, row in zip(
-                    self.answers, self.rows or [None] * len(self.answers), strict=True
+                    self.predictions, self.rows or [None] * len(self.predictions), strict=True
                 )
             ],
         }
@@ -181,18 +184,18 @@ def predict(
     """
     for source in sources:
         if str(source) != STANDARD_INPUT:
-            refuse_swapped(model, Path(source))
+            reject_swapped_arguments(model, Path(source))
             if out is not None:
-                refuse_inside(Path(out), Path(source), "--out")
+                reject_path_inside_data(Path(out), Path(source), "--out")
     given = Settings(settings)
-    given.check_taken("predict", ASKED)
-    options = given.options(ReadOptions, bad_bytes="replace")
-    bundle = bundle_of(model)
+    given.reject_unknown_for_command("predict", TABLE_SOURCE_OPTIONS)
+    options = given.make_options(ReadOptions, bad_bytes="replace")
+    bundle = resolve_bundle(model)
     predictor = open_model(bundle, runtime)
-    entry = INPUTS[read_record(bundle)["input"]["name"]]
+    entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
     facts = entry.facts
     unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
-    items = asked(
+    items = list_predict_items(
         sources,
         texts,
         input=entry.name,
@@ -203,27 +206,29 @@ def predict(
     readable = [item for item in items if not item.problem]
     sources_to_read = [item.source for item in readable]
     if out is None:
-        stream = predictor.stream(sources_to_read)
+        stream = predictor.stream_predictions(sources_to_read)
         return _result(predictor, items, map(_without_arrays, stream), None)
-    key = question(bundle, predictor.runtime.name, sources_to_read)
-    partial = KeptAnswers(Path(out), key, len(readable), files=not is_table(out))
-    if not is_table(out):
-        folder = answer_folder(out, predictor.task)
-        named = [(item.source, item.below) for item in readable]
-        return _result(predictor, items, write_answers(predictor, named, folder, partial), folder)
-    table = new_table(out)
+    key = prediction_key(bundle, predictor.runtime.name, sources_to_read)
+    partial = PartialPredictions(Path(out), key, len(readable), files=not is_table_path(out))
+    if not is_table_path(out):
+        folder = prepare_output_folder(out, predictor.task)
+        named = [(item.source, item.relative_path) for item in readable]
+        return _result(
+            predictor, items, write_predictions(predictor, named, folder, partial), folder
+        )
+    table = prepare_output_table(out)
     with partial:
-        for answer in predictor.stream(sources_to_read[len(partial.answers) :]):
-            partial.add(answer)
-        result = _result(predictor, items, partial.answers, table)
-        write_table(table, result.to_json()["predictions"])
-    partial.done()
+        for answer in predictor.stream_predictions(sources_to_read[len(partial.predictions) :]):
+            partial.add_prediction(answer)
+        result = _result(predictor, items, partial.predictions, table)
+        write_prediction_table(table, result.to_json()["predictions"])
+    partial.discard()
     return result
 
 
 def _result(
     predictor: Predictor,
-    items: Sequence[Asked],
+    items: Sequence[PredictItem],
     answers: Iterable[Prediction | Failure],
     out: Path | None,
 ) -> PredictResult:
@@ -240,9 +245,9 @@ def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
     return answer if isinstance(answer, Failure) else replace(answer, scores={})
 
 
-def refuse_swapped(model: Path, data: Path) -> None:
+def reject_swapped_arguments(model: Path, data: Path) -> None:
     """Refuse `skipstone predict photo.jpg runs/001` and print the right order."""
-    if not names_model(model) and names_model(data):
+    if not resolves_to_bundle(model) and resolves_to_bundle(data):
         raise UsageError(
             f"{model} is not a model, but {data} is: model and data are swapped.",
             hint=f"The model comes first: {shlex.join([str(data), str(model)])}",

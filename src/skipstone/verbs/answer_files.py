@@ -12,14 +12,14 @@ from typing import Any
 from skipstone import storage
 from skipstone.data.sources import Source
 from skipstone.errors import UsageError
-from skipstone.inputs.shown import shown
+from skipstone.inputs.shown import to_display
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import FileRendering, Prediction, Task
-from skipstone.verbs.kept_answers import KeptAnswers
-from skipstone.verbs.places import refuse_filled
+from skipstone.verbs.kept_answers import PartialPredictions
+from skipstone.verbs.places import reject_nonempty_folder
 
 
-def answer_folder(out: str | Path, task: Task) -> Path:
+def prepare_output_folder(out: str | Path, task: Task) -> Path:
     """The output folder. UsageError if the task predicts no files, or if it is not empty."""
     if not isinstance(task, FileRendering):
         raise UsageError(
@@ -28,12 +28,15 @@ def answer_folder(out: str | Path, task: Task) -> Path:
             hint="For a table of the predictions: --out answers.csv",
         )
     folder = Path(out)
-    refuse_filled(folder)
+    reject_nonempty_folder(folder)
     return folder
 
 
-def write_answers(
-    predictor: Predictor, named: Sequence[tuple[Source, Path]], folder: Path, kept: KeptAnswers
+def write_predictions(
+    predictor: Predictor,
+    named: Sequence[tuple[Source, Path]],
+    folder: Path,
+    kept: PartialPredictions,
 ) -> list[Prediction | Failure]:
     """Predict each file and write its output files under its relative path in `folder`. The folder
     appears only when all of them are written.
@@ -46,23 +49,23 @@ def write_answers(
     task = predictor.task
     assert isinstance(task, FileRendering), task.name  # see `answer_folder`
     stems = _stems([below for _, below in named])
-    with kept, storage.write_folder(folder, fresh=True, kept=kept.folder) as new:
-        rest = list(zip(named, stems, strict=True))[len(kept.answers) :]
-        stream = predictor.stream([source for (source, _), _ in rest])
+    with kept, storage.write_folder(folder, must_be_new=True, temporary_folder=kept.folder) as new:
+        rest = list(zip(named, stems, strict=True))[len(kept.predictions) :]
+        stream = predictor.stream_predictions([source for (source, _), _ in rest])
         for ((source, _), stem), answer in zip(rest, stream, strict=True):
             if isinstance(answer, Failure):
-                kept.add(answer)
+                kept.add_prediction(answer)
                 continue
-            picture = shown(predictor.input.decode(source).value)
+            picture = to_display(predictor.input.decode(source).value)
             fields = dict(answer.fields)
             for name, (ending, content) in task.render_files(picture, answer).items():
                 path = stem.with_name(stem.name + ending)
                 storage.make_folder((new / path).parent)
                 storage.write_bytes(new / path, content)
                 fields[name] = str(folder / path)
-            kept.add(replace(answer, fields=fields))
-    kept.done()
-    return kept.answers
+            kept.add_prediction(replace(answer, fields=fields))
+    kept.discard()
+    return kept.predictions
 
 
 def _stems(paths: Sequence[Path]) -> list[Path]:
@@ -78,12 +81,12 @@ def _stems(paths: Sequence[Path]) -> list[Path]:
     return list(taken)
 
 
-def is_table(out: str | Path) -> bool:
+def is_table_path(out: str | Path) -> bool:
     """Whether `--out` names a table of predictions."""
     return Path(out).suffix.lower() == ".csv"
 
 
-def new_table(out: str | Path) -> Path:
+def prepare_output_table(out: str | Path) -> Path:
     """The table's path. UsageError if it exists."""
     path = Path(out)
     if path.exists():
@@ -91,7 +94,7 @@ def new_table(out: str | Path) -> Path:
     return path
 
 
-def write_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
+def write_prediction_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
     """One line per prediction; several labels are separated by semicolons. File names that are not
     UTF-8 are written with escapes."""
     names = list(dict.fromkeys(name for row in predictions for name in row))

@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import storage
-from skipstone.data.exclude import read_exclude
+from skipstone.data.exclude import read_exclude_list
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source
 from skipstone.errors import DataError, UsageError
-from skipstone.events import warn
-from skipstone.prepare.audit import Audit, Doubt
-from skipstone.prepare.audit import audit as audit_manifest
-from skipstone.prepare.exclude_list import exclude_text
-from skipstone.prepare.suspicious import Suspicion, doubted, doubted_tags
+from skipstone.events import emit_warning
+from skipstone.prepare.audit import AuditFindings, FindLabelIssues
+from skipstone.prepare.audit import audit_rows as audit_manifest
+from skipstone.prepare.exclude_list import format_exclude_list
+from skipstone.prepare.suspicious import LabelIssue, find_tag_issues
 from skipstone.registry import INPUTS, Entry, resolve_target
-from skipstone.report.audit_page import AuditStory, Words, audit_report
-from skipstone.report.pictures import picture_uri
+from skipstone.report.audit_page import AuditReportData, WeightedText, build_audit_report
+from skipstone.report.pictures import encode_data_uri
 from skipstone.settings import Settings
-from skipstone.verbs.lineage import versions
-from skipstone.verbs.places import output_folder
-from skipstone.verbs.told import told
-from skipstone.words import command_line, shortest
+from skipstone.verbs.lineage import package_versions
+from skipstone.verbs.places import choose_output_folder
+from skipstone.verbs.told import format_result
+from skipstone.words import join_command_line, relative_path
 
-FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
+AUDIT_FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
 _SIDE = 144  # of a picture on the page
 #: Key in `audit.json`: hash of the exclude list as it was written; it detects a person's edits.
 _EXCLUDE_HASH = "exclude_sha256"
@@ -45,7 +45,7 @@ class AuditResult:
         files: written files by kind: "json", "page", "exclude"; empty without `out`.
     """
 
-    audit: Audit
+    audit: AuditFindings
     notes: tuple[str, ...]
     data: Path
     files: dict[str, Path] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class AuditResult:
             for kind, messages in messages_by_kind.items()
         }
         facts = {"data": self.data, **notes, "rows": f"{self.audit.counts['rows']:,}"}
-        return told(self, {**facts, **(kinds or {"findings": "none"}), **self.files})
+        return format_result(self, {**facts, **(kinds or {"findings": "none"}), **self.files})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,31 +92,33 @@ def audit(
         UsageError: the data or the model cannot be used, or the exclude list in `out` was edited.
     """
     if model is not None:
-        from skipstone.verbs.answer import refuse_swapped  # imports torch, so only if needed
+        from skipstone.verbs.answer import (
+            reject_swapped_arguments,  # imports torch, so only if needed
+        )
 
-        refuse_swapped(Path(model), data)
-    folder = None if out is None else output_folder(out, default="audit", data=data)
+        reject_swapped_arguments(Path(model), data)
+    folder = None if out is None else choose_output_folder(out, default="audit", data=data)
     if folder is not None:
         _refuse_edited_list(folder)
     # a table with invalid UTF-8 is read, too, so that it can be reported
     all_settings = Settings(settings)
-    options = all_settings.options(ReadOptions, bad_bytes="replace")
-    all_settings.check_taken("audit")
+    options = all_settings.make_options(ReadOptions, bad_bytes="replace")
+    all_settings.reject_unknown_for_command("audit")
     manifest = read_manifest(data, options)
-    before = () if options.exclude is None else tuple(read_exclude(options.exclude))
+    before = () if options.exclude is None else tuple(read_exclude_list(options.exclude))
     find_label_issues = None if model is None else _label_checker(manifest, Path(model), seed)
-    result = audit_manifest(manifest, doubt=find_label_issues)
+    result = audit_manifest(manifest, find_label_issues=find_label_issues)
     files: dict[str, Path] = {}
     if folder is not None:
-        name = shortest((folder / FILES["exclude"]).absolute())
-        text = exclude_text(result, manifest, data=data, file=name, before=before)
+        name = relative_path((folder / AUDIT_FILES["exclude"]).absolute())
+        text = format_exclude_list(result, manifest, data=data, file=name, already_excluded=before)
         files = _write(folder, result, manifest, text, command)
     return AuditResult(result, manifest.notes, data, files)
 
 
-def _label_checker(manifest: Manifest, model: Path, seed: int) -> Doubt:
+def _label_checker(manifest: Manifest, model: Path, seed: int) -> FindLabelIssues:
     """A function that finds label issues with the model's features."""
-    targets = manifest.column("target")
+    targets = manifest.column_values("target")
     single = all(isinstance(target, str) for target in targets)
     if not single and not all(isinstance(target, list) for target in targets):
         raise UsageError(
@@ -124,26 +126,26 @@ def _label_checker(manifest: Manifest, model: Path, seed: int) -> Doubt:
             hint="Leave --model out.",
         )
 
-    def find_label_issues(groups: Sequence[Sequence[int]]) -> list[Suspicion]:
-        from skipstone.runtime.features import judging_features
+    def find_label_issues(groups: Sequence[Sequence[int]]) -> list[LabelIssue]:
+        from skipstone.runtime.features import compute_label_check_features
 
-        features, rows = judging_features(model, manifest.sources())
+        features, rows = compute_label_check_features(model, manifest.list_sources())
         if not rows:
-            warn("No file could be read, so no label was checked.")
+            emit_warning("No file could be read, so no label was checked.")
             return []
         position = {row: n for n, row in enumerate(rows)}
         near = [[position[row] for row in group if row in position] for group in groups]
         labels = [targets[row] for row in rows]
-        check: Callable[..., list[Suspicion]] = doubted if single else doubted_tags
+        check: Callable[..., list[LabelIssue]] = find_label_issues if single else find_tag_issues
         suspicions = check(features, labels, near, seed=seed)
-        return [suspicion.at(rows[suspicion.row]) for suspicion in suspicions]
+        return [suspicion.at_row(rows[suspicion.row]) for suspicion in suspicions]
 
     return find_label_issues
 
 
 def _refuse_edited_list(folder: Path) -> None:
     """UsageError if the exclude list in `folder` was edited since an audit wrote it."""
-    exclude_list, record = folder / FILES["exclude"], folder / FILES["json"]
+    exclude_list, record = folder / AUDIT_FILES["exclude"], folder / AUDIT_FILES["json"]
     if not exclude_list.exists():
         return
     content = storage.read_json(record) if record.is_file() else None
@@ -158,32 +160,36 @@ def _refuse_edited_list(folder: Path) -> None:
 
 
 def _write(
-    folder: Path, result: Audit, manifest: Manifest, exclude_list: str, command: Sequence[str]
+    folder: Path,
+    result: AuditFindings,
+    manifest: Manifest,
+    exclude_list: str,
+    command: Sequence[str],
 ) -> dict[str, Path]:
     """Write the three files; returns their paths by kind."""
-    from skipstone.report.render import render  # its charts import torch
+    from skipstone.report.render import render_report  # its charts import torch
 
     storage.make_folder(folder)
-    files = {name: folder / file for name, file in FILES.items()}
+    files = {name: folder / file for name, file in AUDIT_FILES.items()}
     storage.write_text(files["exclude"], exclude_list)
     sha256 = storage.file_sha256(files["exclude"])
     storage.write_json(files["json"], {**result.to_json(), _EXCLUDE_HASH: sha256})
-    story = AuditStory(
+    story = AuditReportData(
         name=manifest.root.resolve().name,
-        found=result,
-        targets=manifest.column("target"),
+        audit=result,
+        targets=manifest.column_values("target"),
         notes=manifest.notes,
         picture=_pictures(manifest),
         words=_words(manifest),
-        exclude=FILES["exclude"],
-        command=command_line(command),
-        versions=versions(),
+        exclude=AUDIT_FILES["exclude"],
+        command=join_command_line(command),
+        versions=package_versions(),
     )
-    storage.write_text(files["page"], render(audit_report(story)))
+    storage.write_text(files["page"], render_report(build_audit_report(story)))
     return files
 
 
-def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[Words]] | None:
+def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[WeightedText]] | None:
     """A function from rows to their texts in pieces; None if the input is not text (its entry then
     lacks the fact `beside`)."""
     target = INPUTS[manifest.input].facts.get("beside")
@@ -191,9 +197,9 @@ def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[Words]] |
         return None
     diff_texts = resolve_target(target)
 
-    def split_texts(rows: Sequence[int], compared: bool) -> list[Words]:
+    def split_texts(rows: Sequence[int], compared: bool) -> list[WeightedText]:
         data = [_bytes(manifest, row) for row in rows]
-        pieces: list[Words] = diff_texts(data, compared=compared)
+        pieces: list[WeightedText] = diff_texts(data, compared=compared)
         return pieces
 
     return split_texts
@@ -201,7 +207,7 @@ def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[Words]] |
 
 def _bytes(manifest: Manifest, row: int) -> bytes:
     try:
-        data = read_source(manifest.source(row))
+        data = read_source(manifest.source_at(row))
     except DataError:
         return b""
     return data if isinstance(data, bytes) else b""
@@ -216,9 +222,9 @@ def _pictures(manifest: Manifest) -> Callable[[int], str]:
 
     def draw_row(row: int) -> str:
         try:
-            record = preview(read_source(manifest.source(row)), _SIDE)
+            record = preview(read_source(manifest.source_at(row)), _SIDE)
         except DataError:
             return ""
-        return "" if record is None else picture_uri(record) or ""
+        return "" if record is None else encode_data_uri(record) or ""
 
     return draw_row

@@ -13,29 +13,29 @@ from skipstone import storage
 from skipstone.data.samples import Sample
 from skipstone.errors import DataError, UsageError
 from skipstone.inputs.base import TokenSplitter
-from skipstone.inputs.text_pieces import pieces_of
-from skipstone.prepare.augment_factory import make_augment
-from skipstone.prepare.augment_options import AugmentOptions
-from skipstone.prepare.augmentation import Augmentation, augmentation_of
-from skipstone.prepare.contact_sheet import contact_sheet, sheet_rows
-from skipstone.prepare.mix import make_mix
+from skipstone.inputs.text_pieces import split_into_spans
+from skipstone.prepare.augment_factory import make_image_augmentation
+from skipstone.prepare.augment_options import ImageAugmentOptions
+from skipstone.prepare.augmentation import Augmentation, make_augmentation
+from skipstone.prepare.contact_sheet import make_sheet_rows, write_contact_sheet
+from skipstone.prepare.mix import make_image_mixing
 from skipstone.registry import INPUTS
 from skipstone.report.blocks import Report, Section
-from skipstone.report.render import render
-from skipstone.report.variants import Marked, TextRow, Variants
+from skipstone.report.render import render_report
+from skipstone.report.variants import MarkedText, TextRow, TextVariants
 from skipstone.settings import Settings
 from skipstone.tasks.base import TargetDrawing
 from skipstone.train.finetune import load_parent
 from skipstone.train.learner import training_loader
 from skipstone.train.plan import TrainPlan, build_plan
-from skipstone.verbs.lineage import versions
-from skipstone.verbs.places import refuse_inside
-from skipstone.words import command_line
+from skipstone.verbs.lineage import package_versions
+from skipstone.verbs.places import reject_path_inside_data
+from skipstone.words import join_command_line
 
 #: Training rows that are shown.
-ROWS = 12
+SHOWN_ROWS = 12
 #: Augmented views per text; characters of each that are shown.
-VIEWS, LETTERS = 4, 600
+VIEWS_PER_TEXT, MAX_CHARACTERS = 4, 600
 
 T = TypeVar("T")
 
@@ -45,14 +45,14 @@ class AugmentedResult:
     """The result of `show_augmented`: the file, and a description of the augmentation."""
 
     file: Path
-    what: str
+    description: str
     exit_code: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {"file": str(self.file), "augmentation": self.what}
+        return {"file": str(self.file), "augmentation": self.description}
 
 
-def show_augmented(
+def write_augmented_samples(
     data: Path,
     file: str | Path,
     *,
@@ -66,7 +66,7 @@ def show_augmented(
     """Write training samples and augmented views of them: a contact sheet of images, or a page of
     texts. `command` is the command line, for the page."""
     file = Path(file)
-    refuse_inside(file, data, "--show-augmented")
+    reject_path_inside_data(file, data, "--show-augmented")
     plan = build_plan(
         data,
         model=model,
@@ -79,7 +79,9 @@ def show_augmented(
     if key is not None:
         return AugmentedResult(file, _write_contact_sheet(plan, file, key))
     if isinstance(plan.input, TokenSplitter):
-        return AugmentedResult(file, _write_text_page(plan, file, command=command_line(command)))
+        return AugmentedResult(
+            file, _write_text_page(plan, file, command=join_command_line(command))
+        )
     raise UsageError(
         f"--show-augmented works for images and texts, not for {plan.manifest.input!r}.",
         hint="Leave it out.",
@@ -88,25 +90,29 @@ def show_augmented(
 
 def _write_contact_sheet(plan: TrainPlan, file: Path, key: str) -> str:
     """Write the contact sheet; returns a description of the augmentation."""
-    assert isinstance(plan.augment, AugmentOptions)
-    train_rows = plan.manifest.role("fit")
+    assert isinstance(plan.augment, ImageAugmentOptions)
+    train_rows = plan.manifest.rows_with_role("fit")
     loader = training_loader(plan)
-    labels = train_rows.column("target")
+    labels = train_rows.column_values("target")
 
     def load_labelled(row: int) -> tuple[Sample, str]:
         label = labels[row]
-        name = label if isinstance(label, str | list) else train_rows.source(row).path.name
-        return loader.sample(row), str(name)
+        name = label if isinstance(label, str | list) else train_rows.source_at(row).path.name
+        return loader.load_sample(row), str(name)
 
     samples = _sample_rows(len(train_rows), load_labelled)
-    augment = make_augment(plan.augment, plan.input, plan.task)
-    size = min(plan.input.example(1)[key].shape[1:3])
+    augment = make_image_augmentation(plan.augment, plan.input, plan.task)
+    size = min(plan.input.make_example(1)[key].shape[1:3])
     strengths = None if augment is None else augment.strengths
-    description = plan.augment.describe(size, placed=bool(plan.task.places), made=strengths)
+    description = plan.augment.describe_operations(
+        size, is_spatial=bool(plan.task.spatial_targets), used_strengths=strengths
+    )
     draw_targets = plan.task.draw_targets if isinstance(plan.task, TargetDrawing) else None
-    mix = make_mix(plan.augment, plan.task)
-    rows = sheet_rows(samples, augment, seed=plan.seed, key=key, laid=draw_targets, mix=mix)
-    contact_sheet(rows, file, description)
+    mix = make_image_mixing(plan.augment, plan.task)
+    rows = make_sheet_rows(
+        samples, augment, seed=plan.seed, key=key, draw_targets=draw_targets, mix=mix
+    )
+    write_contact_sheet(rows, file, description)
     return description
 
 
@@ -124,33 +130,35 @@ def _write_text_page(plan: TrainPlan, file: Path, *, command: str) -> str:
             f"--show-augmented {file}: texts are written as an HTML page.",
             hint=f"Use: --show-augmented {file.with_suffix('.html')}",
         )
-    augment = augmentation_of(plan.augment, plan.input, plan.task)
-    description = plan.augment.describe(0)
+    augment = make_augmentation(plan.augment, plan.input, plan.task)
+    description = plan.augment.describe_operations(0)
     rows = tuple(_text_rows(plan, augment))
-    block = Variants(
+    block = TextVariants(
         "Training texts, each with its augmented versions of the first epochs",
         rows,
         "Marked words were added; words struck through were removed. MixUp is not shown: it mixes "
         "the texts' vectors.",
     )
     sections = (Section("Augmented texts", (block,)),)
-    report = Report("Augmented training texts", description, command, sections, versions())
-    storage.write_text(file, render(report))
+    report = Report("Augmented training texts", description, command, sections, package_versions())
+    storage.write_text(file, render_report(report))
     return description
 
 
 def _text_rows(plan: TrainPlan, augment: Augmentation | None) -> list[TextRow]:
-    train_rows = plan.manifest.role("fit")
-    labels, ids = train_rows.column("target"), train_rows.column("id")
+    train_rows = plan.manifest.rows_with_role("fit")
+    labels, ids = train_rows.column_values("target"), train_rows.column_values("id")
 
     def augment_row(row: int) -> TextRow:
-        source = train_rows.source(row)
+        source = train_rows.source_at(row)
         raw = plan.input.decode(source)
         text = raw.value.tobytes().decode()
-        texts: list[Marked] = [((text[:LETTERS], 0),)]
+        texts: list[MarkedText] = [((text[:MAX_CHARACTERS], 0),)]
         if augment is not None:
-            for epoch in range(VIEWS):
-                changed = augment.record(raw, id=ids[row], view=0, seed=plan.seed, epoch=epoch)
+            for epoch in range(VIEWS_PER_TEXT):
+                changed = augment.augment_record(
+                    raw, id=ids[row], view=0, seed=plan.seed, epoch=epoch
+                )
                 texts.append(_mark_differences(text, changed.value.tobytes().decode()))
         label = labels[row] if isinstance(labels[row], str) else ", ".join(labels[row])
         name = source.path.name + ("" if source.member is None else f"#{source.member}")
@@ -159,9 +167,9 @@ def _text_rows(plan: TrainPlan, augment: Augmentation | None) -> list[TextRow]:
     return _sample_rows(len(train_rows), augment_row)
 
 
-def _mark_differences(before: str, after: str) -> Marked:
+def _mark_differences(before: str, after: str) -> MarkedText:
     """`after` in pieces, with the pieces removed from `before` at their former positions."""
-    old, new = pieces_of(before)[0], pieces_of(after)[0]
+    old, new = split_into_spans(before)[0], split_into_spans(after)[0]
     pieces: list[tuple[str, int]] = []
     matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
     for kind, begin, end, first, last in matcher.get_opcodes():
@@ -173,7 +181,7 @@ def _mark_differences(before: str, after: str) -> Marked:
     start, length = [], 0
     for piece, mark in pieces:
         length += len(piece)
-        if length > LETTERS:
+        if length > MAX_CHARACTERS:
             start.append((" …", 0))
             break
         start.append((piece, mark))
@@ -185,7 +193,7 @@ def _sample_rows(count: int, make: Callable[[int], T]) -> list[T]:
 
     An unreadable row (DataError) is replaced by another; training reports and skips those.
     """
-    limit, step = min(ROWS, count), max(1, count // ROWS)
+    limit, step = min(SHOWN_ROWS, count), max(1, count // SHOWN_ROWS)
     made: list[T] = []
     for row in dict.fromkeys((*range(0, count, step), *range(count))):
         if len(made) == limit:

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.data.manifest import Manifest
-from skipstone.option_types import stored_options
+from skipstone.option_types import options_to_json
 from skipstone.prepare.cache import RecordCache
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES, INPUTS, resolve_target
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import Metric, Record, headline
+from skipstone.tasks.base import Metric, Record, headline_metric
 from skipstone.train.learner import get_learner
 from skipstone.train.network_choice import default_head
 from skipstone.train.plan import TrainPlan
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.scores import in_points
+from skipstone.verbs.scores import format_difference
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BaselineComparison:
     """A model compared with its baseline, on the same samples.
 
     Args:
@@ -75,72 +75,74 @@ class Comparison:
         }
 
 
-def find_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
+def train_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
     """Train the baseline of a plan; None if its input has none, or if the model is the baseline."""
-    simple_plan = baseline_plan(plan)
+    simple_plan = make_baseline_plan(plan)
     if simple_plan is None:
         return None
     started = time.monotonic()
     name = simple_plan.arch.backbone.name
-    with events.stage(f"the baseline, {name}"):
+    with events.progress_stage(f"the baseline, {name}"):
         network = get_learner(BACKBONES[name])(simple_plan, run, RecordCache()).network
         runtime = TorchRuntime(network)
-        val_rows = plan.manifest.role("select")
-        post = Predictor(simple_plan.input, runtime, plan.task, {}).calibrate(val_rows)
+        val_rows = plan.manifest.rows_with_role("select")
+        post = Predictor(simple_plan.input, runtime, plan.task, {}).fit_postprocessing(val_rows)
         predictor = Predictor(simple_plan.input, runtime, plan.task, post)
-        values = plan.task.compute(predictor.evaluate(val_rows).records) if len(val_rows) else {}
+        values = (
+            plan.task.compute_metrics(predictor.evaluate(val_rows).records) if len(val_rows) else {}
+        )
     seconds = time.monotonic() - started
-    metric = headline(plan.task)
+    metric = headline_metric(plan.task)
     if metric.name in values:
-        events.note(
+        events.emit_note(
             f"Baseline {name}: {metric.title} {values[metric.name]:.1%} on the validation rows, "
             f"trained in {seconds:.1f} s."
         )
     return Baseline(name, predictor, seconds)
 
 
-def baseline_plan(plan: TrainPlan) -> TrainPlan | None:
+def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
     """The same data and task with the input's baseline as the model; None if the input has none, or
     if all training rows have one label, which is possible when an existing model is fine-tuned."""
     entry = INPUTS[plan.manifest.input]
-    name, train_rows = entry.facts.get("baseline"), plan.manifest.role("fit")
+    name, train_rows = entry.facts.get("baseline"), plan.manifest.rows_with_role("fit")
     if name is None or name == plan.arch.backbone.name:
         return None
-    if len(set(map(str, train_rows.column("target")))) < 2:
+    if len(set(map(str, train_rows.column_values("target")))) < 2:
         return None
     choice = resolve_target(entry.facts["chooser"])(
         model=name,
         weights="auto",
-        state=plan.input.state()[0],
+        state=plan.input.get_state()[0],
         rows=len(train_rows),
         classes=len(plan.task.schema.get("classes", ())),
     )
-    input = entry.load()(entry.make_options(choice.input)).fit(train_rows.sources())
+    input = entry.load()(entry.make_options(choice.input)).fit(train_rows.list_sources())
     backbone = BACKBONES[name]
-    options = stored_options(backbone.make_options(choice.options))
-    arch = Arch(Part(name, {"options": options}), default_head(plan.task, backbone))
+    options = options_to_json(backbone.make_options(choice.options))
+    arch = Arch(ComponentConfig(name, {"options": options}), default_head(plan.task, backbone))
     return dataclasses.replace(plan, input=input, arch=arch, weights="none")
 
 
-def beside(
+def compare_with_baseline(
     baseline: Baseline | None, plan: TrainPlan, records: Sequence[Record], part: Manifest
-) -> Comparison | None:
+) -> BaselineComparison | None:
     """Score the baseline on `part`, where the model has `records`; None without a baseline."""
     if baseline is None or not records:
         return None
     evaluation = baseline.predictor.evaluate(part)
-    metric, task = headline(plan.task), plan.task
+    metric, task = headline_metric(plan.task), plan.task
     groups = evaluation.groups
     value = interval(metric, evaluation.records, task, groups, plan.seed)
     gap = paired_difference(metric, records, evaluation.records, task, groups, plan.seed)
     verdict = _verdict(plan.arch.backbone.name, baseline.model, metric, gap)
-    return Comparison(
+    return BaselineComparison(
         baseline.model, metric.name, metric.title, value, gap, baseline.seconds, verdict
     )
 
 
 def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
-    points, certain = in_points(metric, gap)
+    points, certain = format_difference(metric, gap)
     if certain > 0:
         return f"{model} is better than the baseline {baseline}: {points}."
     if certain < 0:

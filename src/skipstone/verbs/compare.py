@@ -8,35 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events
-from skipstone.bundle.files import RECORD
+from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.errors import DamagedError, UsageError, did_you_mean
-from skipstone.models.profile import profile
+from skipstone.models.profile import profile_network
 from skipstone.proof.intervals import Estimate, interval, paired_difference
 from skipstone.registry import BACKBONES
-from skipstone.report.words import percent, size
+from skipstone.report.words import format_bytes, format_percent
 from skipstone.runtime.open import open_runtime
-from skipstone.runtime.parts import input_of, network_of, task_of
+from skipstone.runtime.parts import restore_input, restore_network, restore_task
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.runtime.programs import read_programs
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.settings import Settings
-from skipstone.shrink.latency import Race, bind, race, usual_threads
-from skipstone.shrink.receipt import sizes_of
-from skipstone.shrink.words import ends
-from skipstone.tasks.base import Task, headline
+from skipstone.shrink.latency import (
+    BenchmarkResult,
+    default_threads,
+    interleaved_benchmark,
+    make_timed_call,
+)
+from skipstone.shrink.receipt import measure_sizes
+from skipstone.shrink.words import interval_bounds
+from skipstone.tasks.base import Task, headline_metric
 from skipstone.train.leakage import warn_of_leakage
-from skipstone.verbs.told import told
-from skipstone.verbs.untrained import untrained
-from skipstone.words import flag
+from skipstone.verbs.told import format_result
+from skipstone.verbs.untrained import make_untrained_bundle
+from skipstone.words import to_flag
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """One model.
 
     Args:
@@ -88,16 +93,20 @@ class CompareResult:
         threads: used for all latencies (batch 1, interleaved runs).
     """
 
-    rows: list[Row]
+    rows: list[ModelRow]
     threads: int
     exit_code: int = 0
 
     def __repr__(self) -> str:
         rows = {}
         for row in self.rows:
-            score = "" if row.accuracy is None else f"{row.metric} {percent(row.accuracy.value)}, "
-            rows[row.name] = f"{score}{row.latency['median_ms']:.2f} ms, {size(row.bytes)}"
-        return told(self, rows)
+            score = (
+                ""
+                if row.accuracy is None
+                else f"{row.metric} {format_percent(row.accuracy.value)}, "
+            )
+            rows[row.name] = f"{score}{row.latency['median_ms']:.2f} ms, {format_bytes(row.bytes)}"
+        return format_result(self, rows)
 
     def to_json(self) -> dict[str, Any]:
         return {"models": [row.to_json() for row in self.rows], "threads": self.threads}
@@ -112,7 +121,7 @@ class _Model:
     def open(self, threads: int | None = None) -> Any:
         """Its default runtime."""
         if self.folder is None:
-            return TorchRuntime(network_of(self.bundle), threads=threads)
+            return TorchRuntime(restore_network(self.bundle), threads=threads)
         return open_runtime(self.folder, self.bundle, threads=threads)
 
 
@@ -134,10 +143,10 @@ def compare(
         UsageError: unknown model; or settings for reading data without `data`.
     """
     all_settings = Settings(settings)
-    options = all_settings.options(ReadOptions)
-    all_settings.check_taken("compare")
+    options = all_settings.make_options(ReadOptions)
+    all_settings.reject_unknown_for_command("compare")
     if all_settings.values and data is None:
-        flags = ", ".join(map(flag, all_settings.values))
+        flags = ", ".join(map(to_flag, all_settings.values))
         raise UsageError(f"{flags} needs --data.", hint="Name the data: --data DATA")
     opened = [_find(name) for name in models]
     manifest = None if data is None else _read(Path(data), options)
@@ -147,9 +156,11 @@ def compare(
     latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
     for number, model in enumerate(opened):
         metric, estimate, where, difference = scores[number]
-        cost = profile(network_of(model.bundle), input_of(model.bundle).example(1))
+        cost = profile_network(
+            restore_network(model.bundle), restore_input(model.bundle).make_example(1)
+        )
         rows.append(
-            Row(
+            ModelRow(
                 name=model.name,
                 runtime=_default_runtime(model),
                 metric=metric,
@@ -170,15 +181,15 @@ def _find(name: str) -> _Model:
     path = Path(name)
     if not path.exists():
         if name in BACKBONES or f"{name.partition('/')[0]}/*" in BACKBONES:
-            return _Model(name, untrained(name), None)
+            return _Model(name, make_untrained_bundle(name), None)
         if "/" in name:
-            bundle_of(path)  # raises an error that names similar paths
-        hint = did_you_mean(name, BACKBONES.names())
+            resolve_bundle(path)  # raises an error that names similar paths
+        hint = did_you_mean(name, BACKBONES.entry_names())
         raise UsageError(
             f"{name!r} is neither a run, nor a bundle, nor a model.",
             hint=f"{hint} See: skipstone models".strip(),
         )
-    folder = bundle_of(path)
+    folder = resolve_bundle(path)
     return _Model(name, Bundle.load(folder), folder)
 
 
@@ -189,9 +200,9 @@ _Score = tuple[str | None, Estimate | None, str | None, Estimate | None]
 def _read(data: Path, options: ReadOptions) -> Manifest:
     manifest = read_manifest(data, options)
     for sentence in manifest.notes:
-        events.note(sentence)
-    if splits := sorted({word for word in manifest.column("split") if word}):
-        events.note(f"Scoring all splits ({' + '.join(splits)}).")
+        events.emit_note(sentence)
+    if splits := sorted({word for word in manifest.column_values("split") if word}):
+        events.emit_note(f"Scoring all splits ({' + '.join(splits)}).")
     return manifest
 
 
@@ -208,7 +219,7 @@ def _score_all(
             rows.append((None, None, None, None))
             continue
         task, evaluation = _evaluate(model, manifest)
-        metric = headline(task)
+        metric = headline_metric(task)
         value = interval(metric, evaluation.records, task, evaluation.groups, seed)
         difference = None
         if first is not None and first[0].headline == task.headline:
@@ -223,20 +234,20 @@ def _stored_score(model: _Model) -> _Score:
     stored = model.bundle.metrics
     if model.folder is None or not stored:
         return None, None, None, None
-    name = task_of(model.bundle).headline
+    name = restore_task(model.bundle).headline
     where = " by ".join(str(stored[key]) for key in ("split", "runtime") if stored.get(key))
     try:
         figure = stored["metrics"][name]
-        return name, Estimate(figure["value"], *ends(figure), figure["n"]), where, None
+        return name, Estimate(figure["value"], *interval_bounds(figure), figure["n"]), where, None
     except (KeyError, TypeError):
         raise DamagedError(
-            f"{model.folder / RECORD} lacks the metric {name} with its interval."
+            f"{model.folder / BUNDLE_JSON} lacks the metric {name} with its interval."
         ) from None
 
 
 def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
-    task = task_of(model.bundle)
-    predictor = Predictor(input_of(model.bundle), model.open(), task, dict(model.bundle.post))
+    task = restore_task(model.bundle)
+    predictor = Predictor(restore_input(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
     if model.folder is not None:
         warn_of_leakage(model.name, model.folder, manifest, evaluation.rows)
@@ -260,9 +271,11 @@ def _difference(
     if not shared:
         return None
     if set(first_task.schema.get("classes", ())) != set(task.schema.get("classes", ())):
-        events.note("The two models have different classes; each is scored with its own.")
+        events.emit_note("The two models have different classes; each is scored with its own.")
     if len(shared) < max(len(first.records), len(other.records)):
-        events.note(f"The difference is on the {len(shared):,} rows that both models can score.")
+        events.emit_note(
+            f"The difference is on the {len(shared):,} rows that both models can score."
+        )
     records_and_groups = [
         (record, group)
         for record, group in zip(other.records, other.groups, strict=True)
@@ -270,7 +283,7 @@ def _difference(
     ]
     before = [record for record in first.records if record["id"] in shared]
     gap = paired_difference(
-        headline(task),
+        headline_metric(task),
         [record for record, _ in records_and_groups],
         before,
         task,
@@ -281,14 +294,16 @@ def _difference(
     return Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high, gap.n)
 
 
-def _time_all(models: list[_Model], seed: int, seconds: float) -> Race:
+def _time_all(models: list[_Model], seed: int, seconds: float) -> BenchmarkResult:
     """Latencies of all models, measured in interleaved rounds; keys are their numbers."""
-    threads = usual_threads()
+    threads = default_threads()
     calls = {
-        str(number): bind(model.open(threads), input_of(model.bundle).example(1))
+        str(number): make_timed_call(
+            model.open(threads), restore_input(model.bundle).make_example(1)
+        )
         for number, model in enumerate(models)
     }
-    return race(calls, seconds=seconds, threads=threads, seed=seed)
+    return interleaved_benchmark(calls, seconds=seconds, threads=threads, seed=seed)
 
 
 def _default_runtime(model: _Model) -> str:
@@ -297,5 +312,5 @@ def _default_runtime(model: _Model) -> str:
 
 def _bytes(model: _Model) -> int:
     if model.folder is not None:
-        return int(sizes_of(model.folder)["ships"])
+        return int(measure_sizes(model.folder)["ships"])
     return sum(int(tensor.nbytes) for tensor in model.bundle.tensors.values())

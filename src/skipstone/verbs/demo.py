@@ -10,7 +10,7 @@ from typing import Any
 from skipstone import events, storage
 from skipstone.errors import UsageError
 from skipstone.registry import INPUTS, TASKS, resolve_target
-from skipstone.settings import as_flags
+from skipstone.settings import to_cli_args
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.verbs.answer import PredictResult, predict
 from skipstone.verbs.audit import AuditResult, audit
@@ -32,7 +32,7 @@ class DemoResult:
     verified: VerifyResult
     predicted: PredictResult
     seconds: float
-    shown: Demonstration
+    demonstration: Demonstration
 
     @property
     def report(self) -> Path:
@@ -68,16 +68,16 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
         UsageError: the task is unknown, or has no demo.
     """
     started = time.monotonic()
-    shown = demonstration(task)
+    shown = find_demo(task)
     root = Path("demo" if out is None else out)
     data, runs = root / shown.folder, str(root / "runs")
     if not data.is_dir():
         storage.make_folder(root)
         with storage.write_folder(data) as folder:
-            shown.write(folder)
+            shown.write_data(folder)
     audited = audit(data)
-    events.note(f"Audit: {len(audited.audit.findings)} findings in {data}")
-    flags = as_flags({**shown.settings, **({"seed": seed} if seed else {})})
+    events.emit_note(f"Audit: {len(audited.audit.findings)} findings in {data}")
+    flags = to_cli_args({**shown.settings, **({"seed": seed} if seed else {})})
     settings = dict(shown.settings)
     trained = train(
         data,
@@ -90,12 +90,12 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
     shrunk = shrink(trained.run, max_drop=1.0, seed=seed, latency_seconds=LATENCY_SECONDS)
     # train and shrink verified what they made, from raw bytes in a fresh process
     verified = VerifyResult(shrunk.verification or trained.verification)
-    predicted = predict(shrunk.bundle, shown.pick(data))
+    predicted = predict(shrunk.bundle, shown.choose_files(data))
     seconds = time.monotonic() - started
     return DemoResult(data, audited, trained, shrunk, verified, predicted, seconds, shown)
 
 
-def demonstration(task: str) -> Demonstration:
+def find_demo(task: str) -> Demonstration:
     """The demonstration of a task or an input (the fact `demo` of its entry)."""
     entry = INPUTS[task] if task in INPUTS else TASKS[task]
     if "demo" not in entry.facts:

@@ -33,9 +33,9 @@ class Demonstration:
 
     folder: str
     title: str
-    write: Callable[[Path], None]
-    pick: Callable[[Path], list[Path]]
-    next: str
+    write_data: Callable[[Path], None]
+    choose_files: Callable[[Path], list[Path]]
+    next_command: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,9 +65,9 @@ def _png(pixels: np.ndarray) -> bytes:
 DIGITS = Demonstration(
     folder="digits",
     title="Handwritten digits",
-    write=write_digits,
-    pick=lambda data: [sorted((data / str(digit)).iterdir())[0] for digit in range(10)],
-    next="skipstone train photos/      (one folder of photos per class)",
+    write_data=write_digits,
+    choose_files=lambda data: [sorted((data / str(digit)).iterdir())[0] for digit in range(10)],
+    next_command="skipstone train photos/      (one folder of photos per class)",
     settings={"epochs": 20},
 )
 
@@ -89,14 +89,14 @@ def write_scattered(folder: Path) -> None:
         masks.mkdir()
         for number in range(count):
             chosen = rng.choice(rows[split], int(rng.integers(4, 8)), replace=False)
-            canvas, mask = scatter(pictures[chosen], digits[chosen], rng)
+            canvas, mask = scatter_digits(pictures[chosen], digits[chosen], rng)
             (images / f"{number:03d}.png").write_bytes(_png(canvas))
             (masks / f"{number:03d}.png").write_bytes(_png(mask))
     names = ["index,name", *(f"{digit},{digit}" for digit in range(10)), f"{_PAPER},paper"]
     (folder / "classes.csv").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
-def scatter(
+def scatter_digits(
     pictures: np.ndarray, digits: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(canvas, mask), both uint8 (SIDE, SIDE). Digits that find no free place are left out."""
@@ -120,9 +120,9 @@ def scatter(
 SCATTERED = Demonstration(
     folder="scattered",
     title="Scattered digits and their masks",
-    write=write_scattered,
-    pick=lambda data: sorted((data / "val" / "images").iterdir())[:5],
-    next="skipstone train scenes/      (folders images/ and masks/)",
+    write_data=write_scattered,
+    choose_files=lambda data: sorted((data / "val" / "images").iterdir())[:5],
+    next_command="skipstone train scenes/      (folders images/ and masks/)",
     # half a minute: a small network, and without augmentations that mirror or zoom digits
     settings={
         "model": "resnet20",
@@ -170,7 +170,7 @@ def _docstrings(file: Path) -> Iterator[str]:
 DOCSTRINGS = Demonstration(
     folder="docstrings",
     title="Docstrings of Python's standard library, by package",
-    write=write_docstrings,
-    pick=lambda data: [sorted((data / package).iterdir())[0] for package in _PACKAGES],
-    next="skipstone train texts.csv    (a column of texts and one of labels)",
+    write_data=write_docstrings,
+    choose_files=lambda data: [sorted((data / package).iterdir())[0] for package in _PACKAGES],
+    next_command="skipstone train texts.csv    (a column of texts and one of labels)",
 )

@@ -15,27 +15,39 @@ from pathlib import Path
 from typing import Any
 
 from skipstone import events
-from skipstone.data.manifest_file import MANIFEST, save_manifest
+from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
 from skipstone.proof.intervals import Estimate, interval, paired_difference
-from skipstone.report.words import percent
-from skipstone.runtime.parts import network_of
+from skipstone.report.words import format_percent
+from skipstone.runtime.parts import restore_network
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.tasks.base import headline
+from skipstone.tasks.base import headline_metric
 from skipstone.train.plan import data_record
 from skipstone.train.runfolder import open_or_resume
-from skipstone.verbs.finish import export_and_verify, write_bundle
-from skipstone.verbs.finished import Finished
-from skipstone.verbs.lineage import versions
-from skipstone.verbs.members import Joint, Part, join, open_parts, voting
-from skipstone.verbs.places import known_data, output_folder
-from skipstone.verbs.scores import Scores, in_points
-from skipstone.verbs.story import PAGE, Outcome, gather, network_facts, write_report
-from skipstone.words import command_line, shortest
+from skipstone.verbs.finish import export_and_verify, score_and_write_bundle
+from skipstone.verbs.finished import RunResult
+from skipstone.verbs.lineage import package_versions
+from skipstone.verbs.members import (
+    EnsembleContext,
+    EnsembleMember,
+    build_ensemble_network,
+    join_members,
+    open_members,
+)
+from skipstone.verbs.places import choose_output_folder, find_training_data
+from skipstone.verbs.scores import Scores, format_difference
+from skipstone.verbs.story import (
+    REPORT_HTML,
+    RunOutcome,
+    collect_report_data,
+    describe_network,
+    write_report,
+)
+from skipstone.words import join_command_line, relative_path
 
 
 @dataclass(frozen=True)
-class Standing:
+class MemberScore:
     """A member compared with the ensemble, on the same rows.
 
     Args:
@@ -47,7 +59,7 @@ class Standing:
 
     model: str
     name: str
-    select: float
+    val: float
     value: Estimate
     difference: Estimate
 
@@ -55,14 +67,14 @@ class Standing:
         return {
             "model": self.model,
             "name": self.name,
-            "select": self.select,
+            "select": self.val,
             "value": self.value.to_json(),
             "difference": self.difference.to_json(),
         }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class EnsembleResult(Finished):
+class EnsembleResult(RunResult):
     """The result of `ensemble`.
 
     Args:
@@ -71,13 +83,13 @@ class EnsembleResult(Finished):
         better: whether it is.
     """
 
-    members: list[Standing]
+    members: list[MemberScore]
     verdict: str
     better: bool
 
-    def own_facts(self) -> dict[str, object]:
+    def extra_facts(self) -> dict[str, object]:
         alone = {
-            f"{member.model} alone": f"{member.name}: {percent(member.value.value)}"
+            f"{member.model} alone": f"{member.name}: {format_percent(member.value.value)}"
             for member in self.members
         }
         return {**alone, "verdict": self.verdict}
@@ -113,82 +125,92 @@ def ensemble(
     """
     started = time.monotonic()
     data_path = None if data is None else Path(data)
-    parts = open_parts([str(model) for model in models], data_path)
-    joint = join(parts, seed)
-    network = voting(joint, parts)
-    root = output_folder(out, default="runs", data=data_path or known_data(parts[0].folder))
+    parts = open_members([str(model) for model in models], data_path)
+    joint = join_members(parts, seed)
+    network = build_ensemble_network(joint, parts)
+    root = choose_output_folder(
+        out, default="runs", data=data_path or find_training_data(parts[0].folder)
+    )
     with open_or_resume(root, _identity(joint, parts)) as run:
-        save_manifest(joint.manifest, run.path / MANIFEST, given=known_data(parts[0].folder))
-        lineage = _lineage(joint, parts, command_line(command))
-        scores, bundle = write_bundle(joint, network, joint.arch, lineage, run.bundle)
+        save_manifest(
+            joint.manifest, run.path / MANIFEST_FILE, data_path=find_training_data(parts[0].folder)
+        )
+        lineage = _lineage(joint, parts, join_command_line(command))
+        scores, bundle = score_and_write_bundle(joint, network, joint.arch, lineage, run.bundle)
         scoring = _score_members(joint, parts, scores)
-        members = list(events.track(scoring, "members", total=len(parts)))
+        members = list(events.track_progress(scoring, "members", total=len(parts)))
         verdict, better = _verdict(joint, members)
         verification, seconds = export_and_verify(run.bundle), time.monotonic() - started
-        outcome = Outcome(
-            given=joint,
+        outcome = RunOutcome(
+            context=joint,
             bundle=bundle,
             folder=run.bundle,
             scores=scores,
             verification=verification,
-            trained=network_facts(joint.arch.name, network, joint.input, lineage["how"], seconds),
+            trained=describe_network(
+                joint.arch.name, network, joint.input, lineage["how"], seconds
+            ),
             members={
-                "title": headline(joint.task).title,
+                "title": headline_metric(joint.task).title,
                 "rows": [member.to_json() for member in members],
                 "verdict": verdict,
             },
         )
-        report = write_report(run.path / PAGE, gather(outcome))
+        report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
         run.journal("scored", **scores.to_json(), verified=verification.ok)
         run.finish()
-        return EnsembleResult.of(
+        return EnsembleResult.from_run(
             run, outcome, report, started, members=members, verdict=verdict, better=better
         )
 
 
-def _identity(joint: Joint, parts: Sequence[Part]) -> dict[str, Any]:
+def _identity(joint: EnsembleContext, parts: Sequence[EnsembleMember]) -> dict[str, Any]:
     return {
         "ensemble": [part.sha256 for part in parts],
-        "data": joint.manifest.fingerprint(),
+        "data": joint.manifest.compute_fingerprint(),
         "seed": joint.seed,
     }
 
 
-def _lineage(joint: Joint, parts: Sequence[Part], command: str) -> dict[str, Any]:
+def _lineage(
+    joint: EnsembleContext, parts: Sequence[EnsembleMember], command: str
+) -> dict[str, Any]:
     return {
         "command": command,
         "seed": joint.seed,
         "data": data_record(joint.manifest),
         "members": [
             {
-                "model": str(shortest(part.folder.absolute())),
+                "model": str(relative_path(part.folder.absolute())),
                 "weights": part.sha256,
                 "command": part.bundle.lineage.get("command", ""),
             }
             for part in parts
         ],
         "how": f"mean of the probabilities of {', '.join(part.path for part in parts)}",
-        "versions": versions(),
+        "versions": package_versions(),
     }
 
 
 # --- comparison with its members --------------------------------------------------------------
 
 
-def _score_members(joint: Joint, parts: Sequence[Part], scores: Scores) -> Iterator[Standing]:
+def _score_members(
+    joint: EnsembleContext, parts: Sequence[EnsembleMember], scores: Scores
+) -> Iterator[MemberScore]:
     """Each member on the validation rows and on the rows that the ensemble was scored on."""
-    metric = headline(joint.task)
-    part = joint.manifest.role(scores.role)
+    metric = headline_metric(joint.task)
+    part = joint.manifest.rows_with_role(scores.role)
     for member in parts:
-        runtime, post = TorchRuntime(network_of(member.bundle)), dict(member.bundle.post)
+        runtime, post = TorchRuntime(restore_network(member.bundle)), dict(member.bundle.post)
         predictor = Predictor(member.input, runtime, member.task, post)
-        val = predictor.evaluate(joint.manifest.role("select"))
+        val = predictor.evaluate(joint.manifest.rows_with_role("select"))
         evaluation = val if scores.role == "select" else predictor.evaluate(part)
         records, groups = evaluation.records, evaluation.groups
-        yield Standing(
+        yield MemberScore(
             model=member.path,
             name=member.arch.name,
-            select=float(joint.task.compute(val.records)[metric.name]),
+            val=float(joint.task.compute_metrics(val.records)[metric.name]),
             value=interval(metric, records, joint.task, groups, joint.seed),
             difference=paired_difference(
                 metric, scores.records, records, joint.task, groups, joint.seed
@@ -196,13 +218,13 @@ def _score_members(joint: Joint, parts: Sequence[Part], scores: Scores) -> Itera
         )
 
 
-def _verdict(joint: Joint, members: Sequence[Standing]) -> tuple[str, bool]:
+def _verdict(joint: EnsembleContext, members: Sequence[MemberScore]) -> tuple[str, bool]:
     """A sentence on the ensemble and the member that is best on the validation rows, and whether
     the ensemble is better."""
-    metric = headline(joint.task)
+    metric = headline_metric(joint.task)
     sign = 1 if metric.higher_is_better else -1
-    best = max(members, key=lambda member: sign * member.select)
-    points, certain = in_points(metric, best.difference)
+    best = max(members, key=lambda member: sign * member.val)
+    points, certain = format_difference(metric, best.difference)
     name = f"{best.model} ({best.name}), its best member on the validation rows"
     if certain > 0:
         return f"The ensemble is better than {name}: {points}.", True

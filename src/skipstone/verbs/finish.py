@@ -10,30 +10,30 @@ from typing import Any
 from torch import nn
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Ensemble
+from skipstone.bundle.arch import Arch, EnsembleArch
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import Manifest
 from skipstone.errors import Refusal
-from skipstone.inputs.base import input_record
-from skipstone.inputs.joined import inputs_of
-from skipstone.models.build import network_tensors
+from skipstone.inputs.base import make_input_record
+from skipstone.inputs.joined import list_inputs
+from skipstone.models.build import export_tensors
 from skipstone.proof.parity import Verification, verify
-from skipstone.proof.refine import refined
+from skipstone.proof.refine import select_postprocessing
 from skipstone.runtime.export_onnx import export_onnx
 from skipstone.runtime.export_openvino import export_openvino
 from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import joined_arrays
+from skipstone.runtime.parts import collect_input_arrays
 from skipstone.runtime.predictor import Predictor
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import task_record
 from skipstone.train.plan import TrainContext
-from skipstone.verbs.scores import Scores, calibration_of, score
+from skipstone.verbs.scores import Scores, compute_scores, measure_calibration_gain
 
 
-def write_bundle(
-    given: TrainContext,
+def score_and_write_bundle(
+    context: TrainContext,
     network: nn.Module,
-    arch: Arch | Ensemble,
+    arch: Arch | EnsembleArch,
     lineage: dict[str, Any],
     folder: Path,
 ) -> tuple[Scores, Bundle]:
@@ -44,36 +44,40 @@ def write_bundle(
         network: the network of `arch`, with its weights.
     """
     runtime = TorchRuntime(network)
-    val_rows = given.manifest.role("select")
-    post = Predictor(given.input, runtime, given.task, {}).calibrate(val_rows)
-    post = refined(Predictor(given.input, runtime, given.task, post), val_rows, seed=given.seed)
-    predictor = Predictor(given.input, runtime, given.task, post)
-    role = claimed(given.manifest)
-    part = given.manifest.role(role)
+    val_rows = context.manifest.rows_with_role("select")
+    post = Predictor(context.input, runtime, context.task, {}).fit_postprocessing(val_rows)
+    post = select_postprocessing(
+        Predictor(context.input, runtime, context.task, post), val_rows, seed=context.seed
+    )
+    predictor = Predictor(context.input, runtime, context.task, post)
+    role = scored_role(context.manifest)
+    part = context.manifest.rows_with_role(role)
     evaluation = predictor.evaluate(part)
     scores = dataclasses.replace(
-        score(given.task, evaluation, part, role=role, seed=given.seed),
-        calibration=calibration_of(predictor, part, evaluation, role=role, seed=given.seed),
+        compute_scores(context.task, evaluation, part, role=role, seed=context.seed),
+        calibration=measure_calibration_gain(
+            predictor, part, evaluation, role=role, seed=context.seed
+        ),
     )
-    inputs = inputs_of(given.input)
-    first, *others = [input_record(given.manifest.input, input) for input in inputs]
+    inputs = list_inputs(context.input)
+    first, *others = [make_input_record(context.manifest.input, input) for input in inputs]
     bundle = Bundle(
         arch=arch,
         input={**first, "others": others} if others else first,
-        task=task_record(given.manifest.task, given.task),
+        task=task_record(context.manifest.task, context.task),
         post=post,
         lineage=lineage,
         metrics=scores.to_json(),
-        tensors=network_tensors(network),
-        input_arrays=joined_arrays(inputs),
+        tensors=export_tensors(network),
+        input_arrays=collect_input_arrays(inputs),
     )
     bundle.save(folder)
     return scores, bundle
 
 
-def claimed(manifest: Manifest) -> str:
+def scored_role(manifest: Manifest) -> str:
     """The role that is scored: "claim", or "select" if the data is too small for a test set."""
-    return "claim" if len(manifest.role("claim")) else "select"
+    return "claim" if len(manifest.rows_with_role("claim")) else "select"
 
 
 def export_and_verify(folder: Path) -> Verification:
@@ -82,11 +86,13 @@ def export_and_verify(folder: Path) -> Verification:
     """
     store_goldens(folder)
     steps: dict[str, Callable[[Path], object]] = {"ONNX": export_onnx, "OpenVINO": export_openvino}
-    for name in events.track(list(steps), "exporting"):
+    for name in events.track_progress(list(steps), "exporting"):
         try:
             steps[name](folder)
         except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
-            events.warn(f"The model was not exported to {name}, and runs in torch: {refusal}")
+            events.emit_warning(
+                f"The model was not exported to {name}, and runs in torch: {refusal}"
+            )
             break
-    with events.stage("verifying from raw bytes"):
+    with events.progress_stage("verifying from raw bytes"):
         return verify(folder)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from skipstone.bundle.format import WEIGHTS
+from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.proof.intervals import Estimate
 from skipstone.proof.parity import Verification
 from skipstone.tasks.base import Metric
 from skipstone.train.runfolder import RunFolder
-from skipstone.verbs.story import Outcome
-from skipstone.verbs.told import figures, told, verdict
-from skipstone.words import shortest
+from skipstone.verbs.story import RunOutcome
+from skipstone.verbs.told import format_metrics, format_result, format_verification
+from skipstone.words import relative_path
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Finished:
+class RunResult:
     """A finished run.
 
     Args:
@@ -34,13 +34,15 @@ class Finished:
     role: str
     split: str
     metrics: dict[str, Estimate]
-    measures: tuple[Metric, ...]
+    metric_definitions: tuple[Metric, ...]
     verification: Verification
     bytes: int
     seconds: float
 
     @classmethod
-    def of(cls, run: RunFolder, outcome: Outcome, report: Path, started: float, **own: Any) -> Self:
+    def from_run(
+        cls, run: RunFolder, outcome: RunOutcome, report: Path, started: float, **own: Any
+    ) -> Self:
         """The result of `run`.
 
         Args:
@@ -49,15 +51,15 @@ class Finished:
         """
         scores = outcome.scores
         return cls(
-            run=shortest(run.path),
-            bundle=shortest(run.bundle),
-            report=shortest(report),
+            run=relative_path(run.path),
+            bundle=relative_path(run.bundle),
+            report=relative_path(report),
             role=scores.role,
             split=scores.split,
             metrics=scores.metrics,
-            measures=tuple(outcome.given.task.metrics()),
+            metric_definitions=tuple(outcome.context.task.list_metrics()),
             verification=outcome.verification,
-            bytes=(run.bundle / WEIGHTS).stat().st_size,
+            bytes=(run.bundle / WEIGHTS_FILE).stat().st_size,
             seconds=time.monotonic() - started,
             **own,
         )
@@ -66,14 +68,20 @@ class Finished:
     def exit_code(self) -> int:
         return 0 if self.verification.ok else 1
 
-    def own_facts(self) -> dict[str, object]:
+    def extra_facts(self) -> dict[str, object]:
         """Lines of the subclass, shown between the metrics and the paths."""
         return {}
 
     def __repr__(self) -> str:
-        facts = {"on": self.split, **figures(self.metrics, self.measures), **self.own_facts()}
+        facts = {
+            "on": self.split,
+            **format_metrics(self.metrics, self.metric_definitions),
+            **self.extra_facts(),
+        }
         paths = {"run": self.run, "bundle": self.bundle, "report": self.report}
-        return told(self, {**facts, "verified": verdict(self.verification), **paths})
+        return format_result(
+            self, {**facts, "verified": format_verification(self.verification), **paths}
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -9,17 +9,17 @@ from typing import Any
 
 from skipstone.errors import DataError
 from skipstone.inputs.base import TokenSplitter
-from skipstone.inputs.joined import inputs_of
-from skipstone.inputs.shown import shown
-from skipstone.report.pictures import BUDGET, WIDE, picture_uri
+from skipstone.inputs.joined import list_inputs
+from skipstone.inputs.shown import to_display
+from skipstone.report.pictures import MAX_GALLERY_CHARACTERS, MAX_WIDE_SIDE, encode_data_uri
 from skipstone.runtime.open import open_model
 from skipstone.runtime.predictor import Failure, Predictor
 from skipstone.tasks.base import PredictionDrawing
 from skipstone.train.plan import TrainContext
-from skipstone.verbs.highlights import highlights
+from skipstone.verbs.highlights import compute_word_importance
 
 
-class Drawing:
+class GalleryDrawer:
     """Draws rows of a manifest; a `PredictionDrawing` task draws target and prediction over them.
 
     Args:
@@ -27,17 +27,17 @@ class Drawing:
     """
 
     def __init__(self, given: TrainContext, bundle: Path) -> None:
-        self.given = given
+        self.context = given
         self.bundle = bundle
-        self._rows = {id: row for row, id in enumerate(given.manifest.column("id"))}
-        self._names = given.manifest.names()
-        self._load_target = given.task.opener(given.manifest)
+        self._rows = {id: row for row, id in enumerate(given.manifest.column_values("id"))}
+        self._names = given.manifest.row_names()
+        self._load_target = given.task.target_loader(given.manifest)
 
     @cached_property
     def _predictor(self) -> Predictor:
         return open_model(self.bundle, "torch")
 
-    def blocks(self, sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def draw_galleries(self, sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The task's blocks; gallery items get their image and their path in the data folder."""
         return [
             self._with_pictures(block) if block.get("kind") == "gallery" else dict(block)
@@ -45,18 +45,20 @@ class Drawing:
         ]
 
     def _with_pictures(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        budget, items = BUDGET, []
+        budget, items = MAX_GALLERY_CHARACTERS, []
         for item in block["items"]:
             row = self._rows[item["id"]]
             picture = ""
-            input = inputs_of(self.given.input)[0]  # an ensemble's members split texts alike
+            input = list_inputs(self.context.input)[0]  # an ensemble's members split texts alike
             if isinstance(input, TokenSplitter):
-                source = self.given.manifest.source(row)
+                source = self.context.manifest.source_at(row)
                 decision = item.get("decision", {})
-                words = highlights(self._predictor, input.pieces, source, **decision)
+                words = compute_word_importance(
+                    self._predictor, input.split_tokens, source, **decision
+                )
                 item = {**item, "words": words}
             try:
-                uri = None if isinstance(input, TokenSplitter) else self.picture(row)
+                uri = None if isinstance(input, TokenSplitter) else self.draw_row(row)
             except DataError:  # readable when it was scored, but not any more
                 uri = None
             if uri is not None and len(uri) <= budget:
@@ -64,15 +66,17 @@ class Drawing:
             items.append({**item, "name": self._names[row], "picture": picture})
         return {**block, "items": items}
 
-    def picture(self, row: int) -> str | None:
+    def draw_row(self, row: int) -> str | None:
         """A row as a data URI; None if it is not an image. DataError if it cannot be read."""
-        source = self.given.manifest.source(row)
-        record = self.given.input.decode(source).value
-        task = self.given.task
+        source = self.context.manifest.source_at(row)
+        record = self.context.input.decode(source).value
+        task = self.context.task
         if not isinstance(task, PredictionDrawing):
-            return picture_uri(record)
+            return encode_data_uri(record)
         (answer,) = self._predictor.predict([source])
         if isinstance(answer, Failure):
             raise DataError(answer.error)
-        truth = self._load_target(self.given.manifest.table["target"][row].as_py())
-        return picture_uri(task.draw_prediction(shown(record), answer, truth), WIDE)
+        truth = self._load_target(self.context.manifest.table["target"][row].as_py())
+        return encode_data_uri(
+            task.draw_prediction(to_display(record), answer, truth), MAX_WIDE_SIDE
+        )

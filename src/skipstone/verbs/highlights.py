@@ -18,18 +18,18 @@ from skipstone.data.sources import Inline, Source
 from skipstone.runtime.predictor import Failure, Predictor
 
 #: Tokens of a text that are tested; the rest of a longer text is shown without marks.
-MOST = 150
+MAX_TOKENS = 150
 #: Log-odds that are negligible: below it, no word is marked at full strength.
 _LEAST = 0.05
 
 
-def highlights(
+def compute_word_importance(
     predictor: Predictor,
     pieces: Callable[[Source], tuple[list[str], list[int]]],
     source: Source,
     *,
     code: int | None = None,
-    found: bool = True,
+    is_present: bool = True,
 ) -> list[list[Any]]:
     """[piece of the text, weight] in order; the weight is the decrease of the prediction's log-odds
     without it.
@@ -39,10 +39,10 @@ def highlights(
     Args:
         pieces: splits a source's text, and says which pieces are tokens (`TextInput.pieces`).
         code: index of a tag, taken by itself; by default the most probable of exclusive classes.
-        found: whether the tag was predicted to be present (True) or absent.
+        is_present: whether the tag was predicted to be present (True) or absent.
     """
     parts, tokens = pieces(source)
-    tested = tokens[:MOST]
+    tested = tokens[:MAX_TOKENS]
     without = ["".join(part for n, part in enumerate(parts) if n != token) for token in tested]
     sources = [source, *(Inline(text.encode(), name=source.name) for text in without)]
     answers = predictor.predict(sources)
@@ -53,7 +53,7 @@ def highlights(
     weights = np.zeros(len(parts))
     full = shares[0]
     if full is not None:
-        answer, sign = int(full.argmax()) if code is None else code, 1 if found else -1
+        answer, sign = int(full.argmax()) if code is None else code, 1 if is_present else -1
         before = _log_odds(full, answer, alone=code is not None)
         for token, share in zip(tested, shares[1:], strict=True):
             if share is not None:

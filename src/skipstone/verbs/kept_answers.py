@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from skipstone import storage
-from skipstone.bundle.files import RECORD
-from skipstone.data.samples import Meta
+from skipstone.bundle.files import BUNDLE_JSON
+from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline, Source
 from skipstone.errors import DamagedError, UsageError
-from skipstone.events import note
+from skipstone.events import emit_note
 from skipstone.runtime.predictor import Failure
 from skipstone.tasks.base import Prediction
 
 _SAVE_SECONDS = 5.0
 
 
-def question(bundle: Path, runtime: str, sources: Iterable[Source]) -> dict[str, str]:
+def prediction_key(bundle: Path, runtime: str, sources: Iterable[Source]) -> dict[str, str]:
     """Two commands with the same key predict the same: it holds the model's and the sources' hash
     (of files: path, size and time of change)."""
     digest = hashlib.sha256()
@@ -46,11 +46,11 @@ def question(bundle: Path, runtime: str, sources: Iterable[Source]) -> dict[str,
                 digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns} ".encode())
             identity = str(path), source.member, source.cells
         digest.update(f"{identity!r}\n".encode("utf-8", "surrogatepass"))
-    model = storage.file_sha256(bundle / RECORD)
+    model = storage.file_sha256(bundle / BUNDLE_JSON)
     return {"model": model, "runtime": runtime, "sources": digest.hexdigest()}
 
 
-class KeptAnswers:
+class PartialPredictions:
     """Predictions of the first sources, in order; a context that saves them when it is left early.
 
     Each line states the index of its first prediction: lines of a second command that wrote to the
@@ -69,11 +69,11 @@ class KeptAnswers:
         self._active = not out.exists()
         #: Never exists without `_file`.
         self.folder = self._file.with_suffix("") if files and self._active else None
-        self.answers: list[Prediction | Failure] = []
+        self.predictions: list[Prediction | Failure] = []
         self._saved = 0
         self._save_time = time.monotonic()
 
-    def __enter__(self) -> KeptAnswers:
+    def __enter__(self) -> PartialPredictions:
         """Raises DamagedError or UsageError if something of another origin is in the way."""
         if not self._active:
             return self
@@ -82,14 +82,14 @@ class KeptAnswers:
                 f"{self.folder} is in the way: unfinished predictions are kept there.",
                 hint="Move it away, or name another folder: --out DIR",
             )
-        self.answers = self._read()
-        self._saved = len(self.answers)
+        self.predictions = self._read()
+        self._saved = len(self.predictions)
         if self._saved:
             count = f"{self._saved:,} of {self._count:,}"
-            note(f"Resuming after {count} predictions ({self._file.name})")
+            emit_note(f"Resuming after {count} predictions ({self._file.name})")
         else:
             storage.make_folder(self._file.parent)
-            self.done()
+            self.discard()
             storage.append_line(self._file, json.dumps(self._key))
         return self
 
@@ -99,21 +99,23 @@ class KeptAnswers:
         with contextlib.suppress(OSError):  # the disk may be full
             self._save()
             if not self._saved:
-                self.done()
+                self.discard()
         if self._saved:
-            note(f"{self._saved:,} of {self._count:,} predictions are kept ({self._file.name})")
+            emit_note(
+                f"{self._saved:,} of {self._count:,} predictions are kept ({self._file.name})"
+            )
 
-    def add(self, answer: Prediction | Failure) -> None:
+    def add_prediction(self, answer: Prediction | Failure) -> None:
         """Drops the arrays: masks of thousands of photos would fill the memory."""
-        index = len(self.answers)
+        index = len(self.predictions)
         if isinstance(answer, Failure):
-            self.answers.append(replace(answer, index=index))
+            self.predictions.append(replace(answer, index=index))
         else:
-            self.answers.append(replace(answer, meta=replace(answer.meta, id=index), scores={}))
+            self.predictions.append(replace(answer, meta=replace(answer.meta, id=index), scores={}))
         if time.monotonic() - self._save_time > _SAVE_SECONDS:
             self._save()
 
-    def done(self) -> None:
+    def discard(self) -> None:
         """Remove what is kept."""
         if self._active:
             if self.folder is not None and self.folder.is_dir():
@@ -121,10 +123,10 @@ class KeptAnswers:
             storage.remove_file(self._file)
 
     def _save(self) -> None:
-        rows = [_to_json(answer) for answer in self.answers[self._saved :]]
+        rows = [_to_json(answer) for answer in self.predictions[self._saved :]]
         if self._active and rows:
             storage.append_line(self._file, json.dumps({"from": self._saved, "answers": rows}))
-            self._saved = len(self.answers)
+            self._saved = len(self.predictions)
         self._save_time = time.monotonic()
 
     def _read(self) -> list[Prediction | Failure]:
@@ -137,7 +139,7 @@ class KeptAnswers:
             if key.keys() != self._key.keys():
                 raise KeyError("the first line")
             if key != self._key:
-                note(f"{self._file.name} is of another model or other files: starting again")
+                emit_note(f"{self._file.name} is of another model or other files: starting again")
                 return []
             for part in parts:
                 if part["from"] == len(answers):
@@ -158,4 +160,4 @@ def _to_json(answer: Prediction | Failure) -> dict[str, Any]:
 def _from_json(row: Mapping[str, Any], index: int) -> Prediction | Failure:
     if "error" in row:
         return Failure(row["name"], row["error"], index)
-    return Prediction(Meta(index, row["name"], size=tuple(row["size"])), row["fields"], {})
+    return Prediction(SampleMeta(index, row["name"], size=tuple(row["size"])), row["fields"], {})

@@ -25,7 +25,7 @@ _PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of skipstone, Python and the installed packages that affect a model."""
     installed = {"skipstone": importlib.metadata.version("skipstone")}
     installed["python"] = platform.python_version()
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def lineage_of(
+def make_lineage(
     plan: TrainPlan, command: str, result: FitResult, *, unreadable: int = 0
 ) -> dict[str, Any]:
     """JSON-able: what is needed to train the model again and to find its data."""
@@ -49,7 +49,7 @@ def lineage_of(
         "from": document["from"],
         "unreadable": unreadable,
         "weights": plan.weights,
-        "vectors": None if plan.vectors is None else plan.vectors.facts(),
+        "vectors": None if plan.vectors is None else plan.vectors.to_lineage(),
         "augment": document["augment"],
         "recipe": document["recipe"],
         "reason": plan.reason,
@@ -57,5 +57,5 @@ def lineage_of(
         "steps": result.steps,
         "stopped_by": result.stopped_by,
         "together": result.together,
-        "versions": versions(),
+        "versions": package_versions(),
     }

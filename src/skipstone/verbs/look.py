@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.registry import BACKBONES, Entry, resolve_target
-from skipstone.verbs.told import told
+from skipstone.verbs.told import format_result
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,15 @@ class ModelsResult:
     exit_code: int = 0
 
     def __repr__(self) -> str:
-        return told(self, {row["name"]: row["summary"] or row["source"] for row in self.rows})
+        return format_result(
+            self, {row["name"]: row["summary"] or row["source"] for row in self.rows}
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {"models": self.rows}
 
 
-def models(name: str | None = None) -> ModelsResult:
+def list_models(name: str | None = None) -> ModelsResult:
     """Name, parameters, MACs, input, weights and source of every model, or of the model `name`.
 
     MACs are multiply-accumulates for one input of the model's default size.

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skipstone import events
-from skipstone.bundle.arch import MOST_MEMBERS, Arch, Ensemble, Member
-from skipstone.bundle.files import read_record
-from skipstone.bundle.format import WEIGHTS, Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.arch import MAX_MEMBERS, Arch, EnsembleArch, MemberConfig
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.manifest import Manifest
-from skipstone.data.table_cells import CONTENT
+from skipstone.data.table_cells import CELL_DIGEST
 from skipstone.errors import Refusal, UsageError
-from skipstone.inputs.base import Input, same_input
-from skipstone.inputs.joined import Joined
+from skipstone.inputs.base import Input, inputs_are_equal
+from skipstone.inputs.joined import MultiInput
 from skipstone.models.build import load_tensors
-from skipstone.models.ensemble import Votes, build_ensemble, tensors_of
+from skipstone.models.ensemble import AveragingEnsemble, build_ensemble, merge_member_tensors
 from skipstone.prepare.unreadable import UNREADABLE
-from skipstone.runtime.parts import input_of, task_of
+from skipstone.runtime.parts import restore_input, restore_task
 from skipstone.runtime.torch_runtime import TorchRuntime
 from skipstone.tasks.base import Task
-from skipstone.verbs.shrink import training_data
-from skipstone.words import listed
+from skipstone.verbs.shrink import load_training_manifest
+from skipstone.words import join_limited
 
 #: A row gets the first of these roles that any member has it in, so that no training row of one
 #: member is used to score the ensemble.
@@ -31,7 +31,7 @@ _ROLES = ("fit", UNREADABLE, "select", "claim")
 
 
 @dataclass(frozen=True)
-class Part:
+class EnsembleMember:
     """A member of an ensemble, opened; `path` is the one that the user passed."""
 
     path: str
@@ -53,21 +53,21 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Joint:
+class EnsembleContext:
     """What the members share (a `train.plan.TrainContext`), and the ensemble's architecture."""
 
     manifest: Manifest
     input: Input
     task: Task
     seed: int
-    arch: Ensemble
+    arch: EnsembleArch
 
 
-def open_parts(models: list[str], data: Path | None) -> list[Part]:
+def open_members(models: list[str], data: Path | None) -> list[EnsembleMember]:
     """Open the models and check that task, input and classes are the same."""
-    if not 2 <= len(models) <= MOST_MEMBERS:
+    if not 2 <= len(models) <= MAX_MEMBERS:
         raise UsageError(
-            f"an ensemble needs 2 to {MOST_MEMBERS} models; named: {len(models)}.",
+            f"an ensemble needs 2 to {MAX_MEMBERS} models; named: {len(models)}.",
             hint="For example: skipstone ensemble runs/001 runs/002",
         )
     parts = [_open(model, data) for model in models]
@@ -85,69 +85,73 @@ def open_parts(models: list[str], data: Path | None) -> list[Part]:
         if _classes(first) != _classes(other):
             raise UsageError(
                 f"{first.path} and {other.path} differ in their classes or the order of them: "
-                f"{listed(_classes(first), 4)} and {listed(_classes(other), 4)}.",
+                f"{join_limited(_classes(first), 4)} and {join_limited(_classes(other), 4)}.",
                 hint="Train them on the same data.",
             )
     return parts
 
 
-def _open(model: str, data: Path | None) -> Part:
-    folder = bundle_of(model)
+def _open(model: str, data: Path | None) -> EnsembleMember:
+    folder = resolve_bundle(model)
     bundle = Bundle.load(folder)
-    sha256 = str(read_record(folder)["files"][WEIGHTS]["sha256"])
-    manifest = training_data(folder, data)
-    return Part(model, folder, bundle, input_of(bundle), task_of(bundle), manifest, sha256)
+    sha256 = str(read_bundle_json(folder)["files"][WEIGHTS_FILE]["sha256"])
+    manifest = load_training_manifest(folder, data)
+    return EnsembleMember(
+        model, folder, bundle, restore_input(bundle), restore_task(bundle), manifest, sha256
+    )
 
 
-def _classes(part: Part) -> list[str]:
+def _classes(part: EnsembleMember) -> list[str]:
     return list(map(str, part.task.schema.get("classes", ())))
 
 
-def join(parts: Sequence[Part], seed: int) -> Joint:
+def join_members(parts: Sequence[EnsembleMember], seed: int) -> EnsembleContext:
     """Inputs, rows and architecture of the ensemble, before its network is built."""
     inputs: list[Input] = []
-    members: list[Member] = []
+    members: list[MemberConfig] = []
     for part in parts:
-        number = next((n for n, input in enumerate(inputs) if same_input(input, part.input)), None)
+        number = next(
+            (n for n, input in enumerate(inputs) if inputs_are_equal(input, part.input)), None
+        )
         if number is None:
             number = len(inputs)
             inputs.append(part.input)
         temperature = float(part.bundle.post.get("temperature", 1.0))
-        members.append(Member(part.arch, number, temperature))
+        members.append(MemberConfig(part.arch, number, temperature))
     task = parts[0].task
     if task.activation is None:
         raise Refusal(f"predictions of the task {task.name!r} cannot be averaged.")
-    if len(inputs) > 1 and task.places:
+    if len(inputs) > 1 and task.spatial_targets:
         raise Refusal(
             "masks and boxes can be averaged only if all members use the same input, but these "
             "preprocess theirs differently.",
             hint="Train them with the same input options, such as --size.",
         )
-    input = Joined(inputs) if len(inputs) > 1 else inputs[0]
-    ensemble = Ensemble(tuple(members), task.activation)
-    return Joint(_join_roles(parts), input, task, seed, ensemble)
+    input = MultiInput(inputs) if len(inputs) > 1 else inputs[0]
+    ensemble = EnsembleArch(tuple(members), task.activation)
+    return EnsembleContext(_join_roles(parts), input, task, seed, ensemble)
 
 
-def _join_roles(parts: Sequence[Part]) -> Manifest:
+def _join_roles(parts: Sequence[EnsembleMember]) -> Manifest:
     """The rows, each in the first of _ROLES that a member has it in."""
     first = parts[0].manifest
     for other in parts[1:]:
         columns_of = [set(part.table.column_names) for part in (first, other.manifest)]
-        shared = {"path", "member", "target", CONTENT}.intersection(*columns_of)
+        shared = {"path", "member", "target", CELL_DIGEST}.intersection(*columns_of)
         if any(not first.table[name].equals(other.manifest.table[name]) for name in shared):
             raise UsageError(
                 f"{parts[0].path} and {other.path} were trained on different data, so it is "
                 "unknown which rows are new to both.",
                 hint="Train them on the same data, read with the same options.",
             )
-    columns = [part.manifest.column("role") for part in parts]
+    columns = [part.manifest.column_values("role") for part in parts]
     roles = [min(each, key=_rank) for each in zip(*columns, strict=True)]
     manifest = first.with_column("role", roles)
     for role, title in (("claim", "test"), ("select", "validation")):
         most, count = max(column.count(role) for column in columns), roles.count(role)
         if count == most:
             continue
-        events.note(
+        events.emit_note(
             f"The members' data was split differently: {count:,} {title} rows remain, of up to "
             f"{most:,}. Members trained with the same --split-seed keep all of them."
         )
@@ -163,11 +167,13 @@ def _rank(role: str) -> int:
     return _ROLES.index(role) if role in _ROLES else len(_ROLES)
 
 
-def voting(joint: Joint, parts: Sequence[Part]) -> Votes:
+def build_ensemble_network(
+    joint: EnsembleContext, parts: Sequence[EnsembleMember]
+) -> AveragingEnsemble:
     """The network with its members' weights. Refusal if their outputs cannot be averaged."""
     network = build_ensemble(joint.arch, joint.input)
-    tensors = tensors_of(joint.arch, [part.bundle.tensors for part in parts])
+    tensors = merge_member_tensors(joint.arch, [part.bundle.tensors for part in parts])
     load_tensors(network, tensors, where="the ensemble")
     network.eval()
-    TorchRuntime(network).run(joint.input.example(1))
+    TorchRuntime(network).run(joint.input.make_example(1))
     return network

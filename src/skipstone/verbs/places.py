@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skipstone.bundle.locate import names_model
-from skipstone.data.manifest_file import MANIFEST, data_given
+from skipstone.bundle.locate import resolves_to_bundle
+from skipstone.data.manifest_file import MANIFEST_FILE, load_data_path
 from skipstone.data.readers.class_folders import has_pictures
 from skipstone.errors import UsageError
-from skipstone.events import note
+from skipstone.events import emit_note
 
 
-def output_folder(out: str | Path | None, *, default: str, data: Path | None = None) -> Path:
+def choose_output_folder(out: str | Path | None, *, default: str, data: Path | None = None) -> Path:
     """The folder to write to.
 
     Args:
@@ -24,26 +24,26 @@ def output_folder(out: str | Path | None, *, default: str, data: Path | None = N
         UsageError: `out` lies inside `data`, or is a file.
     """
     folder = Path(default if out is None else out)
-    if data is not None and lies_inside(folder, data):
+    if data is not None and is_inside_data(folder, data):
         if out is not None:
-            refuse_inside(folder, data, "--out", _sibling(data, default))
+            reject_path_inside_data(folder, data, "--out", _sibling(data, default))
         folder = _sibling(data, default)
-        note(f"The current folder is the data folder, so outputs go to {folder}")
+        emit_note(f"The current folder is the data folder, so outputs go to {folder}")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file.", hint="Name a folder.")
     return folder
 
 
-def refuse_inside(path: Path, data: Path, flag: str, instead: Path | None = None) -> None:
+def reject_path_inside_data(path: Path, data: Path, flag: str, instead: Path | None = None) -> None:
     """UsageError if `path` lies inside the data."""
-    if lies_inside(path, data):
+    if is_inside_data(path, data):
         raise UsageError(
             f"{flag} {path} lies inside the data {data}; nothing is written there.",
             hint=f"Use a path outside of it: {flag} {instead or _sibling(data, path.name)}",
         )
 
 
-def refuse_filled(folder: Path) -> None:
+def reject_nonempty_folder(folder: Path) -> None:
     """UsageError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -52,7 +52,7 @@ def refuse_filled(folder: Path) -> None:
         )
 
 
-def lies_inside(path: Path, data: Path) -> bool:
+def is_inside_data(path: Path, data: Path) -> bool:
     """Whether `path` is in the data: below its folder or, for a table, in a folder next to it that
     holds images. (Any other folder next to a table may be used.)"""
     root, path = _root(data), path.resolve()
@@ -61,14 +61,14 @@ def lies_inside(path: Path, data: Path) -> bool:
     if data.is_dir() or path == root:
         return True
     folder = root / path.relative_to(root).parts[0]
-    return folder.is_dir() and not names_model(folder) and has_pictures(folder)
+    return folder.is_dir() and not resolves_to_bundle(folder) and has_pictures(folder)
 
 
-def known_data(bundle: Path) -> Path | None:
+def find_training_data(bundle: Path) -> Path | None:
     """The data that the bundle's run was trained on; None if the bundle is not in a run folder, or
     if the data no longer exists."""
-    file = bundle.parent / MANIFEST
-    data = data_given(file) if file.is_file() else None
+    file = bundle.parent / MANIFEST_FILE
+    data = load_data_path(file) if file.is_file() else None
     return data if data is not None and data.exists() else None
 
 

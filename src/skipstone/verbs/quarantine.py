@@ -19,12 +19,12 @@ from skipstone.prepare.unreadable import (
 )
 from skipstone.train.plan import TrainPlan
 from skipstone.train.runfolder import RunFolder
-from skipstone.words import shortest
+from skipstone.words import relative_path
 
-LIST = "unreadable.csv"
+UNREADABLE_CSV = "unreadable.csv"
 
 
-def quarantine(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan:
+def exclude_unreadable_rows(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan:
     """The plan without the unreadable rows; `cache` then holds the records of the others.
 
     The list of rows is journalled first, so that a resumed run trains on the same rows even if
@@ -34,13 +34,13 @@ def quarantine(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan
         DataError: more rows are unreadable than `--max-bad` allows; or, in a resumed run, a file
             that was readable at the start no longer is.
     """
-    cache.serve(plan.input)
+    cache.set_input(plan.input)
     before = run.decided("unreadable")
     manifest = plan.manifest
     if before is not None:
         manifest = exclude_unreadable(manifest, before["ids"])
-    total = sum(len(plan.manifest.role(role)) for role in ROLES)
-    allowed = plan.loading.bad_allowed(total) if before is None else 0
+    total = sum(len(plan.manifest.rows_with_role(role)) for role in ROLES)
+    allowed = plan.loading.max_unreadable(total) if before is None else 0
     reading = read_all_rows(manifest, plan.input, plan.task, cache=cache, allowed=allowed)
     if before is None:
         _write_list(run, reading.unreadable)
@@ -51,14 +51,14 @@ def quarantine(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan
         manifest = exclude_unreadable(manifest, ids)
     elif reading.unreadable:
         raise DataError(
-            f"{reading.unreadable[0].reason} It was readable when {shortest(run.path)} started, so "
+            f"{reading.unreadable[0].reason} It was readable when {relative_path(run.path)} started, so "
             "the run cannot be resumed exactly.",
             hint="Restore the file, or start a new run: --out DIR",
         )
     if before["ids"]:
-        events.warn(
+        events.emit_warning(
             f"{len(before['ids']):,} of {total:,} files are unreadable and left out, listed in "
-            f"{shortest(run.path / LIST)}"
+            f"{relative_path(run.path / UNREADABLE_CSV)}"
         )
         check_val_tags(manifest)
         if plan.parent is None:  # fine-tuning may continue with a single label
@@ -67,8 +67,10 @@ def quarantine(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainPlan
 
 
 def _write_list(run: RunFolder, bad: tuple[UnreadableRow, ...]) -> None:
-    if bad or (run.path / LIST).exists():  # an earlier start may have written another list
-        storage.write_text(run.path / LIST, to_csv(bad))
+    if (
+        bad or (run.path / UNREADABLE_CSV).exists()
+    ):  # an earlier start may have written another list
+        storage.write_text(run.path / UNREADABLE_CSV, to_csv(bad))
 
 
 def _too_many(plan: TrainPlan, run: RunFolder, reading: ReadReport, allowed: int) -> DataError:
@@ -77,7 +79,7 @@ def _too_many(plan: TrainPlan, run: RunFolder, reading: ReadReport, allowed: int
     required = f"{-(-count * 1000 // reading.total) / 10:g}%" if complete else "SHARE"
     return DataError(
         f"{count:,} of {total} are unreadable, more than --max-bad {plan.loading.max_bad} allows "
-        f"({allowed:,} of {reading.total:,}); listed in {shortest(run.path / LIST)}. The first: "
+        f"({allowed:,} of {reading.total:,}); listed in {relative_path(run.path / UNREADABLE_CSV)}. The first: "
         f"{reading.unreadable[0].reason}",
         hint=f"To see the problems: skipstone audit {shlex.quote(str(plan.manifest.root))}. To "
         f"train without these files: the same command with --max-bad {required}",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skipstone.report.words import figure, size
-from skipstone.shrink.words import between, ends, originals
+from skipstone.report.words import format_bytes, format_metric
+from skipstone.shrink.words import describe_original_size, format_ratio_interval, interval_bounds
 
 #: Columns, rows and title of a table.
-Table = tuple[tuple[str, ...], list[list[str]], str]
+TerminalTable = tuple[tuple[str, ...], list[list[str]], str]
 
 _ROLES = {"claim": "test rows", "select": "validation rows"}
 
 
-def receipt_table(receipt: Mapping[str, Any]) -> Table:
+def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
     """Accuracy, size and latency; `receipt` is a `Receipt.to_json`.
 
     In it metrics are shares of 1, and drops are in points (of 100).
@@ -28,8 +28,8 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
     rows.append(
         [
             "exported files",
-            f"{size(sizes['before'])} ({originals(sizes)})",
-            f"{size(sizes['ships'])} ({sizes['default']})",
+            f"{format_bytes(sizes['before'])} ({describe_original_size(sizes)})",
+            f"{format_bytes(sizes['ships'])} ({sizes['default']})",
             _smaller(sizes["smaller"]),
         ]
     )
@@ -42,13 +42,13 @@ def receipt_table(receipt: Mapping[str, Any]) -> Table:
                     f"latency, batch {latency['batch']}, {latency['threads']} threads",
                     f"{medians[ratio['slow']]:.2f} ms ({ratio['slow']})",
                     f"{medians[ratio['fast']]:.2f} ms ({ratio['fast']})",
-                    f"{ratio['words']} {between(ratio)}",
+                    f"{ratio['words']} {format_ratio_interval(ratio)}",
                 ]
             )
     return ("what", "before", "after", "change [95 %]"), rows, f"Plan: {receipt['plan']}"
 
 
-def figures_table(receipt: Mapping[str, Any]) -> Table:
+def make_metrics_table(receipt: Mapping[str, Any]) -> TerminalTable:
     """Every metric of the model before and after."""
     rows = [
         [
@@ -64,14 +64,15 @@ def figures_table(receipt: Mapping[str, Any]) -> Table:
 
 def _estimate(estimate: Mapping[str, Any], unit: str) -> str:
     value, low, high = (
-        figure(estimate[name], as_percent=unit == "percent") for name in ("value", "low", "high")
+        format_metric(estimate[name], as_percent=unit == "percent")
+        for name in ("value", "low", "high")
     )
     return f"{value} [{low}, {high}]"
 
 
 def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
     before, after, drop = part["before"], part["after"], part["drop"]
-    low, high = ends(drop)
+    low, high = interval_bounds(drop)
     return [
         f"{metric} on {_ROLES.get(part['role'], part['role'])} (n = {drop['n']:,})",
         f"{before['value']:.2%}",

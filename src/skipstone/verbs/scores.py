@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipstone.data.manifest import Manifest
-from skipstone.proof.calibration import Gain, calibration_gain, has_confidence
-from skipstone.proof.intervals import Estimate, intervals
+from skipstone.proof.calibration import CalibrationGain, calibration_gain, has_confidence
+from skipstone.proof.intervals import Estimate, metric_intervals
 from skipstone.runtime.predictor import Evaluation, Predictor
 from skipstone.tasks.base import Metric, Record, Task
 
@@ -29,7 +29,7 @@ class Scores:
     seed: int
     metrics: dict[str, Estimate]
     evaluation: Evaluation
-    calibration: Gain | None = None
+    calibration: CalibrationGain | None = None
 
     @property
     def records(self) -> list[Record]:
@@ -45,17 +45,19 @@ class Scores:
         }
 
 
-def score(task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int) -> Scores:
+def compute_scores(
+    task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int
+) -> Scores:
     """All metrics with intervals, over groups if the data has groups. Undefined metrics (of a class
     without rows in this part) are left out."""
-    estimates = intervals(evaluation.records, task, evaluation.groups, seed)
+    estimates = metric_intervals(evaluation.records, task, evaluation.groups, seed)
     metrics = {name: value for name, value in estimates.items() if math.isfinite(value.value)}
     return Scores(role, describe_part(part, role), seed, metrics, evaluation)
 
 
-def calibration_of(
+def measure_calibration_gain(
     predictor: Predictor, part: Manifest, evaluation: Evaluation, *, role: str, seed: int
-) -> Gain | None:
+) -> CalibrationGain | None:
     """Effect of the temperature on `part`, which is scored again without it. None on the
     validation rows, which the temperature was fitted to.
 
@@ -73,7 +75,7 @@ def calibration_of(
     return calibration_gain(before, evaluation.records, task, evaluation.groups, seed)
 
 
-def in_points(metric: Metric, gap: Estimate) -> tuple[str, int]:
+def format_difference(metric: Metric, gap: Estimate) -> tuple[str, int]:
     """A paired difference as "+1.2 points (-0.3 to +2.6)", with a sign so that more is better; and
     which model is significantly better: 1 the first, -1 the second, 0 neither."""
     sign = 1 if metric.higher_is_better else -1
@@ -84,7 +86,7 @@ def in_points(metric: Metric, gap: Estimate) -> tuple[str, int]:
 
 def describe_part(part: Manifest, role: str) -> str:
     """Description of the rows for people: the user's split, or how they were chosen."""
-    splits = {name for name in part.column("split") if name}
+    splits = {name for name in part.column_values("split") if name}
     if role == "claim" and len(splits) == 1 and "train" not in splits:
         return f"the {splits.pop()} split of the data, scored once"
     if role == "claim":

@@ -9,18 +9,18 @@ from typing import Any
 
 from skipstone import events, storage
 from skipstone.bundle.format import Bundle
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.proof.parity import Verification
 from skipstone.proof.parity import verify as verify_bundle
-from skipstone.report.words import size
-from skipstone.runtime.export_answering import answering_onnx
+from skipstone.report.words import format_bytes
+from skipstone.runtime.export_answering import export_argmax
 from skipstone.runtime.export_onnx import export_onnx
-from skipstone.runtime.export_openvino import export_openvino, ir_of_onnx
-from skipstone.runtime.parts import refinements_of
-from skipstone.runtime.programs import Programs, program_files, read_programs
-from skipstone.runtime.standalone import example_files, write_standalone
-from skipstone.verbs.places import known_data, output_folder, refuse_filled
-from skipstone.verbs.told import told, verdict
+from skipstone.runtime.export_openvino import convert_onnx_to_ir, export_openvino
+from skipstone.runtime.parts import input_dependent_postprocessing
+from skipstone.runtime.programs import Programs, load_program_files, read_programs
+from skipstone.runtime.standalone import example_file_names, write_standalone
+from skipstone.verbs.places import choose_output_folder, find_training_data, reject_nonempty_folder
+from skipstone.verbs.told import format_result, format_verification
 
 #: Values of `export --to` and the runtime whose programs they write.
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -43,8 +43,10 @@ class ExportResult:
     exit_code: int = 0
 
     def __repr__(self) -> str:
-        sizes = {name: size(count) for name, count in self.files.items()}
-        return told(self, {"folder": self.folder, **sizes, "left out": ", ".join(self.left_out)})
+        sizes = {name: format_bytes(count) for name, count in self.files.items()}
+        return format_result(
+            self, {"folder": self.folder, **sizes, "left out": ", ".join(self.left_out)}
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -66,9 +68,9 @@ def export(
     default INT8 program is not among the files. Without `out` the folder is made in the current
     one, or next to the training data if the current one is the data.
     """
-    bundle = bundle_of(model)
-    folder = output_folder(out, default=f"export-{to}", data=known_data(bundle))
-    refuse_filled(folder)
+    bundle = resolve_bundle(model)
+    folder = choose_output_folder(out, default=f"export-{to}", data=find_training_data(bundle))
+    reject_nonempty_folder(folder)
     programs = read_programs(bundle)
     left_out = (
         *_missing_refinements(Bundle.load(bundle)),
@@ -78,15 +80,15 @@ def export(
         _write_argmax(bundle, folder, to)
         command = None
     elif to == "onnx":
-        if not any(row.runtime == "onnxruntime" for row in programs.rows.values()):
+        if not any(row.runtime == "onnxruntime" for row in programs.by_name.values()):
             export_onnx(bundle)
-        with storage.write_folder(folder, fresh=True) as new:
+        with storage.write_folder(folder, must_be_new=True) as new:
             script = write_standalone(bundle, new)
-        file = example_files(Bundle.load(bundle))[0]
+        file = example_file_names(Bundle.load(bundle))[0]
         words = [] if script is None else ["python", str(folder / script.name), file]
         command = shlex.join(words) or None
     else:
-        if not any(row.runtime == "openvino" for row in programs.rows.values()):
+        if not any(row.runtime == "openvino" for row in programs.by_name.values()):
             export_openvino(bundle)
         _write_openvino(bundle, folder)
         command = None
@@ -96,10 +98,10 @@ def export(
 
 def _missing_refinements(bundle: Bundle) -> tuple[str, ...]:
     """Post-processing that reads the input again, which no export does; with a warning."""
-    steps = refinements_of(bundle)
+    steps = input_dependent_postprocessing(bundle)
     if steps:
         arrays = ", ".join(sorted(set().union(*steps.values())))
-        events.warn(
+        events.emit_warning(
             f"This model's metrics include post-processing that reads the {arrays} again "
             f"({', '.join(steps)}). The exported files do not do this."
         )
@@ -113,14 +115,14 @@ def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> 
     """
     if not programs.default:
         return ()
-    default = programs.rows[programs.default]
-    floats = [row.files for row in programs.rows.values() if row.precision == "f32"]
+    default = programs.by_name[programs.default]
+    floats = [row.files for row in programs.by_name.values() if row.precision == "f32"]
     included = not argmax and default.runtime == _RUNTIMES[to]
     if included or default.files in floats:
         return ()
     targets = [target for target, runtime in _RUNTIMES.items() if runtime == default.runtime]
     command = ["skipstone", "export", str(model), "--to"]
-    events.warn(
+    events.emit_warning(
         f"The model's default program is {default.name}; its size, speed and metrics are of that "
         "program. The exported files are float32."
         + "".join(f" To export {default.name}: {shlex.join([*command, way])}" for way in targets)
@@ -129,12 +131,12 @@ def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> 
 
 
 def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
-    program = answering_onnx(bundle)
-    with storage.write_folder(folder, fresh=True) as new:
+    program = export_argmax(bundle)
+    with storage.write_folder(folder, must_be_new=True) as new:
         if to == "onnx":
             storage.write_bytes(new / "model.onnx", program)
         else:
-            xml, weights = ir_of_onnx(program)
+            xml, weights = convert_onnx_to_ir(program)
             storage.write_bytes(new / "model.xml", xml)
             storage.write_bytes(new / "model.bin", weights)
 
@@ -142,15 +144,15 @@ def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
 def _write_openvino(bundle: Path, folder: Path) -> None:
     """Write each OpenVINO program as its own pair of files, with their hashes checked."""
     written: set[str] = set()
-    with storage.write_folder(folder, fresh=True) as new:
-        for program in read_programs(bundle).rows.values():
+    with storage.write_folder(folder, must_be_new=True) as new:
+        for program in read_programs(bundle).by_name.values():
             if program.runtime != "openvino":
                 continue
             stem = "model-int8" if program.precision == "int8" else "model"
             if stem in written:  # bfloat16 is a mode of the float32 program
                 continue
             written.add(stem)
-            files = program_files(bundle, program)
+            files = load_program_files(bundle, program)
             storage.write_bytes(new / f"{stem}.xml", files["model"])
             storage.write_bytes(new / f"{stem}.bin", files["weights"])
 
@@ -167,7 +169,7 @@ class VerifyResult:
 
     def __repr__(self) -> str:
         checks = {row["name"]: row["problem"] or "ok" for row in self.verification.rows}
-        return told(self, {**checks, "verified": verdict(self.verification)})
+        return format_result(self, {**checks, "verified": format_verification(self.verification)})
 
     def to_json(self) -> dict[str, Any]:
         return self.verification.to_json()

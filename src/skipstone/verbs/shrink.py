@@ -9,24 +9,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_record
-from skipstone.bundle.locate import bundle_of
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.locate import resolve_bundle
 from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import MANIFEST, load_manifest
+from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
 from skipstone.data.options import ReadOptions
-from skipstone.data.read import data_folder, read_manifest
-from skipstone.data.table_cells import CONTENT, contents_of
+from skipstone.data.read import find_data_folder, read_manifest
+from skipstone.data.table_cells import CELL_DIGEST, compute_cell_digests
 from skipstone.errors import DataError, UsageError
-from skipstone.events import note
+from skipstone.events import emit_note
 from skipstone.prepare.options import SplitOptions
 from skipstone.prepare.split import assign_roles
-from skipstone.shrink.plan import Plan
+from skipstone.shrink.plan import ShrinkPlan
 from skipstone.shrink.shrink import ShrinkResult
 from skipstone.shrink.shrink import shrink as shrink_bundle
 from skipstone.train.runfolder import RUN, owned
-from skipstone.verbs.places import known_data, output_folder, refuse_filled, refuse_inside
-from skipstone.verbs.story import add_receipt, read_story
-from skipstone.words import counted, quoted
+from skipstone.verbs.places import (
+    choose_output_folder,
+    find_training_data,
+    reject_nonempty_folder,
+    reject_path_inside_data,
+)
+from skipstone.verbs.story import add_receipt_to_report, load_report_data
+from skipstone.words import pluralize, quote_path
 
 
 def shrink(
@@ -55,17 +60,17 @@ def shrink(
         Refusal: a step does not support this model, the result fails verification, or another
             process is using the run.
     """
-    steps = Plan.parse(plan)
+    steps = ShrinkPlan.from_text(plan)
     if not math.isfinite(max_drop) or max_drop < 0:
         raise UsageError(
             f"--max-drop {max_drop:g} is not valid: it is in points, from 0.",
             hint="For example --max-drop 1 for one point of accuracy.",
         )
-    original = bundle_of(model)
+    original = resolve_bundle(model)
     data_path = None if data is None else Path(data)
     with _lock_run(original) as run:
-        manifest = training_data(original, data_path, exclude)
-        folder = _output_bundle(original, steps, out, data_path or known_data(original))
+        manifest = load_training_manifest(original, data_path, exclude)
+        folder = _output_bundle(original, steps, out, data_path or find_training_data(original))
         result = shrink_bundle(
             original,
             manifest,
@@ -76,7 +81,7 @@ def shrink(
             latency_seconds=latency_seconds,
         )
         if run is not None:
-            add_receipt(run, result.receipt)  # also of a refused result
+            add_receipt_to_report(run, result.receipt)  # also of a refused result
         return result
 
 
@@ -93,11 +98,13 @@ def _lock_run(bundle: Path) -> Iterator[Path | None]:
         yield None
         return
     with owned(folder):
-        read_story(folder)  # report damage before the work starts
+        load_report_data(folder)  # report damage before the work starts
         yield folder
 
 
-def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = None) -> Manifest:
+def load_training_manifest(
+    bundle: Path, data: Path | None, exclude: str | Path | None = None
+) -> Manifest:
     """The rows a model was trained with, with their roles; all files exist.
 
     They are stored in the bundle's run folder. For a bundle outside of it, `data` is read and split
@@ -107,7 +114,7 @@ def training_data(bundle: Path, data: Path | None, exclude: str | Path | None = 
     Raises:
         UsageError: the rows are unknown. DataError: files are missing.
     """
-    file = bundle.parent / MANIFEST
+    file = bundle.parent / MANIFEST_FILE
     if file.is_file():
         if exclude is not None:
             raise UsageError(
@@ -130,15 +137,15 @@ def _read_data(bundle: Path, data: Path | None, exclude: str | Path | None) -> M
             f"{bundle} is not in its run folder, so its training data is unknown.",
             hint="Name the data: --data FOLDER",
         )
-    lineage: dict[str, Any] = read_record(bundle)["lineage"]
+    lineage: dict[str, Any] = read_bundle_json(bundle)["lineage"]
     seed = int(lineage.get("seed", 0))
     options = ReadOptions(exclude=None if exclude is None else str(exclude))
     manifest = assign_roles(read_manifest(data, options), SplitOptions(seed=seed))
-    if manifest.fingerprint() != lineage.get("data", {}).get("fingerprint"):
+    if manifest.compute_fingerprint() != lineage.get("data", {}).get("fingerprint"):
         raise UsageError(
             f"{data} is not the data that {bundle} was trained with, or it was split with other "
             "options. So it is unknown which rows the model was not trained on.",
-            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST} next to the bundle. "
+            hint=f"Shrink it in its run folder, or copy the run's {MANIFEST_FILE} next to the bundle. "
             "If it was trained with --exclude FILE, use the same option here.",
         )
     return manifest
@@ -148,12 +155,12 @@ def _root(data: Path) -> Path:
     """The manifest's root: paths in a table are relative to its folder."""
     if not data.exists():
         raise UsageError(f"--data {data} does not exist.")
-    return data_folder(data) if data.is_dir() else data.parent
+    return find_data_folder(data) if data.is_dir() else data.parent
 
 
 def _require_files(manifest: Manifest, data: Path | None) -> None:
     """DataError if a file of a training, validation or test row is missing."""
-    used = [source for role in ROLES for source in manifest.role(role).sources()]
+    used = [source for role in ROLES for source in manifest.rows_with_role(role).list_sources()]
     paths = dict.fromkeys(source.path for source in used)
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -168,36 +175,41 @@ def _require_files(manifest: Manifest, data: Path | None) -> None:
 
 def _require_contents(manifest: Manifest, bundle: Path) -> None:
     """DataError if rows of a table have changed: a row's number would no longer give its role."""
-    if CONTENT not in manifest.table.column_names:
+    if CELL_DIGEST not in manifest.table.column_names:
         return
     rows = zip(
-        manifest.column("role"), manifest.column(CONTENT), contents_of(manifest), strict=True
+        manifest.column_values("role"),
+        manifest.column_values(CELL_DIGEST),
+        compute_cell_digests(manifest),
+        strict=True,
     )
     changed = sum(role in ROLES and then != now for role, then, now in rows)
     if changed:
-        table = manifest.root / manifest.column("path")[0]
+        table = manifest.root / manifest.column_values("path")[0]
         raise DataError(
-            f"{table} was changed: {counted(changed, 'row')} differ{'s' * (changed == 1)} from the "
+            f"{table} was changed: {pluralize(changed, 'row')} differ{'s' * (changed == 1)} from the "
             f"data that {bundle} was trained with. So it is unknown which rows are new to it.",
             hint="Restore the table, or train on the changed one: skipstone train DATA "
-            f"--from {quoted(bundle)}",
+            f"--from {quote_path(bundle)}",
         )
 
 
-def _output_bundle(original: Path, plan: Plan, out: str | Path | None, data: Path | None) -> Path:
+def _output_bundle(
+    original: Path, plan: ShrinkPlan, out: str | Path | None, data: Path | None
+) -> Path:
     """The new bundle's folder: never an existing one that is not empty, and never in the data."""
-    inside = (original.parent / MANIFEST).is_file()
+    inside = (original.parent / MANIFEST_FILE).is_file()
     stem = f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
     if out is not None:
-        folder = output_folder(out, default=stem, data=data)
-        refuse_filled(folder)
+        folder = choose_output_folder(out, default=stem, data=data)
+        reject_nonempty_folder(folder)
         return folder
     number, folder = 1, original.parent / stem
     while folder.exists():
         number += 1
         folder = original.parent / f"{stem}-{number}"
     if data is not None:
-        refuse_inside(folder, data, "--out")
+        reject_path_inside_data(folder, data, "--out")
     if number > 1:
-        note(f"{original.parent / stem} exists, so the new model is written to {folder}")
+        emit_note(f"{original.parent / stem} exists, so the new model is written to {folder}")
     return folder

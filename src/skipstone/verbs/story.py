@@ -14,30 +14,30 @@ import numpy as np
 from torch import nn
 
 from skipstone import storage
-from skipstone.bundle.files import read_record
+from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.errors import DamagedError, DataError
 from skipstone.inputs.base import Input
-from skipstone.models.profile import profile
-from skipstone.prepare.split import labels_of
+from skipstone.models.profile import profile_network
+from skipstone.prepare.split import get_labels
 from skipstone.proof.parity import Verification
 from skipstone.report.build import (
-    TrainingStory,
-    model_facts,
-    storable,
-    training_report,
+    ReportData,
+    build_training_report,
+    describe_model,
+    to_json_safe,
 )
-from skipstone.report.render import render
+from skipstone.report.render import render_report
 from skipstone.runtime.programs import read_programs
 from skipstone.tasks.base import ClassCounting, Task
 from skipstone.train.plan import TrainContext, TrainPlan
-from skipstone.verbs.baseline import Comparison
-from skipstone.verbs.gallery import Drawing
+from skipstone.verbs.baseline import BaselineComparison
+from skipstone.verbs.gallery import GalleryDrawer
 from skipstone.verbs.scores import Scores
 
-STORY, PAGE = "report.json", "report.html"
-FORMAT = 1
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+REPORT_FORMAT = 1
 _ENDS = {
     "epochs": "as planned",
     "steps": "as planned",
@@ -45,17 +45,19 @@ _ENDS = {
     "early stop": "stopped early, as the validation score no longer improved",
 }
 #: Rows of each role whose masks are counted; more would hardly change the shares.
-LOOKED_AT = 100
+COUNTED_ROWS = 100
 
 
-def write_report(path: Path, story: TrainingStory) -> Path:
+def write_report(path: Path, story: ReportData) -> Path:
     """Write the page to `path` in a run folder, and its data next to it as report.json."""
-    storage.write_json(path.parent / STORY, {"format": FORMAT, "story": story.to_json()})
-    storage.write_text(path, render(training_report(story)))
+    storage.write_json(
+        path.parent / REPORT_JSON, {"format": REPORT_FORMAT, "story": story.to_json()}
+    )
+    storage.write_text(path, render_report(build_training_report(story)))
     return path
 
 
-def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
+def add_receipt_to_report(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     """Write the run's report again with a receipt of shrink; None if the run has no report.
 
     Args:
@@ -64,42 +66,44 @@ def add_receipt(run_folder: Path, receipt: Mapping[str, Any]) -> Path | None:
     Raises:
         DamagedError: report.json was changed since it was written.
     """
-    story = read_story(run_folder)
+    story = load_report_data(run_folder)
     if story is None:
         return None
     others = [old for old in story.receipts if old["plan"] != receipt["plan"]]
-    story = replace(story, receipts=[*others, storable(receipt)])
-    page = render(training_report(story))
-    storage.write_json(run_folder / STORY, {"format": FORMAT, "story": story.to_json()})
-    storage.write_text(run_folder / PAGE, page)
-    return run_folder / PAGE
+    story = replace(story, receipts=[*others, to_json_safe(receipt)])
+    page = render_report(build_training_report(story))
+    storage.write_json(
+        run_folder / REPORT_JSON, {"format": REPORT_FORMAT, "story": story.to_json()}
+    )
+    storage.write_text(run_folder / REPORT_HTML, page)
+    return run_folder / REPORT_HTML
 
 
-def read_story(run_folder: Path) -> TrainingStory | None:
+def load_report_data(run_folder: Path) -> ReportData | None:
     """The data of the run's report; None if the run has no report.
 
     Raises:
         DamagedError: report.json was changed since it was written and cannot be rendered.
     """
-    stored = run_folder / STORY
+    stored = run_folder / REPORT_JSON
     if not stored.is_file():
         return None
     content = storage.read_json(stored)
     hint = "Move the file away to continue without the run's report."
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != REPORT_FORMAT:
         raise DamagedError(
             f"{stored} is not report data that this version of skipstone can read.", hint=hint
         )
     try:
-        story = TrainingStory.from_json(content["story"])
-        render(training_report(story))
+        story = ReportData.from_json(content["story"])
+        render_report(build_training_report(story))
     except (DamagedError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{stored} is not valid report data: {error}.", hint=hint) from error
     return story
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a training or an ensemble, from which the report is made.
 
     Args:
@@ -110,7 +114,7 @@ class Outcome:
         members: for an ensemble `TrainingStory.members`.
     """
 
-    given: TrainContext
+    context: TrainContext
     bundle: Bundle
     folder: Path
     scores: Scores
@@ -118,19 +122,19 @@ class Outcome:
     trained: list[list[Any]]
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int | None = None
-    baseline: Comparison | None = None
+    baseline: BaselineComparison | None = None
     members: dict[str, Any] | None = None
 
 
-def gather(outcome: Outcome) -> TrainingStory:
+def collect_report_data(outcome: RunOutcome) -> ReportData:
     """Collect the report's data; afterwards the training data is no longer needed."""
     bundle, scores = outcome.bundle, outcome.scores
-    task, manifest = outcome.given.task, outcome.given.manifest
+    task, manifest = outcome.context.task, outcome.context.manifest
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
     kinds = f"{len(classes):,} classes, " if classes else ""
-    drawing = Drawing(outcome.given, outcome.folder)
-    return TrainingStory(
+    drawing = GalleryDrawer(outcome.context, outcome.folder)
+    return ReportData(
         title=f"{manifest.root.resolve().name}: {bundle.arch.name}",
         subtitle=f"{manifest.input}, {manifest.task}, {kinds}{len(manifest):,} rows; {when}",
         command=bundle.lineage["command"],
@@ -142,21 +146,21 @@ def gather(outcome: Outcome) -> TrainingStory:
                 "higher_is_better": metric.higher_is_better,
                 **scores.metrics[metric.name].to_json(),
             }
-            for metric in task.metrics()
+            for metric in task.list_metrics()
             if metric.name in scores.metrics
         ],
         role=scores.role,
         split=scores.split,
         seed=scores.seed,
         trained=outcome.trained,
-        roles={role: len(manifest.role(role)) for role in ROLES},
+        roles={role: len(manifest.rows_with_role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
-        parts=_parts(task, manifest),
+        class_counts_within_rows=_parts(task, manifest),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
         history=outcome.history,
         best=outcome.best,
-        sections=drawing.blocks(task.sections(scores.records, bundle.post)),
+        sections=drawing.draw_galleries(task.report_sections(scores.records, bundle.post)),
         verification=outcome.verification.to_json(),
         programs=_programs(outcome.folder),
         baseline=None if outcome.baseline is None else outcome.baseline.to_json(),
@@ -165,7 +169,7 @@ def gather(outcome: Outcome) -> TrainingStory:
     )
 
 
-def training_facts(
+def describe_training(
     plan: TrainPlan,
     bundle: Bundle,
     network: nn.Module,
@@ -175,7 +179,7 @@ def training_facts(
     """`Outcome.trained` of a training that took `seconds`."""
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
     how = bundle.lineage.get("how") or str(plan.recipe)
-    facts = network_facts(f"{bundle.arch.name}, {start}", network, plan.input, how, seconds)
+    facts = describe_network(f"{bundle.arch.name}, {start}", network, plan.input, how, seconds)
     facts.insert(1, ["Reason for this model", plan.reason])
     if plan.vectors is not None:
         facts.insert(4, ["Word vectors", str(plan.vectors)])
@@ -190,25 +194,27 @@ def training_facts(
     return facts
 
 
-def network_facts(
+def describe_network(
     name: str, network: nn.Module, input: Input, how: str, seconds: float
 ) -> list[list[Any]]:
     """Name, size, input and recipe of any network, for the report."""
-    cost = profile(network, input.example(1))
+    cost = profile_network(network, input.make_example(1))
     arrays = ", ".join(
         f"{array_name}: {' × '.join(map(str, array.shape[1:]))} {array.dtype}"
-        for array_name, array in input.example(1).items()
+        for array_name, array in input.make_example(1).items()
     )
-    facts = model_facts(name, cost.parameters, cost.macs, how, seconds)
+    facts = describe_model(name, cost.parameters, cost.macs, how, seconds)
     facts.insert(3, ["Input", arrays])
     return facts
 
 
 def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:
     counts: dict[str, Counter[Any]] = {role: Counter() for role in ROLES}
-    for target, role in zip(manifest.column("target"), manifest.column("role"), strict=True):
+    for target, role in zip(
+        manifest.column_values("target"), manifest.column_values("role"), strict=True
+    ):
         if role in counts:
-            counts[role].update(labels_of(target))
+            counts[role].update(get_labels(target))
     if not any(counts[role][name] for role in ROLES for name in classes):
         return []  # targets are not labels of whole rows
     return [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in classes]
@@ -219,16 +225,16 @@ def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
     of each role; None for labels of whole rows."""
     if not isinstance(task, ClassCounting):
         return None
-    load_target = task.opener(manifest)
+    load_target = task.target_loader(manifest)
     counts: dict[str, Counter[str]] = {role: Counter() for role in ROLES}
     for role in ROLES:
-        targets = manifest.role(role).column("target")
-        for row in np.unique(np.linspace(0, len(targets) - 1, LOOKED_AT).astype(int)):
+        targets = manifest.rows_with_role(role).column_values("target")
+        for row in np.unique(np.linspace(0, len(targets) - 1, COUNTED_ROWS).astype(int)):
             with contextlib.suppress(DataError):  # training has skipped and reported it
                 counts[role].update(task.count_classes(load_target(targets[row])))
     names = task.schema["classes"]
     rows = [{"name": name, **{role: counts[role][name] for role in ROLES}} for name in names]
-    return {"unit": task.count_unit, "most": LOOKED_AT, "rows": rows}
+    return {"unit": task.count_unit, "most": COUNTED_ROWS, "rows": rows}
 
 
 def _calibration(scores: Scores) -> list[str]:
@@ -237,20 +243,20 @@ def _calibration(scores: Scores) -> list[str]:
 
 
 def _ignored(manifest: Manifest) -> list[str]:
-    return [f"Ignored: {count:,} {reason}." for reason, count in manifest.ignored.items()]
+    return [f"Ignored: {count:,} {reason}." for reason, count in manifest.skipped_counts.items()]
 
 
 def _unscored(scores: Scores) -> list[dict[str, Any]]:
     failed = [{"name": bad.name, "error": bad.error} for bad in scores.evaluation.failures]
     unknown = [
         {"name": label, "error": f"a label that the model does not know, on {rows:,} rows"}
-        for label, rows in scores.evaluation.unknown.items()
+        for label, rows in scores.evaluation.unknown_labels.items()
     ]
     return failed + unknown
 
 
 def _programs(bundle_folder: Path) -> list[dict[str, Any]]:
-    files = read_record(bundle_folder)["files"]
+    files = read_bundle_json(bundle_folder)["files"]
     programs = read_programs(bundle_folder)
     return [
         {
@@ -260,5 +266,5 @@ def _programs(bundle_folder: Path) -> list[dict[str, Any]]:
             "bytes": sum(files[name]["bytes"] for name in row.files.values()),
             "default": row.name == programs.default,
         }
-        for row in programs.rows.values()
+        for row in programs.by_name.values()
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from skipstone.report.measures import Figure
-from skipstone.report.words import figure, span, visible
+from skipstone.report.measures import MetricValue
+from skipstone.report.words import escape_control_characters, format_interval, format_metric
 
 if TYPE_CHECKING:  # these import torch, which an audit does not need
     from skipstone.proof.intervals import Estimate
@@ -14,44 +14,48 @@ if TYPE_CHECKING:  # these import torch, which an audit does not need
     from skipstone.tasks.base import Metric
 
 #: Predictions, findings or models that are listed.
-SHOWN = 10
+MAX_LISTED = 10
 
 
-def told(result: object, facts: Mapping[str, object]) -> str:
+def format_result(result: object, facts: Mapping[str, object]) -> str:
     """The result's class name, and below it one line per fact; None and "" are skipped."""
-    lines = {visible(name): visible(fact) for name, fact in facts.items() if fact not in (None, "")}
+    lines = {
+        escape_control_characters(name): escape_control_characters(fact)
+        for name, fact in facts.items()
+        if fact not in (None, "")
+    }
     width = max(map(len, lines), default=0)
     return "\n".join(
         [type(result).__name__, *(f"  {name:<{width}}  {fact}" for name, fact in lines.items())]
     )
 
 
-def figures(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) -> dict[str, str]:
+def format_metrics(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) -> dict[str, str]:
     """`{"accuracy": "99.3 % (95 %: 97.3 – 99.8 %, n = 269)"}`, in the order of `measures`."""
     return {
-        measure.title: with_interval(metrics[measure.name], measure)
+        measure.title: format_metric_interval(metrics[measure.name], measure)
         for measure in measures
         if measure.name in metrics
     }
 
 
-def with_interval(estimate: Estimate, measure: Metric) -> str:
+def format_metric_interval(estimate: Estimate, measure: Metric) -> str:
     """`99.3 % (95 %: 97.3 – 99.8 %, n = 269)`."""
     value, low, high, n = estimate.value, estimate.low, estimate.high, estimate.n
-    share = Figure("", value, low, high, n, measure.higher_is_better).is_share
-    interval = span(low, high, as_percent=share)
-    return f"{figure(value, as_percent=share)} (95 %: {interval}, n = {n:,})"
+    share = MetricValue("", value, low, high, n, measure.higher_is_better).is_share
+    interval = format_interval(low, high, as_percent=share)
+    return f"{format_metric(value, as_percent=share)} (95 %: {interval}, n = {n:,})"
 
 
-def verdict(verification: Verification) -> str:
+def format_verification(verification: Verification) -> str:
     """Whether all checks passed, with the largest difference or the problems."""
     if verification.ok:
         return f"yes, within {verification.max_difference:.1e} in probability"
     return f"NO: {'; '.join(verification.problems)}"
 
 
-def first(facts: Mapping[str, object], what: str) -> dict[str, object]:
+def limit_facts(facts: Mapping[str, object], what: str) -> dict[str, object]:
     """The first SHOWN facts, and the number of the others."""
-    start = dict(list(facts.items())[:SHOWN])
+    start = dict(list(facts.items())[:MAX_LISTED])
     more = len(facts) - len(start)
     return {**start, "...": f"and {more:,} more {what}"} if more else start

@@ -8,29 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.data.manifest_file import MANIFEST, save_manifest
-from skipstone.data.table_cells import with_contents
+from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
+from skipstone.data.table_cells import add_cell_digests
 from skipstone.prepare.cache import RecordCache
 from skipstone.prepare.unreadable import UNREADABLE
-from skipstone.proof.calibration import Gain
+from skipstone.proof.calibration import CalibrationGain
 from skipstone.registry import BACKBONES
 from skipstone.settings import Settings
 from skipstone.train.finetune import load_parent
 from skipstone.train.learner import get_learner
 from skipstone.train.plan import build_plan, check_input_hashes
 from skipstone.train.runfolder import open_or_resume
-from skipstone.verbs.baseline import Comparison, beside, find_baseline
-from skipstone.verbs.finish import export_and_verify, write_bundle
-from skipstone.verbs.finished import Finished
-from skipstone.verbs.lineage import lineage_of
-from skipstone.verbs.places import output_folder
-from skipstone.verbs.quarantine import quarantine
-from skipstone.verbs.story import PAGE, Outcome, gather, training_facts, write_report
-from skipstone.words import command_line
+from skipstone.verbs.baseline import BaselineComparison, compare_with_baseline, train_baseline
+from skipstone.verbs.finish import export_and_verify, score_and_write_bundle
+from skipstone.verbs.finished import RunResult
+from skipstone.verbs.lineage import make_lineage
+from skipstone.verbs.places import choose_output_folder
+from skipstone.verbs.quarantine import exclude_unreadable_rows
+from skipstone.verbs.story import (
+    REPORT_HTML,
+    RunOutcome,
+    collect_report_data,
+    describe_training,
+    write_report,
+)
+from skipstone.words import join_command_line
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class TrainResult(Finished):
+class TrainResult(RunResult):
     """What a training run left.
 
     Args:
@@ -40,10 +46,10 @@ class TrainResult(Finished):
     """
 
     unreadable: int
-    calibration: Gain | None
-    baseline: Comparison | None = None
+    calibration: CalibrationGain | None
+    baseline: BaselineComparison | None = None
 
-    def own_facts(self) -> dict[str, object]:
+    def extra_facts(self) -> dict[str, object]:
         beside = None if self.baseline is None else self.baseline.verdict
         return {"baseline": beside, "left out": self.unreadable or None}
 
@@ -72,7 +78,7 @@ def train(
     `origin` is a model to go on from, for `model` and `weights`; `command` is what one would type.
     """
     started = time.monotonic()
-    root = output_folder(out, default="runs", data=data)
+    root = choose_output_folder(out, default="runs", data=data)
     given = Settings({**(settings or {}), "seed": seed})
     cache = RecordCache()
     plan = build_plan(
@@ -85,31 +91,37 @@ def train(
         cache=cache,
     )
     with open_or_resume(root, plan.to_json()) as run:
-        whole, plan = plan, quarantine(plan, run, cache)
+        whole, plan = plan, exclude_unreadable_rows(plan, run, cache)
         check_input_hashes(plan, run)
-        save_manifest(with_contents(plan.manifest), run.path / MANIFEST, given=data)
-        simple = find_baseline(plan, run)
+        save_manifest(add_cell_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
+        simple = train_baseline(plan, run)
         learnt = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
-        unreadable = len(plan.manifest.role(UNREADABLE))
-        lineage = lineage_of(whole, command_line(command), learnt.result, unreadable=unreadable)
-        scores, bundle = write_bundle(plan, learnt.network, learnt.arch, lineage, run.bundle)
-        baseline = beside(simple, plan, scores.records, plan.manifest.role(scores.role))
+        unreadable = len(plan.manifest.rows_with_role(UNREADABLE))
+        lineage = make_lineage(
+            whole, join_command_line(command), learnt.result, unreadable=unreadable
+        )
+        scores, bundle = score_and_write_bundle(
+            plan, learnt.network, learnt.arch, lineage, run.bundle
+        )
+        baseline = compare_with_baseline(
+            simple, plan, scores.records, plan.manifest.rows_with_role(scores.role)
+        )
         verification, result = export_and_verify(run.bundle), learnt.result
         seconds = time.monotonic() - started
-        outcome = Outcome(
-            given=plan,
+        outcome = RunOutcome(
+            context=plan,
             bundle=bundle,
             folder=run.bundle,
             scores=scores,
             verification=verification,
-            trained=training_facts(plan, bundle, learnt.network, result.history, seconds),
+            trained=describe_training(plan, bundle, learnt.network, result.history, seconds),
             history=result.history,
             best=result.kept.get("epoch"),
             baseline=baseline,
         )
-        report = write_report(run.path / PAGE, gather(outcome))
+        report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
         ok, compared = verification.ok, baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
         run.finish()
         own = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
-        return TrainResult.of(run, outcome, report, started, **own)
+        return TrainResult.from_run(run, outcome, report, started, **own)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.errors import SkipstoneError, UsageError
-from skipstone.inputs.base import input_record
-from skipstone.models.build import build_network, network_tensors
-from skipstone.option_types import stored_options
+from skipstone.inputs.base import make_input_record
+from skipstone.models.build import build_network, export_tensors
+from skipstone.option_types import options_to_json
 from skipstone.registry import BACKBONES, INPUTS, TASKS, Entry
 from skipstone.tasks.base import task_record
 from skipstone.train.network_choice import default_head
 
-CLASSES = 10
+CLASS_COUNT = 10
 
 
 def _input_for(kind: str) -> Entry:
@@ -23,7 +23,7 @@ def _input_for(kind: str) -> Entry:
     return INPUTS[kind]
 
 
-def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundle:
+def make_untrained_bundle(name: str, *, size: int | None = None, channels: int = 3) -> Bundle:
     """A bundle in memory for CLASSES classes, with weights drawn with seed 0.
 
     Args:
@@ -45,26 +45,28 @@ def untrained(name: str, *, size: int | None = None, channels: int = 3) -> Bundl
     make = input_entry.load()
     input_options = input_entry.make_options({k: v for k, v in wanted.items() if k in known})
     input = make(input_options)
-    state, arrays = input.state()
+    state, arrays = input.get_state()
     try:
-        make(input_options, state, dict(arrays)).emits()
+        make(input_options, state, dict(arrays)).feature_spec()
     except SkipstoneError:
         raise UsageError(
             f"{name} cannot be used untrained: its size depends on the data (its vocabulary).",
             hint=f"Train it and compare the runs: skipstone train DATA --model {name}",
         ) from None
     task_entry = next(iter(TASKS))
-    schema = {"classes": [f"class {number}" for number in range(CLASSES)]}
+    schema = {"classes": [f"class {number}" for number in range(CLASS_COUNT)]}
     task = task_entry.load()(task_entry.make_options(), schema)
-    arch = Arch(Part(name, {"options": stored_options(options)}), default_head(task, entry))
+    arch = Arch(
+        ComponentConfig(name, {"options": options_to_json(options)}), default_head(task, entry)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(arch, input)
     return Bundle(
         arch=arch,
-        input=input_record(input_entry.name, input),
+        input=make_input_record(input_entry.name, input),
         task=task_record(task_entry.name, task),
         lineage={"untrained": name},
-        tensors=network_tensors(network),
+        tensors=export_tensors(network),
         input_arrays=dict(arrays),
     )

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skipstone import events
-from skipstone.bundle.arch import Arch, Part
+from skipstone.bundle.arch import Arch, ComponentConfig
 from skipstone.errors import UsageError
 from skipstone.inputs.image import ImageInput
 from skipstone.inputs.options import ImageOptions
 from skipstone.models.backbone import Backbone
-from skipstone.models.build import build_network, choose_head, suited_options
+from skipstone.models.build import build_network, choose_head, recommend_options
 from skipstone.models.heads.catalog import ENTRIES
 from skipstone.models.losses import DISTILLATION_TEMPERATURE, LogitsCriterion
 from skipstone.models.network import Network
 from skipstone.models.pixel_losses import PixelCrossEntropy
 from skipstone.registry import BACKBONES, Entry
 from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import ir_of_onnx
+from skipstone.runtime.export_openvino import convert_onnx_to_ir
 from skipstone.runtime.onnx_runtime import OnnxRuntime
 from skipstone.runtime.openvino_runtime import OpenVinoRuntime
 from skipstone.train.objective import Objective
@@ -76,12 +76,14 @@ each_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS, ids=str_name)
 def build(head: Entry, backbone: str) -> Network:
     torch.manual_seed(0)
     entry = BACKBONES[backbone]
-    options = asdict(suited_options(entry, backbone, head, known(entry, SMALL_BACKBONE)))
+    options = asdict(recommend_options(entry, backbone, head, known(entry, SMALL_BACKBONE)))
     head_args = {
         "options": known(head, SMALL_HEAD),
         "shape": {"classes": CLASSES},
     }
-    arch = Arch(Part(backbone, {"options": options}), Part(head.name, head_args))
+    arch = Arch(
+        ComponentConfig(backbone, {"options": options}), ComponentConfig(head.name, head_args)
+    )
     return build_network(arch, ImageInput(ImageOptions(channels=3)))
 
 
@@ -96,7 +98,7 @@ class FewLayers(Backbone):
             nn.Conv2d(before[i], before[i + 1], 3, stride=2, padding=1) for i in range(5)
         )
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[layer] for layer in self.layers]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -118,7 +120,7 @@ class FewPools(Backbone):
             nn.Conv2d(before[i], before[i + 1], 3, padding=1) for i in range(3)
         )
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[layer] for layer in self.layers]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -139,7 +141,7 @@ def small(head: Entry) -> Network:
         strides=backbone.strides,
         classes=CLASSES,
     )
-    front = ImageInput(ImageOptions(channels=3, normalize="half")).front()
+    front = ImageInput(ImageOptions(channels=3, normalize="half")).preprocessing_module()
     return Network(front=front, backbone=backbone, head=decoder)
 
 
@@ -169,7 +171,7 @@ def test_rows_of_classes_are_those_of_its_logits(head: Entry) -> None:
     """In another order, the logits are: all that knows of classes is named, and nothing else."""
     network = small(head).eval()
     x, order = {"image": pictures(1, 64, 96, 3)}, torch.tensor([2, 0, 3, 1])
-    names = network.head.named_rows()
+    names = network.head.class_parameter_names()
     assert names
     state = network.head.state_dict()
     for name in names:
@@ -191,7 +193,7 @@ def test_it_learns_from_another_ones_answers(head: Entry, seen: tuple[int, int])
     that sees larger pictures is asked at the pixels that there are."""
     student, teacher = small(head).eval(), small(head).eval()
     with torch.no_grad():
-        for name in teacher.head.named_rows():
+        for name in teacher.head.class_parameter_names():
             teacher.head.state_dict()[name].normal_()
     x = {"image": pictures(2, 64, 96, 3)}
     mask = torch.randint(0, CLASSES, (2, 64, 96))
@@ -240,9 +242,9 @@ def check_export(whole: Network, *, jumps: bool, pad: int = 1) -> None:
     traced."""
     network = settled(whole)
     traced, *others = SIZES[pad]
-    axes = ImageInput(ImageOptions(channels=3, resize="keep", pad=pad)).free_axes
+    axes = ImageInput(ImageOptions(channels=3, resize="keep", pad=pad)).dynamic_axes
     program = onnx_bytes(network, {"image": pictures(2, *traced, 3)}, {}, axes)
-    runtimes = OnnxRuntime(program), OpenVinoRuntime(*ir_of_onnx(program))
+    runtimes = OnnxRuntime(program), OpenVinoRuntime(*convert_onnx_to_ir(program))
     for size in others:
         x = pictures(3 if jumps else 2, *size, 3)
         with torch.no_grad():
@@ -296,7 +298,7 @@ def test_any_maps_will_do(head: Entry) -> None:
 
 def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
     args = {"options": {}, "shape": {"classes": CLASSES}}
-    arch = Arch(Part("resnet18", {"options": {}}), Part("segnet", args))
+    arch = Arch(ComponentConfig("resnet18", {"options": {}}), ComponentConfig("segnet", args))
     with pytest.raises(UsageError, match="needs pooling indices, which 'resnet18'") as caught:
         build_network(arch, ImageInput(ImageOptions(channels=3)))
     assert "--model vgg16_bn" in str(caught.value.hint)
@@ -305,32 +307,32 @@ def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
     head = Entry("some", "", facts={"suits": {"output_stride": 16}})
     resnet, timm = BACKBONES["resnet18"], BACKBONES["timm/test_vit"]
-    assert suited_options(resnet, "resnet18", head, {}).output_stride == 16
-    assert suited_options(resnet, "resnet18", head, {"output_stride": 8}).output_stride == 8
+    assert recommend_options(resnet, "resnet18", head, {}).output_stride == 16
+    assert recommend_options(resnet, "resnet18", head, {"output_stride": 8}).output_stride == 8
     said: list[events.Event] = []
-    with events.listen(said.append):
-        assert suited_options(timm, "timm/test_vit", head, {}).output_stride == 32
+    with events.use_listener(said.append):
+        assert recommend_options(timm, "timm/test_vit", head, {}).output_stride == 32
     assert [event for event in said if "cannot change its output_stride" in str(event)]
 
 
 def test_what_a_backbone_cannot_do_does_not_cost_it_what_it_can() -> None:
     head = Entry("some", "", facts={"suits": {"output_stride": 16, "last_map": "stage"}})
-    options = suited_options(BACKBONES["timm/test_vit"], "timm/test_vit", head, {})
+    options = recommend_options(BACKBONES["timm/test_vit"], "timm/test_vit", head, {})
     assert (options.output_stride, options.last_map) == (32, "stage")
 
 
 @pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.facts["gives"] == "pixel"])
 def test_decoders_take_the_last_stage_not_what_was_widened_for_a_classifier(name: str) -> None:
     lite = BACKBONES["efficientnet_lite0"]
-    options = suited_options(lite, lite.name, next(e for e in ENTRIES if e.name == name), {})
+    options = recommend_options(lite, lite.name, next(e for e in ENTRIES if e.name == name), {})
     backbone = lite.load()(lite.name, options, in_channels=3)
     assert backbone.channels[-1] == 320  # Tan and Le 2019, table 1: stage 8; its head has 1280
 
 
 def test_a_head_stands_in_for_one_that_gives_the_same() -> None:
-    usual = Part("fcn", {"options": {}, "shape": {"classes": 3}})
+    usual = ComponentConfig("fcn", {"options": {}, "shape": {"classes": 3}})
     assert choose_head("auto", usual) == usual
-    assert choose_head("lraspp", usual) == Part("lraspp", usual.args)
+    assert choose_head("lraspp", usual) == ComponentConfig("lraspp", usual.args)
     with pytest.raises(UsageError, match="does not answer") as caught:
         choose_head("linear", usual)
     assert "fcn" in str(caught.value.hint)

@@ -17,13 +17,19 @@ from scipy.special import expit
 from torch import Tensor, nn
 from torchvision.ops import box_iou, nms
 
-from skipstone.bundle.arch import Part
-from skipstone.data.samples import Meta
+from skipstone.bundle.arch import ComponentConfig
+from skipstone.data.samples import SampleMeta
 from skipstone.errors import DataError
 from skipstone.models.heads.base import Head
 from skipstone.models.losses import Criterion, SigmoidFocal, Targets
-from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
-from skipstone.tasks.labels import TIE, Labels, probability_difference, raw_difference, unlike
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.labels import (
+    TIE_MARGIN,
+    ClassLabels,
+    max_absolute_difference,
+    max_relative_difference,
+    mismatched_shapes,
+)
 
 from . import BoxesOptions
 
@@ -83,31 +89,33 @@ def _centres(feature: Tensor) -> Tensor:
     return torch.stack([x.repeat(high), y.repeat_interleave(wide)], dim=1)
 
 
-class Boxes(PerSample):
+class Boxes(TaskDefaults):
     """A target is a list of {"label", "box"}; y {"boxes": (n, 4), "labels": (n,)}, ragged. A record
     counts hits, answers and truths; `correct` is the sample's F1."""
 
     name, headline = "boxes", "f1"
-    ragged, places = frozenset({"boxes", "labels"}), frozenset({"boxes"})
+    ragged, spatial_targets = frozenset({"boxes", "labels"}), frozenset({"boxes"})
 
     def __init__(self, options: BoxesOptions, schema: Mapping[str, Any]) -> None:
         self.options, self.schema = options, dict(schema)
-        self.labels = Labels(schema, least=1)
+        self.labels = ClassLabels(schema, min_classes=1)
 
-    def head(self) -> Part:
-        return Part("grid", {"options": {}, "shape": {"classes": len(self.labels)}})
+    def default_head(self) -> ComponentConfig:
+        return ComponentConfig("grid", {"options": {}, "shape": {"classes": len(self.labels)}})
 
-    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
-        if not self.knows(value):
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
+        if not self.accepts_target(value):
             raise DataError(f"{value!r} is no list of boxes of {', '.join(self.labels.names)}.")
         boxes = torch.tensor([item["box"] for item in value], dtype=torch.float32).reshape(-1, 4)
-        codes = [self.labels.code(item["label"]) for item in value]
+        codes = [self.labels.index_of(item["label"]) for item in value]
         return {"boxes": boxes, "labels": torch.tensor(codes, dtype=torch.int64)}
 
-    def knows(self, value: Any) -> bool:
+    def accepts_target(self, value: Any) -> bool:
         return isinstance(value, list) and all(item.get("label") in self.labels for item in value)
 
-    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
         if not all(np.isfinite(value).all() for value in outputs.values()):
             raise DataError(f"not finite: the answers to {', '.join(meta.name for meta in metas)}")
         found = []
@@ -125,17 +133,17 @@ class Boxes(PerSample):
             found.append(Prediction(meta, fields, {"boxes": boxes[keep]}))
         return found
 
-    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"score": the least score of a box}, by F1."""
 
         def f1(score: float) -> float:
-            metas = [Meta(row) for row in range(len(targets))]
+            metas = [SampleMeta(row) for row in range(len(targets))]
             answers = self.predict(outputs, metas, {"score": score})
-            return self.compute([*map(self.score, answers, targets)])["f1"]
+            return self.compute_metrics([*map(self.score_prediction, answers, targets)])["f1"]
 
         return {"score": max(np.linspace(0.1, 0.8, 15).tolist(), key=f1) if len(targets) else 0.3}
 
-    def score(self, prediction: Prediction, target: Any) -> Record:
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         truth = np.array([item["box"] for item in target], np.float32).reshape(-1, 4)
         overlap = box_iou(torch.tensor(truth), torch.tensor(prediction.scores["boxes"])).numpy()
         named = [
@@ -156,25 +164,25 @@ class Boxes(PerSample):
             "loss": 1 - best,
         }
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         title = f"F1 of boxes at IoU {self.options.iou}"
         return Metric("f1", title, "bootstrap"), Metric("mean_iou", "mean best IoU", "bootstrap")
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
         both = sum(record["answered"] + record["truths"] for record in records)
         f1 = 2 * sum(record["hits"] for record in records) / both if both else 1.0
         return {"f1": f1, "mean_iou": float(np.mean([record["iou"] for record in records]))}
 
-    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         n, least = len(reference["scores"]), post.get("score", 0.3)
         if any(reference[name].shape != outputs[name].shape for name in reference):
-            return unlike(n)
+            return mismatched_shapes(n)
         was, now = (expit(each["scores"]).reshape(n, -1) for each in (reference, outputs))
         changed = ((was >= least) != (now >= least)) | np.isnan(now)
-        flips = (changed & ~(np.abs(was - least) <= TIE) | np.isnan(now)).any(axis=1)
+        flips = (changed & ~(np.abs(was - least) <= TIE_MARGIN) | np.isnan(now)).any(axis=1)
         gaps = [
-            raw_difference(value.reshape(n, -1), outputs[name].reshape(n, -1))
+            max_relative_difference(value.reshape(n, -1), outputs[name].reshape(n, -1))
             for name, value in reference.items()
         ]
         ties = int((changed.any(axis=1) & ~flips).sum())
-        return Difference(probability_difference(was, now), max(gaps), int(flips.sum()), ties, n)
+        return Difference(max_absolute_difference(was, now), max(gaps), int(flips.sum()), ties, n)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 
 BOX_TYPE = pa.list_(pa.struct([("label", pa.string()), ("box", pa.list_(pa.float64()))]))
@@ -19,10 +19,10 @@ BOX_TYPE = pa.list_(pa.struct([("label", pa.string()), ("box", pa.list_(pa.float
 class BoxesReader:
     """A folder with boxes.json: {"pictures/1.png": [{"label": "disc", "box": [pixels x 4]}]}."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         return "boxes.json beside pictures" if (path / "boxes.json").is_file() else None
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         rows = json.loads((path / "boxes.json").read_text())
         for name, boxes in rows.items():
             with Image.open(path / name) as picture:
@@ -30,7 +30,7 @@ class BoxesReader:
             for item in boxes:
                 item["box"] = (np.array(item["box"]) / scale).tolist()
         return Manifest(
-            table_of({"path": list(rows), "target": list(rows.values())}, BOX_TYPE),
+            build_table({"path": list(rows), "target": list(rows.values())}, BOX_TYPE),
             root=path,
             reader="boxes",
             input="image",

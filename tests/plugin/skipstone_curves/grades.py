@@ -15,16 +15,22 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from skipstone.bundle.arch import Part
-from skipstone.data.samples import Meta
+from skipstone.bundle.arch import ComponentConfig
+from skipstone.data.samples import SampleMeta
 from skipstone.models.losses import BinaryCrossEntropy, Criterion, LogitsCriterion
-from skipstone.tasks.base import Difference, Metric, Outputs, PerSample, Post, Prediction, Record
-from skipstone.tasks.labels import TIE, Labels, difference_of, finite_logits, unlike
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.labels import (
+    TIE_MARGIN,
+    ClassLabels,
+    mismatched_shapes,
+    require_finite_logits,
+    summarize_difference,
+)
 
 from . import GradeOptions
 
 
-class Grade(PerSample):
+class Grade(TaskDefaults):
     """Targets are names of levels; schema {"levels": [...]}, the lowest first; outputs {"logits":
     (N, K - 1)}; y {"above": float32 (K - 1,)}."""
 
@@ -32,22 +38,28 @@ class Grade(PerSample):
 
     def __init__(self, options: GradeOptions, schema: Mapping[str, Any]) -> None:
         self.options, self.schema = options, dict(schema)
-        self.levels = Labels({"classes": schema["levels"]}, least=2)
+        self.levels = ClassLabels({"classes": schema["levels"]}, min_classes=2)
 
-    def head(self) -> Part:
-        return Part("linear", {"options": {}, "shape": {"classes": len(self.levels) - 1}})
+    def default_head(self) -> ComponentConfig:
+        return ComponentConfig(
+            "linear", {"options": {}, "shape": {"classes": len(self.levels) - 1}}
+        )
 
     def criterion(self) -> Criterion:
         return LogitsCriterion(BinaryCrossEntropy(), "above")
 
-    def target(self, value: Any, meta: Meta | None = None) -> dict[str, Tensor]:
-        return {"above": (torch.arange(len(self.levels) - 1) < self.levels.code(value)).float()}
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
+        return {"above": (torch.arange(len(self.levels) - 1) < self.levels.index_of(value)).float()}
 
-    def knows(self, value: Any) -> bool:
+    def accepts_target(self, value: Any) -> bool:
         return value in self.levels
 
-    def predict(self, outputs: Outputs, metas: Sequence[Meta], post: Post) -> list[Prediction]:
-        above = expit(finite_logits(outputs, metas, len(self.levels) - 1).astype(np.float64))
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
+        above = expit(
+            require_finite_logits(outputs, metas, len(self.levels) - 1).astype(np.float64)
+        )
         ends = np.ones(len(above)), np.zeros(len(above))
         share = -np.diff(np.column_stack([ends[0], above, ends[1]]), axis=1)  # (N, K)
         found = []
@@ -59,11 +71,11 @@ class Grade(PerSample):
             found.append(Prediction(meta, fields, {"level": np.array(level)}))
         return found
 
-    def calibrate(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         return {}
 
-    def score(self, prediction: Prediction, target: Any) -> Record:
-        off = abs(int(prediction.scores["level"]) - self.levels.code(target))
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
+        off = abs(int(prediction.scores["level"]) - self.levels.index_of(target))
         return {
             "id": prediction.meta.id,
             "name": prediction.meta.name,
@@ -75,30 +87,30 @@ class Grade(PerSample):
             "loss": float(off),
         }
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (
             Metric("near", f"at most {self.options.near} off", "proportion", field="near"),
             Metric("accuracy", "accuracy", "proportion", field="correct"),
             Metric("levels_off", "levels off", "bootstrap", higher_is_better=False),
         )
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
         fields = {"near": "near", "accuracy": "correct", "levels_off": "off"}
         return {
             name: float(np.mean([record[field] for record in records]))
             for name, field in fields.items()
         }
 
-    def difference(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
         before, after = reference["logits"], outputs["logits"]
         if before.shape != after.shape:
-            return unlike(len(before))
+            return mismatched_shapes(len(before))
         was, now = expit(before), expit(after)
         changed = (_level(was) != _level(now)) | ~np.isfinite(after).all(axis=1)
-        clear = np.abs(was - 0.5).min(axis=1) > TIE
-        return difference_of((before, after), (was, now), changed, clear)
+        clear = np.abs(was - 0.5).min(axis=1) > TIE_MARGIN
+        return summarize_difference((before, after), (was, now), changed, clear)
 
-    def sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         levels = [["order", " < ".join(self.levels.names)]]
         return [{"kind": "facts", "title": "Levels", "items": levels}]
 

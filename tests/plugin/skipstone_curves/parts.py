@@ -11,11 +11,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import Source, read_source
 from skipstone.errors import DataError
-from skipstone.inputs.base import Emits, Input, Raw
+from skipstone.inputs.base import DecodedSample, FeatureSpec, Input
 from skipstone.models.backbone import Backbone
 
 from . import CurveNetOptions
@@ -28,14 +28,14 @@ class CurvesReader:
     """A folder with curves.tsv: the levels from the lowest up, then a file's name and its level on
     each line."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         return "curves.tsv beside curves" if (path / "curves.tsv").is_file() else None
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         levels, *lines = (path / "curves.tsv").read_text().splitlines()
         rows = [line.split("\t") for line in lines]
         return Manifest(
-            table_of(
+            build_table(
                 {"path": [name for name, _ in rows], "target": [level for _, level in rows]},
                 pa.string(),
             ),
@@ -80,10 +80,10 @@ class CurveInput(Input):
         learnt = {"mean": curves.mean(axis=0), "std": curves.std(axis=0) + 0.1}
         return CurveInput(self.options, {"seen": len(curves)}, learnt)
 
-    def emits(self) -> Emits:
-        return Emits("curve", 1)
+    def feature_spec(self) -> FeatureSpec:
+        return FeatureSpec("curve", 1)
 
-    def decode(self, source: Source) -> Raw:
+    def decode(self, source: Source) -> DecodedSample:
         data = read_source(source)
         try:
             curve = np.array(bytes(data).split(), np.float32)
@@ -91,23 +91,23 @@ class CurveInput(Input):
             raise DataError(f"{source.name} holds more than numbers.") from None
         if curve.shape != (LENGTH,):
             raise DataError(f"{source.name} has {curve.size} numbers, not {LENGTH}.")
-        return Raw(curve, (len(curve),))
+        return DecodedSample(curve, (len(curve),))
 
-    def encode(self, raw: Raw) -> dict[str, np.ndarray]:
+    def encode(self, raw: DecodedSample) -> dict[str, np.ndarray]:
         return {"curve": raw.value}
 
-    def front(self) -> nn.Module:
+    def preprocessing_module(self) -> nn.Module:
         return _Front(**self._arrays)
 
-    def example(self, batch: int) -> dict[str, np.ndarray]:
+    def make_example(self, batch: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(0)
         return {"curve": rng.normal(size=(batch, LENGTH)).astype(np.float32)}
 
-    def golden(self, count: int) -> list[tuple[str, bytes]]:
-        curves = self.example(count)["curve"]
+    def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
+        curves = self.make_example(count)["curve"]
         return [(f"{at}.txt", curve_text(curve)) for at, curve in enumerate(curves)]
 
-    def state(self) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
+    def get_state(self) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
         return self._state, self._arrays
 
 
@@ -127,7 +127,7 @@ class CurveNet(Backbone):
         first = self.stem(x)
         return first, self.deep(first)
 
-    def stages(self) -> list[list[nn.Module]]:
+    def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.stem], [self.deep]]
 
 

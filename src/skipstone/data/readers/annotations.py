@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from skipstone.data.readers.scan import is_file, walk
+from skipstone.data.readers.scan import is_regular_file, walk_folders
 from skipstone.errors import DataError, UsageError
 
 _HEAD = 64 * 1024
@@ -21,7 +21,7 @@ _SUPPORTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AnnotationFormat:
     """Args:
     name: the format, with its article.
     suffix: its file extension.
@@ -31,47 +31,53 @@ class Form:
 
     name: str
     suffix: str
-    marks: tuple[str, ...]
-    instead: str = _SUPPORTED
+    patterns: tuple[str, ...]
+    alternative: str = _SUPPORTED
 
 
 _LABEL_STUDIO = (
     "a Label Studio export",
     "Export choices as CSV, or brush labels as PNG, from Label Studio. " + _SUPPORTED,
 )
-FORMS = (
-    Form(_LABEL_STUDIO[0], ".json", (r'"annotation_id"\s*:', r'"annotator"\s*:'), _LABEL_STUDIO[1]),
-    Form(
+ANNOTATION_FORMATS = (
+    AnnotationFormat(
+        _LABEL_STUDIO[0], ".json", (r'"annotation_id"\s*:', r'"annotator"\s*:'), _LABEL_STUDIO[1]
+    ),
+    AnnotationFormat(
         _LABEL_STUDIO[0],
         ".json",
         (r'"annotations"\s*:', r'"(completed_by|file_upload)"\s*:'),
         _LABEL_STUDIO[1],
     ),
-    Form("a LabelMe file", ".json", (r'"shapes"\s*:', r'"(imagePath|points)"\s*:')),
-    Form("a project of the VGG Image Annotator", ".json", (r'"(_via_\w+|shape_attributes)"\s*:',)),
-    Form(
+    AnnotationFormat("a LabelMe file", ".json", (r'"shapes"\s*:', r'"(imagePath|points)"\s*:')),
+    AnnotationFormat(
+        "a project of the VGG Image Annotator", ".json", (r'"(_via_\w+|shape_attributes)"\s*:',)
+    ),
+    AnnotationFormat(
         "a COCO file",
         ".json",
         (r'"(images|annotations)"\s*:\s*\[', r'"(file_name|bbox|image_id|segmentation)"\s*:'),
     ),
-    Form(
+    AnnotationFormat(
         "a CVAT export",
         ".xml",
         (r"<annotations[\s>]", r"<(version|image|meta)[\s>]"),
         "Export polygons as 'Segmentation mask' from CVAT, and unpack the archive. " + _SUPPORTED,
     ),
-    Form("a Pascal VOC file", ".xml", (r"<annotation[\s>]", r"<(object|filename|size)[\s>]")),
-    Form("a YOLO file", ".txt", (r"\A\s*\d+([ \t]+-?\d*\.\d+){4,}[ \t]*(\r?\n|\Z)",)),
-    Form(
+    AnnotationFormat(
+        "a Pascal VOC file", ".xml", (r"<annotation[\s>]", r"<(object|filename|size)[\s>]")
+    ),
+    AnnotationFormat("a YOLO file", ".txt", (r"\A\s*\d+([ \t]+-?\d*\.\d+){4,}[ \t]*(\r?\n|\Z)",)),
+    AnnotationFormat(
         "the list of classes of a YOLO data set",
         ".yaml",
         (r"(?m)^\s*names\s*:", r"(?m)^\s*(train|val|nc)\s*:"),
     ),
 )
-_SUFFIXES = frozenset(form.suffix for form in FORMS)
+_SUFFIXES = frozenset(form.suffix for form in ANNOTATION_FORMATS)
 
 
-def form_of(path: Path) -> Form | None:
+def detect_annotation_format(path: Path) -> AnnotationFormat | None:
     """The annotation format of a file, by its name and its beginning; None for other files."""
     suffix = path.suffix.casefold()
     if suffix not in _SUFFIXES:
@@ -81,24 +87,28 @@ def form_of(path: Path) -> Form | None:
             head = file.read(_HEAD).decode("utf-8-sig", "replace")
     except OSError:
         return None
-    matches = (f for f in FORMS if f.suffix == suffix and all(re.search(m, head) for m in f.marks))
+    matches = (
+        f
+        for f in ANNOTATION_FORMATS
+        if f.suffix == suffix and all(re.search(m, head) for m in f.patterns)
+    )
     return next(matches, None)
 
 
-def boxes_and_outlines(path: Path, *, otherwise: str = "") -> UsageError | None:
+def unsupported_annotation_error(path: Path, *, extra_hint: str = "") -> UsageError | None:
     """The error for an annotation file, or for a folder that holds one; None for other paths.
 
     Args:
-        otherwise: a hint for the case that the folder is data nevertheless.
+        extra_hint: a hint for the case that the folder is data nevertheless.
     """
     file = path if path.is_file() else _first_in(path)
-    form = None if file is None else form_of(file)
+    form = None if file is None else detect_annotation_format(file)
     if form is None:
         return None
     return UsageError(
         f"{file} is {form.name}. Box and polygon annotations are not supported yet: detection is "
         "being built.",
-        hint=f"{form.instead}{f' {otherwise}' if otherwise else ''}",
+        hint=f"{form.alternative}{f' {extra_hint}' if extra_hint else ''}",
     )
 
 
@@ -106,11 +116,11 @@ def _first_in(root: Path) -> Path | None:
     """The first annotation file below `root`; inspects at most `_TRIES` files."""
     tried = 0
     try:
-        for _, files in walk(root, Counter()):
+        for _, files in walk_folders(root, Counter()):
             for name, entry in files:
-                if PurePath(name).suffix.casefold() not in _SUFFIXES or not is_file(entry):
+                if PurePath(name).suffix.casefold() not in _SUFFIXES or not is_regular_file(entry):
                     continue
-                if form_of(root / name) is not None:
+                if detect_annotation_format(root / name) is not None:
                     return root / name
                 tried += 1
                 if tried == _TRIES:

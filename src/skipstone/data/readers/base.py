@@ -23,8 +23,10 @@ SPLIT_NAMES = {
 }
 
 #: Usual names of a folder of pictures, and of the folder with their masks.
-PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimages", "pictures", "photos"})
-MASK_WORDS = frozenset(
+PICTURE_FOLDER_NAMES = frozenset(
+    {"image", "images", "img", "imgs", "jpegimages", "pictures", "photos"}
+)
+MASK_FOLDER_NAMES = frozenset(
     {
         *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentationclass"),
         *("segmentation", "segmentations", "groundtruth", "ground_truth", "gt", "gts"),
@@ -35,15 +37,15 @@ MASK_WORDS = frozenset(
 class Reader(Protocol):
     """Registered in READERS and constructed without arguments."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         """A short description of the data at `path` ("class folders (cat, dog)"); None if it has
         another layout. Must be quick: names and a few files, not the full data set."""
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         """Every row. UsageError or DataError, with the path, if the data cannot be read."""
 
 
-def has_many_labels(task: str) -> bool:
+def is_multi_label(task: str) -> bool:
     """Whether a target of this task is a list of labels rather than one label.
 
     Raises:

@@ -13,141 +13,149 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from skipstone.data.file_types import passed_over_name
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.file_types import hidden_name_reason
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.annotations import boxes_and_outlines
-from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES, has_many_labels
+from skipstone.data.readers.annotations import unsupported_annotation_error
+from skipstone.data.readers.base import (
+    MASK_FOLDER_NAMES,
+    PICTURE_FOLDER_NAMES,
+    SPLIT_NAMES,
+    is_multi_label,
+)
 from skipstone.data.readers.columns import TABLE_SUFFIXES
-from skipstone.data.readers.scan import Scan, no_picture, scan, walk
-from skipstone.data.readers.stray_masks import refuse_masks
+from skipstone.data.readers.scan import PictureScan, entry_skip_reason, scan_pictures, walk_folders
+from skipstone.data.readers.stray_masks import reject_masks
 from skipstone.errors import DataError, UsageError
-from skipstone.words import counted, listed, natural_key, natural_sorted, quoted
+from skipstone.words import join_limited, natural_key, natural_sorted, pluralize, quote_path
 
-LOOSE = "pictures outside class folders"
+UNCLASSIFIED = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"
-OTHER_FOLDERS = "pictures outside the split folders"
+OUTSIDE_SPLITS = "pictures outside the split folders"
 
 
-def subfolders(path: Path) -> list[Path]:
+def list_subfolders(path: Path) -> list[Path]:
     """The visible folders directly in `path`, in natural order."""
     try:
         folders = [
-            child for child in path.iterdir() if not passed_over_name(child.name) and child.is_dir()
+            child
+            for child in path.iterdir()
+            if not hidden_name_reason(child.name) and child.is_dir()
         ]
     except OSError:
         return []
     return sorted(folders, key=lambda child: natural_key(child.name))
 
 
-def has_pictures(path: Path, *, below: bool = True) -> bool:
-    """Whether `path` holds a picture; with `below`, at any depth."""
+def has_pictures(path: Path, *, recursive: bool = True) -> bool:
+    """Whether `path` holds a picture; with `recursive`, at any depth."""
     try:
-        for _, files in walk(path, Counter()):
-            if any(no_picture(entry) is None for _, entry in files):
+        for _, files in walk_folders(path, Counter()):
+            if any(entry_skip_reason(entry) is None for _, entry in files):
                 return True
-            if not below:
+            if not recursive:
                 break
     except DataError:
         pass
     return False
 
 
-def looks_paired(folder: Path) -> bool:
+def has_image_mask_pairs(folder: Path) -> bool:
     """Whether `folder` holds a folder of pictures and a folder of masks, by their names."""
-    folders = subfolders(folder)
-    pictures = [child for child in folders if child.name.casefold() in PICTURE_WORDS]
-    masks = [child for child in folders if child.name.casefold() in MASK_WORDS]
+    folders = list_subfolders(folder)
+    pictures = [child for child in folders if child.name.casefold() in PICTURE_FOLDER_NAMES]
+    masks = [child for child in folders if child.name.casefold() in MASK_FOLDER_NAMES]
     return any(map(has_pictures, pictures)) and any(map(has_pictures, masks))
 
 
-def split_folders(path: Path) -> list[Path]:
+def find_split_folders(path: Path) -> list[Path]:
     """Folders named like splits that hold folders but no pictures: `train/` with pictures directly
     in it is the class of trains."""
     return [
         folder
-        for folder in subfolders(path)
+        for folder in list_subfolders(path)
         if folder.name.casefold() in SPLIT_NAMES
-        and subfolders(folder)
-        and not has_pictures(folder, below=False)
+        and list_subfolders(folder)
+        and not has_pictures(folder, recursive=False)
     ]
 
 
-class ClassFolders:
+class ClassFolderReader:
     """photos/<class>/**/<picture>"""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        splits = set(split_folders(path))
+        splits = set(find_split_folders(path))
         classes = [
             folder
-            for folder in subfolders(path)
+            for folder in list_subfolders(path)
             if folder not in splits
             and (folder.name.casefold() not in SPLIT_NAMES or not splits)
             and has_pictures(folder)
         ]
-        if looks_paired(path):
+        if has_image_mask_pairs(path):
             return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
-        if len(classes) == 1 and not splits and subfolders(classes[0]):
+        if len(classes) == 1 and not splits and list_subfolders(classes[0]):
             return None  # a wrapper folder: read.data_folder descends into it
         if len(classes) == 1 and any(c.suffix.lower() in TABLE_SUFFIXES for c in path.iterdir()):
             return None  # pictures and a table of their labels: `refusals` suggests the table
-        return f"class folders ({listed(folder.name for folder in classes)})"
+        return f"class folders ({join_limited(folder.name for folder in classes)})"
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
-        scanned = scan(path)
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
+        scanned = scan_pictures(path)
         rows = _Rows()
         for picture in scanned.pictures:
             label, slash, rest = picture.partition("/")
             if not slash:
-                scanned.ignored[LOOSE] += 1
+                scanned.skipped_counts[UNCLASSIFIED] += 1
             else:
                 rows.add_row(picture, "", label, nested="/" in rest)
         if options.reader is None:
             _reject_nested_data_sets(path, scanned)
         notes = [
-            f"Read as class folders: {counted(len(rows), 'picture')} in {rows.classes_text()}."
+            f"Read as class folders: {pluralize(len(rows), 'picture')} in {rows.classes_text()}."
         ]
         empty = [name for name in scanned.folders if "/" not in name and name not in rows.labels]
         return rows.to_manifest(path, "class-folders", options, notes, empty, scanned)
 
 
-class SplitFolders:
+class SplitFolderReader:
     """photos/<split>/<class>/**/<picture>"""
 
-    def sniff(self, path: Path) -> str | None:
-        splits = split_folders(path) if path.is_dir() else []
+    def detect_layout(self, path: Path) -> str | None:
+        splits = find_split_folders(path) if path.is_dir() else []
         if not any(has_pictures(folder) for folder in splits):
             return None
-        if any(looks_paired(folder) for folder in splits):
+        if any(has_image_mask_pairs(folder) for folder in splits):
             return None  # mask-folders reads it
-        return f"split folders ({listed(folder.name for folder in splits)}) of class folders"
+        return f"split folders ({join_limited(folder.name for folder in splits)}) of class folders"
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         splits = _splits_by_folder(path)
-        scanned = scan(path)
+        scanned = scan_pictures(path)
         rows = _Rows()
         for picture in scanned.pictures:
             *folders, _ = picture.split("/")
             top, middle = (folders or [""])[0], folders[1:]
             if top not in splits:
-                scanned.ignored[OTHER_FOLDERS if folders else LOOSE] += 1
+                scanned.skipped_counts[OUTSIDE_SPLITS if folders else UNCLASSIFIED] += 1
             elif not middle:
-                scanned.ignored[UNLABELLED] += 1
+                scanned.skipped_counts[UNLABELLED] += 1
             else:
                 rows.add_row(picture, splits[top], middle[0], nested=len(middle) > 1)
         sizes = [
-            f"{counted(rows.splits[split], 'picture')} in {name}" for name, split in splits.items()
+            f"{pluralize(rows.splits[split], 'picture')} in {name}"
+            for name, split in splits.items()
         ]
         notes = [
             f"Read as split folders of class folders: {', '.join(sizes)}, {rows.classes_text()}."
         ]
-        if scanned.ignored[UNLABELLED]:
+        if scanned.skipped_counts[UNLABELLED]:
             notes.append(
-                f"{counted(scanned.ignored[UNLABELLED], 'picture')} directly in a split folder "
+                f"{pluralize(scanned.skipped_counts[UNLABELLED], 'picture')} directly in a split folder "
                 "have no class and are skipped."
             )
         notes += rows.missing_classes(list(dict.fromkeys(splits.values())))
@@ -161,14 +169,14 @@ class SplitFolders:
         return rows.to_manifest(path, "split-folders", options, notes, empty, scanned)
 
 
-def _reject_nested_data_sets(path: Path, scanned: Scan) -> None:
+def _reject_nested_data_sets(path: Path, scanned: PictureScan) -> None:
     """UsageError if a "class" holds train/ and test/: it is a data set, `path` a folder of them."""
     tops = {picture.partition("/")[0] for picture in scanned.pictures if "/" in picture}
     for top in natural_sorted(tops):
-        splits = split_folders(path / top)
+        splits = find_split_folders(path / top)
         if splits:
             raise UsageError(
-                f"{path} holds {top}, which holds {listed(folder.name for folder in splits)}: "
+                f"{path} holds {top}, which holds {join_limited(folder.name for folder in splits)}: "
                 f"{top} looks like a data set, not like a class.",
                 hint=f"Give its path: {path / top} (or, if it is a class: --reader class-folders)",
             )
@@ -176,7 +184,9 @@ def _reject_nested_data_sets(path: Path, scanned: Scan) -> None:
 
 def _splits_by_folder(path: Path) -> dict[str, str]:
     """{folder name: split}, such as {"val": "validation"}, in the order train, validation, test."""
-    names = [folder.name for folder in subfolders(path) if folder.name.casefold() in SPLIT_NAMES]
+    names = [
+        folder.name for folder in list_subfolders(path) if folder.name.casefold() in SPLIT_NAMES
+    ]
     order = ["train", "validation", "test"]
     names.sort(key=lambda name: order.index(SPLIT_NAMES[name.casefold()]))
     splits: dict[str, str] = {}
@@ -220,7 +230,7 @@ class _Rows:
 
     def classes_text(self) -> str:
         names = natural_sorted(self.labels)
-        return f"{counted(len(names), 'class', 'classes')} ({listed(names, 10)})"
+        return f"{pluralize(len(names), 'class', 'classes')} ({join_limited(names, 10)})"
 
     def missing_classes(self, splits: list[str]) -> list[str]:
         """One sentence per split that lacks classes of another split."""
@@ -228,7 +238,7 @@ class _Rows:
         for split, label, _ in self.rows:
             present[split].add(label)
         return [
-            f"{split} has no pictures of {listed(natural_sorted(self.labels - present[split]))}."
+            f"{split} has no pictures of {join_limited(natural_sorted(self.labels - present[split]))}."
             for split in splits
             if present[split] and self.labels - present[split]
         ]
@@ -240,32 +250,34 @@ class _Rows:
         options: ReadOptions,
         notes: list[str],
         empty: list[str],
-        scanned: Scan,
+        scanned: PictureScan,
     ) -> Manifest:
         task = self._check(root, reader, options)
         if self.nested:
             notes.append(
-                f"{counted(self.nested, 'picture')} in deeper folders belong to the class of the "
+                f"{pluralize(self.nested, 'picture')} in deeper folders belong to the class of the "
                 "enclosing class folder."
             )
-        if scanned.ignored[LOOSE]:
+        if scanned.skipped_counts[UNCLASSIFIED]:
             notes.append(
-                f"{counted(scanned.ignored[LOOSE], 'picture')} outside class folders are skipped."
+                f"{pluralize(scanned.skipped_counts[UNCLASSIFIED], 'picture')} outside class folders are skipped."
             )
-        if scanned.ignored[OTHER_FOLDERS]:
+        if scanned.skipped_counts[OUTSIDE_SPLITS]:
             notes.append(
-                f"{counted(scanned.ignored[OTHER_FOLDERS], 'picture')} outside the split folders "
+                f"{pluralize(scanned.skipped_counts[OUTSIDE_SPLITS], 'picture')} outside the split folders "
                 "are skipped."
             )
         if empty:
-            notes.append(f"Folders without pictures are skipped: {listed(natural_sorted(empty))}.")
+            notes.append(
+                f"Folders without pictures are skipped: {join_limited(natural_sorted(empty))}."
+            )
         order = {"": 0, "train": 1, "validation": 2, "test": 3}
         classes = natural_sorted(self.labels)
         rank = {name: number for number, name in enumerate(classes)}
         self.rows.sort(key=lambda row: (order[row[0]], rank[row[1]], natural_key(row[2])))
-        many = has_many_labels(task)
+        many = is_multi_label(task)
         return Manifest(
-            table_of(
+            build_table(
                 {
                     "path": [path for _, _, path in self.rows],
                     "split": [split for split, _, _ in self.rows],
@@ -279,7 +291,9 @@ class _Rows:
             task=task,
             schema={"classes": classes},
             notes=tuple(notes),
-            ignored={reason: count for reason, count in sorted(scanned.ignored.items()) if count},
+            skipped_counts={
+                reason: count for reason, count in sorted(scanned.skipped_counts.items()) if count
+            },
         )
 
     def _check(self, root: Path, reader: str, options: ReadOptions) -> str:
@@ -295,18 +309,18 @@ class _Rows:
             raise UsageError(
                 f"{root} holds only one class ({name}); classification needs at least two.",
                 hint="Put pictures of something else in "
-                f"{quoted(folder / f'not-{name}')}, then: skipstone train {quoted(root)}",
+                f"{quote_path(folder / f'not-{name}')}, then: skipstone train {quote_path(root)}",
             )
         names = {label.casefold() for label in self.labels}
-        has_pairs = bool(names & PICTURE_WORDS) and bool(names & MASK_WORDS)
+        has_pairs = bool(names & PICTURE_FOLDER_NAMES) and bool(names & MASK_FOLDER_NAMES)
         if has_pairs and options.reader is None:
             raise UsageError(
-                f"{root} holds {listed(natural_sorted(self.labels))}: these look like pictures "
+                f"{root} holds {join_limited(natural_sorted(self.labels))}: these look like pictures "
                 "and their masks or boxes, not like classes.",
                 hint=f"If these are your classes, add --reader {reader}.",
             )
         if options.reader is None and options.exclude is None:
-            refuse_masks(root, [(label, path) for _, label, path in self.rows], reader)
+            reject_masks(root, [(label, path) for _, label, path in self.rows], reader)
         return options.task or "classify"
 
     def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:
@@ -315,23 +329,23 @@ class _Rows:
         all_parts = all(map(_is_part_name, self.labels))
         if options.reader is not None or not (all_parts or len(self.labels) == 1):
             return
-        if annotation_error := boxes_and_outlines(root):
+        if annotation_error := unsupported_annotation_error(root):
             raise annotation_error
         if not all_parts or len(self.labels) == 1:
             return
-        names = listed(natural_sorted(self.labels))
+        names = join_limited(natural_sorted(self.labels))
         if_classes = f"if these are your classes, add --reader {reader}"
         tables = [c for c in sorted(root.iterdir()) if c.suffix.lower() in TABLE_SUFFIXES]
         if tables:
             raise UsageError(
-                f"{root} holds {names}, and the table {listed(table.name for table in tables)}: "
+                f"{root} holds {names}, and the table {join_limited(table.name for table in tables)}: "
                 "these look like pictures and a table of their labels, not like classes.",
-                hint=f"Give the table: skipstone train {quoted(tables[-1])} (or, {if_classes}).",
+                hint=f"Give the table: skipstone train {quote_path(tables[-1])} (or, {if_classes}).",
             )
         raise UsageError(
             f"{root} holds {names}: these look like parts of a data set, not like classes.",
             hint="Sort the pictures of each part into folders by class, such as "
-            f"{quoted(root / 'train' / 'cat')} and {quoted(root / 'test' / 'cat')}; "
+            f"{quote_path(root / 'train' / 'cat')} and {quote_path(root / 'test' / 'cat')}; "
             f"or, {if_classes}.",
         )
 
@@ -339,4 +353,10 @@ class _Rows:
 def _is_part_name(label: str) -> bool:
     """Whether a folder is named after a split or after pictures: train_images, img, test-1."""
     words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
-    return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_WORDS, "photos", "pictures", "set"}
+    return bool(words) and words <= {
+        *SPLIT_NAMES,
+        *PICTURE_FOLDER_NAMES,
+        "photos",
+        "pictures",
+        "set",
+    }

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.csv_file import records, sniff_dialect
+from skipstone.data.readers.csv_file import detect_dialect, read_csv_records
 from skipstone.data.readers.jsonl_file import SUFFIXES as JSONL_SUFFIXES
 from skipstone.data.readers.jsonl_file import read_jsonl
 from skipstone.errors import DataError, UsageError, did_you_mean
-from skipstone.words import listed
+from skipstone.words import join_limited
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES
@@ -40,9 +40,9 @@ class Columns:
     path: Path
     values: dict[str, list[Cell]]
     lines: list[int]
-    unread: dict[str, str]
+    unsupported_columns: dict[str, str]
     unit: str = "line"
-    short: tuple[int, ...] = ()
+    short_lines: tuple[int, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -51,24 +51,24 @@ class Columns:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def where(self, row: int) -> str:
+    def row_location(self, row: int) -> str:
         """ "labels.csv, line 12" """
         return f"{self.path.name}, {self.unit} {self.lines[row]}"
 
-    def check(self, name: str, flag: str) -> str:
+    def require_column(self, name: str, flag: str) -> str:
         """`name`, if that column exists; else a UsageError that names the flag."""
-        if name in self.unread:
+        if name in self.unsupported_columns:
             raise UsageError(
-                f"{flag} {name}: this column of {self.path} holds {self.unread[name]}, not text."
+                f"{flag} {name}: this column of {self.path} holds {self.unsupported_columns[name]}, not text."
             )
         if name not in self.values:
             raise UsageError(
                 f"{flag} {name}: {self.path} has no such column.",
-                hint=did_you_mean(name, self.names) or f"It has {listed(self.names, 12)}.",
+                hint=did_you_mean(name, self.names) or f"It has {join_limited(self.names, 12)}.",
             )
         return name
 
-    def check_letters(self, name: str) -> None:
+    def reject_lone_surrogates(self, name: str) -> None:
         """DataError for the first cell of a column with a lone surrogate, which JSON escapes can
         produce and UTF-8 cannot encode."""
         for row, cell in enumerate(self.values[name]):
@@ -82,26 +82,28 @@ class Columns:
                     "Write both, or neither.",
                 ) from None
 
-    def text(self, name: str) -> list[str]:
+    def text_cells(self, name: str) -> list[str]:
         """The cells of a text column. DataError if a cell is a list."""
         cells = self.values[name]
         for row, cell in enumerate(cells):
             if not isinstance(cell, str):
-                raise DataError(f"{self.where(row)}: {name} holds a list, not a single value.")
+                raise DataError(
+                    f"{self.row_location(row)}: {name} holds a list, not a single value."
+                )
         return cells  # type: ignore[return-value]  # checked above
 
 
-def sniff_table(path: Path) -> str | None:
+def detect_table(path: Path) -> str | None:
     """ "a CSV table", or None if `path` is not a table."""
     suffix = path.suffix.lower()
     return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
 
 
-def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns:
+def read_columns(path: Path, options: ReadOptions, *, min_columns: int = 2) -> Columns:
     """Every cell of the table. DataError names the line that cannot be read.
 
     Args:
-        least: the minimal number of columns of a CSV file: two for a source and its label.
+        min_columns: the minimal number of columns of a CSV file: two for a source and its label.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -109,7 +111,7 @@ def read_columns(path: Path, options: ReadOptions, *, least: int = 2) -> Columns
     elif suffix in JSONL_SUFFIXES:
         columns = _read_json_lines(path, options.bad_bytes)
     else:
-        columns = _read_csv(path, options, least)
+        columns = _read_csv(path, options, min_columns)
     if not len(columns):
         raise DataError(
             f"{path} has no rows.", hint="A table is a header and then one row per sample."
@@ -159,15 +161,15 @@ def _cached_column(
     size: int,
 ) -> list[str]:
     options = ReadOptions(delimiter=delimiter, encoding=encoding, bad_bytes="surrogateescape")
-    columns = read_columns(path, options, least=1)
+    columns = read_columns(path, options, min_columns=1)
     if column not in columns.values:
         raise DataError(f"{path} no longer has the column {column!r}.", hint=_TABLE_CHANGED)
-    return columns.text(column)
+    return columns.text_cells(column)
 
 
 def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
-    dialect = sniff_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
-    csv_records = records(path, dialect)
+    dialect = detect_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
+    csv_records = read_csv_records(path, dialect)
     header_line, header = next(csv_records, (0, []))
     names = _header(path, header, dialect.delimiter, least)
     cells: list[list[Cell]] = [[] for _ in header]
@@ -187,7 +189,7 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
         for column, cell in zip(cells, record, strict=False):
             column.append(cell)
     values = {name: column for name, column in zip(names, cells, strict=True) if name}
-    return Columns(path, values, lines, {}, short=tuple(short))
+    return Columns(path, values, lines, {}, short_lines=tuple(short))
 
 
 def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[str]:
@@ -208,7 +210,7 @@ def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[s
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise DataError(
-            f"{path} has more than one column named {listed(duplicates)}.",
+            f"{path} has more than one column named {join_limited(duplicates)}.",
             hint="Give each column a different name.",
         )
     return header

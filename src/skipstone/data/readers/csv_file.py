@@ -41,11 +41,11 @@ class Dialect:
 
     encoding: str
     delimiter: str
-    skip: int = 0
+    skip_lines: int = 0
     errors: str = "strict"
 
 
-def sniff_dialect(
+def detect_dialect(
     path: Path,
     delimiter: str | None = None,
     encoding: str | None = None,
@@ -64,19 +64,19 @@ def sniff_dialect(
     return Dialect(encoding, delimiter, skip, errors)
 
 
-def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+def read_csv_records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, stripped cells) of each record that is not blank."""
-    line = dialect.skip
+    line = dialect.skip_lines
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding=dialect.encoding, errors=dialect.errors, newline="") as file:
         try:
-            for _ in range(dialect.skip):
+            for _ in range(dialect.skip_lines):
                 file.readline()
             reader = csv.reader(
                 file, delimiter=dialect.delimiter, strict=True, skipinitialspace=True
             )
             for record in reader:
-                first, line = line + 1, dialect.skip + reader.line_num
+                first, line = line + 1, dialect.skip_lines + reader.line_num
                 if any(cell.strip() for cell in record):
                     yield first, [cell.strip() for cell in record]
         except UnicodeError as error:
@@ -147,7 +147,7 @@ def _infer_delimiter(path: Path, encoding: str, errors: str) -> str:
     for candidate in _DELIMITERS:
         widths = []
         try:
-            for _, record in records(path, Dialect(encoding, candidate, errors=errors)):
+            for _, record in read_csv_records(path, Dialect(encoding, candidate, errors=errors)):
                 widths.append(len(record))
                 if len(widths) == _SAMPLE_LINES:
                     break

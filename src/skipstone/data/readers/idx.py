@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from skipstone.data.idx_file import is_idx, read_idx, read_shape
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.idx_file import is_idx_file, read_idx, read_idx_shape
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import has_many_labels
+from skipstone.data.readers.base import is_multi_label
 from skipstone.errors import DataError, UsageError
-from skipstone.words import counted, listed, natural_sorted
+from skipstone.words import join_limited, natural_sorted, pluralize
 
 # "emnist-letters-train-images-idx3-ubyte.gz": a stem, a split, images or labels.
 _NAME = re.compile(
@@ -32,19 +32,19 @@ class _IdxFile:
     path: Path
 
 
-class Idx:
+class IdxReader:
     """A folder with train-images-idx3-ubyte(.gz), train-labels-idx1-ubyte(.gz) and t10k-...; or
     the path of one images file."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         if path.is_file():
             file = _parse_name(path)
-            return "an IDX file" if file is not None and is_idx(path) else None
-        files = [file for file in _list_files(path) if is_idx(file.path)]
-        return f"IDX files ({listed(file.path.name for file in files)})" if files else None
+            return "an IDX file" if file is not None and is_idx_file(path) else None
+        files = [file for file in _list_files(path) if is_idx_file(file.path)]
+        return f"IDX files ({join_limited(file.path.name for file in files)})" if files else None
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
-        if options.task is not None and has_many_labels(options.task):
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
+        if options.task is not None and is_multi_label(options.task):
             raise UsageError(
                 f"{path}: IDX files hold one label per picture, which is --task classify.",
                 hint=f"Omit --task {options.task}. For several labels per picture use a table.",
@@ -58,17 +58,17 @@ class Idx:
             rows["member"] += range(len(values))
             rows["split"] += [split] * len(values)
             rows["target"] += values
-            shape = "x".join(str(size) for size in read_shape(images)[1:])
-            sizes.append(f"{counted(len(values), 'picture')} {shape} in {split} ({images.name})")
+            shape = "x".join(str(size) for size in read_idx_shape(images)[1:])
+            sizes.append(f"{pluralize(len(values), 'picture')} {shape} in {split} ({images.name})")
         classes = natural_sorted({str(value) for value in rows["target"]})
         if len(classes) < 2:
             raise UsageError(
-                f"{path} holds {counted(len(classes), 'class', 'classes')}; classification needs "
+                f"{path} holds {pluralize(len(classes), 'class', 'classes')}; classification needs "
                 "at least two.",
                 hint="Check the labels file, or give the folder that holds all classes.",
             )
         return Manifest(
-            table_of(rows, pa.string()),
+            build_table(rows, pa.string()),
             root=root,
             reader="idx",
             input="image",
@@ -76,7 +76,7 @@ class Idx:
             schema={"classes": classes},
             notes=(
                 f"Read as IDX files: {', '.join(sizes)}; "
-                f"{len(classes)} classes ({listed(classes, 10)}).",
+                f"{len(classes)} classes ({join_limited(classes, 10)}).",
             ),
         )
 
@@ -117,8 +117,8 @@ def _find_pairs(path: Path) -> tuple[Path, dict[str, tuple[Path, Path]]]:
     if len(stems) > 1:
         first = [str(part.path) for part in files if part.kind == "images"]
         raise UsageError(
-            f"{root} holds {len(stems)} data sets ({listed(stems)}).",
-            hint=f"Move each to a separate folder, or give one images file: {listed(first, 3)}",
+            f"{root} holds {len(stems)} data sets ({join_limited(stems)}).",
+            hint=f"Move each to a separate folder, or give one images file: {join_limited(first, 3)}",
         )
     by_kind = {(part.split, part.kind): part.path for part in files}
     pairs: dict[str, tuple[Path, Path]] = {}
@@ -148,7 +148,7 @@ def _missing_partner_error(present: Path, kind: str, other: str) -> DataError:
 
 
 def _labels(images: Path, labels: Path) -> list[str]:
-    shape, label_shape = read_shape(images), read_shape(labels)
+    shape, label_shape = read_idx_shape(images), read_idx_shape(labels)
     if len(shape) not in (3, 4):
         raise DataError(
             f"{images} holds {len(shape)} dimensions; pictures have 3, or 4 (colour).",

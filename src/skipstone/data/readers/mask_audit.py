@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.data.fingerprint import in_threads
+from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest
-from skipstone.data.masks import IGNORE, MaskTable, read_pixels, to_codes
+from skipstone.data.masks import IGNORE_INDEX, MaskTable, decode_mask, to_class_codes
 from skipstone.data.readers.mask_folders import WITHOUT_MASK, WITHOUT_PICTURE
-from skipstone.words import counted, listed
+from skipstone.words import join_limited, pluralize
 
 _ORIENTATION = 0x0112
 
@@ -38,7 +38,7 @@ class MaskFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskSeen:
+class MaskInspection:
     """One mask: its problem (kind, sentence), and its number of pixels per code, (256,)."""
 
     problem: tuple[str, str] | None
@@ -46,18 +46,18 @@ class MaskSeen:
 
 
 @dataclass(frozen=True)
-class MasksSeen:
+class MaskSetInspection:
     """All masks of a manifest, row by row."""
 
     manifest: Manifest
     table: MaskTable
-    masks: Sequence[MaskSeen]
+    masks: Sequence[MaskInspection]
 
     @property
-    def paths(self) -> list[str]:
-        return [target["mask"] for target in self.manifest.column("target")]
+    def mask_paths(self) -> list[str]:
+        return [target["mask"] for target in self.manifest.column_values("target")]
 
-    def shares(self) -> dict[str, float]:
+    def class_shares(self) -> dict[str, float]:
         """Each class's share of all labelled pixels."""
         total = np.sum([mask.pixels for mask in self.masks], axis=0)[: len(self.table.names)]
         return {
@@ -66,47 +66,47 @@ class MasksSeen:
         }
 
 
-def look_at_masks(manifest: Manifest) -> MasksSeen:
+def inspect_masks(manifest: Manifest) -> MaskSetInspection:
     """Decode every mask, and read every picture's size, once."""
-    table = MaskTable.of_schema(manifest.schema)
-    pairs = list(zip(manifest.column("path"), manifest.column("target"), strict=True))
+    table = MaskTable.from_schema(manifest.schema)
+    pairs = list(zip(manifest.column_values("path"), manifest.column_values("target"), strict=True))
 
-    def inspect_pair(pair: tuple[str, dict[str, str]]) -> MaskSeen:
+    def inspect_pair(pair: tuple[str, dict[str, str]]) -> MaskInspection:
         return _inspect_mask(manifest.root / pair[0], manifest.root / pair[1]["mask"], table)
 
-    masks = in_threads(inspect_pair, pairs, "looking at every mask", unit="masks", threads=4)
-    return MasksSeen(manifest, table, masks)
+    masks = map_in_threads(inspect_pair, pairs, "looking at every mask", unit="masks", threads=4)
+    return MaskSetInspection(manifest, table, masks)
 
 
 def audit_masks(manifest: Manifest) -> tuple[list[MaskFinding], dict[str, Any]]:
     """All problems of a manifest's masks, and each class's share of all labelled pixels."""
-    inspection = look_at_masks(manifest)
+    inspection = inspect_masks(manifest)
     findings = [finding for check in CHECKS for finding in check(inspection)]
-    return findings, {"pixels": inspection.shares()}
+    return findings, {"pixels": inspection.class_shares()}
 
 
-def _inspect_mask(picture: Path, mask: Path, table: MaskTable) -> MaskSeen:
+def _inspect_mask(picture: Path, mask: Path, table: MaskTable) -> MaskInspection:
     nothing = np.zeros(256, np.int64)
     try:
-        pixels = read_pixels(mask.read_bytes())
+        pixels = decode_mask(mask.read_bytes())
     except OSError as error:
-        return MaskSeen(("mask_unreadable", str(error.strerror)), nothing)
+        return MaskInspection(("mask_unreadable", str(error.strerror)), nothing)
     except ValueError as error:
-        return MaskSeen(("mask_unreadable", str(error)), nothing)
+        return MaskInspection(("mask_unreadable", str(error)), nothing)
     try:
-        codes = to_codes(pixels, table)
+        codes = to_class_codes(pixels, table)
     except ValueError as error:
-        return MaskSeen(("mask_values", str(error)), nothing)
+        return MaskInspection(("mask_values", str(error)), nothing)
     counts = np.bincount(codes.ravel(), minlength=256)
     size = _upright_size(picture)
     if size is not None and size != codes.shape:
         height, width = codes.shape
         rotated = ", rotated" if size == (width, height) else ""
         sizes = f"{width} x {height} pixels, the picture {size[1]} x {size[0]}{rotated}"
-        return MaskSeen(("mask_size", sizes), counts)
-    if counts[:IGNORE].sum() == 0:
-        return MaskSeen(("mask_empty", "all pixels are ignored"), counts)
-    return MaskSeen(None, counts)
+        return MaskInspection(("mask_size", sizes), counts)
+    if counts[:IGNORE_INDEX].sum() == 0:
+        return MaskInspection(("mask_empty", "all pixels are ignored"), counts)
+    return MaskInspection(None, counts)
 
 
 def _upright_size(picture: Path) -> tuple[int, int] | None:
@@ -131,7 +131,7 @@ _DESCRIPTIONS = {
 }
 
 
-def broken_masks(inspection: MasksSeen) -> Iterable[MaskFinding]:
+def find_broken_masks(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
     """One finding per kind of problem; of each mask only its most severe problem counts."""
     problems: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for row, mask in enumerate(inspection.masks):
@@ -141,20 +141,20 @@ def broken_masks(inspection: MasksSeen) -> Iterable[MaskFinding]:
         if not problems[kind]:
             continue
         rows = [row for row, _ in problems[kind]]
-        pictures, masks = inspection.manifest.column("path"), inspection.paths
+        pictures, masks = inspection.manifest.column_values("path"), inspection.mask_paths
         yield MaskFinding(
             kind,
             tuple(rows),
             tuple(pictures[row] for row in rows),
-            f"{counted(len(rows), 'mask')} {words}, such as {masks[rows[0]]} "
+            f"{pluralize(len(rows), 'mask')} {words}, such as {masks[rows[0]]} "
             f"({problems[kind][0][1]}).",
             tuple(f"{masks[row]}: {what}" for row, what in problems[kind]),
         )
 
 
-def classes_nowhere(inspection: MasksSeen) -> Iterable[MaskFinding]:
+def find_missing_classes(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
     """Classes that occur in no mask, or in no mask of the training rows."""
-    splits = inspection.manifest.column("split")
+    splits = inspection.manifest.column_values("split")
     training = [row for row, split in enumerate(splits) if split in ("", "train")]
     scopes = [("no mask", list(range(len(inspection.masks))))]
     if 0 < len(training) < len(inspection.masks):
@@ -167,29 +167,32 @@ def classes_nowhere(inspection: MasksSeen) -> Iterable[MaskFinding]:
         reported.update(lacking)
         if lacking:
             yield MaskFinding(
-                "mask_class_missing", (), (), f"{scope.capitalize()} contains {listed(lacking)}."
+                "mask_class_missing",
+                (),
+                (),
+                f"{scope.capitalize()} contains {join_limited(lacking)}.",
             )
 
 
-def without_partner(inspection: MasksSeen) -> Iterable[MaskFinding]:
+def find_unpaired_files(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
     """Pictures without a mask, and masks without a picture."""
     for kind, reason, what, partner in (
         ("picture_without_mask", WITHOUT_MASK, "picture", "mask"),
         ("mask_without_picture", WITHOUT_PICTURE, "mask", "picture"),
     ):
-        paths = inspection.manifest.unpaired.get(reason, ())
+        paths = inspection.manifest.unpaired_files.get(reason, ())
         if paths:
             have = "has" if len(paths) == 1 else "have"
             yield MaskFinding(
                 kind,
                 (),
                 paths,
-                f"{counted(len(paths), what)} {have} no {partner}, such as {paths[0]}.",
+                f"{pluralize(len(paths), what)} {have} no {partner}, such as {paths[0]}.",
             )
 
 
-CHECKS: tuple[Callable[[MasksSeen], Iterable[MaskFinding]], ...] = (
-    broken_masks,
-    classes_nowhere,
-    without_partner,
+CHECKS: tuple[Callable[[MaskSetInspection], Iterable[MaskFinding]], ...] = (
+    find_broken_masks,
+    find_missing_classes,
+    find_unpaired_files,
 )

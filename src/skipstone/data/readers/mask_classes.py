@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skipstone.data.masks import (
-    IGNORE,
+    IGNORE_INDEX,
     MaskRow,
     MaskTable,
-    hex_colour,
+    format_colour,
     parse_colour,
 )
 from skipstone.data.options import ReadOptions
 from skipstone.errors import DataError, UsageError, did_you_mean
-from skipstone.words import counted, listed, quoted
+from skipstone.words import join_limited, pluralize, quote_path
 
 #: File names of class tables, next to the folders. classes.txt has one name per line; labelmap.txt
 #: is the format of CVAT and Pascal VOC's tools: name:r,g,b:parts:actions.
-TABLES = ("classes.csv", "class_dict.csv", "classes.txt", "labelmap.txt")
+CLASS_TABLE_NAMES = ("classes.csv", "class_dict.csv", "classes.txt", "labelmap.txt")
 #: Without a table, masks with more colours than this are rejected.
-MOST_INFERRED = 64
+MAX_INFERRED_COLOURS = 64
 #: Masks with 0, 255, this many indices between, and one of these nearly white, have soft edges.
 _MIN_SOFT_VALUES, _NEARLY_WHITE = 16, 240
 
@@ -38,7 +38,7 @@ _YES, _NO = (
 )
 
 
-def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
+def find_class_table(root: Path, options: ReadOptions) -> MaskTable | None:
     """The table that the user names, or one next to the folders; None without a table, or if the
     user gives `class_names`.
 
@@ -52,7 +52,7 @@ def class_table(root: Path, options: ReadOptions) -> MaskTable | None:
         if not path.is_file():
             raise UsageError(f"--classes {path} is not a file.")
         return read_class_table(path)
-    for name in TABLES:
+    for name in CLASS_TABLE_NAMES:
         if (root / name).is_file():
             return read_class_table(root / name)
     return None
@@ -67,7 +67,7 @@ def read_class_table(path: Path) -> MaskTable:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{path} is empty.")
-    if path.name.casefold() == TABLES[-1]:
+    if path.name.casefold() == CLASS_TABLE_NAMES[-1]:
         return _read_labelmap(path, lines)
     if path.suffix.casefold() == ".txt":
         return MaskTable(
@@ -118,7 +118,7 @@ class _ClassColumns:
         name = find_column(_NAME)
         if name is None:
             raise DataError(
-                f"{path} has no column with class names; its header is {listed(header, 8)}.",
+                f"{path} has no column with class names; its header is {join_limited(header, 8)}.",
                 hint="Write the header index,name,ignore (or name,r,g,b; or name,colour).",
             )
         red, green, blue = find_column(_RED), find_column(_GREEN), find_column(_BLUE)
@@ -164,7 +164,7 @@ class _ClassColumns:
 
 
 @dataclass(frozen=True)
-class Found:
+class MaskValues:
     """What the masks contain.
 
     Args:
@@ -178,15 +178,15 @@ class Found:
     colours: tuple[int, ...]
     folder: Path = Path()
 
-    def soft(self) -> bool:
+    def has_soft_edges(self) -> bool:
         """Whether the indices look like antialiased edges between 0 and 255: greys up to nearly
         white, unlike classes, which are numbered from 0."""
-        between = [value for value in self.values if 0 < value < IGNORE]
-        has_both_ends = {0, IGNORE} <= set(self.values)
+        between = [value for value in self.values if 0 < value < IGNORE_INDEX]
+        has_both_ends = {0, IGNORE_INDEX} <= set(self.values)
         return has_both_ends and len(between) >= _MIN_SOFT_VALUES and max(between) >= _NEARLY_WHITE
 
 
-def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
+def infer_class_table(found: MaskValues, root: Path) -> tuple[MaskTable, list[str]]:
     """Classes named after the indices or colours in the masks, and notes on what was inferred.
 
     Raises:
@@ -200,53 +200,53 @@ def inferred_table(found: Found, root: Path) -> tuple[MaskTable, list[str]]:
             hint=hint,
         )
     if found.colours:
-        if len(found.colours) > MOST_INFERRED:
+        if len(found.colours) > MAX_INFERRED_COLOURS:
             raise UsageError(
                 f"{root}: the masks hold {len(found.colours):,} colours, too many to be classes.",
                 hint=hint,
             )
-        rows = [MaskRow(None, colour, hex_colour(colour)) for colour in found.colours]
+        rows = [MaskRow(None, colour, format_colour(colour)) for colour in found.colours]
         return MaskTable(tuple(rows)), [
             f"No classes.csv: each of the {len(rows)} colours in the masks is a class, named "
-            f"after it ({listed([hex_colour(c) for c in found.colours], 6)}); to ignore black "
+            f"after it ({join_limited([format_colour(c) for c in found.colours], 6)}); to ignore black "
             "pixels: --ignore '#000000'."
         ]
-    if found.soft():
+    if found.has_soft_edges():
         raise UsageError(
             f"{root}: the masks hold {len(found.values)} values from {found.values[0]} to "
             f"{found.values[-1]}, probably not classes: antialiasing or JPEG compression of masks "
             "causes such values.",
-            hint=f"If the masks have two classes, {harden(found.folder)}. If not: {hint}",
+            hint=f"If the masks have two classes, {binarize_command(found.folder)}. If not: {hint}",
         )
     if set(found.values) == {0, 255}:
         rows = [MaskRow(0, None, "background"), MaskRow(255, None, "foreground")]
         return MaskTable(tuple(rows)), [
             "No classes.csv: the masks hold only 0 and 255, read as background and foreground."
         ]
-    class_values = [value for value in found.values if value != IGNORE]
+    class_values = [value for value in found.values if value != IGNORE_INDEX]
     rows = [MaskRow(value, None, str(value)) for value in class_values]
     notes = [
-        f"No classes.csv: {counted(len(class_values), 'class', 'classes')} named after the indices "
-        f"in the masks ({listed(map(str, class_values), 6)}); to name them: --class-names."
+        f"No classes.csv: {pluralize(len(class_values), 'class', 'classes')} named after the indices "
+        f"in the masks ({join_limited(map(str, class_values), 6)}); to name them: --class-names."
     ]
-    if IGNORE in found.values:
-        rows.append(MaskRow(IGNORE, None, None))
+    if IGNORE_INDEX in found.values:
+        rows.append(MaskRow(IGNORE_INDEX, None, None))
         notes.append("Pixels of index 255 are ignored by default (to ignore others: --ignore).")
     return MaskTable(tuple(rows)), notes
 
 
-def harden(folder: Path) -> str:
+def binarize_command(folder: Path) -> str:
     """The instruction that writes binary masks to a new folder."""
-    target = quoted(folder.with_name(f"{folder.name}-hard"))
+    target = quote_path(folder.with_name(f"{folder.name}-hard"))
     return (
         f"make them binary, with ImageMagick: mkdir {target} && magick mogrify -path {target} "
-        f"-format png -threshold 50% {quoted(folder)}/*; then replace the old folder with the new "
+        f"-format png -threshold 50% {quote_path(folder)}/*; then replace the old folder with the new "
         "one"
     )
 
 
-def named_table(
-    found: Found, root: Path, names: Sequence[str], ignore: Sequence[str]
+def build_named_class_table(
+    found: MaskValues, root: Path, names: Sequence[str], ignore: Sequence[str]
 ) -> tuple[MaskTable, list[str]]:
     """The inferred classes named `names`, in ascending order of their indices or colours.
 
@@ -256,36 +256,36 @@ def named_table(
     Raises:
         UsageError: as `inferred_table`; or the number of names differs from that of classes.
     """
-    inferred, _ = inferred_table(found, root)
-    rows = list(with_ignored(inferred, [word for word in ignore if word not in names]).rows)
+    inferred, _ = infer_class_table(found, root)
+    rows = list(ignore_classes(inferred, [word for word in ignore if word not in names]).rows)
     class_rows = [index for index, row in enumerate(rows) if row.name is not None]
     default_ignored = [
-        index for index, row in enumerate(rows) if row.value == IGNORE and row.name is None
+        index for index, row in enumerate(rows) if row.value == IGNORE_INDEX and row.name is None
     ]
-    default_ignored = [] if str(IGNORE) in ignore else default_ignored
+    default_ignored = [] if str(IGNORE_INDEX) in ignore else default_ignored
     if default_ignored and len(names) == len(class_rows) + 1:
         class_rows = sorted((*class_rows, *default_ignored))
     written = [_format_value(rows[index]) for index in class_rows]
     if len(names) != len(class_rows):
         also = "; 255 is ignored unless it has a name, too" if default_ignored else ""
         raise UsageError(
-            f"--class-names gives {counted(len(names), 'name')}, and the masks of {root} hold "
-            f"{counted(len(class_rows), 'class', 'classes')}: {listed(written, 12)}{also}.",
+            f"--class-names gives {pluralize(len(names), 'name')}, and the masks of {root} hold "
+            f"{pluralize(len(class_rows), 'class', 'classes')}: {join_limited(written, 12)}{also}.",
             hint="Give one name per class, in this order. A class that occurs in no mask needs a "
             f"line in {root / 'classes.csv'}: index,name",
         )
     for index, name in zip(class_rows, names, strict=True):
         rows[index] = MaskRow(rows[index].value, rows[index].colour, name)
     pairs = [f"{value} is {name}" for value, name in zip(written, names, strict=True)]
-    return MaskTable(tuple(rows), "--class-names"), [f"In the masks {listed(pairs, 12)}."]
+    return MaskTable(tuple(rows), "--class-names"), [f"In the masks {join_limited(pairs, 12)}."]
 
 
 def _format_value(row: MaskRow) -> str:
     """The index or colour, as users write it."""
-    return hex_colour(row.colour) if row.colour is not None else str(row.value)
+    return format_colour(row.colour) if row.colour is not None else str(row.value)
 
 
-def with_ignored(table: MaskTable, words: Sequence[str]) -> MaskTable:
+def ignore_classes(table: MaskTable, words: Sequence[str]) -> MaskTable:
     """The table with these indices, colours or classes ignored."""
     rows = list(table.rows)
     for word in words:

@@ -18,35 +18,35 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from skipstone.data.fingerprint import in_threads
-from skipstone.data.manifest import Manifest, table_of
-from skipstone.data.masks import IGNORE, MaskPixels, MaskTable, read_pixels
+from skipstone.data.fingerprint import map_in_threads
+from skipstone.data.manifest import Manifest, build_table
+from skipstone.data.masks import IGNORE_INDEX, MaskPixels, MaskTable, decode_mask
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import MASK_WORDS, PICTURE_WORDS, SPLIT_NAMES
-from skipstone.data.readers.class_folders import has_pictures, subfolders
+from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
+from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.mask_classes import (
-    Found,
-    class_table,
-    harden,
-    inferred_table,
-    named_table,
-    with_ignored,
+    MaskValues,
+    binarize_command,
+    build_named_class_table,
+    find_class_table,
+    ignore_classes,
+    infer_class_table,
 )
-from skipstone.data.readers.scan import scan
+from skipstone.data.readers.scan import scan_pictures
 from skipstone.errors import UsageError
 from skipstone.registry import TASKS
-from skipstone.words import counted, listed, natural_sorted
+from skipstone.words import join_limited, natural_sorted, pluralize
 
-TARGET_TYPE = pa.struct([("mask", pa.string())])
+MASK_TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"
 WITHOUT_PICTURE = "masks without a picture"
-ELSEWHERE = "pictures outside the picture and mask folders"
+OUTSIDE_FOLDERS = "pictures outside the picture and mask folders"
 #: The number of mask names that are searched for a common prefix and suffix.
 _SAMPLE = 1_000
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderPair:
     """One split's two folders, relative to the root, with "/"; split is "" without splits."""
 
     split: str
@@ -55,7 +55,7 @@ class Part:
 
 
 @dataclass
-class Pairs:
+class MatchedMasks:
     """Pictures and masks matched by name.
 
     Args:
@@ -65,68 +65,71 @@ class Pairs:
     """
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)
-    lonely: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    affix: tuple[str, str] = ("", "")
+    unmasked_pictures: list[str] = field(default_factory=list)
+    unmatched_masks: list[str] = field(default_factory=list)
+    mask_affix: tuple[str, str] = ("", "")
 
 
-class MaskFolders:
+class MaskFolderReader:
     """images/<picture> and masks/<mask of the same name>"""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        folder_pairs = parts(path)
+        folder_pairs = find_folder_pairs(path)
         if not folder_pairs:
             return None
-        names = listed([f"{part.images} and {part.masks}" for part in folder_pairs], 3)
+        names = join_limited([f"{part.images} and {part.masks}" for part in folder_pairs], 3)
         return f"pictures with masks ({names})"
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         folder_pairs = _require_folder_pairs(path, options)
-        pairs, ignored = pair_up(path, folder_pairs)
+        pairs, ignored = match_masks(path, folder_pairs)
         if not pairs.rows:
             raise UsageError(
                 f"{path}: no picture of {folder_pairs[0].images} has a mask of the same name in "
-                f"{folder_pairs[0].masks} ({counted(len(pairs.lonely), 'picture')} such as "
-                f"{_first_or_none(pairs.lonely)}; {counted(len(pairs.orphans), 'mask')} such as "
-                f"{_first_or_none(pairs.orphans)}).",
+                f"{folder_pairs[0].masks} ({pluralize(len(pairs.unmasked_pictures), 'picture')} such as "
+                f"{_first_or_none(pairs.unmasked_pictures)}; {pluralize(len(pairs.unmatched_masks), 'mask')} such as "
+                f"{_first_or_none(pairs.unmatched_masks)}).",
                 hint="If these are the wrong folders: --images NAME --masks NAME",
             )
-        table = class_table(path, options)
+        table = find_class_table(path, options)
         notes = [_reading_note(folder_pairs, pairs)]
         if table is None:
             values, names = _collect_values(path, pairs), options.class_names
             table, more = (
-                named_table(values, path, names, options.ignore)
+                build_named_class_table(values, path, names, options.ignore)
                 if names
-                else inferred_table(values, path)
+                else infer_class_table(values, path)
             )
             notes += more
-        table = with_ignored(table, options.ignore)
+        table = ignore_classes(table, options.ignore)
         if len(table.names) < 2:
             raise UsageError(
-                f"{path}: the masks have {counted(len(table.names), 'class', 'classes')} "
-                f"({listed(table.names) or 'none'}); segmentation needs at least two.",
+                f"{path}: the masks have {pluralize(len(table.names), 'class', 'classes')} "
+                f"({join_limited(table.names) or 'none'}); segmentation needs at least two.",
                 hint="The remaining pixels are a class, too: name it background.",
             )
         notes += _class_notes(table)
-        for paths, reason in ((pairs.lonely, WITHOUT_MASK), (pairs.orphans, WITHOUT_PICTURE)):
+        for paths, reason in (
+            (pairs.unmasked_pictures, WITHOUT_MASK),
+            (pairs.unmatched_masks, WITHOUT_PICTURE),
+        ):
             if paths:
                 ignored[reason] += len(paths)
                 notes.append(
-                    f"{counted(len(paths), reason.split()[0][:-1])} without a "
+                    f"{pluralize(len(paths), reason.split()[0][:-1])} without a "
                     f"{reason.split()[-1]} {'is' if len(paths) == 1 else 'are'} skipped "
-                    f"({listed(paths, 3)})."
+                    f"({join_limited(paths, 3)})."
                 )
         return Manifest(
-            table_of(
+            build_table(
                 {
                     "path": [picture for _, picture, _ in pairs.rows],
                     "split": [split for split, _, _ in pairs.rows],
                     "target": [{"mask": mask} for _, _, mask in pairs.rows],
                 },
-                TARGET_TYPE,
+                MASK_TARGET_TYPE,
             ),
             root=path,
             reader="mask-folders",
@@ -138,8 +141,11 @@ class MaskFolders:
                 "masks": table.to_json(),
             },
             notes=tuple(notes),
-            ignored={reason: count for reason, count in sorted(ignored.items()) if count},
-            unpaired={WITHOUT_MASK: tuple(pairs.lonely), WITHOUT_PICTURE: tuple(pairs.orphans)},
+            skipped_counts={reason: count for reason, count in sorted(ignored.items()) if count},
+            unpaired_files={
+                WITHOUT_MASK: tuple(pairs.unmasked_pictures),
+                WITHOUT_PICTURE: tuple(pairs.unmatched_masks),
+            },
         )
 
 
@@ -154,7 +160,9 @@ def _check_task(options: ReadOptions) -> str:
     return task
 
 
-def parts(root: Path, images: str | None = None, masks: str | None = None) -> list[Part]:
+def find_folder_pairs(
+    root: Path, images: str | None = None, masks: str | None = None
+) -> list[FolderPair]:
     """The folder pairs at `root`, one per split; empty if there are none.
 
     A split without a mask folder is included: its pictures then have no masks.
@@ -169,7 +177,7 @@ def parts(root: Path, images: str | None = None, masks: str | None = None) -> li
     folder_pairs = []
     for folder, pair in pairs.items():
         names = (f"{folder}/{name}" for name in pair or first_pair)
-        folder_pairs.append(Part(SPLIT_NAMES[folder.casefold()], *names))
+        folder_pairs.append(FolderPair(SPLIT_NAMES[folder.casefold()], *names))
     return sorted(folder_pairs, key=lambda part: _ORDER.index(part.split))
 
 
@@ -177,18 +185,20 @@ _ORDER = ("", "train", "validation", "test")
 
 
 def _split_folders(root: Path) -> list[Path]:
-    return [folder for folder in subfolders(root) if folder.name.casefold() in SPLIT_NAMES]
+    return [folder for folder in list_subfolders(root) if folder.name.casefold() in SPLIT_NAMES]
 
 
 def _pair_in(
     folder: Path, images: str | None = None, masks: str | None = None
 ) -> tuple[str, str] | None:
     """Names of the picture folder and the mask folder in `folder`, if there is one of each."""
-    names = [child.name for child in subfolders(folder)]
+    names = [child.name for child in list_subfolders(folder)]
     picture_folders = [
-        n for n in names if (n == images if images else n.casefold() in PICTURE_WORDS)
+        n for n in names if (n == images if images else n.casefold() in PICTURE_FOLDER_NAMES)
     ]
-    mask_folders = [n for n in names if (n == masks if masks else n.casefold() in MASK_WORDS)]
+    mask_folders = [
+        n for n in names if (n == masks if masks else n.casefold() in MASK_FOLDER_NAMES)
+    ]
     mask_folders = [name for name in mask_folders if has_pictures(folder / name)]
     picture_folders = [name for name in picture_folders if has_pictures(folder / name)]
     if not picture_folders or not mask_folders:
@@ -196,23 +206,25 @@ def _pair_in(
     for candidates, flag in ((picture_folders, "--images"), (mask_folders, "--masks")):
         if len(candidates) > 1:
             raise UsageError(
-                f"{folder} holds more than one candidate: {listed(candidates)}.",
+                f"{folder} holds more than one candidate: {join_limited(candidates)}.",
                 hint=f"Choose one: {flag} {candidates[0]}",
             )
     return picture_folders[0], mask_folders[0]
 
 
-def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
+def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[FolderPair]:
     """One pair per split for images/train and masks/train; else a single pair."""
     images, masks = pair
     picture_splits = {
         folder.name.casefold(): folder.name for folder in _split_folders(root / images)
     }
     mask_splits = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
-    if not picture_splits.keys() & mask_splits.keys() or has_pictures(root / images, below=False):
-        return [Part("", images, masks)]
+    if not picture_splits.keys() & mask_splits.keys() or has_pictures(
+        root / images, recursive=False
+    ):
+        return [FolderPair("", images, masks)]
     folder_pairs = [
-        Part(
+        FolderPair(
             SPLIT_NAMES[name],
             f"{images}/{folder_name}",
             f"{masks}/{mask_splits.get(name, folder_name)}",
@@ -222,9 +234,9 @@ def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[Part]:
     return sorted(folder_pairs, key=lambda part: _ORDER.index(part.split))
 
 
-def _require_folder_pairs(root: Path, options: ReadOptions) -> list[Part]:
+def _require_folder_pairs(root: Path, options: ReadOptions) -> list[FolderPair]:
     """`parts` with the user's folder names. UsageError if there are none, or two of one split."""
-    folder_pairs = parts(root, options.images, options.masks)
+    folder_pairs = find_folder_pairs(root, options.images, options.masks)
     if not folder_pairs:
         raise UsageError(
             f"{root} does not hold a folder of pictures and a folder of masks.",
@@ -240,10 +252,10 @@ def _require_folder_pairs(root: Path, options: ReadOptions) -> list[Part]:
     return folder_pairs
 
 
-def pair_up(root: Path, folder_pairs: list[Part]) -> tuple[Pairs, Counter[str]]:
+def match_masks(root: Path, folder_pairs: list[FolderPair]) -> tuple[MatchedMasks, Counter[str]]:
     """Match pictures with masks by name; also returns the number of skipped files by reason."""
-    scanned = scan(root)
-    pairs = Pairs()
+    scanned = scan_pictures(root)
+    pairs = MatchedMasks()
     used = 0
     for folders in folder_pairs:
         pictures = _by_stem(scanned.pictures, folders.images)
@@ -252,16 +264,18 @@ def pair_up(root: Path, folder_pairs: list[Part]) -> tuple[Pairs, Counter[str]]:
         if not pictures.keys() & masks.keys():
             affix = _infer_affix(list(pictures), list(masks))
             if affix is not None:
-                pairs.affix = affix
+                pairs.mask_affix = affix
                 masks = {_strip_affix(stem, affix): path for stem, path in masks.items()}
         for stem in natural_sorted(pictures):
             if stem in masks:
                 pairs.rows.append((folders.split, pictures[stem], masks[stem]))
             else:
-                pairs.lonely.append(pictures[stem])
-        pairs.orphans += [masks[stem] for stem in natural_sorted(masks) if stem not in pictures]
-    scanned.ignored[ELSEWHERE] += len(scanned.pictures) - used
-    return pairs, scanned.ignored
+                pairs.unmasked_pictures.append(pictures[stem])
+        pairs.unmatched_masks += [
+            masks[stem] for stem in natural_sorted(masks) if stem not in pictures
+        ]
+    scanned.skipped_counts[OUTSIDE_FOLDERS] += len(scanned.pictures) - used
+    return pairs, scanned.skipped_counts
 
 
 def _by_stem(pictures: list[str], folder: str) -> dict[str, str]:
@@ -323,29 +337,29 @@ def _strip_affix(stem: str, affix: tuple[str, str]) -> str:
     return str(path.with_name(name)) if str(path.parent) != "." else name
 
 
-def _collect_values(root: Path, pairs: Pairs) -> Found:
+def _collect_values(root: Path, pairs: MatchedMasks) -> MaskValues:
     """The values of every mask. Unreadable masks are left to the audit and the loader."""
 
     def read_values(path: str) -> MaskPixels | str:
         try:
-            mask = read_pixels((root / path).read_bytes())
+            mask = decode_mask((root / path).read_bytes())
         except (OSError, ValueError) as error:
             return f"{path}: {error}"
-        return MaskPixels(mask.kind, mask.values())
+        return MaskPixels(mask.kind, mask.distinct_values())
 
     masks = [mask for _, _, mask in pairs.rows]
     folder = (root / masks[0]).parent
     decoded = list(
-        in_threads(read_values, masks, "looking into every mask", unit="masks", threads=4)
+        map_in_threads(read_values, masks, "looking into every mask", unit="masks", threads=4)
     )
     readable = [mask for mask in decoded if isinstance(mask, MaskPixels)]
     if not readable:
         raise UsageError(
             f"{root}: no mask ({len(masks):,}) can be read; the first: {decoded[0]}.",
-            hint=f"If the masks have two classes, {harden(folder)}.",
+            hint=f"If the masks have two classes, {binarize_command(folder)}.",
         )
     colours = [mask for mask in readable if mask.kind == "colour"]
-    grey = [mask.as_index() for mask in colours]
+    grey = [mask.to_index_mask() for mask in colours]
     if colours and all(mask is not None for mask in grey):  # indices stored in three channels
         readable = [
             mask for mask in (*readable, *grey) if mask is not None and mask.kind != "colour"
@@ -353,19 +367,19 @@ def _collect_values(root: Path, pairs: Pairs) -> Found:
     values = {int(v) for mask in readable if mask.kind != "colour" for v in mask.pixels}
     colour_values = {int(v) for mask in readable if mask.kind == "colour" for v in mask.pixels}
     kinds = tuple(sorted({mask.kind for mask in readable}))
-    return Found(kinds, tuple(sorted(values)), tuple(sorted(colour_values)), folder)
+    return MaskValues(kinds, tuple(sorted(values)), tuple(sorted(colour_values)), folder)
 
 
-def _reading_note(folder_pairs: list[Part], pairs: Pairs) -> str:
+def _reading_note(folder_pairs: list[FolderPair], pairs: MatchedMasks) -> str:
     sizes = Counter(split for split, _, _ in pairs.rows)
     paired = [part for part in folder_pairs if sizes[part.split]]
     names = "; ".join(f"{part.images} with {part.masks}" for part in paired)
     each = ", ".join(f"{sizes[part.split]:,} in {part.split}" for part in paired if part.split)
-    before, after = pairs.affix
+    before, after = pairs.mask_affix
     named = f"; masks are named {before}<picture>{after}" if before or after else ""
     split = f" ({each})" if each else ""
     return (
-        f"Read as pictures with masks: {counted(len(pairs.rows), 'pair')}{split}; {names}{named}."
+        f"Read as pictures with masks: {pluralize(len(pairs.rows), 'pair')}{split}; {names}{named}."
     )
 
 
@@ -373,11 +387,13 @@ def _class_notes(table: MaskTable) -> list[str]:
     notes = []
     if table.source:
         notes.append(
-            f"{counted(len(table.names), 'class', 'classes')} from {table.source}: "
-            f"{listed(table.names, 12)}."
+            f"{pluralize(len(table.names), 'class', 'classes')} from {table.source}: "
+            f"{join_limited(table.names, 12)}."
         )
-    if ignored := [word for word in table.ignored if word != str(IGNORE) or table.source]:
-        notes.append(f"Pixels of {listed(ignored)} are ignored.")
+    if ignored := [
+        word for word in table.ignored_values if word != str(IGNORE_INDEX) or table.source
+    ]:
+        notes.append(f"Pixels of {join_limited(ignored)} are ignored.")
     return notes
 
 

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from skipstone.data.readers.base import MASK_WORDS
+from skipstone.data.readers.base import MASK_FOLDER_NAMES
 from skipstone.errors import UsageError
-from skipstone.words import listed, quoted
+from skipstone.words import join_limited, quote_path
 
 #: What a mask's name adds to its picture's.
 _MASK_ENDING = re.compile(
@@ -25,7 +25,7 @@ _MAX_SHARE_BY_CHANCE = 1 / 5
 _MIN_SHARED_NAMES = 0.9
 
 
-def masks_among(pictures: Iterable[str]) -> list[tuple[str, str]]:
+def find_masks_by_name(pictures: Iterable[str]) -> list[tuple[str, str]]:
     """(mask, picture) pairs of files in one folder, where the mask's name is the picture's plus a
     suffix such as "_mask"; paths with "/". Empty if they are too few to be more than chance."""
     paths_by_stem = {os.path.splitext(path)[0]: path for path in pictures}  # noqa: PTH122 - not a Path
@@ -37,7 +37,7 @@ def masks_among(pictures: Iterable[str]) -> list[tuple[str, str]]:
     return pairs if len(pairs) > _MAX_SHARE_BY_CHANCE * len(paths_by_stem) else []
 
 
-def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> None:
+def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> None:
     """UsageError if many rows are masks.
 
     Args:
@@ -47,7 +47,7 @@ def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> No
     for label, path in rows:
         by_label[label].append(path)
     _reject_mask_folder(root, by_label, reader)
-    pairs = masks_among(path for _, path in rows)
+    pairs = find_masks_by_name(path for _, path in rows)
     if not pairs:
         return
     mask, picture = pairs[0]
@@ -55,7 +55,7 @@ def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> No
     raise UsageError(
         f"{root}: by their names, {len(pairs):,} of {len(rows):,} pictures are masks of others, "
         f"such as {mask} of {picture}.",
-        hint=f"To classify pictures by folder, exclude the masks: (cd {quoted(root)} && "
+        hint=f"To classify pictures by folder, exclude the masks: (cd {quote_path(root)} && "
         f"find -L * -name '*{ending}*') > masks.txt, and add --exclude masks.txt. To train "
         "segmentation, move the masks to a separate folder: images/1.jpg, masks/1.png. "
         f"If they are not masks: --reader {reader}",
@@ -64,7 +64,7 @@ def refuse_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> No
 
 def _reject_mask_folder(root: Path, by_label: Mapping[str, list[str]], reader: str) -> None:
     """UsageError for two folders with equal file names, one of them named like a mask folder."""
-    masks = [label for label in by_label if _words(label) & MASK_WORDS]
+    masks = [label for label in by_label if _words(label) & MASK_FOLDER_NAMES]
     if len(by_label) != 2 or len(masks) != 1:
         return
     (images,) = by_label.keys() - {masks[0]}
@@ -72,10 +72,10 @@ def _reject_mask_folder(root: Path, by_label: Mapping[str, list[str]], reader: s
     if len(first & second) < _MIN_SHARED_NAMES * min(len(first), len(second)):
         return
     raise UsageError(
-        f"{root} holds {listed(sorted(by_label))} with equal file names: they look like pictures "
+        f"{root} holds {join_limited(sorted(by_label))} with equal file names: they look like pictures "
         "and their masks, not like classes.",
-        hint=f"If so, add --reader mask-folders --images {quoted(Path(images))} --masks "
-        f"{quoted(Path(masks[0]))}. If these are your classes, add --reader {reader}.",
+        hint=f"If so, add --reader mask-folders --images {quote_path(Path(images))} --masks "
+        f"{quote_path(Path(masks[0]))}. If these are your classes, add --reader {reader}.",
     )
 
 

@@ -13,60 +13,60 @@ from typing import Any
 import pyarrow as pa
 
 from skipstone.data.file_types import RAW, is_camera_raw
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.columns import Columns, read_columns, sniff_table
+from skipstone.data.readers.columns import Columns, detect_table, read_columns
 from skipstone.data.readers.table_columns import (
-    Roles,
-    choose_columns,
-    path_folder,
+    ColumnRoles,
+    choose_column_roles,
+    resolve_path_folder,
     sample_cells,
 )
-from skipstone.data.readers.table_files import Files
+from skipstone.data.readers.table_files import FileLookup
 from skipstone.data.readers.table_labels import (
-    LOST,
     NO_LABEL,
-    check_classes,
-    classes_of,
-    label_source,
-    split_notes,
-    split_of,
-    target_of,
-    unused_notes,
+    REPLACEMENT_CHARACTER,
+    check_learnable_classes,
+    describe_label_source,
+    describe_splits,
+    describe_unused_columns,
+    list_classes,
+    parse_split,
+    parse_target,
 )
-from skipstone.data.readers.text_columns import text_column
-from skipstone.data.readers.text_table import read_texts
+from skipstone.data.readers.text_columns import choose_text_column
+from skipstone.data.readers.text_table import read_text_rows
 from skipstone.errors import DataError, UsageError
-from skipstone.words import counted, listed
+from skipstone.words import join_limited, pluralize
 
-MISSING = "rows whose file does not exist"
-REPEATED = "repeated rows"
+MISSING_FILE = "rows whose file does not exist"
+REPEATED_ROW = "repeated rows"
 
 
-class Table:
+class TableReader:
     """A table of texts, or of paths relative to its folder or absolute."""
 
-    def sniff(self, path: Path) -> str | None:
-        return sniff_table(path)
+    def detect_layout(self, path: Path) -> str | None:
+        return detect_table(path)
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
-        if not self.sniff(path):
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
+        if not self.detect_layout(path):
             raise UsageError(
                 f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )
         columns = read_columns(path, options)
         root = path.parent
-        texts = text_column(columns, root, options)
+        texts = choose_text_column(columns, root, options)
         if texts is not None:
-            return read_texts(columns, texts, options)
-        roles = choose_columns(columns, root, options)
-        files = Files(root, path_folder(options), search=roles.search)
-        files.settle(sample_cells(columns, roles.path))
+            return read_text_rows(columns, texts, options)
+        roles = choose_column_roles(columns, root, options)
+        files = FileLookup(root, resolve_path_folder(options), search=roles.search_subfolders)
+        files.infer_path_prefix(sample_cells(columns, roles.path))
         rows, ignored = _rows(columns, files, roles)
-        classes = classes_of(rows["target"], roles)
-        check_classes(path, classes, rows, ignored, roles)
+        classes = list_classes(rows["target"], roles)
+        check_learnable_classes(path, classes, rows, ignored, roles)
         return Manifest(
-            table_of(rows, pa.list_(pa.string()) if roles.many else pa.string()),
+            build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
             root=root,
             reader="table",
             input="image",
@@ -77,18 +77,18 @@ class Table:
                 *_path_notes(files),
                 *_lost_bytes_note(columns, options),
             ),
-            ignored=dict(ignored),
+            skipped_counts=dict(ignored),
         )
 
 
 def _rows(
-    columns: Columns, files: Files, roles: Roles
+    columns: Columns, files: FileLookup, roles: ColumnRoles
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
     """Column lists for the manifest, with one row per file, and skipped rows by reason."""
     ignored: Counter[str] = Counter()
-    paths = columns.text(roles.path)
-    splits = columns.text(roles.split) if roles.split else None
-    groups = columns.text(roles.group) if roles.group else None
+    paths = columns.text_cells(roles.path)
+    splits = columns.text_cells(roles.split) if roles.split else None
+    groups = columns.text_cells(roles.group) if roles.group else None
     rows: dict[str, list[Any]] = {"path": [], "split": [], "group": [], "target": []}
     first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
     missing: list[int] = []
@@ -100,31 +100,31 @@ def _rows(
         if is_camera_raw(path):
             ignored[RAW] += 1
             continue
-        target = target_of(columns, roles, row)
+        target = parse_target(columns, roles, row)
         if target is None:
             ignored[NO_LABEL] += 1
             continue
-        split = split_of(columns, roles, row, splits[row]) if splits else ""
+        split = parse_split(columns, roles, row, splits[row]) if splits else ""
         group = (groups[row] or None) if groups else None
         if path in first:
             number, earlier = first[path]
-            ignored[REPEATED] += 1
+            ignored[REPEATED_ROW] += 1
             _merge(columns, roles, rows, number, (earlier, row), target, split, group)
             continue
         first[path] = (len(rows["path"]), row)
         for name, value in zip(rows, (path, split, group, target), strict=True):
             rows[name].append(value)
     if missing:
-        ignored[MISSING] = len(missing)
+        ignored[MISSING_FILE] = len(missing)
         _check_missing(columns, files.folder, paths, missing)
     return rows, ignored
 
 
-def _find_file(columns: Columns, files: Files, row: int, cell: str) -> str | None:
+def _find_file(columns: Columns, files: FileLookup, row: int, cell: str) -> str | None:
     try:
-        return files.find(cell)
+        return files.find_file(cell)
     except DataError as error:
-        raise DataError(f"{columns.where(row)}: {error.message}", hint=error.hint) from error
+        raise DataError(f"{columns.row_location(row)}: {error.message}", hint=error.hint) from error
 
 
 def _lost_bytes_note(columns: Columns, options: ReadOptions) -> list[str]:
@@ -132,30 +132,30 @@ def _lost_bytes_note(columns: Columns, options: ReadOptions) -> list[str]:
     if options.bad_bytes != "replace":
         return []
     if not any(
-        LOST in name or any(LOST in str(cell) for cell in cells)
+        REPLACEMENT_CHARACTER in name or any(REPLACEMENT_CHARACTER in str(cell) for cell in cells)
         for name, cells in columns.values.items()
     ):
         return []
     return [
-        f"Invalid bytes are shown as {LOST}; training refuses them. Save the table as 'CSV UTF-8', "
+        f"Invalid bytes are shown as {REPLACEMENT_CHARACTER}; training refuses them. Save the table as 'CSV UTF-8', "
         "or name its encoding, such as --encoding cp1252."
     ]
 
 
-def _path_notes(files: Files) -> list[str]:
+def _path_notes(files: FileLookup) -> list[str]:
     """A note on cells that were not exact paths, and how their files were found."""
-    count = sum(files.made_up.values())
+    count = sum(files.corrections.values())
     if not count:
         return []
     return [
-        f"{counted(count, 'file')} {'was' if count == 1 else 'were'} found "
-        f"{' and '.join(files.made_up)} (such as: {files.example})."
+        f"{pluralize(count, 'file')} {'was' if count == 1 else 'were'} found "
+        f"{' and '.join(files.corrections)} (such as: {files.correction_example})."
     ]
 
 
 def _merge(
     columns: Columns,
-    roles: Roles,
+    roles: ColumnRoles,
     rows: dict[str, list[Any]],
     number: int,
     places: tuple[int, int],
@@ -166,10 +166,10 @@ def _merge(
     """Merge a row that repeats a file: tags are united, everything else must be equal."""
     earlier, later = places
     merged = (rows["target"][number], rows["split"][number], rows["group"][number])
-    subject = f"{rows['path'][number]} ({columns.where(earlier)} and {columns.lines[later]})"
+    subject = f"{rows['path'][number]} ({columns.row_location(earlier)} and {columns.lines[later]})"
     if (split, group) != merged[1:]:
         raise DataError(f"{subject} is in two splits or groups.", hint="Keep one of the two rows.")
-    if roles.many:
+    if roles.is_multi_label:
         rows["target"][number] = list(dict.fromkeys([*merged[0], *target]))
     elif target != merged[0]:
         raise DataError(
@@ -192,31 +192,31 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
 def _notes(
     path: Path,
     columns: Columns,
-    roles: Roles,
+    roles: ColumnRoles,
     rows: dict[str, list[Any]],
     classes: list[str],
     ignored: Counter[str],
 ) -> list[str]:
-    count = counted(len(rows["path"]), "picture")
-    labels_from = label_source(roles)
+    count = pluralize(len(rows["path"]), "picture")
+    labels_from = describe_label_source(roles)
     notes = [
         f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
-        f"{labels_from}: {counted(len(classes), 'label')} ({listed(classes, 10)})."
+        f"{labels_from}: {pluralize(len(classes), 'label')} ({join_limited(classes, 10)})."
     ]
-    notes += split_notes(roles, rows)
-    if roles.many:
+    notes += describe_splits(roles, rows)
+    if roles.is_multi_label:
         untagged = sum(not names for names in rows["target"])
         if untagged:
-            notes.append(f"{counted(untagged, 'picture')} without any tag are read as untagged.")
-    if columns.short:
+            notes.append(f"{pluralize(untagged, 'picture')} without any tag are read as untagged.")
+    if columns.short_lines:
         notes.append(
-            f"{counted(len(columns.short), 'line')} without their last cells (first line "
-            f"{columns.short[0]}): these are read as empty."
+            f"{pluralize(len(columns.short_lines), 'line')} without their last cells (first line "
+            f"{columns.short_lines[0]}): these are read as empty."
         )
-    for reason in (MISSING, RAW, NO_LABEL):
+    for reason in (MISSING_FILE, RAW, NO_LABEL):
         if ignored[reason]:
             notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
-    if ignored[REPEATED]:
-        action = "united" if roles.many else "kept once"
-        notes.append(f"{ignored[REPEATED]:,} {REPEATED} of the same file are {action}.")
-    return notes + unused_notes(columns, roles)
+    if ignored[REPEATED_ROW]:
+        action = "united" if roles.is_multi_label else "kept once"
+        notes.append(f"{ignored[REPEATED_ROW]:,} {REPEATED_ROW} of the same file are {action}.")
+    return notes + describe_unused_columns(columns, roles)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels
+from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import Columns
-from skipstone.data.readers.table_files import Files, is_rooted
+from skipstone.data.readers.table_files import FileLookup, is_absolute_path
 from skipstone.errors import DataError, UsageError
-from skipstone.words import listed
+from skipstone.words import join_limited
 
 _PATH_NAMES = frozenset(
     {"path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"}
@@ -31,7 +31,7 @@ _SAMPLE = 200
 
 
 @dataclass(frozen=True)
-class Roles:
+class ColumnRoles:
     """Args:
     path: the column of paths, or of texts.
     labels: one column of labels, or several 0/1 columns (then `bits` is set).
@@ -41,28 +41,28 @@ class Roles:
 
     path: str
     labels: tuple[str, ...]
-    bits: bool
+    has_indicator_columns: bool
     task: str
     separator: str | None = None
     split: str | None = None
     group: str | None = None
-    search: bool = False
+    search_subfolders: bool = False
 
     @property
-    def many(self) -> bool:
+    def is_multi_label(self) -> bool:
         """Whether a row has a list of labels."""
-        return has_many_labels(self.task)
+        return is_multi_label(self.task)
 
 
-def choose_columns(
+def choose_column_roles(
     columns: Columns, root: Path, options: ReadOptions, *, source: str | None = None
-) -> Roles:
+) -> ColumnRoles:
     """Choose every column's role. UsageError, naming the flag, if a choice is ambiguous.
 
     Args:
         source: the column of the texts, if the table does not hold paths.
     """
-    path, search = (source, False) if source else path_column(columns, root, options)
+    path, search = (source, False) if source else choose_path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
     rest = [name for name in columns.names if name not in (path, split, group)]
@@ -71,20 +71,20 @@ def choose_columns(
     if conflicts:
         free = [name for name in rest if name not in conflicts]
         raise UsageError(
-            f"{columns.path}: {listed(conflicts)} cannot be the label and have another role.",
-            hint=f"Choose another column for one of them: {listed(free or rest, 12)}.",
+            f"{columns.path}: {join_limited(conflicts)} cannot be the label and have another role.",
+            hint=f"Choose another column for one of them: {join_limited(free or rest, 12)}.",
         )
     for name in (*labels, split, group):
         if name is not None:
-            columns.check_letters(name)
+            columns.reject_lone_surrogates(name)
     if bits:
         task, separator = _task_of_bits(columns, labels, options), None
     else:
         task, separator = _task_of_cells(columns, labels[0], options)
-    return Roles(path, labels, bits, task, separator, split, group, search)
+    return ColumnRoles(path, labels, bits, task, separator, split, group, search)
 
 
-def path_folder(options: ReadOptions) -> Path | None:
+def resolve_path_folder(options: ReadOptions) -> Path | None:
     """The folder that paths are relative to, if the user names one. UsageError if it does not
     exist."""
     if options.path_folder is None:
@@ -98,18 +98,18 @@ def path_folder(options: ReadOptions) -> Path | None:
     return folder
 
 
-def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
+def choose_path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str, bool]:
     """(column, whether its files must be searched for in subfolders)."""
-    folder = path_folder(options)
-    files = Files(root, folder)
+    folder = resolve_path_folder(options)
+    files = FileLookup(root, folder)
     if options.path_column is not None:
-        name = columns.check(options.path_column, "--path-column")
+        name = columns.require_column(options.path_column, "--path-column")
         return name, not _are_files(columns, files, name)
     existing = [name for name in columns.names if _are_files(columns, files, name)]
     pictured = [n for n in columns.names if n not in existing and _are_picture_names(columns, n)]
     search = not existing
     if search:
-        below = Files(root, folder, search=True)
+        below = FileLookup(root, folder, search=True)
         candidates = [name for name in columns.names if name not in _columns_with_roles(options)]
         existing = [
             n for n in candidates if _mostly_distinct(columns, n) and _are_files(columns, below, n)
@@ -121,7 +121,7 @@ def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str
         return (named if len(named) == 1 else existing)[0], search
     if existing:
         raise UsageError(
-            f"{columns.path}: more than one column names files ({listed(existing)}).",
+            f"{columns.path}: more than one column names files ({join_limited(existing)}).",
             hint=f"Choose the one with the pictures: --path-column {existing[0]}",
         )
     if pictured:
@@ -129,22 +129,22 @@ def path_column(columns: Columns, root: Path, options: ReadOptions) -> tuple[str
         row, cell = next((r, c) for r, c in enumerate(columns.values[name]) if c)
         hint = "Paths must be absolute, or relative to the folder of the table; from another "
         hint += "folder: "
-        if is_rooted(str(cell)):
+        if is_absolute_path(str(cell)):
             hint = f"Pictures below {files.folder} are found by the end of their paths, also from "
             hint += "another machine; for another folder: "
         raise DataError(
-            f"{columns.where(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
+            f"{columns.row_location(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
             hint=f"{hint}--path-folder FOLDER",
         )
-    if columns.unread:
-        name, kind = next(iter(columns.unread.items()))
+    if columns.unsupported_columns:
+        name, kind = next(iter(columns.unsupported_columns.items()))
         raise DataError(
             f"{columns.path}: column {name} holds {kind[:40]}; pictures inside a table are not "
             "supported.",
             hint="Save them as files and add a column with their paths.",
         )
     raise DataError(
-        f"{columns.path}: no column names existing files (columns: {listed(columns.names, 12)}).",
+        f"{columns.path}: no column names existing files (columns: {join_limited(columns.names, 12)}).",
         hint="Paths must be absolute, or relative to the folder of the table: --path-column NAME, "
         "--path-folder FOLDER. If a column holds texts: --text-column NAME",
     )
@@ -166,15 +166,15 @@ def _mostly_distinct(columns: Columns, name: str) -> bool:
     return 10 * len(set(cells)) >= 9 * len(cells)
 
 
-def names_files(columns: Columns, root: Path, name: str) -> bool:
+def is_path_column(columns: Columns, root: Path, name: str) -> bool:
     """Whether a column's cells are paths: of existing files, or of pictures by their extension."""
-    return _are_files(columns, Files(root), name) or _are_picture_names(columns, name)
+    return _are_files(columns, FileLookup(root), name) or _are_picture_names(columns, name)
 
 
-def _are_files(columns: Columns, files: Files, name: str) -> bool:
+def _are_files(columns: Columns, files: FileLookup, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
-    files.settle(cells)
-    return bool(cells) and 2 * sum(files.means_one(cell) for cell in cells) >= len(cells)
+    files.infer_path_prefix(cells)
+    return bool(cells) and 2 * sum(files.has_match(cell) for cell in cells) >= len(cells)
 
 
 def _are_picture_names(columns: Columns, name: str) -> bool:
@@ -193,7 +193,7 @@ def sample_cells(columns: Columns, name: str) -> list[str]:
 
 def _split_column(columns: Columns, options: ReadOptions, used: set[str | None]) -> str | None:
     if options.split_column is not None:
-        return columns.check(options.split_column, "--split-column")
+        return columns.require_column(options.split_column, "--split-column")
     matches = [
         name
         for name in columns.names
@@ -201,7 +201,7 @@ def _split_column(columns: Columns, options: ReadOptions, used: set[str | None])
     ]
     if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: more than one column holds splits ({listed(matches)}).",
+            f"{columns.path}: more than one column holds splits ({join_limited(matches)}).",
             hint=f"Choose one: --split-column {matches[0]}",
         )
     return matches[0] if matches else None
@@ -215,13 +215,13 @@ def _is_split(columns: Columns, name: str) -> bool:
 
 def _group_column(columns: Columns, options: ReadOptions, used: set[str | None]) -> str | None:
     if options.group_column is not None:
-        return columns.check(options.group_column, "--group-column")
+        return columns.require_column(options.group_column, "--group-column")
     matches = [
         name for name in columns.names if name not in used and name.casefold() in _GROUP_NAMES
     ]
     if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: more than one column may hold groups ({listed(matches)}).",
+            f"{columns.path}: more than one column may hold groups ({join_limited(matches)}).",
             hint=f"Choose one: --group-column {matches[0]}",
         )
     return matches[0] if matches else None
@@ -232,12 +232,14 @@ def _label_columns(
 ) -> tuple[tuple[str, ...], bool]:
     """(columns, whether they are 0/1 columns, one per label)."""
     if options.label_columns:
-        names = tuple(columns.check(name, "--label-columns") for name in options.label_columns)
+        names = tuple(
+            columns.require_column(name, "--label-columns") for name in options.label_columns
+        )
         for name in names:
             _check_bits(columns, name)
         return names, True
     if options.label_column is not None:
-        return (columns.check(options.label_column, "--label-column"),), False
+        return (columns.require_column(options.label_column, "--label-column"),), False
     if options.separator is not None:
         matches = [n for n in rest if any(options.separator in c for c in sample_cells(columns, n))]
         if len(matches) == 1:
@@ -255,14 +257,14 @@ def _label_columns(
         return tuple(bits), True
     if not words:
         raise UsageError(
-            f"{columns.path}: no column looks like a label (columns: {listed(columns.names, 12)}).",
+            f"{columns.path}: no column looks like a label (columns: {join_limited(columns.names, 12)}).",
             hint="Name it: --label-column NAME",
         )
     choices = [f"--label-column {name}" for name in [*words, *bits][:3]]
     if len(bits) > 1:
         choices = [f"--label-column {words[0]}", f"--label-columns {','.join(bits)}"]
     raise UsageError(
-        f"{columns.path}: more than one column may be the label ({listed([*words, *bits])}).",
+        f"{columns.path}: more than one column may be the label ({join_limited([*words, *bits])}).",
         hint=f"Choose one: {' or '.join(choices)}",
     )
 
@@ -276,7 +278,7 @@ def _check_bits(columns: Columns, name: str) -> None:
     for row, cell in enumerate(columns.values[name]):
         if not isinstance(cell, str) or cell.casefold() not in _BITS:
             raise DataError(
-                f"{columns.where(row)}: column {name} holds {cell!r}; a column that represents "
+                f"{columns.row_location(row)}: column {name} holds {cell!r}; a column that represents "
                 "one label must hold 0 or 1.",
                 hint=f"If its cells are labels: --label-column {name}",
             )
@@ -309,25 +311,25 @@ def _task_of_bits(columns: Columns, names: tuple[str, ...], options: ReadOptions
     if options.task is not None:
         return options.task
     sums = Counter(
-        sum(is_one(columns.values[name][row]) for name in names) for row in range(len(columns))
+        sum(is_set_bit(columns.values[name][row]) for name in names) for row in range(len(columns))
     )
     if set(sums) == {1}:
         raise UsageError(
-            f"{columns.path}: every row has exactly one 1 in {listed(names)}, so these may be "
+            f"{columns.path}: every row has exactly one 1 in {join_limited(names)}, so these may be "
             "classes or tags.",
             hint="Choose: --task classify (one label per row) or --task tag (any number).",
         )
     return "tag"
 
 
-def is_one(cell: object) -> bool:
+def is_set_bit(cell: object) -> bool:
     """Whether a validated 0/1 cell is 1."""
     return isinstance(cell, str) and cell.casefold() in ("1", "true", "1.0")
 
 
 def _task_of_cells(columns: Columns, name: str, options: ReadOptions) -> tuple[str, str | None]:
     cells = columns.values[name]
-    single_label = options.task is not None and not has_many_labels(options.task)
+    single_label = options.task is not None and not is_multi_label(options.task)
     if any(isinstance(cell, list) for cell in cells):
         if single_label:
             raise UsageError(

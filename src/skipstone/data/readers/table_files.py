@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from skipstone.data.file_types import PICTURE_SUFFIXES
-from skipstone.data.readers.scan import is_file, walk
+from skipstone.data.readers.scan import is_regular_file, walk_folders
 from skipstone.errors import DataError
 
-BELOW = "in subfolders"
-CASE = "in different letter case"
-EXTENSION = "without their extension"
-ZEROS = "without their leading zeros"
-MOVED = "by the end of paths of another machine"
+IN_SUBFOLDERS = "in subfolders"
+OTHER_CASE = "in different letter case"
+WITHOUT_EXTENSION = "without their extension"
+WITHOUT_ZEROS = "without their leading zeros"
+FOREIGN_PATH = "by the end of paths of another machine"
 
 #: The start of an absolute path: a drive, a share, a URL. In Label Studio's /data/local-files/ URLs
 #: the folders follow "?d=".
@@ -37,23 +37,23 @@ _ROOTED = re.compile(r"[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://|[\\/]")
 _SEPARATORS = re.compile(r"[\\/]+|\?d=")
 
 
-def is_rooted(cell: str) -> bool:
+def is_absolute_path(cell: str) -> bool:
     """Whether a cell is absolute on some machine: begins with /, a drive or a URL scheme."""
     return _ROOTED.match(cell) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileMatch:
     """Args:
     path: relative to the table's folder with "/", or absolute if outside it.
     how: how the file was found; "" if the cell is its exact path.
     """
 
     path: str
-    how: str = ""
+    correction: str = ""
 
 
-class Files:
+class FileLookup:
     """Looks up the files that cells refer to.
 
     Args:
@@ -66,15 +66,15 @@ class Files:
         self.root = root
         self.folder = root if folder is None else folder
         self.search = search
-        self.moved: tuple[str, ...] = ()  # prefix of paths of another machine
-        self.made_up: Counter[str] = Counter()
-        self.example = ""
+        self.foreign_prefix: tuple[str, ...] = ()  # prefix of paths of another machine
+        self.corrections: Counter[str] = Counter()
+        self.correction_example = ""
         self._inside: dict[str, dict[str, list[str]]] = {}
         self._names: dict[str, list[str]] | None = None
         self._stems: dict[str, list[str]] = defaultdict(list)
         self._numbers: dict[str, list[str]] = defaultdict(list)
 
-    def settle(self, cells: Iterable[str]) -> None:
+    def infer_path_prefix(self, cells: Iterable[str]) -> None:
         """Infer from a sample of cells the common prefix of another machine's paths. At least half
         of the cells must resolve without that prefix, so that a missing file is not mistaken for
         another file of the same name."""
@@ -82,12 +82,12 @@ class Files:
         counts = Counter(prefix for cell in filled if (prefix := self._beginning(cell)))
         for prefix, count in counts.most_common(1):
             if 2 * count >= len(filled):
-                self.moved = prefix
+                self.foreign_prefix = prefix
 
     def _beginning(self, cell: str) -> tuple[str, ...]:
         """The prefix to remove from a path to find its file; () if the path is relative or exists,
         or if no prefix helps."""
-        if not is_rooted(cell) or self._at(cell) is not None:
+        if not is_absolute_path(cell) or self._at(cell) is not None:
             return ()
         parts = _SEPARATORS.split(cell)
         for count in range(1, len(parts)):
@@ -102,15 +102,15 @@ class Files:
         except DataError:
             return False
 
-    def _moved_here(self, cell: str) -> Found | None:
+    def _moved_here(self, cell: str) -> FileMatch | None:
         parts = tuple(_SEPARATORS.split(cell))
-        if not self.moved or parts[: len(self.moved)] != self.moved:
+        if not self.foreign_prefix or parts[: len(self.foreign_prefix)] != self.foreign_prefix:
             return None
-        rest = "/".join(parts[len(self.moved) :])
+        rest = "/".join(parts[len(self.foreign_prefix) :])
         match = self._at(rest) or (self._below(rest) if self.search else None)
-        return None if match is None else Found(match.path, MOVED)
+        return None if match is None else FileMatch(match.path, FOREIGN_PATH)
 
-    def find(self, cell: str) -> str | None:
+    def find_file(self, cell: str) -> str | None:
         """The path of the file that a cell refers to, or None. Counts inexact matches.
 
         Raises:
@@ -119,32 +119,32 @@ class Files:
         match = self._match(cell)
         if match is None:
             return None
-        if match.how:
-            self.made_up[match.how] += 1
-            self.example = self.example or f"{cell} is {match.path}"
+        if match.correction:
+            self.corrections[match.correction] += 1
+            self.correction_example = self.correction_example or f"{cell} is {match.path}"
         return match.path
 
-    def means_one(self, cell: str) -> bool:
+    def has_match(self, cell: str) -> bool:
         """Whether one or more files match."""
         try:
             return self._match(cell) is not None
         except DataError:
             return True
 
-    def _match(self, cell: str) -> Found | None:
+    def _match(self, cell: str) -> FileMatch | None:
         match = self._at(cell) or self._moved_here(cell)
         return self._below(cell) if match is None and self.search else match
 
-    def _at(self, cell: str) -> Found | None:
+    def _at(self, cell: str) -> FileMatch | None:
         for spelling in dict.fromkeys((cell, cell.replace("\\", "/"))):
             if not spelling or "\0" in spelling:
                 continue
             folder, name = os.path.split(spelling)
             similar = self._listed(folder).get(_key(name), [])
             if name in similar:
-                return Found(self._relative(spelling))
+                return FileMatch(self._relative(spelling))
             if len(similar) == 1:
-                return Found(self._relative(os.path.join(folder, similar[0])), CASE)  # noqa: PTH118
+                return FileMatch(self._relative(os.path.join(folder, similar[0])), OTHER_CASE)  # noqa: PTH118
         return None
 
     def _listed(self, folder: str) -> dict[str, list[str]]:
@@ -166,15 +166,18 @@ class Files:
         root = Path(os.path.normpath(self.root.absolute()))
         return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
-    def _below(self, cell: str) -> Found | None:
+    def _below(self, cell: str) -> FileMatch | None:
         cell_path = PurePosixPath(cell.replace("\\", "/"))
         if not cell or "\0" in cell or cell_path.is_absolute() or ".." in cell_path.parts:
             return None
         names = self._indexed()
         base, parents = _key(cell_path.name), [_key(part) for part in cell_path.parts[:-1]]
-        attempts = [(names.get(base, []), BELOW), (self._stems.get(base, []), EXTENSION)]
+        attempts = [
+            (names.get(base, []), IN_SUBFOLDERS),
+            (self._stems.get(base, []), WITHOUT_EXTENSION),
+        ]
         if base.isascii() and base.isdecimal():
-            attempts.append((self._numbers.get(base.lstrip("0"), []), ZEROS))
+            attempts.append((self._numbers.get(base.lstrip("0"), []), WITHOUT_ZEROS))
         for candidates, how in attempts:
             matches = [path for path in candidates if _lies_in(path, parents)]
             if len(matches) > 1:
@@ -183,7 +186,7 @@ class Files:
                     hint="Name the folder that paths are relative to: --path-folder FOLDER",
                 )
             if matches:
-                return Found(self._relative(matches[0]), how)
+                return FileMatch(self._relative(matches[0]), how)
         return None
 
     def _indexed(self) -> dict[str, list[str]]:
@@ -193,9 +196,9 @@ class Files:
             return self._names
         self._names = defaultdict(list)
         with contextlib.suppress(DataError):  # an unreadable folder holds no matches
-            for _, files in walk(self.folder, Counter()):
+            for _, files in walk_folders(self.folder, Counter()):
                 for path, entry in files:
-                    if is_file(entry):
+                    if is_regular_file(entry):
                         self._index(path, entry.name)
         return self._names
 

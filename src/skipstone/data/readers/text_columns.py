@@ -6,9 +6,9 @@ from pathlib import Path
 
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns
-from skipstone.data.readers.table_columns import names_files, sample_cells
+from skipstone.data.readers.table_columns import is_path_column, sample_cells
 from skipstone.errors import UsageError
-from skipstone.words import listed
+from skipstone.words import join_limited
 
 _TEXT_NAMES = frozenset(
     {
@@ -22,7 +22,7 @@ _WORDS = 3
 _LETTERS = 12
 
 
-def text_column(columns: Columns, root: Path, options: ReadOptions) -> str | None:
+def choose_text_column(columns: Columns, root: Path, options: ReadOptions) -> str | None:
     """The column of texts, or None if the table names files.
 
     Raises:
@@ -34,7 +34,7 @@ def text_column(columns: Columns, root: Path, options: ReadOptions) -> str | Non
                 "--text-column and --path-column exclude each other: rows are texts or files.",
                 hint="Give one of the two.",
             )
-        return columns.check(options.text_column, "--text-column")
+        return columns.require_column(options.text_column, "--text-column")
     assigned = {
         options.label_column,
         *options.label_columns,
@@ -43,14 +43,14 @@ def text_column(columns: Columns, root: Path, options: ReadOptions) -> str | Non
     }
     unassigned = [name for name in columns.names if name not in assigned]
     if options.path_column is not None or any(
-        names_files(columns, root, name) for name in unassigned
+        is_path_column(columns, root, name) for name in unassigned
     ):
         return None
     named = [name for name in unassigned if name.casefold() in _TEXT_NAMES]
     matches = named or [name for name in unassigned if _holds_texts(columns, name)]
     if len(matches) > 1:
         raise UsageError(
-            f"{columns.path}: more than one column may hold the texts ({listed(matches)}).",
+            f"{columns.path}: more than one column may hold the texts ({join_limited(matches)}).",
             hint=f"Choose one: --text-column {matches[0]}",
         )
     return matches[0] if matches else None

@@ -13,34 +13,36 @@ from typing import Any
 
 import pyarrow as pa
 
-from skipstone.data.manifest import Manifest, table_of
+from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import SPLIT_NAMES, has_many_labels
-from skipstone.data.readers.class_folders import has_pictures, subfolders
-from skipstone.data.readers.scan import NO_FILE, is_file, walk
-from skipstone.data.readers.text_table import PassedOver
+from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
+from skipstone.data.readers.class_folders import has_pictures, list_subfolders
+from skipstone.data.readers.scan import NOT_A_FILE, is_regular_file, walk_folders
+from skipstone.data.readers.text_table import SkippedRows
 from skipstone.errors import DataError, UsageError
-from skipstone.words import counted, listed, natural_key, natural_sorted
+from skipstone.words import join_limited, natural_key, natural_sorted, pluralize
 
-SUFFIX = ".txt"
+TEXT_SUFFIX = ".txt"
 _BLOCK = 4096
-LOOSE = "text files outside class folders"
-EMPTY = "files without a text"
-NO_TEXT_FILE = f"files other than {SUFFIX}"
+UNCLASSIFIED = "text files outside class folders"
+EMPTY_FILE = "files without a text"
+NO_TEXT_FILE = f"files other than {TEXT_SUFFIX}"
 
 
-class TextFolders:
+class TextFolderReader:
     """texts/<class>/**/<name>.txt, or the same below train, validation and test."""
 
-    def sniff(self, path: Path) -> str | None:
+    def detect_layout(self, path: Path) -> str | None:
         if not path.is_dir() or has_pictures(path):
             return None
-        folders = [folder for folder in subfolders(path) if _has_texts(folder)]
+        folders = [folder for folder in list_subfolders(path) if _has_texts(folder)]
         return (
-            f"class folders of text files ({listed(f.name for f in folders)})" if folders else None
+            f"class folders of text files ({join_limited(f.name for f in folders)})"
+            if folders
+            else None
         )
 
-    def read(self, path: Path, options: ReadOptions) -> Manifest:
+    def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         rows, ignored, empty = _rows(path, set(_splits(path)))
         labels = natural_sorted({label for _, label, _ in rows})
         if len(labels) < 2:
@@ -53,17 +55,17 @@ class TextFolders:
         rank = {name: number for number, name in enumerate(labels)}
         rows.sort(key=lambda row: (order[row[0]], rank[row[1]], natural_key(row[2])))
         task = options.task or "classify"
-        many = has_many_labels(task)
+        many = is_multi_label(task)
         sizes = Counter(split for split, _, _ in rows)
         where = ", ".join(f"{sizes[name]:,} in {name}" for name in order if name and sizes[name])
         notes = [
-            f"Read as class folders: {counted(len(rows), 'text')}{f' ({where})' if where else ''}, "
-            f"{counted(len(labels), 'class', 'classes')} ({listed(labels, 10)})."
+            f"Read as class folders: {pluralize(len(rows), 'text')}{f' ({where})' if where else ''}, "
+            f"{pluralize(len(labels), 'class', 'classes')} ({join_limited(labels, 10)})."
         ]
         if empty:
-            notes.append(f"Skipped: {EMPTY} ({len(empty):,}).")
+            notes.append(f"Skipped: {EMPTY_FILE} ({len(empty):,}).")
         return Manifest(
-            table_of(
+            build_table(
                 {
                     "path": [name for _, _, name in rows],
                     "split": [split for split, _, _ in rows],
@@ -77,18 +79,18 @@ class TextFolders:
             task=task,
             schema={"classes": labels},
             notes=tuple(notes),
-            ignored={reason: count for reason, count in sorted(ignored.items()) if count},
-            unpaired={EMPTY: tuple(empty)},
+            skipped_counts={reason: count for reason, count in sorted(ignored.items()) if count},
+            unpaired_files={EMPTY_FILE: tuple(empty)},
         )
 
 
-def audit_files(manifest: Manifest) -> tuple[list[PassedOver], dict[str, Any]]:
+def audit_text_folders(manifest: Manifest) -> tuple[list[SkippedRows], dict[str, Any]]:
     """Files without a text, which were skipped; the reader's fact `audit`."""
-    paths = manifest.unpaired.get(EMPTY, ())
+    paths = manifest.unpaired_files.get(EMPTY_FILE, ())
     if not paths:
         return [], {}
-    message = f"{counted(len(paths), 'file')} without a text, such as {paths[0]}: skipped."
-    return [PassedOver("empty_text", tuple(paths), message)], {}
+    message = f"{pluralize(len(paths), 'file')} without a text, such as {paths[0]}: skipped."
+    return [SkippedRows("empty_text", tuple(paths), message)], {}
 
 
 def _rows(
@@ -102,9 +104,9 @@ def _rows(
         folders = name.split("/")[:-1]
         split = SPLIT_NAMES[folders.pop(0).casefold()] if folders and folders[0] in splits else ""
         if not folders:
-            ignored[LOOSE] += 1
+            ignored[UNCLASSIFIED] += 1
         elif _is_empty(root / name):
-            ignored[EMPTY] += 1
+            ignored[EMPTY_FILE] += 1
             empty.append(name)
         else:
             rows.append((split, unicodedata.normalize("NFC", folders[0]), name))
@@ -124,8 +126,8 @@ def _splits(root: Path) -> list[str]:
     """Split folders that hold folders of texts; `train/a.txt` is the class of trains."""
     return [
         folder.name
-        for folder in subfolders(root)
-        if folder.name.casefold() in SPLIT_NAMES and any(map(_has_texts, subfolders(folder)))
+        for folder in list_subfolders(root)
+        if folder.name.casefold() in SPLIT_NAMES and any(map(_has_texts, list_subfolders(folder)))
     ]
 
 
@@ -138,11 +140,11 @@ def _has_texts(folder: Path) -> bool:
 
 def _texts(folder: Path, ignored: Counter[str]) -> Iterator[str]:
     """The text files at any depth, as paths relative to `folder`."""
-    for _, files in walk(folder, ignored):
+    for _, files in walk_folders(folder, ignored):
         for name, entry in files:
-            if not is_file(entry):
-                ignored[NO_FILE] += 1
-            elif not name.casefold().endswith(SUFFIX):
+            if not is_regular_file(entry):
+                ignored[NOT_A_FILE] += 1
+            elif not name.casefold().endswith(TEXT_SUFFIX):
                 ignored[NO_TEXT_FILE] += 1
             else:
                 yield name

@@ -43,7 +43,7 @@ class Head(nn.Module, ABC):
         """
         return None
 
-    def named_rows(self) -> tuple[str, ...]:
+    def class_parameter_names(self) -> tuple[str, ...]:
         """Names of its tensors that hold one row per class, in the order of `Task.rows`, along
         their first dimension: what grows with new classes. () for a head that cannot grow."""
         return ()

@@ -38,7 +38,7 @@ class DenseHead(Head):
         """The convolutions whose output channels are the classes; empty if classes are fixed."""
         return ()
 
-    def named_rows(self) -> tuple[str, ...]:
+    def class_parameter_names(self) -> tuple[str, ...]:
         names = {id(module): name for name, module in self.named_modules()}
         return tuple(
             f"{names[id(layer)]}.{parameter}"

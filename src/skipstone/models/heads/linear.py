@@ -37,5 +37,5 @@ class LinearHead(Head):
         pooled = deepest.mean(dim=tuple(range(2, deepest.ndim))) if deepest.ndim > 2 else deepest
         return {"logits": self.linear(self.dropout(pooled))}
 
-    def named_rows(self) -> tuple[str, ...]:
+    def class_parameter_names(self) -> tuple[str, ...]:
         return ("linear.weight", "linear.bias")
