@@ -33,7 +33,7 @@ proof: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks --smoke --jobs $(JOBS)
 
 kills: $(VENV)/.installed-test
-	$(BIN)/python -m tests.train.crash kills --kills $(KILLS) --jobs $(JOBS) --sweep --log kills/kills.jsonl
+	$(BIN)/python -m tests.training.crash kills --kills $(KILLS) --jobs $(JOBS) --sweep --log kills/kills.jsonl
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check src tests benchmarks

@@ -29,7 +29,7 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
-from skipstone.shrink.receipt import describe_receipt
+from skipstone.compression.receipt import describe_receipt
 
 BAR = 0.65
 MINUTES = 45

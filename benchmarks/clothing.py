@@ -25,7 +25,7 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
-from skipstone.shrink.receipt import describe_receipt
+from skipstone.compression.receipt import describe_receipt
 
 BAR, MINUTES = 0.87, 30.0
 PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=24), int8"

@@ -20,10 +20,10 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
+from skipstone.compression.receipt import describe_receipt
 from skipstone.data.read import read_manifest
-from skipstone.proof.intervals import paired_difference
-from skipstone.runtime.open import open_model
-from skipstone.shrink.receipt import describe_receipt
+from skipstone.evaluation.intervals import paired_difference
+from skipstone.inference.open_model import open_model
 
 BAR, BAR_DROP = 0.935, 0.6
 #: A mirrored shirt is a shirt: the one thing a user knows here that the data cannot tell.

@@ -4,7 +4,7 @@
     python -m benchmarks int8-speed --smoke
 
 Any model by name, with random weights: latency does not depend on what was learnt. All candidates
-run interleaved in one process; see `skipstone.shrink.latency`.
+run interleaved in one process; see `skipstone.compression.latency`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import json
 import numpy as np
 import torch
 
-from skipstone.data.sources import Inline
-from skipstone.runtime.base import Runtime
-from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import serialize_ir
-from skipstone.runtime.libraries import import_openvino
-from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.parts import restore_input, restore_network
-from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.shrink.int8 import quantize_model
-from skipstone.shrink.latency import (
+from skipstone.compression.latency import (
     BenchmarkResult,
     default_threads,
     interleaved_benchmark,
     make_timed_call,
 )
-from skipstone.shrink.options import Int8Options
-from skipstone.verbs.untrained import make_untrained_bundle
+from skipstone.compression.options import Int8Options
+from skipstone.compression.steps.int8 import quantize_model
+from skipstone.data.sources import Inline
+from skipstone.inference.backends.base import Runtime
+from skipstone.inference.backends.libraries import import_openvino
+from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.export.onnx_export import onnx_bytes
+from skipstone.inference.export.openvino_export import serialize_ir
+from skipstone.inference.restore import restore_input, restore_network
+from skipstone.workflows.random_init import make_untrained_bundle
 
 INT8 = "openvino-int8"
 AGAIN = "openvino-int8, again"

@@ -112,12 +112,12 @@ def _worker(table: Path, model: str) -> None:
 
 def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     """The model that `--model auto` takes."""
+    from skipstone.core.registry import BACKBONES, resolve_target
     from skipstone.data.read import read_manifest
-    from skipstone.inputs.text import TextInput
-    from skipstone.inputs.text_options import TextOptions
-    from skipstone.models.auto_text import choose_text_model
-    from skipstone.models.solving import ClosedFormProblem
-    from skipstone.registry import BACKBONES, resolve_target
+    from skipstone.models.closed_form import ClosedFormProblem
+    from skipstone.text.auto import choose_text_model
+    from skipstone.text.input import TextInput
+    from skipstone.text.options import TextOptions
 
     manifest = read_manifest(table)
     done("read")

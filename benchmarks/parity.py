@@ -23,8 +23,8 @@ from benchmarks.runs import (
 )
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.proof.agreement import measure_agreement
-from skipstone.runtime.programs import FLOAT32_TOLERANCE
+from skipstone.evaluation.agreement import measure_agreement
+from skipstone.inference.programs import FLOAT32_TOLERANCE
 
 LEAST = 1000
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from skipstone.core.registry import Entry
 from skipstone.models.heads.catalog import ENTRIES
-from skipstone.registry import Entry
 
 #: our head -> the peer's decoder
 PEERS = {

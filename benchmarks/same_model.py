@@ -13,10 +13,10 @@ from benchmarks.runs import SHORT, Results, arguments_for, skipstone
 from benchmarks.stand_in import write_stand_in
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
-from skipstone.runtime.open import open_runtime
-from skipstone.runtime.parts import restore_input
-from skipstone.runtime.programs import read_programs
-from skipstone.shrink.latency import default_threads, interleaved_benchmark, make_timed_call
+from skipstone.compression.latency import default_threads, interleaved_benchmark, make_timed_call
+from skipstone.inference.open_model import open_runtime
+from skipstone.inference.programs import read_programs
+from skipstone.inference.restore import restore_input
 
 BAR = 0.95
 

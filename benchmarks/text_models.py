@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.text_rows import write_table
-from skipstone.bundle.arch import Arch, EnsembleArch, MemberConfig
+from skipstone.bundle.architecture import Arch, EnsembleArch, MemberConfig
+from skipstone.core.registry import BACKBONES
+from skipstone.core.settings import Settings
 from skipstone.data.manifest import Manifest
+from skipstone.datasets.cache import RecordCache
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.predictor import Predictor
 from skipstone.inputs.base import Input
-from skipstone.inputs.joined import MultiInput
+from skipstone.inputs.multi_input import MultiInput
+from skipstone.models.averaging import build_ensemble, merge_member_tensors
 from skipstone.models.build import load_tensors
-from skipstone.models.ensemble import build_ensemble, merge_member_tensors
-from skipstone.prepare.cache import RecordCache
-from skipstone.registry import BACKBONES
-from skipstone.runtime.predictor import Predictor
-from skipstone.runtime.torch_runtime import TorchRuntime
-from skipstone.settings import Settings
 from skipstone.tasks.base import Task
-from skipstone.train.learner import get_learner
-from skipstone.train.plan import build_plan
-from skipstone.train.runfolder import RunFolder
+from skipstone.training.learner import get_learner
+from skipstone.training.plan import build_plan
+from skipstone.training.run_directory import RunFolder
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ The step is the one of `skipstone train`, in each way that it times before a tra
 format, memory layout, and the gradients of `skipstone.models.conv_bf16`. The peer does the
 same sums: the same network from the same pictures in memory, all weights learn, SGD with
 Nesterov momentum.
-All run interleaved in one process, the peer twice; see `skipstone.shrink.latency`.
+All run interleaved in one process, the peer twice; see `skipstone.compression.latency`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from skipstone.compression.latency import BenchmarkResult, default_threads, interleaved_benchmark
 from skipstone.data.samples import Batch
+from skipstone.inference.restore import restore_single_network
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import Network
-from skipstone.runtime.parts import restore_single_network
-from skipstone.shrink.latency import BenchmarkResult, default_threads, interleaved_benchmark
-from skipstone.train.loop import Rules, step
-from skipstone.train.memory import MicroBatch, Unrecorded
-from skipstone.train.objective import Objective
-from skipstone.train.optim import make_optimizer
-from skipstone.train.options import TrainOptions
-from skipstone.train.precision import Mode, candidates, pick
-from skipstone.train.recipe import Facts, resolve
-from skipstone.train.schedules import make_curve
-from skipstone.train.state import State
-from skipstone.verbs.untrained import CLASS_COUNT, make_untrained_bundle
+from skipstone.training.loop import Rules, step
+from skipstone.training.objective import Objective
+from skipstone.training.oom import MicroBatch, Unrecorded
+from skipstone.training.optimizers import make_optimizer
+from skipstone.training.options import TrainOptions
+from skipstone.training.precision import Mode, candidates, pick
+from skipstone.training.recipe import Facts, resolve
+from skipstone.training.schedules import make_curve
+from skipstone.training.state import State
+from skipstone.workflows.random_init import CLASS_COUNT, make_untrained_bundle
 
 #: model, side of the pictures, channels, batch
 SIZES = (

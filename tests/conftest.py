@@ -107,8 +107,9 @@ def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def short_races() -> Iterator[None]:
     """Real measurements of latency, but shorter than a person would want."""
-    from skipstone.shrink import latency, shrink  # they bring torch
-    from skipstone.verbs import compare
+    from skipstone.compression import apply_plan as shrink
+    from skipstone.compression import latency
+    from skipstone.workflows import compare_models as compare
 
     def short(calls: Any, *, seconds: float, **options: Any) -> Any:
         return latency.interleaved_benchmark(calls, seconds=min(seconds, 0.3), **options)

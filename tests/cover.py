@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry
 from tests.reader_examples import readers_of
 
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.files import compute_seal, describe_file
 from skipstone.bundle.format import Bundle
-from skipstone.inputs.image import ImageInput
-from skipstone.inputs.options import ImageOptions
+from skipstone.core.registry import BACKBONES, HEADS, TASKS
+from skipstone.image.input import ImageInput
+from skipstone.image.options import ImageOptions
+from skipstone.inference.export.openvino_export import export_openvino
+from skipstone.inference.golden_outputs import store_goldens
+from skipstone.inference.restore import restore_network, restore_task
 from skipstone.models.build import build_network, export_tensors, recommend_options
-from skipstone.registry import BACKBONES, HEADS, TASKS
-from skipstone.runtime.export_openvino import export_openvino
-from skipstone.runtime.goldens import store_goldens
-from skipstone.runtime.parts import restore_network, restore_task
-from skipstone.train.objective import Objective
+from skipstone.training.objective import Objective
 from tests.mask_data import NAMES, make_scene
 
 CLASSES = ["bishop", "knight", "rook"]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
-from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_options import TextOptions
+from skipstone.core.registry import BACKBONES, TASKS, resolve_target
+from skipstone.inference.golden_outputs import store_goldens
 from skipstone.models.build import build_network, export_tensors, load_tensors
-from skipstone.models.solving import ClosedFormProblem
-from skipstone.registry import BACKBONES, TASKS, resolve_target
-from skipstone.runtime.goldens import store_goldens
+from skipstone.models.closed_form import ClosedFormProblem
+from skipstone.text.input import TextInput
+from skipstone.text.options import TextOptions
 from tests.text_data import WORDS, rows, write_csv
 
 CLASSES = sorted(WORDS)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import skipstone
-from skipstone.errors import UsageError
-from skipstone.events import use_listener
-from skipstone.settings import known_settings
+from skipstone.core.errors import UsageError
+from skipstone.core.events import use_listener
+from skipstone.core.settings import known_settings
 from tests.photos import make_photo, save_photo
 from tests.small_bundles import CLASSES, write_small
 

@@ -17,7 +17,7 @@ from skipstone.commands.base import (
     read_parameters,
     to_path,
 )
-from skipstone.option_types import int_range
+from skipstone.core.options import int_range
 
 
 @command_function

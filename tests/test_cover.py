@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import BACKBONES, INPUTS, READERS, TASKS, Entry
+from skipstone.core.settings import Settings
 from skipstone.data.manifest_file import load_manifest
-from skipstone.errors import UsageError
-from skipstone.proof import fresh
-from skipstone.proof.parity import Verification
-from skipstone.registry import BACKBONES, INPUTS, READERS, TASKS, Entry
-from skipstone.runtime.open import open_model
-from skipstone.runtime.predictor import Failure
-from skipstone.settings import Settings
-from skipstone.train.learner import unsupported_options
-from skipstone.train.plan import build_plan
-from skipstone.verbs import finish
-from skipstone.verbs.train import train
+from skipstone.evaluation import verify_worker as fresh
+from skipstone.evaluation.parity import Verification
+from skipstone.inference.open_model import open_model
+from skipstone.inference.predictor import Failure
+from skipstone.training import finalize as finish
+from skipstone.training.learner import unsupported_options
+from skipstone.training.plan import build_plan
+from skipstone.workflows.train_model import train
 from tests.cover import Case, cover, strangers, triples
 from tests.hf_models import write_encoder
 from tests.reader_examples import EXAMPLES, readers_of

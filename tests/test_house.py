@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import skipstone
-from skipstone.registry import INPUTS, TASKS
+from skipstone.core.registry import INPUTS, TASKS
 
 SRC = Path(skipstone.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
@@ -41,7 +41,7 @@ ROOMS = (
 NO_NAMES = {
     ("report/tables.py", "text"): "how a column of a table is written",
     (
-        "prepare/augment_factory.py",
+        "image/augment_factory.py",
         "image",
     ): "what an input emits, and the name of its array",
 }
@@ -137,7 +137,7 @@ def test_no_package_hides_a_function_of_its_name() -> None:
         if name not in ("SkipstoneError", "__version__"):
             assert inspect.isfunction(getattr(skipstone, name))
     from skipstone import train
-    from skipstone.train import loop
+    from skipstone.training import loop
 
     assert inspect.isfunction(train)
     assert inspect.ismodule(loop)

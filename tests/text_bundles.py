@@ -8,23 +8,23 @@ from typing import Any
 
 import torch
 
-from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
+from skipstone.core.registry import BACKBONES, TASKS
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import save_manifest
 from skipstone.data.read import read_manifest
-from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_options import TextOptions
+from skipstone.datasets.augmentation import augment_options_type
+from skipstone.datasets.loader import Batching, Loader
+from skipstone.datasets.splitting import assign_roles
+from skipstone.inference.golden_outputs import store_goldens
 from skipstone.models.build import build_network, export_tensors
-from skipstone.prepare.augmentation import augment_options_type
-from skipstone.prepare.loader import Batching, Loader
-from skipstone.prepare.split import assign_roles
-from skipstone.registry import BACKBONES, TASKS
-from skipstone.runtime.goldens import store_goldens
-from skipstone.train.learner import extract_features, solve
-from skipstone.train.objective import Objective
-from skipstone.train.options import TrainOptions
-from skipstone.train.recipe import Facts, resolve
+from skipstone.text.input import TextInput
+from skipstone.text.options import TextOptions
+from skipstone.training.learner import extract_features, solve
+from skipstone.training.objective import Objective
+from skipstone.training.options import TrainOptions
+from skipstone.training.recipe import Facts, resolve
 from tests.text_data import rows, write_csv
 
 #: Options of the small models, and of what they see.

@@ -16,7 +16,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from skipstone.errors import SkipstoneError
+from skipstone.core.errors import SkipstoneError
 
 __version__ = "0.1.0"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipstone import disk
 from skipstone.bundle import files
 from skipstone.bundle.files import add_files, read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
-from skipstone.errors import DamagedError, UsageError
-from skipstone.registry import BACKBONES, Entry
+from skipstone.core import disk
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.registry import BACKBONES, Entry
 from tests.small_bundles import replace_file, reseal, small_bundle
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from skipstone.bundle.locate import resolve_bundle
-from skipstone.errors import UsageError
-from skipstone.events import Note, use_listener
+from skipstone.core.errors import UsageError
+from skipstone.core.events import Note, use_listener
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skipstone.cli.parser import parse_command_line
-from skipstone.errors import UsageError
-from skipstone.settings import known_settings
+from skipstone.core.errors import UsageError
+from skipstone.core.settings import known_settings
 
 
 def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from skipstone.cli.main import BUG, json_text
 from skipstone.commands.base import find_commands
-from skipstone.errors import Diverged, Interrupted, Refusal
+from skipstone.core.errors import Diverged, Interrupted, Refusal
 from tests.cli.conftest import Run, replace_command
 
 COMMAND = [sys.executable, "-m", "skipstone"]

@@ -12,20 +12,20 @@ from skipstone.cli.terminal import Terminal
 from skipstone.commands import demo as demo_command
 from skipstone.commands import verify as verify_command
 from skipstone.commands.rendering import metric_rows, print_verification
-from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification
-from skipstone.registry import INPUTS, TASKS
-from skipstone.report.build import _checks
+from skipstone.core.registry import INPUTS, TASKS
+from skipstone.evaluation.intervals import Estimate
+from skipstone.evaluation.parity import Verification
+from skipstone.report.build_report import _checks
 from skipstone.report.measures import MetricTable, MetricValue
 from skipstone.report.tables import render_metrics
-from skipstone.report.words import format_interval
+from skipstone.report.text_format import format_interval
 from skipstone.tasks.base import Metric
-from skipstone.verbs import demo
-from skipstone.verbs.baseline import BaselineComparison
-from skipstone.verbs.demo import find_demo
-from skipstone.verbs.demos import Demonstration
-from skipstone.verbs.receipts import _estimate
-from skipstone.verbs.ship import VerifyResult
+from skipstone.training.baseline import BaselineComparison
+from skipstone.workflows import run_demo as demo
+from skipstone.workflows.demo_images import Demonstration
+from skipstone.workflows.export_and_verify import VerifyResult
+from skipstone.workflows.receipt_table import _estimate
+from skipstone.workflows.run_demo import find_demo
 from tests.docs.pages import PAGES, read_page
 
 SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from skipstone.commands.base import find_commands
-from skipstone.storage import write_folder
-from skipstone.train.stopping import watch_signals
+from skipstone.core.storage import write_folder
+from skipstone.training.stopping import watch_signals
 from tests.cli.conftest import Run, replace_command
 
 

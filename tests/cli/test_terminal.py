@@ -12,12 +12,12 @@ import time
 
 import pytest
 
-from skipstone import events
 from skipstone.cli.terminal import ProgressDisplay, Terminal, escape_text
+from skipstone.core import events
 
 _WORK = """
 import time
-from skipstone import events
+from skipstone.core import events
 from skipstone.cli.terminal import ProgressDisplay, Terminal
 with ProgressDisplay(Terminal()) as display, events.listen(display):
     events.note("[/red] a note \\x1b[2J")

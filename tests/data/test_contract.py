@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.core.errors import SkipstoneError, UsageError
+from skipstone.core.options import get_spec
+from skipstone.core.registry import INPUTS, READERS, TASKS, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source
-from skipstone.errors import SkipstoneError, UsageError
-from skipstone.option_types import get_spec
-from skipstone.registry import INPUTS, READERS, TASKS, resolve_target
 from skipstone.tasks.base import Task
 from tests.pipelines.command import tree
 from tests.reader_examples import EXAMPLES

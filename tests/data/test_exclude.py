@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.core.errors import UsageError
 from skipstone.data.exclude import format_exclude_line, read_exclude_list
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError
 
 
 def _list(folder: Path, text: str) -> Path:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipstone.core.errors import DataError, UsageError
 from skipstone.data import idx_file
 from skipstone.data.idx_file import read_idx
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import FileRef, read_source
-from skipstone.errors import DataError, UsageError
 from tests.photos import write_idx
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.core.errors import UsageError
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError
 from tests.photos import make_photo, save_photo
 
 

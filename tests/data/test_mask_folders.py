@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skipstone.core.errors import DataError, UsageError
 from skipstone.data.manifest import Manifest
-from skipstone.data.masks import (
+from skipstone.data.mask_files import (
     IGNORE_INDEX,
     MaskTable,
     decode_mask,
@@ -23,7 +24,6 @@ from skipstone.data.masks import (
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.mask_folders import _infer_affix
-from skipstone.errors import DataError, UsageError
 from tests.mask_data import NAMES, make_scene, save_mask, write_classes, write_scenes
 
 

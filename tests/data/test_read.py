@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import READERS, Entry
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError
-from skipstone.registry import READERS, Entry
 from tests.photos import make_photo, save_photo, write_class_folder, write_idx_folder
 
 
@@ -296,8 +296,8 @@ def test_a_reader_from_outside_is_asked_too(tmp_path: Path) -> None:
 def test_reading_needs_no_torch(flat_photo_folder: Path) -> None:
     code = (
         "import sys; from skipstone.data.read import read_manifest; "
-        "from skipstone.prepare.split import assign_roles; "
-        "from skipstone.prepare.audit import audit; "
+        "from skipstone.datasets.splitting import assign_roles; "
+        "from skipstone.auditing.run_checks import audit; "
         f"m = assign_roles(read_manifest({str(flat_photo_folder)!r})); audit(m); "
         "assert len(m) == 60; print('torch' in sys.modules)"
     )

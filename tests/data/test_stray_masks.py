@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.core.errors import UsageError
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import UsageError
 from tests.mask_data import write_scenes
 from tests.photos import make_photo, save_photo
 

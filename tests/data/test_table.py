@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from skipstone.core.errors import DataError, UsageError
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.errors import DataError, UsageError
 from tests.photos import make_photo, save_photo
 
 COUNT = 12

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from skipstone.core.errors import DataError, UsageError
 from skipstone.data.fingerprint import find_duplicate_groups
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
@@ -18,8 +19,7 @@ from skipstone.data.read import read_manifest
 from skipstone.data.readers.scan import LINKED_TWICE, NOT_A_FILE, UNREADABLE_NAME
 from skipstone.data.readers.text_folders import NO_TEXT_FILE
 from skipstone.data.sources import Inline, read_source
-from skipstone.errors import DataError, UsageError
-from skipstone.inputs.text_features import decode_utf8
+from skipstone.text.features import decode_utf8
 from tests.text_data import rows, write_csv, write_folders, write_jsonl
 
 ROWS = rows(12)

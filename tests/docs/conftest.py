@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deep_pictures import write_stripes
 from tests.hf_models import write_encoder
+from tests.high_depth_pictures import write_stripes
 from tests.mask_data import write_scenes
 from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask

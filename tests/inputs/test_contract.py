@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 
+from skipstone.core.errors import DataError
+from skipstone.core.registry import BACKBONES, INPUTS, resolve_target
+from skipstone.data.findings import Nouns
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import Inline
-from skipstone.errors import DataError
 from skipstone.inputs.base import Input
-from skipstone.prepare.findings import Nouns
-from skipstone.registry import BACKBONES, INPUTS, resolve_target
 from tests.reader_examples import EXAMPLES
 
 #: {input: writes sources of it}.
@@ -95,7 +95,7 @@ def test_its_entry_is_true(entry) -> None:
 
 def test_options_and_catalogues_need_no_torch() -> None:
     code = (
-        "import sys, skipstone.registry as r\n"
+        "import sys, skipstone.core.registry as r\n"
         "for kind in (r.INPUTS, r.READERS):\n"
         "    for entry in kind: entry.make_options()\n"
         "assert not {'torch', 'tokenizers', 'sklearn', 'PIL'} & set(sys.modules)"

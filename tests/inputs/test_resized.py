@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skipstone.core.errors import Refusal
 from skipstone.data.sources import Inline
-from skipstone.errors import Refusal
+from skipstone.datasets.cache import RecordCache
+from skipstone.image.input import ImageInput, make_image_input
+from skipstone.image.options import ImageOptions
 from skipstone.inputs.base import Resizable
-from skipstone.inputs.image import ImageInput, make_image_input
-from skipstone.inputs.options import ImageOptions
-from skipstone.prepare.cache import RecordCache
-from tests.deep_pictures import npy, stripes
+from tests.high_depth_pictures import npy, stripes
 
 SIDE = 24
 KINDS = ("photo", "16 bits", "faint detail")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skipstone.bundle.arch import Arch, ComponentConfig
-from skipstone.errors import DamagedError, UsageError
+from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.registry import BACKBONES, Entry
+from skipstone.inference.restore import restore_input, restore_network
 from skipstone.models.build import build_network, check_tensors_fit, export_tensors, load_tensors
-from skipstone.registry import BACKBONES, Entry
-from skipstone.runtime.parts import restore_input, restore_network
 from tests.small_bundles import small_bundle
 
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
+from skipstone.core.registry import BACKBONES
 from skipstone.models.catalog import ENTRIES
 from skipstone.models.profile import profile_backbone, profile_network
 from skipstone.models.resnet import build_resnet
-from skipstone.registry import BACKBONES
 
 NAMED = [e for e in ENTRIES if "*" not in e.name and "image" in e.facts["accepts"]]
 #: Options that make a network small without changing its kind, where it has them.
@@ -114,7 +114,7 @@ def test_timms_networks_export(name):
 
 def test_the_catalogue_is_listed_without_torch():
     code = (
-        "import sys; from skipstone.registry import BACKBONES\n"
+        "import sys; from skipstone.core.registry import BACKBONES\n"
         "rows = [(e.name, e.facts.get('macs'), e.options_type()) for e in BACKBONES]\n"
         "assert len(rows) > 10 and 'torch' not in sys.modules and 'timm' not in sys.modules"
     )

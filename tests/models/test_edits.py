@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipstone.errors import DamagedError, UsageError
+from skipstone.core.errors import DamagedError, UsageError
 from skipstone.models.edits import apply_edits, resize_edit
 
 

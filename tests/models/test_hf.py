@@ -12,20 +12,20 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.core.errors import DataError, MissingExtra, UsageError
+from skipstone.core.registry import BACKBONES, TASKS
 from skipstone.data.sources import Inline
-from skipstone.errors import DataError, MissingExtra, UsageError
-from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_features import FIRST
-from skipstone.inputs.text_options import TextOptions
 from skipstone.models.build import build_network
 from skipstone.models.hf_backbone import HfBackbone, build_hf
 from skipstone.models.hf_source import resolve_encoder, select_structure
 from skipstone.models.network import MIXED_WORDS, Network
-from skipstone.models.text_options import HfOptions
+from skipstone.models.text_backbone_options import HfOptions
 from skipstone.models.weights import load_weights
-from skipstone.registry import BACKBONES, TASKS
-from skipstone.verbs.look import list_models
+from skipstone.text.features import FIRST
+from skipstone.text.input import TextInput
+from skipstone.text.options import TextOptions
+from skipstone.workflows.model_list import list_models
 from tests.hf_models import FAMILIES, write_encoder, write_tokenizer
 
 TEXTS = [

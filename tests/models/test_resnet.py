@@ -12,9 +12,9 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from skipstone.errors import UsageError
+from skipstone.core.errors import UsageError
+from skipstone.models.image_backbone_options import ResNetOptions
 from skipstone.models.resnet import RESNETS, build_resnet
-from skipstone.models.resnet_options import ResNetOptions
 
 IMAGENET = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 CIFAR_PARAMETERS = {  # with a linear layer to 10 classes

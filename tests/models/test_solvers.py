@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from skipstone.models import bag_linear
+from skipstone.core.registry import BACKBONES, resolve_target
+from skipstone.models import bow_linear as bag_linear
+from skipstone.models.closed_form import ClosedFormProblem
 from skipstone.models.quick_logistic import fit_logistic_adagrad
-from skipstone.models.solving import ClosedFormProblem
-from skipstone.registry import BACKBONES, resolve_target
 
 ROWS, FEATURES = 120, 40
 SOLVED = ("logistic", "linear-svm", "nbsvm", "naive-bayes", "random-forest")

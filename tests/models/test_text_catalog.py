@@ -2,7 +2,7 @@
 
 Encoders of transformers are built from a model's files: `test_hf.py`. Forests are held to
 scikit-learn's in `test_solvers.py`, and what becomes of each when it is exported is held to torch
-in `tests/runtime/test_text_programs.py`.
+in `tests/inference/test_text_programs.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from skipstone.core.registry import Entry
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.catalog import ENTRIES
-from skipstone.registry import Entry
 
 IDS = 50
 SEQUENCES = [e for e in ENTRIES if "tokens" in e.facts["accepts"] and "resolve" not in e.facts]
@@ -71,7 +71,7 @@ def test_padding_is_never_learnt(entry):
 
 @each_sequence
 def test_vectors_in_order_are_looked_up_and_read(entry):
-    """What is mixed between the two is in tests/prepare/test_mix.py."""
+    """What is mixed between the two is in tests/datasets/test_mixing.py."""
     backbone, x = build(entry), tokens(3, 7)
     assert isinstance(backbone, SequenceBackbone) == ("vectors in order" in entry.facts["offers"])
     vectors = backbone.embed_tokens(x)

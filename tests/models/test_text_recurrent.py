@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from skipstone.models.text_options import RecurrentOptions
+from skipstone.models.text_backbone_options import RecurrentOptions
 from skipstone.models.text_recurrent import RecurrentEncoder, reversal_indices
 
 LENGTHS = tuple(range(1, 12))

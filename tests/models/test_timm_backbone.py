@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from skipstone.errors import UsageError
-from skipstone.models.resnet_options import TimmOptions
+from skipstone.core.errors import UsageError
+from skipstone.models.image_backbone_options import TimmOptions
 from skipstone.models.timm_backbone import build_timm
 
 PLAIN = TimmOptions()

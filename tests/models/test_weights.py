@@ -9,12 +9,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from skipstone import events
-from skipstone.bundle.arch import Arch, ComponentConfig
+from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
-from skipstone.errors import DamagedError, DataError, UsageError
+from skipstone.core import events
+from skipstone.core.errors import DamagedError, DataError, UsageError
+from skipstone.core.registry import BACKBONES
 from skipstone.models.build import export_tensors
-from skipstone.models.foreign import adapt_channels, load_published
+from skipstone.models.checkpoint_loading import adapt_channels, load_published
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.network import Network
@@ -24,9 +25,8 @@ from skipstone.models.weights import (
     pretrained_info,
     read_weights,
 )
-from skipstone.registry import BACKBONES
-from skipstone.train.learner import _journal_weights
-from skipstone.train.runfolder import RunFolder
+from skipstone.training.learner import _journal_weights
+from skipstone.training.run_directory import RunFolder
 
 CLASSES = 7
 

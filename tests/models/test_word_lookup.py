@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipstone.inputs.text_features import PAD, UNKNOWN
 from skipstone.models.word_lookup import embed_words, make_embedding, sum_subword_vectors, token_ids
+from skipstone.text.features import PAD, UNKNOWN
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from skipstone.bundle.format import Bundle
+from skipstone.core.errors import Interrupted
 from skipstone.data.manifest_file import load_manifest
-from skipstone.errors import Interrupted
-from skipstone.proof.parity import Verification
-from skipstone.train import learner
-from skipstone.verbs import train as train_module
+from skipstone.evaluation.parity import Verification
+from skipstone.training import learner
+from skipstone.workflows import train_model as train_module
 from tests.photos import CLASSES, make_photo, save_photo
 from tests.pipelines.command import SMALL, Answer, ask
 from tests.pipelines.conftest import Trained, train_small, train_tags

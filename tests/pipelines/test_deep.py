@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skipstone.proof.parity import verify
-from skipstone.runtime.open import open_model
-from tests.deep_pictures import stripes, write_stripes
+from skipstone.evaluation.parity import verify
+from skipstone.inference.open_model import open_model
+from tests.high_depth_pictures import stripes, write_stripes
 from tests.pipelines.command import Answer, ask
 
 TINY = ("--model", "resnet20", "--width", "0.25", "--depth", "0.34", "--size", "32")
@@ -93,7 +93,7 @@ def test_int8_that_loses_the_low_byte_is_refused(
     trained: Answer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Sabotage: pixels reach the program in steps of 256, as an 8-bit layer would see them."""
-    from skipstone.runtime.openvino_runtime import OpenVinoRuntime
+    from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 
     real = OpenVinoRuntime.run
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.registry import INPUTS, TASKS
+from skipstone.core.registry import INPUTS, TASKS
 from tests.pipelines.sockets import watched
 
 SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from skipstone.bundle.format import Bundle
+from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
+from skipstone.compression.steps.int8 import has_attention
+from skipstone.core.errors import MissingExtra
 from skipstone.data.manifest_file import load_manifest
-from skipstone.errors import MissingExtra
-from skipstone.runtime.export_openvino import load_onnx_as_openvino
-from skipstone.runtime.open import open_model
-from skipstone.runtime.programs import read_programs
-from skipstone.shrink.int8 import has_attention
-from skipstone.shrink.plan import ShrinkPlan, StepContext, run_steps
+from skipstone.inference.export.openvino_export import load_onnx_as_openvino
+from skipstone.inference.open_model import open_model
+from skipstone.inference.programs import read_programs
 from tests.hf_models import write_encoder
 from tests.pipelines.command import Answer, ask
 from tests.text_data import rows, write_csv

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skipstone import storage
+from skipstone.core import storage
 from tests.mask_data import write_scenes
 from tests.photos import write_class_folder
 from tests.pipelines.command import SMALL
@@ -21,7 +21,7 @@ from tests.text_data import rows, write_csv
 #: Kills itself before the given occurrence of (operation, file name); writes what it came past.
 _DRIVER = """
 import os, signal, sys
-from skipstone import disk
+from skipstone.core import disk
 from skipstone.cli.main import main
 operation, name, left, log = sys.argv[1], sys.argv[2], int(sys.argv[3]), open(sys.argv[4], "w")
 def fault(what, path):

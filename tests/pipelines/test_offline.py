@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from skipstone import disk, storage
-from skipstone.errors import StorageError
+from skipstone.core import disk, storage
+from skipstone.core.errors import StorageError
 from tests.pipelines.command import SMALL
 from tests.pipelines.conftest import Trained
 from tests.pipelines.sockets import Watched, watched

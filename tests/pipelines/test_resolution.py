@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from skipstone.bundle.format import Bundle
-from skipstone.proof.parity import Verification
-from skipstone.runtime.open import open_model
-from skipstone.runtime.programs import read_programs
-from skipstone.verbs import train as train_module
+from skipstone.evaluation.parity import Verification
+from skipstone.inference.open_model import open_model
+from skipstone.inference.programs import read_programs
+from skipstone.workflows import train_model as train_module
 from tests.pipelines.command import Answer, ask, assert_same_answers, script_answers
 from tests.pipelines.conftest import Trained
 

@@ -14,18 +14,18 @@ import pytest
 from PIL import Image
 
 from skipstone.bundle.format import Bundle
+from skipstone.compression.recover import train_recovery
+from skipstone.compression.shrink_plan import StepContext
 from skipstone.data.manifest_file import load_manifest
-from skipstone.data.masks import MaskTable, load_mask_codes
-from skipstone.proof.parity import Verification
-from skipstone.runtime.export_openvino import convert_onnx_to_ir
-from skipstone.runtime.open import open_model
-from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.runtime.parts import restore_network
-from skipstone.shrink.plan import StepContext
-from skipstone.shrink.recover import train_recovery
-from skipstone.tasks.crf import CrfOptions
-from skipstone.verbs import ship
-from skipstone.verbs import train as train_module
+from skipstone.data.mask_files import MaskTable, load_mask_codes
+from skipstone.evaluation.parity import Verification
+from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
+from skipstone.inference.export.openvino_export import convert_onnx_to_ir
+from skipstone.inference.open_model import open_model
+from skipstone.inference.restore import restore_network
+from skipstone.tasks.segmentation.crf import CrfOptions
+from skipstone.workflows import export_and_verify as ship
+from skipstone.workflows import train_model as train_module
 from tests.mask_data import NAMES, make_scene, save_mask, write_scenes
 from tests.pipelines.command import Answer, ask, script_answers, tree
 from tests.small_bundles import reseal

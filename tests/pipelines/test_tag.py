@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from skipstone.data.manifest_file import load_manifest
-from skipstone.proof.intervals import metric_intervals
-from skipstone.runtime.open import open_model
-from skipstone.verbs.scores import compute_scores
+from skipstone.evaluation.intervals import metric_intervals
+from skipstone.evaluation.scores import compute_scores
+from skipstone.inference.open_model import open_model
 from tests.photos import CLASSES
 from tests.pipelines.command import Answer, ask, script_answers
 from tests.pipelines.conftest import Trained

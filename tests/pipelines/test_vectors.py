@@ -13,8 +13,8 @@ import pytest
 from skipstone.bundle.format import Bundle
 from skipstone.data.samples import Batch
 from skipstone.data.sources import Inline
-from skipstone.prepare.loader import Loader
-from skipstone.runtime.open import open_model
+from skipstone.datasets.loader import Loader
+from skipstone.inference.open_model import open_model
 from tests.pipelines.command import Answer, ask
 from tests.text_data import FILLER, WORDS, rows, write_csv
 from tests.vector_data import table, word2vec_binary

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from skipstone.registry import BACKBONES, HEADS, INPUTS, READERS, TASKS, Registry
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, READERS, TASKS, Registry
 
 #: Group of entry points -> the registry, and what a plugin's package calls its entry.
 GROUPS: dict[str, tuple[Registry, str]] = {
@@ -27,7 +27,8 @@ GROUPS: dict[str, tuple[Registry, str]] = {
 _RUNNER = """
 import contextlib, io, json, sys
 from skipstone.cli.main import main
-from skipstone.shrink import latency, shrink
+from skipstone.compression import latency
+from skipstone.compression import apply_plan as shrink
 shrink.race = lambda calls, *, seconds, **more: latency.race(calls, seconds=0.4, **more)
 answers = []
 for words in json.loads(sys.argv[1]):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from skipstone.runtime.open import open_model
+from skipstone.inference.open_model import open_model
 from tests.pipelines.command import ask
 from tests.plugin import skipstone_boxes
 from tests.plugin.installed import install, registered, skipstone

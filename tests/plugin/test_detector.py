@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from skipstone.core.errors import DataError
+from skipstone.core.registry import HEADS, TASKS
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.samples import Sample, SampleMeta, collate_samples
-from skipstone.errors import DataError
-from skipstone.proof.intervals import metric_intervals
-from skipstone.registry import HEADS, TASKS
+from skipstone.evaluation.intervals import metric_intervals
 from tests.plugin import skipstone_boxes
 from tests.plugin.installed import registered
 from tests.plugin.skipstone_boxes import BoxesOptions

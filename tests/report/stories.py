@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.samples import SampleMeta
-from skipstone.proof.proportions import wilson_interval
-from skipstone.report.build import ReportData, to_json_safe
-from skipstone.report.pictures import encode_data_uri
-from skipstone.tasks.classify import ClassificationTask
+from skipstone.evaluation.proportions import wilson_interval
+from skipstone.report.build_report import ReportData, to_json_safe
+from skipstone.report.data_uris import encode_data_uri
+from skipstone.tasks.classification.task import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 
 HOSTILE = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from skipstone.report.build import build_training_report
+from skipstone.report.build_report import build_training_report
 from skipstone.report.render import render_report
 from tests.report.stories import names, receipt, story
 

@@ -11,16 +11,16 @@ import pytest
 
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, read_source
-from skipstone.inputs.text import TextInput
-from skipstone.inputs.text_options import TextOptions
+from skipstone.inference.occlusion_importance import compute_word_importance
 from skipstone.report.blocks import Gallery, block_from_json
+from skipstone.report.gallery import GalleryDrawer
 from skipstone.report.render import _gallery
 from skipstone.tasks.base import Prediction
-from skipstone.tasks.calibration import softmax
 from skipstone.tasks.options import TagOptions
-from skipstone.tasks.tag import TaggingTask
-from skipstone.verbs.gallery import GalleryDrawer
-from skipstone.verbs.highlights import compute_word_importance
+from skipstone.tasks.tagging.task import TaggingTask
+from skipstone.tasks.temperature import softmax
+from skipstone.text.input import TextInput
+from skipstone.text.options import TextOptions
 
 
 class Counting:

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skipstone import storage
 from skipstone.bundle.format import Bundle
+from skipstone.core import storage
+from skipstone.core.errors import DamagedError
+from skipstone.core.settings import Settings
 from skipstone.data.samples import SampleMeta
-from skipstone.errors import DamagedError
+from skipstone.evaluation.intervals import Estimate
+from skipstone.evaluation.parity import Verification
+from skipstone.evaluation.scores import Scores
+from skipstone.inference.predictor import Evaluation, Failure
 from skipstone.models.build import build_network
-from skipstone.proof.intervals import Estimate
-from skipstone.proof.parity import Verification
-from skipstone.runtime.predictor import Evaluation, Failure
-from skipstone.settings import Settings
-from skipstone.train.plan import TrainPlan, build_plan
-from skipstone.verbs.scores import Scores
-from skipstone.verbs.story import (
+from skipstone.report.report_data import (
     RunOutcome,
     add_receipt_to_report,
     collect_report_data,
     describe_training,
     write_report,
 )
+from skipstone.training.plan import TrainPlan, build_plan
 from tests.report.stories import receipt
 
 

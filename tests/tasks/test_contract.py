@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import torch
 
+from skipstone.core.errors import DataError
+from skipstone.core.options import get_spec
+from skipstone.core.registry import HEADS, TASKS
 from skipstone.data.samples import SampleMeta
-from skipstone.errors import DataError
-from skipstone.option_types import get_spec
-from skipstone.registry import HEADS, TASKS
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
 N = 60
@@ -114,7 +114,7 @@ def test_every_task_has_an_example() -> None:
 
 def test_options_and_catalogues_need_no_torch() -> None:
     code = (
-        "import sys, skipstone.registry as r\n"
+        "import sys, skipstone.core.registry as r\n"
         "for kind in (r.TASKS, r.HEADS):\n"
         "    for entry in kind: entry.make_options()\n"
         "assert not {'torch', 'scipy', 'sklearn', 'numpy'} & set(sys.modules)"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.errors import Refusal
-from skipstone.train.plan import check_input_hashes
-from skipstone.train.runfolder import RunFolder
+from skipstone.core.errors import Refusal
+from skipstone.training.plan import check_input_hashes
+from skipstone.training.run_directory import RunFolder
 
 
 @dataclass

@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from skipstone import storage
-from skipstone.disk import fault_injection_point, storage_error
-from skipstone.errors import DamagedError, UsageError
-from skipstone.strict_json import parse_json
+from skipstone.core import storage
+from skipstone.core.disk import fault_injection_point, storage_error
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.strict_json import parse_json
 
 BUNDLE_JSON = "bundle.json"
 BUNDLE_FORMAT = 2

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from skipstone import storage
-from skipstone.bundle.arch import Arch, EnsembleArch, parse_arch
+from skipstone.bundle.architecture import Arch, EnsembleArch, parse_arch
 from skipstone.bundle.files import (
     BUNDLE_FORMAT,
     BUNDLE_JSON,
@@ -27,8 +26,9 @@ from skipstone.bundle.files import (
     read_file,
     write_bundle_json,
 )
-from skipstone.errors import DamagedError, UsageError
-from skipstone.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
+from skipstone.core import storage
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
 
 WEIGHTS_FILE = "weights.safetensors"
 INPUT_ARRAYS_FILE = "input.safetensors"

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from skipstone.bundle.files import BUNDLE_JSON
-from skipstone.errors import UsageError, did_you_mean
-from skipstone.events import emit_note
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.events import emit_note
 
 _A_MODEL = "A model is a bundle, or the run folder that `skipstone train` made."
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from skipstone.errors import UsageError, did_you_mean
-from skipstone.option_types import has_type
-from skipstone.settings import Setting, known_settings, suggest_option
-from skipstone.words import join_limited
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.formatting import join_limited
+from skipstone.core.options import has_type
+from skipstone.core.settings import Setting, known_settings, suggest_option
 
 _GROUP_TITLES = {
     "data": "reading the data",

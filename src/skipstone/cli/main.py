@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from skipstone.errors import SkipstoneError, is_out_of_memory
+from skipstone.core.errors import SkipstoneError, is_out_of_memory
 
 if TYPE_CHECKING:
     from skipstone.cli.parser import ParsedCommand
@@ -95,7 +95,7 @@ def _run_and_report(arguments: list[str]) -> int:
 
 def _run(parsed: ParsedCommand) -> int:
     from skipstone.cli.terminal import ProgressDisplay, Terminal
-    from skipstone.events import Note, use_listener
+    from skipstone.core.events import Note, use_listener
 
     terminal = Terminal(quiet_output=parsed.as_json)
     with ProgressDisplay(terminal) as display, use_listener(display):

@@ -22,8 +22,8 @@ from skipstone.commands.base import (
     Result,
     find_commands,
 )
-from skipstone.errors import UsageError, did_you_mean
-from skipstone.words import to_flag
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.formatting import to_flag
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from skipstone.events import Event, LinePrinter, Note, StageAdvanced, StageFinished, StageStarted
+from skipstone.core.events import (
+    Event,
+    LinePrinter,
+    Note,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+)
 
 #: Characters per line of a table in a file or a pipe.
 _NO_LIMIT = 10_000

@@ -18,8 +18,8 @@ from skipstone.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from skipstone.prepare.findings import Finding, FindingKind, Nouns
-    from skipstone.verbs.audit import AuditResult
+    from skipstone.data.findings import Finding, FindingKind, Nouns
+    from skipstone.workflows.audit_data import AuditResult
 
 #: Findings of a kind that are printed.
 _MAX_FINDINGS = 3
@@ -51,7 +51,7 @@ def audit(
     ],
 ) -> AuditResult:
     """Count what is in the data and find what is wrong with it; nothing is changed."""
-    from skipstone.verbs.audit import audit as audit_data
+    from skipstone.workflows.audit_data import audit as audit_data
 
     return audit_data(
         to_path(data),
@@ -64,7 +64,7 @@ def audit(
 
 
 def print_result(result: AuditResult, output: Output) -> None:
-    from skipstone.prepare.findings import KINDS
+    from skipstone.data.findings import KINDS
 
     for sentence in result.notes:
         output.print_line(sentence)

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from skipstone.errors import UsageError
-from skipstone.events import LinePrinter, has_listener, use_listener
-from skipstone.option_types import Range, int_range, parse_text
-from skipstone.registry import find_entry_points
-from skipstone.settings import to_cli_args
-from skipstone.words import to_flag
+from skipstone.core.errors import UsageError
+from skipstone.core.events import LinePrinter, has_listener, use_listener
+from skipstone.core.formatting import to_flag
+from skipstone.core.options import Range, int_range, parse_text
+from skipstone.core.registry import find_entry_points
+from skipstone.core.settings import to_cli_args
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -272,7 +272,7 @@ class Command:
         function: the Python API; its docstring's first line is the command's summary.
         print_result: prints what `function` returns.
         examples: command lines for `--help`.
-        option_groups: groups of `skipstone.settings` whose options it takes as `**options`.
+        option_groups: groups of `skipstone.core.settings` whose options it takes as `**options`.
         option_names: only these of their options; None for all.
         order: place in `skipstone --help`, smaller first.
     """

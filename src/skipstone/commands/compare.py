@@ -15,11 +15,11 @@ from skipstone.commands.base import (
     to_list,
     to_path,
 )
-from skipstone.report.words import format_bytes, format_percent
+from skipstone.report.text_format import format_bytes, format_percent
 
 if TYPE_CHECKING:
-    from skipstone.proof.intervals import Estimate
-    from skipstone.verbs.compare import CompareResult
+    from skipstone.evaluation.intervals import Estimate
+    from skipstone.workflows.compare_models import CompareResult
 
 
 @command_function
@@ -40,7 +40,7 @@ def compare(
 
     The seed draws the bootstrap resamples of the intervals.
     """
-    from skipstone.verbs.compare import compare as compare_models
+    from skipstone.workflows.compare_models import compare as compare_models
 
     return compare_models(
         [str(to_path(model)) for model in to_list(models)],

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, Seed, command_function, to_path
 from skipstone.commands.rendering import print_baseline, print_metrics, print_verification
-from skipstone.report.words import format_duration
-from skipstone.verbs.receipts import make_receipt_table
+from skipstone.report.text_format import format_duration
+from skipstone.workflows.receipt_table import make_receipt_table
 
 if TYPE_CHECKING:
-    from skipstone.verbs.demo import DemoResult
+    from skipstone.workflows.run_demo import DemoResult
 
 
 @command_function
@@ -32,7 +32,7 @@ def demo(
     Raises:
         UsageError: the task is unknown, or has no demo.
     """
-    from skipstone.verbs.demo import demo as run_demo
+    from skipstone.workflows.run_demo import demo as run_demo
 
     return run_demo(out=to_path(out), seed=seed, task=task)
 

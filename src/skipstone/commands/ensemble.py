@@ -16,10 +16,10 @@ from skipstone.commands.base import (
     to_path,
 )
 from skipstone.commands.rendering import print_metrics, print_run
-from skipstone.report.words import format_percent
+from skipstone.report.text_format import format_percent
 
 if TYPE_CHECKING:
-    from skipstone.verbs.ensemble import EnsembleResult
+    from skipstone.workflows.build_ensemble import EnsembleResult
 
 
 @command_function
@@ -39,7 +39,7 @@ def ensemble(
     seed: Seed = 0,
 ) -> EnsembleResult:
     """Combine models of the same data into one that averages their probabilities."""
-    from skipstone.verbs.ensemble import ensemble as combine_models
+    from skipstone.workflows.build_ensemble import ensemble as combine_models
 
     paths = to_list(models)
     return combine_models(

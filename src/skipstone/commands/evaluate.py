@@ -18,7 +18,7 @@ from skipstone.commands.base import (
 from skipstone.commands.rendering import print_metrics
 
 if TYPE_CHECKING:
-    from skipstone.verbs.answer import EvaluateResult
+    from skipstone.workflows.answer import EvaluateResult
 
 
 @command_function
@@ -42,7 +42,7 @@ def evaluate(
 
     Labels are matched by class name. The seed draws the bootstrap resamples of the intervals.
     """
-    from skipstone.verbs.answer import evaluate as evaluate_model
+    from skipstone.workflows.answer import evaluate as evaluate_model
 
     return evaluate_model(
         to_path(model), to_path(data), split=split, runtime=runtime, seed=seed, settings=options

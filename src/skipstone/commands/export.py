@@ -13,10 +13,10 @@ from skipstone.commands.base import (
     command_function,
     to_path,
 )
-from skipstone.report.words import format_bytes
+from skipstone.report.text_format import format_bytes
 
 if TYPE_CHECKING:
-    from skipstone.verbs.ship import ExportResult
+    from skipstone.workflows.export_and_verify import ExportResult
 
 
 @command_function
@@ -33,7 +33,7 @@ def export(
     ] = False,
 ) -> ExportResult:
     """Export a model as one ONNX file or OpenVINO IR, with a short script that runs it."""
-    from skipstone.verbs.ship import export as export_model
+    from skipstone.workflows.export_and_verify import export as export_model
 
     return export_model(to_path(model), to=to, out=to_path(out), argmax=argmax)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skipstone.commands.base import to_path
 
 if TYPE_CHECKING:
-    from skipstone.runtime.predictor import Predictor
+    from skipstone.inference.predictor import Predictor
 
 
 def load(model: Path | str, *, runtime: str = "auto") -> Predictor:
@@ -19,6 +19,6 @@ def load(model: Path | str, *, runtime: str = "auto") -> Predictor:
         runtime: "torch", "onnxruntime", "openvino", or with a precision "openvino-bf16"; "auto"
             is the bundle's default.
     """
-    from skipstone.runtime.open import open_model
+    from skipstone.inference.open_model import open_model
 
     return open_model(to_path(model), runtime)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from skipstone.commands.base import Argument, Command, Output, command_function
 
 if TYPE_CHECKING:
-    from skipstone.verbs.look import ModelsResult
+    from skipstone.workflows.model_list import ModelsResult
 
 
 @command_function
@@ -21,7 +21,7 @@ def list_models(
     Raises:
         UsageError: unknown model; the message names similar ones.
     """
-    from skipstone.verbs.look import list_models
+    from skipstone.workflows.model_list import list_models
 
     return list_models(name)
 

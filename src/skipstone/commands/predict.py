@@ -17,10 +17,10 @@ from skipstone.commands.base import (
     to_path,
 )
 from skipstone.data.options import TABLE_SOURCE_OPTIONS
-from skipstone.report.words import format_percent
+from skipstone.report.text_format import format_percent
 
 if TYPE_CHECKING:
-    from skipstone.verbs.answer import PredictResult
+    from skipstone.workflows.answer import PredictResult
 
 
 @command_function
@@ -53,7 +53,7 @@ def predict(
 
     A file or row that cannot be read gives one error row; the others are predicted.
     """
-    from skipstone.verbs.answer import predict as predict_sources
+    from skipstone.workflows.answer import predict as predict_sources
 
     return predict_sources(
         to_path(model),

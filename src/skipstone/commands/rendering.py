@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 from skipstone.commands.base import Output
 from skipstone.report.measures import MetricValue
-from skipstone.report.words import format_bytes, format_duration, format_metric, format_percent
+from skipstone.report.text_format import (
+    format_bytes,
+    format_duration,
+    format_metric,
+    format_percent,
+)
 
 if TYPE_CHECKING:
-    from skipstone.proof.intervals import Estimate
-    from skipstone.proof.parity import Verification
+    from skipstone.evaluation.intervals import Estimate
+    from skipstone.evaluation.parity import Verification
     from skipstone.tasks.base import Metric
-    from skipstone.verbs.baseline import BaselineComparison
-    from skipstone.verbs.finished import RunResult
+    from skipstone.training.baseline import BaselineComparison
+    from skipstone.workflows.run_result import RunResult
 
 
 def print_metrics(

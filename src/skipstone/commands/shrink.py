@@ -16,11 +16,11 @@ from skipstone.commands.base import (
     to_path,
 )
 from skipstone.commands.rendering import print_verification
-from skipstone.registry import STEPS
-from skipstone.verbs.receipts import make_metrics_table, make_receipt_table
+from skipstone.core.registry import STEPS
+from skipstone.workflows.receipt_table import make_metrics_table, make_receipt_table
 
 if TYPE_CHECKING:
-    from skipstone.shrink.shrink import ShrinkResult
+    from skipstone.compression.apply_plan import ShrinkResult
 
 _PLAN_HELP = (
     f"steps in order, of {', '.join(STEPS.entry_names())}, such as "
@@ -60,7 +60,7 @@ def shrink(
     The model itself is only read. Where every attempt loses more than `max_drop` points, the
     result says so.
     """
-    from skipstone.verbs.shrink import shrink as shrink_model
+    from skipstone.workflows.shrink_model import shrink as shrink_model
 
     return shrink_model(
         to_path(model),
@@ -74,7 +74,7 @@ def shrink(
 
 
 def print_result(result: ShrinkResult, output: Output) -> None:
-    from skipstone.shrink.receipt import describe_verdict
+    from skipstone.compression.receipt import describe_verdict
 
     columns, rows, title = make_receipt_table(result.receipt)
     output.print_table(columns, rows, title=title)

@@ -18,8 +18,8 @@ from skipstone.commands.base import (
 from skipstone.commands.rendering import print_baseline, print_metrics, print_run
 
 if TYPE_CHECKING:
-    from skipstone.verbs.augmented import AugmentedResult
-    from skipstone.verbs.train import TrainResult
+    from skipstone.workflows.show_augmented import AugmentedResult
+    from skipstone.workflows.train_model import TrainResult
 
 _OPTIONS = Argument(
     "all other flags of `skipstone train`, such as epochs=5 or budget=600 (in seconds), "
@@ -72,7 +72,7 @@ def train(
         UsageError: an option or the data cannot be used; the message says what to type.
         Interrupted: a signal stopped the training; the same call resumes it.
     """
-    from skipstone.verbs.train import train as train_run
+    from skipstone.workflows.train_model import train as train_run
 
     return train_run(
         to_path(data),
@@ -108,7 +108,7 @@ def _show_augmented(
     from_: Path | str | None,
     **options: Any,
 ) -> AugmentedResult:
-    from skipstone.verbs.augmented import write_augmented_samples as write_augmented
+    from skipstone.workflows.show_augmented import write_augmented_samples as write_augmented
 
     arguments = {"seed": seed, "model": model, "weights": weights, "from_": from_, **options}
     return write_augmented(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skipstone.commands.base import Command, ModelPath, Output, command_function, to_path
-from skipstone.report.words import format_percent
+from skipstone.report.text_format import format_percent
 
 if TYPE_CHECKING:
-    from skipstone.verbs.ship import VerifyResult
+    from skipstone.workflows.export_and_verify import VerifyResult
 
 
 @command_function
@@ -16,7 +16,7 @@ def verify(model: ModelPath) -> VerifyResult:
     """Verify that every exported program gives the predictions of the trained model.
 
     A fresh process starts from the bytes of sample files."""
-    from skipstone.verbs.ship import verify as verify_model
+    from skipstone.workflows.export_and_verify import verify as verify_model
 
     return verify_model(to_path(model))
 

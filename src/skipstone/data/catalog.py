@@ -6,12 +6,12 @@ Facts that other packages read:
              when another layout is read. Fields that no reader takes (`task`, `exclude`) apply to
              every layout
     audit    function(manifest) -> (findings, counts): the problems that only this layout can have;
-             a finding has kind (see prepare/findings.py), rows, paths, message and notes
+             a finding has kind (see data/findings.py), rows, paths, message and notes
 """
 
 from __future__ import annotations
 
-from skipstone.registry import Entry
+from skipstone.core.registry import Entry
 
 ENTRIES = (
     Entry(

@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skipstone.core.errors import UsageError
+from skipstone.core.formatting import pluralize
 from skipstone.data.manifest import Manifest
-from skipstone.errors import UsageError
-from skipstone.words import pluralize
 
 
 def format_exclude_line(name: str) -> str:

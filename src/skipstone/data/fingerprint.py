@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from skipstone import events
+from skipstone.core import events
+from skipstone.core.errors import DataError
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
-from skipstone.errors import DataError
 
 THREADS = 8  # hashing releases the GIL, and disks are faster with several requests in flight
 _CHUNK = 1 << 20

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from skipstone.errors import DataError
+from skipstone.core.errors import DataError
 
 _GZIP = b"\x1f\x8b"
 _MAX_COMPRESSION_RATIO = 1032  # of deflate (zlib's documentation)

@@ -7,8 +7,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.manifest import Manifest
-from skipstone.words import join_limited, pluralize
 
 #: What programs write for a missing value. "NA" and "none" are omitted: they can be real labels.
 _MISSING = frozenset({"nan", "null", "<na>", "n/a", "#n/a", "nat", "(null)"})

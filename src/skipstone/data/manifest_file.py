@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skipstone import storage
+from skipstone.core import storage
+from skipstone.core.errors import DamagedError
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import ColumnRef
-from skipstone.errors import DamagedError
 
 #: The file's name in a run folder.
 MANIFEST_FILE = "manifest.parquet"

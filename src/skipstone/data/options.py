@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skipstone.errors import UsageError
-from skipstone.option_types import option
+from skipstone.core.errors import UsageError
+from skipstone.core.options import option
 
 #: The options that locate the sources of a table. Prediction needs no labels and has only these.
 TABLE_SOURCE_OPTIONS = ("path_column", "path_folder", "text_column", "delimiter", "encoding")

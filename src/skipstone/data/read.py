@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import READERS, TASKS
 from skipstone.data.exclude import drop_rows
 from skipstone.data.label_names import describe_doubtful_labels
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import Reader
-from skipstone.data.refusals import (
+from skipstone.data.path_diagnostics import (
     check_data_path,
     find_wrapped_folder,
     has_single_table,
     no_reader_error,
     reject_options_of_other_layouts,
 )
-from skipstone.errors import UsageError
-from skipstone.registry import READERS, TASKS
+from skipstone.data.readers.base import Reader
 
 
 def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manifest:

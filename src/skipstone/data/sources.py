@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skipstone.errors import DataError
+from skipstone.core.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from skipstone.core.options import options_to_json
 from skipstone.data.sources import Source
-from skipstone.inputs.examined import InspectionResult
-from skipstone.inputs.levels import ChannelStats
-from skipstone.option_types import options_to_json
+from skipstone.image.channel_stats import ChannelStats
+from skipstone.inputs.inspection import InspectionResult
 
 if TYPE_CHECKING:
     from torch import nn

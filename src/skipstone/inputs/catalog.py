@@ -22,13 +22,13 @@ Facts of an entry:
 
 from __future__ import annotations
 
-from skipstone.registry import Entry
+from skipstone.core.registry import Entry
 
 ENTRIES = (
     Entry(
         "image",
-        "skipstone.inputs.image:make_image_input",
-        "skipstone.inputs.options:ImageOptions",
+        "skipstone.image.input:make_image_input",
+        "skipstone.image.options:ImageOptions",
         "pictures: JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, HEIC in 8 bits, grey or colour; TIFF, "
         "16-bit PNG and .npy of any depth and number of channels",
         facts={
@@ -37,32 +37,32 @@ ENTRIES = (
             "pixels": "image",
             "rows": "files",
             "unfit": "skipstone.data.file_types:predict_skip_reason",
-            "augment": "skipstone.prepare.augment_options:ImageAugmentOptions",
-            "examine": "skipstone.inputs.examine:inspect_image",
+            "augment": "skipstone.image.augment_options:ImageAugmentOptions",
+            "examine": "skipstone.image.inspect_file:inspect_image",
             "examined": True,
-            "preview": "skipstone.inputs.examine:make_preview",
-            "near": "skipstone.prepare.near:find_near_duplicate_images",
-            "audit": "skipstone.prepare.audit_pictures:audit_images",
-            "chooser": "skipstone.models.auto:choose_image_model",
-            "placed": "skipstone.models.auto:for_dense_prediction",
+            "preview": "skipstone.image.inspect_file:make_preview",
+            "near": "skipstone.image.near_duplicates:find_near_duplicate_images",
+            "audit": "skipstone.image.audit:audit_images",
+            "chooser": "skipstone.image.auto:choose_image_model",
+            "placed": "skipstone.image.auto:for_dense_prediction",
         },
     ),
     Entry(
         "text",
-        "skipstone.inputs.text:TextInput",
-        "skipstone.inputs.text_options:TextOptions",
+        "skipstone.text.input:TextInput",
+        "skipstone.text.options:TextOptions",
         "texts of any language: UTF-8 files, or a column of a table",
         facts={
             "emits": ["tokens", "bag"],
             "named": ["letter.txt", "note.txt"],
-            "augment": "skipstone.prepare.text_augment_options:TextAugmentOptions",
-            "chooser": "skipstone.models.auto_text:choose_text_model",
+            "augment": "skipstone.text.text_augment_options:TextAugmentOptions",
+            "chooser": "skipstone.text.auto:choose_text_model",
             "baseline": "logistic",
-            "examine": "skipstone.inputs.text_examine:inspect_text",
-            "near": "skipstone.prepare.near_texts:find_near_duplicate_texts",
+            "examine": "skipstone.text.inspect_text:inspect_text",
+            "near": "skipstone.text.near_duplicates:find_near_duplicate_texts",
             "rows": "cells",
-            "beside": "skipstone.prepare.near_texts:diff_texts",
-            "audit": "skipstone.prepare.audit_texts:audit_texts",
+            "beside": "skipstone.text.near_duplicates:diff_texts",
+            "audit": "skipstone.text.audit:audit_texts",
             "nouns": {
                 "unit": "text",
                 "same": "the same text",
@@ -71,7 +71,7 @@ ENTRIES = (
                 "another": "are nearly the same text as another",
                 "shows": "are nearly the same, {share:.0f} % of their letters agree",
             },
-            "demo": "skipstone.verbs.demos:DOCSTRINGS",
+            "demo": "skipstone.workflows.demo_images:DOCSTRINGS",
         },
     ),
 )

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from skipstone.bundle.arch import Arch, ComponentConfig
-from skipstone.errors import DamagedError, UsageError
-from skipstone.events import emit_note
+from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.events import emit_note
+from skipstone.core.registry import BACKBONES, HEADS, Entry
 from skipstone.inputs.base import FeatureSpec, Input
 from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
+from skipstone.models.float32_stem import keep_stem_in_float32
 from skipstone.models.heads.base import Head
-from skipstone.models.meta import on_meta
+from skipstone.models.meta_device import on_meta
 from skipstone.models.network import Network
-from skipstone.models.stem import keep_stem_in_float32
-from skipstone.registry import BACKBONES, HEADS, Entry
 
 #: A bundle is refused whose network has, before its edits, more than this factor times the stored
 #: numbers, plus an allowance.

@@ -32,11 +32,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skipstone.core.registry import Entry
 from skipstone.models.text_catalog import TEXT_ENTRIES
-from skipstone.registry import Entry
 
-_RESNET_OPTIONS = "skipstone.models.resnet_options:ResNetOptions"
-_TIMM_OPTIONS = "skipstone.models.resnet_options:TimmOptions"
+_RESNET_OPTIONS = "skipstone.models.image_backbone_options:ResNetOptions"
+_TIMM_OPTIONS = "skipstone.models.image_backbone_options:TimmOptions"
 
 #: Parameters and MACs, so that a listing needs no torch; a test counts them.
 _COSTS = {
@@ -109,8 +109,8 @@ ENTRIES = (
     *TEXT_ENTRIES,
     Entry(
         "vgg16_bn",
-        "skipstone.models.segnet_encoder:build_vgg16",
-        "skipstone.models.resnet_options:VggOptions",
+        "skipstone.models.vgg:build_vgg16",
+        "skipstone.models.image_backbone_options:VggOptions",
         summary="VGG-16's convolutions with batch norm, for --head segnet",
         source="Simonyan and Zisserman 2015, arXiv:1409.1556",
         facts={

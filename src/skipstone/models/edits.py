@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skipstone.errors import DamagedError, UsageError
+from skipstone.core.errors import DamagedError, UsageError
 
 Edit = Mapping[str, Any]
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.errors import MissingExtra, SkipstoneError, UsageError
-from skipstone.inputs.text_features import FIRST
+from skipstone.core.errors import MissingExtra, SkipstoneError, UsageError
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.hf_source import FAMILIES, max_tokens, resolve_encoder, select_structure
-from skipstone.models.meta import on_meta
+from skipstone.models.meta_device import on_meta
 from skipstone.models.profile import profile_network
-from skipstone.models.text_options import HfOptions
+from skipstone.models.text_backbone_options import HfOptions
+from skipstone.text.features import FIRST
 
 
 class HfBackbone(SequenceBackbone):

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skipstone import events
-from skipstone.errors import DataError, MissingExtra, SkipstoneError, UsageError
-from skipstone.models.choice import ModelChoice
-from skipstone.strict_json import parse_json
+from skipstone.core import events
+from skipstone.core.errors import DataError, MissingExtra, SkipstoneError, UsageError
+from skipstone.core.strict_json import parse_json
+from skipstone.models.model_choice import ModelChoice
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipstone.errors import Refusal
+from skipstone.core.errors import Refusal
 
 Outputs = dict[str, Tensor]
 Targets = dict[str, Tensor | list[Tensor]]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from skipstone.models.meta import on_meta
-from skipstone.registry import BACKBONES
+from skipstone.core.registry import BACKBONES
+from skipstone.models.meta_device import on_meta
 
 
 @dataclass(frozen=True, kw_only=True)

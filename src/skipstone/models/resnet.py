@@ -34,8 +34,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.models.backbone import Backbone
+from skipstone.models.image_backbone_options import ResNetOptions, Shortcut
 from skipstone.models.layers import NORMS, make_divisible
 from skipstone.models.resnet_blocks import (
     BasicBlock,
@@ -46,7 +47,6 @@ from skipstone.models.resnet_blocks import (
     PreActBottleneck,
     ResidualBlock,
 )
-from skipstone.models.resnet_options import ResNetOptions, Shortcut
 
 
 @dataclass(frozen=True, kw_only=True)

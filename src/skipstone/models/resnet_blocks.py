@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skipstone.models.image_backbone_options import Shortcut
 from skipstone.models.layers import DropPath, NormFactory, SqueezeExcite, ZeroPadShortcut
-from skipstone.models.resnet_options import Shortcut
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skipstone.registry import Entry
+from skipstone.core.registry import Entry
 
 #: Adam suits embeddings of rare words; text models overfit after about ten epochs. Batches of 128
 #: at nearly three times the rate were 1.8 points worse on questions of six classes.
@@ -58,22 +58,22 @@ def _solved(
         "head": "identity",
         "offers": ["class logits"],
         "learner": "closed-form",
-        "solver": f"skipstone.models.bag_linear:{solver}",
+        "solver": f"skipstone.models.bow_linear:{solver}",
         "grid": grid,
         "input": {"form": "bag", **input_options},
     }
     return Entry(
-        name, "skipstone.models.bag_linear:build_bow_linear", options, summary, source, facts
+        name, "skipstone.models.bow_linear:build_bow_linear", options, summary, source, facts
     )
 
 
-_LINEAR = "skipstone.models.text_options:LinearModelOptions"
+_LINEAR = "skipstone.models.text_backbone_options:LinearModelOptions"
 
 TEXT_ENTRIES = (
     _sequence(
         "textcnn",
         "skipstone.models.text_cnn:build_text_cnn",
-        "skipstone.models.text_options:TextCnnOptions",
+        "skipstone.models.text_backbone_options:TextCnnOptions",
         "convolutions over word vectors, max pooling over the text",
         "Kim 2014, arXiv:1408.5882",
     ),
@@ -81,7 +81,7 @@ TEXT_ENTRIES = (
         _sequence(
             name,
             "skipstone.models.text_recurrent:build_recurrent",
-            "skipstone.models.text_options:RecurrentOptions",
+            "skipstone.models.text_backbone_options:RecurrentOptions",
             f"{cell} over word vectors, in both directions, attention over its states",
             source,
         )
@@ -93,8 +93,8 @@ TEXT_ENTRIES = (
     ),
     Entry(
         "fasttext",
-        "skipstone.models.text_mean:build_fasttext",
-        "skipstone.models.text_options:FastTextOptions",
+        "skipstone.models.fasttext_classifier:build_fasttext",
+        "skipstone.models.text_backbone_options:FastTextOptions",
         "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",
         {
@@ -133,7 +133,7 @@ TEXT_ENTRIES = (
     _solved(
         "naive-bayes",
         "solve_naive_bayes",
-        "skipstone.models.text_options:NaiveBayesOptions",
+        "skipstone.models.text_backbone_options:NaiveBayesOptions",
         "multinomial naive Bayes on n-grams",
         "McCallum and Nigam 1998; scikit-learn",
         {"alpha": [0.01, 0.1, 1.0]},
@@ -141,7 +141,7 @@ TEXT_ENTRIES = (
     Entry(
         "hf/*",
         "skipstone.models.hf_backbone:build_hf",
-        "skipstone.models.text_options:HfOptions",
+        "skipstone.models.text_backbone_options:HfOptions",
         "an encoder of transformers: a folder written by save_pretrained, or a name on the hub",
         "Devlin et al. 2019, arXiv:1810.04805; https://github.com/huggingface/transformers",
         {
@@ -156,8 +156,8 @@ TEXT_ENTRIES = (
     ),
     Entry(
         "random-forest",
-        "skipstone.models.bag_forest:build_bow_forest",
-        "skipstone.models.text_options:ForestOptions",
+        "skipstone.models.bow_forest:build_bow_forest",
+        "skipstone.models.text_backbone_options:ForestOptions",
         "random forest on n-grams",
         "Breiman 2001; scikit-learn",
         {
@@ -166,7 +166,7 @@ TEXT_ENTRIES = (
             "head": "identity",
             "offers": ["class logits"],
             "learner": "closed-form",
-            "solver": "skipstone.models.bag_forest:solve_forest",
+            "solver": "skipstone.models.bow_forest:solve_forest",
             "input": {"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
         },
     ),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skipstone.models.backbone import SequenceBackbone
-from skipstone.models.text_options import TextCnnOptions
+from skipstone.models.text_backbone_options import TextCnnOptions
 from skipstone.models.word_lookup import embed_words, make_embedding
 
 

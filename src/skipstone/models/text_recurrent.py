@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.recurrent_op import UnidirectionalRecurrent
-from skipstone.models.text_options import RecurrentOptions
+from skipstone.models.text_backbone_options import RecurrentOptions
 from skipstone.models.word_lookup import embed_words, make_embedding
 
 _KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}

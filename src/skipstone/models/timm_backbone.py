@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.models.backbone import Backbone
-from skipstone.models.meta import on_meta
-from skipstone.models.resnet_options import LastMap, TimmOptions
+from skipstone.models.image_backbone_options import LastMap, TimmOptions
+from skipstone.models.meta_device import on_meta
 
 #: Arguments that let networks of a fixed image size take any size.
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skipstone.errors import UsageError
-from skipstone.option_types import option
+from skipstone.core.errors import UsageError
+from skipstone.core.options import option
 
 
 @dataclass(frozen=True, kw_only=True)

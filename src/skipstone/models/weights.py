@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipstone import events, storage
 from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
-from skipstone.errors import DataError, UsageError
+from skipstone.core import events, storage
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.registry import BACKBONES
 from skipstone.models import hf_source
-from skipstone.models.foreign import ReportWriter, State, WeightReport, load_published
-from skipstone.models.meta import on_meta
+from skipstone.models.checkpoint_loading import ReportWriter, State, WeightReport, load_published
+from skipstone.models.meta_device import on_meta
 from skipstone.models.network import Network
-from skipstone.registry import BACKBONES
 
 #: Keys under which training scripts store a state dict.
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")

@@ -1,7 +1,7 @@
 """Embedding of words and subwords, the first layer of the sequence models.
 
 Ids are those of the input `text`: (N, L), or (N, L, 1 + P), where the ids of a word's P subwords
-follow its own (`inputs/subwords.py`).
+follow its own (`text/subwords.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.inputs.text_features import PAD, UNKNOWN
+from skipstone.text.features import PAD, UNKNOWN
 
 
 def make_embedding(ids: int, size: int) -> nn.Embedding:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.prepare.audit import AuditFindings
-from skipstone.prepare.findings import KINDS, Finding, FindingKind
-from skipstone.prepare.split import get_labels
-from skipstone.report.album import Photo, PhotoGroups
+from skipstone.auditing.run_checks import AuditFindings
+from skipstone.core.formatting import pluralize
+from skipstone.data.findings import KINDS, Finding, FindingKind
+from skipstone.datasets.splitting import get_labels
 from skipstone.report.blocks import Block, Column, FactList, Report, Section, TableBlock, Text
-from skipstone.words import pluralize
+from skipstone.report.image_groups import Photo, PhotoGroups
 
 #: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240

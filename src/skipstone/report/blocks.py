@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skipstone.errors import DamagedError
-from skipstone.report.album import IMAGE_DATA_URI, PhotoGroups
+from skipstone.core.errors import DamagedError
+from skipstone.report.image_groups import IMAGE_DATA_URI, PhotoGroups
 from skipstone.report.measures import (
     HeadlineMetric,
     Json,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from skipstone.proof.proportions import wilson_interval
+from skipstone.evaluation.proportions import wilson_interval
 from skipstone.report.blocks import Curves, ReliabilityBin, ReliabilityDiagram
 from skipstone.report.measures import MetricValue
-from skipstone.report.words import (
+from skipstone.report.text_format import (
     escape_html,
     format_interval,
     format_metric,

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 
 from skipstone.report.blocks import Report
-from skipstone.report.words import escape_html
+from skipstone.report.text_format import escape_html
 
 
 def render_page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:

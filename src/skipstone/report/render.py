@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from skipstone.report import charts, tables
-from skipstone.report.album import PhotoGroups, render_photo_groups
 from skipstone.report.blocks import (
     KIND_OF,
     Block,
@@ -22,10 +21,10 @@ from skipstone.report.blocks import (
     TableBlock,
     Text,
 )
+from skipstone.report.image_groups import PhotoGroups, render_photo_groups
 from skipstone.report.measures import HeadlineMetric, MetricTable, ReceiptBlock
 from skipstone.report.page import render_page
-from skipstone.report.variants import TextVariants, render_text_variants
-from skipstone.report.words import (
+from skipstone.report.text_format import (
     escape_html,
     format_interval,
     format_metric,
@@ -34,6 +33,7 @@ from skipstone.report.words import (
     render_name,
     render_weighted_text,
 )
+from skipstone.report.variants import TextVariants, render_text_variants
 
 
 def render_report(report: Report) -> str:

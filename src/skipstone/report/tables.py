@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from skipstone.core.formatting import pluralize
 from skipstone.report.blocks import Column, Confusion, TableBlock
 from skipstone.report.charts import axis_start, draw_bar, draw_interval, draw_swatch
 from skipstone.report.measures import MeasuredValue, MetricTable, ReceiptBlock, ReceiptRow
-from skipstone.report.words import (
+from skipstone.report.text_format import (
     MISSING_VALUE,
     escape_html,
     format_bytes,
@@ -20,7 +21,6 @@ from skipstone.report.words import (
     format_percent,
     render_name,
 )
-from skipstone.words import pluralize
 
 #: A table with more rows scrolls on its own, under a fixed header.
 MAX_ROWS_WITHOUT_SCROLL = 24

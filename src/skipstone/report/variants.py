@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.report.words import escape_html, render_name
+from skipstone.report.text_format import escape_html, render_name
 
 #: A text in pieces: 1 for an added piece, -1 for a removed one, 0 for an unchanged one.
 MarkedText = tuple[tuple[str, int], ...]

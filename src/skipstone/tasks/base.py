@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from skipstone.core.options import options_to_json
 from skipstone.data.samples import SampleMeta
-from skipstone.option_types import options_to_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from skipstone.bundle.arch import ComponentConfig
+    from skipstone.bundle.architecture import ComponentConfig
     from skipstone.data.manifest import Manifest
     from skipstone.models.losses import Criterion
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.bundle.arch import ComponentConfig
+from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.data.samples import SampleMeta
-from skipstone.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.tasks.base import Difference, Outputs, Post, Record
 from skipstone.tasks.metrics import ClassCounts, ReliabilityBins
 from skipstone.tasks.options import ClassifyOptions, TagOptions

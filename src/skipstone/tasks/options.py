@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.option_types import PROBABILITY, Range, check_options, int_range, option
+from skipstone.core.options import PROBABILITY, Range, check_options, int_range, option
 
 ClassifyLoss = Literal["cross_entropy", "focal"]
 SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]

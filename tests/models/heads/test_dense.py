@@ -12,23 +12,23 @@ from scipy.special import rel_entr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone import events
-from skipstone.bundle.arch import Arch, ComponentConfig
-from skipstone.errors import UsageError
-from skipstone.inputs.image import ImageInput
-from skipstone.inputs.options import ImageOptions
+from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.core import events
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import BACKBONES, Entry
+from skipstone.image.input import ImageInput
+from skipstone.image.options import ImageOptions
+from skipstone.inference.backends.onnx_backend import OnnxRuntime
+from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
+from skipstone.inference.export.onnx_export import onnx_bytes
+from skipstone.inference.export.openvino_export import convert_onnx_to_ir
 from skipstone.models.backbone import Backbone
 from skipstone.models.build import build_network, choose_head, recommend_options
 from skipstone.models.heads.catalog import ENTRIES
 from skipstone.models.losses import DISTILLATION_TEMPERATURE, LogitsCriterion
 from skipstone.models.network import Network
 from skipstone.models.pixel_losses import PixelCrossEntropy
-from skipstone.registry import BACKBONES, Entry
-from skipstone.runtime.export_onnx import onnx_bytes
-from skipstone.runtime.export_openvino import convert_onnx_to_ir
-from skipstone.runtime.onnx_runtime import OnnxRuntime
-from skipstone.runtime.openvino_runtime import OpenVinoRuntime
-from skipstone.train.objective import Objective
+from skipstone.training.objective import Objective
 
 CLASSES = 4
 IGNORE = 255

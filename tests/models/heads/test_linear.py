@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skipstone.errors import UsageError
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import HEADS
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
-from skipstone.registry import HEADS
 
 SHAPES = {"channels": (8, 16), "strides": (4, 8), "classes": 3}
 

@@ -14,11 +14,11 @@ from torchvision.models import vgg16_bn
 from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
+from skipstone.core.registry import BACKBONES, HEADS
 from skipstone.models.backbone import Backbone
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.segnet import max_unpool
 from skipstone.models.network import Network
-from skipstone.registry import BACKBONES, HEADS
 
 CLASSES = 7
 

@@ -17,9 +17,9 @@ from scipy.special import expit
 from torch import Tensor, nn
 from torchvision.ops import box_iou, nms
 
-from skipstone.bundle.arch import ComponentConfig
+from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core.errors import DataError
 from skipstone.data.samples import SampleMeta
-from skipstone.errors import DataError
 from skipstone.models.heads.base import Head
 from skipstone.models.losses import Criterion, SigmoidFocal, Targets
 from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults

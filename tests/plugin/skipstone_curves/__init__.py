@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skipstone.option_types import option
-from skipstone.registry import Entry
+from skipstone.core.options import option
+from skipstone.core.registry import Entry
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from skipstone.bundle.arch import ComponentConfig
+from skipstone.bundle.architecture import ComponentConfig
 from skipstone.data.samples import SampleMeta
 from skipstone.models.losses import BinaryCrossEntropy, Criterion, LogitsCriterion
 from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults

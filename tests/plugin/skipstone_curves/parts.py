@@ -11,10 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from skipstone.core.errors import DataError
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.sources import Source, read_source
-from skipstone.errors import DataError
 from skipstone.inputs.base import DecodedSample, FeatureSpec, Input
 from skipstone.models.backbone import Backbone
 

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from skipstone.core.errors import DataError, UsageError
 from skipstone.data.readers.scan import is_regular_file, walk_folders
-from skipstone.errors import DataError, UsageError
 
 _HEAD = 64 * 1024
 #: The number of files to inspect before concluding that a folder holds none.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from skipstone.core.errors import UsageError
+from skipstone.core.registry import TASKS
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
-from skipstone.errors import UsageError
-from skipstone.registry import TASKS
 
 #: The names that users give their splits -> our names.
 SPLIT_NAMES = {

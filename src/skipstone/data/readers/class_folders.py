@@ -13,6 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import (
+    join_limited,
+    natural_key,
+    natural_sorted,
+    pluralize,
+    quote_path,
+)
 from skipstone.data.file_types import hidden_name_reason
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
@@ -26,8 +34,6 @@ from skipstone.data.readers.base import (
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import PictureScan, entry_skip_reason, scan_pictures, walk_folders
 from skipstone.data.readers.stray_masks import reject_masks
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited, natural_key, natural_sorted, pluralize, quote_path
 
 UNCLASSIFIED = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"

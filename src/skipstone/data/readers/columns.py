@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from skipstone.core.errors import DataError, UsageError, did_you_mean
+from skipstone.core.formatting import join_limited
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.csv_file import detect_dialect, read_csv_records
 from skipstone.data.readers.jsonl_file import SUFFIXES as JSONL_SUFFIXES
 from skipstone.data.readers.jsonl_file import read_jsonl
-from skipstone.errors import DataError, UsageError, did_you_mean
-from skipstone.words import join_limited
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from skipstone.errors import DataError, UsageError
+from skipstone.core.errors import DataError, UsageError
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_LINES = 50

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.data.idx_file import is_idx_file, read_idx, read_idx_shape
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import is_multi_label
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited, natural_sorted, pluralize
 
 # "emnist-letters-train-images-idx3-ubyte.gz": a stem, a split, images or labels.
 _NAME = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from skipstone.errors import DataError
+from skipstone.core.errors import DataError
 
 SUFFIXES = frozenset({".jsonl", ".ndjson"})
 _SURROGATES = re.compile("[\ud800-\udfff]")

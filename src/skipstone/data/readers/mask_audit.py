@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest
-from skipstone.data.masks import IGNORE_INDEX, MaskTable, decode_mask, to_class_codes
+from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, decode_mask, to_class_codes
 from skipstone.data.readers.mask_folders import WITHOUT_MASK, WITHOUT_PICTURE
-from skipstone.words import join_limited, pluralize
 
 _ORIENTATION = 0x0112
 

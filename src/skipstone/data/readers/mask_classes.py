@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skipstone.data.masks import (
+from skipstone.core.errors import DataError, UsageError, did_you_mean
+from skipstone.core.formatting import join_limited, pluralize, quote_path
+from skipstone.data.mask_files import (
     IGNORE_INDEX,
     MaskRow,
     MaskTable,
@@ -16,8 +18,6 @@ from skipstone.data.masks import (
     parse_colour,
 )
 from skipstone.data.options import ReadOptions
-from skipstone.errors import DataError, UsageError, did_you_mean
-from skipstone.words import join_limited, pluralize, quote_path
 
 #: File names of class tables, next to the folders. classes.txt has one name per line; labelmap.txt
 #: is the format of CVAT and Pascal VOC's tools: name:r,g,b:parts:actions.

@@ -18,9 +18,12 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
+from skipstone.core.errors import UsageError
+from skipstone.core.formatting import join_limited, natural_sorted, pluralize
+from skipstone.core.registry import TASKS
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.masks import IGNORE_INDEX, MaskPixels, MaskTable, decode_mask
+from skipstone.data.mask_files import IGNORE_INDEX, MaskPixels, MaskTable, decode_mask
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, list_subfolders
@@ -33,9 +36,6 @@ from skipstone.data.readers.mask_classes import (
     infer_class_table,
 )
 from skipstone.data.readers.scan import scan_pictures
-from skipstone.errors import UsageError
-from skipstone.registry import TASKS
-from skipstone.words import join_limited, natural_sorted, pluralize
 
 MASK_TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skipstone import events
+from skipstone.core import events
+from skipstone.core.errors import DataError
 from skipstone.data.file_types import HEAD_BYTES, hidden_name_reason, not_picture_reason
-from skipstone.errors import DataError
 
 UNREADABLE_NAME = "files whose names are not valid UTF-8"
 UNREADABLE_FOLDER = "folders that may not be read"

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from skipstone.core.errors import UsageError
+from skipstone.core.formatting import join_limited, quote_path
 from skipstone.data.readers.base import MASK_FOLDER_NAMES
-from skipstone.errors import UsageError
-from skipstone.words import join_limited, quote_path
 
 #: What a mask's name adds to its picture's.
 _MASK_ENDING = re.compile(

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.file_types import RAW, is_camera_raw
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
@@ -36,8 +38,6 @@ from skipstone.data.readers.table_labels import (
 )
 from skipstone.data.readers.text_columns import choose_text_column
 from skipstone.data.readers.text_table import read_text_rows
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited, pluralize
 
 MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"

@@ -8,13 +8,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import join_limited
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_files import FileLookup, is_absolute_path
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited
 
 _PATH_NAMES = frozenset(
     {"path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"}

@@ -21,9 +21,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from skipstone.core.errors import DataError
 from skipstone.data.file_types import PICTURE_SUFFIXES
 from skipstone.data.readers.scan import is_regular_file, walk_folders
-from skipstone.errors import DataError
 
 IN_SUBFOLDERS = "in subfolders"
 OTHER_CASE = "in different letter case"

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_columns import ColumnRoles, is_number, is_set_bit
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited, natural_sorted, pluralize
 
 NO_LABEL = "rows without a label"
 #: The replacement character for invalid bytes in an audit.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from skipstone.core.errors import UsageError
+from skipstone.core.formatting import join_limited
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns
 from skipstone.data.readers.table_columns import is_path_column, sample_cells
-from skipstone.errors import UsageError
-from skipstone.words import join_limited
 
 _TEXT_NAMES = frozenset(
     {

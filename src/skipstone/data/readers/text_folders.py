@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.formatting import join_limited, natural_key, natural_sorted, pluralize
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.scan import NOT_A_FILE, is_regular_file, walk_folders
 from skipstone.data.readers.text_table import SkippedRows
-from skipstone.errors import DataError, UsageError
-from skipstone.words import join_limited, natural_key, natural_sorted, pluralize
 
 TEXT_SUFFIX = ".txt"
 _BLOCK = 4096

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.columns import Columns, read_column
@@ -28,7 +29,6 @@ from skipstone.data.readers.table_labels import (
     parse_target,
 )
 from skipstone.data.sources import ColumnRef
-from skipstone.words import join_limited, pluralize
 
 NO_TEXT = "rows without a text"
 

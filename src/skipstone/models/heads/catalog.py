@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skipstone.registry import Entry
+from skipstone.core.registry import Entry
 
 
 def _dense(
@@ -58,7 +58,7 @@ ENTRIES = (
     ),
     Entry(
         "identity",
-        "skipstone.models.heads.given:IdentityHead",
+        "skipstone.models.heads.identity:IdentityHead",
         summary="no layers, for backbones whose features are the class logits",
         facts={"gives": "sample", "needs": ["class logits"]},
     ),

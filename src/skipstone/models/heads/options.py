@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.option_types import PROBABILITY, check_options, int_range, option
+from skipstone.core.options import PROBABILITY, check_options, int_range, option
 
 FcnStride = Literal[8, 16, 32]
 

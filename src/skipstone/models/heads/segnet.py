@@ -1,6 +1,6 @@
 """SegNet's decoder (Badrinarayanan, Kendall and Cipolla 2017, arXiv:1511.00561).
 
-Its encoder (`skipstone.models.segnet_encoder`) downsamples by 2x2 max pooling. The decoder unpools:
+Its encoder (`skipstone.models.vgg`) downsamples by 2x2 max pooling. The decoder unpools:
 it writes each value to the position of its window's maximum in the encoder, with zeros around it,
 and then convolves:
 

@@ -1,0 +1,217 @@
+"""shrink: run a plan on a copy of a model, and keep the copy only if it is accurate enough.
+
+    original -> steps -> new bundle -> val decides -> test proves -> verify -> in place
+
+The original is read-only. The new bundle is made in a temporary folder next to its destination and
+overwrites nothing. A refusal or an error removes it; after a kill, the run's next owner removes it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import add_files, read_bundle_json, write_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE, Bundle
+from skipstone.compression.latency import default_threads, interleaved_benchmark, make_timed_call
+from skipstone.compression.receipt import (
+    RECEIPT_FILE,
+    ShrinkReceipt,
+    compare_accuracy,
+    compare_metrics,
+    measure_sizes,
+)
+from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
+from skipstone.core import events, storage
+from skipstone.core.errors import Refusal
+from skipstone.data.manifest import Manifest
+from skipstone.evaluation.parity import Verification, verify
+from skipstone.inference.open_model import open_model, open_runtime
+from skipstone.inference.programs import read_programs
+from skipstone.inference.restore import restore_input
+from skipstone.tasks.base import headline_metric
+
+EAGER_RUNTIME = "torch-f32"
+FLOAT_RUNTIMES = ("openvino-f32", "openvino-bf16")
+
+
+@dataclass(frozen=True)
+class ShrinkResult:
+    """Args:
+    bundle: the smaller model, or the original after a refusal.
+    receipt: as `Receipt.to_json` returns it; also in the new bundle, as receipt.json.
+    verification: of the new bundle; None after a refusal.
+    """
+
+    bundle: Path
+    receipt: Mapping[str, Any]
+    accepted: bool
+    proven: bool
+    verification: Verification | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.accepted else 1
+
+    def __repr__(self) -> str:
+        words = f"{'' if self.accepted else 'not '}accepted, {'' if self.proven else 'not '}proven"
+        return f"ShrinkResult({words}: {self.bundle})"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bundle": str(self.bundle),
+            "receipt": dict(self.receipt),
+            "accepted": self.accepted,
+            "proven": self.proven,
+        }
+
+
+class _TooMuchLost(Exception):
+    """Leaves the block that makes the new bundle, which removes it."""
+
+    def __init__(self, receipt: ShrinkReceipt) -> None:
+        self.receipt = receipt
+
+
+def shrink(
+    original: Path,
+    manifest: Manifest,
+    plan: ShrinkPlan,
+    *,
+    max_drop: float,
+    out: Path,
+    seed: int = 0,
+    latency_seconds: float = 8.0,
+) -> ShrinkResult:
+    """Make the new bundle `out`, or keep `original`.
+
+    Args:
+        original: a bundle folder.
+        manifest: rows with their roles.
+        max_drop: allowed drop in points of the headline metric.
+
+    Raises:
+        Refusal: the new bundle fails to verify, or a step does not support this model.
+    """
+    try:
+        with storage.write_folder(out, must_be_new=True) as new:
+            receipt, verification = _make(
+                original, manifest, plan, max_drop, new, seed, latency_seconds
+            )
+    except _TooMuchLost as lost:
+        return ShrinkResult(original, lost.receipt.to_json(), False, False)
+    return ShrinkResult(out, receipt.to_json(), receipt.accepted, receipt.proven, verification)
+
+
+def _make(
+    original: Path,
+    manifest: Manifest,
+    plan: ShrinkPlan,
+    max_drop: float,
+    new: Path,
+    seed: int,
+    latency_seconds: float,
+) -> tuple[ShrinkReceipt, Verification]:
+    fit, select, claim = (manifest.rows_with_role(role) for role in ("fit", "select", "claim"))
+    steps = run_steps(plan, StepContext(original, new, fit, select, seed))
+    before, after = open_model(original, "torch"), open_model(new)
+    role, scored = "select", (before.evaluate(select), after.evaluate(select))
+    decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
+    receipt = ShrinkReceipt(
+        plan=str(plan),
+        steps=steps,
+        metric=headline_metric(before.task).name,
+        title=headline_metric(before.task).title,
+        max_drop=max_drop,
+        select=decided,
+        claim=None,
+        sizes=measure_sizes(new, original),
+        latency=measure_latency(new, original, seconds=latency_seconds),
+        made_from=read_bundle_json(original)["files"][WEIGHTS_FILE]["sha256"],
+        versions=_versions(),
+    )
+    if not receipt.accepted:
+        raise _TooMuchLost(receipt)
+    if len(claim):
+        role, scored = "claim", (before.evaluate(claim), after.evaluate(claim))
+        receipt = replace(
+            receipt, claim=compare_accuracy(before.task, *scored, role=role, seed=seed)
+        )
+    receipt = replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
+    _state_figures(new, receipt, role, after.runtime.name)
+    add_files(new, {RECEIPT_FILE: receipt.to_bytes()})
+    with events.progress_stage("verifying from raw bytes"):
+        verification = verify(new)
+    if not verification.ok:
+        raise Refusal(
+            "the shrunk model predicts differently in a new process: "
+            + "; ".join(verification.problems)
+        )
+    return receipt, verification
+
+
+def _state_figures(folder: Path, receipt: ShrinkReceipt, role: str, runtime: str) -> None:
+    """Replace the bundle's metrics by those of the new default program. The gain of calibration is
+    dropped: it was not measured again."""
+    record = read_bundle_json(folder)
+    before = record["metrics"]
+    after = {
+        **before,
+        "role": role,
+        "split": before.get("split", role) if before.get("role") == role else role,
+        "runtime": runtime,
+        "metrics": {figure["name"]: figure["after"] for figure in receipt.figures},
+        "calibration": None,
+    }
+    write_bundle_json(folder, {**record, "metrics": after})
+
+
+def measure_latency(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
+    """Latency of the new default program against the original's eager torch and float programs.
+
+    One candidate runs twice, as a control: the ratio of the two is "control", and should be "no
+    difference".
+    """
+    threads = default_threads()
+    bundle, programs = Bundle.load(original), read_programs(original)
+    shrunk, default = Bundle.load(new), read_programs(new).default
+    arrays = restore_input(bundle).make_example(1)
+    floats = [name for name in FLOAT_RUNTIMES if name in programs.by_name]
+    calls = {
+        name: make_timed_call(open_runtime(original, bundle, name, threads=threads), arrays)
+        for name in (EAGER_RUNTIME, *floats)
+    }
+    candidate = default or EAGER_RUNTIME
+    runtime = open_runtime(new, shrunk, candidate, threads=threads)
+    if candidate in calls:
+        candidate = f"{candidate}, shrunk"
+    calls[candidate] = make_timed_call(runtime, restore_input(shrunk).make_example(1))
+    control = floats[-1] if floats else EAGER_RUNTIME
+    again = f"{control}, again"
+    calls[again] = make_timed_call(open_runtime(original, bundle, control, threads=threads), arrays)
+    result = interleaved_benchmark(calls, seconds=seconds, threads=threads)
+    control_ratio = result.speed_ratio(again, control)
+    if not control_ratio.is_steady:
+        events.emit_warning(
+            f"Two equal programs differed ({control_ratio.description}): this machine was too busy for "
+            "reliable latencies. Measure again when it is quiet."
+        )
+    slower = [EAGER_RUNTIME, *([result.fastest_of(*floats)] if floats else [])]
+    return {
+        **result.to_json(),
+        "float_mode": result.fastest_of(*floats) if floats else None,
+        "ratios": [
+            {"slow": name, "fast": candidate, **result.speed_ratio(name, candidate).to_json()}
+            for name in slower
+        ],
+        "control": {"slow": again, "fast": control, **control_ratio.to_json()},
+        "steady": control_ratio.is_steady,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "openvino", "nncf", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,115 @@
+"""Options of the shrink steps. They import no torch, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from skipstone.core.options import Range, check_options, int_range, option
+
+Preset = Literal["performance", "mixed"]
+Floats = Literal["bf16", "f32"]
+_PART = Range(0, 1, open_low=True, open_high=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Options:
+    """Post-training INT8: weights and activations of convolutions and matrix products.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    samples: int = option(300, range=int_range(1), help="training samples to measure the ranges on")
+    preset: Preset = option(
+        "performance",
+        help="'performance' uses symmetric ranges, 'mixed' asymmetric ones for activations: a "
+        "little slower, and better if activations are negative",
+    )
+    floats: Floats = option(
+        "bf16",
+        help="precision of the operations that stay in floating point; a processor without "
+        "bfloat16 computes them in float32",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, (), "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """Structured pruning of hidden channels, followed by recovery training.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    macs: float = option(
+        0.5, range=_PART, help="share of the multiply-accumulates to keep, such as 0.5"
+    )
+    epochs: int = option(8, range=int_range(1), help="epochs of recovery training")
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model; 0 for none",
+    )
+    multiple: int = option(
+        16,
+        range=int_range(1),
+        help="channels are removed in groups of this size, to suit matrix units",
+    )
+    batches: int = option(
+        16, range=int_range(1), help="batches to measure the importance of channels on"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, (), "prune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolutionOptions:
+    """Smaller images, followed by recovery training.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    size: int | None = option(
+        None,
+        range=int_range(1),
+        help="side of the images in pixels, such as 160; by default three quarters of the present "
+        "one, rounded down to a multiple of the network's stride",
+    )
+    epochs: int = option(
+        8,
+        range=int_range(0),
+        help="epochs of recovery training; 0 for none, if a later step trains",
+    )
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model, which gets the same images "
+        "enlarged to its own size; 0 for none",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, (), "resolution")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyOptions:
+    """Remove the least important tokens or n-grams from the vocabulary and the network's tables.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    keep: float = option(0.5, range=_PART, help="share of the vocabulary to keep, such as 0.5")
+    epochs: int = option(
+        2,
+        range=int_range(0),
+        help="epochs of recovery training; closed-form models are solved again; 0 for neither",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, (), "vocabulary")

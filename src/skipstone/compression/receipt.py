@@ -1,0 +1,261 @@
+"""The receipt of shrinking: accuracy, size and latency before and after, with intervals.
+
+- The validation rows decide. `accepted`: the estimated drop on them is at most `max_drop`.
+- The test rows, which no decision uses, prove. `proven`: accepted, and the upper end of the paired
+  95 % interval of the drop is at most `max_drop`, on the test rows or, without any, on the
+  validation rows. With little data a model may be accepted but not proven.
+
+The drop is in points (hundredths) of the task's headline metric, and positive if the smaller model
+is worse.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import INPUT_ARRAYS_FILE, WEIGHTS_FILE
+from skipstone.compression.latency import BUSY_SHARE
+from skipstone.compression.receipt_format import (
+    describe_original_size,
+    format_ratio_interval,
+    interval_bounds,
+)
+from skipstone.core.errors import Refusal
+from skipstone.evaluation.intervals import Estimate, interval, metric_intervals, paired_difference
+from skipstone.inference.predictor import Evaluation
+from skipstone.inference.programs import read_programs
+from skipstone.tasks.base import Task, headline_metric
+
+#: The receipt's name in a bundle.
+RECEIPT_FILE = "receipt.json"
+FORMAT = 1
+POINTS_PER_UNIT = 100
+#: Tolerance for rounding errors in a comparison with the budget.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class AccuracyChange:
+    """The headline metric before and after, on the same samples of one role.
+
+    Args:
+        drop: before - after in points, paired; after - before for a loss.
+    """
+
+    role: str
+    before: Estimate
+    after: Estimate
+    drop: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "role": self.role,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "drop": self.drop.to_json(),
+        }
+
+
+def compare_accuracy(
+    task: Task, before: Evaluation, after: Evaluation, *, role: str, seed: int
+) -> AccuracyChange:
+    """Compare two evaluations of the same rows. Refusal if no row was scored."""
+    if not before.records:
+        raise Refusal(
+            f"no {role} row could be scored, so the models cannot be compared.",
+            hint="If the data has moved: --data FOLDER",
+        )
+    metric = headline_metric(task)
+    groups = before.groups
+    first, second = (before, after) if metric.higher_is_better else (after, before)
+    gap = paired_difference(metric, first.records, second.records, task, groups, seed)
+    return AccuracyChange(
+        role,
+        interval(metric, before.records, task, groups, seed),
+        interval(metric, after.records, task, groups, seed),
+        Estimate(
+            gap.value * POINTS_PER_UNIT,
+            gap.low * POINTS_PER_UNIT,
+            gap.high * POINTS_PER_UNIT,
+            gap.n,
+        ),
+    )
+
+
+def compare_metrics(
+    task: Task, before: Evaluation, after: Evaluation, *, seed: int
+) -> list[dict[str, Any]]:
+    """Every finite metric of the task, for both models, with intervals."""
+    old = metric_intervals(before.records, task, before.groups, seed)
+    new = metric_intervals(after.records, task, after.groups, seed)
+    return [
+        {
+            "name": metric.name,
+            "title": metric.title,
+            "unit": "percent" if metric.higher_is_better else "number",
+            "before": old[metric.name].to_json(),
+            "after": new[metric.name].to_json(),
+        }
+        for metric in task.list_metrics()
+        if math.isfinite(old[metric.name].value) and math.isfinite(new[metric.name].value)
+    ]
+
+
+@dataclass(frozen=True)
+class ShrinkReceipt:
+    """Args:
+    plan: the plan as text.
+    steps: name, options and facts of each step.
+    metric: name of the headline metric.
+    title: its title.
+    max_drop: allowed drop in points.
+    select, claim: accuracy on validation and test rows; claim is None without test rows, and if
+        the validation rows refused.
+    sizes: see `sizes_of`.
+    latency: see `shrink.speed`; None if it was not measured.
+    made_from: SHA-256 of the original's weights.
+    figures: see `figures_of`; on test rows, or else on validation rows.
+    """
+
+    plan: str
+    steps: list[dict[str, Any]]
+    metric: str
+    title: str
+    max_drop: float
+    select: AccuracyChange
+    claim: AccuracyChange | None
+    sizes: Mapping[str, Any]
+    latency: Mapping[str, Any] | None
+    made_from: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return is_within_budget(self.select.drop, self.max_drop)
+
+    @property
+    def proven(self) -> bool:
+        evidence = self.select if self.claim is None else self.claim
+        return self.accepted and evidence.drop.high <= self.max_drop + ROUNDING
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "plan": self.plan,
+            "steps": self.steps,
+            "metric": self.metric,
+            "title": self.title,
+            "max_drop": self.max_drop,
+            "accepted": self.accepted,
+            "proven": self.proven,
+            "decided_on": self.select.role,
+            "proven_on": (self.claim or self.select).role,
+            "select": self.select.to_json(),
+            "claim": None if self.claim is None else self.claim.to_json(),
+            "sizes": dict(self.sizes),
+            "latency": None if self.latency is None else dict(self.latency),
+            "made_from": self.made_from,
+            "versions": dict(self.versions),
+            "figures": [dict(figure) for figure in self.figures],
+        }
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        text = json.dumps(
+            self.to_json(), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
+        )
+        return text.encode()
+
+
+def is_within_budget(drop: Estimate, max_drop: float) -> bool:
+    """Whether an estimated drop, in points, is within budget."""
+    return drop.value <= max_drop + ROUNDING
+
+
+def measure_sizes(folder: Path, original: Path | None = None) -> dict[str, Any]:
+    """Bytes of the original's float32 weights, and of the files of each new program.
+
+    "before" and "ships" include the arrays of the fitted input (a vocabulary). "smaller" is the
+    ratio of "before", the original's float32 weights in safetensors, to "ships", the default
+    program or the new weights. Without `original` the bundle is compared with itself.
+    """
+    files, before = read_bundle_json(folder)["files"], read_bundle_json(original or folder)["files"]
+    programs = read_programs(folder)
+    weights = int(before[WEIGHTS_FILE]["bytes"])
+    arrays = [int(each.get(INPUT_ARRAYS_FILE, {"bytes": 0})["bytes"]) for each in (before, files)]
+    rows = {
+        name: sum(int(files[file]["bytes"]) for file in program.files.values())
+        for name, program in programs.by_name.items()
+    }
+    default = rows[programs.default] if programs.default else int(files[WEIGHTS_FILE]["bytes"])
+    total_before, ships = weights + arrays[0], default + arrays[1]
+    return {
+        "float32_weights": weights,
+        "input": arrays,
+        "before": total_before,
+        "programs": rows,
+        "default": programs.default or "torch-f32",
+        "ships": ships,
+        "smaller": total_before / ships,
+    }
+
+
+# --- as text ------------------------------------------------------------------------------------
+
+
+def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
+    """The lines that state a receipt (JSON), for the terminal and the report."""
+    lines = []
+    for part in (receipt["select"], receipt["claim"]):
+        if part is None:
+            continue
+        before, after, drop = part["before"], part["after"], part["drop"]
+        low, high = interval_bounds(drop)
+        lines.append(
+            f"{receipt['title']} on {part['role']} ({drop['n']:,} samples): "
+            f"{before['value']:.2%} before, {after['value']:.2%} after; "
+            f"a drop of {drop['value']:+.2f} points [{low:+.2f}, {high:+.2f}]"
+        )
+    sizes = receipt["sizes"]
+    lines.append(
+        f"{sizes['ships']:,} bytes ship ({sizes['default']}), {sizes['smaller']:.2f}× smaller than "
+        f"the {describe_original_size(sizes)} ({sizes['before']:,} bytes)"
+    )
+    if (latency := receipt["latency"]) is not None:
+        for ratio in latency["ratios"]:
+            lines.append(
+                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} {format_ratio_interval(ratio)}"
+            )
+        others = latency["used_by_others"]
+        if not latency["steady"] or (others is not None and others > BUSY_SHARE):
+            # a busy machine slows torch's threads most, which flatters the other programs
+            lines.append("The machine was busy: these latencies are unreliable; measure again.")
+    lines.append(describe_verdict(receipt))
+    return lines
+
+
+def describe_verdict(receipt: Mapping[str, Any]) -> str:
+    """`accepted` and `proven` in one sentence."""
+    max_drop = receipt["max_drop"]
+    budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
+    if not receipt["accepted"]:
+        drop = receipt["select"]["drop"]["value"]
+        return (
+            f"Refused: the drop of {drop:.2f} points on {receipt['decided_on']} is more than "
+            f"{budget}. The original model is unchanged."
+        )
+    if receipt["proven"]:
+        return f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %)."
+    _, high = interval_bounds(receipt[receipt["proven_on"]]["drop"])
+    reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
+    return (
+        f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "
+        f"drop may be {reach} (95 %)."
+    )

@@ -1,0 +1,193 @@
+"""A plan: an ordered list of compression steps, as data.
+
+    plan = Plan.parse("int8(samples=100)")
+    str(plan)                          "int8(samples=100)"
+    Plan.from_json(plan.to_json())     an equal plan
+
+A step is a name in STEPS and its frozen options. The entry's target is the handler:
+
+    apply(options, work: Work) -> dict      JSON-able facts for the receipt
+
+It reads the bundle `work.source` and writes a new one into the empty folder `work.out`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
+from skipstone.core import events, storage
+from skipstone.core.disk import TEMPORARY_PREFIX
+from skipstone.core.errors import DamagedError, UsageError, did_you_mean
+from skipstone.core.registry import STEPS
+from skipstone.core.settings import Setting, settings_of
+from skipstone.data.manifest import Manifest
+
+_STEP = re.compile(r"\s*([A-Za-z0-9_./-]+)\s*(?:\(([^()]*)\))?\s*")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a name in STEPS and an instance of its options (None for a step without)."""
+
+    name: str
+    options: Any
+
+    def __str__(self) -> str:
+        """As users type it, without default values."""
+        values = [
+            f"{field.name}={getattr(self.options, field.name)}"
+            for field in _fields(self.options)
+            if getattr(self.options, field.name) != field.default
+        ]
+        return f"{self.name}({', '.join(values)})" if values else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self.options, field.name) for field in _fields(self.options)}
+        return {"name": self.name, "options": values}
+
+
+@dataclass(frozen=True)
+class ShrinkPlan:
+    """An ordered list of steps."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.steps))
+
+    @property
+    def slug(self) -> str:
+        """The steps' names, for folder names."""
+        return re.sub(r"[^a-z0-9]+", "-", "-".join(step.name for step in self.steps).lower())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"steps": [step.to_json() for step in self.steps]}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> ShrinkPlan:
+        """Raises UsageError for an unknown step or option, or a step after one that must be last;
+        DamagedError for JSON that is not a plan."""
+        try:
+            rows = [(str(row["name"]), dict(row["options"])) for row in value["steps"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"not a plan of shrink steps: {error!r}.") from None
+        return _in_order([Step(name, STEPS[name].make_options(values)) for name, values in rows])
+
+    @staticmethod
+    def from_text(text: str) -> ShrinkPlan:
+        """Steps separated by commas, options in brackets: "int8" or "int8(samples=100)".
+
+        Raises:
+            UsageError: not a plan; an unknown step, option or value, with similar names; or a step
+                after one that must be last.
+        """
+        steps, position = [], 0
+        while match := _STEP.match(text, position):
+            steps.append(_step(match[1], match[2] or ""))
+            position = match.end()
+            if position == len(text):
+                return _in_order(steps)
+            if text[position] != ",":
+                break
+            position += 1
+        raise UsageError(
+            f"{text!r} is not a plan: it cannot be parsed from {text[position:]!r} on."
+            if text.strip()
+            else "the plan is empty.",
+            hint="Steps are separated by commas, such as int8 or int8(samples=100).",
+        )
+
+
+def _in_order(steps: list[Step]) -> ShrinkPlan:
+    """Check that only the last step has the fact `ends`."""
+    last_only = [step for step in steps if STEPS[step.name].facts.get("ends")]
+    if not last_only or last_only == steps[-1:]:
+        return ShrinkPlan(tuple(steps))
+    others = [step for step in steps if step not in last_only]
+    raise UsageError(
+        f"{last_only[0].name} must be the last step: a later step would discard its output.",
+        hint=f'--plan "{ShrinkPlan((*others, last_only[-1]))}"',
+    )
+
+
+def _step(name: str, options: str) -> Step:
+    entry = STEPS[name]
+    kind = entry.options_type()
+    settings: dict[str, Setting] = {}
+    if kind is not None:
+        settings = {item.name: item for item in settings_of(kind, "step", name)}
+    values: dict[str, Any] = {}
+    for part in filter(None, map(str.strip, options.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key not in settings:
+            raise UsageError(f"{name} has no option {key!r}.", hint=did_you_mean(key, settings))
+        if not equals or key in values:
+            problem = "is given twice" if key in values else "needs a value"
+            raise UsageError(f"{name}: {key} {problem}.", hint=f"Write it as {key}=VALUE, once.")
+        try:
+            values[key] = settings[key].parse_value(value)
+        except ValueError as error:
+            raise UsageError(f"{name}: {key}={value}: {error}.") from None
+    return Step(name, entry.make_options(values))
+
+
+def _fields(options: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return () if options is None else dataclasses.fields(options)
+
+
+# --- running a plan -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """The inputs and the output folder of a step.
+
+    Args:
+        source: the bundle to start from, read-only.
+        out: an empty folder for the new bundle.
+        fit: training rows, for ranges and recovery training.
+        select: validation rows, for decisions.
+        first: the original bundle of the plan; None for `source`.
+    """
+
+    source: Path
+    out: Path
+    fit: Manifest
+    select: Manifest
+    seed: int = 0
+    original: Path | None = None
+
+
+def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:
+    """Apply the steps in order; returns name, options and facts of each."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=TEMPORARY_PREFIX) as temporary:
+        source = work.source
+        for number, step in enumerate(plan.steps, 1):
+            out = work.out
+            if number < len(plan.steps):
+                out = storage.make_folder(Path(temporary, f"{number}-{step.name}"))
+            with events.progress_stage(f"step {number} of {len(plan.steps)}: {step}"):
+                apply = STEPS[step.name].load()
+                context = dataclasses.replace(work, source=source, out=out, original=work.source)
+                facts = apply(step.options, context)
+            rows.append({**step.to_json(), "facts": facts})
+            source = out
+    return rows
+
+
+def copy_bundle(source: Path, out: Path) -> None:
+    """Copy every listed file of a bundle, verifying its hash, into another folder."""
+    record = read_bundle_json(source)
+    for name in record["files"]:
+        data = read_file(source, name, record)
+        storage.make_folder((out / name).parent)
+        storage.write_bytes(out / name, data)
+    write_bundle_json(out, record)

@@ -1,0 +1,179 @@
+"""The system calls of `storage`, and the one place where tests inject faults.
+
+`fault` is called with an operation's name ("open", "write", "fsync", "rename", "fsync folder",
+"mkdir", "remove", "read") and its path before each call; tests set it to raise OSError or to kill
+the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from skipstone.core.errors import StorageError
+
+#: Prefix of the temporary files and folders that a killed write leaves.
+TEMPORARY_PREFIX = ".skipstone-tmp-"
+#: Prefix of a folder that was renamed while its successor takes its name, on systems that cannot
+#: exchange two names in one call; the folder's name follows.
+REPLACED_PREFIX = ".skipstone-old-"
+CHUNK = 1 << 20
+
+fault: Callable[[str, Path], None] | None = None
+
+_ADVICE = {
+    errno.ENOSPC: "The disk is full: free some space and run the same command again.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again.",
+    errno.EFBIG: "The file is larger than this file system or a ulimit allows.",
+    errno.EROFS: "The file system is read-only: choose another folder with --out.",
+    errno.EACCES: "Permission denied: choose another folder with --out.",
+    errno.EPERM: "Permission denied: choose another folder with --out.",
+    errno.ENOTEMPTY: "Another process wrote there meanwhile: choose another folder with --out.",
+    errno.EIO: "The device reports an input/output error: check the disk first.",
+}
+
+
+def fault_injection_point(operation: str, path: Path) -> None:
+    if fault is not None:
+        fault(operation, path)
+
+
+def temporary_sibling(path: Path) -> Path:
+    return path.with_name(TEMPORARY_PREFIX + secrets.token_hex(8))
+
+
+def in_temporary_folder(path: Path) -> bool:
+    """Whether `path` is in a temporary folder, which is fsynced as a whole later."""
+    return any(part.startswith(TEMPORARY_PREFIX) for part in path.parts)
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    temporary = temporary_sibling(path)
+    try:
+        fault_injection_point("open", path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            for chunk in chunks:
+                write_all(descriptor, path, chunk)
+            if not in_temporary_folder(path):
+                fault_injection_point("fsync", path)
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fault_injection_point("rename", path)
+        temporary.replace(path)
+        if not in_temporary_folder(path):
+            fsync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise storage_error("write", path, error) from error
+        raise
+
+
+def write_all(descriptor: int, path: Path, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while len(view):
+        fault_injection_point("write", path)
+        view = view[os.write(descriptor, view[:CHUNK]) :]
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Windows and some network file systems cannot."""
+    fault_injection_point("fsync folder", folder)
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    for name, _, files in os.walk(folder, topdown=False):
+        for file in files:
+            path = Path(name, file)
+            if path.is_symlink():
+                continue
+            fault_injection_point("fsync", path)
+            descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_folder(Path(name))
+
+
+def atomic_replace(new: Path, path: Path, *, must_be_new: bool = False) -> None:
+    """Rename the folder `new` to `path`; the old folder is removed afterwards.
+
+    With `must_be_new` only an empty folder is replaced; a file, or a folder with content, is an OSError.
+    """
+    fault_injection_point("rename", path)
+    if must_be_new or not path.exists():  # onto a folder that is not empty: ENOTEMPTY
+        new.rename(path)
+        fsync_folder(path.parent)
+        return
+    if _exchange(new, path):  # `new` is now the old one
+        old = new
+    else:
+        old = path.with_name(REPLACED_PREFIX + path.name)
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        try:
+            fault_injection_point("rename", path)
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    fsync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def promote_content(new: Path, path: Path) -> None:
+    """Move the content of the folder `new`, which is in `path`, to `path`; OSError if `path` has
+    other content."""
+    fault_injection_point("rename", path)
+    if any(entry != new for entry in path.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+    for entry in sorted(new.iterdir()):
+        entry.rename(path / entry.name)
+    new.rmdir()
+    fsync_folder(path)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one call (Linux: renameat2); False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    current_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(
+        rename(current_folder, os.fsencode(first), current_folder, os.fsencode(second), exchange)
+        == 0
+    )
+
+
+def storage_error(verb: str, path: Path, error: OSError) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    reason = error.strerror or str(error)
+    number = error.errno or 0
+    return StorageError(
+        f"could not {verb} {path}: {reason}.", number=number, hint=_ADVICE.get(number)
+    )

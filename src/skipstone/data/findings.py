@@ -1,0 +1,205 @@
+"""Findings of an audit and their kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.core.registry import INPUTS
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """An audit's words for rows; an input's fact `nouns` replaces some of them.
+
+    Args:
+        unit: a row.
+        same, alike: titles of exact and near duplicates.
+        holds, shows: predicates of exact and near duplicates; `share` of the details agrees.
+        another: predicate of a near duplicate.
+    """
+
+    unit: str = "file"
+    duplicate_title: str = "the same bytes"
+    near_duplicate_title: str = "the same picture"
+    duplicate_verb: str = "hold the same bytes"
+    near_duplicate_verb: str = "show the same picture, their details agree to {share:.0f} %"
+    near_duplicate_of_another: str = "show the same picture as another, in other bytes"
+
+    @staticmethod
+    def for_input(input: str) -> Nouns:
+        """The words of an input."""
+        return Nouns(**INPUTS[input].facts.get("nouns", {}))
+
+    def format_title(self, kind: FindingKind) -> str:
+        return kind.title.format(
+            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
+        )
+
+    def format_advice(self, kind: FindingKind) -> str:
+        return kind.advice.format(
+            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
+        )
+
+
+@dataclass(frozen=True)
+class FindingKind:
+    """Args:
+    name: as in `audit.json` ("near_duplicate").
+    title: for people; `Nouns` fills in what is in {braces}.
+    advice: what to do, with the same {braces}.
+    leave_out: what the exclude list does with the files: "all", "copies" (all but one),
+        "training" (those of the training rows), "ask" (as comments), "none".
+    together: whether the rows of a finding are a group, each to be compared with the first.
+    """
+
+    name: str
+    title: str
+    advice: str
+    leave_out: str
+    is_group: bool = False
+
+
+#: Most severe first.
+KINDS = {
+    kind.name: kind
+    for kind in (
+        FindingKind("empty_file", "empty files", "They cannot be read: left out.", "all"),
+        FindingKind(
+            "empty_text", "texts without a letter", "There is nothing to learn from.", "all"
+        ),
+        FindingKind("row_without_label", "rows without a label", "Skipped.", "none"),
+        FindingKind(
+            "bad_bytes",
+            "texts with invalid bytes",
+            "Save the file as UTF-8, or give a table's encoding, such as --encoding cp1252. Until "
+            "then a table is refused, and files are left out.",
+            "all",
+        ),
+        FindingKind("truncated", "files that are cut off", "They cannot be read: left out.", "all"),
+        FindingKind("unreadable", "unreadable files", "They cannot be read: left out.", "all"),
+        FindingKind(
+            "damaged",
+            "{units} with damage inside",
+            "They can be read, but part of each is lost: left out.",
+            "all",
+        ),
+        FindingKind("mask_unreadable", "unreadable masks", "Their pictures are left out.", "all"),
+        FindingKind(
+            "mask_values",
+            "masks with unknown values",
+            "Name these values in classes.csv, or ignore them (--ignore). Until then their "
+            "pictures are left out.",
+            "all",
+        ),
+        FindingKind(
+            "mask_size",
+            "masks of another size than their picture",
+            "Their pixels cannot be matched: their pictures are left out.",
+            "all",
+        ),
+        FindingKind(
+            "mask_empty", "masks without a class", "Nothing to learn from: left out.", "all"
+        ),
+        FindingKind("picture_without_mask", "pictures without a mask", "Skipped.", "none"),
+        FindingKind("mask_without_picture", "masks without a picture", "Skipped.", "none"),
+        FindingKind("mask_class_missing", "classes that no mask has", "", "none"),
+        FindingKind("not_a_picture", "files that are not pictures", "Left out.", "all"),
+        FindingKind("not_read", "pictures of an unsupported kind", "Left out.", "all"),
+        FindingKind(
+            "too_large",
+            "pictures that are too large to decode safely",
+            "Decoding them takes too much memory: left out.",
+            "all",
+        ),
+        FindingKind(
+            "mixed_pixels",
+            "pictures of several depths or numbers of channels",
+            "They cannot be trained on together: keep one kind, or say how to read them "
+            "(--channels, --bits).",
+            "ask",
+        ),
+        FindingKind(
+            "pages",
+            "pages that may be channels",
+            "Say what they are: --pages channels, or --pages first.",
+            "none",
+        ),
+        FindingKind(
+            "duplicate_with_other_label",
+            "{same} under two labels",
+            "One of the labels is wrong, and the audit cannot know which: all are left out until "
+            "you keep the right one.",
+            "all",
+            is_group=True,
+        ),
+        FindingKind(
+            "duplicate_across_splits",
+            "{same} in two splits",
+            "Scores would be too good: the training copies are left out.",
+            "training",
+            is_group=True,
+        ),
+        FindingKind(
+            "duplicate", "{same} more than once", "One of each stays.", "copies", is_group=True
+        ),
+        FindingKind(
+            "near_duplicate_with_other_label",
+            "{alike} under two labels",
+            "Look at each: one of the labels is probably wrong.",
+            "ask",
+            is_group=True,
+        ),
+        FindingKind(
+            "near_duplicate_across_splits",
+            "{alike} in two splits",
+            "Scores would be too good: the training copies are left out.",
+            "training",
+            is_group=True,
+        ),
+        FindingKind(
+            "near_duplicate",
+            "{alike} more than once",
+            "Harmless: train never divides them between train, val and test.",
+            "ask",
+            is_group=True,
+        ),
+        FindingKind(
+            "suspicious_label",
+            "labels that are probably wrong",
+            "Look at each, and correct those that are wrong.",
+            "ask",
+        ),
+        FindingKind(
+            "long_text",
+            "texts that are longer than a sequence model reads",
+            "Models of n-grams read them completely; for other models: --max-length.",
+            "none",
+        ),
+        FindingKind("class_without_training_rows", "classes that cannot be learnt", "", "none"),
+        FindingKind("tiny_class", "tiny classes", "Add {units} of these classes.", "none"),
+        FindingKind("imbalance", "imbalanced classes", "", "none"),
+        FindingKind("extension", "names with the extension of another format", "Harmless.", "none"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Args:
+    kind: one of KINDS.
+    paths: the files, relative to the root; empty if the finding is about a class.
+    message: a sentence.
+    rows: positions of `paths` in the manifest.
+    notes: one for each of `paths` ("mirrored", "labelled hat, looks like shoes"), or empty.
+    """
+
+    kind: str
+    paths: tuple[str, ...]
+    message: str
+    rows: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {"kind": self.kind, "paths": list(self.paths), "message": self.message}
+        return fields if not self.notes else {**fields, "notes": list(self.notes)}

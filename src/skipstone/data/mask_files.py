@@ -1,0 +1,267 @@
+"""Segmentation masks: image files that give the class of each pixel.
+
+A `MaskTable` maps a file's indices or colours to classes: each row is one index or colour and its
+class, or None for ignored pixels. In memory a mask is uint8 (H, W): class codes, or IGNORE.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from skipstone.core.errors import DataError, UsageError
+
+#: The code of ignored pixels: they are neither trained on nor scored.
+IGNORE_INDEX = 255
+#: Codes are 8-bit numbers below IGNORE.
+MAX_CLASSES = IGNORE_INDEX
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRow:
+    """Args:
+    value: the index in index and palette masks; None if the row is for colour masks only.
+    colour: 0xRRGGBB in colour masks; None if the row is for index masks only.
+    name: the class; None for ignored pixels.
+    """
+
+    value: int | None
+    colour: int | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class MaskTable:
+    """The classes of the indices and colours in a data set's masks. Rows of one name are one
+    class."""
+
+    rows: tuple[MaskRow, ...]
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        where = f"{self.source}: " if self.source else ""
+        for key, what in (("value", "index"), ("colour", "colour")):
+            coded_rows = [row for row in self.rows if getattr(row, key) is not None]
+            names_by_number: dict[int, str | None] = {}
+            for row in coded_rows:
+                number = getattr(row, key)
+                if number in names_by_number:
+                    written = format_colour(number) if key == "colour" else str(number)
+                    first = names_by_number[number] or "ignored"
+                    raise UsageError(
+                        f"{where}the {what} {written} is both {first} and {row.name or 'ignored'}."
+                    )
+                names_by_number[number] = row.name
+        if len(self.names) > MAX_CLASSES:
+            raise UsageError(
+                f"{where}{len(self.names)} classes are more than the {MAX_CLASSES} that an 8-bit "
+                "mask can hold."
+            )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of their codes."""
+        return tuple(dict.fromkeys(row.name for row in self.rows if row.name is not None))
+
+    @cached_property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """(red, green, blue) to draw each class with: the table's colour, or a default one."""
+        listed_colours: dict[str, int] = {}
+        for row in self.rows:
+            if row.name is not None and row.colour is not None:
+                listed_colours.setdefault(row.name, row.colour)
+        palette = default_palette(len(self.names))
+        return tuple(
+            _rgb(listed_colours[name]) if name in listed_colours else palette[code]
+            for code, name in enumerate(self.names)
+        )
+
+    @property
+    def ignored_values(self) -> tuple[str, ...]:
+        """The ignored indices and colours, as users write them."""
+        return tuple(
+            str(row.value) if row.value is not None else format_colour(row.colour or 0)
+            for row in self.rows
+            if row.name is None
+        )
+
+    def codes_by_value(self, key: str) -> dict[int, int]:
+        """{index or colour in a file: code}; `key` is "value" or "colour"."""
+        code_of = {name: code for code, name in enumerate(self.names)}
+        return {
+            getattr(row, key): IGNORE_INDEX if row.name is None else code_of[row.name]
+            for row in self.rows
+            if getattr(row, key) is not None
+        }
+
+    def to_json(self) -> list[list[Any]]:
+        return [[row.value, row.colour, row.name] for row in self.rows]
+
+    @staticmethod
+    def from_json(rows: Sequence[Sequence[Any]]) -> MaskTable:
+        return MaskTable(tuple(MaskRow(*row) for row in rows))
+
+    @staticmethod
+    def from_schema(schema: Mapping[str, Any]) -> MaskTable:
+        """The table of a label schema; without one, class number i has index i."""
+        if "masks" in schema:
+            return MaskTable.from_json(schema["masks"])
+        names = [str(name) for name in schema["classes"]]
+        return MaskTable(tuple(MaskRow(code, None, name) for code, name in enumerate(names)))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPixels:
+    """A decoded mask file: indices (H, W), or colours 0xRRGGBB (H, W), int32.
+
+    Args:
+        kind: "index", "palette" or "colour".
+    """
+
+    kind: str
+    pixels: np.ndarray
+
+    @property
+    def key(self) -> str:
+        return "colour" if self.kind == "colour" else "value"
+
+    def distinct_values(self) -> np.ndarray:
+        """The distinct indices or colours, sorted."""
+        if self.kind != "colour" and self.pixels.size and int(self.pixels.max()) < 1 << 16:
+            return np.flatnonzero(np.bincount(self.pixels.ravel()))
+        return np.unique(self.pixels)
+
+    def format_value(self, value: int) -> str:
+        return format_colour(value) if self.kind == "colour" else str(value)
+
+    def to_index_mask(self) -> MaskPixels | None:
+        """Grey colours as indices (an index mask saved as RGB); None if a colour is not grey."""
+        if self.kind != "colour":
+            return self
+        red = self.pixels >> 16
+        if np.array_equal(red * 0x10101, self.pixels):
+            return MaskPixels("index", red)
+        return None
+
+
+def decode_mask(data: bytes) -> MaskPixels:
+    """Decode a mask file. ValueError, with a message for the user, if it is not a mask."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format in ("JPEG", "MPO"):
+                raise ValueError("JPEG does not preserve exact mask values; save masks as PNG")
+            image.load()
+            mode = image.mode
+            if mode in ("RGB", "RGBA", "RGBX"):
+                pixels = np.asarray(image.convert("RGB")).astype(np.int32)
+                return MaskPixels(
+                    "colour", pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+                )
+            if mode == "P":
+                return MaskPixels("palette", np.asarray(image).astype(np.int32))
+            if mode in ("1", "L", "I") or mode.startswith("I;16"):
+                return MaskPixels("index", np.asarray(image).astype(np.int32))
+            if mode == "LA":
+                return MaskPixels("index", np.asarray(image)[..., 0].astype(np.int32))
+    except ValueError:
+        raise
+    except UnidentifiedImageError:
+        raise ValueError("not an image file") from None
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error
+        raise ValueError(f"damaged or truncated ({error})") from error
+    raise ValueError(f"pixel mode {mode} is not supported for masks; save it as a PNG of indices")
+
+
+def to_class_codes(mask: MaskPixels, table: MaskTable) -> np.ndarray:
+    """Class codes uint8 (H, W) of a mask file.
+
+    Raises:
+        ValueError: a value is not in the table; the message counts its pixels.
+    """
+    codes, mask = _codes_for(mask, table)
+    values, inverse = _distinct(mask)
+    unknown = [int(value) for value in values if int(value) not in codes]
+    if unknown:
+        first = unknown[0]
+        count = int((mask.pixels == first).sum())
+        more = f" and {len(unknown) - 1} more values" if len(unknown) > 1 else ""
+        raise ValueError(
+            f"{count:,} pixels hold {mask.format_value(first)}{more}, which no class has"
+        )
+    codes_of_values = np.array([codes[int(value)] for value in values], np.uint8)
+    return np.asarray(codes_of_values[inverse].reshape(mask.pixels.shape))
+
+
+def _codes_for(mask: MaskPixels, table: MaskTable) -> tuple[dict[int, int], MaskPixels]:
+    """{value: code} for this mask, and the mask. Grey colours may stand for indices."""
+    codes = table.codes_by_value(mask.key)
+    if not codes and (index := mask.to_index_mask()) is not None:
+        return table.codes_by_value("value"), index
+    return codes, mask
+
+
+def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
+    """(distinct values, index into them for each pixel, flat), as np.unique returns them."""
+    flat = mask.pixels.ravel()
+    if mask.kind == "colour" or (flat.size and int(flat.max()) >= 1 << 16):
+        values, inverse = np.unique(flat, return_inverse=True)
+        return values, inverse.reshape(-1)
+    values = np.flatnonzero(np.bincount(flat))
+    lookup = np.zeros(int(values[-1]) + 1 if len(values) else 1, np.int64)
+    lookup[values] = np.arange(len(values))
+    return values, lookup[flat]
+
+
+def load_mask_codes(data: bytes, table: MaskTable, name: str) -> np.ndarray:
+    """`read_pixels`, then `to_codes`. DataError names the file and the remedy."""
+    try:
+        return to_class_codes(decode_mask(data), table)
+    except ValueError as error:
+        raise DataError(
+            f"{name}: {error}.",
+            hint="`skipstone audit` lists every such mask. Name the value in classes.csv, or "
+            "ignore its pixels: --ignore VALUE"
+            if "no class has" in str(error)
+            else None,
+        ) from error
+
+
+def format_colour(colour: int) -> str:
+    """0xRRGGBB as "#804000"."""
+    return f"#{colour:06x}"
+
+
+def parse_colour(text: str) -> int:
+    """ "#804000", "804000", "128,64,0" or "128 64 0" as 0xRRGGBB. ValueError for anything else."""
+    word = text.strip().strip("()[]").lower()
+    parts = word.replace(",", " ").replace(";", " ").split()
+    if len(parts) == 3 and all(part.isdecimal() and int(part) < 256 for part in parts):
+        return int(parts[0]) << 16 | int(parts[1]) << 8 | int(parts[2])
+    digits = word.removeprefix("#").removeprefix("0x")
+    if len(digits) == 6 and set(digits) <= set("0123456789abcdef"):
+        return int(digits, 16)
+    raise ValueError(f"{text!r} is not a colour; write #804000 or 128 64 0")
+
+
+def default_palette(count: int) -> tuple[tuple[int, int, int], ...]:
+    """`count` distinguishable colours: hues spaced by the golden angle, in three tones."""
+    import colorsys
+
+    colours = []
+    for number in range(count):
+        hue = (number * 0.61803398875 + 0.03) % 1
+        light, strong = ((0.55, 0.85), (0.40, 0.75), (0.72, 0.70))[number % 3]
+        red, green, blue = colorsys.hls_to_rgb(hue, light, strong)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(colours)
+
+
+def _rgb(colour: int) -> tuple[int, int, int]:
+    return colour >> 16, colour >> 8 & 255, colour & 255

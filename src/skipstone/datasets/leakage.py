@@ -1,0 +1,193 @@
+"""Which rows a model was made with, so that it is not tested on them.
+
+A run's manifest has its own rows. A model that starts from another one (`--from`, or `--weights` of
+a run) was made with the rows of that one as well, and so on to the first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import WEIGHTS_FILE
+from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
+from skipstone.core.errors import SkipstoneError
+from skipstone.core.events import emit_note, emit_warning
+from skipstone.core.formatting import pluralize, relative_path
+from skipstone.data.manifest import ROLES, Manifest
+from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
+from skipstone.data.table_cells import CELL_DIGEST, add_cell_digests
+
+#: Roles of rows that decide what a model is, and how.
+DECIDING_ROLES = {"fit": "trained on", "select": "validated on"}
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows that a model was made with.
+
+    Args:
+        manifests: of the model's run, and of the runs of its ancestors.
+        gap: why there may be other rows, in words; "" where all are known.
+    """
+
+    manifests: tuple[Manifest, ...]
+    gap: str = ""
+
+
+def load_training_rows(bundle: Path) -> TrainingRows:
+    """The rows that the model in this folder was made with.
+
+    Raises:
+        DamagedError: a manifest or a bundle on the way is not as it was written.
+    """
+    manifests: list[Manifest] = []
+    visited: set[Path] = set()
+    gap = ""
+    queue = [bundle]
+    while queue:
+        folder = queue.pop()
+        rows = folder.parent / MANIFEST_FILE
+        if folder.resolve() in visited:
+            continue
+        visited.add(folder.resolve())
+        if not rows.is_file():
+            gap = gap or f"{relative_path(folder.absolute())} is not in its run folder"
+            continue
+        manifests.append(load_manifest(rows))
+        for name, weights in _ancestors(read_bundle_json(folder).get("lineage")):
+            path = Path(name)
+            ancestor = resolve_bundle(path) if resolves_to_bundle(path) else None
+            if ancestor is not None and weights in (None, _weights_hash(ancestor)):
+                queue.append(ancestor)
+            else:
+                problem = "no longer exists" if ancestor is None else "is another model by now"
+                gap = gap or f"its ancestor {name} {problem}"
+    return TrainingRows(tuple(manifests), gap)
+
+
+def _weights_hash(bundle: Path) -> str:
+    return str(read_bundle_json(bundle)["files"].get(WEIGHTS_FILE, {}).get("sha256"))
+
+
+def _ancestors(lineage: Any) -> list[tuple[str, str | None]]:
+    """The models that a model was made of, each with the SHA-256 of its weights where that is
+    known: its parent, or the members of an ensemble."""
+    if not isinstance(lineage, Mapping):
+        return []
+    parent, weights, members = (lineage.get(name) for name in ("from", "weights", "members"))
+    records = [*(members if isinstance(members, list) else []), parent]
+    models = [record for record in records if isinstance(record, Mapping)]
+    if not models and isinstance(weights, str) and is_model_path(weights):
+        return [(weights, None)]
+    return [(str(model.get("model")), model.get("weights")) for model in models]
+
+
+def is_model_path(weights: str) -> bool:
+    """Whether `--weights` names a model of ours, which was made with rows."""
+    return weights not in ("auto", "none", "pretrained") and resolves_to_bundle(Path(weights))
+
+
+def match_roles(
+    training: TrainingRows, manifest: Manifest, *, moved: bool = False
+) -> dict[int, str]:
+    """{position: role} of the rows of `manifest` that are among the training rows.
+
+    Of several roles of a row the first of `ROLES` counts. Files match by absolute path. Rows of a
+    table match by content, where that was stored: their numbers change when the table is edited.
+
+    Args:
+        moved: files also match by path and target below another root.
+    """
+    roles: dict[Any, str] = {}
+    root = os.path.realpath(manifest.root)
+    for earlier in training.manifests:
+        other_root = moved and os.path.realpath(earlier.root) != root
+        for role, (file, relative, content) in zip(
+            earlier.column_values("role"), _row_keys(earlier), strict=True
+        ):
+            keys = [content] if content is not None else [file, relative] if other_root else [file]
+            for key in keys:
+                if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
+                    roles[key] = role
+    matches = {}
+    for row, row_keys in enumerate(_row_keys(add_cell_digests(manifest))):
+        known = [roles[key] for key in row_keys if key in roles]
+        if known:
+            matches[row] = min(known, key=ROLES.index)
+    return matches
+
+
+def _row_keys(manifest: Manifest) -> Iterator[tuple[Any, Any, Any]]:
+    """Of each row: the file as an absolute path; the path below the root with the target; the
+    content of a table's cell, where that is known."""
+    root = os.path.realpath(manifest.root) + os.sep
+    has_content = CELL_DIGEST in manifest.table.column_names
+    contents = manifest.column_values(CELL_DIGEST) if has_content else [None] * len(manifest)
+    for path, member, target, content in zip(
+        *(manifest.column_values(name) for name in ("path", "member", "target")),
+        contents,
+        strict=True,
+    ):
+        file = path if path.startswith(os.sep) else f"{root}{path}"
+        yield (os.path.normpath(file), member), (path, member, str(target)), content
+
+
+def inherited_roles(model: object, training: TrainingRows, manifest: Manifest) -> dict[int, str]:
+    """{position: role} of the rows that keep their role where training starts from `model`.
+
+    Warns where its training rows are not all known.
+    """
+    if training.gap:
+        emit_warning(
+            f"{training.gap}, so the rows that {model} was made with are not all known: the test "
+            "rows may hold some of them, and the test metrics may be too high."
+        )
+    return match_roles(training, manifest, moved=True)
+
+
+def report_inherited_roles(model: object, manifest: Manifest, roles: Mapping[int, str]) -> None:
+    """Note how many rows keep a role, and warn of leakage, once roles are assigned.
+
+    Args:
+        roles: of `inherited_roles`.
+    """
+    assigned = manifest.column_values("role")
+    if roles:
+        emit_note(
+            f"{len(roles):,} of {pluralize(len(assigned), 'row')} come from the data of {model} and "
+            "keep their role."
+        )
+    leaked = sum(assigned[row] == "claim" and role != "claim" for row, role in roles.items())
+    if leaked:
+        emit_warning(
+            f"Leakage: {pluralize(leaked, 'test row')} {'was' if leaked == 1 else 'were'} used to "
+            f"train {model}. Your own split put {'it' if leaked == 1 else 'them'} there, so that "
+            "stays, but the test metrics are too high."
+        )
+
+
+def warn_of_leakage(name: object, bundle: Path, manifest: Manifest, scored: Sequence[int]) -> None:
+    """Warn of scored rows (positions in `manifest`) that the model was made with, as far as its
+    run folders are there to tell."""
+    try:
+        roles = match_roles(load_training_rows(bundle), manifest)
+    except (SkipstoneError, OSError, ValueError):
+        return  # a model predicts without its run, and whatever its lineage says
+    counts = Counter(roles.get(row, "") for row in scored)
+    total = sum(counts[role] for role in DECIDING_ROLES)
+    if not total:
+        return
+    parts = " and ".join(
+        f"{counts[role]:,} {use}" for role, use in DECIDING_ROLES.items() if counts[role]
+    )
+    share = f"{total:,} of " if total < len(scored) else "all of " if total > 1 else ""
+    emit_warning(
+        f"Leakage: {name} was made with {share}the {pluralize(len(scored), 'row')} that it is scored "
+        f"on ({parts}), so these metrics are too high. Its report has those of its test rows."
+    )

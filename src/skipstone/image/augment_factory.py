@@ -1,0 +1,57 @@
+"""Make the augmentation of an image input from its options."""
+
+from __future__ import annotations
+
+from skipstone.core.errors import UsageError
+from skipstone.image.augment import OPERATIONS, ImageAugmentation, import_callable
+from skipstone.image.augment_options import ImageAugmentOptions
+from skipstone.image.high_depth_augment import HighDepthAugmentation, replace_photo_operations
+from skipstone.inputs.base import ImageRecords, Input
+from skipstone.tasks.base import Task
+
+#: These move the image without its masks and boxes.
+_IMAGE_ONLY = frozenset({"randaugment", "trivialaugment"})
+
+
+def make_image_augmentation(
+    options: ImageAugmentOptions, input: Input, task: Task | None = None
+) -> ImageAugmentation | None:
+    """The augmentation of this input's arrays, or None if nothing changes them.
+
+    Args:
+        task: may have spatial targets.
+
+    Raises:
+        UsageError: the input is not one of images, or `custom` cannot be imported.
+    """
+    example = input.make_example(1)
+    if input.feature_spec().kind != "image" or "image" not in example:
+        if options.augment in ("none", "standard") and options == ImageAugmentOptions(
+            augment=options.augment
+        ):
+            return None
+        raise UsageError(
+            f"these augmentations are for pictures; this input emits {input.feature_spec().kind!r}.",
+            hint="Leave the augmentation options out.",
+        )
+    is_spatial = task is not None and bool(task.spatial_targets)
+    strengths = options.get_strengths(min(example["image"].shape[1:3]), is_spatial=is_spatial)
+    if is_spatial and (image_only := _IMAGE_ONLY & strengths.keys()):
+        raise UsageError(
+            f"{' and '.join(sorted(image_only))} may move a picture without its mask or boxes.",
+            hint="Name other operations: --augment flip,scale,color,blur,erase",
+        )
+    frame, levels = None, None
+    if isinstance(input, ImageRecords):
+        frame, levels = input.typical_shape, input.channel_stats
+    if levels is not None:
+        strengths = replace_photo_operations(options, strengths)
+    strengths = {name: s for name, s in strengths.items() if name in (*OPERATIONS, "scale")}
+    custom = None if options.custom is None else import_callable(options.custom)
+    if not strengths and custom is None and frame is None:
+        return None
+    if levels is not None:
+        return HighDepthAugmentation(
+            levels, example["image"].dtype, strengths, custom, output_size=frame
+        )
+    return ImageAugmentation(strengths, custom, output_size=frame)

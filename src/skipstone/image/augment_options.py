@@ -1,0 +1,232 @@
+"""Options of image augmentation and its presets. Free of torch, so that ``--help`` stays fast.
+
+Presets, by the side of the record (strengths are those of `AugmentOptions`):
+
+    record     light              standard                      strong
+    > 64 px    flip, crop 0.7     flip, crop 0.35, color 0.2    flip, crop 0.25, trivialaugment,
+                                                                erase 0.25, mixup 0.2, cutmix 1
+    <= 64 px   shift 1/16         shift 1/16                    shift 1/8, rotate 10, erase 0.25,
+                                                                mixup 0.2, cutmix 1
+
+With spatial targets (masks, boxes) a preset keeps the aspect ratio: `scale` replaces `crop` (light
+1.25, standard 1.5, strong 2). It neither mixes images nor moves them without their targets (strong
+has blur and erase instead).
+
+Presets never mirror tiny images: these are as often digits and letters as objects, and a mirrored
+2 is not a 2. Colour does not tell which (SVHN's house numbers are in colour). `flip` improves tiny
+images of objects (Fashion-MNIST, CIFAR), so enable it there. Larger images are mostly photos: the
+presets mirror them, unless `flip=0`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from skipstone.core.errors import did_you_mean
+from skipstone.core.options import Range, check_options
+
+TINY = 64
+
+#: {operation: (strength when named alone, help text)}, in the order in which they run.
+OPERATIONS: Mapping[str, tuple[float, str]] = {
+    "flip": (0.5, "mirror left and right with probability s"),
+    "vflip": (0.5, "mirror top and bottom with probability s"),
+    "crop": (0.35, "a part of at least s of the area, resized back (Inception, Szegedy 2015)"),
+    "scale": (
+        1.5,
+        "zoom by 1/s to s, the shape kept, and cut out or fill up to the size (targets likewise)",
+    ),
+    "shift": (1 / 16, "move by up to s of the side, edges repeated (pad and crop)"),
+    "rotate": (15.0, "turn by up to s degrees"),
+    "color": (0.2, "brightness, contrast and saturation each times 1 - s to 1 + s"),
+    "blur": (0.2, "Gaussian blur with probability s"),
+    "randaugment": (9.0, "two random operations of magnitude s of 30 (RandAugment, Cubuk 2019)"),
+    "trivialaugment": (
+        1.0,
+        "one random operation of random strength, with probability s (TrivialAugment, Müller 2021)",
+    ),
+    "erase": (0.25, "a grey rectangle with probability s (random erasing, Zhong 2017)"),
+    "mixup": (
+        0.2,
+        "blend pairs (of texts: their pooled features), share from Beta(s, s) (Zhang 2018)",
+    ),
+    "cutmix": (1.0, "swap rectangles of pairs, area from Beta(s, s) (CutMix, Yun 2019)"),
+}
+
+PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
+    # name: (tiny pictures, larger ones)
+    "none": ({}, {}),
+    "light": ({"shift": 1 / 16}, {"flip": 0.5, "crop": 0.7}),
+    "standard": ({"shift": 1 / 16}, {"flip": 0.5, "crop": 0.35, "color": 0.2}),
+    "strong": (
+        {"shift": 1 / 8, "rotate": 10.0, "erase": 0.25, "mixup": 0.2, "cutmix": 1.0},
+        {
+            "flip": 0.5,
+            "crop": 0.25,
+            "trivialaugment": 1.0,
+            "erase": 0.25,
+            "mixup": 0.2,
+            "cutmix": 1.0,
+        },
+    ),
+}
+
+#: The presets for spatial targets; tiny images are not mirrored either.
+SPATIAL_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "none": {},
+    "light": {"flip": 0.5, "scale": 1.25},
+    "standard": {"flip": 0.5, "scale": 1.5, "color": 0.2},
+    "strong": {"flip": 0.5, "scale": 2.0, "color": 0.4, "blur": 0.2, "erase": 0.25},
+}
+
+_PROBABILITIES = ("flip", "vflip", "blur", "erase", "trivialaugment")
+_MAX_STRENGTH = {
+    "crop": 1.0,
+    "shift": 0.5,
+    "rotate": 180.0,
+    "color": 1.0,
+    "randaugment": 30.0,
+    "scale": 8.0,
+}
+
+
+def _operation(name: str) -> float | None:
+    strength, text = OPERATIONS[name]
+    value: float | None = field(
+        default=None,
+        metadata={"help": f"{text}; 0 is off, s is {strength:.3g} when named alone"},
+    )
+    return value
+
+
+class AugmentationOptions:
+    """What every input's augmentation options have.
+
+    Attributes:
+        maker: function(options, input, task) -> `Augmentation` or None, "module:name".
+        mixer: function(options, task) -> `Mixing` or None, "module:name".
+    """
+
+    augmentation_factory: ClassVar[str]
+    mixing_factory: ClassVar[str]
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """Files that the augmentation reads; a run with another content is another run."""
+        return ()
+
+    @property
+    def backbone_requirements(self) -> Mapping[str, str]:
+        """Abilities that the backbone must have: {ability: the flag that needs it}."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageAugmentOptions(AugmentationOptions):
+    """A preset, operations by name, or both; an operation's own value overrides the preset's.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    augmentation_factory = "skipstone.image.augment_factory:make_image_augmentation"
+    mixing_factory = "skipstone.datasets.mixing:make_image_mixing"
+
+    augment: str = field(
+        default="standard",
+        metadata={
+            "help": "none, light, standard or strong; or operations by name, separated by commas: "
+            "flip,crop,mixup, or for texts delete,swap,noise (default: standard for pictures, "
+            "adapted to their size; none for texts)"
+        },
+    )
+    flip: float | None = _operation("flip")
+    vflip: float | None = _operation("vflip")
+    crop: float | None = _operation("crop")
+    scale: float | None = _operation("scale")
+    shift: float | None = _operation("shift")
+    rotate: float | None = _operation("rotate")
+    color: float | None = _operation("color")
+    blur: float | None = _operation("blur")
+    randaugment: float | None = _operation("randaugment")
+    trivialaugment: float | None = _operation("trivialaugment")
+    erase: float | None = _operation("erase")
+    mixup: float | None = _operation("mixup")
+    cutmix: float | None = _operation("cutmix")
+    custom: str | None = field(
+        default=None,
+        metadata={
+            "help": "your own importable callable, 'package.module:name', that takes and returns "
+            "a uint8 tensor (C, H, W), or for texts a str; it comes last"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.augment not in PRESETS:
+            for word in self.augment.split(","):
+                if word.strip() not in OPERATIONS:
+                    hint = did_you_mean(word.strip(), [*PRESETS, *OPERATIONS])
+                    problems.append(
+                        f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
+                        f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
+                    )
+        most = {**_MAX_STRENGTH, **dict.fromkeys(_PROBABILITIES, 1.0)}
+        if self.scale is not None and 0 < self.scale < 1:
+            problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
+        if self.custom is not None and not all(self.custom.partition(":")):
+            problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
+        ranges = {name: Range(0, most.get(name, math.inf)) for name in OPERATIONS}
+        check_options(self, problems, **ranges)
+
+    def get_strengths(self, size: int, *, is_spatial: bool = False) -> dict[str, float]:
+        """{operation: strength} of the enabled ones in the order in which they run.
+
+        Args:
+            size: side of the records.
+            is_spatial: whether the task has spatial targets.
+        """
+        if self.augment in PRESETS and is_spatial:
+            chosen = dict(SPATIAL_PRESETS[self.augment])
+            if size <= TINY:
+                chosen.pop("flip", None)
+        elif self.augment in PRESETS:
+            chosen = dict(PRESETS[self.augment][size > TINY])
+        else:
+            chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.augment.split(",")}
+        for name in OPERATIONS:
+            value = getattr(self, name)
+            if value is not None:
+                chosen[name] = float(value)
+        return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
+
+    def describe_operations(
+        self,
+        size: int,
+        *,
+        is_spatial: bool = False,
+        used_strengths: Mapping[str, float] | None = None,
+    ) -> str:
+        """One sentence for the user: the operations on images of this size.
+
+        Args:
+            used_strengths: strengths that the input's augmentation uses instead of these options'.
+        """
+        strengths = self.get_strengths(size, is_spatial=is_spatial)
+        if used_strengths is not None:
+            mixing = {n: s for n, s in strengths.items() if n in ("mixup", "cutmix")}
+            strengths = {**used_strengths, **mixing}
+        parts = [f"{name} {strength:.3g}" for name, strength in strengths.items()]
+        if self.custom is not None:
+            parts.append(self.custom)
+        what = ", ".join(parts) or "nothing"
+        sentence = f"augmentation '{self.augment}' at {size} px: {what}"
+        if self.augment in ("standard", "strong") and size <= TINY and self.flip is None:
+            sentence += (
+                "; tiny pictures are not mirrored, because digits and letters lose their meaning "
+                "(flip=0.5 asks for it)"
+            )
+        return sentence

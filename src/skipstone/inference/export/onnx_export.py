@@ -1,0 +1,214 @@
+"""Export to ONNX: one file for any batch size, with classes and preprocessing as metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import resolve_bundle
+from skipstone.core.errors import Refusal
+from skipstone.inference.backends.onnx_backend import OnnxRuntime
+from skipstone.inference.programs import Program, add_program
+from skipstone.inference.restore import restore_input, restore_network
+from skipstone.inputs.base import DynamicAxis, Input
+
+ONNX_OPSET = 20
+ONNX_FILE = "exports/onnx/model.onnx"
+#: Bytes of one protobuf message; the export is a single file.
+MAX_ONNX_BYTES = 2**31 - 1
+_METADATA = ("input", "task", "post", "arch")
+
+
+class _Positional(nn.Module):
+    """The network with inputs and outputs in a fixed order instead of by name."""
+
+    def __init__(self, network: nn.Module, inputs: list[str], outputs: list[str]) -> None:
+        super().__init__()
+        self.network, self.inputs, self.outputs = network, inputs, outputs
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(dict(zip(self.inputs, arrays, strict=True)))
+        return tuple(outputs[name] for name in self.outputs)
+
+
+def export_onnx(path: Path | str) -> Path:
+    """Add the program "onnxruntime-f32" to a bundle and return its file.
+
+    Raises:
+        UsageError: the bundle has no goldens to verify the program on.
+        Refusal: the network does not export, or the program's outputs differ from the network's.
+    """
+    folder = resolve_bundle(path)
+    bundle = Bundle.load(folder)
+    input = restore_input(bundle)
+    example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
+    data = onnx_bytes(
+        restore_network(bundle), example, program_metadata(folder, input), input.dynamic_axes
+    )
+    program = Program("onnxruntime-f32", "onnxruntime", "f32", {"model": ONNX_FILE})
+    add_program(folder, program, {"model": data}, OnnxRuntime(data))
+    return folder / ONNX_FILE
+
+
+def program_metadata(folder: Path, input: Input) -> dict[str, str]:
+    """The program's metadata: input, task, post-processing and architecture of its bundle."""
+    record = read_bundle_json(folder)
+    facts = {name: record[name] for name in _METADATA} | {"spec": input.decode_spec}
+    return {f"skipstone.{name}": json.dumps(facts[name], sort_keys=True) for name in facts}
+
+
+def onnx_bytes(
+    network: nn.Module,
+    example: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    free: Mapping[str, Mapping[int, DynamicAxis]] | None = None,
+) -> bytes:
+    """A network as one ONNX file that passes `onnx.checker`.
+
+    Args:
+        network: dict of batched tensors -> dict of batched tensors; it is set to evaluation mode.
+        example: inputs by name, batch 2 (torch.export treats sizes 0 and 1 as constants).
+        free: other dynamic axes, by input.
+
+    Raises:
+        Refusal: the network cannot be traced, or does not fit one file.
+    """
+    import onnx
+
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the exporter may import ONNX Runtime
+    network = network.eval()
+    example = _enlarge_dynamic_axes(example, free or {})
+    with torch.no_grad():
+        outputs = list(network(dict(example)))
+    inputs = list(example)
+    if both := set(inputs) & set(outputs):
+        names = ", ".join(sorted(both))
+        raise Refusal(f"in ONNX an input and an output cannot share a name: {names}.")
+    dynamic = tuple(_axes((free or {}).get(name, {})) for name in inputs)
+    with _quiet(), _out_of_place(network):
+        try:
+            exported = torch.onnx.export(
+                _Positional(network, inputs, outputs).eval(),
+                tuple(example.values()),
+                dynamo=True,
+                dynamic_shapes=(dynamic,),
+                custom_translation_table=_operators(network),
+                input_names=inputs,
+                output_names=outputs,
+                opset_version=ONNX_OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch.export raises many types for what it cannot trace
+            raise Refusal(f"this network does not export to ONNX: {error}") from error
+    assert exported is not None
+    model = exported.model_proto
+    _strip(model)
+    model.producer_name = "skipstone"
+    for name, value in metadata.items():
+        model.metadata_props.add(key=name, value=value)
+    if model.ByteSize() > MAX_ONNX_BYTES:
+        raise Refusal(
+            f"the network has {model.ByteSize():,} bytes; one ONNX file holds at most {MAX_ONNX_BYTES:,}."
+        )
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+@contextlib.contextmanager
+def _out_of_place(network: nn.Module) -> Iterator[None]:
+    """Turn off in-place activations inside the block. torch.export retraces each of them at every
+    stage, which takes a third of the time of an export with dynamic sides."""
+    inplace = [module for module in network.modules() if getattr(module, "inplace", False)]
+    for module in inplace:
+        vars(module)["inplace"] = False
+    try:
+        yield
+    finally:
+        for module in inplace:
+            vars(module)["inplace"] = True
+
+
+def _operators(network: nn.Module) -> dict[Any, Any]:
+    """Translations of custom operators, from the modules that define `onnx_operators()`."""
+    translations: dict[Any, Any] = {}
+    for module in network.modules():
+        translations |= getattr(module, "onnx_operators", dict)()
+    return translations
+
+
+def _enlarge_dynamic_axes(
+    example: Mapping[str, Tensor], free: Mapping[str, Mapping[int, DynamicAxis]]
+) -> dict[str, Tensor]:
+    """The example with at least two multiples along each dynamic axis. With one, the deepest
+    feature map would have side 1, which torch.export treats as a constant."""
+    enlarged = dict(example)
+    for name, axes in free.items():
+        for axis, (_, multiple, most) in axes.items():
+            short = enlarged[name].shape[axis] < 2 * multiple
+            if short and (most is None or most >= 2 * multiple):
+                enlarged[name] = torch.cat([enlarged[name], enlarged[name]], dim=axis)
+    return enlarged
+
+
+def _axes(free: Mapping[int, DynamicAxis]) -> dict[int, Any]:
+    """The dynamic axes of an input, as torch.export takes them."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, (name, multiple, most) in free.items():
+        most = None if most is None else most // multiple
+        size = torch.export.Dim(name if multiple == 1 else f"{name}_in_{multiple}s", max=most)
+        axes[axis] = size if multiple == 1 else multiple * size
+    return axes
+
+
+def _strip(model: Any) -> None:
+    """Remove the exporter's metadata: stack traces with paths of this machine."""
+    del model.metadata_props[:]
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        values = [*graph.value_info]
+        if hasattr(graph, "initializer"):
+            values += [*graph.input, *graph.output, *graph.initializer]
+        for item in (*values, *graph.node):
+            item.doc_string = ""
+            del item.metadata_props[:]
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else []
+                graphs += attribute.graphs
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, which prints its progress and its own deprecation warnings."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)

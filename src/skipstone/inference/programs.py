@@ -1,0 +1,323 @@
+"""The programs of a bundle: lowered graphs in `exports/`, one row each in `exports/exports.json`.
+
+A program is added only after it was compared with the network on the bundle's goldens, and the
+tolerance for later comparisons is stored with it. All float32 programs share one tolerance; one of
+lower precision gets what was measured, plus a margin for other processors. Bfloat16 also has a
+cap, because only the goldens check it. INT8 is checked on data by the receipt of `shrink`, and
+compared with its own stored outputs (`runtime.own_answers`), since no float32 program has its
+weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.architecture import parse_arch
+from skipstone.bundle.files import (
+    BUNDLE_JSON,
+    add_files,
+    read_bundle_json,
+    read_file,
+    read_listed_json,
+)
+from skipstone.bundle.format import WEIGHTS_FILE, read_arrays
+from skipstone.core.errors import DamagedError, Refusal, UsageError
+from skipstone.core.registry import HEADS, RUNTIMES
+from skipstone.inference.backends.base import Runtime
+from skipstone.inference.golden_outputs import Goldens, compare_outputs
+from skipstone.inference.reference_outputs import SampledOutputs, reports_kernels
+from skipstone.tasks.base import TYPICAL_QUANTILE
+
+EXPORTS_JSON = "exports/exports.json"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a program may be from the float32 network on the goldens.
+
+    Args:
+        probability: greatest absolute difference of probabilities.
+        relative: greatest difference of raw outputs, relative to their scale; None if only
+            probabilities are compared.
+        flips: predictions that may change, near ties not counted.
+        share: share of pixels (of masks) whose class may change; None if it is not checked, as in
+            float32, where the limit on probabilities already excludes a change.
+        typical: limit for the raw outputs of most pixels (see `Difference`); None if `relative`
+            limits all of them.
+    """
+
+    probability: float = 1e-4
+    relative: float | None = 1e-4
+    flips: int = 0
+    share: float | None = None
+    typical: float | None = None
+
+
+FLOAT32_TOLERANCE = Tolerance()
+#: For float32 programs with a head whose outputs jump when inputs differ in their last bits (its
+#: fact `jumps`): if another runtime finds a maximum at another pixel, the outputs around it move.
+#: So most pixels have to agree, and a few may change.
+DISCONTINUOUS = Tolerance(1.0, None, 2, 0.02, 1e-4)
+#: Added to what was measured at lower precision, because other processors round differently: a
+#: factor, a constant, and one more prediction that may flip.
+MARGIN_FACTOR, MARGIN_OFFSET, MARGIN_FLIPS = 1.25, 0.005, 1
+#: Caps for bfloat16: difference in probability, share of predictions and share of pixels that
+#: change. Sound networks measured below 0.13, 0.07 and 0.03 on goldens, which are noisier than
+#: photos; one whose first layer lost its input's last bits measured 0.36 and 0.2.
+BF16_PROBABILITY, BF16_PREDICTIONS, BF16_PIXELS = 0.25, 1 / 8, 0.05
+
+
+@dataclass(frozen=True)
+class Program:
+    """One way to run the model without torch.
+
+    Args:
+        name: "onnxruntime-f32", "openvino-f32", "openvino-bf16", "openvino-int8".
+        runtime: a name in RUNTIMES.
+        precision: the one it runs in.
+        files: role -> name in the bundle: {"model": "exports/openvino/model.xml", ...}.
+        settings: further settings of the runtime, JSON-able.
+        weights: SHA-256 of the weights that it was made from.
+        tolerance: the limits that `verify` checks.
+        measured: the differences when it was added, and the runtime's facts.
+        own: the file with its own outputs on the goldens; "" where the network's are enough.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    files: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    tolerance: Tolerance = FLOAT32_TOLERANCE
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    reference_outputs: str = ""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs by name, and which of them is the default ("" for the network in torch)."""
+
+    by_name: Mapping[str, Program]
+    default: str = ""
+
+
+def read_programs(folder: Path) -> Programs:
+    """The programs of a bundle. DamagedError if one was made from other weights."""
+    record = read_bundle_json(folder)
+    if EXPORTS_JSON not in record["files"]:
+        return Programs({})
+    content = read_listed_json(folder, EXPORTS_JSON, record)
+    try:
+        exact = float32_tolerance(record)
+        programs = [_program(row, exact) for row in content["programs"]]
+        rows = {program.name: program for program in programs}
+        if len(rows) < len(programs):
+            raise ValueError("two programs have the same name")
+        default = content["default"]
+        if default not in ("", *rows):
+            raise ValueError(f"its default {default!r} is not in the list")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{folder / EXPORTS_JSON} is not a valid list of programs: {error}."
+        ) from None
+    for row in rows.values():
+        if row.weights != record["files"].get(WEIGHTS_FILE, {}).get("sha256"):
+            raise DamagedError(
+                f"{folder / EXPORTS_JSON}: the program {row.name} was made from other weights than "
+                f"{WEIGHTS_FILE}.",
+                hint="Export it again.",
+            )
+    return Programs(rows, default)
+
+
+def float32_tolerance(record: Mapping[str, Any]) -> Tolerance:
+    """The tolerance of float32 programs, by the bundle's record."""
+    heads = [HEADS[network.head.name] for network in parse_arch(record["arch"]).networks]
+    return DISCONTINUOUS if any(head.facts.get("jumps") for head in heads) else FLOAT32_TOLERANCE
+
+
+def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
+    """A validated row of exports.json. It cannot loosen its own checks: a float32 program always
+    gets the tolerance `exact`, and the name must match the runtime and precision, because programs
+    are opened and verified by name."""
+    program = Program(**{**row, "tolerance": Tolerance(**row["tolerance"])})
+    name = program.name
+    texts = (name, program.runtime, program.precision, program.weights, program.reference_outputs)
+    maps = (program.files, program.settings, program.measured)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a program's name, runtime, precision, weights and own are text")
+    if not all(isinstance(value, dict) for value in maps) or not all(
+        isinstance(file, str) for file in program.files.values()
+    ):
+        raise TypeError(f"{name} does not name its files and settings")
+    if name != f"{program.runtime}-{program.precision}":
+        raise ValueError(f"{name!r} should be named {program.runtime}-{program.precision}")
+    if program.runtime in RUNTIMES and not RUNTIMES[program.runtime].facts["program"]:
+        raise ValueError(f"{name} runs the network itself and cannot have files of its own")
+    tolerance = program.tolerance
+    numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)
+    if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+        raise TypeError(f"{name} has no valid tolerance")
+    if program.reference_outputs and not reports_kernels(program.measured.get("facts")):
+        raise TypeError(f"{name} does not say which kernels computed its own outputs")
+    return replace(program, tolerance=exact) if program.precision == "f32" else program
+
+
+def load_program_files(folder: Path, program: Program) -> dict[str, bytes]:
+    """The program's files by role, with their hashes checked."""
+    record = read_bundle_json(folder)
+    return {role: read_file(folder, name, record) for role, name in program.files.items()}
+
+
+def load_reference_outputs(folder: Path, program: Program) -> SampledOutputs | None:
+    """The program's outputs on the goldens when it was made; None where they are not stored."""
+    if not program.reference_outputs:
+        return None
+    outputs = read_arrays(folder, program.reference_outputs, read_bundle_json(folder))
+    return outputs if all("/" in name for name in outputs) else None  # older files lack the prefix
+
+
+def add_program(
+    folder: Path,
+    program: Program,
+    content: Mapping[str, bytes],
+    runtime: Runtime,
+    *,
+    default: bool = False,
+) -> Program:
+    """Compare a program with the network on the goldens and add it, or replace the one of its name.
+
+    Args:
+        folder: the bundle.
+        content: file contents by role, as in `program.files`; files that the bundle already has
+            (bfloat16 is a mode of the float32 program) may be left out.
+        runtime: ready to run what `content` holds.
+        default: whether it becomes the bundle's default.
+
+    Raises:
+        UsageError: the bundle has no goldens.
+        Refusal: a float32 program's outputs differ from the network's, or a bfloat16 program's
+            differ by more than rounding explains.
+    """
+    from safetensors.numpy import save
+
+    record = read_bundle_json(folder)
+    goldens = Goldens.load(folder)
+    measured, _, outputs = compare_outputs(goldens, runtime)
+    facts = dict(runtime.runtime_info())
+    tolerance, remark = _tolerance_for(program, measured, facts, record)
+    if problem := exceeded_tolerances(
+        measured, cap_tolerance(tolerance, program.precision, measured["n"])
+    ):
+        raise Refusal(f"the exported {program.name} differs from the model: {problem}.")
+    others = read_programs(folder)
+    float32_files = [row.files for row in others.by_name.values() if row.precision == "f32"]
+    has_own_files = program.precision != "f32" and program.files not in float32_files
+    store_outputs = has_own_files and reports_kernels(facts)
+    program = replace(
+        program,
+        weights=record["files"][WEIGHTS_FILE]["sha256"],
+        tolerance=tolerance,
+        measured={**measured, **remark, "facts": facts},
+        reference_outputs=f"golden/{program.name}.safetensors" if store_outputs else "",
+    )
+    rows = {**others.by_name, program.name: program}
+    text = json.dumps(
+        {
+            "default": program.name if default else others.default,
+            "programs": [asdict(row) for row in rows.values()],
+        },
+        sort_keys=True,
+        indent=1,
+        allow_nan=False,
+    )
+    files = {program.files[role]: data for role, data in content.items()}
+    missing = [name for name in program.files.values() if name not in {*files, *record["files"]}]
+    if missing:
+        raise UsageError(f"{folder / BUNDLE_JSON} has no file {missing[0]} for {program.name}.")
+    if program.reference_outputs:
+        files[program.reference_outputs] = save(outputs)
+    add_files(folder, {**files, EXPORTS_JSON: text.encode()})
+    return program
+
+
+def _tolerance_for(
+    program: Program,
+    measured: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> tuple[Tolerance, dict[str, str]]:
+    """The tolerance of a program with these measurements, and a remark to store with them.
+
+    A processor without bfloat16 runs such a program in float32, so the measurement says nothing;
+    processors that have it then check the program against the cap.
+    """
+    if program.precision == "f32":
+        return float32_tolerance(record), {}
+    share, n, used = measured.get("share"), measured["n"], facts.get("precision")
+    if program.precision == "bf16" and used != "bf16":
+        loosest = Tolerance(1.0, None, n, None if share is None else 1.0)
+        remark = f"it ran in {used}: the difference of bf16 was not measured"
+        return cap_tolerance(loosest, "bf16", n), {"told": remark}
+    tolerance = Tolerance(
+        min(1.0, round(measured["probability"] * MARGIN_FACTOR + MARGIN_OFFSET, 6)),
+        None,
+        measured["flips"] + MARGIN_FLIPS,
+        None if share is None else min(1.0, round(share * MARGIN_FACTOR + MARGIN_OFFSET, 6)),
+    )
+    return tolerance, {}
+
+
+def cap_tolerance(tolerance: Tolerance, precision: str, goldens: int) -> Tolerance:
+    """The tolerance, limited by the caps of its precision.
+
+    Args:
+        goldens: number of goldens.
+    """
+    if precision != "bf16":
+        return tolerance
+    return Tolerance(
+        min(tolerance.probability, BF16_PROBABILITY),
+        tolerance.relative,
+        # of predictions per pixel, nearly every golden has a pixel that changed
+        min(tolerance.flips, max(1, int(goldens * BF16_PREDICTIONS)))
+        if tolerance.share is None
+        else tolerance.flips,
+        None if tolerance.share is None else min(tolerance.share, BF16_PIXELS),
+    )
+
+
+def exceeded_tolerances(measured: Mapping[str, Any], tolerance: Tolerance) -> str:
+    """A description of what exceeds the tolerance; "" if nothing does."""
+    problems = []
+    if not measured["probability"] <= tolerance.probability:  # NaN exceeds it, too
+        problems.append(
+            f"probabilities differ by up to {measured['probability']:.2g} "
+            f"(allowed {tolerance.probability:.2g})"
+        )
+    if tolerance.relative is not None and not measured["relative"] <= tolerance.relative:
+        problems.append(
+            f"outputs differ by up to {measured['relative']:.2g} of their scale "
+            f"(allowed {tolerance.relative:.2g})"
+        )
+    if measured["flips"] > tolerance.flips:
+        problems.append(
+            f"{measured['flips']} of {measured['n']} predictions changed "
+            f"(allowed {tolerance.flips})"
+        )
+    if tolerance.share is not None and not measured.get("share", 1.0) <= tolerance.share:
+        problems.append(
+            f"{measured.get('share', 1.0):.2%} of all pixels changed "
+            f"(allowed {tolerance.share:.2%})"
+        )
+    if tolerance.typical is not None and not measured.get("typical", 1.0) <= tolerance.typical:
+        problems.append(
+            f"outputs of {TYPICAL_QUANTILE:.0%} of all pixels differ by up to "
+            f"{measured.get('typical', 1.0):.2g} of their scale (allowed {tolerance.typical:.2g})"
+        )
+    return "; ".join(problems)

@@ -1,0 +1,372 @@
+"""The report of a run: its data (`TrainingStory`), arranged in sections of blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from skipstone.compression.receipt_format import interval_bounds
+from skipstone.report.blocks import Report, Section, block_from_json
+from skipstone.report.receipt_blocks import build_receipt_block
+from skipstone.report.text_format import format_bytes, format_count, format_duration, format_percent
+
+Json = Mapping[str, Any]
+
+#: A metric whose interval is wider than this (as a share of 1) is called a rough estimate.
+ROUGH_INTERVAL = 0.1
+_ROLES = {
+    "fit": "the model learns from these",
+    "select": "used to choose the epoch (unless the last is kept), calibration and thresholds",
+    "claim": "scored once, at the end: the metrics above",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything that a run's report shows, JSON-able, so that it can be rendered again later.
+
+    Args:
+        headline: the name of the metric shown first.
+        metrics: one {"name", "title", "value", "low", "high", "n", "higher_is_better"} per metric.
+        split: description of the rows behind the metrics; `role` is "claim" or "select".
+        trained: names and values that describe the model and its training, in order.
+        roles: number of rows by role: {"fit": 800, "select": 100, "claim": 100}.
+        classes: one {"name", "fit", "select", "claim"} per class, with its rows of each role.
+        parts: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
+            of each role that were counted, "rows": as `classes`}, or None.
+        notes: what was inferred about the data.
+        unscored: one {"name", "error"} per row that could not be scored.
+        history: one row per epoch, from `train.fit`.
+        best: the epoch whose weights were kept, or None for a model without epochs.
+        sections: the task's blocks in their JSON form, with images.
+        verification: {"ok", "max_difference", "flips", "rows"}.
+        programs: one {"name", "runtime", "precision", "bytes", "default"} per program.
+        receipts: those that shrink wrote.
+        members: for an ensemble {"title", "rows", "verdict"}, with one row per member on the same
+            samples: {"model", "name", "select", "value", "difference"}; else None.
+        baseline: {"model", "title", "value", "difference", "seconds", "verdict"} of a simple model
+            on the same samples, or None.
+    """
+
+    title: str
+    subtitle: str
+    command: str
+    headline: str
+    metrics: list[dict[str, Any]]
+    role: str
+    split: str
+    seed: int
+    trained: list[list[Any]]
+    roles: dict[str, int]
+    classes: list[dict[str, Any]]
+    notes: list[str]
+    unscored: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    best: int | None
+    sections: list[dict[str, Any]]
+    verification: dict[str, Any]
+    programs: list[dict[str, Any]]
+    versions: dict[str, str]
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+    baseline: dict[str, Any] | None = None
+    class_counts_within_rows: dict[str, Any] | None = None
+    members: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = to_json_safe(asdict(self))
+        return value
+
+    @staticmethod
+    def from_json(value: Json) -> ReportData:
+        """TypeError if fields are missing or unknown."""
+        return ReportData(**value)
+
+
+def to_json_safe(value: Any) -> Any:
+    """The same data for JSON in UTF-8: None for NaN and infinity, and lone surrogates (in names
+    that are not UTF-8) as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {str(key): to_json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_safe(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def build_training_report(story: ReportData) -> Report:
+    """The sections in the order of a reader's questions: how good, how small, which mistakes, on
+    what data, trained how, exported as what."""
+    parts: list[tuple[str, list[Json]]] = [
+        ("Result", _result(story)),
+        ("Smaller and faster", list(map(build_receipt_block, story.receipts))),
+        ("Where it is right and wrong", list(story.sections)),
+        ("Data", _data(story)),
+        ("Training", _training(story)),
+        ("Exported programs", _exports(story)),
+    ]
+    sections = tuple(
+        Section(title, tuple(map(block_from_json, blocks))) for title, blocks in parts if blocks
+    )
+    return Report(story.title, story.subtitle, story.command, sections, story.versions)
+
+
+def _result(story: ReportData) -> list[Json]:
+    by_name = {row["name"]: row for row in story.metrics}
+    verdict = (
+        "Scored once, on test data that was used neither for training nor for any decision."
+        if story.role == "claim"
+        else "There was too little data for a separate test set. These validation rows also chose "
+        "the weights and the calibration, so the result is somewhat too good."
+    )
+    headline = by_name[story.headline]
+    if headline["high"] is not None and headline["high"] - headline["low"] > ROUGH_INTERVAL:
+        verdict += f" {headline['n']:,} samples give only a rough estimate: see the interval."
+    blocks: list[Json] = [
+        {
+            "kind": "hero",
+            "figure": headline,
+            "split": story.split,
+            "seed": story.seed,
+            "verdict": verdict,
+        },
+        {
+            "kind": "figures",
+            "title": "All metrics",
+            "items": story.metrics,
+            "note": "The 95 % interval shows how far a metric may be off because of which samples "
+            "happened to be drawn. It does not cover training with another random seed, or data of "
+            "another kind. Method: Wilson score interval for proportions, an inverted test for "
+            "calibration errors, BCa bootstrap over samples (over groups, if the data has groups) "
+            "for all others.",
+        },
+    ]
+    if story.baseline is not None:
+        blocks.append(_baseline(story.baseline, headline))
+    if story.members is not None:
+        blocks.append(_members(story.members, headline))
+    if story.unscored:
+        blocks.append(
+            _table(
+                f"Not scored: {len(story.unscored):,}",
+                [("file or label", "text"), ("reason", "text")],
+                [[row["name"], row["error"]] for row in story.unscored[:50]],
+                "No metric includes these rows." + _more(len(story.unscored), 50),
+            )
+        )
+    return blocks
+
+
+def _baseline(baseline: Json, headline: Json) -> Json:
+    """The headline metric of the model and of a simple model, on the same samples."""
+    rows = [
+        ["this model", _span(headline), None],
+        [baseline["model"], _span(baseline["value"]), f"{baseline['seconds']:.1f} s"],
+        ["difference (paired)", _span(baseline["difference"], signed=True), None],
+    ]
+    columns = [("model", "text"), (f"{baseline['title']}, %", "text"), ("trained in", "text")]
+    return _table("Compared with the baseline", columns, rows, baseline["verdict"])
+
+
+def _members(members: Json, headline: Json) -> Json:
+    """The headline metric of an ensemble and of its members, on the same samples."""
+    rows = [["ensemble", "", None, _span(headline), ""]]
+    for row in members["rows"]:
+        gap = _span(row["difference"], signed=True)
+        rows.append([row["model"], row["name"], row["select"], _span(row["value"]), gap])
+    title = members["title"]
+    columns = [("model", "text"), ("network", "text"), (f"{title}, validation rows", "percent")]
+    columns += [(f"{title}, %", "text"), ("ensemble minus member, points", "text")]
+    return _table("Compared with its members", columns, rows, members["verdict"])
+
+
+def _span(estimate: Json, *, signed: bool = False) -> str:
+    """ "87.5 (86.6 to 88.4)" for an estimate that is a share of 1."""
+    pattern = "{:+.1f}" if signed else "{:.1f}"
+    value, low, high = (
+        pattern.format(100 * v) for v in (estimate["value"], *interval_bounds(estimate))
+    )
+    return f"{value} ({low} to {high})"
+
+
+def _data(story: ReportData) -> list[Json]:
+    total = sum(story.roles.values())
+    order = [role for role in _ROLES if role in story.roles]  # a stored story sorts them by name
+    shares = [
+        [role, _ROLES[role], story.roles[role], story.roles[role] / total if total else None]
+        for role in order
+    ]
+    used = [role for role in order if story.roles[role]]
+    blocks: list[Json] = [
+        _table(
+            "How the rows were used",
+            [("role", "text"), ("use", "text"), ("rows", "number"), ("share", "percent")],
+            shares,
+        )
+    ]
+    if story.notes:
+        blocks.append({"kind": "text", "title": "Notes", "text": "\n\n".join(story.notes)})
+    if story.classes:
+        columns = [("class", "text")] + [
+            (role, "bar" if role == "fit" else "number") for role in used
+        ]
+        rows = [[item["name"], *(item.get(role, 0) for role in used)] for item in story.classes]
+        blocks.append(_table("Rows by class", columns, rows))
+    if story.class_counts_within_rows:
+        blocks.append(_parts(story.class_counts_within_rows, used))
+    return blocks
+
+
+def _parts(parts: Json, roles: Sequence[str]) -> Json:
+    """Each class's share of the pixels (or other parts) of each role."""
+    unit, rows = parts["unit"], parts["rows"]
+    totals = {role: sum(row.get(role, 0) for row in rows) for role in roles}
+    shares = [
+        [
+            row["name"],
+            *(row.get(role, 0) / totals[role] if totals[role] else None for role in roles),
+        ]
+        for row in rows
+    ]
+    columns = [("class", "text"), *((role, "percent") for role in roles)]
+    note = f"Shares of the labelled {unit}, counted in at most {parts['most']} rows of each role."
+    return _table(f"{unit.capitalize()} by class", columns, shares, note)
+
+
+def _training(story: ReportData) -> list[Json]:
+    facts: Json = {"kind": "facts", "title": "", "items": story.trained}
+    return [facts, *_curves(story)]
+
+
+def _curves(story: ReportData) -> list[Json]:
+    """Loss, the headline metric on the validation rows (with the kept epoch), learning rate."""
+    if not story.history:
+        return []
+    best = next((row for row in story.history if row["epoch"] == story.best), None)
+    title = next((m["title"] for m in story.metrics if m["name"] == story.headline), story.headline)
+    score = _line(story.history, title, lambda row: row["metrics"].get(story.headline))
+    mark = None
+    if best is not None and best["metrics"].get(story.headline) is not None:
+        value = best["metrics"][story.headline]
+        mark = {"x": best["epoch"], "y": value, "name": f"kept: epoch {best['epoch']}"}
+    return [
+        _chart("Training loss", [_line(story.history, "loss", lambda row: row["loss"])]),
+        {**_chart(f"{title} on the validation rows", [score]), "mark": mark},
+        _chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
+        *_gradients(story.history),
+    ]
+
+
+def _gradients(history: Sequence[Json]) -> list[Json]:
+    """Gradient norms by depth in the first and the last epoch: they show vanishing gradients."""
+    measured = [row for row in history if len(row.get("gradients", ())) > 1]
+    rows = [measured[0], measured[-1]] if len(measured) > 1 else measured
+    series = [
+        {
+            "name": f"epoch {row['epoch']}",
+            "points": [[depth, norm] for depth, norm in enumerate(row["gradients"].values(), 1)],
+        }
+        for row in rows
+    ]
+    if not series:
+        return []
+    names = ", ".join(f"{depth} {name}" for depth, name in enumerate(rows[-1]["gradients"], 1))
+    chart = _chart("Gradient norm by depth", series)
+    return [
+        {**chart, "x": "trained stage", "log": True},
+        {"kind": "text", "title": "", "text": f"Stages: {names}."},
+    ]
+
+
+def _chart(title: str, series: Sequence[Json]) -> dict[str, Any]:
+    return {"kind": "curves", "title": title, "x": "epoch", "series": series, "log": False}
+
+
+def _line(history: Sequence[Json], name: str, value: Any) -> Json:
+    points = [(row["epoch"], value(row)) for row in history]
+    return {"name": name, "points": [[x, y] for x, y in points if y is not None]}
+
+
+def _exports(story: ReportData) -> list[Json]:
+    blocks: list[Json] = []
+    if story.programs:
+        rows = [
+            [
+                row["name"] + (" (default)" if row.get("default") else ""),
+                row["runtime"],
+                row["precision"],
+                format_bytes(row["bytes"]),
+            ]
+            for row in story.programs
+        ]
+        names = ("program", "runtime", "precision", "size")
+        blocks.append(_table("Programs", [(name, "text") for name in names], rows))
+    blocks.append(_checks(story.verification))
+    return blocks
+
+
+def _checks(verification: Json) -> Json:
+    """One row per check of `verify`; for masks also the share of pixels that changed."""
+    checks = verification.get("rows", ())
+    per_pixel = any("share" in row for row in checks)
+    rows = []
+    for row in checks:
+        limits = row.get("tolerance") or {}
+        pixels = (
+            _allowed(row.get("share"), limits.get("share"), format_percent) if per_pixel else None
+        )
+        rows.append(
+            [
+                row["name"],
+                "ok" if row["ok"] else f"DIFFERS: {row['problem']}",
+                _allowed(row.get("max_difference"), limits.get("probability")),
+                _allowed(row.get("flips"), limits.get("flips")),
+                *([pixels] if per_pixel else []),
+                row.get("n"),
+            ]
+        )
+    names = ["check", "result", "largest difference (allowed)", "changed predictions (allowed)"]
+    names += ["changed pixels (allowed)"] if per_pixel else []
+    result = "All checks passed." if verification.get("ok") else "SOME CHECKS FAILED."
+    return _table(
+        "Does it give the same predictions as the trained model?",
+        [*((name, "text") for name in names), ("inputs", "number")],
+        rows,
+        "A new process predicted the test inputs in the bundle again, from their raw bytes. "
+        f"Differences are of probabilities. {result}",
+    )
+
+
+def _allowed(value: Any, limit: Any, form: Callable[[Any], str] | None = None) -> str | None:
+    """`value (limit)`; the value alone if there is no limit."""
+    if value is None:
+        return None
+    form = form or _short
+    return form(value) if limit is None else f"{form(value)} ({form(limit)})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
+
+
+def describe_model(
+    name: str, parameters: int, macs: int | None, recipe: str, seconds: float
+) -> list[list[Any]]:
+    """The first lines of `TrainingStory.trained`."""
+    facts: list[list[Any]] = [["Model", name], ["Parameters", format_count(parameters)]]
+    if macs is not None:
+        facts.append(["Multiply-accumulates per sample", format_count(macs)])
+    return [*facts, ["Recipe", recipe], ["Time", format_duration(seconds)]]
+
+
+def _table(
+    title: str, columns: Sequence[tuple[str, str]], rows: list[Any], note: str = ""
+) -> dict[str, Any]:
+    named = [{"name": name, "format": form} for name, form in columns]
+    return {"kind": "table", "title": title, "columns": named, "rows": rows, "note": note}
+
+
+def _more(total: int, shown: int) -> str:
+    return f" {total - shown:,} more are not listed." if total > shown else ""

@@ -1,0 +1,338 @@
+"""Tagging: any number of labels per sample (multi-label classification)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core.errors import DataError
+from skipstone.data.samples import SampleMeta
+from skipstone.tasks import metrics as figures
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.labels import (
+    MAX_MISTAKES,
+    TIE_MARGIN,
+    ClassLabels,
+    class_table_block,
+    compute_positive_weights,
+    extend_class_schema,
+    gallery_block,
+    linear_head,
+    loss_args,
+    mismatched_shapes,
+    read_temperature,
+    read_thresholds,
+    reliability_block,
+    require_class_counts,
+    require_finite_logits,
+    summarize_difference,
+)
+from skipstone.tasks.options import TagOptions
+from skipstone.tasks.records import RecordTable
+from skipstone.tasks.tagging.thresholds import choose_thresholds
+from skipstone.tasks.temperature import fit_temperature, sigmoid, sigmoid_nll
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from skipstone.data.manifest import Manifest
+    from skipstone.models.losses import Criterion
+
+
+class TaggingTask(TaskDefaults):
+    """Any subset of K tags per sample.
+
+    Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
+    prediction's `label` is the list of predicted tags, most probable first, `probability` their
+    probabilities, and `probabilities` those of all tags.
+
+    The headline is mAP: it does not depend on thresholds, so early stopping and --max-drop can use
+    the same validation rows that the thresholds are fitted on. `accuracy` is subset accuracy: every
+    tag correct.
+
+    A record: target, label (lists of tag names), correct (all tags), jaccard, loss (mean
+    binary cross-entropy), probabilities (K), and id and name of the sample.
+
+    Args:
+        schema: {"classes": [...]}, and "counts" and "samples" of the training rows for class
+            weights.
+    """
+
+    name = "tag"
+    headline = "map"
+    activation = "sigmoid"
+    tie_breaks = ("nll",)
+
+    def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = ClassLabels(schema, min_classes=1)
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def default_head(self) -> ComponentConfig:
+        return linear_head(len(self.labels))
+
+    def criterion(self) -> Criterion:
+        from skipstone.models.losses import BinaryCrossEntropy, LogitsCriterion, SigmoidFocal
+
+        weights = None
+        if self.options.class_weights != "none":
+            counts = require_class_counts(self.schema, len(self.labels))
+            weights = compute_positive_weights(
+                self.options.class_weights,
+                counts,
+                int(self.schema["samples"]),
+                self.options.effective_beta,
+            )
+        kind = SigmoidFocal if self.options.loss == "focal" else BinaryCrossEntropy
+        return LogitsCriterion(kind(**loss_args(self.options, weights)), "tags")
+
+    def class_names(self) -> Sequence[str]:
+        return self.labels.names
+
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        return extend_class_schema(self.labels, schema)
+
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
+        import torch
+
+        tags = torch.zeros(len(self.labels), dtype=torch.float32)
+        tags[self._codes(value)] = 1.0
+        return {"tags": tags}
+
+    def to_soft_targets(self, y: dict[str, Any]) -> dict[str, Any] | None:
+        return dict(y)  # already floats, 0 and 1
+
+    def accepts_target(self, value: Any) -> bool:
+        return _is_list(value) and all(name in self.labels for name in value)
+
+    def label_statistics(self, manifest: Manifest) -> Mapping[str, Any]:
+        """{"counts": [K], "samples": N}: samples per tag, and samples in total."""
+        counts = [0] * len(self.labels)
+        names = pc.list_flatten(manifest.table["target"].combine_chunks())
+        for pair in names.value_counts().to_pylist():
+            counts[self.labels.index_of(pair["values"])] = pair["counts"]
+        return {"counts": counts, "samples": len(manifest)}
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
+        names = self.labels.names
+        probability = sigmoid(
+            require_finite_logits(outputs, metas, len(names)), read_temperature(post)
+        )
+        present = probability >= self._thresholds(post)
+        predictions = []
+        for row, meta in enumerate(metas):
+            codes = sorted(np.flatnonzero(present[row]), key=lambda code: -probability[row, code])
+            fields = {
+                "label": [names[code] for code in codes],
+                "probability": [float(probability[row, code]) for code in codes],
+                "probabilities": dict(zip(names, probability[row].tolist(), strict=True)),
+            }
+            predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
+        return predictions
+
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """{"temperature": T, "thresholds": [K]}; thresholds apply to calibrated probabilities."""
+        truth = np.array([self._multi_hot(target) for target in targets], bool)
+        truth = truth.reshape(len(targets), len(self.labels))
+        temperature = fit_temperature(outputs["logits"], truth, sigmoid_nll)
+        thresholds = [0.5] * len(self.labels)
+        if self.options.thresholds == "f1":
+            thresholds = choose_thresholds(sigmoid(outputs["logits"], temperature), truth)
+        return {"temperature": temperature, "thresholds": thresholds}
+
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
+        truth = self._multi_hot(target)
+        label = list(prediction.fields["label"])
+        predicted = self._multi_hot(label)
+        probability = prediction.scores["probability"]
+        likelihood = np.where(truth, probability, 1 - probability)
+        union = (truth | predicted).sum()
+        return {
+            "id": prediction.meta.id,
+            "name": prediction.meta.name,
+            "target": list(target),
+            "label": label,
+            "correct": bool((truth == predicted).all()),
+            "jaccard": float((truth & predicted).sum() / union) if union else 1.0,
+            "loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()),
+            "probabilities": [float(value) for value in probability],
+        }
+
+    # -- metrics -----------------------------------------------------------------------------------
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("map", "mean average precision", "bootstrap"),
+            Metric("accuracy", "accuracy (all tags correct)", "proportion", field="correct"),
+            Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("micro_f1", "micro F1", "bootstrap"),
+            Metric("jaccard", "overlap of tags (Jaccard)", "bootstrap"),
+            Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
+            Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
+        )
+
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
+        table = RecordTable.from_records(records)
+        counts = self._counts(table)
+        average = self._average_precision(table)
+        occurs = ~np.isnan(average)
+        return {
+            "map": float(average[occurs].mean()) if occurs.any() else float("nan"),
+            "accuracy": figures.weighted_mean(table.get_column("correct"), table.weight),
+            "macro_f1": counts.macro_f1(),
+            "micro_f1": counts.micro_f1(),
+            "jaccard": figures.weighted_mean(table.get_column("jaccard"), table.weight),
+            "ece": figures.sum_absolute_means(self.calibration_terms(table), table.weight),
+            "nll": figures.weighted_mean(table.get_column("loss"), table.weight),
+        }
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        """The terms of a row are the mean over its tags."""
+        table = RecordTable.from_records(records)
+
+        def make() -> np.ndarray:
+            confidence, truth = (
+                table.get_column("probabilities").ravel(),
+                self._truth(table).ravel(),
+            )
+            terms = figures.calibration_terms(confidence, truth.astype(np.float64))
+            return np.asarray(terms.reshape(len(table.rows), len(self.labels), -1).mean(axis=1))
+
+        return table.get_cached("terms", make)
+
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        before, after = reference["logits"], outputs["logits"]
+        if before.shape != after.shape:
+            return mismatched_shapes(len(before))
+        thresholds, temperature = self._thresholds(post), read_temperature(post)
+        p_before, p_after = sigmoid(before, temperature), sigmoid(after, temperature)
+        changed = (p_before >= thresholds) != (p_after >= thresholds)  # (N, K)
+        changed |= ~np.isfinite(after)
+        clear = (changed & (np.abs(p_before - thresholds) > TIE_MARGIN)).any(axis=1)
+        return summarize_difference(
+            (before, after), (p_before, p_after), changed.any(axis=1), clear
+        )
+
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = RecordTable.from_records(records)
+        average = [None if np.isnan(v) else float(v) for v in self._average_precision(table)]
+        thresholds = [round(float(value), 4) for value in self._thresholds(post)]
+        wrong = sorted(
+            (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
+        )
+        worst = wrong[:MAX_MISTAKES]
+        errors = [self._worst_decision(row) for row in worst]
+        mistakes = [
+            (row, _describe_errors(row), _join(row["target"]), _join(row["label"]), confidence)
+            for row, (_, _, confidence) in zip(worst, errors, strict=True)
+        ]
+        return [
+            class_table_block(
+                self.labels.names,
+                self._counts(table),
+                {"average precision": average, "threshold": thresholds},
+            ),
+            gallery_block(
+                "Worst mistakes",
+                mistakes,
+                f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
+                "probability is that of the most confident wrong decision, which is named.",
+                [self._decision(code, is_predicted) for code, is_predicted, _ in errors],
+            ),
+            reliability_block(self._reliability(table)),
+            {
+                "kind": "facts",
+                "title": "Post-processing",
+                "items": [["temperature", round(read_temperature(post), 4)]],
+            },
+        ]
+
+    # -- columns of a table of records -------------------------------------------------------------
+
+    def _truth(self, table: RecordTable) -> np.ndarray:
+        """Boolean (rows, K)."""
+        return table.get_cached(
+            "truth", lambda: self._multi_hot_rows(row["target"] for row in table.rows)
+        )
+
+    def _counts(self, table: RecordTable) -> figures.ClassCounts:
+        """From floats, which each resample multiplies by its weights."""
+        labels = (row["label"] for row in table.rows)
+        predicted = table.get_cached(
+            "predicted", lambda: self._multi_hot_rows(labels).astype(np.float64)
+        )
+        truth = table.get_cached("true", lambda: self._truth(table).astype(np.float64))
+        return figures.ClassCounts.from_tags(truth, predicted, table.weight)
+
+    def _average_precision(self, table: RecordTable) -> np.ndarray:
+        scores, truth = table.get_column("probabilities"), self._truth(table)
+        ranking = table.get_cached(
+            "ranking", lambda: figures.ScoreRanking.from_scores(scores, truth)
+        )
+        return figures.average_precision(ranking, table.weight)
+
+    def _reliability(self, table: RecordTable) -> figures.ReliabilityBins:
+        """Over every (sample, tag): the probability of the tag against its presence."""
+        return figures.bin_reliability(
+            table.get_column("probabilities").ravel(),
+            self._truth(table).ravel(),
+            np.repeat(table.weight, len(self.labels)),
+        )
+
+    def _worst_decision(self, record: Record) -> tuple[int, bool, float]:
+        """(class index, whether it was predicted, confidence) of the most confident wrong decision
+        about a tag."""
+        predicted = self._multi_hot(record["label"])
+        probability = np.array(record["probabilities"])
+        confidence = np.where(predicted, probability, 1 - probability)
+        confidence[predicted == self._multi_hot(record["target"])] = -1.0
+        code = int(confidence.argmax())
+        return code, bool(predicted[code]), float(confidence[code])
+
+    def _decision(self, code: int, is_predicted: bool) -> Mapping[str, Any]:
+        """For `gallery`: the wrong decision about one tag."""
+        about = f"{'wrongly found' if is_predicted else 'missed'} {self.labels.names[code]}"
+        return {"about": about, "decision": {"code": code, "found": is_predicted}}
+
+    def _multi_hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
+        return np.array([self._multi_hot(names) for names in rows], bool)
+
+    def _multi_hot(self, names: Any) -> np.ndarray:
+        """Boolean (K,)."""
+        hot = np.zeros(len(self.labels), bool)
+        hot[self._codes(names)] = True
+        return hot
+
+    def _codes(self, names: Any) -> list[int]:
+        if not _is_list(names):
+            raise DataError(f"a target of task 'tag' must be a list of tags, not {names!r}.")
+        return [self.labels.index_of(name) for name in names]
+
+    def _thresholds(self, post: Post) -> np.ndarray:
+        return read_thresholds(post, len(self.labels))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no tags"
+
+
+def _describe_errors(record: Record) -> str:
+    missed = [name for name in record["target"] if name not in record["label"]]
+    added = [name for name in record["label"] if name not in record["target"]]
+    parts = [f"missed {_join(missed)}"] if missed else []
+    parts += [f"wrongly found {_join(added)}"] if added else []
+    return "; ".join(parts)

@@ -1,0 +1,166 @@
+"""Options of the augmentation of texts. Free of torch, so that ``--help`` stays fast.
+
+    light      delete 0.05, swap 0.05
+    standard   delete 0.1, swap 0.1
+    strong     delete 0.1, swap 0.1, noise 0.05, mixup 0.2
+
+The default is none: a mirrored image keeps its class, a text without its "not" may not. A table of
+synonyms adds to any preset.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.options import Range, check_options
+from skipstone.image.augment_options import AugmentationOptions
+
+#: {operation: (strength when named alone, help text)}, in the order in which they run.
+TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
+    "synonyms": (
+        0.2,
+        "texts: a synonym of the table in place of a word, with probability s (Wei and Zou 2019)",
+    ),
+    "delete": (0.1, "texts: leave a word out with probability s (Wei and Zou 2019)"),
+    "swap": (
+        0.1,
+        "texts: a word changes places with another with probability s (Wei and Zou 2019)",
+    ),
+    "noise": (
+        0.1,
+        "texts: misspell a word with probability s: a letter left out, doubled, changed, or "
+        "swapped with the next (Belinkov and Bisk 2018)",
+    ),
+    "word_mixup": (
+        0.2,
+        "texts: blend the vectors of the words of pairs of them, place by place, share from "
+        "Beta(s, s) (wordMixup, Guo 2019)",
+    ),
+    "mixup": (
+        0.2,
+        "texts: blend the model's pooled features of pairs of them, share from Beta(s, s) "
+        "(senMixup, Guo 2019)",
+    ),
+}
+#: Those that mix the texts of a batch: by word vectors, by pooled features.
+TEXT_MIXING = ("word_mixup", "mixup")
+
+TEXT_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "none": {},
+    "light": {"delete": 0.05, "swap": 0.05},
+    "standard": {"delete": 0.1, "swap": 0.1},
+    "strong": {"delete": 0.1, "swap": 0.1, "noise": 0.05, "mixup": 0.2},
+}
+
+
+def _operation(name: str) -> float | None:
+    strength, text = TEXT_OPERATIONS[name]
+    value: float | None = field(
+        default=None,
+        metadata={"help": f"{text}; 0 is off, s is {strength:.3g} when named alone"},
+    )
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextAugmentOptions(AugmentationOptions):
+    """A preset, operations by name, or both; an operation's own value overrides the preset's.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    augmentation_factory = "skipstone.text.augment:make_text_augmentation"
+    mixing_factory = "skipstone.datasets.mixing:make_text_mixing"
+
+    augment: str = field(
+        default="none",
+        metadata={
+            "help": "texts: none (default), light, standard or strong; or operations by name, "
+            "separated by commas: delete,swap,noise"
+        },
+    )
+    synonyms: float | None = _operation("synonyms")
+    delete: float | None = _operation("delete")
+    swap: float | None = _operation("swap")
+    noise: float | None = _operation("noise")
+    word_mixup: float | None = _operation("word_mixup")
+    mixup: float | None = _operation("mixup")
+    synonym_table: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE",
+            "help": "texts: CSV or TSV, a word and its synonyms a row; turns --synonyms on",
+        },
+    )
+    custom: str | None = field(
+        default=None,
+        metadata={
+            "help": "texts: your own importable callable, 'package.module:name', that takes and "
+            "returns a str; it comes last"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.augment not in TEXT_PRESETS:
+            for word in self._words():
+                if word not in TEXT_OPERATIONS:
+                    names = [_flag(name) for name in TEXT_OPERATIONS]
+                    hint = did_you_mean(_flag(word), [*TEXT_PRESETS, *names])
+                    problems.append(
+                        f"{_flag(word)!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
+                        f"operation on texts ({', '.join(names)}). {hint}".rstrip(" ?.")
+                    )
+        if self.custom is not None and not all(self.custom.partition(":")):
+            problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
+        ranges = {
+            name: Range(0, math.inf if name in TEXT_MIXING else 1) for name in TEXT_OPERATIONS
+        }
+        check_options(self, problems, **ranges)
+        if "synonyms" in self.get_strengths() and self.synonym_table is None:
+            raise UsageError(
+                "synonyms need a table of them.", hint="Name it: --synonym-table words.csv"
+            )
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """The table of synonyms."""
+        return () if self.synonym_table is None else (self.synonym_table,)
+
+    @property
+    def backbone_requirements(self) -> Mapping[str, str]:
+        mixes_words = "word_mixup" in self.get_strengths()
+        return {"vectors in order": "--word-mixup"} if mixes_words else {}
+
+    def get_strengths(self) -> dict[str, float]:
+        """{operation: strength} of the enabled ones in the order in which they run."""
+        if self.augment in TEXT_PRESETS:
+            chosen = dict(TEXT_PRESETS[self.augment])
+        else:
+            chosen = {w: TEXT_OPERATIONS[w][0] for w in self._words() if w in TEXT_OPERATIONS}
+        if self.synonym_table is not None:
+            chosen.setdefault("synonyms", TEXT_OPERATIONS["synonyms"][0])
+        for name in TEXT_OPERATIONS:
+            value = getattr(self, name)
+            if value is not None:
+                chosen[name] = float(value)
+        return {name: chosen[name] for name in TEXT_OPERATIONS if chosen.get(name, 0) > 0}
+
+    def describe_operations(self, size: int = 0) -> str:
+        """One sentence for the user; `size` is ignored."""
+        parts = [f"{_flag(name)} {strength:.3g}" for name, strength in self.get_strengths().items()]
+        if self.custom is not None:
+            parts.append(self.custom)
+        return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
+
+    def _words(self) -> list[str]:
+        return [word.strip().replace("-", "_") for word in self.augment.split(",")]
+
+
+def _flag(name: str) -> str:
+    """An operation's name as in its flag."""
+    return name.replace("_", "-")

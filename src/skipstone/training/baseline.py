@@ -1,0 +1,153 @@
+"""The baseline: a simple model, trained in seconds on the same data, to compare a model with.
+
+The input's registry entry names it (its fact `baseline`). The verdict says if the model is not
+better by more than chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.core import events
+from skipstone.core.options import options_to_json
+from skipstone.core.registry import BACKBONES, INPUTS, resolve_target
+from skipstone.data.manifest import Manifest
+from skipstone.datasets.cache import RecordCache
+from skipstone.evaluation.intervals import Estimate, interval, paired_difference
+from skipstone.evaluation.scores import format_difference
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.predictor import Predictor
+from skipstone.tasks.base import Metric, Record, headline_metric
+from skipstone.training.learner import get_learner
+from skipstone.training.network_choice import default_head
+from skipstone.training.plan import TrainPlan
+from skipstone.training.run_directory import RunFolder
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trained baseline.
+
+    Args:
+        model: its name.
+        seconds: time that its training took.
+    """
+
+    model: str
+    predictor: Predictor
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """A model compared with its baseline, on the same samples.
+
+    Args:
+        model: the baseline's name.
+        metric: name of the headline metric; `title` is for people.
+        value: the baseline's.
+        difference: the model's value minus the baseline's.
+        verdict: which one is better, as a sentence.
+    """
+
+    model: str
+    metric: str
+    title: str
+    value: Estimate
+    difference: Estimate
+    seconds: float
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "metric": self.metric,
+            "title": self.title,
+            "value": self.value.to_json(),
+            "difference": self.difference.to_json(),
+            "seconds": round(self.seconds, 1),
+            "verdict": self.verdict,
+        }
+
+
+def train_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
+    """Train the baseline of a plan; None if its input has none, or if the model is the baseline."""
+    simple_plan = make_baseline_plan(plan)
+    if simple_plan is None:
+        return None
+    started = time.monotonic()
+    name = simple_plan.arch.backbone.name
+    with events.progress_stage(f"the baseline, {name}"):
+        network = get_learner(BACKBONES[name])(simple_plan, run, RecordCache()).network
+        runtime = TorchRuntime(network)
+        val_rows = plan.manifest.rows_with_role("select")
+        post = Predictor(simple_plan.input, runtime, plan.task, {}).fit_postprocessing(val_rows)
+        predictor = Predictor(simple_plan.input, runtime, plan.task, post)
+        values = (
+            plan.task.compute_metrics(predictor.evaluate(val_rows).records) if len(val_rows) else {}
+        )
+    seconds = time.monotonic() - started
+    metric = headline_metric(plan.task)
+    if metric.name in values:
+        events.emit_note(
+            f"Baseline {name}: {metric.title} {values[metric.name]:.1%} on the validation rows, "
+            f"trained in {seconds:.1f} s."
+        )
+    return Baseline(name, predictor, seconds)
+
+
+def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
+    """The same data and task with the input's baseline as the model; None if the input has none, or
+    if all training rows have one label, which is possible when an existing model is fine-tuned."""
+    entry = INPUTS[plan.manifest.input]
+    name, train_rows = entry.facts.get("baseline"), plan.manifest.rows_with_role("fit")
+    if name is None or name == plan.arch.backbone.name:
+        return None
+    if len(set(map(str, train_rows.column_values("target")))) < 2:
+        return None
+    choice = resolve_target(entry.facts["chooser"])(
+        model=name,
+        weights="auto",
+        state=plan.input.get_state()[0],
+        rows=len(train_rows),
+        classes=len(plan.task.schema.get("classes", ())),
+    )
+    input = entry.load()(entry.make_options(choice.input)).fit(train_rows.list_sources())
+    backbone = BACKBONES[name]
+    options = options_to_json(backbone.make_options(choice.options))
+    arch = Arch(ComponentConfig(name, {"options": options}), default_head(plan.task, backbone))
+    return dataclasses.replace(plan, input=input, arch=arch, weights="none")
+
+
+def compare_with_baseline(
+    baseline: Baseline | None, plan: TrainPlan, records: Sequence[Record], part: Manifest
+) -> BaselineComparison | None:
+    """Score the baseline on `part`, where the model has `records`; None without a baseline."""
+    if baseline is None or not records:
+        return None
+    evaluation = baseline.predictor.evaluate(part)
+    metric, task = headline_metric(plan.task), plan.task
+    groups = evaluation.groups
+    value = interval(metric, evaluation.records, task, groups, plan.seed)
+    gap = paired_difference(metric, records, evaluation.records, task, groups, plan.seed)
+    verdict = _verdict(plan.arch.backbone.name, baseline.model, metric, gap)
+    return BaselineComparison(
+        baseline.model, metric.name, metric.title, value, gap, baseline.seconds, verdict
+    )
+
+
+def _verdict(model: str, baseline: str, metric: Metric, gap: Estimate) -> str:
+    points, certain = format_difference(metric, gap)
+    if certain > 0:
+        return f"{model} is better than the baseline {baseline}: {points}."
+    if certain < 0:
+        return f"{model} is WORSE than the baseline {baseline}: {points}. Take --model {baseline}."
+    return (
+        f"{model} is not better than the baseline {baseline} by more than chance: {points}. "
+        f"--model {baseline} may be as good, and trains in seconds."
+    )

@@ -1,0 +1,158 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped.
+
+    checkpoint/even, checkpoint/odd     the last two, each a folder that appeared whole
+        state.json                      position, sums, history; scalars of the optimizer
+        tensors.safetensors             model.*, optimizer.*, ema.*, kept.*
+        hashes.json                     SHA-256 of the two
+
+Random states are not among it: every step seeds its generators from (seed, step), so there is
+nothing to restore and nothing that evaluating, timing or loading could disturb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.core import events, storage
+from skipstone.core.errors import DamagedError
+from skipstone.training.ema import Ema
+from skipstone.training.state import State
+
+GENERATIONS = ("even", "odd")
+STATE, TENSORS, HASHES = "state.json", "tensors.safetensors", "hashes.json"
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One saved moment. `number` counts the saves of a run."""
+
+    number: int
+    state: State
+    tensors: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `prefix`, without it."""
+        start = prefix + "."
+        return {
+            name.removeprefix(start): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start)
+        }
+
+
+def generation(folder: Path, number: int) -> Path:
+    """Where the save of this number lies."""
+    return folder / GENERATIONS[number % 2]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write over the older of the two generations; the newer stays as it is."""
+    value = {
+        "number": checkpoint.number,
+        "state": checkpoint.state.to_json(),
+        "optimizer": checkpoint.optimizer,
+    }
+    with storage.write_folder(generation(folder, checkpoint.number)) as target:
+        storage.write_json(target / STATE, value)
+        storage.write_tensors(target / TENSORS, checkpoint.tensors)
+        hashes = {name: storage.file_sha256(target / name) for name in (STATE, TENSORS)}
+        storage.write_json(target / HASHES, hashes)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The last whole checkpoint, or None where there is none yet.
+
+    A damaged one is named in a warning and the other is taken. Raises DamagedError when none of
+    those there is whole.
+    """
+    if not folder.exists():
+        return None
+    storage.remove_stale_temporaries(folder)
+    found: list[Checkpoint] = []
+    damage: list[str] = []
+    for name in GENERATIONS:
+        if (folder / name).exists():
+            try:
+                found.append(_load(folder / name))
+            except DamagedError as error:
+                damage.append(error.message)
+    if not found:
+        if damage:
+            raise DamagedError(
+                f"no checkpoint can be read: {' '.join(damage)}",
+                hint="Remove the run folder to start again.",
+            )
+        return None
+    last = max(found, key=lambda checkpoint: checkpoint.number)
+    for message in damage:
+        events.emit_warning(f"{message} Going on from the checkpoint at step {last.state.step:,}.")
+    return last
+
+
+def _load(folder: Path) -> Checkpoint:
+    hashes = storage.read_json(folder / HASHES)
+    if not isinstance(hashes, dict) or set(hashes) != {STATE, TENSORS}:
+        raise DamagedError(f"{folder / HASHES} is damaged: it does not name both files.")
+    for name, expected in hashes.items():
+        if storage.file_sha256(folder / name) != expected:
+            raise DamagedError(f"{folder / name} is damaged: its content is not what was written.")
+    value = storage.read_json(folder / STATE)
+    tensors = storage.read_torch_tensors(folder / TENSORS)
+    try:
+        state = State.from_json(value["state"])
+        return Checkpoint(int(value["number"]), state, tensors, dict(value["optimizer"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise DamagedError(f"{folder / STATE} is not what skipstone writes ({error}).") from None
+
+
+# --- the parts ------------------------------------------------------------------------------
+
+
+def model_tensors(network: nn.Module, ema: Ema | None) -> dict[str, Tensor]:
+    """model.* and ema.*"""
+    tensors = {f"model.{name}": value for name, value in network.state_dict().items()}
+    if ema is not None:
+        tensors |= {f"ema.{name}": value for name, value in ema.tensors().items()}
+    return tensors
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors as optimizer.<parameter>.<name>, and the JSON-able rest by the same names."""
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for key, value in _optimizer_items(optimizer.state_dict()["state"]):
+        if isinstance(value, Tensor):
+            tensors[f"optimizer.{key}"] = value
+        else:
+            scalars[key] = value
+    return tensors, scalars
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
+    """Put saved state into a fresh optimizer over the same parameters."""
+    state: dict[int, dict[str, Any]] = {}
+    values: dict[str, Any] = {**checkpoint.part("optimizer"), **checkpoint.optimizer}
+    for key, value in values.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    fresh = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": fresh["param_groups"]})
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # In the parameter's own memory layout, as a run without a stop has it.
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _optimizer_items(state: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for index, entries in state.items():
+        for name, value in entries.items():
+            if value is not None:
+                yield f"{index}.{name}", value

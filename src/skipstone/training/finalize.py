@@ -1,0 +1,98 @@
+"""The last steps for every new model: calibrate, score, write the bundle, export and verify."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from skipstone.bundle.architecture import Arch, EnsembleArch
+from skipstone.bundle.format import Bundle
+from skipstone.core import events
+from skipstone.core.errors import Refusal
+from skipstone.data.manifest import Manifest
+from skipstone.evaluation.parity import Verification, verify
+from skipstone.evaluation.postprocessing import select_postprocessing
+from skipstone.evaluation.scores import Scores, compute_scores, measure_calibration_gain
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.export.onnx_export import export_onnx
+from skipstone.inference.export.openvino_export import export_openvino
+from skipstone.inference.golden_outputs import store_goldens
+from skipstone.inference.predictor import Predictor
+from skipstone.inference.restore import collect_input_arrays
+from skipstone.inputs.base import make_input_record
+from skipstone.inputs.multi_input import list_inputs
+from skipstone.models.build import export_tensors
+from skipstone.tasks.base import task_record
+from skipstone.training.plan import TrainContext
+
+
+def score_and_write_bundle(
+    context: TrainContext,
+    network: nn.Module,
+    arch: Arch | EnsembleArch,
+    lineage: dict[str, Any],
+    folder: Path,
+) -> tuple[Scores, Bundle]:
+    """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
+    a test set, the validation rows), and write the bundle.
+
+    Args:
+        network: the network of `arch`, with its weights.
+    """
+    runtime = TorchRuntime(network)
+    val_rows = context.manifest.rows_with_role("select")
+    post = Predictor(context.input, runtime, context.task, {}).fit_postprocessing(val_rows)
+    post = select_postprocessing(
+        Predictor(context.input, runtime, context.task, post), val_rows, seed=context.seed
+    )
+    predictor = Predictor(context.input, runtime, context.task, post)
+    role = scored_role(context.manifest)
+    part = context.manifest.rows_with_role(role)
+    evaluation = predictor.evaluate(part)
+    scores = dataclasses.replace(
+        compute_scores(context.task, evaluation, part, role=role, seed=context.seed),
+        calibration=measure_calibration_gain(
+            predictor, part, evaluation, role=role, seed=context.seed
+        ),
+    )
+    inputs = list_inputs(context.input)
+    first, *others = [make_input_record(context.manifest.input, input) for input in inputs]
+    bundle = Bundle(
+        arch=arch,
+        input={**first, "others": others} if others else first,
+        task=task_record(context.manifest.task, context.task),
+        post=post,
+        lineage=lineage,
+        metrics=scores.to_json(),
+        tensors=export_tensors(network),
+        input_arrays=collect_input_arrays(inputs),
+    )
+    bundle.save(folder)
+    return scores, bundle
+
+
+def scored_role(manifest: Manifest) -> str:
+    """The role that is scored: "claim", or "select" if the data is too small for a test set."""
+    return "claim" if len(manifest.rows_with_role("claim")) else "select"
+
+
+def export_and_verify(folder: Path) -> Verification:
+    """Export the programs, each compared with the network on the goldens, then verify the bundle
+    in a new process. A network that cannot be exported remains a valid model, with a warning.
+    """
+    store_goldens(folder)
+    steps: dict[str, Callable[[Path], object]] = {"ONNX": export_onnx, "OpenVINO": export_openvino}
+    for name in events.track_progress(list(steps), "exporting"):
+        try:
+            steps[name](folder)
+        except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
+            events.emit_warning(
+                f"The model was not exported to {name}, and runs in torch: {refusal}"
+            )
+            break
+    with events.progress_stage("verifying from raw bytes"):
+        return verify(folder)

@@ -1,0 +1,182 @@
+"""The one loop. Whatever trains by gradient goes through it, recovery after shrinking too."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipstone.core.errors import Diverged
+from skipstone.data.samples import Batch
+from skipstone.training.ema import Ema
+from skipstone.training.objective import Objective
+from skipstone.training.oom import MicroBatch
+from skipstone.training.optimizers import clip_gradients, gradient_norms, set_rates
+from skipstone.training.precision import Mode
+from skipstone.training.schedules import Curve
+from skipstone.training.state import State, add
+
+
+class Batches(Protocol):
+    """What the loop asks of a loader (prepare.loader.Loader)."""
+
+    batch_size: int
+
+    def __len__(self) -> int: ...
+
+    def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+class Keeper(Protocol):
+    """What happens between steps: saving, evaluating, stopping."""
+
+    def after_step(self, state: State, loss: float) -> None:
+        """May save, raise Interrupted, or set state.stopped_by."""
+
+    def after_epoch(self, state: State) -> None:
+        """Writes the epoch's row and moves `state` to the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a step is made.
+
+    Args:
+        steps: optimizer steps of this phase.
+        lr: the peak rate; `curve` gives the factor at each step of the phase.
+        clip: greatest gradient norm over all parameters; 0 does not clip.
+        accumulate: batches a step.
+        memory: how many samples go through the network at once.
+        measure: gradient norms are recorded every so many steps.
+    """
+
+    steps: int
+    lr: float
+    curve: Curve
+    ema: Ema | None
+    clip: float
+    accumulate: int
+    mode: Mode
+    device: torch.device
+    memory: MicroBatch
+    seed: int
+    measure: int
+
+
+def fit_phase(
+    objective: Objective,
+    loader: Batches,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    rules: Rules,
+    keeper: Keeper,
+) -> State:
+    """Train until the phase's steps are done or something stops it.
+
+    The epoch's number and batch in `state` say where the loader goes on, so that a resumed run
+    sees the same batches. An epoch that is open is always closed: where a run was left in its
+    evaluation, no step may be left, but the row of history, which tells the last rate.
+    """
+    if state.phase_step:
+        set_rates(optimizer, rules.lr * rules.curve(state.phase_step - 1))
+    while state.epoch_open or (state.phase_step < rules.steps and not state.stopped_by):
+        state.epoch_open = True
+        left = 0 if state.stopped_by else rules.steps - state.phase_step
+        batches = loader.iterate_epoch(state.epoch, start=state.batch)
+        for group in islice(grouped(batches, rules.accumulate), left):
+            set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
+            loss = step(objective, optimizer, group, state, rules)
+            state.step, state.phase_step = state.step + 1, state.phase_step + 1
+            state.batch += len(group)
+            keeper.after_step(state, loss)
+            if state.stopped_by:
+                break
+        keeper.after_epoch(state)
+    return state
+
+
+def step(
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    state: State,
+    rules: Rules,
+) -> float:
+    """One optimizer step on the gradient of the mean loss over `batches`. Returns the loss.
+
+    Losses are divided by the weight of all batches together, so accumulation equals one large
+    batch (except where batch norm looks at its batch).
+    """
+    losses = rules.memory.attempt(
+        state.step, lambda: gradients(objective, batches, state.step, rules)
+    )
+    values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+    if not np.isfinite(values["loss"]):
+        raise diverged("the loss", values["loss"], batches, state)
+    if state.phase_step % rules.measure == 0:
+        add(state.norms, gradient_norms(objective.network))
+    norm = clip_gradients(optimizer, rules.clip)
+    if not np.isfinite(norm):  # the loss of the next batch would be the first to show it
+        raise diverged("the gradient's norm", norm, batches, state)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if rules.ema is not None:
+        rules.ema.update()
+    add(state.losses, values)
+    return float(values["loss"])
+
+
+def gradients(
+    objective: Objective, batches: Sequence[Batch], step: int, rules: Rules
+) -> dict[str, Tensor]:
+    """Add the gradient of the mean loss over `batches`; returns the losses, detached."""
+    seed_step(rules.seed, step, rules.device)
+    parts = [part.to(rules.device) for part in rules.memory.parts(batches, step)]
+    weight = torch.stack([objective.weight(part.y) for part in parts]).sum()
+    losses: dict[str, Tensor] = {}
+    for part in parts:
+        with rules.mode.forward_pass(rules.device):
+            found = objective(part.x, part.y, weight=weight, share=1 / len(parts))
+        found["loss"].backward()
+        for name, value in found.items():
+            losses[name] = losses.get(name, 0) + value.detach()
+    return losses
+
+
+def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """Lists of `size` batches; the last may be shorter."""
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Key every random stream of the process to (seed, step): dropout, stochastic depth."""
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
+    key = int.from_bytes(digest, "little") >> 1
+    # Not torch.manual_seed: it formats a stack trace for each kind of device that is not there.
+    torch.default_generator.manual_seed(key)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(key)
+    elif device.type == "mps":
+        torch.mps.manual_seed(key)
+    np.random.seed(key & 0xFFFFFFFF)
+    random.seed(key)
+
+
+def diverged(what: str, value: float, batches: Sequence[Batch], state: State) -> Diverged:
+    names: list[Any] = [meta.name or meta.id for batch in batches for meta in batch.meta]
+    shown = ", ".join(str(name) for name in names[:8])
+    more = f" and {len(names) - 8} more (all in the journal)" if len(names) > 8 else ""
+    return Diverged(
+        f"{what} became {value} at step {state.step + 1} (epoch {state.epoch + 1}); "
+        f"its batch: {shown}{more}.",
+        step=state.step + 1,
+        files=tuple(str(name) for name in names),
+    )

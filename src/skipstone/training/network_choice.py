@@ -1,0 +1,130 @@
+"""The network of a plan: which model and input, which head, which options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core.errors import UsageError
+from skipstone.core.formatting import to_flag
+from skipstone.core.options import options_to_json
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
+from skipstone.core.settings import Settings
+from skipstone.data.manifest import Manifest
+from skipstone.inputs.base import Input, Surveyable
+from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
+from skipstone.models.heads.options import HeadChoice
+from skipstone.models.model_choice import ModelChoice
+from skipstone.models.vector_options import VectorOptions
+from skipstone.tasks.base import Task
+from skipstone.text.word_vectors import drop_subword_options, embedding_size_option
+
+
+def choose_input(
+    settings: Settings, model: str, weights: str, train_rows: Manifest
+) -> tuple[ModelChoice, Input]:
+    """The model, and the input with the options that suit it, fitted on the training rows.
+
+    Raises:
+        UsageError: the model does not take this data, or an option is out of its range.
+        DataError: none of the rows can be read.
+    """
+    entry = INPUTS[train_rows.input]
+    sources = train_rows.list_sources()
+    unfitted = _make_input(entry, settings, {})
+    survey = unfitted.survey(sources) if isinstance(unfitted, Surveyable) else {}
+    choice = _choose_model(entry, model, weights, survey, train_rows)
+    keep_shape = entry.facts.get("placed")
+    if TASKS[train_rows.task].facts.get("places") and keep_shape:
+        choice = resolve_target(keep_shape)(choice)  # targets lie on the input
+    _reject_too_large(choice, settings.values_for(entry.options_type()), model)
+    defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)
+    return choice, _make_input(entry, settings, defaults).fit(sources)
+
+
+def _make_input(entry: Entry, settings: Settings, defaults: Mapping[str, Any]) -> Input:
+    kind = entry.options_type()
+    input: Input = entry.load()(None if kind is None else settings.make_options(kind, **defaults))
+    return input
+
+
+def _choose_model(
+    input_entry: Entry, model: str, weights: str, survey: Mapping[str, Any], train_rows: Manifest
+) -> ModelChoice:
+    """The model and its weights: the user's, or those that the input's chooser names."""
+    emits = input_entry.facts.get("emits", ())
+    if model != "auto" and emits:
+        check_backbone_accepts(BACKBONES[model], model, *emits)
+    chooser = input_entry.facts.get("chooser")
+    if chooser is not None:
+        choice: ModelChoice = resolve_target(chooser)(
+            model=model,
+            weights=weights,
+            state=survey,
+            rows=len(train_rows),
+            classes=len(train_rows.schema.get("classes", ())),
+        )
+        return choice
+    if model == "auto":
+        raise UsageError(
+            f"no model is chosen automatically for the input {input_entry.name!r}.",
+            hint="Name one: --model NAME. See: skipstone models",
+        )
+    start = "none" if weights == "auto" else weights
+    reason = f"{model} as asked for, " + ("from scratch" if start == "none" else f"from {start}")
+    return ModelChoice(model=model, weights=start, input={}, reason=reason)
+
+
+def _reject_too_large(choice: ModelChoice, values: Mapping[str, Any], model: str) -> None:
+    """UsageError where an option of the input exceeds what the model can be built for."""
+    for name, most in choice.input_limits.items():
+        if values.get(name, most) > most:
+            raise UsageError(
+                f"{to_flag(name)} {values[name]} is more than {model} can take, which is {most}.",
+                hint=f"Use {to_flag(name)} {most}, or less.",
+            )
+
+
+def choose_backbone(
+    choice: ModelChoice, head: ComponentConfig, settings: Settings
+) -> ComponentConfig:
+    """The chosen model with its options: the user's, and those that vectors or the head decide."""
+    entry = BACKBONES[choice.model]
+    values = {**choice.options, **settings.values_for(entry.options_type())}
+    values |= embedding_size_option(
+        settings.make_options(VectorOptions), entry, values, weights=choice.weights
+    )
+    options = recommend_options(entry, choice.model, HEADS[head.name], values)
+    args = {"options": options_to_json(options)}
+    return ComponentConfig(
+        choice.model, {**args, "shape": dict(choice.shape)} if choice.shape else args
+    )
+
+
+def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> ComponentConfig:
+    """The head that the user names, the backbone requires, or the task has; with its options."""
+    wanted, required = settings.make_options(HeadChoice).head, backbone.facts.get("head")
+    if required is not None and wanted not in ("auto", required):
+        raise UsageError(
+            f"{backbone.name!r} gives class scores itself, so --head {wanted} has nothing to "
+            "learn.",
+            hint="Leave --head out, or choose another model: skipstone models",
+        )
+    part = choose_head(wanted, default_head(task, backbone))
+    return with_head_options(part, settings, part.args.get("options", {}))
+
+
+def default_head(task: Task, backbone: Entry) -> ComponentConfig:
+    """The head that a backbone requires (the fact `head` of its entry), else the task's."""
+    part = task.default_head()
+    return ComponentConfig(backbone.facts.get("head", part.name), part.args)
+
+
+def with_head_options(
+    head: ComponentConfig, settings: Settings, defaults: Mapping[str, Any]
+) -> ComponentConfig:
+    """The head with the user's options over `defaults`."""
+    entry = HEADS[head.name]
+    options = entry.make_options({**defaults, **settings.values_for(entry.options_type())})
+    return ComponentConfig(head.name, {**head.args, "options": options_to_json(options)})

@@ -1,0 +1,109 @@
+"""Optimizers over groups of parameters: which decay, and how fast each stage learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.models.network import Network
+from skipstone.training.recipe import Recipe
+
+
+def stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
+    """Parameters from the stem to the head, by stage; each exactly once.
+
+    Raises:
+        ValueError: the backbone's `stages()` leaves out a parameter or names one twice.
+    """
+    groups = [
+        (f"stage {index}" if index else "stem", _parameters(modules))
+        for index, modules in enumerate(network.backbone.stage_modules())
+    ]
+    groups.append(("head", _parameters([network.head, network.auxiliary])))
+    found = [id(parameter) for _, group in groups for parameter in group]
+    everything = {id(parameter): name for name, parameter in network.named_parameters()}
+    missing = [name for key, name in everything.items() if key not in set(found)]
+    if missing or len(found) != len(set(found)):
+        raise ValueError(
+            f"{type(network.backbone).__name__}.stages() must hold each parameter exactly once; "
+            f"missing: {', '.join(missing) or 'none'}"
+        )
+    return groups
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW, over what is trainable.
+
+    Each group holds one stage's weights, or its norms and biases (which do not decay). `scale` is
+    the group's factor on the learning rate: layer_decay ** distance from the head.
+    """
+    groups = list(_groups(network, recipe))
+    if not groups:
+        raise ValueError("no parameter is trainable")
+    # One kernel for all tensors where the device has it; MPS takes the foreach form.
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            fused=fused,
+        )
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group `lr` times its scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, greatest: float) -> float:
+    """Scale all gradients down to a norm of `greatest` (0: leave them); returns what it was.
+
+    As torch.nn.utils.clip_grad_norm_, which is these two calls.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if greatest:
+        torch.nn.utils.clip_grads_with_norm_(parameters, greatest, norm)
+    return float(norm)
+
+
+def gradient_norms(network: Network) -> dict[str, float]:
+    """L2 norm of the gradient of each stage that learns, from the stem to the head."""
+    norms = {}
+    for name, parameters in stages(network):
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            norms[name] = float(torch.stack(torch._foreach_norm(gradients)).norm())
+    return norms
+
+
+def _groups(network: Network, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    ordered = stages(network)
+    for index, (name, parameters) in enumerate(ordered):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        scale = recipe.layer_decay ** (len(ordered) - 1 - index)
+        for decays in (True, False):
+            chosen = [parameter for parameter in trained if _decays(parameter) == decays]
+            if chosen:
+                yield {
+                    "params": chosen,
+                    "weight_decay": recipe.weight_decay if decays else 0.0,
+                    "scale": scale,
+                    "stage": name,
+                }
+
+
+def _decays(parameter: Tensor) -> bool:
+    """Norms' scales and all biases are vectors; weights have two dimensions or more."""
+    return parameter.ndim > 1
+
+
+def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]

@@ -1,0 +1,325 @@
+"""The plan of a training run, decided completely before anything is written.
+
+    read -> split -> model and fitted input -> task -> head and backbone -> recipe
+
+Training from scratch, fine-tuning and continuing are one plan, with or without a parent: what a
+parent changes is in `finetune`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from skipstone.bundle.architecture import Arch
+from skipstone.bundle.locate import resolve_bundle
+from skipstone.core import storage
+from skipstone.core.errors import Refusal, SkipstoneError
+from skipstone.core.events import emit_note
+from skipstone.core.formatting import relative_path
+from skipstone.core.options import options_to_json
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
+from skipstone.core.settings import Settings
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.datasets.augmentation import augment_options_type, make_augmentation, make_mixing
+from skipstone.datasets.cache import RecordCache
+from skipstone.datasets.label_checks import check_train_labels
+from skipstone.datasets.leakage import (
+    inherited_roles,
+    is_model_path,
+    load_training_rows,
+    report_inherited_roles,
+)
+from skipstone.datasets.options import LoadOptions, SplitOptions
+from skipstone.datasets.row_scan import RowScan, scan_rows
+from skipstone.datasets.splitting import ScanRows, assign_roles
+from skipstone.image.augment_options import ImageAugmentOptions
+from skipstone.inputs.base import Input, make_input_record
+from skipstone.models.build import check_backbone_accepts, check_head_needs
+from skipstone.models.model_choice import ModelChoice
+from skipstone.models.vector_options import VectorOptions
+from skipstone.tasks.base import Task, task_record
+from skipstone.text.text_augment_options import TextAugmentOptions
+from skipstone.text.word_vectors import WordVectors, load_word_vectors
+from skipstone.training.finetune import (
+    OptionDefaults,
+    ParentModel,
+    describe_new_classes,
+    inherited_head,
+    inherited_input,
+    inherited_options,
+    inherited_schema,
+    reject_other_data,
+    reject_other_network,
+)
+from skipstone.training.network_choice import choose_backbone, choose_head_part, choose_input
+from skipstone.training.option_checks import reject_ineffective_options, reject_unsupported_options
+from skipstone.training.options import TrainOptions
+from skipstone.training.recipe import Facts, Recipe, resolve
+from skipstone.training.run_directory import RunFolder
+
+#: Rows that predict, before the split, which input will be trained on.
+PREVIEW_ROWS = 32
+
+
+class TrainContext(Protocol):
+    """What a model is made for: the rows with their roles, the input and the task."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def input(self) -> Input: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Everything that decides a run; two equal plans train the same model. A `TrainContext`.
+
+    Args:
+        manifest: with roles.
+        weights: "pretrained", "none", a file of weights, or the parent's path.
+        reason: why this model, in a sentence.
+        loading: how batches are loaded; it changes none of them.
+        parent: the model that `train --from` starts with.
+        vectors: the word vectors that `train --vectors` starts with.
+    """
+
+    manifest: Manifest
+    input: Input
+    task: Task
+    arch: Arch
+    weights: str
+    augment: ImageAugmentOptions | TextAugmentOptions
+    recipe: Recipe
+    reason: str
+    seed: int
+    loading: LoadOptions
+    parent: ParentModel | None = None
+    vectors: WordVectors | None = None
+
+    def hash_files(self) -> dict[str, str]:
+        """{path: SHA-256} of files that decide what is learnt: those of options (synonyms,
+        vectors), and tables that hold the data, whose rows are known by their number only."""
+        paths = {str(Path(path).resolve()) for path in self.augment.source_files}
+        if self.manifest.cells is not None:
+            tables = set(self.manifest.column_values("path"))
+            paths |= {str((self.manifest.root / path).resolve()) for path in tables}
+        hashes = {path: storage.file_sha256(Path(path)) for path in sorted(paths)}
+        if self.vectors is not None:
+            hashes[str(self.vectors.path.resolve())] = self.vectors.matches.sha256
+        return hashes
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run.json` stores and a later command is compared with."""
+        return {
+            "data": data_record(self.manifest),
+            "input": make_input_record(self.manifest.input, self.input),
+            "task": task_record(self.manifest.task, self.task),
+            "arch": self.arch.to_json(),
+            "weights": self.weights,
+            "augment": options_to_json(self.augment),
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "from": None if self.parent is None else self.parent.to_json(),
+            "vectors": None if self.vectors is None else self.vectors.to_json(),
+        }
+
+
+def data_record(manifest: Manifest) -> dict[str, Any]:
+    """Which data, JSON-able, so that a later command finds and recognises it."""
+    return {
+        "root": str(manifest.root.resolve()),
+        "reader": manifest.reader,
+        "rows": len(manifest),
+        "fingerprint": manifest.compute_fingerprint(),
+    }
+
+
+def build_plan(
+    data: Path,
+    *,
+    model: str = "auto",
+    weights: str = "auto",
+    seed: int,
+    settings: Settings,
+    parent: ParentModel | None = None,
+    cache: RecordCache | None = None,
+) -> TrainPlan:
+    """Read the data and decide; notes say what was inferred or chosen.
+
+    Args:
+        parent: the model to start from, in place of `model` and `weights`.
+        cache: gets the records of rows that are decoded before they are split.
+
+    Raises:
+        UsageError: names the flag that is wrong, or that would decide what is ambiguous.
+        DataError: a file or row of the data cannot be used.
+    """
+    if parent is not None:
+        reject_other_network(parent, model, weights, settings)
+    elif model != "auto":
+        BACKBONES[model]  # refuses a misspelt name before any file is read
+    manifest = _read_manifest(data, settings, parent)
+
+    defaults = OptionDefaults() if parent is None else inherited_options(parent, settings)
+    inherited = None if parent is None else inherited_input(parent, settings)
+
+    def choose(rows: Manifest) -> tuple[ModelChoice, Input]:
+        return inherited or choose_input(settings, model, weights, rows)
+
+    scan = make_scan(cache, lambda rows: choose(rows)[1])
+    manifest = _assign_roles(manifest, settings, weights, parent, scan)
+    train_rows = manifest.rows_with_role("fit")
+    choice, input = choose(train_rows)
+    task = _make_task(settings, manifest, train_rows, defaults, parent)
+    reason = choice.reason + describe_new_classes(parent, task, train_rows)
+    for sentence in (reason, *input.fit_notes):
+        emit_note(sentence)
+    facts = _recipe_facts(choice, input, train_rows, recommended=parent is None)
+    plan = TrainPlan(
+        manifest=manifest,
+        input=input,
+        task=task,
+        arch=_choose_arch(choice, task, settings, parent),
+        weights=choice.weights,
+        augment=settings.make_options(augment_options_type(manifest.input), **defaults.augment),
+        recipe=resolve(settings.make_options(TrainOptions, **defaults.recipe), facts),
+        reason=reason,
+        seed=seed,
+        loading=settings.make_options(LoadOptions),
+        parent=parent,
+    )
+    _check_plan(plan, settings)
+    vector_options = settings.make_options(VectorOptions)
+    return replace(
+        plan, vectors=load_word_vectors(vector_options, input, train_rows.list_sources())
+    )
+
+
+def _read_manifest(data: Path, settings: Settings, parent: ParentModel | None) -> Manifest:
+    if parent is None:
+        return read_manifest(data, settings.make_options(ReadOptions))
+    options = settings.make_options(ReadOptions, task=parent.bundle.task["name"])
+    manifest = read_manifest(data, options)
+    reject_other_data(parent, data, manifest)
+    return manifest
+
+
+def _assign_roles(
+    manifest: Manifest, settings: Settings, weights: str, parent: ParentModel | None, scan: ScanRows
+) -> Manifest:
+    """The manifest with roles; rows that the parent was made with keep theirs."""
+    origin: object = weights
+    roles: dict[int, str] = {}
+    if parent is not None:
+        origin, roles = parent.path, inherited_roles(parent.path, parent.rows, manifest)
+    elif is_model_path(weights):
+        roles = inherited_roles(weights, load_training_rows(resolve_bundle(weights)), manifest)
+    options = settings.make_options(SplitOptions)
+    manifest = assign_roles(manifest, options, pinned=roles, scan=scan)
+    if parent is None:  # a model may be fine-tuned on rows of one label
+        check_train_labels(manifest)
+    for sentence in manifest.notes:
+        emit_note(sentence)
+    report_inherited_roles(origin, manifest, roles)
+    return manifest
+
+
+def make_scan(cache: RecordCache | None, choose: Callable[[Manifest], Input]) -> ScanRows:
+    """How `assign_roles` scans rows that will be trained on: records go into `cache`.
+
+    The input is known only after the split, so a few rows predict it; a wrong prediction costs a
+    second decode and nothing else (`RecordCache.serve`).
+    """
+
+    def scan(rows: Manifest) -> list[RowScan]:
+        if cache is None or not INPUTS[rows.input].facts.get("examined"):
+            return scan_rows(rows)
+        try:
+            input = choose(rows.take_rows(np.arange(0, len(rows), -(-len(rows) // PREVIEW_ROWS))))
+        except SkipstoneError:  # fitting on all training rows raises it again, if it is so
+            return scan_rows(rows)
+        cache.set_input(input)
+        return scan_rows(rows, input=input, cache=cache)
+
+    return scan
+
+
+def _make_task(
+    settings: Settings,
+    manifest: Manifest,
+    train_rows: Manifest,
+    defaults: OptionDefaults,
+    parent: ParentModel | None,
+) -> Task:
+    """The task with the statistics of the training rows in its schema."""
+    entry = TASKS[manifest.task]
+    kind, make = entry.options_type(), entry.load()
+    options = None if kind is None else settings.make_options(kind, **defaults.task)
+    schema = manifest.schema if parent is None else inherited_schema(parent, manifest)
+    task: Task = make(options, {**schema, **make(options, schema).statistics(train_rows)})
+    return task
+
+
+def _choose_arch(
+    choice: ModelChoice, task: Task, settings: Settings, parent: ParentModel | None
+) -> Arch:
+    if parent is not None:
+        return replace(parent.arch, head=inherited_head(parent, settings, task))
+    head = choose_head_part(task, BACKBONES[choice.model], settings)
+    return Arch(choose_backbone(choice, head, settings), head)
+
+
+def _recipe_facts(
+    choice: ModelChoice, input: Input, train_rows: Manifest, *, recommended: bool
+) -> Facts:
+    """What the recipe depends on; `recommended`: also the values that suit the backbone."""
+    pretrained = choice.weights != "none"
+    suited = BACKBONES[choice.model].facts.get("tuning" if pretrained else "recipe", {})
+    return Facts(
+        samples=len(train_rows),
+        pretrained=pretrained,
+        values=sum(array[0].size for array in input.make_example(1).values()),
+        placed=bool(TASKS[train_rows.task].facts.get("places")),
+        suited=suited if recommended else {},
+    )
+
+
+def _check_plan(plan: TrainPlan, settings: Settings) -> None:
+    """Refuse what does not go together, before a run folder is made."""
+    model, head = plan.arch.name, plan.arch.head.name
+    backbone = BACKBONES[model]
+    settings.reject_unused(task=plan.manifest.task, model=model, head=head)
+    reject_unsupported_options(settings, model, plan.input.options)
+    reject_ineffective_options(settings, model, plan.task.options, plan.recipe)
+    check_backbone_accepts(backbone, model, plan.input.feature_spec().kind)
+    check_head_needs(HEADS[head], backbone, model)
+    make_augmentation(plan.augment, plan.input, plan.task)
+    make_mixing(plan.augment, plan.task, backbone)
+
+
+def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:
+    """Journal the hashes of the plan's files, or compare them with those of the run's start.
+
+    Raises:
+        Refusal: a file has changed since.
+    """
+    hashes = plan.hash_files()
+    at_start = run.decide("files", lambda: {"sha256": hashes})["sha256"]
+    for path, digest in hashes.items():
+        if at_start.get(path) != digest:
+            raise Refusal(
+                f"{path} has changed since {relative_path(run.path)} began (sha256 {digest[:12]}, not "
+                f"{str(at_start.get(path))[:12]}), so this run cannot be resumed.",
+                hint="Put the file back, or start a new run in another folder: --out DIR",
+            )

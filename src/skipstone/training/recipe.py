@@ -1,0 +1,170 @@
+"""The recipe: every choice of training made, from what the user said and what the data is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.training.options import Keep, Optimizer, Precision, Schedule, TrainOptions, Unfreeze
+
+#: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
+FEW_VALUES = 64 * 64 * 3
+#: Numbers in a batch (32 pictures of 224 pixels): larger samples come in smaller batches.
+MOST_VALUES = 32 * 224 * 224 * 3
+#: Fewer samples than this adapt pretrained weights instead of replacing them.
+SMALL = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the choices depend on.
+
+    Args:
+        samples: rows of the fit split.
+        pretrained: whether the backbone comes with weights.
+        values: numbers in one sample, such as height x width x channels.
+        placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
+        suited: values of `TrainOptions` that the backbone's entry recommends for this start.
+    """
+
+    samples: int
+    pretrained: bool = False
+    values: int = 224 * 224 * 3
+    placed: bool = False
+    suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """`TrainOptions` with every value filled in. Fields mean the same."""
+
+    epochs: int
+    steps: int | None
+    budget: float | None
+    batch_size: int
+    balanced: bool
+    accumulate: int
+    optimizer: Optimizer
+    lr: float
+    momentum: float
+    weight_decay: float
+    l1: float
+    schedule: Schedule
+    warmup: float
+    ema: float
+    early_stop: int
+    clip: float
+    layer_decay: float
+    freeze: float
+    freeze_epochs: int
+    unfreeze: Unfreeze
+    freeze_norm: bool
+    precision: Precision
+    channels_last: bool | None
+    device: str
+    threads: int | None
+    checkpoint_every: int | None
+    seed: int
+    keep: Keep = "best"  # recipes stored before there was a choice
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Recipe:
+        return Recipe(**value)
+
+    def __str__(self) -> str:
+        """One line for a person: `adamw, lr 0.001, ...`, without what is off."""
+        words = [f"{self.epochs} epochs of batches of {self.batch_size}"]
+        if self.steps is not None:
+            words.append(f"at most {self.steps} steps")
+        if self.budget is not None:
+            words.append(f"within {self.budget:g} s")
+        words.append(f"{self.optimizer} at {self.lr:g} ({self.schedule})")
+        words.append(f"weight decay {self.weight_decay:g}")
+        for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
+            if getattr(self, name):
+                words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
+        if self.keep == "last":
+            words.append("keeping the last epoch")
+        if self.balanced:
+            words.append("classes drawn equally often")
+        if self.layer_decay != 1:
+            words.append(f"layer decay {self.layer_decay:g}")
+        return ", ".join(words)
+
+
+def resolve(options: TrainOptions, facts: Facts) -> Recipe:
+    """Fill in what the user left open.
+
+    With weights: a first epoch for the head alone, then AdamW at rates that shrink towards the
+    stem. Where the data is small, the lower half of the backbone and all norm statistics stay as
+    they are: photos share edges and textures with what it has learnt from, and a step costs half.
+    From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
+    """
+    values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
+    given = {name: value for name, value in values.items() if value is not None}
+    usual = _batch_size(facts)
+    # What suits the backbone is the most; small data takes smaller batches.
+    batch_size = given.get("batch_size") or min(usual, facts.suited.get("batch_size", usual))
+    chosen = {**facts.suited, **given, "batch_size": batch_size}
+    optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
+    adapting = facts.pretrained and facts.samples < SMALL
+    defaults: dict[str, Any] = {
+        "epochs": _epochs(facts),
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "lr": _lr(optimizer, batch_size * options.accumulate, facts),
+        "momentum": 0.9,
+        "weight_decay": 0.05 if optimizer == "adamw" else 5e-4,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "clip": 1.0 if optimizer == "adamw" else 0.0,
+        "early_stop": 0,
+        "layer_decay": 0.8 if facts.pretrained else 1.0,
+        "freeze": 0.5 if adapting else 0.0,
+        "freeze_epochs": 1 if facts.pretrained else 0,
+        "unfreeze": "all",
+        "freeze_norm": adapting,
+    }
+    # The average reaches back over about a thirtieth of the training.
+    epochs = chosen.get("epochs", defaults["epochs"])
+    steps = chosen.get("steps") or epochs * facts.samples / (batch_size * options.accumulate)
+    defaults["ema"] = round(1 - 1 / min(2000.0, max(5.0, steps / 30)), 5)
+    everything: dict[str, Any] = dict.fromkeys(values) | defaults | chosen
+    return Recipe(**everything)
+
+
+def _batch_size(facts: Facts) -> int:
+    """A quarter of an hour's data still gets enough steps an epoch; small images fit more."""
+    largest = 128 if facts.values <= FEW_VALUES else 32
+    while largest > 4 and largest * facts.values > MOST_VALUES:
+        largest //= 2
+    while largest > 8 and facts.samples < 8 * largest:
+        largest //= 2
+    return largest
+
+
+def _epochs(facts: Facts) -> int:
+    if facts.pretrained and facts.placed:
+        return 15 if facts.samples >= 1000 else 40
+    if facts.pretrained:
+        return 9 if facts.samples >= 1000 else 20
+    if facts.samples >= SMALL:
+        return 24
+    return 30 if facts.samples >= 5000 else 60
+
+
+def _lr(optimizer: str, batch: int, facts: Facts) -> float:
+    """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014).
+
+    Where answers lie on samples a small batch is no noisy one: it holds millions of pixels.
+    """
+    batch = max(batch, 64) if facts.placed else batch
+    if optimizer == "sgd":
+        return round((0.01 if facts.pretrained else 0.2) * batch / 128, 6)
+    return round((1e-3 if facts.pretrained else 2e-3) * math.sqrt(batch / 64), 6)

@@ -1,0 +1,314 @@
+"""A run's folder: what it is a run of, its journal, and the lock that gives it one owner.
+
+    runs/.lock            held for a moment while a number is chosen
+    runs/001/run.json     the run's identity (options, data fingerprint) and versions
+    runs/001/journal.jsonl  one JSON object a line: decisions, epochs, interruptions, the end
+    runs/001/.lock        held while the run is worked on
+
+Locks are POSIX record locks: the kernel drops them with the process that holds them, however it
+dies, and worker processes do not inherit them. So a lock is never stale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from skipstone.core import disk, events, storage
+from skipstone.core.errors import DamagedError, Refusal
+from skipstone.core.formatting import relative_path
+
+RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
+FORMAT = 1
+
+#: Locks that this process holds. Record locks do not keep out their own process, and closing any
+#: descriptor of a locked file would drop them, so a held file is never opened again.
+_held: dict[Path, int] = {}
+
+
+class RunFolder:
+    """A run folder that this process owns until `close`. `open_or_resume` makes one.
+
+    Args:
+        path: the folder, such as runs/001.
+        identity: JSON-able; what makes a command "the same command".
+    """
+
+    def __init__(self, path: Path | str, identity: Mapping[str, Any] | None = None) -> None:
+        self.path = storage.make_folder(Path(path)).absolute()
+        _lock(self.path / LOCK)
+        try:
+            self.leftovers = storage.remove_stale_temporaries(self.path)
+            if not (self.path / RUN).exists():
+                record = {"format": FORMAT, "identity": dict(identity or {}), "created": _now()}
+                storage.write_json(self.path / RUN, record | {"versions": versions()})
+            self._entries = _parse(self.path / JOURNAL, self._renew_journal())
+            self._append_failed = False
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    @property
+    def finished(self) -> bool:
+        return any(entry["kind"] == "finished" for entry in self._entries)
+
+    def journal(self, kind: str, **facts: Any) -> None:
+        """Append one durable line."""
+        entry = {"kind": kind, "time": _now(), **facts}
+        line = json.dumps(entry, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        if self._append_failed:
+            self._renew_journal()
+        self._append_failed = True
+        storage.append_line(self.path / JOURNAL, line)
+        self._append_failed = False
+        self._entries.append(entry)
+
+    def entries(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The journal's lines, oldest first."""
+        return [entry for entry in self._entries if kind in (None, entry["kind"])]
+
+    def decide(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """A decision that depends on measurements: made once, journalled before it acts.
+
+        A resumed run finds it in the journal and does not measure again.
+        """
+        if (before := self.decided(name)) is not None:
+            return before
+        value = dict(make())
+        self.journal("decision", name=name, value=value)
+        return value
+
+    def decided(self, name: str) -> dict[str, Any] | None:
+        """What `decide` decided, or None so far."""
+        found = [e["value"] for e in self.entries("decision") if e["name"] == name]
+        return dict(found[0]) if found else None
+
+    def finish(self) -> None:
+        """Mark the run as complete: the same command then starts a new one."""
+        self.journal("finished")
+
+    def close(self) -> None:
+        _unlock(self.path / LOCK)
+
+    def _renew_journal(self) -> list[str]:
+        """Write the journal's lines to a new file: a failed fsync is never repeated on the old."""
+        path = self.path / JOURNAL
+        lines = storage.read_lines(path)
+        if lines:
+            storage.write_text(path, "".join(line + "\n" for line in lines))
+        elif path.exists():
+            storage.remove_file(path)
+        return lines
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def owned(path: Path | str) -> Iterator[None]:
+    """Keep others from working on a run that is there; what killed work left in it is removed.
+
+    Raises Refusal where another process works on it.
+    """
+    lock = Path(path).absolute() / LOCK
+    _lock(lock)
+    try:
+        storage.remove_stale_temporaries(lock.parent)
+        yield
+    finally:
+        _unlock(lock)
+
+
+def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
+    """The run to work on in `base`: the newest unfinished one of this identity; else a new number.
+
+    Says which. Raises Refusal where another process is working on that very run.
+    """
+    base = storage.make_folder(Path(base)).absolute()
+    with _moment(base / LOCK):
+        storage.remove_stale_temporaries(base)
+        last = max(_numbers(base), default=0)
+        same = _runs_of(base, identity)
+        for path in same:
+            if not _is_finished(path):
+                run = RunFolder(path, identity)
+                with contextlib.ExitStack() as stack:
+                    stack.callback(run.close)
+                    if not run.finished:  # as who worked on it may have done meanwhile
+                        _say_resumed(run)
+                        stack.pop_all()
+                        return run
+        if same:
+            events.emit_note(f"{relative_path(same[0])} is finished, so this is a new run.")
+        elif last:
+            _say_other(base / f"{last:03d}")
+        run = RunFolder(base / f"{last + 1:03d}", identity)
+        events.emit_note(f"Run folder: {relative_path(run.path)}")
+        return run
+
+
+def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
+    """The runs of this identity, newest first. DamagedError where the newest of all runs does not
+    say what it is of; older ones that do not are passed over, with a warning."""
+    found = []
+    for place, number in enumerate(sorted(_numbers(base), reverse=True)):
+        path = base / f"{number:03d}"
+        try:
+            if _identity(path) == _plain(identity):
+                found.append(path)
+        except DamagedError as error:
+            if not place:
+                raise
+            events.emit_warning(f"{error.message} Whether this command began it cannot be told.")
+    return found
+
+
+def _say_other(path: Path) -> None:
+    if _identity(path) is not None and not _is_finished(path):
+        events.emit_note(
+            f"{relative_path(path)} is unfinished, but with other options or data, so this is a new run."
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("skipstone", "torch", "torchvision", "numpy", "timm"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _say_resumed(run: RunFolder) -> None:
+    events.emit_note(f"Resuming {relative_path(run.path)}, which is unfinished.")
+    then = storage.read_json(run.path / RUN)["versions"]
+    now = versions()
+    changed = [
+        f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]
+    ]
+    if changed:
+        events.emit_warning(
+            f"Versions changed since it began, so its numbers may too: {', '.join(changed)}"
+        )
+
+
+def _identity(path: Path) -> Any:
+    """What the folder is a run of; None for a folder killed before it said so."""
+    if not (path / RUN).exists():
+        return None
+    record = storage.read_json(path / RUN)
+    if not isinstance(record, dict) or "identity" not in record:
+        raise DamagedError(f"{path / RUN} is not what skipstone writes.", hint="Move it away.")
+    return record["identity"]
+
+
+def _is_finished(path: Path) -> bool:
+    entries = _parse(path / JOURNAL, storage.read_lines(path / JOURNAL))
+    return any(entry["kind"] == "finished" for entry in entries)
+
+
+def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            sound = isinstance(entry["kind"], str)
+        except (ValueError, TypeError, KeyError):
+            sound = False
+        if not sound:
+            raise DamagedError(
+                f"{path} is damaged at line {number}.",
+                hint=f"Move {relative_path(path.parent)} away to start anew.",
+            )
+        entries.append(entry)
+    return entries
+
+
+def _numbers(base: Path) -> Iterator[int]:
+    for entry in base.iterdir():
+        if entry.is_dir() and len(entry.name) >= 3 and entry.name.isdecimal():
+            yield int(entry.name)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+# --- locks ----------------------------------------------------------------------------------
+
+
+def _lock(path: Path) -> None:
+    """Take the lock or raise Refusal that names the process that has it."""
+    if path in _held:
+        raise Refusal(
+            f"{relative_path(path.parent)} is in use by this process (pid {os.getpid()})."
+        )
+    descriptor = storage.open_lock(path)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _held[path] = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        if path in _held:  # the disk is full: the name of the owner is missing, its lock holds
+            return
+        owner = _owner(descriptor)
+        os.close(descriptor)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise disk.storage_error("lock", path, error) from error
+        raise Refusal(
+            f"{relative_path(path.parent)} is in use by another skipstone (pid {owner}).",
+            hint="Wait for it, stop it, or choose another folder with --out.",
+        ) from None
+
+
+def _unlock(path: Path) -> None:
+    descriptor = _held.pop(path, None)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _owner(descriptor: int) -> str:
+    """The pid written in a lock file that another process holds."""
+    for _ in range(20):  # it writes its pid just after it gets the lock
+        text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        if text.isdecimal():
+            return text
+        time.sleep(0.01)
+    return "unknown"
+
+
+@contextlib.contextmanager
+def _moment(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder of runs while a number is chosen; waits for others."""
+    descriptor = storage.open_lock(path)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,254 @@
+"""evaluate and predict: score a model on labelled data, and predict without labels."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
+from skipstone.bundle.output_paths import reject_path_inside_data
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.events import emit_note
+from skipstone.core.registry import INPUTS, resolve_target
+from skipstone.core.settings import Settings
+from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
+from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
+from skipstone.data.read import read_manifest
+from skipstone.datasets.leakage import warn_of_leakage
+from skipstone.evaluation.intervals import Estimate
+from skipstone.evaluation.scores import Scores, compute_scores
+from skipstone.inference.open_model import open_model
+from skipstone.inference.predictor import Failure, Predictor
+from skipstone.tasks.base import Metric, Prediction
+from skipstone.workflows.partial_predictions import PartialPredictions, prediction_key
+from skipstone.workflows.prediction_files import (
+    is_table_path,
+    prepare_output_folder,
+    prepare_output_table,
+    write_prediction_table,
+    write_predictions,
+)
+from skipstone.workflows.result_repr import format_metrics, format_result, limit_facts
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Scores of a model on labelled data; `measures` says what they are. Exit code 1 when files
+    could not be read."""
+
+    scores: Scores
+    runtime: str
+    measures: tuple[Metric, ...]
+
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        return self.scores.metrics
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.scores.evaluation.failures else 0
+
+    def __repr__(self) -> str:
+        failed, unknown = (
+            len(self.scores.evaluation.failures),
+            self.scores.evaluation.unknown_labels,
+        )
+        facts = {"on": self.scores.split, **format_metrics(self.metrics, self.measures)}
+        counts = {"unreadable": failed or None, "unknown labels": sum(unknown.values()) or None}
+        return format_result(self, {**facts, **counts, "runtime": self.runtime})
+
+    def to_json(self) -> dict[str, Any]:
+        evaluation = self.scores.evaluation
+        return {
+            "split": self.scores.split,
+            "runtime": self.runtime,
+            "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "errors": [{"path": bad.name, "error": bad.error} for bad in evaluation.failures],
+            "unknown_labels": evaluation.unknown_labels,
+        }
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    split: str | None = None,
+    runtime: str = "auto",
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+) -> EvaluateResult:
+    """Score `model` on labelled data, with or without split folders; labels match by name."""
+    reject_swapped_arguments(model, data)
+    given = Settings(settings)
+    options = given.make_options(ReadOptions)
+    given.reject_unknown_for_command("evaluate")
+    folder = resolve_bundle(model)
+    predictor = open_model(folder, runtime)
+    manifest = read_manifest(data, options)
+    for sentence in manifest.notes:
+        emit_note(sentence)
+    name = "all rows"
+    splits = sorted({word for word in manifest.column_values("split") if word})
+    if split is not None:
+        wanted = {"val": "validation", "valid": "validation"}.get(split.lower(), split.lower())
+        if wanted not in splits:
+            raise UsageError(
+                f"{data} has no split {split!r}"
+                + (f"; it has {', '.join(splits)}." if splits else "; it has none."),
+                hint=did_you_mean(split, splits) if splits else "Leave --split out.",
+            )
+        manifest, name = manifest.filter_rows("split", wanted), wanted
+    elif splits:
+        name = " + ".join(splits)
+        emit_note(f"Scoring all splits ({name}); --split NAME scores one.")
+    evaluation = predictor.evaluate(manifest)
+    if not evaluation.records:
+        raise UsageError(
+            f"no row of {data} could be scored: "
+            f"{len(evaluation.failures)} unreadable, "
+            f"{sum(evaluation.unknown_labels.values())} with labels that the model does not know "
+            f"(it knows {', '.join(map(str, predictor.task.schema.get('classes', ())))}).",
+            hint="Labels match by name: rename those of the data, or learn them: skipstone train "
+            "DATA --from MODEL. Without labels: "
+            + shlex.join(["skipstone", "predict", str(model), str(data)]),
+        )
+    warn_of_leakage(model, folder, manifest, evaluation.rows)
+    scores = compute_scores(predictor.task, evaluation, manifest, role=name, seed=seed)
+    return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.list_metrics()))
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """One prediction or failure per source, in order. Exit code 1 if there are failures.
+
+    Args:
+        rows: for each prediction its row of a table, or None.
+        out: the folder or table that was written.
+    """
+
+    predictions: list[Prediction | Failure]
+    runtime: str
+    out: Path | None = None
+    rows: tuple[int | None, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return int(any(isinstance(answer, Failure) for answer in self.predictions))
+
+    def __repr__(self) -> str:
+        answers = {f"answer {index}": answer for index, answer in enumerate(self.predictions)}
+        facts = {"written": self.out, "runtime": self.runtime}
+        return format_result(self, {**limit_facts(answers, "answers"), **facts})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "runtime": self.runtime,
+            **({} if self.out is None else {"out": str(self.out)}),
+            "predictions": [
+                _to_json(answer, row)
+                for answer, row in zip(
+                    self.predictions, self.rows or [None] * len(self.predictions), strict=True
+                )
+            ],
+        }
+
+
+def _to_json(answer: Prediction | Failure, row: int | None) -> dict[str, Any]:
+    name = answer.name if isinstance(answer, Failure) else answer.meta.name
+    fields = {"error": answer.error} if isinstance(answer, Failure) else answer.fields
+    return {"path": name, **({} if row is None else {"row": row}), **fields}
+
+
+def predict(
+    model: Path,
+    sources: Sequence[str | Path] = (),
+    *,
+    texts: Sequence[str] = (),
+    runtime: str = "auto",
+    out: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+) -> PredictResult:
+    """Predict for files, for every file in folders, and for every row of tables.
+
+    Args:
+        sources: "-" stands for the lines of standard input: texts, or paths.
+        texts: texts themselves, for a model whose input is text.
+        out: a `.csv` file for a table of predictions, or a folder for predictions that are files
+            (masks); not inside a source. Nothing is overwritten. If it is stopped, finished
+            predictions are kept next to it, and the same call resumes.
+        settings: how tables are read, by the names in `ASKED`.
+    """
+    for source in sources:
+        if str(source) != STANDARD_INPUT:
+            reject_swapped_arguments(model, Path(source))
+            if out is not None:
+                reject_path_inside_data(Path(out), Path(source), "--out")
+    given = Settings(settings)
+    given.reject_unknown_for_command("predict", TABLE_SOURCE_OPTIONS)
+    options = given.make_options(ReadOptions, bad_bytes="replace")
+    bundle = resolve_bundle(model)
+    predictor = open_model(bundle, runtime)
+    entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
+    facts = entry.facts
+    unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
+    items = list_predict_items(
+        sources,
+        texts,
+        input=entry.name,
+        rows=facts.get("rows"),
+        options=options,
+        unfit=unfit,
+    )
+    readable = [item for item in items if not item.problem]
+    sources_to_read = [item.source for item in readable]
+    if out is None:
+        stream = predictor.stream_predictions(sources_to_read)
+        return _result(predictor, items, map(_without_arrays, stream), None)
+    key = prediction_key(bundle, predictor.runtime.name, sources_to_read)
+    partial = PartialPredictions(Path(out), key, len(readable), files=not is_table_path(out))
+    if not is_table_path(out):
+        folder = prepare_output_folder(out, predictor.task)
+        named = [(item.source, item.relative_path) for item in readable]
+        return _result(
+            predictor, items, write_predictions(predictor, named, folder, partial), folder
+        )
+    table = prepare_output_table(out)
+    with partial:
+        for answer in predictor.stream_predictions(sources_to_read[len(partial.predictions) :]):
+            partial.add_prediction(answer)
+        result = _result(predictor, items, partial.predictions, table)
+        write_prediction_table(table, result.to_json()["predictions"])
+    partial.discard()
+    return result
+
+
+def _result(
+    predictor: Predictor,
+    items: Sequence[PredictItem],
+    answers: Iterable[Prediction | Failure],
+    out: Path | None,
+) -> PredictResult:
+    """Put failures of items with a problem between `answers` to the others."""
+    remaining = iter(answers)
+    merged = [
+        Failure(item.source.name, item.problem) if item.problem else next(remaining)
+        for item in items
+    ]
+    return PredictResult(merged, predictor.runtime.name, out, tuple(item.row for item in items))
+
+
+def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
+    return answer if isinstance(answer, Failure) else replace(answer, scores={})
+
+
+def reject_swapped_arguments(model: Path, data: Path) -> None:
+    """Refuse `skipstone predict photo.jpg runs/001` and print the right order."""
+    if not resolves_to_bundle(model) and resolves_to_bundle(data):
+        raise UsageError(
+            f"{model} is not a model, but {data} is: model and data are swapped.",
+            hint=f"The model comes first: {shlex.join([str(data), str(model)])}",
+        )

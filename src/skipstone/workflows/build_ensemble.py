@@ -1,0 +1,233 @@
+"""ensemble: one model that averages the probabilities of several trained models.
+
+    runs -> members -> rows that no member was trained on -> one bundle -> verification and report
+
+The members are only read. The result is a run like any other: it can be used by predict, export,
+verify, compare and shrink (INT8).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.output_paths import choose_output_folder, find_training_data
+from skipstone.core import events
+from skipstone.core.formatting import join_command_line, relative_path
+from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
+from skipstone.evaluation.intervals import Estimate, interval, paired_difference
+from skipstone.evaluation.scores import Scores, format_difference
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.predictor import Predictor
+from skipstone.inference.restore import restore_network
+from skipstone.report.report_data import (
+    REPORT_HTML,
+    RunOutcome,
+    collect_report_data,
+    describe_network,
+    write_report,
+)
+from skipstone.report.text_format import format_percent
+from skipstone.tasks.base import headline_metric
+from skipstone.training.finalize import export_and_verify, score_and_write_bundle
+from skipstone.training.lineage import package_versions
+from skipstone.training.plan import data_record
+from skipstone.training.run_directory import open_or_resume
+from skipstone.workflows.ensemble_members import (
+    EnsembleContext,
+    EnsembleMember,
+    build_ensemble_network,
+    join_members,
+    open_members,
+)
+from skipstone.workflows.run_result import RunResult
+
+
+@dataclass(frozen=True)
+class MemberScore:
+    """A member compared with the ensemble, on the same rows.
+
+    Args:
+        model: the path that the user passed; `name` is its network's.
+        select: its headline metric on the validation rows.
+        value: its headline metric on the scored rows.
+        difference: the ensemble's value minus the member's, paired.
+    """
+
+    model: str
+    name: str
+    val: float
+    value: Estimate
+    difference: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "name": self.name,
+            "select": self.val,
+            "value": self.value.to_json(),
+            "difference": self.difference.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EnsembleResult(RunResult):
+    """The result of `ensemble`.
+
+    Args:
+        members: in the order of the arguments.
+        verdict: a sentence that says whether the ensemble is better than its best member.
+        better: whether it is.
+    """
+
+    members: list[MemberScore]
+    verdict: str
+    better: bool
+
+    def extra_facts(self) -> dict[str, object]:
+        alone = {
+            f"{member.model} alone": f"{member.name}: {format_percent(member.value.value)}"
+            for member in self.members
+        }
+        return {**alone, "verdict": self.verdict}
+
+    def to_json(self) -> dict[str, Any]:
+        members = [member.to_json() for member in self.members]
+        return {**super().to_json(), "members": members, "verdict": self.verdict}
+
+
+def ensemble(
+    models: Sequence[str | Path],
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    command: Sequence[str] = (),
+) -> EnsembleResult:
+    """One model that averages the probabilities of several models trained on the same data.
+
+    It is scored on the rows that are test rows of every member. A validation row of one member
+    that no other was trained on is a validation row of the ensemble.
+
+    Args:
+        models: two or more runs or bundles; of a shrunk model its network is used.
+        data: where the data is now; None for where it was.
+        out: folder of runs.
+        command: the command line, for the report.
+
+    Raises:
+        UsageError: their tasks or classes differ, they were trained on different data, or every
+            row was used to train one of them.
+        Refusal: their outputs cannot be averaged.
+    """
+    started = time.monotonic()
+    data_path = None if data is None else Path(data)
+    parts = open_members([str(model) for model in models], data_path)
+    joint = join_members(parts, seed)
+    network = build_ensemble_network(joint, parts)
+    root = choose_output_folder(
+        out, default="runs", data=data_path or find_training_data(parts[0].folder)
+    )
+    with open_or_resume(root, _identity(joint, parts)) as run:
+        save_manifest(
+            joint.manifest, run.path / MANIFEST_FILE, data_path=find_training_data(parts[0].folder)
+        )
+        lineage = _lineage(joint, parts, join_command_line(command))
+        scores, bundle = score_and_write_bundle(joint, network, joint.arch, lineage, run.bundle)
+        scoring = _score_members(joint, parts, scores)
+        members = list(events.track_progress(scoring, "members", total=len(parts)))
+        verdict, better = _verdict(joint, members)
+        verification, seconds = export_and_verify(run.bundle), time.monotonic() - started
+        outcome = RunOutcome(
+            context=joint,
+            bundle=bundle,
+            folder=run.bundle,
+            scores=scores,
+            verification=verification,
+            trained=describe_network(
+                joint.arch.name, network, joint.input, lineage["how"], seconds
+            ),
+            members={
+                "title": headline_metric(joint.task).title,
+                "rows": [member.to_json() for member in members],
+                "verdict": verdict,
+            },
+        )
+        report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
+        run.journal("scored", **scores.to_json(), verified=verification.ok)
+        run.finish()
+        return EnsembleResult.from_run(
+            run, outcome, report, started, members=members, verdict=verdict, better=better
+        )
+
+
+def _identity(joint: EnsembleContext, parts: Sequence[EnsembleMember]) -> dict[str, Any]:
+    return {
+        "ensemble": [part.sha256 for part in parts],
+        "data": joint.manifest.compute_fingerprint(),
+        "seed": joint.seed,
+    }
+
+
+def _lineage(
+    joint: EnsembleContext, parts: Sequence[EnsembleMember], command: str
+) -> dict[str, Any]:
+    return {
+        "command": command,
+        "seed": joint.seed,
+        "data": data_record(joint.manifest),
+        "members": [
+            {
+                "model": str(relative_path(part.folder.absolute())),
+                "weights": part.sha256,
+                "command": part.bundle.lineage.get("command", ""),
+            }
+            for part in parts
+        ],
+        "how": f"mean of the probabilities of {', '.join(part.path for part in parts)}",
+        "versions": package_versions(),
+    }
+
+
+# --- comparison with its members --------------------------------------------------------------
+
+
+def _score_members(
+    joint: EnsembleContext, parts: Sequence[EnsembleMember], scores: Scores
+) -> Iterator[MemberScore]:
+    """Each member on the validation rows and on the rows that the ensemble was scored on."""
+    metric = headline_metric(joint.task)
+    part = joint.manifest.rows_with_role(scores.role)
+    for member in parts:
+        runtime, post = TorchRuntime(restore_network(member.bundle)), dict(member.bundle.post)
+        predictor = Predictor(member.input, runtime, member.task, post)
+        val = predictor.evaluate(joint.manifest.rows_with_role("select"))
+        evaluation = val if scores.role == "select" else predictor.evaluate(part)
+        records, groups = evaluation.records, evaluation.groups
+        yield MemberScore(
+            model=member.path,
+            name=member.arch.name,
+            val=float(joint.task.compute_metrics(val.records)[metric.name]),
+            value=interval(metric, records, joint.task, groups, joint.seed),
+            difference=paired_difference(
+                metric, scores.records, records, joint.task, groups, joint.seed
+            ),
+        )
+
+
+def _verdict(joint: EnsembleContext, members: Sequence[MemberScore]) -> tuple[str, bool]:
+    """A sentence on the ensemble and the member that is best on the validation rows, and whether
+    the ensemble is better."""
+    metric = headline_metric(joint.task)
+    sign = 1 if metric.higher_is_better else -1
+    best = max(members, key=lambda member: sign * member.val)
+    points, certain = format_difference(metric, best.difference)
+    name = f"{best.model} ({best.name}), its best member on the validation rows"
+    if certain > 0:
+        return f"The ensemble is better than {name}: {points}.", True
+    if certain < 0:
+        return f"The ensemble is WORSE than {name}: {points}. Use that member.", False
+    return f"The ensemble is not better than {name}, by more than chance: {points}.", False

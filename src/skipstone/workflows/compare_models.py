@@ -1,0 +1,316 @@
+"""compare: models side by side, in accuracy, size and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.files import BUNDLE_JSON
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import resolve_bundle
+from skipstone.compression.latency import (
+    BenchmarkResult,
+    default_threads,
+    interleaved_benchmark,
+    make_timed_call,
+)
+from skipstone.compression.receipt import measure_sizes
+from skipstone.compression.receipt_format import interval_bounds
+from skipstone.core import events
+from skipstone.core.errors import DamagedError, UsageError, did_you_mean
+from skipstone.core.formatting import to_flag
+from skipstone.core.registry import BACKBONES
+from skipstone.core.settings import Settings
+from skipstone.data.manifest import Manifest
+from skipstone.data.options import ReadOptions
+from skipstone.data.read import read_manifest
+from skipstone.datasets.leakage import warn_of_leakage
+from skipstone.evaluation.intervals import Estimate, interval, paired_difference
+from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.open_model import open_runtime
+from skipstone.inference.predictor import Evaluation, Predictor
+from skipstone.inference.programs import read_programs
+from skipstone.inference.restore import restore_input, restore_network, restore_task
+from skipstone.models.profile import profile_network
+from skipstone.report.text_format import format_bytes, format_percent
+from skipstone.tasks.base import Task, headline_metric
+from skipstone.workflows.random_init import make_untrained_bundle
+from skipstone.workflows.result_repr import format_result
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model.
+
+    Args:
+        runtime: its default runtime, which is timed.
+        metric: the headline metric's name; None for an untrained model.
+        accuracy: its value, on `scored_on`.
+        difference: this minus the first model, in points, paired on shared rows; None without
+            --data.
+        parameters, macs: of the network, for one sample; INT8 does not change them.
+        activation_bytes: memory that one sample needs while training.
+        bytes: size of the files that the default runtime needs.
+        latency: {"median_ms", "p10_ms", "p90_ms"}.
+    """
+
+    name: str
+    runtime: str
+    metric: str | None
+    accuracy: Estimate | None
+    scored_on: str | None
+    difference: Estimate | None
+    parameters: int
+    macs: int
+    activation_bytes: int
+    bytes: int
+    latency: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runtime": self.runtime,
+            "metric": self.metric,
+            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
+            "scored_on": self.scored_on,
+            "difference": None if self.difference is None else self.difference.to_json(),
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "activation_bytes": self.activation_bytes,
+            "bytes": self.bytes,
+            **self.latency,
+        }
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """The result of `compare`.
+
+    Args:
+        rows: one per model, in the order of the arguments.
+        threads: used for all latencies (batch 1, interleaved runs).
+    """
+
+    rows: list[ModelRow]
+    threads: int
+    exit_code: int = 0
+
+    def __repr__(self) -> str:
+        rows = {}
+        for row in self.rows:
+            score = (
+                ""
+                if row.accuracy is None
+                else f"{row.metric} {format_percent(row.accuracy.value)}, "
+            )
+            rows[row.name] = f"{score}{row.latency['median_ms']:.2f} ms, {format_bytes(row.bytes)}"
+        return format_result(self, rows)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": [row.to_json() for row in self.rows], "threads": self.threads}
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str
+    bundle: Bundle
+    folder: Path | None  # None for an untrained one
+
+    def open(self, threads: int | None = None) -> Any:
+        """Its default runtime."""
+        if self.folder is None:
+            return TorchRuntime(restore_network(self.bundle), threads=threads)
+        return open_runtime(self.folder, self.bundle, threads=threads)
+
+
+def compare(
+    models: Sequence[str],
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+    latency_seconds: float = 8.0,
+    settings: dict[str, Any] | None = None,
+) -> CompareResult:
+    """Models side by side; trained ones on `data`, or else by their stored metrics.
+
+    Args:
+        models: runs, bundles, or names of untrained models (see: skipstone models).
+        settings: how `data` is read (`text_column`, `masks`, ...).
+
+    Raises:
+        UsageError: unknown model; or settings for reading data without `data`.
+    """
+    all_settings = Settings(settings)
+    options = all_settings.make_options(ReadOptions)
+    all_settings.reject_unknown_for_command("compare")
+    if all_settings.values and data is None:
+        flags = ", ".join(map(to_flag, all_settings.values))
+        raise UsageError(f"{flags} needs --data.", hint="Name the data: --data DATA")
+    opened = [_find(name) for name in models]
+    manifest = None if data is None else _read(Path(data), options)
+    scores = _score_all(opened, manifest, str(data), seed)
+    timed = _time_all(opened, seed, latency_seconds)
+    rows = []
+    latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
+    for number, model in enumerate(opened):
+        metric, estimate, where, difference = scores[number]
+        cost = profile_network(
+            restore_network(model.bundle), restore_input(model.bundle).make_example(1)
+        )
+        rows.append(
+            ModelRow(
+                name=model.name,
+                runtime=_default_runtime(model),
+                metric=metric,
+                accuracy=estimate,
+                scored_on=where,
+                difference=difference,
+                parameters=cost.parameters,
+                macs=cost.macs,
+                activation_bytes=cost.activation_bytes,
+                bytes=_bytes(model),
+                latency=latencies[str(number)],
+            )
+        )
+    return CompareResult(rows, timed.threads)
+
+
+def _find(name: str) -> _Model:
+    path = Path(name)
+    if not path.exists():
+        if name in BACKBONES or f"{name.partition('/')[0]}/*" in BACKBONES:
+            return _Model(name, make_untrained_bundle(name), None)
+        if "/" in name:
+            resolve_bundle(path)  # raises an error that names similar paths
+        hint = did_you_mean(name, BACKBONES.entry_names())
+        raise UsageError(
+            f"{name!r} is neither a run, nor a bundle, nor a model.",
+            hint=f"{hint} See: skipstone models".strip(),
+        )
+    folder = resolve_bundle(path)
+    return _Model(name, Bundle.load(folder), folder)
+
+
+#: (metric, value, scored on, paired difference to the first model).
+_Score = tuple[str | None, Estimate | None, str | None, Estimate | None]
+
+
+def _read(data: Path, options: ReadOptions) -> Manifest:
+    manifest = read_manifest(data, options)
+    for sentence in manifest.notes:
+        events.emit_note(sentence)
+    if splits := sorted({word for word in manifest.column_values("split") if word}):
+        events.emit_note(f"Scoring all splits ({' + '.join(splits)}).")
+    return manifest
+
+
+def _score_all(
+    models: list[_Model], manifest: Manifest | None, data: str, seed: int
+) -> list[_Score]:
+    """The score of each model on the manifest; without one, the stored scores."""
+    if manifest is None:
+        return [_stored_score(model) for model in models]
+    first: tuple[Task, Evaluation] | None = None
+    rows: list[_Score] = []
+    for model in models:
+        if model.folder is None:
+            rows.append((None, None, None, None))
+            continue
+        task, evaluation = _evaluate(model, manifest)
+        metric = headline_metric(task)
+        value = interval(metric, evaluation.records, task, evaluation.groups, seed)
+        difference = None
+        if first is not None and first[0].headline == task.headline:
+            difference = _difference(first, (task, evaluation), seed)
+        first = first or (task, evaluation)
+        rows.append((metric.name, value, data, difference))
+    return rows
+
+
+def _stored_score(model: _Model) -> _Score:
+    """The metric stored in the bundle: from training, or of the program that shrink made."""
+    stored = model.bundle.metrics
+    if model.folder is None or not stored:
+        return None, None, None, None
+    name = restore_task(model.bundle).headline
+    where = " by ".join(str(stored[key]) for key in ("split", "runtime") if stored.get(key))
+    try:
+        figure = stored["metrics"][name]
+        return name, Estimate(figure["value"], *interval_bounds(figure), figure["n"]), where, None
+    except (KeyError, TypeError):
+        raise DamagedError(
+            f"{model.folder / BUNDLE_JSON} lacks the metric {name} with its interval."
+        ) from None
+
+
+def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
+    task = restore_task(model.bundle)
+    predictor = Predictor(restore_input(model.bundle), model.open(), task, dict(model.bundle.post))
+    evaluation = predictor.evaluate(manifest)
+    if model.folder is not None:
+        warn_of_leakage(model.name, model.folder, manifest, evaluation.rows)
+    if not evaluation.records:
+        raise UsageError(
+            f"no row of {manifest.root} has a label that {model.name} knows.",
+            hint="Labels match by name. Without --data, compare shows the stored metrics.",
+        )
+    return task, evaluation
+
+
+def _difference(
+    one: tuple[Task, Evaluation], another: tuple[Task, Evaluation], seed: int
+) -> Estimate | None:
+    """another - one in points, on the rows that both have scored; None if there are none.
+
+    Each is scored by its own task, because classes or their order may differ.
+    """
+    (first_task, first), (task, other) = one, another
+    shared = {record["id"] for record in first.records} & {record["id"] for record in other.records}
+    if not shared:
+        return None
+    if set(first_task.schema.get("classes", ())) != set(task.schema.get("classes", ())):
+        events.emit_note("The two models have different classes; each is scored with its own.")
+    if len(shared) < max(len(first.records), len(other.records)):
+        events.emit_note(
+            f"The difference is on the {len(shared):,} rows that both models can score."
+        )
+    records_and_groups = [
+        (record, group)
+        for record, group in zip(other.records, other.groups, strict=True)
+        if record["id"] in shared
+    ]
+    before = [record for record in first.records if record["id"] in shared]
+    gap = paired_difference(
+        headline_metric(task),
+        [record for record, _ in records_and_groups],
+        before,
+        task,
+        [group for _, group in records_and_groups],
+        seed,
+        task_b=first_task,
+    )
+    return Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high, gap.n)
+
+
+def _time_all(models: list[_Model], seed: int, seconds: float) -> BenchmarkResult:
+    """Latencies of all models, measured in interleaved rounds; keys are their numbers."""
+    threads = default_threads()
+    calls = {
+        str(number): make_timed_call(
+            model.open(threads), restore_input(model.bundle).make_example(1)
+        )
+        for number, model in enumerate(models)
+    }
+    return interleaved_benchmark(calls, seconds=seconds, threads=threads, seed=seed)
+
+
+def _default_runtime(model: _Model) -> str:
+    return (read_programs(model.folder).default if model.folder is not None else "") or "torch-f32"
+
+
+def _bytes(model: _Model) -> int:
+    if model.folder is not None:
+        return int(measure_sizes(model.folder)["ships"])
+    return sum(int(tensor.nbytes) for tensor in model.bundle.tensors.values())

@@ -1,0 +1,184 @@
+"""export and verify: write a model's files for deployment; check that its programs agree."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.format import Bundle
+from skipstone.bundle.locate import resolve_bundle
+from skipstone.bundle.output_paths import (
+    choose_output_folder,
+    find_training_data,
+    reject_nonempty_folder,
+)
+from skipstone.core import events, storage
+from skipstone.evaluation.parity import Verification
+from skipstone.evaluation.parity import verify as verify_bundle
+from skipstone.inference.export.argmax_export import export_argmax
+from skipstone.inference.export.onnx_export import export_onnx
+from skipstone.inference.export.openvino_export import convert_onnx_to_ir, export_openvino
+from skipstone.inference.export.script import example_file_names, write_standalone
+from skipstone.inference.programs import Programs, load_program_files, read_programs
+from skipstone.inference.restore import input_dependent_postprocessing
+from skipstone.report.text_format import format_bytes
+from skipstone.workflows.result_repr import format_result, format_verification
+
+#: Values of `export --to` and the runtime whose programs they write.
+_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The result of `export`.
+
+    Args:
+        files: size in bytes by name.
+        next_command: how to predict with the files; None if there is no script.
+        left_out: parts of the model that `predict` uses and none of the files contains.
+    """
+
+    folder: Path
+    files: dict[str, int]
+    next_command: str | None
+    left_out: tuple[str, ...] = ()
+    exit_code: int = 0
+
+    def __repr__(self) -> str:
+        sizes = {name: format_bytes(count) for name, count in self.files.items()}
+        return format_result(
+            self, {"folder": self.folder, **sizes, "left out": ", ".join(self.left_out)}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "files": self.files,
+            "left_out": list(self.left_out),
+        }
+
+
+def export(
+    model: Path, *, to: str = "onnx", out: str | Path | None = None, argmax: bool = False
+) -> ExportResult:
+    """Write a model's files for deployment into a new folder.
+
+    "onnx" writes model.onnx (classes and preprocessing in its metadata) and predict.py, a script
+    that needs numpy, Pillow and onnxruntime; "openvino" writes one IR per precision. With `argmax`
+    it is one float32 program whose outputs are class indices instead of logits. Post-processing
+    that reads the input again (a CRF) is in none of them; a warning says so, as it does if the
+    default INT8 program is not among the files. Without `out` the folder is made in the current
+    one, or next to the training data if the current one is the data.
+    """
+    bundle = resolve_bundle(model)
+    folder = choose_output_folder(out, default=f"export-{to}", data=find_training_data(bundle))
+    reject_nonempty_folder(folder)
+    programs = read_programs(bundle)
+    left_out = (
+        *_missing_refinements(Bundle.load(bundle)),
+        *_missing_default(model, programs, to, argmax),
+    )
+    if argmax:
+        _write_argmax(bundle, folder, to)
+        command = None
+    elif to == "onnx":
+        if not any(row.runtime == "onnxruntime" for row in programs.by_name.values()):
+            export_onnx(bundle)
+        with storage.write_folder(folder, must_be_new=True) as new:
+            script = write_standalone(bundle, new)
+        file = example_file_names(Bundle.load(bundle))[0]
+        words = [] if script is None else ["python", str(folder / script.name), file]
+        command = shlex.join(words) or None
+    else:
+        if not any(row.runtime == "openvino" for row in programs.by_name.values()):
+            export_openvino(bundle)
+        _write_openvino(bundle, folder)
+        command = None
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return ExportResult(folder, files, command, left_out)
+
+
+def _missing_refinements(bundle: Bundle) -> tuple[str, ...]:
+    """Post-processing that reads the input again, which no export does; with a warning."""
+    steps = input_dependent_postprocessing(bundle)
+    if steps:
+        arrays = ", ".join(sorted(set().union(*steps.values())))
+        events.emit_warning(
+            f"This model's metrics include post-processing that reads the {arrays} again "
+            f"({', '.join(steps)}). The exported files do not do this."
+        )
+    return tuple(steps)
+
+
+def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> tuple[str, ...]:
+    """The bundle's default program if none of the files contains its weights; with a warning.
+
+    A bfloat16 mode uses the files of its float32 program, so it is contained in them.
+    """
+    if not programs.default:
+        return ()
+    default = programs.by_name[programs.default]
+    floats = [row.files for row in programs.by_name.values() if row.precision == "f32"]
+    included = not argmax and default.runtime == _RUNTIMES[to]
+    if included or default.files in floats:
+        return ()
+    targets = [target for target, runtime in _RUNTIMES.items() if runtime == default.runtime]
+    command = ["skipstone", "export", str(model), "--to"]
+    events.emit_warning(
+        f"The model's default program is {default.name}; its size, speed and metrics are of that "
+        "program. The exported files are float32."
+        + "".join(f" To export {default.name}: {shlex.join([*command, way])}" for way in targets)
+    )
+    return (default.name,)
+
+
+def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
+    program = export_argmax(bundle)
+    with storage.write_folder(folder, must_be_new=True) as new:
+        if to == "onnx":
+            storage.write_bytes(new / "model.onnx", program)
+        else:
+            xml, weights = convert_onnx_to_ir(program)
+            storage.write_bytes(new / "model.xml", xml)
+            storage.write_bytes(new / "model.bin", weights)
+
+
+def _write_openvino(bundle: Path, folder: Path) -> None:
+    """Write each OpenVINO program as its own pair of files, with their hashes checked."""
+    written: set[str] = set()
+    with storage.write_folder(folder, must_be_new=True) as new:
+        for program in read_programs(bundle).by_name.values():
+            if program.runtime != "openvino":
+                continue
+            stem = "model-int8" if program.precision == "int8" else "model"
+            if stem in written:  # bfloat16 is a mode of the float32 program
+                continue
+            written.add(stem)
+            files = load_program_files(bundle, program)
+            storage.write_bytes(new / f"{stem}.xml", files["model"])
+            storage.write_bytes(new / f"{stem}.bin", files["weights"])
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The result of `verify`."""
+
+    verification: Verification
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verification.ok else 1
+
+    def __repr__(self) -> str:
+        checks = {row["name"]: row["problem"] or "ok" for row in self.verification.rows}
+        return format_result(self, {**checks, "verified": format_verification(self.verification)})
+
+    def to_json(self) -> dict[str, Any]:
+        return self.verification.to_json()
+
+
+def verify(model: Path) -> VerifyResult:
+    """Predict the goldens again from raw bytes, in a new process, with every runtime."""
+    return VerifyResult(verify_bundle(model))

@@ -1,0 +1,127 @@
+"""train: labelled data in; a run folder with a proven bundle and a report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.bundle.output_paths import choose_output_folder
+from skipstone.core.formatting import join_command_line
+from skipstone.core.registry import BACKBONES
+from skipstone.core.settings import Settings
+from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
+from skipstone.data.table_cells import add_cell_digests
+from skipstone.datasets.cache import RecordCache
+from skipstone.datasets.unreadable import UNREADABLE
+from skipstone.evaluation.calibration import CalibrationGain
+from skipstone.report.report_data import (
+    REPORT_HTML,
+    RunOutcome,
+    collect_report_data,
+    describe_training,
+    write_report,
+)
+from skipstone.training.baseline import BaselineComparison, compare_with_baseline, train_baseline
+from skipstone.training.finalize import export_and_verify, score_and_write_bundle
+from skipstone.training.finetune import load_parent
+from skipstone.training.learner import get_learner
+from skipstone.training.lineage import make_lineage
+from skipstone.training.plan import build_plan, check_input_hashes
+from skipstone.training.run_directory import open_or_resume
+from skipstone.training.skip_unreadable import exclude_unreadable_rows
+from skipstone.workflows.run_result import RunResult
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainResult(RunResult):
+    """What a training run left.
+
+    Args:
+        unreadable: files that were left out, listed in the run folder.
+        calibration: what the temperature did to the calibration error; None where there is none.
+        baseline: a simple model beside it, where the input has one.
+    """
+
+    unreadable: int
+    calibration: CalibrationGain | None
+    baseline: BaselineComparison | None = None
+
+    def extra_facts(self) -> dict[str, object]:
+        beside = None if self.baseline is None else self.baseline.verdict
+        return {"baseline": beside, "left out": self.unreadable or None}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **super().to_json(),
+            "unreadable": self.unreadable,
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
+            "baseline": None if self.baseline is None else self.baseline.to_json(),
+        }
+
+
+def train(
+    data: Path,
+    *,
+    out: str | Path | None = None,
+    model: str = "auto",
+    weights: str = "auto",
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    origin: str | Path | None = None,
+    command: Sequence[str] = (),
+) -> TrainResult:
+    """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan.
+
+    `origin` is a model to go on from, for `model` and `weights`; `command` is what one would type.
+    """
+    started = time.monotonic()
+    root = choose_output_folder(out, default="runs", data=data)
+    given = Settings({**(settings or {}), "seed": seed})
+    cache = RecordCache()
+    plan = build_plan(
+        data,
+        model=model,
+        weights=weights,
+        seed=seed,
+        settings=given,
+        parent=None if origin is None else load_parent(origin),
+        cache=cache,
+    )
+    with open_or_resume(root, plan.to_json()) as run:
+        whole, plan = plan, exclude_unreadable_rows(plan, run, cache)
+        check_input_hashes(plan, run)
+        save_manifest(add_cell_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
+        simple = train_baseline(plan, run)
+        learnt = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
+        unreadable = len(plan.manifest.rows_with_role(UNREADABLE))
+        lineage = make_lineage(
+            whole, join_command_line(command), learnt.result, unreadable=unreadable
+        )
+        scores, bundle = score_and_write_bundle(
+            plan, learnt.network, learnt.arch, lineage, run.bundle
+        )
+        baseline = compare_with_baseline(
+            simple, plan, scores.records, plan.manifest.rows_with_role(scores.role)
+        )
+        verification, result = export_and_verify(run.bundle), learnt.result
+        seconds = time.monotonic() - started
+        outcome = RunOutcome(
+            context=plan,
+            bundle=bundle,
+            folder=run.bundle,
+            scores=scores,
+            verification=verification,
+            trained=describe_training(plan, bundle, learnt.network, result.history, seconds),
+            history=result.history,
+            best=result.kept.get("epoch"),
+            baseline=baseline,
+        )
+        report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
+        ok, compared = verification.ok, baseline and baseline.to_json()
+        run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
+        run.finish()
+        own = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
+        return TrainResult.from_run(run, outcome, report, started, **own)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.format import Bundle
+from skipstone.compression.options import Int8Options, PruneOptions
+from skipstone.compression.shrink_plan import ShrinkPlan, Step, StepContext, run_steps
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.registry import STEPS
+from skipstone.data.manifest import Manifest
+from tests.compression import example_steps as steps
+
+INT8S = st.builds(
+    Int8Options,
+    samples=st.integers(1, 10_000),
+    preset=st.sampled_from(["performance", "mixed"]),
+    floats=st.sampled_from(["bf16", "f32"]),
+)
+PRUNES = st.builds(PruneOptions, multiple=st.integers(1, 64), batches=st.integers(1, 100))
+PLANS = st.tuples(st.lists(PRUNES, max_size=2), INT8S).map(
+    lambda found: ShrinkPlan((*(Step("prune", item) for item in found[0]), Step("int8", found[1])))
+)
+
+
+@given(PLANS)
+def test_a_plan_can_be_printed_and_read_again(plan: ShrinkPlan) -> None:
+    assert ShrinkPlan.from_text(str(plan)) == plan
+    assert (
+        ShrinkPlan.from_text(str(plan).replace(" ", "").replace("=", " = ").replace(",", " , "))
+        == plan
+    )
+
+
+@given(PLANS)
+def test_a_plan_can_be_stored_and_read_again(plan: ShrinkPlan) -> None:
+    assert ShrinkPlan.from_json(plan.to_json()) == plan
+
+
+def test_a_plan_prints_only_what_was_chosen() -> None:
+    assert str(ShrinkPlan.from_text("int8()")) == "int8"
+    assert str(ShrinkPlan.from_text("int8(floats=f32,samples=300)")) == "int8(floats=f32)"
+    assert ShrinkPlan.from_text("prune, int8(samples=5)").slug == "prune-int8"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("int9", "Did you mean 'int8'"),
+        ("int8(sample=5)", "Did you mean 'samples'"),
+        ("int8(samples=few)", "not a whole number"),
+        ("int8(samples=0)", "from 1"),
+        ("int8(preset=fast)", "Allowed: mixed, performance"),
+        ("int8(samples=5, samples=6)", "given twice"),
+        ("int8(samples)", "needs a value"),
+        ("int8(samples=5", "from '(samples=5' on"),
+        ("int8 int8", "from 'int8' on"),
+        ("int8,", "from '' on"),
+        ("int8(samples=5), prune", '--plan "prune, int8(samples=5)"'),
+        ("int8, prune, int8(samples=5)", '--plan "prune, int8(samples=5)"'),
+        ("", "empty"),
+    ],
+)
+def test_what_is_no_plan_is_refused_with_the_way_out(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ShrinkPlan.from_text(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{}, {"steps": [{"name": "int8"}]}, {"steps": 3}])
+def test_a_damaged_plan_is_told_from_a_wrong_one(value: dict[str, Any]) -> None:
+    with pytest.raises(DamagedError):
+        ShrinkPlan.from_json(value)
+
+
+def test_a_stored_plan_ends_with_what_has_to_be_last() -> None:
+    stored = ShrinkPlan.from_text("prune, int8").to_json()
+    with pytest.raises(UsageError, match="int8 must be the last step"):
+        ShrinkPlan.from_json({"steps": stored["steps"][::-1]})
+
+
+def test_steps_hand_over_bundles_and_leave_the_first_alone(
+    run: Path, rows: Manifest, tmp_path: Path
+) -> None:
+    seen = steps.SEEN
+    seen.clear()
+    STEPS.register(steps.MARK)
+    try:
+        (tmp_path / "new").mkdir()
+        work = StepContext(
+            run / "bundle",
+            tmp_path / "new",
+            rows.rows_with_role("fit"),
+            rows.rows_with_role("select"),
+        )
+        facts = run_steps(ShrinkPlan.from_text("mark, mark, mark"), work)
+    finally:
+        STEPS.unregister("mark")
+    assert [fact["facts"]["at"] for fact in facts] == [1, 2, 3]
+    assert seen[0] == run / "bundle"
+    assert len(set(seen)) == 3
+    assert read_bundle_json(tmp_path / "new") == read_bundle_json(run / "bundle")
+    Bundle.load(tmp_path / "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]

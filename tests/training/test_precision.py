@@ -1,0 +1,127 @@
+"""Which way of computing a step is taken: what is offered, timed, chosen and used."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from skipstone.core.errors import UsageError
+from skipstone.data.samples import Batch
+from skipstone.models import conv_bf16
+from skipstone.models.network import Network
+from skipstone.training import precision
+from skipstone.training.objective import Objective
+from skipstone.training.precision import Mode, candidates, choose_device, pick, time_modes
+from skipstone.training.run_directory import RunFolder
+from tests.training.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
+
+
+def test_bf16_must_be_worth_it() -> None:
+    f32, bf16 = Mode("f32", True), Mode("bf16", True)
+    assert pick({f32: 1.0, bf16: 0.5}) == bf16
+    assert pick({f32: 1.0, bf16: 0.95}) == f32
+    assert pick({bf16: 2.0}) == bf16
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device cuda:1: there is none here"):
+        choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    for name in ("cuda:2", "cuda:", "cuda:x"):
+        with pytest.raises(UsageError, match=f"--device {name}: .* Usable: cuda, cuda:0 to cuda:1"):
+            choose_device(name)
+
+
+def test_options_limit_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: False)
+    auto = recipe_of(precision="auto", channels_last=None)
+    assert {mode.precision for mode in candidates(auto, cpu, tiny_network())} == {"f32"}
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
+    assert len(candidates(auto, cpu, tiny_network())) == 4
+    forced = recipe_of(precision="bf16", channels_last=True)
+    assert candidates(forced, cpu, tiny_network()) == [Mode("bf16", True)]
+
+
+def depthwise_network(kernel: int, stride: int = 1) -> Network:
+    network = tiny_network()
+    layer = nn.Conv2d(4, 4, kernel, stride, kernel // 2, groups=4)
+    network.backbone.norm = nn.Sequential(layer, nn.BatchNorm2d(4))
+    return network
+
+
+def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
+    auto = recipe_of(precision="auto", channels_last=None)
+
+    def offered(network: Network, device: torch.device = cpu) -> set[tuple[str, bool]]:
+        modes = candidates(auto, device, network)
+        return {(m.precision, m.channels_last) for m in modes if m.fast_depthwise}
+
+    assert offered(depthwise_network(5)) == {("bf16", True)}
+    assert offered(depthwise_network(3, stride=2)) == {("bf16", True)}
+    assert offered(depthwise_network(3)) == set()
+    assert offered(depthwise_network(5), torch.device("cuda")) == set()
+    forced = recipe_of(precision="bf16", channels_last=False)
+    assert candidates(forced, cpu, depthwise_network(5)) == [
+        Mode("bf16", False, fast_depthwise=True),
+        Mode("bf16", False),
+    ]
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_training_takes_what_the_timing_says(
+    pays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(objective: Objective, batches: list[Batch], modes: list[Mode]) -> dict[Mode, float]:
+        return {mode: 1.0 if mode.fast_depthwise == pays else 2.0 for mode in modes}
+
+    learnt = []
+    forward = conv_bf16._Convolution.forward
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        learnt.append(torch.is_inference_mode_enabled())
+        return forward(*arguments)
+
+    monkeypatch.setattr(precision, "time_modes", timed)
+    monkeypatch.setattr(conv_bf16._Convolution, "forward", staticmethod(counted))
+    _, result = train(
+        tmp_path,
+        network=depthwise_network(5),
+        epochs=2,
+        precision="bf16",
+        channels_last=False,
+    )
+    assert len(learnt) == (result.steps if pays else 0)
+    with RunFolder(tmp_path / "001") as run:
+        decision = run.decided("precision")
+    assert decision is not None
+    assert decision["fast_depthwise"] is pays
+    assert decision["seconds"] == {"bf16 fast-depthwise": 1.0 + (not pays), "bf16": 1.0 + pays}
+
+
+def test_timing_leaves_the_objective_as_it_is() -> None:
+    objective = Objective(tiny_network(), TinyCriterion())
+    before = copy.deepcopy(objective.state_dict())
+    seconds = time_modes(
+        objective, list(TinyLoader().iterate_epoch(0)), [Mode(), Mode("bf16", True)]
+    )
+    assert all(0 < value < 10 for value in seconds.values())
+    assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
+    assert all(parameter.grad is None for parameter in objective.parameters())
+
+
+def test_bf16_learns_too(tmp_path: Path) -> None:
+    network, result = train(tmp_path, epochs=8, lr=0.02, precision="bf16", channels_last=True)
+    assert result.kept["metrics"]["accuracy"] >= 0.9
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+    assert network.backbone.middle.weight.is_contiguous()

@@ -1,0 +1,91 @@
+"""export: what leaves, and what is said of what does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skipstone.bundle.files import add_files, read_file
+from skipstone.core import events
+from skipstone.core.errors import Refusal
+from skipstone.inference.programs import EXPORTS_JSON, Programs, read_programs
+from skipstone.training import finalize as finish
+from skipstone.workflows import export_and_verify as ship
+from skipstone.workflows.export_and_verify import export
+from tests.small_bundles import exported_small, write_small
+
+
+@pytest.fixture
+def int8(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose program INT8 answers by default, as `shrink` leaves it (by its list: what its
+    files hold is the float32 program)."""
+    folder = Path(shutil.copytree(exported_small(tmp_path_factory), tmp_path / "my model"))
+    content = json.loads(read_file(folder, EXPORTS_JSON))
+    (exact,) = [row for row in content["programs"] if row["name"] == "openvino-f32"]
+    files = {role: f"exports/openvino-int8/{role}" for role in exact["files"]}
+    row = {**exact, "name": "openvino-int8", "precision": "int8", "files": files}
+    listed = {"default": "openvino-int8", "programs": [*content["programs"], row]}
+    copies = {files[role]: read_file(folder, name) for role, name in exact["files"].items()}
+    add_files(folder, {**copies, EXPORTS_JSON: json.dumps(listed).encode()})
+    return folder
+
+
+def test_a_program_that_answers_and_is_not_exported_is_named(
+    int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ship, "answering_onnx", lambda folder: b"made as for any other model")
+    said: list[events.Event] = []
+    with events.use_listener(said.append):
+        plain = export(int8, out=tmp_path / "for you")
+        inside = export(int8, argmax=True, out=tmp_path / "inside")
+        whole = export(int8, to="openvino", out=tmp_path / "whole")
+    assert plain.left_out == inside.left_out == ("openvino-int8",)
+    assert plain.to_json()["left_out"] == ["openvino-int8"]
+    assert whole.left_out == ()
+    assert {"model.xml", "model-int8.xml"} <= set(whole.files)
+    warnings = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
+    assert len(warnings) == 2
+    assert warnings[0].endswith(f"To export openvino-int8: skipstone export '{int8}' --to openvino")
+    assert plain.next_command == f"python '{tmp_path}/for you/predict.py' photo.jpg"
+
+
+def test_a_mode_of_the_float32_program_goes_with_it(int8: Path, tmp_path: Path) -> None:
+    for name in ("openvino-bf16", "openvino-f32", ""):
+        content = json.loads(read_file(int8, EXPORTS_JSON))
+        if name in ("", *(row["name"] for row in content["programs"])):
+            add_files(int8, {EXPORTS_JSON: json.dumps({**content, "default": name}).encode()})
+            assert export(int8, out=tmp_path / f"out{name}").left_out == ()
+
+
+def test_a_network_that_cannot_be_exported_is_a_model_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of training would end without a report, and so would the next try."""
+
+    def refused(folder: Path) -> None:
+        raise Refusal("this network does not export to ONNX: no such operator.")
+
+    monkeypatch.setattr(finish, "export_onnx", refused)
+    monkeypatch.setattr(finish, "verify", lambda folder: read_programs(folder))
+    said: list[events.Event] = []
+    with events.use_listener(said.append):
+        found: Any = finish.export_and_verify(write_small(tmp_path / "bundle", goldens=False))
+    assert found == Programs({})
+    (warning,) = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
+    assert warning.startswith("The model was not exported to ONNX, and runs in torch: this network")
+
+
+def test_an_export_that_fails_leaves_nothing(
+    int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ship.storage, "write_text", stopped)  # model.onnx is written by then
+    with pytest.raises(KeyboardInterrupt):
+        export(int8, out=tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["my model"]
