@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from skipstone.core.errors import UsageError
+from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS, READERS, TASKS, Entry
 from skipstone.core.settings import Settings
 from skipstone.data.manifest_file import load_manifest
@@ -121,7 +122,7 @@ def settings_of(case: Case) -> dict[str, Any]:
     known = set()
     for entry in (model, INPUTS[case.input], TASKS[case.task]):
         for field in dataclasses.fields(entry.options_type() or Nothing):
-            if field.metadata.get("only", {}).get("form", form) == form:
+            if get_spec(field).requires.get("form", form) == form:
                 known.add(field.name)
     small = {name: value for name, value in SMALL.items() if name in known}
     steps = {name: value for name, value in STEPS.items() if name not in unsupported_options(model)}

@@ -34,7 +34,7 @@ class Options:
     note: str = option("anything")
 
     def __post_init__(self) -> None:
-        check_options(self, ["note is empty"] if not self.note else [], "thing")
+        check_options(self, ["note is empty"] if not self.note else [], owner="thing")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from skipstone.core.errors import DataError
+from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS, resolve_target
 from skipstone.data.findings import Nouns
 from skipstone.data.manifest import Manifest
@@ -76,7 +77,7 @@ def test_every_input_has_sources_and_every_kind_a_model() -> None:
 def test_its_entry_is_true(entry) -> None:
     facts = entry.facts
     assert entry.summary
-    assert all(field.metadata["help"] for field in dataclasses.fields(entry.options_type()))
+    assert all(get_spec(field).help for field in dataclasses.fields(entry.options_type()))
     assert facts["rows"] in ("cells", "files")
     assert facts["named"]
     assert Nouns.for_input(entry.name).unit
@@ -88,9 +89,7 @@ def test_its_entry_is_true(entry) -> None:
         assert "chooser" in facts
     if "augment" in facts:
         kind = resolve_target(facts["augment"])
-        assert all(
-            f.metadata["help"] for f in dataclasses.fields(kind) if "hidden" not in f.metadata
-        )
+        assert all(get_spec(f).help for f in dataclasses.fields(kind) if not get_spec(f).is_hidden)
 
 
 def test_options_and_catalogues_need_no_torch() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from skipstone.bundle.format import Bundle
 from skipstone.core.errors import UsageError
+from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES
 from skipstone.core.settings import Settings
 from skipstone.image.augment_options import ImageAugmentOptions
@@ -68,7 +69,7 @@ def test_a_head_that_the_model_does_not_go_with_is_refused(
 def test_every_option_of_training_and_augmentation_is_refused(texts: Path) -> None:
     values = {"budget": 9.0, "optimizer": "sgd", "schedule": "step", "unfreeze": "all"}
     fields = [f for kind in (TrainOptions, ImageAugmentOptions) for f in dataclasses.fields(kind)]
-    names = [f.name for f in fields if not f.metadata.get("hidden") and f.name != "threads"]
+    names = [f.name for f in fields if not get_spec(f).is_hidden and f.name != "threads"]
     assert len(names) > 20
     for name in names:
         if name == "seed":

@@ -33,7 +33,7 @@ class Int8Options:
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "int8")
+        check_options(self, owner="int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class PruneOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "prune")
+        check_options(self, owner="prune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class ResolutionOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "resolution")
+        check_options(self, owner="resolution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,4 +112,4 @@ class VocabularyOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self, (), "vocabulary")
+        check_options(self, owner="vocabulary")

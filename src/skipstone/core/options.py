@@ -36,9 +36,6 @@ class Range:
     open_high: bool = False
     is_int: bool = False
 
-    def holds(self, value: Any) -> bool:  # TEMPORARY
-        return value in self
-
     def __contains__(self, value: Any) -> bool:
         is_number = isinstance(value, int if self.is_int else int | float)  # numpy's floats, too
         if not is_number or isinstance(value, bool):
@@ -127,35 +124,17 @@ def option(
         more: other fields of `OptionSpec`.
     """
     spec = OptionSpec(help, range, choices, **more)
-    old = {
-        "only": spec.requires,
-        "steps": spec.needs_gradient,
-        "later": spec.keeps_fit,
-    }  # TEMPORARY
-    made: T = dataclasses.field(default=default, metadata={"option": spec, **old})
+    made: T = dataclasses.field(default=default, metadata={"option": spec})
     return made
 
 
 def get_spec(field: dataclasses.Field[Any]) -> OptionSpec:
     """What `option()` said of a field; nothing where it was made otherwise."""
-    if "option" not in field.metadata:  # TEMPORARY, until all classes use option()
-        old = field.metadata
-        return OptionSpec(
-            old.get("help", ""),
-            metavar=old.get("metavar", ""),
-            parse=old.get("parse"),
-            is_hidden=old.get("hidden", False),
-        )
-    spec: OptionSpec = field.metadata["option"]
+    spec: OptionSpec = field.metadata.get("option", OptionSpec())
     return spec
 
 
-whole, CHANCE = int_range, PROBABILITY  # TEMPORARY, until all classes use option()
-
-
-def check_options(
-    options: Any, problems: Iterable[str] = (), owner: str = "", /, **ranges: Range
-) -> None:
+def check_options(options: Any, problems: Iterable[str] = (), owner: str = "") -> None:
     """UsageError that names every value of a dataclass that is not allowed, all at once.
 
     Fields with a range, choices or a `Literal` type are checked. None is allowed where it is the
@@ -169,8 +148,6 @@ def check_options(
     kinds = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
         value, kind, spec = getattr(options, field.name), kinds[field.name], get_spec(field)
-        if field.name in ranges:
-            spec = dataclasses.replace(spec, range=ranges[field.name])
         is_checked = spec.range is not None or spec.choices or _is_literal(kind)
         if is_checked and not _is_allowed(value, kind, spec, field.default):
             allowed = _describe_allowed(kind, spec)

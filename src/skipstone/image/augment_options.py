@@ -1,6 +1,6 @@
 """Options of image augmentation and its presets. Free of torch, so that ``--help`` stays fast.
 
-Presets, by the side of the record (strengths are those of `AugmentOptions`):
+Presets, by the side of the record (strengths are those of `ImageAugmentOptions`):
 
     record     light              standard                      strong
     > 64 px    flip, crop 0.7     flip, crop 0.35, color 0.2    flip, crop 0.25, trivialaugment,
@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from skipstone.core.errors import did_you_mean
-from skipstone.core.options import Range, check_options
+from skipstone.core.options import Range, check_options, option
 
 TINY = 64
 
@@ -82,8 +82,9 @@ SPATIAL_PRESETS: Mapping[str, Mapping[str, float]] = {
     "strong": {"flip": 0.5, "scale": 2.0, "color": 0.4, "blur": 0.2, "erase": 0.25},
 }
 
-_PROBABILITIES = ("flip", "vflip", "blur", "erase", "trivialaugment")
+#: Largest strengths; the others have none.
 _MAX_STRENGTH = {
+    **dict.fromkeys(("flip", "vflip", "blur", "erase", "trivialaugment"), 1.0),
     "crop": 1.0,
     "shift": 0.5,
     "rotate": 180.0,
@@ -95,19 +96,16 @@ _MAX_STRENGTH = {
 
 def _operation(name: str) -> float | None:
     strength, text = OPERATIONS[name]
-    value: float | None = field(
-        default=None,
-        metadata={"help": f"{text}; 0 is off, s is {strength:.3g} when named alone"},
-    )
-    return value
+    help = f"{text}; 0 is off, s is {strength:.3g} when named alone"
+    return option(None, range=Range(0, _MAX_STRENGTH.get(name, math.inf)), help=help)
 
 
 class AugmentationOptions:
     """What every input's augmentation options have.
 
     Attributes:
-        maker: function(options, input, task) -> `Augmentation` or None, "module:name".
-        mixer: function(options, task) -> `Mixing` or None, "module:name".
+        augmentation_factory: function(options, input, task) -> `Augmentation` or None, "module:name".
+        mixing_factory: function(options, task) -> `Mixing` or None, "module:name".
     """
 
     augmentation_factory: ClassVar[str]
@@ -135,13 +133,11 @@ class ImageAugmentOptions(AugmentationOptions):
     augmentation_factory = "skipstone.image.augment_factory:make_image_augmentation"
     mixing_factory = "skipstone.datasets.mixing:make_image_mixing"
 
-    augment: str = field(
-        default="standard",
-        metadata={
-            "help": "none, light, standard or strong; or operations by name, separated by commas: "
-            "flip,crop,mixup, or for texts delete,swap,noise (default: standard for pictures, "
-            "adapted to their size; none for texts)"
-        },
+    augment: str = option(
+        "standard",
+        help="none, light, standard or strong; or operations by name, separated by commas: "
+        "flip,crop,mixup, or for texts delete,swap,noise (default: standard for pictures, adapted "
+        "to their size; none for texts)",
     )
     flip: float | None = _operation("flip")
     vflip: float | None = _operation("vflip")
@@ -156,12 +152,10 @@ class ImageAugmentOptions(AugmentationOptions):
     erase: float | None = _operation("erase")
     mixup: float | None = _operation("mixup")
     cutmix: float | None = _operation("cutmix")
-    custom: str | None = field(
-        default=None,
-        metadata={
-            "help": "your own importable callable, 'package.module:name', that takes and returns "
-            "a uint8 tensor (C, H, W), or for texts a str; it comes last"
-        },
+    custom: str | None = option(
+        None,
+        help="your own importable callable, 'package.module:name', that takes and returns a uint8 "
+        "tensor (C, H, W), or for texts a str; it comes last",
     )
 
     def __post_init__(self) -> None:
@@ -174,13 +168,11 @@ class ImageAugmentOptions(AugmentationOptions):
                         f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
                         f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
                     )
-        most = {**_MAX_STRENGTH, **dict.fromkeys(_PROBABILITIES, 1.0)}
         if self.scale is not None and 0 < self.scale < 1:
             problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
-        ranges = {name: Range(0, most.get(name, math.inf)) for name in OPERATIONS}
-        check_options(self, problems, **ranges)
+        check_options(self, problems)
 
     def get_strengths(self, size: int, *, is_spatial: bool = False) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run.

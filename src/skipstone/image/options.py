@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import check_options, whole
+from skipstone.core.options import check_options, int_range, option
 
 Resize = Literal["squash", "crop", "letterbox", "keep"]
 Channels = Literal["auto"] | int
@@ -28,73 +28,55 @@ class ImageOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    size: int = field(
-        default=224,
-        metadata={
-            "help": "side of the square that pictures are resized to, in pixels; for 'keep', the "
-            "longest side that is not reduced",
-            "later": True,
-        },
+    size: int = option(
+        224,
+        range=int_range(1, _MAX_SIZE),
+        keeps_fit=True,
+        help="side of the square that pictures are resized to, in pixels; for 'keep', the longest "
+        "side that is not reduced",
     )
-    resize: Resize = field(
-        default="squash",
-        metadata={
-            "help": "'squash' stretches the picture to the square, 'crop' takes its centre square, "
-            "'letterbox' fits it in and pads with grey, 'keep' leaves size and shape as they are "
-            "(and reduces what is larger than --size)",
-            "later": True,
-        },
+    resize: Resize = option(
+        "squash",
+        keeps_fit=True,
+        help="'squash' stretches the picture to the square, 'crop' takes its centre square, "
+        "'letterbox' fits it in and pads with grey, 'keep' leaves size and shape as they are (and "
+        "reduces what is larger than --size)",
     )
-    pad: int = field(
-        default=32,
-        metadata={
-            "help": "for 'keep': both sides are padded with grey to a multiple of this, the "
-            "network's stride",
-            "later": True,
-        },
+    pad: int = option(
+        32,
+        range=int_range(1, 256),
+        keeps_fit=True,
+        help="for 'keep': both sides are padded with grey to a multiple of this, the network's "
+        "stride",
     )
-    channels: Channels = field(
-        default="auto",
-        metadata={
-            "help": "photos have 1 (grey) or 3 (colour), 'auto' is 1 if all of a sample of the "
-            "training data are grey; other pictures have their own number, and those with another "
-            "one are left out"
-        },
+    channels: Channels = option(
+        "auto",
+        range=int_range(1, _MAX_CHANNELS),
+        help="photos have 1 (grey) or 3 (colour), 'auto' is 1 if all of a sample of the training "
+        "data are grey; other pictures have their own number, and those with another one are left "
+        "out",
     )
-    bits: Bits = field(
-        default="auto",
-        metadata={
-            "help": "depth of the pixels: 'auto' keeps the files' depth, 8 reduces 16 bits to 8, "
-            "32 reads files of different depths as floats without scaling"
-        },
+    bits: Bits = option(
+        "auto",
+        help="depth of the pixels: 'auto' keeps the files' depth, 8 reduces 16 bits to 8, 32 "
+        "reads files of different depths as floats without scaling",
     )
-    pages: Pages = field(
-        default="auto",
-        metadata={
-            "help": "pages of a TIFF that does not say what they are: 'channels' of one picture, "
-            "or the 'first' one is the picture"
-        },
+    pages: Pages = option(
+        "auto",
+        help="pages of a TIFF that does not say what they are: 'channels' of one picture, or the "
+        "'first' one is the picture",
     )
-    normalize: Normalize = field(
-        default="imagenet",
-        metadata={
-            "help": "mean and standard deviation to normalise pixels with: those of the pretrained "
-            "weights ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures them on the "
-            "training data, 'none' gives pixels in 0..1"
-        },
+    normalize: Normalize = option(
+        "imagenet",
+        help="mean and standard deviation to normalise pixels with: those of the pretrained "
+        "weights ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures them on the training "
+        "data, 'none' gives pixels in 0..1",
     )
-    interpolation: Interpolation = field(
-        default="bilinear",
-        metadata={
-            "help": "filter of the one resize; all but 'nearest' are antialiased",
-            "later": True,
-        },
+    interpolation: Interpolation = option(
+        "bilinear",
+        keeps_fit=True,
+        help="filter of the one resize; all but 'nearest' are antialiased",
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.channels != "auto" and not whole(1, _MAX_CHANNELS).holds(self.channels):
-            problems.append(
-                f"channels is {self.channels!r}; allowed: 'auto', or 1 to {_MAX_CHANNELS}"
-            )
-        check_options(self, problems, size=whole(1, _MAX_SIZE), pad=whole(1, 256))
+        check_options(self)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import check_options, whole
+from skipstone.core.options import check_options, int_range, option
 
 Form = Literal["auto", "tokens", "bag"]
 Split = Literal["word", "char", "bpe"]
@@ -26,114 +26,95 @@ class TextOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    form: Form = field(
-        default="auto",
-        metadata={
-            "help": "'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' "
-            "is the form that the model takes"
-        },
+    form: Form = option(
+        "auto",
+        help="'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' is the "
+        "form that the model takes",
     )
-    split: Split = field(
-        default="word",
-        metadata={
-            "help": "tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs trained on the "
-            "training texts (Sennrich 2016)",
-            "only": {"form": "tokens"},
-        },
+    split: Split = option(
+        "word",
+        requires={"form": "tokens"},
+        help="tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs trained on the "
+        "training texts (Sennrich 2016)",
     )
-    tokenizer: str = field(
-        default="",
-        metadata={
-            "help": "tokens: a tokenizer.json of the library tokenizers, instead of --split",
-            "only": {"form": "tokens"},
-        },
+    tokenizer: str = option(
+        "",
+        requires={"form": "tokens"},
+        help="tokens: a tokenizer.json of the library tokenizers, instead of --split",
     )
-    vocabulary: int = field(
-        default=50_000,
-        metadata={
-            "help": "tokens: size of the vocabulary, the commonest tokens",
-            "only": {"form": "tokens"},
-        },
+    vocabulary: int = option(
+        50_000,
+        range=int_range(1, 1 << 26),
+        requires={"form": "tokens"},
+        help="tokens: size of the vocabulary, the commonest tokens",
     )
-    features: int = field(
-        default=1_000_000,
-        metadata={
-            "help": "bag: size of the vocabulary, the commonest n-grams of each kind",
-            "only": {"form": "bag"},
-        },
+    features: int = option(
+        1_000_000,
+        range=int_range(1, 1 << 26),
+        requires={"form": "bag"},
+        help="bag: size of the vocabulary, the commonest n-grams of each kind",
     )
-    min_count: int = field(
-        default=1,
-        metadata={"help": "training texts that a token or n-gram of the vocabulary occurs in"},
+    min_count: int = option(
+        1,
+        range=int_range(1, 1 << 31),
+        help="training texts that a token or n-gram of the vocabulary occurs in",
     )
-    subwords: str = field(
-        default="none",
-        metadata={
-            "help": "tokens: add to a word's vector those of its character n-grams of these "
-            "lengths, such as 3-5, and of its capitalisation (Bojanowski 2017); 'auto' is 3-5 if "
-            "tokens are words; or 'none'",
-            "only": {"form": "tokens"},
-        },
+    subwords: str = option(
+        "none",
+        requires={"form": "tokens"},
+        help="tokens: add to a word's vector those of its character n-grams of these lengths, "
+        "such as 3-5, and of its capitalisation (Bojanowski 2017); 'auto' is 3-5 if tokens are "
+        "words; or 'none'",
     )
-    subword_bits: int = field(
-        default=_BITS,
-        metadata={
-            "help": "tokens: subwords share 2^n vectors, by their hash",
-            "only": {"form": "tokens"},
-        },
+    subword_bits: int = option(
+        _BITS,
+        range=int_range(4, 26),
+        requires={"form": "tokens"},
+        help="tokens: subwords share 2^n vectors, by their hash",
     )
-    max_length: int = field(
-        default=512,
-        metadata={
-            "help": "tokens of a text that a sequence model reads; the rest is truncated",
-            "only": {"form": "tokens"},
-        },
+    max_length: int = option(
+        512,
+        range=int_range(1, 1 << 20),
+        requires={"form": "tokens"},
+        help="tokens of a text that a sequence model reads; the rest is truncated",
     )
-    word_ngrams: str = field(
-        default="auto",
-        metadata={
-            "help": "bag: word n-grams of these lengths, such as 1-3, or 'none'",
-            "only": {"form": "bag"},
-        },
+    word_ngrams: str = option(
+        "auto",
+        requires={"form": "bag"},
+        help="bag: word n-grams of these lengths, such as 1-3, or 'none'",
     )
-    char_ngrams: str = field(
-        default="auto",
-        metadata={
-            "help": "bag: character n-grams of these lengths, such as 2-6, or 'none'",
-            "only": {"form": "bag"},
-        },
+    char_ngrams: str = option(
+        "auto",
+        requires={"form": "bag"},
+        help="bag: character n-grams of these lengths, such as 2-6, or 'none'",
     )
-    skip_grams: int = field(
-        default=0,
-        metadata={
-            "help": "bag: pairs of words with up to this many words between them; a text's "
-            "beginning and end count as words (Guthrie 2006); 0 is off",
-            "only": {"form": "bag"},
-        },
+    skip_grams: int = option(
+        0,
+        range=int_range(0, _LONGEST),
+        requires={"form": "bag"},
+        help="bag: pairs of words with up to this many words between them; a text's beginning and "
+        "end count as words (Guthrie 2006); 0 is off",
     )
-    opening_words: int = field(
-        default=0,
-        metadata={
-            "help": "bag: each word paired with the first word of its text, the first two, ... up "
-            "to this many: for questions, which differ in how they begin; 0 is off",
-            "only": {"form": "bag"},
-        },
+    opening_words: int = option(
+        0,
+        range=int_range(0, _LONGEST),
+        requires={"form": "bag"},
+        help="bag: each word paired with the first word of its text, the first two, ... up to "
+        "this many: for questions, which differ in how they begin; 0 is off",
     )
-    hash_bits: int = field(
-        default=0,
-        metadata={
-            "help": "bag: 2^n hashed n-grams of each kind instead of a vocabulary; 0 is off",
-            "only": {"form": "bag"},
-        },
+    hash_bits: int = option(
+        0,
+        choices=(0,),
+        range=int_range(4, 26),
+        requires={"form": "bag"},
+        help="bag: 2^n hashed n-grams of each kind instead of a vocabulary; 0 is off",
     )
-    weighting: Weighting = field(
-        default="tfidf",
-        metadata={
-            "help": "bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1",
-            "only": {"form": "bag"},
-        },
+    weighting: Weighting = option(
+        "tfidf",
+        requires={"form": "bag"},
+        help="bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1",
     )
-    lowercase: bool = field(default=True, metadata={"help": "convert texts to lowercase"})
+    lowercase: bool = option(True, help="convert texts to lowercase")
 
     def __post_init__(self) -> None:
         problems = []
@@ -149,8 +130,6 @@ class TextOptions:
             problems.append(f"subwords is {self.subwords!r} with {splitter}; they need whole words")
         if self.subword_bits != _BITS and not self.subword_range[1]:
             problems.append("subword_bits has no effect without subwords, such as 3-5")
-        if self.hash_bits and not 4 <= self.hash_bits <= 26:
-            problems.append(f"hash_bits is {self.hash_bits}; allowed: 0, or 4 to 26")
         for name in ("word_ngrams", "char_ngrams"):
             if getattr(self, name) != "auto" and parse_range(getattr(self, name)) is None:
                 problems.append(
@@ -160,17 +139,7 @@ class TextOptions:
         has_ngrams = {self.word_ngrams, self.char_ngrams} != {"none"}
         if not (has_ngrams or self.skip_grams or self.opening_words):
             problems.append("word_ngrams and char_ngrams are both 'none', so a bag has no features")
-        check_options(
-            self,
-            problems,
-            vocabulary=whole(1, 1 << 26),
-            features=whole(1, 1 << 26),
-            min_count=whole(1, 1 << 31),
-            max_length=whole(1, 1 << 20),
-            subword_bits=whole(4, 26),
-            skip_grams=whole(0, _LONGEST),
-            opening_words=whole(0, _LONGEST),
-        )
+        check_options(self, problems)
 
     @property
     def subword_range(self) -> tuple[int, int]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from skipstone.core.errors import UsageError, did_you_mean
-from skipstone.core.options import Range, check_options
+from skipstone.core.options import Range, check_options, option
 from skipstone.image.augment_options import AugmentationOptions
 
 #: {operation: (strength when named alone, help text)}, in the order in which they run.
@@ -58,11 +58,8 @@ TEXT_PRESETS: Mapping[str, Mapping[str, float]] = {
 
 def _operation(name: str) -> float | None:
     strength, text = TEXT_OPERATIONS[name]
-    value: float | None = field(
-        default=None,
-        metadata={"help": f"{text}; 0 is off, s is {strength:.3g} when named alone"},
-    )
-    return value
+    help = f"{text}; 0 is off, s is {strength:.3g} when named alone"
+    return option(None, range=Range(0, math.inf if name in TEXT_MIXING else 1), help=help)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +73,10 @@ class TextAugmentOptions(AugmentationOptions):
     augmentation_factory = "skipstone.text.augment:make_text_augmentation"
     mixing_factory = "skipstone.datasets.mixing:make_text_mixing"
 
-    augment: str = field(
-        default="none",
-        metadata={
-            "help": "texts: none (default), light, standard or strong; or operations by name, "
-            "separated by commas: delete,swap,noise"
-        },
+    augment: str = option(
+        "none",
+        help="texts: none (default), light, standard or strong; or operations by name, separated "
+        "by commas: delete,swap,noise",
     )
     synonyms: float | None = _operation("synonyms")
     delete: float | None = _operation("delete")
@@ -89,19 +84,15 @@ class TextAugmentOptions(AugmentationOptions):
     noise: float | None = _operation("noise")
     word_mixup: float | None = _operation("word_mixup")
     mixup: float | None = _operation("mixup")
-    synonym_table: str | None = field(
-        default=None,
-        metadata={
-            "metavar": "FILE",
-            "help": "texts: CSV or TSV, a word and its synonyms a row; turns --synonyms on",
-        },
+    synonym_table: str | None = option(
+        None,
+        metavar="FILE",
+        help="texts: CSV or TSV, a word and its synonyms a row; turns --synonyms on",
     )
-    custom: str | None = field(
-        default=None,
-        metadata={
-            "help": "texts: your own importable callable, 'package.module:name', that takes and "
-            "returns a str; it comes last"
-        },
+    custom: str | None = option(
+        None,
+        help="texts: your own importable callable, 'package.module:name', that takes and returns "
+        "a str; it comes last",
     )
 
     def __post_init__(self) -> None:
@@ -117,10 +108,7 @@ class TextAugmentOptions(AugmentationOptions):
                     )
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
-        ranges = {
-            name: Range(0, math.inf if name in TEXT_MIXING else 1) for name in TEXT_OPERATIONS
-        }
-        check_options(self, problems, **ranges)
+        check_options(self, problems)
         if "synonyms" in self.get_strengths() and self.synonym_table is None:
             raise UsageError(
                 "synonyms need a table of them.", hint="Name it: --synonym-table words.csv"

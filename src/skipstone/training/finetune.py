@@ -20,6 +20,7 @@ from skipstone.bundle.locate import resolve_bundle
 from skipstone.core.errors import UsageError
 from skipstone.core.events import emit_warning
 from skipstone.core.formatting import join_limited, pluralize, relative_path, to_flag
+from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.settings import Settings
 from skipstone.data.manifest import Manifest
@@ -168,7 +169,7 @@ def inherited_input(parent: ParentModel, settings: Settings) -> tuple[ModelChoic
         if _tuples(value) != record["options"].get(option)
     }
     for option, value in changed.items():
-        if not type(input.options).__dataclass_fields__[option].metadata.get("later"):
+        if not get_spec(type(input.options).__dataclass_fields__[option]).keeps_fit:
             raise UsageError(
                 f"{to_flag(option)} {value} reads the data otherwise than {parent.path}, "
                 f"which has {to_flag(option)} {record['options'].get(option) or 'none'}.",

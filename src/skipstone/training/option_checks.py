@@ -8,6 +8,7 @@ from typing import Any
 
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import to_flag
+from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES
 from skipstone.core.settings import Settings
 from skipstone.training.learner import unsupported_options
@@ -55,14 +56,14 @@ def reject_ineffective_options(
     for item in dataclasses.fields(task_options) if dataclasses.is_dataclass(task_options) else ():
         if item.name not in given:
             continue
-        if item.metadata.get("steps") and unsupported_options(BACKBONES[model]):
+        if get_spec(item).needs_gradient and unsupported_options(BACKBONES[model]):
             problems.append(
                 f"{to_flag(item.name)}, as {model} is solved at once, not trained in steps"
             )
             continue
         problems += [
             f"{to_flag(item.name)} without {to_flag(other)} {value}"
-            for other, value in item.metadata.get("only", {}).items()
+            for other, value in get_spec(item).requires.items()
             if getattr(task_options, other) != value
         ]
     if given.get("unfreeze") == "gradual" and not recipe.freeze_epochs:
@@ -79,14 +80,14 @@ def reject_ineffective_options(
 def _effective(options: Any) -> list[str]:
     """The input's options that have an effect, given the others.
 
-    A field may say what it belongs to: {"only": {"form": "bag"}} in its metadata.
+    A field may require other options: `option(..., requires={"form": "bag"})`.
     """
     return [
         name
         for name in _fields(type(options))
         if all(
             getattr(options, other) == value
-            for other, value in options.__dataclass_fields__[name].metadata.get("only", {}).items()
+            for other, value in get_spec(options.__dataclass_fields__[name]).requires.items()
         )
     ]
 
