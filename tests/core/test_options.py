@@ -46,6 +46,8 @@ class Options:
         ({"count": 1.5}, "count is 1.5; allowed: a whole number from 1 to 9"),
         ({"count": True}, "count is True; allowed: a whole number from 1 to 9"),
         ({"count": None}, "count is None; allowed: a whole number from 1 to 9"),
+        ({"word": ("a", "b")}, "word is ('a', 'b'); allowed: 'a', 'b'"),
+        ({"count": (1, 2)}, "count is (1, 2); allowed: a whole number from 1 to 9"),
         ({"sizes": (1, 0)}, "sizes is (1, 0); allowed: a whole number from 1"),
         ({"rate": 1}, "rate is 1; allowed: at least 0 and less than 1"),
         ({"rate": math.nan}, "rate is nan; allowed: at least 0 and less than 1"),

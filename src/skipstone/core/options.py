@@ -161,7 +161,8 @@ def _is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:
     if value is None and default is None:
         return True
     choices = (*spec.choices, *literal_values(kind))
-    members = value if isinstance(value, tuple | list) else (value,)
+    is_tuple = typing.get_origin(kind) is tuple
+    members = value if is_tuple and isinstance(value, tuple | list) else (value,)
     return all(
         any(type(member) is type(choice) and member == choice for choice in choices)
         or (spec.range is not None and member in spec.range)
