@@ -47,7 +47,6 @@ def network(name, in_channels=3, classes=CLASSES):
         channels=backbone.channels,
         strides=backbone.strides,
         classes=classes,
-        loss={"name": "cross_entropy", "args": {}, "target": "label"},
     )
     return Network(front=Pass(), backbone=backbone, head=head).eval()
 
