@@ -12,8 +12,6 @@ on first use, so that importing the package stays fast.
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 from skipstone.core.errors import SkipstoneError
@@ -65,13 +63,3 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return __all__
 
-
-# Only until the packages `train` and `shrink` have other names: importing them would set the
-# module in place of the function. Delete it then, with the imports of `sys` and `types`.
-class _Package(types.ModuleType):
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in ("train", "shrink"):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
