@@ -95,12 +95,8 @@ def detect_annotation_format(path: Path) -> AnnotationFormat | None:
     return next(matches, None)
 
 
-def unsupported_annotation_error(path: Path, *, extra_hint: str = "") -> UsageError | None:
-    """The error for an annotation file, or for a folder that holds one; None for other paths.
-
-    Args:
-        extra_hint: a hint for the case that the folder is data nevertheless.
-    """
+def unsupported_annotation_error(path: Path) -> UsageError | None:
+    """The error for an annotation file, or for a folder that holds one; None for other paths."""
     file = path if path.is_file() else _first_in(path)
     form = None if file is None else detect_annotation_format(file)
     if form is None:
@@ -108,7 +104,7 @@ def unsupported_annotation_error(path: Path, *, extra_hint: str = "") -> UsageEr
     return UsageError(
         f"{file} is {form.name}. Box and polygon annotations are not supported yet: detection is "
         "being built.",
-        hint=f"{form.alternative}{f' {extra_hint}' if extra_hint else ''}",
+        hint=form.alternative,
     )
 
 
