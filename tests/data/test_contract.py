@@ -168,4 +168,4 @@ def test_what_it_does_not_know_it_does_not_see(entry, tmp_path: Path) -> None:
     for name in ("empty", "odd", "odd/song.wav", "gone", "loop"):
         assert reader.detect_layout(tmp_path / name) is None, name
     with pytest.raises(SkipstoneError):
-        reader.read(tmp_path / "empty", ReadOptions())
+        reader.read_manifest(tmp_path / "empty", ReadOptions())

@@ -297,8 +297,8 @@ def test_reading_needs_no_torch(flat_photo_folder: Path) -> None:
     code = (
         "import sys; from skipstone.data.read import read_manifest; "
         "from skipstone.datasets.splitting import assign_roles; "
-        "from skipstone.auditing.run_checks import audit; "
-        f"m = assign_roles(read_manifest({str(flat_photo_folder)!r})); audit(m); "
+        "from skipstone.auditing.run_checks import audit_rows; "
+        f"m = assign_roles(read_manifest({str(flat_photo_folder)!r})); audit_rows(m); "
         "assert len(m) == 60; print('torch' in sys.modules)"
     )
     done = subprocess.run(
