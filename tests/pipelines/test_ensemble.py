@@ -111,7 +111,7 @@ def test_what_works_on_one_network_is_refused(
         assert done.code == 1
         assert "needs a single network" in done.value["error"], done
     done = ask("ensemble", run, members[0])
-    assert "is an ensemble of logistic and textcnn itself" in done.value["error"]
+    assert "is already an ensemble of logistic and textcnn" in done.value["error"]
 
 
 def test_only_models_of_one_question_and_one_data_set_are_joined(
@@ -120,7 +120,7 @@ def test_only_models_of_one_question_and_one_data_set_are_joined(
     for words, message in (
         ([members[0]], "an ensemble needs 2 to 64 models; named: 1."),
         ([members[0], members[0]], "are the same model"),
-        ([members[0], classified.run], "their inputs are text and image"),
+        ([members[0], classified.run], "have different inputs: text and image"),
     ):
         done = ask("ensemble", *words)
         assert done.code == 2
