@@ -22,7 +22,7 @@ from skipstone.compression.receipt import (
 from skipstone.core.errors import Refusal
 from skipstone.core.registry import TASKS
 from skipstone.data.samples import SampleMeta
-from skipstone.evaluation.intervals import Estimate, tango
+from skipstone.evaluation.intervals import Estimate, tango_interval
 from skipstone.inference.predictor import Evaluation
 from skipstone.report.receipt_blocks import build_receipt_block
 from skipstone.tasks.base import Metric, Task
@@ -147,7 +147,7 @@ def test_the_drop_is_paired_and_in_points() -> None:
     assert found.before.value == pytest.approx(0.90)
     assert found.after.value == pytest.approx(0.87)
     assert found.drop.value == pytest.approx(3.0)
-    low, high = tango(5, 2, 100)
+    low, high = tango_interval(5, 2, 100)
     assert (found.drop.low, found.drop.high) == pytest.approx((100 * low, 100 * high))
 
 
@@ -155,10 +155,10 @@ def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None
     class Loss:
         headline = "wrong"
 
-        def metrics(self) -> tuple[Metric, ...]:
+        def list_metrics(self) -> tuple[Metric, ...]:
             return (Metric("wrong", "wrong", "bootstrap", higher_is_better=False),)
 
-        def compute(self, records: Any) -> dict[str, float]:
+        def compute_metrics(self, records: Any) -> dict[str, float]:
             weight = records.weight
             return {"wrong": float((weight * (1 - records.column("correct"))).sum() / weight.sum())}
 
