@@ -39,7 +39,7 @@ from tests.docs.pages import (
     read_page,
     tables,
 )
-from tests.test_house import ROOMS
+from tests.test_house import PACKAGES
 
 COMMANDS = list(find_commands())
 #: Pages that show nothing to run.
@@ -263,27 +263,30 @@ def test_a_folder_holds_what_is_drawn(kind: str, trained: Trained) -> None:
         assert {path.name for path in folder.iterdir()} <= tops
 
 
-def rooms() -> list[list[str]]:
-    """The rooms of docs/architecture.md, a row each, in order."""
+def package_rows() -> list[list[str]]:
+    """The table of packages in docs/architecture.md, without its header."""
     text = read_page(ROOT / "docs" / "architecture.md")
-    (table,) = [table for table in tables(text) if table[0][0] == "Room"]
-    return [re.findall(r"`(\w+)/?`", row[0]) for row in table[1:]]
+    (table,) = [table for table in tables(text) if table[0][0] == "Package"]
+    return table[1:]
 
 
-def test_the_architecture_names_the_rooms_in_their_order() -> None:
-    assert [room for row in rooms() for room in row] == list(ROOMS)
+def packages_of(row: list[str]) -> list[str]:
+    return re.findall(r"`(\w+)/?`", row[0])
 
 
-def test_what_crosses_a_wall_is_in_its_room() -> None:
-    """The calls that the table of rooms names are defined there, under these names."""
+def test_the_architecture_lists_the_packages_in_import_order() -> None:
+    listed = [package for row in package_rows() for package in packages_of(row)]
+    assert listed == list(PACKAGES)
+
+
+def test_the_architecture_names_calls_that_exist() -> None:
+    """The functions and classes of the last column are defined in their package."""
     source = Path(skipstone.__file__).parent
-    text = read_page(ROOT / "docs" / "architecture.md")
-    (table,) = [table for table in tables(text) if table[0][0] == "Room"]
-    for named, row in zip(rooms(), table[1:], strict=True):
+    for row in package_rows():
         files = [
             file
-            for room in named
-            for file in (source / f"{room}.py", *(source / room).rglob("*.py"))
+            for package in packages_of(row)
+            for file in (source / f"{package}.py", *(source / package).rglob("*.py"))
         ]
         code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
         defined = set(re.findall(r"^ *(?:def|class) (\w+)", code, re.MULTILINE))
