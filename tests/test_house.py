@@ -18,22 +18,12 @@ FILES = sorted(SRC.rglob("*.py"))
 ROOT = Path(__file__).parents[1]
 TESTS = sorted(path for part in ("tests", "benchmarks") for path in (ROOT / part).rglob("*.py"))
 
-#: Lower to higher, as in docs/architecture.md: a room imports from those before it, never after.
-#: `settings` and `registry` name what is above them as text, found when it is asked for.
-ROOMS = (
-    *(
-        "errors",
-        "words",
-        "events",
-        "option_types",
-        "registry",
-        "strict_json",
-        "disk",
-        "storage",
-        "settings",
-    ),
-    *("data", "bundle", "inputs", "models", "tasks", "runtime", "proof", "prepare", "train"),
-    *("shrink", "report", "verbs", "commands", "cli", "__main__"),
+#: Lower to higher, as in docs/architecture.md: a package imports only those before it.
+#: `core.settings` and `core.registry` name higher ones as text, which is resolved on first use.
+PACKAGES = (
+    *("core", "data", "bundle", "inputs", "models", "tasks", "inference", "evaluation"),
+    *("datasets", "auditing", "image", "text", "training", "compression", "report"),
+    *("workflows", "commands", "cli", "__main__"),
 )
 
 #: Comparisons with a word that is also the name of a task or an input, and why it is none.
@@ -51,12 +41,12 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _room(path: Path) -> str:
+def _package(path: Path) -> str:
     return path.relative_to(SRC).with_suffix("").parts[0]
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
-    """(room, line) of everything of ours that a file imports, also inside functions."""
+    """(package, line) of everything of ours that a file imports, also inside functions."""
     for node in ast.walk(_tree(path)):
         modules: list[str] = []
         if isinstance(node, ast.Import):
@@ -72,20 +62,20 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
                 yield parts[1], node.lineno
 
 
-def test_every_room_has_its_place() -> None:
-    rooms = {_room(path) for path in FILES} - {"__init__"}
-    assert rooms == set(ROOMS)
+def test_every_package_has_its_place() -> None:
+    packages = {_package(path) for path in FILES} - {"__init__"}
+    assert packages == set(PACKAGES)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_imports_only_point_down(room: str) -> None:
-    place = {name: number for number, name in enumerate(ROOMS)}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_only_point_down(package: str) -> None:
+    place = {name: number for number, name in enumerate(PACKAGES)}
     found = [
         f"{path.relative_to(SRC)}:{line} imports {other}"
         for path in FILES
-        if _room(path) == room
+        if _package(path) == package
         for other, line in _imports(path)
-        if place[other] > place[room]
+        if place[other] > place[package]
     ]
     assert found == []
 
@@ -105,13 +95,13 @@ def _compared(path: Path) -> Iterator[tuple[str, int]]:
                     yield item.value, item.lineno
 
 
-def test_nothing_outside_its_room_branches_on_a_name() -> None:
+def test_only_its_package_branches_on_a_name() -> None:
     owners = {entry.name: "tasks" for entry in TASKS} | {entry.name: "inputs" for entry in INPUTS}
     found, excused = [], set()
     for path in FILES:
         for word, line in _compared(path):
             place = (path.relative_to(SRC).as_posix(), word)
-            if word in owners and owners[word] != _room(path):
+            if word in owners and owners[word] != _package(path):
                 if place in NO_NAMES:
                     excused.add(place)
                 else:
