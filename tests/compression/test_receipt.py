@@ -160,7 +160,9 @@ def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None
 
         def compute_metrics(self, records: Any) -> dict[str, float]:
             weight = records.weight
-            return {"wrong": float((weight * (1 - records.column("correct"))).sum() / weight.sum())}
+            return {
+                "wrong": float((weight * (1 - records.get_column("correct"))).sum() / weight.sum())
+            }
 
     before, after = [True] * 18 + [False] * 2, [True] * 15 + [False] * 5
     task: Any = Loss()
