@@ -112,7 +112,8 @@ def _worker(table: Path, model: str) -> None:
 
 def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     """The model that `--model auto` takes."""
-    from skipstone.core.registry import BACKBONES, resolve_target
+    from skipstone.core.registry import BACKBONES
+    from skipstone.core.specs import resolve_target
     from skipstone.data.read import read_manifest
     from skipstone.models.closed_form import ClosedFormProblem
     from skipstone.text.auto import choose_text_model

@@ -11,7 +11,8 @@ import torch
 
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
-from skipstone.core.registry import BACKBONES, TASKS, resolve_target
+from skipstone.core.registry import BACKBONES, TASKS
+from skipstone.core.specs import resolve_target
 from skipstone.inference.golden_outputs import store_goldens
 from skipstone.models.build import build_network, export_tensors, load_tensors
 from skipstone.models.closed_form import ClosedFormProblem

@@ -14,7 +14,8 @@ import pytest
 
 from skipstone.core.errors import SkipstoneError, UsageError
 from skipstone.core.options import get_spec
-from skipstone.core.registry import INPUTS, READERS, TASKS, resolve_target
+from skipstone.core.registry import INPUTS, READERS, TASKS
+from skipstone.core.specs import resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.data.manifest_file import load_manifest, save_manifest
 from skipstone.data.options import ReadOptions

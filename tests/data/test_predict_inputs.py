@@ -9,7 +9,8 @@ import pytest
 
 from skipstone.core.errors import UsageError
 from skipstone.core.events import Note, use_listener
-from skipstone.core.registry import INPUTS, resolve_target
+from skipstone.core.registry import INPUTS
+from skipstone.core.specs import resolve_target
 from skipstone.data.options import ReadOptions
 from skipstone.data.predict_inputs import list_predict_items
 from skipstone.data.sources import read_source

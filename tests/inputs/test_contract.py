@@ -19,7 +19,8 @@ import torch
 
 from skipstone.core.errors import DataError
 from skipstone.core.options import get_spec
-from skipstone.core.registry import BACKBONES, INPUTS, resolve_target
+from skipstone.core.registry import BACKBONES, INPUTS
+from skipstone.core.specs import resolve_target
 from skipstone.data.findings import Nouns
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest

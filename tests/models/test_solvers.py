@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from skipstone.core.registry import BACKBONES, resolve_target
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import resolve_target
 from skipstone.models import bow_linear as bag_linear
 from skipstone.models.closed_form import ClosedFormProblem
 from skipstone.models.quick_logistic import fit_logistic_adagrad

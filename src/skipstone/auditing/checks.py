@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from skipstone.auditing.label_issues import LabelIssue
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
-from skipstone.data.findings import Finding, Nouns
+from skipstone.core.specs import AuditNouns
+from skipstone.data.findings import Finding
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.grouping import Groups
 from skipstone.datasets.row_scan import RowScan
@@ -51,7 +52,7 @@ class AuditContext:
     near_duplicates: Groups
     label_issues: Sequence[LabelIssue] = field(default_factory=tuple)
     other_findings: Sequence[Finding] = field(default_factory=tuple)
-    nouns: Nouns = field(default_factory=Nouns)
+    nouns: AuditNouns = field(default_factory=AuditNouns)
 
     def make_finding(
         self, kind: str, rows: Sequence[int], message: str, notes: Sequence[str] = ()

@@ -55,7 +55,7 @@ def format_exclude_list(
         if lines:
             body += [
                 "",
-                f"# --- {audit.nouns.format_title(kind)}. {audit.nouns.format_advice(kind)}",
+                f"# --- {kind.format_title(audit.nouns)}. {kind.format_advice(audit.nouns)}",
                 *lines,
             ]
     if not body:

@@ -46,7 +46,7 @@ def compute_label_check_features(
     """
     bundle = Bundle.load(resolve_bundle(model))
     arch, input = require_single_network(bundle.arch, "judging labels"), restore_input(bundle)
-    if "solver" in BACKBONES[arch.name].facts:
+    if BACKBONES[arch.name].is_closed_form:
         matrix, rows = input.matrix([as_source(source) for source in sources])  # type: ignore[attr-defined]
         return matrix, rows
     runtime = TorchRuntime(_Pooled(restore_single_network(bundle, "judging labels")))

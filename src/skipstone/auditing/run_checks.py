@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from skipstone.auditing.checks import CHECKS, AuditContext, class_names, count_classes_by_split
 from skipstone.auditing.label_issues import LabelIssue
-from skipstone.core.registry import INPUTS, READERS, resolve_target
-from skipstone.data.findings import KINDS, Finding, Nouns
+from skipstone.core.registry import INPUTS, READERS
+from skipstone.core.specs import AuditNouns, resolve_target
+from skipstone.data.findings import KINDS, Finding
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.row_scan import group_identical, group_near_duplicates, scan_rows
 
@@ -35,7 +36,7 @@ class AuditFindings:
     findings: tuple[Finding, ...]
     duplicates: tuple[tuple[int, ...], ...] = ()
     near_duplicates: tuple[tuple[int, ...], ...] = ()
-    nouns: Nouns = field(default_factory=Nouns)
+    nouns: AuditNouns = field(default_factory=AuditNouns)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,7 +66,7 @@ def audit_rows(
         near,
         suspicions,
         layout_findings,
-        Nouns.for_input(manifest.input),
+        INPUTS[manifest.input].nouns,
     )
     input_findings, input_counts = _audit_input(seen)
     seen = replace(seen, other_findings=[*layout_findings, *input_findings])
@@ -82,8 +83,8 @@ def audit_rows(
 
 
 def _audit_input(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
-    """Findings and counts of the input's own audit (the fact `audit` of its entry)."""
-    target = INPUTS[seen.manifest.input].facts.get("audit")
+    """Findings and counts of the input's own audit (`audit` of its spec)."""
+    target = INPUTS[seen.manifest.input].audit
     if target is None:
         return [], {}
     result: tuple[list[Finding], dict[str, Any]] = resolve_target(target)(seen)
@@ -91,10 +92,10 @@ def _audit_input(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
 
 
 def _audit_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
-    """Findings and counts of the reader's own audit (the fact `audit` of its entry)."""
+    """Findings and counts of the reader's own audit (`audit` of its spec)."""
     if manifest.reader not in READERS:
         return [], {}
-    target = READERS[manifest.reader].facts.get("audit")
+    target = READERS[manifest.reader].audit
     if target is None:
         return [], {}
     findings, counts = resolve_target(target)(manifest)

@@ -114,7 +114,7 @@ class Bundle:
                 yield name, distribution
 
 
-def _entries(input: str, task: str, arch: Arch | EnsembleArch) -> list[tuple[Registry, str]]:
+def _entries(input: str, task: str, arch: Arch | EnsembleArch) -> list[tuple[Registry[Any], str]]:
     """Every registry name in a bundle."""
     networks = [
         pair
@@ -147,7 +147,7 @@ def _sections(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_plugins(
-    entries: list[tuple[Registry, str]], record: Mapping[str, Any], folder: Path
+    entries: list[tuple[Registry[Any], str]], record: Mapping[str, Any], folder: Path
 ) -> None:
     for registry, name in entries:
         try:

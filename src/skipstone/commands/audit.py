@@ -18,7 +18,8 @@ from skipstone.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from skipstone.data.findings import Finding, FindingKind, Nouns
+    from skipstone.core.specs import AuditNouns
+    from skipstone.data.findings import Finding, FindingKind
     from skipstone.workflows.audit_data import AuditResult
 
 #: Findings of a kind that are printed.
@@ -91,13 +92,13 @@ def print_result(result: AuditResult, output: Output) -> None:
 
 
 def _print_findings(
-    kind: FindingKind, findings: Sequence[Finding], nouns: Nouns, output: Output
+    kind: FindingKind, findings: Sequence[Finding], nouns: AuditNouns, output: Output
 ) -> None:
     """A kind's title, its first few findings, and what to do about them."""
     files = len({path for finding in findings for path in finding.paths})
     how_many = f": {files:,} {nouns.unit}{'' if files == 1 else 's'}" if files else ""
     groups = f" in {len(findings):,} groups" if files and len(findings) > 1 else ""
-    title = nouns.format_title(kind)
+    title = kind.format_title(nouns)
     title = title[0].upper() + title[1:]
     output.print_line(f"{title}{how_many}{groups}", "bold yellow")
     for finding in findings[:_MAX_FINDINGS]:
@@ -111,7 +112,7 @@ def _print_findings(
         if len(paths) > 2 * _MAX_FINDINGS:
             output.print_line(f"        and {len(paths) - 2 * _MAX_FINDINGS:,} more")
     if kind.advice:
-        output.print_line(f"    {nouns.format_advice(kind)}", "dim")
+        output.print_line(f"    {kind.format_advice(nouns)}", "dim")
 
 
 def describe_counts(counts: Mapping[str, Any]) -> list[str]:

@@ -1,40 +1,37 @@
-"""The shrink steps by name; `shrink.plan` defines the interface of their targets.
-
-The fact `ends`: a later step would discard the output of this one, so it must be the last.
-"""
+"""The shrink steps by name; `compression.shrink_plan` defines the interface of their targets."""
 
 from __future__ import annotations
 
-from skipstone.core.registry import Entry
+from skipstone.core.specs import StepSpec
 
 ENTRIES = (
-    Entry(
+    StepSpec(
         "resolution",
         "skipstone.compression.steps.resolution:apply_resolution",
         "skipstone.compression.options:ResolutionOptions",
         summary="smaller images, then distillation at that size from the original model",
         source="https://arxiv.org/abs/1704.04861",
     ),
-    Entry(
+    StepSpec(
         "prune",
         "skipstone.compression.steps.prune:apply_pruning",
         "skipstone.compression.options:PruneOptions",
         summary="fewer hidden channels, then distillation from the original model",
         source="https://arxiv.org/abs/1906.10771",
     ),
-    Entry(
+    StepSpec(
         "vocabulary",
         "skipstone.compression.steps.vocabulary:apply_vocabulary",
         "skipstone.compression.options:VocabularyOptions",
         summary="fewer words and n-grams: the least important leave input and network",
         source="https://arxiv.org/abs/1906.10771",
     ),
-    Entry(
+    StepSpec(
         "int8",
         "skipstone.compression.steps.int8:apply_int8",
         "skipstone.compression.options:Int8Options",
         summary="8-bit integers instead of floats, calibrated on training data (NNCF, OpenVINO)",
         source="https://github.com/openvinotoolkit/nncf",
-        facts={"ends": True},
+        must_be_last=True,
     ),
 )

@@ -106,8 +106,8 @@ class ShrinkPlan:
 
 
 def _in_order(steps: list[Step]) -> ShrinkPlan:
-    """Check that only the last step has the fact `ends`."""
-    last_only = [step for step in steps if STEPS[step.name].facts.get("ends")]
+    """Check that a step that must be the last one is."""
+    last_only = [step for step in steps if STEPS[step.name].must_be_last]
     if not last_only or last_only == steps[-1:]:
         return ShrinkPlan(tuple(steps))
     others = [step for step in steps if step not in last_only]

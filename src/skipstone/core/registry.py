@@ -1,13 +1,13 @@
 """Names for what can be added: readers, inputs, backbones, heads, tasks, steps, runtimes.
 
-An `Entry` describes a name and says where its code is, without importing torch. Built-in entries
-come from a catalogue module per package, a plugin's from installed entry points that name an
-`Entry`. A bundle therefore stores names only, never an import path.
+A spec (core/specs.py) describes a name and says where its code is, without importing torch.
+Built-in specs come from a catalogue module per package, a plugin's from installed entry points that
+name a spec. A bundle therefore stores names only, never an import path.
 
 A plugin adds one in its pyproject.toml:
 
     [project.entry-points."skipstone.backbones"]
-    mynet = "my_package.entries:MYNET"
+    mynet = "my_package.specs:MYNET"
 """
 
 from __future__ import annotations
@@ -15,98 +15,72 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 from skipstone.core.errors import UsageError, did_you_mean
-from skipstone.core.options import check_types
+from skipstone.core.specs import (
+    BackboneSpec,
+    HeadSpec,
+    InputSpec,
+    ReaderSpec,
+    RuntimeSpec,
+    Spec,
+    StepSpec,
+    TaskSpec,
+)
+
+S = TypeVar("S", bound=Spec)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a registry.
+class Registry(Generic[S]):
+    """Specs of one kind by name: the built-in catalogue first, then installed plugins.
 
     Args:
-        name: what users type.
-        target: "package.module:attribute", imported on first use.
-        options: "package.module:Dataclass" of frozen, JSON-able options in a module free of torch,
-            or None without options. Command-line flags are derived from it.
-        summary: one line for listings.
-        source: the paper or project it comes from.
-        facts: JSON-able capabilities that other packages ask for instead of branching on a name,
-            such as {"accepts": ["image"]}.
-        distribution: the installed package that adds it; None for a built-in entry.
+        spec_type: the class of its specs; a plugin's spec of another class is refused.
+        kind: for messages, such as "model".
+        catalog: the module whose ENTRIES are the built-in specs.
+        group: the entry points of plugins.
+        listing: where a message about an unknown name sends people.
     """
 
-    name: str
-    target: str
-    options: str | None = None
-    summary: str = ""
-    source: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    distribution: str | None = None
-
-    def load(self) -> Any:
-        """Import and return the object that `target` names."""
-        return resolve_target(self.target)
-
-    def options_type(self) -> type[Any] | None:
-        """The options dataclass, or None."""
-        return None if self.options is None else resolve_target(self.options)
-
-    def make_options(self, values: Mapping[str, Any] | None = None) -> Any:
-        """The options with `values`. UsageError for an unknown name or a wrong value."""
-        kind = self.options_type()
-        values = dict(values or {})
-        known = [] if kind is None else list(kind.__dataclass_fields__)
-        for key in values:
-            if key not in known:
-                raise UsageError(
-                    f"{self.name!r} has no option {key!r}.", hint=did_you_mean(key, known)
-                )
-        if kind is None:
-            return None
-        check_types(self.name, kind, values)
-        try:
-            return kind(**values)
-        except UsageError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{self.name!r}: {error}") from error
-
-
-class Registry:
-    """Entries of one kind by name: the built-in catalogue first, then installed plugins."""
-
-    def __init__(self, kind: str, *, catalog: str, group: str, listing: str = "") -> None:
+    def __init__(
+        self, spec_type: type[S], kind: str, *, catalog: str, group: str, listing: str = ""
+    ) -> None:
         self.kind = kind
+        self._spec_type = spec_type
         self._catalog = catalog
         self._group = group
         self._listing = listing
-        self._entries: dict[str, Entry] | None = None
+        self._entries: dict[str, S] | None = None
 
-    def register(self, entry: Entry) -> None:
-        """Register an entry in this process. UsageError if its name exists."""
+    def register(self, entry: S) -> None:
+        """Register a spec in this process. UsageError if its name exists, or its class is wrong."""
         entries = self._load()
+        if not isinstance(entry, self._spec_type):
+            raise UsageError(
+                f"a {self.kind} is registered with a {self._spec_type.__name__}, not a "
+                f"{type(entry).__name__}."
+            )
         if entry.name in entries:
             raise UsageError(f"{self.kind} {entry.name!r} is already registered.")
         entries[entry.name] = entry
 
     def unregister(self, name: str) -> None:
-        """Remove an entry that `add` registered (for tests)."""
+        """Remove a spec that `register` added (for tests)."""
         del self._load()[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._load()
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[S]:
         return iter(list(self._load().values()))
 
     def entry_names(self) -> list[str]:
         return list(self._load())
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> S:
         entries = self._load()
         if name in entries:
             return entries[name]
@@ -120,27 +94,26 @@ class Registry:
             hint=" ".join(part for part in (hint, self._listing) if part) or None,
         )
 
-    def _load(self) -> dict[str, Entry]:
+    def _load(self) -> dict[str, S]:
         if self._entries is None:
             catalog = importlib.import_module(self._catalog)
-            self._entries = {entry.name: entry for entry in catalog.ENTRIES}
+            entries: dict[str, S] = {entry.name: entry for entry in catalog.ENTRIES}
             for point in find_entry_points(self._group):
                 entry = point.load()
                 owner = point.dist.name if point.dist is not None else None
-                if entry.name in self._entries:
+                if not isinstance(entry, self._spec_type):
+                    raise UsageError(
+                        f"the installed package {owner} adds the {self.kind} {point.name!r} with a "
+                        f"{type(entry).__name__}, not a {self._spec_type.__name__}.",
+                        hint=f"Uninstall it, or change its entry point in {self._group!r}.",
+                    )
+                if entry.name in entries:
                     raise UsageError(
                         f"the installed package {owner} adds a {self.kind} named {entry.name!r}, "
                         "which already exists; uninstall one of the two."
                     )
-                self._entries[entry.name] = Entry(
-                    entry.name,
-                    entry.target,
-                    entry.options,
-                    entry.summary,
-                    entry.source,
-                    entry.facts,
-                    owner,
-                )
+                entries[entry.name] = replace(entry, distribution=owner)
+            self._entries = entries
         return self._entries
 
 
@@ -155,23 +128,27 @@ def find_entry_points(group: str) -> importlib.metadata.EntryPoints:
     return points
 
 
-def resolve_target(target: str) -> Any:
-    """Import the object that "package.module:attribute" names."""
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-READERS = Registry("reader", catalog="skipstone.data.catalog", group="skipstone.readers")
-INPUTS = Registry("input", catalog="skipstone.inputs.catalog", group="skipstone.inputs")
+READERS = Registry(
+    ReaderSpec, "reader", catalog="skipstone.data.catalog", group="skipstone.readers"
+)
+INPUTS = Registry(InputSpec, "input", catalog="skipstone.inputs.catalog", group="skipstone.inputs")
 BACKBONES = Registry(
+    BackboneSpec,
     "model",
     catalog="skipstone.models.catalog",
     group="skipstone.backbones",
     listing="See: skipstone models (any network of timm: timm/NAME)",
 )
-HEADS = Registry("head", catalog="skipstone.models.heads.catalog", group="skipstone.heads")
-TASKS = Registry("task", catalog="skipstone.tasks.catalog", group="skipstone.tasks")
-STEPS = Registry("shrink step", catalog="skipstone.compression.catalog", group="skipstone.steps")
+HEADS = Registry(
+    HeadSpec, "head", catalog="skipstone.models.heads.catalog", group="skipstone.heads"
+)
+TASKS = Registry(TaskSpec, "task", catalog="skipstone.tasks.catalog", group="skipstone.tasks")
+STEPS = Registry(
+    StepSpec, "shrink step", catalog="skipstone.compression.catalog", group="skipstone.steps"
+)
 RUNTIMES = Registry(
-    "runtime", catalog="skipstone.inference.backends.catalog", group="skipstone.runtimes"
+    RuntimeSpec,
+    "runtime",
+    catalog="skipstone.inference.backends.catalog",
+    group="skipstone.runtimes",
 )

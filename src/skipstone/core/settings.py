@@ -20,7 +20,8 @@ from typing import Any
 from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.formatting import join_limited, to_flag
 from skipstone.core.options import OptionSpec, get_spec, literal_values, parse_text
-from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry, resolve_target
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
+from skipstone.core.specs import resolve_target
 
 #: Groups whose options do not depend on a chosen name, in the order of `skipstone train --help`.
 FIXED_GROUPS = {
@@ -32,7 +33,7 @@ FIXED_GROUPS = {
     "vectors": "skipstone.models.vector_options:VectorOptions",
 }
 #: Groups whose options belong to the entry that is chosen.
-REGISTRY_GROUPS: dict[str, Registry] = {
+REGISTRY_GROUPS: dict[str, Registry[Any]] = {
     "input": INPUTS,
     "task": TASKS,
     "model": BACKBONES,
@@ -151,8 +152,8 @@ def known_settings() -> dict[str, list[Setting]]:
     """Every name a user may set, with each dataclass that has it."""
     owners: dict[tuple[str, type[Any]], list[str]] = {}
     for entry in INPUTS:  # how its samples are augmented
-        if "augment" in entry.facts:
-            kind = resolve_target(entry.facts["augment"])
+        if entry.augment is not None:
+            kind = resolve_target(entry.augment)
             owners.setdefault(("augmentation", kind), []).append(entry.name)
     for group, target in FIXED_GROUPS.items():
         owners[group, resolve_target(target)] = [group]

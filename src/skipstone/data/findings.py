@@ -5,48 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.core.registry import INPUTS
-
-
-@dataclass(frozen=True)
-class Nouns:
-    """An audit's words for rows; an input's fact `nouns` replaces some of them.
-
-    Args:
-        unit: a row.
-        same, alike: titles of exact and near duplicates.
-        holds, shows: predicates of exact and near duplicates; `share` of the details agrees.
-        another: predicate of a near duplicate.
-    """
-
-    unit: str = "file"
-    duplicate_title: str = "the same bytes"
-    near_duplicate_title: str = "the same picture"
-    duplicate_verb: str = "hold the same bytes"
-    near_duplicate_verb: str = "show the same picture, their details agree to {share:.0f} %"
-    near_duplicate_of_another: str = "show the same picture as another, in other bytes"
-
-    @staticmethod
-    def for_input(input: str) -> Nouns:
-        """The words of an input."""
-        return Nouns(**INPUTS[input].facts.get("nouns", {}))
-
-    def format_title(self, kind: FindingKind) -> str:
-        return kind.title.format(
-            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
-        )
-
-    def format_advice(self, kind: FindingKind) -> str:
-        return kind.advice.format(
-            same=self.duplicate_title, alike=self.near_duplicate_title, units=f"{self.unit}s"
-        )
+from skipstone.core.specs import AuditNouns
 
 
 @dataclass(frozen=True)
 class FindingKind:
     """Args:
     name: as in `audit.json` ("near_duplicate").
-    title: for people; `Nouns` fills in what is in {braces}.
+    title: for people; `AuditNouns` fills in what is in {braces}.
     advice: what to do, with the same {braces}.
     leave_out: what the exclude list does with the files: "all", "copies" (all but one),
         "training" (those of the training rows), "ask" (as comments), "none".
@@ -58,6 +24,18 @@ class FindingKind:
     advice: str
     leave_out: str
     is_group: bool = False
+
+    def format_title(self, nouns: AuditNouns) -> str:
+        return self._fill_in(self.title, nouns)
+
+    def format_advice(self, nouns: AuditNouns) -> str:
+        return self._fill_in(self.advice, nouns)
+
+    @staticmethod
+    def _fill_in(text: str, nouns: AuditNouns) -> str:
+        return text.format(
+            same=nouns.duplicate_title, alike=nouns.near_duplicate_title, units=f"{nouns.unit}s"
+        )
 
 
 #: Most severe first.

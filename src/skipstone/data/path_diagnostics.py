@@ -12,7 +12,8 @@ from pathlib import Path
 
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, pluralize, quote_path, to_flag
-from skipstone.core.registry import READERS, Entry
+from skipstone.core.registry import READERS
+from skipstone.core.specs import ReaderSpec
 from skipstone.data.file_types import (
     AVIF,
     GIF,
@@ -127,15 +128,15 @@ def _refuse_model(root: Path) -> None:
 
 
 def reject_options_of_other_layouts(root: Path, reader: str, options: ReadOptions) -> None:
-    """Reject options of a layout (its fact `takes`) that `reader` does not read. To ignore them
+    """Reject options of a layout (`own_options` of its spec) that `reader` does not read. To ignore them
     would silently give another data set, such as one without its groups."""
-    taken = READERS[reader].facts.get("takes", ())
+    taken = READERS[reader].own_options
     flags: list[str] = []
-    owners: list[Entry] = []
+    owners: list[ReaderSpec] = []
     for field in dataclasses.fields(options):
         if field.name in taken or getattr(options, field.name) == field.default:
             continue
-        if readers := [entry for entry in READERS if field.name in entry.facts.get("takes", ())]:
+        if readers := [entry for entry in READERS if field.name in entry.own_options]:
             flags.append(to_flag(field.name))
             owners += [entry for entry in readers if entry not in owners]
     if flags:

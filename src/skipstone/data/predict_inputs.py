@@ -1,6 +1,6 @@
 """The items to predict: files, folders of files, rows of tables, and texts from the command line.
 
-A table gives one source per row, as in training, with or without labels. The input's fact `rows`
+A table gives one source per row, as in training, with or without labels. `row_content` of the input's spec
 says what a row is: its "cells" hold the source, or name its "files".
 """
 
@@ -68,8 +68,8 @@ def list_predict_items(
         paths: files, folders, tables, or "-" for the lines of standard input.
         texts: texts themselves, not files.
         input: the name of the model's input, for messages.
-        rows: the input's fact `rows`.
-        unfit: the input's fact `unfit`. Unfit files inside a folder are skipped, as in training;
+        rows: `row_content` of the input's spec.
+        unfit: `skip_reason` of the input's spec. Unfit files inside a folder are skipped, as in training;
             an unfit file that the user named becomes an item with the reason as its problem.
 
     Raises:

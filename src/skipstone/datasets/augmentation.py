@@ -1,12 +1,13 @@
-"""The augmentation of an input: its entry names the options (the fact `augment`; by default those
-of images), and the options name their factory functions."""
+"""The augmentation of an input: its spec names the options (`augment`; by default those of images),
+and the options name their factory functions."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import BACKBONES, INPUTS, Entry, resolve_target
+from skipstone.core.registry import BACKBONES, INPUTS
+from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.data.samples import Sample
 from skipstone.datasets.mixing import Mixing
 from skipstone.image.augment_options import AugmentationOptions
@@ -39,7 +40,7 @@ class Augmentation(Protocol):
 def augment_options_type(input: str) -> type[AugmentationOptions]:
     """The dataclass of options for the input of this name."""
     options_type: type[AugmentationOptions] = resolve_target(
-        INPUTS[input].facts.get("augment", _DEFAULT_OPTIONS)
+        INPUTS[input].augment or _DEFAULT_OPTIONS
     )
     return options_type
 
@@ -58,17 +59,17 @@ def make_augmentation(
     return augmentation
 
 
-def make_mixing(options: AugmentationOptions, task: Task, backbone: Entry) -> Mixing | None:
+def make_mixing(options: AugmentationOptions, task: Task, backbone: BackboneSpec) -> Mixing | None:
     """The mixing of batches (MixUp, CutMix), or None if they are not mixed.
 
     Raises:
         UsageError: the task's targets cannot be mixed, or the backbone lacks an ability.
     """
     for need, flag in options.backbone_requirements.items():
-        if need not in backbone.facts.get("offers", []):
-            suitable = [entry.name for entry in BACKBONES if need in entry.facts.get("offers", [])]
+        if need not in backbone.provides:
+            suitable = [entry.name for entry in BACKBONES if need in entry.provides]
             raise UsageError(
-                f"{flag} needs {need}, which {backbone.name!r} does not offer.",
+                f"{flag} needs {need}, which {backbone.name!r} does not provide.",
                 hint=f"Choose --model {' or '.join(suitable)}, or leave {flag} out.",
             )
     mixing: Mixing | None = resolve_target(options.mixing_factory)(options, task)

@@ -19,7 +19,7 @@ def check_train_labels(manifest: Manifest) -> None:
             user's validation or test rows have only other labels, so that each prediction would
             be wrong.
     """
-    if TASKS[manifest.task].facts.get("labels") != "one":
+    if TASKS[manifest.task].labels != "one":
         return
     counts: dict[str, Counter[str]] = defaultdict(Counter)  # label: rows by role or split
     for label, role, split in zip(
@@ -66,7 +66,7 @@ def check_val_tags(manifest: Manifest) -> None:
         UsageError: no validation row has one.
     """
     val_rows, train_rows = manifest.rows_with_role("select"), manifest.rows_with_role("fit")
-    if TASKS[manifest.task].facts.get("labels") != "many" or not len(val_rows):
+    if TASKS[manifest.task].labels != "many" or not len(val_rows):
         return
     if any(val_rows.column_values("target")):
         return

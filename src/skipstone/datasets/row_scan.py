@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.errors import DataError
-from skipstone.core.registry import INPUTS, Entry, resolve_target
+from skipstone.core.registry import INPUTS
+from skipstone.core.specs import resolve_target
 from skipstone.data.fingerprint import compute_digest, find_duplicate_groups, map_in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.sources import FileRef, read_source
@@ -44,8 +45,8 @@ def scan_rows(
 ) -> list[RowScan]:
     """Every row of the manifest, in order.
 
-    Each source is read once: hashed, and examined by the fact `examine` of the entry of the
-    manifest's input; without that fact, only hashed.
+    Each source is read once: hashed, and inspected by `inspect` of the spec of the manifest's
+    input; without it, only hashed.
 
     Args:
         input: its records are put into `cache`, where it gives them by the same decode (its
@@ -77,16 +78,17 @@ def group_near_duplicates(
     """Groups of near duplicates, identical rows included, and the links that make them.
 
     Args:
-        input: the fact `near` of its entry finds the links; without it there are none.
+        input: `find_near_duplicates` of its spec finds the links; without it there are none.
     """
-    target = INPUTS[input].facts.get("near")
+    target = INPUTS[input].find_near_duplicates
     links = [] if target is None else _find_links(resolve_target(target), scans, identical)
     return group_links(links, identical, len(scans))
 
 
 def finds_near_duplicates(input: str) -> bool:
     """Whether near duplicates among rows of this input can be found."""
-    return {"examine", "near"} <= set(INPUTS[input].facts)
+    spec = INPUTS[input]
+    return spec.inspect is not None and spec.find_near_duplicates is not None
 
 
 def _find_links(
@@ -105,10 +107,10 @@ def _find_links(
 
 
 def _examiner(name: str) -> Examine | None:
-    target = INPUTS[name].facts.get("examine")
+    target = INPUTS[name].inspect
     if target is None:
         return None
-    function: Callable[[bytes | np.ndarray], InspectionResult] = Entry(name, target).load()
+    function: Callable[[bytes | np.ndarray], InspectionResult] = resolve_target(target)
     return lambda data: (function(data), None)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
-from skipstone.data.findings import Nouns
+from skipstone.core.registry import INPUTS
 from skipstone.data.fingerprint import find_duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.datasets.grouping import MAX_GROUP_SHARE, SMALL_GROUP, DisjointSets
@@ -107,7 +107,7 @@ def _near_duplicates(
         return groups, []
     rows = {row for link in near.links for row in (link.first, link.second)}
     notes = [
-        f"{pluralize(len(rows), 'training row')} {Nouns.for_input(manifest.input).near_duplicate_of_another}: near "
+        f"{pluralize(len(rows), 'training row')} {INPUTS[manifest.input].nouns.near_duplicate_of_another}: near "
         "duplicates are not divided between train, val and test (see them: skipstone audit)."
     ]
     if near.removed_links:

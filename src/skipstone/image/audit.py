@@ -24,7 +24,7 @@ _SUFFIXES = {
 
 
 def audit_images(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
-    """Findings and counts; the fact `audit` of the input `image`."""
+    """Findings and counts; `audit` of the spec of the input `image`."""
     pictures = [r.examined for r in seen.scans if r.examined and not r.examined.problem]
     counts = {
         "height": _spread([picture.size[0] for picture in pictures if len(picture.size) == 2]),

@@ -118,7 +118,7 @@ def for_dense_prediction(choice: ModelChoice) -> ModelChoice:
     Sides are padded to a multiple of the network's stride: 32, or 8 for the networks of tiny
     images.
     """
-    tiny = BACKBONES[choice.model].facts.get("input_size", _DEFAULT_SIZE) <= MAX_TINY_SIDE
+    tiny = (BACKBONES[choice.model].input_size or _DEFAULT_SIZE) <= MAX_TINY_SIDE
     input = {
         **choice.input,
         "size": MAX_DENSE_SIDE,

@@ -43,15 +43,14 @@ def open_runtime(
     name = (programs.default or "torch") if runtime == "auto" else runtime
     family, _, precision = name.partition("-")
     if family not in RUNTIMES:
-        known = [f"{e.name}-{p}" for e in RUNTIMES for p in e.facts.get("precisions", ())]
+        known = [f"{e.name}-{p}" for e in RUNTIMES for p in e.precisions]
         raise UsageError(f"unknown runtime {runtime!r}.", hint=did_you_mean(runtime, known))
     entry = RUNTIMES[family]
-    if precision and precision not in entry.facts["precisions"]:
+    if precision and precision not in entry.precisions:
         raise UsageError(
-            f"{family} does not run in {precision!r}. "
-            f"Allowed: {', '.join(entry.facts['precisions'])}."
+            f"{family} does not run in {precision!r}. Allowed: {', '.join(entry.precisions)}."
         )
-    if not entry.facts["program"]:
+    if not entry.needs_program:
         network: Runtime = entry.load()(bundle, precision or "f32", threads)
         return network
     matches = [
@@ -64,7 +63,7 @@ def open_runtime(
         raise UsageError(
             f"{folder} has no program for {name}; it has: {available}.",
             hint=f"Make it: skipstone {'shrink' if precision == 'int8' else 'export'} MODEL"
-            + ("" if precision == "int8" else f" --to {entry.facts['export']}"),
+            + ("" if precision == "int8" else f" --to {entry.export_format}"),
         )
     row = min(matches, key=lambda row: row.name != programs.default)
     program: Runtime = entry.load()(row, load_program_files(folder, row), threads)

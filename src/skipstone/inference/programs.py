@@ -59,7 +59,7 @@ class Tolerance:
 
 FLOAT32_TOLERANCE = Tolerance()
 #: For float32 programs with a head whose outputs jump when inputs differ in their last bits (its
-#: fact `jumps`): if another runtime finds a maximum at another pixel, the outputs around it move.
+#: spec field `discontinuous`): if another runtime finds a maximum at another pixel, the outputs around it move.
 #: So most pixels have to agree, and a few may change.
 DISCONTINUOUS = Tolerance(1.0, None, 2, 0.02, 1e-4)
 #: Added to what was measured at lower precision, because other processors round differently: a
@@ -138,7 +138,7 @@ def read_programs(folder: Path) -> Programs:
 def float32_tolerance(record: Mapping[str, Any]) -> Tolerance:
     """The tolerance of float32 programs, by the bundle's record."""
     heads = [HEADS[network.head.name] for network in parse_arch(record["arch"]).networks]
-    return DISCONTINUOUS if any(head.facts.get("jumps") for head in heads) else FLOAT32_TOLERANCE
+    return DISCONTINUOUS if any(head.discontinuous for head in heads) else FLOAT32_TOLERANCE
 
 
 def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
@@ -157,7 +157,7 @@ def _program(row: Mapping[str, Any], exact: Tolerance) -> Program:
         raise TypeError(f"{name} does not name its files and settings")
     if name != f"{program.runtime}-{program.precision}":
         raise ValueError(f"{name!r} should be named {program.runtime}-{program.precision}")
-    if program.runtime in RUNTIMES and not RUNTIMES[program.runtime].facts["program"]:
+    if program.runtime in RUNTIMES and not RUNTIMES[program.runtime].needs_program:
         raise ValueError(f"{name} runs the network itself and cannot have files of its own")
     tolerance = program.tolerance
     numbers = (tolerance.probability, tolerance.flips, tolerance.relative or 0.0)

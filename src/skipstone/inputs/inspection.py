@@ -1,4 +1,4 @@
-"""The result of inspecting one source for the audit (the fact `examine` of an input's entry)."""
+"""The result of inspecting one source for the audit (`inspect` of an input's spec)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InspectionResult:
         format: "JPEG", "PNG", ...; "array" for a member of a container; "UTF-8".
         mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
         turned: whether the EXIF orientation is not upright.
-        shows: content to compare with other rows by the input's fact `near` (a thumbnail, a
+        shows: content to compare with other rows by `find_near_duplicates` of the input's spec (a thumbnail, a
             text); None without any.
         kind: depth and channels in words, for anything but photos: "5 channels of 16 bits".
         damage: why a source that decodes is damaged nevertheless; "" for a sound one.

@@ -13,7 +13,8 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.events import emit_note
-from skipstone.core.registry import BACKBONES, HEADS, Entry
+from skipstone.core.registry import BACKBONES, HEADS
+from skipstone.core.specs import BackboneSpec, HeadSpec
 from skipstone.inputs.base import FeatureSpec, Input
 from skipstone.models.backbone import Backbone
 from skipstone.models.edits import apply_edits
@@ -106,13 +107,11 @@ def check_tensors_fit(
         )
 
 
-def check_backbone_accepts(entry: Entry, name: str, *kinds: str) -> None:
+def check_backbone_accepts(entry: BackboneSpec, name: str, *kinds: str) -> None:
     """UsageError unless a backbone accepts one of the `kinds` that the input emits or may emit."""
-    accepts = list(entry.facts.get("accepts", []))
+    accepts = entry.accepts
     if not set(kinds) & set(accepts):
-        fitting = [
-            other.name for other in BACKBONES if set(kinds) & set(other.facts.get("accepts", []))
-        ]
+        fitting = [other.name for other in BACKBONES if set(kinds) & set(other.accepts)]
         some = f" such as {', '.join(fitting[:3])}" if fitting else ""
         emitted = " or ".join(kinds)
         raise UsageError(
@@ -121,18 +120,20 @@ def check_backbone_accepts(entry: Entry, name: str, *kinds: str) -> None:
         )
 
 
-def check_head_needs(head: Entry, backbone: Entry, name: str) -> None:
-    """UsageError where a head needs something that the backbone `name` does not offer."""
-    for need in head.facts.get("needs", []):
-        if need not in backbone.facts.get("offers", []):
-            fitting = [e.name for e in BACKBONES if need in e.facts.get("offers", [])]
+def check_head_needs(head: HeadSpec, backbone: BackboneSpec, name: str) -> None:
+    """UsageError where a head needs something that the backbone `name` does not provide."""
+    for need in head.requires:
+        if need not in backbone.provides:
+            fitting = [e.name for e in BACKBONES if need in e.provides]
             raise UsageError(
-                f"the head {head.name!r} needs {need}, which {name!r} does not offer.",
+                f"the head {head.name!r} needs {need}, which {name!r} does not provide.",
                 hint=f"Choose --model {' or '.join(fitting)}" if fitting else None,
             )
 
 
-def recommend_options(backbone: Entry, name: str, head: Entry, values: Mapping[str, Any]) -> Any:
+def recommend_options(
+    backbone: BackboneSpec, name: str, head: HeadSpec, values: Mapping[str, Any]
+) -> Any:
     """The backbone's options: `values`, then the options that the head recommends.
 
     Where the backbone does not support a recommendation (some of timm's cannot dilate), the
@@ -142,7 +143,7 @@ def recommend_options(backbone: Entry, name: str, head: Entry, values: Mapping[s
     known = () if options_class is None else options_class.__dataclass_fields__
     options = backbone.make_options(values)
     chosen = dict(values)
-    for option, value in head.facts.get("suits", {}).items():
+    for option, value in head.recommended_backbone_options.items():
         if option not in known or option in values or getattr(options, option) == value:
             continue
         recommended = backbone.make_options({**chosen, option: value})
@@ -164,9 +165,9 @@ def choose_head(name: str, usual: ComponentConfig) -> ComponentConfig:
     """
     if name in ("auto", usual.name):
         return usual
-    level = HEADS[usual.name].facts.get("gives")
-    if HEADS[name].facts.get("gives") != level or level is None:
-        fitting = [e.name for e in HEADS if level and e.facts.get("gives") == level]
+    level = HEADS[usual.name].output_level
+    if HEADS[name].output_level != level or level is None:
+        fitting = [e.name for e in HEADS if level and e.output_level == level]
         raise UsageError(
             f"the output of the head {name!r} does not suit this task.",
             hint=f"Allowed: {', '.join(fitting or [usual.name])}.",

@@ -64,7 +64,7 @@ class Network(nn.Module):
     def _features_of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
         """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts' tokens
         x (N, L), place by place; the shorter is padded with zeros to the length of the longer."""
-        assert isinstance(self.backbone, SequenceBackbone), "its entry offers vectors in order"
+        assert isinstance(self.backbone, SequenceBackbone), "its spec provides token embeddings"
         is_token = token_ids(x) != 0
         # an encoder's padding may have a vector of its own
         vectors = self.backbone.embed_tokens(x) * is_token.unsqueeze(2)

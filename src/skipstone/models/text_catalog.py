@@ -1,14 +1,14 @@
-"""The built-in text models. Free of torch; `models/catalog.py` explains the facts."""
+"""The built-in text models. Free of torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from skipstone.core.registry import Entry
+from skipstone.core.specs import BackboneSpec
 
 #: Adam suits embeddings of rare words; text models overfit after about ten epochs. Batches of 128
 #: at nearly three times the rate were 1.8 points worse on questions of six classes.
-_RECIPE = {
+_TRAIN_RECIPE = {
     "optimizer": "adamw",
     "lr": 1e-3,
     "batch_size": 64,
@@ -17,7 +17,7 @@ _RECIPE = {
     "warmup": 0.05,
 }
 #: Devlin et al. 2019, appendix A.3: the middle of their grid, with one rate for all layers.
-_TUNING = {
+_FINETUNE_RECIPE = {
     "optimizer": "adamw",
     "lr": 5e-5,
     "weight_decay": 0.01,
@@ -31,16 +31,19 @@ _TUNING = {
 }
 
 
-def _sequence(name: str, target: str, options: str, summary: str, source: str) -> Entry:
-    facts: dict[str, Any] = {
-        "accepts": ["tokens"],
-        "pretrained": None,
-        "input": {"form": "tokens", "subwords": "auto"},  # docs/text.md has the gain
-        "vectors": "embedding",
-        "offers": ["vectors in order"],
-        "recipe": _RECIPE,
-    }
-    return Entry(name, target, options, summary, source, facts)
+def _sequence(name: str, target: str, options: str, summary: str, source: str) -> BackboneSpec:
+    return BackboneSpec(
+        name,
+        target,
+        options,
+        summary,
+        source,
+        accepts=("tokens",),
+        input_options={"form": "tokens", "subwords": "auto"},  # docs/text.md has the gain
+        embedding="embedding",
+        provides=("token embeddings",),
+        train_recipe=_TRAIN_RECIPE,
+    )
 
 
 def _solved(
@@ -49,21 +52,21 @@ def _solved(
     options: str,
     summary: str,
     source: str,
-    grid: dict[str, Any],
+    grid: dict[str, tuple[float, ...]],
     **input_options: Any,
-) -> Entry:
-    facts: dict[str, Any] = {
-        "accepts": ["bag"],
-        "pretrained": None,
-        "head": "identity",
-        "offers": ["class logits"],
-        "learner": "closed-form",
-        "solver": f"skipstone.models.bow_linear:{solver}",
-        "grid": grid,
-        "input": {"form": "bag", **input_options},
-    }
-    return Entry(
-        name, "skipstone.models.bow_linear:build_bow_linear", options, summary, source, facts
+) -> BackboneSpec:
+    return BackboneSpec(
+        name,
+        "skipstone.models.bow_linear:build_bow_linear",
+        options,
+        summary,
+        source,
+        accepts=("bag",),
+        head="identity",
+        provides=("class logits",),
+        solver=f"skipstone.models.bow_linear:{solver}",
+        grid=grid,
+        input_options={"form": "bag", **input_options},
     )
 
 
@@ -91,19 +94,16 @@ TEXT_ENTRIES = (
             ("gru", "gated recurrent units", "Cho et al. 2014, arXiv:1406.1078"),
         )
     ),
-    Entry(
+    BackboneSpec(
         "fasttext",
         "skipstone.models.fasttext_classifier:build_fasttext",
         "skipstone.models.text_backbone_options:FastTextOptions",
         "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",
-        {
-            "accepts": ["bag"],
-            "pretrained": None,
-            "input": {"form": "bag", "weighting": "counts"},
-            "vectors": "embedding",
-            "recipe": {**_RECIPE, "lr": 0.01, "batch_size": 128, "weight_decay": 0.0},
-        },
+        accepts=("bag",),
+        input_options={"form": "bag", "weighting": "counts"},
+        embedding="embedding",
+        train_recipe={**_TRAIN_RECIPE, "lr": 0.01, "batch_size": 128, "weight_decay": 0.0},
     ),
     _solved(
         "logistic",
@@ -111,7 +111,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "logistic regression on n-grams (TF-IDF): the baseline for text models",
         "scikit-learn; Duchi et al. 2011 where the data is large",
-        {"c": [10.0, 100.0]},
+        {"c": (10.0, 100.0)},
     ),
     _solved(
         "linear-svm",
@@ -119,7 +119,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machine on n-grams",
         "Fan et al. 2008, LIBLINEAR; scikit-learn",
-        {"c": [0.5, 2.0]},
+        {"c": (0.5, 2.0)},
     ),
     _solved(
         "nbsvm",
@@ -127,7 +127,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machines on n-grams scaled by their naive Bayes ratio",
         "Wang and Manning 2012, ACL P12-2018",
-        {"c": [0.3, 1.0]},
+        {"c": (0.3, 1.0)},
         weighting="binary",
     ),
     _solved(
@@ -136,38 +136,32 @@ TEXT_ENTRIES = (
         "skipstone.models.text_backbone_options:NaiveBayesOptions",
         "multinomial naive Bayes on n-grams",
         "McCallum and Nigam 1998; scikit-learn",
-        {"alpha": [0.01, 0.1, 1.0]},
+        {"alpha": (0.01, 0.1, 1.0)},
     ),
-    Entry(
+    BackboneSpec(
         "hf/*",
         "skipstone.models.hf_backbone:build_hf",
         "skipstone.models.text_backbone_options:HfOptions",
         "an encoder of transformers: a folder written by save_pretrained, or a name on the hub",
         "Devlin et al. 2019, arXiv:1810.04805; https://github.com/huggingface/transformers",
-        {
-            "accepts": ["tokens"],
-            "pretrained": "hub",
-            "offers": ["vectors in order"],
-            "resolve": "skipstone.models.hf_source:resolve_encoder",
-            "counted": "skipstone.models.hf_backbone:count_text_encoder",
-            "recipe": {**_RECIPE, "lr": 5e-4},
-            "tuning": _TUNING,
-        },
+        accepts=("tokens",),
+        pretrained="hub",
+        provides=("token embeddings",),
+        resolve_family="skipstone.models.hf_source:resolve_encoder",
+        count_costs="skipstone.models.hf_backbone:count_text_encoder",
+        train_recipe={**_TRAIN_RECIPE, "lr": 5e-4},
+        finetune_recipe=_FINETUNE_RECIPE,
     ),
-    Entry(
+    BackboneSpec(
         "random-forest",
         "skipstone.models.bow_forest:build_bow_forest",
         "skipstone.models.text_backbone_options:ForestOptions",
         "random forest on n-grams",
         "Breiman 2001; scikit-learn",
-        {
-            "accepts": ["bag"],
-            "pretrained": None,
-            "head": "identity",
-            "offers": ["class logits"],
-            "learner": "closed-form",
-            "solver": "skipstone.models.bow_forest:solve_forest",
-            "input": {"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
-        },
+        accepts=("bag",),
+        head="identity",
+        provides=("class logits",),
+        solver="skipstone.models.bow_forest:solve_forest",
+        input_options={"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
     ),
 )

@@ -104,13 +104,13 @@ def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
 
 def pretrained_info(name: str) -> PretrainedInfo:
     """The pretrained weights of a backbone. Imports timm for ``timm/...`` names."""
-    facts = BACKBONES[name].facts
-    if "input_size" in facts:
+    spec = BACKBONES[name]
+    if spec.input_size is not None:
         return PretrainedInfo(
-            source=facts.get("pretrained"),
-            weights=facts.get("hub", name),
-            size=facts["input_size"],
-            normalize=facts.get("normalize"),
+            source=spec.pretrained,
+            weights=spec.hub or name,
+            size=spec.input_size,
+            normalize=spec.normalize,
         )
     import timm
 

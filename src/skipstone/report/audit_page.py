@@ -64,7 +64,7 @@ def build_audit_report(story: AuditReportData) -> Report:
     sections = [Section("Findings", tuple(_overview(story, by_kind)))]
     for name, findings in by_kind.items():
         kind = KINDS[name]
-        title = audit.nouns.format_title(kind)
+        title = kind.format_title(audit.nouns)
         title = title[0].upper() + title[1:]
         sections.append(Section(title, tuple(_findings(story, kind, findings, budget))))
     sections.append(Section("Contents of the data", tuple(_counts(audit))))
@@ -97,7 +97,7 @@ def _overview(story: AuditReportData, by_kind: Mapping[str, Sequence[Finding]]) 
     for name, findings in by_kind.items():
         files = len({row for finding in findings for row in finding.rows})
         kind, nouns = KINDS[name], story.audit.nouns
-        rows.append((nouns.format_title(kind), len(findings), files, nouns.format_advice(kind)))
+        rows.append((kind.format_title(nouns), len(findings), files, kind.format_advice(nouns)))
     columns = (
         Column("problem"),
         Column("findings", "number"),
@@ -116,7 +116,7 @@ def _findings(
 ) -> list[Block]:
     blocks: list[Block] = []
     if kind.advice:
-        blocks.append(Text("", story.audit.nouns.format_advice(kind)))
+        blocks.append(Text("", kind.format_advice(story.audit.nouns)))
     with_files = [finding for finding in findings if finding.rows]
     if len(with_files) < len(findings):
         messages = "\n\n".join(finding.message for finding in findings if not finding.rows)

@@ -19,7 +19,7 @@ _BINS = 24
 
 
 def audit_texts(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
-    """Findings and counts; the fact `audit` of the input `text`."""
+    """Findings and counts; `audit` of the spec of the input `text`."""
     rows = [
         row
         for row, read in enumerate(seen.scans)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import BACKBONES, resolve_target
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import resolve_target
 from skipstone.models.model_choice import ModelChoice
 
 #: From this many texts on, character n-grams cost more time than they gain.
@@ -22,8 +23,8 @@ def choose_text_model(
         UsageError: pretrained weights for a model that has none.
     """
     entry = BACKBONES[model] if model != "auto" else None
-    if entry is not None and "resolve" in entry.facts:
-        choice: ModelChoice = resolve_target(entry.facts["resolve"])(model, weights)
+    if entry is not None and entry.resolve_family is not None:
+        choice: ModelChoice = resolve_target(entry.resolve_family)(model, weights)
         return choice
     if weights == "pretrained":
         raise UsageError(
@@ -31,7 +32,7 @@ def choose_text_model(
             hint="Omit --weights, or choose an encoder: --model hf/FOLDER",
         )
     name, reason = (model, f"{model} as requested") if model != "auto" else _auto(rows, classes)
-    input = dict(BACKBONES[name].facts.get("input", {}))
+    input = dict(BACKBONES[name].input_options)
     if rows >= LARGE_DATA and input.get("form") == "bag":
         input |= {"word_ngrams": "1-2", "char_ngrams": "none"}
     return ModelChoice(

@@ -122,7 +122,7 @@ class TextAugmentOptions(AugmentationOptions):
     @property
     def backbone_requirements(self) -> Mapping[str, str]:
         mixes_words = "word_mixup" in self.get_strengths()
-        return {"vectors in order": "--word-mixup"} if mixes_words else {}
+        return {"token embeddings": "--word-mixup"} if mixes_words else {}
 
     def get_strengths(self) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run."""

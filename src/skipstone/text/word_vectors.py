@@ -16,7 +16,8 @@ from torch import nn
 
 from skipstone.core import events
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import BACKBONES, Entry
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec
 from skipstone.data.sources import Source
 from skipstone.inputs.base import Input, KnownWords, WordVocabulary
 from skipstone.models.network import Network
@@ -101,7 +102,7 @@ class WordVectors:
 
 
 def embedding_size_option(
-    options: VectorOptions, entry: Entry, user_options: Mapping[str, Any], *, weights: str
+    options: VectorOptions, entry: BackboneSpec, user_options: Mapping[str, Any], *, weights: str
 ) -> dict[str, Any]:
     """The option that sets the size of the backbone's embedding, from the file's dimension.
 
@@ -118,9 +119,9 @@ def embedding_size_option(
     """
     if options.vectors is None:
         return {}
-    name = entry.facts.get("vectors")
+    name = entry.embedding
     if name is None:
-        models = [other.name for other in BACKBONES if "vectors" in other.facts]
+        models = [other.name for other in BACKBONES if other.embedding is not None]
         raise UsageError(
             f"--vectors: the model {entry.name!r} has no word vectors.",
             hint=f"Choose --model {' or '.join(models)}, or omit --vectors.",

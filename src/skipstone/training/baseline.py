@@ -1,6 +1,6 @@
 """The baseline: a simple model, trained in seconds on the same data, to compare a model with.
 
-The input's registry entry names it (its fact `baseline`). The verdict says if the model is not
+The input names it (`baseline` of its spec). The verdict says if the model is not
 better by more than chance.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core import events
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES, INPUTS, resolve_target
+from skipstone.core.registry import BACKBONES, INPUTS
+from skipstone.core.specs import resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
@@ -105,12 +106,13 @@ def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
     """The same data and task with the input's baseline as the model; None if the input has none, or
     if all training rows have one label, which is possible when an existing model is fine-tuned."""
     entry = INPUTS[plan.manifest.input]
-    name, train_rows = entry.facts.get("baseline"), plan.manifest.rows_with_role("fit")
+    name, train_rows = entry.baseline, plan.manifest.rows_with_role("fit")
     if name is None or name == plan.arch.backbone.name:
         return None
     if len(set(map(str, train_rows.column_values("target")))) < 2:
         return None
-    choice = resolve_target(entry.facts["chooser"])(
+    assert entry.choose_model is not None, "an input with a baseline chooses models"
+    choice = resolve_target(entry.choose_model)(
         model=name,
         weights="auto",
         state=plan.input.get_state()[0],

@@ -126,7 +126,7 @@ def reject_other_network(parent: ParentModel, model: str, weights: str, settings
             hint=f"Leave --model out, or start a new one: --model {model} without --from.",
         )
     entry = BACKBONES[part.name]
-    if entry.facts.get("learner", "gradient") != "gradient":
+    if entry.is_closed_form:
         raise UsageError(
             f"{parent.path} is a {part.name}, which is always solved from all of its data: it "
             "cannot be fine-tuned.",

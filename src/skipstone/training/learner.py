@@ -1,6 +1,6 @@
 """Learners: how the parameters of a network are found, by gradient or in closed form.
 
-A backbone's entry says which one it has (the fact `learner`). Both give a network with its
+A backbone's spec says which one it has (`is_closed_form`). Both give a network with its
 architecture, so nothing after this knows the difference.
 """
 
@@ -20,7 +20,8 @@ from skipstone.core import events
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES, Entry, resolve_target
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.datasets.augmentation import make_augmentation, make_mixing
@@ -68,14 +69,14 @@ class TrainOutput:
 Learner = Callable[["TrainPlan", RunFolder, RecordCache], TrainOutput]
 
 
-def get_learner(entry: Entry) -> Learner:
+def get_learner(entry: BackboneSpec) -> Learner:
     """The learner of a backbone."""
-    return _LEARNERS[entry.facts.get("learner", "gradient")]
+    return fit_closed_form if entry.is_closed_form else train_by_gradient
 
 
-def unsupported_options(entry: Entry) -> frozenset[str]:
+def unsupported_options(entry: BackboneSpec) -> frozenset[str]:
     """Names of the options that the learner of a backbone does not have."""
-    return frozenset() if get_learner(entry) is train_by_gradient else _STEP_OPTIONS
+    return _STEP_OPTIONS if entry.is_closed_form else frozenset()
 
 
 def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainOutput:
@@ -93,7 +94,8 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
     else:
         plan.parent.load_weights(network, plan.task)
     if plan.vectors is not None:
-        module = BACKBONES[plan.arch.backbone.name].facts["vectors"]
+        module = BACKBONES[plan.arch.backbone.name].embedding
+        assert module is not None, "the plan checked that the model has word vectors"
         plan.vectors.fill_embedding(network, module, seed=plan.seed)
     result = fit(
         network,
@@ -193,7 +195,8 @@ def solve(
     """
     entry = BACKBONES[arch.backbone.name]
     options = entry.make_options(arch.backbone.args["options"])
-    solver = resolve_target(entry.facts["solver"])
+    assert entry.solver is not None, f"{entry.name} is trained by gradient"
+    solver = resolve_target(entry.solver)
     kinds = input.feature_groups if isinstance(input, SparseFeatures) else ClosedFormProblem.kinds
     solution = solver(options, ClosedFormProblem(matrix, targets, classes, seed, kinds))
     args = {"options": options_to_json(options), "shape": solution.shape}
@@ -239,13 +242,11 @@ def extract_features(
     return matrix, np.stack([next(iter(target.values())).numpy() for target in targets])
 
 
-def _candidate_options(entry: Entry, arch: Arch, *, try_grid: bool) -> Iterator[Any]:
+def _candidate_options(entry: BackboneSpec, arch: Arch, *, try_grid: bool) -> Iterator[Any]:
     """Options to try: of those that the user left open, each value of the entry's grid."""
     chosen = dict(arch.backbone.args["options"])
     grid = {
-        name: values
-        for name, values in entry.facts.get("grid", {}).items()
-        if try_grid and chosen.get(name) is None
+        name: values for name, values in entry.grid.items() if try_grid and chosen.get(name) is None
     }
     for values in itertools.product(*grid.values()):
         yield entry.make_options({**chosen, **dict(zip(grid, values, strict=True))})
@@ -294,4 +295,3 @@ _STEP_OPTIONS = frozenset(
     )
     - {"threads", "seed"}
 )
-_LEARNERS: Mapping[str, Learner] = {"gradient": train_by_gradient, "closed-form": fit_closed_form}

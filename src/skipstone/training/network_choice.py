@@ -9,8 +9,9 @@ from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry, resolve_target
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
 from skipstone.core.settings import Settings
+from skipstone.core.specs import BackboneSpec, InputSpec, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.inputs.base import Input, Surveyable
 from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
@@ -35,28 +36,32 @@ def choose_input(
     unfitted = _make_input(entry, settings, {})
     survey = unfitted.survey(sources) if isinstance(unfitted, Surveyable) else {}
     choice = _choose_model(entry, model, weights, survey, train_rows)
-    keep_shape = entry.facts.get("placed")
-    if TASKS[train_rows.task].facts.get("places") and keep_shape:
+    keep_shape = entry.adapt_to_spatial_targets
+    if TASKS[train_rows.task].spatial_targets and keep_shape:
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)
     defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)
     return choice, _make_input(entry, settings, defaults).fit(sources)
 
 
-def _make_input(entry: Entry, settings: Settings, defaults: Mapping[str, Any]) -> Input:
+def _make_input(entry: InputSpec, settings: Settings, defaults: Mapping[str, Any]) -> Input:
     kind = entry.options_type()
     input: Input = entry.load()(None if kind is None else settings.make_options(kind, **defaults))
     return input
 
 
 def _choose_model(
-    input_entry: Entry, model: str, weights: str, survey: Mapping[str, Any], train_rows: Manifest
+    input_entry: InputSpec,
+    model: str,
+    weights: str,
+    survey: Mapping[str, Any],
+    train_rows: Manifest,
 ) -> ModelChoice:
     """The model and its weights: the user's, or those that the input's chooser names."""
-    emits = input_entry.facts.get("emits", ())
+    emits = input_entry.emits
     if model != "auto" and emits:
         check_backbone_accepts(BACKBONES[model], model, *emits)
-    chooser = input_entry.facts.get("chooser")
+    chooser = input_entry.choose_model
     if chooser is not None:
         choice: ModelChoice = resolve_target(chooser)(
             model=model,
@@ -102,9 +107,9 @@ def choose_backbone(
     )
 
 
-def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> ComponentConfig:
+def choose_head_part(task: Task, backbone: BackboneSpec, settings: Settings) -> ComponentConfig:
     """The head that the user names, the backbone requires, or the task has; with its options."""
-    wanted, required = settings.make_options(HeadChoice).head, backbone.facts.get("head")
+    wanted, required = settings.make_options(HeadChoice).head, backbone.head
     if required is not None and wanted not in ("auto", required):
         raise UsageError(
             f"{backbone.name!r} gives class scores itself, so --head {wanted} has nothing to "
@@ -115,10 +120,10 @@ def choose_head_part(task: Task, backbone: Entry, settings: Settings) -> Compone
     return with_head_options(part, settings, part.args.get("options", {}))
 
 
-def default_head(task: Task, backbone: Entry) -> ComponentConfig:
-    """The head that a backbone requires (the fact `head` of its entry), else the task's."""
+def default_head(task: Task, backbone: BackboneSpec) -> ComponentConfig:
+    """The head that a backbone requires (`head` of its spec), else the task's."""
     part = task.default_head()
-    return ComponentConfig(backbone.facts.get("head", part.name), part.args)
+    return ComponentConfig(backbone.head or part.name, part.args)
 
 
 def with_head_options(

@@ -243,7 +243,7 @@ def make_scan(cache: RecordCache | None, choose: Callable[[Manifest], Input]) ->
     """
 
     def scan(rows: Manifest) -> list[RowScan]:
-        if cache is None or not INPUTS[rows.input].facts.get("examined"):
+        if cache is None or not INPUTS[rows.input].is_inspectable:
             return scan_rows(rows)
         try:
             input = choose(rows.take_rows(np.arange(0, len(rows), -(-len(rows) // PREVIEW_ROWS))))
@@ -285,12 +285,13 @@ def _recipe_facts(
 ) -> Facts:
     """What the recipe depends on; `recommended`: also the values that suit the backbone."""
     pretrained = choice.weights != "none"
-    suited = BACKBONES[choice.model].facts.get("tuning" if pretrained else "recipe", {})
+    backbone = BACKBONES[choice.model]
+    suited = backbone.finetune_recipe if pretrained else backbone.train_recipe
     return Facts(
         samples=len(train_rows),
         pretrained=pretrained,
         values=sum(array[0].size for array in input.make_example(1).values()),
-        placed=bool(TASKS[train_rows.task].facts.get("places")),
+        placed=TASKS[train_rows.task].spatial_targets,
         suited=suited if recommended else {},
     )
 

@@ -13,8 +13,9 @@ from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
 from skipstone.bundle.output_paths import reject_path_inside_data
 from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.events import emit_note
-from skipstone.core.registry import INPUTS, resolve_target
+from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
+from skipstone.core.specs import resolve_target
 from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
 from skipstone.data.read import read_manifest
@@ -193,13 +194,12 @@ def predict(
     bundle = resolve_bundle(model)
     predictor = open_model(bundle, runtime)
     entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
-    facts = entry.facts
-    unfit = resolve_target(facts["unfit"]) if "unfit" in facts else None
+    unfit = None if entry.skip_reason is None else resolve_target(entry.skip_reason)
     items = list_predict_items(
         sources,
         texts,
         input=entry.name,
-        rows=facts.get("rows"),
+        rows=entry.row_content,
         options=options,
         unfit=unfit,
     )

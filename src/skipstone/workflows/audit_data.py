@@ -18,8 +18,9 @@ from skipstone.core import storage
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_warning
 from skipstone.core.formatting import join_command_line, relative_path
-from skipstone.core.registry import INPUTS, Entry, resolve_target
+from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
+from skipstone.core.specs import resolve_target
 from skipstone.data.exclude import read_exclude_list
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
@@ -190,9 +191,9 @@ def _write(
 
 
 def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[WeightedText]] | None:
-    """A function from rows to their texts in pieces; None if the input is not text (its entry then
-    lacks the fact `beside`)."""
-    target = INPUTS[manifest.input].facts.get("beside")
+    """A function from rows to their texts in pieces; None if the input is not text (its spec then
+    lacks `diff_texts`)."""
+    target = INPUTS[manifest.input].diff_texts
     if target is None:
         return None
     diff_texts = resolve_target(target)
@@ -215,10 +216,10 @@ def _bytes(manifest: Manifest, row: int) -> bytes:
 
 def _pictures(manifest: Manifest) -> Callable[[int], str]:
     """A function from a row to its picture as a data URI, or "" if it has none."""
-    target = INPUTS[manifest.input].facts.get("preview")
+    target = INPUTS[manifest.input].preview
     if target is None:
         return lambda row: ""
-    preview = Entry(manifest.input, target).load()
+    preview = resolve_target(target)
 
     def draw_row(row: int) -> str:
         try:

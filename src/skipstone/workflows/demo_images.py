@@ -20,7 +20,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Demonstration:
-    """Named by the fact `demo` of an entry of a task or input.
+    """Named by `demo` of the spec of a task or input.
 
     Args:
         folder: name of the data's folder.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from skipstone.core.registry import BACKBONES, Entry, resolve_target
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.workflows.result_repr import format_result
 
 
@@ -39,18 +39,16 @@ def list_models(name: str | None = None) -> ModelsResult:
     return ModelsResult([_describe(name, BACKBONES[name])])
 
 
-def _describe(name: str, entry: Entry) -> dict[str, Any]:
-    facts: Mapping[str, Any] = entry.facts
-    if "counted" in facts and name != entry.name:  # one model of a family, such as timm/<name>
-        facts = {**facts, **resolve_target(facts["counted"])(name)}
-    kinds = ", ".join(facts.get("accepts", ()))
-    size = facts.get("input_size")
+def _describe(name: str, entry: BackboneSpec) -> dict[str, Any]:
+    if entry.count_costs is not None and name != entry.name:  # one of a family, as timm/<name>
+        entry = replace(entry, **resolve_target(entry.count_costs)(name))
+    kinds, size = ", ".join(entry.accepts), entry.input_size
     return {
         "name": name,
-        "parameters": facts.get("parameters"),
-        "macs": facts.get("macs"),
+        "parameters": entry.parameters,
+        "macs": entry.macs,
         "input": f"{kinds} {size}" if size else kinds,
-        "pretrained": facts.get("pretrained"),
+        "pretrained": entry.pretrained,
         "source": entry.source,
         "summary": entry.summary,
         "plugin": entry.distribution,

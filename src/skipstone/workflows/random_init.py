@@ -6,7 +6,8 @@ from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.core.errors import SkipstoneError, UsageError
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES, INPUTS, TASKS, Entry
+from skipstone.core.registry import BACKBONES, INPUTS, TASKS
+from skipstone.core.specs import InputSpec
 from skipstone.inputs.base import make_input_record
 from skipstone.models.build import build_network, export_tensors
 from skipstone.tasks.base import task_record
@@ -15,10 +16,10 @@ from skipstone.training.network_choice import default_head
 CLASS_COUNT = 10
 
 
-def _input_for(kind: str) -> Entry:
+def _input_for(kind: str) -> InputSpec:
     """The input that emits this kind. UsageError if there is none."""
     for entry in INPUTS:
-        if kind in entry.facts.get("emits", ()):
+        if kind in entry.emits:
             return entry
     return INPUTS[kind]
 
@@ -36,10 +37,10 @@ def make_untrained_bundle(name: str, *, size: int | None = None, channels: int =
 
     entry = BACKBONES[name]
     options = entry.make_options()
-    kind = entry.facts["accepts"][0]
+    kind = entry.accepts[0]
     input_entry = _input_for(kind)
-    wanted = {"size": size or entry.facts.get("input_size", 224), "channels": channels}
-    wanted |= entry.facts.get("input", {})
+    wanted = {"size": size or entry.input_size or 224, "channels": channels}
+    wanted |= entry.input_options
     options_type = input_entry.options_type()
     known = {} if options_type is None else options_type.__dataclass_fields__
     make = input_entry.load()

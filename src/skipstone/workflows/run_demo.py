@@ -10,8 +10,9 @@ from typing import Any
 from skipstone.compression.apply_plan import ShrinkResult
 from skipstone.core import events, storage
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import INPUTS, TASKS, resolve_target
+from skipstone.core.registry import INPUTS, TASKS
 from skipstone.core.settings import to_cli_args
+from skipstone.core.specs import InputSpec, TaskSpec, resolve_target
 from skipstone.workflows.answer import PredictResult, predict
 from skipstone.workflows.audit_data import AuditResult, audit
 from skipstone.workflows.demo_images import Demonstration
@@ -96,10 +97,10 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
 
 
 def find_demo(task: str) -> Demonstration:
-    """The demonstration of a task or an input (the fact `demo` of its entry)."""
-    entry = INPUTS[task] if task in INPUTS else TASKS[task]
-    if "demo" not in entry.facts:
-        names = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
+    """The demonstration of a task or an input (`demo` of its spec)."""
+    entry: InputSpec | TaskSpec = INPUTS[task] if task in INPUTS else TASKS[task]
+    if entry.demo is None:
+        names = [entry.name for entry in (*TASKS, *INPUTS) if entry.demo is not None]
         raise UsageError(f"task {task!r} has no demo.", hint=f"These have: {', '.join(names)}")
-    shown: Demonstration = resolve_target(entry.facts["demo"])
+    shown: Demonstration = resolve_target(entry.demo)
     return shown

@@ -75,7 +75,7 @@ def write_augmented_samples(
         settings=Settings({**settings, "seed": seed}),
         parent=None if origin is None else load_parent(origin),
     )
-    key = INPUTS[plan.manifest.input].facts.get("pixels")
+    key = INPUTS[plan.manifest.input].display_array
     if key is not None:
         return AugmentedResult(file, _write_contact_sheet(plan, file, key))
     if isinstance(plan.input, TokenSplitter):

@@ -96,7 +96,7 @@ def apply_vocabulary(options: VocabularyOptions, work: StepContext) -> dict[str,
     )
     reduced = remove_entries(bundle, input, network, remaining + entries.start)
     smaller, recovery = reduced.network, "not again"
-    if options.epochs and "solver" in BACKBONES[arch.name].facts:
+    if options.epochs and BACKBONES[arch.name].is_closed_form:
         smaller, arch = _solve_again(reduced, work)
         recovery = "solved again"
     elif options.epochs:

@@ -51,7 +51,7 @@ def is_multi_label(task: str) -> bool:
     Raises:
         UsageError: unknown task, or its targets are not labels, so this layout cannot give them.
     """
-    labels = TASKS[task].facts.get("labels")
+    labels = TASKS[task].labels
     if labels is None:
         raise UsageError(
             f"this layout holds labels, which the task {task!r} does not use.",

@@ -151,8 +151,8 @@ class MaskFolderReader:
 
 def _check_task(options: ReadOptions) -> str:
     task = options.task or "segment"
-    if not TASKS[task].facts.get("places"):
-        fitting = [entry.name for entry in TASKS if entry.facts.get("places")]
+    if not TASKS[task].spatial_targets:
+        fitting = [entry.name for entry in TASKS if entry.spatial_targets]
         raise UsageError(
             f"the task {task!r} does not use masks.",
             hint=f"Omit --task, or: --task {' or '.join(fitting)}",

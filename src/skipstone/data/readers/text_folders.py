@@ -85,7 +85,7 @@ class TextFolderReader:
 
 
 def audit_text_folders(manifest: Manifest) -> tuple[list[SkippedRows], dict[str, Any]]:
-    """Files without a text, which were skipped; the reader's fact `audit`."""
+    """Files without a text, which were skipped; `audit` of the reader's spec."""
     paths = manifest.unpaired_files.get(EMPTY_FILE, ())
     if not paths:
         return [], {}

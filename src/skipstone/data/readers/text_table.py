@@ -69,7 +69,7 @@ class SkippedRows:
 
 
 def audit_text_table(manifest: Manifest) -> tuple[list[SkippedRows], dict[str, Any]]:
-    """Skipped rows of a table of texts, by number; the reader's fact `audit`."""
+    """Skipped rows of a table of texts, by number; `audit` of the reader's spec."""
     if manifest.cells is None:
         return [], {}
     name = manifest.column_values("path")[0]

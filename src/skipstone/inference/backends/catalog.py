@@ -1,29 +1,34 @@
-"""The runtimes by name. `runtime.open` calls their targets and defines the arguments."""
+"""The runtimes by name. `inference.open_model` calls their targets and defines the arguments."""
 
 from __future__ import annotations
 
-from skipstone.core.registry import Entry
+from skipstone.core.specs import RuntimeSpec
 
 ENTRIES = (
-    Entry(
+    RuntimeSpec(
         "torch",
         "skipstone.inference.open_model:open_torch",
         summary="PyTorch, the network itself",
         source="https://pytorch.org",
-        facts={"precisions": ["f32", "bf16"], "program": False},
+        precisions=("f32", "bf16"),
+        needs_program=False,
     ),
-    Entry(
+    RuntimeSpec(
         "onnxruntime",
         "skipstone.inference.open_model:open_onnxruntime",
         summary="ONNX Runtime on the CPU",
         source="https://onnxruntime.ai",
-        facts={"precisions": ["f32"], "program": True, "export": "onnx"},
+        precisions=("f32",),
+        needs_program=True,
+        export_format="onnx",
     ),
-    Entry(
+    RuntimeSpec(
         "openvino",
         "skipstone.inference.open_model:open_openvino",
         summary="OpenVINO on the CPU",
         source="https://docs.openvino.ai",
-        facts={"precisions": ["f32", "bf16", "int8"], "program": True, "export": "openvino"},
+        precisions=("f32", "bf16", "int8"),
+        needs_program=True,
+        export_format="openvino",
     ),
 )

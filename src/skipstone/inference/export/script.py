@@ -34,7 +34,6 @@ from skipstone.inference.export.onnx_export import ONNX_FILE, export_onnx
 from skipstone.inference.programs import Programs
 from skipstone.inference.restore import input_dependent_postprocessing, restore_input
 
-STANDALONE_FACT = "standalone"
 #: The program that the script runs.
 SCRIPT_PROGRAM = "onnxruntime-f32"
 _HEADER = '''\
@@ -76,12 +75,12 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
 
 def example_file_names(bundle: Bundle) -> list[str]:
     """Example names of files that it predicts for."""
-    return list(INPUTS[bundle.input["name"]].facts.get("named", ["FILE"]))
+    return list(INPUTS[bundle.input["name"]].example_names)
 
 
 def supports_standalone(bundle: Bundle, programs: Programs) -> bool:
     """Whether the stand-alone script of this bundle can be written without exporting first."""
-    parts = _decoding(bundle), TASKS[bundle.task["name"]].facts.get(STANDALONE_FACT)
+    parts = _decoding(bundle), TASKS[bundle.task["name"]].standalone
     return (
         SCRIPT_PROGRAM in programs.by_name
         and None not in parts
@@ -95,7 +94,7 @@ def build_script(bundle: Bundle) -> str:
 
     task = TASKS[bundle.task["name"]]
     decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
-    answer, answering = _part(task.facts.get(STANDALONE_FACT), f"task {task.name!r}")
+    answer, answering = _part(task.standalone, f"task {task.name!r}")
     if steps := input_dependent_postprocessing(bundle):
         raise Refusal(f"it cannot do this model's post-processing ({', '.join(steps)}).")
     modules = list(dict.fromkeys([*decoding, *answering, "skipstone.inference.export.script_main"]))

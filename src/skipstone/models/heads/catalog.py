@@ -1,45 +1,41 @@
-"""The built-in heads. Free of torch.
-
-Facts:
-
-    gives    level of the output: one per "sample" or per "pixel". A head can be replaced by another
-             of the same level (`--head`)
-    suits    recommended options of the backbone: the stride of the deepest map, where a later stage
-             can dilate instead, and which map that is (a map widened for a classifier is expensive
-             for a decoder, with little gain)
-    jumps    whether the output is discontinuous, so that rounding can change it much (as the
-             position of a maximum)
-    needs    what the backbone has to offer (the fact `offers` of its entry)
-"""
+"""The built-in heads. Free of torch."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from skipstone.core.registry import Entry
+from skipstone.core.specs import HeadSpec
 
 
 def _dense(
-    name: str, target: str, options: str, summary: str, source: str, stride: int = 32, **facts: Any
-) -> Entry:
-    suits = {"output_stride": stride, "last_map": "stage"}
-    return Entry(
+    name: str,
+    target: str,
+    options: str,
+    summary: str,
+    source: str,
+    *,
+    stride: int = 32,
+    requires: tuple[str, ...] = (),
+    discontinuous: bool = False,
+) -> HeadSpec:
+    return HeadSpec(
         name,
         f"skipstone.models.heads.{target}",
         f"skipstone.models.heads.options:{options}",
         summary=summary,
         source=source,
-        facts={"gives": "pixel", "suits": suits, **facts},
+        output_level="pixel",
+        recommended_backbone_options={"output_stride": stride, "last_map": "stage"},
+        requires=requires,
+        discontinuous=discontinuous,
     )
 
 
 ENTRIES = (
-    Entry(
+    HeadSpec(
         "linear",
         "skipstone.models.heads.linear:LinearHead",
         "skipstone.models.heads.options:LinearOptions",
         summary="global average pool, dropout, one linear layer",
-        facts={"gives": "sample"},
+        output_level="sample",
     ),
     _dense(
         "lraspp",
@@ -56,11 +52,12 @@ ENTRIES = (
         "class scores of the deepest map, refined by shallower maps: FCN-8s, 16s, 32s",
         "Long et al. 2015, arXiv:1411.4038",
     ),
-    Entry(
+    HeadSpec(
         "identity",
         "skipstone.models.heads.identity:IdentityHead",
         summary="no layers, for backbones whose features are the class logits",
-        facts={"gives": "sample", "needs": ["class logits"]},
+        output_level="sample",
+        requires=("class logits",),
     ),
     _dense(
         "unet",
@@ -75,8 +72,8 @@ ENTRIES = (
         "SegNetOptions",
         "mirror image of a max-pooling encoder, with its pooling indices",
         "Badrinarayanan et al. 2017, arXiv:1511.00561",
-        needs=["pooling indices"],
-        jumps=True,
+        requires=("pooling indices",),
+        discontinuous=True,
     ),
     _dense(
         "deeplabv3",
