@@ -134,7 +134,7 @@ def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     done("features")
     targets = np.array([code[name] for name in fit.column_values("target")])
     entry = BACKBONES[choice.model]
-    solve = resolve_target(entry.facts["solver"])
+    solve = resolve_target(entry.solver)
     solution = solve(
         entry.make_options(),
         ClosedFormProblem(matrix, targets, len(classes), 0, made.feature_groups),

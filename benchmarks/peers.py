@@ -7,9 +7,10 @@ loop, data and schedule as ours. The code is in `benchmarks.peer_heads`.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from skipstone.core.registry import Entry
+from skipstone.core.specs import HeadSpec
 from skipstone.models.heads.catalog import ENTRIES
 
 #: our head -> the peer's decoder
@@ -22,9 +23,10 @@ PEERS = {
 }
 
 
-def _entry(name: str) -> Entry:
+def _entry(name: str) -> HeadSpec:
     ours = next(entry for entry in ENTRIES if entry.name == name)
-    return Entry(f"peer-{name}", f"benchmarks.peer_heads:{PEERS[name]}", facts=ours.facts)
+    target = f"benchmarks.peer_heads:{PEERS[name]}"
+    return replace(ours, name=f"peer-{name}", target=target, options=None, summary="", source="")
 
 
 LRASPP, FCN, DEEPLABV3 = _entry("lraspp"), _entry("fcn"), _entry("deeplabv3")

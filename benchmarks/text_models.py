@@ -76,7 +76,7 @@ def learn(
     smoke: bool,
 ) -> Own:
     """A model learnt from the rows `train`, with those of `test` as its claim."""
-    train_by_gradient = BACKBONES[model].facts.get("learner") is None
+    train_by_gradient = not BACKBONES[model].is_closed_form
     values: dict[str, Any] = {"seed": 0, "split_seed": 0, "threads": 2, **given}
     if smoke and train_by_gradient:
         values["epochs"] = 1

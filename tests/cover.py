@@ -1,11 +1,11 @@
 """Which tasks, inputs and models go together, and few cases that hold every pair of them.
 
-What goes together follows from facts of the entries alone, so a new entry is covered by existing:
+What goes together follows from fields of the specs alone, so a new entry is covered by existing:
 
     input -> model   the input emits a kind that the model accepts
     task -> input    a task whose answers lie on the input wants one that can keep its shape
     task -> model    the head that the model takes (its own, or the task's) answers what the task
-                     asks, and the model offers what that head needs
+                     asks, and the model provides what that head requires
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Entry
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
+from skipstone.core.specs import BackboneSpec, InputSpec, TaskSpec
 from tests.reader_examples import readers_of
 
 
@@ -40,17 +41,17 @@ class Case:
         return f"{self.task}-{self.input}-{self.model.replace('/', '-')}-{self.reader}"
 
 
-def goes_together(task: Entry, input: Entry, model: Entry) -> bool:
-    if not set(input.facts["emits"]) & set(model.facts["accepts"]):
+def goes_together(task: TaskSpec, input: InputSpec, model: BackboneSpec) -> bool:
+    if not set(input.emits) & set(model.accepts):
         return False
-    if task.facts.get("places") and "placed" not in input.facts:
+    if task.spatial_targets and input.adapt_to_spatial_targets is None:
         return False
-    usual = HEADS[task.facts["head"]]
-    head = HEADS[model.facts.get("head", usual.name)]
-    offered = set(model.facts.get("offers", []))
-    return head.facts["gives"] == usual.facts["gives"] and offered >= set(
-        head.facts.get("needs", [])
-    )
+    if task.head is None:
+        return False
+    usual = HEADS[task.head]
+    head = HEADS[model.head or usual.name]
+    provided = set(model.provides)
+    return head.output_level == usual.output_level and provided >= set(head.requires)
 
 
 def triples() -> list[Case]:

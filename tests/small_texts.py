@@ -37,11 +37,11 @@ def small_text_bundle(model: str) -> Bundle:
         from skipstone.data.read import read_manifest
 
         manifest = read_manifest(table)
-        options = TextOptions(**{**entry.facts["input"], **of_input})  # type: ignore[arg-type]
+        options = TextOptions(**{**entry.input_options, **of_input})  # type: ignore[arg-type]
         made = TextInput(options).fit(manifest.list_sources())
         matrix = (
             made.make_feature_matrix(manifest.list_sources())[0]
-            if "solver" in entry.facts
+            if entry.solver is not None
             else None
         )
         targets = np.array([CLASSES.index(name) for name in manifest.column_values("target")])
@@ -49,13 +49,13 @@ def small_text_bundle(model: str) -> Bundle:
     schema = {"classes": CLASSES}
     usual = task_entry.load()(choices, schema).default_head()
     args = {"options": dataclasses.asdict(entry.make_options(of_model))}
-    head = ComponentConfig(entry.facts.get("head", usual.name), usual.args)
+    head = ComponentConfig(entry.head or usual.name, usual.args)
     torch.manual_seed(0)
     if matrix is None:
         arch = Arch(ComponentConfig(model, args), head)
         network = build_network(arch, made)
     else:
-        solve = resolve_target(entry.facts["solver"])
+        solve = resolve_target(entry.solver)
         solution = solve(
             entry.make_options(of_model),
             ClosedFormProblem(matrix, targets, 3, 0, made.feature_groups),

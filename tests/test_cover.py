@@ -16,8 +16,9 @@ import pytest
 
 from skipstone.core.errors import UsageError
 from skipstone.core.options import get_spec
-from skipstone.core.registry import BACKBONES, INPUTS, READERS, TASKS, Entry
+from skipstone.core.registry import BACKBONES, INPUTS, READERS, TASKS
 from skipstone.core.settings import Settings
+from skipstone.core.specs import BackboneSpec
 from skipstone.data.manifest_file import load_manifest
 from skipstone.evaluation import verify_worker as fresh
 from skipstone.evaluation.parity import Verification
@@ -80,7 +81,7 @@ def test_every_family_has_a_member() -> None:
 
 def test_a_new_entry_is_covered_by_existing() -> None:
     before = set(cover())
-    BACKBONES.register(Entry("newnet", "m:build", facts={"accepts": ["image"]}))
+    BACKBONES.register(BackboneSpec("newnet", "m:build", accepts=("image",)))
     try:
         new = {(case.task, case.input) for case in set(cover()) - before if case.model == "newnet"}
     finally:
@@ -118,7 +119,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings_of(case: Case) -> dict[str, Any]:
     """Of SMALL and STEPS what this case's parts ask for."""
     model = BACKBONES[case.model]
-    form = model.facts.get("input", {"form": "tokens"})["form"]
+    form = model.input_options.get("form", "tokens")
     known = set()
     for entry in (model, INPUTS[case.input], TASKS[case.task]):
         for field in dataclasses.fields(entry.options_type() or Nothing):

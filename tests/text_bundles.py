@@ -45,17 +45,17 @@ def text_run(
     manifest = assign_roles(read_manifest(write_csv(folder.parent / "texts.csv", rows(count))))
     entry, (options, suits) = BACKBONES[model], MODELS[model]
     fit = manifest.rows_with_role("fit")
-    text = TextInput(TextOptions(**{**entry.facts["input"], **suits, **input})).fit(
+    text = TextInput(TextOptions(**{**entry.input_options, **suits, **input})).fit(
         fit.list_sources()
     )
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), manifest.schema)
     head = task.default_head()
-    head = ComponentConfig(entry.facts.get("head", head.name), head.args)
+    head = ComponentConfig(entry.head or head.name, head.args)
     arch = Arch(
         ComponentConfig(model, {"options": dataclasses.asdict(entry.make_options(options))}), head
     )
     torch.manual_seed(0)
-    if "solver" in entry.facts:
+    if entry.solver is not None:
         matrix, targets = extract_features(text, task, fit, model)
         network, arch = solve(arch, text, matrix, targets, len(manifest.schema["classes"]), 0)
     else:

@@ -14,7 +14,8 @@ from skipstone.bundle.files import add_files, read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
 from skipstone.core import disk
 from skipstone.core.errors import DamagedError, UsageError
-from skipstone.core.registry import BACKBONES, Entry
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec
 from tests.small_bundles import replace_file, reseal, small_bundle
 
 
@@ -150,9 +151,7 @@ def test_a_missing_part_is_damage(folder: Path) -> None:
 def test_a_missing_plugin_is_named_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    BACKBONES.register(
-        Entry("mynet", "m:build", distribution="my-nets", facts={"accepts": ["image"]})
-    )
+    BACKBONES.register(BackboneSpec("mynet", "m:build", distribution="my-nets", accepts=("image",)))
     try:
         bundle = small_bundle()
         arch = bundle.arch

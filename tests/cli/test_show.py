@@ -28,7 +28,7 @@ from skipstone.workflows.receipt_table import _estimate
 from skipstone.workflows.run_demo import find_demo
 from tests.docs.pages import PAGES, read_page
 
-SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if "demo" in entry.facts]
+SHOWN = [entry.name for entry in (*TASKS, *INPUTS) if entry.demo is not None]
 BASELINE = BaselineComparison(
     *("logistic", "accuracy", "accuracy", Estimate(0.912, 0.89, 0.93, 400)),
     *(Estimate(0.012, -0.004, 0.031, 400), 1.5, "it is not better by more than chance."),

@@ -11,11 +11,11 @@ import numpy as np
 
 from skipstone.bundle.format import Bundle
 from skipstone.compression.shrink_plan import StepContext, copy_bundle
-from skipstone.core.registry import Entry
+from skipstone.core.specs import StepSpec
 from skipstone.inference.golden_outputs import store_goldens
 
 #: Copies the bundle and remembers where from.
-MARK = Entry("mark", "tests.compression.example_steps:mark")
+MARK = StepSpec("mark", "tests.compression.example_steps:mark")
 SEEN: list[Path] = []
 
 
@@ -31,7 +31,7 @@ class Noise:
 
 
 #: Adds noise to the weights: with amount 0 a step that loses nothing, with 100 one that loses all.
-NOISE = Entry(
+NOISE = StepSpec(
     "noise", "tests.compression.example_steps:add_noise", "tests.compression.example_steps:Noise"
 )
 

@@ -16,7 +16,7 @@ from skipstone.compression.catalog import ENTRIES
 from skipstone.compression.shrink_plan import ShrinkPlan, Step, StepContext, run_steps
 from skipstone.core.errors import Refusal
 from skipstone.core.options import get_spec
-from skipstone.core.registry import Entry
+from skipstone.core.specs import StepSpec
 from skipstone.data.manifest import Manifest
 from skipstone.inference.open_model import open_model
 from tests.text_bundles import text_run
@@ -28,7 +28,7 @@ each_step = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.na
 
 
 @each_step
-def test_it_says_what_it_does_and_where_it_is_from(entry: Entry) -> None:
+def test_it_says_what_it_does_and_where_it_is_from(entry: StepSpec) -> None:
     assert entry.summary
     assert entry.source.startswith("https://")
     kind = entry.options_type()
@@ -48,7 +48,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 
 @each_step
 def test_it_makes_a_bundle_or_refuses(
-    entry: Entry,
+    entry: StepSpec,
     run: Path,
     rows: Manifest,
     texts: tuple[Path, Manifest],

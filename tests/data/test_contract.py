@@ -54,9 +54,9 @@ def test_every_reader_has_an_example() -> None:
 def test_its_entry_is_true(entry) -> None:
     assert entry.summary
     assert all(get_spec(field).help for field in _shown(entry.options_type()))
-    assert set(entry.facts.get("takes", ())) <= {field.name for field in fields(ReadOptions)}
-    if "audit" in entry.facts:
-        assert callable(resolve_target(entry.facts["audit"]))
+    assert set(entry.own_options) <= {field.name for field in fields(ReadOptions)}
+    if entry.audit is not None:
+        assert callable(resolve_target(entry.audit))
 
 
 def layout_of(field: Field) -> str | None:
@@ -67,7 +67,7 @@ def layout_of(field: Field) -> str | None:
 
 def test_an_option_is_taken_by_the_layout_that_its_help_names() -> None:
     for field in fields(ReadOptions):
-        owners = [entry.name for entry in READERS if field.name in entry.facts.get("takes", ())]
+        owners = [entry.name for entry in READERS if field.name in entry.own_options]
         assert owners == ([] if layout_of(field) is None else [layout_of(field)]), field.name
 
 

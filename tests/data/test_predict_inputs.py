@@ -29,7 +29,7 @@ def test_folders_are_asked_about_with_what_links_lead_to(tmp_path: Path) -> None
 
 
 def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path: Path) -> None:
-    unfit = resolve_target(INPUTS["image"].facts["unfit"])
+    unfit = resolve_target(INPUTS["image"].skip_reason)
     for name, head in (
         ("a.jpg", b""),  # claims to be one: it gets an answer, that it is empty
         ("b.gif", b"GIF89a"),

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import READERS, Entry
+from skipstone.core.registry import READERS
+from skipstone.core.specs import ReaderSpec
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -281,7 +282,7 @@ class OneLine:
 
 @pytest.fixture
 def plugin() -> Iterator[None]:
-    READERS.register(Entry("list", f"{__name__}:OneLine"))
+    READERS.register(ReaderSpec("list", f"{__name__}:OneLine"))
     yield
     READERS.unregister("list")
 

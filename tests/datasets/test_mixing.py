@@ -153,9 +153,7 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
 
 
 ROWS = (5, 2), (3, 4, 6, 9, 8), (7,), (2, 2, 9)
-IN_ORDER = [
-    e for e in BACKBONES if "vectors" in e.facts and "vectors in order" in e.facts.get("offers", [])
-]
+IN_ORDER = [e for e in BACKBONES if e.embedding is not None and "token embeddings" in e.provides]
 
 
 @pytest.mark.parametrize("entry", IN_ORDER, ids=lambda entry: entry.name)
@@ -217,7 +215,7 @@ def test_words_are_mixed_only_where_they_are_read_in_order() -> None:
     options = TextAugmentOptions(word_mixup=0.3)
     for name in ("fasttext", "logistic"):
         with pytest.raises(
-            UsageError, match=f"--word-mixup needs vectors in order, .*{name}"
+            UsageError, match=f"--word-mixup needs token embeddings, .*{name}"
         ) as no:
             make_mixing(options, FakeTask(), BACKBONES[name])  # type: ignore[arg-type]
         assert "textcnn or rnn or lstm or gru" in str(no.value.hint)

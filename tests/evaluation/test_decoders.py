@@ -42,16 +42,16 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 KINDS = [
     pytest.param(entry.name, options, id="-".join([entry.name, *map(str, options.values())]))
     for entry in HEADS
-    if entry.facts["gives"] == "pixel"
+    if entry.output_level == "pixel"
     for options in OPTIONS.get(entry.name, [{}])
 ]
 
 
 def backbone_for(head: str) -> tuple[str, dict[str, Any]]:
     """Maps of strides up to 32 (a residual network), or what the head needs."""
-    needs = set(HEADS[head].facts.get("needs", []))
+    needs = set(HEADS[head].requires)
     if needs:
-        found = next(e.name for e in BACKBONES if needs <= set(e.facts.get("offers", [])))
+        found = next(e.name for e in BACKBONES if needs <= set(e.provides))
         return found, {"width": 0.125}
     return "resnet18", {"width": 0.125, "depth": 0.5}
 
@@ -101,7 +101,7 @@ def test_a_decoder_ships(
         assert row.n == 3
         assert row.share is not None
         assert row.share <= 1e-3, row
-        if not HEADS[head].facts.get("jumps"):
+        if not HEADS[head].discontinuous:
             assert not row.problem, row
 
     small = tmp_path / "small"

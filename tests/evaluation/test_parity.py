@@ -54,9 +54,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
         info.mkdir(parents=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text("[skipstone.inputs]\nplanted = planted:ENTRY\n")
-        head = (
-            "from skipstone.core.registry import Entry\nENTRY = Entry('planted', 'planted:none')\n"
-        )
+        head = "from skipstone.core.specs import InputSpec\nENTRY = InputSpec('planted', 'planted:none')\n"
         (folder / "planted.py").write_text(head + textwrap.dedent(code))
         monkeypatch.syspath_prepend(folder)
 

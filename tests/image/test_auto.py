@@ -24,8 +24,8 @@ def choose(height, width, channels=3, fit_rows=1000, classes=10):
 def test_photos_start_from_pretrained_weights(size, fit_rows, channels):
     choice = choose(*size, channels, fit_rows)
     assert (choice.model, choice.weights) == ("efficientnet_lite0", "pretrained")
-    assert choice.input["normalize"] == BACKBONES[choice.model].facts["normalize"]
-    assert 160 <= choice.input["size"] <= BACKBONES[choice.model].facts["input_size"]
+    assert choice.input["normalize"] == BACKBONES[choice.model].normalize
+    assert 160 <= choice.input["size"] <= BACKBONES[choice.model].input_size
     assert ("grey" in choice.reason) == (channels == 1)
 
 

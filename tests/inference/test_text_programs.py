@@ -89,7 +89,7 @@ def made(model: str, options: dict[str, Any], reading: str) -> tuple[Network, Te
         pytest.importorskip("tokenizers")
     sources = [Inline(text.encode()) for text, _ in rows(60)]
     entry = BACKBONES[model]
-    given = {**entry.facts["input"], **READINGS[reading]}
+    given = {**entry.input_options, **READINGS[reading]}
     input = TextInput(TextOptions(**given)).fit(sources)
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), {"classes": CLASSES})
     known = entry.options_type().__dataclass_fields__
@@ -98,9 +98,9 @@ def made(model: str, options: dict[str, Any], reading: str) -> tuple[Network, Te
     head = task.default_head()
     arch = Arch(
         ComponentConfig(model, {"options": dataclasses.asdict(asked)}),
-        ComponentConfig(entry.facts.get("head", head.name), head.args),
+        ComponentConfig(entry.head or head.name, head.args),
     )
-    if "solver" in entry.facts:
+    if entry.solver is not None:
         targets = np.array([CLASSES.index(label) for _, label in rows(60)])
         network, _ = solve(
             arch, input, input.make_feature_matrix(sources)[0], targets, len(CLASSES), 0

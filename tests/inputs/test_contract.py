@@ -21,7 +21,6 @@ from skipstone.core.errors import DataError
 from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.specs import resolve_target
-from skipstone.data.findings import Nouns
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import Inline
@@ -36,10 +35,10 @@ SOURCES = {
 WAYS = [
     (entry.name, kind, suits)
     for entry in INPUTS
-    for kind in entry.facts["emits"]
+    for kind in entry.emits
     for suits in [
         next(
-            (m.facts.get("input", {}) for m in BACKBONES if kind in m.facts["accepts"]),
+            (m.input_options for m in BACKBONES if kind in m.accepts),
             {},
         )
     ]
@@ -70,26 +69,25 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 def test_every_input_has_sources_and_every_kind_a_model() -> None:
     assert set(SOURCES) >= {entry.name for entry in INPUTS if entry.distribution is None}
-    taken = {kind for entry in BACKBONES for kind in entry.facts["accepts"]}
+    taken = {kind for entry in BACKBONES for kind in entry.accepts}
     assert {kind for _, kind, _ in WAYS} <= taken
 
 
 @each_input
 def test_its_entry_is_true(entry) -> None:
-    facts = entry.facts
     assert entry.summary
     assert all(get_spec(field).help for field in dataclasses.fields(entry.options_type()))
-    assert facts["rows"] in ("cells", "files")
-    assert facts["named"]
-    assert Nouns.for_input(entry.name).unit
-    for name, value in facts.items():
-        if isinstance(value, str) and ":" in value:
+    assert entry.row_content in ("cells", "files")
+    assert entry.example_names != ("FILE",)
+    assert entry.nouns.unit
+    for name, value in dataclasses.asdict(entry).items():
+        if name != "summary" and isinstance(value, str) and ":" in value:
             assert resolve_target(value) is not None, name
-    if "baseline" in facts:
-        assert set(BACKBONES[facts["baseline"]].facts["accepts"]) & set(facts["emits"])
-        assert "chooser" in facts
-    if "augment" in facts:
-        kind = resolve_target(facts["augment"])
+    if entry.baseline is not None:
+        assert set(BACKBONES[entry.baseline].accepts) & set(entry.emits)
+        assert entry.choose_model is not None
+    if entry.augment is not None:
+        kind = resolve_target(entry.augment)
         assert all(get_spec(f).help for f in dataclasses.fields(kind) if not get_spec(f).is_hidden)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core.errors import DamagedError, UsageError
-from skipstone.core.registry import BACKBONES, Entry
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec
 from skipstone.inference.restore import restore_input, restore_network
 from skipstone.models.build import build_network, check_tensors_fit, export_tensors, load_tensors
 from tests.small_bundles import small_bundle
@@ -23,7 +24,7 @@ def test_the_network_has_the_parts_that_the_arch_names() -> None:
 
 def test_a_backbone_that_takes_another_input_is_refused_with_a_sentence() -> None:
     bundle = small_bundle()
-    BACKBONES.register(Entry("reader", "m:build", facts={"accepts": ["text"]}))
+    BACKBONES.register(BackboneSpec("reader", "m:build", accepts=("text",)))
     try:
         with pytest.raises(UsageError, match="'reader' takes text, and this input gives image"):
             build_network(
@@ -87,7 +88,7 @@ def test_tensors_are_copies() -> None:
     np.testing.assert_array_equal(tensors["head.linear.bias"], before)
 
 
-_IMAGE = [e.name for e in BACKBONES if "image" in e.facts["accepts"] and "*" not in e.name]
+_IMAGE = [e.name for e in BACKBONES if "image" in e.accepts and "*" not in e.name]
 
 
 @pytest.mark.parametrize("name", _IMAGE)

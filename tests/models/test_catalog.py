@@ -12,7 +12,7 @@ from skipstone.models.catalog import ENTRIES
 from skipstone.models.profile import profile_backbone, profile_network
 from skipstone.models.resnet import build_resnet
 
-NAMED = [e for e in ENTRIES if "*" not in e.name and "image" in e.facts["accepts"]]
+NAMED = [e for e in ENTRIES if "*" not in e.name and "image" in e.accepts]
 #: Options that make a network small without changing its kind, where it has them.
 SMALL = {"width": 0.25, "depth": 0.01}
 
@@ -87,14 +87,12 @@ def test_exported_it_answers_the_same_at_another_batch_size(entry):
 
 
 @each_backbone
-def test_its_facts_are_true(entry):
-    facts = entry.facts
-    size = facts["input_size"]
-    counted = profile_backbone(entry.name, size=size)
-    assert (facts["parameters"], facts["macs"]) == (counted.parameters, counted.macs)
-    assert facts["accepts"] == ["image"]
-    assert facts["pretrained"] in ("package", "hub", None)
-    assert (facts["pretrained"] is not None) == ("normalize" in facts)
+def test_its_spec_is_true(entry):
+    counted = profile_backbone(entry.name, size=entry.input_size)
+    assert (entry.parameters, entry.macs) == (counted.parameters, counted.macs)
+    assert entry.accepts == ("image",)
+    assert entry.pretrained in ("package", "hub", None)
+    assert (entry.pretrained is None) == (entry.normalize is None)
     assert entry.summary
     assert entry.source
 
@@ -115,7 +113,7 @@ def test_timms_networks_export(name):
 def test_the_catalogue_is_listed_without_torch():
     code = (
         "import sys; from skipstone.core.registry import BACKBONES\n"
-        "rows = [(e.name, e.facts.get('macs'), e.options_type()) for e in BACKBONES]\n"
+        "rows = [(e.name, e.macs, e.options_type()) for e in BACKBONES]\n"
         "assert len(rows) > 10 and 'torch' not in sys.modules and 'timm' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -50,9 +50,7 @@ def answers(
     """Logits of the network that holds what the solver found."""
     entry = BACKBONES[name]
     given = entry.make_options(options)
-    found = resolve_target(entry.facts["solver"])(
-        given, ClosedFormProblem(matrix, targets, classes, 3)
-    )
+    found = resolve_target(entry.solver)(given, ClosedFormProblem(matrix, targets, classes, 3))
     net = entry.load()(name, given, in_channels=FEATURES + 1, **found.shape).eval()
     state = {key: torch.from_numpy(value) for key, value in found.tensors.items()}
     net.load_state_dict(state, strict=True)
@@ -101,9 +99,7 @@ def test_random_forest(classes: int) -> None:
     new, _ = data(classes, seed=9)  # paths that no training row took
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 20})
-    found = resolve_target(entry.facts["solver"])(
-        given, ClosedFormProblem(matrix, codes, classes, 3)
-    )
+    found = resolve_target(entry.solver)(given, ClosedFormProblem(matrix, codes, classes, 3))
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in found.tensors.items()})
     with torch.no_grad():
@@ -143,7 +139,7 @@ def test_nbsvm_sums_a_machine_of_each_kind_of_feature() -> None:
         machine = LinearSVC(C=1.0, random_state=3).fit(scaled, codes)
         margin += machine.decision_function(scaled)
     entry = BACKBONES["nbsvm"]
-    solve = resolve_target(entry.facts["solver"])
+    solve = resolve_target(entry.solver)
     found = solve(
         entry.make_options({"c": 1.0}), ClosedFormProblem(matrix, codes, 2, 3, kinds)
     ).tensors
@@ -220,7 +216,7 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
     matrix, codes = data(3)
     entry = BACKBONES["random-forest"]
     given = entry.make_options({"trees": 8})
-    found = resolve_target(entry.facts["solver"])(given, ClosedFormProblem(matrix, codes, 3, 3))
+    found = resolve_target(entry.solver)(given, ClosedFormProblem(matrix, codes, 3, 3))
     net = entry.load()("random-forest", given, in_channels=FEATURES + 1, **found.shape)
     net.load_state_dict({key: torch.from_numpy(value) for key, value in found.tensors.items()})
     model = RandomForestClassifier(8, random_state=3).fit(matrix, codes)

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from skipstone.core.registry import Entry
+from skipstone.core.specs import BackboneSpec
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.catalog import ENTRIES
 
 IDS = 50
-SEQUENCES = [e for e in ENTRIES if "tokens" in e.facts["accepts"] and "resolve" not in e.facts]
-BAGS = [e for e in ENTRIES if "bag" in e.facts["accepts"] and "forest" not in e.target]
+SEQUENCES = [e for e in ENTRIES if "tokens" in e.accepts and e.resolve_family is None]
+BAGS = [e for e in ENTRIES if "bag" in e.accepts and "forest" not in e.target]
 SMALL = {"embedding": 8, "maps": 4, "hidden": 6}
 
 each_sequence = pytest.mark.parametrize("entry", SEQUENCES, ids=lambda entry: entry.name)
 
 
-def build(entry: Entry) -> nn.Module:
+def build(entry: BackboneSpec) -> nn.Module:
     torch.manual_seed(0)
     known = entry.options_type().__dataclass_fields__
     options = entry.make_options({k: v for k, v in SMALL.items() if k in known})
@@ -70,10 +70,10 @@ def test_padding_is_never_learnt(entry):
 
 
 @each_sequence
-def test_vectors_in_order_are_looked_up_and_read(entry):
+def test_token_embeddings_are_looked_up_and_read(entry):
     """What is mixed between the two is in tests/datasets/test_mixing.py."""
     backbone, x = build(entry), tokens(3, 7)
-    assert isinstance(backbone, SequenceBackbone) == ("vectors in order" in entry.facts["offers"])
+    assert isinstance(backbone, SequenceBackbone) == ("token embeddings" in entry.provides)
     vectors = backbone.embed_tokens(x)
     assert torch.equal(vectors, backbone.embedding.weight[x.long()])
     assert torch.equal(backbone.read(vectors, x != 0)[-1], backbone(x)[-1])
@@ -81,7 +81,7 @@ def test_vectors_in_order_are_looked_up_and_read(entry):
 
 @pytest.mark.parametrize("entry", BAGS, ids=lambda entry: entry.name)
 def test_a_bag_is_a_weighted_sum_of_rows(entry):
-    given = {"outputs": 3} if "solver" in entry.facts else {}
+    given = {"outputs": 3} if entry.solver is not None else {}
     backbone = entry.load()(entry.name, entry.make_options(), in_channels=IDS, **given)
     state = backbone.state_dict()
     (table,) = (value for name, value in state.items() if name.endswith(".weight"))

@@ -16,7 +16,7 @@ from typing import Any
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, READERS, TASKS, Registry
 
 #: Group of entry points -> the registry, and what a plugin's package calls its entry.
-GROUPS: dict[str, tuple[Registry, str]] = {
+GROUPS: dict[str, tuple[Registry[Any], str]] = {
     "readers": (READERS, "READER"),
     "inputs": (INPUTS, "INPUT"),
     "backbones": (BACKBONES, "BACKBONE"),

@@ -25,7 +25,7 @@ from skipstone.training.phases import Phase, enter_phase
 from tests.vector_data import glove, table
 
 SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]
-MODELS = [entry.name for entry in BACKBONES if "vectors" in entry.facts]
+MODELS = [entry.name for entry in BACKBONES if entry.embedding is not None]
 WORDS = {"the", "cat", "sat", "dog", ".", "a", "naïve", ",", "猫"}
 HEAD = ComponentConfig("linear", {"options": {}, "shape": {"classes": 2}})
 
@@ -65,7 +65,7 @@ def test_an_input_knows_its_words_by_the_ids_that_it_gives(options: dict[str, An
 @pytest.mark.parametrize("freeze", [False, True], ids=["learnt", "frozen"])
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_of_an_embedding(tmp_path: Path, name: str, freeze: bool) -> None:
-    input = fitted(**BACKBONES[name].facts["input"])
+    input = fitted(**BACKBONES[name].input_options)
     have = table(["the", "Cat", "naïve", "猫", "elsewhere"], 64, seed=2)
     made = vectors_for(glove(tmp_path / "v", have), input, freeze=freeze)
     network = network_of(name, input, 64)

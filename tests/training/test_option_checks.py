@@ -23,7 +23,7 @@ from tests.small_bundles import small_bundle
 from tests.small_texts import small_text_bundle
 from tests.text_data import rows, write_csv
 
-SOLVED = [entry.name for entry in BACKBONES if entry.facts.get("learner") == "closed-form"]
+SOLVED = [entry.name for entry in BACKBONES if entry.is_closed_form]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str)
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
-        ("textcnn", "identity", "'identity' needs class logits, which 'textcnn' does not offer"),
+        ("textcnn", "identity", "'identity' needs class logits, which 'textcnn' does not provide"),
         (
             "logistic",
             "linear",

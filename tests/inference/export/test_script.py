@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from skipstone.core.errors import Refusal
-from skipstone.core.registry import TASKS, Entry
+from skipstone.core.registry import TASKS
+from skipstone.core.specs import TaskSpec
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline
 from skipstone.inference.export.onnx_export import export_onnx
@@ -117,7 +118,7 @@ def test_answers_that_look_at_the_input_again_are_refused() -> None:
 
 
 def test_a_task_without_a_stand_alone_form_is_refused(exported: Path) -> None:
-    TASKS.register(Entry("odd", "m:Odd"))
+    TASKS.register(TaskSpec("odd", "m:Odd"))
     try:
         bundle = small_bundle()
         bundle.task = {**bundle.task, "name": "odd"}
@@ -139,7 +140,7 @@ def test_answers_are_the_fields_that_the_task_predicts(name: str, seed: int) -> 
     entry = TASKS[name]
     options = entry.make_options()
     task = entry.load()(options, {"classes": names})
-    module, _, function = entry.facts["standalone"].partition(":")
+    module, _, function = entry.standalone.partition(":")
     answers = getattr(sys.modules.get(module) or __import__(module, fromlist=["x"]), function)
     for settings in (post, {}):
         found = answers(outputs, {"classes": names}, vars(options), settings, [{}] * 20)

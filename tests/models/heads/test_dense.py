@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core import events
 from skipstone.core.errors import UsageError
-from skipstone.core.registry import BACKBONES, Entry
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import HeadSpec
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
 from skipstone.inference.backends.onnx_backend import OnnxRuntime
@@ -32,7 +33,7 @@ from skipstone.training.objective import Objective
 
 CLASSES = 4
 IGNORE = 255
-DENSE = [entry for entry in ENTRIES if entry.facts["gives"] == "pixel"]
+DENSE = [entry for entry in ENTRIES if entry.output_level == "pixel"]
 #: Options that make a head or a backbone small, where it has them.
 SMALL_HEAD = {
     "aspp_channels": 16,
@@ -48,18 +49,18 @@ def make_criterion() -> LogitsCriterion:
     return LogitsCriterion(PixelCrossEntropy(ignore_index=IGNORE), "mask")
 
 
-def known(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
+def known(entry: HeadSpec, options: dict[str, Any]) -> dict[str, Any]:
     kind = entry.options_type()
     assert kind is not None
     return {name: value for name, value in options.items() if name in kind.__dataclass_fields__}
 
 
-def backbones_for(head: Entry) -> list[str]:
+def backbones_for(head: HeadSpec) -> list[str]:
     """Those that offer what the head needs, where it needs something; else the three."""
-    needs = head.facts.get("needs", [])
+    needs = head.requires
     if not needs:
         return list(BACKBONE_NAMES)
-    return [e.name for e in BACKBONES if set(needs) <= set(e.facts.get("offers", []))]
+    return [e.name for e in BACKBONES if set(needs) <= set(e.provides)]
 
 
 PAIRS = [(head, name) for head in DENSE for name in backbones_for(head)]
@@ -73,7 +74,7 @@ each_head = pytest.mark.parametrize("head", DENSE, ids=str_name)
 each_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS, ids=str_name)
 
 
-def build(head: Entry, backbone: str) -> Network:
+def build(head: HeadSpec, backbone: str) -> Network:
     torch.manual_seed(0)
     entry = BACKBONES[backbone]
     options = asdict(recommend_options(entry, backbone, head, known(entry, SMALL_BACKBONE)))
@@ -131,10 +132,10 @@ class FewPools(Backbone):
         return (*maps, x)
 
 
-def small(head: Entry) -> Network:
+def small(head: HeadSpec) -> Network:
     """The head on a few layers that offer what it needs."""
     torch.manual_seed(0)
-    backbone = FewPools() if head.facts.get("needs") else FewLayers()
+    backbone = FewPools() if head.requires else FewLayers()
     decoder = head.load()(
         head.make_options(known(head, SMALL_HEAD)),
         channels=backbone.channels,
@@ -151,7 +152,7 @@ def pictures(*size: int, seed: int = 1) -> Tensor:
 
 
 @each_pair
-def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
+def test_trains_at_an_odd_size(head: HeadSpec, backbone: str) -> None:
     network = build(head, backbone).train()
     mask = torch.randint(0, CLASSES, (2, 61, 75))
     mask[:, :7] = IGNORE
@@ -167,7 +168,7 @@ def test_trains_at_an_odd_size(head: Entry, backbone: str) -> None:
 
 
 @each_head
-def test_rows_of_classes_are_those_of_its_logits(head: Entry) -> None:
+def test_rows_of_classes_are_those_of_its_logits(head: HeadSpec) -> None:
     """In another order, the logits are: all that knows of classes is named, and nothing else."""
     network = small(head).eval()
     x, order = {"image": pictures(1, 64, 96, 3)}, torch.tensor([2, 0, 3, 1])
@@ -188,7 +189,7 @@ def test_rows_of_classes_are_those_of_its_logits(head: Entry) -> None:
 
 @each_head
 @pytest.mark.parametrize("seen", [(64, 96), (128, 160)])
-def test_it_learns_from_another_ones_answers(head: Entry, seen: tuple[int, int]) -> None:
+def test_it_learns_from_another_ones_answers(head: HeadSpec, seen: tuple[int, int]) -> None:
     """Each counted pixel's divergence; what is ignored neither counts nor has a gradient. A teacher
     that sees larger pictures is asked at the pixels that there are."""
     student, teacher = small(head).eval(), small(head).eval()
@@ -221,14 +222,14 @@ def test_it_learns_from_another_ones_answers(head: Entry, seen: tuple[int, int])
 
 
 @each_head
-def test_exported_it_answers_the_same_at_other_sizes(head: Entry) -> None:
-    check_export(small(head), jumps=bool(head.facts.get("jumps")))
+def test_exported_it_answers_the_same_at_other_sizes(head: HeadSpec) -> None:
+    check_export(small(head), jumps=bool(head.discontinuous))
 
 
 @pytest.mark.proof
 @each_pair
-def test_on_a_real_backbone_too(head: Entry, backbone: str) -> None:
-    jumps = bool(head.facts.get("jumps"))
+def test_on_a_real_backbone_too(head: HeadSpec, backbone: str) -> None:
+    jumps = bool(head.discontinuous)
     # what pools five times has nothing left of a side of 16: it is exported in whole strides
     check_export(build(head, backbone), jumps=jumps, pad=32 if jumps else 1)
 
@@ -273,16 +274,14 @@ def settled(network: Network) -> Network:
 
 
 @each_head
-def test_a_batch_of_one_trains(head: Entry) -> None:
+def test_a_batch_of_one_trains(head: HeadSpec) -> None:
     network = small(head).train()
     x, y = {"image": pictures(1, 64, 64, 3)}, {"mask": torch.zeros(1, 64, 64, dtype=torch.uint8)}
     Objective(network, make_criterion())(x, y, weight=torch.tensor(1.0))["loss"].backward()
 
 
-@pytest.mark.parametrize(
-    "head", [head for head in DENSE if not head.facts.get("needs")], ids=str_name
-)
-def test_any_maps_will_do(head: Entry) -> None:
+@pytest.mark.parametrize("head", [head for head in DENSE if not head.requires], ids=str_name)
+def test_any_maps_will_do(head: HeadSpec) -> None:
     """Maps that start at stride 4, repeat a stride (dilated), or are one alone (a transformer)."""
     for strides in ((4, 8, 16, 32), (2, 4, 8, 8, 8), (14,), (1, 2, 4)):
         channels = tuple(4 + index for index in range(len(strides)))
@@ -305,7 +304,7 @@ def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
 
 
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
-    head = Entry("some", "", facts={"suits": {"output_stride": 16}})
+    head = HeadSpec("some", "", recommended_backbone_options={"output_stride": 16})
     resnet, timm = BACKBONES["resnet18"], BACKBONES["timm/test_vit"]
     assert recommend_options(resnet, "resnet18", head, {}).output_stride == 16
     assert recommend_options(resnet, "resnet18", head, {"output_stride": 8}).output_stride == 8
@@ -316,12 +315,13 @@ def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
 
 
 def test_what_a_backbone_cannot_do_does_not_cost_it_what_it_can() -> None:
-    head = Entry("some", "", facts={"suits": {"output_stride": 16, "last_map": "stage"}})
+    suits = {"output_stride": 16, "last_map": "stage"}
+    head = HeadSpec("some", "", recommended_backbone_options=suits)
     options = recommend_options(BACKBONES["timm/test_vit"], "timm/test_vit", head, {})
     assert (options.output_stride, options.last_map) == (32, "stage")
 
 
-@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.facts["gives"] == "pixel"])
+@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.output_level == "pixel"])
 def test_decoders_take_the_last_stage_not_what_was_widened_for_a_classifier(name: str) -> None:
     lite = BACKBONES["efficientnet_lite0"]
     options = recommend_options(lite, lite.name, next(e for e in ENTRIES if e.name == name), {})

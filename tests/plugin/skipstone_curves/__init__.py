@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skipstone.core.options import option
-from skipstone.core.registry import Entry
+from skipstone.core.specs import BackboneSpec, InputSpec, ReaderSpec, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,21 @@ class GradeOptions:
     near: int = option(1, help="levels that a near answer may be off")
 
 
-READER = Entry("curves", f"{__name__}.parts:CurvesReader", summary="curves.tsv beside curves")
-INPUT = Entry(
+READER = ReaderSpec("curves", f"{__name__}.parts:CurvesReader", summary="curves.tsv beside curves")
+INPUT = InputSpec(
     "curve",
     f"{__name__}.parts:CurveInput",  # there is nothing to choose, so it has no options
     summary="text files of numbers",
-    facts={"emits": ["curve"]},
+    emits=("curve",),
 )
-BACKBONE = Entry(
+BACKBONE = BackboneSpec(
     "curvenet",
     f"{__name__}.parts:build_curvenet",
     f"{__name__}:CurveNetOptions",
     summary="two convolutions along a curve",
-    facts={"accepts": ["curve"], "pretrained": None},
+    accepts=("curve",),
 )
-TASK = Entry(
+TASK = TaskSpec(
     "grade",
     f"{__name__}.grades:Grade",
     f"{__name__}:GradeOptions",
