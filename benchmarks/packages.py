@@ -134,6 +134,7 @@ def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     done("features")
     targets = np.array([code[name] for name in fit.column_values("target")])
     entry = BACKBONES[choice.model]
+    assert entry.solver is not None
     solve = resolve_target(entry.solver)
     solution = solve(
         entry.make_options(),

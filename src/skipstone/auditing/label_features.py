@@ -16,6 +16,7 @@ from skipstone.core.registry import BACKBONES
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor, SourceLike, as_source
 from skipstone.inference.restore import restore_input, restore_single_network, restore_task
+from skipstone.inputs.base import SparseFeatures
 from skipstone.models.network import Network
 
 
@@ -47,8 +48,8 @@ def compute_label_check_features(
     bundle = Bundle.load(resolve_bundle(model))
     arch, input = require_single_network(bundle.arch, "judging labels"), restore_input(bundle)
     if BACKBONES[arch.name].is_closed_form:
-        matrix, rows = input.matrix([as_source(source) for source in sources])  # type: ignore[attr-defined]
-        return matrix, rows
+        assert isinstance(input, SparseFeatures), "a closed-form model has an input with a matrix"
+        return input.make_feature_matrix([as_source(source) for source in sources])
     runtime = TorchRuntime(_Pooled(restore_single_network(bundle, "judging labels")))
     answers = Predictor(input, runtime, restore_task(bundle), {}).compute_outputs(sources)
     return answers.outputs.get("features", []), [meta.id for meta in answers.metas]

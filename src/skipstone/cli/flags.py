@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
                 self._refuse_flag(word.partition("=")[0])
         if extra:
             hint = f"See: {self.prog} --help"
-            folder = Path(getattr(namespace, "data", None) or "").parent
+            folder = Path(vars(namespace).get("data") or "").parent
             if folder.name and all(Path(word).parent == folder for word in extra):
                 hint = f"For all that is in {folder}, give that: {folder}"
             what = join_limited(map(repr, extra))

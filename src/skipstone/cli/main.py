@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -79,9 +80,8 @@ def _run_and_report(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        path = getattr(error, "filename", None)
-        if getattr(error, "errno", None) in _PATH_ERRORS and isinstance(path, str | bytes):
-            message = f"{os.fsdecode(path)}: {os.strerror(error.errno)}."  # type: ignore[attr-defined]
+        message = _path_problem(error)
+        if message is not None:
             hint = "Change its permissions, or choose another path."
             return _report(message, hint, 1, as_json, debug)
         if is_out_of_memory(error):
@@ -187,9 +187,17 @@ def _warnings_as_notes(print_warning: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def _path_problem(error: Exception) -> str | None:
+    """A sentence about a path that cannot be read or written; None for another error."""
+    if not isinstance(error, OSError) or error.errno not in _PATH_ERRORS:
+        return None
+    if not isinstance(error.filename, str | bytes):
+        return None
+    return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}."
+
+
 def _escape_unencodable_names() -> None:
     """Characters of file names that the terminal's encoding lacks are escaped, not an error."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -182,7 +182,7 @@ def command_function(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        prints = hasattr(sys, "ps1") and not has_listener()
+        prints = "ps1" in vars(sys) and not has_listener()
         with use_listener(LinePrinter()) if prints else contextlib.nullcontext():
             return function(*args, **kwargs)
 
@@ -315,9 +315,7 @@ def find_commands() -> dict[str, Command]:
     folder = importlib.import_module("skipstone.commands").__path__
     commands: list[Command] = []
     for module in pkgutil.iter_modules(folder):
-        command = getattr(
-            importlib.import_module(f"skipstone.commands.{module.name}"), "COMMAND", None
-        )
+        command = vars(importlib.import_module(f"skipstone.commands.{module.name}")).get("COMMAND")
         if command is not None:
             commands.append(command)
     names = {command.name for command in commands}

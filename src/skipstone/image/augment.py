@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import math
 import random
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -144,10 +145,17 @@ def import_callable(path: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], function)
 
 
+def describe_callable(function: Callable[..., Any]) -> str:
+    """The name "module:name" of a function or class; for another callable, its repr."""
+    if isinstance(function, type | types.FunctionType | types.BuiltinFunctionType):
+        return f"{function.__module__}:{function.__qualname__}"
+    return repr(function)
+
+
 def _apply_custom(custom: Custom, image: Tensor, rng: random.Random) -> Tensor:
     with scoped_seed(rng.getrandbits(32)):
         result = custom(image)
-    name = f"{getattr(custom, '__module__', '')}:{getattr(custom, '__qualname__', custom)}"
+    name = describe_callable(custom)
     if not isinstance(result, Tensor):
         raise UsageError(f"augmentation {name} returned {type(result).__name__}, not a tensor.")
     if result.dtype != image.dtype or result.shape != image.shape:

@@ -49,8 +49,8 @@ class Backbone(nn.Module, ABC):
 class SequenceBackbone(Backbone):
     """A backbone of token ids (N, L), or (N, L, 1 + P) with the P subwords of each; 0 is padding.
 
-    It embeds the tokens, then encodes the sequence of vectors. Its entry offers "vectors in
-    order".
+    It embeds the tokens, then encodes the sequence of vectors. Its spec provides "token
+    embeddings".
     """
 
     @abstractmethod

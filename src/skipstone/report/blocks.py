@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from skipstone.core.errors import DamagedError
 from skipstone.report.image_groups import IMAGE_DATA_URI, PhotoGroups
@@ -71,6 +71,7 @@ class TableBlock:
 class Confusion:
     """A confusion matrix: matrix[i][j] is how often class i was predicted as class j."""
 
+    note: ClassVar[str] = ""
     title: str
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
@@ -105,6 +106,7 @@ class ReliabilityDiagram:
         independent: whether the units are independent; if not, points get no interval.
     """
 
+    note: ClassVar[str] = ""
     title: str
     bins: tuple[ReliabilityBin, ...]
     ece: float | None
@@ -238,6 +240,7 @@ class Curves:
 class FactList:
     """Names with values, which are text or numbers."""
 
+    note: ClassVar[str] = ""
     title: str
     items: tuple[tuple[str, Any], ...]
 
@@ -252,6 +255,7 @@ class FactList:
 class Text:
     """Paragraphs, separated by blank lines."""
 
+    note: ClassVar[str] = ""
     title: str
     text: str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 Json = Mapping[str, Any]
 
@@ -55,6 +55,8 @@ class HeadlineMetric:
         verdict: how far the value can be trusted.
     """
 
+    title: ClassVar[str] = ""
+    note: ClassVar[str] = ""
     figure: MetricValue
     split: str
     seed: int

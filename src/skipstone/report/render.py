@@ -71,10 +71,8 @@ def _chart_row(curves: list[Curves]) -> list[str]:
 
 def _block(block: Block) -> str:
     body = _RENDERERS[type(block)](block)
-    title = getattr(block, "title", "")
-    note = getattr(block, "note", "")
-    heading = f"<h3>{escape_html(title)}</h3>" if title else ""
-    below = f'<p class="note">{escape_html(note)}</p>' if note else ""
+    heading = f"<h3>{escape_html(block.title)}</h3>" if block.title else ""
+    below = f'<p class="note">{escape_html(block.note)}</p>' if block.note else ""
     return f'<div class="block {KIND_OF[type(block)]}">{heading}{body}{below}</div>'
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from skipstone.core.errors import UsageError
 from skipstone.core.rng import scoped_seed
 from skipstone.data.samples import Sample
-from skipstone.image.augment import import_callable
+from skipstone.image.augment import describe_callable, import_callable
 from skipstone.inputs.base import DecodedSample, Input
 from skipstone.tasks.base import Task
 from skipstone.text.ngrams import is_spaceless, normalize_text
@@ -111,9 +111,8 @@ class TextAugmentation:
         with scoped_seed(rng.getrandbits(32)):
             result = self.custom(text)
         if not isinstance(result, str):
-            name = getattr(self.custom, "__qualname__", repr(self.custom))
             raise UsageError(
-                f"the augmentation {self.custom.__module__}:{name} returned "
+                f"the augmentation {describe_callable(self.custom)} returned "
                 f"{type(result).__name__}, not a str."
             )
         return result

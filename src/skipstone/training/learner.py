@@ -20,14 +20,14 @@ from skipstone.core import events
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES
+from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import SampleMeta
-from skipstone.datasets.augmentation import make_augmentation, make_mixing
+from skipstone.datasets.augmentation import augment_options_type, make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
-from skipstone.image.augment_options import AugmentationOptions, ImageAugmentOptions
+from skipstone.image.augment_options import AugmentationOptions
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
 from skipstone.inputs.base import Input, SparseFeatures
@@ -38,7 +38,6 @@ from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
 from skipstone.tasks.base import Task, headline_metric, task_record
 from skipstone.tasks.records import compute_finite_metrics
-from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import Recipe
@@ -76,7 +75,7 @@ def get_learner(entry: BackboneSpec) -> Learner:
 
 def unsupported_options(entry: BackboneSpec) -> frozenset[str]:
     """Names of the options that the learner of a backbone does not have."""
-    return _STEP_OPTIONS if entry.is_closed_form else frozenset()
+    return _options_of_training_steps() if entry.is_closed_form else frozenset()
 
 
 def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainOutput:
@@ -284,14 +283,9 @@ def _headline_score(task: Task, metrics: Mapping[str, float]) -> float:
     return value if metric.higher_is_better else -value
 
 
-#: Options of training in steps. The number of threads changes no model, and every learner has a
-#: seed, so those two stay.
-_STEP_OPTIONS = frozenset(
-    {"workers", "worker_patience"}.union(
-        *(
-            {field.name for field in dataclasses.fields(kind)}
-            for kind in (TrainOptions, ImageAugmentOptions, TextAugmentOptions)
-        )
-    )
-    - {"threads", "seed"}
-)
+def _options_of_training_steps() -> frozenset[str]:
+    """Names of options of training in steps. The number of threads changes no model, and every
+    learner has a seed, so those two are not among them."""
+    kinds: list[type[Any]] = [TrainOptions, *(augment_options_type(entry.name) for entry in INPUTS)]
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    return frozenset({"workers", "worker_patience"} | names - {"threads", "seed"})

@@ -39,13 +39,12 @@ from skipstone.datasets.leakage import (
 from skipstone.datasets.options import LoadOptions, SplitOptions
 from skipstone.datasets.row_scan import RowScan, scan_rows
 from skipstone.datasets.splitting import ScanRows, assign_roles
-from skipstone.image.augment_options import ImageAugmentOptions
+from skipstone.image.augment_options import AugmentationOptions
 from skipstone.inputs.base import Input, make_input_record
 from skipstone.models.build import check_backbone_accepts, check_head_needs
 from skipstone.models.model_choice import ModelChoice
 from skipstone.models.vector_options import VectorOptions
 from skipstone.tasks.base import Task, task_record
-from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.text.word_vectors import WordVectors, load_word_vectors
 from skipstone.training.finetune import (
     OptionDefaults,
@@ -99,7 +98,7 @@ class TrainPlan:
     task: Task
     arch: Arch
     weights: str
-    augment: ImageAugmentOptions | TextAugmentOptions
+    augment: AugmentationOptions
     recipe: Recipe
     reason: str
     seed: int

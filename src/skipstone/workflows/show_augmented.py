@@ -26,6 +26,7 @@ from skipstone.report.blocks import Report, Section
 from skipstone.report.render import render_report
 from skipstone.report.variants import MarkedText, TextRow, TextVariants
 from skipstone.tasks.base import TargetDrawing
+from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.text.token_spans import split_into_spans
 from skipstone.training.finetune import load_parent
 from skipstone.training.learner import training_loader
@@ -130,6 +131,7 @@ def _write_text_page(plan: TrainPlan, file: Path, *, command: str) -> str:
             f"--show-augmented {file}: texts are written as an HTML page.",
             hint=f"Use: --show-augmented {file.with_suffix('.html')}",
         )
+    assert isinstance(plan.augment, TextAugmentOptions)
     augment = make_augmentation(plan.augment, plan.input, plan.task)
     description = plan.augment.describe_operations(0)
     rows = tuple(_text_rows(plan, augment))

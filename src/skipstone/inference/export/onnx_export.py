@@ -23,6 +23,7 @@ from skipstone.inference.backends.onnx_backend import OnnxRuntime
 from skipstone.inference.programs import Program, add_program
 from skipstone.inference.restore import restore_input, restore_network
 from skipstone.inputs.base import DynamicAxis, Input
+from skipstone.models.layers import OnnxTranslations
 
 ONNX_OPSET = 20
 ONNX_FILE = "exports/onnx/model.onnx"
@@ -132,7 +133,7 @@ def onnx_bytes(
 def _out_of_place(network: nn.Module) -> Iterator[None]:
     """Turn off in-place activations inside the block. torch.export retraces each of them at every
     stage, which takes a third of the time of an export with dynamic sides."""
-    inplace = [module for module in network.modules() if getattr(module, "inplace", False)]
+    inplace = [module for module in network.modules() if vars(module).get("inplace")]
     for module in inplace:
         vars(module)["inplace"] = False
     try:
@@ -146,7 +147,8 @@ def _operators(network: nn.Module) -> dict[Any, Any]:
     """Translations of custom operators, from the modules that define `onnx_operators()`."""
     translations: dict[Any, Any] = {}
     for module in network.modules():
-        translations |= getattr(module, "onnx_operators", dict)()
+        if isinstance(module, OnnxTranslations):
+            translations |= module.onnx_operators()
     return translations
 
 
@@ -176,6 +178,8 @@ def _axes(free: Mapping[int, DynamicAxis]) -> dict[int, Any]:
 
 def _strip(model: Any) -> None:
     """Remove the exporter's metadata: stack traces with paths of this machine."""
+    from onnx import GraphProto
+
     del model.metadata_props[:]
     graphs = [model.graph, *model.functions]
     while graphs:
@@ -183,7 +187,7 @@ def _strip(model: Any) -> None:
         graph.doc_string = ""
         del graph.metadata_props[:]
         values = [*graph.value_info]
-        if hasattr(graph, "initializer"):
+        if isinstance(graph, GraphProto):  # a function has no values of its own
             values += [*graph.input, *graph.output, *graph.initializer]
         for item in (*values, *graph.node):
             item.doc_string = ""
