@@ -76,7 +76,7 @@ def test_token_embeddings_are_looked_up_and_read(entry):
     assert isinstance(backbone, SequenceBackbone) == ("token embeddings" in entry.provides)
     vectors = backbone.embed_tokens(x)
     assert torch.equal(vectors, backbone.embedding.weight[x.long()])
-    assert torch.equal(backbone.read(vectors, x != 0)[-1], backbone(x)[-1])
+    assert torch.equal(backbone.encode_vectors(vectors, x != 0)[-1], backbone(x)[-1])
 
 
 @pytest.mark.parametrize("entry", BAGS, ids=lambda entry: entry.name)
