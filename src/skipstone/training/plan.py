@@ -8,7 +8,7 @@ parent changes is in `finetune`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -263,11 +263,11 @@ def _make_task(
 ) -> Task:
     """The task with the statistics of the training rows in its schema."""
     entry = TASKS[manifest.task]
-    kind, make = entry.options_type(), entry.load()
+    kind = entry.options_type()
+    make: Callable[[Any, Mapping[str, Any]], Task] = entry.load()
     options = None if kind is None else settings.make_options(kind, **defaults.task)
     schema = manifest.schema if parent is None else inherited_schema(parent, manifest)
-    task: Task = make(options, {**schema, **make(options, schema).statistics(train_rows)})
-    return task
+    return make(options, {**schema, **make(options, schema).label_statistics(train_rows)})
 
 
 def _choose_arch(
