@@ -50,9 +50,11 @@ def scan_rows(
 
     Args:
         input: its records are put into `cache`, where it gives them by the same decode (its
-            method `examined`).
+            method `inspect_and_decode`).
     """
-    examine = input.examined if isinstance(input, Inspectable) else _examiner(manifest.input)
+    examine = (
+        input.inspect_and_decode if isinstance(input, Inspectable) else _examiner(manifest.input)
+    )
     compact = len(manifest) >= MANY
     return map_in_threads(
         lambda source: _scan_row(source, examine, cache, compact=compact),

@@ -72,7 +72,7 @@ def run_checks(folder: Path) -> Iterator[Row]:
         return
     network = replace(NETWORK, tolerance=float32_tolerance(read_bundle_json(folder)))
     rows: dict[str, Row] = {}
-    for program in (network, *programs.rows.values()):
+    for program in (network, *programs.by_name.values()):
         rows[program.name] = row = _check_runtime(folder, goldens, program)
         yield row
     if supports_standalone(goldens.bundle, programs):
