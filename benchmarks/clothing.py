@@ -5,7 +5,7 @@ two cores. Shrunk by `PLAN`, the model is at batch 1 >= 8 times as fast as it wa
 torch, >= 2 times as fast as in OpenVINO's faster float mode, and its files are >= 3.5 times smaller
 than the float32 weights. INT8 alone is judged beside it, and decides nothing: on a network of so
 many thin layers it reaches the sizes, and not the times. `PLAN` was chosen by speed and by accuracy
-on select rows.
+on validation rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SMOKE_PLAN = (
     "resolution(size=24, epochs=0), prune(macs=0.7, epochs=1, batches=2, multiple=2), "
     "int8(samples=16)"
 )
-MAX_DROP = 3.0  # points of accuracy that `PLAN` may cost on select rows
+MAX_DROP = 3.0  # points of accuracy that `PLAN` may cost on validation rows
 EAGER, FLOAT, SMALLER = 8.0, 2.0, 3.5
 
 
@@ -104,8 +104,8 @@ def judged(title: str, answer: dict[str, Any]) -> tuple[bool, str]:
     size = receipt["sizes"]["smaller"]
     fine = [answer["accepted"], eager >= EAGER, floating >= FLOAT, size >= SMALLER]
     figures = (
-        f"accepted {answer['accepted']} (a drop of {receipt['select']['drop']['value']:.2f} points "
-        f"on select, {receipt['max_drop']:g} allowed), {eager:.2f}x eager float32 torch (bar "
+        f"accepted {answer['accepted']} (a drop of {receipt['val']['drop']['value']:.2f} points "
+        f"on val, {receipt['max_drop']:g} allowed), {eager:.2f}x eager float32 torch (bar "
         f"{EAGER:g}), {floating:.2f}x OpenVINO's faster float mode (bar {FLOAT:g}), {size:.2f}x "
         f"smaller (bar {SMALLER:g})"
     )

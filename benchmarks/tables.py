@@ -1,6 +1,6 @@
 """Tables: a multi-label CSV and a grouped CSV of real photos, through the whole chain.
 
-train -> shrink -> verify -> export -> predict. Bars, each table: on the claim rows the lower end of
+train -> shrink -> verify -> export -> predict. Bars, each table: on the test rows the lower end of
 the interval, of the model and of its INT8 form, lies above what a constant answer scores (for tags
 the mean share of a tag, which is the average precision of a random ranking; for one label the share
 of the commonest class); the INT8 model is accepted, verified, exported and answers every photo; and
@@ -107,7 +107,7 @@ def faults(row: dict[str, Any], *, smoke: bool) -> list[str]:
     held = {
         "the shrunk model does not verify": row["verified"],
         "no file was exported": row["files"] > 0,
-        "a photo was not answered": row["errors"] == 0 and row["answers"] == row["asked"] > 0,
+        "a photo was not answered": row["errors"] == 0 and row["answers"] == row["requested"] > 0,
         "a group lies on two sides of a split": row["straddling"] == 0,
         "no group has several rows": row["shared"] > 0,
     }
@@ -139,13 +139,13 @@ def _chain(
     shared, straddling = _groups(manifest)
     return {
         "float": run["metrics"][table.metric],
-        "int8": (receipt["claim"] or receipt["select"])["after"],
+        "int8": (receipt["test"] or receipt["val"])["after"],
         "baseline": _constant(manifest.rows_with_role(run["role"]).column_values("target")),
         "accepted": small["accepted"],
         "proven": small["proven"],
         "verified": proof["ok"],
         "files": len(shipped["files"]),
-        "asked": len(some),
+        "requested": len(some),
         "answers": len(answers),
         "errors": sum("error" in answer for answer in answers),
         "shared": shared,

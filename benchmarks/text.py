@@ -3,7 +3,7 @@
     python -m benchmarks text --data ../data --out runs/benchmarks/text
 
 Stratified 5-fold, repeated with another shuffle for each seed. Every candidate learns from the
-same training part; the judged one, and its options, are chosen by its score on the select rows
+same training part; the judged one, and its options, are chosen by its score on the validation rows
 inside it. Each then learns once more, by what was found, from these rows too, as its peers, which
 are scikit-learn's, learn from the whole training part. The test fold is scored once.
 
@@ -30,8 +30,8 @@ from benchmarks.text_rows import paired, read_rows, score
 
 FOLDS = 5
 #: Share of the training part that chooses: more where candidates are close to each other.
-SELECT = {"questions": 0.2, "movie-reviews": 0.1}
-#: What is left to select once everything is chosen: a few rows that the temperature needs.
+VAL_SHARE = {"questions": 0.2, "movie-reviews": 0.1}
+#: What is left for validation once everything is chosen: a few rows that the temperature needs.
 LEAST = 0.01
 #: Names of candidates by data set, and of each its model and options.
 CANDIDATES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
@@ -132,24 +132,26 @@ def _one_fold(
     final: dict[str, Own] = {}
     for candidate, (model, given) in CANDIDATES[name].items():
         began = time.monotonic()
-        found = learn(rows, train, test, model, {**given, "select": SELECT[name]}, smoke=smoke)
-        options = {**given, **found.again, "select": LEAST}
+        found = learn(
+            rows, train, test, model, {**given, "val_share": VAL_SHARE[name]}, smoke=smoke
+        )
+        options = {**given, **found.again, "val_share": LEAST}
         again = learn(rows, train, test, model, options, smoke=smoke)
         first[candidate], final[candidate] = found, again
-        selected[candidate] = float(np.mean(found.right("select")))
-        right[candidate] = again.right("claim")
+        selected[candidate] = float(np.mean(found.right("val")))
+        right[candidate] = again.right("test")
         seconds[candidate] = round(time.monotonic() - began, 1)
     for candidate, members in ENSEMBLES[name].items():
         some = [first[member] for member in members]
         temperatures = [own.temperature() for own in some]
-        selected[candidate] = float(np.mean(together(some, temperatures).right("select")))
+        selected[candidate] = float(np.mean(together(some, temperatures).right("val")))
         whole = together([final[member] for member in members], temperatures)
-        right[candidate] = whole.right("claim")
+        right[candidate] = whole.right("test")
     chosen = max(selected, key=lambda candidate: selected[candidate])
     right["chosen"] = right[chosen]
     for model, answers in _peers(rows, train, test).items():
         right[f"peer {model}"] = answers
-    return {"right": right, "select": selected, "chosen_model": chosen, "seconds": seconds}
+    return {"right": right, "val": selected, "chosen_model": chosen, "seconds": seconds}
 
 
 def _peers(

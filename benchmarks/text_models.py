@@ -34,7 +34,7 @@ class Own:
 
     Args:
         again: the options by which it learns once more from all rows.
-        texts: of the roles "select" and "claim", as they were when it learnt.
+        texts: of the roles "val" and "test", as they were when it learnt.
     """
 
     network: Any
@@ -55,10 +55,10 @@ class Own:
         ]
 
     def temperature(self) -> float:
-        """That suits the select rows."""
-        outputs = self._predictor().compute_outputs(self.texts["select"]).outputs
+        """That suits the validation rows."""
+        outputs = self._predictor().compute_outputs(self.texts["val"]).outputs
         post = self.task.fit_postprocessing(
-            outputs, self.manifest.rows_with_role("select").column_values("target")
+            outputs, self.manifest.rows_with_role("val").column_values("target")
         )
         return float(post["temperature"])
 
@@ -75,7 +75,7 @@ def learn(
     *,
     smoke: bool,
 ) -> Own:
-    """A model learnt from the rows `train`, with those of `test` as its claim."""
+    """A model learnt from the rows `train`, with those of `test` as its test rows."""
     train_by_gradient = not BACKBONES[model].is_closed_form
     values: dict[str, Any] = {"seed": 0, "split_seed": 0, "threads": 2, **given}
     if smoke and train_by_gradient:
@@ -93,10 +93,10 @@ def learn(
                 decode(source).value.tobytes()
                 for source in plan.manifest.rows_with_role(role).list_sources()
             ]
-            for role in ("select", "claim")
+            for role in ("val", "test")
         }
     solved = dict(learnt.arch.backbone.args["options"])
-    again = {"keep": "last"} if train_by_gradient else solved
+    again = {"checkpoint": "last"} if train_by_gradient else solved
     network = learnt.network.eval()
     return Own(network, learnt.arch, plan.input, plan.task, plan.manifest, again, texts)
 

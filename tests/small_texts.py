@@ -23,7 +23,7 @@ from tests.text_data import WORDS, rows, write_csv
 CLASSES = sorted(WORDS)
 #: Options of the input and of the model.
 SMALL = {
-    "logistic": ({"char_ngrams": "none", "word_ngrams": "1-2"}, {"c": 1.0}),
+    "logistic": ({"char_ngrams": "none", "word_ngrams": "1-2"}, {"svm_c": 1.0}),
     "textcnn": ({}, {"embedding": 8, "maps": 6}),
 }
 

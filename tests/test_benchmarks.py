@@ -134,7 +134,7 @@ def chain(**changed: Any) -> dict[str, Any]:
     """What `tables` stores of a chain that meets its bar."""
     good = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 60}
     row = {"float": good, "int8": good, "baseline": 0.5, "accepted": True, "verified": True}
-    row |= {"files": 2, "asked": 10, "answers": 10, "errors": 0, "shared": 4, "straddling": 0}
+    row |= {"files": 2, "requested": 10, "answers": 10, "errors": 0, "shared": 4, "straddling": 0}
     return {**row, **changed}
 
 
@@ -145,7 +145,7 @@ def chain(**changed: Any) -> dict[str, Any]:
         ({"files": 0}, 1),
         ({"errors": 1}, 1),
         ({"answers": 9}, 1),
-        ({"asked": 0, "answers": 0}, 1),
+        ({"requested": 0, "answers": 0}, 1),
         ({"straddling": 1}, 1),
         ({"shared": 0}, 1),
         ({"accepted": False}, 0),
@@ -200,7 +200,7 @@ def test_clothing_is_judged_by_each_figure_and_says_it(
     receipt = {
         "latency": {"ratios": ratios},
         "sizes": {"smaller": value["smaller"]},
-        "select": {"drop": {"value": 0.4}},
+        "val": {"drop": {"value": 0.4}},
         "max_drop": 1.0,
     }
     found, line = clothing.judged("INT8 alone", {"accepted": True, "receipt": receipt})

@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {
     "maps": 4,
     "hidden": 6,
     "trees": 5,
-    "c": 1.0,
+    "svm_c": 1.0,
     "alpha": 0.1,
     "size": 32,
     "word_ngrams": "1-1",
@@ -99,7 +99,7 @@ def refused() -> list[Case]:
 def test_what_does_not_go_together_is_refused_with_a_sentence(case: Case, tmp_path: Path) -> None:
     data = EXAMPLES[readers_of(case.task, case.input)[0]][case.task, case.input](tmp_path)
     model = case.model.replace("*", "test_efficientnet")  # of hf no file is looked for
-    settings = Settings({"together": "exact"})
+    settings = Settings({"dedup": "exact"})
     with pytest.raises(UsageError, match=f"'{model}' takes .*, and this input gives") as caught:
         build_plan(data, model=model, weights="none", seed=0, settings=settings)
     assert "See: skipstone models" in str(caught.value)
@@ -119,15 +119,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings_of(case: Case) -> dict[str, Any]:
     """Of SMALL and STEPS what this case's parts ask for."""
     model = BACKBONES[case.model]
-    form = model.input_options.get("form", "tokens")
+    form = model.input_options.get("text_features", "tokens")
     known = set()
     for entry in (model, INPUTS[case.input], TASKS[case.task]):
         for field in dataclasses.fields(entry.options_type() or Nothing):
-            if get_spec(field).requires.get("form", form) == form:
+            if get_spec(field).requires.get("text_features", form) == form:
                 known.add(field.name)
     small = {name: value for name, value in SMALL.items() if name in known}
     steps = {name: value for name, value in STEPS.items() if name not in unsupported_options(model)}
-    return {**small, **steps, "together": "exact", "threads": 1}
+    return {**small, **steps, "dedup": "exact", "threads": 1}
 
 
 @pytest.mark.proof
@@ -145,7 +145,7 @@ def test_the_whole_way(case: Case, tmp_path: Path) -> None:
     assert (manifest.reader, manifest.input, manifest.task) == (case.reader, case.input, case.task)
     predictor = open_model(found.run, "onnxruntime")
     assert next(iter(found.metrics)) == predictor.task.headline
-    answers = predictor.predict(manifest.rows_with_role("claim").list_sources()[:3])
+    answers = predictor.predict(manifest.rows_with_role("test").list_sources()[:3])
     assert answers
     assert all(not isinstance(answer, Failure) and "label" in answer.fields for answer in answers)
     story = json.loads((found.run / "report.json").read_text())["story"]

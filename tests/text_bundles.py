@@ -32,7 +32,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "textcnn": ({"embedding": 12, "maps": 8}, {"subwords": "none"}),
     "gru": ({"embedding": 12, "hidden": 8}, {"subwords": "none"}),
     "fasttext": ({"embedding": 8}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
-    "logistic": ({"c": 30.0}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
+    "logistic": ({"svm_c": 30.0}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
     "random-forest": ({"trees": 20}, {"word_ngrams": "1-1", "char_ngrams": "none"}),
 }
 
@@ -44,9 +44,9 @@ def text_run(
     folder.mkdir(parents=True)
     manifest = assign_roles(read_manifest(write_csv(folder.parent / "texts.csv", rows(count))))
     entry, (options, suits) = BACKBONES[model], MODELS[model]
-    fit = manifest.rows_with_role("fit")
+    train_rows = manifest.rows_with_role("train")
     text = TextInput(TextOptions(**{**entry.input_options, **suits, **input})).fit(
-        fit.list_sources()
+        train_rows.list_sources()
     )
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), manifest.schema)
     head = task.default_head()
@@ -56,11 +56,11 @@ def text_run(
     )
     torch.manual_seed(0)
     if entry.solver is not None:
-        matrix, targets = extract_features(text, task, fit, model)
+        matrix, targets = extract_features(text, task, train_rows, model)
         network, arch = solve(arch, text, matrix, targets, len(manifest.schema["classes"]), 0)
     else:
         network = build_network(arch, text).train()
-        loader = Loader(fit, text, task, Batching(batch_size=16, seed=0, shuffle=True))
+        loader = Loader(train_rows, text, task, Batching(batch_size=16, seed=0, shuffle=True))
         objective = Objective(network, task.criterion())
         optimizer = torch.optim.Adam(network.parameters(), 0.02)
         for number in range(steps // len(loader)):
@@ -69,7 +69,7 @@ def text_run(
                 weight = torch.tensor(float(len(batch)))
                 objective(batch.x, batch.y, weight=weight)["loss"].backward()
                 optimizer.step()
-    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(fit)))
+    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(train_rows)))
     state, arrays = text.get_state()
     bundle = Bundle(
         arch=arch,

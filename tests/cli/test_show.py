@@ -68,7 +68,7 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
             baseline=BASELINE,
             metrics={"accuracy": Estimate(0.99, 0.98, 1.0, 400)},
             measures=(Metric("accuracy", "accuracy", "proportion"),),
-            split="claim",
+            split="test",
         ),
         verified=VerifyResult(MASKS),
         seconds=61.0,

@@ -26,12 +26,12 @@ from tests.small_bundles import small_bundle
 
 
 def _learnt(bundle: Bundle, manifest: Manifest) -> Bundle:
-    """The bundle after a few steps on the fit rows: enough to tell the shapes apart."""
+    """The bundle after a few steps on the training rows: enough to tell the shapes apart."""
     input, network = restore_input(bundle), restore_network(bundle)
-    fit = manifest.rows_with_role("fit")
-    pictures = np.stack([input.encode(input.decode(s))["image"] for s in fit.list_sources()])
+    train_rows = manifest.rows_with_role("train")
+    pictures = np.stack([input.encode(input.decode(s))["image"] for s in train_rows.list_sources()])
     x = {"image": torch.from_numpy(pictures)}
-    y = torch.tensor([CLASSES.index(name) for name in fit.column_values("target")])
+    y = torch.tensor([CLASSES.index(name) for name in train_rows.column_values("target")])
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     for _ in range(60):
@@ -50,7 +50,9 @@ def run(flat_photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     bundle = small_bundle()
     schema = {"classes": list(CLASSES)}
     bundle.task["schema"] = schema
-    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(manifest.rows_with_role("fit"))))
+    recipe = resolve(
+        TrainOptions(batch_size=8), Facts(samples=len(manifest.rows_with_role("train")))
+    )
     bundle.lineage = {
         "seed": 0,
         "data": {"fingerprint": manifest.compute_fingerprint()},

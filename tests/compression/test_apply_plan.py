@@ -74,8 +74,8 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     assert ShrinkPlan.from_json(receipt) == ShrinkPlan.from_text("int8(samples=20)")
     files = [result.bundle / "exports/openvino-int8" / name for name in ("model.xml", "model.bin")]
     assert receipt["sizes"]["ships"] == sum(path.stat().st_size for path in files)
-    assert receipt["select"]["drop"]["n"] == len(rows.rows_with_role("select"))
-    assert receipt["claim"]["drop"]["n"] == len(rows.rows_with_role("claim"))
+    assert receipt["val"]["drop"]["n"] == len(rows.rows_with_role("val"))
+    assert receipt["test"]["drop"]["n"] == len(rows.rows_with_role("test"))
     names = [row["name"] for row in receipt["latency"]["rows"]]
     assert names[:4] == ["torch-f32", "openvino-f32", "openvino-bf16", "openvino-int8"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
@@ -83,10 +83,10 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
 
     # what ships has figures of its own, and they are those that `evaluate` gives
     stated = Bundle.load(result.bundle).metrics
-    assert (stated["role"], stated["runtime"]) == ("claim", "openvino-int8")
+    assert (stated["role"], stated["runtime"]) == ("test", "openvino-int8")
     assert stated["calibration"] is None  # was the network's, in floats
     predictor = open_model(result.bundle)
-    records = predictor.evaluate(rows.rows_with_role("claim")).records
+    records = predictor.evaluate(rows.rows_with_role("test")).records
     figures = predictor.task.compute_metrics(records)
     assert {name: value["value"] for name, value in stated["metrics"].items()} == pytest.approx(
         figures
@@ -111,8 +111,8 @@ def test_a_refusal_keeps_the_original_and_nothing_else(copied: Path) -> None:
     assert not result.proven
     assert result.exit_code == 1
     assert result.bundle == copied / "bundle"
-    assert result.receipt["select"]["drop"]["value"] > 1
-    assert result.receipt["claim"] is None  # it is scored for what is kept, and only then
+    assert result.receipt["val"]["drop"]["value"] > 1
+    assert result.receipt["test"] is None  # it is scored for what is kept, and only then
     assert "Refused" in describe_receipt(result.receipt)[-1]
     assert content(copied) == before
     assert sorted(path.name for path in copied.iterdir()) == ["bundle", "manifest.parquet"]
@@ -125,7 +125,7 @@ def test_a_step_from_outside_makes_a_bundle_beside_those_that_are_there(copied: 
     result = shrink(copied, plan="noise", max_drop=0.0, latency_seconds=0.2)
     assert result.accepted
     assert result.bundle == copied / "shrunk-noise-2"
-    assert result.receipt["select"]["drop"]["value"] == 0
+    assert result.receipt["val"]["drop"]["value"] == 0
     answers = {ratio["fast"] for ratio in result.receipt["latency"]["ratios"]}
     assert answers == {"torch-f32, shrunk"}
     assert load_training_manifest(
@@ -193,7 +193,7 @@ def test_data_that_moved_is_found_where_the_user_says(
     moved = Path(shutil.copytree(flat_photo_folder, tmp_path / "moved"))
     assert load_training_manifest(copied / "bundle", moved).root == moved
     victim = (
-        load_manifest(copied / "manifest.parquet").rows_with_role("select").column_values("path")[0]
+        load_manifest(copied / "manifest.parquet").rows_with_role("val").column_values("path")[0]
     )
     (moved / victim).unlink()
     with pytest.raises(DataError, match="1 of 60 files") as caught:

@@ -65,7 +65,7 @@ def test_it_makes_a_bundle_or_refuses(
         before = digests(source)
         out = tmp_path / str(len(list(tmp_path.iterdir())))
         work = StepContext(
-            source, out, manifest.rows_with_role("fit"), manifest.rows_with_role("select")
+            source, out, manifest.rows_with_role("train"), manifest.rows_with_role("val")
         )
         try:
             (facts,) = run_steps(ShrinkPlan((Step(entry.name, options),)), work)
@@ -85,7 +85,7 @@ def check_bundle(before: Bundle, out: Path, rows: Manifest) -> None:
     assert after.task == before.task
     assert after.lineage == before.lineage
     assert after.input["name"] == before.input["name"]
-    (answer,) = open_model(out).predict([rows.rows_with_role("select").list_sources()[0]])
+    (answer,) = open_model(out).predict([rows.rows_with_role("val").list_sources()[0]])
     fields: Any = answer
     assert fields.fields["label"] in before.task["schema"]["classes"]
 

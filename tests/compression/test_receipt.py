@@ -33,7 +33,7 @@ def estimate(value: float, low: float, high: float) -> Estimate:
     return Estimate(value, low, high, 400)
 
 
-def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> ShrinkReceipt:
+def receipt(val: Estimate, test: Estimate | None, max_drop: float = 1.0) -> ShrinkReceipt:
     level = estimate(0.9, 0.87, 0.93)
     return ShrinkReceipt(
         plan="int8",
@@ -41,8 +41,8 @@ def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> 
         metric="accuracy",
         title="accuracy",
         max_drop=max_drop,
-        select=AccuracyChange("select", level, level, select),
-        claim=None if claim is None else AccuracyChange("claim", level, level, claim),
+        val=AccuracyChange("val", level, level, val),
+        test=None if test is None else AccuracyChange("test", level, level, test),
         sizes={
             "float32_weights": 400,
             "input": [0, 0],
@@ -58,26 +58,26 @@ def receipt(select: Estimate, claim: Estimate | None, max_drop: float = 1.0) -> 
 
 
 @pytest.mark.parametrize(
-    ("select", "claim", "accepted", "proven"),
+    ("val", "test", "accepted", "proven"),
     [
         ((0.5, 0.0, 0.9), None, True, True),
         ((0.5, 0.0, 1.1), None, True, False),
         ((1.0, 0.9, 1.0), None, True, True),  # exactly the budget is within it
         ((1.0 + 1e-6, 0.9, 1.2), None, False, False),
-        ((0.5, 0.0, 1.1), (0.4, 0.0, 0.9), True, True),  # claim proves, not select
+        ((0.5, 0.0, 1.1), (0.4, 0.0, 0.9), True, True),  # test proves, not val
         ((0.5, 0.0, 0.9), (0.4, 0.0, 1.1), True, False),
-        ((0.5, 0.0, 0.9), (2.0, 1.5, 2.5), True, False),  # claim does not decide
+        ((0.5, 0.0, 0.9), (2.0, 1.5, 2.5), True, False),  # test does not decide
         ((1.5, 0.0, 2.9), (0.1, 0.0, 0.2), False, False),  # never proven without being accepted
         ((-0.5, -1.0, 0.0), None, True, True),  # better than before
     ],
 )
-def test_select_decides_and_claim_proves(
-    select: tuple[float, float, float],
-    claim: tuple[float, float, float] | None,
+def test_val_decides_and_test_proves(
+    val: tuple[float, float, float],
+    test: tuple[float, float, float] | None,
     accepted: bool,
     proven: bool,
 ) -> None:
-    found = receipt(estimate(*select), None if claim is None else estimate(*claim))
+    found = receipt(estimate(*val), None if test is None else estimate(*test))
     assert (found.accepted, found.proven) == (accepted, proven)
     stored = json.loads(found.to_bytes())
     assert (stored["accepted"], stored["proven"]) == (accepted, proven)
@@ -90,7 +90,7 @@ def test_select_decides_and_claim_proves(
 def test_no_change_in_few_patients_is_no_proof(patients: int) -> None:
     groups = [str(row % patients) for row in range(10)]
     scored = dataclasses.replace(evaluation([True] * 10), groups=groups)
-    drop = compare_accuracy(classify(), scored, scored, role="claim", seed=0).drop
+    drop = compare_accuracy(classify(), scored, scored, role="test", seed=0).drop
     assert (drop.value, drop.high > 0) == (0, True)
     found = receipt(estimate(0.0, 0.0, 0.0), drop, max_drop=0.0)
     assert (found.accepted, found.proven) == (True, False)
@@ -101,7 +101,7 @@ def test_a_drop_without_end_is_told_and_never_proven() -> None:
     found = receipt(estimate(0.0, -math.inf, math.inf), None, max_drop=100.0)
     assert (found.accepted, found.proven) == (True, False)
     stored = json.loads(found.to_bytes())
-    assert describe_receipt(stored)[-1].endswith("on select the drop may be of any size (95 %).")
+    assert describe_receipt(stored)[-1].endswith("on val the drop may be of any size (95 %).")
     assert make_receipt_table(stored)[1][0][-1] == "+0.00 points [-inf, +inf]"
     assert build_receipt_block(stored)["rows"][0]["words"] == "0 points (−∞ to +∞)"
 
@@ -141,9 +141,7 @@ def evaluation(right: list[bool]) -> Evaluation:
 def test_the_drop_is_paired_and_in_points() -> None:
     before = [True] * 90 + [False] * 10
     after = [False] * 5 + [True] * 87 + [False] * 8  # loses 5, wins 2
-    found = compare_accuracy(
-        classify(), evaluation(before), evaluation(after), role="select", seed=0
-    )
+    found = compare_accuracy(classify(), evaluation(before), evaluation(after), role="val", seed=0)
     assert found.before.value == pytest.approx(0.90)
     assert found.after.value == pytest.approx(0.87)
     assert found.drop.value == pytest.approx(3.0)
@@ -166,14 +164,14 @@ def test_the_drop_of_a_metric_where_less_is_better_is_what_it_rises_by() -> None
 
     before, after = [True] * 18 + [False] * 2, [True] * 15 + [False] * 5
     task: Any = Loss()
-    found = compare_accuracy(task, evaluation(before), evaluation(after), role="select", seed=0)
+    found = compare_accuracy(task, evaluation(before), evaluation(after), role="val", seed=0)
     assert found.drop.value == pytest.approx(15.0)
     assert found.drop.low <= 15.0 <= found.drop.high
 
 
 def test_nothing_is_decided_on_no_samples() -> None:
-    with pytest.raises(Refusal, match="select"):
-        compare_accuracy(classify(), evaluation([]), evaluation([]), role="select", seed=0)
+    with pytest.raises(Refusal, match="val"):
+        compare_accuracy(classify(), evaluation([]), evaluation([]), role="val", seed=0)
 
 
 def test_a_figure_over_nothing_is_left_out() -> None:

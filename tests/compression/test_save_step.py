@@ -24,7 +24,7 @@ def test_a_refinement_is_decided_anew(
     monkeypatch.setattr(remade, "TorchRuntime", lambda network: Rough(noise))
     for export in ("store_goldens", "export_onnx", "export_openvino"):
         monkeypatch.setattr(remade, export, lambda folder: None)
-    select = read_manifest(write_scenes(tmp_path / "data", 6, height=24, width=32))
+    val_rows = read_manifest(write_scenes(tmp_path / "data", 6, height=24, width=32))
     bundle = mask_bundle(pad=8)
     bundle.post = {"temperature": 1.0, "tried": {}} | ({} if helps else {"crf": {"iterations": 5}})
     said: list[str] = []
@@ -34,7 +34,7 @@ def test_a_refinement_is_decided_anew(
             bundle.arch,
             restore_input(bundle),
             restore_network(bundle),
-            StepContext(tmp_path, tmp_path / "new", select.take_rows([]), select),
+            StepContext(tmp_path, tmp_path / "new", val_rows.take_rows([]), val_rows),
         )
     post = Bundle.load(tmp_path / "new").post
     assert ("crf" in post) == helps

@@ -95,8 +95,8 @@ def test_steps_hand_over_bundles_and_leave_the_first_alone(
         work = StepContext(
             run / "bundle",
             tmp_path / "new",
-            rows.rows_with_role("fit"),
-            rows.rows_with_role("select"),
+            rows.rows_with_role("train"),
+            rows.rows_with_role("val"),
         )
         facts = run_steps(ShrinkPlan.from_text("mark, mark, mark"), work)
     finally:

@@ -121,7 +121,7 @@ def test_what_no_part_takes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("verb", "given", "flag"),
     [
-        ("audit", ("photos",), {"select": 0.3}),
+        ("audit", ("photos",), {"val_share": 0.3}),
         ("evaluate", ("runs/001", "photos"), {"epochs": 3}),
         ("predict", ("runs/001", ["texts.csv"]), {"label_column": "x"}),
         ("compare", (["resnet20"],), {"augment": "light"}),

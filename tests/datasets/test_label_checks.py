@@ -37,7 +37,7 @@ def test_test_rows_of_other_labels_throughout_are_refused(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"your test rows have other labels \(Colour, Number\)"):
         plan_of(tmp_path)
     write_folders(tmp_path, TEXTS[8:10], "Test")
-    assert len(plan_of(tmp_path).manifest.rows_with_role("claim")) == 10
+    assert len(plan_of(tmp_path).manifest.rows_with_role("test")) == 10
 
 
 def test_the_run_ends_where_unreadable_files_leave_one(tmp_path: Path) -> None:

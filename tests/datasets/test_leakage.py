@@ -64,9 +64,9 @@ def goes_on_from(run: Path) -> dict[str, Any]:
 def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) -> None:
     """The first one was trained on what the last run, two models later, has not got."""
     photos = tmp_path / "photos"
-    first = manifest_of(photos, {"a/1": "fit", "a/2": "claim", "a/3": "unreadable"})
-    second = manifest_of(photos, {"b/1": "select", "a/2": "fit"})
-    third = manifest_of(photos, {"b/2": "claim", "a/1": "claim"})
+    first = manifest_of(photos, {"a/1": "train", "a/2": "test", "a/3": "unreadable"})
+    second = manifest_of(photos, {"b/1": "val", "a/2": "train"})
+    third = manifest_of(photos, {"b/2": "test", "a/1": "test"})
     write_run(tmp_path / "001", bundle, first)
     write_run(tmp_path / "002", bundle, second, **goes_on_from(tmp_path / "001"))
     write_run(tmp_path / "003", bundle, third, weights=str(tmp_path / "002"))  # --weights
@@ -74,18 +74,18 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
     assert not seen.gap
     asked = manifest_of(photos, dict.fromkeys(("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"), ""))
     # of several roles the one by which the model knows most of a row
-    assert match_roles(seen, asked) == {0: "fit", 1: "fit", 3: "select", 4: "claim"}
+    assert match_roles(seen, asked) == {0: "train", 1: "train", 3: "val", 4: "test"}
     members = [goes_on_from(tmp_path / name)["from"] for name in ("001", "002")]
-    write_run(tmp_path / "004", bundle, manifest_of(photos, {"b/9": "claim"}), members=members)
+    write_run(tmp_path / "004", bundle, manifest_of(photos, {"b/9": "test"}), members=members)
     assert match_roles(load_training_rows(tmp_path / "004/bundle"), asked) == {
-        0: "fit",
-        1: "fit",
-        3: "select",
+        0: "train",
+        1: "train",
+        3: "val",
     }
 
 
 def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:
-    given = manifest_of(tmp_path, {"a/1": "fit"})
+    given = manifest_of(tmp_path, {"a/1": "train"})
     write_run(tmp_path / "001", bundle, given)
     later = write_run(tmp_path / "002", bundle, given, **goes_on_from(tmp_path / "001"))
     assert load_training_rows(later).gap == ""
@@ -100,19 +100,19 @@ def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None
 
 
 def test_files_are_the_same_by_their_place_or_where_they_have_moved_to(tmp_path: Path) -> None:
-    before = manifest_of(tmp_path / "photos", {"cats/a/1": "fit", "cats/a/2": "select"})
+    before = manifest_of(tmp_path / "photos", {"cats/a/1": "train", "cats/a/2": "val"})
     seen = TrainingRows((before,))
     inside = manifest_of(tmp_path / "photos/cats", {"a/1": "", "a/9": ""})
-    assert match_roles(seen, inside) == {0: "fit"}
+    assert match_roles(seen, inside) == {0: "train"}
     beside = manifest_of(tmp_path / "tables", {"../photos/cats/a/2": ""})
-    assert match_roles(seen, beside) == {0: "select"}
+    assert match_roles(seen, beside) == {0: "val"}
     moved = manifest_of(tmp_path / "copy", {"cats/a/1": "", "cats/b/2": ""})
     assert match_roles(seen, moved) == {}
-    assert match_roles(seen, moved, moved=True) == {0: "fit"}
+    assert match_roles(seen, moved, moved=True) == {0: "train"}
     (tmp_path / "photos").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     linked = manifest_of(tmp_path / "link", {"cats/a/1": ""})
-    assert match_roles(seen, linked) == {0: "fit"}
+    assert match_roles(seen, linked) == {0: "train"}
 
 
 def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bundle) -> None:
@@ -152,7 +152,7 @@ def heard(call: Any) -> list[str]:
 
 
 def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bundle: Bundle) -> None:
-    given = manifest_of(tmp_path, {"a/1": "fit", "a/2": "fit", "b/1": "select", "b/2": "claim"})
+    given = manifest_of(tmp_path, {"a/1": "train", "a/2": "train", "b/1": "val", "b/2": "test"})
     model = write_run(tmp_path / "001", bundle, given)
     (said,) = heard(lambda: warn_of_leakage("runs/001", model, given, [0, 1, 2, 3]))
     assert said.startswith(
@@ -169,10 +169,10 @@ def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bund
 def test_weights_of_a_run_keep_the_roles_of_its_rows(
     flat_photo_folder: Path, tmp_path: Path, bundle: Bundle
 ) -> None:
-    """Another seed would deal its training rows to the new claim."""
+    """Another seed would deal its training rows to the new test rows."""
 
     def plan(seed: int, **how: str) -> Any:
-        settings = Settings({"seed": seed, "together": "exact"})
+        settings = Settings({"seed": seed, "dedup": "exact"})
         given = {"model": "resnet20", "weights": "none", **how}
         return build_plan(flat_photo_folder, seed=seed, settings=settings, **given)
 

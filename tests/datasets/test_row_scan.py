@@ -108,12 +108,12 @@ def test_a_wrong_guess_of_the_input_costs_a_decode_and_nothing_else(rows: Manife
 
 
 def test_what_cannot_be_read_is_still_found(rows: Manifest) -> None:
-    for source in rows.rows_with_role("fit").list_sources()[:2]:
+    for source in rows.rows_with_role("train").list_sources()[:2]:
         source.path.write_bytes(source.path.read_bytes()[:40])
     cache = RecordCache()
     cache.set_input(INPUT)
     scan_rows(rows, input=INPUT, cache=cache)
-    assert quarantined(rows, cache) == rows.rows_with_role("fit").column_values("path")[:2]
+    assert quarantined(rows, cache) == rows.rows_with_role("train").column_values("path")[:2]
 
 
 @pytest.mark.parametrize("given", [{}, {"size": 40, "resize": "crop"}, {"channels": 1}])

@@ -62,13 +62,13 @@ def roles_of(manifest: Manifest, **options: Any) -> list[str]:
 def test_every_class_is_within_one_of_its_share(
     labels: list[str], seed: int, shares: tuple[float, float]
 ) -> None:
-    select, claim = shares
-    roles = roles_of(rows(labels), seed=seed, select=select, claim=claim)
-    assert set(roles) == {"fit", "select", "claim"}
+    val_share, test_share = shares
+    roles = roles_of(rows(labels), seed=seed, val_share=val_share, test_share=test_share)
+    assert set(roles) == {"train", "val", "test"}
     counts = Counter(zip(labels, roles, strict=True))
-    wanted = {"fit": 1 - select - claim, "select": select, "claim": claim}
+    wanted = {"train": 1 - val_share - test_share, "val": val_share, "test": test_share}
     for label, total in Counter(labels).items():
-        assert counts[label, "fit"] >= 1
+        assert counts[label, "train"] >= 1
         for role, share in wanted.items():
             assert abs(counts[label, role] - share * total) < 1 + 1e-9
 
@@ -89,24 +89,24 @@ def test_groups_and_duplicates_never_straddle(
         assume("cannot be divided" not in str(error))
         raise
     roles = assigned.column_values("role")
-    assert set(roles) <= {"fit", "select", "claim"}
-    assert {"fit", "select"} <= set(roles)
+    assert set(roles) <= {"train", "val", "test"}
+    assert {"train", "val"} <= set(roles)
     held: dict[str, set[str]] = defaultdict(set)
     for group, role in zip(groups, roles, strict=True):
         held[group].add(role)
     assert all(len(inside) == 1 for inside in held.values())
     assert all(len({roles[row] for row in same}) == 1 for same in duplicates)
-    assert {label for label, role in zip(labels, roles, strict=True) if role == "fit"} == set(
+    assert {label for label, role in zip(labels, roles, strict=True) if role == "train"} == set(
         labels
     )
 
 
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), min_size=24, max_size=100),
-    st.dictionaries(st.integers(0, 23), st.sampled_from(["fit", "select", "claim"]), max_size=24),
+    st.dictionaries(st.integers(0, 23), st.sampled_from(["train", "val", "test"]), max_size=24),
     st.integers(0, 3),
 )
-def test_what_another_model_was_trained_on_is_never_claimed(
+def test_what_another_model_was_trained_on_is_never_tested(
     pairs: list[tuple[str, int]], pinned: dict[int, str], seed: int
 ) -> None:
     labels, groups = [pair[0] for pair in pairs], [str(pair[1]) for pair in pairs]
@@ -117,14 +117,14 @@ def test_what_another_model_was_trained_on_is_never_claimed(
         assume("cannot be divided" not in str(error))
         raise
     roles = assigned.column_values("role")
-    seen = {groups[row] for row, role in pinned.items() if role != "claim"}
+    seen = {groups[row] for row, role in pinned.items() if role != "test"}
     for group, role in zip(groups, roles, strict=True):
-        assert role != "claim" or group not in seen
+        assert role != "test" or group not in seen
     held: dict[str, set[str]] = defaultdict(set)
     for group, role in zip(groups, roles, strict=True):
         held[group].add(role)
     assert all(len(inside) == 1 for inside in held.values())
-    assert {"fit", "select"} <= set(roles)
+    assert {"train", "val"} <= set(roles)
 
 
 @given(st.permutations(range(40)), st.integers(0, 2))
@@ -148,27 +148,27 @@ def test_tags_are_stratified() -> None:
     chosen = rng.random((600, 4)) < [0.5, 0.3, 0.1, 0.05]
     labels = [[f"t{n}" for n in np.flatnonzero(row)] for row in chosen]
     roles = np.array(roles_of(rows(labels)))
-    for role, share in (("fit", 0.7), ("select", 0.15), ("claim", 0.15)):
+    for role, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
         held = chosen[roles == role].sum(0)
         assert np.all(np.abs(held - share * chosen.sum(0)) <= 1 + 1e-9), (role, held)
     bare = ~chosen.any(1)
-    assert abs((bare & (roles == "claim")).sum() - 0.15 * bare.sum()) <= 2
+    assert abs((bare & (roles == "test")).sum() - 0.15 * bare.sum()) <= 2
 
 
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [
-        (["train", "test"], {"train": {"fit", "select"}, "test": {"claim"}}),
-        (["train", "validation"], {"train": {"fit", "select"}, "validation": {"claim"}}),
+        (["train", "test"], {"train": {"train", "val"}, "test": {"test"}}),
+        (["train", "validation"], {"train": {"train", "val"}, "validation": {"test"}}),
         (
             ["train", "validation", "test"],
-            {"train": {"fit"}, "validation": {"select"}, "test": {"claim"}},
+            {"train": {"train"}, "validation": {"val"}, "test": {"test"}},
         ),
-        (["", "test"], {"": {"fit", "select"}, "test": {"claim"}}),
-        (["train"], {"train": {"fit", "select", "claim"}}),
+        (["", "test"], {"": {"train", "val"}, "test": {"test"}}),
+        (["train"], {"train": {"train", "val", "test"}}),
         (
             ["", "train", "validation"],
-            {"": {"fit", "select"}, "train": {"fit", "select"}, "validation": {"claim"}},
+            {"": {"train", "val"}, "train": {"train", "val"}, "validation": {"test"}},
         ),
     ],
 )
@@ -191,7 +191,7 @@ def test_classes_of_one_or_two_rows_train_and_are_named() -> None:
     labels = ["a"] * 40 + ["b"] * 40 + ["one"] + ["two"] * 2
     assigned = assign_roles(rows(labels), duplicates=[])
     roles = assigned.column_values("role")
-    assert roles[-3:] == ["fit"] * 3
+    assert roles[-3:] == ["train"] * 3
     assert any("used for training only: one, two." in note for note in assigned.notes)
 
 
@@ -216,15 +216,15 @@ def test_tags_that_leave_none_to_decide_by_are_refused() -> None:
     with pytest.raises(UsageError, match=r"too few rows have a tag \(2 of 14 to train on\).*20 of"):
         roles_of(rows([["a"]] * 2 + [[]] * 18))
     roles = roles_of(rows([["a"]] * 3 + [[]] * 17))
-    assert "select" in roles[:3]
+    assert "val" in roles[:3]
     splits = ["train"] * 20 + ["validation"] * 4 + ["test"] * 6
     with pytest.raises(UsageError, match=r"none of your 4 validation rows.*has a tag.*leave them"):
         roles_of(rows([["a"]] * 20 + [[]] * 4 + [["a"]] * 6, splits=splits))
 
 
-def test_too_little_for_a_claim_is_said() -> None:
+def test_too_little_for_test_rows_is_said() -> None:
     assigned = assign_roles(rows(["a", "b", "b"]), duplicates=[])
-    assert sorted(assigned.column_values("role")) == ["fit", "fit", "select"]
+    assert sorted(assigned.column_values("role")) == ["train", "train", "val"]
     assert any("Too little data for a test part" in note for note in assigned.notes)
     assigned = assign_roles(rows(["a", "b"] * 10), duplicates=[])
     assert any("its score is rough" in note for note in assigned.notes)
@@ -235,7 +235,7 @@ def test_too_little_for_a_claim_is_said() -> None:
 def test_a_split_that_groups_pull_out_of_shape_is_said() -> None:
     groups = ["big"] * 60 + ["middle"] * 39 + ["small"]
     assigned = assign_roles(rows(["a", "b"] * 50, groups=groups), duplicates=[])
-    assert set(assigned.column_values("role")) == {"fit", "select", "claim"}
+    assert set(assigned.column_values("role")) == {"train", "val", "test"}
     assert any("instead of 15%" in note for note in assigned.notes)
 
 
@@ -243,7 +243,7 @@ def test_groups_across_the_users_own_splits_are_reported_and_left() -> None:
     splits = ["train"] * 30 + ["test"] * 30
     groups = [str(number % 30) for number in range(60)]
     assigned = assign_roles(rows(["a", "b"] * 30, splits=splits, groups=groups), duplicates=[])
-    assert assigned.column_values("role")[30:] == ["claim"] * 30
+    assert assigned.column_values("role")[30:] == ["test"] * 30
     assert any("30 groups (0, 1, 2, 3, 4 and 25 more) are in more" in n for n in assigned.notes)
 
 
@@ -253,10 +253,10 @@ def test_duplicates_across_the_users_own_splits_are_reported_and_left(tmp_path: 
     (tmp_path / "test/disc/copy.jpg").write_bytes((tmp_path / "train/disc/000.jpg").read_bytes())
     assigned = assign_roles(read_manifest(tmp_path))
     role = dict(zip(assigned.column_values("path"), assigned.column_values("role"), strict=True))
-    assert role["test/disc/copy.jpg"] == "claim"
-    assert role["train/disc/000.jpg"] in ("fit", "select")
+    assert role["test/disc/copy.jpg"] == "test"
+    assert role["train/disc/000.jpg"] in ("train", "val")
     assert any("test/disc/copy.jpg = train/disc/000.jpg" in note for note in assigned.notes) == (
-        role["train/disc/000.jpg"] == "fit"
+        role["train/disc/000.jpg"] == "train"
     )
 
 
@@ -280,11 +280,17 @@ def test_a_target_without_a_name_is_still_divided() -> None:
         manifest, table=manifest.table.set_column(index, "target", boxes)
     )
     counts = Counter(assign_roles(manifest, duplicates=[]).column_values("role"))
-    assert counts == {"fit": 35, "select": 8, "claim": 7}
+    assert counts == {"train": 35, "val": 8, "test": 7}
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"select": 0}, {"claim": 0.6}, {"select": 0.45, "claim": 0.4}, {"select": -1}]
+    "wrong",
+    [
+        {"val_share": 0},
+        {"test_share": 0.6},
+        {"val_share": 0.45, "test_share": 0.4},
+        {"val_share": -1},
+    ],
 )
 def test_shares_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
@@ -299,8 +305,8 @@ def test_real_photos_are_divided_in_their_shares(real_data: Path) -> None:
         zip(trained.column_values("target"), trained.column_values("role"), strict=True)
     )
     for label, total in Counter(trained.column_values("target")).items():
-        assert abs(counts[label, "select"] - 0.15 * total) < 1
-    assert len(assigned.rows_with_role("claim")) == 341
+        assert abs(counts[label, "val"] - 0.15 * total) < 1
+    assert len(assigned.rows_with_role("test")) == 341
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -312,4 +318,4 @@ def test_a_label_that_one_group_holds_trains_whoever_shares_the_group(seed: int)
     names = [name for name, labels in groups.items() for _ in labels]
     labels = [label for inside in groups.values() for label in inside]
     roles = roles_of(rows(labels, groups=list(names)), seed=seed)
-    assert {role for role, label in zip(roles, labels, strict=True) if label == "y"} == {"fit"}
+    assert {role for role, label in zip(roles, labels, strict=True) if label == "y"} == {"train"}

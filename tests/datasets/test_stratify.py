@@ -33,9 +33,7 @@ def test_one_label_each_lies_within_one_of_its_share(labels: list[str]) -> None:
 
 
 @given(
-    st.lists(
-        st.list_sets(st.sampled_from("abcd"), min_size=1, max_size=3), min_size=1, max_size=60
-    ),
+    st.lists(st.sets(st.sampled_from("abcd"), min_size=1, max_size=3), min_size=1, max_size=60),
     st.randoms(use_true_random=False),
 )
 def test_the_order_of_units_does_not_matter(labels: list[set[str]], random: object) -> None:

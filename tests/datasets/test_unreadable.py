@@ -58,34 +58,34 @@ def test_every_role_is_read_once_and_kept_in_the_cache(rows: Manifest) -> None:
 
 
 def test_bad_rows_are_named_with_role_and_reason(rows: Manifest) -> None:
-    expected = hurt(rows, "fit", 2) + hurt(rows, "claim", 1)
+    expected = hurt(rows, "train", 2) + hurt(rows, "test", 1)
     found, _ = read(rows, allowed=3)
     assert [bad.path for bad in found.unreadable] == expected
-    assert [bad.role for bad in found.unreadable] == ["fit", "fit", "claim"]
+    assert [bad.role for bad in found.unreadable] == ["train", "train", "test"]
     table = list(csv.DictReader(io.StringIO(to_csv(found.unreadable))))
     assert [row["path"] for row in table] == expected
     assert all("damaged or cut short" in row["reason"] for row in table)
 
 
 def test_they_leave_their_roles_and_nothing_else_changes(rows: Manifest) -> None:
-    hurt(rows, "fit", 2)
+    hurt(rows, "train", 2)
     found, _ = read(rows, allowed=2)
     good = exclude_unreadable(rows, [bad.id for bad in found.unreadable])
     assert len(good) == len(rows)
-    assert len(good.rows_with_role("fit")) == len(rows.rows_with_role("fit")) - 2
-    assert good.rows_with_role("claim").table.equals(rows.rows_with_role("claim").table)
+    assert len(good.rows_with_role("train")) == len(rows.rows_with_role("train")) - 2
+    assert good.rows_with_role("test").table.equals(rows.rows_with_role("test").table)
     assert good.rows_with_role(UNREADABLE).column_values("id") == [
         bad.id for bad in found.unreadable
     ]
     assert "2 of 30 files are unreadable and left out." in good.notes
     with pytest.raises(DataError, match="no row is left to train on"):
-        exclude_unreadable(rows, rows.rows_with_role("fit").column_values("id"))
+        exclude_unreadable(rows, rows.rows_with_role("train").column_values("id"))
 
 
 def test_it_gives_up_early_where_much_is_left_to_read(
     rows: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hurt(rows, "fit", 5)
+    hurt(rows, "train", 5)
     complete, _ = read(rows, allowed=2)
     assert (complete.read, len(complete.unreadable)) == (30, 5)
     monkeypatch.setattr(unreadable, "READ_ON", 10)

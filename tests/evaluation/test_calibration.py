@@ -36,8 +36,8 @@ def records(
 
 def gain(factor: float, n: int) -> Any:
     post = dict(TASK.fit_postprocessing(*draw(2000, factor, seed=0)))
-    claim = draw(n, factor, seed=1)
-    return calibration_gain(records(*claim, {}), records(*claim, post), TASK)
+    test = draw(n, factor, seed=1)
+    return calibration_gain(records(*test, {}), records(*test, post), TASK)
 
 
 def test_an_overconfident_network_is_halved() -> None:
@@ -55,8 +55,8 @@ def test_a_calibrated_network_says_why_it_is_not_halved() -> None:
 
 def test_a_temperature_that_does_harm_is_not_called_calibrated() -> None:
     """Few rows that it was fitted to, and others than these: it was near what chance gives."""
-    claim = draw(40, 1.0, seed=1)
-    found = calibration_gain(records(*claim, {}), records(*claim, {"temperature": 4.0}), TASK)
+    test = draw(40, 1.0, seed=1)
+    found = calibration_gain(records(*test, {}), records(*test, {"temperature": 4.0}), TASK)
     assert found.before.value < 2 * found.chance
     assert found.after.value > found.before.value
     assert "makes it worse here" in found.reason

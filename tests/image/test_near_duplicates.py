@@ -181,7 +181,7 @@ def test_near_duplicates_never_straddle_a_split_that_is_made(tmp_path: Path) -> 
             assigned = assign_roles(manifest, SplitOptions(dedup=together, seed=seed))  # type: ignore[arg-type]
             names = [Path(path).name for path in assigned.column_values("path")]
             role = dict(zip(names, assigned.column_values("role"), strict=True))
-            assert {"fit", "select", "claim"} == set(role.values())
+            assert {"train", "val", "test"} == set(role.values())
             straddled[together] += sum(role[one] != role[two] for one, two in again.items())
             said = any("48 training rows show the same picture" in note for note in assigned.notes)
             assert said == (together == "near")

@@ -62,7 +62,7 @@ def test_bfloat16_is_really_used_where_the_processor_has_it(exported: Path) -> N
     bundle = Bundle.load(exported)
     runtime = open_runtime(exported, bundle, "openvino-bf16")
     facts = runtime.runtime_info()
-    assert facts["asked"] == "bf16"
+    assert facts["requested"] == "bf16"
     assert facts["precision"] == ("bf16" if able else "f32")
     arrays = restore_input(bundle).make_example(3)
     exact = open_runtime(exported, bundle, "openvino-f32").run(arrays)["logits"]
@@ -163,7 +163,7 @@ def test_where_bfloat16_is_computed_in_float32_nothing_is_taken_for_measured(cop
     program = read_programs(copied).by_name["openvino-bf16"]
     made = add_program(copied, program, {}, Sabotaged(copied, 0.0, "f32"))
     assert made.tolerance == Tolerance(0.25, None, 2, None)
-    assert made.measured["told"].startswith("it ran in f32")
+    assert made.measured["remark"].startswith("it ran in f32")
     assert read_programs(copied).by_name["openvino-bf16"] == made
     elsewhere, _, _ = compare_outputs(Goldens.load(copied), Sabotaged(copied, 1e-2))
     assert exceeded_tolerances(elsewhere, made.tolerance) == ""

@@ -31,9 +31,9 @@ SMALL = {"embedding": 7, "hidden": 5, "maps": 4, "trees": 6}
 #: The input's options that are not the usual ones, by what they are called here.
 READINGS: dict[str, dict[str, Any]] = {
     "word": {"subwords": "none"},
-    "char": {"split": "char"},
+    "char": {"token_level": "char"},
     "parts": {"subwords": "2-4", "subword_bits": 6},
-    "bpe": {"split": "bpe", "vocabulary": 120},
+    "bpe": {"token_level": "bpe", "vocabulary": 120},
     "n-grams": {"word_ngrams": "1-2", "char_ngrams": "none"},
     "hashed": {"word_ngrams": "1-2", "char_ngrams": "none", "hash_bits": 7},
 }

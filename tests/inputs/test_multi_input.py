@@ -19,7 +19,7 @@ SOURCES = [Inline(text.encode(), name=f"{at}.txt") for at, (text, _) in enumerat
 
 @pytest.fixture(scope="module")
 def inputs() -> list[Input]:
-    return [TextInput(TextOptions(form=form)).fit(SOURCES) for form in ("tokens", "bag")]
+    return [TextInput(TextOptions(text_features=form)).fit(SOURCES) for form in ("tokens", "bag")]
 
 
 def test_each_has_its_arrays(inputs: list[Input]) -> None:
@@ -56,8 +56,8 @@ def test_it_is_not_fitted_again(inputs: list[Input]) -> None:
 
 
 def test_inputs_are_the_same_by_what_they_have_learnt(inputs: list[Input]) -> None:
-    again = TextInput(TextOptions(form="bag")).fit(SOURCES)
-    fewer = TextInput(TextOptions(form="bag")).fit(SOURCES[:20])
+    again = TextInput(TextOptions(text_features="bag")).fit(SOURCES)
+    fewer = TextInput(TextOptions(text_features="bag")).fit(SOURCES[:20])
     assert inputs_are_equal(inputs[1], again)
     assert not inputs_are_equal(inputs[1], fewer)
     assert not inputs_are_equal(*inputs)

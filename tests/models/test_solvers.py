@@ -67,7 +67,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_logistic(classes: int) -> None:
     matrix, codes = data(classes)
     theirs = LogisticRegression(C=5, max_iter=300).fit(matrix, codes)
-    ours = softmax(answers("logistic", matrix, codes, classes, c=5.0))
+    ours = softmax(answers("logistic", matrix, codes, classes, svm_c=5.0))
     np.testing.assert_allclose(ours, theirs.predict_proba(matrix), atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_logistic(classes: int) -> None:
 def test_svm(classes: int) -> None:
     matrix, codes = data(classes)
     theirs = LinearSVC(C=0.7, random_state=3).fit(matrix, codes)
-    ours = answers("linear-svm", matrix, codes, classes, c=0.7)
+    ours = answers("linear-svm", matrix, codes, classes, svm_c=0.7)
     margins = ours if classes > 2 else ours[:, 1]
     np.testing.assert_allclose(margins, theirs.decision_function(matrix), atol=1e-5)
     assert np.array_equal(ours.argmax(axis=1), theirs.predict(matrix))
@@ -141,7 +141,7 @@ def test_nbsvm_sums_a_machine_of_each_kind_of_feature() -> None:
     entry = BACKBONES["nbsvm"]
     solve = resolve_target(entry.solver)
     found = solve(
-        entry.make_options({"c": 1.0}), ClosedFormProblem(matrix, codes, 2, 3, kinds)
+        entry.make_options({"svm_c": 1.0}), ClosedFormProblem(matrix, codes, 2, 3, kinds)
     ).tensors
     ours = matrix @ found["weight.weight"][1:] + found["bias"]
     np.testing.assert_allclose(ours[:, 1] - ours[:, 0], margin, rtol=1e-4, atol=1e-4)
@@ -198,14 +198,14 @@ def test_the_quick_solver_of_several_labels_comes_near_the_exact_one() -> None:
 def test_several_labels_of_large_data_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, hot = several()
     hot = np.hstack([hot, np.ones((ROWS, 1), np.int64), np.zeros((ROWS, 1), np.int64)])
-    exact = answers("logistic", matrix, hot, 6, c=5.0)
+    exact = answers("logistic", matrix, hot, 6, svm_c=5.0)
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("one exact model a label")
 
     monkeypatch.setattr(bag_linear, "EXACT", matrix.nnz * 6 - 1)
     monkeypatch.setattr(LogisticRegression, "fit", refuse)
-    quick = answers("logistic", matrix, hot, 6, c=5.0)
+    quick = answers("logistic", matrix, hot, 6, svm_c=5.0)
     assert ((quick > 0) == (exact > 0)).mean() > 0.95
     assert np.corrcoef(quick[:, :4].ravel(), exact[:, :4].ravel())[0, 1] > 0.95
     np.testing.assert_array_equal(quick[:, 4:], np.tile([10.0, -10.0], (ROWS, 1)))

@@ -82,7 +82,16 @@ def train_tags(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         writer = csv.writer(file)
         writer.writerow([*rows[0], "scene"])
         writer.writerows([*row, f"scene {at // 3}"] for at, row in enumerate(rows[1:]))
-    words = ("--epochs", "12", "--group-column", "scene", "--separator", "|", "--claim", "0.25")
+    words = (
+        "--epochs",
+        "12",
+        "--group-column",
+        "scene",
+        "--separator",
+        "|",
+        "--test-share",
+        "0.25",
+    )
     return train_small(table, tmp_path_factory.mktemp("tagged"), *words)
 
 

@@ -16,7 +16,7 @@ def test_train(classified: Trained) -> None:
     assert Path(value["bundle"]).parent == classified.run
     assert classified.run.name == "001"
     assert value["verified"] is True
-    assert value["role"] == "claim"
+    assert value["role"] == "test"
     assert value["split"] == "the validation split of the data, scored once"
     accuracy = value["metrics"]["accuracy"]
     assert set(accuracy) == {"value", "low", "high", "n"}
@@ -46,7 +46,7 @@ def test_progress_in_a_log_is_short(classified: Trained) -> None:
     assert len(lines) < 40
 
 
-def test_evaluate_gives_the_claim_again_in_every_runtime(classified: Trained) -> None:
+def test_evaluate_gives_the_test_score_again_in_every_runtime(classified: Trained) -> None:
     for runtime in ("auto", "onnxruntime", "openvino-f32"):
         words = (classified.run, classified.data, "--split", "val", "--seed", "3")
         found = ask("evaluate", *words, "--runtime", runtime)
@@ -104,7 +104,7 @@ def test_shrink(classified: Trained, shrunk: Answer) -> None:
     assert {"bundle", "receipt", "accepted", "proven"} <= set(value)
     assert value["accepted"] is True
     receipt = value["receipt"]
-    assert receipt["claim"]["before"] == classified.value["metrics"]["accuracy"]
+    assert receipt["test"]["before"] == classified.value["metrics"]["accuracy"]
     assert {row["name"] for row in receipt["latency"]["rows"]} >= {"torch-f32", "openvino-int8"}
     assert Path(value["bundle"]).parent == classified.run
 

@@ -117,10 +117,10 @@ def test_old_classes_are_kept_better_than_from_scratch(
     assert accuracy(grown.value["run"], four) >= 0.8  # and the new class is learnt
 
 
-def test_rows_keep_their_roles_so_that_nothing_seen_is_claimed(tmp_path: Path) -> None:
+def test_rows_keep_their_roles_so_that_no_training_row_is_tested(tmp_path: Path) -> None:
     """The model's run has carved its roles; the new data adds photos to the same folder."""
     # Generated photos resemble each other: near duplicates would follow those that were seen.
-    apart = ("--together", "exact")
+    apart = ("--dedup", "exact")
     photos = tmp_path / "photos"
     for kind in CLASSES:
         for number in range(12):
@@ -141,7 +141,7 @@ def test_rows_keep_their_roles_so_that_nothing_seen_is_claimed(tmp_path: Path) -
     held = dict(zip(before.column_values("path"), before.column_values("role"), strict=True))
     assert {path: roles[path] for path in held} == held
     new = [roles[path] for path in roles if path not in held]
-    assert set(new) == {"fit", "select", "claim"}
+    assert set(new) == {"train", "val", "test"}
     assert "36 of 54 rows come from the data of" in answer.err.replace("\n", " ")
 
 

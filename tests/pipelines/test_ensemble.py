@@ -49,7 +49,7 @@ def together(members: list[str], table: Path) -> Answer:
 def test_it_is_a_run_with_proof_and_report(together: Answer, members: list[str]) -> None:
     value = together.value
     assert value["verified"]
-    assert value["role"] == "claim"
+    assert value["role"] == "test"
     assert Path(value["run"]).name == "003"
     assert value["metrics"]["accuracy"]["n"] == 22  # all that the members had kept apart
     assert [member["model"] for member in value["members"]] == members

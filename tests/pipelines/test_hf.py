@@ -83,7 +83,7 @@ def test_it_becomes_int8(trained: Answer, tmp_path: Path) -> None:
     folder = Path(trained.value["run"])
     manifest = load_manifest(folder / "manifest.parquet")
     (tmp_path / "small").mkdir()
-    parts = manifest.rows_with_role("fit"), manifest.rows_with_role("select")
+    parts = manifest.rows_with_role("train"), manifest.rows_with_role("val")
     run_steps(
         ShrinkPlan.from_text("int8(samples=20)"),
         StepContext(folder / "bundle", tmp_path / "small", *parts),
@@ -92,5 +92,5 @@ def test_it_becomes_int8(trained: Answer, tmp_path: Path) -> None:
     assert program.measured["facts"]["layers"]["int8"] > 0
     assert has_attention(load_onnx_as_openvino(folder / "bundle"))
     assert program.tolerance.probability < 0.1
-    records = open_model(tmp_path / "small").evaluate(manifest.rows_with_role("claim")).records
+    records = open_model(tmp_path / "small").evaluate(manifest.rows_with_role("test")).records
     assert sum(record["correct"] for record in records) >= 0.7 * len(records)

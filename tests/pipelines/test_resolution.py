@@ -28,7 +28,7 @@ def test_what_it_says(classified: Trained, smaller: Answer) -> None:
     assert Path(smaller.value["bundle"]) == classified.run / "shrunk-resolution"
     assert "Images of 16 x 16 pixels instead of 24 x 24: 4" in smaller.err
     receipt = smaller.value["receipt"]
-    assert receipt["claim"]["before"] == classified.value["metrics"]["accuracy"]
+    assert receipt["test"]["before"] == classified.value["metrics"]["accuracy"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"torch-f32, shrunk"}
     programs = read_programs(Path(smaller.value["bundle"]))
     assert {"onnxruntime-f32", "openvino-f32"} <= set(programs.by_name)

@@ -73,7 +73,7 @@ def test_training_proves_what_ships(masked: Masks) -> None:
     value = masked.answer.value
     assert not masked.touched
     assert value["verified"]
-    assert value["role"] == "claim"
+    assert value["role"] == "test"
     figures = value["metrics"]
     each = {f"iou:{name}" for name in NAMES}
     assert set(figures) == {"miou", "pixel_accuracy", "boundary_f1", "ece", "nll", "brier"} | each
@@ -99,7 +99,7 @@ def test_the_report_shows_masks(masked: Masks) -> None:
     assert story["classes"] == []
 
 
-def test_evaluate_gives_the_claims_figures_in_every_runtime(masked: Masks) -> None:
+def test_evaluate_gives_the_test_figures_in_every_runtime(masked: Masks) -> None:
     for runtime in ("torch", "openvino-f32", "onnxruntime"):
         found = ask("evaluate", masked.run, masked.data, "--split", "val", "--runtime", runtime)
         assert found.code == 0
@@ -198,7 +198,7 @@ def test_the_report_tells_which_class_fills_which_part(masked: Masks) -> None:
     (first, *others) = story["parts"]["rows"]
     assert story["classes"] == []
     assert first["name"] == story["sections"][0]["rows"][0][0]
-    for role in ("fit", "select", "claim"):  # every scene has more background than anything else
+    for role in ("train", "val", "test"):  # every scene has more background than anything else
         assert first[role] > sum(row[role] for row in others) / 2 > 0
     page = (masked.run / "report.html").read_text()
     assert "Pixels by class" in page
@@ -209,8 +209,8 @@ def test_int8_with_a_receipt_on_mean_iou(masked: Masks, shrunk: Answer) -> None:
     assert shrunk.code == 0
     receipt = shrunk.value["receipt"]
     assert receipt["metric"] == "miou"
-    assert receipt["claim"]["drop"]["n"] == 5
-    assert abs(receipt["claim"]["drop"]["value"]) < 10
+    assert receipt["test"]["drop"]["n"] == 5
+    assert abs(receipt["test"]["drop"]["value"]) < 10
     checked = ask("verify", shrunk.value["bundle"])
     assert checked.code == 0
     rows = {row["name"]: row for row in checked.value["rows"]}
@@ -260,8 +260,8 @@ def test_a_pruned_network_learns_from_the_one_it_was(masked: Masks, tmp_path: Pa
     work = StepContext(
         masked.run / "bundle",
         tmp_path / "new",
-        rows.rows_with_role("fit"),
-        rows.rows_with_role("select"),
+        rows.rows_with_role("train"),
+        rows.rows_with_role("val"),
         0,
     )
     result = train_recovery(restore_network(bundle), bundle, work, epochs=1, teacher=0.7)

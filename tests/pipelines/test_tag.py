@@ -21,7 +21,7 @@ def test_train(tagged: Trained) -> None:
     assert not tagged.touched
     assert "tag" in tagged.answer.err
     found = tagged.value["metrics"]
-    manifest = load_manifest(tagged.run / "manifest.parquet").rows_with_role("claim")
+    manifest = load_manifest(tagged.run / "manifest.parquet").rows_with_role("test")
     share = sum(len(tags) for tags in manifest.column_values("target")) / (
         len(manifest) * len(CLASSES)
     )
@@ -37,15 +37,15 @@ def test_groups_never_straddle_roles(tagged: Trained) -> None:
         roles[group].add(role)
     assert len(roles) == 16
     assert all(len(found) == 1 for found in roles.values())
-    assert {role for found in roles.values() for role in found} == {"fit", "select", "claim"}
+    assert {role for found in roles.values() for role in found} == {"train", "val", "test"}
 
 
 def test_intervals_use_groups(tagged: Trained) -> None:
-    part = load_manifest(tagged.run / "manifest.parquet").rows_with_role("claim")
+    part = load_manifest(tagged.run / "manifest.parquet").rows_with_role("test")
     predictor = open_model(tagged.run)
     evaluation = predictor.evaluate(part)
     assert set(evaluation.groups) == set(part.column_values("group"))
-    ours = compute_scores(predictor.task, evaluation, part, role="claim", seed=3).metrics
+    ours = compute_scores(predictor.task, evaluation, part, role="test", seed=3).metrics
     groups = evaluation.groups
     assert ours == metric_intervals(evaluation.records, predictor.task, groups, 3)
     assert ours["map"].to_json() == pytest.approx(tagged.value["metrics"]["map"], abs=1e-4)

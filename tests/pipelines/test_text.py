@@ -20,7 +20,7 @@ MODELS = {
     "gru": ["--embedding", "12", "--hidden", "8", *STEPS],
     "logistic": [],
 }
-CLAIM = 22
+TEST_ROWS = 22
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Answer
     given = rows(150)
     *good, (text, label) = given
     wrong = next(other for other in WORDS if other != label)
-    splits = ["train"] * (len(given) - CLAIM) + ["test"] * CLAIM
+    splits = ["train"] * (len(given) - TEST_ROWS) + ["test"] * TEST_ROWS
     table = root / "texts.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -65,7 +65,7 @@ def test_it_is_shown_beside_the_baseline(trained: Answer) -> None:
         assert name == "logistic"
         return
     assert beside["model"] == "logistic"
-    assert beside["value"]["n"] == beside["difference"]["n"] == CLAIM
+    assert beside["value"]["n"] == beside["difference"]["n"] == TEST_ROWS
     score = trained.value["metrics"]["accuracy"]["value"]
     assert beside["difference"]["value"] == pytest.approx(score - beside["value"]["value"])
     assert "not better" in beside["verdict"]  # both are right nearly always

@@ -96,7 +96,7 @@ def test_a_stopped_run_goes_on_with_the_same_file_only(
     [
         (["--embedding", "16"], "--embedding is 16, and the vectors of"),
         (["--model", "logistic"], "solved on counts of n-grams"),
-        (["--split", "char"], "--split char"),
+        (["--token-level", "char"], "--token-level char"),
     ],
 )
 def test_refused_before_a_run_begins(folder: Path, more: list[str], complaint: str) -> None:

@@ -54,13 +54,13 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> ReportDat
         command=f"skipstone train '{data if hostile else 'photos/'}' --epochs 30",
         headline="accuracy",
         metrics=_metrics(task, records),
-        role="claim",
+        role="test",
         split="the validation split of the data, scored once",
         seed=0,
         trained=[["Model", "resnet18, from scratch"], ["Parameters", "11.2 million"]],
-        roles={"fit": n * 7, "select": n, "claim": n},
+        roles={"train": n * 7, "val": n, "test": n},
         classes=[
-            {"name": name, "fit": int(rng.integers(40, 100)), "select": 12, "claim": 12}
+            {"name": name, "train": int(rng.integers(40, 100)), "val": 12, "test": 12}
             for name in labels
         ],
         notes=[f"Read as class folders: {n * 9} pictures in {classes} classes."],
@@ -139,7 +139,7 @@ def _verification() -> dict[str, Any]:
     }
 
 
-def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
+def receipt(*, accepted: bool = True, tested: bool = True) -> dict[str, Any]:
     """As `shrink` writes one."""
     drop = 0.4 if accepted else 3.1
     part = {
@@ -148,7 +148,7 @@ def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
         "drop": {"value": drop, "low": drop - 0.7, "high": drop + 0.5, "n": 500},
     }
     return {
-        "format": 1,
+        "format": 2,
         "plan": "int8",
         "steps": [{"name": "int8", "options": {"samples": 300}, "facts": {}}],
         "metric": "accuracy",
@@ -156,10 +156,10 @@ def receipt(*, accepted: bool = True, claim: bool = True) -> dict[str, Any]:
         "max_drop": 1.0,
         "accepted": accepted,
         "proven": accepted,
-        "decided_on": "select",
-        "proven_on": "claim" if claim else "select",
-        "select": {"role": "select", **part},
-        "claim": {"role": "claim", **part} if claim else None,
+        "decided_on": "val",
+        "proven_on": "test" if tested else "val",
+        "val": {"role": "val", **part},
+        "test": {"role": "test", **part} if tested else None,
         "sizes": {
             "float32_weights": 44_800_000,
             "input": [0, 0],

@@ -219,13 +219,13 @@ def test_undefined_figures_become_none() -> None:
     assert block_to_json(block)["ece"] is None
 
 
-@pytest.mark.parametrize(("accepted", "claim"), [(True, True), (False, False), (True, False)])
-def test_receipts_of_shrink(accepted: bool, claim: bool) -> None:
-    form = build_receipt_block(receipt(accepted=accepted, claim=claim))
+@pytest.mark.parametrize(("accepted", "tested"), [(True, True), (False, False), (True, False)])
+def test_receipts_of_shrink(accepted: bool, tested: bool) -> None:
+    form = build_receipt_block(receipt(accepted=accepted, tested=tested))
     assert block_to_json(block_from_json(form))["accepted"] is accepted
     rows = {row["name"]: row for row in form["rows"]}
     drops = [row for row in form["rows"] if row["unit"] == "percent"]
-    assert len(drops) == 1 + claim
+    assert len(drops) == 1 + tested
     assert [row["good"] for row in drops] == [None if accepted else False] * len(drops)
     assert drops[0]["words"].startswith("−0.4 points (−0.9 to +0.3)" if accepted else "−3.1 points")
     fast = rows["latency: torch-f32, then openvino-int8"]
@@ -236,8 +236,8 @@ def test_receipts_of_shrink(accepted: bool, claim: bool) -> None:
 
 def test_only_a_certain_gain_of_accuracy_is_called_good() -> None:
     given = receipt()
-    given["select"] = {**given["select"], "drop": {"value": -2, "low": -3, "high": -1, "n": 500}}
-    given["claim"] = {**given["claim"], "drop": {"value": -2, "low": -5, "high": 1, "n": 500}}
+    given["val"] = {**given["val"], "drop": {"value": -2, "low": -3, "high": -1, "n": 500}}
+    given["test"] = {**given["test"], "drop": {"value": -2, "low": -5, "high": 1, "n": 500}}
     rows = build_receipt_block(given)["rows"]
     assert [row["good"] for row in rows[:2]] == [True, None]
     assert rows[0]["words"] == "+2 points (+1 to +3)"

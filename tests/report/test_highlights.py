@@ -37,7 +37,7 @@ class Counting:
 
 
 def test_words_weigh_what_the_answer_loses_without_them() -> None:
-    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).split_tokens
+    pieces = TextInput(TextOptions(text_features="tokens")).fit([Inline(b"a")]).split_tokens
     source = Inline(b"a good , good\n\tbad <b>film</b> !")
     found = compute_word_importance(Counting(), pieces, source)
     assert "".join(piece for piece, _ in found) == source.data.decode()
@@ -49,7 +49,7 @@ def test_words_weigh_what_the_answer_loses_without_them() -> None:
 
 def test_of_two_words_that_say_the_same_each_weighs() -> None:
     """The probability is 1 without either of them."""
-    pieces = TextInput(TextOptions(form="tokens")).fit([Inline(b"a")]).split_tokens
+    pieces = TextInput(TextOptions(text_features="tokens")).fit([Inline(b"a")]).split_tokens
 
     def predict(sources):
         logits = np.array([[0, 60 * source.data.decode().count("good")] for source in sources])
@@ -93,7 +93,7 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     (answer,) = Tagging(task).predict([source])
     record = task.score_prediction(answer, truth)
     (block,) = (s for s in task.report_sections([record], {}) if s["kind"] == "gallery")
-    input = TextInput(TextOptions(form="tokens")).fit([source])
+    input = TextInput(TextOptions(text_features="tokens")).fit([source])
     table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
     rows = SimpleNamespace(column=lambda name: table[name].to_pylist(), table=table)
     rows.source, rows.names = (lambda row: source), lambda: ["a.txt"]

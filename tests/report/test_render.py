@@ -129,7 +129,7 @@ def test_the_headline_states_what_it_rests_on() -> None:
 
 
 def test_figures_of_select_say_that_they_are_too_good() -> None:
-    html = page(replace(story(3), role="select"))
+    html = page(replace(story(3), role="val"))
     assert "somewhat too good" in html
     assert "Scored once" not in html
 

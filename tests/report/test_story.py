@@ -38,22 +38,22 @@ def plan(photo_folder: Path) -> TrainPlan:
 
 
 def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
-    """Scores of drawn answers to the claim: a third of them right."""
-    claim = plan.manifest.rows_with_role("claim")
-    logits = np.zeros((len(claim), 3), np.float32)
-    logits[:, 0] = np.linspace(1, 2, len(claim))
+    """Scores of drawn answers for the test rows: a third of them right."""
+    test_rows = plan.manifest.rows_with_role("test")
+    logits = np.zeros((len(test_rows), 3), np.float32)
+    logits[:, 0] = np.linspace(1, 2, len(test_rows))
     metas = [
         SampleMeta(id, source.name)
-        for id, source in zip(claim.column_values("id"), claim.list_sources(), strict=True)
+        for id, source in zip(test_rows.column_values("id"), test_rows.list_sources(), strict=True)
     ]
     answers = plan.task.predict({"logits": logits}, metas, bundle.post)
     records = [
         plan.task.score_prediction(answer, target)
-        for answer, target in zip(answers, claim.column_values("target"), strict=True)
+        for answer, target in zip(answers, test_rows.column_values("target"), strict=True)
     ]
     values = plan.task.compute_metrics(records)
     return Scores(
-        role="claim",
+        role="test",
         split="the validation split of the data, scored once",
         seed=0,
         metrics={
@@ -67,7 +67,7 @@ def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
 
 
 def tell(plan: TrainPlan, folder: Path) -> Path:
-    """A report of `plan` with drawn answers: a third of the claim right."""
+    """A report of `plan` with drawn answers: a third of the test rows right."""
     input_state, _ = plan.input.get_state()
     bundle = Bundle(
         arch=plan.arch,
@@ -119,9 +119,11 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: TrainPlan) -> None:
     assert told["headline"] == "accuracy"
     assert told["metrics"][0]["value"] == pytest.approx(1 / 3)
     assert told["metrics"][0]["high"] is None  # NaN is not JSON
-    assert told["best"] == 3  # what was kept, though epoch 2 was as good: a tie, or --keep last
-    assert told["roles"] == {"fit": 30, "select": 6, "claim": 12}
-    assert told["classes"][0] == {"name": "disc", "fit": 10, "select": 2, "claim": 4}
+    assert (
+        told["best"] == 3
+    )  # what was kept, though epoch 2 was as good: a tie, or --checkpoint last
+    assert told["roles"] == {"train": 30, "val": 6, "test": 12}
+    assert told["classes"][0] == {"name": "disc", "train": 10, "val": 2, "test": 4}
     assert {row["name"] for row in told["unscored"]} == {"broken.jpg", "owl"}
     facts = dict(told["trained"])
     assert facts["Input"] == "image: 24 × 24 × 3 uint8"
@@ -173,7 +175,7 @@ def test_no_report_no_receipt(tmp_path: Path) -> None:
 
 def test_a_damaged_story_is_named_and_left(run: Path) -> None:
     page = (run / "report.html").read_bytes()
-    for content in ({"format": 2}, [], {"format": 1}, {"format": 1, "story": {"title": "x"}}):
+    for content in ({"format": 1}, [], {"format": 2}, {"format": 2, "story": {"title": "x"}}):
         storage.write_json(run / "report.json", content)
         with pytest.raises(DamagedError, match=r"report\.json"):
             add_receipt_to_report(run, receipt())

@@ -146,7 +146,7 @@ def test_a_custom_callable_comes_last_and_leaves_the_dice_alone(
 def _input(texts: list[str]) -> TextInput:
     from skipstone.data.sources import Inline
 
-    return TextInput(TextOptions(form="tokens")).fit([Inline(text) for text in texts])
+    return TextInput(TextOptions(text_features="tokens")).fit([Inline(text) for text in texts])
 
 
 # --- dice and the loader --------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def _loader(manifest: Manifest, augment: TextAugmentation | None, **options: Any) -> Loader:
-    input = TextInput(TextOptions(form="tokens")).fit(manifest.list_sources())
+    input = TextInput(TextOptions(text_features="tokens")).fit(manifest.list_sources())
     entry = TASKS[manifest.task]
     task = entry.load()(entry.make_options(), manifest.schema)
     batching = Batching(batch_size=6, seed=4, shuffle=True, augment=augment)

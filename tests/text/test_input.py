@@ -102,7 +102,7 @@ def test_a_text_hashes_alike_alone_and_among_others() -> None:
 
 
 def _bag(**options: object) -> TextInput:
-    given = TextOptions(form="bag", **options)  # type: ignore[arg-type]
+    given = TextOptions(text_features="bag", **options)  # type: ignore[arg-type]
     return TextInput(given).fit(sources(TEXTS))
 
 
@@ -121,7 +121,9 @@ def test_tfidf_equals_scikit_learns() -> None:
 
 def test_letters_in_runs_are_scikit_learns() -> None:
     texts = [" ".join(text.split()) for text in TEXTS if text]
-    given = TextOptions(form="bag", word_ngrams="none", char_ngrams="2-4", weighting="binary")
+    given = TextOptions(
+        text_features="bag", word_ngrams="none", char_ngrams="2-4", weighting="binary"
+    )
     ours, _ = TextInput(given).fit(sources(texts)).make_feature_matrix(sources(texts))
     theirs = CountVectorizer(analyzer="char", ngram_range=(2, 4), binary=True)
     expected = theirs.fit_transform([f"\x02{text}\x02" for text in texts])
@@ -192,7 +194,7 @@ def test_one_text_is_encoded_as_its_row_of_the_matrix(options: dict) -> None:
 
 
 def test_tokens_become_ids_and_strangers_one_id() -> None:
-    made = TextInput(TextOptions(form="tokens")).fit(sources(["red cat", "red dog"]))
+    made = TextInput(TextOptions(text_features="tokens")).fit(sources(["red cat", "red dog"]))
     ids = [
         made.encode(made.decode(Inline(text.encode())))["tokens"].tolist()
         for text in ("red cat dog", "RED newt", "", "cat red")
@@ -205,7 +207,7 @@ def test_tokens_become_ids_and_strangers_one_id() -> None:
 
 
 def test_a_vocabulary_keeps_the_commonest() -> None:
-    made = TextInput(TextOptions(form="tokens", vocabulary=2)).fit(
+    made = TextInput(TextOptions(text_features="tokens", vocabulary=2)).fit(
         sources(["a b c", "a b", "a d", "b"])
     )
     [ids] = [made.encode(made.decode(Inline(b"a b c d")))["tokens"].tolist()]
@@ -239,7 +241,7 @@ def test_goldens_are_told_apart() -> None:
 
 
 def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
-    given = TextOptions(form="tokens", split="bpe", vocabulary=400)
+    given = TextOptions(text_features="tokens", token_level="bpe", vocabulary=400)
     made = TextInput(given).fit(sources(TEXTS))
     again = TextInput(given, *made.get_state())
     for text in ("the red newt", "never seen: żółw 猫", ""):
@@ -253,7 +255,7 @@ def test_byte_pairs_know_every_text_and_come_back_from_arrays() -> None:
 
 def test_the_cache_of_encoded_texts_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sources([f"the letter {n} " * 200 for n in range(40)])
-    roomy = TextInput(TextOptions(form="tokens")).fit(texts)
+    roomy = TextInput(TextOptions(text_features="tokens")).fit(texts)
     monkeypatch.setattr(text_module, "_CACHE_BYTES", 50_000)
     bounded = TextInput(roomy.options, *roomy.get_state())
     encode, made = bounded._encode_text, []

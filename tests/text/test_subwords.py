@@ -19,7 +19,7 @@ TEXTS = ["the painter painted", "a cat saw it", "who?"]
 
 
 def fitted(**more: object) -> TextInput:
-    options = TextOptions(form="tokens", subwords="3-5", subword_bits=10, **more)  # type: ignore[arg-type]
+    options = TextOptions(text_features="tokens", subwords="3-5", subword_bits=10, **more)  # type: ignore[arg-type]
     return TextInput(options).fit([Inline(text.encode()) for text in TEXTS])
 
 
@@ -122,10 +122,10 @@ def test_a_narrower_vocabulary_keeps_the_parts() -> None:
 
 @pytest.mark.parametrize(
     ("more", "parts"),
-    [({}, (3, 5)), ({"split": "char"}, (0, 0)), ({"tokenizer": "t.json"}, (0, 0))],
+    [({}, (3, 5)), ({"token_level": "char"}, (0, 0)), ({"tokenizer": "t.json"}, (0, 0))],
 )
 def test_auto_is_where_tokens_are_words(more: dict[str, object], parts: tuple[int, int]) -> None:
-    made = TextOptions(form="tokens", subwords="auto", **more)  # type: ignore[arg-type]
+    made = TextOptions(text_features="tokens", subwords="auto", **more)  # type: ignore[arg-type]
     assert made.subword_range == parts
 
 
@@ -133,7 +133,10 @@ def test_auto_is_where_tokens_are_words(more: dict[str, object], parts: tuple[in
     ("given_options", "told"),
     [
         ({"subwords": "three"}, "subwords is 'three'; allowed: 'auto', 'none', or a range"),
-        ({"subwords": "3-5", "split": "char"}, "with split 'char'; they need whole words"),
+        (
+            {"subwords": "3-5", "token_level": "char"},
+            "with token_level 'char'; they need whole words",
+        ),
         ({"subwords": "3-5", "tokenizer": "t.json"}, "with a tokenizer; they need whole words"),
         ({"subwords": "3-5", "subword_bits": 40}, "subword_bits"),
         ({"subword_bits": 12}, "subword_bits has no effect without subwords"),
@@ -141,7 +144,7 @@ def test_auto_is_where_tokens_are_words(more: dict[str, object], parts: tuple[in
 )
 def test_what_has_no_parts_is_refused(given_options: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        TextOptions(form="tokens", **given_options)  # type: ignore[arg-type]
+        TextOptions(text_features="tokens", **given_options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,11 @@ def vectors_for(path: Path, input: TextInput, *, freeze: bool = False) -> WordVe
 
 @pytest.mark.parametrize(
     "options",
-    [{"form": "tokens"}, {"form": "bag"}, {"form": "bag", "char_ngrams": "none"}],
+    [
+        {"text_features": "tokens"},
+        {"text_features": "bag"},
+        {"text_features": "bag", "char_ngrams": "none"},
+    ],
     ids=str,
 )
 def test_an_input_knows_its_words_by_the_ids_that_it_gives(options: dict[str, Any]) -> None:
@@ -100,7 +104,7 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
     path = glove(tmp_path / "small.txt", table(["the", "Cat", "DOG", "x"], 4))
     heard: list[events.Event] = []
     with events.use_listener(heard.append):
-        vectors_for(path, fitted(form="tokens"), freeze=True)
+        vectors_for(path, fitted(text_features="tokens"), freeze=True)
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert note == (
         "vectors: 3 of 9 words found in small.txt (GloVe text, 4 x 4; 2 with other letter case); "
@@ -111,10 +115,13 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"form": "tokens", "split": "char"}, "--split char tokens are not words"),
-        ({"form": "bag", "hash_bits": 10}, "--hash-bits"),
-        ({"form": "bag", "word_ngrams": "2-3"}, "--word-ngrams 1-2"),
-        ({"form": "bag", "word_ngrams": "none"}, "--word-ngrams 1-2"),
+        (
+            {"text_features": "tokens", "token_level": "char"},
+            "--token-level char tokens are not words",
+        ),
+        ({"text_features": "bag", "hash_bits": 10}, "--hash-bits"),
+        ({"text_features": "bag", "word_ngrams": "2-3"}, "--word-ngrams 1-2"),
+        ({"text_features": "bag", "word_ngrams": "none"}, "--word-ngrams 1-2"),
     ],
 )
 def test_what_is_no_word_has_no_vector(
@@ -128,7 +135,7 @@ def test_what_is_no_word_has_no_vector(
 def test_vectors_of_another_language_are_refused(tmp_path: Path) -> None:
     path = glove(tmp_path / "v", table(["bonjour", "monde"]))
     with pytest.raises(UsageError, match=r"none of the 9 words .* among the 2 of"):
-        vectors_for(path, fitted(form="tokens"))
+        vectors_for(path, fitted(text_features="tokens"))
 
 
 def test_sequences_and_means_of_words_take_vectors() -> None:

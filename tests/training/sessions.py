@@ -338,5 +338,5 @@ def digest_of(base: Path, network: Network, result: Any) -> str:
     for name, tensor in sorted({**network.state_dict(), **saved.tensors}.items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
-    digest.update(json.dumps([rows, result.kept], sort_keys=True).encode())
+    digest.update(json.dumps([rows, result.chosen_epoch], sort_keys=True).encode())
     return digest.hexdigest()

@@ -362,7 +362,7 @@ def test_sabotage_an_error_that_is_swallowed_is_seen(
     monkeypatch.setattr(keeper_module, "save_checkpoint", lambda *given: None)
     monkeypatch.setattr(
         keeper_module.RunKeeper,
-        "load_kept",
+        "load_chosen_weights",
         lambda self: self.network.load_state_dict(tiny_network(1).state_dict()),
     )
     with pytest.raises(AssertionError, match="differs"):

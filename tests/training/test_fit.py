@@ -20,7 +20,6 @@ from skipstone.training.checkpoint import load_checkpoint
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.options import TrainOptions
 from skipstone.training.run_directory import RunFolder
-from skipstone.training.state import State
 from tests.training.tiny import (
     TinyCriterion,
     TinyHead,
@@ -37,8 +36,8 @@ from tests.training.tiny import (
 def test_it_learns(tmp_path: Path, optimizer: str) -> None:
     before = evaluate(tiny_network())["accuracy"]
     network, result = train(tmp_path, optimizer=optimizer, epochs=8, lr=0.02, seed=1)
-    assert result.kept["metrics"]["accuracy"] >= 0.9 > before
-    assert evaluate(network) == pytest.approx(result.kept["metrics"], abs=1e-6)
+    assert result.chosen_epoch["metrics"]["accuracy"] >= 0.9 > before
+    assert evaluate(network) == pytest.approx(result.chosen_epoch["metrics"], abs=1e-6)
     assert result.steps == 8 * 6
     assert result.stopped_by == "epochs"
     assert not network.training
@@ -113,7 +112,7 @@ def scripted_fit(
 def test_best_weights_come_back(tmp_path: Path) -> None:
     script = [0.1, 0.9, 0.5, 0.4]
     result, given, seen = scripted_fit(tmp_path, script, epochs=9, early_stop=2)
-    assert result.kept["epoch"] == 2
+    assert result.chosen_epoch["epoch"] == 2
     assert result.stopped_by == "early stop"
     assert len(result.history) == 4
     for name, tensor in given.items():
@@ -125,22 +124,15 @@ def test_ties_go_to_the_figure_that_the_task_names(tmp_path: Path) -> None:
     figures = ((0.9, 0.5), (0.9, 0.3), (0.9, 0.4), (0.8, 0.1), (0.9, 0.2))
     script = [{"accuracy": accuracy, "loss": loss} for accuracy, loss in figures]
     result, given, seen = scripted_fit(tmp_path, script, epochs=5, early_stop=3)
-    assert result.kept["epoch"] == 2
+    assert result.chosen_epoch["epoch"] == 2
     assert (result.stopped_by, len(result.history)) == ("early stop", 4)
     for name, tensor in given.items():
         assert torch.equal(tensor, seen[1][name])
 
 
-def test_a_state_that_calls_it_best_is_read() -> None:
-    kept = {"epoch": 2, "step": 12, "metrics": {"accuracy": 0.5}}
-    old = {**State(kept=kept).to_json(), "best": kept}
-    del old["kept"]
-    assert State.from_json(old) == State(kept=kept)
-
-
 def test_the_last_weights_where_they_are_asked_for(tmp_path: Path) -> None:
-    result, given, seen = scripted_fit(tmp_path, [0.9, 0.5, 0.4], epochs=3, keep="last")
-    assert (result.kept["epoch"], result.kept["metrics"]) == (3, {"accuracy": 0.4})
+    result, given, seen = scripted_fit(tmp_path, [0.9, 0.5, 0.4], epochs=3, checkpoint="last")
+    assert (result.chosen_epoch["epoch"], result.chosen_epoch["metrics"]) == (3, {"accuracy": 0.4})
     assert not torch.equal(seen[0]["head.linear.weight"], seen[2]["head.linear.weight"])
     for name, tensor in given.items():
         assert torch.equal(tensor, seen[2][name])

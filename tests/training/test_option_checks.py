@@ -114,8 +114,10 @@ def test_what_others_ask_for_is_taken(texts: Path) -> None:
 
 
 def test_what_the_model_has_is_taken(texts: Path) -> None:
-    plan = _plan(texts, "logistic", c=2.0, word_ngrams="1-2", threads=1, max_bad="2%", select=0.2)
-    assert plan.arch.backbone.args["options"]["c"] == 2.0
+    plan = _plan(
+        texts, "logistic", svm_c=2.0, word_ngrams="1-2", threads=1, max_bad="2%", val_share=0.2
+    )
+    assert plan.arch.backbone.args["options"]["svm_c"] == 2.0
     assert plan.input.options.word_ngrams == "1-2"
 
 
@@ -129,15 +131,15 @@ def test_a_model_goes_on_with_the_vocabulary_that_it_has(texts: Path, tmp_path: 
         settings = Settings({**given, "seed": 0})
         return build_plan(texts, seed=0, settings=settings, parent=load_parent(origin))
 
-    state, arrays = go_on(split="word").input.get_state()
+    state, arrays = go_on(token_level="word").input.get_state()
     assert state == held.input["state"]
     assert all(np.array_equal(arrays[name], held.input_arrays[name]) for name in arrays)
-    for name, value in (("max_length", 256), ("split", "char")):
+    for name, value in (("max_length", 256), ("token_level", "char")):
         flag = f"--{name.replace('_', '-')} {value}"
         with pytest.raises(UsageError, match=f"^{flag} reads the data otherwise than"):
             go_on(**{name: value})
-    with pytest.raises(UsageError, match="--features would change nothing"):
-        go_on(features=5)
+    with pytest.raises(UsageError, match="--max-features would change nothing"):
+        go_on(max_features=5)
 
 
 def test_a_model_goes_on_with_pictures_of_another_size(photo_folder: Path, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_a_model_goes_on_with_pictures_of_another_size(photo_folder: Path, tmp_p
 
 @pytest.mark.parametrize(
     ("model", "given"),
-    [("auto", "max_length"), ("fasttext", "vocabulary"), ("textcnn", "features")],
+    [("auto", "max_length"), ("fasttext", "vocabulary"), ("textcnn", "max_features")],
 )
 def test_options_of_the_other_form_are_refused(texts: Path, model: str, given: str) -> None:
     flag = f"--{given.replace('_', '-')}"

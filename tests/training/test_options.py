@@ -52,8 +52,8 @@ def test_budget_may_be_text() -> None:
         ({"schedule": "cosin"}, "schedule is 'cosin'; allowed: 'cosine', 'step'"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: auto, cpu, cuda or mps"),
         ({"batch_size": True}, "batch_size is True; allowed: a whole number from 1"),
-        ({"keep": "first"}, "keep is 'first'; allowed: 'best', 'last'"),
-        ({"keep": "last", "early_stop": 2}, "keep last and early_stop contradict"),
+        ({"checkpoint": "first"}, "checkpoint is 'first'; allowed: 'best', 'last'"),
+        ({"checkpoint": "last", "early_stop": 2}, "checkpoint last and early_stop contradict"),
     ],
 )
 def test_wrong_values(options: dict[str, object], message: str) -> None:

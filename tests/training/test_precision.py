@@ -122,6 +122,6 @@ def test_timing_leaves_the_objective_as_it_is() -> None:
 
 def test_bf16_learns_too(tmp_path: Path) -> None:
     network, result = train(tmp_path, epochs=8, lr=0.02, precision="bf16", channels_last=True)
-    assert result.kept["metrics"]["accuracy"] >= 0.9
+    assert result.chosen_epoch["metrics"]["accuracy"] >= 0.9
     assert all(p.dtype == torch.float32 for p in network.parameters())
     assert network.backbone.middle.weight.is_contiguous()

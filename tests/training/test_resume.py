@@ -183,7 +183,7 @@ def test_a_signal_ends_an_evaluation(
     assert [row["step"] for row in found.history] == steps
     for row, other in zip(found.history, expected.history, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
-    assert (found.kept, found.stopped_by) == (expected.kept, expected.stopped_by)
+    assert (found.chosen_epoch, found.stopped_by) == (expected.chosen_epoch, expected.stopped_by)
 
 
 # --- damage ---------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_damaged_run_ends_the_same(stopped_run: Path) -> None:
     network, result = train(stopped_run.parents[1], loader=loader, epochs=3, checkpoint_every=1)
     assert loader.served[0] == (1, 4)  # step 10 is batch 4 of the second epoch
     whole, expected = train(stopped_run.parents[1] / "clean", epochs=3, checkpoint_every=1)
-    assert result.kept == expected.kept
+    assert result.chosen_epoch == expected.chosen_epoch
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name])
 

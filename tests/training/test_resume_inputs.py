@@ -69,7 +69,7 @@ def session(plan: TrainPlan, base: Path, stop_at: int | None = None) -> tuple[Ne
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(plan.input, TorchRuntime(candidate), plan.task, {})
         return compute_finite_metrics(
-            plan.task, predictor.evaluate(plan.manifest.rows_with_role("select")).records
+            plan.task, predictor.evaluate(plan.manifest.rows_with_role("val")).records
         )
 
     with open_or_resume(base, plan.to_json()) as run:
@@ -97,7 +97,7 @@ def test_a_stopped_training_ends_the_same(
         with pytest.raises(Interrupted):
             session(plan, tmp_path / "stopped", stop_at)
     network, result = session(plan, tmp_path / "stopped")
-    assert result.kept == expected.kept
+    assert result.chosen_epoch == expected.chosen_epoch
     assert [row["metrics"] for row in result.history] == [
         row["metrics"] for row in expected.history
     ]

@@ -168,7 +168,7 @@ def _predict_counted(train: Any, codes: Array, test: Any, classes: int) -> Array
     from skipstone.models.text_backbone_options import LinearModelOptions
 
     solved = solve_logistic(
-        LinearModelOptions(c=_C), ClosedFormProblem(train, codes, classes, seed=0)
+        LinearModelOptions(svm_c=_C), ClosedFormProblem(train, codes, classes, seed=0)
     )
     logits = test @ solved.tensors["weight.weight"][1:] + solved.tensors["bias"]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -28,7 +28,7 @@ from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.strict_json import parse_json
 
 BUNDLE_JSON = "bundle.json"
-BUNDLE_FORMAT = 2
+BUNDLE_FORMAT = 3
 CRC_BLOCK_BYTES = 1 << 20
 MAX_BUNDLE_JSON_BYTES = 16 << 20
 MAX_FILES = 10_000

@@ -66,7 +66,7 @@ def print_result(result: EnsembleResult, output: Output) -> None:
                 f"{100 * gap.value:+.1f} ({interval})",
             ]
         )
-    columns = ("member", "network", "on select", "here", "ensemble - member, points")
+    columns = ("member", "network", "on val", "here", "ensemble - member, points")
     output.print_table(columns, rows, title="Compared with its members")
     output.print_line(result.verdict, "" if result.better else "yellow")
     output.print_line()

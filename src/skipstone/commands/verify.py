@@ -46,7 +46,7 @@ def print_result(result: VerifyResult, output: Output) -> None:
     output.print_table((*columns, *pixels, "problem"), rows)
     for check in checks:
         if "own" in check:
-            output.print_line(f"{check['name']} is {check['own']['told']}.")
+            output.print_line(f"{check['name']} is {check['own']['remark']}.")
     if result.verification.ok:
         output.print_line("Every runtime gives the predictions of training.", "green")
     else:

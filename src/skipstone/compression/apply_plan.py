@@ -115,10 +115,12 @@ def _make(
     seed: int,
     latency_seconds: float,
 ) -> tuple[ShrinkReceipt, Verification]:
-    fit, select, claim = (manifest.rows_with_role(role) for role in ("fit", "select", "claim"))
-    steps = run_steps(plan, StepContext(original, new, fit, select, seed))
+    train_rows, val_rows, test_rows = (
+        manifest.rows_with_role(role) for role in ("train", "val", "test")
+    )
+    steps = run_steps(plan, StepContext(original, new, train_rows, val_rows, seed))
     before, after = open_model(original, "torch"), open_model(new)
-    role, scored = "select", (before.evaluate(select), after.evaluate(select))
+    role, scored = "val", (before.evaluate(val_rows), after.evaluate(val_rows))
     decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
     receipt = ShrinkReceipt(
         plan=str(plan),
@@ -126,8 +128,8 @@ def _make(
         metric=headline_metric(before.task).name,
         title=headline_metric(before.task).title,
         max_drop=max_drop,
-        select=decided,
-        claim=None,
+        val=decided,
+        test=None,
         sizes=measure_sizes(new, original),
         latency=measure_latency(new, original, seconds=latency_seconds),
         made_from=read_bundle_json(original)["files"][WEIGHTS_FILE]["sha256"],
@@ -135,10 +137,10 @@ def _make(
     )
     if not receipt.accepted:
         raise _TooMuchLost(receipt)
-    if len(claim):
-        role, scored = "claim", (before.evaluate(claim), after.evaluate(claim))
+    if len(test_rows):
+        role, scored = "test", (before.evaluate(test_rows), after.evaluate(test_rows))
         receipt = replace(
-            receipt, claim=compare_accuracy(before.task, *scored, role=role, seed=seed)
+            receipt, test=compare_accuracy(before.task, *scored, role=role, seed=seed)
         )
     receipt = replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
     _state_figures(new, receipt, role, after.runtime.name)

@@ -34,7 +34,7 @@ from skipstone.tasks.base import Task, headline_metric
 
 #: The receipt's name in a bundle.
 RECEIPT_FILE = "receipt.json"
-FORMAT = 1
+FORMAT = 2
 POINTS_PER_UNIT = 100
 #: Tolerance for rounding errors in a comparison with the budget.
 ROUNDING = 1e-9
@@ -115,7 +115,7 @@ class ShrinkReceipt:
     metric: name of the headline metric.
     title: its title.
     max_drop: allowed drop in points.
-    select, claim: accuracy on validation and test rows; claim is None without test rows, and if
+    val, test: accuracy on validation and test rows; test is None without test rows, and if
         the validation rows refused.
     sizes: see `sizes_of`.
     latency: see `shrink.speed`; None if it was not measured.
@@ -128,8 +128,8 @@ class ShrinkReceipt:
     metric: str
     title: str
     max_drop: float
-    select: AccuracyChange
-    claim: AccuracyChange | None
+    val: AccuracyChange
+    test: AccuracyChange | None
     sizes: Mapping[str, Any]
     latency: Mapping[str, Any] | None
     made_from: str
@@ -138,11 +138,11 @@ class ShrinkReceipt:
 
     @property
     def accepted(self) -> bool:
-        return is_within_budget(self.select.drop, self.max_drop)
+        return is_within_budget(self.val.drop, self.max_drop)
 
     @property
     def proven(self) -> bool:
-        evidence = self.select if self.claim is None else self.claim
+        evidence = self.val if self.test is None else self.test
         return self.accepted and evidence.drop.high <= self.max_drop + ROUNDING
 
     def to_json(self) -> dict[str, Any]:
@@ -155,10 +155,10 @@ class ShrinkReceipt:
             "max_drop": self.max_drop,
             "accepted": self.accepted,
             "proven": self.proven,
-            "decided_on": self.select.role,
-            "proven_on": (self.claim or self.select).role,
-            "select": self.select.to_json(),
-            "claim": None if self.claim is None else self.claim.to_json(),
+            "decided_on": self.val.role,
+            "proven_on": (self.test or self.val).role,
+            "val": self.val.to_json(),
+            "test": None if self.test is None else self.test.to_json(),
             "sizes": dict(self.sizes),
             "latency": None if self.latency is None else dict(self.latency),
             "made_from": self.made_from,
@@ -213,7 +213,7 @@ def measure_sizes(folder: Path, original: Path | None = None) -> dict[str, Any]:
 def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
     """The lines that state a receipt (JSON), for the terminal and the report."""
     lines = []
-    for part in (receipt["select"], receipt["claim"]):
+    for part in (receipt["val"], receipt["test"]):
         if part is None:
             continue
         before, after, drop = part["before"], part["after"], part["drop"]
@@ -246,7 +246,7 @@ def describe_verdict(receipt: Mapping[str, Any]) -> str:
     max_drop = receipt["max_drop"]
     budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
     if not receipt["accepted"]:
-        drop = receipt["select"]["drop"]["value"]
+        drop = receipt["val"]["drop"]["value"]
         return (
             f"Refused: the drop of {drop:.2f} points on {receipt['decided_on']} is more than "
             f"{budget}. The original model is unchanged."

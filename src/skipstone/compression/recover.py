@@ -79,7 +79,7 @@ def make_train_loader(
     arch = require_single_network(bundle.arch, _PURPOSE)
     augment = augment_options_type(bundle.input["name"])(**bundle.lineage.get("augment", {}))
     batching = training_batches(recipe, augment, input, task, arch, seed=work.seed)
-    return Loader(work.fit, input, task, batching, cache=cache)
+    return Loader(work.train_rows, input, task, batching, cache=cache)
 
 
 def load_teacher(bundle: Bundle, work: StepContext) -> Network:
@@ -130,7 +130,7 @@ def train_recovery(
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(records, TorchRuntime(candidate), task, {})
-        return compute_finite_metrics(task, predictor.evaluate(work.select).records)
+        return compute_finite_metrics(task, predictor.evaluate(work.val_rows).records)
 
     def objective(student: Network, recipe: Recipe) -> Objective:
         criterion = criterion_for(student, task)

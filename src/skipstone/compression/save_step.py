@@ -39,12 +39,12 @@ def save_step_output(
         arch: the architecture of `network`.
     """
     predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
-    predictor.post = predictor.fit_postprocessing(work.select)
+    predictor.post = predictor.fit_postprocessing(work.val_rows)
     dataclasses.replace(
         bundle,
         arch=arch,
         tensors=export_tensors(network),
-        post=select_postprocessing(predictor, work.select, seed=work.seed),
+        post=select_postprocessing(predictor, work.val_rows, seed=work.seed),
         metrics={},  # they belong to the network before; the receipt has the new ones
     ).save(work.out)
     for export in (store_goldens, export_onnx, export_openvino):

@@ -152,15 +152,15 @@ class StepContext:
     Args:
         source: the bundle to start from, read-only.
         out: an empty folder for the new bundle.
-        fit: training rows, for ranges and recovery training.
-        select: validation rows, for decisions.
+        train_rows: training rows, for ranges and recovery training.
+        val_rows: validation rows, for decisions.
         first: the original bundle of the plan; None for `source`.
     """
 
     source: Path
     out: Path
-    fit: Manifest
-    select: Manifest
+    train_rows: Manifest
+    val_rows: Manifest
     seed: int = 0
     original: Path | None = None
 

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 
 from skipstone.data.sources import ColumnRef, FileRef
 
-#: The three roles of rows: `fit` trains; `select` is for early stopping, calibration, thresholds
-#: and shrink's choices; `claim` is scored once, afterwards, and gives the number printed.
-ROLES = ("fit", "select", "claim")
+#: The three roles of rows: `train`; `val` is for early stopping, calibration, thresholds and
+#: shrink's choices; `test` is scored once, afterwards, and gives the number printed.
+ROLES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

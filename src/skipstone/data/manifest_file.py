@@ -18,7 +18,7 @@ from skipstone.data.sources import ColumnRef
 #: The file's name in a run folder.
 MANIFEST_FILE = "manifest.parquet"
 _KEY = b"skipstone.manifest"
-_FORMAT = 1
+_FORMAT = 2
 _COLUMNS = {
     "id": pa.int64(),
     "path": pa.string(),
@@ -37,7 +37,7 @@ def save_manifest(manifest: Manifest, path: Path | str, *, data_path: Path | Non
     """
     facts = {
         "format": _FORMAT,
-        "given": None if data_path is None else str(data_path.absolute()),
+        "data_path": None if data_path is None else str(data_path.absolute()),
         "root": str(manifest.root.absolute()),
         "reader": manifest.reader,
         "input": manifest.input,
@@ -97,7 +97,7 @@ def load_data_path(path: Path | str) -> Path | None:
         DamagedError: the file is truncated, changed or not a manifest.
     """
     try:
-        data_path = _facts(path, pq.read_schema(path)).get("given")
+        data_path = _facts(path, pq.read_schema(path)).get("data_path")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
     return Path(data_path) if isinstance(data_path, str) else None

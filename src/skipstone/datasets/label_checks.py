@@ -25,8 +25,9 @@ def check_train_labels(manifest: Manifest) -> None:
     for label, role, split in zip(
         *(manifest.column_values(name) for name in ("target", "role", "split")), strict=True
     ):
-        counts[str(label)][role if role in ("fit", "unreadable") else split or role] += 1
-    train_labels = [label for label in counts if counts[label]["fit"]]
+        is_of_role = role in ("train", "unreadable") or split in ("", "train")
+        counts[str(label)][role if is_of_role else split] += 1
+    train_labels = [label for label in counts if counts[label]["train"]]
     if len(train_labels) != 1:
         _check_common_labels(manifest, counts, train_labels)
         return
@@ -37,7 +38,7 @@ def check_train_labels(manifest: Manifest) -> None:
         if label != only
     ]
     raise UsageError(
-        f"{manifest.root}: {pluralize(counts[only]['fit'], 'row')} to train on, all of them {only}"
+        f"{manifest.root}: {pluralize(counts[only]['train'], 'row')} to train on, all of them {only}"
         f"{f' ({join_limited(others, 3)})' if others else ''}; a classifier needs two labels.",
         hint="Put rows of each label into the training part; or give all rows without splits, and "
         "they are split so that every label is trained on.",
@@ -47,7 +48,8 @@ def check_train_labels(manifest: Manifest) -> None:
 def _check_common_labels(
     manifest: Manifest, counts: Mapping[str, Counter[str]], train_labels: Sequence[str]
 ) -> None:
-    for split in ("validation", "test"):
+    splits = set(manifest.column_values("split"))  # "test" may also be a role of other rows
+    for split in sorted(splits & {"test", "validation"}, reverse=True):
         labels = [label for label in counts if counts[label][split]]
         if labels and train_labels and not set(labels) & set(train_labels):
             raise UsageError(
@@ -65,7 +67,7 @@ def check_val_tags(manifest: Manifest) -> None:
     Raises:
         UsageError: no validation row has one.
     """
-    val_rows, train_rows = manifest.rows_with_role("select"), manifest.rows_with_role("fit")
+    val_rows, train_rows = manifest.rows_with_role("val"), manifest.rows_with_role("train")
     if TASKS[manifest.task].labels != "many" or not len(val_rows):
         return
     if any(val_rows.column_values("target")):

@@ -24,7 +24,7 @@ from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
 from skipstone.data.table_cells import CELL_DIGEST, add_cell_digests
 
 #: Roles of rows that decide what a model is, and how.
-DECIDING_ROLES = {"fit": "trained on", "select": "validated on"}
+DECIDING_ROLES = {"train": "trained on", "val": "validated on"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def report_inherited_roles(model: object, manifest: Manifest, roles: Mapping[int
             f"{len(roles):,} of {pluralize(len(assigned), 'row')} come from the data of {model} and "
             "keep their role."
         )
-    leaked = sum(assigned[row] == "claim" and role != "claim" for row, role in roles.items())
+    leaked = sum(assigned[row] == "test" and role != "test" for row, role in roles.items())
     if leaked:
         emit_warning(
             f"Leakage: {pluralize(leaked, 'test row')} {'was' if leaked == 1 else 'were'} used to "

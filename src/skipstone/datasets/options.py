@@ -18,12 +18,12 @@ _HALF = Range(0, 0.5, open_low=True)
 class SplitOptions:
     """Shares are of the training rows; they apply where the data has no such split."""
 
-    select: float = option(
+    val_share: float = option(
         0.15,
         range=_HALF,
         help="share of the training rows for early stopping, thresholds and shrinking",
     )
-    claim: float = option(
+    test_share: float = option(
         0.15,
         range=_HALF,
         help="share that is scored once, at the end, if the data has no test or validation part",
@@ -43,10 +43,10 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.select + self.claim > 0.8:
+        if self.val_share + self.test_share > 0.8:
             raise UsageError(
-                f"--select {self.select} and --claim {self.claim} leave less than a fifth of the "
-                "rows to train on.",
+                f"--val-share {self.val_share} and --test-share {self.test_share} leave less than a "
+                "fifth of the rows to train on.",
                 hint="Their sum is at most 0.8.",
             )
 

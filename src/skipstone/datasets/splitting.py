@@ -52,7 +52,7 @@ def assign_roles(
 
     Args:
         duplicates: groups of row positions with equal bytes, if known. If not, and roles are split
-            off, the training rows are scanned for near duplicates (with `options.together` "near").
+            off, the training rows are scanned for near duplicates (with `options.dedup` "near").
         pinned: roles of rows that another model knows: rows that it was trained on do not become
             test rows.
         scan: scans rows.
@@ -64,7 +64,7 @@ def assign_roles(
     splits = manifest.column_values("split")
     counts = Counter(splits)
     role_of_split, shares = _plan(counts, options)
-    pool = [row for row, split in enumerate(splits) if role_of_split[split] == "fit"]
+    pool = [row for row, split in enumerate(splits) if role_of_split[split] == "train"]
     if not pool:
         raise UsageError(
             f"{manifest.root} has no training rows, only {join_limited(sorted(filter(None, counts)))}.",
@@ -120,22 +120,22 @@ def _near_duplicates(
     if largest > max(MAX_GROUP_SHARE * len(pool), SMALL_GROUP):
         notes.append(
             f"{largest:,} training rows are near duplicates of each other and are not divided; "
-            "--together exact divides them."
+            "--dedup exact divides them."
         )
     return groups, notes
 
 
 def _plan(counts: Counter[str], options: SplitOptions) -> tuple[dict[str, str], dict[str, float]]:
     """({split: role}, {missing role: its share of the training rows})."""
-    roles = {"": "fit", "train": "fit"}
-    shares = {"select": options.select}
+    roles = {"": "train", "train": "train"}
+    shares = {"val": options.val_share}
     if counts["test"]:
-        roles |= {"test": "claim", "validation": "select"}
+        roles |= {"test": "test", "validation": "val"}
         shares = {} if counts["validation"] else shares
     elif counts["validation"]:
-        roles |= {"validation": "claim"}
+        roles |= {"validation": "test"}
     else:
-        shares["claim"] = options.claim
+        shares["test"] = options.test_share
     for split in counts:
         if split not in roles and counts[split]:
             raise UsageError(
@@ -191,16 +191,16 @@ def _split_units(
     manifest: Manifest, units: list[RowUnit], shares: dict[str, float], pins: list[str | None]
 ) -> list[str]:
     """A role for each unit; a role stays empty only if no unit can be spared."""
-    names = ["fit", *shares]
+    names = ["train", *shares]
     part = stratify_units(units, [1 - sum(shares.values()), *shares.values()])
     for unit, pin in enumerate(pins):
         if pin is not None:
             part[unit] = names.index(pin) if pin in names else 0
     _keep_every_label_in_train(units, part)
     for number in range(1, len(names)):
-        fixed = {unit for unit, pin in enumerate(pins) if pin and names[number] == "claim"}
+        fixed = {unit for unit, pin in enumerate(pins) if pin and names[number] == "test"}
         if number not in part and not _fill(units, part, number, fixed):
-            if names[number] == "select":
+            if names[number] == "val":
                 raise UsageError(
                     f"{manifest.root}: {_too_few(units)}, so none can be split off for validation.",
                     hint="Add samples: 20 of each class is a start, 100 is better.",
@@ -257,9 +257,9 @@ def _fill(units: list[RowUnit], part: list[int], wanted: int, fixed: Set[int]) -
 
 def _describe_splits(counts: Counter[str], roles: dict[str, str]) -> str:
     uses = {
-        "fit": "trained on",
-        "select": "used for early stopping and thresholds",
-        "claim": "scored once, at the end",
+        "train": "trained on",
+        "val": "used for early stopping and thresholds",
+        "test": "scored once, at the end",
     }
     parts = [
         f"{f'your {split} rows' if split else 'rows without a split'} ({counts[split]:,}) are "
@@ -290,7 +290,7 @@ def _describe_new_roles(
     parts = " and ".join(f"{sizes[role]:,} for {role}" for role in shares)
     notes = [
         f"Of {pluralize(pool, 'training row')}, {parts} are split off{grouped}; "
-        f"{sizes['fit']:,} train."
+        f"{sizes['train']:,} train."
     ]
     names = {label for label in counts if isinstance(label, str)}
     rare = natural_sorted(str(label) for label in names if counts[label] <= 2)
@@ -318,10 +318,10 @@ def _leakage_notes(
     """Rows that the user's own splits share; they are reported and stay where they are."""
     notes = []
     names = manifest.row_names()
-    for role in ("select", "claim"):
+    for role in ("val", "test"):
         pairs = []
         for group in duplicates:
-            train = [row for row in group if roles[row] == "fit"]
+            train = [row for row in group if roles[row] == "train"]
             pairs += [(train[0], row) for row in group if train and roles[row] == role]
         if pairs:
             first, second = (names[row] for row in pairs[0])
@@ -345,7 +345,7 @@ def _leakage_notes(
 
 
 def _test_size_notes(roles: list[str]) -> list[str]:
-    count = roles.count("claim")
+    count = roles.count("test")
     assert set(roles) <= set(ROLES)
     if not count:
         return ["Too little data for a test part: this run has no independent score."]

@@ -121,7 +121,7 @@ def exclude_unreadable(manifest: Manifest, ids: Sequence[int]) -> Manifest:
         )
     ]
     readable = manifest.with_column("role", roles)
-    for role, use in (("fit", "to train on"), ("select", "to choose the best epoch by")):
+    for role, use in (("train", "to train on"), ("val", "to choose the best epoch by")):
         if len(manifest.rows_with_role(role)) and not len(readable.rows_with_role(role)):
             raise DataError(
                 f"no row is left {use}: every file of the role {role} is unreadable.",

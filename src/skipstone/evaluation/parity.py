@@ -29,8 +29,8 @@ class Verification:
         flips: predictions that changed, over all runtimes, without near ties.
         rows: one per check: {"name", "ok", "problem"}. Rows of runtimes also have "max_difference",
             "max_relative", "flips", "near_ties", "n", "tolerance", "precision". Rows of programs
-            with stored outputs of their own have "own": {"held": whether they were compared,
-            "told": a sentence}, with "difference" and "allowed", relative to their scale, if so.
+            with stored outputs of their own have "own": {"compared": whether they were compared,
+            "remark": a sentence}, with "difference" and "allowed", relative to their scale, if so.
     """
 
     ok: bool

@@ -17,20 +17,20 @@ from skipstone.tasks.base import headline_metric
 MAX_SAMPLES, MIN_SAMPLES = 24, 6
 
 
-def select_postprocessing(predictor: Predictor, select: Manifest, *, seed: int) -> dict[str, Any]:
+def select_postprocessing(predictor: Predictor, val_rows: Manifest, *, seed: int) -> dict[str, Any]:
     """The predictor's post-processing, plus the task's optional one if its gain is certain.
 
-    Each is tried separately on the same samples of `select`, the validation rows. It is used if the
+    Each is tried separately on the same samples of `val_rows`, the validation rows. It is used if the
     lower end of the paired 95 % interval of its gain in the headline metric is above 0. The
     measurements are stored as post["tried"]. With fewer than LEAST samples nothing is tried.
     """
     task, post = predictor.task, dict(predictor.post)
     candidates = task.optional_postprocessors()
-    if not candidates or not len(select):
+    if not candidates or not len(val_rows):
         return post
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(select))[:MAX_SAMPLES])
-    sample = select.take_rows(rows)
+    rows = np.sort(rng.permutation(len(val_rows))[:MAX_SAMPLES])
+    sample = val_rows.take_rows(rows)
     groups = sample.column_values("group")
     if groups.count(None) + len(set(groups) - {None}) < MIN_SAMPLES:
         emit_note(

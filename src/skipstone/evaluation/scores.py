@@ -18,7 +18,7 @@ class Scores:
     """The metrics of one evaluation.
 
     Args:
-        role: "fit", "select" or "claim", or the name of a split of other data.
+        role: "train", "val" or "test", or the name of a split of other data.
         split: description of these rows for people.
         evaluation: the records that the metrics were computed from.
         calibration: effect of the temperature on these rows; None without calibration.
@@ -46,13 +46,25 @@ class Scores:
 
 
 def compute_scores(
-    task: Task, evaluation: Evaluation, part: Manifest, *, role: str, seed: int
+    task: Task,
+    evaluation: Evaluation,
+    part: Manifest,
+    *,
+    role: str,
+    seed: int,
+    split: str | None = None,
 ) -> Scores:
     """All metrics with intervals, over groups if the data has groups. Undefined metrics (of a class
-    without rows in this part) are left out."""
+    without rows in this part) are left out.
+
+    Args:
+        split: description of the rows for people; by default made from the role.
+    """
     estimates = metric_intervals(evaluation.records, task, evaluation.groups, seed)
     metrics = {name: value for name, value in estimates.items() if math.isfinite(value.value)}
-    return Scores(role, describe_part(part, role), seed, metrics, evaluation)
+    return Scores(
+        role, describe_part(part, role) if split is None else split, seed, metrics, evaluation
+    )
 
 
 def measure_calibration_gain(
@@ -64,7 +76,7 @@ def measure_calibration_gain(
     `evaluation` is the one by `predictor` on the same part.
     """
     task = predictor.task
-    if role == "select" or "temperature" not in predictor.post:
+    if role == "val" or "temperature" not in predictor.post:
         return None
     if not has_confidence(task, evaluation.records):
         return None
@@ -87,10 +99,10 @@ def format_difference(metric: Metric, gap: Estimate) -> tuple[str, int]:
 def describe_part(part: Manifest, role: str) -> str:
     """Description of the rows for people: the user's split, or how they were chosen."""
     splits = {name for name in part.column_values("split") if name}
-    if role == "claim" and len(splits) == 1 and "train" not in splits:
+    if role == "test" and len(splits) == 1 and "train" not in splits:
         return f"the {splits.pop()} split of the data, scored once"
-    if role == "claim":
+    if role == "test":
         return "test rows held out of the data, scored once"
-    if role == "select":
+    if role == "val":
         return "the validation rows, which also chose when to stop (too little data for a test set)"
     return role

@@ -181,17 +181,17 @@ def _compare_own(
     mismatch = kernel_mismatch_reason(program.measured["facts"], facts)
     if mismatch:
         sentence = f"compared with the network's outputs only, because {mismatch}"
-        return "", {"own": {"held": False, "told": sentence}}
+        return "", {"own": {"compared": False, "remark": sentence}}
     gap = measured["own"]
     sentence = (
         f"compared with its own stored outputs, on the same kernels ({format_kernels(facts['kernels'])}): "
         f"they differ by {gap:.1e} of their scale, allowed {MAX_RELATIVE_ERROR:.0e}"
     )
     row = {
-        "held": True,
+        "compared": True,
         "difference": _finite(gap),
         "allowed": MAX_RELATIVE_ERROR,
-        "told": sentence,
+        "remark": sentence,
     }
     problem = (
         f"outputs differ by {gap:.2g} of their scale from those of this program when it was made, "

@@ -263,7 +263,7 @@ def _tolerance_for(
     if program.precision == "bf16" and used != "bf16":
         loosest = Tolerance(1.0, None, n, None if share is None else 1.0)
         remark = f"it ran in {used}: the difference of bf16 was not measured"
-        return cap_tolerance(loosest, "bf16", n), {"told": remark}
+        return cap_tolerance(loosest, "bf16", n), {"remark": remark}
     tolerance = Tolerance(
         min(1.0, round(measured["probability"] * MARGIN_FACTOR + MARGIN_OFFSET, 6)),
         None,

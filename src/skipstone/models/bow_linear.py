@@ -79,7 +79,7 @@ def solve_logistic(options: LinearModelOptions, problem: ClosedFormProblem) -> C
     from sklearn.linear_model import LogisticRegression
 
     matrix, targets, classes = problem.matrix, problem.targets, problem.classes
-    c = 30.0 if options.c is None else options.c
+    c = 30.0 if options.svm_c is None else options.svm_c
     if matrix.nnz * classes > MAX_EXACT_OPERATIONS:
 
         def fit_large(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,9 @@ def solve_svm(options: LinearModelOptions, problem: ClosedFormProblem) -> Closed
     matrix, targets = problem.matrix, problem.targets
 
     def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        model = LinearSVC(C=2.0 if options.c is None else options.c, random_state=problem.seed)
+        model = LinearSVC(
+            C=2.0 if options.svm_c is None else options.svm_c, random_state=problem.seed
+        )
         model.fit(matrix, y)
         return model.coef_, model.intercept_
 
@@ -162,7 +164,9 @@ def solve_nbsvm(options: LinearModelOptions, problem: ClosedFormProblem) -> Clos
             continue  # the mirror image of class 1's machine
         for kind, part, present in kinds:
             ratio = _log_count_ratio(present, positive)
-            model = LinearSVC(C=1.0 if options.c is None else options.c, random_state=problem.seed)
+            model = LinearSVC(
+                C=1.0 if options.svm_c is None else options.svm_c, random_state=problem.seed
+            )
             model.fit(part.multiply(ratio[None, :]).tocsr(), positive)
             weights[k, kind] = model.coef_[0] * ratio
             bias[k] += model.intercept_[0]

@@ -1,7 +1,7 @@
 """fastText's classifier: the mean of n-gram vectors, and a linear layer (the head's).
 
 Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759. The n-grams
-are features of the input (`--form bag`). Hierarchical softmax, for very many classes, is not
+are features of the input (`--text-features bag`). Hierarchical softmax, for very many classes, is not
 implemented.
 """
 

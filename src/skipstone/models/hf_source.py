@@ -86,7 +86,7 @@ def resolve_encoder(name: str, weights: str) -> ModelChoice:
         model=f"hf/{family}",
         weights=str(folder) if is_pretrained else weights,
         input={
-            "form": "tokens",
+            "text_features": "tokens",
             "tokenizer": str(folder / TOKENIZER),
             "max_length": max_length,
         },

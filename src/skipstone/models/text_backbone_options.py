@@ -81,7 +81,7 @@ class HfOptions:
 class LinearModelOptions:
     """Linear models on n-grams: logistic regression, support vector machine."""
 
-    c: float | None = option(
+    svm_c: float | None = option(
         None,
         range=POSITIVE,
         help="inverse strength of the L2 penalty, as in scikit-learn; default: a grid search on "

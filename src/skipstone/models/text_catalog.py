@@ -39,7 +39,7 @@ def _sequence(name: str, target: str, options: str, summary: str, source: str) -
         summary,
         source,
         accepts=("tokens",),
-        input_options={"form": "tokens", "subwords": "auto"},  # docs/text.md has the gain
+        input_options={"text_features": "tokens", "subwords": "auto"},  # docs/text.md has the gain
         embedding="embedding",
         provides=("token embeddings",),
         train_recipe=_TRAIN_RECIPE,
@@ -66,7 +66,7 @@ def _solved(
         provides=("class logits",),
         solver=f"skipstone.models.bow_linear:{solver}",
         grid=grid,
-        input_options={"form": "bag", **input_options},
+        input_options={"text_features": "bag", **input_options},
     )
 
 
@@ -101,7 +101,7 @@ TEXT_ENTRIES = (
         "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",
         accepts=("bag",),
-        input_options={"form": "bag", "weighting": "counts"},
+        input_options={"text_features": "bag", "weighting": "counts"},
         embedding="embedding",
         train_recipe={**_TRAIN_RECIPE, "lr": 0.01, "batch_size": 128, "weight_decay": 0.0},
     ),
@@ -111,7 +111,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "logistic regression on n-grams (TF-IDF): the baseline for text models",
         "scikit-learn; Duchi et al. 2011 where the data is large",
-        {"c": (10.0, 100.0)},
+        {"svm_c": (10.0, 100.0)},
     ),
     _solved(
         "linear-svm",
@@ -119,7 +119,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machine on n-grams",
         "Fan et al. 2008, LIBLINEAR; scikit-learn",
-        {"c": (0.5, 2.0)},
+        {"svm_c": (0.5, 2.0)},
     ),
     _solved(
         "nbsvm",
@@ -127,7 +127,7 @@ TEXT_ENTRIES = (
         _LINEAR,
         "linear support vector machines on n-grams scaled by their naive Bayes ratio",
         "Wang and Manning 2012, ACL P12-2018",
-        {"c": (0.3, 1.0)},
+        {"svm_c": (0.3, 1.0)},
         weighting="binary",
     ),
     _solved(
@@ -162,6 +162,6 @@ TEXT_ENTRIES = (
         head="identity",
         provides=("class logits",),
         solver="skipstone.models.bow_forest:solve_forest",
-        input_options={"form": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
+        input_options={"text_features": "bag", "char_ngrams": "none", "word_ngrams": "1-2"},
     ),
 )

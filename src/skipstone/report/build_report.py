@@ -17,9 +17,9 @@ Json = Mapping[str, Any]
 #: A metric whose interval is wider than this (as a share of 1) is called a rough estimate.
 ROUGH_INTERVAL = 0.1
 _ROLES = {
-    "fit": "the model learns from these",
-    "select": "used to choose the epoch (unless the last is kept), calibration and thresholds",
-    "claim": "scored once, at the end: the metrics above",
+    "train": "the model learns from these",
+    "val": "used to choose the epoch (unless the last is kept), calibration and thresholds",
+    "test": "scored once, at the end: the metrics above",
 }
 
 
@@ -30,10 +30,10 @@ class ReportData:
     Args:
         headline: the name of the metric shown first.
         metrics: one {"name", "title", "value", "low", "high", "n", "higher_is_better"} per metric.
-        split: description of the rows behind the metrics; `role` is "claim" or "select".
+        split: description of the rows behind the metrics; `role` is "test" or "val".
         trained: names and values that describe the model and its training, in order.
-        roles: number of rows by role: {"fit": 800, "select": 100, "claim": 100}.
-        classes: one {"name", "fit", "select", "claim"} per class, with its rows of each role.
+        roles: number of rows by role: {"train": 800, "val": 100, "test": 100}.
+        classes: one {"name", "train", "val", "test"} per class, with its rows of each role.
         parts: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
             of each role that were counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
@@ -45,7 +45,7 @@ class ReportData:
         programs: one {"name", "runtime", "precision", "bytes", "default"} per program.
         receipts: those that shrink wrote.
         members: for an ensemble {"title", "rows", "verdict"}, with one row per member on the same
-            samples: {"model", "name", "select", "value", "difference"}; else None.
+            samples: {"model", "name", "val", "value", "difference"}; else None.
         baseline: {"model", "title", "value", "difference", "seconds", "verdict"} of a simple model
             on the same samples, or None.
     """
@@ -117,7 +117,7 @@ def _result(story: ReportData) -> list[Json]:
     by_name = {row["name"]: row for row in story.metrics}
     verdict = (
         "Scored once, on test data that was used neither for training nor for any decision."
-        if story.role == "claim"
+        if story.role == "test"
         else "There was too little data for a separate test set. These validation rows also chose "
         "the weights and the calibration, so the result is somewhat too good."
     )
@@ -175,7 +175,7 @@ def _members(members: Json, headline: Json) -> Json:
     rows = [["ensemble", "", None, _span(headline), ""]]
     for row in members["rows"]:
         gap = _span(row["difference"], signed=True)
-        rows.append([row["model"], row["name"], row["select"], _span(row["value"]), gap])
+        rows.append([row["model"], row["name"], row["val"], _span(row["value"]), gap])
     title = members["title"]
     columns = [("model", "text"), ("network", "text"), (f"{title}, validation rows", "percent")]
     columns += [(f"{title}, %", "text"), ("ensemble minus member, points", "text")]
@@ -210,7 +210,7 @@ def _data(story: ReportData) -> list[Json]:
         blocks.append({"kind": "text", "title": "Notes", "text": "\n\n".join(story.notes)})
     if story.classes:
         columns = [("class", "text")] + [
-            (role, "bar" if role == "fit" else "number") for role in used
+            (role, "bar" if role == "train" else "number") for role in used
         ]
         rows = [[item["name"], *(item.get(role, 0) for role in used)] for item in story.classes]
         blocks.append(_table("Rows by class", columns, rows))

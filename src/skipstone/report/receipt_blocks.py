@@ -17,14 +17,14 @@ from skipstone.report.text_format import format_number
 Json = Mapping[str, Any]
 
 _PARTS = {
-    "select": "on the validation rows, which decided",
-    "claim": "on the test rows, which were used for no decision",
+    "val": "on the validation rows, which decided",
+    "test": "on the test rows, which were used for no decision",
 }
 
 
 def build_receipt_block(receipt: Json) -> dict[str, Any]:
     """The block for a receipt in the form of `shrink.receipt.Receipt.to_json`."""
-    rows = [_accuracy(receipt, part) for part in ("select", "claim") if receipt[part] is not None]
+    rows = [_accuracy(receipt, part) for part in ("val", "test") if receipt[part] is not None]
     rows += [
         {"name": f["title"], "unit": f["unit"], "before": f["before"], "after": f["after"]}
         for f in receipt.get("figures", ())

@@ -37,7 +37,7 @@ from skipstone.training.baseline import BaselineComparison
 from skipstone.training.plan import TrainContext, TrainPlan
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
-REPORT_FORMAT = 1
+REPORT_FORMAT = 2
 _ENDS = {
     "epochs": "as planned",
     "steps": "as planned",

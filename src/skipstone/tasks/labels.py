@@ -111,11 +111,11 @@ def effective_number(count: np.ndarray, beta: float) -> np.ndarray:
 
 
 def require_class_counts(schema: Mapping[str, Any], classes: int) -> list[int]:
-    """The class counts that weights need; they come with the schema of the fit split."""
+    """The class counts that weights need; they come with the schema of the training rows."""
     counts = schema.get("counts")
     if counts is None or len(counts) != classes:
         raise UsageError(
-            "class_weights need the class counts of the fit split, one a class, as 'counts' in "
+            "class_weights need the class counts of the training rows, one per class, as 'counts' in "
             "the label schema (Task.statistics gives them)."
         )
     return [int(count) for count in counts]

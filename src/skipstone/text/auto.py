@@ -33,7 +33,7 @@ def choose_text_model(
         )
     name, reason = (model, f"{model} as requested") if model != "auto" else _auto(rows, classes)
     input = dict(BACKBONES[name].input_options)
-    if rows >= LARGE_DATA and input.get("form") == "bag":
+    if rows >= LARGE_DATA and input.get("text_features") == "bag":
         input |= {"word_ngrams": "1-2", "char_ngrams": "none"}
     return ModelChoice(
         model=name,

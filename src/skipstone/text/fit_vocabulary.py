@@ -214,12 +214,16 @@ _SMALL_CORPUS = 2_000_000
 
 def make_unfitted_state(options: TextOptions) -> dict[str, Any]:
     """A state for estimating a network's cost, of the largest size that the options allow."""
-    size = options.vocabulary + FIRST if options.form == "tokens" else options.features + 1
+    size = (
+        options.vocabulary + FIRST
+        if options.text_features == "tokens"
+        else options.max_features + 1
+    )
     subwords = subword_settings(options)
     return {
-        "form": options.form,
+        "form": options.text_features,
         "lowercase": options.lowercase,
-        "split": options.split,
+        "split": options.token_level,
         "max_length": options.max_length,
         "size": size + (count_subword_ids(subwords) if subwords else 0),
         "subwords": subwords,
@@ -250,6 +254,6 @@ def choose_ngram_blocks(options: TextOptions, letters: int) -> list[dict[str, An
 def subword_settings(options: TextOptions) -> dict[str, int] | None:
     """Settings of subwords: {"shortest", "longest", "bits"}; None without them."""
     shortest, longest = options.subword_range
-    if not longest or options.form != "tokens":
+    if not longest or options.text_features != "tokens":
         return None
     return {"shortest": shortest, "longest": longest, "bits": options.subword_bits}

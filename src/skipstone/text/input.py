@@ -111,7 +111,7 @@ class TextInput(Input):
             raise DataError("fitting the text input needs texts, but got none.")
         lengths = np.array([len(text) for text in texts])
         state: dict[str, Any] = {
-            "form": self.options.form,
+            "form": self.options.text_features,
             "lowercase": self.options.lowercase,
             "texts": len(texts),
             "letters": int(lengths.sum()),
@@ -119,18 +119,18 @@ class TextInput(Input):
             "common": common_tokens(texts),
         }
         arrays: dict[str, Array] = {}
-        if self.options.form == "tokens":
+        if self.options.text_features == "tokens":
             arrays, size = self._fit_tokens(texts)
-            state |= {"split": self.options.split, "max_length": self.options.max_length}
+            state |= {"split": self.options.token_level, "max_length": self.options.max_length}
             state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
             if subwords := subword_settings(self.options):
                 state |= {"subwords": subwords, "size": state["size"] + count_subword_ids(subwords)}
             state["cut"] = self._count_truncated(texts, arrays)
-        elif self.options.form == "bag":
+        elif self.options.text_features == "bag":
             state["blocks"], arrays = build_bag_vocabularies(
                 self._plain(texts),
                 choose_ngram_blocks(self.options, state["letters"]),
-                max_count=self.options.features,
+                max_count=self.options.max_features,
                 min_texts=self.options.min_count,
                 idf=self.options.weighting == "tfidf",
             )
@@ -147,11 +147,11 @@ class TextInput(Input):
             return {"pairs": stored}, BpeTokenizer(stored, max_length=1).max_id + 1
         texts = self._plain(texts)
         most, least = self.options.vocabulary, self.options.min_count
-        if self.options.split == "bpe":
+        if self.options.token_level == "bpe":
             stored = train_bpe(texts, max_tokens=most, min_count=least)
             return {"pairs": stored}, len(BpeTokenizer(stored, max_length=1))
         vocabulary = build_vocabulary(
-            texts, split=self.options.split, max_count=most, min_texts=least
+            texts, split=self.options.token_level, max_count=most, min_texts=least
         )
         return {"vocabulary": vocabulary}, len(vocabulary)
 
@@ -165,7 +165,7 @@ class TextInput(Input):
                 self._plain(texts)
             )
         return count_longer_texts(
-            self._plain(texts), split=self.options.split, max_length=max_length
+            self._plain(texts), split=self.options.token_level, max_length=max_length
         )
 
     @property
@@ -228,8 +228,8 @@ class TextInput(Input):
         if self._form() == "tokens":
             if self._state["split"] != "word":
                 raise UsageError(
-                    f"with --split {self._state['split']} tokens are not words.",
-                    hint="Use --split word.",
+                    f"with --token-level {self._state['split']} tokens are not words.",
+                    hint="Use --token-level word.",
                 )
             vocabulary, first, unknown = self._arrays["vocabulary"], FIRST, UNKNOWN
         else:
@@ -261,7 +261,7 @@ class TextInput(Input):
             raise Refusal(
                 "byte pairs and other subword tokens depend on each other, so this vocabulary "
                 "cannot lose any of them.",
-                hint="Train with fewer: --split bpe --vocabulary N, or with --split word.",
+                hint="Train with fewer: --token-level bpe --vocabulary N, or with --token-level word.",
             )
         if any(block["bits"] for block in self._state.get("blocks", ())):
             raise Refusal(
@@ -309,7 +309,7 @@ class TextInput(Input):
             raise UsageError(
                 "the text input has no form yet: the model decides whether texts become sequences "
                 "of tokens or bags of n-grams.",
-                hint="Set it: --form tokens or --form bag",
+                hint="Set it: --text-features tokens or --text-features bag",
             )
         return form
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from skipstone.core.options import check_options, int_range, option
 
-Form = Literal["auto", "tokens", "bag"]
-Split = Literal["word", "char", "bpe"]
+TextFeatures = Literal["auto", "tokens", "bag"]
+TokenLevel = Literal["word", "char", "bpe"]
 Weighting = Literal["tfidf", "binary", "counts"]
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
@@ -26,32 +26,32 @@ class TextOptions:
         UsageError: naming every value that is not allowed.
     """
 
-    form: Form = option(
+    text_features: TextFeatures = option(
         "auto",
-        help="'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' is the "
-        "form that the model takes",
+        help="'tokens' is the sequence of words, 'bag' the weighted set of n-grams; 'auto' is what "
+        "the model takes",
     )
-    split: Split = option(
+    token_level: TokenLevel = option(
         "word",
-        requires={"form": "tokens"},
+        requires={"text_features": "tokens"},
         help="tokens: 'word' and signs, 'char' each letter, 'bpe' byte pairs trained on the "
         "training texts (Sennrich 2016)",
     )
     tokenizer: str = option(
         "",
-        requires={"form": "tokens"},
-        help="tokens: a tokenizer.json of the library tokenizers, instead of --split",
+        requires={"text_features": "tokens"},
+        help="tokens: a tokenizer.json of the library tokenizers, instead of --token-level",
     )
     vocabulary: int = option(
         50_000,
         range=int_range(1, 1 << 26),
-        requires={"form": "tokens"},
+        requires={"text_features": "tokens"},
         help="tokens: size of the vocabulary, the commonest tokens",
     )
-    features: int = option(
+    max_features: int = option(
         1_000_000,
         range=int_range(1, 1 << 26),
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: size of the vocabulary, the commonest n-grams of each kind",
     )
     min_count: int = option(
@@ -61,7 +61,7 @@ class TextOptions:
     )
     subwords: str = option(
         "none",
-        requires={"form": "tokens"},
+        requires={"text_features": "tokens"},
         help="tokens: add to a word's vector those of its character n-grams of these lengths, "
         "such as 3-5, and of its capitalisation (Bojanowski 2017); 'auto' is 3-5 if tokens are "
         "words; or 'none'",
@@ -69,36 +69,36 @@ class TextOptions:
     subword_bits: int = option(
         _BITS,
         range=int_range(4, 26),
-        requires={"form": "tokens"},
+        requires={"text_features": "tokens"},
         help="tokens: subwords share 2^n vectors, by their hash",
     )
     max_length: int = option(
         512,
         range=int_range(1, 1 << 20),
-        requires={"form": "tokens"},
+        requires={"text_features": "tokens"},
         help="tokens of a text that a sequence model reads; the rest is truncated",
     )
     word_ngrams: str = option(
         "auto",
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: word n-grams of these lengths, such as 1-3, or 'none'",
     )
     char_ngrams: str = option(
         "auto",
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: character n-grams of these lengths, such as 2-6, or 'none'",
     )
     skip_grams: int = option(
         0,
         range=int_range(0, _LONGEST),
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: pairs of words with up to this many words between them; a text's beginning and "
         "end count as words (Guthrie 2006); 0 is off",
     )
     opening_words: int = option(
         0,
         range=int_range(0, _LONGEST),
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: each word paired with the first word of its text, the first two, ... up to "
         "this many: for questions, which differ in how they begin; 0 is off",
     )
@@ -106,27 +106,27 @@ class TextOptions:
         0,
         choices=(0,),
         range=int_range(4, 26),
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: 2^n hashed n-grams of each kind instead of a vocabulary; 0 is off",
     )
     weighting: Weighting = option(
         "tfidf",
-        requires={"form": "bag"},
+        requires={"text_features": "bag"},
         help="bag: 'tfidf', 'binary' or 'counts'; each text is scaled to length 1",
     )
     lowercase: bool = option(True, help="convert texts to lowercase")
 
     def __post_init__(self) -> None:
         problems = []
-        if self.tokenizer and self.split != "word":
-            problems.append(f"split is {self.split!r}, but the tokenizer replaces it")
+        if self.tokenizer and self.token_level != "word":
+            problems.append(f"token_level is {self.token_level!r}, but the tokenizer replaces it")
         if self.subwords != "auto" and parse_range(self.subwords) is None:
             problems.append(
                 f"subwords is {self.subwords!r}; allowed: 'auto', 'none', or a range up to "
                 f"{_LONGEST} such as 3-5"
             )
-        elif self.subword_range[1] and (self.tokenizer or self.split != "word"):
-            splitter = "a tokenizer" if self.tokenizer else f"split {self.split!r}"
+        elif self.subword_range[1] and (self.tokenizer or self.token_level != "word"):
+            splitter = "a tokenizer" if self.tokenizer else f"token_level {self.token_level!r}"
             problems.append(f"subwords is {self.subwords!r} with {splitter}; they need whole words")
         if self.subword_bits != _BITS and not self.subword_range[1]:
             problems.append("subword_bits has no effect without subwords, such as 3-5")
@@ -145,7 +145,7 @@ class TextOptions:
     def subword_range(self) -> tuple[int, int]:
         """(shortest, longest) subword; (0, 0) without subwords."""
         if self.subwords == "auto":
-            return (3, 5) if self.split == "word" and not self.tokenizer else (0, 0)
+            return (3, 5) if self.token_level == "word" and not self.tokenizer else (0, 0)
         return parse_range(self.subwords) or (0, 0)
 
 

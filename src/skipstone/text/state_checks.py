@@ -10,7 +10,7 @@ import numpy as np
 
 from skipstone.core.errors import DamagedError
 from skipstone.text.features import FEATURE_KINDS, FIRST
-from skipstone.text.options import Form, Split, Weighting
+from skipstone.text.options import TextFeatures, TokenLevel, Weighting
 from skipstone.text.subwords import count_subword_ids
 
 Array = np.ndarray
@@ -27,7 +27,7 @@ def validate_state(state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Non
     Raises:
         DamagedError: names the invalid value.
     """
-    form = _choice(state, "form", get_args(Form))
+    form = _choice(state, "form", get_args(TextFeatures))
     _require(type(state.get("lowercase")) is bool, "lowercase is neither true nor false")
     common = state.get("common", [])
     _require(
@@ -49,7 +49,7 @@ def validate_ids(largest: int, size: int) -> None:
 
 
 def _check_tokens(state: Mapping[str, Any], arrays: Mapping[str, Array], size: int) -> None:
-    _choice(state, "split", get_args(Split))
+    _choice(state, "split", get_args(TokenLevel))
     _integer(state, "max_length", 1, 1 << 20)
     if "vocabulary" in arrays:
         count = _check_hashes(arrays, "vocabulary")

@@ -86,7 +86,7 @@ def train_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
     with events.progress_stage(f"the baseline, {name}"):
         network = get_learner(BACKBONES[name])(simple_plan, run, RecordCache()).network
         runtime = TorchRuntime(network)
-        val_rows = plan.manifest.rows_with_role("select")
+        val_rows = plan.manifest.rows_with_role("val")
         post = Predictor(simple_plan.input, runtime, plan.task, {}).fit_postprocessing(val_rows)
         predictor = Predictor(simple_plan.input, runtime, plan.task, post)
         values = (
@@ -106,7 +106,7 @@ def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
     """The same data and task with the input's baseline as the model; None if the input has none, or
     if all training rows have one label, which is possible when an existing model is fine-tuned."""
     entry = INPUTS[plan.manifest.input]
-    name, train_rows = entry.baseline, plan.manifest.rows_with_role("fit")
+    name, train_rows = entry.baseline, plan.manifest.rows_with_role("train")
     if name is None or name == plan.arch.backbone.name:
         return None
     if len(set(map(str, train_rows.column_values("target")))) < 2:

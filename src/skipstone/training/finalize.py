@@ -44,7 +44,7 @@ def score_and_write_bundle(
         network: the network of `arch`, with its weights.
     """
     runtime = TorchRuntime(network)
-    val_rows = context.manifest.rows_with_role("select")
+    val_rows = context.manifest.rows_with_role("val")
     post = Predictor(context.input, runtime, context.task, {}).fit_postprocessing(val_rows)
     post = select_postprocessing(
         Predictor(context.input, runtime, context.task, post), val_rows, seed=context.seed
@@ -76,8 +76,8 @@ def score_and_write_bundle(
 
 
 def scored_role(manifest: Manifest) -> str:
-    """The role that is scored: "claim", or "select" if the data is too small for a test set."""
-    return "claim" if len(manifest.rows_with_role("claim")) else "select"
+    """The role that is scored: "test", or "val" if the data is too small for a test set."""
+    return "test" if len(manifest.rows_with_role("test")) else "val"
 
 
 def export_and_verify(folder: Path) -> Verification:

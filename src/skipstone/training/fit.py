@@ -43,7 +43,7 @@ class FitResult:
     Args:
         history: a row an epoch: epoch, step, phase, lr, loss, losses, metrics, seconds, and
             gradients (mean norm by stage).
-        kept: {"epoch", "step", "metrics"} of the weights that the network now holds; of a closed
+        chosen_epoch: {"epoch", "step", "metrics"} of the weights that the network now holds; of a closed
             form, {"metrics"}.
         steps: optimizer steps done.
         stopped_by: "epochs", "steps", "budget", "early stop", or "solved" for a closed form.
@@ -52,7 +52,7 @@ class FitResult:
     """
 
     history: list[dict[str, Any]]
-    kept: dict[str, Any]
+    chosen_epoch: dict[str, Any]
     steps: int
     stopped_by: str
     together: int
@@ -69,15 +69,15 @@ def fit(
     run: RunFolder,
     objective: Callable[[Network, Recipe], Objective] | None = None,
 ) -> FitResult:
-    """Train `network`; on return it is on the CPU and holds the weights that did best on the select
-    role, or the last ones, as the options say (`keep`).
+    """Train `network`; on return it is on the CPU and holds the weights that did best on the
+    validation rows, or the last ones, as the options say (`checkpoint`).
 
     A run folder with a checkpoint is resumed. Options that are not a recipe yet are resolved for
     training from scratch.
 
     Args:
         task: its headline metric says which weights are best.
-        evaluate: metrics by name of a network on the select role; called each epoch.
+        evaluate: metrics by name of a network on the validation rows; called each epoch.
         objective: what is minimised; default: the head's or task's criterion and the L1 penalty.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
@@ -114,13 +114,13 @@ def fit(
                 raise keeper.explain(error) from None
             except OutOfMemory as error:
                 raise OutOfMemory(f"{error.message} {keeper.saved()}", hint=error.hint) from None
-        keeper.load_kept()
+        keeper.load_chosen_weights()
         network.auxiliary.clear()
         network.to("cpu").to(memory_format=torch.contiguous_format)
         network.requires_grad_(True).eval()
-        assert state.kept is not None, "no epoch was evaluated"
+        assert state.chosen_epoch is not None, "no epoch was evaluated"
         size = memory.size(state.step)
-        return FitResult(state.history, state.kept, state.step, state.stopped_by, size)
+        return FitResult(state.history, state.chosen_epoch, state.step, state.stopped_by, size)
 
 
 @contextlib.contextmanager

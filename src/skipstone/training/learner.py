@@ -129,7 +129,7 @@ def training_loader(plan: TrainPlan, cache: RecordCache | None = None) -> Loader
     batching = training_batches(
         plan.recipe, plan.augment, plan.input, plan.task, plan.arch, seed=plan.seed
     )
-    train_rows = plan.manifest.rows_with_role("fit")
+    train_rows = plan.manifest.rows_with_role("train")
     return Loader(train_rows, plan.input, plan.task, batching, loading=plan.loading, cache=cache)
 
 
@@ -162,7 +162,7 @@ def fit_closed_form(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Trai
     evaluate = _make_evaluate(plan, cache)  # in float32, in a resumed run too
     with events.progress_stage("counting n-grams"):
         matrix, targets = extract_features(
-            plan.input, plan.task, plan.manifest.rows_with_role("fit"), name
+            plan.input, plan.task, plan.manifest.rows_with_role("train"), name
         )
     classes = len(plan.task.schema["classes"])
     try_grid = matrix.nnz * classes <= MAX_GRID_WORK
@@ -259,7 +259,7 @@ def _make_evaluate(
     Args:
         run: decides the precision; float32 without it.
     """
-    val_rows = plan.manifest.rows_with_role("select")
+    val_rows = plan.manifest.rows_with_role("val")
     cached_input = cast(Input, CachedInput(plan.input, cache))
 
     def evaluate(candidate: Network) -> dict[str, float]:

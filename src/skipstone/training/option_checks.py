@@ -80,7 +80,7 @@ def reject_ineffective_options(
 def _effective(options: Any) -> list[str]:
     """The input's options that have an effect, given the others.
 
-    A field may require other options: `option(..., requires={"form": "bag"})`.
+    A field may require other options: `option(..., requires={"text_features": "bag"})`.
     """
     return [
         name

@@ -13,7 +13,7 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "plateau", "one-cycle", "constant"]
 Precision = Literal["auto", "f32", "bf16"]
 Unfreeze = Literal["all", "gradual"]
-Keep = Literal["best", "last"]
+Checkpoint = Literal["best", "last"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smh]))(?:(\d+)([sm]))?")
@@ -79,10 +79,10 @@ class TrainOptions:
     early_stop: int | None = option(
         None, range=int_range(0), help="epochs without improvement before it stops; 0 never stops"
     )
-    keep: Keep = option(
+    checkpoint: Checkpoint = option(
         "best",
-        help="weights of which epoch: the best on select, or the last, which leaves select "
-        "nothing to choose (--select 0.02 then gives its rows to training)",
+        help="weights of which epoch: the best on the validation rows, or the last, which leaves those "
+        "nothing to choose (--val-share 0.02 then gives them to training)",
     )
     clip: float | None = option(
         None, range=Range(0), help="greatest gradient norm; 0 does not clip"
@@ -126,9 +126,9 @@ class TrainOptions:
         problems = []
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
             problems.append(f"device is {self.device!r}; allowed: auto, cpu, cuda or mps")
-        if self.keep == "last" and self.early_stop:
+        if self.checkpoint == "last" and self.early_stop:
             problems.append(
-                "keep last and early_stop contradict each other: one needs no score, the other "
+                "checkpoint last and early_stop contradict each other: one needs no score, the other "
                 "ends by it"
             )
         check_options(self, problems)

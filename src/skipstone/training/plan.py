@@ -178,7 +178,7 @@ def build_plan(
 
     scan = make_scan(cache, lambda rows: choose(rows)[1])
     manifest = _assign_roles(manifest, settings, weights, parent, scan)
-    train_rows = manifest.rows_with_role("fit")
+    train_rows = manifest.rows_with_role("train")
     choice, input = choose(train_rows)
     task = _make_task(settings, manifest, train_rows, defaults, parent)
     reason = choice.reason + describe_new_classes(parent, task, train_rows)

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.training.options import Keep, Optimizer, Precision, Schedule, TrainOptions, Unfreeze
+from skipstone.training.options import (
+    Checkpoint,
+    Optimizer,
+    Precision,
+    Schedule,
+    TrainOptions,
+    Unfreeze,
+)
 
 #: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
 FEW_VALUES = 64 * 64 * 3
@@ -23,7 +30,7 @@ class Facts:
     """What the choices depend on.
 
     Args:
-        samples: rows of the fit split.
+        samples: training rows.
         pretrained: whether the backbone comes with weights.
         values: numbers in one sample, such as height x width x channels.
         placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
@@ -68,7 +75,7 @@ class Recipe:
     threads: int | None
     checkpoint_every: int | None
     seed: int
-    keep: Keep = "best"  # recipes stored before there was a choice
+    checkpoint: Checkpoint
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -89,8 +96,8 @@ class Recipe:
         for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
-        if self.keep == "last":
-            words.append("keeping the last epoch")
+        if self.checkpoint == "last":
+            words.append("the last epoch's weights")
         if self.balanced:
             words.append("classes drawn equally often")
         if self.layer_decay != 1:

@@ -28,7 +28,7 @@ from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.formatting import relative_path
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
-FORMAT = 1
+FORMAT = 2
 
 #: Locks that this process holds. Record locks do not keep out their own process, and closing any
 #: descriptor of a locked file would drop them, so a held file is never opened again.

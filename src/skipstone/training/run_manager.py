@@ -39,11 +39,11 @@ SAVE_SECONDS = 60.0
 
 
 class Judge:
-    """What a network scores on the select role, and which of two scores is better.
+    """What a network scores on the validation rows, and which of two scores is better.
 
     Args:
         task: names the headline metric, and those that break ties.
-        evaluate: metrics of a network on the select role.
+        evaluate: metrics of a network on the validation rows.
 
     Attributes:
         headline: that metric's name.
@@ -63,7 +63,7 @@ class Judge:
         finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
         if self.headline not in finite:
             raise DataError(
-                f"the rows that decide when to stop (select) give no {self._order[0].title}: "
+                f"the validation rows, which decide when to stop, give no {self._order[0].title}: "
                 "nothing in them is labelled.",
                 hint="See what they hold: skipstone audit",
             )
@@ -105,7 +105,7 @@ class RunKeeper:
         self.ema: Ema | None = Ema(network, recipe.ema) if recipe.ema else None
         self._stopping = stopping
         self._optimizer: torch.optim.Optimizer | None = None
-        self._kept: dict[str, Tensor] = {}
+        self._chosen_weights: dict[str, Tensor] = {}
         self._number = 0
         self._saved_step = 0
         self._checkpoint: Checkpoint | None = None
@@ -122,7 +122,7 @@ class RunKeeper:
         self.network.load_state_dict(checkpoint.part("model"))
         if self.ema is not None:
             self.ema.load(checkpoint.part("ema"), state.ema_count)
-        self._kept = checkpoint.part("kept") or checkpoint.part("best")  # its name once
+        self._chosen_weights = checkpoint.part("chosen")
         self._number, self._saved_step = checkpoint.number, state.step
         self.run.journal("resumed", step=state.step, epoch=state.epoch)
         events.emit_note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
@@ -154,8 +154,8 @@ class RunKeeper:
             state.stopped_by = "budget"
         self.save(state)
 
-    def load_kept(self) -> None:
-        self.network.load_state_dict(self._kept)
+    def load_chosen_weights(self) -> None:
+        self.network.load_state_dict(self._chosen_weights)
 
     # --- between steps ----------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class RunKeeper:
         """Write a checkpoint; one that is not finite is never written."""
         tensors = model_tensors(self.network, self.ema)
         check_finite(tensors, state)
-        tensors |= {f"kept.{name}": value for name, value in self._kept.items()}
+        tensors |= {f"chosen.{name}": value for name, value in self._chosen_weights.items()}
         assert self._optimizer is not None
         moments, scalars = optimizer_tensors(self._optimizer)
         state.ema_count = 0 if self.ema is None else self.ema.count
@@ -256,13 +256,15 @@ class RunKeeper:
 
         Patience is for the headline alone: a tie that another figure breaks is no progress.
         """
-        before = None if state.kept is None else self.judge.rank(state.kept["metrics"])
-        rank, last = self.judge.rank(metrics), self.recipe.keep == "last"
+        before = (
+            None if state.chosen_epoch is None else self.judge.rank(state.chosen_epoch["metrics"])
+        )
+        rank, last = self.judge.rank(metrics), self.recipe.checkpoint == "last"
         state.stale = 0 if last or before is None or rank[0] > before[0] else state.stale + 1
         if last or before is None or rank > before:
-            state.kept = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
+            state.chosen_epoch = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
             tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
-            self._kept = {name: value.detach().clone() for name, value in tensors.items()}
+            self._chosen_weights = {name: value.detach().clone() for name, value in tensors.items()}
 
     def _watch_budget(self, state: State) -> None:
         """The plan should end in time; where it did not, stop, and journal where."""

@@ -20,7 +20,7 @@ class State:
         losses: sum of each loss over the steps of this epoch, with their number under "steps".
         norms: the same for the gradient norm of each stage, at the steps that measure it.
         seconds: time spent so far, over all sessions.
-        kept: {"epoch", "step", "metrics"} of the weights that are kept.
+        chosen_epoch: {"epoch", "step", "metrics"} of the weights that are kept.
         stale: epochs since the headline metric was better.
         stopped_by: why it ended ("epochs", "steps", "budget", "early stop"); "" while it runs.
     """
@@ -35,7 +35,7 @@ class State:
     norms: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     ema_count: int = 0
-    kept: dict[str, Any] | None = None
+    chosen_epoch: dict[str, Any] | None = None
     stale: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped_by: str = ""
@@ -45,8 +45,7 @@ class State:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> State:
-        renamed = {"best": "kept"}  # as older checkpoints call it
-        return State(**{renamed.get(name, name): part for name, part in value.items()})
+        return State(**value)
 
 
 def add(sums: dict[str, float], values: Mapping[str, float]) -> None:

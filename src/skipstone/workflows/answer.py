@@ -118,7 +118,7 @@ def evaluate(
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
     warn_of_leakage(model, folder, manifest, evaluation.rows)
-    scores = compute_scores(predictor.task, evaluation, manifest, role=name, seed=seed)
+    scores = compute_scores(predictor.task, evaluation, manifest, role=name, seed=seed, split=name)
     return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.list_metrics()))
 
 

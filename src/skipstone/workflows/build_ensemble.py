@@ -52,7 +52,7 @@ class MemberScore:
 
     Args:
         model: the path that the user passed; `name` is its network's.
-        select: its headline metric on the validation rows.
+        val: its headline metric on the validation rows.
         value: its headline metric on the scored rows.
         difference: the ensemble's value minus the member's, paired.
     """
@@ -67,7 +67,7 @@ class MemberScore:
         return {
             "model": self.model,
             "name": self.name,
-            "select": self.val,
+            "val": self.val,
             "value": self.value.to_json(),
             "difference": self.difference.to_json(),
         }
@@ -204,8 +204,8 @@ def _score_members(
     for member in parts:
         runtime, post = TorchRuntime(restore_network(member.bundle)), dict(member.bundle.post)
         predictor = Predictor(member.input, runtime, member.task, post)
-        val = predictor.evaluate(joint.manifest.rows_with_role("select"))
-        evaluation = val if scores.role == "select" else predictor.evaluate(part)
+        val = predictor.evaluate(joint.manifest.rows_with_role("val"))
+        evaluation = val if scores.role == "val" else predictor.evaluate(part)
         records, groups = evaluation.records, evaluation.groups
         yield MemberScore(
             model=member.path,

@@ -27,7 +27,7 @@ from skipstone.workflows.shrink_model import load_training_manifest
 
 #: A row gets the first of these roles that any member has it in, so that no training row of one
 #: member is used to score the ensemble.
-_ROLES = ("fit", UNREADABLE, "select", "claim")
+_ROLES = ("train", UNREADABLE, "val", "test")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _join_roles(parts: Sequence[EnsembleMember]) -> Manifest:
     columns = [part.manifest.column_values("role") for part in parts]
     roles = [min(each, key=_rank) for each in zip(*columns, strict=True)]
     manifest = first.with_column("role", roles)
-    for role, title in (("claim", "test"), ("select", "validation")):
+    for role, title in (("test", "test"), ("val", "validation")):
         most, count = max(column.count(role) for column in columns), roles.count(role)
         if count == most:
             continue
@@ -155,7 +155,7 @@ def _join_roles(parts: Sequence[EnsembleMember]) -> Manifest:
             f"The members' data was split differently: {count:,} {title} rows remain, of up to "
             f"{most:,}. Members trained with the same --split-seed keep all of them."
         )
-    if not roles.count("select"):
+    if not roles.count("val"):
         raise UsageError(
             "no validation row remains: each is a training or test row of some member.",
             hint="Train the members with the same --split-seed.",

@@ -15,7 +15,7 @@ from skipstone.report.text_format import format_bytes, format_metric
 #: Columns, rows and title of a table.
 TerminalTable = tuple[tuple[str, ...], list[list[str]], str]
 
-_ROLES = {"claim": "test rows", "select": "validation rows"}
+_ROLES = {"test": "test rows", "val": "validation rows"}
 
 
 def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
@@ -25,7 +25,7 @@ def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
     """
     rows = [
         _accuracy(receipt["title"], part)
-        for part in (receipt["select"], receipt["claim"])
+        for part in (receipt["val"], receipt["test"])
         if part is not None
     ]
     sizes = receipt["sizes"]

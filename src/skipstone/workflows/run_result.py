@@ -22,7 +22,7 @@ class RunResult:
     """A finished run.
 
     Args:
-        role: the rows that `metrics` were scored on, once: "claim", or "select" if the data is too
+        role: the rows that `metrics` were scored on, once: "test", or "val" if the data is too
             small for a test set; `split` describes them to people.
         measures: the definitions of `metrics`, in order.
         bytes: size of the weights file.

@@ -92,7 +92,7 @@ def write_augmented_samples(
 def _write_contact_sheet(plan: TrainPlan, file: Path, key: str) -> str:
     """Write the contact sheet; returns a description of the augmentation."""
     assert isinstance(plan.augment, ImageAugmentOptions)
-    train_rows = plan.manifest.rows_with_role("fit")
+    train_rows = plan.manifest.rows_with_role("train")
     loader = training_loader(plan)
     labels = train_rows.column_values("target")
 
@@ -148,7 +148,7 @@ def _write_text_page(plan: TrainPlan, file: Path, *, command: str) -> str:
 
 
 def _text_rows(plan: TrainPlan, augment: Augmentation | None) -> list[TextRow]:
-    train_rows = plan.manifest.rows_with_role("fit")
+    train_rows = plan.manifest.rows_with_role("train")
     labels, ids = train_rows.column_values("target"), train_rows.column_values("id")
 
     def augment_row(row: int) -> TextRow:

@@ -116,7 +116,7 @@ def train(
             verification=verification,
             trained=describe_training(plan, bundle, learnt.network, result.history, seconds),
             history=result.history,
-            best=result.kept.get("epoch"),
+            best=result.chosen_epoch.get("epoch"),
             baseline=baseline,
         )
         report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))

@@ -39,7 +39,9 @@ from tests.text_bundles import MODELS, text_run
 
 @pytest.fixture(scope="module")
 def program(run: Path, rows: Manifest) -> tuple[bytes, bytes]:
-    samples = load_calibration_samples(open_model(run, "torch"), rows.rows_with_role("fit"), 16, 0)
+    samples = load_calibration_samples(
+        open_model(run, "torch"), rows.rows_with_role("train"), 16, 0
+    )
     return quantize_model(load_onnx_as_openvino(run / "bundle"), samples, Int8Options(samples=16))
 
 
@@ -64,7 +66,7 @@ def test_int8_answers_nearly_as_float(
 def test_quantizing_prints_nothing(
     run: Path, rows: Manifest, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    samples = load_calibration_samples(open_model(run, "torch"), rows.rows_with_role("fit"), 2, 0)
+    samples = load_calibration_samples(open_model(run, "torch"), rows.rows_with_role("train"), 2, 0)
     quantize_model(
         load_onnx_as_openvino(run / "bundle"), samples, Int8Options(samples=2, preset="mixed")
     )
@@ -72,16 +74,18 @@ def test_quantizing_prints_nothing(
 
 
 def test_calibration_is_the_predictors_arrays_drawn_by_the_seed(run: Path, rows: Manifest) -> None:
-    predictor, fit = open_model(run, "torch"), rows.rows_with_role("fit")
-    first, again, other = (load_calibration_samples(predictor, fit, 5, seed) for seed in (0, 0, 1))
-    pictures = [predictor.encode(source)[0]["image"] for source in fit.list_sources()]
+    predictor, train_rows = open_model(run, "torch"), rows.rows_with_role("train")
+    first, again, other = (
+        load_calibration_samples(predictor, train_rows, 5, seed) for seed in (0, 0, 1)
+    )
+    pictures = [predictor.encode(source)[0]["image"] for source in train_rows.list_sources()]
     for sample in first:
         assert any(np.array_equal(sample["image"], picture) for picture in pictures)
     assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(first, again, strict=True))
     assert not all(
         np.array_equal(a["image"], b["image"]) for a, b in zip(first, other, strict=True)
     )
-    assert len(load_calibration_samples(predictor, fit, 10_000, 0)) == len(fit)
+    assert len(load_calibration_samples(predictor, train_rows, 10_000, 0)) == len(train_rows)
 
 
 def test_large_pictures_are_fewer(
@@ -93,7 +97,7 @@ def test_large_pictures_are_fewer(
         assert (
             len(
                 load_calibration_samples(
-                    open_model(run, "torch"), rows.rows_with_role("fit"), 16, 0
+                    open_model(run, "torch"), rows.rows_with_role("train"), 16, 0
                 )
             )
             == 4
@@ -105,8 +109,10 @@ def test_calibration_passes_over_what_cannot_be_read(
     run: Path, rows: Manifest, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    fit = rows.rows_with_role("fit").take_rows([0, 1])
-    one_bad = fit.with_column("path", [str(tmp_path / "bad.jpg"), str(fit.list_sources()[1].path)])
+    train_rows = rows.rows_with_role("train").take_rows([0, 1])
+    one_bad = train_rows.with_column(
+        "path", [str(tmp_path / "bad.jpg"), str(train_rows.list_sources()[1].path)]
+    )
     predictor = open_model(run, "torch")
     assert len(load_calibration_samples(predictor, one_bad, 2, 0)) == 1
     with pytest.raises(DataError, match="none of the 1"):
@@ -182,9 +188,9 @@ def test_one_changed_weight_of_the_int8_program_turns_verify_red(shipped: Path) 
     """Also where its answers stay well within what other processors are allowed."""
     green = _row(shipped)
     assert green["ok"]
-    assert green["own"]["held"]
+    assert green["own"]["compared"]
     assert green["own"]["difference"] <= green["own"]["allowed"] == 1e-4
-    assert all(part in green["own"]["told"] for part in ("same kernels (", "_I8"))
+    assert all(part in green["own"]["remark"] for part in ("same kernels (", "_I8"))
 
     _change_one_weight(shipped)
     red = {row["name"]: row for row in run_checks(shipped) if not row["ok"]}
@@ -207,9 +213,9 @@ def test_another_processor_is_held_to_the_networks_answers(shipped: Path) -> Non
     _change_exports(shipped, elsewhere)
     row = _row(shipped)
     assert row["ok"]
-    assert not row["own"]["held"]
-    assert "compared with the network's outputs only, because" in row["own"]["told"]
-    assert "it was made with 3 jit_avx2_I8" in row["own"]["told"]
+    assert not row["own"]["compared"]
+    assert "compared with the network's outputs only, because" in row["own"]["remark"]
+    assert "it was made with 3 jit_avx2_I8" in row["own"]["remark"]
     _change_exports(shipped, lambda row: row["measured"]["facts"].pop("kernels"))
     with pytest.raises(DamagedError, match="which kernels computed its own outputs"):
         read_programs(shipped)
@@ -254,7 +260,7 @@ def test_recurrent_layers_stay_in_floating_point_and_it_is_said(
     assert sizes["openvino-int8"] < sizes["openvino-f32"]
     reference, found = (
         open_model(out, runtime)
-        .compute_outputs(manifest.rows_with_role("select").list_sources())
+        .compute_outputs(manifest.rows_with_role("val").list_sources())
         .outputs["logits"]
         for runtime in ("torch", "openvino-int8")
     )

@@ -87,7 +87,7 @@ def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
 def test_importance_is_the_squared_gradient_of_a_gate(bundle: Bundle, rows: Manifest) -> None:
     """Against gates that are really there, multiplied into what the consumer reads."""
     network, _, hidden = pieces(bundle)
-    work = StepContext(Path(), Path(), rows.rows_with_role("fit"), rows.rows_with_role("select"))
+    work = StepContext(Path(), Path(), rows.rows_with_role("train"), rows.rows_with_role("val"))
     found = measure_importance(network, bundle, work, hidden[:1], batches=1)
     (producer,) = found
     from skipstone.compression.recover import make_train_loader, recovery_recipe
@@ -121,7 +121,7 @@ def test_what_learns_again_is_judged_on_its_own_device(
     monkeypatch.setattr(recover, "Predictor", predictor)
     monkeypatch.setattr(recover, "figures_of", lambda task, records: {})
     work = StepContext(
-        run / "bundle", tmp_path / "out", rows.rows_with_role("fit"), rows.rows_with_role("select")
+        run / "bundle", tmp_path / "out", rows.rows_with_role("train"), rows.rows_with_role("val")
     )
     network = restore_network(bundle)
     recover.train_recovery(network, bundle, work, epochs=1, teacher=0.0)
@@ -173,7 +173,7 @@ def test_what_is_kept(sizes: list[int], keep: float, multiple: int, seed: int) -
 def test_more_than_can_go_is_refused(run: Path, rows: Manifest, tmp_path: Path) -> None:
     plan = ShrinkPlan.from_text("prune(macs=0.01, multiple=1, batches=1)")
     work = StepContext(
-        run / "bundle", tmp_path / "new", rows.rows_with_role("fit"), rows.rows_with_role("select")
+        run / "bundle", tmp_path / "new", rows.rows_with_role("train"), rows.rows_with_role("val")
     )
     with pytest.raises(Refusal, match="keeps at least"):
         run_steps(plan, work)
@@ -216,7 +216,10 @@ def test_the_chain_gives_a_bundle_that_verifies(pruned: Path, run: Path, rows: M
     assert sum(v.size for v in small.tensors.values()) < sum(v.size for v in large.tensors.values())
     scores = [
         np.mean(
-            [r["correct"] for r in open_model(folder).evaluate(rows.rows_with_role("fit")).records]
+            [
+                r["correct"]
+                for r in open_model(folder).evaluate(rows.rows_with_role("train")).records
+            ]
         )
         for folder in (run / "bundle", pruned)
     ]
@@ -257,8 +260,8 @@ def test_a_model_of_unknown_training_is_refused(run: Path, rows: Manifest, tmp_p
     work = StepContext(
         tmp_path / "bare",
         tmp_path / "new",
-        rows.rows_with_role("fit"),
-        rows.rows_with_role("select"),
+        rows.rows_with_role("train"),
+        rows.rows_with_role("val"),
     )
     with pytest.raises(Refusal, match="has no training recipe"):
         run_steps(ShrinkPlan.from_text("prune(batches=1)"), work)

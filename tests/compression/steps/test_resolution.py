@@ -45,7 +45,7 @@ from tests.text_bundles import text_run
 
 
 def work_on(source: Path, rows: Manifest, out: Path) -> StepContext:
-    return StepContext(source, out, rows.rows_with_role("fit"), rows.rows_with_role("select"))
+    return StepContext(source, out, rows.rows_with_role("train"), rows.rows_with_role("val"))
 
 
 # --- the size -----------------------------------------------------------------------------------
@@ -284,7 +284,10 @@ def test_the_chain_gives_a_bundle_that_verifies(small: Path, run: Path, rows: Ma
     assert predictor.encode(source)[0]["image"].shape == (16, 16, 3)
     scores = [
         np.mean(
-            [r["correct"] for r in open_model(folder).evaluate(rows.rows_with_role("fit")).records]
+            [
+                r["correct"]
+                for r in open_model(folder).evaluate(rows.rows_with_role("train")).records
+            ]
         )
         for folder in (run / "bundle", small)
     ]
@@ -314,6 +317,6 @@ def test_learning_again_helps(run: Path, rows: Manifest, tmp_path: Path) -> None
         out = tmp_path / str(epochs)
         plan = ShrinkPlan.from_text(f"resolution(size=12, epochs={epochs})")
         run_steps(plan, work_on(run / "bundle", rows, out))
-        records = open_model(out, "torch").evaluate(rows.rows_with_role("fit")).records
+        records = open_model(out, "torch").evaluate(rows.rows_with_role("train")).records
         wrong.append(np.mean([not r["correct"] for r in records]))
     assert wrong[1] < wrong[0]

@@ -52,7 +52,7 @@ linear = pytest.mark.parametrize("made", ["logistic"], indirect=True)
 
 
 def work_on(rows: Manifest) -> StepContext:
-    return StepContext(Path(), Path(), rows.rows_with_role("fit"), rows.rows_with_role("select"))
+    return StepContext(Path(), Path(), rows.rows_with_role("train"), rows.rows_with_role("val"))
 
 
 def vocabulary_words(input: TextInput) -> dict[str, int]:
@@ -127,7 +127,7 @@ def test_a_narrower_bag_is_the_columns_that_stay_scaled_anew() -> None:
     """Against scikit-learn's normalisation of the whole matrix's columns, block by block."""
     texts = ["the cat saw it", "a dog, a horse: a newt", "red and blue", "Red! red cats"] * 3
     sources = [Inline(text.encode()) for text in texts]
-    options = TextOptions(form="bag", word_ngrams="1-2", char_ngrams="2-3")
+    options = TextOptions(text_features="bag", word_ngrams="1-2", char_ngrams="2-3")
     input = TextInput(options).fit(sources)
     whole, _ = input.make_feature_matrix(sources)
     kept = np.flatnonzero(np.random.default_rng(0).random(whole.shape[1]) < 0.4)
@@ -145,7 +145,7 @@ def test_effects_of_a_linear_model_are_the_changes_of_its_logits(made) -> None:
     bundle, rows, _ = made
     input, network = restore_input(bundle), restore_network(bundle)
     found = measure_effects(network, input, bundle, work_on(rows))
-    matrix, _ = input.matrix(rows.rows_with_role("fit").list_sources())
+    matrix, _ = input.matrix(rows.rows_with_role("train").list_sources())
     whole, weight = matrix.toarray(), network.backbone.weight.weight.detach().numpy()[1:]
     for feature in range(whole.shape[1]):
         without = whole.copy()
@@ -163,7 +163,7 @@ def test_effects_of_a_learnt_model_are_squared_gradients_of_gates(made) -> None:
     found = measure_effects(network, input, bundle, work_on(rows))
     table = network.backbone.embedding.weight
     expected = np.zeros(len(table))
-    for source in rows.rows_with_role("fit").list_sources():
+    for source in rows.rows_with_role("train").list_sources():
         arrays = input.encode(input.decode(source))
         x = {name: torch.from_numpy(value)[None] for name, value in arrays.items()}
         network.zero_grad()
@@ -197,14 +197,14 @@ def test_what_was_solved_is_solved_again(made, tmp_path: Path) -> None:
     work = StepContext(
         folder / "bundle",
         tmp_path / "new",
-        rows.rows_with_role("fit"),
-        rows.rows_with_role("select"),
+        rows.rows_with_role("train"),
+        rows.rows_with_role("val"),
     )
     (step,) = run_steps(ShrinkPlan.from_text("vocabulary(keep=0.5)"), work)
     assert step["facts"]["learnt"] == "solved again"
     small = Bundle.load(work.out)
     input = restore_input(small)
-    matrix, targets = extract_features(input, restore_task(small), rows.rows_with_role("fit"), "")
+    matrix, targets = extract_features(input, restore_task(small), rows.rows_with_role("train"), "")
     expected, _ = solve(bundle.arch, input, matrix, targets, 3, 0)
     for name, value in expected.state_dict().items():
         np.testing.assert_allclose(small.tensors[name], value.numpy(), rtol=1e-6)
@@ -240,7 +240,7 @@ def test_the_whole_way_with_int8_behind_it(made, tmp_path: Path) -> None:
     assert sizes["ships"] == sizes["programs"]["openvino-int8"] + after[1]
     runtimes = {row["name"] for row in result.verification.rows}
     assert runtimes >= {"torch-f32", "onnxruntime-f32", "openvino-f32", "openvino-int8"}
-    records = open_model(out, "torch").evaluate(rows.rows_with_role("claim")).records
+    records = open_model(out, "torch").evaluate(rows.rows_with_role("test")).records
     assert np.mean([record["correct"] for record in records]) >= 0.8
 
 
@@ -252,7 +252,7 @@ def test_too_much_taken_away_is_refused_and_nothing_stays(made, tmp_path: Path) 
         folder / "bundle", rows, plan, max_drop=5, out=tmp_path / "x", latency_seconds=0.2
     )
     assert not result.accepted
-    assert result.receipt["select"]["drop"]["value"] > 5
+    assert result.receipt["val"]["drop"]["value"] > 5
     assert result.receipt["steps"][0]["facts"]["learnt"] == "not again"
     assert list(tmp_path.iterdir()) == []
 
@@ -260,15 +260,15 @@ def test_too_much_taken_away_is_refused_and_nothing_stays(made, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"split": "bpe", "vocabulary": 300}, "byte pairs"),
-        ({"form": "bag", "hash_bits": 6}, "hash"),
+        ({"token_level": "bpe", "vocabulary": 300}, "byte pairs"),
+        ({"text_features": "bag", "hash_bits": 6}, "hash"),
     ],
     ids=str,
 )
 def test_what_has_no_entries_of_its_own_is_refused(options: dict[str, Any], said: str) -> None:
     pytest.importorskip("tokenizers")
     sources = [Inline(b"the cat saw a dog"), Inline(b"red and blue")]
-    input = TextInput(TextOptions(**{"form": "tokens", **options})).fit(sources)
+    input = TextInput(TextOptions(**{"text_features": "tokens", **options})).fit(sources)
     with pytest.raises(Refusal, match=said) as caught:
         input.removable_ids()
     assert "Train with" in str(caught.value.hint)
@@ -276,7 +276,7 @@ def test_what_has_no_entries_of_its_own_is_refused(options: dict[str, Any], said
 
 def test_pictures_have_no_vocabulary(run: Path, rows: Manifest, tmp_path: Path) -> None:
     work = StepContext(
-        run / "bundle", tmp_path / "new", rows.rows_with_role("fit"), rows.rows_with_role("select")
+        run / "bundle", tmp_path / "new", rows.rows_with_role("train"), rows.rows_with_role("val")
     )
     with pytest.raises(Refusal, match="'image' has no vocabulary"):
         run_steps(ShrinkPlan.from_text("vocabulary"), work)

@@ -43,9 +43,9 @@ def test_shrinkage_generalises_where_tags_are_rare() -> None:
     fresh = draw(20_000, rng)
     shrunk, own, half = [], [], macro_f1(*fresh, [0.5] * 12)
     for _ in range(20):
-        select = draw(250, rng)  # five positives of a rare tag
-        shrunk.append(macro_f1(*fresh, choose_thresholds(*select)))
-        own.append(macro_f1(*fresh, choose_thresholds(*select, prior=0)))
+        val = draw(250, rng)  # five positives of a rare tag
+        shrunk.append(macro_f1(*fresh, choose_thresholds(*val)))
+        own.append(macro_f1(*fresh, choose_thresholds(*val, prior=0)))
     assert np.mean(shrunk) > np.mean(own) + 0.02
     assert np.mean(shrunk) > half + 0.02
 

@@ -74,7 +74,7 @@ def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
     predictor = open_model(work.out, "torch")
     model = load_onnx_as_openvino(work.out)
     recurrent = recurrent_op_names(model)
-    samples = load_calibration_samples(predictor, work.fit, options.samples, work.seed)
+    samples = load_calibration_samples(predictor, work.train_rows, options.samples, work.seed)
     with events.progress_stage("quantizing"):
         exact = predictor.input.feature_spec().requires_float32
         voted = len(Bundle.load(work.out).arch.networks) > 1
@@ -99,14 +99,14 @@ def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
 
 
 def load_calibration_samples(
-    predictor: Predictor, fit: Manifest, count: int, seed: int
+    predictor: Predictor, train_rows: Manifest, count: int, seed: int
 ) -> list[Arrays]:
     """Inputs of up to `count` random rows, as the Predictor gives them to a runtime; fewer if they
     fill HELD bytes.
 
     Unreadable files are skipped.
     """
-    sources = fit.list_sources()
+    sources = train_rows.list_sources()
     order = np.random.default_rng(seed).permutation(len(sources))
     samples: list[Arrays] = []
     size = 0
@@ -119,7 +119,9 @@ def load_calibration_samples(
                 size += sum(array.nbytes for array in samples[-1].values())
                 advance()
     if not samples:
-        raise DataError(f"none of the {len(sources)} training files under {fit.root} can be read.")
+        raise DataError(
+            f"none of the {len(sources)} training files under {train_rows.root} can be read."
+        )
     if size >= MAX_SAMPLE_BYTES and len(samples) < min(count, len(sources)):
         events.emit_note(
             f"INT8 ranges are measured on {len(samples):,} of {min(count, len(sources)):,} "

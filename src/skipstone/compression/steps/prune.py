@@ -73,7 +73,11 @@ def apply_pruning(options: PruneOptions, work: StepContext) -> dict[str, Any]:
         "macs": [before.macs, after.macs],
         "parameters": [before.parameters, after.parameters],
         "channels": {h.producer: [h.channels, len(remaining[h.producer])] for h in hidden},
-        "recovery": {"epochs": options.epochs, "steps": result.steps, "kept": result.kept},
+        "recovery": {
+            "epochs": options.epochs,
+            "steps": result.steps,
+            "chosen_epoch": result.chosen_epoch,
+        },
     }
 
 

@@ -64,7 +64,11 @@ def apply_resolution(options: ResolutionOptions, work: StepContext) -> dict[str,
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
         result = train_recovery(changed, made, work, epochs=options.epochs, teacher=options.teacher)
-        facts["recovery"] = {"epochs": options.epochs, "steps": result.steps, "kept": result.kept}
+        facts["recovery"] = {
+            "epochs": options.epochs,
+            "steps": result.steps,
+            "chosen_epoch": result.chosen_epoch,
+        }
     save_step_output(made, arch, smaller, changed, work)
     return facts
 

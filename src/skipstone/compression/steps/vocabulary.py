@@ -136,7 +136,7 @@ def measure_effects(
     assert isinstance(input, Vocabulary)
     task = restore_task(bundle)
     if isinstance(network.backbone, EntryEffects):
-        matrix, targets = extract_features(input, task, work.fit, bundle.arch.name)
+        matrix, targets = extract_features(input, task, work.train_rows, bundle.arch.name)
         return np.asarray(network.backbone.feature_effects(matrix, multi_label=targets.ndim == 2))
     entries = input.removable_ids()
     tables = vocabulary_tables(network, _arch(bundle), input)
@@ -144,7 +144,7 @@ def measure_effects(
     if not layers or not all(isinstance(layer, nn.Embedding) for layer in layers):
         raise Refusal("this network has no embedding of its input's vocabulary.")
     batching = Batching(batch_size=BATCH, seed=work.seed, shuffle=False)
-    rows = Loader(work.fit, input, task, batching)
+    rows = Loader(work.train_rows, input, task, batching)
     importance = np.zeros(entries.stop)
     for batch in rows.iterate_epoch(0):
         for ids, effect in gate_effects(network, layers, batch, input.unknown_id):
@@ -231,7 +231,7 @@ def _solve_again(reduced: ReducedModel, work: StepContext) -> tuple[Network, Arc
     """The closed-form network of the remaining entries, with the same options."""
     bundle, task = reduced.bundle, restore_task(reduced.bundle)
     with events.progress_stage("solving again"):
-        matrix, targets = extract_features(reduced.input, task, work.fit, bundle.arch.name)
+        matrix, targets = extract_features(reduced.input, task, work.train_rows, bundle.arch.name)
         classes = len(task.schema["classes"])
         return solve(_arch(bundle), reduced.input, matrix, targets, classes, work.seed)
 

@@ -118,7 +118,7 @@ class OpenVinoRuntime:
             "runtime": "openvino",
             "version": self._library.__version__,
             "precision": _main_precision(layers),
-            "asked": self._precision,
+            "requested": self._precision,
             "hint": str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string()),
             "layers": layers,
             "features": cpu_features(),
