@@ -186,7 +186,9 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
         vectors = [backbone.embedding.weight[list(one)] for one in pair]
         own, other = torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True)
         blended = (share * own + (1 - share) * other)[None]
-        by_hand.append(backbone.encode_vectors(blended, torch.ones(blended.shape[:2], dtype=torch.bool))[0])
+        by_hand.append(
+            backbone.encode_vectors(blended, torch.ones(blended.shape[:2], dtype=torch.bool))[0]
+        )
     features = torch.cat(by_hand)
     torch.testing.assert_close(network.features(mixed.x)[0], features, rtol=1e-5, atol=1e-6)
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
