@@ -26,15 +26,15 @@ from skipstone.data.samples import Batch
 from skipstone.inference.restore import restore_single_network
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import Network
-from skipstone.training.loop import Rules, step
+from skipstone.training.loop import StepConfig, train_step
 from skipstone.training.objective import Objective
-from skipstone.training.oom import MicroBatch, Unrecorded
+from skipstone.training.oom import MemoryJournal, MicroBatch
 from skipstone.training.optimizers import make_optimizer
 from skipstone.training.options import TrainOptions
-from skipstone.training.precision import Mode, candidates, pick
-from skipstone.training.recipe import Facts, resolve
+from skipstone.training.precision import Mode, candidate_modes, choose_mode
+from skipstone.training.recipe import RecipeFacts, resolve_recipe
 from skipstone.training.schedules import make_curve
-from skipstone.training.state import State
+from skipstone.training.state import TrainState
 from skipstone.workflows.random_init import CLASS_COUNT, make_untrained_bundle
 
 #: model, side of the pictures, channels, batch
@@ -48,8 +48,8 @@ PEER = "torch, eager f32 NCHW"
 AGAIN = f"{PEER}, again"
 CPU = torch.device("cpu")
 #: Random weights and labels would diverge at a real rate, and NaNs take other times.
-RECIPE = resolve(
-    TrainOptions(optimizer="sgd", lr=1e-9, ema=0.0, device="cpu"), Facts(samples=100_000)
+RECIPE = resolve_recipe(
+    TrainOptions(optimizer="sgd", lr=1e-9, ema=0.0, device="cpu"), RecipeFacts(samples=100_000)
 )
 
 
@@ -90,7 +90,7 @@ def measure(
     )
     label = torch.randint(0, CLASS_COUNT, (batch,), generator=generator)
     data = Batch({"image": image}, {"label": label}, [])
-    modes = candidates(RECIPE, CPU, network)
+    modes = candidate_modes(RECIPE, CPU, network)
     calls = {PEER: plain_step(network, data), AGAIN: plain_step(network, data)}
     calls |= {str(mode): own_step(network, data, mode) for mode in modes}
     found = interleaved_benchmark(calls, seconds=seconds, threads=threads)
@@ -125,7 +125,7 @@ def own_step(network: Network, data: Batch, mode: Mode) -> Callable[[], float]:
     network = copy.deepcopy(network).train().to(memory_format=mode.layout())
     objective = Objective(network, LogitsCriterion(CrossEntropy(label_smoothing=0.1), "label"))
     optimizer = make_optimizer(network, RECIPE)
-    rules = Rules(
+    rules = StepConfig(
         steps=1,
         lr=RECIPE.lr,
         curve=make_curve("constant", total=1, warmup=0),
@@ -134,23 +134,25 @@ def own_step(network: Network, data: Batch, mode: Mode) -> Callable[[], float]:
         accumulate=1,
         mode=mode,
         device=CPU,
-        memory=MicroBatch(network, len(data), Unrecorded()),
+        memory=MicroBatch(network, len(data), MemoryJournal()),
         seed=0,
-        measure=8,
+        norms_every=8,
     )
-    state = State()
+    state = TrainState()
 
     def call() -> float:
         state.phase_step += 1
-        return step(objective, optimizer, [data], state, rules)
+        return train_step(objective, optimizer, [data], state, rules)
 
     return call
 
 
 def report_of(found: BenchmarkResult, modes: list[Mode], facts: dict[str, Any]) -> dict[str, Any]:
     medians = {mode: found.median_ms(str(mode)) for mode in modes}
-    ours = str(pick(medians))
-    stock = str(pick({mode: value for mode, value in medians.items() if not mode.fast_depthwise}))
+    ours = str(choose_mode(medians))
+    stock = str(
+        choose_mode({mode: value for mode, value in medians.items() if not mode.fast_depthwise})
+    )
     pairs = [(PEER, ours), (AGAIN, PEER)] + ([(stock, ours)] if stock != ours else [])
     ratios = [{"slow": a, "fast": b, **found.speed_ratio(a, b).to_json()} for a, b in pairs]
     return {**found.to_json(), **facts, "ours": ours, "stock": stock, "ratios": ratios}

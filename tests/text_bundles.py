@@ -24,7 +24,7 @@ from skipstone.text.options import TextOptions
 from skipstone.training.learner import extract_features, solve
 from skipstone.training.objective import Objective
 from skipstone.training.options import TrainOptions
-from skipstone.training.recipe import Facts, resolve
+from skipstone.training.recipe import RecipeFacts, resolve_recipe
 from tests.text_data import rows, write_csv
 
 #: Options of the small models, and of what they see.
@@ -69,7 +69,7 @@ def text_run(
                 weight = torch.tensor(float(len(batch)))
                 objective(batch.x, batch.y, weight=weight)["loss"].backward()
                 optimizer.step()
-    recipe = resolve(TrainOptions(batch_size=8), Facts(samples=len(train_rows)))
+    recipe = resolve_recipe(TrainOptions(batch_size=8), RecipeFacts(samples=len(train_rows)))
     state, arrays = text.get_state()
     bundle = Bundle(
         arch=arch,

@@ -20,7 +20,7 @@ from skipstone.inference.golden_outputs import store_goldens
 from skipstone.inference.restore import restore_input, restore_network
 from skipstone.models.build import export_tensors
 from skipstone.training.options import TrainOptions
-from skipstone.training.recipe import Facts, resolve
+from skipstone.training.recipe import RecipeFacts, resolve_recipe
 from tests.photos import CLASSES
 from tests.small_bundles import small_bundle
 
@@ -50,8 +50,8 @@ def run(flat_photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     bundle = small_bundle()
     schema = {"classes": list(CLASSES)}
     bundle.task["schema"] = schema
-    recipe = resolve(
-        TrainOptions(batch_size=8), Facts(samples=len(manifest.rows_with_role("train")))
+    recipe = resolve_recipe(
+        TrainOptions(batch_size=8), RecipeFacts(samples=len(manifest.rows_with_role("train")))
     )
     bundle.lineage = {
         "seed": 0,

@@ -23,7 +23,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.datasets.splitting import assign_roles
 from skipstone.inference.open_model import open_model
-from skipstone.training.run_directory import owned
+from skipstone.training.run_directory import lock_run
 from skipstone.workflows import shrink_model as verb
 from skipstone.workflows.compare_models import _Model, _stored_score
 from skipstone.workflows.receipt_table import make_metrics_table
@@ -160,13 +160,13 @@ def test_a_run_has_one_owner_and_a_report_that_can_be_told_before_any_work(
     (copied / "report.json").write_text("[]")
     left = copied / ".skipstone-tmp-of-a-killed-shrink"
     left.mkdir()
-    with owned(copied), pytest.raises(Refusal, match="in use by this process"):
+    with lock_run(copied), pytest.raises(Refusal, match="in use by this process"):
         shrink(copied)
     left.mkdir()
     with pytest.raises(DamagedError, match=r"report\.json is not report data"):
         shrink(copied)
     assert not left.exists()
-    with owned(copied):
+    with lock_run(copied):
         pass  # nobody holds it any more
 
 

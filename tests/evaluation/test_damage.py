@@ -16,7 +16,7 @@ from skipstone.core.errors import DamagedError, SkipstoneError
 from skipstone.core.storage import write_json
 from skipstone.evaluation.parity import verify
 from skipstone.training.checkpoint import GENERATIONS, Checkpoint, load_checkpoint, save_checkpoint
-from skipstone.training.state import State
+from skipstone.training.state import TrainState
 
 BLOCK = 4096
 
@@ -39,7 +39,7 @@ def checkpoints(tmp_path: Path) -> Path:
     for number in (4, 5):
         generator = torch.Generator().manual_seed(number)
         tensors = {f"model.{i}": torch.randn(2000, generator=generator) for i in range(6)}
-        save_checkpoint(folder, Checkpoint(number, State(step=10 * number), tensors, {}))
+        save_checkpoint(folder, Checkpoint(number, TrainState(step=10 * number), tensors, {}))
     return folder
 
 

@@ -74,7 +74,7 @@ def test_a_stopped_run_goes_on_with_the_same_file_only(
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loader, "epoch", stopping)
+        patch.setattr(Loader, "iterate_epoch", stopping)
         assert train(folder).code == 143
     data = (folder / "v.bin").read_bytes()
     word2vec_binary(folder / "v.bin", {**VECTORS, "red": VECTORS["red"] + 1})

@@ -117,7 +117,7 @@ class Progress:
 
 def observe(progress: Progress) -> None:
     """Tell what this process does. Nothing of what it computes changes."""
-    keeper = keeper_module.RunKeeper
+    keeper = keeper_module.RunManager
 
     @contextlib.contextmanager
     def doing(word: str) -> Iterator[None]:
@@ -135,10 +135,10 @@ def observe(progress: Progress) -> None:
         setattr(owner, name, outer)
 
     restore, after_step, begin, save = (
-        keeper.restore,
+        keeper.restore_checkpoint,
         keeper.after_step,
-        keeper.begin,
-        keeper.save,
+        keeper.begin_phase,
+        keeper.save_checkpoint,
     )
 
     def restored(self: Any, checkpoint: Any) -> Any:
@@ -165,11 +165,11 @@ def observe(progress: Progress) -> None:
         finish(self)
 
     RunFolder.finish = finished  # type: ignore[method-assign]
-    keeper.restore, keeper.after_step = restored, stepped  # type: ignore[method-assign]
-    keeper.begin, keeper.save = begun, saved  # type: ignore[method-assign]
-    wrap(keeper, "save", "save")
+    keeper.restore_checkpoint, keeper.after_step = restored, stepped  # type: ignore[method-assign]
+    keeper.begin_phase, keeper.save_checkpoint = begun, saved  # type: ignore[method-assign]
+    wrap(keeper, "save_checkpoint", "save")
     wrap(keeper, "_metrics", "evaluate")
-    wrap(loop_module, "step", "step")
+    wrap(loop_module, "train_step", "step")
 
 
 # --- kills ----------------------------------------------------------------------------------
@@ -212,25 +212,25 @@ def arm(kill: Kill, progress: Progress) -> None:
 
     disk.fault = fault
     if kill.kind == "evaluate":
-        metrics = keeper_module.RunKeeper._metrics
+        metrics = keeper_module.RunManager._metrics
 
         def half(self: Any) -> Any:
-            self.judge._evaluate = lambda network: (
+            self.selector._evaluate = lambda network: (
                 evaluate(network),
                 os.kill(os.getpid(), signal.SIGKILL),
             )
             return metrics(self)
 
-        keeper_module.RunKeeper._metrics = half  # type: ignore[method-assign]
+        keeper_module.RunManager._metrics = half  # type: ignore[method-assign]
     if kill.kind == "signal":
-        after_step = keeper_module.RunKeeper.after_step
+        after_step = keeper_module.RunManager.after_step
 
         def signalled(self: Any, state: Any, loss: float) -> None:
             if state.step == kill.at:  # as a terminal does: to every process of the job
                 os.killpg(os.getpgrp(), kill.index)
             after_step(self, state, loss)
 
-        keeper_module.RunKeeper.after_step = signalled  # type: ignore[method-assign]
+        keeper_module.RunManager.after_step = signalled  # type: ignore[method-assign]
 
 
 class Server:

@@ -361,7 +361,7 @@ def test_sabotage_an_error_that_is_swallowed_is_seen(
     """Rare saves: the run goes on, but what is left lies further back than it should."""
     monkeypatch.setattr(keeper_module, "save_checkpoint", lambda *given: None)
     monkeypatch.setattr(
-        keeper_module.RunKeeper,
+        keeper_module.RunManager,
         "load_chosen_weights",
         lambda self: self.network.load_state_dict(tiny_network(1).state_dict()),
     )

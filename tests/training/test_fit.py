@@ -203,7 +203,7 @@ def test_nan_stops_with_step_files_and_checkpoint(tmp_path: Path) -> None:
         assert saved.state.step == at
         name = f"001/checkpoint/{'odd' if at % 2 else 'even'}"
         assert f"{name}, of step {at}." in str(caught.value)
-        assert all(torch.isfinite(t).all() for t in saved.part("model").values())
+        assert all(torch.isfinite(t).all() for t in saved.tensors_under("model").values())
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -270,7 +270,7 @@ def test_plain_options_are_resolved(tmp_path: Path) -> None:
             options=TrainOptions(steps=2, device="cpu"),
             run=run,
         )
-        decision = run.decided("precision")
+        decision = run.find_decision("precision")
     assert result.steps == 2
     assert decision is not None
     assert decision["precision"] in ("f32", "bf16")
@@ -296,7 +296,7 @@ def test_batches_of_one_pixel_are_refused_with_a_sentence(tmp_path: Path) -> Non
     network.backbone.deep = nn.Sequential(
         nn.Conv2d(6, 8, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8)
     )
-    with pytest.raises(UsageError, match="batches of one sample teach batch norm nothing"):
+    with pytest.raises(UsageError, match="batch norm needs more than one value per channel"):
         train(tmp_path, network=network, loader=TinyLoader(4, 1), epochs=1)
 
 

@@ -33,7 +33,7 @@ def test_a_network_in_training_is_judged_on_its_own_device(monkeypatch: pytest.M
         raise Judged
 
     monkeypatch.setattr(learner, "Predictor", predictor)
-    manifest = SimpleNamespace(role=lambda name: None)
+    manifest = SimpleNamespace(rows_with_role=lambda name: None)
     given: Any = SimpleNamespace(manifest=manifest, input=None, task=None)
     evaluate = learner._make_evaluate(given, RecordCache())
     network = tiny_network().to("meta")  # the one device beside the CPU that is everywhere

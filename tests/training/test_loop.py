@@ -11,17 +11,17 @@ import torch
 
 from skipstone.core.errors import Diverged
 from skipstone.training.ema import Ema
-from skipstone.training.loop import Rules, grouped, seed_step, step
+from skipstone.training.loop import StepConfig, group_batches, seed_step, train_step
 from skipstone.training.objective import Objective
-from skipstone.training.oom import MicroBatch, Unrecorded
+from skipstone.training.oom import MemoryJournal, MicroBatch
 from skipstone.training.optimizers import make_optimizer
 from skipstone.training.precision import Mode
 from skipstone.training.schedules import make_curve
-from skipstone.training.state import State
+from skipstone.training.state import TrainState
 from tests.training.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 
-def rules_of(**changed: Any) -> Rules:
+def rules_of(**changed: Any) -> StepConfig:
     values: dict[str, Any] = {
         "steps": 10,
         "lr": 0.1,
@@ -31,22 +31,22 @@ def rules_of(**changed: Any) -> Rules:
         "accumulate": 1,
         "mode": Mode(),
         "device": torch.device("cpu"),
-        "memory": MicroBatch(tiny_network(), 48, Unrecorded()),
+        "memory": MicroBatch(tiny_network(), 48, MemoryJournal()),
         "seed": 0,
-        "measure": 1,
+        "norms_every": 1,
     }
-    return Rules(**(values | changed))
+    return StepConfig(**(values | changed))
 
 
-def one_step(batch_size: int, **options: Any) -> tuple[dict[str, torch.Tensor], State]:
+def one_step(batch_size: int, **options: Any) -> tuple[dict[str, torch.Tensor], TrainState]:
     """All 44 images in one step, in batches of `batch_size`, in epoch 0's order."""
     network = tiny_network(norm=False, dropout=0.0)
     recipe = recipe_of(optimizer="sgd", lr=0.1, **options)
     objective = Objective(network, TinyCriterion(), l1=recipe.l1)
     optimizer = make_optimizer(network, recipe)
-    loader, state = TinyLoader(samples=44, batch_size=batch_size), State()
+    loader, state = TinyLoader(samples=44, batch_size=batch_size), TrainState()
     batches = list(loader.iterate_epoch(0))
-    step(objective, optimizer, batches, state, rules_of(clip=recipe.clip))
+    train_step(objective, optimizer, batches, state, rules_of(clip=recipe.clip))
     return network.state_dict(), state
 
 
@@ -105,14 +105,14 @@ def test_ema_equals_its_closed_form() -> None:
         ema.update()
         decay = min(0.6, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * network.weight.detach()
-        torch.testing.assert_close(ema.tensors()["weight"], expected)
-    assert int(ema.tensors()["num_batches_tracked"]) == 19
+        torch.testing.assert_close(ema.state_dict()["weight"], expected)
+    assert int(ema.state_dict()["num_batches_tracked"]) == 19
     live = network.weight.detach().clone()
-    with ema.applied():
+    with ema.use_average():
         torch.testing.assert_close(network.weight.detach(), expected)
-        assert torch.equal(ema.tensors()["weight"], live)
+        assert torch.equal(ema.state_dict()["weight"], live)
     assert torch.equal(network.weight.detach(), live)
-    torch.testing.assert_close(ema.tensors()["weight"], expected)
+    torch.testing.assert_close(ema.state_dict()["weight"], expected)
 
 
 def test_streams_are_keyed_by_seed_and_step() -> None:
@@ -126,7 +126,7 @@ def test_streams_are_keyed_by_seed_and_step() -> None:
 
 def test_groups() -> None:
     loader = TinyLoader(samples=20, batch_size=4)
-    assert [len(group) for group in grouped(loader.iterate_epoch(0), 2)] == [2, 2, 1]
+    assert [len(group) for group in group_batches(loader.iterate_epoch(0), 2)] == [2, 2, 1]
 
 
 def test_infinite_loss_names_the_batch() -> None:
@@ -136,11 +136,11 @@ def test_infinite_loss_names_the_batch() -> None:
     before = copy.deepcopy(network.state_dict())
     recipe = recipe_of()
     with pytest.raises(Diverged, match=r"step 1 .*photo\d+\.png.* and \d+ more"):
-        step(
+        train_step(
             Objective(network, TinyCriterion()),
             make_optimizer(network, recipe),
             list(TinyLoader(batch_size=16).iterate_epoch(0))[:1],
-            State(),
+            TrainState(),
             rules_of(),
         )
     assert torch.equal(network.backbone.stem.weight, before["backbone.stem.weight"])

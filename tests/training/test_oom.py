@@ -18,7 +18,7 @@ from skipstone.core.errors import Interrupted, OutOfMemory, is_out_of_memory
 from skipstone.data.samples import Batch, SampleMeta
 from skipstone.models.network import Network
 from skipstone.training.objective import Objective
-from skipstone.training.oom import HALVED, MicroBatch, split
+from skipstone.training.oom import HALVED, MicroBatch, split_batch
 from skipstone.training.run_directory import RunFolder
 from tests.training.tiny import TinyLoader, tiny_network, train
 
@@ -73,7 +73,7 @@ def test_halves_until_it_fits_and_says_so(
     assert tried[:4] == [8, 4, 2, 2]
     assert set(tried[2:]) == {2}
     assert result.steps == 6
-    assert result.together == 2
+    assert result.micro_batch == 2
     rows = [row for row in journal(tmp_path) if row["kind"] == HALVED]
     assert [(row["step"], row["size"]) for row in rows] == [(0, 4), (0, 2)]
     warnings = [e.text for e in said if isinstance(e, events.Note) and e.level == "warning"]
@@ -105,7 +105,7 @@ def test_the_journal_is_written_before_it_acts(
 ) -> None:
     seen: list[list[str]] = []
     tried = limit(monkeypatch, 4, ERRORS["cpu"])
-    parts = MicroBatch.parts
+    parts = MicroBatch.split_batches
 
     def watched(self: MicroBatch, batches: list[Batch], step: int) -> list[Batch]:
         made = parts(self, batches, step)
@@ -113,7 +113,7 @@ def test_the_journal_is_written_before_it_acts(
             seen.append([row["kind"] for row in journal(tmp_path)])
         return made
 
-    monkeypatch.setattr(MicroBatch, "parts", watched)
+    monkeypatch.setattr(MicroBatch, "split_batches", watched)
     train(tmp_path, epochs=1)
     assert HALVED in seen[0]
 
@@ -187,7 +187,7 @@ def test_what_a_full_machine_really_raises_is_known(tmp_path: Path) -> None:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
             _, result = train(tmp_path, loader=loader, batch_size=64, epochs=1, evaluate=half)
-            code = 0 if result.together < 64 else 2
+            code = 0 if result.micro_batch < 64 else 2
         except OutOfMemory:
             code = 0
         finally:
@@ -229,7 +229,7 @@ def test_parts(count: int, size: int, least: int, sizes: list[int]) -> None:
     batch = Batch(
         {"x": values}, {"y": values, "boxes": boxes}, [SampleMeta(n) for n in range(count)]
     )
-    parts = split(batch, size, least)
+    parts = split_batch(batch, size, least)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat([part.x["x"] for part in parts]), values)
     assert [meta.id for part in parts for meta in part.meta] == list(range(count))

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from skipstone.models.resnet import build_resnet
-from skipstone.training.optimizers import gradient_norms, make_optimizer, set_rates, stages
+from skipstone.training.optimizers import (
+    gradient_norms,
+    make_optimizer,
+    parameter_stages,
+    set_rates,
+)
 from skipstone.training.phases import Phase, enter_phase, plan_phases
 from tests.training.tiny import TinyHead, recipe_of, tiny_network
 
@@ -45,11 +50,11 @@ def test_stages_cover_every_parameter_once() -> None:
     network = tiny_network()
     network.backbone = build_resnet("resnet20")
     network.head = TinyHead()
-    found = [id(p) for _, group in stages(network) for p in group]
+    found = [id(p) for _, group in parameter_stages(network) for p in group]
     assert sorted(found) == sorted(id(p) for p in network.parameters())
     network.backbone.extra = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match=r"missing: backbone\.extra\.weight"):
-        stages(network)
+        parameter_stages(network)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

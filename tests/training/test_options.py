@@ -12,7 +12,7 @@ import pytest
 from skipstone.core.errors import UsageError
 from skipstone.core.options import get_spec
 from skipstone.training.options import TrainOptions, parse_duration
-from skipstone.training.recipe import Facts, Recipe, resolve
+from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,11 @@ def test_the_recipe_is_complete_and_keeps_what_was_said() -> None:
     names = {item.name for item in dataclasses.fields(TrainOptions)}
     assert names == {item.name for item in dataclasses.fields(Recipe)}
     said = {"epochs": 3, "lr": 0.5, "ema": 0.0, "clip": 0.0, "early_stop": 0, "optimizer": "sgd"}
-    for facts in (Facts(samples=60, pretrained=True), Facts(samples=60_000, values=28 * 28)):
-        recipe = resolve(TrainOptions(**said), facts)  # type: ignore[arg-type]
+    for facts in (
+        RecipeFacts(samples=60, pretrained=True),
+        RecipeFacts(samples=60_000, values=28 * 28),
+    ):
+        recipe = resolve_recipe(TrainOptions(**said), facts)  # type: ignore[arg-type]
         values = dataclasses.asdict(recipe)
         assert {name: values[name] for name in said} == said
         free = {"steps", "budget", "channels_last", "threads", "checkpoint_every"}
@@ -93,8 +96,8 @@ def test_the_recipe_is_complete_and_keeps_what_was_said() -> None:
 @pytest.mark.parametrize("samples", [2, 60, 3000, 60_000, 10_000_000])
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_a_recipe_is_itself_allowed(samples: int, pretrained: bool) -> None:
-    recipe = resolve(TrainOptions(), Facts(samples=samples, pretrained=pretrained))
-    assert resolve(TrainOptions(**recipe.to_json()), Facts(samples=1)) == recipe
+    recipe = resolve_recipe(TrainOptions(), RecipeFacts(samples=samples, pretrained=pretrained))
+    assert resolve_recipe(TrainOptions(**recipe.to_json()), RecipeFacts(samples=1)) == recipe
     assert str(recipe)
 
 
@@ -109,15 +112,19 @@ def test_import_is_light() -> None:
 def test_the_batch_that_suits_a_backbone_is_the_most(
     samples: int, given: int | None, batch_size: int
 ) -> None:
-    facts = Facts(samples=samples, values=40, suited={"batch_size": 64, "lr": 0.001})
-    recipe = resolve(TrainOptions(batch_size=given), facts)
+    facts = RecipeFacts(samples=samples, values=40, recommended={"batch_size": 64, "lr": 0.001})
+    recipe = resolve_recipe(TrainOptions(batch_size=given), facts)
     assert (recipe.batch_size, recipe.lr) == (batch_size, 0.001)
 
 
 def test_answers_that_lie_on_samples_make_small_batches_and_longer_training() -> None:
     values = 384 * 480 * 3
-    photos = resolve(TrainOptions(), Facts(samples=312, pretrained=True, values=values))
-    masks = resolve(TrainOptions(), Facts(samples=312, pretrained=True, values=values, placed=True))
+    photos = resolve_recipe(
+        TrainOptions(), RecipeFacts(samples=312, pretrained=True, values=values)
+    )
+    masks = resolve_recipe(
+        TrainOptions(), RecipeFacts(samples=312, pretrained=True, values=values, is_spatial=True)
+    )
     assert photos.batch_size == masks.batch_size == 8  # as many numbers as 32 photos at 224
     assert masks.lr > photos.lr
     assert masks.epochs > photos.epochs

@@ -16,16 +16,22 @@ from skipstone.models import conv_bf16
 from skipstone.models.network import Network
 from skipstone.training import precision
 from skipstone.training.objective import Objective
-from skipstone.training.precision import Mode, candidates, choose_device, pick, time_modes
+from skipstone.training.precision import (
+    Mode,
+    candidate_modes,
+    choose_device,
+    choose_mode,
+    time_modes,
+)
 from skipstone.training.run_directory import RunFolder
 from tests.training.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 
 def test_bf16_must_be_worth_it() -> None:
     f32, bf16 = Mode("f32", True), Mode("bf16", True)
-    assert pick({f32: 1.0, bf16: 0.5}) == bf16
-    assert pick({f32: 1.0, bf16: 0.95}) == f32
-    assert pick({bf16: 2.0}) == bf16
+    assert choose_mode({f32: 1.0, bf16: 0.5}) == bf16
+    assert choose_mode({f32: 1.0, bf16: 0.95}) == f32
+    assert choose_mode({bf16: 2.0}) == bf16
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,11 +50,11 @@ def test_options_limit_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(precision, "bf16_is_native", lambda device: False)
     auto = recipe_of(precision="auto", channels_last=None)
-    assert {mode.precision for mode in candidates(auto, cpu, tiny_network())} == {"f32"}
+    assert {mode.precision for mode in candidate_modes(auto, cpu, tiny_network())} == {"f32"}
     monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
-    assert len(candidates(auto, cpu, tiny_network())) == 4
+    assert len(candidate_modes(auto, cpu, tiny_network())) == 4
     forced = recipe_of(precision="bf16", channels_last=True)
-    assert candidates(forced, cpu, tiny_network()) == [Mode("bf16", True)]
+    assert candidate_modes(forced, cpu, tiny_network()) == [Mode("bf16", True)]
 
 
 def depthwise_network(kernel: int, stride: int = 1) -> Network:
@@ -64,7 +70,7 @@ def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPa
     auto = recipe_of(precision="auto", channels_last=None)
 
     def offered(network: Network, device: torch.device = cpu) -> set[tuple[str, bool]]:
-        modes = candidates(auto, device, network)
+        modes = candidate_modes(auto, device, network)
         return {(m.precision, m.channels_last) for m in modes if m.fast_depthwise}
 
     assert offered(depthwise_network(5)) == {("bf16", True)}
@@ -72,7 +78,7 @@ def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPa
     assert offered(depthwise_network(3)) == set()
     assert offered(depthwise_network(5), torch.device("cuda")) == set()
     forced = recipe_of(precision="bf16", channels_last=False)
-    assert candidates(forced, cpu, depthwise_network(5)) == [
+    assert candidate_modes(forced, cpu, depthwise_network(5)) == [
         Mode("bf16", False, fast_depthwise=True),
         Mode("bf16", False),
     ]
@@ -103,7 +109,7 @@ def test_training_takes_what_the_timing_says(
     )
     assert len(learnt) == (result.steps if pays else 0)
     with RunFolder(tmp_path / "001") as run:
-        decision = run.decided("precision")
+        decision = run.find_decision("precision")
     assert decision is not None
     assert decision["fast_depthwise"] is pays
     assert decision["seconds"] == {"bf16 fast-depthwise": 1.0 + (not pays), "bf16": 1.0 + pays}

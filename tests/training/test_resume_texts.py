@@ -46,7 +46,7 @@ def session(
             yield batch
 
     with monkeypatch.context() as patch, open_or_resume(base, plan.to_json()) as run:
-        patch.setattr(Loader, "epoch", stopping)
+        patch.setattr(Loader, "iterate_epoch", stopping)
         learnt = train_by_gradient(plan, run, RecordCache())
         run.finish()
     return learnt

@@ -99,8 +99,8 @@ def test_journal_survives_and_decisions_are_made_once(tmp_path: Path) -> None:
     for _ in range(3):
         with RunFolder(tmp_path / "run") as run:
             assert run.decide("length", decide) == {"steps": 1}
-    assert run.decided("length") == {"steps": 1}
-    assert run.decided("other") is None
+    assert run.find_decision("length") == {"steps": 1}
+    assert run.find_decision("other") is None
     path = tmp_path / "run" / "journal.jsonl"
     path.write_bytes(path.read_bytes() + b'{"kind": "epo')  # a killed append
     with RunFolder(tmp_path / "run") as run:

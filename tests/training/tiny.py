@@ -19,7 +19,7 @@ from skipstone.tasks.base import Metric
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.loop import Batches
 from skipstone.training.options import TrainOptions
-from skipstone.training.recipe import Facts, Recipe, resolve
+from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import open_or_resume
 from skipstone.training.run_manager import Evaluate
 
@@ -126,7 +126,7 @@ def evaluate(network: Network) -> dict[str, float]:
 def recipe_of(**options: Any) -> Recipe:
     """A quick recipe: f32, no timing, and the given options."""
     chosen = {"precision": "f32", "channels_last": False, "batch_size": 8, "device": "cpu"}
-    return resolve(TrainOptions(**(chosen | options)), Facts(samples=48, values=8 * 8))
+    return resolve_recipe(TrainOptions(**(chosen | options)), RecipeFacts(samples=48, values=8 * 8))
 
 
 def train(

@@ -18,7 +18,7 @@ from torch import Tensor
 from skipstone.core.errors import UsageError
 from skipstone.data.samples import Batch
 from skipstone.image.augment_options import TINY, ImageAugmentOptions
-from skipstone.models.network import MIXED, MIXED_WORDS, blend
+from skipstone.models.network import MIXED, MIXED_WORDS, blend_pairs
 from skipstone.tasks.base import Task
 from skipstone.text.text_augment_options import TEXT_MIXING, TextAugmentOptions
 
@@ -65,7 +65,7 @@ class ImageMixing:
             mixed, share = cutmix_images(images, share, rng)
         else:
             mixed = mixup_images(images, share)
-        y = {name: blend(value, share) for name, value in soft.items()}
+        y = {name: blend_pairs(value, share) for name, value in soft.items()}
         return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y}), share
 
 
@@ -141,7 +141,7 @@ def _unmixable(task: Task) -> UsageError:
 
 def mixup_images(images: Tensor, share: float) -> Tensor:
     """(N, H, W, C) of any type -> float32 (Zhang 2018, arXiv:1710.09412, section 2)."""
-    return blend(images.to(torch.float32), share)
+    return blend_pairs(images.to(torch.float32), share)
 
 
 def cutmix_images(images: Tensor, share: float, rng: random.Random) -> tuple[Tensor, float]:

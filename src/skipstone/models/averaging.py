@@ -63,7 +63,9 @@ class AveragingEnsemble(nn.Module):
         arrays = self.front(x)
         networks = [cast(Network, member) for member in self.members]
         outputs = [
-            network.answer(arrays if self.input_indices is None else arrays[self.input_indices[at]])
+            network.predict_arrays(
+                arrays if self.input_indices is None else arrays[self.input_indices[at]]
+            )
             for at, network in enumerate(networks)
         ]
         logits = [

@@ -265,12 +265,15 @@ class BinaryCrossEntropy(Loss):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _weights_buffer(class_weights), persistent=False)
 
-    def smooth(self, target: Tensor) -> Tensor:
+    def smooth_targets(self, target: Tensor) -> Tensor:
         return target.float() * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(
-            logits.float(), self.smooth(target), pos_weight=self.class_weights, reduction="sum"
+            logits.float(),
+            self.smooth_targets(target),
+            pos_weight=self.class_weights,
+            reduction="sum",
         )
 
     def weight(self, target: Tensor) -> Tensor:
@@ -300,7 +303,7 @@ class SigmoidFocal(BinaryCrossEntropy):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        logits, target = logits.float(), self.smooth(target)
+        logits, target = logits.float(), self.smooth_targets(target)
         log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
         positive = -target * torch.exp(self.gamma * log_not_p) * log_p
         if self.class_weights is not None:

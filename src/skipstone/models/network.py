@@ -21,7 +21,7 @@ def share_kept(x: dict[str, Tensor]) -> Tensor | None:
     return x.get(MIXED, x.get(MIXED_WORDS))
 
 
-def blend(values: Tensor, share: float | Tensor) -> Tensor:
+def blend_pairs(values: Tensor, share: float | Tensor) -> Tensor:
     """`share` of each sample and the rest of its neighbour; one share, or one per sample (N,)."""
     if isinstance(share, Tensor):
         share = share.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
@@ -58,7 +58,7 @@ class Network(nn.Module):
             return self._features_of_mixed_words(arrays, x[MIXED_WORDS]), ()
         features: tuple[Tensor, ...] = self.backbone(arrays)
         if MIXED in x:
-            features = tuple(blend(feature, x[MIXED]) for feature in features)
+            features = tuple(blend_pairs(feature, x[MIXED]) for feature in features)
         return features, _image_size(arrays)
 
     def _features_of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
@@ -68,7 +68,9 @@ class Network(nn.Module):
         is_token = token_ids(x) != 0
         # an encoder's padding may have a vector of its own
         vectors = self.backbone.embed_tokens(x) * is_token.unsqueeze(2)
-        return self.backbone.encode_vectors(blend(vectors, share), is_token | is_token.roll(1, 0))
+        return self.backbone.encode_vectors(
+            blend_pairs(vectors, share), is_token | is_token.roll(1, 0)
+        )
 
     def training_outputs(
         self, features: tuple[Tensor, ...], size: Sequence[int]
@@ -84,9 +86,9 @@ class Network(nn.Module):
         return outputs
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.answer(self.front(x))
+        return self.predict_arrays(self.front(x))
 
-    def answer(self, arrays: Any) -> dict[str, Tensor]:
+    def predict_arrays(self, arrays: Any) -> dict[str, Tensor]:
         """Outputs from what the front gives: (N, C, H, W), or what else the backbone takes."""
         outputs: dict[str, Tensor] = self.head(self.backbone(arrays), _image_size(arrays))
         return outputs

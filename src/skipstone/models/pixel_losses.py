@@ -70,9 +70,9 @@ class Dice(PixelCrossEntropy):
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return self.dice(logits, target)
+        return self.dice_loss(logits, target)
 
-    def dice(self, logits: Tensor, target: Tensor) -> Tensor:
+    def dice_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         labelled, codes = _labelled(target, self.ignore_index)
         p = logits.float().softmax(dim=1) * labelled[:, None]  # (N, K, H, W)
         true_p = p.gather(1, codes[:, None])[:, 0].flatten(1)  # (N, H * W)
@@ -99,7 +99,7 @@ class CrossEntropyDice(Dice):
     """Cross-entropy of pixels plus Dice of whole classes (Isensee 2018)."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return CrossEntropy.forward(self, logits, target) + self.dice(logits, target)
+        return CrossEntropy.forward(self, logits, target) + self.dice_loss(logits, target)
 
 
 PIXEL_LOSSES: Mapping[str, type[PixelCrossEntropy]] = {

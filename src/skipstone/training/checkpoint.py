@@ -1,12 +1,12 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Checkpoints: everything that a run needs to resume bit-identically.
 
-    checkpoint/even, checkpoint/odd     the last two, each a folder that appeared whole
+    checkpoint/even, checkpoint/odd     the last two, each a folder that is written atomically
         state.json                      position, sums, history; scalars of the optimizer
-        tensors.safetensors             model.*, optimizer.*, ema.*, kept.*
+        tensors.safetensors             model.*, optimizer.*, ema.*, chosen.*
         hashes.json                     SHA-256 of the two
 
-Random states are not among it: every step seeds its generators from (seed, step), so there is
-nothing to restore and nothing that evaluating, timing or loading could disturb.
+It has no random states: every step seeds its generators from (seed, step), so that evaluating,
+timing or loading disturbs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from skipstone.core import events, storage
 from skipstone.core.errors import DamagedError
 from skipstone.training.ema import Ema
-from skipstone.training.state import State
+from skipstone.training.state import TrainState
 
 GENERATIONS = ("even", "odd")
 STATE, TENSORS, HASHES = "state.json", "tensors.safetensors", "hashes.json"
@@ -30,14 +30,14 @@ STATE, TENSORS, HASHES = "state.json", "tensors.safetensors", "hashes.json"
 
 @dataclass(slots=True)
 class Checkpoint:
-    """One saved moment. `number` counts the saves of a run."""
+    """`number` counts the checkpoints of a run."""
 
     number: int
-    state: State
+    state: TrainState
     tensors: dict[str, Tensor]
     optimizer: dict[str, Any]
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
+    def tensors_under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix`, without it."""
         start = prefix + "."
         return {
@@ -47,19 +47,19 @@ class Checkpoint:
         }
 
 
-def generation(folder: Path, number: int) -> Path:
-    """Where the save of this number lies."""
+def checkpoint_folder(folder: Path, number: int) -> Path:
+    """The folder of the checkpoint of this number."""
     return folder / GENERATIONS[number % 2]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write over the older of the two generations; the newer stays as it is."""
+    """Replace the older of the two checkpoints."""
     value = {
         "number": checkpoint.number,
         "state": checkpoint.state.to_json(),
         "optimizer": checkpoint.optimizer,
     }
-    with storage.write_folder(generation(folder, checkpoint.number)) as target:
+    with storage.write_folder(checkpoint_folder(folder, checkpoint.number)) as target:
         storage.write_json(target / STATE, value)
         storage.write_tensors(target / TENSORS, checkpoint.tensors)
         hashes = {name: storage.file_sha256(target / name) for name in (STATE, TENSORS)}
@@ -67,32 +67,31 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The last whole checkpoint, or None where there is none yet.
+    """The last undamaged checkpoint; None before the first.
 
-    A damaged one is named in a warning and the other is taken. Raises DamagedError when none of
-    those there is whole.
+    Warns of a damaged one. DamagedError if all are damaged.
     """
     if not folder.exists():
         return None
     storage.remove_stale_temporaries(folder)
-    found: list[Checkpoint] = []
+    checkpoints: list[Checkpoint] = []
     damage: list[str] = []
     for name in GENERATIONS:
         if (folder / name).exists():
             try:
-                found.append(_load(folder / name))
+                checkpoints.append(_load(folder / name))
             except DamagedError as error:
                 damage.append(error.message)
-    if not found:
+    if not checkpoints:
         if damage:
             raise DamagedError(
                 f"no checkpoint can be read: {' '.join(damage)}",
                 hint="Remove the run folder to start again.",
             )
         return None
-    last = max(found, key=lambda checkpoint: checkpoint.number)
+    last = max(checkpoints, key=lambda checkpoint: checkpoint.number)
     for message in damage:
-        events.emit_warning(f"{message} Going on from the checkpoint at step {last.state.step:,}.")
+        events.emit_warning(f"{message} Resuming from the checkpoint at step {last.state.step:,}.")
     return last
 
 
@@ -106,7 +105,7 @@ def _load(folder: Path) -> Checkpoint:
     value = storage.read_json(folder / STATE)
     tensors = storage.read_torch_tensors(folder / TENSORS)
     try:
-        state = State.from_json(value["state"])
+        state = TrainState.from_json(value["state"])
         return Checkpoint(int(value["number"]), state, tensors, dict(value["optimizer"]))
     except (TypeError, KeyError, ValueError) as error:
         raise DamagedError(f"{folder / STATE} is not what skipstone writes ({error}).") from None
@@ -119,7 +118,7 @@ def model_tensors(network: nn.Module, ema: Ema | None) -> dict[str, Tensor]:
     """model.* and ema.*"""
     tensors = {f"model.{name}": value for name, value in network.state_dict().items()}
     if ema is not None:
-        tensors |= {f"ema.{name}": value for name, value in ema.tensors().items()}
+        tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
     return tensors
 
 
@@ -138,7 +137,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
     """Put saved state into a fresh optimizer over the same parameters."""
     state: dict[int, dict[str, Any]] = {}
-    values: dict[str, Any] = {**checkpoint.part("optimizer"), **checkpoint.optimizer}
+    values: dict[str, Any] = {**checkpoint.tensors_under("optimizer"), **checkpoint.optimizer}
     for key, value in values.items():
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value

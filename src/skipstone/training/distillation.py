@@ -36,7 +36,7 @@ class Distillation(Objective):
         self._teacher = [teacher.requires_grad_(False).eval()]
         self.share = share
 
-    def sums(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+    def sum_losses(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
         features, size = self.network.features_and_size(x)
         losses: dict[str, Tensor] = self.criterion(self.network.training_outputs(features, size), y)
         teacher = self._teacher[0].to(features[0].device)

@@ -12,7 +12,7 @@ from typing import Any
 from skipstone.core import events
 from skipstone.data.samples import Batch
 from skipstone.models.network import Network
-from skipstone.training.loop import Batches, grouped
+from skipstone.training.loop import Batches, group_batches
 from skipstone.training.objective import Objective
 from skipstone.training.oom import MicroBatch
 from skipstone.training.precision import Mode
@@ -50,7 +50,7 @@ def decide_length(
     evaluate(objective.network)
     evaluation = time.perf_counter() - start
     limit = recipe.budget * MEASURING
-    seconds = memory.attempt(
+    seconds = memory.run_with_backoff(
         0, lambda: measure_step(recipe, objective, loader, mode, memory, limit)
     )
     left = recipe.budget * PLANNED - (time.monotonic() - began)
@@ -89,8 +89,8 @@ def measure_step(
     device = next(twin.parameters()).device
     begin = last = time.perf_counter()
     times: list[float] = []
-    for group in grouped(loader.iterate_epoch(0), recipe.accumulate):
-        for batch in memory.parts(group, 0):
+    for group in group_batches(loader.iterate_epoch(0), recipe.accumulate):
+        for batch in memory.split_batches(group, 0):
             batch = batch.to(device)
             with mode.forward_pass(device):
                 loss = twin(batch.x, batch.y, weight=twin.weight(batch.y))["loss"]

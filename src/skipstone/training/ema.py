@@ -44,7 +44,7 @@ class Ema:
             average.copy_(tensor)
 
     @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
+    def use_average(self) -> Iterator[None]:
         """Within the block the network holds the average."""
         self._exchange()
         try:
@@ -52,7 +52,7 @@ class Ema:
         finally:
             self._exchange()
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The averaged state dict (its own tensors, not copies)."""
         return dict(zip(self._names, self._average, strict=True))
 

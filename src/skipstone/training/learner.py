@@ -264,7 +264,7 @@ def _make_evaluate(
 
     def evaluate(candidate: Network) -> dict[str, float]:
         # Deciding when to stop may be as quick as training; test metrics are of float32.
-        mode = None if run is None else run.decided("precision")
+        mode = None if run is None else run.find_decision("precision")
         precision = mode["precision"] if mode else "f32"
         runtime = TorchRuntime(candidate, precision=precision)
         predictor = Predictor(cached_input, runtime, plan.task, {})

@@ -1,4 +1,4 @@
-"""The one loop. Whatever trains by gradient goes through it, recovery after shrinking too."""
+"""The one training loop, for every network that is trained by gradient."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from skipstone.training.oom import MicroBatch
 from skipstone.training.optimizers import clip_gradients, gradient_norms, set_rates
 from skipstone.training.precision import Mode
 from skipstone.training.schedules import Curve
-from skipstone.training.state import State, add
+from skipstone.training.state import TrainState, add_values
 
 
 class Batches(Protocol):
-    """What the loop asks of a loader (prepare.loader.Loader)."""
+    """What the loop needs of a loader (datasets.loader.Loader)."""
 
     batch_size: int
 
@@ -34,19 +34,19 @@ class Batches(Protocol):
     def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]: ...
 
 
-class Keeper(Protocol):
-    """What happens between steps: saving, evaluating, stopping."""
+class TrainingHooks(Protocol):
+    """Called between steps: saving, evaluating, stopping."""
 
-    def after_step(self, state: State, loss: float) -> None:
+    def after_step(self, state: TrainState, loss: float) -> None:
         """May save, raise Interrupted, or set state.stopped_by."""
 
-    def after_epoch(self, state: State) -> None:
+    def after_epoch(self, state: TrainState) -> None:
         """Writes the epoch's row and moves `state` to the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How a step is made.
+class StepConfig:
+    """How an optimizer step is made.
 
     Args:
         steps: optimizer steps of this phase.
@@ -67,90 +67,90 @@ class Rules:
     device: torch.device
     memory: MicroBatch
     seed: int
-    measure: int
+    norms_every: int
 
 
 def fit_phase(
     objective: Objective,
     loader: Batches,
     optimizer: torch.optim.Optimizer,
-    state: State,
-    rules: Rules,
-    keeper: Keeper,
-) -> State:
+    state: TrainState,
+    config: StepConfig,
+    hooks: TrainingHooks,
+) -> TrainState:
     """Train until the phase's steps are done or something stops it.
 
-    The epoch's number and batch in `state` say where the loader goes on, so that a resumed run
-    sees the same batches. An epoch that is open is always closed: where a run was left in its
-    evaluation, no step may be left, but the row of history, which tells the last rate.
+    `state` holds the epoch and the batch where the loader resumes, so that a resumed run sees the
+    same batches. An open epoch is always closed: a run that stopped in its evaluation may have no
+    step left, but needs the row of history, which has the last rate.
     """
     if state.phase_step:
-        set_rates(optimizer, rules.lr * rules.curve(state.phase_step - 1))
-    while state.epoch_open or (state.phase_step < rules.steps and not state.stopped_by):
+        set_rates(optimizer, config.lr * config.curve(state.phase_step - 1))
+    while state.epoch_open or (state.phase_step < config.steps and not state.stopped_by):
         state.epoch_open = True
-        left = 0 if state.stopped_by else rules.steps - state.phase_step
+        remaining = 0 if state.stopped_by else config.steps - state.phase_step
         batches = loader.iterate_epoch(state.epoch, start=state.batch)
-        for group in islice(grouped(batches, rules.accumulate), left):
-            set_rates(optimizer, rules.lr * rules.curve(state.phase_step))
-            loss = step(objective, optimizer, group, state, rules)
+        for group in islice(group_batches(batches, config.accumulate), remaining):
+            set_rates(optimizer, config.lr * config.curve(state.phase_step))
+            loss = train_step(objective, optimizer, group, state, config)
             state.step, state.phase_step = state.step + 1, state.phase_step + 1
             state.batch += len(group)
-            keeper.after_step(state, loss)
+            hooks.after_step(state, loss)
             if state.stopped_by:
                 break
-        keeper.after_epoch(state)
+        hooks.after_epoch(state)
     return state
 
 
-def step(
+def train_step(
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     batches: Sequence[Batch],
-    state: State,
-    rules: Rules,
+    state: TrainState,
+    config: StepConfig,
 ) -> float:
     """One optimizer step on the gradient of the mean loss over `batches`. Returns the loss.
 
     Losses are divided by the weight of all batches together, so accumulation equals one large
-    batch (except where batch norm looks at its batch).
+    batch (except for the batch statistics of batch norm).
     """
-    losses = rules.memory.attempt(
-        state.step, lambda: gradients(objective, batches, state.step, rules)
+    losses = config.memory.run_with_backoff(
+        state.step, lambda: accumulate_gradients(objective, batches, state.step, config)
     )
     values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
     if not np.isfinite(values["loss"]):
-        raise diverged("the loss", values["loss"], batches, state)
-    if state.phase_step % rules.measure == 0:
-        add(state.norms, gradient_norms(objective.network))
-    norm = clip_gradients(optimizer, rules.clip)
+        raise divergence_error("the loss", values["loss"], batches, state)
+    if state.phase_step % config.norms_every == 0:
+        add_values(state.norms, gradient_norms(objective.network))
+    norm = clip_gradients(optimizer, config.clip)
     if not np.isfinite(norm):  # the loss of the next batch would be the first to show it
-        raise diverged("the gradient's norm", norm, batches, state)
+        raise divergence_error("the gradient's norm", norm, batches, state)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    if rules.ema is not None:
-        rules.ema.update()
-    add(state.losses, values)
+    if config.ema is not None:
+        config.ema.update()
+    add_values(state.losses, values)
     return float(values["loss"])
 
 
-def gradients(
-    objective: Objective, batches: Sequence[Batch], step: int, rules: Rules
+def accumulate_gradients(
+    objective: Objective, batches: Sequence[Batch], step: int, config: StepConfig
 ) -> dict[str, Tensor]:
     """Add the gradient of the mean loss over `batches`; returns the losses, detached."""
-    seed_step(rules.seed, step, rules.device)
-    parts = [part.to(rules.device) for part in rules.memory.parts(batches, step)]
+    seed_step(config.seed, step, config.device)
+    parts = [part.to(config.device) for part in config.memory.split_batches(batches, step)]
     weight = torch.stack([objective.weight(part.y) for part in parts]).sum()
     losses: dict[str, Tensor] = {}
     for part in parts:
-        with rules.mode.forward_pass(rules.device):
-            found = objective(part.x, part.y, weight=weight, share=1 / len(parts))
-        found["loss"].backward()
-        for name, value in found.items():
+        with config.mode.forward_pass(config.device):
+            part_losses = objective(part.x, part.y, weight=weight, share=1 / len(parts))
+        part_losses["loss"].backward()
+        for name, value in part_losses.items():
             losses[name] = losses.get(name, 0) + value.detach()
     return losses
 
 
-def grouped(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+def group_batches(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     """Lists of `size` batches; the last may be shorter."""
     while group := list(islice(batches, size)):
         yield group
@@ -170,7 +170,9 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
     random.seed(key)
 
 
-def diverged(what: str, value: float, batches: Sequence[Batch], state: State) -> Diverged:
+def divergence_error(
+    what: str, value: float, batches: Sequence[Batch], state: TrainState
+) -> Diverged:
     names: list[Any] = [meta.name or meta.id for batch in batches for meta in batch.meta]
     shown = ", ".join(str(name) for name in names[:8])
     more = f" and {len(names) - 8} more (all in the journal)" if len(names) > 8 else ""

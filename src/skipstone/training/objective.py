@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.losses import Criterion, Targets
-from skipstone.models.network import Network, blend, share_kept
+from skipstone.models.network import Network, blend_pairs, share_kept
 from skipstone.tasks.base import Task
 
 
@@ -40,7 +40,7 @@ class Objective(nn.Module):
         """What the losses of these targets are divided by; from targets alone."""
         return self.criterion.weight(y)
 
-    def sums(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+    def sum_losses(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
         """Named losses of one batch, each the sum over what `weight` counts."""
         outputs = self.network.training_outputs(*self.network.features_and_size(x))
         losses: dict[str, Tensor] = self.criterion(outputs, y)
@@ -61,7 +61,7 @@ class Objective(nn.Module):
         """
         if (share_of_sample := share_kept(x)) is not None:  # `Network.features` blends these pairs
             y = {name: _blend_target(value, share_of_sample) for name, value in y.items()}
-        sums = self.sums(x, y)
+        sums = self.sum_losses(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)
         parts = {name: value.float() / divisor for name, value in sums.items()}
@@ -82,4 +82,4 @@ class Objective(nn.Module):
 def _blend_target(target: Any, share: Tensor) -> Any:
     """Soft targets are blended; any other target stays as it is."""
     is_soft = isinstance(target, Tensor) and target.is_floating_point()
-    return blend(target, share) if is_soft else target
+    return blend_pairs(target, share) if is_soft else target

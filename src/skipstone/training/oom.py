@@ -2,8 +2,7 @@
 
 The gradient stays that of the whole batch (losses are sums over all of its samples). What depends
 on the samples that pass together does not: batch norm, and which random numbers dropout draws.
-So each halving is written to the journal before it acts, with the step it counts from, and a
-resumed run halves at the same step.
+So each halving is journalled first, with its step, and a resumed run halves at the same step.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ HALVED = "out of memory"
 
 
 class Journal(Protocol):
-    """What of a run folder is needed here."""
+    """What is needed of a run folder."""
 
     def journal(self, kind: str, **facts: Any) -> None: ...
 
     def entries(self, kind: str | None = None) -> list[dict[str, Any]]: ...
 
 
-class Unrecorded:
+class MemoryJournal:
     """A journal for work that is not resumed, such as measuring."""
 
     def __init__(self) -> None:
@@ -48,51 +47,51 @@ class Unrecorded:
 
 
 class MicroBatch:
-    """How many samples go through the network at once.
+    """How many samples one forward pass has.
 
     Args:
-        batch_size: of the loader; the size to begin with.
-        journal: holds the halvings so far, and gets the next ones.
+        batch_size: of the loader; the initial size.
+        journal: has the halvings so far, and gets new ones.
     """
 
     def __init__(self, network: nn.Module, batch_size: int, journal: Journal) -> None:
         self._network = network
         self._batch_size = batch_size
         self._journal = journal
-        self._kept: list[Tensor] = []
+        self._buffers: list[Tensor] = []
 
-    def size(self, step: int) -> int:
+    def size_at(self, step: int) -> int:
         """The size at this step of the run."""
         halved = [int(e["size"]) for e in self._journal.entries(HALVED) if e["step"] <= step]
         return min([self._batch_size, *halved])
 
-    def parts(self, batches: Sequence[Batch], step: int) -> list[Batch]:
-        """The samples of `batches`, in order, at most `size(step)` together."""
-        size = self.size(step)
-        return [part for batch in batches for part in split(batch, size, self._least())]
+    def split_batches(self, batches: Sequence[Batch], step: int) -> list[Batch]:
+        """The samples of `batches`, in order, in batches of at most `size_at(step)`."""
+        size = self.size_at(step)
+        return [part for batch in batches for part in split_batch(batch, size, self._least())]
 
-    def attempt(self, step: int, work: Callable[[], T]) -> T:
-        """`work()`, which asks `parts` what to do; again with halves where memory is used up.
+    def run_with_backoff(self, step: int, work: Callable[[], T]) -> T:
+        """`work()`, which calls `split_batches`; repeated with half the size when out of memory.
 
-        A failed attempt leaves nothing behind: norm statistics are put back, gradients dropped.
+        A failed attempt has no effect: norm statistics are restored and gradients dropped.
 
         Raises:
-            OutOfMemory: there is nothing left to halve.
+            OutOfMemory: the size cannot be halved again.
         """
         while True:
-            self._keep()
+            self._back_up()
             try:
                 return work()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            # Only here are the failed attempt's activations free: its traceback held them.
+            # The activations of the failed attempt are free only here: its traceback held them.
             self._restore()
             self._halve(step, reason)
 
     def _halve(self, step: int, reason: str) -> None:
-        size, least = self.size(step), self._least()
+        size, least = self.size_at(step), self._least()
         if size <= least:
             samples = "1 sample" if size == 1 else f"{size} samples"
             raise OutOfMemory(
@@ -112,33 +111,33 @@ class MicroBatch:
         return any(isinstance(m, _BatchNorm) and m.training for m in self._network.modules())
 
     def _least(self) -> int:
-        """Batch norm has no variance of one number."""
+        """2 if batch norm is trained: one number has no variance."""
         return min(2 if self._trains_norms() else 1, self._batch_size)
 
-    def _keep(self) -> None:
+    def _back_up(self) -> None:
         buffers = list(self._network.buffers())
-        if len(self._kept) != len(buffers) or any(
-            kept.shape != buffer.shape or kept.device != buffer.device
-            for kept, buffer in zip(self._kept, buffers, strict=True)
+        if len(self._buffers) != len(buffers) or any(
+            backup.shape != buffer.shape or backup.device != buffer.device
+            for backup, buffer in zip(self._buffers, buffers, strict=True)
         ):
-            self._kept = [buffer.detach().clone() for buffer in buffers]
+            self._buffers = [buffer.detach().clone() for buffer in buffers]
             return
-        for kept, buffer in zip(self._kept, buffers, strict=True):
-            kept.copy_(buffer)
+        for backup, buffer in zip(self._buffers, buffers, strict=True):
+            backup.copy_(buffer)
 
     def _restore(self) -> None:
         with torch.no_grad():
-            for kept, buffer in zip(self._kept, self._network.buffers(), strict=True):
-                buffer.copy_(kept)
+            for backup, buffer in zip(self._buffers, self._network.buffers(), strict=True):
+                buffer.copy_(backup)
         self._network.zero_grad(set_to_none=True)
         if any(parameter.is_cuda for parameter in self._network.parameters()):
             torch.cuda.empty_cache()
 
 
-def split(batch: Batch, size: int, least: int = 1) -> list[Batch]:
+def split_batch(batch: Batch, size: int, least: int = 1) -> list[Batch]:
     """Parts of nearly equal length, at most `size` samples each.
 
-    Where that would leave one with fewer than `least`, the parts are one fewer, and longer.
+    If one would have fewer than `least`, there is one part fewer, and they are longer.
     """
     count = -(-len(batch) // size)
     if len(batch) // count < least:
@@ -146,11 +145,11 @@ def split(batch: Batch, size: int, least: int = 1) -> list[Batch]:
     if count == 1:
         return [batch]
     ends = [len(batch) * number // count for number in range(count + 1)]
-    return [_piece(batch, begin, end) for begin, end in pairwise(ends)]
+    return [_slice_batch(batch, begin, end) for begin, end in pairwise(ends)]
 
 
-def _piece(batch: Batch, begin: int, end: int) -> Batch:
-    def cut(values: Mapping[str, Any]) -> dict[str, Any]:
+def _slice_batch(batch: Batch, begin: int, end: int) -> Batch:
+    def slice_all(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value[begin:end] for name, value in values.items()}
 
-    return replace(batch, x=cut(batch.x), y=cut(batch.y), meta=batch.meta[begin:end])
+    return replace(batch, x=slice_all(batch.x), y=slice_all(batch.y), meta=batch.meta[begin:end])

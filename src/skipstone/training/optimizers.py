@@ -12,7 +12,7 @@ from skipstone.models.network import Network
 from skipstone.training.recipe import Recipe
 
 
-def stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
+def parameter_stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
     """Parameters from the stem to the head, by stage; each exactly once.
 
     Raises:
@@ -77,7 +77,7 @@ def clip_gradients(optimizer: torch.optim.Optimizer, greatest: float) -> float:
 def gradient_norms(network: Network) -> dict[str, float]:
     """L2 norm of the gradient of each stage that learns, from the stem to the head."""
     norms = {}
-    for name, parameters in stages(network):
+    for name, parameters in parameter_stages(network):
         gradients = [p.grad for p in parameters if p.grad is not None]
         if gradients:
             norms[name] = float(torch.stack(torch._foreach_norm(gradients)).norm())
@@ -85,7 +85,7 @@ def gradient_norms(network: Network) -> dict[str, float]:
 
 
 def _groups(network: Network, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    ordered = stages(network)
+    ordered = parameter_stages(network)
     for index, (name, parameters) in enumerate(ordered):
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         scale = recipe.layer_decay ** (len(ordered) - 1 - index)

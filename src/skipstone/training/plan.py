@@ -60,7 +60,7 @@ from skipstone.training.finetune import (
 from skipstone.training.network_choice import choose_backbone, choose_head_part, choose_input
 from skipstone.training.option_checks import reject_ineffective_options, reject_unsupported_options
 from skipstone.training.options import TrainOptions
-from skipstone.training.recipe import Facts, Recipe, resolve
+from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import RunFolder
 
 #: Rows that predict, before the split, which input will be trained on.
@@ -192,7 +192,7 @@ def build_plan(
         arch=_choose_arch(choice, task, settings, parent),
         weights=choice.weights,
         augment=settings.make_options(augment_options_type(manifest.input), **defaults.augment),
-        recipe=resolve(settings.make_options(TrainOptions, **defaults.recipe), facts),
+        recipe=resolve_recipe(settings.make_options(TrainOptions, **defaults.recipe), facts),
         reason=reason,
         seed=seed,
         loading=settings.make_options(LoadOptions),
@@ -281,17 +281,17 @@ def _choose_arch(
 
 def _recipe_facts(
     choice: ModelChoice, input: Input, train_rows: Manifest, *, recommended: bool
-) -> Facts:
+) -> RecipeFacts:
     """What the recipe depends on; `recommended`: also the values that suit the backbone."""
     pretrained = choice.weights != "none"
     backbone = BACKBONES[choice.model]
     suited = backbone.finetune_recipe if pretrained else backbone.train_recipe
-    return Facts(
+    return RecipeFacts(
         samples=len(train_rows),
         pretrained=pretrained,
         values=sum(array[0].size for array in input.make_example(1).values()),
-        placed=TASKS[train_rows.task].spatial_targets,
-        suited=suited if recommended else {},
+        is_spatial=TASKS[train_rows.task].spatial_targets,
+        recommended=suited if recommended else {},
     )
 
 

@@ -90,7 +90,7 @@ def bf16_is_native(device: torch.device) -> bool:
     return False
 
 
-def candidates(recipe: Recipe, device: torch.device, network: nn.Module) -> list[Mode]:
+def candidate_modes(recipe: Recipe, device: torch.device, network: nn.Module) -> list[Mode]:
     """The modes that the options, device and network allow, the likely fastest first."""
     formats = [recipe.precision] if recipe.precision != "auto" else ["f32"]
     if recipe.precision == "auto" and bf16_is_native(device):
@@ -119,16 +119,16 @@ def decide_mode(
         batches: gives a few batches on the device; asked only where there is a choice.
     """
     device = next(objective.parameters()).device
-    modes = candidates(recipe, device, objective.network)
+    modes = candidate_modes(recipe, device, objective.network)
     seconds = time_modes(objective, batches(), modes) if len(modes) > 1 else {}
-    chosen = pick(seconds) if seconds else modes[0]
+    chosen = choose_mode(seconds) if seconds else modes[0]
     return {
         **dataclasses.asdict(chosen),
         "seconds": {str(mode): round(value, 5) for mode, value in seconds.items()},
     }
 
 
-def pick(seconds: Mapping[Mode, float]) -> Mode:
+def choose_mode(seconds: Mapping[Mode, float]) -> Mode:
     """The fastest mode; bf16 only where it is faster than float32 by `WORTHWHILE`."""
     scaled = {
         mode: value * (WORTHWHILE if mode.precision == "bf16" and len(seconds) > 1 else 1.0)

@@ -1,4 +1,4 @@
-"""The recipe: every choice of training made, from what the user said and what the data is."""
+"""The recipe: every option of training resolved, from the user's options and the data."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from skipstone.training.options import (
 
 #: Samples of so few numbers (pictures of 64 pixels) come in larger batches.
 FEW_VALUES = 64 * 64 * 3
-#: Numbers in a batch (32 pictures of 224 pixels): larger samples come in smaller batches.
+#: Numbers in a batch (32 images of 224 pixels): larger samples come in smaller batches.
 MOST_VALUES = 32 * 224 * 224 * 3
 #: Fewer samples than this adapt pretrained weights instead of replacing them.
 SMALL = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class RecipeFacts:
     """What the choices depend on.
 
     Args:
         samples: training rows.
-        pretrained: whether the backbone comes with weights.
+        pretrained: whether the backbone starts with pretrained weights.
         values: numbers in one sample, such as height x width x channels.
-        placed: whether answers lie on the sample, a class a pixel: each sample then teaches more.
-        suited: values of `TrainOptions` that the backbone's entry recommends for this start.
+        is_spatial: whether targets have coordinates (masks): each sample then teaches more.
+        recommended: values of `TrainOptions` that the backbone's entry recommends.
     """
 
     samples: int
     pretrained: bool = False
     values: int = 224 * 224 * 3
-    placed: bool = False
-    suited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_spatial: bool = False
+    recommended: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,20 +105,20 @@ class Recipe:
         return ", ".join(words)
 
 
-def resolve(options: TrainOptions, facts: Facts) -> Recipe:
+def resolve_recipe(options: TrainOptions, facts: RecipeFacts) -> Recipe:
     """Fill in what the user left open.
 
     With weights: a first epoch for the head alone, then AdamW at rates that shrink towards the
-    stem. Where the data is small, the lower half of the backbone and all norm statistics stay as
-    they are: photos share edges and textures with what it has learnt from, and a step costs half.
+    stem. With little data, the lower half of the backbone and all norm statistics are frozen:
+    photos share edges and textures with the pretraining data, and a step costs half.
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
     given = {name: value for name, value in values.items() if value is not None}
-    usual = _batch_size(facts)
-    # What suits the backbone is the most; small data takes smaller batches.
-    batch_size = given.get("batch_size") or min(usual, facts.suited.get("batch_size", usual))
-    chosen = {**facts.suited, **given, "batch_size": batch_size}
+    largest = _batch_size(facts)
+    recommended = min(largest, facts.recommended.get("batch_size", largest))
+    batch_size = given.get("batch_size") or recommended
+    chosen = {**facts.recommended, **given, "batch_size": batch_size}
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL
     defaults: dict[str, Any] = {
@@ -146,8 +146,8 @@ def resolve(options: TrainOptions, facts: Facts) -> Recipe:
     return Recipe(**everything)
 
 
-def _batch_size(facts: Facts) -> int:
-    """A quarter of an hour's data still gets enough steps an epoch; small images fit more."""
+def _batch_size(facts: RecipeFacts) -> int:
+    """Little data gets enough steps per epoch; small images fit in larger batches."""
     largest = 128 if facts.values <= FEW_VALUES else 32
     while largest > 4 and largest * facts.values > MOST_VALUES:
         largest //= 2
@@ -156,8 +156,8 @@ def _batch_size(facts: Facts) -> int:
     return largest
 
 
-def _epochs(facts: Facts) -> int:
-    if facts.pretrained and facts.placed:
+def _epochs(facts: RecipeFacts) -> int:
+    if facts.pretrained and facts.is_spatial:
         return 15 if facts.samples >= 1000 else 40
     if facts.pretrained:
         return 9 if facts.samples >= 1000 else 20
@@ -166,12 +166,12 @@ def _epochs(facts: Facts) -> int:
     return 30 if facts.samples >= 5000 else 60
 
 
-def _lr(optimizer: str, batch: int, facts: Facts) -> float:
+def _lr(optimizer: str, batch: int, facts: RecipeFacts) -> float:
     """Linear scaling for SGD (Goyal 2017), square root for AdamW (Krizhevsky 2014).
 
-    Where answers lie on samples a small batch is no noisy one: it holds millions of pixels.
+    With spatial targets a small batch is not noisy: it has millions of pixels.
     """
-    batch = max(batch, 64) if facts.placed else batch
+    batch = max(batch, 64) if facts.is_spatial else batch
     if optimizer == "sgd":
         return round((0.01 if facts.pretrained else 0.2) * batch / 128, 6)
     return round((1e-3 if facts.pretrained else 2e-3) * math.sqrt(batch / 64), 6)

@@ -89,13 +89,13 @@ class RunFolder:
 
         A resumed run finds it in the journal and does not measure again.
         """
-        if (before := self.decided(name)) is not None:
+        if (before := self.find_decision(name)) is not None:
             return before
         value = dict(make())
         self.journal("decision", name=name, value=value)
         return value
 
-    def decided(self, name: str) -> dict[str, Any] | None:
+    def find_decision(self, name: str) -> dict[str, Any] | None:
         """What `decide` decided, or None so far."""
         found = [e["value"] for e in self.entries("decision") if e["name"] == name]
         return dict(found[0]) if found else None
@@ -125,7 +125,7 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def owned(path: Path | str) -> Iterator[None]:
+def lock_run(path: Path | str) -> Iterator[None]:
     """Keep others from working on a run that is there; what killed work left in it is removed.
 
     Raises Refusal where another process works on it.

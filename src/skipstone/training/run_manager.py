@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: evaluating, keeping weights, saving, stopping."""
+"""Between the steps of a run: evaluation, model selection, checkpoints, stopping."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.training.checkpoint import (
     Checkpoint,
-    generation,
+    checkpoint_folder,
     model_tensors,
     optimizer_tensors,
     restore_optimizer,
@@ -29,7 +29,7 @@ from skipstone.training.ema import Ema
 from skipstone.training.phases import Phase
 from skipstone.training.recipe import Recipe
 from skipstone.training.run_directory import RunFolder
-from skipstone.training.state import State, means
+from skipstone.training.state import TrainState, mean_values
 from skipstone.training.stopping import StopNow, Stopping
 
 Evaluate = Callable[[Network], dict[str, float]]
@@ -38,15 +38,15 @@ Evaluate = Callable[[Network], dict[str, float]]
 SAVE_SECONDS = 60.0
 
 
-class Judge:
-    """What a network scores on the validation rows, and which of two scores is better.
+class ModelSelector:
+    """Evaluates networks on the validation rows, and ranks their metrics.
 
     Args:
-        task: names the headline metric, and those that break ties.
+        task: has the headline metric, and those that break ties.
         evaluate: metrics of a network on the validation rows.
 
     Attributes:
-        headline: that metric's name.
+        headline: name of the headline metric.
     """
 
     def __init__(self, task: Task, evaluate: Evaluate) -> None:
@@ -56,38 +56,36 @@ class Judge:
         self._order = [known[name] for name in (task.headline, *task.tie_breaks)]
         self._evaluate = evaluate
 
-    def metrics(self, network: Network) -> dict[str, float]:
-        """Those that are finite: an undefined one (F1 of a class without samples) has no place in
-        JSON."""
-        found = dict(self._evaluate(network))
-        finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
+    def evaluate(self, network: Network) -> dict[str, float]:
+        """The finite metrics: JSON cannot hold an undefined one (F1 of a class without samples)."""
+        metrics = dict(self._evaluate(network))
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         if self.headline not in finite:
             raise DataError(
-                f"the validation rows, which decide when to stop, give no {self._order[0].title}: "
-                "nothing in them is labelled.",
+                f"the validation rows give no {self._order[0].title}: nothing in them is labelled.",
                 hint="See what they hold: skipstone audit",
             )
         return finite
 
-    def rank(self, metrics: dict[str, float]) -> tuple[float, ...]:
-        """By the headline, then by what the task names for ties; more is better."""
+    def rank_metrics(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """By the headline metric, then by those that break ties; more is better."""
         values = [(metrics.get(metric.name), metric.higher_is_better) for metric in self._order]
         return tuple(-math.inf if v is None else v if higher else -v for v, higher in values)
 
 
-class RunKeeper:
-    """Keeps one run in its folder. It is the loop's `Keeper`.
+class RunManager:
+    """Manages one run in its folder. The loop's `TrainingHooks`.
 
     Args:
-        per_epoch: steps of the optimizer.
-        stopping: tells whether a signal asked for the end.
-        began: time.monotonic() when this session's time began to count.
+        per_epoch: optimizer steps per epoch.
+        stopping: whether a signal asked to stop.
+        began: time.monotonic() at the start of this session.
     """
 
     def __init__(
         self,
         network: Network,
-        judge: Judge,
+        selector: ModelSelector,
         recipe: Recipe,
         run: RunFolder,
         phases: list[Phase],
@@ -97,7 +95,7 @@ class RunKeeper:
         began: float,
     ) -> None:
         self.network = network
-        self.judge = judge
+        self.selector = selector
         self.recipe = recipe
         self.run = run
         self.phases = phases
@@ -114,28 +112,30 @@ class RunKeeper:
 
     # --- beginning and end ------------------------------------------------------------------
 
-    def restore(self, checkpoint: Checkpoint | None) -> State:
-        """The state to go on from, with weights, average and kept weights in place."""
+    def restore_checkpoint(self, checkpoint: Checkpoint | None) -> TrainState:
+        """Load weights, average and selected weights of a checkpoint; returns its state."""
         if checkpoint is None:
-            return State()
+            return TrainState()
         self._checkpoint, state = checkpoint, checkpoint.state
-        self.network.load_state_dict(checkpoint.part("model"))
+        self.network.load_state_dict(checkpoint.tensors_under("model"))
         if self.ema is not None:
-            self.ema.load(checkpoint.part("ema"), state.ema_count)
-        self._chosen_weights = checkpoint.part("chosen")
+            self.ema.load(checkpoint.tensors_under("ema"), state.ema_count)
+        self._chosen_weights = checkpoint.tensors_under("chosen")
         self._number, self._saved_step = checkpoint.number, state.step
         self.run.journal("resumed", step=state.step, epoch=state.epoch)
-        events.emit_note(f"Going on at step {state.step:,} (epoch {state.epoch + 1}).")
+        events.emit_note(f"Resuming at step {state.step:,} (epoch {state.epoch + 1}).")
         return state
 
-    def show(self, advance: Callable[..., None], state: State) -> None:
+    def report_progress(self, advance: Callable[..., None], state: TrainState) -> None:
         """Report progress to `advance` from here on."""
         self._advance = advance
         if state.step:
             advance(state.step)
 
-    def begin(self, phase: Phase, optimizer: torch.optim.Optimizer, state: State) -> None:
-        """A phase begins, or goes on from a checkpoint in the middle of it."""
+    def begin_phase(
+        self, phase: Phase, optimizer: torch.optim.Optimizer, state: TrainState
+    ) -> None:
+        """A phase begins, or is resumed from a checkpoint."""
         self._optimizer = optimizer
         if self._checkpoint is not None and state.phase_step > 0:
             restore_optimizer(optimizer, self._checkpoint)
@@ -143,8 +143,8 @@ class RunKeeper:
         if state.phase_step == 0:
             self.run.journal("phase", name=phase.name, steps=phase.steps, step=state.step)
 
-    def complete(self, state: State) -> None:
-        """No phase is left, or something stopped the last one."""
+    def finish_phases(self, state: TrainState) -> None:
+        """All phases are done, or the last one was stopped."""
         if state.stopped_by:
             return
         state.stopped_by = "epochs"
@@ -152,14 +152,14 @@ class RunKeeper:
             state.stopped_by = "steps"
         elif self.recipe.budget and state.step < self.recipe.epochs * self.steps_per_epoch:
             state.stopped_by = "budget"
-        self.save(state)
+        self.save_checkpoint(state)
 
     def load_chosen_weights(self) -> None:
         self.network.load_state_dict(self._chosen_weights)
 
     # --- between steps ----------------------------------------------------------------------
 
-    def after_step(self, state: State, loss: float) -> None:
+    def after_step(self, state: TrainState, loss: float) -> None:
         self._advance(1, f"epoch {state.epoch + 1}  loss {loss:.4f}")
         self._count_time(state)
         if self.recipe.budget is not None:
@@ -172,30 +172,32 @@ class RunKeeper:
         else:
             due = time.monotonic() - self._saved_at > SAVE_SECONDS
         if due:
-            self.save(state)
+            self.save_checkpoint(state)
 
-    def after_epoch(self, state: State) -> None:
-        """Evaluate, write the row, keep the weights if they are wanted, save."""
+    def after_epoch(self, state: TrainState) -> None:
+        """Evaluate, write the row of history, select weights, save."""
         try:
             metrics = self._metrics()
         except StopNow:
             self._interrupt(state)
         self._count_time(state)
         self._write_row(state, metrics)
-        self._keep(state, metrics)
+        self._select_weights(state, metrics)
         state.epoch, state.batch, state.epoch_open = state.epoch + 1, 0, False
         state.losses, state.norms = {}, {}
         last = state.phase == len(self.phases) - 1
         patience = self.recipe.early_stop
         if last and patience and state.stale >= patience and not state.stopped_by:
             state.stopped_by = "early stop"
-            events.emit_note(f"Stopped: no better {self.judge.headline} for {patience} epochs.")
+            events.emit_note(
+                f"Early stop: {self.selector.headline} has not improved for {patience} epochs."
+            )
         if self._stopping.signal_number:
             self._interrupt(state)
-        self.save(state)
+        self.save_checkpoint(state)
 
-    def save(self, state: State) -> None:
-        """Write a checkpoint; one that is not finite is never written."""
+    def save_checkpoint(self, state: TrainState) -> None:
+        """Write a checkpoint; Diverged for weights that are not finite."""
         tensors = model_tensors(self.network, self.ema)
         check_finite(tensors, state)
         tensors |= {f"chosen.{name}": value for name, value in self._chosen_weights.items()}
@@ -208,33 +210,33 @@ class RunKeeper:
         )
         self._saved_at, self._saved_step = time.monotonic(), state.step
 
-    def explain(self, error: Diverged) -> Diverged:
-        """The error with what is left and what to do."""
+    def explain_divergence(self, error: Diverged) -> Diverged:
+        """The error with the last checkpoint and a hint."""
         self.run.journal("diverged", step=error.step, files=list(error.files), text=error.message)
         return Diverged(
-            f"{error.message} {self.saved()}",
+            f"{error.message} {self.describe_checkpoint()}",
             step=error.step,
             files=error.files,
             hint=f"Try a lower rate, such as --lr {self.recipe.lr / 3:.2g}, or --clip 1.",
         )
 
-    def saved(self) -> str:
+    def describe_checkpoint(self) -> str:
         """A sentence that names the last good checkpoint."""
         if not self._number:
             return "There is no checkpoint yet."
-        folder = relative_path(generation(self.run.checkpoints, self._number))
+        folder = relative_path(checkpoint_folder(self.run.checkpoints, self._number))
         return f"The last good checkpoint is {folder}, of step {self._saved_step:,}."
 
     # --- parts ------------------------------------------------------------------------------
 
     def _metrics(self) -> dict[str, float]:
-        average = contextlib.nullcontext() if self.ema is None else self.ema.applied()
+        average = contextlib.nullcontext() if self.ema is None else self.ema.use_average()
         with average, torch.random.fork_rng(devices=[]), self._stopping.may_raise():
-            return self.judge.metrics(self.network)
+            return self.selector.evaluate(self.network)
 
-    def _write_row(self, state: State, metrics: dict[str, float]) -> None:
+    def _write_row(self, state: TrainState, metrics: dict[str, float]) -> None:
         assert self._optimizer is not None
-        losses = means(state.losses)
+        losses = mean_values(state.losses)
         row = {
             "epoch": state.epoch + 1,
             "step": state.step,
@@ -243,58 +245,60 @@ class RunKeeper:
             "loss": losses["loss"],
             "losses": losses,
             "metrics": metrics,
-            "gradients": means(state.norms) if state.norms else {},
+            "gradients": mean_values(state.norms) if state.norms else {},
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
         self.run.journal("epoch", **row)
-        shown = f"{self.judge.headline} {metrics[self.judge.headline]:.4f}"
-        events.emit_note(f"epoch {row['epoch']}: {shown}, loss {row['loss']:.4f}")
+        headline = f"{self.selector.headline} {metrics[self.selector.headline]:.4f}"
+        events.emit_note(f"epoch {row['epoch']}: {headline}, loss {row['loss']:.4f}")
 
-    def _keep(self, state: State, metrics: dict[str, float]) -> None:
-        """Keep this epoch's weights if they are the best so far, or simply the last.
+    def _select_weights(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """Select this epoch's weights if they are the best so far, or always with `--checkpoint last`.
 
-        Patience is for the headline alone: a tie that another figure breaks is no progress.
+        Patience counts the headline metric alone: a broken tie is no improvement.
         """
         before = (
-            None if state.chosen_epoch is None else self.judge.rank(state.chosen_epoch["metrics"])
+            None
+            if state.chosen_epoch is None
+            else self.selector.rank_metrics(state.chosen_epoch["metrics"])
         )
-        rank, last = self.judge.rank(metrics), self.recipe.checkpoint == "last"
+        rank, last = self.selector.rank_metrics(metrics), self.recipe.checkpoint == "last"
         state.stale = 0 if last or before is None or rank[0] > before[0] else state.stale + 1
         if last or before is None or rank > before:
             state.chosen_epoch = {"epoch": state.epoch + 1, "step": state.step, "metrics": metrics}
-            tensors = self.network.state_dict() if self.ema is None else self.ema.tensors()
+            tensors = self.network.state_dict() if self.ema is None else self.ema.state_dict()
             self._chosen_weights = {name: value.detach().clone() for name, value in tensors.items()}
 
-    def _watch_budget(self, state: State) -> None:
-        """The plan should end in time; where it did not, stop, and journal where."""
-        stop = self.run.decided("budget stop")
+    def _watch_budget(self, state: TrainState) -> None:
+        """Stop a run that exceeds its budget, and journal the step."""
+        stop = self.run.find_decision("budget stop")
         assert self.recipe.budget is not None
         if stop is None and state.seconds > self.recipe.budget:
             stop = self.run.decide("budget stop", lambda: {"step": state.step})
         if stop is not None and state.step >= stop["step"]:
             state.stopped_by = "budget"
 
-    def _interrupt(self, state: State) -> NoReturn:
+    def _interrupt(self, state: TrainState) -> NoReturn:
         number = self._stopping.signal_number
         self._count_time(state)
-        self.save(state)
+        self.save_checkpoint(state)
         name = signal.Signals(number).name
         self.run.journal("interrupted", signal=name, step=state.step)
         raise Interrupted(
             f"Stopped by {name}; everything up to step {state.step:,} is saved.",
             signal_number=number,
-            hint="The same command goes on from there.",
+            hint="The same command resumes the run.",
         )
 
-    def _count_time(self, state: State) -> None:
+    def _count_time(self, state: TrainState) -> None:
         now = time.monotonic()
         state.seconds += now - self._clock
         self._clock = now
 
 
-def check_finite(tensors: dict[str, Tensor], state: State) -> None:
-    """Raise Diverged where a weight is no number, so that no such checkpoint exists."""
+def check_finite(tensors: dict[str, Tensor], state: TrainState) -> None:
+    """Diverged for a weight that is not finite, so that no such checkpoint is written."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise Diverged(f"{name} is no longer finite at step {state.step:,}.", step=state.step)

@@ -35,7 +35,7 @@ def exclude_unreadable_rows(plan: TrainPlan, run: RunFolder, cache: RecordCache)
             that was readable at the start no longer is.
     """
     cache.set_input(plan.input)
-    before = run.decided("unreadable")
+    before = run.find_decision("unreadable")
     manifest = plan.manifest
     if before is not None:
         manifest = exclude_unreadable(manifest, before["ids"])

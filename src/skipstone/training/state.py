@@ -1,4 +1,4 @@
-"""Where a training stands: all that a checkpoint keeps besides tensors."""
+"""The state of a training: everything in a checkpoint but its tensors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class State:
+class TrainState:
     """Position, running sums and history.
 
     Args:
-        phase, phase_step: the phase that runs, and the optimizer steps done in it.
-        epoch, batch: the loader's epoch, and how many of its batches are used up.
-        step: optimizer steps done in all.
-        epoch_open: an epoch has begun and its row of history is not written yet.
+        phase, phase_step: the current phase, and the optimizer steps done in it.
+        epoch, batch: the loader's epoch, and how many of its batches are done.
+        step: optimizer steps done in total.
+        epoch_open: an epoch has begun and has no row of history yet.
         losses: sum of each loss over the steps of this epoch, with their number under "steps".
         norms: the same for the gradient norm of each stage, at the steps that measure it.
         seconds: time spent so far, over all sessions.
-        chosen_epoch: {"epoch", "step", "metrics"} of the weights that are kept.
-        stale: epochs since the headline metric was better.
+        chosen_epoch: {"epoch", "step", "metrics"} of the selected weights.
+        stale: epochs since the headline metric improved.
         stopped_by: why it ended ("epochs", "steps", "budget", "early stop"); "" while it runs.
     """
 
@@ -44,16 +44,16 @@ class State:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> State:
-        return State(**value)
+    def from_json(value: Mapping[str, Any]) -> TrainState:
+        return TrainState(**value)
 
 
-def add(sums: dict[str, float], values: Mapping[str, float]) -> None:
+def add_values(sums: dict[str, float], values: Mapping[str, float]) -> None:
     """Add `values` to running sums, and one to their "steps"."""
     for name, value in {**values, "steps": 1.0}.items():
         sums[name] = sums.get(name, 0.0) + value
 
 
-def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """The means of what `add` summed."""
+def mean_values(sums: Mapping[str, float]) -> dict[str, float]:
+    """The means of sums of `add_values`."""
     return {name: value / sums["steps"] for name, value in sums.items() if name != "steps"}

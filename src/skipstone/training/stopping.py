@@ -38,7 +38,7 @@ class Stopping:
         finally:
             self._raise = False
 
-    def handle(self, number: int, frame: FrameType | None) -> None:
+    def handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number and number == signal.SIGINT:
             os._exit(128 + number)
         self.signal_number = self.signal_number or number
@@ -59,7 +59,8 @@ def watch_signals() -> Iterator[Stopping]:
         yield stopping
         return
     before = {
-        number: signal.signal(number, stopping.handle) for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, stopping.handle_signal)
+        for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         yield stopping

@@ -31,7 +31,7 @@ from skipstone.data.table_cells import CELL_DIGEST, compute_cell_digests
 from skipstone.datasets.options import SplitOptions
 from skipstone.datasets.splitting import assign_roles
 from skipstone.report.report_data import add_receipt_to_report, load_report_data
-from skipstone.training.run_directory import RUN, owned
+from skipstone.training.run_directory import RUN, lock_run
 
 
 def shrink(
@@ -97,7 +97,7 @@ def _lock_run(bundle: Path) -> Iterator[Path | None]:
     if not (folder / RUN).is_file():
         yield None
         return
-    with owned(folder):
+    with lock_run(folder):
         load_report_data(folder)  # report damage before the work starts
         yield folder
 
