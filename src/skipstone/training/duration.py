@@ -1,4 +1,4 @@
-"""How many optimizer steps a training has; under a time budget that is measured first."""
+"""How many optimizer steps training has; with a time budget, steps are timed first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skipstone.training.oom import MicroBatch
 from skipstone.training.precision import Mode
 from skipstone.training.recipe import Recipe
 
-#: Share of a budget that is planned for; the rest is for what was not foreseen.
+#: Share of a budget that is planned for; the rest is a reserve.
 PLANNED = 0.92
 #: Share of a budget that measuring may take.
 MEASURING = 0.05
@@ -53,27 +53,27 @@ def decide_length(
     seconds = memory.run_with_backoff(
         0, lambda: measure_step(recipe, objective, loader, mode, memory, limit)
     )
-    left = recipe.budget * PLANNED - (time.monotonic() - began)
-    fits = steps_within(left, seconds=seconds, evaluation=evaluation, per_epoch=per_epoch)
+    remaining = recipe.budget * PLANNED - (time.monotonic() - began)
+    fits = steps_within(remaining, seconds=seconds, evaluation=evaluation, per_epoch=per_epoch)
     decision = {
         "steps": max(1, min(wanted, fits)),
         "seconds_per_step": round(seconds, 5),
         "seconds_per_evaluation": round(evaluation, 3),
     }
     events.emit_note(
-        f"{recipe.budget:g} s hold {decision['steps']:,} steps "
-        f"({decision['steps'] / per_epoch:.1f} epochs) at {1000 * seconds:.3g} ms a step and "
-        f"{evaluation:.3g} s an evaluation."
+        f"{recipe.budget:g} s are enough for {decision['steps']:,} steps "
+        f"({decision['steps'] / per_epoch:.1f} epochs) at {1000 * seconds:.3g} ms per step and "
+        f"{evaluation:.3g} s per evaluation."
     )
     return decision
 
 
 def steps_within(budget: float, *, seconds: float, evaluation: float, per_epoch: int) -> int:
-    """Steps that fit into `budget` seconds with an evaluation after each epoch, begun or whole."""
+    """Steps that fit into `budget` seconds with an evaluation after each epoch, also a partial one."""
     epoch = per_epoch * seconds + evaluation
-    whole = max(0, math.floor(budget / epoch))
-    rest = max(0.0, budget - whole * epoch - evaluation)
-    return whole * per_epoch + min(per_epoch, int(rest / seconds))
+    epochs = max(0, math.floor(budget / epoch))
+    rest = max(0.0, budget - epochs * epoch - evaluation)
+    return epochs * per_epoch + min(per_epoch, int(rest / seconds))
 
 
 def measure_step(

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is what is evaluated and kept."""
+"""The moving average of a network's weights, which is evaluated and selected."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ema:
 
     @contextlib.contextmanager
     def use_average(self) -> Iterator[None]:
-        """Within the block the network holds the average."""
+        """In the block the network has the averaged weights."""
         self._exchange()
         try:
             yield
@@ -64,6 +64,6 @@ class Ema:
     @torch.no_grad()
     def _exchange(self) -> None:
         for average, tensor in zip(self._average, self._live, strict=True):
-            held = tensor.clone()
+            weights = tensor.clone()
             tensor.copy_(average)
-            average.copy_(held)
+            average.copy_(weights)

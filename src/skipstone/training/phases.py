@@ -1,4 +1,4 @@
-"""Phases: the only place where training changes a network's structure (what learns at all)."""
+"""Phases: which parameters are trained, for how many steps, with which schedule."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skipstone.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training with one set of parameters that learn, one optimizer, one schedule.
+    """A part of training with one set of trained parameters, one optimizer and one schedule.
 
     Args:
         name: for the journal and the history.
         steps: optimizer steps.
-        frozen: how many backbone stages do not learn, counted from the stem.
+        frozen: backbone stages that are frozen, counted from the stem.
         schedule: name of the learning rate's curve over `steps`.
     """
 
@@ -34,28 +34,28 @@ def plan_phases(recipe: Recipe, *, stages: int, steps_per_epoch: int, total: int
     Args:
         stages: number of the backbone's stages.
     """
-    left, always = total, int(recipe.freeze * stages)
+    remaining, always = total, int(recipe.freeze * stages)
     phases: list[Phase] = []
 
-    def take(name: str, steps: int, frozen: int, schedule: str) -> None:
-        nonlocal left
-        steps = min(steps, left)
+    def add_phase(name: str, steps: int, frozen: int, schedule: str) -> None:
+        nonlocal remaining
+        steps = min(steps, remaining)
         if steps > 0:
             phases.append(Phase(name, steps, frozen, schedule))
-            left -= steps
+            remaining -= steps
 
     if recipe.freeze_epochs:
-        take("head", recipe.freeze_epochs * steps_per_epoch, stages, recipe.schedule)
+        add_phase("head", recipe.freeze_epochs * steps_per_epoch, stages, recipe.schedule)
         if recipe.unfreeze == "gradual":
             for frozen in range(stages - 1, always, -1):
                 name = f"from stage {frozen}"
-                take(name, steps_per_epoch, frozen, "constant")
-    take(f"from stage {always}" if always else "all", left, always, recipe.schedule)
+                add_phase(name, steps_per_epoch, frozen, "constant")
+    add_phase(f"from stage {always}" if always else "all", remaining, always, recipe.schedule)
     return phases
 
 
 def enter_phase(network: Network, phase: Phase) -> None:
-    """Let exactly this phase's parameters learn."""
+    """Train exactly this phase's parameters."""
     network.requires_grad_(True)
     for modules in network.backbone.stage_modules()[: phase.frozen]:
         for module in modules:
@@ -65,7 +65,7 @@ def enter_phase(network: Network, phase: Phase) -> None:
 
 
 def set_modes(network: Network, phase: Phase, *, freeze_norm: bool) -> None:
-    """Training mode, but evaluation mode for what is frozen: no dropout, fixed norm statistics."""
+    """Training mode, but evaluation mode for frozen stages: no dropout, fixed norm statistics."""
     network.train()
     stages = network.backbone.stage_modules()
     for index, modules in enumerate(stages):

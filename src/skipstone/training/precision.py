@@ -1,4 +1,4 @@
-"""Which number format, layout and gradients to train with: a few real steps are timed each way."""
+"""Which precision, memory layout and kernels to train with: a few steps of each are timed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from skipstone.models.conv_bf16 import autocast_bfloat16, has_slow_depthwise
 from skipstone.training.objective import Objective
 from skipstone.training.recipe import Recipe
 
-#: bfloat16 changes rounding, so it has to gain at least this factor over float32.
+#: bfloat16 changes rounding, so it has to be faster than float32 by at least this factor.
 WORTHWHILE = 1.15
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a step is computed. Weights and optimizer stay float32; bf16 is autocast.
+    """How a step is computed. Weights and optimizer are float32; bf16 is autocast.
 
     Args:
         precision: "f32" or "bf16".

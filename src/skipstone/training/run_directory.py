@@ -1,12 +1,12 @@
-"""A run's folder: what it is a run of, its journal, and the lock that gives it one owner.
+"""The folder of a run: its identity, its journal, and a lock for one owner.
 
-    runs/.lock            held for a moment while a number is chosen
+    runs/.lock            held while the number of a run is chosen
     runs/001/run.json     the run's identity (options, data fingerprint) and versions
-    runs/001/journal.jsonl  one JSON object a line: decisions, epochs, interruptions, the end
-    runs/001/.lock        held while the run is worked on
+    runs/001/journal.jsonl  one JSON object per line: decisions, epochs, interruptions, the end
+    runs/001/.lock        held by the process of the run
 
-Locks are POSIX record locks: the kernel drops them with the process that holds them, however it
-dies, and worker processes do not inherit them. So a lock is never stale.
+Locks are POSIX record locks: the kernel releases them when the process ends, and worker processes
+do not inherit them. So a lock is never stale.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from skipstone.core.formatting import relative_path
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 2
 
-#: Locks that this process holds. Record locks do not keep out their own process, and closing any
-#: descriptor of a locked file would drop them, so a held file is never opened again.
-_held: dict[Path, int] = {}
+#: Locks that this process holds. Record locks do not exclude their own process, and closing any
+#: descriptor of a locked file releases them, so a locked file is never opened again.
+_locks: dict[Path, int] = {}
 
 
 class RunFolder:
-    """A run folder that this process owns until `close`. `open_or_resume` makes one.
+    """A run folder that this process owns until `close`; made by `open_or_resume`.
 
     Args:
         path: the folder, such as runs/001.
-        identity: JSON-able; what makes a command "the same command".
+        identity: JSON-able; a command with an equal identity resumes the run.
     """
 
     def __init__(self, path: Path | str, identity: Mapping[str, Any] | None = None) -> None:
@@ -85,30 +85,30 @@ class RunFolder:
         return [entry for entry in self._entries if kind in (None, entry["kind"])]
 
     def decide(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """A decision that depends on measurements: made once, journalled before it acts.
+        """A decision that depends on measurements: made once, and journalled before it has effect.
 
-        A resumed run finds it in the journal and does not measure again.
+        A resumed run reads it from the journal and does not measure again.
         """
-        if (before := self.find_decision(name)) is not None:
-            return before
+        if (decision := self.find_decision(name)) is not None:
+            return decision
         value = dict(make())
         self.journal("decision", name=name, value=value)
         return value
 
     def find_decision(self, name: str) -> dict[str, Any] | None:
-        """What `decide` decided, or None so far."""
-        found = [e["value"] for e in self.entries("decision") if e["name"] == name]
-        return dict(found[0]) if found else None
+        """The journalled decision; None before it is made."""
+        values = [e["value"] for e in self.entries("decision") if e["name"] == name]
+        return dict(values[0]) if values else None
 
     def finish(self) -> None:
-        """Mark the run as complete: the same command then starts a new one."""
+        """Mark the run as finished: the same command then starts a new run."""
         self.journal("finished")
 
     def close(self) -> None:
         _unlock(self.path / LOCK)
 
     def _renew_journal(self) -> list[str]:
-        """Write the journal's lines to a new file: a failed fsync is never repeated on the old."""
+        """Write the journal to a new file: an fsync that failed is not repeated on the old one."""
         path = self.path / JOURNAL
         lines = storage.read_lines(path)
         if lines:
@@ -126,9 +126,10 @@ class RunFolder:
 
 @contextlib.contextmanager
 def lock_run(path: Path | str) -> Iterator[None]:
-    """Keep others from working on a run that is there; what killed work left in it is removed.
+    """Lock an existing run, and remove temporary files of a killed process.
 
-    Raises Refusal where another process works on it.
+    Raises:
+        Refusal: another process has the lock.
     """
     lock = Path(path).absolute() / LOCK
     _lock(lock)
@@ -140,50 +141,53 @@ def lock_run(path: Path | str) -> Iterator[None]:
 
 
 def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
-    """The run to work on in `base`: the newest unfinished one of this identity; else a new number.
+    """The newest unfinished run of this identity in `base`, else a new run; a note says which.
 
-    Says which. Raises Refusal where another process is working on that very run.
+    Raises:
+        Refusal: another process has that run.
     """
     base = storage.make_folder(Path(base)).absolute()
-    with _moment(base / LOCK):
+    with _lock_base(base / LOCK):
         storage.remove_stale_temporaries(base)
         last = max(_numbers(base), default=0)
-        same = _runs_of(base, identity)
-        for path in same:
+        matching = _runs_of(base, identity)
+        for path in matching:
             if not _is_finished(path):
                 run = RunFolder(path, identity)
                 with contextlib.ExitStack() as stack:
                     stack.callback(run.close)
-                    if not run.finished:  # as who worked on it may have done meanwhile
-                        _say_resumed(run)
+                    if not run.finished:  # its process may have finished it meanwhile
+                        _note_resumed(run)
                         stack.pop_all()
                         return run
-        if same:
-            events.emit_note(f"{relative_path(same[0])} is finished, so this is a new run.")
+        if matching:
+            events.emit_note(f"{relative_path(matching[0])} is finished, so this is a new run.")
         elif last:
-            _say_other(base / f"{last:03d}")
+            _note_other(base / f"{last:03d}")
         run = RunFolder(base / f"{last + 1:03d}", identity)
         events.emit_note(f"Run folder: {relative_path(run.path)}")
         return run
 
 
 def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
-    """The runs of this identity, newest first. DamagedError where the newest of all runs does not
-    say what it is of; older ones that do not are passed over, with a warning."""
-    found = []
+    """The runs of this identity, newest first.
+
+    DamagedError if the newest run has no valid identity; warns of older ones without.
+    """
+    runs = []
     for place, number in enumerate(sorted(_numbers(base), reverse=True)):
         path = base / f"{number:03d}"
         try:
             if _identity(path) == _plain(identity):
-                found.append(path)
+                runs.append(path)
         except DamagedError as error:
             if not place:
                 raise
-            events.emit_warning(f"{error.message} Whether this command began it cannot be told.")
-    return found
+            events.emit_warning(f"{error.message} It may be a run of this command.")
+    return runs
 
 
-def _say_other(path: Path) -> None:
+def _note_other(path: Path) -> None:
     if _identity(path) is not None and not _is_finished(path):
         events.emit_note(
             f"{relative_path(path)} is unfinished, but with other options or data, so this is a new run."
@@ -191,15 +195,15 @@ def _say_other(path: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a run's numbers depend on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    """Versions that the results of a run depend on."""
+    installed = {"python": platform.python_version(), "machine": platform.machine()}
     for name in ("skipstone", "torch", "torchvision", "numpy", "timm"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
-def _say_resumed(run: RunFolder) -> None:
+def _note_resumed(run: RunFolder) -> None:
     events.emit_note(f"Resuming {relative_path(run.path)}, which is unfinished.")
     then = storage.read_json(run.path / RUN)["versions"]
     now = versions()
@@ -208,12 +212,12 @@ def _say_resumed(run: RunFolder) -> None:
     ]
     if changed:
         events.emit_warning(
-            f"Versions changed since it began, so its numbers may too: {', '.join(changed)}"
+            f"Versions changed since it began, so results may differ: {', '.join(changed)}"
         )
 
 
 def _identity(path: Path) -> Any:
-    """What the folder is a run of; None for a folder killed before it said so."""
+    """The identity of the run; None for a run that was killed before it was written."""
     if not (path / RUN).exists():
         return None
     record = storage.read_json(path / RUN)
@@ -238,7 +242,7 @@ def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
         if not sound:
             raise DamagedError(
                 f"{path} is damaged at line {number}.",
-                hint=f"Move {relative_path(path.parent)} away to start anew.",
+                hint=f"Move {relative_path(path.parent)} away to start a new run.",
             )
         entries.append(entry)
     return entries
@@ -251,7 +255,7 @@ def _numbers(base: Path) -> Iterator[int]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back: tuples are lists."""
+    """The value after JSON: tuples are lists."""
     return json.loads(json.dumps(value, allow_nan=False))
 
 
@@ -263,19 +267,19 @@ def _now() -> str:
 
 
 def _lock(path: Path) -> None:
-    """Take the lock or raise Refusal that names the process that has it."""
-    if path in _held:
+    """Take the lock; Refusal names the process that has it."""
+    if path in _locks:
         raise Refusal(
             f"{relative_path(path.parent)} is in use by this process (pid {os.getpid()})."
         )
     descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _held[path] = descriptor
+        _locks[path] = descriptor
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
-        if path in _held:  # the disk is full: the name of the owner is missing, its lock holds
+        if path in _locks:  # the disk is full: the pid is missing, but the lock holds
             return
         owner = _owner(descriptor)
         os.close(descriptor)
@@ -288,14 +292,14 @@ def _lock(path: Path) -> None:
 
 
 def _unlock(path: Path) -> None:
-    descriptor = _held.pop(path, None)
+    descriptor = _locks.pop(path, None)
     if descriptor is not None:
         os.close(descriptor)
 
 
 def _owner(descriptor: int) -> str:
-    """The pid written in a lock file that another process holds."""
-    for _ in range(20):  # it writes its pid just after it gets the lock
+    """The pid in the lock file of another process."""
+    for _ in range(20):  # the process writes its pid just after it has the lock
         text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         if text.isdecimal():
             return text
@@ -304,8 +308,8 @@ def _owner(descriptor: int) -> str:
 
 
 @contextlib.contextmanager
-def _moment(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder of runs while a number is chosen; waits for others."""
+def _lock_base(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder of runs; waits for other processes."""
     descriptor = storage.open_lock(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the step, save, leave. A second Ctrl-C leaves at once."""
+"""SIGTERM and Ctrl-C: finish the step, save, exit. A second Ctrl-C exits at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class StopNow(BaseException):
 
 
 class Stopping:
-    """Whether a signal asked for the end.
+    """Whether a signal asked to stop.
 
     Attributes:
-        signal_number: the first signal that came, or 0.
+        signal_number: of the first signal, or 0.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def may_raise(self) -> Iterator[None]:
-        """For long work that changes nothing (evaluation): a signal ends it with StopNow."""
+        """For long work without side effects (evaluation): a signal ends it with StopNow."""
         if self.signal_number:
             raise StopNow
         self._raise = True
@@ -50,9 +50,9 @@ class Stopping:
 
 @contextlib.contextmanager
 def watch_signals() -> Iterator[Stopping]:
-    """Within the block SIGTERM and SIGINT set the flag instead of ending the process.
+    """In the block SIGTERM and SIGINT set the flag instead of ending the process.
 
-    Python delivers signals to the main thread; in another one nothing is caught.
+    Python delivers signals to the main thread; in other threads none is caught.
     """
     stopping = Stopping()
     if threading.current_thread() is not threading.main_thread():
