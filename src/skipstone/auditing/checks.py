@@ -37,12 +37,12 @@ class AuditContext:
 
     Args:
         names: each row's name for people.
-        reads: the scan of each row.
+        scans: the scan of each row.
         copies: groups of rows with equal bytes.
-        alike: groups of near duplicates, including copies.
+        near_duplicates: groups of near duplicates, including copies.
         nouns: the input's words for rows.
-        suspicions: label issues, worst first.
-        of_layout: findings of the reader's and the input's own audits.
+        label_issues: label issues, worst first.
+        other_findings: findings of the reader's and the input's own audits.
     """
 
     manifest: Manifest

@@ -32,7 +32,7 @@ _C = 10.0
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A row whose label is probably wrong. `margin`: how much more probable `answer` is."""
+    """A row whose label is probably wrong. `margin`: how much more probable `predicted` is."""
 
     row: int
     label: str

@@ -28,7 +28,7 @@ class AuditFindings:
     counts: rows, splits, classes by split, balance, sizes, formats, modes, bytes, ignored.
     findings: most severe first.
     duplicates: groups of row positions with equal bytes, as `assign_roles` takes them.
-    alike: groups of near duplicates, including those with equal bytes.
+    near_duplicates: groups of near duplicates, including those with equal bytes.
     nouns: the input's words for rows.
     """
 

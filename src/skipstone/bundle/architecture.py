@@ -1,7 +1,7 @@
 """Arch: a network as data: names, JSON arguments, and edits by compression.
 
 `models.build.build_network(arch, input)` builds the network; weights are then loaded strictly. An
-`Ensemble` is several networks whose predictions are averaged (`models.ensemble.build_ensemble`).
+`EnsembleArch` is several networks whose predictions are averaged (`models.ensemble.build_ensemble`).
 """
 
 from __future__ import annotations

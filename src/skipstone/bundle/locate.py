@@ -83,7 +83,7 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def resolves_to_bundle(path: Path) -> bool:
-    """Whether `bundle_of` would find a bundle: in a bundle, a run, or a folder of runs."""
+    """Whether `resolve_bundle` would find a bundle: in a bundle, a run, or a folder of runs."""
     return is_model_folder(path) or any(
         name.isdecimal() and is_model_folder(path / name) for name in _list_folders(path)
     )

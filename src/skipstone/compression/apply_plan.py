@@ -42,7 +42,7 @@ FLOAT_RUNTIMES = ("openvino-f32", "openvino-bf16")
 class ShrinkResult:
     """Args:
     bundle: the smaller model, or the original after a refusal.
-    receipt: as `Receipt.to_json` returns it; also in the new bundle, as receipt.json.
+    receipt: as `ShrinkReceipt.to_json` returns it; also in the new bundle, as receipt.json.
     verification: of the new bundle; None after a refusal.
     """
 

@@ -86,7 +86,7 @@ class BenchmarkResult:
     Args:
         threads: of each candidate.
         processors: that the process was pinned to; None if the system does not support it.
-        others: share of all processors that other programs used meanwhile; None if unknown.
+        used_by_others: share of all processors that other programs used meanwhile; None if unknown.
     """
 
     seconds: Mapping[str, np.ndarray]
@@ -151,7 +151,7 @@ def interleaved_benchmark(
     """Time candidates against each other; see the module's docstring.
 
     Args:
-        calls: one prediction each, made with `threads` threads (default: `usual_threads()`).
+        calls: one prediction each, made with `threads` threads (default: `default_threads()`).
         seconds: to spend, within 10 to 300 rounds.
     """
     threads = threads or default_threads()

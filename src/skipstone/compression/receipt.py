@@ -117,10 +117,10 @@ class ShrinkReceipt:
     max_drop: allowed drop in points.
     val, test: accuracy on validation and test rows; test is None without test rows, and if
         the validation rows refused.
-    sizes: see `sizes_of`.
+    sizes: see `measure_sizes`.
     latency: see `shrink.speed`; None if it was not measured.
     made_from: SHA-256 of the original's weights.
-    figures: see `figures_of`; on test rows, or else on validation rows.
+    figures: see `compare_metrics`; on test rows, or else on validation rows.
     """
 
     plan: str

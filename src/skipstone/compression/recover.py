@@ -117,7 +117,7 @@ def train_recovery(
 
     Args:
         bundle: gives the input, task and recipe.
-        teacher: weight of the distillation loss from `teacher_of` the bundle; 0 for labels only.
+        teacher: weight of the distillation loss from `load_teacher` the bundle; 0 for labels only.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; no progress is kept.

@@ -4,8 +4,8 @@
 
 A reader therefore finds the complete old file or the complete new one, wherever a process dies. A
 write that fails (disk full, an I/O error) removes its temporary file, keeps the old one, and says
-which file failed and what to do. The temporary files of a *killed* write start with `LEFTOVER`;
-`clean_leftovers` removes them, which the owner of a folder calls when it takes its lock.
+which file failed and what to do. The temporary files of a *killed* write start with `TEMPORARY_PREFIX`;
+`remove_stale_temporaries` removes them, which the owner of a folder calls when it takes its lock.
 
 A failed fsync is never repeated on the same file, because the kernel may have dropped the dirty
 pages and reports that only once: another attempt writes a new file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-#: Number of leading bytes that `picture_format` and `ignored_reason` need.
+#: Number of leading bytes that `detect_picture_format` and `not_picture_reason` need.
 HEAD_BYTES = 32
 
 PICTURE_SUFFIXES = frozenset(
@@ -102,6 +102,6 @@ def not_picture_reason(name: str, head: bytes) -> str | None:
 
 
 def predict_skip_reason(name: str, head: bytes) -> str | None:
-    """Like `ignored_reason`, for prediction: of a GIF the model gets the first frame."""
+    """Like `not_picture_reason`, for prediction: of a GIF the model gets the first frame."""
     reason = not_picture_reason(name, head)
     return None if reason == GIF else reason

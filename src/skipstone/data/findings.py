@@ -16,7 +16,7 @@ class FindingKind:
     advice: what to do, with the same {braces}.
     leave_out: what the exclude list does with the files: "all", "copies" (all but one),
         "training" (those of the training rows), "ask" (as comments), "none".
-    together: whether the rows of a finding are a group, each to be compared with the first.
+    is_group: whether the rows of a finding are a group, each to be compared with the first.
     """
 
     name: str

@@ -38,10 +38,10 @@ class Manifest:
         reader, input, task: registry names.
         schema: JSON-able facts about the targets, such as {"classes": [...]}.
         notes: what the reader inferred, one sentence each, for the user.
-        ignored: number of skipped files by reason: {"hidden files": 3}.
+        skipped_counts: number of skipped files by reason: {"hidden files": 3}.
         cells: the column that holds the sources, if they are cells of a table file; `member` is
             then the row.
-        unpaired: incomplete files by reason, with paths as in `path`:
+        unpaired_files: incomplete files by reason, with paths as in `path`:
             {"pictures without a mask": ("images/7.png",)}. For the audit; not stored.
     """
 
@@ -92,7 +92,7 @@ class Manifest:
         return replace(self, table=self.table.set_column(index, name, column))
 
     def filter_rows(self, column: str, value: str) -> Manifest:
-        """The rows whose `column` equals `value`; they keep their ids."""
+        """The rows whose `column_values` equals `value`; they keep their ids."""
         return replace(self, table=self.table.filter(pc.equal(self.table[column], value)))
 
     def take_rows(self, rows: list[int] | np.ndarray) -> Manifest:

@@ -220,7 +220,7 @@ def _distinct(mask: MaskPixels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_mask_codes(data: bytes, table: MaskTable, name: str) -> np.ndarray:
-    """`read_pixels`, then `to_codes`. DataError names the file and the remedy."""
+    """`decode_mask`, then `to_class_codes`. DataError names the file and the remedy."""
     try:
         return to_class_codes(decode_mask(data), table)
     except ValueError as error:

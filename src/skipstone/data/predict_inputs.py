@@ -42,7 +42,7 @@ _EMPTY_TEXT = "holds no text"
 class PredictItem:
     """Args:
     source: where the bytes are.
-    below: path relative to the folder that the user named; the file's name if they named a file.
+    relative_path: path relative to the folder that the user named; the file's name if they named a file.
     row: row of a table, from 0; None for other sources.
     problem: why no prediction is possible; "" if none is known.
     """

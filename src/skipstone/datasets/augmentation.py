@@ -22,7 +22,7 @@ class Augmentation(Protocol):
 
     @property
     def augments_records(self) -> bool:
-        """Whether `record` changes anything."""
+        """Whether `augment_record` changes anything."""
 
     @property
     def is_thread_safe(self) -> bool:

@@ -36,7 +36,7 @@ class RecordCache:
     folder's free space is used. Threads may share a cache. Worker processes read the records that
     were there when they started, and add none.
 
-    The cache may be filled before the input is final; `serve` then drops records of another one.
+    The cache may be filled before the input is final; `set_input` then drops records of another one.
     """
 
     def __init__(self, *, limit: int = 4 * _GIB, folder: Path | None = None) -> None:

@@ -1,7 +1,7 @@
 """Groups of near duplicates from links, without long chains.
 
 Links are transitive, so a chain of pictures that are each similar to the next can join all rows
-into one group, which no split could divide. A group of more than `LARGEST` of the rows therefore
+into one group, which no split could divide. A group of more than `MAX_GROUP_SHARE` of the rows therefore
 loses its weakest links, step by step, until only strong links join it.
 """
 
@@ -35,7 +35,7 @@ class Groups:
     """Args:
     groups: rows of each group, ascending; two or more.
     links: their links, without those that were removed.
-    cut: number of links that were removed.
+    removed_links: number of links that were removed.
     """
 
     groups: tuple[tuple[int, ...], ...]

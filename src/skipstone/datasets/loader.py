@@ -105,7 +105,7 @@ class Loader:
         return full + bool(rest and not (self.batching.drop_last and full))
 
     def epoch_order(self, epoch: int) -> np.ndarray:
-        """Positions in the manifest, in the order in which `epoch` visits them."""
+        """Positions in the manifest, in the order in which `iterate_epoch` visits them."""
         rng = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([self.batching.seed, epoch]))
         )
@@ -119,7 +119,7 @@ class Loader:
         return rows
 
     def iterate_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `epoch(number)`."""
+        """Batches `start`, `start + 1`, ... of epoch `number`: the tail of `iterate_epoch(number)`."""
         order = self.epoch_order(number)
         views = _count_earlier(order) if self._weights is not None else np.zeros_like(order)
         draws = np.stack([order, views], axis=1)  # (draws, 2): row and view
@@ -133,7 +133,7 @@ class Loader:
             yield batch
 
     def load_sample(self, row: int, view: int = 0, *, epoch: int | None = None) -> Sample:
-        """The row at this position as a sample, augmented as in `epoch` where that is given.
+        """The row at this position as a sample, augmented as in `iterate_epoch` where that is given.
 
         Errors name the row's file.
         """

@@ -42,7 +42,7 @@ class ImageAugmentation:
     """The operations of `strengths` in order, then `custom`.
 
     Args:
-        strengths: {operation: strength}, see `AugmentOptions.strengths`.
+        strengths: {operation: strength}, see `ImageAugmentOptions.strengths`.
         custom: takes and returns a uint8 tensor (C, H, W); may draw from the random states of
             torch, numpy and Python, which are seeded for it and restored.
         key: name of the input's array to change.

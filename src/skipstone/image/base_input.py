@@ -37,7 +37,7 @@ class BaseImageInput(Input):
 
     Args:
         options: size, resize, channels, normalisation, interpolation.
-        state: the fitted state, JSON-able.
+        get_state: the fitted state, JSON-able.
     """
 
     options: ImageOptions

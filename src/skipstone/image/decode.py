@@ -74,7 +74,7 @@ def decode_for_specs(
     Decodes a file once; a JPEG once for each scale that the specs need.
 
     Args:
-        opened: the file's `open_picture`, if the caller has it.
+        opened: the file's `open_image`, if the caller has it.
     """
     if isinstance(data, np.ndarray):
         return [_of_array(data, spec) for spec in specs]

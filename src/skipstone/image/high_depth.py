@@ -46,7 +46,7 @@ class PixelFormat:
         dtype: of the record: "uint8", "uint16", or "float32" for all else.
         channels: number of channels, with the pages if the caller counts them as such.
         pages: number of planes that may be channels, if the file does not say; else 1.
-        photo: whether `inputs.pixels` reads it: 8 bits, grey or colour.
+        is_photo: whether `inputs.pixels` reads it: 8 bits, grey or colour.
     """
 
     dtype: str
@@ -93,7 +93,7 @@ def decode_high_depth(data: bytes | np.ndarray, spec: dict[str, Any]) -> np.ndar
 def decode_high_depth_with_size(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """`decode_deep`, and the (height, width) of the upright source."""
+    """`decode_high_depth`, and the (height, width) of the upright source."""
     with convert_parser_errors():
         stored, missing = _stored(data, spec)
     _require_kind(stored, spec)
@@ -111,7 +111,7 @@ def decode_high_depth_with_size(
 def decode_high_depth_with_geometry(
     data: bytes | np.ndarray, spec: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """`decode_deep`, and the record's geometry: {"size", "to_source"}."""
+    """`decode_high_depth`, and the record's geometry: {"size", "to_source"}."""
     record, size = decode_high_depth_with_size(data, spec)
     return record, {"size": size, "to_source": affine_to_source(size, spec)}
 

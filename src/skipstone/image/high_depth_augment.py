@@ -37,12 +37,12 @@ _REPLACEMENT: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
 
 
 class HighDepthAugmentation(ImageAugmentation):
-    """As `Augment`, for x[key] of any real type (H, W, C) in and float32 out, in stored units.
+    """As `ImageAugmentation`, for x[key] of any real type (H, W, C) in and float32 out, in stored units.
 
     Args:
         levels: statistics of each channel over the training rows.
         dtype: of the records; values are clipped to the maximum of an integer type.
-        strengths, custom, frame: as of `Augment`; `custom` gets float32.
+        strengths, custom, output_size: as of `ImageAugmentation`; `custom` gets float32.
     """
 
     def __init__(

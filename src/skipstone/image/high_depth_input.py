@@ -43,7 +43,7 @@ class HighDepthImageInput(BaseImageInput):
     Args:
         options: as of `ImageInput`; `normalize` decides the mean and standard deviation of the
             scaled values: those that ImageNet's photos have under it.
-        state: {"dtype", "channels", "low", "middle", "high", "mean", "std", "typical_size",
+        get_state: {"dtype", "channels", "low", "middle", "high", "mean", "std", "typical_size",
             "detail"}; dtype is the record's, the lists hold one number per channel.
 
     "detail" is None, or each channel's spread of a pixel about its local mean, if that is too
@@ -166,7 +166,7 @@ class HighDepthImageInput(BaseImageInput):
 class HighDepthPreprocessing(nn.Module):
     """{"image": (N, H, W, C), uint8, uint16 or float32} -> (N, C, H, W) float32, scaled.
 
-    With `detail` (see `DeepImage`) (N, 2 C, H, W): the channels, then their detail. Computes in
+    With `detail` (see `HighDepthImageInput`) (N, 2 C, H, W): the channels, then their detail. Computes in
     float32 under any autocast. OpenVINO runs nodes that its own rewriting creates in bfloat16, so
     the cast comes first and nothing is subtracted.
     """

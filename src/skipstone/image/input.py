@@ -46,7 +46,7 @@ class ImageInput(BaseImageInput):
 
     Args:
         options: size, resize, channels, normalisation, interpolation.
-        state: {"channels", "mean", "std", "typical_size", "grey"}.
+        get_state: {"channels", "mean", "std", "typical_size", "grey"}.
         arrays: accepted as by every input, but always empty.
 
     An unfitted input works if its options decide everything (channels not "auto", normalize not
@@ -68,7 +68,7 @@ class ImageInput(BaseImageInput):
     def fit(self, sources: Sequence[Source]) -> BaseImageInput:
         """Fit on up to 256 images spread over `sources`.
 
-        Returns a `DeepImage` if the files have more than 8 bits or other channels than photos.
+        Returns a `HighDepthImageInput` if the files have more than 8 bits or other channels than photos.
         Skips unreadable images (the audit and the loader name them).
 
         Raises:

@@ -31,9 +31,9 @@ class NearDuplicateLimits:
     """Limits of a near duplicate, for the measures of `registration.Alignment`.
 
     Args:
-        alike: the least cosine of descriptors.
-        coarse: the least detail at 32 pixels; other pairs are not aligned at 96.
-        chroma: the largest difference of colours, in levels.
+        min_cosine: the least cosine of descriptors.
+        min_coarse_detail: the least detail at 32 pixels; other pairs are not aligned at 96.
+        max_chroma: the largest difference of colours, in levels.
     """
 
     min_cosine: float

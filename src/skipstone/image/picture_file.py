@@ -41,7 +41,7 @@ class UnreadableImage(ValueError):
 
 
 class convert_parser_errors:  # noqa: N801 - reads as a statement
-    """Turns any exception of a parser into `Unreadable`.
+    """Turns any exception of a parser into `UnreadableImage`.
 
     For damaged files parsers raise OSError, SyntaxError, struct.error, IndexError, zlib.error, ...,
     which all mean the same to the user.

@@ -45,7 +45,7 @@ class TiffLayout:
         channels: number of channels of one page.
         pages: number of planes that the file does not call channels; 1 if none is ambiguous.
         page_axis: the file's name of their axis.
-        photo: whether it is an image of 8 bits, grey or colour, that Pillow reads.
+        is_photo: whether it is an image of 8 bits, grey or colour, that Pillow reads.
     """
 
     axes: str

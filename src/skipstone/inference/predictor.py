@@ -75,7 +75,7 @@ class Evaluation:
     Args:
         rows: each record's position in the manifest.
         groups: each record's group in the manifest, for intervals.
-        unknown: labels that the model does not know, with their number of rows.
+        unknown_labels: labels that the model does not know, with their number of rows.
     """
 
     records: list[Record]
@@ -189,7 +189,7 @@ class Predictor:
     def predict(
         self, sources: SourceLike | Iterable[SourceLike], batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[Prediction | Failure]:
-        """All of `stream`; for one source a list of one."""
+        """All of `stream_predictions`; for one source a list of one."""
         source_list = _as_list(sources)
         answers = list(self.stream_predictions(source_list, batch_size))
         assert len(answers) == len(source_list), "one prediction or failure per source"

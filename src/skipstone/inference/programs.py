@@ -84,7 +84,7 @@ class Program:
         weights: SHA-256 of the weights that it was made from.
         tolerance: the limits that `verify` checks.
         measured: the differences when it was added, and the runtime's facts.
-        own: the file with its own outputs on the goldens; "" where the network's are enough.
+        reference_outputs: the file with its own outputs on the goldens; "" where the network's are enough.
     """
 
     name: str

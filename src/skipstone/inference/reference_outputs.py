@@ -87,7 +87,7 @@ def format_kernels(kernels: Mapping[str, int]) -> str:
 
 
 def reports_kernels(facts: Any) -> bool:
-    """Whether a runtime's facts hold what `other_arithmetic` compares: features and kernels."""
+    """Whether a runtime's facts hold what `kernel_mismatch_reason` compares: features and kernels."""
     if not isinstance(facts, Mapping):
         return False
     names, counts = facts.get("features", []), facts.get("kernels")

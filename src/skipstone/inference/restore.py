@@ -22,7 +22,7 @@ from skipstone.tasks.base import Task
 
 
 def restore_input(bundle: Bundle) -> Input:
-    """The bundle's input, with its options and fitted state; a `Joined` input where the members of
+    """The bundle's input, with its options and fitted state; a `MultiInput` input where the members of
     an ensemble need several."""
     others = bundle.input.get("others", [])
     with _errors_as_damage("input"):
@@ -100,7 +100,7 @@ def restore_network(bundle: Bundle) -> nn.Module:
 
 
 def restore_single_network(bundle: Bundle, purpose: str) -> Network:
-    """`network_of` for a model that is a single network.
+    """`restore_network` for a model that is a single network.
 
     Raises:
         Refusal: it is an ensemble; `purpose` names what needs a single network.

@@ -36,7 +36,7 @@ class FeatureSpec:
     Args:
         kind: "image", "tokens", "bag", ...
         channels: number of channels, or of features.
-        exact: whether values need float32 up to and through the backbone's first layer, whatever
+        requires_float32: whether values need float32 up to and through the backbone's first layer, whatever
             precision the rest of the network uses.
     """
 
@@ -51,7 +51,7 @@ class DynamicAxis(NamedTuple):
     Args:
         name: of the size, in the exported graph.
         multiple: the size is a multiple of this.
-        most: largest size; None for no limit.
+        max_size: largest size; None for no limit.
     """
 
     name: str
@@ -67,7 +67,7 @@ class DecodedSample:
         value: the record, e.g. uint8 (H, W, C) pixels.
         size: (height, width) of the upright source, or (letters,) of a text.
         to_source: affine from record coordinates to the source's, or None.
-        once: whether random augmentation made it, so that caching it is useless.
+        is_augmented: whether random augmentation made it, so that caching it is useless.
     """
 
     value: Array
@@ -83,7 +83,7 @@ class KnownWords:
     Args:
         words: as the training texts write them.
         ids: int64 (W,), the id of each word in the input's arrays.
-        unknown: the id of out-of-vocabulary words, or None.
+        unknown_id: the id of out-of-vocabulary words, or None.
     """
 
     words: list[str]
@@ -163,7 +163,7 @@ class Vocabulary(Protocol):
     """An input whose arrays hold ids of a vocabulary, so that shrink can remove entries.
 
     Attributes:
-        missing: the id of anything outside the vocabulary.
+        unknown_id: the id of anything outside the vocabulary.
     """
 
     @property
@@ -208,9 +208,9 @@ class ImageRecords(Protocol):
     """An input of images, as augmentation sees it.
 
     Attributes:
-        frame: (height, width) that samples of different shapes are cropped or padded to for
+        typical_shape: (height, width) that samples of different shapes are cropped or padded to for
             batching; None if all records have one shape.
-        levels: statistics of each channel, for images beyond 8-bit photos; None for photos.
+        channel_stats: statistics of each channel, for images beyond 8-bit photos; None for photos.
     """
 
     @property
@@ -245,7 +245,7 @@ class SparseFeatures(Protocol):
     """An input with a sparse feature matrix, which closed-form models need.
 
     Attributes:
-        kinds: column ranges of the matrix, one per kind of feature.
+        feature_groups: column ranges of the matrix, one per kind of feature.
     """
 
     @property

@@ -26,9 +26,9 @@ class InspectionResult:
         turned: whether the EXIF orientation is not upright.
         shows: content to compare with other rows by `find_near_duplicates` of the input's spec (a thumbnail, a
             text); None without any.
-        kind: depth and channels in words, for anything but photos: "5 channels of 16 bits".
+        pixel_format: depth and channels in words, for anything but photos: "5 channels of 16 bits".
         damage: why a source that decodes is damaged nevertheless; "" for a sound one.
-        same: a digest that exact copies share, where fewer than all bytes define a copy; else "".
+        copy_digest: a digest that exact copies share, where fewer than all bytes define a copy; else "".
     """
 
     problem: str = ""

@@ -122,7 +122,7 @@ class MultiInputPreprocessing(nn.Module):
 
 
 def list_inputs(input: Input) -> tuple[Input, ...]:
-    """The inputs that `input` consists of: itself, or the members of a `Joined`."""
+    """The inputs that `input` consists of: itself, or the members of a `MultiInput`."""
     return input.inputs if isinstance(input, MultiInput) else (input,)
 
 

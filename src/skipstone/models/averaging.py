@@ -38,7 +38,7 @@ class AveragingEnsemble(nn.Module):
     Args:
         front: preprocesses for the members; returns a tuple where there are several inputs.
         members: networks without a front.
-        takes: the index of each member's input; None where all share one.
+        input_indices: the index of each member's input; None where all share one.
         temperatures: one per member.
         activation: how logits become probabilities, "softmax" or "sigmoid".
     """
@@ -93,7 +93,7 @@ def build_ensemble(arch: EnsembleArch, input: Input) -> AveragingEnsemble:
     """An ensemble with fresh weights, on the CPU.
 
     Args:
-        input: shared by all members, or a `Joined` one.
+        input: shared by all members, or a `MultiInput` one.
 
     Raises:
         UsageError: as `models.build.build_network`.
@@ -117,7 +117,7 @@ def build_ensemble(arch: EnsembleArch, input: Input) -> AveragingEnsemble:
 def check_ensemble_tensors(
     arch: EnsembleArch, input: Input, tensors: Mapping[str, Any], *, where: str
 ) -> None:
-    """`check_fits` for each member.
+    """`check_tensors_fit` for each member.
 
     Raises:
         DamagedError: also for a tensor of no member, and a member whose input does not exist.

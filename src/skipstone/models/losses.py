@@ -289,7 +289,7 @@ class BinaryCrossEntropy(Loss):
 class SigmoidFocal(BinaryCrossEntropy):
     """Focal loss on each of K tags (Lin et al. 2017, eq. 4 and 5).
 
-    A `class_weights` of alpha / (1 - alpha) is their alpha-balanced form, up to 1 / (1 - alpha).
+    A `compute_class_weights` of alpha / (1 - alpha) is their alpha-balanced form, up to 1 / (1 - alpha).
     """
 
     def __init__(

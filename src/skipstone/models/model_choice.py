@@ -17,7 +17,7 @@ class ModelChoice:
         shape: further arguments of its builder.
         weights: initial weights: "pretrained", "none", or a file.
         input: options of the input (`ImageOptions`) that suit it.
-        most: the greatest values of the input's options that it supports.
+        input_limits: the greatest values of the input's options that it supports.
         reason: one sentence.
     """
 

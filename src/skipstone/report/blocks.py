@@ -101,7 +101,7 @@ class ReliabilityDiagram:
     """A reliability diagram.
 
     Args:
-        ece: expected calibration error.
+        expected_calibration_error: expected calibration error.
         unit: what was counted.
         independent: whether the units are independent; if not, points get no interval.
     """

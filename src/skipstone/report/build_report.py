@@ -1,4 +1,4 @@
-"""The report of a run: its data (`TrainingStory`), arranged in sections of blocks."""
+"""The report of a run: its data (`ReportData`), arranged in sections of blocks."""
 
 from __future__ import annotations
 
@@ -354,7 +354,7 @@ def _short(value: Any) -> str:
 def describe_model(
     name: str, parameters: int, macs: int | None, recipe: str, seconds: float
 ) -> list[list[Any]]:
-    """The first lines of `TrainingStory.trained`."""
+    """The first lines of `ReportData.trained`."""
     facts: list[list[Any]] = [["Model", name], ["Parameters", format_count(parameters)]]
     if macs is not None:
         facts.append(["Multiply-accumulates per sample", format_count(macs)])

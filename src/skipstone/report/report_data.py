@@ -109,9 +109,9 @@ class RunOutcome:
     Args:
         folder: the bundle's.
         scores: on the test rows, or else on the validation rows.
-        trained: `TrainingStory.trained`.
+        trained: `ReportData.trained`.
         history: one row per epoch; `best` is the epoch whose weights were kept.
-        members: for an ensemble `TrainingStory.members`.
+        members: for an ensemble `ReportData.members`.
     """
 
     context: TrainContext
@@ -176,7 +176,7 @@ def describe_training(
     history: list[dict[str, Any]],
     seconds: float,
 ) -> list[list[Any]]:
-    """`Outcome.trained` of a training that took `seconds`."""
+    """`RunOutcome.trained` of a training that took `seconds`."""
     start = "from scratch" if plan.weights == "none" else f"weights: {plan.weights}"
     how = bundle.lineage.get("how") or str(plan.recipe)
     facts = describe_network(f"{bundle.arch.name}, {start}", network, plan.input, how, seconds)

@@ -161,7 +161,7 @@ def _identity(value: Any) -> Any:
 
 
 class Task(Protocol):
-    """Registered in TASKS and constructed as `Class(options, schema)`; `PerSample` has defaults.
+    """Registered in TASKS and constructed as `Class(options, schema)`; `TaskDefaults` has defaults.
 
     `schema` is JSON-able ({"classes": [...]}), comes from the training rows, and is stored. What
     only some tasks can do is a protocol of its own, below, asked with `isinstance`.
@@ -187,7 +187,7 @@ class Task(Protocol):
         """What training minimises, where the head does not bring its own (`Head.criterion`)."""
 
     def target_loader(self, manifest: Manifest) -> Callable[[Any], Any]:
-        """A function that loads this manifest's targets, for `target`, `score` and `calibrate`.
+        """A function that loads this manifest's targets, for `encode_target`, `score_prediction` and `fit_postprocessing`.
 
         The target column holds the target itself (a label) or its location (the path of a mask).
         The function raises DataError, naming the file, for a target that cannot be read.
@@ -217,7 +217,7 @@ class Task(Protocol):
     def calibration_sample(
         self, outputs: Outputs, metas: Sequence[SampleMeta], targets: Sequence[Any]
     ) -> tuple[Outputs, Sequence[Any]]:
-        """What `calibrate` needs of a batch's outputs and loaded targets: all of it if that is
+        """What `fit_postprocessing` needs of a batch's outputs and loaded targets: all of it if that is
         small, a sample of fixed size for outputs per pixel."""
 
     def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
@@ -227,7 +227,7 @@ class Task(Protocol):
         """By name: slow post-processing, used only if it improves the validation score."""
 
     def score_prediction(self, prediction: Prediction, target: Any) -> Record:
-        """One record; `target` is loaded."""
+        """One record; `encode_target` is loaded."""
 
     def list_metrics(self) -> tuple[Metric, ...]:
         """The metrics of this task, headline first."""

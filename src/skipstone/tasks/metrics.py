@@ -117,9 +117,9 @@ class ScoreRanking:
 
     Args:
         order: (K, N) rows, highest score first.
-        hits: (H,) positions of rows that have the class, ascending.
-        step: (H,) the last position with the same score.
-        within: (H,) number of positives of all classes up to there.
+        positives: (H,) positions of rows that have the class, ascending.
+        tie_end: (H,) the last position with the same score.
+        positives_up_to: (H,) number of positives of all classes up to there.
     """
 
     order: Array
@@ -200,7 +200,7 @@ def bin_reliability(
     bins: int = BINS,
     binned: Array | None = None,
 ) -> ReliabilityBins:
-    """Reliability of (N,) confidences; `binned` is `bin_of(confidence, bins)`, if already known."""
+    """Reliability of (N,) confidences; `binned` is `confidence_bins(confidence, bins)`, if already known."""
     bin_index = confidence_bins(confidence, bins) if binned is None else binned
     share = np.ones(len(confidence)) if weight is None else weight
     count = np.bincount(bin_index, weights=share, minlength=bins)

@@ -37,7 +37,7 @@ class TextSpans:
     Args:
         parts: the substrings, in order.
         words: indices of the words.
-        alone: indices of words of one letter, in scripts without spaces. They may stand next to
+        unspaced_words: indices of words of one letter, in scripts without spaces. They may stand next to
             each other, where two words of other scripts would merge.
     """
 

@@ -54,7 +54,7 @@ class TextInput(Input):
 
     Args:
         options: form, vocabulary, n-grams.
-        state: the fitted state, JSON-able.
+        get_state: the fitted state, JSON-able.
         arrays: vocabularies (sorted hashes of tokens or n-grams) and their idf.
 
     Raises:
@@ -215,7 +215,7 @@ class TextInput(Input):
 
     @property
     def feature_groups(self) -> tuple[slice, ...]:
-        """Column ranges of `matrix`, one per kind of n-gram: words, letters, pairs."""
+        """Column ranges of `make_feature_matrix`, one per kind of n-gram: words, letters, pairs."""
         blocks = self._state.get("blocks", ())
         return tuple(slice(block["start"], block["start"] + block["size"]) for block in blocks)
 
@@ -252,7 +252,7 @@ class TextInput(Input):
         return UNKNOWN if self._form() == "tokens" else PAD
 
     def removable_ids(self) -> range:
-        """The ids that `narrowed` can remove.
+        """The ids that `restrict_vocabulary` can remove.
 
         Raises:
             Refusal: byte pairs, which depend on each other, and hashed n-grams.
@@ -277,7 +277,7 @@ class TextInput(Input):
         return count_subword_ids(subwords) if subwords else 0
 
     def restrict_vocabulary(self, kept_ids: Array) -> TextInput:
-        """The input with the entries `kept_ids` only: ids of `entries()`, ascending."""
+        """The input with the entries `kept_ids` only: ids of `removable_ids()`, ascending."""
         ids = self.removable_ids()
         assert ids.start <= kept_ids[0] <= kept_ids[-1] < ids.stop
         state, arrays = restrict_state(self._state, self._arrays, kept_ids - ids.start)

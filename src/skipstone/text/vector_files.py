@@ -48,8 +48,8 @@ class FileVectors:
 
     Args:
         vectors: float32 (words, dimension); zeros for words without a vector.
-        how: uint8 (words,), constants of `text/vector_filter.py`.
-        rows: words in the file; `cut` of them are incomplete (word2vec.c truncates at 100 bytes).
+        match_kinds: uint8 (words,), constants of `text/vector_filter.py`.
+        rows: words in the file; `truncated_words` of them are incomplete (word2vec.c truncates at 100 bytes).
         sha256: of the file.
     """
 

@@ -19,7 +19,7 @@ class VectorFilter:
     begin with the commonest words).
 
     Attributes:
-        how: uint8 (words,), a constant of this module each.
+        match_kinds: uint8 (words,), a constant of this module each.
     """
 
     def __init__(self, words: Sequence[str]) -> None:

@@ -31,8 +31,8 @@ class WordVectors:
     """Pretrained vectors for the words of an input's vocabulary.
 
     Args:
-        known: the words, and the embedding's row of each.
-        found: their vectors in the file.
+        vocabulary: the words, and the embedding's row of each.
+        matches: their vectors in the file.
         frozen: whether the embedding is not trained.
     """
 

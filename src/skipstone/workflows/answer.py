@@ -181,7 +181,7 @@ def predict(
         out: a `.csv` file for a table of predictions, or a folder for predictions that are files
             (masks); not inside a source. Nothing is overwritten. If it is stopped, finished
             predictions are kept next to it, and the same call resumes.
-        settings: how tables are read, by the names in `ASKED`.
+        settings: how tables are read, by the names in `TABLE_SOURCE_OPTIONS`.
     """
     for source in sources:
         if str(source) != STANDARD_INPUT:

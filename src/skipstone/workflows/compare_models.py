@@ -137,7 +137,7 @@ def compare(
 
     Args:
         models: runs, bundles, or names of untrained models (see: skipstone models).
-        settings: how `data` is read (`text_column`, `masks`, ...).
+        settings: how `data` is read (`choose_text_column`, `masks`, ...).
 
     Raises:
         UsageError: unknown model; or settings for reading data without `data`.

@@ -25,9 +25,9 @@ class Demonstration:
     Args:
         folder: name of the data's folder.
         title: for people.
-        write: writes the data into an empty folder.
-        pick: files to predict at the end.
-        next: the command for the user's own data.
+        write_data: writes the data into an empty folder.
+        choose_files: files to predict at the end.
+        next_command: the command for the user's own data.
         settings: of `train`.
     """
 

@@ -47,7 +47,7 @@ def write_predictions(
     Returns the predictions without their arrays; their fields name the output files.
     """
     task = predictor.task
-    assert isinstance(task, FileRendering), task.name  # see `answer_folder`
+    assert isinstance(task, FileRendering), task.name  # see `prepare_output_folder`
     stems = _stems([below for _, below in named])
     with kept, storage.write_folder(folder, must_be_new=True, temporary_folder=kept.folder) as new:
         rest = list(zip(named, stems, strict=True))[len(kept.predictions) :]

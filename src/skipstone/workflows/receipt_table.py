@@ -19,7 +19,7 @@ _ROLES = {"test": "test rows", "val": "validation rows"}
 
 
 def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
-    """Accuracy, size and latency; `receipt` is a `Receipt.to_json`.
+    """Accuracy, size and latency; `receipt` is a `ShrinkReceipt.to_json`.
 
     In it metrics are shares of 1, and drops are in points (of 100).
     """

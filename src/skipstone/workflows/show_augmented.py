@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class AugmentedResult:
-    """The result of `show_augmented`: the file, and a description of the augmentation."""
+    """The result of `write_augmented_samples`: the file, and a description of the augmentation."""
 
     file: Path
     description: str

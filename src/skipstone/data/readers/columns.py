@@ -31,9 +31,9 @@ class Columns:
     path: the table file.
     values: {name: cells}, all of one length; a missing cell is "".
     lines: the line (CSV, from 1) or row (Parquet, from 0) of each record.
-    unread: {name: type} of columns that hold neither text nor numbers (embedded pictures).
+    unsupported_columns: {name: type} of columns that hold neither text nor numbers (embedded pictures).
     unit: what `lines` counts: "line" or "row".
-    short: lines that end before the last column. Excel omits empty cells at the end of a line;
+    short_lines: lines that end before the last column. Excel omits empty cells at the end of a line;
         here they are "".
     """
 

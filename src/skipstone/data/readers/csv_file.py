@@ -35,7 +35,7 @@ _MARKS = (
 class Dialect:
     """Args:
     encoding: Python's name.
-    skip: lines before the header (Excel's `sep=;` is one).
+    skip_lines: lines before the header (Excel's `sep=;` is one).
     errors: Python's error handler for invalid bytes.
     """
 

@@ -254,7 +254,7 @@ def build_named_class_table(
     name than other classes.
 
     Raises:
-        UsageError: as `inferred_table`; or the number of names differs from that of classes.
+        UsageError: as `infer_class_table`; or the number of names differs from that of classes.
     """
     inferred, _ = infer_class_table(found, root)
     rows = list(ignore_classes(inferred, [word for word in ignore if word not in names]).rows)

@@ -54,7 +54,7 @@ def walk_folders(
     skip_reason: Callable[[str], str | None] = unusable_name_reason,
 ) -> Iterator[tuple[list[str], FileEntries]]:
     """(folders, files) of `root` and of each folder below, in order, as paths relative to `root`
-    with "/". Everything that is not a folder counts as a file: see `is_file`.
+    with "/". Everything that is not a folder counts as a file: see `is_regular_file`.
 
     Links to folders are followed. Each folder is read once, under its real path if that is below
     `root`, else under the link's.

@@ -34,9 +34,9 @@ _SAMPLE = 200
 class ColumnRoles:
     """Args:
     path: the column of paths, or of texts.
-    labels: one column of labels, or several 0/1 columns (then `bits` is set).
+    labels: one column of labels, or several 0/1 columns (then `has_indicator_columns` is set).
     separator: splits a cell of tags; None if a cell is one label, or a list of Parquet.
-    search: whether cells are names or numbers of files in subfolders rather than paths.
+    search_subfolders: whether cells are names or numbers of files in subfolders rather than paths.
     """
 
     path: str

@@ -23,7 +23,7 @@ class Runtime(Protocol):
     def runtime_info(self) -> Mapping[str, Any]:
         """For receipts: version, precision that was really used, threads, device. Where the
         runtime knows what decides its rounding, also the processor's `features` and the `kernels`
-        {name: number of layers} (see `own_answers`)."""
+        {name: number of layers} (see `load_reference_outputs`)."""
 
     # A runtime may also have `bound(arrays)`: it returns a function without arguments that computes
     # the outputs of these arrays, without copying them again. Latencies are measured with it.

@@ -12,7 +12,7 @@ with two kernels over positions p and colours I (equation 3):
 
 each normalised to K(i, j) / sqrt(D_i D_j), D the row sums, as in the authors' code: without it the
 weights would depend on the image size. For N pixels the sums have N^2 terms. The smooth kernel is
-separable, hence exact and fast. The bilateral kernel is exact up to `EXACT` pixels; above that it
+separable, hence exact and fast. The bilateral kernel is exact up to `MAX_EXACT_OPERATIONS` pixels; above that it
 is filtered on a permutohedral lattice (Adams et al. 2010, as in the paper), in time linear in N.
 """
 
