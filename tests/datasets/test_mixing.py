@@ -15,10 +15,9 @@ from skipstone.datasets.augmentation import make_mixing
 from skipstone.datasets.mixing import (
     ImageMixing,
     cutmix_images,
-    make_image_mixing,
-    make_text_mixing,
     mixup_images,
 )
+from skipstone.image.augment_factory import make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.models.heads.linear import LinearHead
 from skipstone.models.heads.options import LinearOptions
@@ -26,6 +25,7 @@ from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import MIXED, MIXED_WORDS, Network
 from skipstone.models.text_backbone_options import TextCnnOptions
 from skipstone.models.text_cnn import TextCnn
+from skipstone.text.augment import make_text_mixing
 from skipstone.text.input import TextPreprocessing
 from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.training.objective import Objective

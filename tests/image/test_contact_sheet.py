@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skipstone.data.samples import collate_samples
-from skipstone.datasets.mixing import make_image_mixing
+from skipstone.image.augment_factory import make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.image.contact_sheet import draw_sheet, make_sheet_rows
 from tests.auditing.picture_rows import FakeTask, make_sample

@@ -10,9 +10,8 @@ from torchvision import tv_tensors
 from skipstone.core.errors import UsageError
 from skipstone.data.mask_files import IGNORE_INDEX
 from skipstone.data.samples import Sample, SampleMeta
-from skipstone.datasets.mixing import make_image_mixing
 from skipstone.image.augment import ImageAugmentation
-from skipstone.image.augment_factory import make_image_augmentation
+from skipstone.image.augment_factory import make_image_augmentation, make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions

@@ -10,7 +10,7 @@ from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.data.samples import Sample
 from skipstone.datasets.mixing import Mixing
-from skipstone.image.augment_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import DecodedSample, Input
 from skipstone.tasks.base import Task
 

@@ -17,10 +17,8 @@ from torch import Tensor
 
 from skipstone.core.errors import UsageError
 from skipstone.data.samples import Batch
-from skipstone.image.augment_options import TINY, ImageAugmentOptions
 from skipstone.models.network import MIXED, MIXED_WORDS, blend_pairs
 from skipstone.tasks.base import Task
-from skipstone.text.text_augment_options import TEXT_MIXING, TextAugmentOptions
 
 
 class Mixing(Protocol):
@@ -55,7 +53,7 @@ class ImageMixing:
         """The mixed batch, and each sample's own share of it."""
         soft = self.task.to_soft_targets(batch.y)
         if soft is None:
-            raise _unmixable(self.task)
+            raise unmixable_error(self.task)
         rng = random.Random(f"mix,{seed},{epoch},{step}")
         cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
         images = batch.x[self.key]
@@ -67,24 +65,6 @@ class ImageMixing:
             mixed = mixup_images(images, share)
         y = {name: blend_pairs(value, share) for name, value in soft.items()}
         return replace(batch, x={**batch.x, self.key: mixed}, y={**batch.y, **y}), share
-
-
-def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing | None:
-    """The mixing of images, or None if it is off.
-
-    Raises:
-        UsageError: the task has spatial targets.
-    """
-    # presets mix with the same strength at any size
-    strengths = options.get_strengths(TINY, is_spatial=bool(task.spatial_targets))
-    mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
-    if task.spatial_targets and (mixup or cutmix):
-        raise UsageError(
-            f"MixUp and CutMix mix the targets of two pictures, which {task.name!r} does not "
-            "support: its targets lie on the pictures.",
-            hint="Leave --mixup and --cutmix out.",
-        )
-    return ImageMixing(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
 
 
 class TextMixing:
@@ -109,7 +89,7 @@ class TextMixing:
         """
         soft = self.task.to_soft_targets(batch.y)
         if soft is None:
-            raise _unmixable(self.task)
+            raise unmixable_error(self.task)
         rng = random.Random(f"mix,{seed},{epoch},{step}")
         by_words = self.words > 0 and (self.features == 0 or rng.random() < 0.5)
         alpha = self.words if by_words else self.features
@@ -118,21 +98,7 @@ class TextMixing:
         return replace(batch, x=x, y={**batch.y, **soft})
 
 
-def make_text_mixing(options: TextAugmentOptions, task: Task) -> TextMixing | None:
-    """The mixing of texts, or None if it is off.
-
-    Raises:
-        UsageError: the task has spatial targets.
-    """
-    words, features = (options.get_strengths().get(name, 0.0) for name in TEXT_MIXING)
-    if not (words or features):
-        return None
-    if task.spatial_targets:
-        raise _unmixable(task)
-    return TextMixing(task, words=words, features=features)
-
-
-def _unmixable(task: Task) -> UsageError:
+def unmixable_error(task: Task) -> UsageError:
     return UsageError(
         f"MixUp and CutMix mix targets, which {task.name!r} does not support.",
         hint="Set mixup=0 and cutmix=0, or choose a preset without them.",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from skipstone.core.errors import UsageError
+from skipstone.datasets.mixing import ImageMixing
 from skipstone.image.augment import OPERATIONS, ImageAugmentation, import_callable
-from skipstone.image.augment_options import ImageAugmentOptions
+from skipstone.image.augment_options import TINY, ImageAugmentOptions
+from skipstone.image.base_input import ImageRecords
 from skipstone.image.high_depth_augment import HighDepthAugmentation, replace_photo_operations
-from skipstone.inputs.base import ImageRecords, Input
+from skipstone.inputs.base import Input
 from skipstone.tasks.base import Task
 
 #: These move the image without its masks and boxes.
@@ -55,3 +57,21 @@ def make_image_augmentation(
             levels, example["image"].dtype, strengths, custom, output_size=frame
         )
     return ImageAugmentation(strengths, custom, output_size=frame)
+
+
+def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing | None:
+    """The mixing of images, or None if it is off.
+
+    Raises:
+        UsageError: the task has spatial targets.
+    """
+    # presets mix with the same strength at any size
+    strengths = options.get_strengths(TINY, is_spatial=bool(task.spatial_targets))
+    mixup, cutmix = strengths.get("mixup", 0.0), strengths.get("cutmix", 0.0)
+    if task.spatial_targets and (mixup or cutmix):
+        raise UsageError(
+            f"MixUp and CutMix mix the targets of two pictures, which {task.name!r} does not "
+            "support: its targets lie on the pictures.",
+            hint="Leave --mixup and --cutmix out.",
+        )
+    return ImageMixing(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None

@@ -23,10 +23,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from skipstone.core.errors import did_you_mean
 from skipstone.core.options import Range, check_options, option
+from skipstone.inputs.augmentation_options import AugmentationOptions
 
 TINY = 64
 
@@ -100,28 +100,6 @@ def _operation(name: str) -> float | None:
     return option(None, range=Range(0, _MAX_STRENGTH.get(name, math.inf)), help=help)
 
 
-class AugmentationOptions:
-    """What every input's augmentation options have.
-
-    Attributes:
-        augmentation_factory: function(options, input, task) -> `Augmentation` or None, "module:name".
-        mixing_factory: function(options, task) -> `Mixing` or None, "module:name".
-    """
-
-    augmentation_factory: ClassVar[str]
-    mixing_factory: ClassVar[str]
-
-    @property
-    def source_files(self) -> tuple[str, ...]:
-        """Files that the augmentation reads; a run with another content is another run."""
-        return ()
-
-    @property
-    def backbone_requirements(self) -> Mapping[str, str]:
-        """Abilities that the backbone must have: {ability: the flag that needs it}."""
-        return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageAugmentOptions(AugmentationOptions):
     """A preset, operations by name, or both; an operation's own value overrides the preset's.
@@ -131,7 +109,7 @@ class ImageAugmentOptions(AugmentationOptions):
     """
 
     augmentation_factory = "skipstone.image.augment_factory:make_image_augmentation"
-    mixing_factory = "skipstone.datasets.mixing:make_image_mixing"
+    mixing_factory = "skipstone.image.augment_factory:make_image_mixing"
 
     augment: str = option(
         "standard",

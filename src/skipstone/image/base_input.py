@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,23 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 _MAX_CHANNELS = 4096
 _FIT_SAMPLE = 256  # images that `fit` reads
+
+
+@runtime_checkable
+class ImageRecords(Protocol):
+    """An input of images, as augmentation sees it.
+
+    Attributes:
+        typical_shape: (height, width) that samples of different shapes are cropped or padded to for
+            batching; None if all records have one shape.
+        channel_stats: statistics of each channel, for images beyond 8-bit photos; None for photos.
+    """
+
+    @property
+    def typical_shape(self) -> tuple[int, int] | None: ...
+
+    @property
+    def channel_stats(self) -> ChannelStats | None: ...
 
 
 class BaseImageInput(Input):

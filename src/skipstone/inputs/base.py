@@ -20,13 +20,15 @@ import numpy as np
 
 from skipstone.core.options import options_to_json
 from skipstone.data.sources import Source
-from skipstone.image.channel_stats import ChannelStats
 from skipstone.inputs.inspection import InspectionResult
 
 if TYPE_CHECKING:
     from torch import nn
 
 Array = np.ndarray
+
+#: Ids in arrays of tokens: padding, out of vocabulary, the first entry of the vocabulary.
+PAD, UNKNOWN, FIRST = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,23 +203,6 @@ class Inspectable(Protocol):
         self, data: bytes | Array
     ) -> tuple[InspectionResult, DecodedSample | None]:
         """The inspection and the record; None for the record if `decode` has to make it."""
-
-
-@runtime_checkable
-class ImageRecords(Protocol):
-    """An input of images, as augmentation sees it.
-
-    Attributes:
-        typical_shape: (height, width) that samples of different shapes are cropped or padded to for
-            batching; None if all records have one shape.
-        channel_stats: statistics of each channel, for images beyond 8-bit photos; None for photos.
-    """
-
-    @property
-    def typical_shape(self) -> tuple[int, int] | None: ...
-
-    @property
-    def channel_stats(self) -> ChannelStats | None: ...
 
 
 @runtime_checkable

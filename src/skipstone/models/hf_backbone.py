@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.core.errors import MissingExtra, SkipstoneError, UsageError
+from skipstone.inputs.base import FIRST
 from skipstone.models.backbone import SequenceBackbone
 from skipstone.models.hf_source import FAMILIES, max_tokens, resolve_encoder, select_structure
 from skipstone.models.meta_device import on_meta
 from skipstone.models.profile import profile_network
 from skipstone.models.text_backbone_options import HfOptions
-from skipstone.text.features import FIRST
 
 
 class HfBackbone(SequenceBackbone):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.text.features import PAD, UNKNOWN
+from skipstone.inputs.base import PAD, UNKNOWN
 
 
 def make_embedding(ids: int, size: int) -> nn.Embedding:

@@ -187,7 +187,9 @@ class Task(Protocol):
         """What training minimises, where the head does not bring its own (`Head.criterion`)."""
 
     def target_loader(self, manifest: Manifest) -> Callable[[Any], Any]:
-        """A function that loads this manifest's targets, for `encode_target`, `score_prediction` and `fit_postprocessing`.
+        """A function that loads targets of this manifest.
+
+        Its results go to `encode_target`, `score_prediction` and `fit_postprocessing`.
 
         The target column holds the target itself (a label) or its location (the path of a mask).
         The function raises DataError, naming the file, for a target that cannot be read.

@@ -17,6 +17,7 @@ import numpy as np
 from skipstone.core.errors import UsageError
 from skipstone.core.rng import scoped_seed
 from skipstone.data.samples import Sample
+from skipstone.datasets.mixing import TextMixing, unmixable_error
 from skipstone.image.augment import describe_callable, import_callable
 from skipstone.inputs.base import DecodedSample, Input
 from skipstone.tasks.base import Task
@@ -210,3 +211,17 @@ _OPERATIONS: Mapping[str, Callable[[TextSpans, random.Random, float], None]] = {
     "swap": _swap,
     "noise": _misspell,
 }
+
+
+def make_text_mixing(options: TextAugmentOptions, task: Task) -> TextMixing | None:
+    """The mixing of texts, or None if it is off.
+
+    Raises:
+        UsageError: the task has spatial targets.
+    """
+    words, features = (options.get_strengths().get(name, 0.0) for name in TEXT_MIXING)
+    if not (words or features):
+        return None
+    if task.spatial_targets:
+        raise unmixable_error(task)
+    return TextMixing(task, words=words, features=features)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.inputs.base import FIRST, PAD, UNKNOWN
 from skipstone.text.ngrams import (
     Letters,
     NGrams,
@@ -24,8 +25,6 @@ from skipstone.text.ngrams import (
     word_ngrams,
 )
 from skipstone.text.subwords import subword_ids
-
-PAD, UNKNOWN, FIRST = 0, 1, 2  # ids: padding, out of vocabulary, the vocabulary's first
 
 #: Kinds of features of a bag: word n-grams, character n-grams, skip-grams, pairs with a text's
 #: first words.

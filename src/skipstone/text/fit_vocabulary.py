@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.inputs.base import FIRST
 from skipstone.text.features import (
-    FIRST,
     bag_rows,
     block_ngrams,
     count_pairs,

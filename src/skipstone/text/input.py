@@ -20,9 +20,19 @@ from torch import Tensor, nn
 
 from skipstone.core.errors import DamagedError, DataError, Refusal, UsageError
 from skipstone.data.sources import Source, read_source
-from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, FeatureSpec, Input, KnownWords
+from skipstone.inputs.base import (
+    FIRST,
+    PAD,
+    UNKNOWN,
+    Array,
+    DecodedSample,
+    DynamicAxis,
+    FeatureSpec,
+    Input,
+    KnownWords,
+)
 from skipstone.text.bpe import BpeTokenizer, read_tokenizer, train_bpe
-from skipstone.text.features import FIRST, PAD, UNKNOWN, decode_utf8, encode_text, pack_array
+from skipstone.text.features import decode_utf8, encode_text, pack_array
 from skipstone.text.fit_vocabulary import (
     build_bag_vocabularies,
     build_vocabulary,

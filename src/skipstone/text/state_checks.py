@@ -9,7 +9,8 @@ from typing import Any, get_args
 import numpy as np
 
 from skipstone.core.errors import DamagedError
-from skipstone.text.features import FEATURE_KINDS, FIRST
+from skipstone.inputs.base import FIRST
+from skipstone.text.features import FEATURE_KINDS
 from skipstone.text.options import TextFeatures, TokenLevel, Weighting
 from skipstone.text.subwords import count_subword_ids
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.options import Range, check_options, option
-from skipstone.image.augment_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions
 
 #: {operation: (strength when named alone, help text)}, in the order in which they run.
 TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
@@ -71,7 +71,7 @@ class TextAugmentOptions(AugmentationOptions):
     """
 
     augmentation_factory = "skipstone.text.augment:make_text_augmentation"
-    mixing_factory = "skipstone.datasets.mixing:make_text_mixing"
+    mixing_factory = "skipstone.text.augment:make_text_mixing"
 
     augment: str = option(
         "none",

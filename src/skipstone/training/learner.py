@@ -27,9 +27,9 @@ from skipstone.data.samples import SampleMeta
 from skipstone.datasets.augmentation import augment_options_type, make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
-from skipstone.image.augment_options import AugmentationOptions
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
+from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, SparseFeatures
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.checkpoint_loading import ReportWriter, WeightReport

@@ -17,8 +17,7 @@ from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
 from skipstone.data.samples import Sample
 from skipstone.datasets.augmentation import Augmentation, make_augmentation
-from skipstone.datasets.mixing import make_image_mixing
-from skipstone.image.augment_factory import make_image_augmentation
+from skipstone.image.augment_factory import make_image_augmentation, make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.image.contact_sheet import make_sheet_rows, write_contact_sheet
 from skipstone.inputs.base import TokenSplitter
