@@ -288,7 +288,7 @@ def test_networks_that_jump_are_held_to_what_most_pixels_answer() -> None:
     task = TASKS["segment"].load()(TASKS["segment"].make_options(), {"classes": list("abc")})
 
     def problem(changed: np.ndarray) -> str:
-        found = task.difference(logits, {"logits": changed}, {})
+        found = task.compare_outputs(logits, {"logits": changed}, {})
         measured = {"probability": found.max_probability, "relative": found.max_relative}
         more = {"flips": found.flips, "n": 16, "share": found.share, "typical": found.typical}
         return exceeded_tolerances({**measured, **more}, DISCONTINUOUS)

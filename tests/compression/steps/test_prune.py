@@ -53,8 +53,8 @@ def test_costs_are_the_profiles(bundle: Bundle) -> None:
     """The convolutions' share: the profile counts the linear head as well."""
     network, input, _ = pieces(bundle)
     linear = network.head.linear
-    counted = MacCounter(network, input.example(1)).total_macs()
-    assert counted == profile_network(network, input.example(1)).macs - linear.weight.numel()
+    counted = MacCounter(network, input.make_example(1)).total_macs()
+    assert counted == profile_network(network, input.make_example(1)).macs - linear.weight.numel()
 
 
 def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
@@ -75,11 +75,11 @@ def test_channels_without_effect_go_and_answers_stay(bundle: Bundle) -> None:
     arch = type(bundle.arch)(bundle.arch.backbone, bundle.arch.head, tuple(edits))
     narrow = build_network(arch, input).eval()
     narrow.load_state_dict(slice_tensors(network.state_dict(), hidden, kept), strict=True)
-    x = {k: torch.from_numpy(v) for k, v in input.example(3).items()}
+    x = {k: torch.from_numpy(v) for k, v in input.make_example(3).items()}
     torch.testing.assert_close(narrow(x)["logits"], network.eval()(x)["logits"])
     saved = (
-        profile_network(network, input.example(1)).macs
-        - profile_network(narrow, input.example(1)).macs
+        profile_network(network, input.make_example(1)).macs
+        - profile_network(narrow, input.make_example(1)).macs
     )
     assert saved > 0
 
