@@ -57,7 +57,7 @@ MASKS = Verification.from_rows(
 def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_command, "receipt_table", lambda receipt: (("what",), [], "Plan"))
+    monkeypatch.setattr(demo_command, "make_receipt_table", lambda receipt: (("what",), [], "Plan"))
     answers = [{"path": "a.png", "label": ["7", "8"], "probability": 0.98765}, {"error": "bad"}]
     result = SimpleNamespace(
         shown=find_demo(name),
@@ -94,7 +94,7 @@ def test_a_demonstration_tells_the_command_with_its_seed(
         raise Told(" ".join(command))
 
     shown = Demonstration("x", "x", lambda folder: None, lambda data: [], "x", {"epochs": 2})
-    monkeypatch.setattr(demo, "demonstration", lambda task: shown)
+    monkeypatch.setattr(demo, "find_demo", lambda task: shown)
     found = SimpleNamespace(audit=SimpleNamespace(findings=()))
     monkeypatch.setattr(demo, "audit", lambda data: found)
     monkeypatch.setattr(demo, "train", train)

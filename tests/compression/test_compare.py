@@ -49,7 +49,7 @@ def test_each_is_scored_by_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> N
         )
 
     notes: list[str] = []
-    monkeypatch.setattr(events, "note", notes.append)
+    monkeypatch.setattr(events, "emit_note", notes.append)
     one, another = scored("a", "b", "c"), scored("d", "c", "b", "a")
     gap = _difference(one, another, 0)
     before, after = (task.compute_metrics(found.records)["map"] for task, found in (one, another))

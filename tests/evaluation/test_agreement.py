@@ -90,7 +90,7 @@ def test_one_changed_weight_is_found(
 ) -> None:
     """Sabotage; and where not all decoded files are held at once."""
     change_a_weight(copied)
-    monkeypatch.setattr(agreement_module, "HELD", 24 * 24 * 24 * 3)
+    monkeypatch.setattr(agreement_module, "MAX_DECODED_BYTES", 24 * 24 * 24 * 3)
     rows = {row.name: row for row in measure_agreement(copied, photos(flat_photo_folder))}
     assert {row.n for row in rows.values()} == {60}
     assert rows["onnxruntime-f32"].problem
@@ -141,7 +141,7 @@ def test_no_more_files_are_held_than_is_allowed(monkeypatch: pytest.MonkeyPatch)
         def encode(self, source: Inline) -> tuple[dict[str, np.ndarray], None]:
             return {"image": np.zeros(int(source.name), np.uint8)}, None
 
-    monkeypatch.setattr(agreement_module, "HELD", 100)
+    monkeypatch.setattr(agreement_module, "MAX_DECODED_BYTES", 100)
     sources = [Inline(b"", name=size) for size in ["40", "20", "40", "20", "40", "20"]]
     found = [[len(one["image"]) for one in part] for part in _decoded(Decoder(), sources)]
     assert found == [[20], [40, 40], [20, 20], [40]]

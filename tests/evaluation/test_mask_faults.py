@@ -34,7 +34,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is another process; `tests/pipelines/test_segment.py` has it."""
-    monkeypatch.setattr(fresh, "can_stand_alone", lambda *_: False)
+    monkeypatch.setattr(fresh, "supports_standalone", lambda *_: False)
 
 
 def test_an_untouched_bundle_answers(source: Path) -> None:
@@ -101,5 +101,5 @@ def test_swapped_classes_are_seen(source: Path, tmp_path: Path) -> None:
 def test_padding_that_counts_is_seen(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added at the edges, so that sizes fit, is no part of the picture."""
     assert all(row["ok"] for row in run_checks(source))
-    monkeypatch.setattr(mask_source, "seen_part", lambda meta: (slice(None), slice(None)))
+    monkeypatch.setattr(mask_source, "valid_region", lambda meta: (slice(None), slice(None)))
     assert not all(row["ok"] for row in run_checks(source))

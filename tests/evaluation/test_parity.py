@@ -303,7 +303,7 @@ def test_the_script_is_held_to_what_its_program_is(
     goldens = Goldens.load(bare)
     said = [dict(row) for row in goldens.record["predictions"]]
     said[3]["label"] = "another"
-    monkeypatch.setattr(fresh, "answers_of_script", lambda *_: said)
+    monkeypatch.setattr(fresh, "run_script", lambda *_: said)
 
     def problem(near_ties: int, tolerance: Tolerance) -> str:
         row = {"tolerance": dataclasses.asdict(tolerance), "flips": 0, "near_ties": near_ties}

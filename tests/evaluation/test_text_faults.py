@@ -44,7 +44,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is another process; `tests/pipelines/test_text.py` has it."""
-    monkeypatch.setattr(fresh, "can_stand_alone", lambda *_: False)
+    monkeypatch.setattr(fresh, "supports_standalone", lambda *_: False)
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -186,12 +186,12 @@ def _plain_of(fault: Callable[[str], str]) -> Callable[[str, bool], str]:
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "capitals count": lambda m: m.setattr(text_features, "plain", lambda text, lowercase: text),
+    "capitals count": lambda m: m.setattr(text_features, "normalize_text", lambda text, lowercase: text),
     "the last word is lost": lambda m: m.setattr(
-        text_features, "plain", _plain_of(lambda text: text.rpartition(" ")[0])
+        text_features, "normalize_text", _plain_of(lambda text: text.rpartition(" ")[0])
     ),
     "UTF-16 is read as UTF-8": lambda m: m.setattr(
-        text_features, "text_of", lambda data: data.decode("utf-8", "replace")
+        text_features, "decode_utf8", lambda data: data.decode("utf-8", "replace")
     ),
 }
 

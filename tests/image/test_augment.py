@@ -107,7 +107,7 @@ def test_flips_keep_their_probability(name: str) -> None:
 
 def test_crop_equals_v2_with_the_same_box(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = make_sample()
-    monkeypatch.setattr(augment_module, "crop_box", lambda *_: (7, 11, 60, 52))
+    monkeypatch.setattr(augment_module, "draw_crop_box", lambda *_: (7, 11, 60, 52))
     ours = chw(ImageAugmentation({"crop": 0.3})(sample, seed=0, epoch=0))
     reference = v2.RandomResizedCrop(96, antialias=True)
     theirs = reference.transform(chw(sample), {"top": 7, "left": 11, "height": 60, "width": 52})

@@ -179,7 +179,7 @@ def test_a_network_that_bfloat16_is_too_coarse_for_goes_without(
 
     monkeypatch.setattr(export_openvino_module, "OpenVinoRuntime", make)
     heard: list[str] = []
-    monkeypatch.setattr(events, "warn", heard.append)
+    monkeypatch.setattr(events, "emit_warning", heard.append)
     export_openvino_module.export_openvino(copied)
     assert len(heard) == 1
     assert heard[0].startswith("No bfloat16 program: the exported openvino-bf16 differs from")

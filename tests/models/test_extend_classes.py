@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         extend_classes(
             network(4), tensors, old_classes=list("abcd"), new_classes=list("abcd"), where="it"
         )
-    monkeypatch.setattr(LinearHead, "named_rows", lambda self: ())
+    monkeypatch.setattr(LinearHead, "class_parameter_names", lambda self: ())
     with pytest.raises(UsageError, match=r"has no rows per class.*--weights it"):
         extend_classes(
             network(4), tensors, old_classes=list("abc"), new_classes=list("abcd"), where="it"

@@ -203,7 +203,7 @@ def test_several_labels_of_large_data_take_the_quick_way(monkeypatch: pytest.Mon
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("one exact model a label")
 
-    monkeypatch.setattr(bag_linear, "EXACT", matrix.nnz * 6 - 1)
+    monkeypatch.setattr(bag_linear, "MAX_EXACT_OPERATIONS", matrix.nnz * 6 - 1)
     monkeypatch.setattr(LogisticRegression, "fit", refuse)
     quick = answers("logistic", matrix, hot, 6, svm_c=5.0)
     assert ((quick > 0) == (exact > 0)).mean() > 0.95

@@ -164,7 +164,7 @@ def test_what_no_program_does_is_said(
     """A model with a CRF answers otherwise than its exported files."""
     bundle = Path(shutil.copytree(masked.run / "bundle", tmp_path / "bundle"))
     reseal(bundle, lambda record: record["post"].update(crf=dataclasses.asdict(CrfOptions())))
-    monkeypatch.setattr(ship, "answering_onnx", lambda folder: b"made as for any other model")
+    monkeypatch.setattr(ship, "export_argmax", lambda folder: b"made as for any other model")
     for flags in (("--argmax",), ("--to", "onnx"), ("--to", "openvino")):
         out = tmp_path / flags[-1]
         assert ask("export", masked.run, *flags, "--out", out / "plain").value["left_out"] == []

@@ -105,7 +105,7 @@ def test_a_lost_loading_process_is_named_and_the_run_goes_on(
         )
         return network.state_dict()
 
-    monkeypatch.setattr(Loader, "sample", lost)
+    monkeypatch.setattr(Loader, "load_sample", lost)
     with pytest.raises(WorkerFailed, match=r"/029\.png") as caught:
         session("lost", 0.7)
     assert caught.value.file.endswith("029.png")

@@ -37,7 +37,7 @@ def int8(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_program_that_answers_and_is_not_exported_is_named(
     int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ship, "answering_onnx", lambda folder: b"made as for any other model")
+    monkeypatch.setattr(ship, "export_argmax", lambda folder: b"made as for any other model")
     said: list[events.Event] = []
     with events.use_listener(said.append):
         plain = export(int8, out=tmp_path / "for you")

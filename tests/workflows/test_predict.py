@@ -253,7 +253,7 @@ def test_a_stopped_table_goes_on(
                 raise KeyboardInterrupt
             yield answer
 
-    monkeypatch.setattr(Predictor, "stream", stopped)
+    monkeypatch.setattr(Predictor, "stream_predictions", stopped)
     for done in (5, 10):
         code, _, told = run("predict", model, table, "--out", out)
         assert code == 130

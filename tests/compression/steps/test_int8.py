@@ -91,7 +91,7 @@ def test_calibration_is_the_predictors_arrays_drawn_by_the_seed(run: Path, rows:
 def test_large_pictures_are_fewer(
     run: Path, rows: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "HELD", 4 * 24 * 24 * 3)
+    monkeypatch.setattr(int8, "MAX_SAMPLE_BYTES", 4 * 24 * 24 * 3)
     heard: list[str] = []
     with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
         assert (

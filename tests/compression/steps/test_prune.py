@@ -119,7 +119,7 @@ def test_what_learns_again_is_judged_on_its_own_device(
 
     monkeypatch.setattr(recover, "fit", fit)
     monkeypatch.setattr(recover, "Predictor", predictor)
-    monkeypatch.setattr(recover, "figures_of", lambda task, records: {})
+    monkeypatch.setattr(recover, "compute_finite_metrics", lambda task, records: {})
     work = StepContext(
         run / "bundle", tmp_path / "out", rows.rows_with_role("train"), rows.rows_with_role("val")
     )

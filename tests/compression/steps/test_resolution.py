@@ -143,7 +143,7 @@ def _no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     def save(bundle: Bundle, arch: Arch, input: Input, network: Network, work: StepContext) -> None:
         dataclasses.replace(bundle, tensors=export_tensors(network)).save(work.out)
 
-    monkeypatch.setattr(resolution, "save_remade", save)
+    monkeypatch.setattr(resolution, "save_step_output", save)
 
 
 # --- what the teacher sees ----------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_a_lattice_says_about_what_the_matrix_says(monkeypatch: pytest.MonkeyPat
     about = MessagePassing(crf.lattice_filter(points), len(points))(q)
     assert np.linalg.norm(about - exact) < 0.06 * np.linalg.norm(exact)
     whole = refine_with_crf(logits, picture)
-    monkeypatch.setattr(crf, "EXACT", 0)
+    monkeypatch.setattr(crf, "MAX_EXACT_PIXELS", 0)
     quick = refine_with_crf(logits, picture)
     assert (whole.argmax(0) == quick.argmax(0)).mean() > 0.99
     assert np.abs(whole - quick).mean() < 0.01
