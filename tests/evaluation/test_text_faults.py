@@ -186,7 +186,9 @@ def _plain_of(fault: Callable[[str], str]) -> Callable[[str, bool], str]:
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "capitals count": lambda m: m.setattr(text_features, "normalize_text", lambda text, lowercase: text),
+    "capitals count": lambda m: m.setattr(
+        text_features, "normalize_text", lambda text, lowercase: text
+    ),
     "the last word is lost": lambda m: m.setattr(
         text_features, "normalize_text", _plain_of(lambda text: text.rpartition(" ")[0])
     ),

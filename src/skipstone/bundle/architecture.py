@@ -141,7 +141,7 @@ class EnsembleArch:
 
 
 def parse_arch(value: Mapping[str, Any]) -> Arch | EnsembleArch:
-    """The inverse of `to_json` of either. KeyError, TypeError or ValueError if invalid."""
+    """The inverse of `block_to_json` of either. KeyError, TypeError or ValueError if invalid."""
     return EnsembleArch.from_json(value) if "members" in value else Arch.from_json(value)
 
 

@@ -154,7 +154,7 @@ class StepContext:
         out: an empty folder for the new bundle.
         train_rows: training rows, for ranges and recovery training.
         val_rows: validation rows, for decisions.
-        first: the original bundle of the plan; None for `source`.
+        original: the original bundle of the plan; None for `source`.
     """
 
     source: Path

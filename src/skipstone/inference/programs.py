@@ -211,9 +211,8 @@ def add_program(
     measured, _, outputs = compare_outputs(goldens, runtime)
     facts = dict(runtime.runtime_info())
     tolerance, remark = _tolerance_for(program, measured, facts, record)
-    if problem := exceeded_tolerances(
-        measured, cap_tolerance(tolerance, program.precision, measured["n"])
-    ):
+    cap = cap_tolerance(tolerance, program.precision, measured["n"])
+    if problem := exceeded_tolerances(measured, cap):
         raise Refusal(f"the exported {program.name} differs from the model: {problem}.")
     others = read_programs(folder)
     float32_files = [row.files for row in others.by_name.values() if row.precision == "f32"]
@@ -227,15 +226,11 @@ def add_program(
         reference_outputs=f"golden/{program.name}.safetensors" if store_outputs else "",
     )
     rows = {**others.by_name, program.name: program}
-    text = json.dumps(
-        {
-            "default": program.name if default else others.default,
-            "programs": [asdict(row) for row in rows.values()],
-        },
-        sort_keys=True,
-        indent=1,
-        allow_nan=False,
-    )
+    exports = {
+        "default": program.name if default else others.default,
+        "programs": [asdict(row) for row in rows.values()],
+    }
+    text = json.dumps(exports, sort_keys=True, indent=1, allow_nan=False)
     files = {program.files[role]: data for role, data in content.items()}
     missing = [name for name in program.files.values() if name not in {*files, *record["files"]}]
     if missing:

@@ -23,8 +23,8 @@ class InspectionResult:
         size: (height, width) of the upright image, (letters,) of a text; () if unknown.
         format: "JPEG", "PNG", ...; "array" for a member of a container; "UTF-8".
         mode: Pillow's name: "RGB", "L", "RGBA", "P", "CMYK", "I;16"; with "+" for several frames.
-        turned: whether the EXIF orientation is not upright.
-        shows: content to compare with other rows by `find_near_duplicates` of the input's spec (a thumbnail, a
+        is_rotated: whether the EXIF orientation is not upright.
+        content: content to compare with other rows by `find_near_duplicates` of the input's spec (a thumbnail, a
             text); None without any.
         pixel_format: depth and channels in words, for anything but photos: "5 channels of 16 bits".
         damage: why a source that decodes is damaged nevertheless; "" for a sound one.

@@ -34,7 +34,7 @@ class ReportData:
         trained: names and values that describe the model and its training, in order.
         roles: number of rows by role: {"train": 800, "val": 100, "test": 100}.
         classes: one {"name", "train", "val", "test"} per class, with its rows of each role.
-        parts: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
+        class_counts_within_rows: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
             of each role that were counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
         unscored: one {"name", "error"} per row that could not be scored.

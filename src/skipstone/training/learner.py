@@ -20,11 +20,11 @@ from skipstone.core import events
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import options_to_json
-from skipstone.core.registry import BACKBONES, INPUTS
+from skipstone.core.registry import BACKBONES
 from skipstone.core.specs import BackboneSpec, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import SampleMeta
-from skipstone.datasets.augmentation import augment_options_type, make_augmentation, make_mixing
+from skipstone.datasets.augmentation import make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
 from skipstone.inference.backends.torch_backend import TorchRuntime
@@ -39,7 +39,6 @@ from skipstone.models.weights import load_weights
 from skipstone.tasks.base import Task, headline_metric, task_record
 from skipstone.tasks.records import compute_finite_metrics
 from skipstone.training.fit import FitResult, fit
-from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import Recipe
 from skipstone.training.run_directory import JOURNAL, RunFolder
 
@@ -71,11 +70,6 @@ Learner = Callable[["TrainPlan", RunFolder, RecordCache], TrainOutput]
 def get_learner(entry: BackboneSpec) -> Learner:
     """The learner of a backbone."""
     return fit_closed_form if entry.is_closed_form else train_by_gradient
-
-
-def unsupported_options(entry: BackboneSpec) -> frozenset[str]:
-    """Names of the options that the learner of a backbone does not have."""
-    return _options_of_training_steps() if entry.is_closed_form else frozenset()
 
 
 def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> TrainOutput:
@@ -281,11 +275,3 @@ def _headline_score(task: Task, metrics: Mapping[str, float]) -> float:
     metric = headline_metric(task)
     value = metrics.get(metric.name, 0.0)
     return value if metric.higher_is_better else -value
-
-
-def _options_of_training_steps() -> frozenset[str]:
-    """Names of options of training in steps. The number of threads changes no model, and every
-    learner has a seed, so those two are not among them."""
-    kinds: list[type[Any]] = [TrainOptions, *(augment_options_type(entry.name) for entry in INPUTS)]
-    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
-    return frozenset({"workers", "worker_patience"} | names - {"threads", "seed"})

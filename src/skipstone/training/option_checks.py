@@ -9,9 +9,11 @@ from typing import Any
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import get_spec
-from skipstone.core.registry import BACKBONES
+from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.settings import Settings
-from skipstone.training.learner import unsupported_options
+from skipstone.core.specs import BackboneSpec
+from skipstone.datasets.augmentation import augment_options_type
+from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import Recipe
 
 
@@ -100,3 +102,16 @@ def _fields(options: type[Any] | None) -> list[str]:
 
 def _flags(names: Iterable[str]) -> str:
     return ", ".join(map(to_flag, names))
+
+
+def unsupported_options(entry: BackboneSpec) -> frozenset[str]:
+    """Names of the options that the learner of a backbone does not have."""
+    return _options_of_training_steps() if entry.is_closed_form else frozenset()
+
+
+def _options_of_training_steps() -> frozenset[str]:
+    """Names of options of training in steps. The number of threads changes no model, and every
+    learner has a seed, so those two are not among them."""
+    kinds: list[type[Any]] = [TrainOptions, *(augment_options_type(entry.name) for entry in INPUTS)]
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    return frozenset({"workers", "worker_patience"} | names - {"threads", "seed"})

@@ -30,12 +30,12 @@ def parse_duration(text: str) -> float:
     if found is None:
         if re.fullmatch(r"\d+(\.\d+)?", word):
             raise UsageError(f"{text!r} has no unit: did you mean {word}m or {word}s?")
-        raise UsageError(f"{text!r} is no duration. Write 90s, 10m, 1.5h or 1h30m.")
+        raise UsageError(f"{text!r} is not a duration. Write 90s, 10m, 1.5h or 1h30m.")
     first, unit, second, smaller = found.groups()
     seconds = float(first) * _UNITS[unit]
     if second is not None:
         if _UNITS[smaller] >= _UNITS[unit]:
-            raise UsageError(f"{text!r} is no duration. Write 90s, 10m, 1.5h or 1h30m.")
+            raise UsageError(f"{text!r} is not a duration. Write 90s, 10m, 1.5h or 1h30m.")
         seconds += float(second) * _UNITS[smaller]
     if seconds <= 0:
         raise UsageError(f"{text!r} leaves no time. Write 90s, 10m, 1.5h or 1h30m.")

@@ -39,7 +39,7 @@ from skipstone.datasets.leakage import (
 from skipstone.datasets.options import LoadOptions, SplitOptions
 from skipstone.datasets.row_scan import RowScan, scan_rows
 from skipstone.datasets.splitting import ScanRows, assign_roles
-from skipstone.image.augment_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, make_input_record
 from skipstone.models.build import check_backbone_accepts, check_head_needs
 from skipstone.models.model_choice import ModelChoice

@@ -150,11 +150,7 @@ def ensemble(
             trained=describe_network(
                 joint.arch.name, network, joint.input, lineage["how"], seconds
             ),
-            members={
-                "title": headline_metric(joint.task).title,
-                "rows": [member.to_json() for member in members],
-                "verdict": verdict,
-            },
+            members=_members_table(joint, members, verdict),
         )
         report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
         run.journal("scored", **scores.to_json(), verified=verification.ok)
@@ -162,6 +158,13 @@ def ensemble(
         return EnsembleResult.from_run(
             run, outcome, report, started, members=members, verdict=verdict, better=better
         )
+
+
+def _members_table(
+    joint: EnsembleContext, members: Sequence[MemberScore], verdict: str
+) -> dict[str, Any]:
+    rows = [member.to_json() for member in members]
+    return {"title": headline_metric(joint.task).title, "rows": rows, "verdict": verdict}
 
 
 def _identity(joint: EnsembleContext, parts: Sequence[EnsembleMember]) -> dict[str, Any]:

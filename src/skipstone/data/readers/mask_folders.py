@@ -111,17 +111,7 @@ class MaskFolderReader:
                 hint="The remaining pixels are a class, too: name it background.",
             )
         notes += _class_notes(table)
-        for paths, reason in (
-            (pairs.unmasked_pictures, WITHOUT_MASK),
-            (pairs.unmatched_masks, WITHOUT_PICTURE),
-        ):
-            if paths:
-                ignored[reason] += len(paths)
-                notes.append(
-                    f"{pluralize(len(paths), reason.split()[0][:-1])} without a "
-                    f"{reason.split()[-1]} {'is' if len(paths) == 1 else 'are'} skipped "
-                    f"({join_limited(paths, 3)})."
-                )
+        notes += _skip_unpaired(pairs, ignored)
         return Manifest(
             build_table(
                 {
@@ -147,6 +137,23 @@ class MaskFolderReader:
                 WITHOUT_PICTURE: tuple(pairs.unmatched_masks),
             },
         )
+
+
+def _skip_unpaired(pairs: MatchedMasks, ignored: Counter[str]) -> list[str]:
+    """Count the files that have no partner in `ignored`; notes that name some of them."""
+    notes = []
+    for paths, reason in (
+        (pairs.unmasked_pictures, WITHOUT_MASK),
+        (pairs.unmatched_masks, WITHOUT_PICTURE),
+    ):
+        if paths:
+            ignored[reason] += len(paths)
+            notes.append(
+                f"{pluralize(len(paths), reason.split()[0][:-1])} without a "
+                f"{reason.split()[-1]} {'is' if len(paths) == 1 else 'are'} skipped "
+                f"({join_limited(paths, 3)})."
+            )
+    return notes
 
 
 def _check_task(options: ReadOptions) -> str:
