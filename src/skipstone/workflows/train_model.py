@@ -91,22 +91,19 @@ def train(
         cache=cache,
     )
     with open_or_resume(root, plan.to_json()) as run:
-        whole, plan = plan, exclude_unreadable_rows(plan, run, cache)
+        all_rows, plan = plan, exclude_unreadable_rows(plan, run, cache)
         check_input_hashes(plan, run)
         save_manifest(add_cell_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
-        simple = train_baseline(plan, run)
-        learnt = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
-        unreadable = len(plan.manifest.rows_with_role(UNREADABLE))
-        lineage = make_lineage(
-            whole, join_command_line(command), learnt.result, unreadable=unreadable
-        )
-        scores, bundle = score_and_write_bundle(
-            plan, learnt.network, learnt.arch, lineage, run.bundle
-        )
+        baseline_run = train_baseline(plan, run)
+        output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
+        result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
+        lineage = make_lineage(all_rows, join_command_line(command), result, unreadable=unreadable)
+        network, arch = output.network, output.arch
+        scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle)
         baseline = compare_with_baseline(
-            simple, plan, scores.records, plan.manifest.rows_with_role(scores.role)
+            baseline_run, plan, scores.records, plan.manifest.rows_with_role(scores.role)
         )
-        verification, result = export_and_verify(run.bundle), learnt.result
+        verification = export_and_verify(run.bundle)
         seconds = time.monotonic() - started
         outcome = RunOutcome(
             context=plan,
@@ -114,7 +111,7 @@ def train(
             folder=run.bundle,
             scores=scores,
             verification=verification,
-            trained=describe_training(plan, bundle, learnt.network, result.history, seconds),
+            trained=describe_training(plan, bundle, network, result.history, seconds),
             history=result.history,
             best=result.chosen_epoch.get("epoch"),
             baseline=baseline,
@@ -123,5 +120,5 @@ def train(
         ok, compared = verification.ok, baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
         run.finish()
-        own = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
-        return TrainResult.from_run(run, outcome, report, started, **own)
+        more = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
+        return TrainResult.from_run(run, outcome, report, started, **more)
