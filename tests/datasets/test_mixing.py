@@ -142,9 +142,7 @@ def test_texts_are_mixed_by_their_features_and_targets() -> None:
 
     (features,) = backbone(tokens)
     partner = [3, 0, 1, 2]
-    logits = network.default_head((share * features + (1 - share) * features[partner],), ())[
-        "logits"
-    ]
+    logits = network.head((share * features + (1 - share) * features[partner],), ())["logits"]
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(logits, share * hot + (1 - share) * hot[partner])
     torch.testing.assert_close(found, expected)
@@ -193,7 +191,7 @@ def test_texts_are_mixed_by_the_vectors_of_their_words(entry) -> None:
     torch.testing.assert_close(network.features(mixed.x)[0], features, rtol=1e-5, atol=1e-6)
     hot = torch.nn.functional.one_hot(batch.y["label"], 3).float()
     expected = torch.nn.functional.cross_entropy(
-        network.default_head((features,), ())["logits"], share * hot + (1 - share) * hot.roll(1, 0)
+        network.head((features,), ())["logits"], share * hot + (1 - share) * hot.roll(1, 0)
     )
     found = _objective(network)(mixed.x, mixed.y, weight=torch.tensor(4.0))["loss"]
     torch.testing.assert_close(found, expected)

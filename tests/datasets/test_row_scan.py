@@ -72,7 +72,7 @@ def test_what_is_seen_is_the_same_with_and_without_records(rows: Manifest) -> No
         assert other.examined is not None
         assert one.examined.content is not None
         assert other.examined.content is not None
-        assert np.array_equal(one.examined.content.fill, other.examined.content.fill)
+        assert np.array_equal(one.examined.content.grey, other.examined.content.grey)
         assert one.examined.size == other.examined.size
 
 

@@ -95,8 +95,8 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     (block,) = (s for s in task.report_sections([record], {}) if s["kind"] == "gallery")
     input = TextInput(TextOptions(text_features="tokens")).fit([source])
     table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
-    rows = SimpleNamespace(column=lambda name: table[name].to_pylist(), table=table)
-    rows.source, rows.names = (lambda row: source), lambda: ["a.txt"]
+    rows = SimpleNamespace(column_values=lambda name: table[name].to_pylist(), table=table)
+    rows.source_at, rows.row_names = (lambda row: source), lambda: ["a.txt"]
     drawing = GalleryDrawer(SimpleNamespace(manifest=rows, task=task, input=input), Path())
     monkeypatch.setattr(GalleryDrawer, "_predictor", Tagging(task))
     (drawn,) = drawing.draw_galleries([block])
