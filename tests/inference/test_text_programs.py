@@ -117,7 +117,7 @@ def made(model: str, options: dict[str, Any], reading: str) -> tuple[Network, Te
 
 def encoded(input: TextInput, length: int, seed: int) -> dict[str, np.ndarray]:
     """A text of so many tokens or features, and one more that the input has never seen."""
-    words = [*itertools.chain(*WORDS.values()), "it", "is", "the", "unsupported_options", "?"]
+    words = [*itertools.chain(*WORDS.values()), "it", "is", "the", "unheard", "?"]
     text = " ".join(np.random.default_rng(seed).choice(words, 40).tolist())
     arrays = input.encode(input.decode(Inline(text.encode())))
     cut = {name: value[:length] for name, value in arrays.items()}

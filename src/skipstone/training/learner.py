@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,11 +39,9 @@ from skipstone.models.weights import load_weights
 from skipstone.tasks.base import Task, headline_metric, task_record
 from skipstone.tasks.records import compute_finite_metrics
 from skipstone.training.fit import FitResult, fit
+from skipstone.training.plan import TrainPlan
 from skipstone.training.recipe import Recipe
 from skipstone.training.run_directory import JOURNAL, RunFolder
-
-if TYPE_CHECKING:
-    from skipstone.training.plan import TrainPlan
 
 #: Every value of a grid is tried up to so many values of the feature matrix, times classes.
 MAX_GRID_WORK = 30_000_000
@@ -64,7 +62,7 @@ class TrainOutput:
     result: FitResult
 
 
-Learner = Callable[["TrainPlan", RunFolder, RecordCache], TrainOutput]
+Learner = Callable[[TrainPlan, RunFolder, RecordCache], TrainOutput]
 
 
 def get_learner(entry: BackboneSpec) -> Learner:
