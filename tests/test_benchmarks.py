@@ -181,7 +181,7 @@ def test_parity_without_a_float_program_is_not_met(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_class_folder(tmp_path / "clothing", 1)
-    monkeypatch.setattr(parity, "agreement", lambda *_: [])
+    monkeypatch.setattr(parity, "measure_agreement", lambda *_: [])
     words = ["--data", str(tmp_path), "--model", "runs/001", "--out", str(tmp_path / "out")]
     assert parity.main(words) == 1
     assert "bar NOT met" in capsys.readouterr().out

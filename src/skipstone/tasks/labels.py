@@ -325,7 +325,7 @@ def gallery_block(
 
     Args:
         decisions: for predictions of several tags, the decision that each item's probability
-            belongs to: {"about": text, "decision": {"code": class index, "found": bool}}.
+            belongs to: {"about": text, "decision": {"code": class index, "is_present": bool}}.
     """
     return {
         "kind": "gallery",

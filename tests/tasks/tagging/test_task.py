@@ -135,9 +135,9 @@ def test_a_mistake_names_its_surest_wrong_decision() -> None:
     records = [task.score_prediction(prediction, ["a", "b"]) for prediction in predictions]
     gallery = next(s for s in task.report_sections(records, {}) if s["kind"] == "gallery")
     found = {item["id"]: item for item in gallery["items"]}
-    assert found[0]["decision"] == {"code": 1, "found": False}
+    assert found[0]["decision"] == {"code": 1, "is_present": False}
     assert found[0]["about"] == "missed b"
-    assert found[1]["decision"] == {"code": 2, "found": True}
+    assert found[1]["decision"] == {"code": 2, "is_present": True}
     assert found[1]["about"] == "wrongly found c"
     sure = 1 / (1 + np.exp(-2))
     assert [found[k]["probability"] for k in (0, 1)] == pytest.approx([sure, sure])

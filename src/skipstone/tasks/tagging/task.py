@@ -302,7 +302,7 @@ class TaggingTask(TaskDefaults):
     def _decision(self, code: int, is_predicted: bool) -> Mapping[str, Any]:
         """For `gallery`: the wrong decision about one tag."""
         about = f"{'wrongly found' if is_predicted else 'missed'} {self.labels.names[code]}"
-        return {"about": about, "decision": {"code": code, "found": is_predicted}}
+        return {"about": about, "decision": {"code": code, "is_present": is_predicted}}
 
     def _multi_hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
         return np.array([self._multi_hot(names) for names in rows], bool)
