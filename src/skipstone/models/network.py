@@ -16,7 +16,7 @@ from skipstone.models.word_lookup import token_ids
 MIXED, MIXED_WORDS = "mixed", "mixed words"
 
 
-def share_kept(x: dict[str, Tensor]) -> Tensor | None:
+def mixing_share(x: dict[str, Tensor]) -> Tensor | None:
     """The share (N,) that each sample of a batch keeps; None where nothing is mixed."""
     return x.get(MIXED, x.get(MIXED_WORDS))
 

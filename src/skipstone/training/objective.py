@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.models.losses import Criterion, Targets
-from skipstone.models.network import Network, blend_pairs, share_kept
+from skipstone.models.network import Network, blend_pairs, mixing_share
 from skipstone.tasks.base import Task
 
 
@@ -59,8 +59,8 @@ class Objective(nn.Module):
         Returns:
             "loss", the scalar to differentiate, and its named parts, detached.
         """
-        if (share_of_sample := share_kept(x)) is not None:  # `Network.features` blends these pairs
-            y = {name: _blend_target(value, share_of_sample) for name, value in y.items()}
+        if (mixing := mixing_share(x)) is not None:  # `Network.features` blends these pairs
+            y = {name: _blend_target(value, mixing) for name, value in y.items()}
         sums = self.sum_losses(x, y)
         # A step whose targets weigh nothing (no labelled pixel) has sums of zero.
         divisor = weight.float().clamp_min(1e-6)

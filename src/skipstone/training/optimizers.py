@@ -23,12 +23,12 @@ def parameter_stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
         for index, modules in enumerate(network.backbone.stage_modules())
     ]
     groups.append(("head", _parameters([network.head, network.auxiliary])))
-    found = [id(parameter) for _, group in groups for parameter in group]
-    everything = {id(parameter): name for name, parameter in network.named_parameters()}
-    missing = [name for key, name in everything.items() if key not in set(found)]
-    if missing or len(found) != len(set(found)):
+    staged = [id(parameter) for _, group in groups for parameter in group]
+    all_names = {id(parameter): name for name, parameter in network.named_parameters()}
+    missing = [name for key, name in all_names.items() if key not in set(staged)]
+    if missing or len(staged) != len(set(staged)):
         raise ValueError(
-            f"{type(network.backbone).__name__}.stages() must hold each parameter exactly once; "
+            f"{type(network.backbone).__name__}.stage_modules() must hold each parameter exactly once; "
             f"missing: {', '.join(missing) or 'none'}"
         )
     return groups

@@ -26,12 +26,12 @@ def parse_duration(text: str) -> float:
     600.0
     """
     word = text.strip().lower()
-    found = _DURATION.fullmatch(word)
-    if found is None:
+    match = _DURATION.fullmatch(word)
+    if match is None:
         if re.fullmatch(r"\d+(\.\d+)?", word):
             raise UsageError(f"{text!r} has no unit: did you mean {word}m or {word}s?")
         raise UsageError(f"{text!r} is not a duration. Write 90s, 10m, 1.5h or 1h30m.")
-    first, unit, second, smaller = found.groups()
+    first, unit, second, smaller = match.groups()
     seconds = float(first) * _UNITS[unit]
     if second is not None:
         if _UNITS[smaller] >= _UNITS[unit]:

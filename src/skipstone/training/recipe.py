@@ -114,11 +114,11 @@ def resolve_recipe(options: TrainOptions, facts: RecipeFacts) -> Recipe:
     From scratch: SGD with momentum as in He 2015, at a rate that grows with the batch.
     """
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
-    given = {name: value for name, value in values.items() if value is not None}
+    user_values = {name: value for name, value in values.items() if value is not None}
     largest = _batch_size(facts)
     recommended = min(largest, facts.recommended.get("batch_size", largest))
-    batch_size = given.get("batch_size") or recommended
-    chosen = {**facts.recommended, **given, "batch_size": batch_size}
+    batch_size = user_values.get("batch_size") or recommended
+    chosen = {**facts.recommended, **user_values, "batch_size": batch_size}
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL
     defaults: dict[str, Any] = {
