@@ -37,13 +37,13 @@ def test_reader_and_ragged_targets(tmp_path: Path) -> None:
     targets = manifest.column_values("target")
     assert all(0 <= value <= 1 for boxes in targets for item in boxes for value in item["box"])
     samples = [
-        Sample({"image": torch.zeros(1)}, task.target(value), SampleMeta(row))
+        Sample({"image": torch.zeros(1)}, task.encode_target(value), SampleMeta(row))
         for row, value in enumerate(targets)
     ]
     batch = collate_samples(samples, task.ragged_arrays)
     assert [tuple(boxes.shape) for boxes in batch.y["boxes"]] == [(len(t), 4) for t in targets]
     with pytest.raises(DataError, match="no list of boxes"):
-        task.target([{"label": "zebra", "box": [0, 0, 1, 1]}])
+        task.encode_target([{"label": "zebra", "box": [0, 0, 1, 1]}])
 
 
 def test_right_boxes_score_one_and_nothing_scores_nothing() -> None:
