@@ -32,7 +32,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     install(skipstone_boxes, home / "site")
     write_boxes(home / "data", 32)
     train = ["train", "data", "--reader", "boxes", "--model", "resnet20", "--width", 0.5]
-    train += ["--depth", 0.34, "--size", 48, "--augment", "none", "--epochs", 8, "--lr", 0.01]
+    train += ["--depth", 0.34, "--size", 48, "--augment", "none", "--epochs", 16, "--lr", 0.01]
     train += ["--optimizer", "adamw", "--batch-size", 8, "--threads", 1, "--precision", "f32"]
     answers, err = skipstone(
         train,
