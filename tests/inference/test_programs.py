@@ -256,7 +256,7 @@ from skipstone.inference.backends.libraries import import_nncf
 from skipstone.inference.open_model import open_model
 for name in ("openvino-f32", "onnxruntime"):
     predictor = open_model(sys.argv[1], name)
-    predictor.runtime.run(predictor.input.example(1))
+    predictor.runtime.run(predictor.input.make_example(1))
 import_nncf()
 import time; time.sleep(0.5)
 print(json.dumps([len(opened), sorted(str(p) for p in Path.home().rglob("*"))]))

@@ -86,7 +86,7 @@ def tell(plan: TrainPlan, folder: Path) -> Path:
             "command": "skipstone train photos/ # lone\\udcff",
             "versions": {"skipstone": "0.1.0"},
             "stopped_by": "early stop",
-            "together": 4,
+            "micro_batch": 4,
         },
         tensors={"w": np.zeros(3, np.float32)},
     )

@@ -187,9 +187,9 @@ def describe_training(
         stopped = str(bundle.lineage.get("stopped_by", ""))
         length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
         facts.append(["Length", f"{length}; {_ENDS.get(stopped, stopped)}"])
-    together = bundle.lineage.get("together", plan.recipe.batch_size)
-    if together < plan.recipe.batch_size:
-        split = f"batches of {plan.recipe.batch_size} were split into parts of {together}"
+    micro_batch = bundle.lineage.get("micro_batch", plan.recipe.batch_size)
+    if micro_batch < plan.recipe.batch_size:
+        split = f"batches of {plan.recipe.batch_size} were split into parts of {micro_batch}"
         facts.append(["Memory", f"too little: {split}"])
     return facts
 

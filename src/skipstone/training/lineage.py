@@ -56,6 +56,6 @@ def make_lineage(
         "how": result.how,
         "steps": result.steps,
         "stopped_by": result.stopped_by,
-        "together": result.micro_batch,
+        "micro_batch": result.micro_batch,
         "versions": package_versions(),
     }

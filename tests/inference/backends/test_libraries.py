@@ -19,7 +19,7 @@ from skipstone.inference.open_model import open_model
 
 first, second = (open_model(sys.argv[1], "openvino-f32") for _ in range(2))
 for model in (first, second):
-    model.runtime.run(model.input.example(1))
+    model.runtime.run(model.input.make_example(1))
 del model, first
 gc.collect()
 del second
