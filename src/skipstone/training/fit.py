@@ -94,8 +94,7 @@ def fit(
         mode = _decide_mode(run, recipe, loss, loader, memory)
         network.to(memory_format=mode.layout())
         length = run.decide(
-            "length",
-            lambda: decide_length(recipe, loss, loader, evaluate, mode, memory, began),
+            "length", lambda: decide_length(recipe, loss, loader, evaluate, mode, memory, began)
         )
         per_epoch = -(-len(loader) // recipe.accumulate)
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
