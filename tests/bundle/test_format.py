@@ -131,7 +131,7 @@ def test_a_newer_format_asks_for_an_upgrade(folder: Path) -> None:
 
 def test_an_older_format_is_refused(folder: Path) -> None:
     reseal(folder, lambda record: record.update(format=1))
-    with pytest.raises(UsageError, match="bundle format 1; this skipstone reads only 2") as caught:
+    with pytest.raises(UsageError, match="bundle format 1; this skipstone reads only 3") as caught:
         Bundle.load(folder)
     assert "Train the model again" in str(caught.value.hint)
 

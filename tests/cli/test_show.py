@@ -60,14 +60,14 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
     monkeypatch.setattr(demo_command, "make_receipt_table", lambda receipt: (("what",), [], "Plan"))
     answers = [{"path": "a.png", "label": ["7", "8"], "probability": 0.98765}, {"error": "bad"}]
     result = SimpleNamespace(
-        shown=find_demo(name),
+        demonstration=find_demo(name),
         audited=SimpleNamespace(audit=SimpleNamespace(nouns=SimpleNamespace(unit="file"))),
         predicted=SimpleNamespace(to_json=lambda: {"predictions": answers}),
         shrunk=SimpleNamespace(receipt={}),
         trained=SimpleNamespace(
             baseline=BASELINE,
             metrics={"accuracy": Estimate(0.99, 0.98, 1.0, 400)},
-            measures=(Metric("accuracy", "accuracy", "proportion"),),
+            metric_definitions=(Metric("accuracy", "accuracy", "proportion"),),
             split="test",
         ),
         verified=VerifyResult(MASKS),

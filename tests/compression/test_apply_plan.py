@@ -79,7 +79,7 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     names = [row["name"] for row in receipt["latency"]["rows"]]
     assert names[:4] == ["torch-f32", "openvino-f32", "openvino-bf16", "openvino-int8"]
     assert {ratio["fast"] for ratio in receipt["latency"]["ratios"]} == {"openvino-int8"}
-    assert any("accuracy on claim" in line for line in describe_receipt(receipt))
+    assert any("accuracy on test" in line for line in describe_receipt(receipt))
 
     # what ships has figures of its own, and they are those that `evaluate` gives
     stated = Bundle.load(result.bundle).metrics

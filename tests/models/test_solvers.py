@@ -230,4 +230,4 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
             gap = share[table.children_left[node]] - share[table.children_right[node]]
             expected[feature] += right.sum() * np.square(gap).sum()
     assert (expected > 0).any()
-    np.testing.assert_allclose(net.feature_effects(matrix, several=False), expected, rtol=1e-5)
+    np.testing.assert_allclose(net.feature_effects(matrix, multi_label=False), expected, rtol=1e-5)

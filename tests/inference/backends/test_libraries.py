@@ -14,7 +14,7 @@ from tests.small_bundles import exported_small
 _CLOSED_OUT_OF_ORDER = """
 import gc, os, signal, sys
 import torch
-from skipstone.inference.backends.libraries import signal_stack
+from skipstone.inference.backends.libraries import signal_stack_address
 from skipstone.inference.open_model import open_model
 
 first, second = (open_model(sys.argv[1], "openvino-f32") for _ in range(2))
@@ -24,7 +24,7 @@ del model, first
 gc.collect()
 del second
 gc.collect()
-assert signal_stack() is None, "a stack of OpenVINO's is left"
+assert signal_stack_address() is None, "a stack of OpenVINO's is left"
 torch.ones(64, 64, dtype=torch.bfloat16) @ torch.ones(64, 64, dtype=torch.bfloat16)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(43))
 os.kill(os.getpid(), signal.SIGTERM)
