@@ -19,9 +19,9 @@ _WORK = """
 import time
 from skipstone.core import events
 from skipstone.cli.terminal import ProgressDisplay, Terminal
-with ProgressDisplay(Terminal()) as display, events.listen(display):
-    events.note("[/red] a note \\x1b[2J")
-    for _ in events.track(range(10), "tra[bold]ining", unit="steps"):
+with ProgressDisplay(Terminal()) as display, events.use_listener(display):
+    events.emit_note("[/red] a note \\x1b[2J")
+    for _ in events.track_progress(range(10), "tra[bold]ining", unit="steps"):
         time.sleep(0.12)
 """
 

@@ -127,7 +127,7 @@ def test_bgr_for_rgb(bare: Path, plant: Plant) -> None:
 def test_ignored_exif(bare: Path, plant: Plant) -> None:
     plant("""
     import skipstone.image.decode as pixels
-    pixels.orientation_of = lambda image: 1
+    pixels.exif_orientation = lambda image: 1
     """)
     assert _red(verify(bare)) == {"preprocessing", "torch-f32"}
 
@@ -176,12 +176,12 @@ def test_silent_bf16_in_openvino(exported: Path, plant: Plant) -> None:
 
 def test_a_fault_in_what_is_shown(bare: Path, plant: Plant) -> None:
     plant("""
-    from skipstone.tasks.labels import Labels
-    true = Labels.__init__
-    def reversed_names(self, schema, *, least):
-        true(self, schema, least=least)
+    from skipstone.tasks.labels import ClassLabels
+    true = ClassLabels.__init__
+    def reversed_names(self, schema, *, min_classes):
+        true(self, schema, min_classes=min_classes)
         self.names.reverse()
-    Labels.__init__ = reversed_names
+    ClassLabels.__init__ = reversed_names
     """)
     found = verify(bare)
     assert _red(found) == {"torch-f32"}

@@ -36,7 +36,7 @@ def test_counts_equal_scikit_learn(sample: dict[str, np.ndarray], weighted: bool
     np.testing.assert_allclose(matrix, expected)
     counts = figures.ClassCounts.from_labels(target, label, K, weight)
     alone = figures.ClassCounts.from_labels(target, label, K, weight)
-    for name in ("hits", "answered", "support"):
+    for name in ("true_positives", "predicted", "support"):
         np.testing.assert_allclose(getattr(alone, name), getattr(counts, name))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         target, label, labels=range(K), sample_weight=weight, zero_division=0
