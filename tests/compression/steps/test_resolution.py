@@ -217,9 +217,9 @@ def test_steps_learn_from_it_by_the_share_that_was_asked_for(
     seen: list[Any] = []
     whole = recover_module.Distillation
 
-    def distillation(student: Any, taught_by: Any, **options: Any) -> Any:
+    def distillation(student: Any, criterion: Any, taught_by: Any, **options: Any) -> Any:
         seen.append((taught_by, options["share"]))
-        return whole(student, taught_by, **options)
+        return whole(student, criterion, taught_by, **options)
 
     monkeypatch.setattr(recover_module, "Distillation", distillation)
     again = f"resolution(size=12, epochs=1, teacher={teacher})"
