@@ -109,7 +109,7 @@ def test_a_word_that_goes_is_known_by_its_parts(tmp_path: Path) -> None:
     )
     text = Inline(b"the cat is red and it saw a dog")
     whole = input.encode(input.decode(text))["tokens"].copy()
-    whole[np.isin(whole[:, 0], [words[word] for word in gone]), 0] = input.missing
+    whole[np.isin(whole[:, 0], [words[word] for word in gone]), 0] = input.unknown_id
     with torch.no_grad():
         expected = network({"tokens": torch.from_numpy(whole[None])})["logits"].numpy()
     found = (
@@ -145,7 +145,7 @@ def test_effects_of_a_linear_model_are_the_changes_of_its_logits(made) -> None:
     bundle, rows, _ = made
     input, network = restore_input(bundle), restore_network(bundle)
     found = measure_effects(network, input, bundle, work_on(rows))
-    matrix, _ = input.matrix(rows.rows_with_role("train").list_sources())
+    matrix, _ = input.make_feature_matrix(rows.rows_with_role("train").list_sources())
     whole, weight = matrix.toarray(), network.backbone.weight.weight.detach().numpy()[1:]
     for feature in range(whole.shape[1]):
         without = whole.copy()
@@ -168,9 +168,9 @@ def test_effects_of_a_learnt_model_are_squared_gradients_of_gates(made) -> None:
         x = {name: torch.from_numpy(value)[None] for name, value in arrays.items()}
         network.zero_grad()
         network(x)["logits"].square().sum().sqrt().backward()
-        step = (table[input.missing] - table).detach()
+        step = (table[input.unknown_id] - table).detach()
         expected += (step * table.grad).sum(dim=1).square().double().numpy()
-    np.testing.assert_allclose(found, expected[input.entries().start :], rtol=1e-3, atol=1e-12)
+    np.testing.assert_allclose(found, expected[input.removable_ids().start :], rtol=1e-3, atol=1e-12)
 
 
 @every
@@ -180,7 +180,7 @@ def test_what_tells_stays_and_what_says_nothing_goes(made) -> None:
     words = vocabulary_words(input)
     found = measure_effects(restore_network(bundle), input, bundle, work_on(rows))
     telling = np.zeros(len(found))
-    telling[[words[w] - input.entries().start for group in WORDS.values() for w in group]] = 1
+    telling[[words[w] - input.removable_ids().start for group in WORDS.values() for w in group]] = 1
     assert roc_auc_score(telling, found) >= 0.9
 
 
@@ -225,10 +225,10 @@ def test_the_whole_way_with_int8_behind_it(made, tmp_path: Path) -> None:
     assert result.accepted
     assert verify(out).ok
     small = Bundle.load(out)
-    assert len(restore_input(small).entries()) == round(0.4 * len(restore_input(bundle).entries()))
+    assert len(restore_input(small).removable_ids()) == round(0.4 * len(restore_input(bundle).removable_ids()))
     receipt = json.loads((out / "receipt.json").read_text())
     facts = receipt["steps"][0]["facts"]
-    assert facts["entries"] == [len(restore_input(b).entries()) for b in (bundle, small)]
+    assert facts["entries"] == [len(restore_input(b).removable_ids()) for b in (bundle, small)]
     assert facts["parameters"][1] < facts["parameters"][0]
     before, after = (
         [(place / name).stat().st_size for name in ("weights.safetensors", "input.safetensors")]
