@@ -313,7 +313,7 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     (
         "more classes than answers",
         _set("task", "schema", "classes", list("abcdef")),
-        "belong together",
+        "network and task do not match",
         False,
     ),
     ("classes in another order", _twins, "predictions differ", False),

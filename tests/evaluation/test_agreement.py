@@ -52,9 +52,9 @@ from pathlib import Path
 import torch
 with torch.backends.mkldnn.verbose(1), torch.no_grad():
     torch.nn.functional.conv2d(torch.rand(4, 16, 64, 64), torch.rand(16, 16, 3, 3))
-from skipstone.evaluation.agreement import agreement
+from skipstone.evaluation.agreement import measure_agreement
 from tests.evaluation.test_agreement import photos
-rows = agreement(Path(sys.argv[1]), photos(Path(sys.argv[2])), precisions=["f32"])
+rows = measure_agreement(Path(sys.argv[1]), photos(Path(sys.argv[2])), precisions=["f32"])
 print(json.dumps([row.to_json() for row in rows]))
 """
 

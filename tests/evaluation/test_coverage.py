@@ -58,10 +58,10 @@ class Mean:
 
     name = "mean"
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (Metric("mean", "mean", "proportion", field="correct"),)
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
         return {"mean": float(np.mean([record["correct"] for record in records]))}
 
 
@@ -73,7 +73,7 @@ def test_coverage_of_grouped_proportions() -> None:
     for _ in range(1000):
         right = rng.random(300) < rng.beta(4, 1, 30)[groups]
         records = [{"correct": bool(value)} for value in right]
-        found = interval(Mean().metrics()[0], records, Mean(), groups.tolist())  # type: ignore[arg-type]
+        found = interval(Mean().list_metrics()[0], records, Mean(), groups.tolist())  # type: ignore[arg-type]
         hits.append(found.low <= 0.8 <= found.high)
         low, high = wilson_interval(int(right.sum()), 300)
         naive.append(low <= 0.8 <= high)

@@ -32,10 +32,10 @@ class Mean:
 
     name = "mean"
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def list_metrics(self) -> tuple[Metric, ...]:
         return (MEAN,)
 
-    def compute(self, records: Sequence[Record]) -> dict[str, float]:
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
         return {"mean": float(np.mean([record["value"] for record in records]))}
 
 

@@ -52,7 +52,11 @@ def _task(*path: Any) -> Callable[[dict[str, Any]], None]:
 
 
 ATTACKS: tuple[tuple[str, Callable[[dict[str, Any]], None], str], ...] = (
-    ("more classes than answers", _task("task", "schema", "classes", list("abcdef")), "together"),
+    (
+        "more classes than answers",
+        _task("task", "schema", "classes", list("abcdef")),
+        "do not match",
+    ),
     ("one class", _task("task", "schema", "classes", ["a"]), "class"),
     ("classes of other names", _task("task", "schema", "classes", list("abc")), "task in bundle"),
     ("a loss of its own", _task("task", "options", "loss", "os.system"), "loss"),

@@ -208,7 +208,7 @@ def test_a_fault_in_reading_is_seen(
 
     assert all(row["ok"] for row in run_checks(sources[model]))
     FAULTS[fault](monkeypatch)
-    for name in ("plain", "text_of"):
+    for name in ("normalize_text", "decode_utf8"):
         monkeypatch.setattr(text_input, name, getattr(text_features, name))
     assert not all(row["ok"] for row in run_checks(sources[model]))
 

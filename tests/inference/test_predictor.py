@@ -198,7 +198,9 @@ def test_of_very_many_rows_some_are_asked_for_calibration(
     manifest = _manifest(pictures, [CLASSES[n % 3] for n in range(len(pictures))])
     asked: list[list[str]] = []
     monkeypatch.setattr(
-        predictor, "evidence", lambda rows: ({}, asked.append(rows.column_values("path")) or [])
+        predictor,
+        "collect_calibration_sample",
+        lambda rows: ({}, asked.append(rows.column_values("path")) or []),
     )
     for most in (100, 3):
         monkeypatch.setattr(predictor.task, "max_calibration_rows", most)

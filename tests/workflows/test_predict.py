@@ -147,9 +147,9 @@ class Answering:
         self.ends, self.asked = list(ends), list[str]()
         self.picture = np.zeros((4, 4, 3), np.uint8)
         self.input = SimpleNamespace(decode=lambda source: SimpleNamespace(value=self.picture))
-        self.task = SimpleNamespace(files=lambda shown, answer: {"mask": (".png", b"png")})
+        self.task = SimpleNamespace(render_files=lambda shown, answer: {"mask": (".png", b"png")})
 
-    def sources(self, *names: str) -> list[tuple[Source, Path]]:
+    def list_sources(self, *names: str) -> list[tuple[Source, Path]]:
         return [(Inline(self.picture, name), Path(name)) for name in names]
 
     def stream_predictions(self, sources: list[Inline]) -> Iterator[Prediction]:

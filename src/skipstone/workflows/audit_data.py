@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.auditing.exclude_list import format_exclude_list
-from skipstone.auditing.label_issues import LabelIssue, find_tag_issues
+from skipstone.auditing.label_issues import LabelIssue, find_label_issues, find_tag_issues
 from skipstone.auditing.run_checks import AuditFindings, FindLabelIssues
 from skipstone.auditing.run_checks import audit_rows as audit_manifest
 from skipstone.bundle.output_paths import choose_output_folder
@@ -107,8 +107,8 @@ def audit(
     all_settings.reject_unknown_for_command("audit")
     manifest = read_manifest(data, options)
     before = () if options.exclude is None else tuple(read_exclude_list(options.exclude))
-    find_label_issues = None if model is None else _label_checker(manifest, Path(model), seed)
-    result = audit_manifest(manifest, find_label_issues=find_label_issues)
+    checker = None if model is None else _label_checker(manifest, Path(model), seed)
+    result = audit_manifest(manifest, find_label_issues=checker)
     files: dict[str, Path] = {}
     if folder is not None:
         name = relative_path((folder / AUDIT_FILES["exclude"]).absolute())
@@ -127,7 +127,7 @@ def _label_checker(manifest: Manifest, model: Path, seed: int) -> FindLabelIssue
             hint="Leave --model out.",
         )
 
-    def find_label_issues(groups: Sequence[Sequence[int]]) -> list[LabelIssue]:
+    def check_labels(groups: Sequence[Sequence[int]]) -> list[LabelIssue]:
         from skipstone.auditing.label_features import compute_label_check_features
 
         features, rows = compute_label_check_features(model, manifest.list_sources())
@@ -141,7 +141,7 @@ def _label_checker(manifest: Manifest, model: Path, seed: int) -> FindLabelIssue
         suspicions = check(features, labels, near, seed=seed)
         return [suspicion.at_row(rows[suspicion.row]) for suspicion in suspicions]
 
-    return find_label_issues
+    return check_labels
 
 
 def _refuse_edited_list(folder: Path) -> None:
@@ -200,7 +200,7 @@ def _words(manifest: Manifest) -> Callable[[Sequence[int], bool], list[WeightedT
 
     def split_texts(rows: Sequence[int], compared: bool) -> list[WeightedText]:
         data = [_bytes(manifest, row) for row in rows]
-        pieces: list[WeightedText] = diff_texts(data, compared=compared)
+        pieces: list[WeightedText] = diff_texts(data, mark_differences=compared)
         return pieces
 
     return split_texts

@@ -170,7 +170,9 @@ def test_effects_of_a_learnt_model_are_squared_gradients_of_gates(made) -> None:
         network(x)["logits"].square().sum().sqrt().backward()
         step = (table[input.unknown_id] - table).detach()
         expected += (step * table.grad).sum(dim=1).square().double().numpy()
-    np.testing.assert_allclose(found, expected[input.removable_ids().start :], rtol=1e-3, atol=1e-12)
+    np.testing.assert_allclose(
+        found, expected[input.removable_ids().start :], rtol=1e-3, atol=1e-12
+    )
 
 
 @every
@@ -225,7 +227,9 @@ def test_the_whole_way_with_int8_behind_it(made, tmp_path: Path) -> None:
     assert result.accepted
     assert verify(out).ok
     small = Bundle.load(out)
-    assert len(restore_input(small).removable_ids()) == round(0.4 * len(restore_input(bundle).removable_ids()))
+    assert len(restore_input(small).removable_ids()) == round(
+        0.4 * len(restore_input(bundle).removable_ids())
+    )
     receipt = json.loads((out / "receipt.json").read_text())
     facts = receipt["steps"][0]["facts"]
     assert facts["entries"] == [len(restore_input(b).removable_ids()) for b in (bundle, small)]

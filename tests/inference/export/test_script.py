@@ -111,7 +111,7 @@ def test_files_of_an_answer_are_written_where_asked_and_never_over_others(tmp_pa
 def test_answers_that_look_at_the_input_again_are_refused() -> None:
     bundle = small_bundle()
     bundle.task = {**bundle.task, "name": "segment", "options": {}}
-    assert "def segment_answers(" in build_script(bundle)
+    assert "def decode_masks(" in build_script(bundle)
     bundle.post = {"temperature": 1.0, "crf": {"iterations": 5}}
     with pytest.raises(Refusal, match=r"cannot do this .* post-processing \(crf\)"):
         build_script(bundle)
@@ -162,4 +162,4 @@ def test_names_that_two_parts_define_are_seen(tmp_path: Path) -> None:
     bundle, _ = text_run(tmp_path / "run", "textcnn", count=60, steps=7, subwords="2-3")
     names = _top_level_names(build_script(bundle))
     assert len(names) == len(set(names)) > 20
-    assert {"word_parts", "letters_of", "_BEGIN", "_OPENS"} <= set(names)
+    assert {"subword_ids", "to_letters", "_BEGIN", "_OPENS"} <= set(names)

@@ -333,7 +333,7 @@ def test_a_head_stands_in_for_one_that_gives_the_same() -> None:
     usual = ComponentConfig("fcn", {"options": {}, "shape": {"classes": 3}})
     assert choose_head("auto", usual) == usual
     assert choose_head("lraspp", usual) == ComponentConfig("lraspp", usual.args)
-    with pytest.raises(UsageError, match="does not answer") as caught:
+    with pytest.raises(UsageError, match="does not suit this task") as caught:
         choose_head("linear", usual)
     assert "fcn" in str(caught.value.hint)
     with pytest.raises(UsageError, match="unknown head 'unte'"):

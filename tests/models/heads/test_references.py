@@ -118,7 +118,7 @@ def test_segmentation_models_pytorchs_network(
     head = make_head(name, ours_below, **options)
     ours = Network(front=Plain(), backbone=ours_below, head=head).eval()
     encoder = "encoder.model."
-    ours_below.published().load_state_dict(
+    ours_below.published_module().load_state_dict(
         {key.removeprefix(encoder): value for key, value in state.items() if encoder in key},
         strict=True,
     )
