@@ -40,7 +40,7 @@ def test_reader_and_ragged_targets(tmp_path: Path) -> None:
         Sample({"image": torch.zeros(1)}, task.encode_target(value), SampleMeta(row))
         for row, value in enumerate(targets)
     ]
-    batch = collate_samples(samples, task.ragged_arrays)
+    batch = collate_samples(samples, task.ragged)
     assert [tuple(boxes.shape) for boxes in batch.y["boxes"]] == [(len(t), 4) for t in targets]
     with pytest.raises(DataError, match="no list of boxes"):
         task.encode_target([{"label": "zebra", "box": [0, 0, 1, 1]}])

@@ -148,7 +148,7 @@ def test_its_head_takes_its_targets(name: str) -> None:
     y = {
         key: (
             [target[key] for target in targets]
-            if key in task.ragged_arrays
+            if key in task.ragged
             else torch.stack([target[key] for target in targets])
         )
         for key in targets[0]
