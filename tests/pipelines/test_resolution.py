@@ -75,7 +75,7 @@ def test_tags_at_a_smaller_size(tagged: Trained) -> None:
 @pytest.mark.parametrize(
     ("plan", "code", "said"),
     [
-        ("resolution(size=24)", 2, "24 x 24 pixels already"),
+        ("resolution(size=24)", 2, "images have 24 x 24 pixels"),
         ("resolution(size=3.5)", 2, "is not a whole number"),
         ("resolution(scale=0.5)", 2, "resolution has no option 'scale'"),
         ("resolutions", 2, "Did you mean 'resolution'"),

@@ -195,7 +195,7 @@ def test_the_exported_script_writes_the_same_masks(masked: Masks, tmp_path: Path
 
 def test_the_report_tells_which_class_fills_which_part(masked: Masks) -> None:
     story = json.loads((masked.run / "report.json").read_text())["story"]
-    (first, *others) = story["parts"]["rows"]
+    (first, *others) = story["class_counts_within_rows"]["rows"]
     assert story["classes"] == []
     assert first["name"] == story["sections"][0]["rows"][0][0]
     for role in ("train", "val", "test"):  # every scene has more background than anything else
@@ -230,9 +230,9 @@ def test_compare_on_data(masked: Masks, shrunk: Answer) -> None:
 def test_what_means_nothing_for_masks_is_refused(masked: Masks, tmp_path: Path) -> None:
     for words, part in (
         (("--mixup", "0.2"), "targets lie on the pictures"),
-        (("--augment", "trivialaugment"), "without what lies on it"),
+        (("--augment", "trivialaugment"), "without its mask or boxes"),
         (("--balanced",), "shows several classes at once"),
-        (("--task", "classify"), "for tasks whose answers lie on"),
+        (("--task", "classify"), "does not use masks"),
     ):
         found = ask("train", masked.data, "--out", tmp_path / "runs", *TINY, *words)
         assert found.code == 2, words

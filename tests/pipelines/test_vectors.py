@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_with_the_same_file_only(
     ("more", "complaint"),
     [
         (["--embedding", "16"], "--embedding is 16, and the vectors of"),
-        (["--model", "logistic"], "solved on counts of n-grams"),
+        (["--model", "logistic"], "has no word vectors"),
         (["--token-level", "char"], "--token-level char"),
     ],
 )
