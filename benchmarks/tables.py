@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
             f"{table.name}: {table.metric} {shown(row['float'])}, INT8 {shown(row['int8'])}, a "
             f"constant {100 * row['baseline']:.2f} %; accepted {row['accepted']}, proven "
             f"{row['proven']}, verified {row['verified']}; {row['files']} files shipped; "
-            f"{row['answers'] - row['errors']} of {row['asked']} photos answered; "
+            f"{row['answers'] - row['errors']} of {row['requested']} photos answered; "
             f"{row['shared']} groups of several rows, {row['straddling']} of them split"
         )
         wrong += [f"{table.name}: {fault}" for fault in faults(row, smoke=given.smoke)]

@@ -75,7 +75,7 @@ def test_programs_answer_where_transformers_is_not_installed(
     for runtime in ("onnxruntime", "openvino"):
         found = open_model(trained.value["bundle"], runtime).predict([text])[0].scores
         np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-4)
-    with pytest.raises(MissingExtra, match=r"needs the package transformers.*programs do without"):
+    with pytest.raises(MissingExtra, match=r"needs the package transformers.*programs do not"):
         open_model(trained.value["bundle"], "torch")
 
 
