@@ -18,9 +18,8 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.samples import Batch
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.loader import Batching, Loader
-from skipstone.datasets.mixing import make_image_mixing
 from skipstone.datasets.options import LoadOptions
-from skipstone.image.augment_factory import make_image_augmentation
+from skipstone.image.augment_factory import make_image_augmentation, make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
