@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from skipstone.core.errors import SkipstoneError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from skipstone.commands.audit import audit
