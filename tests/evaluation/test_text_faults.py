@@ -90,14 +90,14 @@ def _with(place: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
 
 BAG, CNN = "logistic", "textcnn"
 ATTACKS: tuple[tuple[str, str, Any, str], ...] = (
-    ("a form of its own", CNN, _state(form="pickle"), "form is not one of"),
+    ("unknown text features", CNN, _state(text_features="pickle"), "text_features is not one of"),
     ("words that are numbers", CNN, _state(common=[1, 2]), "common"),
     ("a size of 2^40", CNN, _state(size=HUGE), "size is"),
     ("a size below the vocabulary", CNN, _state(size=4), "size is 4"),
     ("a size that is a word", CNN, _state(size="9"), "size is not"),
     ("texts of 2^40 tokens", CNN, _state(max_length=HUGE), "max_length"),
     ("texts of no tokens", CNN, _state(max_length=0), "max_length"),
-    ("another split", CNN, _state(split=["word"]), "split is not one of"),
+    ("another token level", CNN, _state(token_level=["word"]), "token_level is not one of"),
     ("a vocabulary beyond the embedding", CNN, _more_words, "does not fit"),
     ("an unsorted vocabulary", CNN, _array("vocabulary", lambda v: v[::-1]), "not sorted"),
     ("a word twice", CNN, _array("vocabulary", lambda v: np.sort(_with(1, v[0])(v))), "not sorted"),

@@ -39,11 +39,11 @@ def encode_text(text: str, spec: Mapping[str, Any], arrays: Mapping[str, np.ndar
 
     Args:
         text: not yet normalised.
-        spec: {"form", "split", "lowercase", "max_length"}, or {"form", "blocks", ...}.
+        spec: {"text_features", "token_level", "lowercase", "max_length"}, or {"text_features", "blocks", ...}.
         arrays: the fitted vocabularies.
     """
     letters = to_letters([normalize_text(text, spec["lowercase"])])
-    if spec["form"] == "tokens":
+    if spec["text_features"] == "tokens":
         return {"tokens": token_ids(text, letters, spec, arrays["vocabulary"])}
     columns, values = [], []
     for _, column, value in bag_rows(letters, spec, arrays):
@@ -61,7 +61,7 @@ def token_ids(
 ) -> np.ndarray:
     """int32 (L,): ids of a text's tokens; with subwords (L, 1 + P): each token's id, then its
     subwords', which follow the vocabulary's ids and are padded with 0."""
-    tokens = hash_tokens(letters, split=spec["split"])
+    tokens = hash_tokens(letters, level=spec["token_level"])
     most = spec["max_length"]
     ids = lookup_indices(tokens.hashes[:most], vocabulary, missing=UNKNOWN - FIRST) + FIRST
     if not len(ids):

@@ -77,7 +77,7 @@ class DocumentFrequencies:
 
 
 def build_vocabulary(
-    texts: Sequence[str], *, split: str, max_count: int, min_texts: int
+    texts: Sequence[str], *, level: str, max_count: int, min_texts: int
 ) -> np.ndarray:
     """The vocabulary of a sequence model: sorted hashes.
 
@@ -87,16 +87,16 @@ def build_vocabulary(
     """
     frequencies = DocumentFrequencies()
     for _, part in iterate_chunks(texts):
-        tokens = hash_tokens(to_letters(part), split=split)
+        tokens = hash_tokens(to_letters(part), level=level)
         frequencies.add_chunk(tokens.text, tokens.hashes)
     return frequencies.select_most_common(max_count, min_texts)[0]
 
 
-def count_longer_texts(texts: Sequence[str], *, split: str, max_length: int) -> int:
+def count_longer_texts(texts: Sequence[str], *, level: str, max_length: int) -> int:
     """How many texts have more than `max_length` tokens."""
     count = 0
     for _, part in iterate_chunks(texts):
-        tokens = hash_tokens(to_letters(part), split=split)
+        tokens = hash_tokens(to_letters(part), level=level)
         count += int((np.bincount(tokens.text, minlength=len(part)) > max_length).sum())
     return count
 
@@ -221,9 +221,9 @@ def make_unfitted_state(options: TextOptions) -> dict[str, Any]:
     )
     subwords = subword_settings(options)
     return {
-        "form": options.text_features,
+        "text_features": options.text_features,
         "lowercase": options.lowercase,
-        "split": options.token_level,
+        "token_level": options.token_level,
         "max_length": options.max_length,
         "size": size + (count_subword_ids(subwords) if subwords else 0),
         "subwords": subwords,

@@ -63,7 +63,7 @@ class TextInput(Input):
     """Texts as sequences of token ids, or as bags of n-grams.
 
     Args:
-        options: form, vocabulary, n-grams.
+        options: text features, vocabulary, n-grams.
         get_state: the fitted state, JSON-able.
         arrays: vocabularies (sorted hashes of tokens or n-grams) and their idf.
 
@@ -99,7 +99,7 @@ class TextInput(Input):
 
     @property
     def dynamic_axes(self) -> dict[str, dict[int, DynamicAxis]]:
-        is_sequence = self._form() == "tokens"
+        is_sequence = self._text_features() == "tokens"
         longest = max(int(self._state["max_length"]), _EXAMPLE_LENGTH) if is_sequence else None
         return {name: {1: DynamicAxis("length", max_size=longest)} for name in self.ragged_arrays}
 
@@ -121,7 +121,7 @@ class TextInput(Input):
             raise DataError("fitting the text input needs texts, but got none.")
         lengths = np.array([len(text) for text in texts])
         state: dict[str, Any] = {
-            "form": self.options.text_features,
+            "text_features": self.options.text_features,
             "lowercase": self.options.lowercase,
             "texts": len(texts),
             "letters": int(lengths.sum()),
@@ -131,7 +131,10 @@ class TextInput(Input):
         arrays: dict[str, Array] = {}
         if self.options.text_features == "tokens":
             arrays, size = self._fit_tokens(texts)
-            state |= {"split": self.options.token_level, "max_length": self.options.max_length}
+            state |= {
+                "token_level": self.options.token_level,
+                "max_length": self.options.max_length,
+            }
             state |= {"size": size + FIRST, "foreign": bool(self.options.tokenizer)}
             if subwords := subword_settings(self.options):
                 state |= {"subwords": subwords, "size": state["size"] + count_subword_ids(subwords)}
@@ -161,7 +164,7 @@ class TextInput(Input):
             stored = train_bpe(texts, max_tokens=most, min_count=least)
             return {"pairs": stored}, len(BpeTokenizer(stored, max_length=1))
         vocabulary = build_vocabulary(
-            texts, split=self.options.token_level, max_count=most, min_texts=least
+            texts, level=self.options.token_level, max_count=most, min_texts=least
         )
         return {"vocabulary": vocabulary}, len(vocabulary)
 
@@ -175,7 +178,7 @@ class TextInput(Input):
                 self._plain(texts)
             )
         return count_longer_texts(
-            self._plain(texts), split=self.options.token_level, max_length=max_length
+            self._plain(texts), level=self.options.token_level, max_length=max_length
         )
 
     @property
@@ -183,12 +186,20 @@ class TextInput(Input):
         """Settings of `text_features.decode_text`; None with a tokenizer, which it lacks."""
         if "pairs" in self._arrays:
             return None
-        names = ("form", "lowercase", "split", "max_length", "subwords", "blocks", "weighting")
+        names = (
+            "text_features",
+            "lowercase",
+            "token_level",
+            "max_length",
+            "subwords",
+            "blocks",
+            "weighting",
+        )
         spec = {name: self._state[name] for name in names if name in self._state}
         return {**spec, "arrays": {name: pack_array(value) for name, value in self._arrays.items()}}
 
     def feature_spec(self) -> FeatureSpec:
-        return FeatureSpec(self._form(), int(self._state["size"]))
+        return FeatureSpec(self._text_features(), int(self._state["size"]))
 
     def decode(self, source: Source) -> DecodedSample:
         """The record holds the text's UTF-8 bytes; `size` is its number of letters."""
@@ -235,10 +246,10 @@ class TextInput(Input):
         Raises:
             UsageError: the vocabulary does not hold words.
         """
-        if self._form() == "tokens":
-            if self._state["split"] != "word":
+        if self._text_features() == "tokens":
+            if self._state["token_level"] != "word":
                 raise UsageError(
-                    f"with --token-level {self._state['split']} tokens are not words.",
+                    f"with --token-level {self._state['token_level']} tokens are not words.",
                     hint="Use --token-level word.",
                 )
             vocabulary, first, unknown = self._arrays["vocabulary"], FIRST, UNKNOWN
@@ -259,7 +270,7 @@ class TextInput(Input):
     @property
     def unknown_id(self) -> int:
         """The id of out-of-vocabulary tokens; a bag leaves them out (padding)."""
-        return UNKNOWN if self._form() == "tokens" else PAD
+        return UNKNOWN if self._text_features() == "tokens" else PAD
 
     def removable_ids(self) -> range:
         """The ids that `restrict_vocabulary` can remove.
@@ -296,12 +307,12 @@ class TextInput(Input):
         return TextInput(self.options, state, arrays)
 
     def preprocessing_module(self) -> nn.Module:
-        return TextPreprocessing(self._form())
+        return TextPreprocessing(self._text_features())
 
     def make_example(self, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
         size, shape = int(self._state["size"]), (batch, _EXAMPLE_LENGTH)
-        if self._form() == "tokens":
+        if self._text_features() == "tokens":
             token_shape = (*shape, 1 + MAX_SUBWORDS) if self._subword_count else shape
             return {"tokens": rng.integers(1, max(size, 2), token_shape).astype(np.int32)}
         features = rng.integers(1, max(size, 2), shape).astype(np.int32)
@@ -313,15 +324,15 @@ class TextInput(Input):
     def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         return dict(self._state), dict(self._arrays)
 
-    def _form(self) -> str:
-        form = str(self._state["form"])
-        if form == "auto":
+    def _text_features(self) -> str:
+        features = str(self._state["text_features"])
+        if features == "auto":
             raise UsageError(
-                "the text input has no form yet: the model decides whether texts become sequences "
+                "text_features is still auto: the model decides whether texts become sequences "
                 "of tokens or bags of n-grams.",
                 hint="Set it: --text-features tokens or --text-features bag",
             )
-        return form
+        return features
 
     def _encode_text(self, data: bytes) -> dict[str, Array]:
         if self._tokenizer is not None:
@@ -360,15 +371,15 @@ class TextPreprocessing(nn.Module):
     """dict of arrays -> what a backbone takes: token ids (N, L), or the pair of features (N, F)
     and their values (N, F)."""
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, features: str) -> None:
         super().__init__()
-        self.form = form
+        self.features = features
 
     def forward(self, x: dict[str, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
-        return x["tokens"] if self.form == "tokens" else (x["features"], x["values"])
+        return x["tokens"] if self.features == "tokens" else (x["features"], x["values"])
 
     def extra_repr(self) -> str:
-        return self.form
+        return self.features
 
 
 def _has_words(block: Mapping[str, Any]) -> bool:

@@ -75,16 +75,16 @@ def to_letters(texts: Sequence[str]) -> Letters:
     return Letters(points, _kinds(points), owner, len(texts))
 
 
-def hash_tokens(letters: Letters, *, split: str = "word") -> NGrams:
+def hash_tokens(letters: Letters, *, level: str = "word") -> NGrams:
     """All tokens: words and single signs, or ("char") every letter but spaces."""
-    first, last = token_spans(letters, split=split)
+    first, last = token_spans(letters, level=level)
     return NGrams(segment_hashes(letters.points, first, last), letters.text[first], first, last)
 
 
-def token_spans(letters: Letters, *, split: str = "word") -> tuple[np.ndarray, np.ndarray]:
+def token_spans(letters: Letters, *, level: str = "word") -> tuple[np.ndarray, np.ndarray]:
     """(first letter, letter after the last) of each token."""
     kinds = letters.kinds
-    is_token = kinds == _OWN_TOKEN if split == "word" else kinds != _SEPARATOR
+    is_token = kinds == _OWN_TOKEN if level == "word" else kinds != _SEPARATOR
     inside = (kinds == _IN_WORD) & ~is_token
     before = np.concatenate([[False], inside[:-1]])
     after = np.concatenate([inside[1:], [False]])

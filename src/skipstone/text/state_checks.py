@@ -28,17 +28,17 @@ def validate_state(state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Non
     Raises:
         DamagedError: names the invalid value.
     """
-    form = _choice(state, "form", get_args(TextFeatures))
+    features = _choice(state, "text_features", get_args(TextFeatures))
     _require(type(state.get("lowercase")) is bool, "lowercase is neither true nor false")
     common = state.get("common", [])
     _require(
         isinstance(common, list) and all(isinstance(word, str) for word in common),
         "common is not a list of words",
     )
-    if form == "auto":
+    if features == "auto":
         return
     size = _integer(state, "size", 1, 1 << 40)
-    if form == "tokens":
+    if features == "tokens":
         _check_tokens(state, arrays, size)
     else:
         _check_bag(state, arrays, size)
@@ -50,7 +50,7 @@ def validate_ids(largest: int, size: int) -> None:
 
 
 def _check_tokens(state: Mapping[str, Any], arrays: Mapping[str, Array], size: int) -> None:
-    _choice(state, "split", get_args(TokenLevel))
+    _choice(state, "token_level", get_args(TokenLevel))
     _integer(state, "max_length", 1, 1 << 20)
     if "vocabulary" in arrays:
         count = _check_hashes(arrays, "vocabulary")
