@@ -28,8 +28,7 @@ from benchmarks.runs import (
     skipped,
     skipstone,
 )
-from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import ROLES, Manifest, load_manifest
 
 #: What a photo of each class also shows: several true labels a photo, some shared by classes.
 WORN = {

@@ -11,8 +11,7 @@ import torch
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.format import Bundle
 from skipstone.core.registry import BACKBONES, TASKS
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import save_manifest
+from skipstone.data.manifest import Manifest, save_manifest
 from skipstone.data.read import read_manifest
 from skipstone.datasets.augmentation import augment_options_type
 from skipstone.datasets.loader import Batching, Loader

@@ -15,7 +15,7 @@ from skipstone.bundle.output_paths import (
 from skipstone.core import storage
 from skipstone.core.errors import UsageError
 from skipstone.core.events import Note, use_listener
-from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
+from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.workflows.answer import predict

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from skipstone.bundle.format import Bundle
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.manifest import Manifest, load_manifest, save_manifest
 from skipstone.data.read import read_manifest
 from skipstone.datasets.splitting import assign_roles
 from skipstone.image.augment_options import ImageAugmentOptions

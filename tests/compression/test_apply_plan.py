@@ -17,8 +17,7 @@ from skipstone.compression.receipt import describe_receipt
 from skipstone.compression.shrink_plan import ShrinkPlan
 from skipstone.core.errors import DamagedError, DataError, Refusal, StorageError, UsageError
 from skipstone.core.registry import STEPS
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import Manifest, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.datasets.splitting import assign_roles

@@ -17,8 +17,7 @@ from PIL import Image
 from skipstone.core.errors import DamagedError, DataError, UsageError
 from skipstone.data.file_types import detect_picture_format
 from skipstone.data.fingerprint import compute_digest, find_duplicate_groups
-from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.manifest import Manifest, build_table, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import FileRef, Inline, read_source

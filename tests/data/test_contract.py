@@ -16,8 +16,7 @@ from skipstone.core.errors import SkipstoneError, UsageError
 from skipstone.core.options import get_spec
 from skipstone.core.registry import INPUTS, READERS, TASKS
 from skipstone.core.specs import resolve_target
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.manifest import Manifest, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source

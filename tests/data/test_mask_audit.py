@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skipstone.data.findings import Finding
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.mask_audit import MaskFinding, audit_masks, inspect_masks
+from skipstone.data.readers.mask_audit import audit_masks, inspect_masks
 from tests.mask_data import make_scene, save_mask, write_classes, write_scenes
 
 
-def found(root: Path, **options: str) -> dict[str, MaskFinding]:
+def found(root: Path, **options: str) -> dict[str, Finding]:
     findings, _ = audit_masks(read_manifest(root, ReadOptions(**options)))  # type: ignore[arg-type]
     assert len({finding.kind for finding in findings}) == len(findings)
     return {finding.kind: finding for finding in findings}

@@ -1,4 +1,4 @@
-"""Paths that are no data set: one sentence each, with the next thing to type."""
+"""Paths that are no data set, with the next thing to type, and labels that are probably mistakes."""
 
 from __future__ import annotations
 
@@ -198,49 +198,6 @@ def test_files_that_are_no_data(tmp_path: Path) -> None:
         assert re.search(words, refused(tmp_path / name))
 
 
-FORMS = {
-    "coco.json": ('{"info": {}, "images": [{"id": 1, "file_name": "1.jpg"}]', "a COCO file"),
-    "tasks.json": ('[{"id": 1, "annotations": [{"completed_by": 1}]}]', "a Label Studio export"),
-    "min.json": ('[{"image": "/data/1.jpg", "annotator": 1, "annotation_id": 2}]', "Label Studio"),
-    "1.json": ('{"version": "5.0", "shapes": [{"points": [[1, 2]]}]}', "a LabelMe file"),
-    "via.json": ('{"_via_settings": {"ui": {}}}', "VGG Image Annotator"),
-    "1.xml": ("<annotation>\n <folder>x</folder><size></size></annotation>", "a Pascal VOC file"),
-    "annotations.xml": ("<?xml?><annotations><version>1.1</version>", "a CVAT export"),
-    "1.txt": ("0 0.5 0.5 0.25 .25\n", "a YOLO file"),
-    "data.yaml": ("train: ../train\nnc: 2\nnames: [a, b]\n", "a YOLO data set"),
-}
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_boxes_and_outlines_are_refused_by_the_name_of_their_form(
-    tmp_path: Path, name: str
-) -> None:
-    """In whichever layout: alone, beside one folder of pictures, below splits."""
-    text, words = FORMS[name]
-    for number, (root, pictures) in enumerate(
-        (("one", ["images/a"]), ("two", ["train2017/a", "val2017/a"]), ("three", ["train/a"]))
-    ):
-        for picture in pictures:
-            photo(tmp_path / root / picture)
-        file = tmp_path / root / ("annotations", "labels/train", "train")[number] / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        for path in (tmp_path / root, file):
-            said = refused(path)
-            assert str(file) in said
-            assert words in said
-            assert "detection is being built. " in said
-    photo(tmp_path / "one" / "more" / "b")
-    assert len(read_manifest(tmp_path / "one", ReadOptions(reader="class-folders"))) == 2
-
-
-def test_other_texts_beside_pictures_are_no_annotations(tmp_path: Path) -> None:
-    photo(tmp_path / "cat" / "1")
-    for name, text in (("a.json", '{"a": 1}'), ("a.txt", "7 lives\n"), ("a.xml", "<x/>")):
-        (tmp_path / "cat" / name).write_text(text)
-    assert "only one class (cat)" in refused(tmp_path)
-
-
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_an_archive_comes_with_the_command_that_unpacks_it(tmp_path: Path, kind: str) -> None:
     """And the command works: then the folder that it names is a data set."""
@@ -313,3 +270,45 @@ def test_real_photos(real_data: Path) -> None:
     manifest = read_manifest(real_data / "clothing")
     assert (len(manifest), len(manifest.schema["classes"])) == (3409, 10)
     assert len(manifest.filter_rows("split", "validation")) == 341
+
+
+def labelled(root: Path, *labels: str) -> Manifest:
+    """A table of photos with these labels."""
+    rows = ["path,label"]
+    for number, label in enumerate(labels):
+        path = save_photo(make_photo(number, "disc", (8, 8)), root / str(number))
+        rows.append(f"{path.name},{label}")
+    (root / "t.csv").write_text("\n".join(rows) + "\n")
+    return read_manifest(root / "t.csv")
+
+
+def test_labels_that_look_alike_are_said(tmp_path: Path) -> None:
+    """Split folders by two people; nothing is merged."""
+    names = ("train/Cat", "train/t-shirt", "test/cat", "test/T_shirt", "test/cow")
+    for number, name in enumerate(names):
+        save_photo(make_photo(number, "disc", (8, 8)), tmp_path / name / "1")
+    manifest = read_manifest(tmp_path)
+    assert len(manifest.schema["classes"]) == 5
+    (said,) = [note for note in manifest.notes if "letter case" in note]
+    assert "'Cat' (1) and 'cat' (1), 't-shirt' (1) and 'T_shirt' (1). Rename one" in said
+
+
+def test_numbers_and_words_for_a_missing_label(tmp_path: Path) -> None:
+    notes = " ".join(labelled(tmp_path, "1", "1.0", "2", "nan", "nan").notes)
+    assert "separate classes: '1' (1) and '1.0' (1)." in notes
+    assert "'nan' is the label of 2 rows and is treated as a class." in notes
+
+
+def test_labels_that_differ_are_left_in_peace(tmp_path: Path) -> None:
+    assert len(labelled(tmp_path, "1-2", "12", "-1", "1", "c", "c++", "NA", "none").notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "hint"), [("{}.5", "Regression is not supported"), ("id-{}", "Labels must recur")]
+)
+def test_labels_that_never_recur_are_refused(tmp_path: Path, label: str, hint: str) -> None:
+    labels = [label.format(max(number, 1)) for number in range(20)]  # one of them twice
+    with pytest.raises(UsageError, match=r"holds 19 distinct labels in 20 rows") as caught:
+        labelled(tmp_path, *labels)
+    assert hint in str(caught.value.hint)
+    assert len(labelled(tmp_path, *labels[:-1])) == 19  # few rows: who knows

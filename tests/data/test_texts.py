@@ -12,8 +12,7 @@ import pytest
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.data.fingerprint import find_duplicate_groups
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import load_manifest, save_manifest
+from skipstone.data.manifest import Manifest, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.scan import LINKED_TWICE, NOT_A_FILE, UNREADABLE_NAME

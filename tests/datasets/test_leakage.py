@@ -15,10 +15,9 @@ from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.core import events
 from skipstone.core.errors import DataError, Refusal
 from skipstone.core.settings import Settings
-from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.manifest_file import save_manifest
+from skipstone.data.fingerprint import add_cell_digests
+from skipstone.data.manifest import Manifest, build_table, save_manifest
 from skipstone.data.read import read_manifest
-from skipstone.data.table_cells import add_cell_digests
 from skipstone.datasets.leakage import (
     TrainingRows,
     load_training_rows,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from skipstone.bundle.format import Bundle
 from skipstone.core.errors import Interrupted
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import load_manifest
 from skipstone.evaluation.parity import Verification
 from skipstone.training import learner
 from skipstone.workflows import train_model as train_module

@@ -13,7 +13,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.compression.steps.int8 import has_attention
 from skipstone.core.errors import MissingExtra
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import load_manifest
 from skipstone.inference.export.openvino_export import load_onnx_as_openvino
 from skipstone.inference.open_model import open_model
 from skipstone.inference.programs import read_programs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from skipstone.core.errors import Interrupted
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import load_manifest
 from skipstone.training import learner
 from tests.photos import make_photo, save_photo, write_class_folder
 from tests.pipelines.command import SMALL, Answer, ask, tree

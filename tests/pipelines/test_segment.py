@@ -16,7 +16,7 @@ from PIL import Image
 from skipstone.bundle.format import Bundle
 from skipstone.compression.recover import train_recovery
 from skipstone.compression.shrink_plan import StepContext
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import load_manifest
 from skipstone.data.mask_files import MaskTable, load_mask_codes
 from skipstone.evaluation.parity import Verification
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import load_manifest
 from skipstone.evaluation.intervals import metric_intervals
 from skipstone.evaluation.scores import compute_scores
 from skipstone.inference.open_model import open_model

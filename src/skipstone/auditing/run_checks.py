@@ -98,10 +98,8 @@ def _audit_layout(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
     target = READERS[manifest.reader].audit
     if target is None:
         return [], {}
-    findings, counts = resolve_target(target)(manifest)
-    return [
-        Finding(item.kind, item.paths, item.message, item.rows, item.notes) for item in findings
-    ], counts
+    result: tuple[list[Finding], dict[str, Any]] = resolve_target(target)(manifest)
+    return result
 
 
 def _counts(

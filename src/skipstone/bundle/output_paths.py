@@ -7,7 +7,7 @@ from pathlib import Path
 from skipstone.bundle.locate import resolves_to_bundle
 from skipstone.core.errors import UsageError
 from skipstone.core.events import emit_note
-from skipstone.data.manifest_file import MANIFEST_FILE, load_data_path
+from skipstone.data.manifest import MANIFEST_FILE, load_data_path
 from skipstone.data.readers.class_folders import has_pictures
 
 

@@ -79,8 +79,8 @@ class ReaderSpec(Spec):
     Args:
         own_options: fields of `ReadOptions` that belong to this layout. They are rejected when
             another layout is read. Fields that no reader owns (`task`, `exclude`) apply to all.
-        audit: function(manifest) -> (findings, counts): the problems that only this layout can
-            have; a finding has kind (see data/findings.py), rows, paths, message and notes.
+        audit: function(manifest) -> ([Finding], counts): the problems that only this layout can
+            have (data/findings.py).
     """
 
     own_options: tuple[str, ...] = ()

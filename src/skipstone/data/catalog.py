@@ -31,7 +31,7 @@ ENTRIES = (
         options="skipstone.data.options:ReadOptions",
         summary="CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one or more "
         "labels",
-        audit="skipstone.data.readers.text_table:audit_text_table",
+        audit="skipstone.data.readers.table:audit_text_table",
         own_options=(
             *("path_column", "path_folder", "text_column", "label_column", "label_columns"),
             *("separator", "delimiter", "encoding", "split_column", "group_column"),

@@ -1,6 +1,6 @@
-"""Content digests, and exact duplicates found with them.
+"""Content digests of files and table cells, and exact duplicates found with them.
 
-Paths and names do not enter a digest; `Manifest.fingerprint` covers those and the labels.
+Paths and names do not enter a digest; `Manifest.compute_fingerprint` covers those and the labels.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from skipstone.core import events
 from skipstone.core.errors import DataError
 from skipstone.data.manifest import Manifest
-from skipstone.data.sources import FileRef, read_source
+from skipstone.data.readers.columns import read_column
+from skipstone.data.sources import FileRef, encode_utf8, read_source
 
 THREADS = 8  # hashing releases the GIL, and disks are faster with several requests in flight
 _CHUNK = 1 << 20
@@ -25,6 +28,9 @@ _BLOCK = 512  # rows per task: dispatching to a thread costs more than hashing a
 
 T = TypeVar("T")
 R = TypeVar("R")
+_EMPTY = hashlib.sha256(b"").hexdigest()
+#: The column of a stored manifest with a digest of each cell.
+CELL_DIGEST = "content"
 
 
 def compute_digest(data: bytes | np.ndarray) -> str:
@@ -66,9 +72,6 @@ def map_in_threads(
             results += block
             advance(len(block))
     return results
-
-
-_EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def _digest(source: FileRef) -> str | None:
@@ -113,4 +116,38 @@ def _digests_of_equal_sizes(manifest: Manifest) -> list[str | None]:
     computed = map_in_threads(_digest, candidates, "looking for duplicates", unit="files")
     for row, digest in zip(rows, computed, strict=True):
         digests[row] = digest
+    return digests
+
+
+def add_cell_digests(manifest: Manifest) -> Manifest:
+    """The manifest with a column CELL_DIGEST; unchanged if its sources are not cells.
+
+    A table's row is identified only by its number, which changes meaning when the table is edited.
+    """
+    if manifest.cells is None or CELL_DIGEST in manifest.table.column_names:
+        return manifest
+    digests = pa.array(compute_cell_digests(manifest), pa.string())
+    return replace(manifest, table=manifest.table.append_column(CELL_DIGEST, digests))
+
+
+def compute_cell_digests(manifest: Manifest) -> list[str | None]:
+    """A digest of what each cell holds now; None if the row no longer exists.
+
+    Raises:
+        DataError: a table cannot be read, or no longer has that column.
+    """
+    cells = manifest.cells
+    assert cells is not None, "sources are cells"
+    columns: dict[str, list[str]] = {}
+    digests: list[str | None] = []
+    for path, row in zip(
+        manifest.column_values("path"), manifest.column_values("member"), strict=True
+    ):
+        if path not in columns:
+            columns[path] = read_column(
+                manifest.root / path, cells.column, cells.delimiter, cells.encoding
+            )
+        exists = 0 <= row < len(columns[path])
+        text = encode_utf8(columns[path][row]) if exists else b""
+        digests.append(hashlib.blake2b(text, digest_size=16).hexdigest() if exists else None)
     return digests

@@ -24,12 +24,14 @@ from skipstone.data.file_types import (
     not_picture_reason,
 )
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.annotations import unsupported_annotation_error
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import read_head, scan_pictures
-from skipstone.data.readers.stray_masks import find_masks_by_name
+from skipstone.data.readers.unsupported_layouts import (
+    find_masks_by_name,
+    unsupported_annotation_error,
+)
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"

@@ -23,12 +23,12 @@ from skipstone.data.readers.columns import Columns, detect_table, read_columns
 from skipstone.data.readers.scan import read_head, walk_folders
 from skipstone.data.readers.table_columns import (
     choose_path_column,
+    choose_text_column,
     is_path_column,
     resolve_path_folder,
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
-from skipstone.data.readers.text_columns import choose_text_column
 from skipstone.data.sources import ColumnRef, FileRef, Inline, Source, encode_utf8
 
 #: (name, first bytes) -> why the model cannot predict this file, or None.

@@ -19,9 +19,8 @@ from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
 from skipstone.core.errors import SkipstoneError
 from skipstone.core.events import emit_note, emit_warning
 from skipstone.core.formatting import pluralize, relative_path
-from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
-from skipstone.data.table_cells import CELL_DIGEST, add_cell_digests
+from skipstone.data.fingerprint import CELL_DIGEST, add_cell_digests
+from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
 
 #: Roles of rows that decide what a model is, and how.
 DECIDING_ROLES = {"train": "trained on", "val": "validated on"}

@@ -17,7 +17,7 @@ from typing import Any
 from skipstone.bundle.output_paths import choose_output_folder, find_training_data
 from skipstone.core import events
 from skipstone.core.formatting import join_command_line, relative_path
-from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
+from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
 from skipstone.evaluation.scores import Scores, format_difference
 from skipstone.inference.backends.torch_backend import TorchRuntime

@@ -13,8 +13,8 @@ from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events
 from skipstone.core.errors import Refusal, UsageError
 from skipstone.core.formatting import join_limited
+from skipstone.data.fingerprint import CELL_DIGEST
 from skipstone.data.manifest import Manifest
-from skipstone.data.table_cells import CELL_DIGEST
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.restore import restore_input, restore_task

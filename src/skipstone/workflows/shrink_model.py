@@ -23,11 +23,10 @@ from skipstone.compression.shrink_plan import ShrinkPlan
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import pluralize, quote_path
-from skipstone.data.manifest import ROLES, Manifest
-from skipstone.data.manifest_file import MANIFEST_FILE, load_manifest
+from skipstone.data.fingerprint import CELL_DIGEST, compute_cell_digests
+from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import find_data_folder, read_manifest
-from skipstone.data.table_cells import CELL_DIGEST, compute_cell_digests
 from skipstone.datasets.options import SplitOptions
 from skipstone.datasets.splitting import assign_roles
 from skipstone.report.report_data import add_receipt_to_report, load_report_data

@@ -12,8 +12,8 @@ from skipstone.bundle.output_paths import choose_output_folder
 from skipstone.core.formatting import join_command_line
 from skipstone.core.registry import BACKBONES
 from skipstone.core.settings import Settings
-from skipstone.data.manifest_file import MANIFEST_FILE, save_manifest
-from skipstone.data.table_cells import add_cell_digests
+from skipstone.data.fingerprint import add_cell_digests
+from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.calibration import CalibrationGain

@@ -23,8 +23,7 @@ from skipstone.compression.steps.int8 import (
 )
 from skipstone.core import events
 from skipstone.core.errors import DamagedError, DataError
-from skipstone.data.manifest import Manifest
-from skipstone.data.manifest_file import load_manifest
+from skipstone.data.manifest import Manifest, load_manifest
 from skipstone.evaluation.parity import verify
 from skipstone.evaluation.verify_worker import _check_runtime, run_checks
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime

@@ -24,7 +24,6 @@ from skipstone.core.formatting import (
 from skipstone.data.file_types import hidden_name_reason
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.annotations import unsupported_annotation_error
 from skipstone.data.readers.base import (
     MASK_FOLDER_NAMES,
     PICTURE_FOLDER_NAMES,
@@ -33,7 +32,7 @@ from skipstone.data.readers.base import (
 )
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import PictureScan, entry_skip_reason, scan_pictures, walk_folders
-from skipstone.data.readers.stray_masks import reject_masks
+from skipstone.data.readers.unsupported_layouts import reject_masks, unsupported_annotation_error
 
 UNCLASSIFIED = "pictures outside class folders"
 UNLABELLED = "unlabelled pictures in a split folder"

@@ -11,30 +11,13 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.formatting import join_limited, pluralize
+from skipstone.data.findings import Finding
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest
 from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, decode_mask, to_class_codes
 from skipstone.data.readers.mask_folders import WITHOUT_MASK, WITHOUT_PICTURE
 
 _ORIENTATION = 0x0112
-
-
-@dataclass(frozen=True, slots=True)
-class MaskFinding:
-    """Args:
-    kind: "mask_unreadable", "mask_values", "mask_size", "mask_empty", "mask_class_missing",
-        "picture_without_mask" or "mask_without_picture".
-    rows: the affected rows of the manifest; empty for a class, or for files without a row.
-    paths: relative to the root: the pictures of these rows, or the files without a row.
-    message: one sentence.
-    notes: for each path, its mask and the problem.
-    """
-
-    kind: str
-    rows: tuple[int, ...]
-    paths: tuple[str, ...]
-    message: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +61,7 @@ def inspect_masks(manifest: Manifest) -> MaskSetInspection:
     return MaskSetInspection(manifest, table, masks)
 
 
-def audit_masks(manifest: Manifest) -> tuple[list[MaskFinding], dict[str, Any]]:
+def audit_masks(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
     """All problems of a manifest's masks, and each class's share of all labelled pixels."""
     inspection = inspect_masks(manifest)
     findings = [finding for check in CHECKS for finding in check(inspection)]
@@ -131,7 +114,7 @@ _DESCRIPTIONS = {
 }
 
 
-def find_broken_masks(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
+def find_broken_masks(inspection: MaskSetInspection) -> Iterable[Finding]:
     """One finding per kind of problem; of each mask only its most severe problem counts."""
     problems: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for row, mask in enumerate(inspection.masks):
@@ -142,17 +125,17 @@ def find_broken_masks(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
             continue
         rows = [row for row, _ in problems[kind]]
         pictures, masks = inspection.manifest.column_values("path"), inspection.mask_paths
-        yield MaskFinding(
+        yield Finding(
             kind,
-            tuple(rows),
             tuple(pictures[row] for row in rows),
             f"{pluralize(len(rows), 'mask')} {words}, such as {masks[rows[0]]} "
             f"({problems[kind][0][1]}).",
+            tuple(rows),
             tuple(f"{masks[row]}: {what}" for row, what in problems[kind]),
         )
 
 
-def find_missing_classes(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
+def find_missing_classes(inspection: MaskSetInspection) -> Iterable[Finding]:
     """Classes that occur in no mask, or in no mask of the training rows."""
     splits = inspection.manifest.column_values("split")
     training = [row for row, split in enumerate(splits) if split in ("", "train")]
@@ -166,15 +149,14 @@ def find_missing_classes(inspection: MaskSetInspection) -> Iterable[MaskFinding]
         lacking = [name for name in lacking if name not in reported]
         reported.update(lacking)
         if lacking:
-            yield MaskFinding(
+            yield Finding(
                 "mask_class_missing",
-                (),
                 (),
                 f"{scope.capitalize()} contains {join_limited(lacking)}.",
             )
 
 
-def find_unpaired_files(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
+def find_unpaired_files(inspection: MaskSetInspection) -> Iterable[Finding]:
     """Pictures without a mask, and masks without a picture."""
     for kind, reason, what, partner in (
         ("picture_without_mask", WITHOUT_MASK, "picture", "mask"),
@@ -183,15 +165,14 @@ def find_unpaired_files(inspection: MaskSetInspection) -> Iterable[MaskFinding]:
         paths = inspection.manifest.unpaired_files.get(reason, ())
         if paths:
             have = "has" if len(paths) == 1 else "have"
-            yield MaskFinding(
+            yield Finding(
                 kind,
-                (),
                 paths,
                 f"{pluralize(len(paths), what)} {have} no {partner}, such as {paths[0]}.",
             )
 
 
-CHECKS: tuple[Callable[[MaskSetInspection], Iterable[MaskFinding]], ...] = (
+CHECKS: tuple[Callable[[MaskSetInspection], Iterable[Finding]], ...] = (
     find_broken_masks,
     find_missing_classes,
     find_unpaired_files,

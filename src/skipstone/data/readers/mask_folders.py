@@ -23,18 +23,21 @@ from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.core.registry import TASKS
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.mask_files import IGNORE_INDEX, MaskPixels, MaskTable, decode_mask
-from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
-from skipstone.data.readers.class_folders import has_pictures, list_subfolders
-from skipstone.data.readers.mask_classes import (
+from skipstone.data.mask_files import (
+    IGNORE_INDEX,
+    MaskPixels,
+    MaskTable,
     MaskValues,
     binarize_command,
     build_named_class_table,
+    decode_mask,
     find_class_table,
     ignore_classes,
     infer_class_table,
 )
+from skipstone.data.options import ReadOptions
+from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
+from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.scan import scan_pictures
 
 MASK_TARGET_TYPE = pa.struct([("mask", pa.string())])

@@ -1,11 +1,14 @@
-"""Tables: CSV, TSV, JSON Lines or Parquet with a path column and one or more labels.
+"""Tables: CSV, TSV, JSON Lines or Parquet with a column of paths or texts, and one or more labels.
 
 path,label              path,tags              path,cat,dog,split
 a.jpg,cat               a.jpg,cat|dog          a.jpg,1,0,train
+
+text,label                  {"text": "how far is it ?", "label": "number"}
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,34 +16,33 @@ from typing import Any
 import pyarrow as pa
 
 from skipstone.core.errors import DataError, UsageError
-from skipstone.core.formatting import join_limited, pluralize
+from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.data.file_types import RAW, is_camera_raw
+from skipstone.data.findings import Finding
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.columns import Columns, detect_table, read_columns
+from skipstone.data.readers.base import SPLIT_NAMES
+from skipstone.data.readers.columns import Columns, detect_table, read_column, read_columns
 from skipstone.data.readers.table_columns import (
     ColumnRoles,
     choose_column_roles,
+    choose_text_column,
+    is_number,
+    is_set_bit,
     resolve_path_folder,
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
-from skipstone.data.readers.table_labels import (
-    NO_LABEL,
-    REPLACEMENT_CHARACTER,
-    check_learnable_classes,
-    describe_label_source,
-    describe_splits,
-    describe_unused_columns,
-    list_classes,
-    parse_split,
-    parse_target,
-)
-from skipstone.data.readers.text_columns import choose_text_column
-from skipstone.data.readers.text_table import read_text_rows
+from skipstone.data.sources import ColumnRef
 
 MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"
+NO_TEXT = "rows without a text"
+NO_LABEL = "rows without a label"
+#: The replacement character for invalid bytes in an audit.
+REPLACEMENT_CHARACTER = "\ufffd"
+#: With at least this many rows, labels of which nine in ten are distinct are ids or measurements.
+_MIN_ROWS_TO_JUDGE = 20
 
 
 class TableReader:
@@ -220,3 +222,226 @@ def _notes(
         action = "united" if roles.is_multi_label else "kept once"
         notes.append(f"{ignored[REPEATED_ROW]:,} {REPEATED_ROW} of the same file are {action}.")
     return notes + describe_unused_columns(columns, roles)
+
+
+def read_text_rows(columns: Columns, text: str, options: ReadOptions) -> Manifest:
+    """The rows of a table as texts.
+
+    Args:
+        text: the column that holds them.
+    """
+    path = columns.path
+    roles = choose_column_roles(columns, path.parent, options, source=text)
+    rows, ignored = _text_rows(columns, roles)
+    classes = list_classes(rows["target"], roles)
+    check_learnable_classes(path, classes, rows, ignored, roles)
+    return Manifest(
+        build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
+        root=path.parent,
+        reader="table",
+        input="text",
+        task=roles.task,
+        schema={"classes": classes},
+        notes=tuple(_text_notes(columns, roles, rows, classes, ignored)),
+        skipped_counts=dict(ignored),
+        cells=ColumnRef(text, options.delimiter, options.encoding),
+    )
+
+
+def audit_text_table(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
+    """Skipped rows of a table of texts, by number; `audit` of the reader's spec."""
+    if manifest.cells is None:
+        return [], {}
+    name = manifest.column_values("path")[0]
+    cells = manifest.cells
+    texts = read_column(manifest.root / name, cells.column, cells.delimiter, cells.encoding)
+    members = manifest.column_values("member")
+    skipped = sorted(set(range(len(texts))) - set(members))
+    unlabelled = [row for row in skipped if texts[row]]
+    if len(unlabelled) != manifest.skipped_counts.get(NO_LABEL, 0):
+        unlabelled = []  # an exclude list dropped some of them, and they cannot be told apart
+    findings = []
+    for kind, numbers, missing in (
+        ("empty_text", [row for row in skipped if not texts[row]], "a text"),
+        ("row_without_label", unlabelled, "a label"),
+    ):
+        if numbers:
+            paths = tuple(f"{name}#{row}" for row in numbers)
+            message = (
+                f"{pluralize(len(numbers), 'row')} without {missing}, such as {paths[0]}: skipped."
+            )
+            findings.append(Finding(kind, paths, message))
+    damaged = [
+        position
+        for position, label in enumerate(manifest.column_values("target"))
+        if REPLACEMENT_CHARACTER in str(label)
+    ]
+    if damaged:
+        paths = tuple(f"{name}#{members[position]}" for position in damaged)
+        message = f"{pluralize(len(damaged), 'label')} with invalid bytes, such as {paths[0]}."
+        findings.append(Finding("bad_bytes", paths, message, tuple(damaged)))
+    return findings, {}
+
+
+def _text_rows(columns: Columns, roles: ColumnRoles) -> tuple[dict[str, list[Any]], Counter[str]]:
+    ignored: Counter[str] = Counter()
+    texts = columns.text_cells(roles.path)
+    splits = columns.text_cells(roles.split) if roles.split else None
+    groups = columns.text_cells(roles.group) if roles.group else None
+    rows: dict[str, list[Any]] = {"member": [], "split": [], "group": [], "target": []}
+    for row, text in enumerate(texts):
+        if not text:
+            ignored[NO_TEXT] += 1
+            continue
+        target = parse_target(columns, roles, row)
+        if target is None:
+            ignored[NO_LABEL] += 1
+            continue
+        rows["member"].append(row)
+        rows["split"].append(parse_split(columns, roles, row, splits[row]) if splits else "")
+        rows["group"].append((groups[row] or None) if groups else None)
+        rows["target"].append(target)
+    rows["path"] = [Path(columns.path).name] * len(rows["target"])
+    return rows, ignored
+
+
+def _text_notes(
+    columns: Columns,
+    roles: ColumnRoles,
+    rows: dict[str, list[Any]],
+    classes: list[str],
+    ignored: Counter[str],
+) -> list[str]:
+    count = pluralize(len(rows["target"]), "text")
+    notes = [
+        f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
+        f"{describe_label_source(roles)}: {pluralize(len(classes), 'label')} ({join_limited(classes, 10)})."
+    ]
+    notes += describe_splits(roles, rows)
+    for reason in (NO_TEXT, NO_LABEL):
+        if ignored[reason]:
+            notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
+    return notes + describe_unused_columns(columns, roles)
+
+
+def parse_target(columns: Columns, roles: ColumnRoles, row: int) -> str | list[str] | None:
+    """A label, a list of tags, or None if the row has no label."""
+    if roles.has_indicator_columns:
+        chosen = [name for name in roles.labels if is_set_bit(columns.values[name][row])]
+        if roles.is_multi_label:
+            return chosen
+        if len(chosen) != 1:
+            raise DataError(
+                f"{columns.row_location(row)}: {len(chosen)} of {join_limited(roles.labels)} are 1; classify "
+                "needs exactly one label per row.",
+                hint="For any number of labels: --task tag",
+            )
+        return chosen[0]
+    cell = columns.values[roles.labels[0]][row]
+    if isinstance(cell, list):
+        parts = cell
+    elif roles.separator is not None:
+        parts = cell.split(roles.separator)
+    else:
+        parts = [cell]
+    names = [unicodedata.normalize("NFC", part.strip()) for part in parts if part.strip()]
+    if roles.is_multi_label:
+        return list(dict.fromkeys(names))
+    return names[0] if names else None
+
+
+def parse_split(columns: Columns, roles: ColumnRoles, row: int, cell: str) -> str:
+    """The split that a cell names; "" for an empty cell. DataError if it is not a split."""
+    if not cell:
+        return ""
+    split = SPLIT_NAMES.get(cell.casefold())
+    if split is None:
+        raise DataError(
+            f"{columns.row_location(row)}: {cell!r} in column {roles.split} is not a split.",
+            hint="Allowed: train, validation (or val, valid), test, or empty.",
+        )
+    return split
+
+
+def list_classes(targets: list[Any], roles: ColumnRoles) -> list[str]:
+    """The labels of all rows, in natural order."""
+    if roles.has_indicator_columns:
+        return list(roles.labels)  # the user's order; includes labels without rows
+    if roles.is_multi_label:
+        return natural_sorted({name for names in targets for name in names})
+    return natural_sorted(set(targets))
+
+
+def check_learnable_classes(
+    path: Path,
+    classes: list[str],
+    rows: dict[str, list[Any]],
+    ignored: Counter[str],
+    roles: ColumnRoles,
+) -> None:
+    """Check that the labels can be learnt.
+
+    Raises:
+        DataError: no row can be used.
+        UsageError: all rows have one label, or nearly every row has a different one.
+    """
+    if not rows["target"]:
+        what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
+        raise DataError(
+            f"{path}: no row can be used ({what}).",
+            hint="Another column may hold the labels (--label-column NAME) or name the files "
+            "(--path-column NAME).",
+        )
+    if len(classes) < 2 and (not roles.is_multi_label or not classes):
+        raise UsageError(
+            f"{path}: column {join_limited(roles.labels)} holds only "
+            f"{pluralize(len(classes), 'label')} ({join_limited(classes)}); classification needs at least "
+            "two.",
+            hint="Another column may hold the labels: --label-column NAME",
+        )
+    count = len(rows["target"])
+    if not roles.is_multi_label and count >= _MIN_ROWS_TO_JUDGE and 10 * len(classes) >= 9 * count:
+        hint = "Labels must recur. Another column may hold them: --label-column NAME"
+        if all(map(is_number, classes)):
+            hint = (
+                "Regression is not supported; ranges of numbers, such as 0-10 and 10-20, can be "
+                "labels. Another column may hold the labels: --label-column NAME"
+            )
+        raise UsageError(
+            f"{path}: column {join_limited(roles.labels)} holds {len(classes):,} distinct labels in "
+            f"{count:,} rows; labels that do not recur cannot be learnt.",
+            hint=hint,
+        )
+
+
+def describe_label_source(roles: ColumnRoles) -> str:
+    """The source of the labels, for a note."""
+    if roles.has_indicator_columns:
+        return f"0/1 columns {join_limited(roles.labels)}"
+    if roles.separator is not None:
+        return f"column {roles.labels[0]}, separated by {roles.separator!r}"
+    return f"column {roles.labels[0]}"
+
+
+def describe_splits(roles: ColumnRoles, rows: dict[str, list[Any]]) -> list[str]:
+    """Notes on the split column and the group column."""
+    notes = []
+    if roles.split:
+        sizes = Counter(rows["split"])
+        parts = [f"{split or 'none'} {sizes[split]:,}" for split in sorted(sizes)]
+        notes.append(f"Splits from column {roles.split}: {', '.join(parts)}.")
+    if roles.group:
+        groups = {name for name in rows["group"] if name is not None}
+        notes.append(f"Rows of one {roles.group} stay together: {pluralize(len(groups), 'group')}.")
+    return notes
+
+
+def describe_unused_columns(columns: Columns, roles: ColumnRoles) -> list[str]:
+    """A note on the columns that are not used."""
+    used = (roles.path, roles.split, roles.group, *roles.labels)
+    unused = [name for name in columns.names if name not in used]
+    return (
+        [f"Not used: {pluralize(len(unused), 'column')} ({join_limited(unused)})."]
+        if unused
+        else []
+    )

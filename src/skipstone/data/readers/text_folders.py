@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_key, natural_sorted, pluralize
+from skipstone.data.findings import Finding
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.scan import NOT_A_FILE, is_regular_file, walk_folders
-from skipstone.data.readers.text_table import SkippedRows
 
 TEXT_SUFFIX = ".txt"
 _BLOCK = 4096
@@ -84,13 +84,13 @@ class TextFolderReader:
         )
 
 
-def audit_text_folders(manifest: Manifest) -> tuple[list[SkippedRows], dict[str, Any]]:
+def audit_text_folders(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
     """Files without a text, which were skipped; `audit` of the reader's spec."""
     paths = manifest.unpaired_files.get(EMPTY_FILE, ())
     if not paths:
         return [], {}
     message = f"{pluralize(len(paths), 'file')} without a text, such as {paths[0]}: skipped."
-    return [SkippedRows("empty_text", tuple(paths), message)], {}
+    return [Finding("empty_text", tuple(paths), message)], {}
 
 
 def _rows(

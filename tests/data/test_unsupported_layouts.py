@@ -1,4 +1,4 @@
-"""Masks that lie where class folders are read."""
+"""Annotation files, and masks among the pictures of class folders."""
 
 from __future__ import annotations
 
@@ -61,3 +61,52 @@ def test_classes_that_are_about_masks_are_classes(tmp_path: Path) -> None:
     ):
         manifest = read_manifest(write(tmp_path / str(number), one, other))
         assert len(manifest.schema["classes"]) == 2
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_manifest(path)
+    return str(caught.value)
+
+
+FORMS = {
+    "coco.json": ('{"info": {}, "images": [{"id": 1, "file_name": "1.jpg"}]', "a COCO file"),
+    "tasks.json": ('[{"id": 1, "annotations": [{"completed_by": 1}]}]', "a Label Studio export"),
+    "min.json": ('[{"image": "/data/1.jpg", "annotator": 1, "annotation_id": 2}]', "Label Studio"),
+    "1.json": ('{"version": "5.0", "shapes": [{"points": [[1, 2]]}]}', "a LabelMe file"),
+    "via.json": ('{"_via_settings": {"ui": {}}}', "VGG Image Annotator"),
+    "1.xml": ("<annotation>\n <folder>x</folder><size></size></annotation>", "a Pascal VOC file"),
+    "annotations.xml": ("<?xml?><annotations><version>1.1</version>", "a CVAT export"),
+    "1.txt": ("0 0.5 0.5 0.25 .25\n", "a YOLO file"),
+    "data.yaml": ("train: ../train\nnc: 2\nnames: [a, b]\n", "a YOLO data set"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_boxes_and_outlines_are_refused_by_the_name_of_their_form(
+    tmp_path: Path, name: str
+) -> None:
+    """In whichever layout: alone, beside one folder of pictures, below splits."""
+    text, words = FORMS[name]
+    for number, (root, pictures) in enumerate(
+        (("one", ["images/a"]), ("two", ["train2017/a", "val2017/a"]), ("three", ["train/a"]))
+    ):
+        for picture in pictures:
+            write(tmp_path / root, picture)
+        file = tmp_path / root / ("annotations", "labels/train", "train")[number] / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        for path in (tmp_path / root, file):
+            said = refused(path)
+            assert str(file) in said
+            assert words in said
+            assert "detection is being built. " in said
+    write(tmp_path / "one" / "more", "b")
+    assert len(read_manifest(tmp_path / "one", ReadOptions(reader="class-folders"))) == 2
+
+
+def test_other_texts_beside_pictures_are_no_annotations(tmp_path: Path) -> None:
+    write(tmp_path / "cat", "1")
+    for name, text in (("a.json", '{"a": 1}'), ("a.txt", "7 lives\n"), ("a.xml", "<x/>")):
+        (tmp_path / "cat" / name).write_text(text)
+    assert "only one class (cat)" in refused(tmp_path)
