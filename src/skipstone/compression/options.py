@@ -37,7 +37,22 @@ class Int8Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneOptions:
+class RecoveryOptions:
+    """The augmentation of recovery training, over the one that the model was trained with."""
+
+    augment: str | None = option(None, help="another augmentation than the run's, such as none")
+    custom: str | None = option(
+        None,
+        names_outside=True,
+        help="your own callable, if the model was trained with it: package.module:name",
+    )
+    synonym_table: str | None = option(
+        None, names_outside=True, help="your table of synonyms, if the model was trained with it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions(RecoveryOptions):
     """Structured pruning of hidden channels, followed by recovery training.
 
     Raises:
@@ -67,7 +82,7 @@ class PruneOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResolutionOptions:
+class ResolutionOptions(RecoveryOptions):
     """Smaller images, followed by recovery training.
 
     Raises:
@@ -97,7 +112,7 @@ class ResolutionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocabularyOptions:
+class VocabularyOptions(RecoveryOptions):
     """Remove the least important tokens or n-grams from the vocabulary and the network's tables.
 
     Raises:

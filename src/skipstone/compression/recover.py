@@ -16,7 +16,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core.disk import TEMPORARY_PREFIX
 from skipstone.core.errors import Interrupted, Refusal
-from skipstone.datasets.augmentation import augment_options_type
+from skipstone.datasets.augmentation import augment_options_type, stored_augmentation
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Loader
 from skipstone.inference.backends.torch_backend import TorchRuntime
@@ -77,7 +77,15 @@ def make_train_loader(
     """The training rows, shuffled and augmented as in the run that made the bundle."""
     input, task = restore_input(bundle), restore_task(bundle)
     arch = require_single_network(bundle.arch, _PURPOSE)
-    augment = augment_options_type(bundle.input["name"])(**bundle.lineage.get("augment", {}))
+    name = bundle.input["name"]
+    values = stored_augmentation(
+        name,
+        bundle.lineage.get("augment", {}),
+        work.augmentation,
+        work.original or work.source,
+        as_flag='--plan "STEP({name}={value})"',
+    )
+    augment = augment_options_type(name)(**values)
     batching = training_batches(recipe, augment, input, task, arch, seed=work.seed)
     return Loader(work.train_rows, input, task, batching, cache=cache)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
+from skipstone.compression.options import RecoveryOptions
 from skipstone.core import events, storage
 from skipstone.core.disk import TEMPORARY_PREFIX
 from skipstone.core.errors import DamagedError, UsageError, did_you_mean
@@ -155,6 +156,7 @@ class StepContext:
         train_rows: training rows, for ranges and recovery training.
         val_rows: validation rows, for decisions.
         original: the original bundle of the plan; None for `source`.
+        augmentation: what the step's options say of it.
     """
 
     source: Path
@@ -163,6 +165,7 @@ class StepContext:
     val_rows: Manifest
     seed: int = 0
     original: Path | None = None
+    augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:
@@ -176,11 +179,25 @@ def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:
                 out = storage.make_folder(Path(temporary, f"{number}-{step.name}"))
             with events.progress_stage(f"step {number} of {len(plan.steps)}: {step}"):
                 apply = STEPS[step.name].load()
-                context = dataclasses.replace(work, source=source, out=out, original=work.source)
+                context = dataclasses.replace(
+                    work,
+                    source=source,
+                    out=out,
+                    original=work.source,
+                    augmentation=_augmentation(step.options),
+                )
                 facts = apply(step.options, context)
             rows.append({**step.to_json(), "facts": facts})
             source = out
     return rows
+
+
+def _augmentation(options: Any) -> dict[str, Any]:
+    """What the user set of a step's `RecoveryOptions`."""
+    if not isinstance(options, RecoveryOptions):
+        return {}
+    values = {field.name: getattr(options, field.name) for field in _fields(RecoveryOptions)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def copy_bundle(source: Path, out: Path) -> None:

@@ -85,6 +85,8 @@ class OptionSpec:
         needs_gradient: the option counts only for models that are trained by gradient.
         keeps_fit: an input that was fitted may take another value without a new fit.
         is_hidden: users cannot set it.
+        names_outside: its value names code or a file, so it counts only where the user types it,
+            never where a bundle stores it.
     """
 
     help: str = ""
@@ -96,6 +98,7 @@ class OptionSpec:
     needs_gradient: bool = False
     keeps_fit: bool = False
     is_hidden: bool = False
+    names_outside: bool = False
 
 
 class _MoreOfSpec(TypedDict, total=False):
@@ -105,6 +108,7 @@ class _MoreOfSpec(TypedDict, total=False):
     needs_gradient: bool
     keeps_fit: bool
     is_hidden: bool
+    names_outside: bool
 
 
 def option(

@@ -134,6 +134,7 @@ class ImageAugmentOptions(AugmentationOptions):
         None,
         help="your own importable callable, 'package.module:name', that takes and returns a uint8 "
         "tensor (C, H, W), or for texts a str; it comes last",
+        names_outside=True,
     )
 
     def __post_init__(self) -> None:

@@ -87,12 +87,14 @@ class TextAugmentOptions(AugmentationOptions):
     synonym_table: str | None = option(
         None,
         metavar="FILE",
+        names_outside=True,
         help="texts: CSV or TSV, a word and its synonyms a row; turns --synonyms on",
     )
     custom: str | None = option(
         None,
         help="texts: your own importable callable, 'package.module:name', that takes and returns "
         "a str; it comes last",
+        names_outside=True,
     )
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.settings import Settings
 from skipstone.data.manifest import Manifest
+from skipstone.datasets.augmentation import stored_augmentation
 from skipstone.datasets.leakage import TrainingRows, load_training_rows
 from skipstone.datasets.splitting import get_labels
 from skipstone.inference.restore import restore_input, restore_task
@@ -227,7 +228,12 @@ def inherited_options(parent: ParentModel, settings: Settings) -> OptionDefaults
             recipe.pop(name, None)
     return OptionDefaults(
         task=_tuples(parent.bundle.task["options"]),
-        augment=_tuples(parent.bundle.lineage.get("augment", {})),
+        augment=stored_augmentation(
+            parent.bundle.input["name"],
+            _tuples(parent.bundle.lineage.get("augment", {})),
+            settings.values,
+            parent.path,
+        ),
         recipe=recipe,
     )
 

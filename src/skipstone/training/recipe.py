@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from skipstone.core.options import check_types
 from skipstone.training.options import (
     Checkpoint,
     Optimizer,
@@ -82,6 +83,9 @@ class Recipe:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Recipe:
+        """TypeError for missing or unknown names, UsageError for values that no user may type."""
+        check_types("recipe", Recipe, value)
+        TrainOptions(**value)
         return Recipe(**value)
 
     def __str__(self) -> str:
