@@ -86,7 +86,7 @@ def table_of_tagged_texts(root: Path) -> Path:
 
 #: {reader: {(task, input): writes such data below a folder and says where}}.
 EXAMPLES: dict[str, dict[tuple[str, str], Callable[[Path], Path]]] = {
-    "class-folders": {("classify", "image"): class_folders},
+    "class-folders": {("classify", "image"): class_folders, ("classify", "text"): text_folders},
     "split-folders": {("classify", "image"): split_folders},
     "mask-folders": {("segment", "image"): scenes},
     "table": {
@@ -95,7 +95,6 @@ EXAMPLES: dict[str, dict[tuple[str, str], Callable[[Path], Path]]] = {
         ("classify", "text"): table_of_texts,
         ("tag", "text"): table_of_tagged_texts,
     },
-    "text-folders": {("classify", "text"): text_folders},
     "idx": {("classify", "image"): idx},
 }
 

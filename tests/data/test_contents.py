@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skipstone.core.errors import DamagedError, DataError, UsageError
-from skipstone.data.file_types import detect_picture_format
 from skipstone.data.fingerprint import compute_digest, find_duplicate_groups
 from skipstone.data.manifest import Manifest, build_table, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import FileRef, Inline, read_source
+from skipstone.image.picture_types import detect_picture_format
 from tests.photos import make_photo, write_idx
 
 

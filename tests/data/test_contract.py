@@ -58,16 +58,16 @@ def test_its_entry_is_true(entry) -> None:
         assert callable(resolve_target(entry.audit))
 
 
-def layout_of(field: Field) -> str | None:
-    """The layout that an option is about, by the first words of its help."""
-    name = get_spec(field).help.partition(":")[0].replace(" ", "-")
-    return name if name in READERS else None
+def layouts_of(field: Field) -> list[str]:
+    """The layouts that an option is about, by the first words of its help."""
+    names = get_spec(field).help.partition(":")[0].replace(", ", ",").replace(" ", "-").split(",")
+    return [name for name in names if name in READERS]
 
 
-def test_an_option_is_taken_by_the_layout_that_its_help_names() -> None:
+def test_an_option_is_taken_by_the_layouts_that_its_help_names() -> None:
     for field in fields(ReadOptions):
         owners = [entry.name for entry in READERS if field.name in entry.own_options]
-        assert owners == ([] if layout_of(field) is None else [layout_of(field)]), field.name
+        assert owners == layouts_of(field), field.name
 
 
 def _shown(options: type | None) -> list:
@@ -87,12 +87,12 @@ def test_it_alone_is_asked_and_nothing_is_changed(
     named = read_manifest(path, ReadOptions(reader=reader, task=task))
     assert named.compute_fingerprint() == manifest.compute_fingerprint()
     for field in fields(ReadOptions):
-        owner = layout_of(field)
-        if owner not in (None, reader):
+        owners = layouts_of(field)
+        if owners and reader not in owners:
             said = ReadOptions(
                 **{"reader": reader, field.name: ("x",) if field.default == () else "x"}
             )
-            with pytest.raises(UsageError, match=f"the layout {owner}; .* is read as {reader}"):
+            with pytest.raises(UsageError, match=f"the layout {' or '.join(owners)}; .* {reader}"):
                 read_manifest(path, said)
 
 

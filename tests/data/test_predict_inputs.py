@@ -10,7 +10,6 @@ import pytest
 from skipstone.core.errors import UsageError
 from skipstone.core.events import Note, use_listener
 from skipstone.core.registry import INPUTS
-from skipstone.core.specs import resolve_target
 from skipstone.data.options import ReadOptions
 from skipstone.data.predict_inputs import list_predict_items
 from skipstone.data.sources import read_source
@@ -24,12 +23,11 @@ def test_folders_are_asked_about_with_what_links_lead_to(tmp_path: Path) -> None
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "again").symlink_to(root)
     (root / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    found = list_predict_items([root], [], input="image", rows="files", options=ReadOptions())
+    found = list_predict_items([root], [], input=INPUTS["image"], options=ReadOptions())
     assert [item.relative_path.as_posix() for item in found] == ["a/1.jpg", "b/2.jpg", "gone.jpg"]
 
 
 def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path: Path) -> None:
-    unfit = resolve_target(INPUTS["image"].skip_reason)
     for name, head in (
         ("a.jpg", b""),  # claims to be one: it gets an answer, that it is empty
         ("b.gif", b"GIF89a"),
@@ -40,7 +38,7 @@ def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path
     ):
         (tmp_path / name).write_bytes(head)
     told: list[Any] = []
-    given = {"input": "image", "rows": "files", "options": ReadOptions(), "unfit": unfit}
+    given = {"input": INPUTS["image"], "options": ReadOptions()}
     with use_listener(told.append):
         found = list_predict_items([tmp_path], [], **given)
     assert [item.relative_path.name for item in found] == ["a.jpg", "b.gif"]
@@ -60,6 +58,6 @@ def test_files_of_folders_that_are_no_pictures_are_passed_over_and_said(tmp_path
 
 def test_a_text_with_half_an_emoji_is_left_to_whoever_reads_it() -> None:
     found = list_predict_items(
-        [], ["fine", "cut \ud83d"], input="text", rows="cells", options=ReadOptions()
+        [], ["fine", "cut \ud83d"], input=INPUTS["text"], options=ReadOptions()
     )
     assert [read_source(item.source) for item in found] == [b"fine", b"cut \xed\xa0\xbd"]

@@ -395,7 +395,7 @@ def test_parquet_holds_text_numbers_lists_and_bits(folder: Path) -> None:
 def test_parquet_with_pictures_inside_or_broken(folder: Path) -> None:
     path = folder / "t.parquet"
     pq.write_table(pa.table({"image": [b"\xff\xd8\xff"] * 2, "label": ["a", "b"]}), path)
-    with pytest.raises(DataError, match="pictures inside a table are not"):
+    with pytest.raises(DataError, match="files inside a table are not"):
         read_manifest(path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="cannot be read as Parquet"):

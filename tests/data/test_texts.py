@@ -16,7 +16,6 @@ from skipstone.data.manifest import Manifest, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.scan import LINKED_TWICE, NOT_A_FILE, UNREADABLE_NAME
-from skipstone.data.readers.text_folders import NO_TEXT_FILE
 from skipstone.data.sources import Inline, read_source
 from skipstone.text.features import decode_utf8
 from tests.text_data import rows, write_csv, write_folders, write_jsonl
@@ -83,7 +82,7 @@ def test_linked_folders_are_read_once_and_what_is_passed_over_is_counted(tmp_pat
     assert manifest.skipped_counts == {
         LINKED_TWICE: 1,
         NOT_A_FILE: 2,
-        NO_TEXT_FILE: 1,
+        "files other than .txt": 1,
         UNREADABLE_NAME: 1,
     }
 
@@ -134,8 +133,8 @@ def test_empty_files_are_counted_and_passed_over(tmp_path: Path) -> None:
     folder = write_folders(tmp_path / "files", [*ROWS, ("", "colour"), (" \n" * 5000, "number")])
     manifest = read_manifest(folder)
     assert len(manifest) == len(ROWS)
-    assert manifest.skipped_counts == {"files without a text": 2}
-    assert "Skipped: files without a text (2)." in manifest.notes
+    assert manifest.skipped_counts == {"files without content": 2}
+    assert "Skipped: files without content (2)." in manifest.notes
 
 
 def test_half_an_emoji_costs_its_row_and_no_more(tmp_path: Path) -> None:

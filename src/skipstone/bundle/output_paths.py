@@ -8,7 +8,7 @@ from skipstone.bundle.locate import resolves_to_bundle
 from skipstone.core.errors import UsageError
 from skipstone.core.events import emit_note
 from skipstone.data.manifest import MANIFEST_FILE, load_data_path
-from skipstone.data.readers.class_folders import has_pictures
+from skipstone.data.readers.scan import has_sources
 
 
 def choose_output_folder(out: str | Path | None, *, default: str, data: Path | None = None) -> Path:
@@ -61,7 +61,7 @@ def is_inside_data(path: Path, data: Path) -> bool:
     if data.is_dir() or path == root:
         return True
     folder = root / path.relative_to(root).parts[0]
-    return folder.is_dir() and not resolves_to_bundle(folder) and has_pictures(folder)
+    return folder.is_dir() and not resolves_to_bundle(folder) and has_sources(folder)
 
 
 def find_training_data(bundle: Path) -> Path | None:

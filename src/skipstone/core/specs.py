@@ -117,7 +117,20 @@ class InputSpec(Spec):
         row_content: whether a table's rows hold the sources in "cells", or name "files"; None if
             tables are not read for prediction.
         example_names: file names for printed commands.
-        skip_reason: function(name, first bytes) -> why the input cannot read the file, or None.
+        suffixes: endings of the names of its files, in lower case. Class folders and tables of
+            paths are read for every input that has some; which input, the files decide.
+        noun: one of its sources, in messages: "picture".
+        formats: the files that it reads, for people; by default the suffixes.
+        is_sidecar: whether such files may accompany those of other inputs (captions, notes). In
+            folders they are read only where no other input has files.
+        skip_reason: function(name, first 32 bytes) -> why the input cannot read a file, or None;
+            by default the suffixes decide.
+        predict_skip_reason: the same for prediction, where that reads other files.
+        conversions: {a reason of `skip_reason`: how to convert such files}.
+        is_blank: function(path) -> whether a file has no content: it is skipped and reported.
+        reject_layout: function(root, [(label, path)], reader) that raises UsageError for files in
+            class folders that are not samples (masks); without class folders, labels are "" and
+            reader is None.
         inspect: function(bytes or array) -> InspectionResult.
         is_inspectable: whether the fitted input is `Inspectable`.
         find_near_duplicates: function([content of each row, or None]) -> [Link].
@@ -137,7 +150,15 @@ class InputSpec(Spec):
     display_array: str | None = None
     row_content: Literal["cells", "files"] | None = None
     example_names: tuple[str, ...] = ("FILE",)
+    suffixes: tuple[str, ...] = ()
+    noun: str = "file"
+    formats: str = ""
+    is_sidecar: bool = False
     skip_reason: str | None = None
+    predict_skip_reason: str | None = None
+    conversions: str | None = None
+    is_blank: str | None = None
+    reject_layout: str | None = None
     inspect: str | None = None
     is_inspectable: bool = False
     find_near_duplicates: str | None = None

@@ -9,13 +9,17 @@ ENTRIES = (
         "class-folders",
         "skipstone.data.readers.class_folders:ClassFolderReader",
         options="skipstone.data.options:ReadOptions",
-        summary="one folder per class: photos/cat/1.jpg",
+        summary="one folder per class: photos/cat/1.jpg, mail/spam/1.txt",
+        audit="skipstone.data.readers.class_folders:audit_class_folders",
+        own_options=("input",),
     ),
     ReaderSpec(
         "split-folders",
         "skipstone.data.readers.class_folders:SplitFolderReader",
         options="skipstone.data.options:ReadOptions",
         summary="class folders below train, validation (or val) and test: photos/train/cat/1.jpg",
+        audit="skipstone.data.readers.class_folders:audit_class_folders",
+        own_options=("input",),
     ),
     ReaderSpec(
         "mask-folders",
@@ -33,16 +37,16 @@ ENTRIES = (
         "labels",
         audit="skipstone.data.readers.table:audit_text_table",
         own_options=(
-            *("path_column", "path_folder", "text_column", "label_column", "label_columns"),
+            *(
+                "input",
+                "path_column",
+                "path_folder",
+                "text_column",
+                "label_column",
+                "label_columns",
+            ),
             *("separator", "delimiter", "encoding", "split_column", "group_column"),
         ),
-    ),
-    ReaderSpec(
-        "text-folders",
-        "skipstone.data.readers.text_folders:TextFolderReader",
-        options="skipstone.data.options:ReadOptions",
-        summary="one folder of .txt files per class, also below train, validation and test",
-        audit="skipstone.data.readers.text_folders:audit_text_folders",
     ),
     ReaderSpec(
         "idx",

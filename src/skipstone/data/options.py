@@ -17,13 +17,18 @@ class ReadOptions:
 
     reader: str | None = option(
         None,
-        help="layout of the data: class-folders, split-folders, mask-folders, text-folders, table "
-        "or idx (or a plugin's)",
+        help="layout of the data: class-folders, split-folders, mask-folders, table or idx (or "
+        "a plugin's)",
     )
     task: str | None = option(
         None,
         help="classify (one label per sample), tag (any number of labels) or segment (one class "
         "per pixel)",
+    )
+    input: str | None = option(
+        None,
+        help="class folders, split folders, table: which files to read if there are several kinds: "
+        "image or text (or a plugin's)",
     )
     path_column: str | None = option(None, help="table: the column with the paths of the files")
     path_folder: str | None = option(

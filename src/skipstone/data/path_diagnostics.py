@@ -13,25 +13,19 @@ from pathlib import Path
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, pluralize, quote_path, to_flag
 from skipstone.core.registry import READERS
-from skipstone.core.specs import ReaderSpec
-from skipstone.data.file_types import (
-    AVIF,
-    GIF,
-    RAW,
-    SIDECAR,
-    VIDEO,
-    detect_picture_format,
-    not_picture_reason,
+from skipstone.core.specs import ReaderSpec, resolve_target
+from skipstone.data.input_files import (
+    list_file_inputs,
+    list_main_inputs,
+    load_conversions,
+    make_skip_check,
+    read_head,
 )
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
-from skipstone.data.readers.class_folders import has_pictures, list_subfolders
 from skipstone.data.readers.columns import TABLE_SUFFIXES
-from skipstone.data.readers.scan import read_head, scan_pictures
-from skipstone.data.readers.unsupported_layouts import (
-    find_masks_by_name,
-    unsupported_annotation_error,
-)
+from skipstone.data.readers.scan import FileScan, has_sources, list_subfolders, scan_files
+from skipstone.data.readers.unsupported_layouts import unsupported_annotation_error
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"
@@ -53,13 +47,6 @@ _SHEETS = {
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
 #: A file whose name is a label and a number; also for sed.
 _LABEL_IN_NAME = re.compile(r"([A-Za-z][A-Za-z_ -]*[A-Za-z])[_ (-]*[0-9]+\)?\.[A-Za-z]+")
-#: How to convert unsupported files, by the reason for which they are skipped.
-_INSTEAD = {
-    AVIF: "Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
-    GIF: "Save them as PNG first (with ImageMagick: magick mogrify -format png *.gif).",
-    RAW: "Export them as JPEG, or as TIFF of 16 bits, from the program that shows them.",
-    VIDEO: "Extract frames first, one per second: ffmpeg -i VIDEO -vf fps=1 %05d.jpg",
-}
 
 
 def check_data_path(path: str | Path) -> Path:
@@ -153,12 +140,12 @@ def reject_options_of_other_layouts(root: Path, reader: str, options: ReadOption
 
 
 def find_wrapped_folder(root: Path) -> Path | None:
-    """The only folder in `root`, or the only one with pictures; None if there are more, or if
-    `root` itself holds pictures or tables."""
-    if not root.is_dir() or has_pictures(root, recursive=False) or _tables(root):
+    """The only folder in `root`, or the only one with files of an input; None if there are more,
+    or if `root` itself holds such files or tables."""
+    if not root.is_dir() or has_sources(root, recursive=False) or _tables(root):
         return None
     folders = list_subfolders(root)
-    inside = [folder for folder in folders if has_pictures(folder)] or folders
+    inside = [folder for folder in folders if has_sources(folder)] or folders
     return inside[0] if len(inside) == 1 else None
 
 
@@ -177,33 +164,33 @@ def no_reader_error(root: Path) -> UsageError:
         return annotation_error
     if root.is_file():
         return _not_data_file_error(root)
-    inside = [folder for folder in list_subfolders(root) if has_pictures(folder)]
-    if pairs := find_masks_by_name(scan_pictures(root).pictures):
-        mask, picture = pairs[0]
-        return UsageError(
-            f"{root} holds pictures and their masks in one folder, such as {picture} and {mask}, "
-            "and no labels.",
-            hint="Move the masks to a separate folder: images/1.jpg, masks/1.png; then: "
-            f"skipstone train {quote_path(root)}",
-        )
+    scan = scan_files(root, list_file_inputs())
+    skipped = sum(scan.skipped_counts.values())
+    if not scan.files or (scan.input.is_sidecar and len(scan.files) <= skipped):
+        return _no_files_error(root, scan_files(root, list_main_inputs()[:1]))
+    noun, inputs = scan.input.noun, [scan.input]
+    if scan.input.reject_layout is not None:
+        resolve_target(scan.input.reject_layout)(root, [("", name) for name in scan.files], None)
+    inside = [folder for folder in list_subfolders(root) if has_sources(folder, inputs)]
+    is_flat = has_sources(root, inputs, recursive=False)
     tables = _tables(root)
-    if tables and (inside or has_pictures(root, recursive=False)):
+    if tables and (inside or is_flat):
         names = join_limited(table.name for table in tables)
         return UsageError(
-            f"{root} holds pictures without class folders, and the table {names}.",
+            f"{root} holds {noun}s without class folders, and the table {names}.",
             hint=f"If a table has the labels, give it: skipstone train {quote_path(tables[0])}",
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):
         if tables := [table for folder in inside for table in _tables(folder)]:
             return UsageError(
-                f"{root} holds pictures without class folders, and {join_limited(map(str, tables))}.",
+                f"{root} holds {noun}s without class folders, and {join_limited(map(str, tables))}.",
                 hint="If a table has the labels, give it (one table can describe all splits, with "
                 f"a split column): skipstone train {quote_path(tables[0])}",
             )
         return UsageError(
             f"{root}: {join_limited(folder.name for folder in inside)} "
-            f"{'holds' if len(inside) == 1 else 'hold'} pictures without class folders and without "
+            f"{'holds' if len(inside) == 1 else 'hold'} {noun}s without class folders and without "
             "labels.",
             hint=_hint_add_labels(inside[0], root),
         )
@@ -211,21 +198,20 @@ def no_reader_error(root: Path) -> UsageError:
         other = quote_path(root / f"not-{inside[0].name}")
         return UsageError(
             f"{root} holds only one class ({inside[0].name}); classification needs at least two.",
-            hint=f"Put pictures of something else in {other}, then: skipstone train {quote_path(root)}",
+            hint=f"Put {noun}s of something else in {other}, then: skipstone train "
+            f"{quote_path(root)}",
         )
-    if has_pictures(root, recursive=False):
-        how = _hint_labels_in_names(root) or _hint_add_labels(root, root)
-        return UsageError(
-            f"{root} holds pictures but no class folders, so labels are missing.",
-            hint=f"{how}. To predict with a trained model: skipstone predict MODEL {quote_path(root)}",
-        )
-    return _no_pictures_error(root)
+    how = _hint_labels_in_names(root, scan) or _hint_add_labels(root, root)
+    return UsageError(
+        f"{root} holds {noun}s but no class folders, so labels are missing.",
+        hint=f"{how}. To predict with a trained model: skipstone predict MODEL {quote_path(root)}",
+    )
 
 
-def _hint_labels_in_names(root: Path) -> str:
+def _hint_labels_in_names(root: Path, scan: FileScan) -> str:
     """The command that makes a table from file names that begin with a label (cat_1.jpg); "" if
     they do not."""
-    names = [name for name in scan_pictures(root).pictures if "/" not in name]
+    names = [name for name in scan.files if "/" not in name]
     labels = [label[1] for name in names if (label := _LABEL_IN_NAME.fullmatch(name))]
     counts = Counter(labels).values()
     if len(counts) < 2 or min(counts) < 2 or len(labels) < len(names):
@@ -248,16 +234,16 @@ def _hint_add_labels(folder: Path, root: Path) -> str:
 
 def _not_data_file_error(path: Path) -> UsageError:
     suffix = path.suffix.lower()
-    reason = not_picture_reason(path.name, read_head(path))
-    if reason is not None and reason in _INSTEAD:
-        return UsageError(
-            f"{path}: {reason.partition(' (')[0]} are not supported.", hint=_INSTEAD[reason]
-        )
-    if detect_picture_format(read_head(path)) is not None:
-        return UsageError(
-            f"{path} is one picture, not a data set.",
-            hint=f"To predict it: skipstone predict MODEL {quote_path(path)}",
-        )
+    for spec in list_main_inputs():
+        reason = make_skip_check(spec)(path.name, read_head(path))
+        if reason is None:
+            return UsageError(
+                f"{path} is one {spec.noun}, not a data set.",
+                hint=f"To predict it: skipstone predict MODEL {quote_path(path)}",
+            )
+        if how := load_conversions([spec]).get(reason):
+            kind = reason.partition(" (")[0]
+            return UsageError(f"{path}: {kind} are not supported.", hint=how)
     if suffix in _MODEL_SUFFIXES:
         return UsageError(f"{path} is a model file, not data.", hint="Give the data set's folder.")
     packed = path.with_suffix("")
@@ -301,25 +287,26 @@ def _not_data_file_error(path: Path) -> UsageError:
     )
 
 
-def _no_pictures_error(root: Path) -> UsageError:
-    scanned = scan_pictures(root)
-    total = sum(scanned.skipped_counts.values())
-    for reason in _INSTEAD:
-        if 2 * scanned.skipped_counts[reason] >= total > 0:
+def _no_files_error(root: Path, scan: FileScan) -> UsageError:
+    inputs = list_main_inputs()
+    total = sum(scan.skipped_counts.values())
+    for reason, how in load_conversions(inputs).items():
+        if 2 * scan.skipped_counts[reason] >= total > 0:
             count = pluralize(
-                scanned.skipped_counts[reason], reason.partition("s (")[0].removesuffix("s")
+                scan.skipped_counts[reason], reason.partition("s (")[0].removesuffix("s")
             )
             return UsageError(
-                f"{root} holds {count}, which are not supported, and no supported pictures.",
-                hint=_INSTEAD[reason],
+                f"{root} holds {count}, which are not supported, and no supported "
+                f"{scan.input.noun}s.",
+                hint=how,
             )
     reasons = ", ".join(
-        f"{count:,} {reason}" for reason, count in scanned.skipped_counts.most_common(3)
+        f"{count:,} {reason}" for reason, count in scan.skipped_counts.most_common(3)
     )
     details = f" ({pluralize(total, 'file')} skipped: {reasons})" if total else ""
-    hint = "Supported formats: JPEG, PNG, WebP, BMP, TIFF and HEIC."
-    if scanned.skipped_counts[SIDECAR] and any(
-        c.suffix.lower() in TABLE_SUFFIXES for c in root.iterdir()
-    ):
-        hint = "To read a table, give its path, such as photos/labels.csv."
-    return UsageError(f"{root} holds no pictures{details}.", hint=hint)
+    formats = [spec.formats or ", ".join(spec.suffixes) for spec in inputs]
+    hint = f"Supported formats: {'; '.join(formats)}."
+    if tables := _tables(root):
+        hint = f"To read a table, give its path: skipstone train {quote_path(tables[0])}"
+    nouns = " and no ".join(f"{spec.noun}s" for spec in inputs)
+    return UsageError(f"{root} holds no {nouns}{details}.", hint=hint)

@@ -16,11 +16,18 @@ from pathlib import Path
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import join_limited, quote_path
-from skipstone.data.file_types import RAW, hidden_name_reason
+from skipstone.core.specs import InputSpec, resolve_target
+from skipstone.data.input_files import (
+    SkipCheck,
+    hidden_name_reason,
+    load_conversions,
+    make_skip_check,
+    read_head,
+)
 from skipstone.data.options import ReadOptions
 from skipstone.data.path_diagnostics import folder_before_pattern, parse_url
 from skipstone.data.readers.columns import Columns, detect_table, read_columns
-from skipstone.data.readers.scan import read_head, walk_folders
+from skipstone.data.readers.scan import walk_folders
 from skipstone.data.readers.table_columns import (
     choose_path_column,
     choose_text_column,
@@ -30,9 +37,6 @@ from skipstone.data.readers.table_columns import (
 )
 from skipstone.data.readers.table_files import FileLookup
 from skipstone.data.sources import ColumnRef, FileRef, Inline, Source, encode_utf8
-
-#: (name, first bytes) -> why the model cannot predict this file, or None.
-UnfitCheck = Callable[[str, bytes], str | None]
 
 STANDARD_INPUT = "-"
 _EMPTY_TEXT = "holds no text"
@@ -57,41 +61,39 @@ def list_predict_items(
     paths: Sequence[str | Path],
     texts: Sequence[str],
     *,
-    input: str,
-    rows: str | None,
+    input: InputSpec,
     options: ReadOptions,
-    unfit: UnfitCheck | None = None,
 ) -> list[PredictItem]:
     """Every item to predict, in order.
 
     Args:
         paths: files, folders, tables, or "-" for the lines of standard input.
         texts: texts themselves, not files.
-        input: the name of the model's input, for messages.
-        rows: `row_content` of the input's spec.
-        unfit: `skip_reason` of the input's spec. Unfit files inside a folder are skipped, as in training;
-            an unfit file that the user named becomes an item with the reason as its problem.
+        input: the spec of the model's input. Files inside a folder that it cannot read are
+            skipped, as in training; of the files that the user named, those that should be
+            converted become items with that problem.
 
     Raises:
         UsageError: nothing to predict, or a table whose source column is ambiguous.
     """
+    rows = input.row_content
     if texts and rows != "cells":
         raise UsageError(
-            f"--text needs a model that reads texts; this model's input is {input}.",
+            f"--text needs a model that reads texts; this model's input is {input.name}.",
             hint="Name files instead.",
         )
     items: list[PredictItem] = []
     for name in paths:
         path = Path(name)
         if str(name) == STANDARD_INPUT:
-            items += _lines(unfit, cells=rows == "cells")
+            items += _lines(input, cells=rows == "cells")
         elif path.is_dir():
-            items += _folder(path, unfit)
+            items += _folder(path, input)
         elif rows is not None and detect_table(path):
             read: Callable[[Path, ReadOptions], Iterator[PredictItem]] = _ROWS[rows]
             items += read(path, options)
         else:
-            items.append(_file(name, unfit))
+            items.append(_file(name, input))
     items += [_inline(encode_utf8(text), f"text {n}") for n, text in enumerate(texts, 1)]
     if not items:
         raise UsageError(
@@ -101,7 +103,15 @@ def list_predict_items(
     return items
 
 
-def _file(name: str | Path, unfit: UnfitCheck | None) -> PredictItem:
+def _skip_check(input: InputSpec) -> SkipCheck:
+    """Why the model cannot predict a file of a folder, or None."""
+    if input.predict_skip_reason is not None:
+        check: SkipCheck = resolve_target(input.predict_skip_reason)
+        return check
+    return make_skip_check(input) if input.suffixes else lambda name, head: None
+
+
+def _file(name: str | Path, input: InputSpec) -> PredictItem:
     path = Path(name)
     problem = ""
     if not path.exists():
@@ -114,17 +124,18 @@ def _file(name: str | Path, unfit: UnfitCheck | None) -> PredictItem:
                 f"no file matches the pattern {path}.",
                 hint=f"List the files: ls {quote_path(folder_before_pattern(path))}",
             )
-    elif unfit is not None and (reason := unfit(path.name, read_head(path))) == RAW:
-        problem = reason
+    else:
+        reason = _skip_check(input)(path.name, read_head(path))
+        problem = reason if reason is not None and reason in load_conversions([input]) else ""
     # A missing file becomes an error row; prediction continues with the others.
     return PredictItem(FileRef(path), Path(path.name), problem=problem)
 
 
-def _folder(folder: Path, unfit: UnfitCheck | None) -> list[PredictItem]:
+def _folder(folder: Path, input: InputSpec) -> list[PredictItem]:
     skipped: Counter[str] = Counter()
-    files = []
+    files, check = [], _skip_check(input)
     for file in sorted(_walk(folder)):
-        reason = None if unfit is None else unfit(file.name, read_head(file))
+        reason = check(file.name, read_head(file))
         if reason is None or not file.is_file():
             files.append(file)
         else:
@@ -145,14 +156,14 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (folder / name for name, _ in files)
 
 
-def _lines(unfit: UnfitCheck | None, *, cells: bool) -> Iterator[PredictItem]:
+def _lines(input: InputSpec, *, cells: bool) -> Iterator[PredictItem]:
     """Standard input: one text per line (`cells`), or one path per line."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         line = line.rstrip(b"\r\n")
         if cells:
             yield _inline(line, f"line {number}")
         elif line.strip():
-            yield _file(os.fsdecode(line), unfit)
+            yield _file(os.fsdecode(line), input)
 
 
 def _inline(data: bytes, name: str) -> PredictItem:

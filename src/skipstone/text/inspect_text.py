@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from skipstone.inputs.inspection import InspectionResult
 from skipstone.text.features import decode_utf8
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BLOCK = 4096
 _LOST = "\ufffd"  # programs write it for a letter that they could not read
 
 
@@ -36,3 +38,16 @@ def inspect_text(data: bytes | np.ndarray) -> InspectionResult:
     return InspectionResult(
         "", (len(plain),), form, content=text, damage=damage, copy_digest=digest
     )
+
+
+def is_blank_file(file: Path) -> bool:
+    """Whether the file holds only whitespace."""
+    try:
+        with file.open("rb") as stream:
+            return not any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b""))
+    except OSError:  # reading the text reports it
+        return False
+
+
+def accept_any_file(name: str, head: bytes) -> None:
+    """No reason to skip a file in prediction: texts have names of all kinds (README, mail.eml)."""

@@ -15,7 +15,6 @@ from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.events import emit_note
 from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
-from skipstone.core.specs import resolve_target
 from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
 from skipstone.data.read import read_manifest
@@ -194,15 +193,7 @@ def predict(
     bundle = resolve_bundle(model)
     predictor = open_model(bundle, runtime)
     entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
-    unfit = None if entry.skip_reason is None else resolve_target(entry.skip_reason)
-    items = list_predict_items(
-        sources,
-        texts,
-        input=entry.name,
-        rows=entry.row_content,
-        options=options,
-        unfit=unfit,
-    )
+    items = list_predict_items(sources, texts, input=entry, options=options)
     readable = [item for item in items if not item.problem]
     sources_to_read = [item.source for item in readable]
     if out is None:

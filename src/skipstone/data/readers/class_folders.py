@@ -1,6 +1,7 @@
-"""Class folders: the name of a folder is the label of the pictures in it.
+"""Class folders: the name of a folder is the label of the files in it, of any input.
 
 photos/cat/1.jpg                 class-folders
+mail/spam/1.txt
 photos/train/cat/1.jpg           split-folders: train, validation (or val, valid) and test
 """
 
@@ -10,10 +11,11 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from skipstone.core.errors import DataError, UsageError
+from skipstone.core.errors import UsageError
 from skipstone.core.formatting import (
     join_limited,
     natural_key,
@@ -21,67 +23,39 @@ from skipstone.core.formatting import (
     pluralize,
     quote_path,
 )
-from skipstone.data.file_types import hidden_name_reason
+from skipstone.core.specs import InputSpec, resolve_target
+from skipstone.data.findings import Finding
+from skipstone.data.input_files import list_file_inputs, list_main_inputs
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
-from skipstone.data.readers.base import (
-    MASK_FOLDER_NAMES,
-    PICTURE_FOLDER_NAMES,
-    SPLIT_NAMES,
-    is_multi_label,
-)
+from skipstone.data.readers.base import PICTURE_FOLDER_NAMES, SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import TABLE_SUFFIXES
-from skipstone.data.readers.scan import PictureScan, entry_skip_reason, scan_pictures, walk_folders
-from skipstone.data.readers.unsupported_layouts import reject_masks, unsupported_annotation_error
+from skipstone.data.readers.scan import FileScan, has_sources, list_subfolders, scan_files
+from skipstone.data.readers.unsupported_layouts import (
+    has_image_mask_pairs,
+    unsupported_annotation_error,
+)
 
-UNCLASSIFIED = "pictures outside class folders"
-UNLABELLED = "unlabelled pictures in a split folder"
-OUTSIDE_SPLITS = "pictures outside the split folders"
-
-
-def list_subfolders(path: Path) -> list[Path]:
-    """The visible folders directly in `path`, in natural order."""
-    try:
-        folders = [
-            child
-            for child in path.iterdir()
-            if not hidden_name_reason(child.name) and child.is_dir()
-        ]
-    except OSError:
-        return []
-    return sorted(folders, key=lambda child: natural_key(child.name))
+BLANK = "files without content"
 
 
-def has_pictures(path: Path, *, recursive: bool = True) -> bool:
-    """Whether `path` holds a picture; with `recursive`, at any depth."""
-    try:
-        for _, files in walk_folders(path, Counter()):
-            if any(entry_skip_reason(entry) is None for _, entry in files):
-                return True
-            if not recursive:
-                break
-    except DataError:
-        pass
-    return False
-
-
-def has_image_mask_pairs(folder: Path) -> bool:
-    """Whether `folder` holds a folder of pictures and a folder of masks, by their names."""
-    folders = list_subfolders(folder)
-    pictures = [child for child in folders if child.name.casefold() in PICTURE_FOLDER_NAMES]
-    masks = [child for child in folders if child.name.casefold() in MASK_FOLDER_NAMES]
-    return any(map(has_pictures, pictures)) and any(map(has_pictures, masks))
+def list_folder_inputs(path: Path) -> list[InputSpec]:
+    """The inputs whose files count in this folder: sidecar files only if there are no others."""
+    main = list_main_inputs()
+    if has_sources(path, main):
+        return main
+    return [spec for spec in list_file_inputs() if spec.is_sidecar]
 
 
 def find_split_folders(path: Path) -> list[Path]:
-    """Folders named like splits that hold folders but no pictures: `train/` with pictures directly
-    in it is the class of trains."""
+    """Folders named like splits that hold folders but no files: `train/` with pictures directly in
+    it is the class of trains."""
     return [
         folder
         for folder in list_subfolders(path)
         if folder.name.casefold() in SPLIT_NAMES
         and list_subfolders(folder)
-        and not has_pictures(folder, recursive=False)
+        and not has_sources(folder, recursive=False)
     ]
 
 
@@ -92,39 +66,38 @@ class ClassFolderReader:
         if not path.is_dir():
             return None
         splits = set(find_split_folders(path))
+        inputs = list_folder_inputs(path)
         classes = [
             folder
             for folder in list_subfolders(path)
             if folder not in splits
             and (folder.name.casefold() not in SPLIT_NAMES or not splits)
-            and has_pictures(folder)
+            and has_sources(folder, inputs)
         ]
         if has_image_mask_pairs(path):
             return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
         if len(classes) == 1 and not splits and list_subfolders(classes[0]):
-            return None  # a wrapper folder: read.data_folder descends into it
+            return None  # a wrapper folder: `find_data_folder` descends into it
         if len(classes) == 1 and any(c.suffix.lower() in TABLE_SUFFIXES for c in path.iterdir()):
-            return None  # pictures and a table of their labels: `refusals` suggests the table
+            return None  # files and a table of their labels: `no_reader_error` suggests the table
         return f"class folders ({join_limited(folder.name for folder in classes)})"
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
-        scanned = scan_pictures(path)
-        rows = _Rows()
-        for picture in scanned.pictures:
-            label, slash, rest = picture.partition("/")
+        scan = scan_files(path, list_file_inputs(options.input))
+        rows = _Rows(scan)
+        for file in scan.files:
+            label, slash, rest = file.partition("/")
             if not slash:
-                scanned.skipped_counts[UNCLASSIFIED] += 1
+                scan.skipped_counts[rows.unclassified] += 1
             else:
-                rows.add_row(picture, "", label, nested="/" in rest)
+                rows.add_row(file, "", label, nested="/" in rest)
         if options.reader is None:
-            _reject_nested_data_sets(path, scanned)
-        notes = [
-            f"Read as class folders: {pluralize(len(rows), 'picture')} in {rows.classes_text()}."
-        ]
-        empty = [name for name in scanned.folders if "/" not in name and name not in rows.labels]
-        return rows.to_manifest(path, "class-folders", options, notes, empty, scanned)
+            _reject_nested_data_sets(path, scan)
+        notes = [f"Read as class folders: {rows.count(len(rows))} in {rows.classes_text()}."]
+        empty = [name for name in scan.folders if "/" not in name and name not in rows.labels]
+        return rows.to_manifest(path, "class-folders", options, notes, empty)
 
 
 class SplitFolderReader:
@@ -132,7 +105,8 @@ class SplitFolderReader:
 
     def detect_layout(self, path: Path) -> str | None:
         splits = find_split_folders(path) if path.is_dir() else []
-        if not any(has_pictures(folder) for folder in splits):
+        inputs = list_folder_inputs(path) if splits else []
+        if not any(has_sources(folder, inputs) for folder in splits):
             return None
         if any(has_image_mask_pairs(folder) for folder in splits):
             return None  # mask-folders reads it
@@ -140,43 +114,50 @@ class SplitFolderReader:
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         splits = _splits_by_folder(path)
-        scanned = scan_pictures(path)
-        rows = _Rows()
-        for picture in scanned.pictures:
-            *folders, _ = picture.split("/")
+        scan = scan_files(path, list_file_inputs(options.input))
+        rows = _Rows(scan)
+        for file in scan.files:
+            *folders, _ = file.split("/")
             top, middle = (folders or [""])[0], folders[1:]
             if top not in splits:
-                scanned.skipped_counts[OUTSIDE_SPLITS if folders else UNCLASSIFIED] += 1
+                reason = rows.outside_splits if folders else rows.unclassified
+                scan.skipped_counts[reason] += 1
             elif not middle:
-                scanned.skipped_counts[UNLABELLED] += 1
+                scan.skipped_counts[rows.unlabelled] += 1
             else:
-                rows.add_row(picture, splits[top], middle[0], nested=len(middle) > 1)
-        sizes = [
-            f"{pluralize(rows.splits[split], 'picture')} in {name}"
-            for name, split in splits.items()
-        ]
+                rows.add_row(file, splits[top], middle[0], nested=len(middle) > 1)
+        sizes = [f"{rows.count(rows.splits[split])} in {name}" for name, split in splits.items()]
         notes = [
             f"Read as split folders of class folders: {', '.join(sizes)}, {rows.classes_text()}."
         ]
-        if scanned.skipped_counts[UNLABELLED]:
+        if unlabelled := scan.skipped_counts[rows.unlabelled]:
             notes.append(
-                f"{pluralize(scanned.skipped_counts[UNLABELLED], 'picture')} directly in a split folder "
-                "have no class and are skipped."
+                f"{rows.count(unlabelled)} directly in a split folder have no class and are "
+                "skipped."
             )
         notes += rows.missing_classes(list(dict.fromkeys(splits.values())))
         empty = [
             name
-            for name in scanned.folders
+            for name in scan.folders
             if name.count("/") == 1
             and name.partition("/")[0] in splits
             and (splits[name.partition("/")[0]], name.partition("/")[2]) not in rows.folders
         ]
-        return rows.to_manifest(path, "split-folders", options, notes, empty, scanned)
+        return rows.to_manifest(path, "split-folders", options, notes, empty)
 
 
-def _reject_nested_data_sets(path: Path, scanned: PictureScan) -> None:
+def audit_class_folders(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
+    """Files without content, which were skipped; `audit` of the readers' specs."""
+    paths = manifest.unpaired_files.get(BLANK, ())
+    if not paths:
+        return [], {}
+    message = f"{pluralize(len(paths), 'file')} without content, such as {paths[0]}: skipped."
+    return [Finding("empty_text", tuple(paths), message)], {}
+
+
+def _reject_nested_data_sets(path: Path, scan: FileScan) -> None:
     """UsageError if a "class" holds train/ and test/: it is a data set, `path` a folder of them."""
-    tops = {picture.partition("/")[0] for picture in scanned.pictures if "/" in picture}
+    tops = {file.partition("/")[0] for file in scan.files if "/" in file}
     for top in natural_sorted(tops):
         splits = find_split_folders(path / top)
         if splits:
@@ -215,7 +196,12 @@ def _splits_by_folder(path: Path) -> dict[str, str]:
 class _Rows:
     """Collects rows. Labels are normalized to NFC, so that "café" equals "café"."""
 
-    def __init__(self) -> None:
+    def __init__(self, scan: FileScan) -> None:
+        self.scan = scan
+        self.noun = scan.input.noun
+        self.unclassified = f"{self.noun}s outside class folders"
+        self.unlabelled = f"unlabelled {self.noun}s in a split folder"
+        self.outside_splits = f"{self.noun}s outside the split folders"
         self.rows: list[tuple[str, str, str]] = []  # (split, label, path)
         self.nested = 0
         self.labels: set[str] = set()
@@ -233,6 +219,10 @@ class _Rows:
         self.folders.add((split, folder))
         self.splits[split] += 1
 
+    def count(self, number: int) -> str:
+        """ "3 pictures" """
+        return pluralize(number, self.noun)
+
     def classes_text(self) -> str:
         names = natural_sorted(self.labels)
         return f"{pluralize(len(names), 'class', 'classes')} ({join_limited(names, 10)})"
@@ -243,39 +233,34 @@ class _Rows:
         for split, label, _ in self.rows:
             present[split].add(label)
         return [
-            f"{split} has no pictures of {join_limited(natural_sorted(self.labels - present[split]))}."
+            f"{split} has no {self.noun}s of {join_limited(natural_sorted(self.labels - present[split]))}."
             for split in splits
             if present[split] and self.labels - present[split]
         ]
 
     def to_manifest(
-        self,
-        root: Path,
-        reader: str,
-        options: ReadOptions,
-        notes: list[str],
-        empty: list[str],
-        scanned: PictureScan,
+        self, root: Path, reader: str, options: ReadOptions, notes: list[str], empty: list[str]
     ) -> Manifest:
         task = self._check(root, reader, options)
+        skipped = self.scan.skipped_counts
         if self.nested:
             notes.append(
-                f"{pluralize(self.nested, 'picture')} in deeper folders belong to the class of the "
-                "enclosing class folder."
+                f"{self.count(self.nested)} in deeper folders "
+                f"{'belongs' if self.nested == 1 else 'belong'} to the class of the enclosing class "
+                "folder."
             )
-        if scanned.skipped_counts[UNCLASSIFIED]:
-            notes.append(
-                f"{pluralize(scanned.skipped_counts[UNCLASSIFIED], 'picture')} outside class folders are skipped."
-            )
-        if scanned.skipped_counts[OUTSIDE_SPLITS]:
-            notes.append(
-                f"{pluralize(scanned.skipped_counts[OUTSIDE_SPLITS], 'picture')} outside the split folders "
-                "are skipped."
-            )
+        for reason in (self.unclassified, self.outside_splits):
+            if skipped[reason]:
+                where = reason.removeprefix(f"{self.noun}s ")
+                verb = "is" if skipped[reason] == 1 else "are"
+                notes.append(f"{self.count(skipped[reason])} {where} {verb} skipped.")
         if empty:
             notes.append(
-                f"Folders without pictures are skipped: {join_limited(natural_sorted(empty))}."
+                f"Folders without {self.noun}s are skipped: {join_limited(natural_sorted(empty))}."
             )
+        if self.scan.blank_files:
+            skipped[BLANK] = len(self.scan.blank_files)
+            notes.append(f"Skipped: {BLANK} ({skipped[BLANK]:,}).")
         order = {"": 0, "train": 1, "validation": 2, "test": 3}
         classes = natural_sorted(self.labels)
         rank = {name: number for number, name in enumerate(classes)}
@@ -292,20 +277,19 @@ class _Rows:
             ),
             root=root,
             reader=reader,
-            input="image",
+            input=self.scan.input.name,
             task=task,
             schema={"classes": classes},
             notes=tuple(notes),
-            skipped_counts={
-                reason: count for reason, count in sorted(scanned.skipped_counts.items()) if count
-            },
+            skipped_counts={reason: count for reason, count in sorted(skipped.items()) if count},
+            unpaired_files={BLANK: tuple(self.scan.blank_files)},
         )
 
     def _check(self, root: Path, reader: str, options: ReadOptions) -> str:
         if not self.rows:
             raise UsageError(
-                f"{root} holds no pictures in class folders.",
-                hint="Put the pictures of each class into a folder named after the class.",
+                f"{root} holds no {self.noun}s in class folders.",
+                hint=f"Put the {self.noun}s of each class into a folder named after the class.",
             )
         self._refuse_parts(root, reader, options)
         if len(self.labels) == 1:
@@ -313,25 +297,20 @@ class _Rows:
             folder = root / path.partition("/")[0] if split else root
             raise UsageError(
                 f"{root} holds only one class ({name}); classification needs at least two.",
-                hint="Put pictures of something else in "
+                hint=f"Put {self.noun}s of something else in "
                 f"{quote_path(folder / f'not-{name}')}, then: skipstone train {quote_path(root)}",
             )
-        names = {label.casefold() for label in self.labels}
-        has_pairs = bool(names & PICTURE_FOLDER_NAMES) and bool(names & MASK_FOLDER_NAMES)
-        if has_pairs and options.reader is None:
-            raise UsageError(
-                f"{root} holds {join_limited(natural_sorted(self.labels))}: these look like pictures "
-                "and their masks or boxes, not like classes.",
-                hint=f"If these are your classes, add --reader {reader}.",
-            )
-        if options.reader is None and options.exclude is None:
-            reject_masks(root, [(label, path) for _, label, path in self.rows], reader)
+        reject_layout = self.scan.input.reject_layout
+        if reject_layout is not None and options.reader is None and options.exclude is None:
+            rows = [(label, path) for _, label, path in self.rows]
+            resolve_target(reject_layout)(root, rows, reader)
         return options.task or "classify"
 
     def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:
         """UsageError if the folders look like parts of a data set (train2017/ and val2017/, or one
         folder of pictures) whose labels are in other files or missing."""
-        all_parts = all(map(_is_part_name, self.labels))
+        nouns = {self.noun, f"{self.noun}s", self.scan.input.name}
+        all_parts = all(_is_part_name(label, nouns) for label in self.labels)
         if options.reader is not None or not (all_parts or len(self.labels) == 1):
             return
         if annotation_error := unsupported_annotation_error(root):
@@ -344,24 +323,18 @@ class _Rows:
         if tables:
             raise UsageError(
                 f"{root} holds {names}, and the table {join_limited(table.name for table in tables)}: "
-                "these look like pictures and a table of their labels, not like classes.",
+                f"these look like {self.noun}s and a table of their labels, not like classes.",
                 hint=f"Give the table: skipstone train {quote_path(tables[-1])} (or, {if_classes}).",
             )
         raise UsageError(
             f"{root} holds {names}: these look like parts of a data set, not like classes.",
-            hint="Sort the pictures of each part into folders by class, such as "
+            hint=f"Sort the {self.noun}s of each part into folders by class, such as "
             f"{quote_path(root / 'train' / 'cat')} and {quote_path(root / 'test' / 'cat')}; "
             f"or, {if_classes}.",
         )
 
 
-def _is_part_name(label: str) -> bool:
-    """Whether a folder is named after a split or after pictures: train_images, img, test-1."""
+def _is_part_name(label: str, nouns: set[str]) -> bool:
+    """Whether a folder is named after a split or after its files: train_images, img, test-1."""
     words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
-    return bool(words) and words <= {
-        *SPLIT_NAMES,
-        *PICTURE_FOLDER_NAMES,
-        "photos",
-        "pictures",
-        "set",
-    }
+    return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_FOLDER_NAMES, *nouns, "set"}

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
-from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
 
 Cell = str | list[str]  # a list only from Parquet's list columns
@@ -217,8 +217,9 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
 def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[str]:
     if not header:
         raise DataError(f"{path} is empty.", hint="A table starts with a header: path,label")
+    suffixes = list_suffixes(list_file_inputs())
     for name in header:
-        if Path(name).suffix.lower() in PICTURE_SUFFIXES:
+        if name.lower().endswith(suffixes):
             raise DataError(
                 f"{path} has no header: its first line contains {name!r}.",
                 hint="Add a first line with the column names, such as: path,label",

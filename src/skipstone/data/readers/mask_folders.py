@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
-from skipstone.core.registry import TASKS
+from skipstone.core.registry import INPUTS, TASKS
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.mask_files import (
@@ -37,8 +37,7 @@ from skipstone.data.mask_files import (
 )
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
-from skipstone.data.readers.class_folders import has_pictures, list_subfolders
-from skipstone.data.readers.scan import scan_pictures
+from skipstone.data.readers.scan import has_sources, list_subfolders, scan_files
 
 MASK_TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"
@@ -194,6 +193,10 @@ def find_folder_pairs(
 _ORDER = ("", "train", "validation", "test")
 
 
+def _has_pictures(folder: Path, *, recursive: bool = True) -> bool:
+    return has_sources(folder, [INPUTS["image"]], recursive=recursive)
+
+
 def _split_folders(root: Path) -> list[Path]:
     return [folder for folder in list_subfolders(root) if folder.name.casefold() in SPLIT_NAMES]
 
@@ -209,8 +212,8 @@ def _pair_in(
     mask_folders = [
         n for n in names if (n == masks if masks else n.casefold() in MASK_FOLDER_NAMES)
     ]
-    mask_folders = [name for name in mask_folders if has_pictures(folder / name)]
-    picture_folders = [name for name in picture_folders if has_pictures(folder / name)]
+    mask_folders = [name for name in mask_folders if _has_pictures(folder / name)]
+    picture_folders = [name for name in picture_folders if _has_pictures(folder / name)]
     if not picture_folders or not mask_folders:
         return None
     for candidates, flag in ((picture_folders, "--images"), (mask_folders, "--masks")):
@@ -229,7 +232,7 @@ def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[FolderPair]:
         folder.name.casefold(): folder.name for folder in _split_folders(root / images)
     }
     mask_splits = {folder.name.casefold(): folder.name for folder in _split_folders(root / masks)}
-    if not picture_splits.keys() & mask_splits.keys() or has_pictures(
+    if not picture_splits.keys() & mask_splits.keys() or _has_pictures(
         root / images, recursive=False
     ):
         return [FolderPair("", images, masks)]
@@ -264,12 +267,12 @@ def _require_folder_pairs(root: Path, options: ReadOptions) -> list[FolderPair]:
 
 def match_masks(root: Path, folder_pairs: list[FolderPair]) -> tuple[MatchedMasks, Counter[str]]:
     """Match pictures with masks by name; also returns the number of skipped files by reason."""
-    scanned = scan_pictures(root)
+    scanned = scan_files(root, [INPUTS["image"]])
     pairs = MatchedMasks()
     used = 0
     for folders in folder_pairs:
-        pictures = _by_stem(scanned.pictures, folders.images)
-        masks = _by_stem(scanned.pictures, folders.masks)
+        pictures = _by_stem(scanned.files, folders.images)
+        masks = _by_stem(scanned.files, folders.masks)
         used += len(pictures) + len(masks)
         if not pictures.keys() & masks.keys():
             affix = _infer_affix(list(pictures), list(masks))
@@ -284,7 +287,7 @@ def match_masks(root: Path, folder_pairs: list[FolderPair]) -> tuple[MatchedMask
         pairs.unmatched_masks += [
             masks[stem] for stem in natural_sorted(masks) if stem not in pictures
         ]
-    scanned.skipped_counts[OUTSIDE_FOLDERS] += len(scanned.pictures) - used
+    scanned.skipped_counts[OUTSIDE_FOLDERS] += len(scanned.files) - used
     return pairs, scanned.skipped_counts
 
 

@@ -1,16 +1,24 @@
-"""Walk a folder once: its folders, its pictures, and what was skipped and why."""
+"""Walk a folder once: its folders, its files of one input, and what was skipped and why."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from skipstone.core import events
 from skipstone.core.errors import DataError
-from skipstone.data.file_types import HEAD_BYTES, hidden_name_reason, not_picture_reason
+from skipstone.core.formatting import natural_key
+from skipstone.core.specs import InputSpec, resolve_target
+from skipstone.data.input_files import (
+    choose_input,
+    hidden_name_reason,
+    list_main_inputs,
+    make_skip_check,
+    read_head,
+)
 
 UNREADABLE_NAME = "files whose names are not valid UTF-8"
 UNREADABLE_FOLDER = "folders that may not be read"
@@ -21,21 +29,19 @@ FileEntries = list[tuple[str, os.DirEntry[str]]]
 
 
 @dataclass
-class PictureScan:
-    """Paths are relative to the root, with "/"; folders include empty ones."""
+class FileScan:
+    """The files of a folder that one input reads. Paths are relative to the root, with "/".
 
-    pictures: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    skipped_counts: Counter[str] = field(default_factory=Counter)
+    Args:
+        folders: every folder, also empty ones.
+        blank_files: files without content (`is_blank` of the input), which are skipped.
+    """
 
-
-def read_head(path: str | Path) -> bytes:
-    """The first HEAD bytes; empty if the file cannot be read (the audit reports why)."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million Paths cost seconds
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
+    input: InputSpec
+    files: list[str]
+    folders: list[str]
+    skipped_counts: Counter[str]
+    blank_files: list[str]
 
 
 def unusable_name_reason(name: str) -> str | None:
@@ -103,31 +109,88 @@ def is_regular_file(entry: os.DirEntry[str]) -> bool:
     return _holds_safely(entry.is_file)
 
 
-def scan_pictures(root: Path) -> PictureScan:
-    """Every picture below `root`; see `walk`."""
-    result = PictureScan()
-    with events.progress_stage("looking for pictures", unit="files") as advance:
-        for folders, files in walk_folders(root, result.skipped_counts):
-            result.folders += folders
-            for name, entry in files:
-                reason = entry_skip_reason(entry)
-                if reason is None:
-                    result.pictures.append(name)
-                else:
-                    result.skipped_counts[reason] += 1
-            advance(len(folders) + len(files))
-    result.pictures.sort()
-    result.folders.sort()
-    return result
+def scan_files(root: Path, inputs: Sequence[InputSpec]) -> FileScan:
+    """Every file below `root` of the one of these inputs that reads them all; see `walk_folders`.
+    Sidecar files count only where no other input has files.
 
-
-def entry_skip_reason(entry: os.DirEntry[str]) -> str | None:
-    """Why an entry that is not a folder is not a picture, or None if it is one."""
-    return (
-        not_picture_reason(entry.name, read_head(entry.path))
-        if is_regular_file(entry)
-        else NOT_A_FILE
+    Raises:
+        UsageError: the files belong to several inputs.
+    """
+    checks = [(spec.name, make_skip_check(spec)) for spec in inputs]
+    files: dict[str, list[str]] = {spec.name: [] for spec in inputs}
+    skipped: dict[str, Counter[str]] = {spec.name: Counter() for spec in inputs}
+    owners: Counter[tuple[str, ...]] = Counter()
+    found_folders: list[str] = []
+    shared: Counter[str] = Counter()
+    with events.progress_stage("looking for files", unit="files") as advance:
+        for folders, entries in walk_folders(root, shared):
+            found_folders += folders
+            for path, entry in entries:
+                if not is_regular_file(entry):
+                    shared[NOT_A_FILE] += 1
+                    continue
+                head = read_head(entry.path)
+                reasons = [(name, check(entry.name, head)) for name, check in checks]
+                for name, reason in reasons:
+                    if reason is None:
+                        files[name].append(path)
+                    else:
+                        skipped[name][reason] += 1
+                owners[tuple(name for name, reason in reasons if reason is None)] += 1
+            advance(len(folders) + len(entries))
+    main = {spec.name for spec in inputs if files[spec.name] and not spec.is_sidecar} or {*files}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for names, count in owners.items():
+        counts[tuple(name for name in names if name in main)] += count
+    del counts[()]
+    input = choose_input(root, counts) or inputs[0]
+    blank: set[str] = set()
+    if input.is_blank is not None:
+        is_blank = resolve_target(input.is_blank)
+        blank = {path for path in files[input.name] if is_blank(root / path)}
+    return FileScan(
+        input=input,
+        files=sorted(path for path in files[input.name] if path not in blank),
+        folders=sorted(found_folders),
+        skipped_counts=shared + skipped[input.name],
+        blank_files=sorted(blank),
     )
+
+
+def has_sources(
+    path: Path, inputs: Sequence[InputSpec] | None = None, *, recursive: bool = True
+) -> bool:
+    """Whether `path` holds a file that one of these inputs reads; with `recursive`, at any depth.
+
+    Args:
+        inputs: None for those whose files are not sidecars.
+    """
+    checks = [make_skip_check(spec) for spec in (list_main_inputs() if inputs is None else inputs)]
+    try:
+        for _, files in walk_folders(path, Counter()):
+            for _, entry in files:
+                if is_regular_file(entry):
+                    head = read_head(entry.path)
+                    if any(check(entry.name, head) is None for check in checks):
+                        return True
+            if not recursive:
+                break
+    except DataError:
+        pass
+    return False
+
+
+def list_subfolders(path: Path) -> list[Path]:
+    """The visible folders directly in `path`, in natural order."""
+    try:
+        folders = [
+            child
+            for child in path.iterdir()
+            if not hidden_name_reason(child.name) and child.is_dir()
+        ]
+    except OSError:
+        return []
+    return sorted(folders, key=lambda child: natural_key(child.name))
 
 
 def _holds_safely(question: Callable[[], bool]) -> bool:

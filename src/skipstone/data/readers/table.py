@@ -17,8 +17,16 @@ import pyarrow as pa
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
-from skipstone.data.file_types import RAW, is_camera_raw
+from skipstone.core.registry import INPUTS
+from skipstone.core.specs import InputSpec
 from skipstone.data.findings import Finding
+from skipstone.data.input_files import (
+    choose_input,
+    list_file_inputs,
+    load_conversions,
+    make_skip_check,
+    read_head,
+)
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
@@ -39,6 +47,8 @@ MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"
 NO_TEXT = "rows without a text"
 NO_LABEL = "rows without a label"
+#: The number of files to open to find their input, if their suffixes do not say it.
+_FILES_TO_OPEN = 20
 #: The replacement character for invalid bytes in an audit.
 REPLACEMENT_CHARACTER = "\ufffd"
 #: With at least this many rows, labels of which nine in ten are distinct are ids or measurements.
@@ -58,24 +68,30 @@ class TableReader:
             )
         columns = read_columns(path, options)
         root = path.parent
-        texts = choose_text_column(columns, root, options)
-        if texts is not None:
-            return read_text_rows(columns, texts, options)
+        cells = _cell_input(options)
+        texts = None if cells is None else choose_text_column(columns, root, options)
+        if cells is not None and texts is not None:
+            return read_text_rows(columns, texts, options, cells)
         roles = choose_column_roles(columns, root, options)
         files = FileLookup(root, resolve_path_folder(options), search=roles.search_subfolders)
         files.infer_path_prefix(sample_cells(columns, roles.path))
-        rows, ignored = _rows(columns, files, roles)
+        paths = [
+            _find_file(columns, files, row, cell)
+            for row, cell in enumerate(columns.text_cells(roles.path))
+        ]
+        input = _choose_file_input(path, [path for path in paths if path], options)
+        rows, ignored = _rows(columns, files, roles, paths, input)
         classes = list_classes(rows["target"], roles)
         check_learnable_classes(path, classes, rows, ignored, roles)
         return Manifest(
             build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
             root=root,
             reader="table",
-            input="image",
+            input=input.name,
             task=roles.task,
             schema={"classes": classes},
             notes=(
-                *_notes(path, columns, roles, rows, classes, ignored),
+                *_notes(columns, roles, rows, classes, ignored, input.noun),
                 *_path_notes(files),
                 *_lost_bytes_note(columns, options),
             ),
@@ -83,24 +99,63 @@ class TableReader:
         )
 
 
+def _cell_input(options: ReadOptions) -> InputSpec | None:
+    """The input whose sources are cells; None if the user names another one."""
+    spec = next(spec for spec in INPUTS if spec.row_content == "cells")
+    if options.input is None or INPUTS[options.input] == spec:
+        return spec
+    if options.text_column is not None:
+        raise UsageError(
+            f"--text-column holds {spec.noun}s, which is not --input {options.input}.",
+            hint="Give one of the two.",
+        )
+    return None
+
+
+def _choose_file_input(table: Path, paths: list[str], options: ReadOptions) -> InputSpec:
+    """The input that reads these files: by their suffixes, or else by their first bytes."""
+    inputs = list_file_inputs(options.input)
+    if len(inputs) == 1:
+        return inputs[0]
+    counts: Counter[tuple[str, ...]] = Counter()
+    for path in paths:
+        name = path.lower()
+        counts[tuple(spec.name for spec in inputs if name.endswith(spec.suffixes))] += 1
+    del counts[()]
+    if not counts:
+        checks = {spec.name: make_skip_check(spec) for spec in inputs}
+        for path in paths[:_FILES_TO_OPEN]:
+            head = read_head(table.parent / path)
+            counts[tuple(name for name, check in checks.items() if not check(path, head))] += 1
+        del counts[()]
+    return choose_input(table, counts) or inputs[0]
+
+
 def _rows(
-    columns: Columns, files: FileLookup, roles: ColumnRoles
+    columns: Columns,
+    files: FileLookup,
+    roles: ColumnRoles,
+    paths: list[str | None],
+    input: InputSpec,
 ) -> tuple[dict[str, list[Any]], Counter[str]]:
-    """Column lists for the manifest, with one row per file, and skipped rows by reason."""
+    """Column lists for the manifest, with one row per file, and skipped rows by reason.
+
+    Args:
+        paths: the file of each row, or None.
+    """
     ignored: Counter[str] = Counter()
-    paths = columns.text_cells(roles.path)
+    skip_reason, conversions = make_skip_check(input), load_conversions([input])
     splits = columns.text_cells(roles.split) if roles.split else None
     groups = columns.text_cells(roles.group) if roles.group else None
     rows: dict[str, list[Any]] = {"path": [], "split": [], "group": [], "target": []}
     first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
     missing: list[int] = []
-    for row, cell in enumerate(paths):
-        path = _find_file(columns, files, row, cell)
+    for row, path in enumerate(paths):
         if path is None:
             missing.append(row)
             continue
-        if is_camera_raw(path):
-            ignored[RAW] += 1
+        if (reason := skip_reason(path, b"")) in conversions:
+            ignored[reason] += 1
             continue
         target = parse_target(columns, roles, row)
         if target is None:
@@ -118,7 +173,7 @@ def _rows(
             rows[name].append(value)
     if missing:
         ignored[MISSING_FILE] = len(missing)
-        _check_missing(columns, files.folder, paths, missing)
+        _check_missing(columns, files.folder, columns.text_cells(roles.path), missing)
     return rows, ignored
 
 
@@ -176,7 +231,7 @@ def _merge(
     elif target != merged[0]:
         raise DataError(
             f"{subject} has two labels, {merged[0]} and {target}.",
-            hint="Keep one of the rows, or allow several labels per picture: --task tag",
+            hint="Keep one of the rows, or allow several labels per file: --task tag",
         )
 
 
@@ -192,39 +247,39 @@ def _check_missing(columns: Columns, root: Path, paths: list[str], missing: list
 
 
 def _notes(
-    path: Path,
     columns: Columns,
     roles: ColumnRoles,
     rows: dict[str, list[Any]],
     classes: list[str],
     ignored: Counter[str],
+    noun: str,
 ) -> list[str]:
-    count = pluralize(len(rows["path"]), "picture")
+    files = pluralize(len(rows["path"]), noun)
     labels_from = describe_label_source(roles)
     notes = [
-        f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
+        f"Read as a table: {files} from column {roles.path}, task {roles.task} with labels from "
         f"{labels_from}: {pluralize(len(classes), 'label')} ({join_limited(classes, 10)})."
     ]
     notes += describe_splits(roles, rows)
     if roles.is_multi_label:
         untagged = sum(not names for names in rows["target"])
         if untagged:
-            notes.append(f"{pluralize(untagged, 'picture')} without any tag are read as untagged.")
+            notes.append(f"{pluralize(untagged, noun)} without any tag are read as untagged.")
     if columns.short_lines:
         notes.append(
             f"{pluralize(len(columns.short_lines), 'line')} without their last cells (first line "
             f"{columns.short_lines[0]}): these are read as empty."
         )
-    for reason in (MISSING_FILE, RAW, NO_LABEL):
-        if ignored[reason]:
-            notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
+    for reason, count in ignored.items():
+        if reason != REPEATED_ROW:
+            notes.append(f"Skipped: {reason} ({count:,}).")
     if ignored[REPEATED_ROW]:
         action = "united" if roles.is_multi_label else "kept once"
         notes.append(f"{ignored[REPEATED_ROW]:,} {REPEATED_ROW} of the same file are {action}.")
     return notes + describe_unused_columns(columns, roles)
 
 
-def read_text_rows(columns: Columns, text: str, options: ReadOptions) -> Manifest:
+def read_text_rows(columns: Columns, text: str, options: ReadOptions, input: InputSpec) -> Manifest:
     """The rows of a table as texts.
 
     Args:
@@ -239,7 +294,7 @@ def read_text_rows(columns: Columns, text: str, options: ReadOptions) -> Manifes
         build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
         root=path.parent,
         reader="table",
-        input="text",
+        input=input.name,
         task=roles.task,
         schema={"classes": classes},
         notes=tuple(_text_notes(columns, roles, rows, classes, ignored)),

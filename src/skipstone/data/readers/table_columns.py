@@ -10,7 +10,7 @@ from pathlib import Path
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited
-from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import Columns
@@ -116,7 +116,7 @@ def choose_path_column(columns: Columns, root: Path, options: ReadOptions) -> tu
         name = columns.require_column(options.path_column, "--path-column")
         return name, not _are_files(columns, files, name)
     existing = [name for name in columns.names if _are_files(columns, files, name)]
-    pictured = [n for n in columns.names if n not in existing and _are_picture_names(columns, n)]
+    named_files = [n for n in columns.names if n not in existing and _are_file_names(columns, n)]
     search = not existing
     if search:
         below = FileLookup(root, folder, search=True)
@@ -132,15 +132,15 @@ def choose_path_column(columns: Columns, root: Path, options: ReadOptions) -> tu
     if existing:
         raise UsageError(
             f"{columns.path}: more than one column names files ({join_limited(existing)}).",
-            hint=f"Choose the one with the pictures: --path-column {existing[0]}",
+            hint=f"Choose the one with the files to read: --path-column {existing[0]}",
         )
-    if pictured:
-        name = pictured[0]
+    if named_files:
+        name = named_files[0]
         row, cell = next((r, c) for r, c in enumerate(columns.values[name]) if c)
         hint = "Paths must be absolute, or relative to the folder of the table; from another "
         hint += "folder: "
         if is_absolute_path(str(cell)):
-            hint = f"Pictures below {files.folder} are found by the end of their paths, also from "
+            hint = f"Files below {files.folder} are found by the end of their paths, also from "
             hint += "another machine; for another folder: "
         raise DataError(
             f"{columns.row_location(row)}: {cell} does not exist (looked at {files.folder / str(cell)}).",
@@ -149,7 +149,7 @@ def choose_path_column(columns: Columns, root: Path, options: ReadOptions) -> tu
     if columns.unsupported_columns:
         name, kind = next(iter(columns.unsupported_columns.items()))
         raise DataError(
-            f"{columns.path}: column {name} holds {kind[:40]}; pictures inside a table are not "
+            f"{columns.path}: column {name} holds {kind[:40]}; files inside a table are not "
             "supported.",
             hint="Save them as files and add a column with their paths.",
         )
@@ -177,8 +177,8 @@ def _mostly_distinct(columns: Columns, name: str) -> bool:
 
 
 def is_path_column(columns: Columns, root: Path, name: str) -> bool:
-    """Whether a column's cells are paths: of existing files, or of pictures by their extension."""
-    return _are_files(columns, FileLookup(root), name) or _are_picture_names(columns, name)
+    """Whether a column's cells are paths: of existing files, or with the extension of an input."""
+    return _are_files(columns, FileLookup(root), name) or _are_file_names(columns, name)
 
 
 def _are_files(columns: Columns, files: FileLookup, name: str) -> bool:
@@ -187,9 +187,10 @@ def _are_files(columns: Columns, files: FileLookup, name: str) -> bool:
     return bool(cells) and 2 * sum(files.has_match(cell) for cell in cells) >= len(cells)
 
 
-def _are_picture_names(columns: Columns, name: str) -> bool:
+def _are_file_names(columns: Columns, name: str) -> bool:
     cells = [cell for cell in sample_cells(columns, name) if cell]
-    matches = sum(Path(cell).suffix.lower() in PICTURE_SUFFIXES for cell in cells)
+    suffixes = list_suffixes(list_file_inputs())
+    matches = sum(cell.lower().endswith(suffixes) for cell in cells)
     return bool(cells) and 2 * matches >= len(cells)
 
 

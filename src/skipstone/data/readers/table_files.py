@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from skipstone.core.errors import DataError
-from skipstone.data.file_types import PICTURE_SUFFIXES
+from skipstone.data.input_files import list_main_inputs, list_suffixes
 from skipstone.data.readers.scan import is_regular_file, walk_folders
 
 IN_SUBFOLDERS = "in subfolders"
@@ -69,6 +69,7 @@ class FileLookup:
         self.foreign_prefix: tuple[str, ...] = ()  # prefix of paths of another machine
         self.corrections: Counter[str] = Counter()
         self.correction_example = ""
+        self._suffixes = list_suffixes(list_main_inputs())
         self._inside: dict[str, dict[str, list[str]]] = {}
         self._names: dict[str, list[str]] | None = None
         self._stems: dict[str, list[str]] = defaultdict(list)
@@ -191,7 +192,7 @@ class FileLookup:
 
     def _indexed(self) -> dict[str, list[str]]:
         """{normalized name: paths relative to the folder} of every file below. Also indexes
-        pictures by stem and by numeric stem."""
+        files of inputs (without sidecars) by stem and by numeric stem."""
         if self._names is not None:
             return self._names
         self._names = defaultdict(list)
@@ -205,8 +206,8 @@ class FileLookup:
     def _index(self, path: str, name: str) -> None:
         assert self._names is not None
         self._names[_key(name)].append(path)
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in PICTURE_SUFFIXES:
+        if name.lower().endswith(self._suffixes):
+            stem, _ = os.path.splitext(name)  # noqa: PTH122
             self._stems[_key(stem)].append(path)
             if stem.isascii() and stem.isdecimal():
                 self._numbers[stem.lstrip("0")].append(path)

@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from skipstone.core.errors import DataError, UsageError
-from skipstone.core.formatting import join_limited, quote_path
-from skipstone.data.readers.base import MASK_FOLDER_NAMES
-from skipstone.data.readers.scan import is_regular_file, walk_folders
+from skipstone.core.formatting import join_limited, natural_sorted, quote_path
+from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES
+from skipstone.data.readers.scan import (
+    has_sources,
+    is_regular_file,
+    list_subfolders,
+    walk_folders,
+)
 
 _HEAD = 64 * 1024
 #: The number of files to inspect before concluding that a folder holds none.
@@ -154,20 +159,37 @@ def find_masks_by_name(pictures: Iterable[str]) -> list[tuple[str, str]]:
     return pairs if len(pairs) > _MAX_SHARE_BY_CHANCE * len(paths_by_stem) else []
 
 
-def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> None:
-    """UsageError if many rows are masks.
+def has_image_mask_pairs(folder: Path) -> bool:
+    """Whether `folder` holds a folder of pictures and a folder of masks, by their names."""
+    names = {child: child.name.casefold() for child in list_subfolders(folder)}
+    pictures = [child for child in names if names[child] in PICTURE_FOLDER_NAMES]
+    masks = [child for child in names if names[child] in MASK_FOLDER_NAMES]
+    return any(map(has_sources, pictures)) and any(map(has_sources, masks))
+
+
+def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str | None) -> None:
+    """UsageError if many pictures are masks; `reject_layout` of the spec of images.
 
     Args:
-        rows: (label, path) of each picture.
+        rows: (label, path) of each picture; without class folders, labels are "".
+        reader: the reader that would take folders for classes; None if none does.
     """
     by_label: Mapping[str, list[str]] = defaultdict(list)
     for label, path in rows:
         by_label[label].append(path)
-    _reject_mask_folder(root, by_label, reader)
+    if reader is not None:
+        _reject_mask_folder(root, by_label, reader)
     pairs = find_masks_by_name(path for _, path in rows)
     if not pairs:
         return
     mask, picture = pairs[0]
+    if reader is None:
+        raise UsageError(
+            f"{root} holds pictures and their masks in one folder, such as {picture} and {mask}, "
+            "and no labels.",
+            hint="Move the masks to a separate folder: images/1.jpg, masks/1.png; then: "
+            f"skipstone train {quote_path(root)}",
+        )
     ending = mask.rpartition(".")[0].removeprefix(picture.rpartition(".")[0])
     raise UsageError(
         f"{root}: by their names, {len(pairs):,} of {len(rows):,} pictures are masks of others, "
@@ -180,7 +202,15 @@ def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str) -> No
 
 
 def _reject_mask_folder(root: Path, by_label: Mapping[str, list[str]], reader: str) -> None:
-    """UsageError for two folders with equal file names, one of them named like a mask folder."""
+    """UsageError for folders of images and masks, or for two folders with equal file names, one of
+    them named like a mask folder."""
+    names = {label.casefold() for label in by_label}
+    if names & PICTURE_FOLDER_NAMES and names & MASK_FOLDER_NAMES:
+        raise UsageError(
+            f"{root} holds {join_limited(natural_sorted(by_label))}: these look like pictures and "
+            "their masks or boxes, not like classes.",
+            hint=f"If these are your classes, add --reader {reader}.",
+        )
     masks = [label for label in by_label if _words(label) & MASK_FOLDER_NAMES]
     if len(by_label) != 2 or len(masks) != 1:
         return

@@ -1,16 +1,11 @@
-"""Detect a file's type from its first bytes, or from its extension if they are inconclusive."""
+"""Which files are pictures: by their first bytes, or by their extension if these are inconclusive."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
 
-#: Number of leading bytes that `detect_picture_format` and `not_picture_reason` need.
-HEAD_BYTES = 32
+from skipstone.core.registry import INPUTS
 
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-    | {".heic", ".heif", ".hif", ".npy"}
-)
 _VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
 )
@@ -23,13 +18,10 @@ _RAW_SUFFIXES = frozenset(
     | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srf", ".srw", ".x3f"}
 )
 _RAW_HEADS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"FOVb")
-_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 # Sizes of the header that follows a BMP's 14-byte file header; "BM" alone may begin a text.
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-HIDDEN = "hidden files"
-SYSTEM = "system files (.DS_Store, ._*, Thumbs.db)"
 VIDEO = "videos"
 SIDECAR = "sidecar files (text, JSON, XML, CSV)"
 GIF = "GIF pictures (not read: save them as PNG)"
@@ -37,12 +29,20 @@ AVIF = "AVIF pictures (not read: save them as JPEG)"
 RAW = "camera RAW photos (not read: export them as JPEG or TIFF)"
 OTHER = "other files"
 
+#: How to convert files that are not read, by the reason for which they are skipped.
+CONVERSIONS = {
+    AVIF: "Save them as JPEG first (with ImageMagick: magick mogrify -format jpg *.avif).",
+    GIF: "Save them as PNG first (with ImageMagick: magick mogrify -format png *.gif).",
+    RAW: "Export them as JPEG, or as TIFF of 16 bits, from the program that shows them.",
+    VIDEO: "Extract frames first, one per second: ffmpeg -i VIDEO -vf fps=1 %05d.jpg",
+}
+
 
 def detect_picture_format(head: bytes) -> str | None:
     """JPEG, PNG, WEBP, BMP, TIFF or HEIF (Pillow's names), NPY, or None.
 
     Args:
-        head: the first `HEAD` bytes of the file, or all of a shorter file.
+        head: the first 32 bytes of the file, or all of a shorter file.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -58,13 +58,6 @@ def detect_picture_format(head: bytes) -> str | None:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[16:]:
         return "HEIF"
     return "NPY" if head.startswith(b"\x93NUMPY") else None
-
-
-def hidden_name_reason(name: str) -> str | None:
-    """The reason to skip a file or folder by its name alone, or None."""
-    if name.startswith("._") or name == ".DS_Store" or name.casefold() in _SYSTEM_NAMES:
-        return SYSTEM
-    return HIDDEN if name.startswith(".") else None
 
 
 def is_camera_raw(name: str, head: bytes = b"") -> bool:
@@ -94,7 +87,7 @@ def not_picture_reason(name: str, head: bytes) -> str | None:
     if head.startswith(b"\x1aE\xdf\xa3") or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
         return VIDEO
     suffix = PurePath(name).suffix.casefold()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in INPUTS["image"].suffixes:
         return None
     if suffix in _VIDEO_SUFFIXES:
         return VIDEO
