@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import audit_defects as plant
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.evaluation.proportions import wilson_interval
+from skipstone.evaluation.intervals import wilson_interval
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 NEGATIVES = ("burst", "white", "blank", "digit", "cell")

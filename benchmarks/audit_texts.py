@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped, skipstone
-from skipstone.evaluation.proportions import wilson_interval
+from skipstone.evaluation.intervals import wilson_interval
 
 EXACT, NEAR, FALSE = 0.99, 0.95, 0.005
 TABLES = ("questions", "movie-reviews")

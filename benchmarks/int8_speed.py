@@ -24,14 +24,14 @@ from skipstone.compression.latency import (
 from skipstone.compression.options import Int8Options
 from skipstone.compression.steps.int8 import quantize_model
 from skipstone.data.sources import Inline
-from skipstone.inference.backends.base import Runtime
 from skipstone.inference.backends.libraries import import_openvino
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.export.onnx_export import onnx_bytes
 from skipstone.inference.export.openvino_export import serialize_ir
+from skipstone.inference.predictor import Runtime
 from skipstone.inference.restore import restore_input, restore_network
-from skipstone.workflows.random_init import make_untrained_bundle
+from skipstone.workflows.compare_models import make_untrained_bundle
 
 INT8 = "openvino-int8"
 AGAIN = "openvino-int8, again"

@@ -115,7 +115,7 @@ def _our_answers(table: Path, done: Callable[[str], None]) -> list[bool]:
     from skipstone.core.registry import BACKBONES
     from skipstone.core.specs import resolve_target
     from skipstone.data.read import read_manifest
-    from skipstone.models.closed_form import ClosedFormProblem
+    from skipstone.models.backbone import ClosedFormProblem
     from skipstone.text.auto import choose_text_model
     from skipstone.text.input import TextInput
     from skipstone.text.options import TextOptions

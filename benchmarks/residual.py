@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.runs import Results, shown
 from skipstone.core import events
 from skipstone.core.registry import BACKBONES
-from skipstone.evaluation.proportions import wilson_interval
+from skipstone.evaluation.intervals import wilson_interval
 
 #: Depths at which gradients are shown, as shares of the way from the first convolution to the last.
 PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)

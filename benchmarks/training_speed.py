@@ -26,6 +26,7 @@ from skipstone.data.samples import Batch
 from skipstone.inference.restore import restore_single_network
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import Network
+from skipstone.training.checkpoint import TrainState
 from skipstone.training.loop import StepConfig, train_step
 from skipstone.training.objective import Objective
 from skipstone.training.oom import MemoryJournal, MicroBatch
@@ -34,8 +35,7 @@ from skipstone.training.options import TrainOptions
 from skipstone.training.precision import Mode, candidate_modes, choose_mode
 from skipstone.training.recipe import RecipeFacts, resolve_recipe
 from skipstone.training.schedules import make_curve
-from skipstone.training.state import TrainState
-from skipstone.workflows.random_init import CLASS_COUNT, make_untrained_bundle
+from skipstone.workflows.compare_models import CLASS_COUNT, make_untrained_bundle
 
 #: model, side of the pictures, channels, batch
 SIZES = (

@@ -14,8 +14,8 @@ from skipstone.bundle.format import Bundle
 from skipstone.core.registry import BACKBONES, TASKS
 from skipstone.core.specs import resolve_target
 from skipstone.inference.golden_outputs import store_goldens
+from skipstone.models.backbone import ClosedFormProblem
 from skipstone.models.build import build_network, export_tensors, load_tensors
-from skipstone.models.closed_form import ClosedFormProblem
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
 from tests.text_data import WORDS, rows, write_csv

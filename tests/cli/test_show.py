@@ -11,7 +11,7 @@ import pytest
 from skipstone.cli.terminal import Terminal
 from skipstone.commands import demo as demo_command
 from skipstone.commands import verify as verify_command
-from skipstone.commands.rendering import metric_rows, print_verification
+from skipstone.commands.rendering import _estimate, metric_rows, print_verification
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.parity import Verification
@@ -24,7 +24,6 @@ from skipstone.training.baseline import BaselineComparison
 from skipstone.workflows import run_demo as demo
 from skipstone.workflows.demo_images import Demonstration
 from skipstone.workflows.export_and_verify import VerifyResult
-from skipstone.workflows.receipt_table import _estimate
 from skipstone.workflows.run_demo import find_demo
 from tests.docs.pages import PAGES, read_page
 

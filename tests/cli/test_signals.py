@@ -13,7 +13,7 @@ import pytest
 
 from skipstone.commands.base import find_commands
 from skipstone.core.storage import write_folder
-from skipstone.training.stopping import watch_signals
+from skipstone.training.run_manager import watch_signals
 from tests.cli.conftest import Run, replace_command
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
 from skipstone.bundle.format import Bundle
+from skipstone.commands.rendering import make_metrics_table
 from skipstone.compression import apply_plan as maker
 from skipstone.compression.apply_plan import shrink as shrink_bundle
 from skipstone.compression.receipt import describe_receipt
@@ -25,7 +26,6 @@ from skipstone.inference.open_model import open_model
 from skipstone.training.run_directory import lock_run
 from skipstone.workflows import shrink_model as verb
 from skipstone.workflows.compare_models import _Model, _stored_score
-from skipstone.workflows.receipt_table import make_metrics_table
 from skipstone.workflows.shrink_model import load_training_manifest, shrink
 from tests.compression.example_steps import NOISE
 from tests.small_bundles import reseal

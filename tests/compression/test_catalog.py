@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from skipstone.bundle.format import Bundle
-from skipstone.compression import save_step as remade
+from skipstone.compression import recover as remade
 from skipstone.compression.catalog import ENTRIES
 from skipstone.compression.shrink_plan import ShrinkPlan, Step, StepContext, run_steps
 from skipstone.core.errors import Refusal

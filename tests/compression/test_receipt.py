@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skipstone.commands.rendering import make_receipt_table
 from skipstone.compression.receipt import (
     AccuracyChange,
     ShrinkReceipt,
@@ -24,9 +25,8 @@ from skipstone.core.registry import TASKS
 from skipstone.data.samples import SampleMeta
 from skipstone.evaluation.intervals import Estimate, tango_interval
 from skipstone.inference.predictor import Evaluation
-from skipstone.report.receipt_blocks import build_receipt_block
+from skipstone.report.build_report import build_receipt_block
 from skipstone.tasks.base import Metric, Task
-from skipstone.workflows.receipt_table import make_receipt_table
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skipstone.bundle.format import Bundle
-from skipstone.compression import save_step as remade
+from skipstone.compression import recover as remade
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core import events
 from skipstone.data.read import read_manifest

@@ -19,7 +19,7 @@ from skipstone.datasets.mixing import (
 )
 from skipstone.image.augment_factory import make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
-from skipstone.models.heads.linear import LinearHead
+from skipstone.models.heads.base import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.losses import CrossEntropy, LogitsCriterion
 from skipstone.models.network import MIXED, MIXED_WORDS, Network

@@ -7,7 +7,7 @@ import pytest
 
 from skipstone.core.errors import UsageError
 from skipstone.data.samples import SampleMeta
-from skipstone.evaluation.calibration import calibration_gain, expected_ece_by_chance
+from skipstone.evaluation.scores import calibration_gain, expected_ece_by_chance
 from skipstone.tasks.base import Record
 from skipstone.tasks.classification.task import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions

@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skipstone.evaluation.bootstrap import _quantile, bootstrap_intervals, paired_bootstrap
-from skipstone.evaluation.intervals import calibration_error_interval, interval
-from skipstone.evaluation.proportions import tango_interval, wilson_interval
+from skipstone.evaluation.intervals import (
+    _quantile,
+    bootstrap_intervals,
+    calibration_error_interval,
+    interval,
+    paired_bootstrap,
+    tango_interval,
+    wilson_interval,
+)
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import Metric, Record
 from skipstone.tasks.metrics import calibration_terms
@@ -152,7 +158,7 @@ def tag_records(truth: np.ndarray, score: np.ndarray) -> list[dict[str, Any]]:
 
 
 def test_figures_at_once_are_the_tasks_own() -> None:
-    from skipstone.tasks.records import RecordTable
+    from skipstone.tasks.base import RecordTable
 
     rng = np.random.default_rng(0)
     truth, score, _ = draw(80, rng)
@@ -292,7 +298,7 @@ def test_quantiles_are_expanded_by_the_units_that_carry_the_variance() -> None:
 
 def test_an_interval_that_is_too_narrow_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage: with half the width, the check above is red."""
-    from skipstone.evaluation import bootstrap as room
+    from skipstone.evaluation import intervals as room
 
     monkeypatch.setattr(room, "_quantile", lambda jackknife: 1.96 * 0.55)
     found = coverage("macro_f1", group=1, paired=True, repetitions=60, resamples=200)
@@ -301,7 +307,7 @@ def test_an_interval_that_is_too_narrow_is_seen(monkeypatch: pytest.MonkeyPatch)
 
 def test_ignoring_groups_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage: groups of 20 that are taken for single samples."""
-    from skipstone.evaluation import bootstrap as room
+    from skipstone.evaluation import intervals as room
 
     true = room._resampled
     monkeypatch.setattr(

@@ -15,8 +15,13 @@ from skipstone.core import events
 from skipstone.core.errors import DamagedError, SkipstoneError
 from skipstone.core.storage import write_json
 from skipstone.evaluation.parity import verify
-from skipstone.training.checkpoint import GENERATIONS, Checkpoint, load_checkpoint, save_checkpoint
-from skipstone.training.state import TrainState
+from skipstone.training.checkpoint import (
+    GENERATIONS,
+    Checkpoint,
+    TrainState,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 BLOCK = 4096
 

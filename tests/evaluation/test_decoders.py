@@ -18,8 +18,7 @@ from skipstone.evaluation.agreement import measure_agreement
 from skipstone.evaluation.parity import verify
 from skipstone.evaluation.verify_worker import run_checks
 from skipstone.inference.backends.onnx_backend import OnnxRuntime
-from skipstone.inference.export.argmax_export import export_argmax
-from skipstone.inference.export.onnx_export import export_onnx
+from skipstone.inference.export.onnx_export import export_argmax, export_onnx
 from skipstone.inference.export.openvino_export import export_openvino
 from skipstone.inference.golden_outputs import store_goldens
 from skipstone.inference.open_model import open_model

@@ -13,14 +13,19 @@ import pytest
 from scipy import optimize, stats
 
 from skipstone.core.errors import UsageError
-from skipstone.evaluation import bootstrap as bootstrap_room
-from skipstone.evaluation.bootstrap import bootstrap_intervals
-from skipstone.evaluation.intervals import interval, metric_intervals, paired_difference
-from skipstone.evaluation.proportions import NORMAL_QUANTILE, tango_interval, wilson_interval
-from skipstone.tasks.base import Metric, Record
+from skipstone.evaluation import intervals as bootstrap_room
+from skipstone.evaluation.intervals import (
+    NORMAL_QUANTILE,
+    bootstrap_intervals,
+    interval,
+    metric_intervals,
+    paired_difference,
+    tango_interval,
+    wilson_interval,
+)
+from skipstone.tasks.base import Metric, Record, RecordTable
 from skipstone.tasks.classification.task import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
-from skipstone.tasks.records import RecordTable
 
 ACCURACY = Metric("accuracy", "accuracy", "proportion", field="correct")
 MEAN = Metric("mean", "mean", "bootstrap")

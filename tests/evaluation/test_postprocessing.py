@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skipstone.data.read import read_manifest
-from skipstone.evaluation.postprocessing import select_postprocessing
+from skipstone.evaluation.scores import select_postprocessing
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
 from skipstone.inference.predictor import Predictor

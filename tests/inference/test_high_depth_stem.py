@@ -20,10 +20,13 @@ from skipstone.image.options import ImageOptions
 from skipstone.inference.backends.libraries import import_openvino
 from skipstone.inference.backends.onnx_backend import OnnxRuntime
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
-from skipstone.inference.backends.openvino_stem import list_stem_names, mark_stem_precise
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.export.onnx_export import onnx_bytes
-from skipstone.inference.export.openvino_export import serialize_ir
+from skipstone.inference.export.openvino_export import (
+    list_stem_names,
+    mark_stem_precise,
+    serialize_ir,
+)
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
 

@@ -17,7 +17,7 @@ from skipstone.inference.backends.onnx_backend import OnnxRuntime
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 from skipstone.inference.export.onnx_export import onnx_bytes
 from skipstone.inference.export.openvino_export import convert_onnx_to_ir
-from skipstone.models import recurrent_op
+from skipstone.models import text_recurrent
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
 from skipstone.text.input import TextInput
@@ -180,7 +180,7 @@ def test_the_cover_is_pairwise() -> None:
 @pytest.mark.proof
 def test_a_wrong_order_of_gates_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault that this file is for."""
-    monkeypatch.setitem(recurrent_op._GATES, "LSTM", (0, 1, 2, 3))
+    monkeypatch.setitem(text_recurrent._GATES, "LSTM", (0, 1, 2, 3))
     network, input = made("lstm", {"pooling": "max", "bidirectional": False}, "word")
     example = {name: torch.from_numpy(value) for name, value in input.make_example(2).items()}
     runtime = OnnxRuntime(onnx_bytes(network, example, {}, input.dynamic_axes), threads=1)

@@ -13,9 +13,9 @@ from skipstone.core.errors import UsageError
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
 from skipstone.models.build import build_network, export_tensors
-from skipstone.models.extend_classes import extend_classes
-from skipstone.models.heads.linear import LinearHead
+from skipstone.models.heads.base import LinearHead
 from skipstone.models.network import Network
+from skipstone.models.weights import extend_classes
 
 
 def network(classes: int, seed: int = 0) -> Network:

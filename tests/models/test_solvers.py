@@ -14,8 +14,8 @@ from sklearn.svm import LinearSVC
 from skipstone.core.registry import BACKBONES
 from skipstone.core.specs import resolve_target
 from skipstone.models import bow_linear as bag_linear
-from skipstone.models.closed_form import ClosedFormProblem
-from skipstone.models.quick_logistic import fit_logistic_adagrad
+from skipstone.models.backbone import ClosedFormProblem
+from skipstone.models.bow_linear import fit_logistic_adagrad
 
 ROWS, FEATURES = 120, 40
 SOLVED = ("logistic", "linear-svm", "nbsvm", "naive-bayes", "random-forest")

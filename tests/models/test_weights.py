@@ -16,7 +16,7 @@ from skipstone.core.errors import DamagedError, DataError, UsageError
 from skipstone.core.registry import BACKBONES
 from skipstone.models.build import export_tensors
 from skipstone.models.checkpoint_loading import adapt_channels, load_published
-from skipstone.models.heads.linear import LinearHead
+from skipstone.models.heads.base import LinearHead
 from skipstone.models.heads.options import LinearOptions
 from skipstone.models.network import Network
 from skipstone.models.weights import (

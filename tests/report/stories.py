@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.data.samples import SampleMeta
-from skipstone.evaluation.proportions import wilson_interval
+from skipstone.evaluation.intervals import wilson_interval
 from skipstone.report.build_report import ReportData, to_json_safe
 from skipstone.report.data_uris import encode_data_uri
 from skipstone.tasks.classification.task import ClassificationTask

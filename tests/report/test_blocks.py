@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skipstone.core.errors import DamagedError
 from skipstone.report.blocks import block_from_json, block_to_json
-from skipstone.report.receipt_blocks import build_receipt_block
+from skipstone.report.build_report import build_receipt_block
 from tests.report.stories import HOSTILE, receipt
 
 text = st.text(max_size=20) | st.sampled_from(HOSTILE)

@@ -11,9 +11,8 @@ import pytest
 
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, read_source
-from skipstone.inference.occlusion_importance import compute_word_importance
 from skipstone.report.blocks import Gallery, block_from_json
-from skipstone.report.gallery import GalleryDrawer
+from skipstone.report.gallery import GalleryDrawer, compute_word_importance
 from skipstone.report.render import _gallery
 from skipstone.tasks.base import Prediction
 from skipstone.tasks.options import TagOptions

@@ -16,12 +16,12 @@ from skipstone.core.registry import BACKBONES
 from skipstone.data.sources import Inline
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
-from skipstone.models.vector_options import VectorOptions
+from skipstone.models.text_backbone_options import VectorOptions
 from skipstone.text.features import PAD, UNKNOWN
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
 from skipstone.text.word_vectors import WordVectors, embedding_size_option, load_word_vectors
-from skipstone.training.phases import Phase, enter_phase
+from skipstone.training.schedules import Phase, enter_phase
 from tests.vector_data import glove, table
 
 SOURCES = [Inline(text.encode()) for text in ("the Cat sat", "the dog sat .", "a naïve cat, 猫")]

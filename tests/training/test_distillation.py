@@ -11,8 +11,7 @@ from skipstone.core.errors import Refusal
 from skipstone.inference.restore import restore_network, restore_task
 from skipstone.models.losses import DISTILLATION_TEMPERATURE, BinaryCrossEntropy, CrossEntropy, Loss
 from skipstone.models.network import Network
-from skipstone.training.distillation import Distillation
-from skipstone.training.objective import Objective
+from skipstone.training.objective import Distillation, Objective
 from tests.small_bundles import small_bundle
 from tests.training.tiny import TinyCriterion, tiny_network
 

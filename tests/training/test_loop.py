@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from skipstone.core.errors import Diverged
-from skipstone.training.ema import Ema
+from skipstone.training.checkpoint import TrainState
 from skipstone.training.loop import StepConfig, group_batches, seed_step, train_step
 from skipstone.training.objective import Objective
 from skipstone.training.oom import MemoryJournal, MicroBatch
-from skipstone.training.optimizers import make_optimizer
+from skipstone.training.optimizers import Ema, make_optimizer
 from skipstone.training.precision import Mode
 from skipstone.training.schedules import make_curve
-from skipstone.training.state import TrainState
 from tests.training.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 

@@ -12,7 +12,7 @@ from skipstone.training.optimizers import (
     parameter_stages,
     set_rates,
 )
-from skipstone.training.phases import Phase, enter_phase, plan_phases
+from skipstone.training.schedules import Phase, enter_phase, plan_phases
 from tests.training.tiny import TinyHead, recipe_of, tiny_network
 
 

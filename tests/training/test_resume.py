@@ -119,7 +119,7 @@ def test_a_lost_loading_process_is_named_and_the_run_goes_on(
 
 SECOND = """
 import os, signal, sys
-from skipstone.training.stopping import watch_signals
+from skipstone.training.run_manager import watch_signals
 with watch_signals() as stopping:
     os.kill(os.getpid(), signal.SIGINT)
     print(stopping.signal_number, flush=True)

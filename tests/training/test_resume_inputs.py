@@ -19,7 +19,7 @@ from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
 from skipstone.models.build import build_network
 from skipstone.models.network import Network
-from skipstone.tasks.records import compute_finite_metrics
+from skipstone.tasks.base import compute_finite_metrics
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.learner import training_loader
 from skipstone.training.plan import TrainPlan, build_plan

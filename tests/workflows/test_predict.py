@@ -25,8 +25,11 @@ from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.inference.predictor import Failure, Predictor
 from skipstone.tasks.base import Prediction
-from skipstone.workflows.partial_predictions import PartialPredictions, prediction_key
-from skipstone.workflows.prediction_files import write_predictions
+from skipstone.workflows.prediction_files import (
+    PartialPredictions,
+    prediction_key,
+    write_predictions,
+)
 from tests.cli.conftest import Run, run
 from tests.photos import write_class_folder
 from tests.small_bundles import write_small
@@ -289,7 +292,7 @@ def test_a_changed_file_or_row_begins_anew(tmp_path: Path) -> None:
 def test_what_is_kept_survives_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("skipstone.workflows.partial_predictions._SAVE_SECONDS", -1.0)
+    monkeypatch.setattr("skipstone.workflows.prediction_files._SAVE_SECONDS", -1.0)
     out = tmp_path / "answers.csv"
     answers = [
         Prediction(SampleMeta(n, f"{n}.jpg", size=(4, 4)), {"label": str(n)}, {}) for n in (0, 1)

@@ -163,8 +163,8 @@ def _predict_pooled(train: Array, codes: Array, test: Array, classes: int) -> Ar
 
 def _predict_counted(train: Any, codes: Array, test: Any, classes: int) -> Array:
     """For sparse features, by a solver that is fast on large data too."""
+    from skipstone.models.backbone import ClosedFormProblem
     from skipstone.models.bow_linear import solve_logistic
-    from skipstone.models.closed_form import ClosedFormProblem
     from skipstone.models.text_backbone_options import LinearModelOptions
 
     solved = solve_logistic(

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, Seed, command_function, to_path
-from skipstone.commands.rendering import print_baseline, print_metrics, print_verification
+from skipstone.commands.rendering import (
+    make_receipt_table,
+    print_baseline,
+    print_metrics,
+    print_verification,
+)
 from skipstone.report.text_format import format_duration
-from skipstone.workflows.receipt_table import make_receipt_table
 
 if TYPE_CHECKING:
     from skipstone.workflows.run_demo import DemoResult

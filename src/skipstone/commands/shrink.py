@@ -15,9 +15,8 @@ from skipstone.commands.base import (
     command_function,
     to_path,
 )
-from skipstone.commands.rendering import print_verification
+from skipstone.commands.rendering import make_metrics_table, make_receipt_table, print_verification
 from skipstone.core.registry import STEPS
-from skipstone.workflows.receipt_table import make_metrics_table, make_receipt_table
 
 if TYPE_CHECKING:
     from skipstone.compression.apply_plan import ShrinkResult

@@ -27,7 +27,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from skipstone.core import events
-from skipstone.inference.backends.base import Runtime
+from skipstone.inference.predictor import Runtime
 
 Call = Callable[[], Any]
 MIN_ROUNDS, MAX_ROUNDS = 10, 300
@@ -206,7 +206,7 @@ def make_timed_call(runtime: Runtime, arrays: Mapping[str, np.ndarray]) -> Call:
 @contextlib.contextmanager
 def _quiet_process(threads: int) -> Iterator[tuple[int, ...] | None]:
     """No garbage collection; torch with `threads`; all threads on the same processors."""
-    from skipstone.inference.backends.threads import torch_threads  # imports torch
+    from skipstone.inference.backends.torch_backend import torch_threads  # imports torch
 
     gc_enabled = gc.isenabled()
     gc.collect()

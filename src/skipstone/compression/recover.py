@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.architecture import require_single_network
+from skipstone.bundle.architecture import Arch, require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core.disk import TEMPORARY_PREFIX
@@ -19,16 +19,20 @@ from skipstone.core.errors import Interrupted, Refusal
 from skipstone.datasets.augmentation import augment_options_type, stored_augmentation
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Loader
+from skipstone.evaluation.scores import select_postprocessing
 from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.export.onnx_export import export_onnx
+from skipstone.inference.export.openvino_export import export_openvino
+from skipstone.inference.golden_outputs import store_goldens
 from skipstone.inference.predictor import Predictor
 from skipstone.inference.restore import restore_input, restore_single_network, restore_task
-from skipstone.inputs.base import Resizable, inputs_are_equal
+from skipstone.inputs.base import Input, Resizable, inputs_are_equal, make_input_record
+from skipstone.models.build import export_tensors
 from skipstone.models.network import Network
-from skipstone.tasks.records import compute_finite_metrics
-from skipstone.training.distillation import Distillation
+from skipstone.tasks.base import compute_finite_metrics
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.learner import training_batches
-from skipstone.training.objective import Objective, criterion_for
+from skipstone.training.objective import Distillation, Objective, criterion_for
 from skipstone.training.recipe import Recipe
 from skipstone.training.run_directory import RunFolder
 
@@ -167,3 +171,35 @@ def train_recovery(
                     signal_number=error.exit_code - 128,
                     hint="The same command restarts this step.",
                 ) from None
+
+
+def replace_input(bundle: Bundle, input: Input) -> Bundle:
+    """The bundle with another input of the same class."""
+    _, arrays = input.get_state()
+    record = make_input_record(bundle.input["name"], input)
+    return dataclasses.replace(bundle, input=record, input_arrays=dict(arrays))
+
+
+def save_step_output(
+    bundle: Bundle, arch: Arch, input: Input, network: Network, work: StepContext
+) -> None:
+    """Write `network` to `work.out`, calibrated on the validation rows, with goldens and exports.
+
+    Optional post-processing is selected again, as after training: what helped the original network
+    may not help this one.
+
+    Args:
+        bundle: gives everything else, and holds the state of `input`.
+        arch: the architecture of `network`.
+    """
+    predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
+    predictor.post = predictor.fit_postprocessing(work.val_rows)
+    dataclasses.replace(
+        bundle,
+        arch=arch,
+        tensors=export_tensors(network),
+        post=select_postprocessing(predictor, work.val_rows, seed=work.seed),
+        metrics={},  # they belong to the network before; the receipt has the new ones
+    ).save(work.out)
+    for export in (store_goldens, export_onnx, export_openvino):
+        export(work.out)

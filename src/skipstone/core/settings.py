@@ -30,7 +30,7 @@ FIXED_GROUPS = {
     "training": "skipstone.training.options:TrainOptions",
     "loading": "skipstone.datasets.options:LoadOptions",
     "head": "skipstone.models.heads.options:HeadChoice",
-    "vectors": "skipstone.models.vector_options:VectorOptions",
+    "vectors": "skipstone.models.text_backbone_options:VectorOptions",
 }
 #: Groups whose options belong to the entry that is chosen.
 REGISTRY_GROUPS: dict[str, Registry[Any]] = {

@@ -294,3 +294,26 @@ class RuntimeSpec(Spec):
     precisions: tuple[str, ...]
     needs_program: bool
     export_format: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model and how to start it.
+
+    Args:
+        model: a name in BACKBONES.
+        options: its options, where they are not the defaults.
+        shape: further arguments of its builder.
+        weights: initial weights: "pretrained", "none", or a file.
+        input: options of the input (`ImageOptions`) that suit it.
+        input_limits: the greatest values of the input's options that it supports.
+        reason: one sentence.
+    """
+
+    model: str
+    weights: str
+    input: Mapping[str, Any]
+    reason: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    input_limits: Mapping[str, int] = field(default_factory=dict)

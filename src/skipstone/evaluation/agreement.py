@@ -20,9 +20,8 @@ from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events
 from skipstone.core.errors import DataError, UsageError
 from skipstone.data.sources import Source
-from skipstone.inference.backends.base import Runtime
 from skipstone.inference.open_model import open_runtime
-from skipstone.inference.predictor import Predictor, concatenate_outputs, stack_arrays
+from skipstone.inference.predictor import Predictor, Runtime, concatenate_outputs, stack_arrays
 from skipstone.inference.programs import Program, exceeded_tolerances, read_programs
 from skipstone.inference.restore import restore_input, restore_task
 from skipstone.tasks.base import Difference

@@ -3,14 +3,131 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from skipstone.core.errors import UsageError
+from skipstone.core.events import emit_note
+from skipstone.core.formatting import pluralize
 from skipstone.data.manifest import Manifest
-from skipstone.evaluation.calibration import CalibrationGain, calibration_gain, has_confidence
-from skipstone.evaluation.intervals import Estimate, metric_intervals
+from skipstone.evaluation.intervals import (
+    Estimate,
+    Groups,
+    interval,
+    metric_intervals,
+    paired_difference,
+)
 from skipstone.inference.predictor import Evaluation, Predictor
-from skipstone.tasks.base import Metric, Record, Task
+from skipstone.tasks.base import Metric, Record, RecordTable, Task, headline_metric
+from skipstone.tasks.metrics import bin_reliability, confidence_bins
+
+#: Fields of records with the confidence: of the prediction, or of every tag.
+_CONFIDENCES = ("probability", "probabilities")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationGain:
+    """The effect of calibration.
+
+    Args:
+        before, after: ECE on the same samples.
+        chance: mean ECE of a perfectly calibrated network with these confidences.
+        halved: whether `after` is at most half of `before`.
+        reason: one sentence for the report, in particular why it is not halved.
+    """
+
+    before: Estimate
+    after: Estimate
+    chance: float
+    halved: bool
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "chance": self.chance,
+            "halved": self.halved,
+            "reason": self.reason,
+        }
+
+
+def has_confidence(task: Task, records: Sequence[Record]) -> bool:
+    """Whether `calibration_gain` supports such records."""
+    has_ece = any(metric.name == "ece" for metric in task.list_metrics())
+    return has_ece and bool(records) and any(name in records[0] for name in _CONFIDENCES)
+
+
+def calibration_gain(
+    before: Sequence[Record],
+    after: Sequence[Record],
+    task: Task,
+    groups: Groups | None = None,
+    seed: int = 0,
+) -> CalibrationGain:
+    """Compare records made without and with the temperature, which was fitted on other rows. The
+    task has the metric "ece", the records "probability" or "probabilities".
+
+    Raises:
+        UsageError: the task has no calibration error.
+    """
+    metric = next((metric for metric in task.list_metrics() if metric.name == "ece"), None)
+    if metric is None or not has_confidence(task, before):
+        raise UsageError(f"task {task.name!r} has no calibration error to compare.")
+    ece_before = interval(metric, before, task, groups, seed)
+    ece_after = interval(metric, after, task, groups, seed)
+    name = next(name for name in _CONFIDENCES if name in after[0])
+    chance = expected_ece_by_chance(
+        RecordTable.from_records(after).get_column(name).ravel(), seed=seed
+    )
+    halved = ece_after.value <= ece_before.value / 2
+    samples = pluralize(ece_after.n, "sample")
+    figures = (
+        f"ECE {ece_before.value:.4f} before, {ece_after.value:.4f} after, {chance:.4f} by chance"
+    )
+    if halved:
+        reason = f"{figures}: at most half."
+    elif ece_after.value > max(ece_before.value, 1.5 * chance):
+        reason = (
+            f"{figures}: the temperature, fitted to the validation rows, makes it worse here; they "
+            "are too few, or validation and test rows differ."
+        )
+    elif ece_before.value < 2 * chance:
+        reason = (
+            f"{figures}: the network was calibrated already, as far as {samples} can show; half of "
+            "the error is less than chance."
+        )
+    elif ece_after.value <= 1.5 * chance:
+        reason = f"{figures}: the remaining error of {samples} may be chance."
+    else:
+        reason = (
+            f"{figures}: one temperature does not fit all; the network is overconfident in some "
+            "ranges and underconfident in others, or validation and test rows differ."
+        )
+    return CalibrationGain(ece_before, ece_after, chance, halved, reason)
+
+
+def expected_ece_by_chance(confidence: np.ndarray, *, seed: int = 0, draws: int = 200) -> float:
+    """Mean ECE if each prediction of confidence c is correct with probability exactly c.
+
+    ECE is biased upwards: perfect probabilities have an ECE of about sqrt(bins / samples) (Kumar et
+    al. 2019, sec. 5; Roelofs et al. 2022).
+    """
+    rng = np.random.default_rng(seed)
+    binned = confidence_bins(confidence)
+    return float(
+        np.mean(
+            [
+                bin_reliability(
+                    confidence, rng.random(len(confidence)) < confidence, binned=binned
+                ).expected_calibration_error()
+                for _ in range(draws)
+            ]
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -106,3 +223,49 @@ def describe_part(part: Manifest, role: str) -> str:
     if role == "val":
         return "the validation rows, which also chose when to stop (too little data for a test set)"
     return role
+
+
+#: Greatest number of samples to try on, and least number of samples (or groups). By chance all of
+#: five samples gain in 1/32 of cases, more than 2.5 %: five cannot show a certain gain.
+MAX_SAMPLES, MIN_SAMPLES = 24, 6
+
+
+def select_postprocessing(predictor: Predictor, val_rows: Manifest, *, seed: int) -> dict[str, Any]:
+    """The predictor's post-processing, plus the task's optional one if its gain is certain.
+
+    Each is tried separately on the same samples of `val_rows`, the validation rows. It is used if the
+    lower end of the paired 95 % interval of its gain in the headline metric is above 0. The
+    measurements are stored as post["tried"]. With fewer than LEAST samples nothing is tried.
+    """
+    task, post = predictor.task, dict(predictor.post)
+    candidates = task.optional_postprocessors()
+    if not candidates or not len(val_rows):
+        return post
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(val_rows))[:MAX_SAMPLES])
+    sample = val_rows.take_rows(rows)
+    groups = sample.column_values("group")
+    if groups.count(None) + len(set(groups) - {None}) < MIN_SAMPLES:
+        emit_note(
+            f"Not tried, too few validation rows: post-processing by {', '.join(candidates)}."
+        )
+        return post
+    metric = headline_metric(task)
+    baseline = predictor.evaluate(sample)
+    if not baseline.records:
+        return post
+    gains: dict[str, Any] = {}
+    additions: dict[str, Any] = {}
+    for name, addition in candidates.items():
+        candidate = Predictor(predictor.input, predictor.runtime, task, {**post, **addition})
+        records = candidate.evaluate(sample).records
+        gain = paired_difference(metric, records, baseline.records, task, baseline.groups, seed)
+        is_better = gain.low > 0 if metric.higher_is_better else gain.high < 0
+        gains[name] = gain.to_json()
+        additions |= dict(addition) if is_better else {}
+        emit_note(
+            f"Post-processing {name}: {100 * gain.value:+.2f} points [{100 * gain.low:+.2f}, "
+            f"{100 * gain.high:+.2f}] of {metric.title} on {gain.n} validation rows; "
+            + ("used." if is_better else "not used.")
+        )
+    return {**post, **additions, "tried": gains}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from skipstone.core.registry import BACKBONES
-from skipstone.models.model_choice import ModelChoice
+from skipstone.core.specs import ModelChoice
 
 #: Images of up to this side, in pixels, are too small for a network of stride 32.
 MAX_TINY_SIDE = 48

@@ -31,9 +31,8 @@ from skipstone.bundle.files import (
 from skipstone.bundle.format import WEIGHTS_FILE, Bundle, read_arrays
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.data.sources import Inline
-from skipstone.inference.backends.base import Runtime
 from skipstone.inference.backends.torch_backend import TorchRuntime
-from skipstone.inference.predictor import Predictor, RawOutputs
+from skipstone.inference.predictor import Predictor, RawOutputs, Runtime
 from skipstone.inference.reference_outputs import SampledOutputs, max_relative_error, sample_outputs
 from skipstone.inference.restore import restore_input, restore_network, restore_task
 from skipstone.inputs.base import Input

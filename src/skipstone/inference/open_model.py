@@ -8,8 +8,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core.errors import DamagedError, UsageError, did_you_mean
 from skipstone.core.registry import RUNTIMES
-from skipstone.inference.backends.base import Runtime
-from skipstone.inference.predictor import Predictor
+from skipstone.inference.predictor import Predictor, Runtime
 from skipstone.inference.programs import EXPORTS_JSON, Program, load_program_files, read_programs
 from skipstone.inference.restore import restore_input, restore_network, restore_task
 

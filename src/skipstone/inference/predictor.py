@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,9 +23,30 @@ from skipstone.core.errors import DataError
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
-from skipstone.inference.backends.base import Runtime
 from skipstone.inputs.base import Input
 from skipstone.tasks.base import Post, Prediction, Record, Task
+
+
+class Runtime(Protocol):
+    """A program or a network, ready to run.
+
+    Args:
+        name: such as "torch-f32", "onnxruntime-f32", "openvino-bf16", "openvino-int8".
+    """
+
+    name: str
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Batched inputs (N, ...) by name to outputs (N, ...) by name, float32."""
+
+    def runtime_info(self) -> Mapping[str, Any]:
+        """For receipts: version, precision that was really used, threads, device. Where the
+        runtime knows what decides its rounding, also the processor's `features` and the `kernels`
+        {name: number of layers} (see `load_reference_outputs`)."""
+
+    # A runtime may also have `bound(arrays)`: it returns a function without arguments that computes
+    # the outputs of these arrays, without copying them again. Latencies are measured with it.
+
 
 DEFAULT_BATCH_SIZE = 32
 #: Values in one batch at most (32 photos at 224): larger samples come in smaller batches.

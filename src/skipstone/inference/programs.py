@@ -27,8 +27,8 @@ from skipstone.bundle.files import (
 from skipstone.bundle.format import WEIGHTS_FILE, read_arrays
 from skipstone.core.errors import DamagedError, Refusal, UsageError
 from skipstone.core.registry import HEADS, RUNTIMES
-from skipstone.inference.backends.base import Runtime
 from skipstone.inference.golden_outputs import Goldens, compare_outputs
+from skipstone.inference.predictor import Runtime
 from skipstone.inference.reference_outputs import SampledOutputs, reports_kernels
 from skipstone.tasks.base import TYPICAL_QUANTILE
 

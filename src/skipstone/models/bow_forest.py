@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skipstone.models.backbone import Backbone
-from skipstone.models.closed_form import ClosedFormProblem, ClosedFormSolution
+from skipstone.models.backbone import Backbone, ClosedFormProblem, ClosedFormSolution
 from skipstone.models.text_backbone_options import ForestOptions
 
 #: Probabilities are clamped to this, so that their logarithm is finite.

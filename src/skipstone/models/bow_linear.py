@@ -1,7 +1,7 @@
 """Linear models on bags of n-grams: one row of weights per feature, summed by the text's values.
 
-The parameters are fitted by scikit-learn or by `quick_logistic.py` (`solve_...`), then stored as
-the tensors of an ordinary network.
+The parameters are fitted by scikit-learn or by AdaGrad (`solve_...`), then stored as the tensors of
+an ordinary network.
 """
 
 from __future__ import annotations
@@ -11,12 +11,83 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 
-from skipstone.models.backbone import Backbone
-from skipstone.models.closed_form import ClosedFormProblem, ClosedFormSolution
-from skipstone.models.quick_logistic import fit_logistic_adagrad
+from skipstone.models.backbone import Backbone, ClosedFormProblem, ClosedFormSolution
 from skipstone.models.text_backbone_options import LinearModelOptions, NaiveBayesOptions
+
+_BATCH = 256
+_EPOCHS = 5
+_RATE = 0.5
+
+
+def fit_logistic_adagrad(
+    matrix: Any,
+    targets: np.ndarray,
+    *,
+    classes: int,
+    c: float,
+    seed: int,
+    epochs: int = _EPOCHS,
+    rate: float = _RATE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """weights (K, F) and bias (K,) near the minimum of mean loss + |w|^2 / (2 c N), multinomial or
+    multi-label, of large sparse data.
+
+    Mini-batches with AdaGrad (Duchi et al. 2011), whose learning rate per weight suits rare features.
+    Each step updates only the rows of the features in its batch.
+
+    Args:
+        matrix: scipy.sparse csr (N, F), rows of norm about 1.
+        targets: int (N,) of exclusive classes (softmax cross-entropy); or 0 and 1 (N, K) (sum of K
+            sigmoid cross-entropies), where each column has both values.
+        c: inverse strength of the penalty, as in scikit-learn.
+    """
+    rows, features = matrix.shape
+    weights = np.zeros((features, classes), np.float32)
+    squares = np.full((features, 1), 1e-8, np.float32)
+    bias = np.zeros(classes, np.float32)
+    if targets.ndim == 2:  # start from the labels' frequencies, because most labels are rare
+        share = targets.mean(axis=0)
+        bias = np.log(share / (1 - share)).astype(np.float32)
+    bias_square = np.full(classes, 1e-8, np.float32)
+    decay = np.float32(1 / (c * rows))
+    rng = np.random.default_rng(seed)
+    matrix = matrix.tocsr().astype(np.float32)
+    for epoch in range(epochs):
+        step = np.float32(rate * (1 - epoch / epochs))
+        order = rng.permutation(rows)
+        for start in range(0, rows, _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = matrix[chosen]
+            used, place = np.unique(batch.indices, return_inverse=True)
+            small = type(batch)(
+                (batch.data, place.astype(np.int32), batch.indptr), (len(chosen), len(used))
+            )
+            table = weights[used]  # (U, K)
+            error = _logit_gradients(small @ table + bias, targets[chosen]) / np.float32(
+                len(chosen)
+            )
+            gradient = small.T @ error + decay * table
+            # one rate per feature, by the mean over classes: as good here, with less memory
+            squares[used] += np.mean(gradient * gradient, axis=1, keepdims=True)
+            weights[used] = table - step * gradient / np.sqrt(squares[used])
+            slope = error.sum(axis=0)
+            bias_square += slope * slope
+            bias -= step * slope / np.sqrt(bias_square)
+    return weights.T, bias
+
+
+def _logit_gradients(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Gradient of each sample's loss with respect to its logits (N, K)."""
+    if targets.ndim == 2:
+        return np.asarray(expit(logits) - targets, np.float32)
+    share = np.exp(logits - logits.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    share[np.arange(len(targets)), targets] -= 1
+    return np.asarray(share)
+
 
 #: Up to this many multiplications per pass over the data, scikit-learn's exact solver is used.
 MAX_EXACT_OPERATIONS = 30_000_000

@@ -16,8 +16,8 @@ from typing import Any
 
 from skipstone.core import events
 from skipstone.core.errors import DataError, MissingExtra, SkipstoneError, UsageError
+from skipstone.core.specs import ModelChoice
 from skipstone.core.strict_json import parse_json
-from skipstone.models.model_choice import ModelChoice
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from skipstone.core.errors import UsageError
 from skipstone.core.options import POSITIVE, PROBABILITY, check_options, int_range, option
 
 Pooling = Literal["attention", "max"]
@@ -119,3 +120,26 @@ class ForestOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorOptions:
+    """Pretrained word vectors.
+
+    Raises:
+        UsageError: frozen vectors without a file.
+    """
+
+    vectors: str | None = option(
+        None,
+        metavar="FILE",
+        help="texts: initialise the embedding from a file of word vectors: GloVe, word2vec (text "
+        "or binary), fastText (.vec or .bin), plain or compressed with gzip",
+    )
+    freeze_vectors: bool = option(False, help="do not train those vectors")
+
+    def __post_init__(self) -> None:
+        if self.freeze_vectors and self.vectors is None:
+            raise UsageError(
+                "--freeze-vectors needs --vectors.", hint="Give a file: --vectors FILE"
+            )

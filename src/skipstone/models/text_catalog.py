@@ -96,7 +96,7 @@ TEXT_ENTRIES = (
     ),
     BackboneSpec(
         "fasttext",
-        "skipstone.models.fasttext_classifier:build_fasttext",
+        "skipstone.models.text_cnn:build_fasttext",
         "skipstone.models.text_backbone_options:FastTextOptions",
         "the mean of trained n-gram vectors, and a linear layer",
         "Joulin et al. 2016, arXiv:1607.01759",

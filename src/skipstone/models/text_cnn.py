@@ -1,4 +1,4 @@
-"""TextCNN: convolutions over word vectors, and max pooling over the text.
+"""TextCNN: convolutions over word vectors, and max pooling over the text; and fastText.
 
 Kim 2014, "Convolutional Neural Networks for Sentence Classification", arXiv:1408.5882, section 2,
 with dropout and a linear layer (the head's) behind it. Differences: the text is padded on both
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.models.backbone import SequenceBackbone
-from skipstone.models.text_backbone_options import TextCnnOptions
+from skipstone.models.backbone import Backbone, SequenceBackbone
+from skipstone.models.text_backbone_options import FastTextOptions, TextCnnOptions
 from skipstone.models.word_lookup import embed_words, make_embedding
 
 
@@ -58,3 +58,34 @@ class TextCnn(SequenceBackbone):
 def build_text_cnn(name: str, options: TextCnnOptions, *, in_channels: int) -> TextCnn:
     """The network for a vocabulary of `in_channels` ids."""
     return TextCnn(vocabulary=in_channels, options=options)
+
+
+class FastTextClassifier(Backbone):
+    """fastText's classifier (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification",
+    arXiv:1607.01759): features (N, F) int32, the input's n-grams, and values (N, F) -> the weighted
+    mean of their vectors (N, D). Hierarchical softmax, for very many classes, is not implemented.
+    """
+
+    classifier = "head"
+
+    def __init__(self, *, features: int, options: FastTextOptions) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(features, options.embedding, padding_idx=0)
+        nn.init.uniform_(self.embedding.weight, -1 / options.embedding, 1 / options.embedding)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+        self.dropout = nn.Dropout(options.dropout)
+        self.channels, self.strides = (options.embedding,), (1,)
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        features, values = x
+        vectors = self.embedding(features)  # (N, F, D)
+        return (self.dropout(torch.bmm(values.unsqueeze(1), vectors).squeeze(1)),)
+
+    def stage_modules(self) -> list[list[nn.Module]]:
+        return [[self.embedding, self.dropout]]
+
+
+def build_fasttext(name: str, options: FastTextOptions, *, in_channels: int) -> FastTextClassifier:
+    """The network for `in_channels` features, padding included."""
+    return FastTextClassifier(features=in_channels, options=options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from skipstone.evaluation.proportions import wilson_interval
+from skipstone.evaluation.intervals import wilson_interval
 from skipstone.report.blocks import Curves, ReliabilityBin, ReliabilityDiagram
 from skipstone.report.measures import MetricValue
 from skipstone.report.text_format import (

@@ -7,8 +7,7 @@ from typing import Any
 
 from skipstone.core.errors import UsageError
 from skipstone.core.registry import BACKBONES
-from skipstone.core.specs import resolve_target
-from skipstone.models.model_choice import ModelChoice
+from skipstone.core.specs import ModelChoice, resolve_target
 
 #: From this many texts on, character n-grams cost more time than they gain.
 LARGE_DATA = 20_000

@@ -21,7 +21,7 @@ from skipstone.core.specs import BackboneSpec
 from skipstone.data.sources import Source
 from skipstone.inputs.base import Input, KnownWords, WordVocabulary
 from skipstone.models.network import Network
-from skipstone.models.vector_options import VectorOptions
+from skipstone.models.text_backbone_options import VectorOptions
 from skipstone.text.vector_files import FileVectors, detect_vector_format, read_vectors
 from skipstone.text.vector_filter import BY_SUBWORDS, MISSING, OTHER_CASE, VectorFilter
 

@@ -15,8 +15,12 @@ from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
 from skipstone.evaluation.parity import Verification, verify
-from skipstone.evaluation.postprocessing import select_postprocessing
-from skipstone.evaluation.scores import Scores, compute_scores, measure_calibration_gain
+from skipstone.evaluation.scores import (
+    Scores,
+    compute_scores,
+    measure_calibration_gain,
+    select_postprocessing,
+)
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.export.onnx_export import export_onnx
 from skipstone.inference.export.openvino_export import export_openvino

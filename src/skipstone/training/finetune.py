@@ -23,6 +23,7 @@ from skipstone.core.formatting import join_limited, pluralize, relative_path, to
 from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.settings import Settings
+from skipstone.core.specs import ModelChoice
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.augmentation import stored_augmentation
 from skipstone.datasets.leakage import TrainingRows, load_training_rows
@@ -30,15 +31,14 @@ from skipstone.datasets.splitting import get_labels
 from skipstone.inference.restore import restore_input, restore_task
 from skipstone.inputs.base import Input
 from skipstone.models.build import choose_head
-from skipstone.models.extend_classes import extend_classes
 from skipstone.models.heads.options import HeadChoice
-from skipstone.models.model_choice import ModelChoice
 from skipstone.models.network import Network
-from skipstone.models.vector_options import VectorOptions
+from skipstone.models.text_backbone_options import VectorOptions
+from skipstone.models.weights import extend_classes
 from skipstone.tasks.base import ExtendableClasses, Task
 from skipstone.training.network_choice import default_head, with_head_options
-from skipstone.training.option_checks import reject_unsupported_options
 from skipstone.training.options import TrainOptions
+from skipstone.training.plan import reject_unsupported_options
 
 #: Options of a recipe that end a training, and those that belong to a machine or a command.
 _LENGTH = ("epochs", "steps", "budget")

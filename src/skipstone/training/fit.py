@@ -13,24 +13,29 @@ import torch
 
 from skipstone.core import events
 from skipstone.core.errors import Diverged, OutOfMemory, UsageError
-from skipstone.inference.backends.threads import torch_threads
+from skipstone.inference.backends.torch_backend import torch_threads
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
-from skipstone.training.checkpoint import load_checkpoint
+from skipstone.training.checkpoint import TrainState, load_checkpoint
 from skipstone.training.duration import decide_length, first_batches
 from skipstone.training.loop import Batches, StepConfig, fit_phase
 from skipstone.training.objective import Objective, criterion_for
 from skipstone.training.oom import MicroBatch
 from skipstone.training.optimizers import make_optimizer
 from skipstone.training.options import TrainOptions
-from skipstone.training.phases import Phase, enter_phase, plan_phases, set_modes
 from skipstone.training.precision import Mode, choose_device, decide_mode
 from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import RunFolder
-from skipstone.training.run_manager import Evaluate, ModelSelector, RunManager
-from skipstone.training.schedules import Curve, make_curve, plateau
-from skipstone.training.state import TrainState
-from skipstone.training.stopping import watch_signals
+from skipstone.training.run_manager import Evaluate, ModelSelector, RunManager, watch_signals
+from skipstone.training.schedules import (
+    Curve,
+    Phase,
+    enter_phase,
+    make_curve,
+    plan_phases,
+    plateau,
+    set_modes,
+)
 
 #: Gradient norms are measured this often in an epoch.
 MEASURES_PER_EPOCH = 8

@@ -31,13 +31,12 @@ from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
 from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, SparseFeatures
+from skipstone.models.backbone import ClosedFormProblem
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.checkpoint_loading import ReportWriter, WeightReport
-from skipstone.models.closed_form import ClosedFormProblem
 from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
-from skipstone.tasks.base import Task, headline_metric, task_record
-from skipstone.tasks.records import compute_finite_metrics
+from skipstone.tasks.base import Task, compute_finite_metrics, headline_metric, task_record
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.plan import TrainPlan
 from skipstone.training.recipe import Recipe

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from skipstone.core.errors import Diverged
 from skipstone.data.samples import Batch
-from skipstone.training.ema import Ema
+from skipstone.training.checkpoint import TrainState, add_values
 from skipstone.training.objective import Objective
 from skipstone.training.oom import MicroBatch
-from skipstone.training.optimizers import clip_gradients, gradient_norms, set_rates
+from skipstone.training.optimizers import Ema, clip_gradients, gradient_norms, set_rates
 from skipstone.training.precision import Mode
 from skipstone.training.schedules import Curve
-from skipstone.training.state import TrainState, add_values
 
 
 class Batches(Protocol):

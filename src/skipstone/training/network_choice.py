@@ -11,13 +11,12 @@ from skipstone.core.formatting import to_flag
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
 from skipstone.core.settings import Settings
-from skipstone.core.specs import BackboneSpec, InputSpec, resolve_target
+from skipstone.core.specs import BackboneSpec, InputSpec, ModelChoice, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.inputs.base import Input, Surveyable
 from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
 from skipstone.models.heads.options import HeadChoice
-from skipstone.models.model_choice import ModelChoice
-from skipstone.models.vector_options import VectorOptions
+from skipstone.models.text_backbone_options import VectorOptions
 from skipstone.tasks.base import Task
 from skipstone.text.word_vectors import drop_subword_options, embedding_size_option
 

@@ -1,7 +1,4 @@
-"""What is minimised: a network, a criterion and a batch give losses.
-
-Distillation is another objective.
-"""
+"""What is minimised: a network, a criterion and a batch give losses."""
 
 from __future__ import annotations
 
@@ -83,3 +80,40 @@ def _blend_target(target: Any, share: Tensor) -> Any:
     """Soft targets are blended; any other target stays as it is."""
     is_soft = isinstance(target, Tensor) and target.is_floating_point()
     return blend_pairs(target, share) if is_soft else target
+
+
+class Distillation(Objective):
+    """(1 - share) of the loss on labels, and `share` of the loss on the teacher's outputs (Hinton,
+    Vinyals and Dean 2015, arXiv:1503.02531, section 2). Teacher and student see the same augmented
+    batch (Beyer et al. 2022, arXiv:2106.05237, section 3).
+
+    Args:
+        teacher: gives the same outputs; it does not learn, and is neither trained nor saved.
+        share: from 0 (labels only) to 1 (the teacher only).
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        criterion: Criterion,
+        teacher: Network,
+        *,
+        share: float = 0.7,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__(network, criterion, l1=l1)
+        # In a list, so that it is not a submodule: no optimizer sees its parameters.
+        self._teacher = [teacher.requires_grad_(False).eval()]
+        self.share = share
+
+    def sum_losses(self, x: dict[str, Tensor], y: Targets) -> dict[str, Tensor]:
+        features, size = self.network.features_and_size(x)
+        losses: dict[str, Tensor] = self.criterion(self.network.training_outputs(features, size), y)
+        teacher = self._teacher[0].to(features[0].device)
+        with torch.no_grad():
+            teacher_outputs = teacher.training_outputs(teacher.features(x), size)
+        # The head runs again: one run for both losses would round its gradient otherwise.
+        outputs = self.network.training_outputs(features, size)
+        distillation = self.criterion.distillation_loss(outputs, teacher_outputs, y)
+        parts = {name: (1 - self.share) * value for name, value in losses.items()}
+        return parts | {f"teacher_{k}": self.share * value for k, value in distillation.items()}

@@ -24,15 +24,16 @@ from skipstone.evaluation.scores import Scores, compute_scores
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
 from skipstone.tasks.base import Metric, Prediction
-from skipstone.workflows.partial_predictions import PartialPredictions, prediction_key
 from skipstone.workflows.prediction_files import (
+    PartialPredictions,
     is_table_path,
+    prediction_key,
     prepare_output_folder,
     prepare_output_table,
     write_prediction_table,
     write_predictions,
 )
-from skipstone.workflows.result_repr import format_metrics, format_result, limit_facts
+from skipstone.workflows.run_result import format_metrics, format_result, limit_facts
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from skipstone.data.sources import read_source
 from skipstone.report.audit_page import AuditReportData, WeightedText, build_audit_report
 from skipstone.report.data_uris import encode_data_uri
 from skipstone.training.lineage import package_versions
-from skipstone.workflows.result_repr import format_result
+from skipstone.workflows.run_result import format_result
 
 AUDIT_FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}
 _SIDE = 144  # of a picture on the page

@@ -17,14 +17,13 @@ from skipstone.bundle.output_paths import (
 from skipstone.core import events, storage
 from skipstone.evaluation.parity import Verification
 from skipstone.evaluation.parity import verify as verify_bundle
-from skipstone.inference.export.argmax_export import export_argmax
-from skipstone.inference.export.onnx_export import export_onnx
+from skipstone.inference.export.onnx_export import export_argmax, export_onnx
 from skipstone.inference.export.openvino_export import convert_onnx_to_ir, export_openvino
 from skipstone.inference.export.script import example_file_names, write_standalone
 from skipstone.inference.programs import Programs, load_program_files, read_programs
 from skipstone.inference.restore import input_dependent_postprocessing
 from skipstone.report.text_format import format_bytes
-from skipstone.workflows.result_repr import format_result, format_verification
+from skipstone.workflows.run_result import format_result, format_verification
 
 #: Values of `export --to` and the runtime whose programs they write.
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from skipstone.core.registry import BACKBONES
 from skipstone.core.specs import BackboneSpec, resolve_target
-from skipstone.workflows.result_repr import format_result
+from skipstone.workflows.run_result import format_result
 
 
 @dataclass(frozen=True)

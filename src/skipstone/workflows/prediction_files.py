@@ -1,22 +1,172 @@
-"""Write predictions: masks and overlays for each image, or one table."""
+"""Write predictions: masks and overlays for each image, or one table.
+
+An unfinished `predict --out` keeps next to it, so that the same command resumes:
+
+answers.csv.unfinished.jsonl   the key of the command, then a few predictions per line
+masks.unfinished/              the files, for predictions that are files
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.bundle.output_paths import reject_nonempty_folder
 from skipstone.core import storage
-from skipstone.core.errors import UsageError
-from skipstone.data.sources import Source
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.events import emit_note
+from skipstone.data.samples import SampleMeta
+from skipstone.data.sources import Inline, Source
 from skipstone.image.preview import to_display
 from skipstone.inference.predictor import Failure, Predictor
 from skipstone.tasks.base import FileRendering, Prediction, Task
-from skipstone.workflows.partial_predictions import PartialPredictions
+
+_SAVE_SECONDS = 5.0
+
+
+def prediction_key(bundle: Path, runtime: str, sources: Iterable[Source]) -> dict[str, str]:
+    """Two commands with the same key predict the same: it holds the model's and the sources' hash
+    (of files: path, size and time of change)."""
+    digest = hashlib.sha256()
+    for source in sources:
+        identity: tuple[Any, ...]
+        if isinstance(source, Inline):
+            data: Any = source.data
+            array = isinstance(data, np.ndarray)
+            identity = source.name, (data.dtype.str, data.shape, data.tobytes()) if array else data
+        else:
+            path = source.path.absolute()
+            with contextlib.suppress(OSError):
+                digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns} ".encode())
+            identity = str(path), source.member, source.cells
+        digest.update(f"{identity!r}\n".encode("utf-8", "surrogatepass"))
+    model = storage.file_sha256(bundle / BUNDLE_JSON)
+    return {"model": model, "runtime": runtime, "sources": digest.hexdigest()}
+
+
+class PartialPredictions:
+    """Predictions of the first sources, in order; a context that saves them when it is left early.
+
+    Each line states the index of its first prediction: lines of a second command that wrote to the
+    same file are skipped.
+
+    Args:
+        out: the result. If it exists (an empty folder), nothing is kept.
+        key: from `question`; predictions with another key are dropped.
+        count: number of sources.
+        files: whether predictions are files.
+    """
+
+    def __init__(self, out: Path, key: Mapping[str, str], count: int, *, files: bool) -> None:
+        self._file = out.absolute().with_name(f"{out.absolute().name}.unfinished.jsonl")
+        self._key, self._count = dict(key), count
+        self._active = not out.exists()
+        #: Never exists without `_file`.
+        self.folder = self._file.with_suffix("") if files and self._active else None
+        self.predictions: list[Prediction | Failure] = []
+        self._saved = 0
+        self._save_time = time.monotonic()
+
+    def __enter__(self) -> PartialPredictions:
+        """Raises DamagedError or UsageError if something of another origin is in the way."""
+        if not self._active:
+            return self
+        if not self._file.exists() and self.folder is not None and self.folder.exists():
+            raise UsageError(
+                f"{self.folder} is in the way: unfinished predictions are kept there.",
+                hint="Move it away, or name another folder: --out DIR",
+            )
+        self.predictions = self._read()
+        self._saved = len(self.predictions)
+        if self._saved:
+            count = f"{self._saved:,} of {self._count:,}"
+            emit_note(f"Resuming after {count} predictions ({self._file.name})")
+        else:
+            storage.make_folder(self._file.parent)
+            self.discard()
+            storage.append_line(self._file, json.dumps(self._key))
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or not self._active:
+            return
+        with contextlib.suppress(OSError):  # the disk may be full
+            self._save()
+            if not self._saved:
+                self.discard()
+        if self._saved:
+            emit_note(
+                f"{self._saved:,} of {self._count:,} predictions are kept ({self._file.name})"
+            )
+
+    def add_prediction(self, answer: Prediction | Failure) -> None:
+        """Drops the arrays: masks of thousands of photos would fill the memory."""
+        index = len(self.predictions)
+        if isinstance(answer, Failure):
+            self.predictions.append(replace(answer, index=index))
+        else:
+            self.predictions.append(replace(answer, meta=replace(answer.meta, id=index), scores={}))
+        if time.monotonic() - self._save_time > _SAVE_SECONDS:
+            self._save()
+
+    def discard(self) -> None:
+        """Remove what is kept."""
+        if self._active:
+            if self.folder is not None and self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            storage.remove_file(self._file)
+
+    def _save(self) -> None:
+        rows = [_to_json(answer) for answer in self.predictions[self._saved :]]
+        if self._active and rows:
+            storage.append_line(self._file, json.dumps({"from": self._saved, "answers": rows}))
+            self._saved = len(self.predictions)
+        self._save_time = time.monotonic()
+
+    def _read(self) -> list[Prediction | Failure]:
+        lines = storage.read_lines(self._file)
+        if not lines or (self.folder is not None and not self.folder.is_dir()):
+            return []
+        answers: list[Prediction | Failure] = []
+        try:
+            key, *parts = map(json.loads, lines)
+            if key.keys() != self._key.keys():
+                raise KeyError("the first line")
+            if key != self._key:
+                emit_note(f"{self._file.name} is of another model or other files: starting again")
+                return []
+            for part in parts:
+                if part["from"] == len(answers):
+                    answers += map(_from_json, part["answers"], range(len(answers), self._count))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(
+                f"{self._file} is damaged.", hint="Remove it; the command then starts again."
+            ) from error
+        return answers
+
+
+def _to_json(answer: Prediction | Failure) -> dict[str, Any]:
+    if isinstance(answer, Failure):
+        return {"name": answer.name, "error": answer.error}
+    return {"name": answer.meta.name, "size": answer.meta.size, "fields": dict(answer.fields)}
+
+
+def _from_json(row: Mapping[str, Any], index: int) -> Prediction | Failure:
+    if "error" in row:
+        return Failure(row["name"], row["error"], index)
+    return Prediction(SampleMeta(index, row["name"], size=tuple(row["size"])), row["fields"], {})
 
 
 def prepare_output_folder(out: str | Path, task: Task) -> Path:

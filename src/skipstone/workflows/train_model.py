@@ -16,7 +16,7 @@ from skipstone.data.fingerprint import add_cell_digests
 from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.unreadable import UNREADABLE
-from skipstone.evaluation.calibration import CalibrationGain
+from skipstone.evaluation.scores import CalibrationGain
 from skipstone.report.report_data import (
     REPORT_HTML,
     RunOutcome,

@@ -21,8 +21,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.compression import recover as recover_module
 from skipstone.compression.apply_plan import shrink
 from skipstone.compression.options import ResolutionOptions
-from skipstone.compression.recover import load_teacher
-from skipstone.compression.save_step import replace_input
+from skipstone.compression.recover import load_teacher, replace_input
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.compression.steps import resolution
 from skipstone.compression.steps.resolution import (

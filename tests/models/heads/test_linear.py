@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from skipstone.core.errors import UsageError
 from skipstone.core.registry import HEADS
-from skipstone.models.heads.linear import LinearHead
+from skipstone.models.heads.base import LinearHead
 from skipstone.models.heads.options import LinearOptions
 
 SHAPES = {"channels": (8, 16), "strides": (4, 8), "classes": 3}

@@ -21,13 +21,11 @@ from skipstone.data.mask_files import IGNORE_INDEX
 from skipstone.data.read import read_manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline
-from skipstone.evaluation.intervals import metric_intervals, paired_difference
-from skipstone.evaluation.proportions import tango_interval
+from skipstone.evaluation.intervals import metric_intervals, paired_difference, tango_interval
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
-from skipstone.tasks.base import Record
+from skipstone.tasks.base import Record, RecordTable
 from skipstone.tasks.options import SegmentOptions
-from skipstone.tasks.records import RecordTable
 from skipstone.tasks.segmentation import metrics as figures
 from skipstone.tasks.segmentation.mask_maps import resize_to_record
 from skipstone.tasks.segmentation.standalone import resize_to_source

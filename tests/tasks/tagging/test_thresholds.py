@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import f1_score
 
-from skipstone.tasks.tagging.thresholds import CANDIDATES, choose_thresholds, compute_f1_curves
+from skipstone.tasks.tagging.task import CANDIDATES, choose_thresholds, compute_f1_curves
 
 
 def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

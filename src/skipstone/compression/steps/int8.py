@@ -37,10 +37,11 @@ from skipstone.inference.backends.libraries import (
     import_openvino,
 )
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
-from skipstone.inference.backends.openvino_stem import list_stem_names, mark_stem_precise
 from skipstone.inference.export.openvino_export import (
     export_openvino,
+    list_stem_names,
     load_onnx_as_openvino,
+    mark_stem_precise,
     serialize_ir,
 )
 from skipstone.inference.open_model import open_model

@@ -25,8 +25,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from skipstone.bundle.architecture import require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.compression.options import PruneOptions
-from skipstone.compression.recover import make_train_loader, recovery_recipe, train_recovery
-from skipstone.compression.save_step import save_step_output
+from skipstone.compression.recover import (
+    make_train_loader,
+    recovery_recipe,
+    save_step_output,
+    train_recovery,
+)
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core import events
 from skipstone.core.errors import Refusal

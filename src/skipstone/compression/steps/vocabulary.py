@@ -33,8 +33,7 @@ from torch import Tensor, nn
 from skipstone.bundle.architecture import Arch, require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.compression.options import VocabularyOptions
-from skipstone.compression.recover import train_recovery
-from skipstone.compression.save_step import replace_input, save_step_output
+from skipstone.compression.recover import replace_input, save_step_output, train_recovery
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core import events
 from skipstone.core.errors import Refusal

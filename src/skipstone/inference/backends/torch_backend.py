@@ -11,8 +11,22 @@ import torch
 from torch import nn
 
 from skipstone.core.errors import UsageError
-from skipstone.inference.backends.threads import torch_threads
 from skipstone.models.conv_bf16 import autocast_bfloat16
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """torch uses `count` threads inside the block; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
 
 PRECISIONS = ("f32", "bf16")
 

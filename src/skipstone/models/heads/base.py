@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from skipstone.models.heads.options import LinearOptions
 from skipstone.models.losses import Criterion
 
 
@@ -47,3 +48,59 @@ class Head(nn.Module, ABC):
         """Names of its tensors that hold one row per class, in the order of `Task.rows`, along
         their first dimension: what grows with new classes. () for a head that cannot grow."""
         return ()
+
+
+class LinearHead(Head):
+    """Global average pool -> dropout -> linear -> {"logits": (N, classes)}.
+
+    Args:
+        options: dropout.
+        channels: channels of the backbone's feature maps; the last one is used.
+        strides: unused.
+        classes: K.
+    """
+
+    def __init__(
+        self,
+        options: LinearOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(options.dropout)
+        self.linear = nn.Linear(channels[-1], classes)
+
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
+        deepest = features[-1]  # (N, C, H, W), or (N, C) without spatial dimensions
+        pooled = deepest.mean(dim=tuple(range(2, deepest.ndim))) if deepest.ndim > 2 else deepest
+        return {"logits": self.linear(self.dropout(pooled))}
+
+    def class_parameter_names(self) -> tuple[str, ...]:
+        return ("linear.weight", "linear.bias")
+
+
+class IdentityHead(Head):
+    """(N, K) features -> {"logits": (N, K)}, without parameters.
+
+    Args:
+        options: None.
+        channels: of the backbone's feature maps; the last has one per class.
+        strides: unused.
+        classes: K.
+    """
+
+    def __init__(
+        self,
+        options: None,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        assert channels[-1] == classes, "one feature per class"
+
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
+        return {"logits": features[-1]}

@@ -32,7 +32,7 @@ def _dense(
 ENTRIES = (
     HeadSpec(
         "linear",
-        "skipstone.models.heads.linear:LinearHead",
+        "skipstone.models.heads.base:LinearHead",
         "skipstone.models.heads.options:LinearOptions",
         summary="global average pool, dropout, one linear layer",
         output_level="sample",
@@ -54,7 +54,7 @@ ENTRIES = (
     ),
     HeadSpec(
         "identity",
-        "skipstone.models.heads.identity:IdentityHead",
+        "skipstone.models.heads.base:IdentityHead",
         summary="no layers, for backbones whose features are the class logits",
         output_level="sample",
         requires=("class logits",),

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -94,3 +95,10 @@ def skip_map_index(strides: Sequence[int], stride: int) -> int:
     """
     candidates = [i for i, s in enumerate(strides) if s <= stride and s < strides[-1]]
     return max(candidates, default=0)
+
+
+class ArgmaxMaskLayer(nn.Module):
+    """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}."""
+
+    def forward(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"mask": outputs["logits"].argmax(dim=1).to(torch.uint8)}

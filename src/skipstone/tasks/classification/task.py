@@ -10,7 +10,16 @@ import numpy as np
 from skipstone.bundle.architecture import ComponentConfig
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.base import (
+    Difference,
+    Metric,
+    Outputs,
+    Post,
+    Prediction,
+    Record,
+    RecordTable,
+    TaskDefaults,
+)
 from skipstone.tasks.labels import (
     MAX_MISTAKES,
     TIE_MARGIN,
@@ -30,7 +39,6 @@ from skipstone.tasks.labels import (
     summarize_difference,
 )
 from skipstone.tasks.options import ClassifyOptions
-from skipstone.tasks.records import RecordTable
 from skipstone.tasks.temperature import fit_temperature, softmax
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.tasks.base import Record
+from skipstone.tasks.base import Record, RecordTable
 from skipstone.tasks.labels import confused_pairs_block, gallery_block, reliability_block
-from skipstone.tasks.records import RecordTable
-from skipstone.tasks.segmentation.mask_calibration import pixel_reliability
-from skipstone.tasks.segmentation.metrics import intersection_over_union, mean_without_nan
+from skipstone.tasks.segmentation.metrics import (
+    intersection_over_union,
+    mean_without_nan,
+    pixel_reliability,
+)
 
 #: Images per gallery; the best are at most a third.
 WORST, BEST = 12, 6

@@ -13,7 +13,16 @@ from skipstone.core import events
 from skipstone.core.errors import DataError
 from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, default_palette
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.base import (
+    Difference,
+    Metric,
+    Outputs,
+    Post,
+    Prediction,
+    Record,
+    RecordTable,
+    TaskDefaults,
+)
 from skipstone.tasks.labels import (
     TIE_MARGIN,
     ClassLabels,
@@ -27,29 +36,26 @@ from skipstone.tasks.labels import (
     require_finite_logits,
 )
 from skipstone.tasks.options import SegmentOptions
-from skipstone.tasks.records import RecordTable
 from skipstone.tasks.segmentation import metrics as figures
 from skipstone.tasks.segmentation.crf import CrfOptions
-from skipstone.tasks.segmentation.mask_calibration import (
+from skipstone.tasks.segmentation.mask_maps import (
+    MaskLoader,
+    describe_value,
+    encode_jpeg,
+    hstack_images,
+    overlay_mask,
+    pixel_probabilities,
+    refine_logits,
+    resize_to_record,
+    size_mismatch_message,
+    typical_relative_difference,
+)
+from skipstone.tasks.segmentation.metrics import (
     mean_over_images,
     pixel_calibration_terms,
     pixel_reliability,
     sample_pixels,
     summarize_confidence,
-)
-from skipstone.tasks.segmentation.mask_maps import (
-    encode_jpeg,
-    hstack_images,
-    overlay_mask,
-    resize_to_record,
-    size_mismatch_message,
-)
-from skipstone.tasks.segmentation.mask_predictions import (
-    MaskLoader,
-    describe_value,
-    pixel_probabilities,
-    refine_logits,
-    typical_relative_difference,
 )
 from skipstone.tasks.segmentation.report import mask_sections
 from skipstone.tasks.segmentation.standalone import (
@@ -412,6 +418,6 @@ class SegmentationTask(TaskDefaults):
 
     def decoding_layer(self) -> nn.Module:
         """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}: the argmax of each pixel."""
-        from skipstone.tasks.segmentation.mask_layer import ArgmaxMaskLayer
+        from skipstone.models.heads.dense import ArgmaxMaskLayer
 
         return ArgmaxMaskLayer()
