@@ -25,7 +25,8 @@ from skipstone.evaluation.parity import Verification
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure
 from skipstone.training import finalize as finish
-from skipstone.training.plan import build_plan, unsupported_options
+from skipstone.training.network_choice import unsupported_options
+from skipstone.training.plan import build_plan
 from skipstone.workflows.train_model import train
 from tests.cover import Case, cover, strangers, triples
 from tests.hf_models import write_encoder

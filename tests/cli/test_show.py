@@ -15,8 +15,8 @@ from skipstone.commands.rendering import _estimate, metric_rows, print_verificat
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.parity import Verification
+from skipstone.report.blocks import MetricTable, MetricValue
 from skipstone.report.build_report import _checks
-from skipstone.report.measures import MetricTable, MetricValue
 from skipstone.report.tables import render_metrics
 from skipstone.report.text_format import format_interval
 from skipstone.tasks.base import Metric
@@ -131,9 +131,7 @@ def test_terminal_receipt_and_report_show_a_figure_in_the_same_units() -> None:
         told = found[measure.name].to_json()
         low, high = row[2].split(" – ")
         assert _estimate(told, unit) == f"{row[1]} [{low}, {high}]"
-        item = MetricValue.from_json(
-            {"title": measure.title, "higher_is_better": unit == "percent", **told}
-        )
+        item = MetricValue(measure.title, higher_is_better=unit == "percent", **told)
         html = render_metrics(MetricTable("", (item,)))
         assert f'strong">{row[1]}<' in html
         assert f">{format_interval(item.low, item.high, as_percent=item.is_share)}<" in html

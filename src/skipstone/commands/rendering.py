@@ -12,7 +12,7 @@ from skipstone.compression.receipt_format import (
     format_ratio_interval,
     interval_bounds,
 )
-from skipstone.report.measures import MetricValue
+from skipstone.report.blocks import MetricValue
 from skipstone.report.text_format import (
     format_bytes,
     format_duration,

@@ -10,8 +10,17 @@ from skipstone.auditing.run_checks import AuditFindings
 from skipstone.core.formatting import pluralize
 from skipstone.data.findings import KINDS, Finding, FindingKind
 from skipstone.datasets.splitting import get_labels
-from skipstone.report.blocks import Block, Column, FactList, Report, Section, TableBlock, Text
-from skipstone.report.image_groups import Photo, PhotoGroups
+from skipstone.report.blocks import (
+    Block,
+    Column,
+    FactList,
+    Photo,
+    PhotoGroups,
+    Report,
+    Section,
+    TableBlock,
+    Text,
+)
 
 #: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240

@@ -7,20 +7,159 @@ Blocks are independent of HTML, and `render` is independent of tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from skipstone.core.errors import DamagedError
-from skipstone.report.image_groups import IMAGE_DATA_URI, PhotoGroups
-from skipstone.report.measures import (
-    HeadlineMetric,
-    Json,
-    MetricTable,
-    ReceiptBlock,
-    finite_or_none,
-)
-from skipstone.report.variants import TextVariants
+
+Json = Mapping[str, Any]
+IMAGE_DATA_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricValue:
+    """A metric with its 95 % interval over `n` samples."""
+
+    title: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    higher_is_better: bool = True
+
+    @property
+    def is_share(self) -> bool:
+        """Whether to show it in percent: a metric where higher is better, with values in 0..1."""
+        numbers = [v for v in (self.value, self.low, self.high) if v is not None]
+        return self.higher_is_better and all(0 <= v <= 1 for v in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlineMetric:
+    """The headline metric.
+
+    Args:
+        split: description of the rows behind it.
+        verdict: how far the value can be trusted.
+    """
+
+    title: ClassVar[str] = ""
+    note: ClassVar[str] = ""
+    figure: MetricValue
+    split: str
+    seed: int
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    """All metrics in one table."""
+
+    title: str
+    items: tuple[MetricValue, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredValue:
+    """A measured value with its interval; low and high are None for an exact value."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """One line of a receipt.
+
+    Args:
+        unit: "percent" (of shares), "bytes", "ms" or "number".
+        words: the difference as text: "−0.4 points (−1.1 to 0.3)".
+        good: True for an improvement, False for a loss, None for neither.
+    """
+
+    name: str
+    unit: str
+    before: MeasuredValue | None
+    after: MeasuredValue | None
+    words: str = ""
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptBlock:
+    """The model's accuracy, size and latency before and after a change, with intervals."""
+
+    title: str
+    verdict: str
+    accepted: bool
+    rows: tuple[ReceiptRow, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo, or a text.
+
+    Args:
+        name: of its file.
+        label: from the data.
+        note: a remark, or "".
+        picture: a data URI, or "" for no image.
+        words: a text in pieces, each with a weight; pieces with a weight below 0 are marked.
+    """
+
+    name: str
+    label: str
+    note: str = ""
+    picture: str = ""
+    words: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoGroups:
+    """Groups of photos; the photos of one group are shown side by side."""
+
+    title: str
+    groups: tuple[tuple[Photo, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            check_pictures(group)
+
+
+#: A text in pieces: 1 for an added piece, -1 for a removed one, 0 for an unchanged one.
+MarkedText = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A text and its variants.
+
+    Args:
+        texts: the original first.
+    """
+
+    name: str
+    label: str
+    texts: tuple[MarkedText, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextVariants:
+    """Texts, each with its variants."""
+
+    title: str
+    rows: tuple[TextRow, ...]
+    note: str = ""
+
 
 COLUMN_FORMATS = ("text", "percent", "number", "bar", "colour")
 
@@ -52,19 +191,12 @@ class TableBlock:
     rows: tuple[tuple[Any, ...], ...]
     note: str = ""
 
-    @staticmethod
-    def from_json(value: Json) -> TableBlock:
-        columns = tuple(
-            Column(str(column["name"]), str(column.get("format", "text")))
-            for column in value["columns"]
-        )
-        for column in columns:
+    def __post_init__(self) -> None:
+        for column in self.columns:
             if column.format not in COLUMN_FORMATS:
                 raise ValueError(f"a column's format is one of {', '.join(COLUMN_FORMATS)}")
-        rows = tuple(tuple(row) for row in value["rows"])
-        if any(len(row) != len(columns) for row in rows):
+        if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError("a row's number of cells differs from the number of columns")
-        return TableBlock(str(value["title"]), columns, rows, str(value.get("note", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +208,10 @@ class Confusion:
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
 
-    @staticmethod
-    def from_json(value: Json) -> Confusion:
-        classes = tuple(map(str, value["classes"]))
-        matrix = tuple(tuple(int(cell) for cell in row) for row in value["matrix"])
-        if len(matrix) != len(classes) or any(len(row) != len(classes) for row in matrix):
+    def __post_init__(self) -> None:
+        count = len(self.classes)
+        if len(self.matrix) != count or any(len(row) != count for row in self.matrix):
             raise ValueError("the matrix needs one row and one column per class")
-        return Confusion(str(value["title"]), classes, matrix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +241,6 @@ class ReliabilityDiagram:
     ece: float | None
     unit: str = "answers"
     independent: bool = True
-
-    @staticmethod
-    def from_json(value: Json) -> ReliabilityDiagram:
-        bins = tuple(
-            ReliabilityBin(
-                float(b["low"]),
-                float(b["high"]),
-                float(b["confidence"]),
-                float(b["accuracy"]),
-                int(b["count"]),
-            )
-            for b in value["bins"]
-        )
-        return ReliabilityDiagram(
-            str(value["title"]),
-            bins,
-            finite_or_none(value["ece"]),
-            str(value.get("unit", "answers")),
-            bool(value.get("independent", True)),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,27 +275,8 @@ class Gallery:
     note: str = ""
     wide: bool = False
 
-    @staticmethod
-    def from_json(value: Json) -> Gallery:
-        items = tuple(
-            GalleryItem(
-                int(i["id"]),
-                str(i["name"]),
-                str(i["caption"]),
-                str(i["truth"]),
-                str(i["answer"]),
-                float(i["probability"]),
-                str(i.get("picture", "")),
-                tuple((str(piece), float(weight)) for piece, weight in i.get("words", ())),
-                str(i.get("about", "")),
-            )
-            for i in value["items"]
-        )
-        for item in items:
-            if item.picture and not IMAGE_DATA_URI.fullmatch(item.picture):
-                raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
-        note, wide = str(value.get("note", "")), bool(value.get("wide", False))
-        return Gallery(str(value["title"]), items, note, wide)
+    def __post_init__(self) -> None:
+        check_pictures(self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,24 +307,6 @@ class Curves:
     mark: Annotation | None = None
     note: str = ""
 
-    @staticmethod
-    def from_json(value: Json) -> Curves:
-        series = tuple(
-            Series(str(s["name"]), tuple((float(x), float(y)) for x, y in s["points"]))
-            for s in value["series"]
-        )
-        mark = value.get("mark")
-        return Curves(
-            str(value["title"]),
-            str(value["x"]),
-            series,
-            bool(value.get("log", False)),
-            None
-            if mark is None
-            else Annotation(float(mark["x"]), float(mark["y"]), str(mark["name"])),
-            str(value.get("note", "")),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class FactList:
@@ -243,12 +315,6 @@ class FactList:
     note: ClassVar[str] = ""
     title: str
     items: tuple[tuple[str, Any], ...]
-
-    @staticmethod
-    def from_json(value: Json) -> FactList:
-        return FactList(
-            str(value["title"]), tuple((str(key), item) for key, item in value["items"])
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +325,6 @@ class Text:
     title: str
     text: str
 
-    @staticmethod
-    def from_json(value: Json) -> Text:
-        return Text(str(value["title"]), str(value["text"]))
-
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -272,9 +334,12 @@ class Code:
     text: str
     note: str = ""
 
-    @staticmethod
-    def from_json(value: Json) -> Code:
-        return Code(str(value["title"]), str(value["text"]), str(value.get("note", "")))
+
+def check_pictures(items: Iterable[GalleryItem | Photo]) -> None:
+    """ValueError for a picture that could lead outside of the page."""
+    for item in items:
+        if item.picture and not IMAGE_DATA_URI.fullmatch(item.picture):
+            raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
 
 
 Block = (
@@ -343,10 +408,32 @@ def block_from_json(value: Json) -> Block:
             f"unknown kind of report block {kind!r}; known: {', '.join(BLOCK_TYPES)}."
         )
     try:
-        return BLOCK_TYPES[kind].from_json(value)
+        block: Block = _read_value(BLOCK_TYPES[kind], value)
+        return block
     except (KeyError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DamagedError(f"report block of kind {kind!r} cannot be read: {reason}.") from error
+
+
+def _read_value(kind: Any, value: Any) -> Any:
+    """A value of JSON as the annotated type `kind`; NaN and infinity, which JSON lacks, are None
+    where that is allowed."""
+    members = typing.get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        values = {
+            field.name: _read_value(hints[field.name], value[field.name])
+            for field in fields(kind)
+            if field.default is MISSING or field.name in value
+        }
+        return kind(**values)
+    if typing.get_origin(kind) is tuple:
+        items = members[:1] * len(value) if members[-1] is ... else members
+        return tuple(_read_value(*pair) for pair in zip(items, value, strict=True))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        is_missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+        return None if is_missing else _read_value(members[0], value)
+    return value if kind is Any else kind(value)
 
 
 def block_to_json(block: Block) -> dict[str, Any]:

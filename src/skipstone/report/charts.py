@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from skipstone.evaluation.intervals import wilson_interval
-from skipstone.report.blocks import Curves, ReliabilityBin, ReliabilityDiagram
-from skipstone.report.measures import MetricValue
+from skipstone.report.blocks import Curves, MetricValue, ReliabilityBin, ReliabilityDiagram
 from skipstone.report.text_format import (
     escape_html,
     format_interval,

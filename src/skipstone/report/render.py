@@ -19,14 +19,19 @@ from skipstone.report.blocks import (
     FactList,
     Gallery,
     GalleryItem,
+    HeadlineMetric,
+    MetricTable,
+    Photo,
+    PhotoGroups,
+    ReceiptBlock,
     ReliabilityDiagram,
     Report,
     Section,
     TableBlock,
     Text,
+    TextRow,
+    TextVariants,
 )
-from skipstone.report.image_groups import PhotoGroups, render_photo_groups
-from skipstone.report.measures import HeadlineMetric, MetricTable, ReceiptBlock
 from skipstone.report.text_format import (
     escape_html,
     format_interval,
@@ -36,7 +41,6 @@ from skipstone.report.text_format import (
     render_name,
     render_weighted_text,
 )
-from skipstone.report.variants import TextVariants, render_text_variants
 
 
 def render_page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
@@ -241,6 +245,61 @@ def _curves(block: Curves) -> str:
         )
         legend = f'<ul class="keys">{keys}</ul>'
     return legend + charts.draw_curves(block)
+
+
+def render_photo_groups(block: PhotoGroups) -> str:
+    """One row of pictures per group."""
+    if not block.groups:
+        return "<p>None.</p>"
+    rows = ("".join(map(_photo, group)) for group in block.groups)
+    texts = " texts" if any(photo.words for group in block.groups for photo in group) else ""
+    return "".join(f'<ul class="pictures group{texts}">{row}</ul>' for row in rows)
+
+
+def _photo(photo: Photo) -> str:
+    picture = '<span class="missing">no picture</span>'
+    if photo.picture:
+        alt = escape_html(f"{photo.name}: {photo.label}")
+        picture = f'<img src="{escape_html(photo.picture)}" alt="{alt}">'
+    if photo.words:
+        picture = render_weighted_text(photo.words)
+    label = (
+        f'<span class="truth"><i>label</i> {render_name(photo.label)}</span>' if photo.label else ""
+    )
+    note = f'<span class="answer">{escape_html(photo.note)}</span>' if photo.note else ""
+    return (
+        f"<li><figure>{picture}<figcaption>{label}{note}"
+        f'<span class="file" title="{escape_html(photo.name)}">{render_name(photo.name)}</span>'
+        "</figcaption></figure></li>"
+    )
+
+
+def render_text_variants(block: TextVariants) -> str:
+    """Each text, with its variants below."""
+    if not block.rows:
+        return "<p>None.</p>"
+    return f'<ul class="pictures wide texts">{"".join(map(_row, block.rows))}</ul>'
+
+
+def _row(row: TextRow) -> str:
+    texts = "".join(
+        f'<p class="words" dir="auto">{"".join(map(_piece, text))}</p>' for text in row.texts
+    )
+    return (
+        f"<li><figure>{texts}<figcaption>"
+        f'<span class="truth"><i>label</i> {render_name(row.label)}</span>'
+        f'<span class="file" title="{escape_html(row.name)}">{render_name(row.name)}</span>'
+        "</figcaption></figure></li>"
+    )
+
+
+def _piece(marked: tuple[str, int]) -> str:
+    piece, mark = marked
+    if not mark:
+        return escape_html(piece)
+    if mark > 0:
+        return f'<mark class="for s3">{escape_html(piece)}</mark>'
+    return f'<del><mark class="against s1">{escape_html(piece)}</mark></del>'
 
 
 _RENDERERS: dict[type[Block], Callable[[Any], str]] = {

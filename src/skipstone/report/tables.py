@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from skipstone.core.formatting import pluralize
-from skipstone.report.blocks import Column, Confusion, TableBlock
+from skipstone.report.blocks import (
+    Column,
+    Confusion,
+    MeasuredValue,
+    MetricTable,
+    ReceiptBlock,
+    ReceiptRow,
+    TableBlock,
+)
 from skipstone.report.charts import axis_start, draw_bar, draw_interval, draw_swatch
-from skipstone.report.measures import MeasuredValue, MetricTable, ReceiptBlock, ReceiptRow
 from skipstone.report.text_format import (
     MISSING_VALUE,
     escape_html,

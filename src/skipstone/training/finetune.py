@@ -36,9 +36,12 @@ from skipstone.models.network import Network
 from skipstone.models.text_backbone_options import VectorOptions
 from skipstone.models.weights import extend_classes
 from skipstone.tasks.base import ExtendableClasses, Task
-from skipstone.training.network_choice import default_head, with_head_options
+from skipstone.training.network_choice import (
+    default_head,
+    reject_unsupported_options,
+    with_head_options,
+)
 from skipstone.training.options import TrainOptions
-from skipstone.training.plan import reject_unsupported_options
 
 #: Options of a recipe that end a training, and those that belong to a machine or a command.
 _LENGTH = ("epochs", "steps", "budget")

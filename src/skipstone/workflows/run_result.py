@@ -12,7 +12,7 @@ from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.core.formatting import relative_path
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.parity import Verification
-from skipstone.report.measures import MetricValue
+from skipstone.report.blocks import MetricValue
 from skipstone.report.report_data import RunOutcome
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
 from skipstone.tasks.base import Metric

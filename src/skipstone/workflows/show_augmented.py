@@ -21,9 +21,8 @@ from skipstone.image.augment_factory import make_image_augmentation, make_image_
 from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.image.contact_sheet import make_sheet_rows, write_contact_sheet
 from skipstone.inputs.base import TokenSplitter
-from skipstone.report.blocks import Report, Section
+from skipstone.report.blocks import MarkedText, Report, Section, TextRow, TextVariants
 from skipstone.report.render import render_report
-from skipstone.report.variants import MarkedText, TextRow, TextVariants
 from skipstone.tasks.base import TargetDrawing
 from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.text.token_spans import split_into_spans
