@@ -22,8 +22,8 @@ from skipstone.bundle.output_paths import choose_output_folder, find_training_da
 from skipstone.core import events
 from skipstone.core.errors import Refusal, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
-from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
 from skipstone.data.fingerprint import CELL_DIGEST
+from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
 from skipstone.evaluation.scores import Scores, format_difference
