@@ -77,6 +77,21 @@ def test_a_table_and_its_pictures(here: Path) -> None:
     assert not is_inside_data(Path("tagged/runs"), table)
 
 
+def test_earlier_runs_beside_a_table_are_not_data(here: Path) -> None:
+    table = Path("tagged/labels.csv")
+    run = here / "tagged" / "runs" / "first" / "001"
+    for name in ("run.json", "bundle/bundle.json"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}")
+    for name in ("pictures/worst", "bundle/golden/0", "0"):
+        save_photo(make_photo(0, "disc"), run / name)
+    for out in ("tagged/runs/first", "tagged/runs/second", "tagged/runs"):
+        assert choose_output_folder(out, default="runs", data=table) == Path(out)
+    save_photo(make_photo(0, "disc"), here / "tagged" / "runs" / "photos" / "0")
+    with pytest.raises(UsageError, match=r"--out tagged/runs/second lies inside the data"):
+        choose_output_folder("tagged/runs/second", default="runs", data=table)
+
+
 def test_other_flags(here: Path) -> None:
     with pytest.raises(UsageError, match=r"--show-augmented photos/sheet\.png lies inside"):
         reject_path_inside_data(Path("photos/sheet.png"), Path("photos"), "--show-augmented")

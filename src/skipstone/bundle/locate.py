@@ -12,6 +12,7 @@ from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.events import emit_note
 
+RUN_JSON = "run.json"
 _A_MODEL = "A model is a bundle, or the run folder that `skipstone train` made."
 
 
@@ -45,7 +46,7 @@ def resolve_bundle(path: Path | str) -> Path:
         raise UsageError(f"{path} is a file, not a model.", hint=hint)
     if is_model_folder(path):
         return _bundle_in(path)
-    if not (path / "run.json").is_file():
+    if not (path / RUN_JSON).is_file():
         runs = [
             name
             for name in _list_folders(path)
@@ -59,7 +60,7 @@ def resolve_bundle(path: Path | str) -> Path:
 
 
 def _explain_not_a_model(path: Path) -> tuple[str]:
-    if (path / "run.json").is_file():
+    if (path / RUN_JSON).is_file():
         return (
             f"{path} is a run without a model: its training did not finish. "
             "Repeat the same train command to resume it.",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from skipstone.bundle.locate import resolves_to_bundle
+from skipstone.bundle.files import BUNDLE_JSON
+from skipstone.bundle.locate import RUN_JSON, resolves_to_bundle
 from skipstone.core.errors import UsageError
 from skipstone.core.events import emit_note
+from skipstone.data.input_files import list_main_inputs, make_skip_check, read_head
 from skipstone.data.manifest import MANIFEST_FILE, load_data_path
-from skipstone.data.readers.scan import has_sources
+from skipstone.data.readers.scan import is_regular_file, walk_folders
 
 
 def choose_output_folder(out: str | Path | None, *, default: str, data: Path | None = None) -> Path:
@@ -54,14 +57,36 @@ def reject_nonempty_folder(folder: Path) -> None:
 
 def is_inside_data(path: Path, data: Path) -> bool:
     """Whether `path` is in the data: below its folder or, for a table, in a folder next to it that
-    holds images. (Any other folder next to a table may be used.)"""
+    holds files of an input outside of runs and models. (Any other folder next to a table may be
+    used.)"""
     root, path = _root(data), path.resolve()
     if not path.is_relative_to(root):
         return False
     if data.is_dir() or path == root:
         return True
     folder = root / path.relative_to(root).parts[0]
-    return folder.is_dir() and not resolves_to_bundle(folder) and has_sources(folder)
+    return folder.is_dir() and not resolves_to_bundle(folder) and _holds_data(folder)
+
+
+def _holds_data(folder: Path) -> bool:
+    """Whether files of an input lie below `folder`, outside of runs and models."""
+    checks = [make_skip_check(spec) for spec in list_main_inputs()]
+    outputs: set[str] = set()  # folders of runs and models; parents come before their subfolders
+    for _, files in walk_folders(folder, Counter()):
+        parent = files[0][0].rpartition("/")[0] if files else ""
+        parts = parent.split("/")
+        if any("/".join(parts[:depth]) in outputs for depth in range(len(parts) + 1)):
+            continue
+        if {RUN_JSON, BUNDLE_JSON} & {entry.name for _, entry in files}:
+            outputs.add(parent)
+        elif any(
+            check(entry.name, read_head(entry.path)) is None
+            for _, entry in files
+            if is_regular_file(entry)
+            for check in checks
+        ):
+            return True
+    return False
 
 
 def find_training_data(bundle: Path) -> Path | None:
