@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.core.formatting import relative_path
-from skipstone.evaluation.intervals import Estimate
-from skipstone.evaluation.parity import Verification
 from skipstone.report.blocks import MetricValue
-from skipstone.report.report_data import RunOutcome
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
-from skipstone.tasks.base import Metric
-from skipstone.training.run_directory import RunFolder
 
 if TYPE_CHECKING:
     from skipstone.evaluation.intervals import Estimate
     from skipstone.evaluation.parity import Verification
+    from skipstone.report.report_data import RunOutcome
     from skipstone.tasks.base import Metric
+    from skipstone.training.run_directory import RunFolder
 
 #: Predictions, findings or models that are listed.
 MAX_LISTED = 10
