@@ -359,3 +359,43 @@ def test_killed_at_every_operation(tmp_path: Path, swap: str) -> None:
 def test_import_is_light() -> None:
     code = "import skipstone.core.storage, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- links and pipes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "dangling", "pipe"])
+@pytest.mark.parametrize("write", ["append", "lock"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, kind: str, write: str) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "run" / "file"
+    path.parent.mkdir()
+    precious.write_bytes(b"precious")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "hard":
+        path.hardlink_to(precious)
+    else:
+        path.symlink_to(precious if kind == "symbolic" else tmp_path / "nothing")
+    with pytest.raises(StorageError, match=r"file: |link"):
+        storage.append_line(path, "a line") if write == "append" else storage.open_lock(path)
+    assert precious.read_bytes() == b"precious"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_written_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "file").symlink_to(tmp_path / "precious")
+    storage.write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("read", [storage.read_bytes, storage.file_sha256, storage.read_json])
+def test_only_regular_files_are_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Neither a pipe, which blocks, nor a device without an end, also behind a link."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name, words in (("pipe", "regular"), ("link", "regular"), ("folder", "directory")):
+        with pytest.raises(StorageError, match=words):
+            read(tmp_path / name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from skipstone.core import events, storage
-from skipstone.core.errors import DamagedError, Refusal
+from skipstone.core.errors import DamagedError, Refusal, SkipstoneError
 from skipstone.training import run_directory as runfolder
 from skipstone.training.run_directory import RunFolder, open_or_resume
 
@@ -243,3 +243,18 @@ def test_a_folder_killed_before_its_first_write_is_passed_over(tmp_path: Path) -
     (tmp_path / "notes").mkdir()
     with open_or_resume(tmp_path, {}) as run:
         assert run.path.name == "002"
+
+
+@pytest.mark.parametrize("name", [".lock", "journal.jsonl", "run.json", "checkpoint", "bundle"])
+def test_links_in_a_strangers_run_are_refused(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    with open_or_resume(tmp_path / "runs", {"lr": 1}) as run:
+        (run.path / name).unlink(missing_ok=True)
+    target = precious if name in ("checkpoint", "bundle") else precious / "file"
+    (run.path / name).symlink_to(target)
+    for act in (lambda: RunFolder(run.path), lambda: runfolder.lock_run(run.path).__enter__()):
+        with pytest.raises(SkipstoneError, match=r"link|damaged"):
+            act()
+    assert [path.read_text() for path in precious.iterdir()] == ["precious"]

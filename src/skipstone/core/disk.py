@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO, cast
 
 from skipstone.core.errors import StorageError
 
@@ -36,6 +39,7 @@ _ADVICE = {
     errno.EACCES: "Permission denied: choose another folder with --out.",
     errno.EPERM: "Permission denied: choose another folder with --out.",
     errno.ENOTEMPTY: "Another process wrote there meanwhile: choose another folder with --out.",
+    errno.ELOOP: "Remove the link first: skipstone writes only to files of its own.",
     errno.EIO: "The device reports an input/output error: check the disk first.",
 }
 
@@ -54,11 +58,59 @@ def in_temporary_folder(path: Path) -> bool:
     return any(part.startswith(TEMPORARY_PREFIX) for part in path.parts)
 
 
+def open_regular(path: Path | str) -> io.BufferedReader:
+    """A regular file to read, buffered. OSError for a pipe or a device, which may have no end."""
+    return open(path, "rb", opener=_open_regular)
+
+
+def open_regular_text(path: Path, encoding: str, errors: str, newline: str | None = None) -> TextIO:
+    """As `open_regular`, decoded."""
+    opened = open(  # noqa: SIM115
+        path, encoding=encoding, errors=errors, newline=newline, opener=_open_regular
+    )
+    return cast(TextIO, opened)
+
+
+def read_regular(path: Path | str, max_bytes: int | None = None) -> bytes:
+    """The content of a regular file. OSError also if it has more than `max_bytes`."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if max_bytes is not None and size > max_bytes:
+            reason = f"it has {size:,} bytes, and at most {max_bytes:,} are read"
+            raise OSError(errno.EFBIG, reason, str(path))
+        return file.read(size)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return descriptor
+
+
+def open_to_write(path: Path, flags: int = 0) -> int:
+    """A descriptor of a file of ours, to read and write; it is created if it is missing.
+
+    OSError for a link, a second name of another file, or a pipe: a stranger may have put it there,
+    and what it leads to would be overwritten.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "it is a link to another file", str(path))
+    return descriptor
+
+
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     temporary = temporary_sibling(path)
     try:
         fault_injection_point("open", path)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = open_to_write(temporary, os.O_EXCL)
         try:
             for chunk in chunks:
                 write_all(descriptor, path, chunk)

@@ -32,7 +32,10 @@ from skipstone.core.disk import (
     fault_injection_point,
     fsync_folder,
     fsync_tree,
+    open_regular,
+    open_to_write,
     promote_content,
+    read_regular,
     storage_error,
     temporary_sibling,
     write_all,
@@ -68,7 +71,7 @@ def read_bytes(path: Path | str) -> bytes:
     path = Path(path)
     try:
         fault_injection_point("read", path)
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing.") from None
     except OSError as error:
@@ -85,7 +88,7 @@ def file_sha256(path: Path | str) -> str:
     path = Path(path)
     try:
         fault_injection_point("read", path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise DamagedError(f"{path} is missing.") from None
@@ -107,7 +110,7 @@ def append_line(path: Path | str, text: str) -> None:
     is_new = not path.exists()
     try:
         fault_injection_point("open", path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_to_write(path)
         try:
             end = _end_of_last_line(descriptor)
             try:
@@ -146,7 +149,7 @@ def open_lock(path: Path | str) -> int:
     path = Path(path)
     try:
         fault_injection_point("open", path)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return open_to_write(path)
     except OSError as error:
         raise storage_error("open", path, error) from error
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import pluralize
 from skipstone.data.manifest import Manifest
@@ -38,7 +39,7 @@ def read_exclude_list(path: Path | str) -> list[str]:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(
             f"--exclude {path} cannot be read: {error.strerror}.",

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from skipstone.core import events
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
 from skipstone.data.manifest import Manifest
 from skipstone.data.readers.columns import read_column
@@ -86,7 +87,7 @@ def _digest(source: FileRef) -> str | None:
 def _file_digest(path: Path) -> str | None:
     try:
         digest = hashlib.sha256()
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()

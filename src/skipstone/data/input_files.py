@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import pluralize
 from skipstone.core.registry import INPUTS
@@ -30,7 +31,7 @@ def hidden_name_reason(name: str) -> str | None:
 def read_head(path: str | Path) -> bytes:
     """The first HEAD_BYTES bytes; empty if the file cannot be read (the audit reports why)."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million Paths cost seconds
+        with open_regular(path) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b""

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skipstone.core import storage
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DamagedError
 from skipstone.data.sources import ColumnRef, FileRef
 
@@ -215,7 +216,8 @@ def load_data_path(path: Path | str) -> Path | None:
         DamagedError: the file is truncated, changed or not a manifest.
     """
     try:
-        data_path = _facts(path, pq.read_schema(path)).get("data_path")
+        with open_regular(path) as file:
+            data_path = _facts(path, pq.read_schema(file)).get("data_path")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
     return Path(data_path) if isinstance(data_path, str) else None

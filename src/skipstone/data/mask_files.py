@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited, pluralize, quote_path
 from skipstone.data.options import ReadOptions
@@ -311,7 +312,7 @@ def find_class_table(root: Path, options: ReadOptions) -> MaskTable | None:
 def read_class_table(path: Path) -> MaskTable:
     """Read a CSV with a header (index or colour, name, optionally ignore), or one name per line."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}.") from error
     lines = [line for line in text.splitlines() if line.strip()]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
+
+#: Largest file of one sample, in bytes; more where its bytes are the pixels themselves.
+MAX_FILE_BYTES, MAX_RAW_BYTES = 256 << 20, 2 << 30
+_RAW = (b"II", b"MM", b"BM", b"\x93NUMPY", b"P5", b"P6")  # TIFF, BMP, numpy, PPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,20 @@ def read_source(source: Source) -> bytes | np.ndarray:
 
         return read_idx_member(source.path, source.member)
     try:
-        return source.path.read_bytes()
+        return _read_file(source.path)
     except OSError as error:
         raise DataError(f"{source.path} cannot be read: {error.strerror}.") from error
     except (MemoryError, OverflowError) as error:
         raise DataError(f"{source.path} does not fit into memory.") from error
+
+
+def _read_file(path: Path) -> bytes:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        limit = MAX_RAW_BYTES if file.peek(6).startswith(_RAW) else MAX_FILE_BYTES
+        if size > limit:
+            raise DataError(
+                f"{path} has {size:,} bytes; a file of one sample may have {limit:,}.",
+                hint="If it is a container or a table, give it as the data itself.",
+            )
+        return file.read(size)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.core import events
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DataError, MissingExtra, SkipstoneError, UsageError
 from skipstone.core.specs import ModelChoice
 from skipstone.core.strict_json import parse_json
@@ -152,7 +153,7 @@ def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
             hint="hf/ takes a folder as `save_pretrained` writes it.",
         )
     try:
-        config = parse_json(file.read_bytes(), file)
+        config = parse_json(read_regular(file), file)
     except SkipstoneError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     family = config.get("model_type") if isinstance(config, dict) else None
@@ -174,7 +175,7 @@ def list_weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        index = parse_json((folder / INDEX).read_bytes(), folder / INDEX)
+        index = parse_json(read_regular(folder / INDEX), folder / INDEX)
         file_of: Mapping[str, Any] = index.get("weight_map", {}) if isinstance(index, dict) else {}
         names = sorted({str(name) for name in file_of.values()})
         files = [folder / name for name in names if Path(name).name == name]

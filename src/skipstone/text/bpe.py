@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DamagedError, DataError, MissingExtra, UsageError
 
 
@@ -49,7 +50,7 @@ def read_tokenizer(file: Path) -> np.ndarray:
             f"the tokenizer {file} does not exist.",
             hint="Name a tokenizer.json of the library tokenizers.",
         )
-    stored = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    stored = np.frombuffer(read_regular(file), np.uint8).copy()
     try:
         BpeTokenizer(stored, max_length=1)
     except DamagedError as error:

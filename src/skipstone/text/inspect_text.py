@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skipstone.core.disk import open_regular
 from skipstone.inputs.inspection import InspectionResult
 from skipstone.text.features import decode_utf8
 
@@ -43,7 +44,7 @@ def inspect_text(data: bytes | np.ndarray) -> InspectionResult:
 def is_blank_file(file: Path) -> bool:
     """Whether the file holds only whitespace."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             return not any(block.strip() for block in iter(lambda: stream.read(_BLOCK), b""))
     except OSError:  # reading the text reports it
         return False

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from skipstone.core import events
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DataError
 from skipstone.text.features import decode_utf8
 from skipstone.text.ngrams import normalize_text
@@ -26,7 +27,7 @@ def read_synonyms(path: Path) -> Mapping[str, tuple[str, ...]]:
         DataError: the file cannot be read, or a row has no synonym; names the row.
     """
     try:
-        text = decode_utf8(path.read_bytes())
+        text = decode_utf8(read_regular(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
 
 _CHUNK = 1 << 20
@@ -38,7 +39,7 @@ class VectorStream:
                 what = "is a folder" if path.is_dir() else "does not exist"
                 raise DataError(f"{path} {what}: --vectors takes a file of word vectors.")
             self.size = path.stat().st_size
-            file = path.open("rb")
+            file = open_regular(path)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         self._raw = _Hashed(file, advance)

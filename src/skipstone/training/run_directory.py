@@ -47,6 +47,7 @@ class RunFolder:
         self.path = storage.make_folder(Path(path)).absolute()
         _lock(self.path / LOCK)
         try:
+            _refuse_links(self.path)
             self.leftovers = storage.remove_stale_temporaries(self.path)
             if not (self.path / RUN).exists():
                 record = {"format": FORMAT, "identity": dict(identity or {}), "created": _now()}
@@ -134,10 +135,21 @@ def lock_run(path: Path | str) -> Iterator[None]:
     lock = Path(path).absolute() / LOCK
     _lock(lock)
     try:
+        _refuse_links(lock.parent)
         storage.remove_stale_temporaries(lock.parent)
         yield
     finally:
         _unlock(lock)
+
+
+def _refuse_links(folder: Path) -> None:
+    """DamagedError for a link in a run folder: a stranger's may lead to another file of the user."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_symlink():
+            raise DamagedError(
+                f"{entry} is a link; a run folder holds files of its own only.",
+                hint="Remove the link, or put what it leads to in its place.",
+            )
 
 
 def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from skipstone.core.disk import open_regular, open_regular_text
 from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes
@@ -241,7 +242,8 @@ def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[s
 
 def _read_parquet(path: Path) -> Columns:
     try:
-        table = pq.read_table(path)
+        with open_regular(path) as file:
+            table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as Parquet: {first}") from error
@@ -331,7 +333,7 @@ def read_csv_records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[s
     """(number of the first line, stripped cells) of each record that is not blank."""
     line = dialect.skip_lines
     csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding=dialect.encoding, errors=dialect.errors, newline="") as file:
+    with open_regular_text(path, dialect.encoding, dialect.errors, "") as file:
         try:
             for _ in range(dialect.skip_lines):
                 file.readline()
@@ -351,7 +353,7 @@ def read_csv_records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[s
 
 
 def _detect_encoding(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD)
     for mark, name in _MARKS:
         if head.startswith(mark):
@@ -385,7 +387,7 @@ def _first_invalid_byte(path: Path, encoding: str) -> str:
     """The place of the first invalid byte; "" for encodings with a line feed of several bytes."""
     if len("\n".encode(encoding.removesuffix("-sig"))) > 1:
         return ""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode(encoding if number == 1 else encoding.removesuffix("-sig"))
@@ -397,7 +399,7 @@ def _first_invalid_byte(path: Path, encoding: str) -> str:
 def _stated_delimiter(path: Path, encoding: str, errors: str) -> str | None:
     """The delimiter in Excel's first line `sep=;`, or None."""
     try:
-        with path.open(encoding=encoding, errors=errors) as file:
+        with open_regular_text(path, encoding, errors) as file:
             match = _SEP_LINE.fullmatch(file.readline(16))
     except UnicodeError as error:
         raise _encoding_error(path, 0, encoding) from error
@@ -461,7 +463,7 @@ def read_jsonl(
 
 def _records(path: Path, errors: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     with file:

@@ -25,6 +25,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.data.manifest import Manifest, build_table
@@ -268,7 +269,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[int, ...]:
 
 
 def _open(path: Path) -> BinaryIO:
-    file = path.open("rb")
+    file = open_regular(path)
     if file.read(2) == _GZIP:
         file.close()
         return cast(BinaryIO, gzip.open(path, "rb"))

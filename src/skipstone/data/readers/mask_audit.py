@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.core.disk import read_regular
 from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.findings import Finding
 from skipstone.data.fingerprint import map_in_threads
@@ -71,7 +72,7 @@ def audit_masks(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
 def _inspect_mask(picture: Path, mask: Path, table: MaskTable) -> MaskInspection:
     nothing = np.zeros(256, np.int64)
     try:
-        pixels = decode_mask(mask.read_bytes())
+        pixels = decode_mask(read_regular(mask))
     except OSError as error:
         return MaskInspection(("mask_unreadable", str(error.strerror)), nothing)
     except ValueError as error:

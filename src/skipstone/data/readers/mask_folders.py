@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.core.registry import INPUTS, TASKS
@@ -355,7 +356,7 @@ def _collect_values(root: Path, pairs: MatchedMasks) -> MaskValues:
 
     def read_values(path: str) -> MaskPixels | str:
         try:
-            mask = decode_mask((root / path).read_bytes())
+            mask = decode_mask(read_regular(root / path))
         except (OSError, ValueError) as error:
             return f"{path}: {error}"
         return MaskPixels(mask.kind, mask.distinct_values())

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, quote_path
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES
@@ -104,7 +105,7 @@ def detect_annotation_format(path: Path) -> AnnotationFormat | None:
     if suffix not in _SUFFIXES:
         return None
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD).decode("utf-8-sig", "replace")
     except OSError:
         return None

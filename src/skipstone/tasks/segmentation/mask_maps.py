@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DamagedError, DataError
 from skipstone.core.options import check_types
 from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, load_mask_codes
@@ -108,7 +109,7 @@ class MaskLoader:
             raise DataError(f"{describe_value(value)} has no path of a mask.")
         path = self.root / value["mask"]
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         return np.asarray(self.codes[load_mask_codes(data, self.table, str(path))])
