@@ -68,21 +68,24 @@ class TableReader:
             )
         columns = read_columns(path, options)
         root = path.parent
-        cells = _cell_input(options)
-        texts = None if cells is None else choose_text_column(columns, root, options)
-        if cells is not None and texts is not None:
-            return read_text_rows(columns, texts, options, cells)
-        roles = choose_column_roles(columns, root, options)
-        files = FileLookup(root, resolve_path_folder(options), search=roles.search_subfolders)
-        files.infer_path_prefix(sample_cells(columns, roles.path))
-        paths = [
-            _find_file(columns, files, row, cell)
-            for row, cell in enumerate(columns.text_cells(roles.path))
-        ]
-        input = _choose_file_input(path, [path for path in paths if path], options)
-        rows, ignored = _rows(columns, files, roles, paths, input)
+        input, cells, notes = _cell_input(options), None, []
+        text = None if input is None else choose_text_column(columns, root, options)
+        roles = choose_column_roles(columns, root, options, source=text)
+        if input is not None and text is not None:
+            rows, skipped = _text_rows(columns, roles)
+            cells = ColumnRef(text, options.delimiter, options.encoding)
+        else:
+            files = FileLookup(root, resolve_path_folder(options), search=roles.search_subfolders)
+            files.infer_path_prefix(sample_cells(columns, roles.path))
+            paths = [
+                _find_file(columns, files, row, cell)
+                for row, cell in enumerate(columns.text_cells(roles.path))
+            ]
+            input = _choose_file_input(path, [path for path in paths if path], options)
+            rows, skipped = _file_rows(columns, files, roles, paths, input)
+            notes = [*_path_notes(files), *_lost_bytes_note(columns, options)]
         classes = list_classes(rows["target"], roles)
-        check_learnable_classes(path, classes, rows, ignored, roles)
+        check_learnable_classes(path, classes, rows, skipped, roles)
         return Manifest(
             build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
             root=root,
@@ -90,12 +93,9 @@ class TableReader:
             input=input.name,
             task=roles.task,
             schema={"classes": classes},
-            notes=(
-                *_notes(columns, roles, rows, classes, ignored, input.noun),
-                *_path_notes(files),
-                *_lost_bytes_note(columns, options),
-            ),
-            skipped_counts=dict(ignored),
+            notes=(*_notes(columns, roles, rows, classes, skipped, input.noun), *notes),
+            skipped_counts=dict(skipped),
+            cells=cells,
         )
 
 
@@ -131,7 +131,7 @@ def _choose_file_input(table: Path, paths: list[str], options: ReadOptions) -> I
     return choose_input(table, counts) or inputs[0]
 
 
-def _rows(
+def _file_rows(
     columns: Columns,
     files: FileLookup,
     roles: ColumnRoles,
@@ -143,10 +143,9 @@ def _rows(
     Args:
         paths: the file of each row, or None.
     """
-    ignored: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     skip_reason, conversions = make_skip_check(input), load_conversions([input])
-    splits = columns.text_cells(roles.split) if roles.split else None
-    groups = columns.text_cells(roles.group) if roles.group else None
+    labels = _RowLabels(columns, roles)
     rows: dict[str, list[Any]] = {"path": [], "split": [], "group": [], "target": []}
     first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
     missing: list[int] = []
@@ -155,26 +154,23 @@ def _rows(
             missing.append(row)
             continue
         if (reason := skip_reason(path, b"")) in conversions:
-            ignored[reason] += 1
+            skipped[reason] += 1
             continue
-        target = parse_target(columns, roles, row)
-        if target is None:
-            ignored[NO_LABEL] += 1
-            continue
-        split = parse_split(columns, roles, row, splits[row]) if splits else ""
-        group = (groups[row] or None) if groups else None
-        if path in first:
+        fields = labels.read_row(row)
+        if fields is None:
+            skipped[NO_LABEL] += 1
+        elif path in first:
             number, earlier = first[path]
-            ignored[REPEATED_ROW] += 1
-            _merge(columns, roles, rows, number, (earlier, row), target, split, group)
-            continue
-        first[path] = (len(rows["path"]), row)
-        for name, value in zip(rows, (path, split, group, target), strict=True):
-            rows[name].append(value)
+            skipped[REPEATED_ROW] += 1
+            _merge(columns, roles, rows, number, (earlier, row), *fields)
+        else:
+            first[path] = (len(rows["path"]), row)
+            for name, value in zip(rows, (path, *fields), strict=True):
+                rows[name].append(value)
     if missing:
-        ignored[MISSING_FILE] = len(missing)
+        skipped[MISSING_FILE] = len(missing)
         _check_missing(columns, files.folder, columns.text_cells(roles.path), missing)
-    return rows, ignored
+    return rows, skipped
 
 
 def _find_file(columns: Columns, files: FileLookup, row: int, cell: str) -> str | None:
@@ -216,9 +212,9 @@ def _merge(
     rows: dict[str, list[Any]],
     number: int,
     places: tuple[int, int],
-    target: str | list[str],
     split: str,
     group: str | None,
+    target: str | list[str],
 ) -> None:
     """Merge a row that repeats a file: tags are united, everything else must be equal."""
     earlier, later = places
@@ -251,7 +247,7 @@ def _notes(
     roles: ColumnRoles,
     rows: dict[str, list[Any]],
     classes: list[str],
-    ignored: Counter[str],
+    skipped: Counter[str],
     noun: str,
 ) -> list[str]:
     files = pluralize(len(rows["path"]), noun)
@@ -270,37 +266,13 @@ def _notes(
             f"{pluralize(len(columns.short_lines), 'line')} without their last cells (first line "
             f"{columns.short_lines[0]}): these are read as empty."
         )
-    for reason, count in ignored.items():
+    for reason, count in skipped.items():
         if reason != REPEATED_ROW:
             notes.append(f"Skipped: {reason} ({count:,}).")
-    if ignored[REPEATED_ROW]:
+    if skipped[REPEATED_ROW]:
         action = "united" if roles.is_multi_label else "kept once"
-        notes.append(f"{ignored[REPEATED_ROW]:,} {REPEATED_ROW} of the same file are {action}.")
+        notes.append(f"{skipped[REPEATED_ROW]:,} {REPEATED_ROW} of the same file are {action}.")
     return notes + describe_unused_columns(columns, roles)
-
-
-def read_text_rows(columns: Columns, text: str, options: ReadOptions, input: InputSpec) -> Manifest:
-    """The rows of a table as texts.
-
-    Args:
-        text: the column that holds them.
-    """
-    path = columns.path
-    roles = choose_column_roles(columns, path.parent, options, source=text)
-    rows, ignored = _text_rows(columns, roles)
-    classes = list_classes(rows["target"], roles)
-    check_learnable_classes(path, classes, rows, ignored, roles)
-    return Manifest(
-        build_table(rows, pa.list_(pa.string()) if roles.is_multi_label else pa.string()),
-        root=path.parent,
-        reader="table",
-        input=input.name,
-        task=roles.task,
-        schema={"classes": classes},
-        notes=tuple(_text_notes(columns, roles, rows, classes, ignored)),
-        skipped_counts=dict(ignored),
-        cells=ColumnRef(text, options.delimiter, options.encoding),
-    )
 
 
 def audit_text_table(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]:
@@ -339,44 +311,37 @@ def audit_text_table(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]
 
 
 def _text_rows(columns: Columns, roles: ColumnRoles) -> tuple[dict[str, list[Any]], Counter[str]]:
-    ignored: Counter[str] = Counter()
-    texts = columns.text_cells(roles.path)
-    splits = columns.text_cells(roles.split) if roles.split else None
-    groups = columns.text_cells(roles.group) if roles.group else None
+    """Column lists for the manifest, with one row per text, and skipped rows by reason."""
+    skipped: Counter[str] = Counter()
+    labels = _RowLabels(columns, roles)
     rows: dict[str, list[Any]] = {"member": [], "split": [], "group": [], "target": []}
-    for row, text in enumerate(texts):
-        if not text:
-            ignored[NO_TEXT] += 1
+    for row, text in enumerate(columns.text_cells(roles.path)):
+        fields = labels.read_row(row) if text else None
+        if fields is None:
+            skipped[NO_LABEL if text else NO_TEXT] += 1
             continue
-        target = parse_target(columns, roles, row)
-        if target is None:
-            ignored[NO_LABEL] += 1
-            continue
-        rows["member"].append(row)
-        rows["split"].append(parse_split(columns, roles, row, splits[row]) if splits else "")
-        rows["group"].append((groups[row] or None) if groups else None)
-        rows["target"].append(target)
+        for name, value in zip(rows, (row, *fields), strict=True):
+            rows[name].append(value)
     rows["path"] = [Path(columns.path).name] * len(rows["target"])
-    return rows, ignored
+    return rows, skipped
 
 
-def _text_notes(
-    columns: Columns,
-    roles: ColumnRoles,
-    rows: dict[str, list[Any]],
-    classes: list[str],
-    ignored: Counter[str],
-) -> list[str]:
-    count = pluralize(len(rows["target"]), "text")
-    notes = [
-        f"Read as a table: {count} from column {roles.path}, task {roles.task} with labels from "
-        f"{describe_label_source(roles)}: {pluralize(len(classes), 'label')} ({join_limited(classes, 10)})."
-    ]
-    notes += describe_splits(roles, rows)
-    for reason in (NO_TEXT, NO_LABEL):
-        if ignored[reason]:
-            notes.append(f"Skipped: {reason} ({ignored[reason]:,}).")
-    return notes + describe_unused_columns(columns, roles)
+class _RowLabels:
+    """Reads the split, the group and the target of a table's rows."""
+
+    def __init__(self, columns: Columns, roles: ColumnRoles) -> None:
+        self.columns, self.roles = columns, roles
+        self.splits = columns.text_cells(roles.split) if roles.split else None
+        self.groups = columns.text_cells(roles.group) if roles.group else None
+
+    def read_row(self, row: int) -> tuple[str, str | None, str | list[str]] | None:
+        """(split, group, target), or None without a label."""
+        target = parse_target(self.columns, self.roles, row)
+        if target is None:
+            return None
+        splits, groups = self.splits, self.groups
+        split = parse_split(self.columns, self.roles, row, splits[row]) if splits else ""
+        return split, (groups[row] or None) if groups else None, target
 
 
 def parse_target(columns: Columns, roles: ColumnRoles, row: int) -> str | list[str] | None:
@@ -431,7 +396,7 @@ def check_learnable_classes(
     path: Path,
     classes: list[str],
     rows: dict[str, list[Any]],
-    ignored: Counter[str],
+    skipped: Counter[str],
     roles: ColumnRoles,
 ) -> None:
     """Check that the labels can be learnt.
@@ -441,7 +406,7 @@ def check_learnable_classes(
         UsageError: all rows have one label, or nearly every row has a different one.
     """
     if not rows["target"]:
-        what = ", ".join(f"{count:,} {reason}" for reason, count in ignored.items())
+        what = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
         raise DataError(
             f"{path}: no row can be used ({what}).",
             hint="Another column may hold the labels (--label-column NAME) or name the files "
