@@ -89,7 +89,7 @@ class ReaderSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class AuditNouns:
-    """An audit's words for rows of one input. The defaults are for pictures.
+    """An audit's words for rows of one input.
 
     Args:
         unit: a row.
@@ -101,10 +101,10 @@ class AuditNouns:
 
     unit: str = "file"
     duplicate_title: str = "the same bytes"
-    near_duplicate_title: str = "the same picture"
+    near_duplicate_title: str = "nearly the same"
     duplicate_verb: str = "hold the same bytes"
-    near_duplicate_verb: str = "show the same picture, their details agree to {share:.0f} %"
-    near_duplicate_of_another: str = "show the same picture as another, in other bytes"
+    near_duplicate_verb: str = "are nearly the same, their details agree to {share:.0f} %"
+    near_duplicate_of_another: str = "are nearly the same as another, in other bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,11 @@ ENTRIES = (
         predict_skip_reason="skipstone.image.picture_types:predict_skip_reason",
         conversions="skipstone.image.picture_types:CONVERSIONS",
         reject_layout="skipstone.data.readers.unsupported_layouts:reject_masks",
+        nouns=AuditNouns(
+            near_duplicate_title="the same picture",
+            near_duplicate_verb="show the same picture, their details agree to {share:.0f} %",
+            near_duplicate_of_another="show the same picture as another, in other bytes",
+        ),
         augment="skipstone.image.augment_options:ImageAugmentOptions",
         inspect="skipstone.image.inspect_file:inspect_image",
         is_inspectable=True,
