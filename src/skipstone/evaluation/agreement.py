@@ -22,7 +22,7 @@ from skipstone.core.errors import DataError, UsageError
 from skipstone.data.sources import Source
 from skipstone.inference.open_model import open_runtime
 from skipstone.inference.predictor import Predictor, Runtime, concatenate_outputs, stack_arrays
-from skipstone.inference.programs import Program, exceeded_tolerances, read_programs
+from skipstone.inference.programs import Program, cap_tolerance, exceeded_tolerances, read_programs
 from skipstone.inference.restore import restore_input, restore_task
 from skipstone.tasks.base import Difference
 
@@ -136,7 +136,9 @@ def _merge(
         sum(int(difference.near_ties) for difference in differences),
         measured["n"],
         batch,
-        exceeded_tolerances(measured, program.tolerance),
+        exceeded_tolerances(
+            measured, cap_tolerance(program.tolerance, program.precision, measured["n"])
+        ),
         measured.get("share"),
     )
 

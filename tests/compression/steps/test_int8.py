@@ -198,10 +198,35 @@ def test_one_changed_weight_of_the_int8_program_turns_verify_red(shipped: Path) 
     assert red[NAME]["own"]["difference"] > 3 * red[NAME]["own"]["allowed"]
     moved = abs(red[NAME]["max_difference"] - green["max_difference"])
     assert moved < green["tolerance"]["probability"] / 5
-    # the allowance for other processors would have hidden it: a bundle of before its own answers
-    # were kept loads, and verifies as it did
+    # the allowance for other processors would have hidden it, so its own outputs are required
     _change_exports(shipped, lambda row: row.pop("reference_outputs"))
-    assert _row(shipped)["ok"]
+    assert "its own outputs are not stored" in _row(shipped)["problem"]
+
+
+@pytest.mark.parametrize("hides", ["no outputs", "another processor"])
+def test_a_bundle_cannot_allow_itself_a_wrong_program(shipped: Path, hides: str) -> None:
+    """Its weights XORed, and its row says that anything will do."""
+    root = ET.fromstring(read_file(shipped, FILES["model"]))
+    weights = bytearray(read_file(shipped, FILES["weights"]))
+    for data in root.iterfind(".//layer[@type='Const']/data[@element_type='i8']"):
+        start, size = int(data.attrib["offset"]), int(data.attrib["size"])
+        weights[start : start + size] = bytes(
+            value ^ 0x55 for value in weights[start : start + size]
+        )
+    replace_file(shipped, FILES["weights"], bytes(weights))
+
+    def loosen(row: dict[str, Any]) -> None:
+        row["tolerance"] = {"probability": 1.0, "relative": None, "flips": 99, "typical": 9e9}
+        if hides == "another processor":
+            row["measured"]["facts"]["kernels"] = {"jit_avx2_I8": 3}
+        else:
+            row.pop("reference_outputs")
+
+    _change_exports(shipped, loosen)
+    row = _row(shipped)
+    assert not row["ok"]
+    assert "(allowed 0.5)" in row["problem"]
+    assert row["tolerance"]["flips"] <= 8
 
 
 def test_another_processor_is_held_to_the_networks_answers(shipped: Path) -> None:
