@@ -47,7 +47,7 @@ def made(folder: Path, **options: str) -> tuple[Network, TextInput]:
     task = TASKS["classify"].load()(TASKS["classify"].make_options(), {"classes": ["a", "b"]})
     backbone = ComponentConfig(choice.model, {"options": given, "shape": dict(choice.shape)})
     network = build_network(Arch(backbone, task.default_head()), input)
-    load_weights(network, name=choice.model, weights=choice.weights)
+    load_weights(network, name=choice.model, weights=choice.weights, example={})
     return network.eval(), input
 
 

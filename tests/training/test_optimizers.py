@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from skipstone.models.image_backbone_options import TimmOptions
 from skipstone.models.resnet import build_resnet
+from skipstone.models.timm_backbone import build_timm
 from skipstone.training.optimizers import (
     gradient_norms,
     make_optimizer,
@@ -28,6 +30,31 @@ def test_norms_and_biases_do_not_decay() -> None:
     assert set(decay) == set(names.values())
     for name, value in decay.items():
         assert value == (0.3 if name.endswith("weight") and "norm" not in name else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "undecayed"),
+    [
+        ("vit_tiny_patch16_224", {"cls_token", "pos_embed"}),
+        ("vit_tiny_r_s16_p8_224", {"cls_token", "pos_embed"}),
+        ("poolformer_s12", set()),  # scales (C,) of layers
+        ("tiny_vit_5m_224", {"attention_biases"}),
+    ],
+)
+def test_tokens_and_position_tables_do_not_decay(name: str, undecayed: set[str]) -> None:
+    network = tiny_network()
+    network.backbone = build_timm(f"timm/{name}", TimmOptions(last_map="pooled"), in_channels=3)
+    names = {id(p): n for n, p in network.backbone.net.named_parameters()}
+    decay = {
+        names[id(p)]: bool(group["weight_decay"])
+        for group in make_optimizer(network, recipe_of(weight_decay=0.3)).param_groups
+        for p in group["params"]
+        if id(p) in names
+    }
+    of_tables = {n for n, p in network.backbone.net.named_parameters() if p.ndim > 1}
+    of_tables = {n for n in of_tables if not decay[n]}
+    assert {n.rpartition(".")[2] for n in of_tables} - {"gamma"} == undecayed
+    assert any(decay.values())
 
 
 def test_rates_fall_towards_the_stem() -> None:

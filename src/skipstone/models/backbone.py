@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,21 @@ import numpy as np
 from torch import Tensor, nn
 
 from skipstone.models.word_lookup import token_ids
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """A whole network as its authors publish it, classifier included.
+
+    Args:
+        name: for messages.
+        module: its state dict has the published names.
+        compute_logits: (N, C, H, W), or what the backbone takes -> (N, classes).
+    """
+
+    name: str
+    module: nn.Module
+    compute_logits: Callable[[Tensor], Tensor]
 
 
 class Backbone(nn.Module, ABC):
@@ -47,6 +63,15 @@ class Backbone(nn.Module, ABC):
     def published_module(self) -> nn.Module:
         """The module whose state dict has the published names, for checkpoint loading."""
         return self
+
+    def published_network(self, classes: int) -> PublishedNetwork | None:
+        """The published network of this name with fresh weights and `classes` outputs, which
+        decides whether a foreign classifier fits; None where there is none to compare with."""
+        return None
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Parameters beside norms and biases that weight decay leaves alone (position tables)."""
+        return []
 
 
 class SequenceBackbone(Backbone):

@@ -6,8 +6,10 @@ matched.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +23,8 @@ State = dict[str, Tensor]
 
 #: The least fraction of the backbone's tensors that has to match.
 MIN_MATCHED = 0.9
+#: Equal networks differ by rounding only, relative to the largest output.
+MAX_DIFFERENCE = 1e-3
 #: Prefixes that training scripts add to the names of a state dict.
 _PREFIXES = re.compile(r"^(_orig_mod\.|module\.|model\.|backbone\.|net\.)")
 
@@ -57,6 +61,8 @@ def load_published(
     state: Mapping[str, Tensor],
     *,
     where: str,
+    example: Mapping[str, Tensor],
+    of_skipstone: bool = False,
     classifier_problem: str = "",
     write_report: ReportWriter | None = None,
 ) -> WeightReport:
@@ -65,8 +71,15 @@ def load_published(
     Prefixes (``module.``, ``model.``, ``backbone.``) are stripped. A first convolution with other
     input channels is adapted by `adapt_channels`. Nothing is loaded when this raises.
 
+    A foreign classifier is loaded only if the network then gives the outputs of the published
+    one: a classifier of the same shape may belong behind another pooling, or behind layers that
+    this network lacks.
+
     Args:
         where: the weights' source, for messages.
+        example: generated inputs of the network, on which the outputs are compared.
+        of_skipstone: whether `state` is of a network of skipstone with the same architecture, as
+            far as no `classifier_problem` says otherwise.
         classifier_problem: a sentence on why the classifier does not fit; it is not loaded
             then.
         write_report: as in `load_weights`.
@@ -79,36 +92,87 @@ def load_published(
     expected = backbone.state_dict()
     prefix = network.backbone.published_prefix
     renamed = {_strip_prefixes(name, expected, prefix): tensor for name, tensor in state.items()}
-    classifier = network.backbone.classifier
     loaded, mismatched, adapted = _match_tensors(expected, renamed, where)
-    # older torchvision files lack these counters, which do not affect the outputs
-    counted = [name for name in expected if not name.endswith("num_batches_tracked")]
-    head: State = {}
-    reason = classifier_problem
-    if not classifier_problem:
-        head, reason = _head_tensors(network, renamed, classifier)
-    report = WeightReport(
-        matched=tuple(loaded),
-        unmatched_in_file=tuple(
-            name for name in renamed if name not in expected and not _is_of_head(name, classifier)
-        ),
-        missing_in_model=tuple(name for name in counted if name not in renamed),
-        shape_mismatch=tuple(mismatched),
-        fraction_of_backbone=sum(name in loaded for name in counted) / len(counted),
-        classifier=reason,
-        adapted=adapted,
+    layer = "head.linear" if of_skipstone else network.backbone.classifier
+    ignored = tuple(name for name in renamed if of_skipstone and name.startswith("front."))
+    report = _report_matches(
+        expected, renamed, loaded, elsewhere=(f"{layer}.weight", f"{layer}.bias", *ignored)
     )
-    place = "" if write_report is None else write_report(report)
+    report = dataclasses.replace(report, shape_mismatch=tuple(mismatched), adapted=adapted)
+    total = len(_without_counters(expected))
     if report.fraction_of_backbone < MIN_MATCHED:
+        place = "" if write_report is None else write_report(report)
         raise UsageError(
-            _format_error(report, where, len(counted), place),
+            _format_error(report, where, total, place),
             hint="Choose the --model that these weights belong to, or --weights none.",
         )
     backbone.load_state_dict(loaded, strict=False)
-    if head:
+    head, reason = _head_tensors(network, renamed, layer)
+    if head and not classifier_problem and not of_skipstone:
+        classifier_problem = _compare_outputs(network, head, renamed, example, where)
+    if head and not classifier_problem:
         network.head.load_state_dict(head, strict=False)
-    events.emit_note(_format_report(report, where, len(counted), place))
+    report = dataclasses.replace(report, classifier=classifier_problem or reason)
+    place = "" if write_report is None else write_report(report)
+    events.emit_note(_format_report(report, where, total, place))
     return report
+
+
+def _report_matches(
+    expected: Mapping[str, Tensor], state: State, loaded: State, elsewhere: tuple[str, ...]
+) -> WeightReport:
+    """What matched; names of `elsewhere` are loaded into other parts of the network."""
+    counted = _without_counters(expected)
+    known = {*expected, *elsewhere}
+    return WeightReport(
+        matched=tuple(loaded),
+        unmatched_in_file=tuple(name for name in state if name not in known),
+        missing_in_model=tuple(name for name in counted if name not in state),
+        shape_mismatch=(),
+        fraction_of_backbone=sum(name in loaded for name in counted) / len(counted),
+    )
+
+
+def _without_counters(names: Iterable[str]) -> list[str]:
+    """Names without counters, which older torchvision files lack and outputs do not depend on."""
+    return [name for name in names if not name.endswith("num_batches_tracked")]
+
+
+def _compare_outputs(
+    network: Network,
+    head: State,
+    state: Mapping[str, Tensor],
+    example: Mapping[str, Tensor],
+    where: str,
+) -> str:
+    """ "" if the network with the file's classifier has the outputs of the published network, else
+    a sentence. The network is left as it is."""
+    count = next(iter(head.values())).shape[0]
+    start = f"its classifier of {count} classes starts fresh, because"
+    published = network.backbone.published_network(count)
+    if published is None:
+        return f"{start} other layers may come before it in the network that was published"
+    target = published.module.state_dict()
+    tensors, _, _ = _match_tensors(target, state, where)
+    missing = [name for name in _without_counters(target) if name not in tensors]
+    if missing:
+        return f"{start} {published.name} has {missing[0]}, and the file does not"
+    published.module.load_state_dict(tensors, strict=False)
+    published.module.eval()
+    twin = copy.deepcopy(network).eval()
+    twin.head.load_state_dict(head, strict=False)
+    with torch.no_grad():
+        arrays = twin.front(dict(example))
+        logits = twin.predict_arrays(arrays).get("logits")
+        theirs = published.compute_logits(arrays)
+    if logits is None or logits.shape != theirs.shape:
+        return f"{start} this network has other outputs than {published.name}"
+    difference = float((logits - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
+    if difference <= MAX_DIFFERENCE:
+        return ""
+    return (
+        f"{start} with these options the outputs differ from {published.name} by {difference:.0%}"
+    )
 
 
 def _match_tensors(
@@ -162,22 +226,17 @@ def _strip_prefixes(name: str, expected: Mapping[str, Tensor], prefix: str) -> s
     return name
 
 
-def _is_of_head(name: str, classifier: str) -> bool:
-    return name.startswith((f"{classifier}.", "head.", "front."))
-
-
-def _head_tensors(
-    network: Network, state: Mapping[str, Tensor], classifier: str
-) -> tuple[State, str]:
-    """The file's final linear layer under the head's names, if it has as many classes."""
+def _head_tensors(network: Network, state: Mapping[str, Tensor], layer: str) -> tuple[State, str]:
+    """The file's final linear `layer` under the head's names, if it has as many classes."""
     linears = [n for n, module in network.head.named_modules() if isinstance(module, nn.Linear)]
-    layer = classifier if f"{classifier}.weight" in state else "head.linear"
-    weight, bias = state.get(f"{layer}.weight"), state.get(f"{layer}.bias")
-    if len(linears) != 1 or weight is None or bias is None:
+    weight = state.get(f"{layer}.weight")
+    if len(linears) != 1 or weight is None or weight.ndim not in (2, 4):
         return {}, ""
+    weight = weight.flatten(1)  # a few networks have a 1x1 convolution: (K, C, 1, 1)
+    bias = state.get(f"{layer}.bias", weight.new_zeros(len(weight)))
     linear = network.head.get_submodule(linears[0])
     assert isinstance(linear, nn.Linear)
-    if weight.shape != linear.weight.shape:
+    if weight.shape != linear.weight.shape or bias.shape != linear.bias.shape:
         return {}, f"its classifier of {weight.shape[0]} classes ignored, the new one starts fresh"
     tensors = {f"{linears[0]}.weight": weight, f"{linears[0]}.bias": bias}
     return tensors, f"its classifier of {weight.shape[0]} classes loaded too"

@@ -10,7 +10,7 @@ from skipstone.core.options import POSITIVE, PROBABILITY, Range, check_options, 
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
 OutputStride = Literal[8, 16, 32]
-LastMap = Literal["features", "stage"]
+LastMap = Literal["pooled", "features", "stage"]
 #: Factor on the published width or depth.
 _TIMES = Range(0, 100, open_low=True)
 
@@ -119,8 +119,9 @@ class TimmOptions:
     )
     last_map: LastMap = option(
         "features",
-        help="the deepest map: 'features', what the network's own classifier reads, or 'stage', "
-        "the last stage's, where the two differ (EfficientNet widens it fourfold)",
+        help="the deepest map: 'pooled', the vector that the network's own classifier reads "
+        "(without masks the default); 'features', what its pooling reads; or 'stage', the last "
+        "stage's, where the two differ (EfficientNet widens it fourfold)",
     )
 
     def __post_init__(self) -> None:

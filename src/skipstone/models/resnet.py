@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from skipstone.core.errors import UsageError, did_you_mean
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import Backbone, PublishedNetwork
 from skipstone.models.image_backbone_options import ResNetOptions, Shortcut
 from skipstone.models.layers import NORMS, make_divisible
 from skipstone.models.resnet_blocks import (
@@ -101,6 +101,7 @@ class ResNet(Backbone):
         drop_rates = stochastic_depth_rates(options.stochastic_depth, total_blocks=sum(counts))
 
         stem_stride = 2 if family.shrinking_stem else 1
+        self.variant = variant
         self.conv1 = design.make_conv(
             in_channels, widths[0], family.stem_kernel, stride=stem_stride
         )
@@ -144,6 +145,14 @@ class ResNet(Backbone):
         if self.pre_activation:
             maps[-1] = self.relu(self.bn_final(x))
         return tuple(maps)
+
+    def published_network(self, classes: int) -> PublishedNetwork:
+        net = ResNet(variant=self.variant, options=AS_PUBLISHED, in_channels=self.conv1.in_channels)
+        linear = nn.Linear(net.channels[-1], classes)
+        net.add_module(self.classifier, linear)
+        return PublishedNetwork(
+            "the published residual network", net, lambda x: linear(net(x)[-1].mean((2, 3)))
+        )
 
     def stage_modules(self) -> list[list[nn.Module]]:
         *early, deepest = self.block_stages()

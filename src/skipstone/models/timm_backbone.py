@@ -1,12 +1,13 @@
-"""timm's networks as backbones, if they give feature maps.
+"""timm's networks as backbones: all of it but the final linear layer, or its feature maps.
 
 A network is first built on the meta device to find its maps, their sizes, and the layers that no
-map depends on. Those layers (a classifier, and layers between a pooling and it, such as
-MobileNetV3's ``conv_head``) are removed, so that every parameter of the backbone is trained.
+map depends on (a classifier; for maps also the layers between a pooling and it, such as
+MobileNetV3's ``conv_head``). Those layers are removed, so that every parameter is trained.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skipstone.core.errors import UsageError, did_you_mean
-from skipstone.models.backbone import Backbone
+from skipstone.models.backbone import Backbone, PublishedNetwork
 from skipstone.models.image_backbone_options import LastMap, TimmOptions
 from skipstone.models.meta_device import on_meta
 
@@ -42,13 +43,28 @@ class GivesIntermediates(Protocol):
     def forward_intermediates(self, x: Tensor) -> Any: ...
 
 
+@runtime_checkable
+class NamesStages(Protocol):
+    """A timm network that names its stages by patterns of parameter names."""
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class NamesUndecayed(Protocol):
+    """A timm network that names the parameters that weight decay leaves alone."""
+
+    def no_weight_decay(self) -> set[str]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TimmPlan:
     """How to build a network, found on the meta device.
 
     Args:
         arguments: of timm's constructor.
-        indices: the intermediate maps that are used.
+        indices: the intermediate maps that are used; () for one vector per image, which the
+            network's own classifier reads behind its own pooling and last layers.
         norm: whether timm can normalise intermediate maps, which a transformer's need.
         uses_final_features: whether the deepest map is the output of ``forward_features``.
             EfficientNet's ``conv_head`` comes after the last intermediate map; its classifier
@@ -63,9 +79,9 @@ class TimmPlan:
     """
 
     arguments: tuple[tuple[str, Any], ...]
-    indices: tuple[int, ...]
-    norm: bool
-    uses_final_features: bool
+    indices: tuple[int, ...] = ()
+    norm: bool = False
+    uses_final_features: bool = False
     unused: tuple[str, ...] = ()
     channels: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
@@ -77,9 +93,10 @@ class TimmPlan:
 class TimmBackbone(Backbone):
     """A network of timm without its classifier: (N, in_channels, H, W) -> feature maps.
 
-    The maps are those from stride 2 on; of successive maps with the same channels and stride (all
-    blocks of a vision transformer) only the deepest. A transformer's map is the grid of its
-    normalised patch tokens. Some networks with fixed position embeddings or windows support one
+    With ``last_map="pooled"`` the only map is a vector (N, C). Otherwise the maps are those from
+    stride 2 on; of successive maps with the same channels and stride (all blocks of a vision
+    transformer) only the deepest. A transformer's map is the grid of its normalised patch tokens.
+    Some networks with fixed position embeddings or windows support one
     image size only (`fixed_size`). Inception's convolutions do not pad, so its maps are slightly
     smaller than ``strides`` say.
 
@@ -111,12 +128,26 @@ class TimmBackbone(Backbone):
                 hint="Set that size, or choose a model that takes any size.",
             )
         maps = feature_maps(self.net, pad_to_multiple(x, self.plan.pad_to), self.plan)
-        if self.plan.pad_to == 1:
+        if self.plan.pad_to == 1 or not self.plan.indices:
             return maps
         sizes = map_sizes(self.plan, height, width)
         return tuple(map_[:, :, :h, :w] for map_, (h, w) in zip(maps, sizes, strict=True))
 
+    def published_network(self, classes: int) -> PublishedNetwork:
+        arguments = published_arguments(self.name, self.plan)
+        net = create_network(self.name, arguments, classes=classes)
+        return PublishedNetwork(
+            f"timm's {self.name}", net, lambda x: net(pad_to_multiple(x, self.plan.pad_to))
+        )
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        names = self.net.no_weight_decay() if isinstance(self.net, NamesUndecayed) else ()
+        return [parameter for name, parameter in self.net.named_parameters() if name in names]
+
     def stage_modules(self) -> list[list[nn.Module]]:
+        names_stages = isinstance(self.net, NamesStages)
+        if not names_stages:  # poolformer and its relatives name no stages
+            return [[self.net]]
         matcher = self.net.group_matcher(coarse=True)
         stage_of = timm.models.group_parameters(self.net, matcher, reverse=True)
         stages: dict[int, list[nn.Module]] = {}
@@ -163,12 +194,15 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> TimmPlan:
         if any_size:
             arguments |= any_size
             net = create_network(timm_name, arguments)
-    gives_maps = isinstance(net, GivesIntermediates)
-    if not gives_maps:
-        raise UsageError(f"timm's {timm_name} gives no feature maps, so it cannot be a backbone.")
     net.eval()
+    image = torch.zeros(1, in_channels, *image_size(net), device="meta")
+    gives_maps = isinstance(net, GivesIntermediates)
+    if not gives_maps and options.last_map != "pooled":
+        raise UsageError(f"timm's {timm_name} gives no feature maps, so it cannot be a backbone.")
     try:
-        return inspect_network(net, in_channels, arguments, last_map=options.last_map)
+        if options.last_map == "pooled":
+            return inspect_pooled(timm_name, net, image, arguments)
+        return inspect_network(net, image, arguments, last_map=options.last_map)
     except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         # families whose features are not maps (CoaT's are lists, of three branches)
         raise UsageError(
@@ -176,12 +210,51 @@ def plan_timm(name: str, options: TimmOptions, in_channels: int) -> TimmPlan:
         ) from error
 
 
+def inspect_pooled(name: str, net: Any, image: Tensor, arguments: dict[str, Any]) -> TimmPlan:
+    """The plan of the vector that the network's own classifier reads; removes the classifier.
+
+    Raises:
+        UsageError: without its final linear layers the network gives something else.
+    """
+    layers = classifier_layers(net)
+    plan = TimmPlan(arguments=tuple(arguments.items()), unused=layers, classifier=layers[0])
+    remove_modules(net, plan.unused)
+    (vector,) = feature_maps(net, image, plan)
+    if vector.ndim != 2:
+        raise UsageError(f"timm's {name} gives its classifier more than one vector per image.")
+    unused = (*layers, *find_unused_modules(net, (vector,)))
+    stride = max(int(row["reduction"]) for row in net.feature_info)
+    plan = dataclasses.replace(plan, unused=unused, channels=(vector.shape[1],), strides=(stride,))
+    for pad_to in (1, stride):
+        with contextlib.suppress(AssertionError, RuntimeError, ValueError):
+            feature_maps(net, pad_to_multiple(odd_sided(image), pad_to), plan)
+            return dataclasses.replace(plan, pad_to=pad_to)
+    return dataclasses.replace(plan, fixed_size=image_size(net))
+
+
+def classifier_layers(net: Any) -> tuple[str, ...]:
+    """Names of the final linear layers; a network that was distilled averages two."""
+    names = net.pretrained_cfg.get("classifier") or "head"
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def image_size(net: Any) -> tuple[int, int]:
+    """(height, width) of the images that the network is published for."""
+    height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
+    return height, width
+
+
+def odd_sided(image: Tensor) -> Tensor:
+    """A larger image on the meta device whose sides are no multiple of a stride."""
+    *shape, height, width = image.shape
+    return torch.zeros(*shape, height + 11, width + 33, device="meta")
+
+
 def inspect_network(
-    net: Any, in_channels: int, arguments: dict[str, Any], *, last_map: LastMap
+    net: Any, image: Tensor, arguments: dict[str, Any], *, last_map: LastMap
 ) -> TimmPlan:
     """Run the network on the meta device to find its plan; removes the unused modules of `net`."""
-    height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
-    image = torch.zeros(1, in_channels, height, width, device="meta")
+    height, width = image.shape[2:]
     norm = True
     try:
         last, maps = net.forward_intermediates(image, norm=True)
@@ -204,16 +277,15 @@ def inspect_network(
     unused = tuple(find_unused_modules(net, feature_maps(net, image, plan)))
     remove_modules(net, unused)
     features = feature_maps(net, image, plan)  # also checks that it runs without them
-    classifier = net.pretrained_cfg.get("classifier") or "head"
     plan = dataclasses.replace(
         plan,
         unused=unused,
         channels=tuple(int(feature.shape[1]) for feature in features),
         strides=tuple(strides[index] for index in plan.indices),
-        classifier=classifier if isinstance(classifier, str) else classifier[0],
+        classifier=classifier_layers(net)[0],
     )
     exact = map_sizes(plan, height, width) == [tuple(map_.shape[2:]) for map_ in features]
-    odd = torch.zeros(1, in_channels, height + 11, width + 33, device="meta")
+    odd = odd_sided(image)
     for pad_to in (1, max(plan.strides)):
         try:
             sizes = [
@@ -225,6 +297,12 @@ def inspect_network(
         if not exact or sizes == map_sizes(plan, *pad_to_multiple(odd, pad_to).shape[2:]):
             return dataclasses.replace(plan, pad_to=pad_to)
     return dataclasses.replace(plan, fixed_size=(height, width))
+
+
+def published_arguments(name: str, plan: TimmPlan) -> dict[str, Any]:
+    """Arguments of timm's constructor without those of skipstone's options, which change outputs."""
+    keys = {"in_chans", *_BUILT_IN.get(name, ()), *_ANY_SIZE}
+    return {key: value for key, value in plan.arguments if key in keys}
 
 
 def map_sizes(plan: TimmPlan, height: int, width: int) -> list[tuple[int, int]]:
@@ -240,10 +318,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple))
 
 
-def create_network(name: str, arguments: dict[str, Any]) -> Any:
-    """timm's network without a classifier. UsageError if it does not support an argument."""
+def create_network(name: str, arguments: dict[str, Any], classes: int = 1) -> Any:
+    """timm's network with fresh weights. UsageError if it does not support an argument."""
     try:
-        return timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+        return timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
     except TypeError as error:
         options = {"drop_path_rate": "stochastic_depth", "output_stride": "output_stride"}
         for argument, option in options.items():
@@ -258,7 +336,9 @@ def create_network(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def feature_maps(net: Any, x: Tensor, plan: TimmPlan) -> tuple[Tensor, ...]:
-    """The chosen maps, shallow to deep, each (N, C, H / stride, W / stride)."""
+    """The chosen maps, shallow to deep, each (N, C, H / stride, W / stride); or (N, C)."""
+    if not plan.indices:
+        return (net(x).flatten(1),)
     selection = {"indices": list(plan.indices), "norm": plan.norm}
     if not plan.uses_final_features:
         return tuple(net.forward_intermediates(x, intermediates_only=True, **selection))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skipstone.bundle.architecture import Arch
 from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
@@ -58,6 +59,8 @@ def load_weights(
     *,
     name: str,
     weights: str,
+    example: Mapping[str, Tensor],
+    arch: Arch | None = None,
     task_record: Mapping[str, Any] | None = None,
     write_report: ReportWriter | None = None,
 ) -> WeightReport | None:
@@ -65,8 +68,10 @@ def load_weights(
 
     Args:
         weights: "none" (returns None), "pretrained", or the path of a file or model.
-        task_record: the network's task as in a bundle (`tasks.base.task_record`). The classifier of a
-            skipstone model is loaded only for the same task and classes.
+        example: as in `load_published`.
+        arch: of the network, and
+        task_record: its task as in a bundle (`tasks.base.task_record`). The classifier of a
+            skipstone model is loaded only for the same of both.
         write_report: stores the report, also before an error.
 
     Raises:
@@ -77,30 +82,37 @@ def load_weights(
         return None
     if weights == "pretrained":
         state, where = load_pretrained_state(name), f"{name}'s pretrained weights"
-        return load_published(network, state, where=where, write_report=write_report)
-    state = read_weights(weights)
-    classifier_problem = _classifier_mismatch(Path(weights), task_record)
+        return load_published(
+            network, state, where=where, example=example, write_report=write_report
+        )
+    state, path = read_weights(weights), Path(weights)
+    of_skipstone = path.is_dir() and not hf_source.is_transformers_folder(path)
     return load_published(
         network,
         state,
         where=weights,
-        classifier_problem=classifier_problem,
+        example=example,
+        of_skipstone=of_skipstone,
+        classifier_problem=_classifier_mismatch(path, arch, task_record) if of_skipstone else "",
         write_report=write_report,
     )
 
 
-def _classifier_mismatch(model: Path, answers: Mapping[str, Any] | None) -> str:
+def _classifier_mismatch(model: Path, arch: Arch | None, task: Mapping[str, Any] | None) -> str:
     """A sentence on why the classifier of a skipstone model does not fit, or "".
 
     Foreign files do not name their classes, so an equal number of classes counts as a match.
     """
-    if answers is None or not model.is_dir() or hf_source.is_transformers_folder(model):
-        return ""
-    record = read_bundle_json(resolve_bundle(model))["task"]
-    classes, new_classes = (task["schema"].get("classes") for task in (record, answers))
-    if record["name"] == answers["name"] and classes == new_classes:  # sample counts may differ
-        return ""
-    return "its classifier is for other classes and is ignored, the new one starts fresh"
+    record = read_bundle_json(resolve_bundle(model))
+    if task is not None:
+        classes, new_classes = (part["schema"].get("classes") for part in (record["task"], task))
+        if record["task"]["name"] != task["name"] or classes != new_classes:  # counts may differ
+            return "its classifier is for other classes and is ignored, the new one starts fresh"
+    if arch is not None:
+        stored, new = record["arch"], arch.to_json()
+        if stored.get("backbone") != new["backbone"] or stored.get("edits"):
+            return "its network has other options, so its classifier is ignored"
+    return ""
 
 
 def pretrained_info(name: str) -> PretrainedInfo:

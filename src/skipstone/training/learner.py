@@ -78,6 +78,8 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
             network,
             name=plan.arch.backbone.name,
             weights=plan.weights,
+            example={n: torch.from_numpy(a) for n, a in plan.input.make_example(2).items()},
+            arch=plan.arch,
             task_record=task_record(plan.manifest.task, plan.task),
             write_report=_journal_weights(run),
         )

@@ -38,8 +38,8 @@ def parameter_stages(network: Network) -> list[tuple[str, list[nn.Parameter]]]:
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW, over what is trainable.
 
-    Each group holds one stage's weights, or its norms and biases (which do not decay). `scale` is
-    the group's factor on the learning rate: layer_decay ** distance from the head.
+    Each group holds one stage's weights, or its norms, biases, tokens and position tables (which
+    do not decay). `scale` is the group's factor on the learning rate: layer_decay ** distance from the head.
     """
     groups = list(_groups(network, recipe))
     if not groups:
@@ -87,11 +87,12 @@ def gradient_norms(network: Network) -> dict[str, float]:
 
 def _groups(network: Network, recipe: Recipe) -> Iterator[dict[str, Any]]:
     ordered = parameter_stages(network)
+    undecayed = {id(parameter) for parameter in network.backbone.undecayed_parameters()}
     for index, (name, parameters) in enumerate(ordered):
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         scale = recipe.layer_decay ** (len(ordered) - 1 - index)
         for decays in (True, False):
-            chosen = [parameter for parameter in trained if _decays(parameter) == decays]
+            chosen = [p for p in trained if (id(p) not in undecayed and _is_weight(p)) == decays]
             if chosen:
                 yield {
                     "params": chosen,
@@ -101,8 +102,11 @@ def _groups(network: Network, recipe: Recipe) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _decays(parameter: Tensor) -> bool:
-    """Norms' scales and all biases are vectors; weights have two dimensions or more."""
+def _is_weight(parameter: Tensor) -> bool:
+    """Whether a parameter multiplies features: not a bias, a scale of a norm or of a layer
+    (C,) or (C, 1, 1), a token (1, 1, C) or a position table (1, L, C)."""
+    if parameter.ndim == 3 and (parameter.shape[0] == 1 or parameter.shape[1:] == (1, 1)):
+        return False
     return parameter.ndim > 1
 
 

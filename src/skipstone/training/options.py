@@ -66,7 +66,9 @@ class TrainOptions:
         None, range=PROBABILITY, help="momentum of SGD (Nesterov), or beta1 of AdamW"
     )
     weight_decay: float | None = option(
-        None, range=Range(0), help="weight decay; norms and biases are left alone"
+        None,
+        range=Range(0),
+        help="weight decay; norms, biases, tokens and position tables are left alone",
     )
     l1: float = option(0.0, range=Range(0), help="L1 penalty on weights")
     schedule: Schedule | None = option(None, help="how the learning rate falls")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skipstone.bundle.files import read_file
 from skipstone.core.errors import Refusal
+from skipstone.inference.backends.libraries import import_openvino
 from skipstone.inference.backends.onnx_backend import OnnxRuntime
 from skipstone.inference.export.onnx_export import ONNX_OPSET, _enlarge_dynamic_axes, onnx_bytes
 from skipstone.inputs.base import DynamicAxis
@@ -137,3 +138,57 @@ def test_an_example_has_room_along_axes_of_any_size() -> None:
     assert _enlarge_dynamic_axes(example, {"other": {1: DynamicAxis("length", 5, 5)}})[
         "other"
     ].shape == (2, 5)
+
+
+class PositionTable(nn.Module):
+    """Adds a table, resized to the grid of the image, as vision transformers do."""
+
+    def __init__(self, **resize: object) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 2, 5, 5))
+        self.resize = resize
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        size = x["image"].shape[2:]
+        table = nn.functional.interpolate(self.table * 2, size=size, **self.resize)  # type: ignore[arg-type]
+        return {"y": x["image"] + table}
+
+
+@pytest.mark.parametrize(
+    "resize",
+    [
+        {"mode": "bicubic", "antialias": True},
+        {"mode": "bicubic", "antialias": False},
+        {"mode": "bilinear", "antialias": True},
+        {"mode": "nearest"},
+    ],
+)
+@pytest.mark.parametrize("side", [3, 7])
+def test_a_resized_table_is_a_constant_that_openvino_has_too(
+    resize: dict[str, object], side: int
+) -> None:
+    import_openvino()
+    import openvino
+
+    torch.manual_seed(0)
+    network = PositionTable(**resize)
+    x = torch.randn(2, 2, side, side)
+    data = onnx_bytes(network, {"image": x}, {})
+    nodes = onnx.load_from_string(data).graph.node
+    assert [node.op_type for node in nodes] == ["Add"]
+    with torch.no_grad():
+        expected = network({"image": x})["y"].numpy()
+    np.testing.assert_allclose(
+        OnnxRuntime(data).run({"image": x.numpy()})["y"], expected, atol=1e-5
+    )
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(data), "CPU")
+    np.testing.assert_allclose(compiled([x.numpy()])[0], expected, atol=1e-5)
+
+
+def test_a_resize_of_the_image_stays() -> None:
+    class Enlarge(nn.Module):
+        def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"y": nn.functional.interpolate(x["image"], scale_factor=2, mode="bilinear")}
+
+    data = onnx_bytes(Enlarge(), {"image": torch.randn(2, 2, 4, 4)}, {})
+    assert "Resize" in [node.op_type for node in onnx.load_from_string(data).graph.node]

@@ -119,6 +119,7 @@ def onnx_bytes(
             raise Refusal(f"this network does not export to ONNX: {error}") from error
     assert exported is not None
     model = exported.model_proto
+    fold_constant_resizes(model)
     _strip(model)
     model.producer_name = "skipstone"
     for name, value in metadata.items():
@@ -144,6 +145,51 @@ def _out_of_place(network: nn.Module) -> Iterator[None]:
     finally:
         for module in inplace:
             vars(module)["inplace"] = True
+
+
+def fold_constant_resizes(model: Any) -> None:
+    """Replace each Resize of constants by its result.
+
+    Vision transformers resize their position table to the grid of the image. OpenVINO has no
+    bicubic antialiased Resize (its results differ by 1 %), and the table is the same for every
+    image.
+    """
+    import onnxruntime
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if all(name in constants for name in node.input if name):
+            constants.update(node.output)
+            nodes.append(node)
+    resized = [node.output[0] for node in nodes if node.op_type == "Resize"]
+    if not resized:
+        return
+    outputs = [helper.make_empty_tensor_value_info(name) for name in resized]
+    part = helper.make_graph(nodes, "constants", [], outputs, list(graph.initializer))
+    _remove_unread(part)
+    opset = {"opset_imports": list(model.opset_import), "ir_version": model.ir_version}
+    session = onnxruntime.InferenceSession(helper.make_model(part, **opset).SerializeToString())
+    values = session.run(resized, {})
+    for node in [node for node in graph.node if node.output[0] in resized]:
+        graph.node.remove(node)
+    for name, value in zip(resized, values, strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    _remove_unread(graph)
+
+
+def _remove_unread(graph: Any) -> None:
+    """Remove the nodes and constants that nothing reads."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            needed.update(node.input)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in needed]:
+        graph.initializer.remove(tensor)
 
 
 def _operators(network: nn.Module) -> dict[Any, Any]:

@@ -36,6 +36,7 @@ ENTRIES = (
         "skipstone.models.heads.options:LinearOptions",
         summary="global average pool, dropout, one linear layer",
         output_level="sample",
+        recommended_backbone_options={"last_map": "pooled"},
     ),
     _dense(
         "lraspp",
