@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> ReportDat
     n = samples or 12 * classes
     task = ClassificationTask(ClassifyOptions(), {"classes": labels})
     records = _records(task, labels, n, rng)
+    errors = task.summarize_errors(records)
+    assert errors is not None
     sections = [_with_pictures(dict(block), rng) for block in task.report_sections(records, {})]
     data = labels[0] if hostile else "photos"
     return ReportData(
@@ -63,6 +66,10 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> ReportDat
             {"name": name, "train": int(rng.integers(40, 100)), "val": 12, "test": 12}
             for name in labels
         ],
+        commands={name: f"skipstone {name} runs/001" for name in ("audit", "shrink", "export")},
+        sample="image",
+        errors=to_json_safe(asdict(errors)),
+        stopped_by="epochs",
         notes=[f"Read as class folders: {n * 9} pictures in {classes} classes."],
         unscored=[{"name": f"{labels[0]}/cut.jpg", "error": "cut off after 1,024 bytes"}],
         history=_history(rng),
@@ -203,17 +210,24 @@ def _ratio(slow: str, value: float, words: str) -> dict[str, Any]:
 
 
 def _with_pictures(block: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    if block["kind"] != "gallery":
-        return block
-    items = []
-    for place, item in enumerate(block["items"]):
+    if block["kind"] == "gallery":
+        return {**block, "items": _draw_items(block["items"], rng)}
+    cells = [
+        {**cell, "items": _draw_items(cell["items"], rng)} for cell in block.get("cells", ())[:20]
+    ]
+    return {**block, "cells": cells} if cells else block
+
+
+def _draw_items(items: list[dict[str, Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
+    drawn = []
+    for place, item in enumerate(items):
         side = 8 if place % 5 == 0 else 160
         y, x = np.mgrid[0:side, 0:side] / side
         tint = rng.random(3)[None, None]
         record = (255 * (0.2 + 0.5 * np.sin(6 * (x * y))[..., None] ** 2 + 0.3 * tint) * tint) % 256
         uri = encode_data_uri(record.astype(np.uint8)) if place % 7 != 6 else ""
-        items.append({**item, "picture": uri})
-    return {**block, "items": items}
+        drawn.append({**item, "picture": uri, "link": f"../../photos/{place}.jpg"})
+    return drawn
 
 
 def _history(rng: np.random.Generator) -> list[dict[str, Any]]:

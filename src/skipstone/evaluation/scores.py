@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,14 @@ from skipstone.evaluation.intervals import (
     paired_difference,
 )
 from skipstone.inference.predictor import Evaluation, Predictor
-from skipstone.tasks.base import Metric, Record, RecordTable, Task, headline_metric
+from skipstone.tasks.base import (
+    ErrorSummary,
+    Metric,
+    Record,
+    RecordTable,
+    Task,
+    headline_metric,
+)
 from skipstone.tasks.metrics import bin_reliability, confidence_bins
 
 #: Fields of records with the confidence: of the prediction, or of every tag.
@@ -130,6 +138,28 @@ def expected_ece_by_chance(confidence: np.ndarray, *, seed: int = 0, draws: int 
     )
 
 
+class Skill(StrEnum):
+    """How a model compares with always predicting the most frequent class."""
+
+    TRAINED = "trained"
+    UNCLEAR = "too few samples to tell"
+    NOT_TRAINED = "not trained"
+
+
+#: Below this share of the way from always predicting the most frequent class to no errors, a model
+#: counts as not trained.
+MIN_SKILL = 0.1
+
+
+def judge_skill(estimate: Estimate | None, majority: float | None) -> Skill:
+    """Compare the headline metric, a share of 1, with that of the most frequent class."""
+    if estimate is None or majority is None:
+        return Skill.TRAINED
+    if estimate.value - majority < MIN_SKILL * (1 - majority):
+        return Skill.NOT_TRAINED
+    return Skill.UNCLEAR if estimate.low <= majority else Skill.TRAINED
+
+
 @dataclass(frozen=True)
 class Scores:
     """The metrics of one evaluation.
@@ -138,6 +168,8 @@ class Scores:
         role: "train", "val" or "test", or the name of a split of other data.
         split: description of these rows for people.
         evaluation: the records that the metrics were computed from.
+        headline: name of the metric that is shown first.
+        errors: the errors for people; None if the task has no such words.
         calibration: effect of the temperature on these rows; None without calibration.
     """
 
@@ -146,7 +178,15 @@ class Scores:
     seed: int
     metrics: dict[str, Estimate]
     evaluation: Evaluation
+    headline: str
+    errors: ErrorSummary | None = None
     calibration: CalibrationGain | None = None
+
+    @property
+    def skill(self) -> Skill:
+        return judge_skill(
+            self.metrics.get(self.headline), None if self.errors is None else self.errors.majority
+        )
 
     @property
     def records(self) -> list[Record]:
@@ -158,6 +198,7 @@ class Scores:
             "split": self.split,
             "seed": self.seed,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            "errors": None if self.errors is None else asdict(self.errors),
             "calibration": None if self.calibration is None else self.calibration.to_json(),
         }
 
@@ -180,7 +221,13 @@ def compute_scores(
     estimates = metric_intervals(evaluation.records, task, evaluation.groups, seed)
     metrics = {name: value for name, value in estimates.items() if math.isfinite(value.value)}
     return Scores(
-        role, describe_part(part, role) if split is None else split, seed, metrics, evaluation
+        role,
+        describe_part(part, role) if split is None else split,
+        seed,
+        metrics,
+        evaluation,
+        task.headline,
+        task.summarize_errors(evaluation.records) if evaluation.records else None,
     )
 
 

@@ -19,6 +19,9 @@ from skipstone.core.errors import DamagedError
 
 Json = Mapping[str, Any]
 IMAGE_DATA_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+#: A link to a sample's own file, relative to the page, so that it cannot name another scheme.
+FILE_LINK = re.compile(r"\.{1,2}/[A-Za-z0-9%._~/-]*")
+STATES = ("good", "neutral", "bad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class HeadlineMetric:
     Args:
         split: description of the rows behind it.
         verdict: how far the value can be trusted.
+        state: "good", "neutral" or "bad", for the colour.
+        label: the state in a few words, or "".
+        sentences: the verdict for people.
+        majority: name and value of always predicting the most frequent class; None if unknown.
     """
 
     title: ClassVar[str] = ""
@@ -54,6 +61,14 @@ class HeadlineMetric:
     split: str
     seed: int
     verdict: str = ""
+    state: str = "neutral"
+    label: str = ""
+    sentences: tuple[str, ...] = ()
+    majority: tuple[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(f"a state is one of {', '.join(STATES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,7 @@ class TextVariants:
     note: str = ""
 
 
-COLUMN_FORMATS = ("text", "percent", "number", "bar", "colour")
+COLUMN_FORMATS = ("text", "percent", "number", "bar", "colour", "proportion", "estimate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +185,8 @@ class Column:
 
     Args:
         format: "percent" takes shares in 0..1; "bar" takes shares (floats) or counts (integers),
-            which are scaled to the column's greatest; "colour" takes #rrggbb.
+            which are scaled to the column's greatest; "colour" takes #rrggbb; "proportion" takes
+            [number, total] and "estimate" [share, low, high]: both are shown with their interval.
     """
 
     name: str
@@ -200,18 +216,78 @@ class TableBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class GalleryItem:
+    """A sample in a gallery.
+
+    Args:
+        truth_probability: probability of the true class; None if it is not one number.
+        link: to its own file, relative to the page, or "".
+        picture: a data URI, or "" for no image.
+        words: a text in pieces, each with its importance for the prediction, from -1 to 1.
+        about: for several decisions per sample (tags), the one that `probability` and `words`
+            belong to.
+    """
+
+    id: int
+    name: str
+    caption: str
+    truth: str
+    answer: str
+    probability: float
+    truth_probability: float | None = None
+    link: str = ""
+    picture: str = ""
+    words: tuple[tuple[str, float], ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Samples with their true and predicted labels. A `wide` image shows several views side by
+    side, with its caption below."""
+
+    title: str
+    items: tuple[GalleryItem, ...]
+    note: str = ""
+    wide: bool = False
+
+    def __post_init__(self) -> None:
+        check_pictures(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionCell:
+    """Samples of one kind of mistake: class number `truth` predicted as class number `answer`."""
+
+    truth: int
+    answer: int
+    items: tuple[GalleryItem, ...]
+
+    def __post_init__(self) -> None:
+        check_pictures(self.items)
+
+    @property
+    def anchor(self) -> str:
+        return f"cell-{self.truth}-{self.answer}"
+
+
+@dataclass(frozen=True, slots=True)
 class Confusion:
-    """A confusion matrix: matrix[i][j] is how often class i was predicted as class j."""
+    """A confusion matrix: matrix[i][j] is how often class i was predicted as class j; `cells` are
+    samples of its mistakes."""
 
     note: ClassVar[str] = ""
     title: str
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
+    cells: tuple[ConfusionCell, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.classes)
         if len(self.matrix) != count or any(len(row) != count for row in self.matrix):
             raise ValueError("the matrix needs one row and one column per class")
+        if any(not (0 <= cell.truth < count > cell.answer >= 0) for cell in self.cells):
+            raise ValueError("a cell is not in the matrix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,42 +317,6 @@ class ReliabilityDiagram:
     ece: float | None
     unit: str = "answers"
     independent: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryItem:
-    """A sample in a gallery.
-
-    Args:
-        picture: a data URI, or "" for no image.
-        words: a text in pieces, each with its importance for the prediction, from -1 to 1.
-        about: for several decisions per sample (tags), the one that `probability` and `words`
-            belong to.
-    """
-
-    id: int
-    name: str
-    caption: str
-    truth: str
-    answer: str
-    probability: float
-    picture: str = ""
-    words: tuple[tuple[str, float], ...] = ()
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Gallery:
-    """Samples with their true and predicted labels. A `wide` image shows several views side by
-    side, with its caption below."""
-
-    title: str
-    items: tuple[GalleryItem, ...]
-    note: str = ""
-    wide: bool = False
-
-    def __post_init__(self) -> None:
-        check_pictures(self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +376,10 @@ class Code:
 
 
 def check_pictures(items: Iterable[GalleryItem | Photo]) -> None:
-    """ValueError for a picture that could lead outside of the page."""
+    """ValueError for a picture or link that could lead anywhere but to a sample's file."""
     for item in items:
+        if isinstance(item, GalleryItem) and item.link and not FILE_LINK.fullmatch(item.link):
+            raise ValueError("a link is not a relative path")
         if item.picture and not IMAGE_DATA_URI.fullmatch(item.picture):
             raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
 
@@ -378,10 +420,11 @@ KIND_OF = {block_type: kind for kind, block_type in BLOCK_TYPES.items()}
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the report."""
+    """A titled part of the report; what is `folded` is for experts, and opened by a click."""
 
     title: str
     blocks: tuple[Block, ...]
+    folded: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)

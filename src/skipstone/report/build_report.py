@@ -22,6 +22,7 @@ from skipstone.report.text_format import (
     format_number,
     format_percent,
 )
+from skipstone.report.verdict import build_verdict
 
 Json = Mapping[str, Any]
 
@@ -138,6 +139,10 @@ class ReportData:
         class_counts_within_rows: class counts within rows (pixels of masks): {"unit": "pixels", "most": number of rows
             of each role that were counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
+        commands: what to type next, by command name.
+        sample: noun of one sample ("image").
+        errors: `tasks.base.ErrorSummary` of the scored rows, or None.
+        stopped_by: what ended the training: "epochs", "steps", "budget", "early stop", "solved" or "".
         unscored: one {"name", "error"} per row that could not be scored.
         history: one row per epoch, from `train.fit`.
         best: the epoch whose weights were kept, or None for a model without epochs.
@@ -163,6 +168,10 @@ class ReportData:
     roles: dict[str, int]
     classes: list[dict[str, Any]]
     notes: list[str]
+    commands: dict[str, str]
+    sample: str
+    errors: dict[str, Any] | None
+    stopped_by: str
     unscored: list[dict[str, Any]]
     history: list[dict[str, Any]]
     best: int | None
@@ -200,18 +209,41 @@ def to_json_safe(value: Any) -> Any:
 def build_training_report(story: ReportData) -> Report:
     """The sections in the order of a reader's questions: how good, how small, which mistakes, on
     what data, trained how, exported as what."""
+    sections = [_fill_in_estimates(block, story.metrics) for block in story.sections]
     parts: list[tuple[str, list[Json]]] = [
         ("Result", _result(story)),
         ("Smaller and faster", list(map(build_receipt_block, story.receipts))),
-        ("Where it is right and wrong", list(story.sections)),
+        ("Where it is right and wrong", sections),
         ("Data", _data(story)),
         ("Training", _training(story)),
         ("Exported programs", _exports(story)),
     ]
-    sections = tuple(
-        Section(title, tuple(map(block_from_json, blocks))) for title, blocks in parts if blocks
-    )
-    return Report(story.title, story.subtitle, story.command, sections, story.versions)
+    built = tuple(_build_section(title, blocks) for title, blocks in parts if blocks)
+    return Report(story.title, story.subtitle, story.command, built, story.versions)
+
+
+def _build_section(title: str, blocks: Sequence[Json]) -> Section:
+    """Blocks with a true "folded" are for experts."""
+    plain = [block_from_json(block) for block in blocks if not block.get("folded")]
+    folded = [block_from_json(block) for block in blocks if block.get("folded")]
+    return Section(title, tuple(plain), tuple(folded))
+
+
+def _fill_in_estimates(block: Json, metrics: Sequence[Json]) -> Json:
+    """The cells of a table's "estimate" columns name a metric: put its value and interval there."""
+    columns = [
+        number
+        for number, column in enumerate(block.get("columns", ()))
+        if column.get("format") == "estimate"
+    ]
+    if not columns:
+        return block
+    estimates = {row["name"]: [row["value"], row["low"], row["high"]] for row in metrics}
+    rows = [
+        [estimates.get(cell) if number in columns else cell for number, cell in enumerate(row)]
+        for row in block["rows"]
+    ]
+    return {**block, "rows": rows}
 
 
 def _result(story: ReportData) -> list[Json]:
@@ -232,9 +264,11 @@ def _result(story: ReportData) -> list[Json]:
             "split": story.split,
             "seed": story.seed,
             "verdict": verdict,
+            **build_verdict(story),
         },
         {
             "kind": "figures",
+            "folded": True,
             "title": "All metrics",
             "items": story.metrics,
             "note": "The 95 % interval shows how far a metric may be off because of which samples "
@@ -337,8 +371,8 @@ def _parts(parts: Json, roles: Sequence[str]) -> Json:
 
 
 def _training(story: ReportData) -> list[Json]:
-    facts: Json = {"kind": "facts", "title": "", "items": story.trained}
-    return [facts, *_curves(story)]
+    facts = {"kind": "facts", "title": "Model and recipe", "items": story.trained}
+    return [*_curves(story), {**facts, "folded": True}]
 
 
 def _curves(story: ReportData) -> list[Json]:
@@ -355,8 +389,11 @@ def _curves(story: ReportData) -> list[Json]:
     return [
         _chart("Training loss", [_line(story.history, "loss", lambda row: row["loss"])]),
         {**_chart(f"{title} on the validation rows", [score]), "mark": mark},
-        _chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
-        *_gradients(story.history),
+        {
+            **_chart("Learning rate", [_line(story.history, "rate", lambda row: row["lr"])]),
+            "folded": True,
+        },
+        *({**block, "folded": True} for block in _gradients(story.history)),
     ]
 
 
@@ -431,13 +468,14 @@ def _checks(verification: Json) -> Json:
     names = ["check", "result", "largest difference (allowed)", "changed predictions (allowed)"]
     names += ["changed pixels (allowed)"] if per_pixel else []
     result = "All checks passed." if verification.get("ok") else "SOME CHECKS FAILED."
-    return _table(
+    table = _table(
         "Does it give the same predictions as the trained model?",
         [*((name, "text") for name in names), ("inputs", "number")],
         rows,
         "A new process predicted the test inputs in the bundle again, from their raw bytes. "
         f"Differences are of probabilities. {result}",
     )
+    return {**table, "folded": bool(verification.get("ok"))}
 
 
 def _allowed(value: Any, limit: Any, form: Callable[[Any], str] | None = None) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from skipstone.core.errors import DataError
-from skipstone.data.sources import Inline, Source
+from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.image.preview import to_display
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
@@ -97,35 +100,64 @@ class GalleryDrawer:
         return open_model(self.bundle, "torch")
 
     def draw_galleries(self, sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The task's blocks; gallery items get their image and their path in the data folder."""
-        return [
-            self._with_pictures(block) if block.get("kind") == "gallery" else dict(block)
-            for block in sections
-        ]
+        """The task's blocks; the items of galleries and of a confusion's cells get their image or
+        text, their path in the data folder, and a link."""
+        drawn = []
+        for block in sections:
+            if block.get("kind") == "gallery":
+                block = {**block, "items": self._draw_items([block["items"]], weighted=True)[0]}
+            elif "cells" in block:
+                galleries = self._draw_items([cell["items"] for cell in block["cells"]])
+                cells = [
+                    {**cell, "items": items}
+                    for cell, items in zip(block["cells"], galleries, strict=True)
+                ]
+                block = {**block, "cells": cells}
+            drawn.append(dict(block))
+        return drawn
 
-    def _with_pictures(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        budget, items = MAX_GALLERY_CHARACTERS, []
-        for item in block["items"]:
-            row = self._rows[item["id"]]
-            picture = ""
-            input = list_inputs(self.context.input)[0]  # an ensemble's members split texts alike
-            if isinstance(input, TokenSplitter):
-                source = self.context.manifest.source_at(row)
-                decision = item.get("decision", {})
-                words = compute_word_importance(
-                    self._predictor, input.split_tokens, source, **decision
-                )
-                item = {**item, "words": words}
-            try:
-                uri = None if isinstance(input, TokenSplitter) else self.draw_row(row)
-            except DataError:  # readable when it was scored, but not any more
-                uri = None
-            if uri is not None and len(uri) <= budget:
-                picture, budget = uri, budget - len(uri)
-            items.append({**item, "name": self._names[row], "picture": picture})
-        return {**block, "items": items}
+    def _draw_items(
+        self, galleries: Sequence[Sequence[Mapping[str, Any]]], *, weighted: bool = False
+    ) -> list[list[dict[str, Any]]]:
+        """Galleries with one limit for all their images; `weighted` texts show which words count."""
+        budget = MAX_GALLERY_CHARACTERS
+        results: list[list[dict[str, Any]]] = []
+        for items in galleries:
+            results.append([])
+            for item in items:
+                shown = self._draw_item(item, weighted)
+                picture = shown.get("picture", "")
+                if len(picture) > budget:
+                    shown["picture"] = picture = ""
+                budget -= len(picture)
+                results[-1].append(shown)
+        return results
 
-    def draw_row(self, row: int) -> str | None:
+    def _draw_item(self, item: Mapping[str, Any], weighted: bool) -> dict[str, Any]:
+        row = self._rows[item["id"]]
+        source = self.context.manifest.source_at(row)
+        shown = {**item, "name": self._names[row], "link": self._link_to(source)}
+        input = list_inputs(self.context.input)[0]  # an ensemble's members split texts alike
+        if not isinstance(input, TokenSplitter):
+            with contextlib.suppress(DataError):  # readable when it was scored, but not any more
+                shown["picture"] = self._draw_row(row) or ""
+        elif weighted:
+            decision = item.get("decision", {})
+            shown["words"] = compute_word_importance(
+                self._predictor, input.split_tokens, source, **decision
+            )
+        else:
+            shown["words"] = [[part, 0.0] for part in input.split_tokens(source)[0]]
+        return shown
+
+    def _link_to(self, source: FileRef) -> str:
+        """The sample's own file, relative to the run folder; "" for a part of a file."""
+        if source.member is not None:
+            return ""
+        path = os.path.relpath(source.path.absolute(), self.bundle.parent.absolute())
+        return "./" * (not path.startswith("..")) + quote(os.fsencode(path))
+
+    def _draw_row(self, row: int) -> str | None:
         """A row as a data URI; None if it is not an image. DataError if it cannot be read."""
         source = self.context.manifest.source_at(row)
         record = self.context.input.decode(source).value

@@ -18,10 +18,8 @@ from skipstone.report.blocks import (
     Curves,
     FactList,
     Gallery,
-    GalleryItem,
     HeadlineMetric,
     MetricTable,
-    Photo,
     PhotoGroups,
     ReceiptBlock,
     ReliabilityDiagram,
@@ -29,8 +27,12 @@ from skipstone.report.blocks import (
     Section,
     TableBlock,
     Text,
-    TextRow,
     TextVariants,
+)
+from skipstone.report.sample_figures import (
+    render_gallery,
+    render_photo_groups,
+    render_text_variants,
 )
 from skipstone.report.text_format import (
     escape_html,
@@ -39,7 +41,6 @@ from skipstone.report.text_format import (
     format_number,
     format_percent,
     render_name,
-    render_weighted_text,
 )
 
 
@@ -88,7 +89,7 @@ def _style() -> str:
 def render_report(report: Report) -> str:
     """The page: one file that runs no script and loads no other files."""
     versions = " · ".join(f"{package} {version}" for package, version in report.versions.items())
-    repeat = Section("Repeat this run", (Code("", report.command), Text("Versions", versions)))
+    repeat = Section("Repeat this run", (Code("", report.command),), (Text("Versions", versions),))
     sections = (*report.sections, repeat)
     contents = [(f"part-{i}", section.title) for i, section in enumerate(sections, 1)]
     body = "".join(
@@ -98,19 +99,31 @@ def render_report(report: Report) -> str:
 
 
 def _section(anchor: str, section: Section) -> str:
-    blocks, curves = [], []
-    for block in section.blocks:
+    folded = ""
+    if section.folded:
+        titles = ", ".join(block.title.lower() for block in section.folded if block.title)
+        folded = (
+            f'<details class="more"><summary>Details: {escape_html(titles)}</summary>'
+            f"{_blocks(section.folded)}</details>"
+        )
+    return (
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
+        f'<h2 id="{anchor}-title">{escape_html(section.title)}</h2>'
+        f"{_blocks(section.blocks)}{folded}</section>"
+    )
+
+
+def _blocks(parts: Sequence[Block]) -> str:
+    blocks: list[str] = []
+    curves: list[Curves] = []
+    for block in parts:
         if isinstance(block, Curves):
             curves.append(block)
             continue
         blocks += _chart_row(curves)
         curves = []
         blocks.append(_block(block))
-    blocks += _chart_row(curves)
-    return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h2 id="{anchor}-title">{escape_html(section.title)}</h2>{"".join(blocks)}</section>'
-    )
+    return "".join([*blocks, *_chart_row(curves)])
 
 
 def _chart_row(curves: list[Curves]) -> list[str]:
@@ -134,16 +147,20 @@ def _hero(block: HeadlineMetric) -> str:
         start = charts.axis_start([item])
         drawing = charts.draw_interval(item, start)
         scale = f'<span class="ends"><span>{100 * start:g} %</span><span>100 %</span></span>'
-    verdict = f'<p class="lead">{escape_html(block.verdict)}</p>' if block.verdict else ""
+    label = f'<p class="label">{escape_html(block.label)}</p>' if block.label else ""
+    sentences = "".join(f"<p>{escape_html(sentence)}</p>" for sentence in block.sentences)
+    rows = [("Samples", f"n = {item.n:,}"), ("Data", block.split)]
+    if block.majority is not None:
+        title, value = block.majority
+        rows.insert(1, ("Chance level", f"{format_percent(value)}: {title}"))
+    facts = "".join(f"<dt>{escape_html(key)}</dt><dd>{escape_html(v)}</dd>" for key, v in rows)
+    trust = f'<p class="note">{escape_html(block.verdict)}</p>' if block.verdict else ""
     return (
-        '<div class="headline"><div>'
+        f'<div class="headline {block.state}"><div class="sentences">{label}{sentences}</div><div>'
         f'<p class="what">{escape_html(item.title)}</p>'
         f'<p class="value">{format_metric(item.value, as_percent=share)}</p>'
         f'<p class="spread"><b>{spread}</b> <span class="soft">95 % interval</span></p>'
-        f"{drawing}{scale}</div><div>{verdict}<dl>"
-        f"<dt>Samples</dt><dd>n = {item.n:,}</dd>"
-        f"<dt>Data</dt><dd>{escape_html(block.split)}</dd>"
-        f"<dt>Seed</dt><dd>{block.seed}</dd></dl></div></div>"
+        f"{drawing}{scale}</div><div><dl>{facts}</dl>{trust}</div></div>"
     )
 
 
@@ -166,50 +183,6 @@ def _reliability(block: ReliabilityDiagram) -> str:
         "confident, above it not confident enough.</p>"
         f'<p class="note">{spread} The bars at the bottom show how many {unit} have each '
         "confidence.</p></div></div>"
-    )
-
-
-def _gallery(block: Gallery) -> str:
-    if not block.items:
-        return "<p>None.</p>"
-    if block.wide:
-        return f'<ul class="pictures wide">{"".join(map(_wide_item, block.items))}</ul>'
-    texts = " texts" if any(item.words for item in block.items) else ""
-    return f'<ul class="pictures{texts}">{"".join(map(_item, block.items))}</ul>'
-
-
-def _item(item: GalleryItem) -> str:
-    alt = f"{item.name}: {item.caption}"
-    picture = '<span class="missing">no picture</span>'
-    if item.picture:
-        picture = f'<img src="{escape_html(item.picture)}" alt="{escape_html(alt)}">'
-    if item.words:
-        picture = render_weighted_text(item.words)
-    probability = f" <b>{format_percent(item.probability)}</b>"
-    answer = f'<span class="answer"><i>predicted</i> {render_name(item.answer)}'
-    about = ""
-    if item.about:
-        about = f'</span><span class="answer"><i>most confident</i> {render_name(item.about)}'
-    return (
-        f"<li><figure>{picture}<figcaption>"
-        f'<span class="truth"><i>true</i> {render_name(item.truth)}</span>'
-        f"{answer}{about}{probability}</span>"
-        f'<span class="file" title="{escape_html(item.name)}">{render_name(item.name)}</span>'
-        "</figcaption></figure></li>"
-    )
-
-
-def _wide_item(item: GalleryItem) -> str:
-    """A sample whose picture shows the true and the predicted mask; the caption has its metrics."""
-    picture = '<span class="missing">no picture</span>'
-    if item.picture:
-        alt = f"{item.name}: {item.caption}; true {item.truth}, predicted {item.answer}"
-        picture = f'<img src="{escape_html(item.picture)}" alt="{escape_html(alt)}">'
-    return (
-        f"<li><figure>{picture}<figcaption>"
-        f'<span class="truth">{render_name(item.caption)}</span>'
-        f'<span class="file" title="{escape_html(item.name)}">{render_name(item.name)}</span>'
-        "</figcaption></figure></li>"
     )
 
 
@@ -247,61 +220,6 @@ def _curves(block: Curves) -> str:
     return legend + charts.draw_curves(block)
 
 
-def render_photo_groups(block: PhotoGroups) -> str:
-    """One row of pictures per group."""
-    if not block.groups:
-        return "<p>None.</p>"
-    rows = ("".join(map(_photo, group)) for group in block.groups)
-    texts = " texts" if any(photo.words for group in block.groups for photo in group) else ""
-    return "".join(f'<ul class="pictures group{texts}">{row}</ul>' for row in rows)
-
-
-def _photo(photo: Photo) -> str:
-    picture = '<span class="missing">no picture</span>'
-    if photo.picture:
-        alt = escape_html(f"{photo.name}: {photo.label}")
-        picture = f'<img src="{escape_html(photo.picture)}" alt="{alt}">'
-    if photo.words:
-        picture = render_weighted_text(photo.words)
-    label = (
-        f'<span class="truth"><i>label</i> {render_name(photo.label)}</span>' if photo.label else ""
-    )
-    note = f'<span class="answer">{escape_html(photo.note)}</span>' if photo.note else ""
-    return (
-        f"<li><figure>{picture}<figcaption>{label}{note}"
-        f'<span class="file" title="{escape_html(photo.name)}">{render_name(photo.name)}</span>'
-        "</figcaption></figure></li>"
-    )
-
-
-def render_text_variants(block: TextVariants) -> str:
-    """Each text, with its variants below."""
-    if not block.rows:
-        return "<p>None.</p>"
-    return f'<ul class="pictures wide texts">{"".join(map(_row, block.rows))}</ul>'
-
-
-def _row(row: TextRow) -> str:
-    texts = "".join(
-        f'<p class="words" dir="auto">{"".join(map(_piece, text))}</p>' for text in row.texts
-    )
-    return (
-        f"<li><figure>{texts}<figcaption>"
-        f'<span class="truth"><i>label</i> {render_name(row.label)}</span>'
-        f'<span class="file" title="{escape_html(row.name)}">{render_name(row.name)}</span>'
-        "</figcaption></figure></li>"
-    )
-
-
-def _piece(marked: tuple[str, int]) -> str:
-    piece, mark = marked
-    if not mark:
-        return escape_html(piece)
-    if mark > 0:
-        return f'<mark class="for s3">{escape_html(piece)}</mark>'
-    return f'<del><mark class="against s1">{escape_html(piece)}</mark></del>'
-
-
 _RENDERERS: dict[type[Block], Callable[[Any], str]] = {
     TableBlock: tables.render_table,
     Confusion: tables.render_confusion,
@@ -309,7 +227,7 @@ _RENDERERS: dict[type[Block], Callable[[Any], str]] = {
     TextVariants: render_text_variants,
     ReceiptBlock: tables.render_receipt,
     ReliabilityDiagram: _reliability,
-    Gallery: _gallery,
+    Gallery: render_gallery,
     PhotoGroups: render_photo_groups,
     Curves: _curves,
     FactList: _facts,

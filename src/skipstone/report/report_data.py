@@ -6,7 +6,7 @@ import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from torch import nn
 
 from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
+from skipstone.bundle.output_paths import find_training_data
 from skipstone.core import storage
 from skipstone.core.errors import DamagedError, DataError
+from skipstone.core.formatting import join_command_line, relative_path
+from skipstone.core.registry import INPUTS
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.datasets.splitting import get_labels
 from skipstone.evaluation.parity import Verification
@@ -156,6 +159,10 @@ def collect_report_data(outcome: RunOutcome) -> ReportData:
         roles={role: len(manifest.rows_with_role(role)) for role in ROLES},
         classes=_classes(manifest, classes),
         class_counts_within_rows=_parts(task, manifest),
+        commands=_commands(outcome),
+        sample=INPUTS[manifest.input].nouns.sample,
+        errors=None if scores.errors is None else asdict(scores.errors),
+        stopped_by=str(bundle.lineage.get("stopped_by", "")),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
         unscored=_unscored(scores),
         history=outcome.history,
@@ -206,6 +213,17 @@ def describe_network(
     facts = describe_model(name, cost.parameters, cost.macs, how, seconds)
     facts.insert(3, ["Input", arrays])
     return facts
+
+
+def _commands(outcome: RunOutcome) -> dict[str, str]:
+    """What to type next, by command name."""
+    run = str(relative_path(outcome.folder.parent))
+    data = str(find_training_data(outcome.folder) or "DATA")
+    return {
+        "audit": join_command_line(["skipstone", "audit", data, "--model", run]),
+        "shrink": join_command_line(["skipstone", "shrink", run]),
+        "export": join_command_line(["skipstone", "export", run]),
+    }
 
 
 def _classes(manifest: Manifest, classes: list[str]) -> list[dict[str, Any]]:

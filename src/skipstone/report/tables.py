@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skipstone.core.formatting import pluralize
+from skipstone.evaluation.intervals import wilson_interval
 from skipstone.report.blocks import (
     Column,
     Confusion,
@@ -18,6 +19,7 @@ from skipstone.report.blocks import (
     TableBlock,
 )
 from skipstone.report.charts import axis_start, draw_bar, draw_interval, draw_swatch
+from skipstone.report.sample_figures import render_gallery_items
 from skipstone.report.text_format import (
     MISSING_VALUE,
     escape_html,
@@ -78,7 +80,9 @@ def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float
     cells = []
     for index, (column, value) in enumerate(zip(columns, row, strict=True)):
         tag = 'th scope="row"' if index == 0 else "td"
-        classes = column.align + (" barred" if column.format == "bar" else "")
+        classes = column.align + (
+            " barred" if column.format in ("bar", "proportion", "estimate") else ""
+        )
         content = _cell(column, value, greatest[index])
         cells.append(f'<{tag} class="{classes}">{content}</{tag[:2]}>')
     return "".join(cells)
@@ -87,6 +91,8 @@ def _row(columns: Sequence[Column], row: Sequence[Any], greatest: Sequence[float
 def _cell(column: Column, value: Any, greatest: float) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING_VALUE
+    if isinstance(value, list | tuple):
+        return _interval_cell(column, value)
     if column.format == "colour" and isinstance(value, str) and _COLOUR.fullmatch(value):
         return f"{draw_swatch(value)}{value}"
     if column.format == "text" or not isinstance(value, int | float):
@@ -98,6 +104,22 @@ def _cell(column: Column, value: Any, greatest: float) -> str:
         value_text = format_percent(value) if share else format_number(value)
         return f"<span>{value_text}</span>{draw_bar(value / max(greatest, 1))}"
     return format_number(value)
+
+
+def _interval_cell(column: Column, value: Sequence[float | None]) -> str:
+    """A share with its bar and its interval; a proportion's is Wilson's."""
+    if column.format == "proportion" and len(value) == 2:
+        number, total = float(value[0] or 0), float(value[1] or 0)
+        share: float | None = number / total if total else None
+        low, high = wilson_interval(number, total) if total else (None, None)
+    elif column.format == "estimate" and len(value) == 3:
+        share, low, high = value
+    else:
+        return render_name(value)
+    return (
+        f"<span>{format_percent(share)}</span>{draw_bar(share or 0)} "
+        f'<span class="soft">{format_interval(low, high, as_percent=True)}</span>'
+    )
 
 
 def _greatest(rows: Sequence[Sequence[Any]], index: int) -> float:
@@ -112,6 +134,9 @@ def render_confusion(block: Confusion) -> str:
     """Rows are true classes, columns predicted ones, shades are shares of a row; above it the most
     frequent mistakes."""
     mistakes = _frequent_mistakes(block)
+    galleries = _cell_galleries(block)
+    links = {(cell.truth, cell.answer): cell.anchor for cell in block.cells if cell.items}
+    numbers = list(range(len(block.classes)))
     totals = [sum(row) for row in block.matrix]
     omission = ""
     if len(block.classes) > MAX_MATRIX:
@@ -125,12 +150,15 @@ def render_confusion(block: Confusion) -> str:
             tuple(block.classes[k] for k in keep),
             tuple(tuple(block.matrix[i][j] for j in keep) for i in keep),
         )
-        totals = [totals[k] for k in keep]
+        totals, numbers = [totals[k] for k in keep], keep
     head = "".join(
         f'<th scope="col" title="{escape_html(label)}"><span>{render_name(label)}</span></th>'
         for label in block.classes
     )
-    rows = "".join(_confusion_row(block, i, totals[i]) for i in range(len(block.classes)))
+    rows = "".join(
+        _confusion_row(block, i, totals[i], [links.get((number, other)) for other in numbers])
+        for i, number in enumerate(numbers)
+    )
     small = " few" if len(block.classes) <= SMALL_MATRIX else ""
     grid = wrap_scrollable(
         f'<table class="heat{small}"><thead><tr><th scope="col" class="corner">'
@@ -142,10 +170,27 @@ def render_confusion(block: Confusion) -> str:
     note = "Each row is a true class; the shade shows the share of its samples. " + omission
     if len(block.classes) > MAX_ROWS_WITHOUT_SCROLL:
         grid += '<p class="paper">The matrix is too wide to print: see it on a screen.</p>'
-    return f'{mistakes}{grid}<p class="note">{_legend()}{escape_html(note.strip())}</p>'
+    return f'{mistakes}{grid}<p class="note">{_legend()}{escape_html(note.strip())}</p>{galleries}'
 
 
-def _confusion_row(block: Confusion, i: int, total: int) -> str:
+def _cell_galleries(block: Confusion) -> str:
+    """A folded gallery per cell; the cell's count in the matrix opens it."""
+    parts = []
+    for cell in block.cells:
+        count = block.matrix[cell.truth][cell.answer]
+        truth, answer = (render_name(block.classes[k]) for k in (cell.truth, cell.answer))
+        number = f"{count:,}" if count <= len(cell.items) else f"{len(cell.items)} of {count:,}"
+        parts.append(
+            f"<details><summary>{truth} predicted as {answer} <b>{number}</b></summary>"
+            f'<div id="{cell.anchor}">{render_gallery_items(cell.items)}</div></details>'
+        )
+    if not parts:
+        return ""
+    return f'<h4>The mistakes, by cell</h4><div class="cells">{"".join(parts)}</div>'
+
+
+def _confusion_row(block: Confusion, i: int, total: int, links: Sequence[str | None]) -> str:
+    """`links`: the anchor of each cell's gallery."""
     cells = []
     for j, count in enumerate(block.matrix[i]):
         if not count:
@@ -153,8 +198,9 @@ def _confusion_row(block: Confusion, i: int, total: int) -> str:
             continue
         share = count / total
         shade = ("r" if i == j else "w") + str(max(1, math.ceil(8 * share)))
+        shown = f'<a href="#{links[j]}">{count:,}</a>' if links[j] else f"{count:,}"
         tooltip = f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({format_percent(share)})"
-        cells.append(f'<td class="{shade}" title="{escape_html(tooltip)}">{count:,}')
+        cells.append(f'<td class="{shade}" title="{escape_html(tooltip)}">{shown}')
     label = block.classes[i]
     return (
         f'<tr><th scope="row" title="{escape_html(label)}"><span>{render_name(label)}</span></th>'

@@ -115,6 +115,31 @@ class Difference:
     typical: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSummary:
+    """The errors in scored records, in counts that need no statistics.
+
+    Args:
+        metric: the metric that is the share of correct units; `error` says what the others have,
+            after a number and a noun: "get a wrong label".
+        unit: what is counted if it is not the samples ("pixels"), else "".
+        majority, majority_title: the headline metric of always predicting the most frequent class,
+            and its name.
+        weakest: (class, correct, total) of the class with the lowest recall, None if no class
+            has errors. For units within samples both are shares.
+        confused: (true class, predicted class, times, samples of the true class) of the most
+            frequent mistake, None if there is none.
+    """
+
+    metric: str
+    error: str
+    majority: float
+    majority_title: str
+    unit: str = ""
+    weakest: tuple[str, float, float] | None = None
+    confused: tuple[str, str, float, float] | None = None
+
+
 #: See `Difference.typical`.
 TYPICAL_QUANTILE = 0.75
 
@@ -151,6 +176,9 @@ class TaskDefaults:
 
     def optional_postprocessors(self) -> Mapping[str, Post]:
         return {}
+
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
+        return None
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         return []
@@ -242,6 +270,10 @@ class Task(Protocol):
         over bins of the absolute mean over rows."""
 
     def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
+
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
+        """The errors for people, and what a model that ignores its input would reach; None if the
+        task has no such words."""
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         """Metrics and tables for the report as JSON-able blocks (see report/blocks.py)."""

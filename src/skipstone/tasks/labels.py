@@ -10,7 +10,7 @@ import numpy as np
 from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.base import Difference, Outputs, Post, Record
+from skipstone.tasks.base import Difference, ErrorSummary, Outputs, Post, Record
 from skipstone.tasks.metrics import ClassCounts, ReliabilityBins
 from skipstone.tasks.options import ClassifyOptions, TagOptions
 
@@ -229,80 +229,91 @@ def loss_args(
     return {**args, "gamma": options.focal_gamma} if options.loss == "focal" else args
 
 
+def find_weakest_class(
+    names: Sequence[str], correct: np.ndarray, support: np.ndarray
+) -> tuple[str, float, float] | None:
+    """(name, correct, support) of the class with the lowest recall; None without mistakes."""
+    recall = np.divide(correct, support, out=np.ones(len(support)), where=support > 0)
+    code = int(np.lexsort((-support, recall))[0])  # of equal recalls, the one with more samples
+    if recall[code] == 1:
+        return None
+    return names[code], float(correct[code]), float(support[code])
+
+
+def summarize_confusion(
+    names: Sequence[str], matrix: np.ndarray, support: np.ndarray, **fields: Any
+) -> ErrorSummary:
+    """`ErrorSummary` from a confusion matrix (K, K), targets by predictions.
+
+    Args:
+        support: samples of each class.
+        fields: the other fields.
+    """
+    off = matrix * (1 - np.eye(len(matrix)))
+    truth, answer = divmod(int(off.argmax()), len(matrix))
+    confused = None
+    if off[truth, answer]:
+        confused = (names[truth], names[answer], float(off[truth, answer]), float(support[truth]))
+    weakest = find_weakest_class(names, np.diagonal(matrix), support)
+    return ErrorSummary(weakest=weakest, confused=confused, **fields)
+
+
 def class_table_block(
     names: Sequence[str],
     counts: ClassCounts,
     extra: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Mapping[str, Any]:
-    """Precision, recall, F1 and support by class, with `extra` columns of numbers after F1."""
+    """Recall with its interval, precision, F1 by class, lowest recall first; `extra` are columns of
+    numbers."""
     extra = extra or {}
-    columns = [{"name": "class", "format": "text"}]
-    columns += [{"name": name, "format": "percent"} for name in ("precision", "recall")]
-    columns.append({"name": "F1", "format": "bar"})
-    columns += [{"name": name, "format": "number"} for name in extra]
-    columns.append({"name": "samples", "format": "number"})
+    columns = [{"name": "class", "format": "text"}, {"name": "recall", "format": "proportion"}]
+    columns += [{"name": name, "format": "percent"} for name in ("precision", "F1")]
+    columns += [{"name": name, "format": "number"} for name in (*extra, "samples")]
     precision, recall, f1 = counts.precision(), counts.recall(), counts.f1()
+    present = counts.support > 0
     rows: list[list[Any]] = [
         [
-            name,
+            names[k],
+            [float(counts.true_positives[k]), float(counts.support[k])] if present[k] else None,
             float(precision[k]) if counts.predicted[k] else None,
-            float(recall[k]) if counts.support[k] else None,
             float(f1[k]) if counts.predicted[k] + counts.support[k] else None,
             *(values[k] for values in extra.values()),
             int(counts.support[k]),
         ]
-        for k, name in enumerate(names)
+        for k in np.lexsort((-counts.support, recall, ~present))
     ]
     return {
         "kind": "table",
-        "title": "By class",
+        "title": "By class, weakest first",
         "columns": columns,
         "rows": rows,
-        "note": "Precision: share of the predictions of this class that are correct. "
-        "Recall: share of the samples of this class that were found.",
+        "note": "Recall: share of the samples of this class that were found, with its 95 % interval "
+        "(Wilson). Precision: share of the predictions of this class that are correct.",
     }
 
 
-def confused_pairs_block(
-    names: Sequence[str],
-    matrix: np.ndarray,
-    *,
-    shares: bool = False,
-    support: np.ndarray | None = None,
-) -> Mapping[str, Any]:
-    """The ten most confused pairs (target, prediction); matrix (K, K), target by prediction.
-
-    Args:
-        shares: show the share of all samples instead of the count.
-        support: samples per class, if the matrix does not hold all classes.
-    """
+def confused_pairs_block(names: Sequence[str], matrix: np.ndarray, unit: str) -> Mapping[str, Any]:
+    """The ten most confused pairs (target, prediction), as shares of all units; matrix (K, K),
+    target by prediction."""
     off = matrix * (1 - np.eye(len(matrix)))
     pairs = [
         divmod(int(flat), len(matrix)) for flat in np.argsort(-off, axis=None, kind="stable")[:10]
     ]
-    support = matrix.sum(axis=1) if support is None else support
-    total = max(matrix.sum(), 1)
-    amount = ("of all pixels", "percent") if shares else ("times", "number")
+    support, total = matrix.sum(axis=1), max(matrix.sum(), 1)
     return {
         "kind": "table",
         "title": "Most confused",
         "columns": [
-            {"name": "truth", "format": "text"},
-            {"name": "answer", "format": "text"},
-            {"name": amount[0], "format": amount[1]},
+            {"name": "true", "format": "text"},
+            {"name": "predicted", "format": "text"},
+            {"name": f"of all {unit}", "format": "percent"},
             {"name": "of this class", "format": "percent"},
         ],
         "rows": [
-            [
-                names[i],
-                names[j],
-                float(off[i, j] / total) if shares else int(off[i, j]),
-                float(off[i, j] / support[i]),
-            ]
+            [names[i], names[j], float(off[i, j] / total), float(off[i, j] / support[i])]
             for i, j in pairs
             if off[i, j]
         ],
-        "note": "",
     }
 
 
@@ -310,39 +321,27 @@ def reliability_block(reliability: ReliabilityBins) -> Mapping[str, Any]:
     return {
         "kind": "reliability",
         "title": "Calibration",
+        "folded": True,
         "bins": reliability.to_json(),
         "ece": reliability.expected_calibration_error(),
     }
 
 
-def gallery_block(
-    title: str,
-    items: Sequence[tuple[Record, str, str, str, float]],
-    note: str,
-    decisions: Sequence[Mapping[str, Any]] = (),
+def gallery_item(
+    record: Record, caption: str, truth: str, answer: str, probability: float, **fields: Any
 ) -> Mapping[str, Any]:
-    """Samples to look at: (record, caption, target, prediction, its probability) each.
+    """A sample to look at: the true and the predicted label, with the prediction's probability.
 
     Args:
-        decisions: for predictions of several tags, the decision that each item's probability
-            belongs to: {"about": text, "decision": {"code": class index, "is_present": bool}}.
+        fields: of `report.image_groups.GalleryItem`; for predictions of several tags also the
+            "decision" that the probability belongs to: {"code": class index, "is_present": bool}.
     """
     return {
-        "kind": "gallery",
-        "title": title,
-        "items": [
-            {
-                "id": record["id"],
-                "name": record["name"],
-                "caption": caption,
-                "truth": truth,
-                "answer": answer,
-                "probability": probability,
-                **decision,
-            }
-            for (record, caption, truth, answer, probability), decision in zip(
-                items, decisions or [{}] * len(items), strict=True
-            )
-        ],
-        "note": note,
+        "id": record["id"],
+        "name": record["name"],
+        "caption": caption,
+        "truth": truth,
+        "answer": answer,
+        "probability": probability,
+        **fields,
     }

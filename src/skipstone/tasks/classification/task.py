@@ -12,6 +12,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import (
     Difference,
+    ErrorSummary,
     Metric,
     Outputs,
     Post,
@@ -26,9 +27,8 @@ from skipstone.tasks.labels import (
     ClassLabels,
     class_table_block,
     compute_class_weights,
-    confused_pairs_block,
     extend_class_schema,
-    gallery_block,
+    gallery_item,
     linear_head,
     loss_args,
     mismatched_shapes,
@@ -36,6 +36,7 @@ from skipstone.tasks.labels import (
     reliability_block,
     require_class_counts,
     require_finite_logits,
+    summarize_confusion,
     summarize_difference,
 )
 from skipstone.tasks.options import ClassifyOptions
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 #: Classes that the confusion matrix shows at most.
 MAX_CONFUSION_CLASSES = 1_000
+#: Cells of the confusion matrix with a gallery, and samples in each of them, at most.
+MAX_CELLS, MAX_CELL_ITEMS = 60, 6
 
 
 class ClassificationTask(TaskDefaults):
@@ -213,24 +216,30 @@ class ClassificationTask(TaskDefaults):
         clear = np.ptp(np.sort(p_before, axis=1)[:, -2:], axis=1) > 2 * TIE_MARGIN
         return summarize_difference((before, after), (p_before, p_after), changed, clear)
 
-    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
         table = RecordTable.from_records(records)
         counts = self._counts(table)
         names, matrix, support = self._confusion(table, counts)
+        largest = int(counts.support.argmax())
+        return summarize_confusion(
+            names,
+            matrix,
+            support,
+            metric="accuracy",
+            error="get a wrong label",
+            majority=float(counts.support[largest] / max(counts.support.sum(), 1)),
+            majority_title=f"always “{self.labels.names[largest]}”, the largest class",
+        )
+
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        table = RecordTable.from_records(records)
+        counts = self._counts(table)
+        names, matrix, _ = self._confusion(table, counts)
         is_truncated = len(names) < len(self.labels)
         wrong = sorted(
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
-        mistakes = [
-            (
-                row,
-                f"{row['target']} predicted as {row['label']}",
-                row["target"],
-                row["label"],
-                row["probability"],
-            )
-            for row in wrong[:MAX_MISTAKES]
-        ]
+        mistakes = [_describe_mistake(row) for row in wrong[:MAX_MISTAKES]]
         return [
             class_table_block(self.labels.names, counts),
             {
@@ -238,18 +247,20 @@ class ClassificationTask(TaskDefaults):
                 "title": f"Confusion{f' (the {len(names)} most confused classes)' * is_truncated}",
                 "classes": names,
                 "matrix": matrix.astype(int).tolist(),
+                "cells": _collect_cells(names, matrix, wrong),
             },
-            confused_pairs_block(names, matrix, support=support),
-            gallery_block(
-                "Worst mistakes",
-                mistakes,
-                f"The {len(mistakes)} most confident of {len(wrong):,} wrong predictions: look "
-                "here for wrong labels first.",
-            ),
+            {
+                "kind": "gallery",
+                "title": "Worst mistakes",
+                "items": mistakes,
+                "note": f"The {len(mistakes)} most confident of {len(wrong):,} wrong predictions, "
+                "with the model's probabilities: look here for wrong labels first.",
+            },
             reliability_block(self._reliability(table)),
             {
                 "kind": "facts",
                 "title": "Post-processing",
+                "folded": True,
                 "items": [["temperature", round(read_temperature(post), 4)]],
             },
         ]
@@ -284,3 +295,27 @@ class ClassificationTask(TaskDefaults):
         return figures.bin_reliability(
             confidence, table.get_column("correct"), table.weight, binned=binned
         )
+
+
+def _describe_mistake(record: Record) -> Mapping[str, Any]:
+    truth, label = record["target"], record["label"]
+    caption, of_truth = f"{truth} predicted as {label}", float(np.exp(-record["loss"]))
+    return gallery_item(
+        record, caption, truth, label, record["probability"], truth_probability=of_truth
+    )
+
+
+def _collect_cells(
+    names: Sequence[str], matrix: np.ndarray, wrong: Sequence[Record]
+) -> list[Mapping[str, Any]]:
+    """The worst mistakes in each cell of the confusion matrix, the most frequent cell first."""
+    position = {name: number for number, name in enumerate(names)}
+    cells: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for record in wrong:
+        place = position.get(record["target"]), position.get(record["label"])
+        if place[0] is not None and place[1] is not None:
+            items = cells.setdefault((place[0], place[1]), [])
+            if len(items) < MAX_CELL_ITEMS:
+                items.append(_describe_mistake(record))
+    order = sorted(cells, key=lambda place: (-matrix[place], place))[:MAX_CELLS]
+    return [{"truth": i, "answer": j, "items": cells[i, j]} for i, j in order]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.tasks.base import Record, RecordTable
-from skipstone.tasks.labels import confused_pairs_block, gallery_block, reliability_block
+from skipstone.tasks.labels import confused_pairs_block, gallery_item, reliability_block
 from skipstone.tasks.segmentation.metrics import (
     intersection_over_union,
     mean_without_nan,
@@ -39,13 +39,14 @@ def mask_sections(
             "classes": list(names),
             "matrix": matrix.astype(int).tolist(),
         },
-        confused_pairs_block(names, matrix, shares=True),
+        confused_pairs_block(names, matrix, "pixels"),
         _pictures("Worst images", worst, names, "lowest mean IoU first"),
         _pictures("Best images", best, names, "highest mean IoU first"),
         {**reliability_block(pixel_reliability(table)), "unit": "pixels", "independent": False},
         {
             "kind": "facts",
             "title": "Post-processing",
+            "folded": True,
             "items": [
                 ["temperature", round(float(post.get("temperature", 1.0)), 4)],
                 ["fully connected CRF", _refinement(post)],
@@ -77,10 +78,10 @@ def _class_table(
     iou, total = intersection_over_union(matrix), max(matrix.sum(), 1)
     return {
         "kind": "table",
-        "title": "By class",
+        "title": "By class, weakest first",
         "columns": [
             {"name": "class", "format": "text"},
-            {"name": "IoU", "format": "bar"},
+            {"name": "IoU", "format": "estimate"},
             {"name": "precision", "format": "percent"},
             {"name": "recall", "format": "percent"},
             {"name": "boundary F1", "format": "percent"},
@@ -89,15 +90,15 @@ def _class_table(
         ],
         "rows": [
             [
-                name,
-                _number(iou[k]),
+                names[k],
+                f"iou:{names[k]}",  # the metric of that name, with its interval
                 float(hit[k] / answer[k]) if answer[k] else None,
                 float(hit[k] / truth[k]) if truth[k] else None,
                 _number(boundaries[k]),
                 float(truth[k] / total),
                 "#" + "".join(f"{part:02x}" for part in colours[k]),
             ]
-            for k, name in enumerate(names)
+            for k in np.argsort(iou, kind="stable")  # NaN last
         ],
         "note": "IoU: intersection over union of target and prediction. Boundary F1: how much of "
         "the outlines lies within 0.75 % of the diagonal of the true ones (Csurka 2013). A class "
@@ -118,7 +119,7 @@ def _pictures(
         lowest = [int(k) for k in np.argsort(np.where(np.isnan(iou), 2, iou))[:2] if iou[k] < 0.5]
         weak = f"; weakest: {', '.join(names[k] for k in lowest)}" if lowest else ""
         items.append(
-            (
+            gallery_item(
                 row,
                 f"mean IoU {100 * mean_without_nan(iou):.0f} %{weak}",
                 _top_classes(names, matrix.sum(axis=1)),
@@ -127,7 +128,7 @@ def _pictures(
             )
         )
     note = f"The image, then the target and the prediction drawn over it; {order}."
-    return {**gallery_block(title, items, note), "wide": True}
+    return {"kind": "gallery", "title": title, "items": items, "note": note, "wide": True}
 
 
 def _top_classes(names: Sequence[str], pixels: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, default_palette
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import (
     Difference,
+    ErrorSummary,
     Metric,
     Outputs,
     Post,
@@ -34,6 +35,7 @@ from skipstone.tasks.labels import (
     read_temperature,
     require_class_counts,
     require_finite_logits,
+    summarize_confusion,
 )
 from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.segmentation import metrics as figures
@@ -363,6 +365,22 @@ class SegmentationTask(TaskDefaults):
         total = np.bincount(codes, weights=weight, minlength=size)
         score = np.bincount(codes, weights=weight * values, minlength=size)
         return np.asarray(np.divide(score, total, out=np.full(size, np.nan), where=total > 0))
+
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
+        matrix = self.sum_confusion(RecordTable.from_records(records))
+        matrix = matrix / max(matrix.sum(), 1)
+        support = matrix.sum(axis=1)
+        largest = int(support.argmax())
+        return summarize_confusion(
+            self.labels.names,
+            matrix,
+            support,
+            metric="pixel_accuracy",
+            error="get a wrong class",
+            unit="pixels",
+            majority=float(support[largest] / max((support > 0).sum(), 1)),
+            majority_title=f"always “{self.labels.names[largest]}”, the largest class",
+        )
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = RecordTable.from_records(records)

@@ -14,6 +14,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import (
     Difference,
+    ErrorSummary,
     Metric,
     Outputs,
     Post,
@@ -29,7 +30,8 @@ from skipstone.tasks.labels import (
     class_table_block,
     compute_positive_weights,
     extend_class_schema,
-    gallery_block,
+    find_weakest_class,
+    gallery_item,
     linear_head,
     loss_args,
     mismatched_shapes,
@@ -286,6 +288,19 @@ class TaggingTask(TaskDefaults):
             (before, after), (p_before, p_after), changed.any(axis=1), clear
         )
 
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
+        table = RecordTable.from_records(records)
+        counts = self._counts(table)
+        occurs = counts.support > 0
+        share = counts.support / max(table.weight.sum(), 1)
+        return ErrorSummary(
+            metric="accuracy",
+            error="get at least one wrong tag",
+            majority=float(share[occurs].mean()) if occurs.any() else 0.0,
+            majority_title="giving the tags by chance",
+            weakest=find_weakest_class(self.labels.names, counts.true_positives, counts.support),
+        )
+
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
         table = RecordTable.from_records(records)
         average = [None if np.isnan(v) else float(v) for v in self._average_precision(table)]
@@ -294,28 +309,24 @@ class TaggingTask(TaskDefaults):
             (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
         )
         worst = wrong[:MAX_MISTAKES]
-        errors = [self._worst_decision(row) for row in worst]
-        mistakes = [
-            (row, _describe_errors(row), _join(row["target"]), _join(row["label"]), confidence)
-            for row, (_, _, confidence) in zip(worst, errors, strict=True)
-        ]
         return [
             class_table_block(
                 self.labels.names,
                 self._counts(table),
                 {"average precision": average, "threshold": thresholds},
             ),
-            gallery_block(
-                "Worst mistakes",
-                mistakes,
-                f"The {len(mistakes)} worst of {len(wrong):,} samples with a wrong tag; the "
+            {
+                "kind": "gallery",
+                "title": "Worst mistakes",
+                "items": list(map(self._describe_mistake, worst)),
+                "note": f"The {len(worst)} worst of {len(wrong):,} samples with a wrong tag; the "
                 "probability is that of the most confident wrong decision, which is named.",
-                [self._decision(code, is_predicted) for code, is_predicted, _ in errors],
-            ),
+            },
             reliability_block(self._reliability(table)),
             {
                 "kind": "facts",
                 "title": "Post-processing",
+                "folded": True,
                 "items": [["temperature", round(read_temperature(post), 4)]],
             },
         ]
@@ -362,10 +373,17 @@ class TaggingTask(TaskDefaults):
         code = int(confidence.argmax())
         return code, bool(predicted[code]), float(confidence[code])
 
-    def _decision(self, code: int, is_predicted: bool) -> Mapping[str, Any]:
-        """For `gallery`: the wrong decision about one tag."""
-        about = f"{'wrongly found' if is_predicted else 'missed'} {self.labels.names[code]}"
-        return {"about": about, "decision": {"code": code, "is_present": is_predicted}}
+    def _describe_mistake(self, record: Record) -> Mapping[str, Any]:
+        code, is_predicted, confidence = self._worst_decision(record)
+        return gallery_item(
+            record,
+            _describe_errors(record),
+            _join(record["target"]),
+            _join(record["label"]),
+            confidence,
+            about=f"{'wrongly found' if is_predicted else 'missed'} {self.labels.names[code]}",
+            decision={"code": code, "is_present": is_predicted},
+        )
 
     def _multi_hot_rows(self, rows: Iterable[Sequence[str]]) -> np.ndarray:
         return np.array([self._multi_hot(names) for names in rows], bool)
