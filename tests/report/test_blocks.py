@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipstone.core.errors import DamagedError
-from skipstone.report.blocks import block_from_json, block_to_json
+from skipstone.report.blocks import COLUMN_FORMATS, STATES, block_from_json, block_to_json
 from skipstone.report.build_report import build_receipt_block
 from tests.report.stories import HOSTILE, receipt
 
@@ -40,13 +40,14 @@ def _block(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dic
 def _square(classes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     row = st.lists(st.integers(0, 999), min_size=len(classes), max_size=len(classes))
     matrix = st.lists(row, min_size=len(classes), max_size=len(classes))
-    return _block("confusion", title=text, classes=st.just(classes), matrix=matrix)
+    cells = st.just([{"truth": 0, "answer": 0, "items": []}])
+    return _block("confusion", title=text, classes=st.just(classes), matrix=matrix, cells=cells)
 
 
 _columns = st.fixed_dictionaries(
     {
         "name": text,
-        "format": st.sampled_from(["text", "percent", "number", "bar", "colour"]),
+        "format": st.sampled_from(COLUMN_FORMATS),
     }
 )
 blocks = st.one_of(
@@ -89,6 +90,8 @@ blocks = st.one_of(
                     "truth": text,
                     "answer": text,
                     "probability": share,
+                    "truth_probability": st.none() | share,
+                    "link": st.sampled_from(["", "../a%20b.jpg", "./c.png"]),
                     "picture": st.sampled_from(["", "data:image/png;base64,AAAA"]),
                     "words": st.lists(st.tuples(text, share).map(list), max_size=3),
                     "about": text,
@@ -136,7 +139,18 @@ blocks = st.one_of(
     _block("facts", title=text, items=st.lists(st.tuples(text, text | real).map(list), max_size=3)),
     _block("text", title=text, text=text),
     _block("code", title=text, text=text, note=text),
-    _block("hero", figure=figure, split=text, seed=st.integers(0, 99), verdict=text),
+    _block(
+        "hero",
+        figure=figure,
+        split=text,
+        seed=st.integers(0, 99),
+        verdict=text,
+        state=st.sampled_from(STATES),
+        label=text,
+        sentences=st.lists(text, max_size=3),
+        command=text,
+        majority=st.none() | st.tuples(text, share).map(list),
+    ),
     _block("figures", title=text, items=st.lists(figure, max_size=3), note=text),
     _block(
         "receipt",
@@ -168,6 +182,12 @@ def test_json_forms_come_back(form: dict[str, Any]) -> None:
     assert block_from_json(json.loads(json.dumps(block_to_json(block)))) == block
 
 
+def _gallery_form(**fields: str) -> dict[str, Any]:
+    words = dict.fromkeys(("name", "caption", "truth", "answer"), "")
+    item = {"id": 1, **words, "probability": 1, **fields}
+    return {"kind": "gallery", "title": "", "items": [item]}
+
+
 @pytest.mark.parametrize(
     ("form", "said"),
     [
@@ -184,24 +204,9 @@ def test_json_forms_come_back(form: dict[str, Any]) -> None:
             },
             "format",
         ),
-        (
-            {
-                "kind": "gallery",
-                "title": "",
-                "items": [
-                    {
-                        "id": 1,
-                        "name": "",
-                        "caption": "",
-                        "truth": "",
-                        "answer": "",
-                        "probability": 1,
-                        "picture": "https://example.org/a.png",
-                    }
-                ],
-            },
-            "data URI",
-        ),
+        (_gallery_form(picture="https://example.org/a.png"), "data URI"),
+        (_gallery_form(link="javascript:alert(1)"), "relative path"),
+        (_gallery_form(link="//example.org/a.png"), "relative path"),
         (
             {"kind": "curves", "title": "", "x": "", "series": [{"name": "a", "points": [[1]]}]},
             "curves",

@@ -13,7 +13,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, read_source
 from skipstone.report.blocks import Gallery, block_from_json
 from skipstone.report.gallery import GalleryDrawer, compute_word_importance
-from skipstone.report.render import _gallery
+from skipstone.report.sample_figures import render_gallery
 from skipstone.tasks.base import Prediction
 from skipstone.tasks.options import TagOptions
 from skipstone.tasks.tagging.task import TaggingTask
@@ -103,7 +103,7 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     assert isinstance(gallery, Gallery)
     (item,) = gallery.items
     assert {word: weight for word, weight in item.words if weight} == words
-    text = _gallery(gallery)
+    text = render_gallery(gallery)
     assert f"<i>most confident</i> <bdi>{about}</bdi> <b>" in text
 
 
@@ -119,7 +119,8 @@ def test_marked_words_are_inert() -> None:
     }
     block = block_from_json({"kind": "gallery", "title": "t", "items": [item]})
     assert isinstance(block, Gallery)
-    text = _gallery(block)
+    text = render_gallery(block)
     assert '<mark class="for s3">&lt;script&gt;</mark>' in text
     assert '<mark class="against s2">x</mark> &amp; y' in text
+    assert "speak for the prediction" in text
     assert "<script>" not in text

@@ -19,6 +19,7 @@ from skipstone.report.blocks import (
     Column,
     Confusion,
     Curves,
+    HeadlineMetric,
     Report,
     Section,
     Series,
@@ -34,7 +35,8 @@ from tests.report.stories import HOSTILE, names, receipt, story
 from tests.report.test_blocks import blocks
 
 _PAGE = "html head meta title style body a header h1 nav main section footer"
-_PROSE = "h2 h3 p ol ul li div span mark b i br bdi dl dt dd figure img figcaption pre code"
+_PROSE = "h2 h3 h4 details summary label input "
+_PROSE += "p ol ul li div span mark b i br bdi dl dt dd figure img figcaption pre code"
 _TABLES = "table thead tbody tr th td"
 _DRAWINGS = "svg g line rect circle polyline text"
 _ALLOWED = frozenset(" ".join((_PAGE, _PROSE, _TABLES, _DRAWINGS)).split())
@@ -64,7 +66,8 @@ def assert_inert(html: str) -> None:
     for tag, attributes in tags(html):
         assert tag in _ALLOWED, tag
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith(("#", "./", "../"))
+        assert tag != "input" or attributes["type"] == "checkbox"
         assert (attributes.get("src") or "data:image/").startswith("data:image/")
 
 
@@ -128,6 +131,99 @@ def test_the_headline_states_what_it_rests_on() -> None:
     assert f"{100 * accuracy['low']:.1f} – {100 * accuracy['high']:.1f} %" in html
 
 
+def hero(told: ReportData) -> HeadlineMetric:
+    (block,) = (
+        block
+        for block in build_training_report(told).sections[0].blocks
+        if isinstance(block, HeadlineMetric)
+    )
+    return block
+
+
+def with_accuracy(told: ReportData, value: float, low: float, high: float) -> ReportData:
+    metrics = [
+        {**row, "value": value, "low": low, "high": high} if row["name"] == "accuracy" else row
+        for row in told.metrics
+    ]
+    return replace(told, metrics=metrics)
+
+
+def test_the_verdict_says_in_three_sentences_how_many_which_and_what_next() -> None:
+    block = hero(story(3))
+    how_many, which, what_next = block.sentences
+    assert re.fullmatch(
+        r"Of 100 images, about \d+ get a wrong label \(95 %: \d+ to \d+\)\.", how_many
+    )
+    assert which.startswith(
+        "The weakest class is “002 tern”: 8 of 11 are found; the most frequent "
+    )
+    assert "predicted as" in what_next
+    assert block.command == "skipstone audit runs/001"
+    assert block.state == "neutral"
+    good = hero(replace(with_accuracy(story(3), 0.95, 0.9, 0.98), receipts=[receipt()]))
+    assert good.state == "good"
+    assert good.sentences[2] == "Next: put it to use."
+    assert good.command == "skipstone export runs/001"
+    perfect = hero(with_accuracy(story(3), 1.0, 0.9, 1.0))
+    assert perfect.sentences[0].startswith("None of the 36 scored images has an error; of 100 ")
+
+
+def test_a_model_that_is_hardly_better_than_the_largest_class_is_not_celebrated() -> None:
+    told = story(3)
+    share = told.errors["majority"]
+    bad = hero(with_accuracy(told, share + 0.02, share - 0.05, share + 0.1))
+    assert (bad.state, bad.label) == ("bad", "Not trained")
+    assert "hardly better" in bad.sentences[0]
+    assert "wrong labels" in bad.sentences[2]
+    assert f"{100 * share:.1f} %: always “000 warbler”" in page(told)
+    few = hero(with_accuracy(told, share + 0.3, share - 0.01, share + 0.5))
+    assert few.label == "Too few samples to tell"
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"verification": {"ok": False, "rows": []}}, "do not use the exported programs"),
+        ({"stopped_by": "budget", "history": 5}, "give a larger --budget"),
+        ({"history": 5}, "try --epochs 10"),
+        ({"few": "002 tern"}, "add images of “002 tern”: it has 3 to learn from"),
+    ],
+)
+def test_the_advice_follows_from_the_run(changes: dict[str, Any], advice: str) -> None:
+    told = story(3)
+    if "history" in changes:  # still rising steeply in the last epoch
+        rows = [{**row, "metrics": {"accuracy": row["epoch"] / 10}} for row in told.history]
+        changes = {**changes, "history": rows[: changes["history"]]}
+    if few := changes.pop("few", None):
+        rows = [{**row, "train": 3 if row["name"] == few else 60} for row in told.classes]
+        changes = {**changes, "classes": rows}
+    assert advice in hero(replace(told, **changes)).sentences[2]
+
+
+def test_the_weakest_class_comes_first_with_its_interval() -> None:
+    html = page(story(3))
+    names_ = re.findall(r'<th scope="row" class="left"><bdi>(\d+ \w+)</bdi>', html)
+    assert names_[:3] == ["002 tern", "001 sparrow", "000 warbler"]
+    assert '<span class="soft">43.4 – 90.3 %</span>' in html  # Wilson, 8 of 11
+
+
+def test_a_count_of_mistakes_opens_its_gallery() -> None:
+    html = page(story(3))
+    cells = re.findall(r'<a href="#(cell-\d-\d)">', html)
+    assert len(cells) == 3
+    for cell in cells:
+        assert html.count(f'<div id="{cell}"><ul class="pictures">') == 1
+    assert "<summary><bdi>001 sparrow</bdi> predicted as <bdi>002 tern</bdi> <b>3</b>" in html
+    assert 'href="../../photos/0.jpg"' in html
+    assert re.search(r"<i>true</i> <bdi>001 sparrow</bdi> <b>27.4 %</b>", html)
+
+
+def test_what_only_experts_need_is_folded() -> None:
+    html = page(story(3))
+    for title in ("all metrics", "calibration, post-processing", "versions"):
+        assert f'<details class="more"><summary>Details: {title}' in html
+
+
 def test_figures_of_select_say_that_they_are_too_good() -> None:
     html = page(replace(story(3), role="val"))
     assert "somewhat too good" in html
@@ -139,7 +235,7 @@ def test_gradient_norms_are_drawn_by_depth() -> None:
     (chart,) = [
         block
         for section in build_training_report(told).sections
-        for block in section.blocks
+        for block in section.folded
         if isinstance(block, Curves) and block.title == "Gradient norm by depth"
     ]
     first, last = told.history[0], told.history[-1]

@@ -63,6 +63,8 @@ def drawn(plan: TrainPlan, bundle: Bundle) -> Scores:
         evaluation=Evaluation(
             records, [Failure("broken.jpg", "cut off")], [], unknown_labels={"owl": 2}
         ),
+        headline="accuracy",
+        errors=plan.task.summarize_errors(records),
     )
 
 
@@ -151,7 +153,7 @@ def test_a_picture_that_is_gone_leaves_its_place_empty(
 ) -> None:
     moved = dataclasses.replace(plan.manifest, root=tmp_path / "gone")
     page = tell(dataclasses.replace(plan, manifest=moved), tmp_path).read_text()
-    assert page.count('<span class="missing">no picture</span>') == 8
+    assert page.count('<span class="missing">no picture</span>') == 16  # in cells, too
 
 
 def test_a_receipt_is_added_and_replaced(run: Path) -> None:

@@ -51,7 +51,7 @@ class HeadlineMetric:
         verdict: how far the value can be trusted.
         state: "good", "neutral" or "bad", for the colour.
         label: the state in a few words, or "".
-        sentences: the verdict for people.
+        sentences: the verdict for people; `command` carries out the last one.
         majority: name and value of always predicting the most frequent class; None if unknown.
     """
 
@@ -64,6 +64,7 @@ class HeadlineMetric:
     state: str = "neutral"
     label: str = ""
     sentences: tuple[str, ...] = ()
+    command: str = ""
     majority: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:

@@ -149,6 +149,8 @@ def _hero(block: HeadlineMetric) -> str:
         scale = f'<span class="ends"><span>{100 * start:g} %</span><span>100 %</span></span>'
     label = f'<p class="label">{escape_html(block.label)}</p>' if block.label else ""
     sentences = "".join(f"<p>{escape_html(sentence)}</p>" for sentence in block.sentences)
+    if block.command:
+        sentences += f"<p><code>{escape_html(block.command)}</code></p>"
     rows = [("Samples", f"n = {item.n:,}"), ("Data", block.split)]
     if block.majority is not None:
         title, value = block.majority

@@ -24,7 +24,7 @@ _LABELS = {Skill.NOT_TRAINED: "Not trained", Skill.UNCLEAR: "Too few samples to 
 
 
 def build_verdict(story: ReportData) -> dict[str, Any]:
-    """Fields of `HeadlineMetric`: state ("good", "neutral" or "bad"), label, sentences, majority."""
+    """Fields of `HeadlineMetric`: state, label, sentences, command, majority."""
     errors = story.errors
     if errors is None:
         return {"state": "neutral"}
@@ -32,17 +32,16 @@ def build_verdict(story: ReportData) -> dict[str, Any]:
     skill = judge_skill(_estimate(by_name.get(story.headline)), errors["majority"])
     correct = _estimate(by_name.get(errors["metric"]))
     wrong = None if correct is None else 1 - correct.value
-    sentences = [
-        "" if correct is None else _count_errors(story, correct, skill),
-        _name_weakness(errors),
-        _advise(story, skill, wrong),
-    ]
+    advice, command = _advise(story, skill, wrong)
+    count = "" if correct is None else _count_errors(story, correct, skill)
+    sentences = [count, _name_weakness(errors), advice]
     is_bad = skill is not Skill.TRAINED or not story.verification.get("ok")
     is_good = wrong is not None and wrong <= GOOD_SHARE
     return {
         "state": "bad" if is_bad else "good" if is_good else "neutral",
         "label": _LABELS.get(skill, ""),
         "sentences": [sentence for sentence in sentences if sentence],
+        "command": story.commands[command] if command else "",
         "majority": [errors["majority_title"], errors["majority"]],
     }
 
@@ -93,37 +92,33 @@ def _name_weakness(errors: Json) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _advise(story: ReportData, skill: Skill, wrong: float | None) -> str:
-    """What to do next."""
-    errors = story.errors or {}
+def _advise(story: ReportData, skill: Skill, wrong: float | None) -> tuple[str, str]:
+    """What to do next, and the name of the command for it, or ""."""
+    errors, noun = story.errors or {}, story.sample
     if not story.verification.get("ok"):
-        return "Next: do not use the exported programs; some do not predict as the model does."
+        return "Next: do not use the exported programs; some do not predict as the model does.", ""
     if story.stopped_by == "budget" and (skill is not Skill.TRAINED or _is_rising(story)):
-        return "Next: train for longer: the time budget ended this run; give a larger --budget."
+        return "Next: train for longer: the time budget ended this run; give a larger --budget.", ""
     if _is_rising(story):
         epochs = 2 * len(story.history)
-        return f"Next: train for longer: the score was still rising; try --epochs {epochs}."
+        return f"Next: train for longer: the score was still rising; try --epochs {epochs}.", ""
     if skill is Skill.NOT_TRAINED:
-        return f"Next: look for wrong labels and damaged {story.sample}s: {story.commands['audit']}"
+        return f"Next: look for wrong labels and damaged {noun}s.", "audit"
     if skill is Skill.UNCLEAR:
-        return f"Next: add {story.sample}s; the scored ones are too few for a decision."
+        return f"Next: add {noun}s; the scored ones are too few for a decision.", ""
     weakest, confused = errors["weakest"], errors["confused"]
     rows = {item["name"]: item["train"] for item in story.classes}
     if weakest is not None and weakest[0] in rows:
         few, typical = rows[weakest[0]], statistics.median(rows.values())
         if few < typical / 2:
-            return (
-                f"Next: add {story.sample}s of “{weakest[0]}”: it has {few:,} to learn from, a "
-                f"typical class {typical:,.0f}."
-            )
+            add = f"add {noun}s of “{weakest[0]}”: it has {few:,} to learn from"
+            return f"Next: {add}, a typical class {typical:,.0f}.", ""
     if wrong is not None and wrong > HIGH_SHARE and confused is not None and not errors["unit"]:
-        return (
-            f"Next: look at “{confused[0]}” predicted as “{confused[1]}” below, because wrong "
-            f"labels show there first: {story.commands['audit']}"
-        )
-    name = "export" if story.receipts else "shrink"
-    why = "put it to use" if story.receipts else "make it smaller and faster"
-    return f"Next: {why}: {story.commands[name]}"
+        pair = f"“{confused[0]}” predicted as “{confused[1]}”"
+        return f"Next: look at {pair} below, because wrong labels show there first.", "audit"
+    if story.receipts:
+        return "Next: put it to use.", "export"
+    return "Next: make it smaller and faster.", "shrink"
 
 
 def _is_rising(story: ReportData) -> bool:
