@@ -67,7 +67,7 @@ def story(classes: int, *, hostile: bool = False, samples: int = 0) -> ReportDat
             for name in labels
         ],
         commands={name: f"skipstone {name} runs/001" for name in ("audit", "shrink", "export")},
-        sample="image",
+        sample="picture",
         errors=to_json_safe(asdict(errors)),
         stopped_by="epochs",
         notes=[f"Read as class folders: {n * 9} pictures in {classes} classes."],

@@ -152,7 +152,7 @@ def test_the_verdict_says_in_three_sentences_how_many_which_and_what_next() -> N
     block = hero(story(3))
     how_many, which, what_next = block.sentences
     assert re.fullmatch(
-        r"Of 100 images, about \d+ get a wrong label \(95 %: \d+ to \d+\)\.", how_many
+        r"Of 100 pictures, about \d+ get a wrong label \(95 %: \d+ to \d+\)\.", how_many
     )
     assert which.startswith(
         "The weakest class is “002 tern”: 8 of 11 are found; the most frequent "
@@ -165,7 +165,7 @@ def test_the_verdict_says_in_three_sentences_how_many_which_and_what_next() -> N
     assert good.sentences[2] == "Next: put it to use."
     assert good.command == "skipstone export runs/001"
     perfect = hero(with_accuracy(story(3), 1.0, 0.9, 1.0))
-    assert perfect.sentences[0].startswith("None of the 36 scored images has an error; of 100 ")
+    assert perfect.sentences[0].startswith("None of the 36 scored pictures has an error; of 100 ")
 
 
 def test_a_model_that_is_hardly_better_than_the_largest_class_is_not_celebrated() -> None:
@@ -186,7 +186,7 @@ def test_a_model_that_is_hardly_better_than_the_largest_class_is_not_celebrated(
         ({"verification": {"ok": False, "rows": []}}, "do not use the exported programs"),
         ({"stopped_by": "budget", "history": 5}, "give a larger --budget"),
         ({"history": 5}, "try --epochs 10"),
-        ({"few": "002 tern"}, "add images of “002 tern”: it has 3 to learn from"),
+        ({"few": "002 tern"}, "add pictures of “002 tern”: it has 3 to learn from"),
     ],
 )
 def test_the_advice_follows_from_the_run(changes: dict[str, Any], advice: str) -> None:

@@ -219,6 +219,9 @@ def test_everything_it_gives_is_json_and_finite(name: str) -> None:
         [dict(section) for section in task.report_sections(records, post)],
     ):
         assert json.loads(json.dumps(value, allow_nan=False)) == value
+    errors = task.summarize_errors(records)
+    assert errors is None or {errors.metric, task.headline} <= set(task.compute_metrics(records))
+    assert errors is None or 0 <= errors.majority <= 1
     assert {"label", "probability"} <= set(predictions[0].fields)
     assert {"correct", "loss"} <= set(records[0])
 

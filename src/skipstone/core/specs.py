@@ -92,7 +92,6 @@ class AuditNouns:
     """An audit's words for rows of one input.
 
     Args:
-        sample: what a model predicts for.
         unit: a row.
         duplicate_title, near_duplicate_title: titles of exact and near duplicates.
         duplicate_verb, near_duplicate_verb: predicates of exact and near duplicates; `share` of
@@ -100,7 +99,6 @@ class AuditNouns:
         near_duplicate_of_another: predicate of a near duplicate.
     """
 
-    sample: str = "sample"
     unit: str = "file"
     duplicate_title: str = "the same bytes"
     near_duplicate_title: str = "nearly the same"

@@ -36,7 +36,6 @@ ENTRIES = (
         preview="skipstone.image.inspect_file:make_preview",
         find_near_duplicates="skipstone.image.near_duplicates:find_near_duplicate_images",
         audit="skipstone.image.audit:audit_images",
-        nouns=AuditNouns(sample="image"),
         choose_model="skipstone.image.auto:choose_image_model",
         adapt_to_spatial_targets="skipstone.image.auto:for_dense_prediction",
     ),
@@ -61,7 +60,6 @@ ENTRIES = (
         diff_texts="skipstone.text.near_duplicates:diff_texts",
         audit="skipstone.text.audit:audit_texts",
         nouns=AuditNouns(
-            sample="text",
             unit="text",
             duplicate_title="the same text",
             near_duplicate_title="nearly the same text",

@@ -140,7 +140,7 @@ class ReportData:
             of each role that were counted, "rows": as `classes`}, or None.
         notes: what was inferred about the data.
         commands: what to type next, by command name.
-        sample: noun of one sample ("image").
+        sample: noun of one sample ("picture").
         errors: `tasks.base.ErrorSummary` of the scored rows, or None.
         stopped_by: what ended the training: "epochs", "steps", "budget", "early stop", "solved" or "".
         unscored: one {"name", "error"} per row that could not be scored.

@@ -160,7 +160,7 @@ def collect_report_data(outcome: RunOutcome) -> ReportData:
         classes=_classes(manifest, classes),
         class_counts_within_rows=_parts(task, manifest),
         commands=_commands(outcome),
-        sample=INPUTS[manifest.input].nouns.sample,
+        sample=INPUTS[manifest.input].noun,
         errors=None if scores.errors is None else asdict(scores.errors),
         stopped_by=str(bundle.lineage.get("stopped_by", "")),
         notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],

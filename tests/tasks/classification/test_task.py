@@ -11,7 +11,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from skipstone.core.errors import DataError, UsageError
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.classification.task import MAX_CONFUSION_CLASSES, ClassificationTask
+from skipstone.tasks.classification.task import (
+    MAX_CELL_ITEMS,
+    MAX_CONFUSION_CLASSES,
+    ClassificationTask,
+)
 from skipstone.tasks.labels import compute_class_weights
 from skipstone.tasks.options import ClassifyOptions
 
@@ -136,8 +140,34 @@ def test_worst_mistakes_are_the_surest_ones() -> None:
     ids = [item["id"] for item in sections["Worst mistakes"]["items"]]
     assert ids == list(range(39, 15, -1))
     assert sections["Confusion"]["matrix"] == [[0, 0, 0], [40, 0, 0], [0, 0, 0]]
-    assert sections["Most confused"]["rows"] == [["b", "a", 40, 1.0]]
-    assert sections["By class"]["rows"][2] == ["c", None, None, None, 0]
+    (cell,) = sections["Confusion"]["cells"]
+    assert (cell["truth"], cell["answer"]) == (1, 0)
+    assert [item["id"] for item in cell["items"]] == ids[:MAX_CELL_ITEMS]
+    item = cell["items"][0]
+    assert item["truth_probability"] == pytest.approx(np.exp(-records[39]["loss"]))
+    assert item["truth_probability"] + item["probability"] < 1
+    rows = sections["By class, weakest first"]["rows"]
+    assert rows[0] == ["b", [0.0, 40.0], None, 0.0, 40]
+    assert rows[-1] == ["c", None, None, None, 0]
+
+
+def test_errors_are_summed_up_beside_the_largest_class() -> None:
+    task = ClassificationTask(ClassifyOptions(), SCHEMA)
+    pairs = [("a", "a")] * 5 + [("b", "a")] * 2 + [("b", "b"), ("c", "a")]
+    told = {"loss": 1.0, "brier": 0.5, "probability": 0.9, "rank": 1}
+    records = [
+        {"id": n, "name": "", "target": one, "label": other, "correct": one == other} | told
+        for n, (one, other) in enumerate(pairs)
+    ]
+    errors = task.summarize_errors(records)
+    assert errors is not None
+    assert errors.majority == pytest.approx(5 / 9)
+    assert errors.majority_title == "always “a”, the largest class"
+    assert errors.weakest == ("c", 0.0, 1.0)
+    assert errors.confused == ("b", "a", 2.0, 3.0)
+    right = task.summarize_errors(records[:5])
+    assert right is not None
+    assert (right.weakest, right.confused) == (None, None)
 
 
 def test_many_classes_take_no_matrix_of_all_of_them() -> None:
@@ -159,9 +189,13 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
     wide, sections = made(ClassificationTask(ClassifyOptions(), {"classes": names}))
     narrow, expected = made(ClassificationTask(ClassifyOptions(), {"classes": few}))
     assert wide == pytest.approx(narrow)
-    assert sections["Most confused"]["rows"] == expected["Most confused"]["rows"]
     shown = sections[f"Confusion (the {MAX_CONFUSION_CLASSES} most confused classes)"]
     places = [shown["classes"].index(name) for name in few]
     matrix = np.array(shown["matrix"])
     assert matrix.shape == (MAX_CONFUSION_CLASSES, MAX_CONFUSION_CLASSES)
     assert matrix[np.ix_(places, places)].tolist() == expected["Confusion"]["matrix"]
+    pair = [shown["classes"][shown["cells"][0][key]] for key in ("truth", "answer")]
+    assert pair == [
+        expected["Confusion"]["classes"][expected["Confusion"]["cells"][0][key]]
+        for key in ("truth", "answer")
+    ]
