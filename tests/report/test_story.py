@@ -135,6 +135,8 @@ def test_a_story_holds_what_a_reader_asks(run: Path, plan: TrainPlan) -> None:
     assert facts["Time"] == "1 min 15 s"
     assert facts["Memory"].endswith(" were split into parts of 4")
     page = (run / "report.html").read_text()
+    assert (run / "results.csv").read_text().count("\n") == 5
+    assert (run / "plots" / "confusion.png").is_file()
     assert "kept: epoch 3" in page
     assert "lone\\udcff" in page
 

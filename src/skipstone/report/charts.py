@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from skipstone.evaluation.intervals import wilson_interval
 from skipstone.report.blocks import Curves, MetricValue, ReliabilityBin, ReliabilityDiagram
@@ -27,21 +28,48 @@ MAX_DOTS = 40
 Scale = Callable[[float], float]
 
 
+@dataclass(frozen=True)
+class ChartFrame:
+    """The scales and ticks of a line chart."""
+
+    x_ticks: Sequence[float]
+    y_ticks: Sequence[float]
+    to_x: Scale
+    to_y: Scale
+
+
+def drawable_points(
+    points: Sequence[tuple[float, float]], *, log: bool
+) -> list[tuple[float, float]]:
+    """The points that a (logarithmic) axis has a place for."""
+    return [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)]
+
+
+def fit_frame(block: Curves) -> ChartFrame | None:
+    """Scales that cover all points; None without points."""
+    points = [point for s in block.series for point in drawable_points(s.points, log=block.log)]
+    if not points:
+        return None
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    y_ticks = _log_ticks(min(ys), max(ys)) if block.log else round_ticks(min(ys), max(ys))
+    span_y = (min(*y_ticks, *ys), max(*y_ticks, *ys))
+    return ChartFrame(
+        _whole_ticks(min(xs), max(xs)),
+        y_ticks,
+        _linear(min(xs), max(xs), LEFT, WIDTH - RIGHT),
+        (_log if block.log else _linear)(*span_y, HEIGHT - BOTTOM, TOP),
+    )
+
+
 def draw_curves(block: Curves) -> str:
     """Lines with axes, ticks, a mark, and a value at every point."""
-    points = [point for series in block.series for point in series.points]
-    points = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not block.log)]
-    if not points:
+    frame = fit_frame(block)
+    if frame is None:
         return '<p class="note">No data to draw.</p>'
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_ticks = _whole_ticks(min(xs), max(xs))
-    y_ticks = _log_ticks(min(ys), max(ys)) if block.log else round_ticks(min(ys), max(ys))
-    to_x = _linear(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    span_y = (min(*y_ticks, *ys), max(*y_ticks, *ys))
-    to_y = (_log if block.log else _linear)(*span_y, HEIGHT - BOTTOM, TOP)
-    parts = [_axes(x_ticks, y_ticks, to_x, to_y, block.x)]
+    to_x, to_y = frame.to_x, frame.to_y
+    parts = [_axes(frame, block.x)]
     for index, series in enumerate(block.series):
-        line = [(x, y) for x, y in series.points if math.isfinite(y) and (y > 0 or not block.log)]
+        line = drawable_points(series.points, log=block.log)
         path = " ".join(f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in line)
         parts.append(f'<polyline class="line s{index % 4}" points="{path}"/>')
         for x, y in line:
@@ -174,19 +202,18 @@ def _log(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: inner(math.log10(value))
 
 
-def _axes(
-    x_ticks: Sequence[float], y_ticks: Sequence[float], to_x: Scale, to_y: Scale, x_name: str
-) -> str:
+def _axes(frame: ChartFrame, x_name: str) -> str:
+    to_x, to_y = frame.to_x, frame.to_y
     floor = HEIGHT - BOTTOM
     lines = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" '
         f'y2="{to_y(t):.1f}"/><text class="tick end" x="{LEFT - 7}" y="{to_y(t) + 4:.1f}">'
         f"{format_number(t)}</text>"
-        for t in y_ticks
+        for t in frame.y_ticks
     ]
     lines += [
         f'<text class="tick mid" x="{to_x(t):.1f}" y="{floor + 17}">{format_number(t)}</text>'
-        for t in x_ticks
+        for t in frame.x_ticks
     ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     return (

@@ -34,12 +34,14 @@ from skipstone.report.build_report import (
     to_json_safe,
 )
 from skipstone.report.gallery import GalleryDrawer
+from skipstone.report.plots import draw_plots, format_history
 from skipstone.report.render import render_report
 from skipstone.tasks.base import ClassCounting, Task
 from skipstone.training.baseline import BaselineComparison
 from skipstone.training.plan import TrainContext, TrainPlan
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+PLOTS, RESULTS_CSV = "plots", "results.csv"
 REPORT_FORMAT = 2
 _ENDS = {
     "epochs": "as planned",
@@ -52,11 +54,18 @@ COUNTED_ROWS = 100
 
 
 def write_report(path: Path, story: ReportData) -> Path:
-    """Write the page to `path` in a run folder, and its data next to it as report.json."""
+    """Write the page to `path` in a run folder; next to it its data as report.json, its charts as PNG
+    in plots/, and the epochs as results.csv."""
     storage.write_json(
         path.parent / REPORT_JSON, {"format": REPORT_FORMAT, "story": story.to_json()}
     )
-    storage.write_text(path, render_report(build_training_report(story)))
+    report = build_training_report(story)
+    storage.write_text(path, render_report(report))
+    with storage.write_folder(path.parent / PLOTS) as plots:
+        for name, picture in draw_plots(report).items():
+            storage.write_bytes(plots / name, picture)
+    if story.history:
+        storage.write_text(path.parent / RESULTS_CSV, format_history(story.history))
     return path
 
 
