@@ -197,7 +197,7 @@ def test_the_report_tells_which_class_fills_which_part(masked: Masks) -> None:
     story = json.loads((masked.run / "report.json").read_text())["story"]
     (first, *others) = story["class_counts_within_rows"]["rows"]
     assert story["classes"] == []
-    assert first["name"] == story["sections"][0]["rows"][0][0]
+    assert first["name"] in {row[0] for row in story["sections"][0]["rows"]}
     for role in ("train", "val", "test"):  # every scene has more background than anything else
         assert first[role] > sum(row[role] for row in others) / 2 > 0
     page = (masked.run / "report.html").read_text()

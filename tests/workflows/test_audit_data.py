@@ -140,13 +140,32 @@ def test_the_page_shows_the_pictures(messy: tuple[Path, dict[str, str], AuditRes
     photos, planted, result = messy
     page = result.files["page"].read_text()
     pictures = re.findall(r'src="data:image/jpeg;base64,', page)
-    assert len(pictures) == 12  # six groups of two
+    findings, sheet = page.split(">Samples of each class</h2>")
+    assert findings.count('src="data:image/jpeg;base64,') == 12  # six groups of two
+    assert len(pictures) > 12
+    assert '<span class="missing">' not in sheet
     for path in planted.values():
         assert path in page
     assert "<script" not in page
     assert "skipstone audit &#x27;my photos&#x27;" in page
     assert "mirrored" in page
     assert result.files["json"].parent == photos.parent / "audit"
+
+
+def test_a_clean_audit_shows_samples_of_each_class_and_sizes(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    result = audit(photo_folder, out=tmp_path / "audit")
+    assert not result.audit.findings
+    page = result.files["page"].read_text()
+    _, sheet = page.split(">Samples of each class</h2>")
+    titles = re.findall(r"<h3>(\w+)</h3><ul", sheet)
+    assert titles == sorted(result.audit.counts["classes"]["train"])
+    assert sheet.count("<img src=") == 8 * len(titles)
+    sizes = result.audit.counts["histograms"]["size in pixels"]
+    assert sum(sizes.values()) == result.audit.counts["rows"]
+    assert "Rows by size in pixels" in page
+    assert next(iter(sizes)) in page
 
 
 def test_a_model_doubts_labels(tmp_path: Path, run: Run) -> None:

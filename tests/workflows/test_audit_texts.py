@@ -98,7 +98,7 @@ def test_the_page_shows_texts_with_what_differs(messy: tuple[Path, AuditResult])
     assert "&lt;b&gt;some&lt;/b&gt;" in page
     assert "<b>some" not in page
     assert "Nearly the same text under two labels" in page
-    assert "How many tokens" in page
+    assert "Rows by tokens" in page
     assert "no picture" not in page
 
 

@@ -12,6 +12,8 @@ from skipstone.auditing.checks import AuditContext
 from skipstone.core.formatting import pluralize
 from skipstone.data.findings import Finding
 
+#: Sizes that are listed; the others are counted together.
+MAX_SIZES = 8
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe"},
     "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
@@ -29,6 +31,7 @@ def audit_images(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
     counts = {
         "height": _spread([picture.size[0] for picture in pictures if len(picture.size) == 2]),
         "width": _spread([picture.size[1] for picture in pictures if len(picture.size) == 2]),
+        "histograms": {"size in pixels": _count_sizes([picture.size for picture in pictures])},
         "formats": dict(Counter(picture.format for picture in pictures).most_common()),
         "modes": dict(Counter(picture.mode for picture in pictures).most_common()),
         "turned_by_exif": sum(picture.is_rotated for picture in pictures),
@@ -89,3 +92,11 @@ def _spread(values: list[int]) -> dict[str, float]:
     if not values:
         return {}
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _count_sizes(sizes: Iterable[tuple[int, ...]]) -> dict[str, int]:
+    """{"640 × 480": pictures}: the most frequent sizes (width × height), and all others."""
+    counts = Counter(f"{size[1]:,} × {size[0]:,}" for size in sizes if len(size) == 2)
+    frequent = dict(counts.most_common(MAX_SIZES))
+    others = counts.total() - sum(frequent.values())
+    return {**frequent, f"{len(counts) - MAX_SIZES:,} other sizes": others} if others else frequent

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from skipstone.auditing.run_checks import AuditFindings
-from skipstone.core.formatting import pluralize
+from skipstone.core.formatting import natural_key, pluralize
 from skipstone.data.findings import KINDS, Finding, FindingKind
 from skipstone.datasets.splitting import get_labels
 from skipstone.report.blocks import (
@@ -21,9 +22,12 @@ from skipstone.report.blocks import (
     TableBlock,
     Text,
 )
+from skipstone.report.text_format import format_bytes
 
 #: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240
+#: Samples of all classes on the contact sheet, and of one class, at most.
+_SAMPLES, _SAMPLES_OF_CLASS = 160, 8
 #: Photos of a kind that has a single finding.
 _PHOTOS_OF_ONE = 50
 #: Counts that the page shows elsewhere, or that belong to findings.
@@ -42,7 +46,7 @@ class AuditReportData:
     """The data of the page.
 
     Args:
-        targets: one per row, from the manifest.
+        targets, names: one per row, from the manifest.
         notes: what was inferred while reading.
         picture: row -> a data URI, or "" for no image.
         words: (rows, whether to compare them with the first one) -> each row's text in pieces with
@@ -53,6 +57,7 @@ class AuditReportData:
     name: str
     audit: AuditFindings
     targets: Sequence[object]
+    names: Sequence[str]
     notes: Sequence[str]
     picture: Callable[[int], str]
     words: Callable[[Sequence[int], bool], list[WeightedText]] | None
@@ -77,6 +82,8 @@ def build_audit_report(story: AuditReportData) -> Report:
         title = title[0].upper() + title[1:]
         sections.append(Section(title, tuple(_findings(story, kind, findings, budget))))
     sections.append(Section("Contents of the data", tuple(_counts(audit))))
+    if sheet := _contact_sheet(story):
+        sections.append(Section("Samples of each class", tuple(sheet)))
     rows = pluralize(int(audit.counts["rows"]), "row")
     return Report(
         f"Audit of {story.name}",
@@ -101,7 +108,8 @@ class _PhotoBudget:
 
 def _overview(story: AuditReportData, by_kind: Mapping[str, Sequence[Finding]]) -> list[Block]:
     if not by_kind:
-        return [Text("", "No problems were found.")]
+        checked = pluralize(int(story.audit.counts["rows"]), "row")
+        return [Text("", f"No problems were found in {checked}. See what the data holds below.")]
     rows = []
     for name, findings in by_kind.items():
         files = len({row for finding in findings for row in finding.rows})
@@ -162,11 +170,47 @@ def _photos(
     return tuple(photos)
 
 
+def _contact_sheet(story: AuditReportData) -> list[Block]:
+    """A few samples of each class, from all over the data; without classes, of all rows."""
+    flagged = {row for finding in story.audit.findings for row in finding.rows}
+    rows: dict[str, list[int]] = defaultdict(list)
+    classes = {name for split in story.audit.counts["classes"].values() for name in split}
+    for row, target in enumerate(story.targets):
+        labels = [label for label in get_labels(target) if isinstance(label, str)]
+        names = [label for label in labels if label in classes] if classes else [""]
+        for name in names:
+            if row not in flagged:
+                rows[name].append(row)
+    shown = sorted(rows, key=natural_key)[:_SAMPLES]
+    count = min(_SAMPLES_OF_CLASS, _SAMPLES // max(len(shown), 1)) if classes else 24
+    blocks: list[Block] = []
+    for name in shown:
+        step = max(1, len(rows[name]) // count)
+        photos = _draw_samples(story, rows[name][::step][:count])
+        if photos:
+            blocks.append(PhotoGroups(name, (photos,)))
+    return blocks
+
+
+def _draw_samples(story: AuditReportData, rows: Sequence[int]) -> tuple[Photo, ...]:
+    """The rows that can be shown."""
+    if story.words is not None:
+        texts = [[(piece, 0.0) for piece, _ in text] for text in story.words(rows, False)]
+        return tuple(
+            Photo(story.names[row], "", words=tuple(text))
+            for row, text in zip(rows, texts, strict=True)
+        )
+    pictures = [(row, story.picture(row)) for row in rows]
+    return tuple(
+        Photo(story.names[row], "", picture=picture) for row, picture in pictures if picture
+    )
+
+
 def _counts(audit: AuditFindings) -> list[Block]:
     counts = audit.counts
     facts = [
         ("rows", counts["rows"]),
-        ("bytes", counts["bytes"]),
+        ("size", format_bytes(counts["bytes"])),
         *((name.replace("_", " "), _fact(value)) for name, value in _of_input(counts)),
         ("ignored", _shares(counts["ignored"])),
     ]
@@ -179,7 +223,7 @@ def _counts(audit: AuditFindings) -> list[Block]:
         blocks.append(TableBlock("Classes", columns, tuple(rows)))
     for name, classes in counts.get("histograms", {}).items():
         columns = (Column(name), Column("rows", "bar"))
-        blocks.append(TableBlock(f"How many {name}", columns, tuple(classes.items())))
+        blocks.append(TableBlock(f"Rows by {name}", columns, tuple(classes.items())))
     if counts["links_cut"]:
         blocks.append(
             Text(

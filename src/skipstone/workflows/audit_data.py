@@ -179,6 +179,7 @@ def _write(
         name=manifest.root.resolve().name,
         audit=result,
         targets=manifest.column_values("target"),
+        names=manifest.row_names(),
         notes=manifest.notes,
         picture=_pictures(manifest),
         words=_words(manifest),
