@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from skipstone.core.errors import DataError, UsageError
+from skipstone.data.idx_files import _read, read_idx
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers import idx
-from skipstone.data.readers.idx import read_idx
 from skipstone.data.sources import FileRef, read_source
 from tests.photos import write_idx
 
@@ -134,4 +133,4 @@ def test_a_file_is_unpacked_once_and_again_when_it_changes(
     assert not first.flags.writeable
     write_idx(path, pictures[:3])
     assert len(read_idx(path)) == 3
-    idx._read.cache_clear()
+    _read.cache_clear()

@@ -77,7 +77,7 @@ def read_source(source: Source) -> bytes | np.ndarray:
         return encode_utf8(text)
     if source.member is not None:
         # Imported here, because IDX is rare and imports gzip.
-        from skipstone.data.readers.idx import read_idx_member
+        from skipstone.data.idx_files import read_idx_member
 
         return read_idx_member(source.path, source.member)
     try:
