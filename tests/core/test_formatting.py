@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipstone.core.formatting import (
+    format_seconds,
     join_command_line,
     join_limited,
     natural_key,
@@ -57,3 +58,17 @@ def test_shortest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert relative_path(tmp_path / "runs" / "001") == Path("runs/001")
     assert relative_path(tmp_path.parent) == tmp_path.parent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0004, "0.40 ms"),
+        (0.0123, "12.3 ms"),
+        (0.34, "340 ms"),
+        (17.5, "17.5 s"),
+        (310.2, "310 s"),
+    ],
+)
+def test_seconds_as_people_write_them(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skipstone.bundle.format import Bundle
+from skipstone.core import events
 from skipstone.core.errors import UsageError
 from skipstone.core.options import get_spec
 from skipstone.core.registry import BACKBONES
@@ -18,6 +19,7 @@ from skipstone.image.augment_options import ImageAugmentOptions
 from skipstone.training.finetune import load_parent
 from skipstone.training.options import TrainOptions
 from skipstone.training.plan import TrainPlan, build_plan
+from skipstone.workflows.train_model import train
 from tests.photos import CLASSES
 from tests.small_bundles import small_bundle
 from tests.small_texts import small_text_bundle
@@ -46,6 +48,45 @@ def test_a_model_that_is_solved_refuses_what_steps_take(texts: Path, model: str)
     assert "--word-ngrams" in said.partition("It takes")[2]
     assert "--seed" not in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_budget_is_a_note_where_the_model_was_chosen_automatically(texts: Path) -> None:
+    notes: list[str] = []
+    with events.use_listener(lambda event: notes.append(str(event))):
+        plan = _plan(texts, "auto", budget=180.0, device="cpu", precision="f32")
+    assert BACKBONES[plan.arch.name].is_closed_form
+    assert any(
+        "solved at once, so --budget, --device, --precision changes nothing" in n for n in notes
+    )
+    with pytest.raises(UsageError, match="--budget would change nothing"):
+        _plan(texts, plan.arch.name, budget=180.0)
+    with pytest.raises(UsageError, match="--lr would change nothing"):
+        _plan(texts, "auto", budget=180.0, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr": 0.0}, r"lr is 0\.0; allowed: a finite number above 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"epochs": 0}, "epochs is 0; allowed: a whole number from 1"),
+        ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda or mps"),
+        ({"device": "cuda:9"}, "--device cuda:9: there is none here"),
+        ({"checkpoint": "last", "early_stop": 3}, "contradict each other"),
+        ({"test_share": 2.0}, "test_share is 2"),
+        ({"size": -3}, "size is -3"),
+        ({"width": 0.0}, "width is 0"),
+        ({"flip": 7.0}, "flip is 7"),
+        ({"precision": "f64"}, "precision is 'f64'"),
+        ({"dropout": 1.0}, "dropout is 1"),
+    ],
+)
+def test_values_that_nothing_allows_are_refused_before_any_file_is_read(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path / "no such folder", out=tmp_path / "runs", settings=values)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -163,3 +204,23 @@ def test_options_of_the_other_form_are_refused(texts: Path, model: str, given: s
     with pytest.raises(UsageError, match=f"{flag} would change nothing") as caught:
         _plan(texts, model, **{given: 5})
     assert flag not in str(caught.value).partition("It takes")[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "said"),
+    [
+        ("resnet20", {"size": 64}, "trained at 64 pixels"),
+        ("resnet18", {"size": 64}, "trained at 64 pixels"),
+        ("auto", {"size": 96}, "trained at 96 pixels"),
+        ("resnet20", {"resize": "keep", "size": 64}, "with sides of 64 at most"),
+        ("resnet20", {}, "trained at 32 pixels"),
+    ],
+)
+def test_the_size_that_is_said_is_the_one_that_is_used(
+    photo_folder: Path, model: str, values: dict[str, Any], said: str
+) -> None:
+    settings = Settings({**values, "seed": 0})
+    plan = build_plan(photo_folder, model=model, seed=0, settings=settings)
+    assert said in plan.reason
+    assert plan.reason.count("pixels") + plan.reason.count("sides of") <= 2
+    assert plan.input.options.size == int(values.get("size", 32))

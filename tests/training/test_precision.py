@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from skipstone.core import events
 from skipstone.core.errors import UsageError
 from skipstone.data.samples import Batch
 from skipstone.models import conv_bf16
 from skipstone.models.network import Network
 from skipstone.training import precision
+from skipstone.training.duration import decide_length
 from skipstone.training.objective import Objective
+from skipstone.training.oom import MicroBatch
 from skipstone.training.precision import (
     Mode,
     candidate_modes,
@@ -88,7 +93,9 @@ def test_faster_depthwise_gradients_are_a_candidate(monkeypatch: pytest.MonkeyPa
 def test_training_takes_what_the_timing_says(
     pays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def timed(objective: Objective, batches: list[Batch], modes: list[Mode]) -> dict[Mode, float]:
+    def timed(
+        _: Objective, batches: list[Batch], modes: list[Mode], *rest: Any
+    ) -> dict[Mode, float]:
         return {mode: 1.0 if mode.fast_depthwise == pays else 2.0 for mode in modes}
 
     learnt = []
@@ -124,6 +131,72 @@ def test_timing_leaves_the_objective_as_it_is() -> None:
     assert all(0 < value < 10 for value in seconds.values())
     assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
     assert all(parameter.grad is None for parameter in objective.parameters())
+
+
+@pytest.mark.parametrize(
+    ("step", "limit", "tried", "chosen"),
+    [
+        (16.0, 9.0, 1, "bf16 channels_last"),  # one step exceeds the limit: nothing else is tried
+        (4.0, 9.0, 3, "f32 channels_last"),  # the best of those that were timed
+        (0.1, 9.0, 4, "f32"),
+    ],
+)
+def test_timing_keeps_to_its_limit_and_takes_the_best_so_far(
+    step: float, limit: float, tried: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    factors = {"bf16 channels_last": 1.0, "bf16": 1.0, "f32 channels_last": 0.5, "f32": 0.4}
+
+    def timed(objective: Objective, batch: Batch, mode: Mode) -> float:
+        seconds = step * factors[str(mode)]
+        clock[0] += seconds
+        return seconds
+
+    monkeypatch.setattr(precision, "_time_step", timed)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: True)
+    stages: list[events.StageStarted] = []
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, events.StageStarted):
+            stages.append(event)
+
+    with events.use_listener(note):
+        decision = precision.decide_mode(
+            recipe_of(precision="auto", channels_last=None),
+            Objective(tiny_network(), TinyCriterion()),
+            lambda: list(TinyLoader().iterate_epoch(0)),
+            limit,
+        )
+    assert len(decision["seconds"]) == tried
+    fields = {field.name: decision[field.name] for field in dataclasses.fields(Mode)}
+    assert str(Mode(**fields)) == chosen
+    assert clock[0] <= limit + step
+    assert stages[0].total == 16
+    assert "for 9 s at most" in stages[0].stage
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_measured"), [(None, True), (0, True), (8, True), (100_000, False)]
+)
+def test_a_long_evaluation_is_estimated_not_measured(
+    rows: int | None, is_measured: bool, tmp_path: Path
+) -> None:
+    calls = []
+
+    def evaluate(network: Network) -> dict[str, float]:
+        calls.append(network)
+        return {"accuracy": 1.0}
+
+    recipe = recipe_of(epochs=3, budget=2.0)
+    objective, loader = Objective(tiny_network(), TinyCriterion()), TinyLoader()
+    with RunFolder(tmp_path / "001") as run:
+        memory = MicroBatch(objective.network, loader.batch_size, run)
+        began = time.monotonic()
+        length = decide_length(recipe, objective, loader, evaluate, Mode(), memory, began, rows)
+    assert bool(calls) == is_measured
+    assert (length["seconds_per_evaluation"] > 0.1) != is_measured
+    assert length["steps"] >= 1
 
 
 def test_bf16_learns_too(tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ def join_limited(names: Iterable[str], limit: int = 5) -> str:
     return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
 
 
+def format_seconds(seconds: float) -> str:
+    """`340 ms`, `17.5 s`, `310 s`: three digits, in the unit that people write."""
+    value, unit = (1000 * seconds, "ms") if seconds < 1 else (seconds, "s")
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}"
+
+
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sorts "img2" before "img10". Digits compare as numbers; a tie falls back to the text.
 

@@ -152,16 +152,18 @@ def check_options(options: Any, problems: Iterable[str] = (), owner: str = "") -
     kinds = typing.get_type_hints(type(options))
     for field in dataclasses.fields(options):
         value, kind, spec = getattr(options, field.name), kinds[field.name], get_spec(field)
-        is_checked = spec.range is not None or spec.choices or _is_literal(kind)
-        if is_checked and not _is_allowed(value, kind, spec, field.default):
-            allowed = _describe_allowed(kind, spec)
+        if not is_allowed(value, kind, spec, field.default):
+            allowed = describe_allowed(kind, spec)
             wrong.append(f"{field.name} is {value!r:.60}; allowed: {allowed}")
     wrong += problems
     if wrong:
         raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(wrong)}.")
 
 
-def _is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:
+def is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:
+    """Whether a field's range, choices or `Literal` type allow a value; without them all are."""
+    if spec.range is None and not spec.choices and not _is_literal(kind):
+        return True
     if value is None and default is None:
         return True
     choices = (*spec.choices, *literal_values(kind))
@@ -174,7 +176,7 @@ def _is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:
     )
 
 
-def _describe_allowed(kind: Any, spec: OptionSpec) -> str:
+def describe_allowed(kind: Any, spec: OptionSpec) -> str:
     if spec.range is None and not spec.choices:
         return _describe_type(kind)
     choices = (*spec.choices, *literal_values(kind))

@@ -19,7 +19,14 @@ from typing import Any
 
 from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.formatting import join_limited, to_flag
-from skipstone.core.options import OptionSpec, get_spec, literal_values, parse_text
+from skipstone.core.options import (
+    OptionSpec,
+    describe_allowed,
+    get_spec,
+    is_allowed,
+    literal_values,
+    parse_text,
+)
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS, Registry
 from skipstone.core.specs import resolve_target
 
@@ -128,6 +135,12 @@ class Setting:
         """Read a command-line value. ValueError says what is allowed."""
         return self.spec.parse(text) if self.spec.parse else parse_text(self.kind, text)
 
+    def allows(self, value: Any) -> bool:
+        """Whether the range and the choices allow a value; text that `parse` reads is not checked."""
+        if self.spec.parse is not None and isinstance(value, str):
+            return True
+        return is_allowed(value, self.kind, self.spec, self.default)
+
     @property
     def choices(self) -> tuple[Any, ...]:
         return (*self.spec.choices, *literal_values(self.kind))
@@ -182,6 +195,10 @@ class Settings:
             if name not in known:
                 hint = suggest_option(name, [*known, *_COMMAND_PARAMETERS])
                 problems.append(f"unknown option {name!r}. {hint}".strip())
+            elif not any(setting.allows(self.values[name]) for setting in known[name]):
+                setting = known[name][0]
+                allowed = describe_allowed(setting.kind, setting.spec)
+                problems.append(f"{name} is {self.values[name]!r:.60}; allowed: {allowed}.")
         if problems:
             raise UsageError("; ".join(problems))
 

@@ -125,9 +125,7 @@ def for_dense_prediction(choice: ModelChoice) -> ModelChoice:
         "resize": "keep",
         "pad": 8 if tiny else 32,
     }
-    reason = choice.reason.replace(f", at {choice.input['size']} pixels", "")
-    reason = f"{reason}; images keep their aspect ratio, with sides of {MAX_DENSE_SIDE} at most"
-    return replace(choice, input=input, reason=reason)
+    return replace(choice, input=input)
 
 
 def choose_image_model(
@@ -185,5 +183,5 @@ def _choice(
         model=model,
         weights=weights,
         input={"size": size, "normalize": normalize},
-        reason=f"{model} as requested, {start}, at {size} pixels{more}",
+        reason=f"{model} as requested, {start}{more}",
     )

@@ -128,6 +128,12 @@ class BaseImageInput(Input):
             )
         return self.options.size
 
+    def describe_size(self) -> str:
+        """A phrase for the reason of a model."""
+        if self.options.resize == "keep":
+            return f"images keep their aspect ratio, with sides of {self.options.size} at most"
+        return f"trained at {self.options.size} pixels"
+
     def with_resolution(self, side: int) -> Self:
         return type(self)(replace(self.options, size=side), self._state)
 

@@ -161,6 +161,13 @@ class Surveyable(Protocol):
 
 
 @runtime_checkable
+class DescribesSize(Protocol):
+    """An input that states the size of its arrays, which the user may have chosen."""
+
+    def describe_size(self) -> str: ...
+
+
+@runtime_checkable
 class Vocabulary(Protocol):
     """An input whose arrays hold ids of a vocabulary, so that shrink can remove entries.
 

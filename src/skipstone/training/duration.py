@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from skipstone.core import events
+from skipstone.core.formatting import format_seconds
 from skipstone.data.samples import Batch
 from skipstone.models.network import Network
 from skipstone.training.loop import Batches, group_batches
@@ -32,6 +33,7 @@ def decide_length(
     mode: Mode,
     memory: MicroBatch,
     began: float,
+    evaluation_rows: int | None = None,
 ) -> dict[str, Any]:
     """{"steps"}; with a budget also the measured "seconds_per_step" and "seconds_per_evaluation".
 
@@ -39,6 +41,8 @@ def decide_length(
 
     Args:
         began: time.monotonic() when the budget began to run.
+        evaluation_rows: rows of an evaluation; where it would take a large part of the budget, its
+            time is estimated from that of a step.
     """
     per_epoch = -(-len(loader) // recipe.accumulate)
     wanted = recipe.epochs * per_epoch
@@ -46,13 +50,17 @@ def decide_length(
         wanted = min(wanted, recipe.steps)
     if recipe.budget is None:
         return {"steps": wanted}
-    start = time.perf_counter()
-    evaluate(objective.network)
-    evaluation = time.perf_counter() - start
     limit = recipe.budget * MEASURING
-    seconds = memory.run_with_backoff(
-        0, lambda: measure_step(recipe, objective, loader, mode, memory, limit)
-    )
+    with events.progress_stage(f"timing steps, for {limit:.0f} s at most"):
+        seconds = memory.run_with_backoff(
+            0, lambda: measure_step(recipe, objective, loader, mode, memory, limit)
+        )
+    # a step has a backward pass, too, so this is too much rather than too little
+    evaluation = seconds * math.ceil((evaluation_rows or 0) / loader.batch_size)
+    if evaluation <= limit:
+        start = time.perf_counter()
+        evaluate(objective.network)
+        evaluation = time.perf_counter() - start
     remaining = recipe.budget * PLANNED - (time.monotonic() - began)
     fits = steps_within(remaining, seconds=seconds, evaluation=evaluation, per_epoch=per_epoch)
     decision = {
@@ -62,8 +70,8 @@ def decide_length(
     }
     events.emit_note(
         f"{recipe.budget:g} s are enough for {decision['steps']:,} steps "
-        f"({decision['steps'] / per_epoch:.1f} epochs) at {1000 * seconds:.3g} ms per step and "
-        f"{evaluation:.3g} s per evaluation."
+        f"({decision['steps'] / per_epoch:.1f} epochs) at {format_seconds(seconds)} per step and "
+        f"{format_seconds(evaluation)} per evaluation."
     )
     return decision
 
@@ -84,7 +92,8 @@ def measure_step(
     memory: MicroBatch,
     limit: float,
 ) -> float:
-    """Mean seconds of an optimizer step with its loading, on a copy of the objective."""
+    """Mean seconds of an optimizer step with its loading, on a copy of the objective; without the
+    first step where `limit` seconds suffice for more than one."""
     twin = copy.deepcopy(objective).train()
     device = next(twin.parameters()).device
     begin = last = time.perf_counter()
@@ -99,7 +108,7 @@ def measure_step(
         now = time.perf_counter()
         times.append(now - last)
         last = now
-        if len(times) > 2 and (now - begin > limit or len(times) > 30):
+        if now - begin > limit or len(times) > 30:
             break
     return sum(times[1:]) / len(times[1:]) if len(times) > 1 else times[0]
 

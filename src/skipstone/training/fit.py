@@ -13,17 +13,18 @@ import torch
 
 from skipstone.core import events
 from skipstone.core.errors import Diverged, OutOfMemory, UsageError
+from skipstone.core.formatting import format_seconds
 from skipstone.inference.backends.torch_backend import torch_threads
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.training.checkpoint import TrainState, load_checkpoint
-from skipstone.training.duration import decide_length, first_batches
+from skipstone.training.duration import MEASURING, decide_length, first_batches
 from skipstone.training.loop import Batches, StepConfig, fit_phase
 from skipstone.training.objective import Objective, criterion_for
 from skipstone.training.oom import MicroBatch
 from skipstone.training.optimizers import make_optimizer
 from skipstone.training.options import TrainOptions
-from skipstone.training.precision import Mode, choose_device, decide_mode
+from skipstone.training.precision import MAX_TIMING, Mode, choose_device, decide_mode
 from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import RunFolder
 from skipstone.training.run_manager import Evaluate, ModelSelector, RunManager, watch_signals
@@ -73,6 +74,7 @@ def fit(
     options: TrainOptions | Recipe,
     run: RunFolder,
     objective: Callable[[Network, Recipe], Objective] | None = None,
+    evaluation_rows: int | None = None,
 ) -> FitResult:
     """Train `network`; on return it is on the CPU and has the weights of the best epoch by the
     validation rows, or of the last epoch, as the options say.
@@ -84,6 +86,7 @@ def fit(
         task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the validation rows; called each epoch.
         objective: what is minimised; default: the head's or task's criterion and the L1 penalty.
+        evaluation_rows: how many rows `evaluate` has, if it is known.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite. OutOfMemory: not even a few samples fit.
@@ -99,7 +102,10 @@ def fit(
         mode = _decide_mode(run, recipe, loss, loader, memory)
         network.to(memory_format=mode.layout())
         length = run.decide(
-            "length", lambda: decide_length(recipe, loss, loader, evaluate, mode, memory, began)
+            "length",
+            lambda: decide_length(
+                recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows
+            ),
         )
         per_epoch = -(-len(loader) // recipe.accumulate)
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
@@ -215,16 +221,21 @@ def _resolve_options(options: TrainOptions, loader: Batches) -> Recipe:
 def _decide_mode(
     run: RunFolder, recipe: Recipe, objective: Objective, loader: Batches, memory: MicroBatch
 ) -> Mode:
+    limit = MAX_TIMING if recipe.budget is None else min(MAX_TIMING, recipe.budget * MEASURING)
+
     def decide() -> dict[str, Any]:
         return decide_mode(
-            recipe, objective, lambda: memory.split_batches(first_batches(objective, loader, 3), 0)
+            recipe,
+            objective,
+            lambda: memory.split_batches(first_batches(objective, loader, 3), 0),
+            limit,
         )
 
     decision = run.decide("precision", lambda: memory.run_with_backoff(0, decide))
     mode = Mode(**{field.name: decision[field.name] for field in dataclasses.fields(Mode)})
     if decision["seconds"]:
         timed = ", ".join(
-            f"{name} {1000 * seconds:.3g} ms" for name, seconds in decision["seconds"].items()
+            f"{name} {format_seconds(seconds)}" for name, seconds in decision["seconds"].items()
         )
         events.emit_note(f"Training in {mode} (a batch takes: {timed}).")
     return mode

@@ -96,6 +96,7 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
         evaluate=_make_evaluate(plan, cache, run),
         options=plan.recipe,
         run=run,
+        evaluation_rows=len(plan.manifest.rows_with_role("val")),
     )
     return TrainOutput(network, plan.arch, result)
 

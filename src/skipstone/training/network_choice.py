@@ -8,6 +8,7 @@ from typing import Any
 
 from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import UsageError
+from skipstone.core.events import emit_note
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import get_spec, options_to_json
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
@@ -15,7 +16,7 @@ from skipstone.core.settings import Settings
 from skipstone.core.specs import BackboneSpec, InputSpec, ModelChoice, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.augmentation import augment_options_type
-from skipstone.inputs.base import Input, Surveyable
+from skipstone.inputs.base import DescribesSize, Input, Surveyable
 from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
 from skipstone.models.heads.options import HeadChoice
 from skipstone.models.text_backbone_options import VectorOptions
@@ -23,6 +24,12 @@ from skipstone.tasks.base import Task
 from skipstone.text.word_vectors import drop_subword_options, embedding_size_option
 from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import Recipe
+
+#: Options that limit time or name hardware: where no model was asked for, one that is solved at
+#: once fulfils them anyway.
+LIMITS = frozenset(
+    {"budget", "device", "precision", "checkpoint_every", "workers", "worker_patience"}
+)
 
 
 def choose_input(
@@ -44,7 +51,10 @@ def choose_input(
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)
     defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)
-    return choice, _make_input(entry, settings, defaults).fit(sources)
+    input = _make_input(entry, settings, defaults).fit(sources)
+    if isinstance(input, DescribesSize):  # the user's own size, where one is given
+        choice = dataclasses.replace(choice, reason=f"{choice.reason}; {input.describe_size()}")
+    return choice, input
 
 
 def _make_input(entry: InputSpec, settings: Settings, defaults: Mapping[str, Any]) -> Input:
@@ -138,8 +148,17 @@ def with_head_options(
     return ComponentConfig(head.name, {**head.args, "options": options_to_json(options)})
 
 
-def reject_unsupported_options(settings: Settings, model: str, input_options: Any) -> None:
+def reject_unsupported_options(
+    settings: Settings,
+    model: str,
+    input_options: Any,
+    *,
+    notes_only: frozenset[str] = frozenset(),
+) -> None:
     """Refuse given options that the model's learner, or the input in its form, does not have.
+
+    Args:
+        notes_only: a note says of these options that the learner does not need them.
 
     Raises:
         UsageError: names the options, and those that the model has.
@@ -155,6 +174,10 @@ def reject_unsupported_options(settings: Settings, model: str, input_options: An
         for name in settings.values
         if name in by_steps | of_other_form and name not in supported
     ]
+    needless = [name for name in rejected if name in notes_only & by_steps]
+    if needless:
+        emit_note(f"{model} is solved at once, so {_flags(needless)} changes nothing.")
+        rejected = [name for name in rejected if name not in needless]
     if not rejected:
         return
     them = "it" if len(rejected) == 1 else "them"

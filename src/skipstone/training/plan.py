@@ -58,6 +58,7 @@ from skipstone.training.finetune import (
     reject_other_network,
 )
 from skipstone.training.network_choice import (
+    LIMITS,
     choose_backbone,
     choose_head_part,
     choose_input,
@@ -65,6 +66,7 @@ from skipstone.training.network_choice import (
     reject_unsupported_options,
 )
 from skipstone.training.options import TrainOptions
+from skipstone.training.precision import choose_device
 from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import RunFolder
 
@@ -169,6 +171,7 @@ def build_plan(
         UsageError: names the flag that is wrong, or that would decide what is ambiguous.
         DataError: a file or row of the data cannot be used.
     """
+    choose_device(settings.make_options(TrainOptions).device)  # before any file is read
     if parent is not None:
         reject_other_network(parent, model, weights, settings)
     elif model != "auto":
@@ -203,7 +206,7 @@ def build_plan(
         loading=settings.make_options(LoadOptions),
         parent=parent,
     )
-    _check_plan(plan, settings)
+    _check_plan(plan, settings, chosen_for_user=parent is None and model == "auto")
     vector_options = settings.make_options(VectorOptions)
     return replace(
         plan, vectors=load_word_vectors(vector_options, input, train_rows.list_sources())
@@ -300,12 +303,17 @@ def _recipe_facts(
     )
 
 
-def _check_plan(plan: TrainPlan, settings: Settings) -> None:
-    """Refuse what does not go together, before a run folder is made."""
+def _check_plan(plan: TrainPlan, settings: Settings, *, chosen_for_user: bool) -> None:
+    """Refuse what does not go together, before a run folder is made.
+
+    Args:
+        chosen_for_user: whether the model was chosen automatically.
+    """
     model, head = plan.arch.name, plan.arch.head.name
     backbone = BACKBONES[model]
     settings.reject_unused(task=plan.manifest.task, model=model, head=head)
-    reject_unsupported_options(settings, model, plan.input.options)
+    limits = LIMITS if chosen_for_user else frozenset[str]()
+    reject_unsupported_options(settings, model, plan.input.options, notes_only=limits)
     reject_ineffective_options(settings, model, plan.task.options, plan.recipe)
     check_backbone_accepts(backbone, model, plan.input.feature_spec().kind)
     check_head_needs(HEADS[head], backbone, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from skipstone.core import events
 from skipstone.core.errors import UsageError
 from skipstone.data.samples import Batch
 from skipstone.models.conv_bf16 import autocast_bfloat16, has_slow_depthwise
@@ -21,6 +23,10 @@ from skipstone.training.recipe import Recipe
 
 #: bfloat16 changes rounding, so it has to be faster than float32 by at least this factor.
 WORTHWHILE = 1.15
+#: Seconds that the timing takes at most (and the step that is being timed then) without a budget.
+MAX_TIMING = 60.0
+#: Steps of each mode that are timed after the first, which also compiles kernels.
+REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,10 @@ def candidate_modes(recipe: Recipe, device: torch.device, network: nn.Module) ->
 
 
 def decide_mode(
-    recipe: Recipe, objective: Objective, batches: Callable[[], Sequence[Batch]]
+    recipe: Recipe,
+    objective: Objective,
+    batches: Callable[[], Sequence[Batch]],
+    limit: float = MAX_TIMING,
 ) -> dict[str, Any]:
     """{"precision", "channels_last", "fast_depthwise", "seconds": {mode: of a step}}, JSON-able.
 
@@ -117,10 +126,15 @@ def decide_mode(
 
     Args:
         batches: gives a few batches on the device; asked only where there is a choice.
+        limit: seconds after which no other step is timed, and the best mode so far is taken.
     """
     device = next(objective.parameters()).device
     modes = candidate_modes(recipe, device, objective.network)
-    seconds = time_modes(objective, batches(), modes) if len(modes) > 1 else {}
+    seconds: dict[Mode, float] = {}
+    if len(modes) > 1:
+        name = f"timing {len(modes)} ways to compute a step, for {limit:.0f} s at most"
+        with events.progress_stage(name, total=len(modes) * (1 + REPEATS), unit="steps") as advance:
+            seconds = time_modes(objective, batches(), modes, limit, advance)
     chosen = choose_mode(seconds) if seconds else modes[0]
     return {
         **dataclasses.asdict(chosen),
@@ -138,23 +152,39 @@ def choose_mode(seconds: Mapping[Mode, float]) -> Mode:
 
 
 def time_modes(
-    objective: Objective, batches: Sequence[Batch], modes: Sequence[Mode], repeats: int = 3
+    objective: Objective,
+    batches: Sequence[Batch],
+    modes: Sequence[Mode],
+    limit: float = MAX_TIMING,
+    advance: Callable[..., None] = lambda *_: None,
 ) -> dict[Mode, float]:
     """Least seconds of a forward and backward pass in each mode, measured in turns.
 
     A mode whose first steps take twice the best one's is not timed again, and one whose very
-    first, which also compiles kernels, takes four times the best one's never is.
+    first, which also compiles kernels, takes four times the best one's never is. After `limit`
+    seconds the modes that were timed so far are all; the first mode always is.
     """
-    copies = {layout: _prepared(objective, layout) for layout in {m.layout() for m in modes}}
-    first = {mode: _time_step(copies[mode.layout()], batches[0], mode) for mode in modes}
-    best = {mode: first[mode] for mode in modes}
-    hopeful = [mode for mode in modes if first[mode] <= 4 * min(first.values())]
-    for turn in range(1, repeats + 1):
-        for mode in hopeful:
-            if turn > 1 and best[mode] > 2 * min(best.values()):
+    start = time.perf_counter()
+    copies: dict[torch.memory_format, Objective] = {}
+    best: dict[Mode, float] = {}
+    compiled = dict.fromkeys(modes, math.inf)
+    for turn in range(1 + REPEATS):
+        for mode in modes:
+            is_slow = compiled[mode] > 4 * min(compiled.values()) if turn else False
+            if turn > 1:
+                is_slow |= best[mode] > 2 * min(best.values())
+            if is_slow:
                 continue
-            seconds = _time_step(copies[mode.layout()], batches[turn % len(batches)], mode)
-            best[mode] = seconds if turn == 1 else min(best[mode], seconds)
+            if best and time.perf_counter() - start > limit:
+                return best
+            layout = mode.layout()
+            if layout not in copies:
+                copies[layout] = _prepared(objective, layout)
+            seconds = _time_step(copies[layout], batches[turn % len(batches)], mode)
+            advance(1, str(mode))
+            if turn == 0:
+                compiled[mode] = seconds
+            best[mode] = min(best[mode], seconds) if turn > 1 else seconds
     return best
 
 
