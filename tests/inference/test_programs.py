@@ -303,4 +303,4 @@ def test_networks_that_jump_are_held_to_what_most_pixels_answer() -> None:
     assert "of 75% of all pixels" in problem(logits["logits"] * np.float32(1.001))
     other = logits["logits"].copy()
     other[:4, :, :8] = -other[:4, :, :8]  # 6 % of all pixels
-    assert "of all pixels changed" in problem(other)
+    assert "of all pixels or boxes changed" in problem(other)

@@ -65,17 +65,64 @@ def right_masks(targets: list[Any]) -> Outputs:
     return {"logits": np.where(hot, 40.0, -40.0).astype(np.float32)}
 
 
+def draw_boxes(rng: np.random.Generator) -> list[Any]:
+    """A small, a medium and a large object of any class, apart from each other."""
+    photos = []
+    for _ in range(N):
+        photo = []
+        for left, side in ((0, 20), (100, 60), (250, 140)):
+            x, y = left + rng.uniform(0, 40), rng.uniform(0, 40)
+            label = CLASSES[rng.integers(0, len(CLASSES))]
+            photo.append({"label": label, "box": [x, y, x + side, y + side]})
+        photos.append(photo)
+    return photos
+
+
+def right_boxes(targets: list[Any]) -> Outputs:
+    boxes = np.array([[item["box"] for item in target] for target in targets])
+    hot = [[[item["label"] == name for name in CLASSES] for item in target] for target in targets]
+    return {"boxes": boxes.astype(np.float32), "scores": np.array(hot, np.float32)}
+
+
+def guess_boxes(targets: list[Any], noise: float) -> Outputs:
+    """Right boxes, moved; right scores, drowned in noise."""
+    rng, right = np.random.default_rng(1), right_boxes(targets)
+    moved = rng.normal(0, noise / 10, right["boxes"].shape)
+    scores = right["scores"] / 2 + rng.normal(0.1, noise / 200, right["scores"].shape)
+    found = {"boxes": right["boxes"] + moved, "scores": scores.clip(0.001, 0.999)}
+    return {name: value.astype(np.float32) for name, value in found.items()}
+
+
+def guess_logits(right: Callable[[list[Any]], Outputs]) -> Callable[[list[Any], float], Outputs]:
+    """Outputs that are right, drowned in noise."""
+
+    def guess(targets: list[Any], noise: float) -> Outputs:
+        rng = np.random.default_rng(1)
+        return {
+            key: (value / 8 + noise / 8 * rng.normal(size=value.shape)).astype(np.float32)
+            for key, value in right(targets).items()
+        }
+
+    return guess
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     draw: Callable[[np.random.Generator], list[Any]]
     right: Callable[[list[Any]], Outputs]
+    guess: Callable[[list[Any], float], Outputs]
     unknown: Any  # a target that the schema cannot express
 
 
 EXAMPLES = {
-    "classify": Example(draw_labels, right_labels, "zebra"),
-    "tag": Example(draw_tags, right_tags, ["ant", "zebra"]),
-    "segment": Example(draw_masks, right_masks, np.full((16, 16), 77, np.uint8)),
+    "classify": Example(draw_labels, right_labels, guess_logits(right_labels), "zebra"),
+    "tag": Example(draw_tags, right_tags, guess_logits(right_tags), ["ant", "zebra"]),
+    "segment": Example(
+        draw_masks, right_masks, guess_logits(right_masks), np.full((16, 16), 77, np.uint8)
+    ),
+    "detect": Example(
+        draw_boxes, right_boxes, guess_boxes, [{"label": "zebra", "box": [0.0, 0.0, 9.0, 9.0]}]
+    ),
 }
 
 every_task = pytest.mark.parametrize("name", sorted(entry.name for entry in TASKS))
@@ -88,12 +135,7 @@ def make(name: str, **options: Any) -> tuple[Task, Example]:
 
 
 def guesses(targets: list[Any], example: Example, noise: float = 30.0) -> Outputs:
-    """Outputs that are right, drowned in noise."""
-    rng = np.random.default_rng(1)
-    return {
-        key: (value / 8 + noise / 8 * rng.normal(size=value.shape)).astype(np.float32)
-        for key, value in example.right(targets).items()
-    }
+    return example.guess(targets, noise)
 
 
 def answer(

@@ -234,18 +234,25 @@ class HeadSpec(Spec):
     """What turns features into outputs.
 
     Args:
-        output_level: one output per "sample" or per "pixel"; None for others. A head can be
+        output_level: one output per "sample", per "pixel" or per "box"; None for others. A head can be
             replaced by another of the same level (`--head`).
         recommended_backbone_options: such as the stride of the deepest map, where a later stage
             can dilate instead, and which map that is (a map widened for a classifier is expensive
             for a decoder, with little gain).
         discontinuous: whether rounding can change the output much (as the position of a maximum).
+        decodes_boxes: whether its outputs are coordinates. What follows its last layers with weights
+            is then computed in float32, whatever the precision of a program.
+        train_recipe: values of `TrainOptions` that suit training it from scratch.
+        finetune_recipe: the same on a pretrained backbone.
         requires: what the backbone has to provide (`BackboneSpec.provides`).
     """
 
-    output_level: Literal["sample", "pixel"] | None = None
+    output_level: Literal["sample", "pixel", "box"] | None = None
     recommended_backbone_options: Mapping[str, Any] = field(default_factory=dict)
     discontinuous: bool = False
+    decodes_boxes: bool = False
+    train_recipe: Mapping[str, Any] = field(default_factory=dict)
+    finetune_recipe: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
 
 
@@ -257,6 +264,8 @@ class TaskSpec(Spec):
         labels: "one": a target is a label; "many": a list of labels; None for other targets, which
             need a reader of their own.
         head: the usual head.
+        target_kind: what a reader of annotations has to give; None for labels.
+        input_options: values of the input's options that suit it.
         spatial_targets: whether targets have coordinates in the input, which should then keep its
             shape.
         standalone: the function that decodes outputs in the exported script.
@@ -265,6 +274,8 @@ class TaskSpec(Spec):
 
     labels: Literal["one", "many"] | None = None
     head: str | None = None
+    target_kind: Literal["masks", "boxes"] | None = None
+    input_options: Mapping[str, Any] = field(default_factory=dict)
     spatial_targets: bool = False
     standalone: str | None = None
     demo: str | None = None

@@ -30,6 +30,14 @@ ENTRIES = (
         own_options=("images", "masks", "classes", "class_names", "ignore"),
     ),
     ReaderSpec(
+        "voc",
+        "skipstone.data.readers.voc:VocReader",
+        options="skipstone.data.options:ReadOptions",
+        summary="photos with boxes, a Pascal VOC file (.xml) for each photo",
+        source="Everingham et al. 2010, IJCV 88(2)",
+        own_options=("box_frame",),
+    ),
+    ReaderSpec(
         "table",
         "skipstone.data.readers.table:TableReader",
         options="skipstone.data.options:ReadOptions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from skipstone.core.errors import UsageError
 from skipstone.core.options import option
@@ -11,19 +12,22 @@ from skipstone.core.options import option
 TABLE_SOURCE_OPTIONS = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
 
 
+BoxFrame = Literal["shown", "stored"]
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """None (or empty) means that the reader infers the value and states it in a note."""
 
     reader: str | None = option(
         None,
-        help="layout of the data: class-folders, split-folders, mask-folders, table or idx (or "
-        "a plugin's)",
+        help="layout of the data: class-folders, split-folders, mask-folders, voc, table or idx "
+        "(or a plugin's)",
     )
     task: str | None = option(
         None,
-        help="classify (one label per sample), tag (any number of labels) or segment (one class "
-        "per pixel)",
+        help="classify (one label per sample), tag (any number of labels), segment (one class per "
+        "pixel) or detect (boxes)",
     )
     input: str | None = option(
         None,
@@ -60,6 +64,11 @@ class ReadOptions:
     )
     ignore: tuple[str, ...] = option(
         (), help="mask folders: indices, colours (#rrggbb) or classes whose pixels are ignored"
+    )
+    box_frame: BoxFrame | None = option(
+        None,
+        help="boxes of photos with an EXIF orientation: those of the photo as it is 'shown', or as "
+        "it is 'stored'",
     )
 
     exclude: str | None = option(

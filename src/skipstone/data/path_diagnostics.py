@@ -22,10 +22,10 @@ from skipstone.data.input_files import (
     read_head,
 )
 from skipstone.data.options import ReadOptions
+from skipstone.data.readers.annotation_files import unsupported_annotation_error
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import FileScan, has_sources, list_subfolders, scan_files
-from skipstone.data.readers.unsupported_layouts import unsupported_annotation_error
 
 _MODEL_SUFFIXES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".bin"})
 _TAR = "mkdir {folder} && tar xf {archive} -C {folder}"

@@ -169,9 +169,12 @@ def _units(
 
 
 def get_labels(target: Any) -> tuple[Label, ...]:
-    """The labels by which a target is stratified: a name or a list of names, else none."""
+    """The labels by which a target is stratified: a name, or those of a list of names or of
+    objects, else none."""
     if isinstance(target, str):
         return (target,)
+    if isinstance(target, list) and target and all(isinstance(item, Mapping) for item in target):
+        target = [item["label"] for item in target]
     if isinstance(target, list) and target and all(isinstance(item, str) for item in target):
         return tuple(dict.fromkeys(target))
     return (_NO_LABEL,)

@@ -221,7 +221,8 @@ def _compare_fields(
 
 def _is_close(before: Any, after: Any, tolerance: Tolerance) -> bool:
     if isinstance(before, float) and isinstance(after, int | float):
-        return abs(before - after) <= tolerance.probability
+        # numbers above 1 are coordinates, whose rounding grows with them
+        return abs(before - after) <= tolerance.probability * max(1.0, abs(before))
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         if before and isinstance(before[0], dict):
             return _is_close_ranked(before, after, tolerance)

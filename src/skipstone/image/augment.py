@@ -36,10 +36,17 @@ Custom = Callable[[Tensor], Tensor]
 
 GEOMETRIC = frozenset({"flip", "vflip", "crop", "scale", "shift", "rotate"})
 GREY = 128  # fills what lies outside an image, as padding of records does
+#: Draws of a crop that keeps an object.
+_CROP_TRIES = 10
+#: Share of a box's area that has to stay in the image.
+MIN_VISIBLE = 0.4
 
 
 class ImageAugmentation:
     """The operations of `strengths` in order, then `custom`.
+
+    Of a sample's boxes, those of which less than `MIN_VISIBLE` stays in the image are dropped, with
+    their rows of all ragged targets.
 
     Args:
         strengths: {operation: strength}, see `ImageAugmentOptions.strengths`.
@@ -49,6 +56,7 @@ class ImageAugmentation:
         output_size: (height, width) that every sample is cropped or padded to, if the input's arrays
             differ in shape.
         operations: {name: function}; `OPERATIONS` by default.
+        ragged: names of targets with a row per object.
     """
 
     def __init__(
@@ -58,7 +66,9 @@ class ImageAugmentation:
         key: str = "image",
         output_size: tuple[int, int] | None = None,
         operations: Mapping[str, Operation] | None = None,
+        ragged: frozenset[str] = frozenset(),
     ) -> None:
+        self.ragged = ragged
         self.output_size = output_size
         self._scale = strengths.get("scale", 1.0)
         self._needs_frame = output_size is not None or "scale" in strengths
@@ -101,7 +111,7 @@ class ImageAugmentation:
         if self._is_geometric:
             _refuse_plain_spatial_targets({k: y for k, y in targets.items() if k not in spatial})
         image = self.to_compute_type(sample.x[self.key]).permute(2, 0, 1)  # (C, H, W)
-        values = [image, *(targets[name] for name in spatial)]
+        values = [image, *(_unclamp(targets[name]) for name in spatial)]
         if self._needs_frame:
             values = _zoom_and_crop(values, rng, self._scale, self.output_size, self.fill)
         for operation, strength in self.operations:
@@ -109,12 +119,47 @@ class ImageAugmentation:
         if self.custom is not None:
             values[0] = _apply_custom(self.custom, values[0].contiguous(), rng)
         image = values[0].permute(1, 2, 0).contiguous()  # (H, W, C)
+        y = {**targets, **dict(zip(spatial, values[1:], strict=True))} if spatial else sample.y
         return Sample(
             {**sample.x, self.key: image},
-            {**targets, **dict(zip(spatial, values[1:], strict=True))} if spatial else sample.y,
+            y if y is None else drop_hidden_boxes(y, self.ragged),
             # the affine to the source's coordinates no longer holds
             replace(meta, to_source=None) if self._is_geometric and meta.to_source else meta,
         )
+
+
+def _unclamp(value: Tensor) -> Tensor:
+    """Boxes that operations do not cut off at the border, so that what is visible can be told."""
+    if not isinstance(value, tv_tensors.BoundingBoxes):
+        return value
+    unclamped: Tensor = tv_tensors.BoundingBoxes(
+        value.as_subclass(Tensor),
+        format=value.format,
+        canvas_size=value.canvas_size,
+        clamping_mode=None,
+    )
+    return unclamped
+
+
+def drop_hidden_boxes(y: dict[str, Tensor], ragged: frozenset[str]) -> dict[str, Tensor]:
+    """Boxes end at the border of the image. Those that are hidden are dropped with their rows of
+    the `ragged` targets."""
+    boxes = next((v for v in y.values() if isinstance(v, tv_tensors.BoundingBoxes)), None)
+    if boxes is None:
+        return y
+    height, width = boxes.canvas_size
+    plain = boxes.as_subclass(Tensor)
+    limits = plain.new_tensor([width, height, width, height])
+    inside = torch.minimum(plain.clamp_min(0), limits)
+    shares = _areas(inside) / _areas(plain).clamp_min(1e-6)
+    visible = shares >= MIN_VISIBLE
+    rest = {name: value[visible] for name, value in y.items() if name in ragged}
+    like = tv_tensors.wrap(inside[visible], like=boxes)
+    return {**y, **{name: like if y[name] is boxes else value for name, value in rest.items()}}
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _refuse_plain_spatial_targets(targets: Mapping[str, Tensor]) -> None:
@@ -176,8 +221,23 @@ def _vflip(values: Values, rng: random.Random, probability: float) -> Values:
 
 def _crop(values: Values, rng: random.Random, smallest: float) -> Values:
     height, width = values[0].shape[-2:]
-    box = draw_crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
-    return [_resized_crop(v, box, (height, width)) for v in values]
+    for _ in range(_CROP_TRIES):
+        box = draw_crop_box(height, width, (smallest, 1.0), (3 / 4, 4 / 3), rng)
+        if _keeps_an_object(values, box):
+            return [_resized_crop(v, box, (height, width)) for v in values]
+    return values
+
+
+def _keeps_an_object(values: Values, box: tuple[int, ...]) -> bool:
+    """Whether the middle of one of the boxes lies in the box (top, left, height, width); true for
+    images without boxes."""
+    boxes = next((v for v in values[1:] if isinstance(v, tv_tensors.BoundingBoxes)), None)
+    if boxes is None or not len(boxes):
+        return True
+    top, left, height, width = box
+    middle = (boxes[:, :2] + boxes[:, 2:]).as_subclass(Tensor) / 2
+    low, high = middle.new_tensor([left, top]), middle.new_tensor([left + width, top + height])
+    return bool(((middle >= low) & (middle < high)).all(dim=1).any())
 
 
 def draw_crop_box(
@@ -219,11 +279,13 @@ def _zoom_and_crop(
     frame = frame or (height, width)
     zoom = math.exp(draw_uniform(rng, -math.log(scale), math.log(scale)))
     window = [max(1, round(side / zoom)) for side in frame]
-    begin = [
-        min(0, side - size) + int(rng.random() * (abs(side - size) + 1))
-        for side, size in zip((height, width), window, strict=True)
-    ]
-    y, x = begin
+    for _ in range(_CROP_TRIES):
+        y, x = (
+            min(0, side - size) + int(rng.random() * (abs(side - size) + 1))
+            for side, size in zip((height, width), window, strict=True)
+        )
+        if _keeps_an_object(values, (y, x, *window)):
+            break
     pad = [
         max(0, -x),
         max(0, -y),

@@ -43,6 +43,7 @@ def make_image_augmentation(
             f"{' and '.join(sorted(image_only))} may move a picture without its mask or boxes.",
             hint="Name other operations: --augment flip,scale,color,blur,erase",
         )
+    ragged = frozenset() if task is None else task.ragged
     frame, levels = None, None
     if isinstance(input, ImageRecords):
         frame, levels = input.typical_shape, input.channel_stats
@@ -54,9 +55,9 @@ def make_image_augmentation(
         return None
     if levels is not None:
         return HighDepthAugmentation(
-            levels, example["image"].dtype, strengths, custom, output_size=frame
+            levels, example["image"].dtype, strengths, custom, output_size=frame, ragged=ragged
         )
-    return ImageAugmentation(strengths, custom, output_size=frame)
+    return ImageAugmentation(strengths, custom, output_size=frame, ragged=ragged)
 
 
 def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing | None:

@@ -52,6 +52,7 @@ class HighDepthAugmentation(ImageAugmentation):
         strengths: Mapping[str, float],
         custom: Custom | None = None,
         output_size: tuple[int, int] | None = None,
+        ragged: frozenset[str] = frozenset(),
     ) -> None:
         self.fill = channel_stats.middle
         self.dark = torch.tensor(channel_stats.low).view(-1, 1, 1)
@@ -59,7 +60,11 @@ class HighDepthAugmentation(ImageAugmentation):
         self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
         overrides: dict[str, Operation] = {"color": self._color, "erase": self._erase}
         super().__init__(
-            strengths, custom, output_size=output_size, operations={**OPERATIONS, **overrides}
+            strengths,
+            custom,
+            output_size=output_size,
+            operations={**OPERATIONS, **overrides},
+            ragged=ragged,
         )
 
     def to_compute_type(self, image: Tensor) -> Tensor:

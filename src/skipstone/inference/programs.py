@@ -317,7 +317,7 @@ def exceeded_tolerances(measured: Mapping[str, Any], tolerance: Tolerance) -> st
         )
     if tolerance.share is not None and not measured.get("share", 1.0) <= tolerance.share:
         problems.append(
-            f"{measured.get('share', 1.0):.2%} of all pixels changed "
+            f"{measured.get('share', 1.0):.2%} of all pixels or boxes changed "
             f"(allowed {tolerance.share:.2%})"
         )
     if tolerance.typical is not None and not measured.get("typical", 1.0) <= tolerance.typical:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skipstone.core.specs import TaskSpec
+from skipstone.tasks.detection.spec import DETECT
 
 ENTRIES = (
     TaskSpec(
@@ -30,8 +31,10 @@ ENTRIES = (
         "skipstone.tasks.options:SegmentOptions",
         summary="one class per pixel",
         head="lraspp",
+        target_kind="masks",
         spatial_targets=True,
         standalone="skipstone.tasks.segmentation.standalone:decode_masks",
         demo="skipstone.workflows.demo_images:SCATTERED",
     ),
+    DETECT,
 )

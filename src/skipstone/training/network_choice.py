@@ -46,8 +46,10 @@ def choose_input(
     unfitted = _make_input(entry, settings, {})
     survey = unfitted.survey(sources) if isinstance(unfitted, Surveyable) else {}
     choice = _choose_model(entry, model, weights, survey, train_rows)
-    keep_shape = entry.adapt_to_spatial_targets
-    if TASKS[train_rows.task].spatial_targets and keep_shape:
+    task, keep_shape = TASKS[train_rows.task], entry.adapt_to_spatial_targets
+    if task.input_options:
+        choice = dataclasses.replace(choice, input={**choice.input, **task.input_options})
+    elif task.spatial_targets and keep_shape:
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)
     defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)

@@ -192,12 +192,13 @@ def build_plan(
     reason = choice.reason + describe_new_classes(parent, task, train_rows)
     for sentence in (reason, *input.fit_notes):
         emit_note(sentence)
-    facts = _recipe_facts(choice, input, train_rows, recommended=parent is None)
+    arch = _choose_arch(choice, task, settings, parent)
+    facts = _recipe_facts(choice, arch, input, train_rows, recommended=parent is None)
     plan = TrainPlan(
         manifest=manifest,
         input=input,
         task=task,
-        arch=_choose_arch(choice, task, settings, parent),
+        arch=arch,
         weights=choice.weights,
         augment=settings.make_options(augment_options_type(manifest.input), **defaults.augment),
         recipe=resolve_recipe(settings.make_options(TrainOptions, **defaults.recipe), facts),
@@ -288,12 +289,16 @@ def _choose_arch(
 
 
 def _recipe_facts(
-    choice: ModelChoice, input: Input, train_rows: Manifest, *, recommended: bool
+    choice: ModelChoice, arch: Arch, input: Input, train_rows: Manifest, *, recommended: bool
 ) -> RecipeFacts:
-    """What the recipe depends on; `recommended`: also the values that suit the backbone."""
+    """What the recipe depends on; `recommended`: also the values that suit backbone and head."""
     pretrained = choice.weights != "none"
-    backbone = BACKBONES[choice.model]
-    suited = backbone.finetune_recipe if pretrained else backbone.train_recipe
+    backbone, head = BACKBONES[choice.model], HEADS[arch.head.name]
+    suited = (
+        {**backbone.finetune_recipe, **head.finetune_recipe}
+        if pretrained
+        else {**backbone.train_recipe, **head.train_recipe}
+    )
     return RecipeFacts(
         samples=len(train_rows),
         pretrained=pretrained,

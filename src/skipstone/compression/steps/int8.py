@@ -30,6 +30,7 @@ from skipstone.compression.options import Int8Options
 from skipstone.compression.shrink_plan import StepContext, copy_bundle
 from skipstone.core import events
 from skipstone.core.errors import DataError, Refusal, SkipstoneError
+from skipstone.core.registry import HEADS
 from skipstone.data.manifest import Manifest
 from skipstone.inference.backends.libraries import (
     disable_signal_stack_after,
@@ -40,8 +41,10 @@ from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 from skipstone.inference.export.openvino_export import (
     export_openvino,
     list_stem_names,
+    list_tail_names,
     load_onnx_as_openvino,
     mark_stem_precise,
+    mark_tail_precise,
     serialize_ir,
 )
 from skipstone.inference.open_model import open_model
@@ -53,12 +56,6 @@ Arrays = dict[str, np.ndarray]  # one sample's inputs by name, without the batch
 MAX_SAMPLE_BYTES = 2 << 30
 NAME = "openvino-int8"
 FILES = {"model": "exports/openvino-int8/model.xml", "weights": "exports/openvino-int8/model.bin"}
-
-#: IR types of operations with weights.
-_WEIGHTED = {
-    *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather"),
-    *("GroupConvolutionBackpropData", "RNNSequence", "LSTMSequence", "GRUSequence"),
-}
 
 
 def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
@@ -78,8 +75,13 @@ def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
     samples = load_calibration_samples(predictor, work.train_rows, options.samples, work.seed)
     with events.progress_stage("quantizing"):
         exact = predictor.input.feature_spec().requires_float32
-        voted = len(Bundle.load(work.out).arch.networks) > 1
-        xml, weights = quantize_model(model, samples, options, exact_stem=exact, is_ensemble=voted)
+        networks = Bundle.load(work.out).arch.networks
+        decodes = any(HEADS[network.head.name].decodes_boxes for network in networks)
+        xml, weights = quantize_model(
+            *(model, samples, options), exact_stem=exact, float_tail=decodes or len(networks) > 1
+        )
+        if decodes:
+            xml = mark_tail_precise(xml)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     # one thread, so that sums have the same order in verify on any machine
@@ -137,7 +139,7 @@ def quantize_model(
     options: Int8Options,
     *,
     exact_stem: bool = False,
-    is_ensemble: bool = False,
+    float_tail: bool = False,
 ) -> tuple[bytes, bytes]:
     """The files (.xml, .bin) of an INT8 program from a float openvino.Model, which is modified.
 
@@ -145,8 +147,8 @@ def quantize_model(
         samples: inputs to measure ranges on.
         exact_stem: keep all up to the first convolution, and it, in float32, for images of more than 8
             bits.
-        is_ensemble: keep what follows the last weights in floating point: an ensemble averages
-            probabilities there, and 8 bits are too few for their logarithms.
+        float_tail: keep what follows the last weights in floating point: an ensemble averages
+            probabilities there, a detector decodes boxes, and 8 bits are too few.
     """
     import_openvino()
     nncf = import_nncf()
@@ -170,7 +172,7 @@ def quantize_model(
                     names=[
                         *recurrent_op_names(model),
                         *(list_stem_names(model) if exact_stem else []),
-                        *(averaging_op_names(model) if is_ensemble else []),
+                        *(list_tail_names(model) if float_tail else []),
                     ]
                 ),
                 advanced_parameters=advanced.AdvancedQuantizationParameters(
@@ -214,20 +216,6 @@ def recurrent_op_names(model: Any) -> list[str]:
     """Names of an openvino.Model's recurrent layers, one per direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
-
-
-def averaging_op_names(model: Any) -> list[str]:
-    """Names of the operations of an openvino.Model that follow its last layers with weights."""
-    before: set[str] = set()
-    after: list[str] = []
-    for node in reversed(model.get_ordered_ops()):
-        name = node.get_friendly_name()
-        if name in before or node.get_type_name() in _WEIGHTED:
-            sources = [value.get_source_output().get_node() for value in node.inputs()]
-            before |= {source.get_friendly_name() for source in sources}
-        elif node.get_type_name() not in ("Constant", "Parameter", "Result"):
-            after.append(name)
-    return after
 
 
 def _as_batch(sample: Arrays) -> Arrays:

@@ -28,13 +28,14 @@ from skipstone.data.findings import Finding
 from skipstone.data.input_files import list_file_inputs, list_main_inputs
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
+from skipstone.data.readers.annotation_files import (
+    holds_box_annotations,
+    unsupported_annotation_error,
+)
 from skipstone.data.readers.base import PICTURE_FOLDER_NAMES, SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import TABLE_SUFFIXES
 from skipstone.data.readers.scan import FileScan, has_sources, list_subfolders, scan_files
-from skipstone.data.readers.unsupported_layouts import (
-    has_image_mask_pairs,
-    unsupported_annotation_error,
-)
+from skipstone.data.readers.unsupported_layouts import has_image_mask_pairs
 
 BLANK = "files without content"
 
@@ -78,6 +79,8 @@ class ClassFolderReader:
             return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
+        if _are_parts(classes) and holds_box_annotations(path):
+            return None  # a reader of boxes reads it
         if len(classes) == 1 and not splits and list_subfolders(classes[0]):
             return None  # a wrapper folder: `find_data_folder` descends into it
         if len(classes) == 1 and any(c.suffix.lower() in TABLE_SUFFIXES for c in path.iterdir()):
@@ -110,6 +113,10 @@ class SplitFolderReader:
             return None
         if any(has_image_mask_pairs(folder) for folder in splits):
             return None  # mask-folders reads it
+        inner = [child for folder in splits for child in list_subfolders(folder)]
+        inner = [folder for folder in inner if has_sources(folder, inputs)]
+        if _are_parts(inner) and holds_box_annotations(path):
+            return None  # a reader of boxes reads it
         return f"split folders ({join_limited(folder.name for folder in splits)}) of class folders"
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
@@ -338,3 +345,8 @@ def _is_part_name(label: str, nouns: set[str]) -> bool:
     """Whether a folder is named after a split or after its files: train_images, img, test-1."""
     words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
     return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_FOLDER_NAMES, *nouns, "set"}
+
+
+def _are_parts(folders: list[Path]) -> bool:
+    """Whether folders are named after splits or pictures, not after classes."""
+    return all(_is_part_name(folder.name, {"photos", "pictures"}) for folder in folders)

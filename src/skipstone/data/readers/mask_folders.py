@@ -161,8 +161,8 @@ def _skip_unpaired(pairs: MatchedMasks, ignored: Counter[str]) -> list[str]:
 
 def _check_task(options: ReadOptions) -> str:
     task = options.task or "segment"
-    if not TASKS[task].spatial_targets:
-        fitting = [entry.name for entry in TASKS if entry.spatial_targets]
+    if TASKS[task].target_kind != "masks":
+        fitting = [entry.name for entry in TASKS if entry.target_kind == "masks"]
         raise UsageError(
             f"the task {task!r} does not use masks.",
             hint=f"Omit --task, or: --task {' or '.join(fitting)}",

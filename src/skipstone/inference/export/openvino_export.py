@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events
 from skipstone.core.errors import Refusal
+from skipstone.core.registry import HEADS
 from skipstone.inference.backends.libraries import import_openvino
 from skipstone.inference.backends.onnx_check import check_onnx
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
@@ -25,6 +26,11 @@ from skipstone.inference.restore import restore_input
 #: Layer types that end the stem, as the IR names them.
 _FIRST = ("Convolution", "GroupConvolution")
 _SHAPES = ("ShapeOf", "Constant", "Parameter")
+#: Types of layers with weights.
+_WEIGHTED = {
+    *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather"),
+    *("GroupConvolutionBackpropData", "RNNSequence", "LSTMSequence", "GRUSequence"),
+}
 
 
 def list_stem_names(model: Any) -> list[str]:
@@ -42,6 +48,19 @@ def list_stem_names(model: Any) -> list[str]:
     return _stem(kinds, following)
 
 
+def list_tail_names(model: Any) -> list[str]:
+    """Names of the operations of an openvino.Model that follow its last layers with weights."""
+    nodes = model.get_ordered_ops()
+    kinds = {node.get_friendly_name(): str(node.get_type_name()) for node in nodes}
+    sources = {
+        node.get_friendly_name(): [
+            value.get_source_output().get_node().get_friendly_name() for value in node.inputs()
+        ]
+        for node in nodes
+    }
+    return _tail(kinds, sources)
+
+
 def mark_stem_precise(xml: bytes) -> bytes:
     """The same IR with every layer up to the first convolutions marked as precise: the plugin
     computes it in float32 under any precision hint (OpenVINO's own DisableFP16Compression). For
@@ -50,16 +69,40 @@ def mark_stem_precise(xml: bytes) -> bytes:
     Raises:
         Refusal: no convolution follows the inputs.
     """
+    return _mark_layers(xml, lambda kinds, following, sources: _stem(kinds, following))
+
+
+def mark_tail_precise(xml: bytes) -> bytes:
+    """The same IR with every layer after the last ones with weights marked as precise: for outputs
+    such as coordinates of boxes, which need more than bfloat16's 8 bits."""
+    return _mark_layers(xml, lambda kinds, following, sources: _tail(kinds, sources))
+
+
+def _mark_layers(xml: bytes, choose: Callable[..., list[str]]) -> bytes:
     root = ET.fromstring(xml)
     layers = {layer.attrib["id"]: layer for layer in root.iter("layer")}
     following: dict[str, list[str]] = defaultdict(list)
+    sources: dict[str, list[str]] = defaultdict(list)
     for edge in root.iter("edge"):
         following[edge.attrib["from-layer"]].append(edge.attrib["to-layer"])
+        sources[edge.attrib["to-layer"]].append(edge.attrib["from-layer"])
     kinds = {id: layer.attrib["type"] for id, layer in layers.items()}
-    for id in _stem(kinds, following):
+    for id in choose(kinds, following, sources):
         _mark(layers[id])
     text: str = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0"?>{text}'.encode()
+
+
+def _tail(kinds: Mapping[str, str], sources: Mapping[str, Sequence[str]]) -> list[str]:
+    pending = [name for name, kind in kinds.items() if kind in _WEIGHTED]
+    before: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in before:
+            before.add(name)
+            pending += sources.get(name, ())
+    skipped = (*_SHAPES, "Result")
+    return [name for name, kind in kinds.items() if name not in before and kind not in skipped]
 
 
 def _stem(kinds: Mapping[str, str], following: Mapping[str, Sequence[str]]) -> list[str]:
@@ -102,8 +145,11 @@ def export_openvino(path: Path | str) -> Path:
     if ONNX_MODEL not in read_bundle_json(folder)["files"]:
         export_onnx(folder)
     xml, weights = serialize_ir(load_onnx_as_openvino(folder))
-    if restore_input(Bundle.load(folder)).feature_spec().requires_float32:
+    bundle = Bundle.load(folder)
+    if restore_input(bundle).feature_spec().requires_float32:
         xml = mark_stem_precise(xml)
+    if any(HEADS[network.head.name].decodes_boxes for network in bundle.arch.networks):
+        xml = mark_tail_precise(xml)
     content = {"model": xml, "weights": weights}
     exact = OpenVinoRuntime(xml, weights, precision="f32")
     add_program(folder, Program("openvino-f32", "openvino", "f32", OPENVINO_FILES), content, exact)

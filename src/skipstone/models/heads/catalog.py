@@ -92,4 +92,17 @@ ENTRIES = (
         "Chen et al. 2018, arXiv:1802.02611",
         stride=16,
     ),
+    HeadSpec(
+        "pyramid",
+        "skipstone.models.heads.pyramid:PyramidHead",
+        "skipstone.models.heads.options:PyramidOptions",
+        summary="a light pyramid, and an anchor-free head with task-aligned soft labels",
+        source="Li et al. 2020, arXiv:2006.04388; Feng et al. 2021, arXiv:2108.07755",
+        output_level="box",
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": 2e-3, "clip": 10.0},
+        # features of a frozen backbone are enough, and a step costs a third
+        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 2e-3, "clip": 10.0},
+        recommended_backbone_options={"last_map": "stage"},
+    ),
 )

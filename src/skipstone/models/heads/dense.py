@@ -57,9 +57,15 @@ def resize_bilinear(x: Tensor, size: Sequence[int], *, align_corners: bool = Fal
 
 
 def conv_norm_relu(
-    inputs: int, outputs: int, kernel: int, *, dilation: int = 1, separable: bool = False
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    *,
+    dilation: int = 1,
+    stride: int = 1,
+    separable: bool = False,
 ) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU that keep height and width; odd kernel, no bias.
+    """Convolution, batch norm, ReLU that divide height and width by `stride`; odd kernel, no bias.
 
     A separable convolution is a depthwise and a 1x1 convolution (Chollet 2017).
     """
@@ -67,11 +73,17 @@ def conv_norm_relu(
     conv: nn.Module
     if separable:
         depthwise = nn.Conv2d(
-            inputs, inputs, kernel, padding=padding, dilation=dilation, groups=inputs, bias=False
+            *(inputs, inputs, kernel, stride),
+            padding=padding,
+            dilation=dilation,
+            groups=inputs,
+            bias=False,
         )
         conv = nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1, bias=False))
     else:
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+        conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding=padding, dilation=dilation, bias=False
+        )
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 

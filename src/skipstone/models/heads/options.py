@@ -20,7 +20,7 @@ class HeadChoice:
     head: str = option(
         "auto",
         help="auto: the task's default; or a name, where the task has a choice. For masks: "
-        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus",
+        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid",
     )
 
 
@@ -92,6 +92,26 @@ class DeepLabOptions:
         "at stride 16, others in proportion",
     )
     dropout: float = option(0.5, range=PROBABILITY, help=_DROPOUT_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidOptions:
+    """The default detector."""
+
+    pyramid_channels: int = option(
+        128, range=int_range(8), help="channels of each map of the detector's pyramid"
+    )
+    branch_layers: int = option(
+        2, range=int_range(0, 8), help="convolutions before the scores, and before the boxes"
+    )
+    distance_bins: int = option(
+        16,
+        range=int_range(2, 64),
+        help="whole numbers over which a box's distances are distributed, in strides",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -1,0 +1,1 @@
+"""Object detection: boxes around objects of known classes."""

@@ -1,0 +1,179 @@
+"""Report sections of boxes: classes, precision-recall curves, confusion, and photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skipstone.tasks.base import Record
+from skipstone.tasks.detection import metrics as figures
+from skipstone.tasks.detection.boxes import DEFAULT_THRESHOLD
+from skipstone.tasks.labels import gallery_block
+from skipstone.tasks.records import RecordTable
+
+#: Photos per gallery; the best are at most a third.
+WORST, BEST = 12, 6
+#: Curves in one chart.
+MAX_CURVES = 8
+
+
+def box_sections(
+    table: RecordTable,
+    names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    post: Mapping[str, Any],
+) -> list[Mapping[str, Any]]:
+    """Blocks for report/blocks.py."""
+    matrix = _count_pairs(table, len(names))
+    threshold = float(post.get("threshold", DEFAULT_THRESHOLD))
+    scored = sorted(table.rows, key=lambda row: -row["loss"])
+    count = min(BEST, (len(scored) + 1) // 3)
+    best, worst = scored[::-1][:count], scored[: min(WORST, len(scored) - count)]
+    return [
+        _class_table(table, names, colours, matrix),
+        _curves(table, names),
+        {
+            "kind": "confusion",
+            "title": "Confusion",
+            "classes": [*names, "missed / nothing there"],
+            "matrix": matrix.tolist(),
+        },
+        _missed_sizes(table, len(names)),
+        _photos("Worst photos", worst, names, "most missed or wrong boxes first"),
+        _photos("Best photos", best, names, "best first"),
+        {
+            "kind": "facts",
+            "title": "Post-processing",
+            "items": [
+                ["threshold of a box's probability", round(threshold, 4)],
+                [
+                    "probability",
+                    f"sigmoid({post['scale']:.3f} logit + {post['shift']:.3f})"
+                    if "scale" in post
+                    else "the network's score",
+                ],
+            ],
+        },
+    ]
+
+
+def _count_pairs(table: RecordTable, classes: int) -> np.ndarray:
+    """(K + 1, K + 1) objects by prediction at the threshold; the last row holds boxes where nothing
+    is, the last column missed objects."""
+    matrix = np.zeros((classes + 1, classes + 1), np.int64)
+    for row in table.rows:
+        for truth, code, *_ in row["pairs"]:
+            matrix[int(truth), int(code)] += 1
+    return matrix
+
+
+def _class_table(
+    table: RecordTable,
+    names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    matrix: np.ndarray,
+) -> Mapping[str, Any]:
+    truths = figures.count_truths(table, 0)
+    rows = []
+    for code, name in enumerate(names):
+        precision = figures.average_precision(table, 0, code, truths[code])
+        found, objects, answers = matrix[code, code], matrix[code].sum(), matrix[:, code].sum()
+        rows.append(
+            [
+                name,
+                _number(precision[0]),
+                _number(precision.mean()),
+                float(found / answers) if answers else None,
+                float(found / objects) if objects else None,
+                int(objects),
+                "#" + "".join(f"{part:02x}" for part in colours[code]),
+            ]
+        )
+    return {
+        "kind": "table",
+        "title": "By class",
+        "columns": [
+            {"name": "class", "format": "text"},
+            {"name": "AP at IoU 0.5", "format": "bar"},
+            {"name": "AP at 0.5 to 0.95", "format": "percent"},
+            {"name": "precision", "format": "percent"},
+            {"name": "recall", "format": "percent"},
+            {"name": "objects", "format": "number"},
+            {"name": "drawn in", "format": "colour"},
+        ],
+        "rows": rows,
+        "note": "AP: average precision over all thresholds. Precision and recall: of boxes at the "
+        "model's threshold, which overlap the object by an IoU of 0.5 or more.",
+    }
+
+
+def _curves(table: RecordTable, names: Sequence[str]) -> Mapping[str, Any]:
+    objects = figures.count_truths(table, 0)
+    shown = sorted(np.argsort(-objects, kind="stable")[:MAX_CURVES].tolist())
+    return {
+        "kind": "curves",
+        "title": "Precision by recall, at IoU 0.5",
+        "x": "recall",
+        "series": [
+            {"name": names[code], "points": [list(p) for p in points]}
+            for code in shown
+            if len(points := figures.precision_recall(table, code)) > 1
+        ],
+        "note": "" if len(names) <= MAX_CURVES else f"The {MAX_CURVES} classes with most objects.",
+    }
+
+
+def _missed_sizes(table: RecordTable, nothing: int) -> Mapping[str, Any]:
+    rows: list[list[Any]] = []
+    pairs = [pair for row in table.rows for pair in row["pairs"] if pair[0] != nothing]
+    for size, (low, high) in list(figures.SIZES.items())[1:]:
+        found = [code != nothing for _, code, _, area in pairs if low <= area < high]
+        missed = found.count(False)
+        rows.append([size, len(found), missed, float(missed / len(found)) if found else None])
+    return {
+        "kind": "table",
+        "title": "Sizes of what was missed",
+        "columns": [
+            {"name": "size", "format": "text"},
+            {"name": "objects", "format": "number"},
+            {"name": "missed", "format": "number"},
+            {"name": "share", "format": "percent"},
+        ],
+        "rows": rows,
+        "note": "Small: below 32 x 32 pixels of the photo; large: from 96 x 96.",
+    }
+
+
+def _photos(
+    title: str, rows: Sequence[Record], names: Sequence[str], order: str
+) -> Mapping[str, Any]:
+    nothing = len(names)
+    items = []
+    for row in rows:
+        pairs = [(truth, code) for truth, code, *_ in row["pairs"]]
+        missed = sum(code == nothing for _, code in pairs)
+        wrong = sum(truth == nothing for truth, _ in pairs)
+        confused = sum(truth != code and nothing not in (truth, code) for truth, code in pairs)
+        found = sum(truth == code for truth, code in pairs)
+        items.append(
+            (
+                row,
+                f"{found} right, {missed} missed, {wrong} where nothing is, {confused} confused",
+                _count_names([truth for truth, _ in pairs if truth != nothing], names),
+                _count_names([code for _, code in pairs if code != nothing], names),
+                float(row["correct"]),
+            )
+        )
+    note = f"The photo with its true boxes, then with the predicted ones; {order}."
+    return {**gallery_block(title, items, note), "wide": True}
+
+
+def _count_names(codes: Sequence[float], names: Sequence[str]) -> str:
+    counts = {code: list(codes).count(code) for code in sorted(set(codes))}
+    return ", ".join(f"{count} {names[int(code)]}" for code, count in counts.items()) or "nothing"
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

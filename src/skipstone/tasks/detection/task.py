@@ -1,0 +1,374 @@
+"""Object detection: boxes around objects of known classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core.errors import DamagedError, DataError, SkipstoneError
+from skipstone.data.mask_files import default_palette
+from skipstone.data.samples import SampleMeta
+from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.detection import metrics as figures
+from skipstone.tasks.detection.boxes import (
+    DEFAULT_THRESHOLD,
+    NMS_CANDIDATES,
+    Detections,
+    calibrate_scores,
+    describe_boxes,
+    detect_boxes,
+)
+from skipstone.tasks.detection.drawing import draw_boxes, hstack_views, resize_like_source
+from skipstone.tasks.detection.report import box_sections
+from skipstone.tasks.detection.spec import DetectOptions
+from skipstone.tasks.labels import (
+    TIE_MARGIN,
+    ClassLabels,
+    extend_class_schema,
+    max_absolute_difference,
+    mismatched_shapes,
+)
+from skipstone.tasks.records import RecordTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+#: Photos that calibration uses at most.
+CALIBRATION_PHOTOS = 500
+#: Raw outputs are compared relative to this side, so that 1e-4 of it is 0.02 pixels.
+PIXEL_SCALE = 200.0
+#: A box is unchanged if its overlap with the reference's is at least this.
+SAME_BOX = 0.8
+
+
+class DetectionTask(TaskDefaults):
+    """Boxes (x1, y1, x2, y2) of K classes.
+
+    A manifest target is a list of {"label", "box", "crowd", "difficult"}, in pixels of the upright
+    photo. Outputs {"boxes": (N, A, 4) in pixels of the record, "scores": (N, A, K) in 0..1}; y
+    {"boxes": (n, 4) in pixels of the record, "labels": (n,), "ignored": (n,) bool}, ragged.
+
+    A record holds what `metrics.match_boxes` and `metrics.pair_boxes` return, and correct: the F1
+    of the boxes at or above the threshold, loss: 1 - the sum of their IoU over all objects and
+    wrong boxes, and id and name of the sample.
+    """
+
+    name = "detect"
+    headline = "map50"
+    tie_breaks = ("map",)
+    ragged = frozenset({"boxes", "labels", "ignored"})
+    spatial_targets = frozenset({"boxes"})
+    count_unit = "boxes"
+    max_calibration_rows = CALIBRATION_PHOTOS
+
+    def __init__(self, options: DetectOptions, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = ClassLabels(schema, min_classes=1)
+        self.colours = default_palette(len(self.labels) + 1)[1:]
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def default_head(self) -> ComponentConfig:
+        return ComponentConfig("pyramid", {"options": {}, "shape": {"classes": len(self.labels)}})
+
+    def class_names(self) -> Sequence[str]:
+        return self.labels.names
+
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        return extend_class_schema(self.labels, schema)
+
+    def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
+        import torch
+        from torchvision import tv_tensors
+
+        if not self.accepts_target(value):
+            raise DataError(f"{value!r:.80} is not a list of boxes of {self._classes_text()}.")
+        truths = self._read_truths(value, meta)
+        size = (1 << 14, 1 << 14) if meta is None or not meta.shape else meta.shape
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(truths.boxes.astype(np.float32)),
+            format=tv_tensors.BoundingBoxFormat.XYXY,
+            canvas_size=size,
+        )
+        return {
+            "boxes": boxes,
+            "labels": torch.from_numpy(truths.codes),
+            "ignored": torch.from_numpy(truths.ignored),
+        }
+
+    def accepts_target(self, value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(item, Mapping) and item.get("label") in self.labels for item in value
+        )
+
+    def count_classes(self, target: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Boxes per class in a target."""
+        counts = Counter(item["label"] for item in target)
+        return {name: counts[name] for name in self.labels.names}
+
+    def _classes_text(self) -> str:
+        return ", ".join(self.labels.names[:8])
+
+    def _read_truths(
+        self, target: Sequence[Mapping[str, Any]], meta: SampleMeta | None = None
+    ) -> figures.Truths:
+        """A target as arrays; with `meta`, in pixels of the record."""
+        boxes = np.array([item["box"] for item in target], np.float64).reshape(-1, 4)
+        if meta is not None and meta.to_source is not None:
+            a, _, c, _, e, f = meta.to_source
+            boxes = (boxes - (c, f, c, f)) / (a, e, a, e)
+        crowd = np.array([bool(item.get("crowd")) for item in target], bool)
+        difficult = np.array([bool(item.get("difficult")) for item in target], bool)
+        codes = np.array([self.labels.index_of(item["label"]) for item in target], np.int64)
+        return figures.Truths(boxes, codes, crowd, crowd | difficult)
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predict(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], post: Post
+    ) -> list[Prediction]:
+        self._require_boxes(outputs, metas)
+        _check_post(post)
+        options = asdict(self.options)
+        predictions = []
+        for boxes, scores, meta in zip(outputs["boxes"], outputs["scores"], metas, strict=True):
+            geometry = {"size": meta.size, "to_source": meta.to_source}
+            found = detect_boxes(boxes, scores, options, post, geometry)
+            predicted = _above(found, post.get("threshold", DEFAULT_THRESHOLD))
+            fields = describe_boxes(predicted, self.labels.names)
+            predictions.append(Prediction(meta, fields, found._asdict()))
+        return predictions
+
+    def _require_boxes(self, outputs: Outputs, metas: Sequence[SampleMeta]) -> None:
+        boxes, scores = (np.asarray(outputs.get(name)) for name in ("boxes", "scores"))
+        if boxes.shape != (len(metas), *scores.shape[1:2], 4) or scores.shape[2:] != (
+            len(self.labels),
+        ):
+            raise DamagedError(
+                f"the network returns boxes of shape {boxes.shape} and scores of shape "
+                f"{scores.shape} for {len(metas)} samples and {len(self.labels)} classes: network "
+                "and task do not match."
+            )
+        for row, meta in enumerate(metas):
+            if not (np.isfinite(boxes[row]).all() and np.isfinite(scores[row]).all()):
+                raise SkipstoneError(
+                    f"the network's boxes for {meta.name or f'sample {meta.id}'} are not finite.",
+                    hint="Its weights have diverged: train with a lower learning rate.",
+                )
+
+    def calibration_sample(
+        self, outputs: Outputs, metas: Sequence[SampleMeta], targets: Sequence[Any]
+    ) -> tuple[Outputs, Sequence[Any]]:
+        """The anchors with the highest scores, and targets in pixels of the record."""
+        count = min(NMS_CANDIDATES, outputs["scores"].shape[1])
+        order = np.argsort(-outputs["scores"].max(axis=2), axis=1, kind="stable")[:, :count, None]
+        sampled = {name: np.take_along_axis(value, order, 1) for name, value in outputs.items()}
+        moved = []
+        for target, meta in zip(targets, metas, strict=True):
+            boxes = self._read_truths(target, meta).boxes.tolist()
+            moved.append([{**item, "box": box} for item, box in zip(target, boxes, strict=True)])
+        return sampled, moved
+
+    def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
+        """{"scale", "shift"} (Platt 1999) of the scores, and the threshold with the greatest F1."""
+        metas = [SampleMeta(row) for row in range(len(targets))]
+        scores: list[np.ndarray] = [np.zeros(0)]
+        hits: list[np.ndarray] = [np.zeros(0)]
+        truths = 0
+        predictions = self.predict(outputs, metas, {}) if metas else []
+        for prediction, target in zip(predictions, targets, strict=True):
+            record = figures.match_boxes(
+                Detections(**prediction.scores), self._read_truths(target), len(self.labels)
+            )
+            counted = ~np.array(record["ignored"][0], np.int64) & 1 > 0
+            scores.append(np.array(record["score"])[counted])
+            hits.append((np.array(record["hits"][0], np.int64) & 1)[counted])
+            truths += sum(record["truths"][0])
+        score, hit = np.concatenate(scores), np.concatenate(hits)
+        threshold = figures.choose_threshold(score, hit, truths)
+        if threshold is None:
+            return {"threshold": DEFAULT_THRESHOLD}
+        scale, shift = figures.fit_score_calibration(score, hit)
+        post = {"scale": scale, "shift": shift}
+        return {**post, "threshold": float(calibrate_scores(np.array([threshold]), post)[0])}
+
+    def score_prediction(self, prediction: Prediction, target: Any) -> Record:
+        truths = self._read_truths(target)
+        found = Detections(**prediction.scores)
+        predicted = _above(found, len(prediction.fields["label"]))
+        nothing = len(self.labels)
+        pairs = figures.pair_boxes(predicted, truths, nothing)
+        right = [iou for truth, code, iou, _ in pairs if truth == code]
+        objects = sum(truth != nothing for truth, *_ in pairs)
+        answers = sum(code != nothing for _, code, *_ in pairs)
+        return {
+            "id": prediction.meta.id,
+            "name": prediction.meta.name,
+            **figures.match_boxes(found, truths, len(self.labels)),
+            "pairs": pairs,
+            "correct": 2 * len(right) / (objects + answers) if pairs else 1.0,
+            "loss": 1 - sum(right) / len(pairs) if pairs else 0.0,
+        }
+
+    def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference:
+        n = len(reference["scores"])
+        if any(reference[name].shape != outputs[name].shape for name in ("boxes", "scores")):
+            return mismatched_shapes(n)
+        p_before, p_after = (
+            calibrate_scores(each["scores"], post) for each in (reference, outputs)
+        )
+        options, threshold = asdict(self.options), post.get("threshold", DEFAULT_THRESHOLD)
+        flips = near_ties = changed_parts = parts = 0
+        for row in range(n):
+            before, after = (
+                detect_boxes(each["boxes"][row], each["scores"][row], options, post, {}, threshold)
+                for each in (reference, outputs)
+            )
+            lost = _count_changes(before, after) if np.isfinite(p_after[row]).all() else 1
+            gap = max_absolute_difference(p_before[row], p_after[row])
+            moved = max_absolute_difference(reference["boxes"][row], outputs["boxes"][row])
+            parts += len(before.codes) + len(after.codes)
+            is_tie = max(gap, moved / PIXEL_SCALE) <= TIE_MARGIN
+            flips += lost > 0 and not is_tie
+            near_ties += lost > 0 and is_tie
+            changed_parts += 0 if is_tie else lost
+        shift = max_absolute_difference(
+            reference["boxes"].astype(np.float64), outputs["boxes"].astype(np.float64)
+        )
+        share = changed_parts / parts if parts else float(changed_parts > 0)
+        return Difference(
+            max_absolute_difference(p_before, p_after) if n else 0.0,
+            shift / PIXEL_SCALE,
+            flips,
+            near_ties,
+            n,
+            share=min(1.0, share),
+        )
+
+    # -- metrics -----------------------------------------------------------------------------------
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        return (
+            Metric("map50", "mAP at IoU 0.5", "bootstrap"),
+            Metric("map", "mAP at IoU 0.5 to 0.95", "bootstrap"),
+            Metric("recall", "recall at the threshold", "bootstrap"),
+            Metric("precision", "precision at the threshold", "bootstrap"),
+            *(
+                Metric(f"ap50:{name}", f"AP at IoU 0.5 of {name}", "bootstrap")
+                for name in self.labels.names
+            ),
+            *(
+                Metric(f"map:{size}", f"mAP of {size} objects", "bootstrap")
+                for size in list(figures.SIZES)[1:]
+            ),
+        )
+
+    def compute_metrics(self, records: Sequence[Record]) -> dict[str, float]:
+        table = RecordTable.from_records(records)
+        by_size = [self._average_precision(table, size) for size in range(len(figures.SIZES))]
+        means = [_mean_without_nan(values) for values in by_size]
+        nothing = len(self.labels)
+
+        def count_pairs(row: Record) -> tuple[int, int, int]:
+            pairs = [(truth, code) for truth, code, *_ in row["pairs"]]
+            right = sum(truth == code for truth, code in pairs)
+            objects = sum(truth != nothing for truth, _ in pairs)
+            return right, objects, sum(code != nothing for _, code in pairs)
+
+        counts = table.get_cached("pairs", lambda: np.array([count_pairs(r) for r in table.rows]))
+        right, objects, answers = table.weight @ counts if len(counts) else np.zeros(3)
+        nan = float("nan")
+        return {
+            "map50": _mean_without_nan(by_size[0][:, 0]),
+            "map": means[0],
+            "recall": float(right / objects) if objects else nan,
+            "precision": float(right / answers) if answers else nan,
+            **{
+                f"ap50:{name}": float(by_size[0][code, 0])
+                for code, name in enumerate(self.labels.names)
+            },
+            **{
+                f"map:{size}": means[number]
+                for number, size in enumerate(figures.SIZES)
+                if number > 0
+            },
+        }
+
+    def _average_precision(self, table: RecordTable, size: int) -> np.ndarray:
+        """(K, thresholds)"""
+        truths = figures.count_truths(table, size)
+        return np.stack(
+            [
+                figures.average_precision(table, size, code, truths[code])
+                for code in range(len(self.labels))
+            ]
+        )
+
+    def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
+        return box_sections(
+            RecordTable.from_records(records), self.labels.names, self.colours, post
+        )
+
+    # -- drawing -----------------------------------------------------------------------------------
+
+    def draw_prediction(
+        self, picture: np.ndarray, prediction: Prediction, target: Any | None = None
+    ) -> np.ndarray:
+        """The photo with the target's boxes (if known), and with the predicted ones, in a row."""
+        photo, scale = resize_like_source(picture, prediction.meta)
+        views = []
+        if target is not None:
+            truths = self._read_truths(target)
+            views.append(draw_boxes(photo, truths.boxes * scale, truths.codes, self.colours))
+        found = Detections(**prediction.scores)
+        shown = _above(found, len(prediction.fields["label"]))
+        views.append(
+            draw_boxes(photo, shown.boxes * scale, shown.codes, self.colours, shown.scores)
+        )
+        return hstack_views(views)
+
+    def draw_targets(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
+        """A training sample's boxes on its picture (H, W, C)."""
+        return draw_boxes(picture, np.asarray(y["boxes"]), np.asarray(y["labels"]), self.colours)
+
+
+def _above(found: Detections, threshold: float | int) -> Detections:
+    """The boxes with at least a score (a float), or the first ones (an integer)."""
+    count = threshold if isinstance(threshold, int) else int((found.scores >= threshold).sum())
+    return Detections(*(values[:count] for values in found))
+
+
+def _count_changes(before: Detections, after: Detections) -> int:
+    """Boxes of either that the other does not have, with the same class and in the same place."""
+    if len(before.codes) == len(after.codes) and (before.codes == after.codes).all():
+        overlap = figures.box_overlaps(before.boxes, after.boxes, np.zeros(len(after.codes), bool))
+        if (np.diagonal(overlap) >= SAME_BOX).all():
+            return 0  # the same boxes in the same order
+    overlap = figures.box_overlaps(before.boxes, after.boxes, np.zeros(len(after.codes), bool))
+    same = (overlap >= SAME_BOX) & (before.codes[:, None] == after.codes[None])
+    lost = int((~same.any(axis=1)).sum() + (~same.any(axis=0)).sum())
+    return max(lost, 1)  # at least the order has changed
+
+
+def _mean_without_nan(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _check_post(post: Post) -> None:
+    """DamagedError for post-processing that `fit_postprocessing` cannot produce."""
+    for name, low, high in (("threshold", 0.0, 1.0), ("scale", 1e-3, 1e3), ("shift", -1e3, 1e3)):
+        value = post.get(name, low)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise DamagedError(
+                f"the model's {name} is {value!r:.60}; allowed: {low:g} to {high:g}."
+            )
+    if ("scale" in post) != ("shift" in post):
+        raise DamagedError("the model's calibration lacks its scale or its shift.")
