@@ -19,6 +19,8 @@ from skipstone.models.losses import Criterion, Outputs, Targets
 
 #: Factors of the losses of scores, boxes and distances (PP-YOLOE, arXiv:2203.16250).
 SCORE_FACTOR, BOX_FACTOR, DISTANCE_FACTOR = 1.0, 2.5, 0.5
+#: Anchors that answer for an object at most, and the exponents of score and IoU that choose them.
+CANDIDATES, ALPHA, BETA = 10, 0.5, 6.0
 #: Shorter boxes, in pixels of the record, teach nothing.
 MIN_SIDE = 1.0
 
@@ -66,14 +68,10 @@ def assign_task_aligned(
     strides: Tensor,
     objects: Tensor,
     labels: Tensor,
-    *,
-    candidates: int = 10,
-    alpha: float = 0.5,
-    beta: float = 6.0,
 ) -> tuple[Tensor, Tensor]:
     """Task-aligned assignment (Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2).
 
-    An object takes, of the anchors inside it, those whose score^alpha * IoU^beta is greatest. The
+    An object takes, of the anchors inside it, the CANDIDATES whose score^ALPHA * IoU^BETA is greatest. The
     target score of the best of them is its IoU, and less for the others.
 
     Args:
@@ -84,8 +82,8 @@ def assign_task_aligned(
     """
     inside = _is_inside(points, strides, objects)  # (A, m)
     overlap = box_iou(boxes, objects).clamp_min(0)
-    fitness = scores[:, labels].pow(alpha) * overlap.pow(beta) * inside  # (A, m)
-    count = min(candidates, len(points))
+    fitness = scores[:, labels].pow(ALPHA) * overlap.pow(BETA) * inside  # (A, m)
+    count = min(CANDIDATES, len(points))
     chosen = torch.zeros_like(inside)
     # a tiny share of the closeness decides among anchors that fit equally badly
     near = -torch.cdist(points, (objects[:, :2] + objects[:, 2:]) / 2)

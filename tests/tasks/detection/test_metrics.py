@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from skipstone.tasks.records import RecordTable
 
+from skipstone.tasks.base import RecordTable
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import Detections
 

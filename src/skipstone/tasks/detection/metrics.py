@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from skipstone.tasks.base import RecordTable
 from skipstone.tasks.detection.boxes import Detections
-from skipstone.tasks.records import RecordTable
 
 #: IoU from which a box counts as right, 0.50 to 0.95.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

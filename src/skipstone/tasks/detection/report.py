@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.tasks.base import Record
+from skipstone.tasks.base import Record, RecordTable
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import DEFAULT_THRESHOLD
-from skipstone.tasks.labels import gallery_block
-from skipstone.tasks.records import RecordTable
+from skipstone.tasks.labels import gallery_item
 
 #: Photos per gallery; the best are at most a third.
 WORST, BEST = 12, 6
@@ -46,6 +45,7 @@ def box_sections(
         {
             "kind": "facts",
             "title": "Post-processing",
+            "folded": True,
             "items": [
                 ["threshold of a box's probability", round(threshold, 4)],
                 [
@@ -158,7 +158,7 @@ def _photos(
         confused = sum(truth != code and nothing not in (truth, code) for truth, code in pairs)
         found = sum(truth == code for truth, code in pairs)
         items.append(
-            (
+            gallery_item(
                 row,
                 f"{found} right, {missed} missed, {wrong} where nothing is, {confused} confused",
                 _count_names([truth for truth, _ in pairs if truth != nothing], names),
@@ -167,7 +167,7 @@ def _photos(
             )
         )
     note = f"The photo with its true boxes, then with the predicted ones; {order}."
-    return {**gallery_block(title, items, note), "wide": True}
+    return {"kind": "gallery", "title": title, "items": items, "note": note, "wide": True}
 
 
 def _count_names(codes: Sequence[float], names: Sequence[str]) -> str:

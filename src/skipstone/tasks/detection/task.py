@@ -13,7 +13,16 @@ from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import DamagedError, DataError, SkipstoneError
 from skipstone.data.mask_files import default_palette
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.base import Difference, Metric, Outputs, Post, Prediction, Record, TaskDefaults
+from skipstone.tasks.base import (
+    Difference,
+    Metric,
+    Outputs,
+    Post,
+    Prediction,
+    Record,
+    RecordTable,
+    TaskDefaults,
+)
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import (
     DEFAULT_THRESHOLD,
@@ -33,7 +42,6 @@ from skipstone.tasks.labels import (
     max_absolute_difference,
     mismatched_shapes,
 )
-from skipstone.tasks.records import RecordTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +52,9 @@ CALIBRATION_PHOTOS = 500
 #: Raw outputs are compared relative to this side, so that 1e-4 of it is 0.02 pixels.
 PIXEL_SCALE = 200.0
 #: A box is unchanged if its overlap with the reference's is at least this.
-SAME_BOX = 0.8
+SAME_BOX = 0.7
+#: In low precision a box is lost if its probability falls below the threshold by more than this.
+CLEAR_MARGIN = 0.1
 
 
 class DetectionTask(TaskDefaults):
@@ -224,33 +234,42 @@ class DetectionTask(TaskDefaults):
         p_before, p_after = (
             calibrate_scores(each["scores"], post) for each in (reference, outputs)
         )
-        options, threshold = asdict(self.options), post.get("threshold", DEFAULT_THRESHOLD)
-        flips = near_ties = changed_parts = parts = 0
+        flips = near_ties = lost_boxes = boxes = 0
         for row in range(n):
-            before, after = (
-                detect_boxes(each["boxes"][row], each["scores"][row], options, post, {}, threshold)
-                for each in (reference, outputs)
-            )
-            lost = _count_changes(before, after) if np.isfinite(p_after[row]).all() else 1
             gap = max_absolute_difference(p_before[row], p_after[row])
             moved = max_absolute_difference(reference["boxes"][row], outputs["boxes"][row])
-            parts += len(before.codes) + len(after.codes)
             is_tie = max(gap, moved / PIXEL_SCALE) <= TIE_MARGIN
-            flips += lost > 0 and not is_tie
-            near_ties += lost > 0 and is_tie
-            changed_parts += 0 if is_tie else lost
+            pair = [
+                self._detect_both(each["boxes"][row], each["scores"][row], post)
+                for each in (reference, outputs)
+            ]
+            is_changed = not _is_same(pair[0][0], pair[1][0])
+            flips += is_changed and not is_tie
+            near_ties += is_changed and is_tie
+            boxes += sum(len(strict.codes) for strict, _ in pair)
+            if not is_tie:
+                lost_boxes += _count_lost(pair[0][0], pair[1][1])
+                lost_boxes += _count_lost(pair[1][0], pair[0][1])
         shift = max_absolute_difference(
             reference["boxes"].astype(np.float64), outputs["boxes"].astype(np.float64)
         )
-        share = changed_parts / parts if parts else float(changed_parts > 0)
         return Difference(
-            max_absolute_difference(p_before, p_after) if n else 0.0,
+            max_absolute_difference(p_before, p_after),
             shift / PIXEL_SCALE,
             flips,
             near_ties,
             n,
-            share=min(1.0, share),
+            share=lost_boxes / boxes if boxes else 0.0,
         )
+
+    def _detect_both(
+        self, boxes: np.ndarray, scores: np.ndarray, post: Post
+    ) -> tuple[Detections, Detections]:
+        """The boxes of one photo at or above the threshold, and those that are not clearly below."""
+        threshold = post.get("threshold", DEFAULT_THRESHOLD)
+        options, floor = asdict(self.options), max(threshold - CLEAR_MARGIN, threshold / 2)
+        loose = detect_boxes(boxes, scores, options, post, {}, floor)
+        return _above(loose, threshold), loose
 
     # -- metrics -----------------------------------------------------------------------------------
 
@@ -345,16 +364,19 @@ def _above(found: Detections, threshold: float | int) -> Detections:
     return Detections(*(values[:count] for values in found))
 
 
-def _count_changes(before: Detections, after: Detections) -> int:
-    """Boxes of either that the other does not have, with the same class and in the same place."""
-    if len(before.codes) == len(after.codes) and (before.codes == after.codes).all():
-        overlap = figures.box_overlaps(before.boxes, after.boxes, np.zeros(len(after.codes), bool))
-        if (np.diagonal(overlap) >= SAME_BOX).all():
-            return 0  # the same boxes in the same order
+def _is_same(before: Detections, after: Detections) -> bool:
+    """Whether the boxes of both are the same, in the same order."""
+    if not np.array_equal(before.codes, after.codes):
+        return False
     overlap = figures.box_overlaps(before.boxes, after.boxes, np.zeros(len(after.codes), bool))
-    same = (overlap >= SAME_BOX) & (before.codes[:, None] == after.codes[None])
-    lost = int((~same.any(axis=1)).sum() + (~same.any(axis=0)).sum())
-    return max(lost, 1)  # at least the order has changed
+    return bool((np.diagonal(overlap) >= SAME_BOX).all())
+
+
+def _count_lost(boxes: Detections, others: Detections) -> int:
+    """Boxes that `others` do not have, with the same class and in the same place."""
+    overlap = figures.box_overlaps(boxes.boxes, others.boxes, np.zeros(len(others.codes), bool))
+    same = (overlap >= SAME_BOX) & (boxes.codes[:, None] == others.codes[None])
+    return int((~same.any(axis=1)).sum())
 
 
 def _mean_without_nan(values: np.ndarray) -> float:
