@@ -11,15 +11,22 @@ import pytest
 from skipstone.cli.terminal import Terminal
 from skipstone.commands import demo as demo_command
 from skipstone.commands import verify as verify_command
-from skipstone.commands.rendering import _estimate, metric_rows, print_verification
+from skipstone.commands.rendering import (
+    _estimate,
+    metric_rows,
+    print_metrics,
+    print_verification,
+)
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.parity import Verification
+from skipstone.evaluation.scores import Scores
+from skipstone.inference.predictor import Evaluation
 from skipstone.report.blocks import MetricTable, MetricValue
 from skipstone.report.build_report import _checks
 from skipstone.report.tables import render_metrics
 from skipstone.report.text_format import format_interval
-from skipstone.tasks.base import Metric
+from skipstone.tasks.base import ErrorSummary, Metric
 from skipstone.training.baseline import BaselineComparison
 from skipstone.workflows import run_demo as demo
 from skipstone.workflows.demo_images import Demonstration
@@ -32,6 +39,44 @@ BASELINE = BaselineComparison(
     *("logistic", "accuracy", "accuracy", Estimate(0.912, 0.89, 0.93, 400)),
     *(Estimate(0.012, -0.004, 0.031, 400), 1.5, "it is not better by more than chance."),
 )
+
+
+ACCURACY = (Metric("accuracy", "accuracy", "proportion"),)
+
+
+def make_scores(value: float, low: float) -> Scores:
+    errors = ErrorSummary(
+        metric="accuracy",
+        error="get a wrong label",
+        majority=0.267,
+        majority_title="always “t-shirt”",
+    )
+    metrics = {"accuracy": Estimate(value, low, 1.0, 400)}
+    return Scores("test", "test", 0, metrics, Evaluation([], [], []), "accuracy", errors)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "verdict"),
+    [
+        (0.232, 0.2, "Not trained: the result is hardly better than the chance level."),
+        (0.3, 0.27, "Not trained: the result is hardly better than the chance level."),
+        (
+            0.5,
+            0.26,
+            "Too few samples to tell: the interval of the result includes the chance level.",
+        ),
+        (0.99, 0.98, None),
+    ],
+)
+def test_the_chance_level_stands_below_the_headline(
+    value: float, low: float, verdict: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_metrics(make_scores(value, low), ACCURACY, "On test", Terminal())
+    lines = capsys.readouterr().out.splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.startswith(" accuracy"))
+    assert "chance level (always “t-shirt”)" in lines[place + 1]
+    assert "26.7 %" in lines[place + 1]
+    assert lines[place + 2 :] == ([] if verdict is None else [verdict])
 
 
 def measured(name: str, precision: str, **more: float) -> dict[str, object]:
@@ -65,8 +110,8 @@ def test_a_demonstration_ends_with_the_command_for_data_of_ones_own(
         shrunk=SimpleNamespace(receipt={}),
         trained=SimpleNamespace(
             baseline=BASELINE,
-            metrics={"accuracy": Estimate(0.99, 0.98, 1.0, 400)},
-            metric_definitions=(Metric("accuracy", "accuracy", "proportion"),),
+            scores=make_scores(0.99, 0.98),
+            metric_definitions=ACCURACY,
             split="test",
         ),
         verified=VerifyResult(MASKS),

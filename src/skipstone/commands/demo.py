@@ -55,7 +55,7 @@ def print_result(result: DemoResult, output: Output) -> None:
     output.print_line()
     trained = result.trained
     title = f"{result.demonstration.title}, on {trained.split}"
-    print_metrics(trained.metrics, trained.metric_definitions, title, output)
+    print_metrics(trained.scores, trained.metric_definitions, title, output)
     print_baseline(trained.baseline, output)
     print_verification(result.verified.verification, output)
     output.print_line(f"Took:    {format_duration(result.seconds)}")

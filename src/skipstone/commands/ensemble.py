@@ -52,7 +52,7 @@ def ensemble(
 
 
 def print_result(result: EnsembleResult, output: Output) -> None:
-    print_metrics(result.metrics, result.metric_definitions, f"On {result.split}", output)
+    print_metrics(result.scores, result.metric_definitions, f"On {result.split}", output)
     rows = []
     for member in result.members:
         gap = member.difference

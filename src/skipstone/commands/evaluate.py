@@ -51,7 +51,7 @@ def evaluate(
 
 def print_result(result: EvaluateResult, output: Output) -> None:
     title = f"{result.scores.split} ({result.runtime})"
-    print_metrics(result.metrics, result.measures, title, output)
+    print_metrics(result.scores, result.measures, title, output)
     for failure in result.scores.evaluation.failures:
         output.print_line(f"unreadable: {failure.name}: {failure.error}", "yellow")
 

@@ -23,17 +23,27 @@ from skipstone.report.text_format import (
 if TYPE_CHECKING:
     from skipstone.evaluation.intervals import Estimate
     from skipstone.evaluation.parity import Verification
+    from skipstone.evaluation.scores import Scores
     from skipstone.tasks.base import Metric
     from skipstone.training.baseline import BaselineComparison
     from skipstone.workflows.run_result import RunResult
 
 
-def print_metrics(
-    metrics: Mapping[str, Estimate], measures: Sequence[Metric], title: str, output: Output
-) -> None:
-    """A table with a row per metric."""
+def print_metrics(scores: Scores, measures: Sequence[Metric], title: str, output: Output) -> None:
+    """A table with a row per metric; below the headline what a model without skill would reach."""
+    rows = metric_rows(scores.metrics, measures)
+    if scores.errors is not None and scores.headline in scores.metrics:
+        errors = scores.errors
+        chance = format_metric(errors.majority, as_percent=True)
+        rows.insert(1, [f"  chance level ({errors.majority_title})", chance, "", ""])
     columns = ("metric", "value", "95 % interval", "samples")
-    output.print_table(columns, metric_rows(metrics, measures), title=title)
+    output.print_table(columns, rows, title=title)
+    if scores.skill != "trained":
+        reason = "the result is hardly better than the chance level"
+        if scores.skill != "not trained":
+            reason = "the interval of the result includes the chance level"
+        name = str(scores.skill)
+        output.print_line(f"{name[0].upper()}{name[1:]}: {reason}.", "bold yellow")
 
 
 def metric_rows(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) -> list[list[str]]:
@@ -86,7 +96,10 @@ def print_run(result: RunResult, output: Output) -> None:
     output.print_line(f"Report:  {result.report}")
     output.print_line(f"Took:    {format_duration(result.seconds)}")
     output.print_line()
-    output.print_line(f"Next:    skipstone shrink {shlex.quote(str(result.run))}", "bold")
+    command = f"skipstone shrink {shlex.quote(str(result.run))}"
+    if result.scores.skill != "trained":
+        command = f"{result.report} says what to try"
+    output.print_line(f"Next:    {command}", "bold")
 
 
 #: Columns, rows and title of a table.

@@ -89,7 +89,7 @@ def train(
 
 
 def print_result(result: TrainResult, output: Output) -> None:
-    print_metrics(result.metrics, result.metric_definitions, f"On {result.split}", output)
+    print_metrics(result.scores, result.metric_definitions, f"On {result.split}", output)
     print_baseline(result.baseline, output)
     output.print_line()
     if result.calibration is not None:

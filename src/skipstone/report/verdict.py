@@ -69,7 +69,7 @@ def _count_errors(story: ReportData, correct: Estimate, skill: Skill) -> str:
     )
     if skill is Skill.TRAINED:
         return f"{text}."
-    reached = f"{errors['majority_title']}, reaches {format_percent(errors['majority'])}"
+    reached = f"{errors['majority_title']} reaches {format_percent(errors['majority'])}"
     better = "hardly better than that" if skill is Skill.NOT_TRAINED else "not surely better"
     return f"{text}: {reached}, and this model is {better}."
 

@@ -33,7 +33,13 @@ from skipstone.workflows.prediction_files import (
     write_prediction_table,
     write_predictions,
 )
-from skipstone.workflows.run_result import format_metrics, format_result, limit_facts
+from skipstone.workflows.run_result import (
+    format_metrics,
+    format_result,
+    format_skill,
+    limit_facts,
+    skill_to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class EvaluateResult:
             len(self.scores.evaluation.failures),
             self.scores.evaluation.unknown_labels,
         )
-        facts = {"on": self.scores.split, **format_metrics(self.metrics, self.measures)}
+        metrics = format_metrics(self.metrics, self.measures)
+        facts = {"on": self.scores.split, **metrics, **format_skill(self.scores)}
         counts = {"unreadable": failed or None, "unknown labels": sum(unknown.values()) or None}
         return format_result(self, {**facts, **counts, "runtime": self.runtime})
 
@@ -68,6 +75,7 @@ class EvaluateResult:
             "split": self.scores.split,
             "runtime": self.runtime,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            **skill_to_json(self.scores),
             "errors": [{"path": bad.name, "error": bad.error} for bad in evaluation.failures],
             "unknown_labels": evaluation.unknown_labels,
         }

@@ -16,6 +16,7 @@ from skipstone.report.text_format import escape_control_characters, format_inter
 if TYPE_CHECKING:
     from skipstone.evaluation.intervals import Estimate
     from skipstone.evaluation.parity import Verification
+    from skipstone.evaluation.scores import Scores
     from skipstone.report.report_data import RunOutcome
     from skipstone.tasks.base import Metric
     from skipstone.training.run_directory import RunFolder
@@ -54,6 +55,21 @@ def format_metric_interval(estimate: Estimate, measure: Metric) -> str:
     return f"{format_metric(value, as_percent=share)} (95 %: {interval}, n = {n:,})"
 
 
+def format_skill(scores: Scores) -> dict[str, str]:
+    """What a model that ignores its input would reach, and whether this one is better."""
+    if scores.errors is None:
+        return {}
+    chance = (
+        f"{format_metric(scores.errors.majority, as_percent=True)}: {scores.errors.majority_title}"
+    )
+    return {"chance level": chance, "verdict": str(scores.skill)}
+
+
+def skill_to_json(scores: Scores) -> dict[str, Any]:
+    chance = None if scores.errors is None else scores.errors.majority
+    return {"chance_level": chance, "skill": str(scores.skill)}
+
+
 def format_verification(verification: Verification) -> str:
     """Whether all checks passed, with the largest difference or the problems."""
     if verification.ok:
@@ -73,18 +89,16 @@ class RunResult:
     """A finished run.
 
     Args:
-        role: the rows that `metrics` were scored on, once: "test", or "val" if the data is too
-            small for a test set; `split` describes them to people.
-        measures: the definitions of `metrics`, in order.
+        scores: of the rows that were scored once: "test", or "val" if the data is too small for a
+            test set.
+        metric_definitions: the definitions of `metrics`, in order.
         bytes: size of the weights file.
     """
 
     run: Path
     bundle: Path
     report: Path
-    role: str
-    split: str
-    metrics: dict[str, Estimate]
+    scores: Scores
     metric_definitions: tuple[Metric, ...]
     verification: Verification
     bytes: int
@@ -100,20 +114,30 @@ class RunResult:
             started: `time.monotonic()` when the command started.
             own: fields of the subclass.
         """
-        scores = outcome.scores
         return cls(
             run=relative_path(run.path),
             bundle=relative_path(run.bundle),
             report=relative_path(report),
-            role=scores.role,
-            split=scores.split,
-            metrics=scores.metrics,
+            scores=outcome.scores,
             metric_definitions=tuple(outcome.context.task.list_metrics()),
             verification=outcome.verification,
             bytes=(run.bundle / WEIGHTS_FILE).stat().st_size,
             seconds=time.monotonic() - started,
             **own,
         )
+
+    @property
+    def role(self) -> str:
+        return self.scores.role
+
+    @property
+    def split(self) -> str:
+        """Describes the scored rows to people."""
+        return self.scores.split
+
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        return self.scores.metrics
 
     @property
     def exit_code(self) -> int:
@@ -127,6 +151,7 @@ class RunResult:
         facts = {
             "on": self.split,
             **format_metrics(self.metrics, self.metric_definitions),
+            **format_skill(self.scores),
             **self.extra_facts(),
         }
         paths = {"run": self.run, "bundle": self.bundle, "report": self.report}
@@ -142,6 +167,7 @@ class RunResult:
             "role": self.role,
             "split": self.split,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
+            **skill_to_json(self.scores),
             "verified": self.verification.ok,
             "weights_bytes": self.bytes,
             "seconds": round(self.seconds, 1),

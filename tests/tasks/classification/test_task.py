@@ -162,7 +162,7 @@ def test_errors_are_summed_up_beside_the_largest_class() -> None:
     errors = task.summarize_errors(records)
     assert errors is not None
     assert errors.majority == pytest.approx(5 / 9)
-    assert errors.majority_title == "always “a”, the largest class"
+    assert errors.majority_title == "always “a”"
     assert errors.weakest == ("c", 0.0, 1.0)
     assert errors.confused == ("b", "a", 2.0, 3.0)
     right = task.summarize_errors(records[:5])

@@ -228,7 +228,7 @@ class ClassificationTask(TaskDefaults):
             metric="accuracy",
             error="get a wrong label",
             majority=float(counts.support[largest] / max(counts.support.sum(), 1)),
-            majority_title=f"always “{self.labels.names[largest]}”, the largest class",
+            majority_title=f"always “{self.labels.names[largest]}”",
         )
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:

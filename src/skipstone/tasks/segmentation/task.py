@@ -379,7 +379,7 @@ class SegmentationTask(TaskDefaults):
             error="get a wrong class",
             unit="pixels",
             majority=float(support[largest] / max((support > 0).sum(), 1)),
-            majority_title=f"always “{self.labels.names[largest]}”, the largest class",
+            majority_title=f"always “{self.labels.names[largest]}”",
         )
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
