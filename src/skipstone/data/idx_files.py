@@ -26,7 +26,8 @@ from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
 
 _GZIP = b"\x1f\x8b"
-_MAX_COMPRESSION_RATIO = 1032  # of deflate (zlib's documentation)
+#: Of compressed pictures beyond 16 MB; zeros are packed by Deflate to a thousandth.
+_MAX_COMPRESSION_RATIO, _FREE_BYTES = 100, 16 << 20
 _FETCH_AGAIN = "Download or copy the file again."
 _lock = threading.Lock()
 
@@ -79,7 +80,7 @@ def _read(path: Path, modified: int, size: int) -> np.ndarray:
     with _data_errors(path), _open(path) as file:
         shape = _header(file, path)
         expected = math.prod(shape)
-        if expected > size * _MAX_COMPRESSION_RATIO:
+        if expected > max(size * _MAX_COMPRESSION_RATIO, _FREE_BYTES):
             raise DataError(
                 f"{path} states the shape {shape} but is too short for it ({size:,} bytes): it is "
                 "truncated or damaged.",

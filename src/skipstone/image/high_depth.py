@@ -14,6 +14,7 @@ records to, or None).
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ from skipstone.image.geometry import affine_to_source
 from skipstone.image.picture_file import MAX_PIXELS, UnreadableImage, convert_parser_errors
 from skipstone.image.tiff import MAX_VALUES, NeedsPackage, read_tiff, read_tiff_layout
 
+#: Most channels of a file: its record has as many, at the size of the model's images.
+MAX_CHANNELS = 1024
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY_HEAD = b"\x93NUMPY"
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -53,6 +56,13 @@ class PixelFormat:
     channels: int
     pages: int = 1
     is_photo: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels > MAX_CHANNELS:
+            raise UnreadableImage(
+                "too large",
+                f"it has {self.channels:,} channels; up to {MAX_CHANNELS:,} are read",
+            )
 
     def __str__(self) -> str:
         if self.is_photo:
@@ -148,10 +158,24 @@ def _stored(data: bytes | np.ndarray, spec: dict[str, Any]) -> tuple[np.ndarray,
     )
 
 
+#: {version: what reads its header}; version 3 is for names of fields, which pixels do not have.
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
 def _read_npy(data: bytes) -> np.ndarray:
     """(H, W, C) of a file that numpy.save wrote; never unpickles."""
     with convert_parser_errors():
-        array = np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+        stream = io.BytesIO(data)
+        read_header = _NPY_HEADERS[np.lib.format.read_magic(stream)]
+        shape, _, dtype = read_header(stream)
+        if math.prod(shape) * dtype.itemsize > len(data):
+            stated = " x ".join(map(str, shape))
+            raise UnreadableImage("truncated", f"it states {stated} numbers, and ends before")
+        stream.seek(0)
+        array = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.size == 0 or array.size > MAX_VALUES:

@@ -25,6 +25,11 @@ from PIL import (
 MAX_JPEG_PIXELS = 1_000_000_000
 MAX_PROGRESSIVE_PIXELS = 300_000_000
 MAX_PIXELS = 200_000_000
+# Pillow decodes these in Python: slowly, and with several copies of the pixels.
+MAX_SLOW_PIXELS = 16_000_000
+_SLOW_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
+# Pixels times scans of a JPEG: an empty scan has a few bytes, and visits every pixel.
+MAX_SCANNED_PIXELS = 3_000_000_000
 
 
 class UnreadableImage(ValueError):
@@ -73,11 +78,18 @@ def open_image(data: bytes) -> Any:
         limit = MAX_JPEG_PIXELS if image.format == "JPEG" else MAX_PIXELS
         if "progressive" in image.info:
             limit = MAX_PROGRESSIVE_PIXELS
+        if image.tile and image.tile[0][0] in _SLOW_DECODERS:
+            limit = MAX_SLOW_PIXELS
         if width * height > limit:
             raise UnreadableImage(
                 "too large",
                 f"{width} x {height} pixels are more than the {limit // 1_000_000} million "
                 f"that are read from a {image.format} file",
+            )
+        scans = data.count(b"\xff\xda") if image.format == "JPEG" else 1
+        if scans > 1 and width * height * scans > MAX_SCANNED_PIXELS:
+            raise UnreadableImage(
+                "too large", f"{scans:,} scans of {width} x {height} pixels take too long to decode"
             )
         return image
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import io
 import logging
+import lzma
+import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,8 @@ from skipstone.image.picture_file import UnreadableImage, convert_parser_errors
 
 #: Largest number of values (pixels times channels times pages) that are read.
 MAX_VALUES = 400_000_000
+#: Most directories of a file: each takes time, and 114 bytes.
+MAX_PAGES = 10_000
 
 _PLANE = "YX"
 _CHANNELS = "CS"  # OME's and ImageJ's channels; samples of a pixel
@@ -120,8 +125,10 @@ def _opened(data: bytes) -> Any:
 
 
 def _planes(file: Any) -> TiffLayout:
-    series = file.series[0]
     first = file.pages[0]
+    if len(file.pages) > MAX_PAGES:
+        raise UnreadableImage("too large", f"it has more than {MAX_PAGES:,} pages")
+    series = file.series[0]
     axes, shape = str(series.axes), tuple(int(side) for side in series.shape)
     alike = [s for s in file.series if s.shape == series.shape and s.dtype == series.dtype]
     if len(alike) > 1:  # pages written one by one
@@ -133,6 +140,11 @@ def _planes(file: Any) -> TiffLayout:
         elif axis not in _PLANE:
             pages *= side
             page_axis = page_axis or (axis if side > 1 else "")
+    held = sum(int(page.aspage().size) for page in file.pages)
+    held = max(held, file.filehandle.size // np.dtype(series.dtype).itemsize)  # one long page
+    if math.prod(shape) > held:  # OME, ImageJ and other texts state what they like
+        stated = " x ".join(map(str, shape))
+        raise UnreadableImage("damaged", f"it states {stated} numbers, and holds {held:,}")
     samples = int(first.samplesperpixel)
     alpha = any(int(extra) in _ALPHA for extra in first.extrasamples)
     colours = samples - alpha
@@ -148,12 +160,34 @@ def _ambiguous(planes: TiffLayout) -> str:
 
 
 def _require_whole(file: Any, length: int) -> None:
-    """Raises Unreadable for a truncated file, whose missing pixels tifffile reads as zeros."""
+    """Raises Unreadable for a truncated file, whose missing pixels tifffile reads as zeros, and for
+    coded pixels that grow to more than the page has: tifffile itself does not limit Deflate and LZMA.
+    """
     for page in file.pages:
         page = page.aspage()
-        ends = zip(page.dataoffsets, page.databytecounts, strict=False)
-        if any(offset + count > length for offset, count in ends):
-            raise UnreadableImage("truncated", "it is truncated: pixels lie beyond its end")
+        unpack = _UNPACKERS.get(int(page.compression))
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if offset + count > length:
+                raise UnreadableImage("truncated", "it is truncated: pixels lie beyond its end")
+            most = 2 * page.nbytes + 65_536
+            if unpack is None or count * _GROWTH <= most:
+                continue
+            file.filehandle.seek(offset)
+            if len(unpack(file.filehandle.read(count), most + 1)) > most:
+                raise UnreadableImage("damaged", "its coded pixels grow to more than it states")
+
+
+def _unpack_deflate(data: bytes, most: int) -> bytes:
+    return zlib.decompressobj().decompress(data, most)
+
+
+def _unpack_lzma(data: bytes, most: int) -> bytes:
+    return lzma.LZMADecompressor().decompress(data, most)
+
+
+#: By TIFF's number of the compression. One byte grows at most to about so many of Deflate.
+_UNPACKERS = {8: _unpack_deflate, 32946: _unpack_deflate, 34925: _unpack_lzma}
+_GROWTH = 1032
 
 
 def _stacked(file: Any, planes: TiffLayout) -> Any:

@@ -28,6 +28,8 @@ from skipstone.text.subwords import subword_ids
 
 #: Kinds of features of a bag: word n-grams, character n-grams, skip-grams, pairs with a text's
 #: first words.
+#: Bytes of one text.
+MAX_TEXT_BYTES = 16 << 20
 FEATURE_KINDS = ("word", "char", "skip", "opening")
 
 
@@ -178,7 +180,10 @@ def decode_text(data: bytes, spec: Any) -> Any:
 
 
 def decode_utf8(data: bytes) -> str:
-    """Decode UTF-8, or UTF-16 with its byte order mark. Raises ValueError with the line."""
+    """Decode UTF-8, or UTF-16 with its byte order mark. Raises ValueError with the line, or for a
+    text of more than MAX_TEXT_BYTES: each of its words takes many times its own size."""
+    if len(data) > MAX_TEXT_BYTES:
+        raise ValueError(f"{len(data):,} bytes are more than a text may have ({MAX_TEXT_BYTES:,})")
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
