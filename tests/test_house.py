@@ -23,7 +23,7 @@ TESTS = sorted(path for part in ("tests", "benchmarks") for path in (ROOT / part
 #: `core.settings` and `core.registry` name higher ones as text, which is resolved on first use.
 PACKAGES = (
     *("core", "data", "bundle", "inputs", "models", "tasks", "inference", "evaluation"),
-    *("datasets", "auditing", "image", "text", "training", "compression", "report"),
+    *("datasets", "auditing", "image", "text", "audio", "training", "compression", "report"),
     *("workflows", "commands", "cli", "__main__"),
 )
 

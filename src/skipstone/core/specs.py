@@ -183,6 +183,7 @@ class BackboneSpec(Spec):
             and for a family.
         pretrained: source of its weights: "package" (installed with skipstone), "hub" (downloaded
             on request), or None.
+        package_weights: function(name) -> the tensors of the installed package, by published name.
         hub: the name of those weights on timm's hub; None if it is the same as `name`.
         normalize: normalisation of the pixels for those weights (an `ImageOptions.normalize`).
         parameters: of the backbone as published, with three channels.
@@ -208,6 +209,7 @@ class BackboneSpec(Spec):
     accepts: tuple[str, ...] = ()
     input_size: int | None = None
     pretrained: Literal["package", "hub"] | None = None
+    package_weights: str | None = None
     hub: str | None = None
     normalize: str | None = None
     parameters: int | None = None

@@ -69,4 +69,18 @@ ENTRIES = (
         ),
         demo="skipstone.workflows.demo_images:DOCSTRINGS",
     ),
+    InputSpec(
+        "audio",
+        "skipstone.audio.input:AudioInput",
+        "skipstone.audio.options:AudioOptions",
+        "recordings: WAV of any depth, rate and number of channels; FLAC, OGG, MP3, AIFF",
+        emits=("spectrogram", "statistics", "waveform"),
+        example_names=("recording.wav", "another.wav"),
+        suffixes=(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".w64", ".caf"),
+        noun="recording",
+        formats="WAV, FLAC, OGG, MP3 and AIFF",
+        row_content="files",
+        choose_model="skipstone.audio.auto:choose_audio_model",
+        baseline="mfcc-svm",
+    ),
 )

@@ -74,6 +74,15 @@ class Backbone(nn.Module, ABC):
         return []
 
 
+class FeatureBackbone(Backbone):
+    """A closed-form backbone that is solved on features that it computes in the graph, from what
+    the input's preprocessing module gives."""
+
+    @abstractmethod
+    def compute_features(self, x: Tensor) -> Tensor:
+        """(N, F)"""
+
+
 class SequenceBackbone(Backbone):
     """A backbone of token ids (N, L), or (N, L, 1 + P) with the P subwords of each; 0 is padding.
 
@@ -98,7 +107,7 @@ class ClosedFormProblem:
     """Features and targets.
 
     Args:
-        matrix: scipy.sparse (N, F).
+        matrix: scipy.sparse (N, F); an array of a `FeatureBackbone`.
         targets: int (N,) of class numbers, or (N, K) of 0 and 1 (multi-label).
         classes: K.
         kinds: a partition of the columns by kind of feature (words, characters); each kind's part

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from skipstone.core.specs import BackboneSpec
+from skipstone.models.audio_catalog import AUDIO_ENTRIES
 from skipstone.models.text_catalog import TEXT_ENTRIES
 
 _RESNET_OPTIONS = "skipstone.models.image_backbone_options:ResNetOptions"
 _TIMM_OPTIONS = "skipstone.models.image_backbone_options:TimmOptions"
+
+#: What an image model takes; a spectrogram is a picture of one channel.
+_PICTURES = ("image", "spectrogram")
 
 #: Parameters and MACs, so that a listing needs no torch; a test counts them.
 _COSTS = {
@@ -30,7 +34,7 @@ _COSTS = {
 def _image_model(spec: BackboneSpec) -> BackboneSpec:
     """The same spec with what all named image models have in common."""
     parameters, macs = _COSTS[spec.name]
-    return replace(spec, accepts=("image",), parameters=parameters, macs=macs)
+    return replace(spec, accepts=_PICTURES, parameters=parameters, macs=macs)
 
 
 def _imagenet_resnet(depth: int, block: str) -> BackboneSpec:
@@ -66,6 +70,7 @@ EFFICIENTNET = BackboneSpec(
     source="Tan and Le 2019, arXiv:1905.11946; TensorFlow's lite variant",
     input_size=224,
     pretrained="package",
+    package_weights="skipstone.models.weights:load_efficientnet_weights",
     normalize="half",
 )
 VGG = BackboneSpec(
@@ -87,7 +92,7 @@ TIMM = BackboneSpec(
     summary="any network of timm that gives feature maps, such as timm/convnext_atto",
     source="https://github.com/huggingface/pytorch-image-models",
     # the other fields differ by network: see skipstone.models.weights.pretrained_info
-    accepts=("image",),
+    accepts=_PICTURES,
     pretrained="hub",
     count_costs="skipstone.models.profile:count_image_model",
 )
@@ -98,6 +103,7 @@ ENTRIES = (
     *(_image_model(_imagenet_resnet(depth, "bottleneck")) for depth in (50, 101, 152)),
     *(_image_model(_cifar_resnet(depth)) for depth in (20, 32, 44, 56, 110)),
     *TEXT_ENTRIES,
+    *AUDIO_ENTRIES,
     _image_model(VGG),
     TIMM,
 )

