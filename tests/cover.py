@@ -11,6 +11,7 @@ What goes together follows from fields of the specs alone, so a new entry is cov
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
@@ -90,4 +91,14 @@ def cover() -> list[Case]:
         kind = case.task, case.input
         turn = turns.setdefault(kind, itertools.cycle(readers_of(*kind)))
         found.append(Case(*kind, case.model, next(turn, "")))
+    for case in triples():
+        kind = case.task, case.input
+        for reader in readers_of(*kind):
+            if not any((one.task, one.input, one.reader) == (*kind, reader) for one in found):
+                found.append(Case(*kind, _smallest_model(*kind), reader))
     return found
+
+
+def _smallest_model(task: str, input: str) -> str:
+    models = [case.model for case in triples() if (case.task, case.input) == (task, input)]
+    return min(models, key=lambda name: BACKBONES[name].parameters or math.inf)

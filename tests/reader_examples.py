@@ -22,6 +22,7 @@ from tests.photos import (
     write_idx_folder,
     write_tag_table,
 )
+from tests.recordings import write_recording_folders, write_recording_table
 from tests.text_data import WORDS, rows, write_csv, write_folders
 
 PER_CLASS = 8
@@ -84,16 +85,38 @@ def table_of_tagged_texts(root: Path) -> Path:
     return root / "texts.parquet"
 
 
+def recording_folders(root: Path) -> Path:
+    return write_recording_folders(root / "sounds", PER_CLASS)
+
+
+def recording_splits(root: Path) -> Path:
+    write_recording_folders(root / "sounds" / "train", PER_CLASS)
+    write_recording_folders(root / "sounds" / "val", 3, first=500)
+    return root / "sounds"
+
+
+def table_of_tagged_recordings(root: Path) -> Path:
+    return write_recording_table(root / "sounds", 2 * PER_CLASS)
+
+
 #: {reader: {(task, input): writes such data below a folder and says where}}.
 EXAMPLES: dict[str, dict[tuple[str, str], Callable[[Path], Path]]] = {
-    "class-folders": {("classify", "image"): class_folders, ("classify", "text"): text_folders},
-    "split-folders": {("classify", "image"): split_folders},
+    "class-folders": {
+        ("classify", "image"): class_folders,
+        ("classify", "text"): text_folders,
+        ("classify", "audio"): recording_folders,
+    },
+    "split-folders": {
+        ("classify", "image"): split_folders,
+        ("classify", "audio"): recording_splits,
+    },
     "mask-folders": {("segment", "image"): scenes},
     "table": {
         ("classify", "image"): table_of_photos,
         ("tag", "image"): table_of_tagged_photos,
         ("classify", "text"): table_of_texts,
         ("tag", "text"): table_of_tagged_texts,
+        ("tag", "audio"): table_of_tagged_recordings,
     },
     "idx": {("classify", "image"): idx},
 }

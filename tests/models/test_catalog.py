@@ -90,7 +90,7 @@ def test_exported_it_answers_the_same_at_another_batch_size(entry):
 def test_its_spec_is_true(entry):
     counted = profile_backbone(entry.name, size=entry.input_size)
     assert (entry.parameters, entry.macs) == (counted.parameters, counted.macs)
-    assert entry.accepts == ("image",)
+    assert "image" in entry.accepts
     assert entry.pretrained in ("package", "hub", None)
     assert (entry.pretrained is None) == (entry.normalize is None)
     assert entry.summary

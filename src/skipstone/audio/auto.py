@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skipstone.core.registry import BACKBONES
-from skipstone.models.model_choice import ModelChoice
+from skipstone.core.specs import ModelChoice
 
 #: Up to so many training recordings a pretrained embedding is a better start.
 SMALL_DATA = 20_000

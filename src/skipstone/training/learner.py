@@ -28,8 +28,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.datasets.augmentation import make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
-from skipstone.inference.backends.threads import torch_threads
-from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.backends.torch_backend import TorchRuntime, torch_threads
 from skipstone.inference.predictor import Predictor
 from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, SparseFeatures
