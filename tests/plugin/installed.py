@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from skipstone.core.registry import BACKBONES, HEADS, INPUTS, READERS, TASKS, Registry
+from skipstone.core.registry import BACKBONES, HEADS, INPUTS, READERS, STEPS, TASKS, Registry
 
 #: Group of entry points -> the registry, and what a plugin's package calls its entry.
 GROUPS: dict[str, tuple[Registry[Any], str]] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[Registry[Any], str]] = {
     "backbones": (BACKBONES, "BACKBONE"),
     "heads": (HEADS, "HEAD"),
     "tasks": (TASKS, "TASK"),
+    "steps": (STEPS, "STEP"),
 }
 #: Runs command lines one after the other in one process: [[code, JSON on standard output], ...].
 _RUNNER = """
@@ -43,8 +44,12 @@ print(json.dumps(answers))
 def install(package: ModuleType, folder: Path) -> Path:
     """Make `folder`, once on a path, bring `package` (such as skipstone_boxes) and its entries."""
     name = package.__name__.rpartition(".")[2]
-    source = Path(str(package.__file__)).parent
-    shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    source = Path(str(package.__file__))
+    if source.name == "__init__.py":
+        shutil.copytree(source.parent, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder)
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

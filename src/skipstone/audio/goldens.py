@@ -19,7 +19,7 @@ def make_golden_recordings(count: int, rate: int, length: int) -> list[tuple[str
     for number in range(count):
         rng = np.random.default_rng([count, number])
         samples = max(16, round(length * _SHARES[number % len(_SHARES)]))
-        waveform = _SOUNDS[number % len(_SOUNDS)](np.arange(samples) / rate, rate, rng)
+        waveform: np.ndarray = _SOUNDS[number % len(_SOUNDS)](np.arange(samples) / rate, rate, rng)
         # recordings have noise; without it, bands 100 dB below others would show rounding alone
         waveform = waveform + rng.normal(0, _NOISE, samples)
         bits, is_float, channels = _FORMATS[number % len(_FORMATS)]
@@ -53,7 +53,7 @@ def write_wav(samples: np.ndarray, rate: int, *, bits: int = 16, is_float: bool 
 def _make_tone(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
     base = rng.uniform(80, rate / 8)
     tones = [0.4 / k * np.sin(2 * np.pi * k * base * times) for k in (1, 2, 3)]
-    return np.sum(tones, axis=0)
+    return np.asarray(np.sum(tones, axis=0))
 
 
 def _make_sweep(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

@@ -75,15 +75,7 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
     torch.manual_seed(plan.seed)
     network = build_network(plan.arch, plan.input)
     if plan.parent is None:
-        load_weights(
-            network,
-            name=plan.arch.backbone.name,
-            weights=plan.weights,
-            example={n: torch.from_numpy(a) for n, a in plan.input.make_example(2).items()},
-            arch=plan.arch,
-            task_record=task_record(plan.manifest.task, plan.task),
-            write_report=_journal_weights(run),
-        )
+        _load_initial_weights(network, plan, run)
     else:
         plan.parent.load_weights(network, plan.task)
     if plan.vectors is not None:
@@ -100,6 +92,18 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
         evaluation_rows=len(plan.manifest.rows_with_role("val")),
     )
     return TrainOutput(network, plan.arch, result)
+
+
+def _load_initial_weights(network: Network, plan: TrainPlan, run: RunFolder) -> None:
+    load_weights(
+        network,
+        name=plan.arch.backbone.name,
+        weights=plan.weights,
+        example={n: torch.from_numpy(a) for n, a in plan.input.make_example(2).items()},
+        arch=plan.arch,
+        task_record=task_record(plan.manifest.task, plan.task),
+        write_report=_journal_weights(run),
+    )
 
 
 def _journal_weights(run: RunFolder) -> ReportWriter:
@@ -189,7 +193,7 @@ def _prepare_problem(
     network = build_network(arch, plan.input).eval()
     if not isinstance(network.backbone, FeatureBackbone):
         raise _no_features_error(name, train_rows.input)
-    load_weights(network, name=name, weights=plan.weights, write_report=_journal_weights(run))
+    _load_initial_weights(network, plan, run)
     features, targets = [], []
     batching = Batching(batch_size=64, seed=plan.seed, shuffle=False)
     loader = Loader(train_rows, plan.input, plan.task, batching, cache=cache)
