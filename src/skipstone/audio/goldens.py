@@ -52,7 +52,7 @@ def write_wav(samples: np.ndarray, rate: int, *, bits: int = 16, is_float: bool 
 
 def _make_tone(times: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
     base = rng.uniform(80, rate / 8)
-    tones = [0.4 / k * np.sin(2 * np.pi * k * base * times) for k in (1, 2, 3)]
+    tones: list[np.ndarray] = [0.4 / k * np.sin(2 * np.pi * k * base * times) for k in (1, 2, 3)]
     return np.asarray(np.sum(tones, axis=0))
 
 
