@@ -53,7 +53,7 @@ ENTRIES = (
                 "label_column",
                 "label_columns",
             ),
-            *("separator", "delimiter", "encoding", "split_column", "group_column"),
+            *("separator", "delimiter", "encoding", "quoting", "split_column", "group_column"),
         ),
     ),
     ReaderSpec(

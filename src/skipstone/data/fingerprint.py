@@ -145,9 +145,7 @@ def compute_cell_digests(manifest: Manifest) -> list[str | None]:
         manifest.column_values("path"), manifest.column_values("member"), strict=True
     ):
         if path not in columns:
-            columns[path] = read_column(
-                manifest.root / path, cells.column, cells.delimiter, cells.encoding
-            )
+            columns[path] = read_column(manifest.root / path, cells)
         exists = 0 <= row < len(columns[path])
         text = encode_utf8(columns[path][row]) if exists else b""
         digests.append(hashlib.blake2b(text, digest_size=16).hexdigest() if exists else None)

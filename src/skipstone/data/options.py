@@ -9,7 +9,10 @@ from skipstone.core.errors import UsageError
 from skipstone.core.options import option
 
 #: The options that locate the sources of a table. Prediction needs no labels and has only these.
-TABLE_SOURCE_OPTIONS = ("path_column", "path_folder", "text_column", "delimiter", "encoding")
+TABLE_SOURCE_OPTIONS = (
+    *("path_column", "path_folder", "text_column"),
+    *("delimiter", "encoding", "quoting"),
+)
 
 
 BoxFrame = Literal["shown", "stored"]
@@ -47,6 +50,11 @@ class ReadOptions:
     delimiter: str | None = option(None, help="table: the column delimiter of a CSV file")
     encoding: str | None = option(
         None, help="table: the character encoding of a CSV file, such as cp1252"
+    )
+    quoting: str | None = option(
+        None,
+        choices=("double", "none"),
+        help="table: double if quotation marks enclose cells of a CSV file, none if they are letters",
     )
     split_column: str | None = option(None, help="table: the column with train, validation or test")
     group_column: str | None = option(

@@ -32,6 +32,7 @@ from skipstone.data.readers.table_columns import (
     choose_path_column,
     choose_text_column,
     is_path_column,
+    reject_missing_header,
     resolve_path_folder,
     sample_cells,
 )
@@ -173,6 +174,7 @@ def _inline(data: bytes, name: str) -> PredictItem:
 def _cells(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
     """A table of texts, or of the paths of text files."""
     columns = read_columns(path, options, min_columns=1)
+    reject_missing_header(columns, options)
     column = choose_text_column(columns, path.parent, options)
     if column is None and len(columns.names) == 1:
         column = columns.names[0]
@@ -184,7 +186,7 @@ def _cells(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
             f"{path}: cannot infer which column holds the texts ({join_limited(columns.names, 12)}).",
             hint=f"Name it: --text-column {columns.names[0]}",
         )
-    cells = ColumnRef(column, options.delimiter, options.encoding)
+    cells = ColumnRef(column, options.delimiter, options.encoding, options.quoting)
     for row, text in enumerate(columns.text_cells(column)):
         source = FileRef(path, row, cells)
         yield PredictItem(source, Path(path.name), row, "" if text else _EMPTY_TEXT)

@@ -23,6 +23,7 @@ class ColumnRef:
     column: str
     delimiter: str | None = None
     encoding: str | None = None
+    quoting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,7 @@ def read_source(source: Source) -> bytes | np.ndarray:
         # Imported here, because tables import Arrow.
         from skipstone.data.readers.columns import read_cell
 
-        cells = source.cells
-        text = read_cell(source.path, source.member, cells.column, cells.delimiter, cells.encoding)
-        return encode_utf8(text)
+        return encode_utf8(read_cell(source.path, source.member, source.cells))
     if source.member is not None:
         # Imported here, because IDX is rare and imports gzip.
         from skipstone.data.idx_files import read_idx_member

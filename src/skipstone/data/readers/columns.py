@@ -1,49 +1,37 @@
-"""Table files as named columns of text, with line numbers: CSV, TSV, JSON Lines, Parquet.
-
-CSV is read as spreadsheets and programs write it: UTF-8 or UTF-16 (Excel's "Unicode text"), each
-with or without a BOM; columns separated by a comma, semicolon, tab or bar; and Excel's first line
-`sep=;`. An ambiguous delimiter is an error that names the flag.
-"""
+"""Table files as named columns of text, with line numbers: CSV, TSV, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import functools
 import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skipstone.core.disk import open_regular, open_regular_text
+from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
+from skipstone.data.readers.csv_records import (
+    detect_dialect,
+    find_swallowed_row,
+    read_csv_records,
+    split_lines,
+    swallowed_lines_error,
+)
+from skipstone.data.sources import ColumnRef
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES
 _TABLE_CHANGED = "The table was changed since it was read. Run the command again from the start."
-_DELIMITERS = (",", ";", "\t", "|")
-_SAMPLE_LINES = 50
-_HEAD = 4096
-#: Maximal characters per cell: the largest C long on every platform. Python's default is 131,072.
-_LONGEST_CELL = (1 << 31) - 1
-_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's BOM, which is a prefix of it
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _lock = threading.Lock()
 
@@ -58,6 +46,8 @@ class Columns:
     unit: what `lines` counts: "line" or "row".
     short_lines: lines that end before the last column. Excel omits empty cells at the end of a line;
         here they are "".
+    long_lines: lines where a row with a line break begins.
+    delimiter: of a CSV file, whose names are its first line; "" for other tables.
     """
 
     path: Path
@@ -66,6 +56,8 @@ class Columns:
     unsupported_columns: dict[str, str]
     unit: str = "line"
     short_lines: tuple[int, ...] = ()
+    long_lines: tuple[int, ...] = ()
+    delimiter: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -142,15 +134,13 @@ def read_columns(path: Path, options: ReadOptions, *, min_columns: int = 2) -> C
     return columns
 
 
-def read_cell(
-    path: Path, row: int, column: str, delimiter: str | None, encoding: str | None
-) -> str:
+def read_cell(path: Path, row: int, ref: ColumnRef) -> str:
     """The cell of record number `row`, from 0. Invalid bytes are kept as surrogates.
 
     Raises:
         DataError: the table cannot be read, or no longer has that column or row.
     """
-    cells = read_column(path, column, delimiter, encoding)
+    cells = read_column(path, ref)
     if not 0 <= row < len(cells):
         raise DataError(
             f"{path} holds {len(cells):,} rows now; row {row} no longer exists.",
@@ -159,7 +149,7 @@ def read_cell(
     return cells[row]
 
 
-def read_column(path: Path, column: str, delimiter: str | None, encoding: str | None) -> list[str]:
+def read_column(path: Path, ref: ColumnRef) -> list[str]:
     """Every cell of one column; cached until the file changes. Invalid bytes are kept as
     surrogates.
 
@@ -171,33 +161,35 @@ def read_column(path: Path, column: str, delimiter: str | None, encoding: str | 
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     with _lock:  # two threads would otherwise read the same file twice
-        return _cached_column(path, column, delimiter, encoding, status.st_mtime_ns, status.st_size)
+        return _cached_column(path, ref, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=4)
-def _cached_column(
-    path: Path,
-    column: str,
-    delimiter: str | None,
-    encoding: str | None,
-    modified: int,
-    size: int,
-) -> list[str]:
-    options = ReadOptions(delimiter=delimiter, encoding=encoding, bad_bytes="surrogateescape")
+def _cached_column(path: Path, ref: ColumnRef, modified: int, size: int) -> list[str]:
+    options = ReadOptions(
+        delimiter=ref.delimiter,
+        encoding=ref.encoding,
+        quoting=ref.quoting,
+        bad_bytes="surrogateescape",
+    )
     columns = read_columns(path, options, min_columns=1)
-    if column not in columns.values:
-        raise DataError(f"{path} no longer has the column {column!r}.", hint=_TABLE_CHANGED)
-    return columns.text_cells(column)
+    if ref.column not in columns.values:
+        raise DataError(f"{path} no longer has the column {ref.column!r}.", hint=_TABLE_CHANGED)
+    return columns.text_cells(ref.column)
 
 
 def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
-    dialect = detect_dialect(path, options.delimiter, options.encoding, options.bad_bytes)
+    dialect = detect_dialect(path, options)
     csv_records = read_csv_records(path, dialect)
     header_line, header = next(csv_records, (0, []))
     names = _header(path, header, dialect.delimiter, least)
-    cells: list[list[Cell]] = [[] for _ in header]
+    if options.bad_bytes == "replace" and any("\ufffd" in name for name in names):
+        # A name that cannot be typed; the strict reading says which byte is invalid.
+        next(read_csv_records(path, replace(dialect, errors="strict")))
+    cells: list[list[str]] = [[] for _ in header]
     lines: list[int] = []
     short: list[int] = []
+    long_rows: list[int] = []
     for line, record in csv_records:
         if len(record) > len(header) and any(record[len(header) :]):
             raise DataError(
@@ -208,11 +200,24 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
         if len(record) < len(header):
             short.append(line)
             record += [""] * (len(header) - len(record))
+        if any(len(split_lines(cell)) > 1 for cell in record):
+            long_rows.append(len(lines))
         lines.append(line)
         for column, cell in zip(cells, record, strict=False):
             column.append(cell)
-    values = {name: column for name, column in zip(names, cells, strict=True) if name}
-    return Columns(path, values, lines, {}, short_lines=tuple(short))
+    if options.quoting is None:
+        row = find_swallowed_row(cells, long_rows, dialect.delimiter)
+        if row is not None:
+            raise swallowed_lines_error(path, lines[row], [column[row] for column in cells])
+    return Columns(
+        path,
+        {name: [*column] for name, column in zip(names, cells, strict=True) if name},
+        lines,
+        {},
+        short_lines=tuple(short),
+        long_lines=tuple(lines[row] for row in long_rows),
+        delimiter=dialect.delimiter,
+    )
 
 
 def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[str]:
@@ -235,7 +240,8 @@ def _header(path: Path, header: list[str], delimiter: str, least: int) -> list[s
     if duplicates:
         raise DataError(
             f"{path} has more than one column named {join_limited(duplicates)}.",
-            hint="Give each column a different name.",
+            hint="Give each column a different name. If the first line is a row, add a line of names "
+            "above it, such as: path,label",
         )
     return header
 
@@ -294,146 +300,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """Args:
-    encoding: Python's name.
-    skip_lines: lines before the header (Excel's `sep=;` is one).
-    errors: Python's error handler for invalid bytes.
-    """
-
-    encoding: str
-    delimiter: str
-    skip_lines: int = 0
-    errors: str = "strict"
-
-
-def detect_dialect(
-    path: Path,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    errors: str = "strict",
-) -> Dialect:
-    """Detect how the table is written; the arguments override what is detected.
-
-    Raises:
-        UsageError: two delimiters fit (names the flag), or the encoding is unknown.
-        DataError: the bytes are invalid in the encoding; names the line.
-    """
-    encoding = _detect_encoding(path) if encoding is None else _python_encoding(encoding)
-    stated = _stated_delimiter(path, encoding, errors)
-    skip = int(stated is not None)
-    delimiter = delimiter or stated or _infer_delimiter(path, encoding, errors)
-    return Dialect(encoding, delimiter, skip, errors)
-
-
-def read_csv_records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line, stripped cells) of each record that is not blank."""
-    line = dialect.skip_lines
-    csv.field_size_limit(_LONGEST_CELL)
-    with open_regular_text(path, dialect.encoding, dialect.errors, "") as file:
-        try:
-            for _ in range(dialect.skip_lines):
-                file.readline()
-            reader = csv.reader(
-                file, delimiter=dialect.delimiter, strict=True, skipinitialspace=True
-            )
-            for record in reader:
-                first, line = line + 1, dialect.skip_lines + reader.line_num
-                if any(cell.strip() for cell in record):
-                    yield first, [cell.strip() for cell in record]
-        except UnicodeError as error:
-            raise _encoding_error(path, line, dialect.encoding) from error
-        except csv.Error as error:
-            hint = "A cell that contains the delimiter, a quote or a line break must be in double "
-            hint += 'quotes, with each quote inside it doubled: "".'
-            raise DataError(f"{path}, line {line + 1}: {error}.", hint=hint) from error
-
-
-def _detect_encoding(path: Path) -> str:
-    with open_regular(path) as file:
-        head = file.read(_HEAD)
-    for mark, name in _MARKS:
-        if head.startswith(mark):
-            return name
-    if b"\0" in head:  # never in UTF-8; the header's letters are 0x00 and a byte in UTF-16
-        return "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
-    return "utf-8"
-
-
-def _python_encoding(encoding: str) -> str:
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        raise UsageError(
-            f"unknown --encoding {encoding}.",
-            hint="Examples: utf-8, utf-16, cp1252 (Windows, Western Europe), shift_jis.",
-        ) from None
-    return "utf-8-sig" if name == "utf-8" else name  # removes a BOM from the header
-
-
-def _encoding_error(path: Path, line: int, encoding: str) -> DataError:
-    name = "UTF-8" if encoding.startswith("utf-8") else encoding.upper()
-    where = _first_invalid_byte(path, encoding) or f"a character after line {line}"
-    return DataError(
-        f"{path} is not {name}: {where} is invalid.",
-        hint="Save the table as 'CSV UTF-8', or name its encoding, such as --encoding cp1252.",
-    )
-
-
-def _first_invalid_byte(path: Path, encoding: str) -> str:
-    """The place of the first invalid byte; "" for encodings with a line feed of several bytes."""
-    if len("\n".encode(encoding.removesuffix("-sig"))) > 1:
-        return ""
-    with open_regular(path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode(encoding if number == 1 else encoding.removesuffix("-sig"))
-            except UnicodeDecodeError as error:
-                return f"line {number}, byte {error.start + 1} (0x{line[error.start]:02x}),"
-    return ""
-
-
-def _stated_delimiter(path: Path, encoding: str, errors: str) -> str | None:
-    """The delimiter in Excel's first line `sep=;`, or None."""
-    try:
-        with open_regular_text(path, encoding, errors) as file:
-            match = _SEP_LINE.fullmatch(file.readline(16))
-    except UnicodeError as error:
-        raise _encoding_error(path, 0, encoding) from error
-    return None if match is None else match.group(1)
-
-
-def _infer_delimiter(path: Path, encoding: str, errors: str) -> str:
-    """The delimiter that gives the first lines the same number of columns, more than one."""
-    widths_by_delimiter: dict[str, int] = {}
-    for candidate in _DELIMITERS:
-        widths = []
-        try:
-            for _, record in read_csv_records(path, Dialect(encoding, candidate, errors=errors)):
-                widths.append(len(record))
-                if len(widths) == _SAMPLE_LINES:
-                    break
-        except DataError as error:
-            if isinstance(error.__cause__, UnicodeError):
-                raise
-            continue  # invalid quoting with this delimiter
-        if widths and widths[0] > 1:
-            is_consistent = len(set(widths)) == 1
-            widths_by_delimiter[candidate] = widths[0] if is_consistent else 0
-    consistent = {candidate: width for candidate, width in widths_by_delimiter.items() if width}
-    if len(consistent) == 1:
-        return next(iter(consistent))
-    if len(consistent) > 1:
-        raise UsageError(
-            f"{path}: the delimiter may be {' or '.join(map(repr, consistent))}.",
-            hint=f"Name it: --delimiter {next(iter(consistent))!r}",
-        )
-    if widths_by_delimiter:  # inconsistent: the error of reading will name the line
-        return next(iter(widths_by_delimiter))
-    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def read_jsonl(

@@ -31,12 +31,14 @@ from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.columns import Columns, detect_table, read_column, read_columns
+from skipstone.data.readers.label_cells import split_labels
 from skipstone.data.readers.table_columns import (
     ColumnRoles,
     choose_column_roles,
     choose_text_column,
     is_number,
     is_set_bit,
+    reject_missing_header,
     resolve_path_folder,
     sample_cells,
 )
@@ -67,13 +69,14 @@ class TableReader:
                 f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )
         columns = read_columns(path, options)
+        reject_missing_header(columns, options)
         root = path.parent
         input, cells, notes = _cell_input(options), None, []
         text = None if input is None else choose_text_column(columns, root, options)
         roles = choose_column_roles(columns, root, options, source=text)
         if input is not None and text is not None:
             rows, skipped = _text_rows(columns, roles)
-            cells = ColumnRef(text, options.delimiter, options.encoding)
+            cells = ColumnRef(text, options.delimiter, options.encoding, options.quoting)
         else:
             files = FileLookup(root, resolve_path_folder(options), search=roles.search_subfolders)
             files.infer_path_prefix(sample_cells(columns, roles.path))
@@ -266,6 +269,11 @@ def _notes(
             f"{pluralize(len(columns.short_lines), 'line')} without their last cells (first line "
             f"{columns.short_lines[0]}): these are read as empty."
         )
+    if columns.long_lines:
+        notes.append(
+            f"{pluralize(len(columns.long_lines), 'row')} with line breaks inside a cell (first "
+            f"line {columns.long_lines[0]})."
+        )
     for reason, count in skipped.items():
         if reason != REPEATED_ROW:
             notes.append(f"Skipped: {reason} ({count:,}).")
@@ -280,8 +288,7 @@ def audit_text_table(manifest: Manifest) -> tuple[list[Finding], dict[str, Any]]
     if manifest.cells is None:
         return [], {}
     name = manifest.column_values("path")[0]
-    cells = manifest.cells
-    texts = read_column(manifest.root / name, cells.column, cells.delimiter, cells.encoding)
+    texts = read_column(manifest.root / name, manifest.cells)
     members = manifest.column_values("member")
     skipped = sorted(set(range(len(texts))) - set(members))
     unlabelled = [row for row in skipped if texts[row]]
@@ -358,12 +365,9 @@ def parse_target(columns: Columns, roles: ColumnRoles, row: int) -> str | list[s
             )
         return chosen[0]
     cell = columns.values[roles.labels[0]][row]
-    if isinstance(cell, list):
-        parts = cell
-    elif roles.separator is not None:
-        parts = cell.split(roles.separator)
-    else:
-        parts = [cell]
+    if not isinstance(cell, list) and roles.separator is not None:
+        return split_labels(cell, roles.separator)
+    parts = cell if isinstance(cell, list) else [cell]
     names = [unicodedata.normalize("NFC", part.strip()) for part in parts if part.strip()]
     if roles.is_multi_label:
         return list(dict.fromkeys(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import Columns
+from skipstone.data.readers.label_cells import choose_task_of_cells, read_lists
 from skipstone.data.readers.table_files import FileLookup, is_absolute_path
 
 _PATH_NAMES = frozenset(
@@ -23,7 +25,6 @@ _ID_NAME = r"(^|_)(id|id_code|name|uuid|key)$"
 _LABEL_NAMES = frozenset(
     {"label", "labels", "class", "classes", "category", "target", "tag", "tags", "choice"}
 )
-_PLURAL_NAMES = frozenset({"labels", "classes", "categories", "targets", "tags"})
 _SPLIT_NAMES = frozenset({"split", "subset", "set", "partition"})
 _GROUP_NAMES = frozenset({"group", "group_id", "patient_id", "subject_id"})
 _BITS = frozenset({"0", "1", "true", "false", "0.0", "1.0"})
@@ -34,6 +35,8 @@ _TEXT_NAMES = frozenset(
         *("message", "tweet", "document", "description", "headline", "abstract", "utterance"),
     }
 )
+#: A text in place of a column's name has at least this many words.
+_NAME_WORDS = 5
 #: An unnamed column holds texts if its cells have on average at least this many words ...
 _WORDS = 3
 #: ... or, in scripts without spaces, this many letters.
@@ -87,10 +90,12 @@ def choose_column_roles(
     for name in (*labels, split, group):
         if name is not None:
             columns.reject_lone_surrogates(name)
+    if not bits:
+        read_lists(columns, labels[0], options)
     if bits:
         task, separator = _task_of_bits(columns, labels, options), None
     else:
-        task, separator = _task_of_cells(columns, labels[0], options)
+        task, separator = choose_task_of_cells(columns, labels[0], options)
     return ColumnRoles(path, labels, bits, task, separator, split, group, search)
 
 
@@ -338,50 +343,50 @@ def is_set_bit(cell: object) -> bool:
     return isinstance(cell, str) and cell.casefold() in ("1", "true", "1.0")
 
 
-def _task_of_cells(columns: Columns, name: str, options: ReadOptions) -> tuple[str, str | None]:
+def reject_missing_header(columns: Columns, options: ReadOptions) -> None:
+    """DataError if the names of a CSV file look like the cells below them: a label that recurs, a
+    number above numbers, or a text. A column that the user names proves a header."""
+    by_user = (options.text_column, options.path_column, *_columns_with_roles(options))
+    if not columns.delimiter or any(name in columns.values for name in by_user):
+        return
+    kinds = {name: kind for name in columns.names if (kind := _kind_of_cell(columns, name))}
+    usual = [name for name in columns.names if name not in kinds and _is_usual_name(name)]
+    if not kinds or usual:
+        return
+    example = next(iter(kinds))
+    roles = [
+        kinds.get(name) or ("text" if _holds_texts(columns, name) else f"column{number}")
+        for number, name in enumerate(columns.names, 1)
+    ]
+    unique = [role if roles.count(role) == 1 else f"{role}{at}" for at, role in enumerate(roles, 1)]
+    text = columns.names[roles.index("text") if "text" in roles else -1]
+    raise DataError(
+        f"{columns.path} has no header: its first line contains {example[:60]!r}, as a row would.",
+        hint=f"Add a first line with the names of the columns, such as: {', '.join(unique)}. If the "
+        f"first line is the header, name a column of it: --text-column {shlex.quote(text)}",
+    )
+
+
+def _kind_of_cell(columns: Columns, name: str) -> str:
+    """ "label", "number" or "text" if the name of a column looks like one of its cells; else ""."""
     cells = columns.values[name]
-    single_label = options.task is not None and not is_multi_label(options.task)
-    if any(isinstance(cell, list) for cell in cells):
-        if single_label:
-            raise UsageError(
-                f"{columns.path}: column {name} holds lists of labels, which is --task tag.",
-                hint="Use --task tag, or choose a column with one label per row: "
-                "--label-column NAME",
-            )
-        return options.task or "tag", None
-    if options.separator is not None:
-        if single_label:
-            raise UsageError(
-                "--separator splits a cell into several labels, which --task classify cannot have.",
-                hint="Use --task tag, or omit --separator.",
-            )
-        return options.task or "tag", options.separator
-    if options.task is not None and single_label:
-        return options.task, None
-    marks = [mark for mark in "|;," if _separates([str(cell) for cell in cells], mark)]
-    plural = name.casefold() in _PLURAL_NAMES
-    if not marks and plural and _separates([str(cell) for cell in cells], " "):
-        marks = [" "]
-    if len(marks) > 1 or (marks == [","] and not plural and options.task is None):
-        raise UsageError(
-            f"{columns.path}: cells of {name} contain {' and '.join(map(repr, marks))}, which may "
-            "separate labels.",
-            hint=f"If so: --separator '{marks[0]}'. If a cell is one label: --task classify.",
-        )
-    if marks:
-        return options.task or "tag", marks[0]
-    return options.task or "classify", None
+    filled = [cell for cell in cells if isinstance(cell, str) and cell]
+    if is_number(name):
+        positions = [str(at) for at in range(len(columns.names))]
+        is_position = columns.names in (positions, positions[:-1])  # as pandas names columns
+        bits = [other for other in columns.names if is_number(other) and _are_bits(columns, other)]
+        if is_position or len(bits) > 1 or not all(map(is_number, filled)):
+            return ""
+        return "label" if filled.count(name) > 1 else "number"
+    if filled.count(name) > 1:
+        return "label"
+    return "text" if len(name.split()) >= _NAME_WORDS and _holds_texts(columns, name) else ""
 
 
-def _separates(cells: list[str], mark: str) -> bool:
-    """Whether `mark` separates labels in these cells: at least half of the resulting parts occur in
-    several cells. "|" and ";" always count as separators."""
-    parts = {cell: {part.strip() for part in cell.split(mark)} - {""} for cell in set(cells)}
-    candidates = {part for names in parts.values() if len(names) > 1 for part in names}
-    if not candidates or mark in "|;":
-        return bool(candidates)
-    uses = Counter(part for names in parts.values() for part in names)
-    return 2 * sum(uses[part] > 1 for part in candidates) >= len(candidates)
+def _is_usual_name(name: str) -> bool:
+    plain = name.casefold()
+    known = _PATH_NAMES | _TEXT_NAMES | _LABEL_NAMES | _SPLIT_NAMES | _GROUP_NAMES
+    return plain in known or re.search(_ID_NAME, plain) is not None
 
 
 def choose_text_column(columns: Columns, root: Path, options: ReadOptions) -> str | None:
