@@ -359,7 +359,7 @@ def reject_missing_header(columns: Columns, options: ReadOptions) -> None:
         for number, name in enumerate(columns.names, 1)
     ]
     unique = [role if roles.count(role) == 1 else f"{role}{at}" for at, role in enumerate(roles, 1)]
-    text = columns.names[roles.index("text") if "text" in roles else -1]
+    text = next((name for name in columns.names if _holds_texts(columns, name)), example)
     raise DataError(
         f"{columns.path} has no header: its first line contains {example[:60]!r}, as a row would.",
         hint=f"Add a first line with the names of the columns, such as: {', '.join(unique)}. If the "
