@@ -104,8 +104,8 @@ def test_words_follow_the_interval() -> None:
 
 
 def test_a_control_that_differs_makes_a_race_unsteady() -> None:
-    assert SpeedRatio(1.5, 0.9, 2.0).is_steady
     assert SpeedRatio(1.03, 1.01, 1.05).is_steady
+    assert not SpeedRatio(0.97, 0.73, 1.21).is_steady  # wide
     assert not SpeedRatio(1.5, 1.2, 2.0).is_steady
     assert not SpeedRatio(0.7, 0.6, 0.8).is_steady
 

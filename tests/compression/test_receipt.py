@@ -18,6 +18,7 @@ from skipstone.compression.receipt import (
     compare_accuracy,
     compare_metrics,
     describe_receipt,
+    describe_verdict,
     measure_sizes,
 )
 from skipstone.core.errors import Refusal
@@ -221,5 +222,17 @@ def test_latencies_of_a_busy_machine_are_called_so(
     steady: bool, others: float | None, warned: bool
 ) -> None:
     stored = receipt(estimate(0.5, 0.0, 0.9), None).to_json()
-    stored["latency"] = {"ratios": [], "steady": steady, "used_by_others": others}
+    stored["latency"] = {"ratios": [], "steady": steady, "used_by_others": others, "faster": None}
     assert any("busy" in line for line in describe_receipt(stored)) == warned
+
+
+def test_slower_than_the_float_program_is_not_accepted_for_speed() -> None:
+    stored = receipt(estimate(0.5, 0.0, 0.9), None).to_json()
+    ratios = [{"slow": name, "fast": "openvino-int8"} for name in ("torch-f32", "openvino-bf16")]
+    stored["latency"] = {"ratios": ratios, "faster": False}
+    verdict = describe_verdict(stored)
+    assert verdict.startswith("Accepted")
+    assert verdict.endswith("not for speed: openvino-int8 is slower than openvino-bf16.")
+    for faster in (True, None):
+        stored["latency"]["faster"] = faster
+        assert "speed" not in describe_verdict(stored)

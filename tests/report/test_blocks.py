@@ -259,3 +259,12 @@ def test_a_difference_that_is_none_is_neither_good_nor_bad() -> None:
     rows = build_receipt_block(given)["rows"]
     assert rows[3]["good"] is None
     assert rows[4]["good"] is True
+
+
+def test_no_ratio_is_stated_without_a_steady_control() -> None:
+    given = receipt()
+    for ratio in given["latency"]["ratios"]:
+        ratio |= {"value": None, "low": None, "high": None, "words": "not comparable"}
+    rows = [row for row in build_receipt_block(given)["rows"] if row["unit"] == "ms"]
+    assert {row["words"] for row in rows} == {"not comparable: the control was not steady"}
+    assert {row["good"] for row in rows} == {None}

@@ -258,3 +258,12 @@ def test_links_in_a_strangers_run_are_refused(tmp_path: Path, name: str) -> None
         with pytest.raises(SkipstoneError, match=r"link|damaged"):
             act()
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_finished_run_keeps_its_checkpoint_only_on_request(tmp_path: Path, keep: bool) -> None:
+    with open_or_resume(tmp_path, {"lr": 1}) as run:
+        storage.write_json(storage.make_folder(run.checkpoints / "even") / "state.json", {})
+        run.finish(keep_checkpoint=keep)
+        assert run.checkpoints.exists() == keep
+        assert run.finished

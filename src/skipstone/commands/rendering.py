@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from skipstone.commands.base import Output
 from skipstone.compression.receipt_format import (
     describe_original_size,
-    format_ratio_interval,
+    format_ratio,
     interval_bounds,
 )
 from skipstone.report.blocks import MetricValue
@@ -136,7 +136,7 @@ def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
                     f"latency, batch {latency['batch']}, {latency['threads']} threads",
                     f"{medians[ratio['slow']]:.2f} ms ({ratio['slow']})",
                     f"{medians[ratio['fast']]:.2f} ms ({ratio['fast']})",
-                    f"{ratio['words']} {format_ratio_interval(ratio)}",
+                    format_ratio(ratio),
                 ]
             )
     return ("what", "before", "after", "change [95 %]"), rows, f"Plan: {receipt['plan']}"

@@ -16,7 +16,12 @@ from typing import Any
 
 from skipstone.bundle.files import add_files, read_bundle_json, write_bundle_json
 from skipstone.bundle.format import WEIGHTS_FILE, Bundle
-from skipstone.compression.latency import default_threads, interleaved_benchmark, make_timed_call
+from skipstone.compression.latency import (
+    NOT_COMPARABLE,
+    default_threads,
+    interleaved_benchmark,
+    make_timed_call,
+)
 from skipstone.compression.receipt import (
     RECEIPT_FILE,
     ShrinkReceipt,
@@ -174,8 +179,9 @@ def _state_figures(folder: Path, receipt: ShrinkReceipt, role: str, runtime: str
 def measure_latency(new: Path, original: Path, *, seconds: float) -> dict[str, Any]:
     """Latency of the new default program against the original's eager torch and float programs.
 
-    One candidate runs twice, as a control: the ratio of the two is "control", and should be "no
-    difference".
+    One candidate runs twice, as a control: the ratio of the two is "control". Unless its interval is
+    close to 1, no other ratio is stated. "faster" is the comparison with the fastest float program of
+    the original; None if they do not differ or cannot be compared.
     """
     threads = default_threads()
     bundle, programs = Bundle.load(original), read_programs(original)
@@ -201,16 +207,22 @@ def measure_latency(new: Path, original: Path, *, seconds: float) -> dict[str, A
             f"Two equal programs differed ({control_ratio.description}): this machine was too busy for "
             "reliable latencies. Measure again when it is quiet."
         )
-    slower = [EAGER_RUNTIME, *([result.fastest_of(*floats)] if floats else [])]
+    float_mode = result.fastest_of(*floats) if floats else None
+    others = [EAGER_RUNTIME, *([float_mode] if float_mode else [])]
+    ratios = {name: result.speed_ratio(name, candidate) for name in others}
+    last = ratios[others[-1]]
+    is_steady = control_ratio.is_steady
+    unknown = {"value": None, "low": None, "high": None, "words": NOT_COMPARABLE}
     return {
         **result.to_json(),
-        "float_mode": result.fastest_of(*floats) if floats else None,
+        "float_mode": float_mode,
         "ratios": [
-            {"slow": name, "fast": candidate, **result.speed_ratio(name, candidate).to_json()}
-            for name in slower
+            {"slow": name, "fast": candidate, **(ratio.to_json() if is_steady else unknown)}
+            for name, ratio in ratios.items()
         ],
         "control": {"slow": again, "fast": control, **control_ratio.to_json()},
-        "steady": control_ratio.is_steady,
+        "steady": is_steady,
+        "faster": last.value > 1 if is_steady and last.is_different else None,
     }
 
 

@@ -36,8 +36,10 @@ BUSY_SHARE = 0.1
 NO_DIFFERENCE = "no difference"
 #: Ratios this close to 1 count as no difference, also if they are significant.
 MIN_DIFFERENCE = 0.02
-#: If two equal candidates differ by more than this, the benchmark is not reliable.
-MAX_CONTROL_DIFFERENCE = 0.05
+NOT_COMPARABLE = "not comparable"
+#: If the interval of the ratio of two equal candidates reaches further from 1 than this, the
+#: benchmark is not reliable.
+MAX_CONTROL_DIFFERENCE = 0.1
 #: More threads do not help with a batch of one.
 MAX_THREADS = 4
 
@@ -72,8 +74,10 @@ class SpeedRatio:
 
     @property
     def is_steady(self) -> bool:
-        """For two equal candidates: whether they differ by no more than 5 %."""
-        return not self.is_different or abs(self.value - 1) <= MAX_CONTROL_DIFFERENCE
+        """For two equal candidates: whether the interval is narrow and includes no more than a
+        difference of 10 %."""
+        furthest = 1 + MAX_CONTROL_DIFFERENCE
+        return 1 / furthest <= self.low <= self.high <= furthest
 
     def to_json(self) -> dict[str, Any]:
         return {"value": self.value, "low": self.low, "high": self.high, "words": self.description}

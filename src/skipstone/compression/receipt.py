@@ -23,7 +23,7 @@ from skipstone.bundle.format import INPUT_ARRAYS_FILE, WEIGHTS_FILE
 from skipstone.compression.latency import BUSY_SHARE
 from skipstone.compression.receipt_format import (
     describe_original_size,
-    format_ratio_interval,
+    format_ratio,
     interval_bounds,
 )
 from skipstone.core.errors import Refusal
@@ -230,9 +230,7 @@ def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
     )
     if (latency := receipt["latency"]) is not None:
         for ratio in latency["ratios"]:
-            lines.append(
-                f"{ratio['fast']} against {ratio['slow']}: {ratio['words']} {format_ratio_interval(ratio)}"
-            )
+            lines.append(f"{ratio['fast']} against {ratio['slow']}: {format_ratio(ratio)}")
         others = latency["used_by_others"]
         if not latency["steady"] or (others is not None and others > BUSY_SHARE):
             # a busy machine slows torch's threads most, which flatters the other programs
@@ -243,7 +241,11 @@ def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
 
 def describe_verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
-    max_drop = receipt["max_drop"]
+    latency, max_drop = receipt["latency"], receipt["max_drop"]
+    slower = ""
+    if latency is not None and latency["faster"] is False:
+        ratio = latency["ratios"][-1]
+        slower = f" For its size, not for speed: {ratio['fast']} is slower than {ratio['slow']}."
     budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
     if not receipt["accepted"]:
         drop = receipt["val"]["drop"]["value"]
@@ -252,10 +254,12 @@ def describe_verdict(receipt: Mapping[str, Any]) -> str:
             f"{budget}. The original model is unchanged."
         )
     if receipt["proven"]:
-        return f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %)."
+        return (
+            f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %).{slower}"
+        )
     _, high = interval_bounds(receipt[receipt["proven_on"]]["drop"])
     reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
     return (
         f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "
-        f"drop may be {reach} (95 %)."
+        f"drop may be {reach} (95 %).{slower}"
     )

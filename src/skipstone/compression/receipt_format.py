@@ -13,12 +13,15 @@ def interval_bounds(estimate: Mapping[str, Any]) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def format_ratio_interval(ratio: Mapping[str, Any]) -> str:
-    """A ratio's interval as its words state it: for "2x slower", how many times slower."""
+def format_ratio(ratio: Mapping[str, Any]) -> str:
+    """A speed ratio with its interval, as its words state it: for "2x slower", how many times slower.
+    Without a steady control only the words."""
     low, high = ratio["low"], ratio["high"]
+    if ratio["value"] is None:
+        return f"{ratio['words']}: the control was not steady"
     if ratio["value"] < 1 and not low <= 1 <= high:
         low, high = 1 / high, 1 / low
-    return f"[{low:.2f}, {high:.2f}]"
+    return f"{ratio['words']} [{low:.2f}, {high:.2f}]"
 
 
 def describe_original_size(sizes: Mapping[str, Any]) -> str:

@@ -308,6 +308,17 @@ def remove_file(path: Path | str) -> None:
         raise storage_error("remove", path, error) from error
 
 
+def remove_folder(path: Path | str) -> None:
+    """Remove a folder and its content."""
+    path = Path(path)
+    try:
+        fault_injection_point("remove", path)
+        shutil.rmtree(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error("remove", path, error) from error
+
+
 def remove_stale_temporaries(folder: Path | str) -> list[str]:
     """Remove the temporary files of killed writes from `folder` itself; returns their names.
 

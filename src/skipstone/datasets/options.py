@@ -58,7 +58,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How files are read and batches made. No option here changes a batch."""
+    """How files are read, batches made and checkpoints kept. No option here changes a batch."""
 
     workers: int = option(
         0, range=int_range(0), help="processes that load and augment; 0: threads of this process"
@@ -73,6 +73,9 @@ class LoadOptions:
     max_bad: str = option(
         "1%",
         help="unreadable files are left out, up to this share (1%, 0.01) or number (12) of files",
+    )
+    keep_checkpoint: bool = option(
+        False, help="keep the last training state of a finished run in its folder"
     )
 
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skipstone.compression.latency import NO_DIFFERENCE
+from skipstone.compression.latency import NO_DIFFERENCE, NOT_COMPARABLE
 from skipstone.compression.receipt import describe_verdict
 from skipstone.compression.receipt_format import (
     describe_original_size,
-    format_ratio_interval,
+    format_ratio,
     interval_bounds,
 )
 from skipstone.report.blocks import Report, Section, block_from_json
@@ -50,7 +50,7 @@ def build_receipt_block(receipt: Json) -> dict[str, Any]:
             f" Latency: median of one prediction with its 10th and 90th percentile (batch "
             f"{latency['batch']}, {latency['threads']} threads, {latency['rounds']} interleaved "
             f"rounds). Ratios are taken within each round and have 95 % intervals. Control, "
-            f"{control['fast']} against itself: {control['words']} {format_ratio_interval(control)}."
+            f"{control['fast']} against itself: {format_ratio(control)}."
         )
     return {
         "kind": "receipt",
@@ -92,13 +92,13 @@ def _size(sizes: Json) -> dict[str, Any]:
 
 def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
     rows = {row["name"]: row for row in latency["rows"]}
-    differs = ratio["words"] != NO_DIFFERENCE
+    differs = ratio["words"] not in (NO_DIFFERENCE, NOT_COMPARABLE)
     return {
         "name": f"latency: {ratio['slow']}, then {ratio['fast']}",
         "unit": "ms",
         "before": _spread(rows[ratio["slow"]]),
         "after": _spread(rows[ratio["fast"]]),
-        "words": f"{ratio['words']} {format_ratio_interval(ratio)}",
+        "words": format_ratio(ratio),
         "good": ratio["value"] > 1 if differs else None,
     }
 

@@ -101,9 +101,12 @@ class RunFolder:
         values = [e["value"] for e in self.entries("decision") if e["name"] == name]
         return dict(values[0]) if values else None
 
-    def finish(self) -> None:
-        """Mark the run as finished: the same command then starts a new run."""
+    def finish(self, *, keep_checkpoint: bool = False) -> None:
+        """Mark the run as finished: the same command then starts a new run, so that its checkpoint
+        is of no more use."""
         self.journal("finished")
+        if not keep_checkpoint and self.checkpoints.is_dir():
+            storage.remove_folder(self.checkpoints)
 
     def close(self) -> None:
         _unlock(self.path / LOCK)

@@ -119,6 +119,6 @@ def train(
         report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
         ok, compared = verification.ok, baseline and baseline.to_json()
         run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
-        run.finish()
+        run.finish(keep_checkpoint=plan.loading.keep_checkpoint)
         more = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
         return TrainResult.from_run(run, outcome, report, started, **more)
