@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from skipstone.data.readers.label_cells import split_labels
 
 
 def read_labels(
-    folder: Path, labels: list[str], column: str = "kind", odd: str = "", **options: str
+    folder: Path, labels: list[str], column: str = "kind", odd: str = "", **options: Any
 ) -> Manifest:
     """A table of 60 texts with these labels in turn; the label of row 7 is `odd`."""
     with (folder / "t.csv").open("w", newline="", encoding="utf-8") as file:

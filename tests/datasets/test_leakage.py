@@ -15,7 +15,7 @@ from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.core import events
 from skipstone.core.errors import DataError, Refusal
 from skipstone.core.settings import Settings
-from skipstone.data.fingerprint import add_cell_digests
+from skipstone.data.fingerprint import add_content_digests
 from skipstone.data.manifest import Manifest, build_table, save_manifest
 from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import (
@@ -28,6 +28,7 @@ from skipstone.datasets.splitting import assign_roles
 from skipstone.training.plan import TrainPlan, build_plan, check_input_hashes
 from skipstone.training.run_directory import RunFolder
 from skipstone.workflows.shrink_model import load_training_manifest
+from tests.photos import make_photo, save_photo, write_class_folder, write_idx_folder
 from tests.small_bundles import small_bundle
 from tests.text_data import rows, write_csv
 
@@ -118,7 +119,7 @@ def test_rows_of_a_table_are_known_by_what_they_hold(tmp_path: Path, bundle: Bun
     """New rows come first, so that each number is another row's."""
     texts = rows(12)
     before = assign_roles(read_manifest(write_csv(tmp_path / "texts.csv", texts)))
-    model = write_run(tmp_path / "001", bundle, add_cell_digests(before))
+    model = write_run(tmp_path / "001", bundle, add_content_digests(before))
     assert load_training_manifest(model, None).column_values("role") == before.column_values("role")
     write_csv(tmp_path / "texts.csv", [("quite another one", "colour"), *texts])
     now = read_manifest(tmp_path / "texts.csv")
@@ -163,6 +164,45 @@ def test_a_score_on_rows_that_it_was_made_with_is_warned_of(tmp_path: Path, bund
     assert heard(lambda: warn_of_leakage("runs/001", model, given, [3])) == []
     alone = write_run(tmp_path / "elsewhere", bundle, None)
     assert heard(lambda: warn_of_leakage("elsewhere", alone, given, [0])) == []
+
+
+def test_copies_of_training_rows_are_recognised_by_their_bytes(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    """In another folder, under another name and label, as rows of a table, and in an IDX file."""
+    write_class_folder(tmp_path / "photos", 6)
+    before = assign_roles(read_manifest(tmp_path / "photos"))
+    model = write_run(tmp_path / "001", bundle, add_content_digests(before))
+    names, roles = before.column_values("path"), before.column_values("role")
+    for number, name in enumerate(names):
+        copy = tmp_path / "copies" / ("even", "odd")[number % 2] / f"{number}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "photos" / name, copy)
+    save_photo(make_photo(77, "disc"), tmp_path / "copies/odd/new")
+    paths = sorted(path.relative_to(tmp_path) for path in (tmp_path / "copies").rglob("*.jpg"))
+    lines = [f"{path},{path.parts[1]}" for path in paths]
+    (tmp_path / "copies.csv").write_text("\n".join(["path,label", *lines]))
+    for data in (tmp_path / "copies", tmp_path / "copies.csv"):
+        copies = read_manifest(data)
+        kept = match_roles(load_training_rows(model), copies)
+        assert len(copies) == len(names) + 1
+        assert sorted(kept.values()) == sorted(roles)
+        assert {
+            copies.column_values("path")[row].rpartition("/")[2]: role for row, role in kept.items()
+        } == {f"{number}.jpg": role for number, role in enumerate(roles)}
+        (said,) = heard(lambda: warn_of_leakage("runs/001", model, copies, [*kept]))  # noqa: B023
+        assert said.startswith(
+            f"Leakage: runs/001 was made with {len(roles) - roles.count('test')}"
+        )
+
+
+def test_members_of_a_container_are_recognised_by_their_pixels(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    before = assign_roles(read_manifest(write_idx_folder(tmp_path / "idx", 40, 12)))
+    model = write_run(tmp_path / "001", bundle, add_content_digests(before))
+    shutil.copytree(tmp_path / "idx", tmp_path / "elsewhere")
+    assert len(match_roles(load_training_rows(model), read_manifest(tmp_path / "elsewhere"))) == 52
 
 
 def test_weights_of_a_run_keep_the_roles_of_its_rows(

@@ -30,8 +30,8 @@ _BLOCK = 512  # rows per task: dispatching to a thread costs more than hashing a
 T = TypeVar("T")
 R = TypeVar("R")
 _EMPTY = hashlib.sha256(b"").hexdigest()
-#: The column of a stored manifest with a digest of each cell.
-CELL_DIGEST = "content"
+#: The column of a stored manifest with a digest of each row's bytes.
+CONTENT_DIGEST = "content"
 
 
 def compute_digest(data: bytes | np.ndarray) -> str:
@@ -120,15 +120,29 @@ def _digests_of_equal_sizes(manifest: Manifest) -> list[str | None]:
     return digests
 
 
-def add_cell_digests(manifest: Manifest) -> Manifest:
-    """The manifest with a column CELL_DIGEST; unchanged if its sources are not cells.
-
-    A table's row is identified only by its number, which changes meaning when the table is edited.
-    """
-    if manifest.cells is None or CELL_DIGEST in manifest.table.column_names:
+def add_content_digests(manifest: Manifest) -> Manifest:
+    """The manifest with a column CONTENT_DIGEST, by which a copy of a row is recognised in other
+    data: a path says nothing about a copy, and a row of a table changes its number when the table
+    is edited. None where a source is empty or cannot be read."""
+    if CONTENT_DIGEST in manifest.table.column_names:
         return manifest
-    digests = pa.array(compute_cell_digests(manifest), pa.string())
-    return replace(manifest, table=manifest.table.append_column(CELL_DIGEST, digests))
+    if manifest.cells is None:
+        sources = manifest.list_sources()
+        digests = map_in_threads(_content_digest, sources, "hashing the files", unit="files")
+    else:
+        digests = compute_cell_digests(manifest)
+    column = pa.array(digests, pa.string())
+    return replace(manifest, table=manifest.table.append_column(CONTENT_DIGEST, column))
+
+
+def _content_digest(source: FileRef) -> str | None:
+    try:
+        data = read_source(source)
+    except DataError:
+        return None
+    if isinstance(data, np.ndarray):
+        data = repr(data.shape).encode() + data.tobytes()
+    return hashlib.blake2b(data, digest_size=16).hexdigest() if data else None
 
 
 def compute_cell_digests(manifest: Manifest) -> list[str | None]:

@@ -19,7 +19,7 @@ from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
 from skipstone.core.errors import SkipstoneError
 from skipstone.core.events import emit_note, emit_warning
 from skipstone.core.formatting import pluralize, relative_path
-from skipstone.data.fingerprint import CELL_DIGEST, add_cell_digests
+from skipstone.data.fingerprint import CONTENT_DIGEST, add_content_digests
 from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
 
 #: Roles of rows that decide what a model is, and how.
@@ -97,8 +97,8 @@ def match_roles(
 ) -> dict[int, str]:
     """{position: role} of the rows of `manifest` that are among the training rows.
 
-    Of several roles of a row the first of `ROLES` counts. Files match by absolute path. Rows of a
-    table match by content, where that was stored: their numbers change when the table is edited.
+    Of several roles of a row the first of `ROLES` counts. Rows match by content, where that was
+    stored; files also by absolute path. The numbers of a table's rows change when it is edited.
 
     Args:
         moved: files also match by path and target below another root.
@@ -110,12 +110,16 @@ def match_roles(
         for role, (file, relative, content) in zip(
             earlier.column_values("role"), _row_keys(earlier), strict=True
         ):
-            keys = [content] if content is not None else [file, relative] if other_root else [file]
+            keys = [] if content is None else [content]
+            if content is None or earlier.cells is None:
+                keys += [file, relative] if other_root else [file]
             for key in keys:
                 if role in ROLES and ROLES.index(role) <= ROLES.index(roles.get(key, role)):
                     roles[key] = role
     matches = {}
-    for row, row_keys in enumerate(_row_keys(add_cell_digests(manifest))):
+    if any(CONTENT_DIGEST in earlier.table.column_names for earlier in training.manifests):
+        manifest = add_content_digests(manifest)
+    for row, row_keys in enumerate(_row_keys(manifest)):
         known = [roles[key] for key in row_keys if key in roles]
         if known:
             matches[row] = min(known, key=ROLES.index)
@@ -124,10 +128,10 @@ def match_roles(
 
 def _row_keys(manifest: Manifest) -> Iterator[tuple[Any, Any, Any]]:
     """Of each row: the file as an absolute path; the path below the root with the target; the
-    content of a table's cell, where that is known."""
+    content, where that is known."""
     root = os.path.realpath(manifest.root) + os.sep
-    has_content = CELL_DIGEST in manifest.table.column_names
-    contents = manifest.column_values(CELL_DIGEST) if has_content else [None] * len(manifest)
+    has_content = CONTENT_DIGEST in manifest.table.column_names
+    contents = manifest.column_values(CONTENT_DIGEST) if has_content else [None] * len(manifest)
     for path, member, target, content in zip(
         *(manifest.column_values(name) for name in ("path", "member", "target")),
         contents,

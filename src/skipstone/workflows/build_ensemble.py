@@ -22,7 +22,7 @@ from skipstone.bundle.output_paths import choose_output_folder, find_training_da
 from skipstone.core import events
 from skipstone.core.errors import Refusal, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
-from skipstone.data.fingerprint import CELL_DIGEST
+from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
@@ -162,7 +162,7 @@ def _join_roles(parts: Sequence[EnsembleMember]) -> Manifest:
     first = parts[0].manifest
     for other in parts[1:]:
         columns_of = [set(part.table.column_names) for part in (first, other.manifest)]
-        shared = {"path", "member", "target", CELL_DIGEST}.intersection(*columns_of)
+        shared = {"path", "member", "target", CONTENT_DIGEST}.intersection(*columns_of)
         if any(not first.table[name].equals(other.manifest.table[name]) for name in shared):
             raise UsageError(
                 f"{parts[0].path} and {other.path} were trained on different data, so it is "

@@ -23,7 +23,7 @@ from skipstone.compression.shrink_plan import ShrinkPlan
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import pluralize, quote_path
-from skipstone.data.fingerprint import CELL_DIGEST, compute_cell_digests
+from skipstone.data.fingerprint import CONTENT_DIGEST, compute_cell_digests
 from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import find_data_folder, read_manifest
@@ -174,11 +174,11 @@ def _require_files(manifest: Manifest, data: Path | None) -> None:
 
 def _require_contents(manifest: Manifest, bundle: Path) -> None:
     """DataError if rows of a table have changed: a row's number would no longer give its role."""
-    if CELL_DIGEST not in manifest.table.column_names:
+    if manifest.cells is None or CONTENT_DIGEST not in manifest.table.column_names:
         return
     rows = zip(
         manifest.column_values("role"),
-        manifest.column_values(CELL_DIGEST),
+        manifest.column_values(CONTENT_DIGEST),
         compute_cell_digests(manifest),
         strict=True,
     )

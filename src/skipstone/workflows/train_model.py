@@ -12,7 +12,7 @@ from skipstone.bundle.output_paths import choose_output_folder
 from skipstone.core.formatting import join_command_line
 from skipstone.core.registry import BACKBONES
 from skipstone.core.settings import Settings
-from skipstone.data.fingerprint import add_cell_digests
+from skipstone.data.fingerprint import add_content_digests
 from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.unreadable import UNREADABLE
@@ -93,7 +93,7 @@ def train(
     with open_or_resume(root, plan.to_json()) as run:
         all_rows, plan = plan, exclude_unreadable_rows(plan, run, cache)
         check_input_hashes(plan, run)
-        save_manifest(add_cell_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
+        save_manifest(add_content_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
         baseline_run = train_baseline(plan, run)
         output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
