@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from skipstone.commands.ensemble import ensemble
     from skipstone.commands.evaluate import evaluate
     from skipstone.commands.export import export
+    from skipstone.commands.import_weights import import_weights
     from skipstone.commands.load import load
     from skipstone.commands.models import list_models
     from skipstone.commands.predict import predict
@@ -41,6 +42,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "export",
+    "import_weights",
     "list_models",
     "load",
     "predict",

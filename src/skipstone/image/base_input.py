@@ -70,6 +70,7 @@ class BaseImageInput(Input):
         return {
             "size": self.options.size,
             "resize": self.options.resize,
+            "crop_share": self.options.crop_share,
             "channels": self.channels,
             "interpolation": self.options.interpolation,
             "pad": self.options.pad,

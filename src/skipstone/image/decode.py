@@ -6,9 +6,9 @@ file, so it imports nothing else.
     file bytes -> decode (first frame, EXIF upright) -> 8-bit grey or RGB -> one resize -> (H, W, C)
 
 `spec` is a dict with "size" (side of the square), "resize" (squash, crop, letterbox, keep),
-"channels" (1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box). With "keep" the
-record has the image's own shape, reduced to a longest side of "size", and is padded to a multiple
-of "pad" on the right and below.
+"channels" (1 or 3) and "interpolation" (bilinear, bicubic, lanczos, nearest, box). With "crop" the
+square has "crop_share" of the shorter side. With "keep" the record has the image's own shape,
+reduced to a longest side of "size", and is padded to a multiple of "pad" on the right and below.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def compute_boxes(
         new_size = (max(1, round(width * scale)), max(1, round(height * scale)))
         return (0.0, 0.0, width, height), (0, 0, *new_size)
     if spec["resize"] == "crop":
-        side = min(height, width)
+        side = min(height, width) * spec.get("crop_share", 1.0)
         crop_x, crop_y = (width - side) / 2, (height - side) / 2
         return (crop_x, crop_y, crop_x + side, crop_y + side), (0, 0, size, size)
     if spec["resize"] == "letterbox":

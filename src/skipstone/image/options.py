@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import check_options, int_range, option
+from skipstone.core.options import Range, check_options, int_range, option
 
 Resize = Literal["squash", "crop", "letterbox", "keep"]
 Channels = Literal["auto"] | int
@@ -41,6 +41,14 @@ class ImageOptions:
         help="'squash' stretches the picture to the square, 'crop' takes its centre square, "
         "'letterbox' fits it in and pads with grey, 'keep' leaves size and shape as they are (and "
         "reduces what is larger than --size)",
+    )
+    crop_share: float = option(
+        1.0,
+        range=Range(0, 1, open_low=True),
+        keeps_fit=True,
+        requires={"resize": "crop"},
+        help="for 'crop': the side of the centre square, as a share of the picture's shorter side "
+        "(0.875 for most networks pretrained on ImageNet; timm's crop_pct)",
     )
     pad: int = option(
         32,

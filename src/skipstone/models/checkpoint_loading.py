@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class WeightReport:
         shape_mismatch: one sentence per tensor.
         fraction_of_backbone: matched / all of the backbone's tensors.
         classifier: a sentence on whether the file's final linear layer was loaded, or "".
+        has_classifier: whether it was.
         adapted: a sentence on how the first convolution's channels were adapted, or "".
     """
 
@@ -49,6 +51,7 @@ class WeightReport:
     shape_mismatch: tuple[str, ...]
     fraction_of_backbone: float
     classifier: str = ""
+    has_classifier: bool = False
     adapted: str = ""
 
 
@@ -78,10 +81,8 @@ def load_published(
     Args:
         where: the weights' source, for messages.
         example: generated inputs of the network, on which the outputs are compared.
-        of_skipstone: whether `state` is of a network of skipstone with the same architecture, as
-            far as no `classifier_problem` says otherwise.
-        classifier_problem: a sentence on why the classifier does not fit; it is not loaded
-            then.
+        of_skipstone: whether `state` is of a network of skipstone.
+        classifier_problem: a sentence on why its classifier does not fit and is not loaded.
         write_report: as in `load_weights`.
 
     Raises:
@@ -110,9 +111,10 @@ def load_published(
     head, reason = _head_tensors(network, renamed, layer)
     if head and not classifier_problem and not of_skipstone:
         classifier_problem = _compare_outputs(network, head, renamed, example, where)
-    if head and not classifier_problem:
+    if has_classifier := bool(head) and not classifier_problem:
         network.head.load_state_dict(head, strict=False)
-    report = dataclasses.replace(report, classifier=classifier_problem or reason)
+    verdict = classifier_problem or reason
+    report = dataclasses.replace(report, classifier=verdict, has_classifier=has_classifier)
     place = "" if write_report is None else write_report(report)
     events.emit_note(_format_report(report, where, total, place))
     return report
@@ -170,9 +172,8 @@ def _compare_outputs(
     difference = float((logits - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
     if difference <= MAX_DIFFERENCE:
         return ""
-    return (
-        f"{start} with these options the outputs differ from {published.name} by {difference:.0%}"
-    )
+    size = f"by {difference:.0%}" if math.isfinite(difference) else "and are not finite"
+    return f"{start} with these options the outputs differ from {published.name} {size}"
 
 
 def _match_tensors(

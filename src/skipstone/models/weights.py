@@ -35,6 +35,8 @@ from skipstone.models.network import Network
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "net")
 _OLD_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 _TENSOR_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+#: timm's names of the weights that the installed package holds.
+_TENSORFLOW = {"efficientnet_lite0": "tf_efficientnet_lite0.in1k"}
 _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
 
 
@@ -143,6 +145,26 @@ def pretrained_info(name: str) -> PretrainedInfo:
         size=config.input_size[1],
         normalize=_NORMALIZE.get(mean) if mean is not None else None,
     )
+
+
+def published_preparation(name: str) -> dict[str, Any]:
+    """Options of `ImageOptions` with which the published weights of a backbone were evaluated, as
+    far as they are known. Imports timm."""
+    import timm
+
+    info = pretrained_info(name)
+    options: dict[str, Any] = {"size": info.size}
+    if info.normalize is not None:
+        options["normalize"] = info.normalize
+    published = _TENSORFLOW.get(name, info.weights)
+    if info.source is None or not timm.is_model(published.partition(".")[0]):
+        return options  # networks for tiny images take the whole picture
+    config = timm.get_pretrained_cfg(published)
+    assert config is not None
+    options["interpolation"] = config.interpolation
+    if config.crop_mode == "squash":
+        return options
+    return {**options, "resize": "crop", "crop_share": config.crop_pct}
 
 
 def load_pretrained_state(name: str) -> State:

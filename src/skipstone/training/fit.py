@@ -76,8 +76,7 @@ def fit(
     objective: Callable[[Network, Recipe], Objective] | None = None,
     evaluation_rows: int | None = None,
 ) -> FitResult:
-    """Train `network`; on return it is on the CPU and has the weights of the best epoch by the
-    validation rows, or of the last epoch, as the options say.
+    """Train `network`; on return it is on the CPU with the weights of the best epoch (or the last).
 
     A run folder with a checkpoint is resumed. Options that are not a recipe yet are resolved for
     training from scratch.
@@ -86,7 +85,7 @@ def fit(
         task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the validation rows; called each epoch.
         objective: what is minimised; default: the head's or task's criterion and the L1 penalty.
-        evaluation_rows: how many rows `evaluate` has, if it is known.
+        evaluation_rows: of `evaluate`, if known.
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the same call resumes bit-identically.
         Diverged: the loss became NaN or infinite. OutOfMemory: not even a few samples fit.
@@ -101,12 +100,8 @@ def fit(
         memory = MicroBatch(network, loader.batch_size, run)
         mode = _decide_mode(run, recipe, loss, loader, memory)
         network.to(memory_format=mode.layout())
-        length = run.decide(
-            "length",
-            lambda: decide_length(
-                recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows
-            ),
-        )
+        basis = (recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows)
+        length = run.decide("length", lambda: decide_length(*basis))
         per_epoch = -(-len(loader) // recipe.accumulate)
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
         selector = ModelSelector(task, evaluate)

@@ -22,7 +22,7 @@ from skipstone.compression.apply_plan import shrink as shrink_bundle
 from skipstone.compression.shrink_plan import ShrinkPlan
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
-from skipstone.core.formatting import pluralize, quote_path
+from skipstone.core.formatting import join_limited, pluralize, quote_path
 from skipstone.data.fingerprint import CONTENT_DIGEST, compute_cell_digests
 from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
 from skipstone.data.options import ReadOptions
@@ -139,6 +139,8 @@ def _read_data(bundle: Path, data: Path | None, exclude: str | Path | None) -> M
     lineage: dict[str, Any] = read_bundle_json(bundle)["lineage"]
     seed = int(lineage.get("seed", 0))
     options = ReadOptions(exclude=None if exclude is None else str(exclude))
+    if "imported" in lineage:
+        return _read_data_of_imported(bundle, data, options, seed)
     manifest = assign_roles(read_manifest(data, options), SplitOptions(seed=seed))
     if manifest.compute_fingerprint() != lineage.get("data", {}).get("fingerprint"):
         raise UsageError(
@@ -146,6 +148,22 @@ def _read_data(bundle: Path, data: Path | None, exclude: str | Path | None) -> M
             "options. So it is unknown which rows the model was not trained on.",
             hint=f"Shrink it in its run folder, or copy the run's {MANIFEST_FILE} next to the bundle. "
             "If it was trained with --exclude FILE, use the same option here.",
+        )
+    return manifest
+
+
+def _read_data_of_imported(bundle: Path, data: Path, options: ReadOptions, seed: int) -> Manifest:
+    """Data for a model of published weights, which was trained on none of it."""
+    record = read_bundle_json(bundle)["task"]
+    options = replace(options, task=record["name"])
+    manifest = assign_roles(read_manifest(data, options), SplitOptions(seed=seed))
+    known = record["schema"]["classes"]
+    unknown = [name for name in manifest.schema["classes"] if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{data} has classes that {bundle} does not: {join_limited(unknown)}. It has: "
+            f"{join_limited(known)}.",
+            hint="Name the folders or labels as in the file of classes that was imported.",
         )
     return manifest
 
