@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from skipstone.bundle.files import add_files, read_file
 from skipstone.core import events
 from skipstone.core.errors import Refusal
+from skipstone.inference.open_model import open_model
 from skipstone.inference.programs import EXPORTS_JSON, Programs, read_programs
+from skipstone.tasks.base import Prediction
 from skipstone.training import finalize as finish
 from skipstone.workflows import export_and_verify as ship
 from skipstone.workflows.export_and_verify import export
@@ -40,7 +46,7 @@ def test_a_program_that_answers_and_is_not_exported_is_named(
     monkeypatch.setattr(ship, "export_argmax", lambda folder: b"made as for any other model")
     said: list[events.Event] = []
     with events.use_listener(said.append):
-        plain = export(int8, out=tmp_path / "for you")
+        plain = export(int8, to="onnx", out=tmp_path / "for you")
         inside = export(int8, argmax=True, out=tmp_path / "inside")
         whole = export(int8, to="openvino", out=tmp_path / "whole")
     assert plain.left_out == inside.left_out == ("openvino-int8",)
@@ -89,3 +95,31 @@ def test_an_export_that_fails_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         export(int8, out=tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["my model"]
+
+
+def test_a_shrunk_model_ships_its_int8_program_alone(int8: Path, tmp_path: Path) -> None:
+    """The script predicts what the model does, in a process without skipstone."""
+    result = export(int8, out=tmp_path / "shipped")
+    assert set(result.files) == {"model-int8.xml", "model-int8.bin", "model.json", "predict.py"}
+    assert result.left_out == ()
+    script = tmp_path / "shipped" / "predict.py"
+    header = script.read_text().partition("from __future__")[0]
+    assert "pip install numpy openvino pillow" in header
+    assert "Predict with the model-int8.xml" in header
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 48, 3), np.uint8)).save(photo)
+    done = subprocess.run(
+        [sys.executable, "-I", str(script), "--json", str(photo)], capture_output=True, check=True
+    )
+    (row,) = json.loads(done.stdout)["predictions"]
+    (expected,) = open_model(int8).predict([photo])
+    assert isinstance(expected, Prediction)
+    assert row["label"] == expected.fields["label"]
+    assert row["probability"] == pytest.approx(expected.fields["probability"], abs=1e-4)
+
+
+def test_without_an_int8_program_it_is_onnx(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    result = export(exported_small(tmp_path_factory), out=tmp_path / "shipped")
+    assert set(result.files) == {"model.onnx", "predict.py"}

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def export(
     model: ModelPath,
     *,
-    to: Annotated[Literal["onnx", "openvino"], Argument("the format")] = "onnx",
+    to: Annotated[
+        Literal["auto", "onnx", "openvino"],
+        Argument("the format; auto: that of the default program, which is INT8 after shrink"),
+    ] = "auto",
     out: Annotated[
         Path | str | None,
         Argument("folder to write (default: export-onnx or export-openvino)", metavar="DIR"),
@@ -32,7 +35,7 @@ def export(
         bool, Argument("segmentation: the program gives each pixel's class instead of logits")
     ] = False,
 ) -> ExportResult:
-    """Export a model as one ONNX file or OpenVINO IR, with a short script that runs it."""
+    """Export what ships: the program of a model and a script that runs it without skipstone."""
     from skipstone.workflows.export_and_verify import export as export_model
 
     return export_model(to_path(model), to=to, out=to_path(out), argmax=argmax)
@@ -40,6 +43,7 @@ def export(
 
 def print_result(result: ExportResult, output: Output) -> None:
     rows = [[name, format_bytes(count)] for name, count in result.files.items()]
+    rows.append(["in total", format_bytes(sum(result.files.values()))])
     output.print_table(("file", "size"), rows, title=f"{result.folder}")
     if result.next_command:
         output.print_line(f"Next:    {result.next_command}", "bold")
@@ -50,5 +54,5 @@ COMMAND = Command(
     order=80,
     function=export,
     print_result=print_result,
-    examples=("skipstone export runs/001 --to onnx --out exported",),
+    examples=("skipstone export runs/001/shrunk-int8 --out exported",),
 )

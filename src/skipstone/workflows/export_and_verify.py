@@ -19,8 +19,8 @@ from skipstone.evaluation.parity import Verification
 from skipstone.evaluation.parity import verify as verify_bundle
 from skipstone.inference.export.onnx_export import export_argmax, export_onnx
 from skipstone.inference.export.openvino_export import convert_onnx_to_ir, export_openvino
-from skipstone.inference.export.script import example_file_names, write_standalone
-from skipstone.inference.programs import Programs, load_program_files, read_programs
+from skipstone.inference.export.script import example_file_names, write_openvino, write_standalone
+from skipstone.inference.programs import Programs, read_programs
 from skipstone.inference.restore import input_dependent_postprocessing
 from skipstone.report.text_format import format_bytes
 from skipstone.workflows.run_result import format_result, format_verification
@@ -60,43 +60,52 @@ class ExportResult:
 
 
 def export(
-    model: Path, *, to: str = "onnx", out: str | Path | None = None, argmax: bool = False
+    model: Path, *, to: str = "auto", out: str | Path | None = None, argmax: bool = False
 ) -> ExportResult:
-    """Write a model's files for deployment into a new folder.
+    """Write a model's files for deployment into a new folder, with a script that predicts.
 
-    "onnx" writes model.onnx (classes and preprocessing in its metadata) and predict.py, a script
-    that needs numpy, Pillow and onnxruntime; "openvino" writes one IR per precision. With `argmax`
-    it is one float32 program whose outputs are class indices instead of logits. Post-processing
-    that reads the input again (a CRF) is in none of them; a warning says so, as it does if the
-    default INT8 program is not among the files. Without `out` the folder is made in the current
-    one, or next to the training data if the current one is the data.
+    "auto" is the format of the bundle's default program: of a shrunk model its INT8 program alone.
+    "onnx" writes model.onnx (classes and preprocessing in its metadata), for a script that needs
+    numpy, Pillow and onnxruntime; "openvino" writes one IR per precision, and a script that needs
+    openvino. With `argmax` it is one float32 program whose outputs are class indices instead of
+    logits. Post-processing that reads the input again (a CRF) is in none of them; a warning says so,
+    as it does if the default INT8 program is not among the files. Without `out` the folder is made in
+    the current one, or next to the training data if the current one is the data.
     """
     bundle = resolve_bundle(model)
+    programs = read_programs(bundle)
+    alone = to == "auto"
+    if alone:
+        to = "openvino" if _has_own_weights(programs) and not argmax else "onnx"
     folder = choose_output_folder(out, default=f"export-{to}", data=find_training_data(bundle))
     reject_nonempty_folder(folder)
-    programs = read_programs(bundle)
     left_out = (
         *_missing_refinements(Bundle.load(bundle)),
         *_missing_default(model, programs, to, argmax),
     )
+    script = None
     if argmax:
         _write_argmax(bundle, folder, to)
-        command = None
-    elif to == "onnx":
-        if not any(row.runtime == "onnxruntime" for row in programs.by_name.values()):
-            export_onnx(bundle)
-        with storage.write_folder(folder, must_be_new=True) as new:
-            script = write_standalone(bundle, new)
-        file = example_file_names(Bundle.load(bundle))[0]
-        words = [] if script is None else ["python", str(folder / script.name), file]
-        command = shlex.join(words) or None
     else:
-        if not any(row.runtime == "openvino" for row in programs.by_name.values()):
-            export_openvino(bundle)
-        _write_openvino(bundle, folder)
-        command = None
+        if not any(row.runtime == _RUNTIMES[to] for row in programs.by_name.values()):
+            (export_onnx if to == "onnx" else export_openvino)(bundle)
+            programs = read_programs(bundle)
+        names = [row.name for row in programs.by_name.values() if row.runtime == _RUNTIMES[to]]
+        with storage.write_folder(folder, must_be_new=True) as new:
+            if to == "onnx":
+                script = write_standalone(bundle, new)
+            else:
+                script = write_openvino(bundle, new, [programs.default] if alone else names)
+    file = example_file_names(Bundle.load(bundle))[0]
+    command = None if script is None else shlex.join(["python", str(folder / script.name), file])
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return ExportResult(folder, files, command, left_out)
+
+
+def _has_own_weights(programs: Programs) -> bool:
+    """Whether the default program's weights are in no float32 program, as those of INT8."""
+    floats = [row.files for row in programs.by_name.values() if row.precision == "f32"]
+    return bool(programs.default) and programs.by_name[programs.default].files not in floats
 
 
 def _missing_refinements(bundle: Bundle) -> tuple[str, ...]:
@@ -116,12 +125,10 @@ def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> 
 
     A bfloat16 mode uses the files of its float32 program, so it is contained in them.
     """
-    if not programs.default:
+    if not _has_own_weights(programs):
         return ()
     default = programs.by_name[programs.default]
-    floats = [row.files for row in programs.by_name.values() if row.precision == "f32"]
-    included = not argmax and default.runtime == _RUNTIMES[to]
-    if included or default.files in floats:
+    if not argmax and default.runtime == _RUNTIMES[to]:
         return ()
     targets = [target for target, runtime in _RUNTIMES.items() if runtime == default.runtime]
     command = ["skipstone", "export", str(model), "--to"]
@@ -142,22 +149,6 @@ def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
             xml, weights = convert_onnx_to_ir(program)
             storage.write_bytes(new / "model.xml", xml)
             storage.write_bytes(new / "model.bin", weights)
-
-
-def _write_openvino(bundle: Path, folder: Path) -> None:
-    """Write each OpenVINO program as its own pair of files, with their hashes checked."""
-    written: set[str] = set()
-    with storage.write_folder(folder, must_be_new=True) as new:
-        for program in read_programs(bundle).by_name.values():
-            if program.runtime != "openvino":
-                continue
-            stem = "model-int8" if program.precision == "int8" else "model"
-            if stem in written:  # bfloat16 is a mode of the float32 program
-                continue
-            written.add(stem)
-            files = load_program_files(bundle, program)
-            storage.write_bytes(new / f"{stem}.xml", files["model"])
-            storage.write_bytes(new / f"{stem}.bin", files["weights"])
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,15 @@ from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.data.sources import Inline
 from skipstone.inference.backends.onnx_check import check_onnx
-from skipstone.inference.export.onnx_export import ONNX_FILE, export_onnx
-from skipstone.inference.programs import Programs
+from skipstone.inference.export.onnx_export import ONNX_FILE, export_onnx, program_metadata
+from skipstone.inference.programs import Programs, load_program_files, read_programs
 from skipstone.inference.restore import input_dependent_postprocessing, restore_input
 
 #: The program that the script runs.
 SCRIPT_PROGRAM = "onnxruntime-f32"
 _HEADER = '''\
 #!/usr/bin/env python3
-"""Predict with the model.onnx next to this script.
+"""Predict with the {program} next to this script.
 
     pip install {packages}
     python predict.py {files} [--json]
@@ -64,10 +64,37 @@ def write_standalone(path: Path | str, out: Path | str) -> Path | None:
     check_onnx(program)
     storage.make_folder(out)
     storage.write_bytes(out / "model.onnx", program)
+    return _write_script(bundle, out, "model.onnx")
+
+
+def write_openvino(path: Path | str, out: Path | str, names: Sequence[str]) -> Path | None:
+    """Write these OpenVINO programs of a bundle into `out`, with their settings and predict.py;
+    returns the script's path, or None as `write_standalone`.
+
+    A pair of files is written once: bfloat16 is a mode of the float32 program.
+    """
+    folder, out = resolve_bundle(path), Path(out)
+    bundle, programs = Bundle.load(folder), read_programs(folder)
+    storage.make_folder(out)
+    stems: dict[str, str] = {}
+    for program in (programs.by_name[name] for name in names):
+        stem = "model-int8" if program.precision == "int8" else "model"
+        if stem not in stems:
+            stems[stem] = str(program.settings.get("floats", "f32"))
+            files = load_program_files(folder, program)
+            storage.write_bytes(out / f"{stem}.xml", files["model"])
+            storage.write_bytes(out / f"{stem}.bin", files["weights"])
+    first = "model-int8" if "model-int8" in stems else "model"
+    settings = {**program_metadata(folder, restore_input(bundle)), "precision": stems[first]}
+    storage.write_json(out / "model.json", settings)
+    return _write_script(bundle, out, f"{first}.xml")
+
+
+def _write_script(bundle: Bundle, out: Path, program: str) -> Path | None:
     try:
-        text = build_script(bundle)
+        text = build_script(bundle, program)
     except Refusal as refusal:
-        events.emit_note(f"model.onnx comes without a script: {refusal.message}")
+        events.emit_note(f"{program} comes without a script: {refusal.message}")
         return None
     storage.write_text(out / "predict.py", text)
     return out / "predict.py"
@@ -88,8 +115,9 @@ def supports_standalone(bundle: Bundle, programs: Programs) -> bool:
     )
 
 
-def build_script(bundle: Bundle) -> str:
-    """The text of predict.py. Refusal if the input or the task has no stand-alone form."""
+def build_script(bundle: Bundle, program: str = "model.onnx") -> str:
+    """The text of predict.py, which runs the file `program`. Refusal if the input or the task has no
+    stand-alone form."""
     from importlib.metadata import version
 
     task = TASKS[bundle.task["name"]]
@@ -102,7 +130,8 @@ def build_script(bundle: Bundle) -> str:
     parts = [*map(_body, modules), call]
     header = _HEADER.format(
         version=version("skipstone"),
-        packages=_packages("\n".join(parts)),
+        program=program,
+        packages=_packages("\n".join(parts), program),
         files=" ".join(example_file_names(bundle)),
     )
     text = header + "\n\n".join(parts)
@@ -183,10 +212,11 @@ def _imports_own(node: ast.stmt, module: str) -> bool:
     return isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == package
 
 
-def _packages(text: str) -> str:
-    """The arguments of `pip install`; in parentheses packages that only some files need, which are
-    imported inside functions."""
-    required: set[str] = {"onnxruntime"}
+def _packages(text: str, program: str) -> str:
+    """The arguments of `pip install` to run the file `program`; in parentheses packages that only
+    some files need, which are imported inside functions."""
+    runtimes = {"onnxruntime", "openvino"}
+    required: set[str] = {"onnxruntime" if program.endswith(".onnx") else "openvino"}
     optional: set[str] = set()
     tree = ast.parse(text)
     for node in ast.walk(tree):
@@ -197,7 +227,7 @@ def _packages(text: str) -> str:
             names = [str(node.module)]
         for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
             (required if node in tree.body else optional).add(_ON_PYPI.get(name, name))
-    optional -= required
+    optional -= required | runtimes
     extra = f"      (some files: {' '.join(sorted(optional))})" if optional else ""
     return " ".join(sorted(required)) + extra
 
