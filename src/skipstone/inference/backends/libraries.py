@@ -21,10 +21,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import math
 import os
+import resource
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from skipstone.core.errors import DamagedError
 
 _OPENVINO_TELEMETRY = "openvino_telemetry"
 
@@ -74,6 +81,60 @@ def disable_signal_stack_after() -> Iterator[None]:
     finally:
         if signal_stack_address() is not None:
             ctypes.CDLL(None).sigaltstack(ctypes.byref(_SignalStack(None, _DISABLE, 0)), None)
+
+
+#: Bytes that one answer of a program may take beyond what the process has: at most half of the
+#: machine's memory. A program from a stranger may compute how large its arrays are.
+MAX_ANSWER_BYTES = min(8 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+
+
+class _MemoryLimit:
+    """The soft limit of the address space, while any thread runs a program."""
+
+    def __init__(self) -> None:
+        self._lock, self._depth, self._previous = threading.Lock(), 0, (0, 0)
+        self._size, self._read_at = 0, -math.inf
+
+    def begin(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth > 1:
+                return
+            if time.monotonic() - self._read_at > 1:  # reading it costs as much as a small answer
+                pages = int(Path("/proc/self/statm").read_text().split()[0])
+                self._size = pages * os.sysconf("SC_PAGE_SIZE")
+                self._read_at = time.monotonic()
+            self._previous = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+            limits = [self._size + MAX_ANSWER_BYTES, soft, hard]
+            lowest = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_AS, (lowest, hard))
+
+    def end(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                resource.setrlimit(resource.RLIMIT_AS, self._previous)
+
+
+_limit = _MemoryLimit()
+
+
+@contextlib.contextmanager
+def limit_memory() -> Iterator[None]:
+    """Run a program's code with at most MAX_ANSWER_BYTES more; beyond, its runtime fails with an
+    error, or this is a DamagedError. No limit where the system has none (macOS)."""
+    if sys.platform != "linux":
+        yield
+        return
+    _limit.begin()
+    try:
+        yield
+    except MemoryError as error:
+        raise DamagedError(
+            f"the program asks for more memory than the {MAX_ANSWER_BYTES:,} bytes of one answer."
+        ) from error
+    finally:
+        _limit.end()
 
 
 def _silence_openvino() -> None:

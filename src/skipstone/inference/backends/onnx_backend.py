@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.errors import DamagedError
-from skipstone.inference.backends.libraries import import_onnxruntime
+from skipstone.inference.backends.libraries import import_onnxruntime, limit_memory
 from skipstone.inference.backends.onnx_check import check_onnx
 
 
@@ -24,14 +24,15 @@ class OnnxRuntime:
         check_onnx(program)
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised as well
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(
-                program, options, providers=["CPUExecutionProvider"]
-            )
+            with limit_memory():
+                self._session = onnxruntime.InferenceSession(
+                    program, options, providers=["CPUExecutionProvider"]
+                )
         except Exception as error:  # its exceptions share no base class of their own
             raise DamagedError(f"ONNX Runtime cannot load the program: {error}") from error
         self.name = "onnxruntime-f32"
@@ -41,7 +42,8 @@ class OnnxRuntime:
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         try:
-            values = self._session.run(self._outputs, feed)
+            with limit_memory():
+                values = self._session.run(self._outputs, feed)
         except Exception as error:  # as above
             raise DamagedError(f"the ONNX program fails: {error}") from error
         return dict(zip(self._outputs, values, strict=True))

@@ -13,6 +13,7 @@ to a large C++ parser, so its structure is checked first:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,16 @@ from skipstone.core.errors import DamagedError, Refusal
 
 #: Values in one array.
 MAX_VALUES = 1 << 31
-_LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
+#: Values in one array of a program for one sample, by ONNX's own inference of shapes.
+MAX_ARRAY_VALUES = 1 << 28
+#: Sides of dynamic axes for that inference: one sample of a usual size.
+_BATCH, _SIDE = 1, 512
+#: Bytes of the largest tensor that may be a shape.
+_SHAPE_BYTES = 4096
+_FORBIDDEN = re.compile(
+    r"If|Loop|Scan|Einsum|MaxUnpool|Bernoulli|Multinomial|CenterCropPad|Random.*|.*Window|"
+    r".*Sequence.*|Optional.*|String.*|MelWeightMatrix"
+)
 #: Operators that create an array of the size given by an input, and the index of that input.
 _SIZED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "OneHot": 1}
 #: Operators some of whose inputs are lengths, and the indices of those inputs.
@@ -59,10 +69,42 @@ def check_onnx(program: bytes) -> None:
             nodes.append(message)
     for node in nodes:
         if node.op_type == "Constant" and node.output:
-            for attribute in node.attribute:
-                constants[node.output[0]] = attribute.t
+            (value,) = node.attribute
+            if value.name != "value" or not value.HasField("t"):
+                raise Refusal(
+                    f"the ONNX program's constant {node.output[0]!r} is not a tensor, but "
+                    f"{value.name!r}, which skipstone does not run."
+                )
+            constants[node.output[0]] = value.t
     for node in nodes:
         _check_size(node, constants)
+    _check_shapes(model)
+
+
+def _check_shapes(model: Any) -> None:
+    """DamagedError for an array of too many values. Changes the model: shapes need no weights."""
+    import onnx
+
+    for value in model.graph.input:
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if not size.dim_value:
+                size.dim_value = _SIDE if axis else _BATCH
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) > _SHAPE_BYTES:
+            tensor.ClearField("raw_data")
+    del model.graph.value_info[:]
+    try:
+        known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception as error:  # its own errors share no base class
+        raise DamagedError(f"the ONNX program has no sound shapes: {error}") from None
+    for value in (*known.value_info, *known.output):
+        if math.prod(size.dim_value or 1 for size in value.type.tensor_type.shape.dim) > (
+            MAX_ARRAY_VALUES
+        ):
+            raise DamagedError(
+                f"the ONNX program makes an array, {value.name[:80]!r}, of more than "
+                f"{MAX_ARRAY_VALUES:,} values."
+            )
 
 
 def _messages(message: Any) -> Iterator[Any]:
@@ -122,7 +164,7 @@ def _bits(data_type: int) -> int:
 
 
 def _check_operator(node: Any) -> None:
-    if node.op_type in _LOOPS or node.domain not in _DOMAINS:
+    if _FORBIDDEN.fullmatch(node.op_type) or node.domain not in _DOMAINS:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise Refusal(f"the ONNX program uses the operator {name!r}, which skipstone does not run.")
 

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.errors import DamagedError, UsageError
-from skipstone.inference.backends.libraries import disable_signal_stack_after, import_openvino
-from skipstone.inference.backends.openvino_check import check_ir
+from skipstone.inference.backends.libraries import (
+    disable_signal_stack_after,
+    import_openvino,
+    limit_memory,
+)
+from skipstone.inference.backends.openvino_check import check_array_sizes, check_ir
 from skipstone.inference.reference_outputs import cpu_features
 
 #: Shapes that get a compiled program of their own; compiling for more costs more than it saves.
@@ -64,7 +68,8 @@ class OpenVinoRuntime:
         size = len(next(iter(feed.values())))
         compiled = self.get_compiled(static=size == 1, like=feed)
         try:
-            results = compiled(feed)
+            with limit_memory():
+                results = compiled(feed)
         except (RuntimeError, TypeError, ValueError) as error:
             raise DamagedError(f"the OpenVINO program fails: {error}") from error
         ports = zip(self._outputs, compiled.outputs, strict=True)
@@ -93,22 +98,26 @@ class OpenVinoRuntime:
             key = ("static", ())
         if key not in self._compiled:
             try:
-                model = self._core.read_model(self._xml, self._weights)
-                # names from before compiling: it may rename an output after a fused layer
-                self._outputs = [port.get_any_name() for port in model.outputs]
-                if static:
-                    sizes = dict(key[1])
-                    model.reshape(
-                        {
-                            port: _batch_of_one(port.partial_shape, sizes.get(port.get_any_name()))
-                            for port in model.inputs
-                        }
-                    )
-                with disable_signal_stack_after():
-                    self._compiled[key] = self._core.compile_model(model, "CPU", self._properties())
+                with limit_memory(), disable_signal_stack_after():
+                    self._compiled[key] = self._compile(dict(key[1]) if static else None)
             except (RuntimeError, IndexError, TypeError) as error:
                 raise DamagedError(f"OpenVINO cannot load the program: {error}") from error
         return self._compiled[key]
+
+    def _compile(self, sizes: Mapping[str, tuple[int, ...]] | None) -> Any:
+        """Compiled for batch 1 and `sizes`, or for None with dynamic axes."""
+        model = self._core.read_model(self._xml, self._weights)
+        # names from before compiling: it may rename an output after a fused layer
+        self._outputs = [port.get_any_name() for port in model.outputs]
+        if sizes is not None:
+            model.reshape(
+                {
+                    port: _batch_of_one(port.partial_shape, sizes.get(port.get_any_name()))
+                    for port in model.inputs
+                }
+            )
+        check_array_sizes(model)
+        return self._core.compile_model(model, "CPU", self._properties())
 
     def runtime_info(self) -> Mapping[str, Any]:
         """`precision` is the one that the compiled layers run in; `asked` is the requested one."""

@@ -17,7 +17,21 @@ from skipstone.core.errors import DamagedError, Refusal
 #: Values in one array; depth of nested elements.
 MAX_VALUES, MAX_DEPTH = 1 << 31, 64
 _OPSET = re.compile(r"opset\d{1,2}")
-_LOOPS = frozenset({"Loop", "TensorIterator"})
+#: Values in one array of a program for one sample.
+MAX_ARRAY_VALUES = 1 << 28
+#: No exported network has them: subgraphs, random numbers, state, and sizes of sizes.
+_FORBIDDEN = frozenset(
+    {
+        "If",
+        "Loop",
+        "TensorIterator",
+        "Einsum",
+        "RandomUniform",
+        "Multinomial",
+        "ReadValue",
+        "Assign",
+    }
+)
 _BITS = re.compile(r"[a-z]+(\d+)")
 
 
@@ -37,6 +51,22 @@ def check_ir(xml: bytes, weights: bytes) -> None:
         parser.Parse(xml, True)
     except (expat.ExpatError, ValueError) as error:
         raise DamagedError(f"the OpenVINO program cannot be read: {error}.") from None
+
+
+def check_array_sizes(model: Any) -> None:
+    """DamagedError for an array of too many values, by OpenVINO's own inference of shapes."""
+    for layer in model.get_ops():
+        for port in layer.outputs():
+            sizes = (
+                [axis.get_length() for axis in port.partial_shape if axis.is_static]
+                if (port.partial_shape.rank.is_static)
+                else []
+            )
+            if math.prod(sizes) > MAX_ARRAY_VALUES:
+                raise DamagedError(
+                    f"the OpenVINO program's {layer.get_friendly_name()[:80]!r} makes an array of "
+                    f"more than {MAX_ARRAY_VALUES:,} values."
+                )
 
 
 class _Reader:
@@ -71,7 +101,7 @@ class _Reader:
     def _begin_layer(self, attributes: dict[str, str]) -> None:
         self._layers.append(attributes)
         kind, version = attributes.get("type", ""), attributes.get("version", "")
-        if kind in _LOOPS or not _OPSET.fullmatch(version):
+        if kind in _FORBIDDEN or not _OPSET.fullmatch(version):
             raise Refusal(
                 f"the OpenVINO program uses the operator {kind[:60]!r} of {version[:60]!r}, which "
                 "skipstone does not run."
@@ -85,8 +115,10 @@ class _Reader:
             numbers = [_number(part.rpartition("..")[2]) for part in shape if part != "?"]
             if math.prod(max(number, 1) for number in numbers) > MAX_VALUES:
                 raise DamagedError(f"the OpenVINO program's {name!r} claims too large a shape.")
-        if layer.get("type") != "Const" or "size" not in data:
+        if layer.get("type") != "Const":
             return
+        if "size" not in data or "value" in data:
+            raise DamagedError(f"the OpenVINO program's {name!r} does not lie in its weights.")
         size, start = _number(data["size"]), _number(data.get("offset", ""))
         bits = _BITS.fullmatch(data.get("element_type", ""))
         if start < 0 or size < 0 or start + size > self._weights:
