@@ -30,7 +30,7 @@ def make_golden_recordings(count: int, rate: int, length: int) -> list[tuple[str
 
 def write_wav(samples: np.ndarray, rate: int, *, bits: int = 16, is_float: bool = False) -> bytes:
     """Samples (T, channels) or (T,) in -1..1 as the bytes of a WAV file."""
-    samples = samples.reshape(len(samples), -1)
+    samples = samples[:, None] if samples.ndim == 1 else samples
     channels, width = samples.shape[1], bits // 8
     if is_float:
         data = samples.astype(f"<f{width}").tobytes()
