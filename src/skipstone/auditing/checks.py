@@ -27,6 +27,7 @@ _PROBLEMS = {
     "truncated": ("truncated", "cut off"),
     "too large": ("too_large", "larger than is safe to decode"),
     "not a picture": ("not_a_picture", "not a picture by its bytes"),
+    "not a recording": ("not_a_recording", "not a recording by its bytes"),
     "not read": ("not_read", "of an unsupported kind"),
 }
 

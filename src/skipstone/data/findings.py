@@ -83,6 +83,8 @@ KINDS = {
         FindingKind("mask_without_picture", "masks without a picture", "Skipped.", "none"),
         FindingKind("mask_class_missing", "classes that no mask has", "", "none"),
         FindingKind("not_a_picture", "files of another kind", "Left out.", "all"),
+        FindingKind("not_a_recording", "files of another kind", "Left out.", "all"),
+        FindingKind("silent", "silent {units}", "There is nothing to learn from.", "all"),
         FindingKind("not_read", "{units} of an unsupported format", "Left out.", "all"),
         FindingKind(
             "too_large",
@@ -154,6 +156,22 @@ KINDS = {
             "Models of n-grams read them completely; for other models: --max-length.",
             "none",
         ),
+        FindingKind(
+            "voice_across_splits",
+            "voices in several splits",
+            "To measure how new voices are recognised, give the voices as a column: --group-column.",
+            "none",
+        ),
+        FindingKind(
+            "clipped", "clipped {units}", "Loud parts are cut off: record them again.", "ask"
+        ),
+        FindingKind(
+            "offset",
+            "{units} with an offset",
+            "Harmless for spectrograms; check the cable.",
+            "none",
+        ),
+        FindingKind("mixed_rates", "{units} of several rates", "Harmless.", "none"),
         FindingKind("class_without_training_rows", "classes that cannot be learnt", "", "none"),
         FindingKind("tiny_class", "tiny classes", "Add {units} of these classes.", "none"),
         FindingKind("imbalance", "imbalanced classes", "", "none"),
