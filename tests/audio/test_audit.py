@@ -32,8 +32,8 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finding]:
             split = "train" if number < 12 else "val"
             name = f"{'anna' if number % 2 else 'ben'}_{number}.wav"
             write_recording(root / split / kind / name, number, kind)
-    wave, folder = make_recording(0, "low"), root / "train" / "low"
-    clip = np.clip(8 * wave, -1, 1)
+    wave, folder = make_recording(200, "low"), root / "train" / "low"
+    clip = np.clip(8 * make_recording(201, "low"), -1, 1)
     bad = {
         "anna_clipped": write_wav(clip, RATE),
         "anna_offset": write_wav(0.3 * wave + 0.2, RATE),

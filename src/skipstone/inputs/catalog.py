@@ -92,6 +92,7 @@ ENTRIES = (
         noun="recording",
         formats="WAV, FLAC, OGG, MP3 and AIFF",
         row_content="files",
+        augment="skipstone.audio.augment_options:AudioAugmentOptions",
         inspect="skipstone.audio.inspect_file:inspect_recording",
         find_near_duplicates="skipstone.audio.near_duplicates:find_near_duplicate_recordings",
         audit="skipstone.audio.audit:audit_recordings",

@@ -1,0 +1,147 @@
+"""Options of the augmentation of recordings. Free of torch, so that ``--help`` stays fast.
+
+light      gain 6, delay 0.1
+standard   gain 6, delay 0.1, speed 0.1, hiss 15, time_mask 0.1, band_mask 0.1
+strong     the same stronger, pitch 2, reverb 0.3, mixup 0.2
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.options import Range, check_options, option
+from skipstone.inputs.augmentation_options import AugmentationOptions
+
+#: {operation: (strength when named alone, greatest strength, help text)}, in the order in which
+#: they run.
+AUDIO_OPERATIONS: Mapping[str, tuple[float, float, str]] = {
+    "speed": (0.1, 0.5, "played faster or slower by up to the share s, which moves pitch, too"),
+    "pitch": (2.0, 12.0, "moved up or down by up to s semitones, at the same speed"),
+    "reverb": (0.3, 1.0, "the echo of a random room, with probability s"),
+    "delay": (0.1, 10.0, "moved in time by up to s seconds"),
+    "background": (
+        10.0,
+        80.0,
+        "a part of a random recording of --background-folder, at s to s + 20 decibels below",
+    ),
+    "hiss": (15.0, 80.0, "white noise at s to s + 20 decibels below the recording"),
+    "gain": (6.0, 60.0, "louder or quieter by up to s decibels"),
+    "band_mask": (
+        0.1,
+        0.9,
+        "a random band of up to the share s of all frequencies is removed (SpecAugment, Park 2019)",
+    ),
+    "time_mask": (
+        0.1,
+        0.9,
+        "a random part of up to the share s of the window is silent (SpecAugment, Park 2019)",
+    ),
+    "mixup": (0.2, math.inf, "blend pairs of recordings, share from Beta(s, s) (Zhang 2018)"),
+}
+_STANDARD = {
+    "speed": 0.1,
+    "delay": 0.1,
+    "hiss": 15.0,
+    "gain": 6.0,
+    "band_mask": 0.1,
+    "time_mask": 0.1,
+}
+AUDIO_PRESETS: Mapping[str, Mapping[str, float]] = {
+    "none": {},
+    "light": {"delay": 0.1, "gain": 6.0},
+    "standard": _STANDARD,
+    "strong": {
+        **_STANDARD,
+        "speed": 0.15,
+        "pitch": 2.0,
+        "reverb": 0.3,
+        "hiss": 5.0,
+        "band_mask": 0.2,
+        "time_mask": 0.2,
+        "mixup": 0.2,
+    },
+}
+
+
+def _operation(name: str) -> float | None:
+    strength, greatest, text = AUDIO_OPERATIONS[name]
+    help = f"recordings: {text}; 0 is off, s is {strength:.3g} when named alone"
+    return option(None, range=Range(0, greatest), help=help)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioAugmentOptions(AugmentationOptions):
+    """A preset, operations by name, or both; an operation's own value overrides the preset's.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    augmentation_factory = "skipstone.audio.augment:make_audio_augmentation"
+    mixing_factory = "skipstone.audio.augment:make_audio_mixing"
+
+    augment: str = option(
+        "standard",
+        help="recordings: none, light, standard (default) or strong; or operations by name, "
+        "separated by commas: speed,hiss,gain",
+    )
+    speed: float | None = _operation("speed")
+    pitch: float | None = _operation("pitch")
+    reverb: float | None = _operation("reverb")
+    delay: float | None = _operation("delay")
+    background: float | None = _operation("background")
+    hiss: float | None = _operation("hiss")
+    gain: float | None = _operation("gain")
+    band_mask: float | None = _operation("band_mask")
+    time_mask: float | None = _operation("time_mask")
+    mixup: float | None = _operation("mixup")
+    background_folder: str | None = option(
+        None,
+        metavar="DIR",
+        names_outside=True,
+        help="recordings: a folder of background recordings; turns --background on",
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.augment not in AUDIO_PRESETS:
+            for word in self._list_words():
+                if word not in AUDIO_OPERATIONS:
+                    hint = did_you_mean(word, [*AUDIO_PRESETS, *AUDIO_OPERATIONS])
+                    problems.append(
+                        f"{word!r} is neither a preset ({', '.join(AUDIO_PRESETS)}) nor an "
+                        f"operation on recordings ({', '.join(AUDIO_OPERATIONS)}). "
+                        f"{hint}".rstrip(" ?.")
+                    )
+        check_options(self, problems)
+        if "background" in self.get_strengths() and self.background_folder is None:
+            raise UsageError(
+                "--background needs recordings to add.",
+                hint="Name their folder: --background-folder noises/",
+            )
+
+    def get_strengths(self) -> dict[str, float]:
+        """{operation: strength} of the enabled ones in the order in which they run."""
+        if self.augment in AUDIO_PRESETS:
+            chosen = dict(AUDIO_PRESETS[self.augment])
+        else:
+            words = self._list_words()
+            chosen = {word: AUDIO_OPERATIONS[word][0] for word in words if word in AUDIO_OPERATIONS}
+        if self.background_folder is not None:
+            chosen.setdefault("background", AUDIO_OPERATIONS["background"][0])
+        for name in AUDIO_OPERATIONS:
+            value = getattr(self, name)
+            if value is not None:
+                chosen[name] = float(value)
+        return {name: chosen[name] for name in AUDIO_OPERATIONS if chosen.get(name, 0) > 0}
+
+    def describe_operations(self, size: int = 0) -> str:
+        """One sentence for the user; `size` is ignored."""
+        parts = [f"{name} {strength:.3g}" for name, strength in self.get_strengths().items()]
+        return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
+
+    def _list_words(self) -> list[str]:
+        return [word.strip().replace("-", "_") for word in self.augment.split(",")]
