@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from skipstone.audio.decode import fit_length, read_samples, to_mono
-from skipstone.audio.goldens import make_golden_recordings
+from skipstone.audio.goldens import make_golden_recordings, write_wav
+from skipstone.audio.inspect_file import draw_spectrogram
 from skipstone.audio.options import MAX_AUTO_RATE, MAX_AUTO_SECONDS, MAX_WINDOW, AudioOptions
 from skipstone.audio.spectrogram import (
     COEFFICIENTS,
@@ -136,6 +137,12 @@ class AudioInput(Input):
 
     def encode(self, raw: DecodedSample) -> dict[str, Array]:
         return {"waveform": raw.value}
+
+    def draw_record(self, record: Array) -> Array:
+        return draw_spectrogram(record, self.rate)
+
+    def encode_wav(self, record: Array) -> bytes:
+        return write_wav(record, self.rate)
 
     # --- the graph --------------------------------------------------------------------------------
 

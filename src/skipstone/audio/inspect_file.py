@@ -24,6 +24,8 @@ _MAX_FRAMES = 500
 #: A quieter frame than this (relative to the loudest, natural logarithm) is before or after sound.
 _ACTIVE = 2.5 * np.log(10.0)
 
+_DRAWN_FRAMES, _DRAWN_BANDS, _DRAWN_RANGE = 512, 128, 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class RecordingContent:
@@ -102,6 +104,35 @@ def measure_clipping(samples: np.ndarray) -> float:
         runs = edges[1::2] - edges[::2]
         total += int(runs[runs >= _CLIP_RUN].sum())
     return total / extreme.size
+
+
+def draw_spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A picture of (T,) samples, uint8 (128, frames, 1): low frequencies at the bottom, loud bright,
+    over 60 decibels; at most 512 frames."""
+    hop = max(rate // 100, -(-len(wave) // _DRAWN_FRAMES), 1)
+    size = max(64, 1 << (rate // 50).bit_length())
+    padded = np.pad(wave, size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    spectrum = np.square(np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)))
+    edges = np.geomspace(50, rate / 2, _DRAWN_BANDS + 1) * size / rate
+    starts = np.minimum(np.floor(edges).astype(int), spectrum.shape[1] - 1)
+    stops = np.maximum(starts[1:], starts[:-1] + 1)
+    sums = np.concatenate([np.zeros((len(spectrum), 1)), np.cumsum(spectrum, axis=1)], axis=1)
+    energies = (sums[:, stops] - sums[:, starts[:-1]]) / (stops - starts[:-1])
+    decibels = 10 * np.log10(energies + 1e-10)
+    shown = np.clip((decibels - decibels.max()) / _DRAWN_RANGE + 1, 0, 1)
+    return np.asarray(np.rint(255 * shown.T[::-1]), np.uint8)[:, :, None]
+
+
+def make_recording_preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:
+    """`preview` of the spec of the input `audio`: a spectrogram; None if unreadable."""
+    if isinstance(data, np.ndarray):
+        return None
+    try:
+        samples, rate = read_samples(data)
+    except ValueError:
+        return None
+    return draw_spectrogram(samples.mean(axis=1), rate).repeat(3, axis=2)
 
 
 def make_fingerprint(mono: np.ndarray) -> np.ndarray:

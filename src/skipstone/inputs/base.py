@@ -221,6 +221,17 @@ class TokenSplitter(Protocol):
 
 
 @runtime_checkable
+class Playable(Protocol):
+    """An input of recordings, which a report shows as pictures with players."""
+
+    def draw_record(self, record: Array) -> Array:
+        """A picture (H, W, 1) uint8 of a record."""
+
+    def encode_wav(self, record: Array) -> bytes:
+        """A record as a WAV file."""
+
+
+@runtime_checkable
 class WordVocabulary(Protocol):
     """An input whose vocabulary may be words, which pretrained word vectors need."""
 

@@ -94,6 +94,7 @@ ENTRIES = (
         row_content="files",
         augment="skipstone.audio.augment_options:AudioAugmentOptions",
         inspect="skipstone.audio.inspect_file:inspect_recording",
+        preview="skipstone.audio.inspect_file:make_recording_preview",
         find_near_duplicates="skipstone.audio.near_duplicates:find_near_duplicate_recordings",
         audit="skipstone.audio.audit:audit_recordings",
         choose_model="skipstone.audio.auto:choose_audio_model",

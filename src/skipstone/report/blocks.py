@@ -19,6 +19,7 @@ from skipstone.core.errors import DamagedError
 
 Json = Mapping[str, Any]
 IMAGE_DATA_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
+SOUND_DATA_URI = re.compile(r"data:audio/wav;base64,[A-Za-z0-9+/]+={0,2}")
 #: A link to a sample's own file, relative to the page, so that it cannot name another scheme.
 FILE_LINK = re.compile(r"\.{1,2}/[A-Za-z0-9%._~/-]*")
 STATES = ("good", "neutral", "bad")
@@ -224,6 +225,7 @@ class GalleryItem:
         truth_probability: probability of the true class; None if it is not one number.
         link: to its own file, relative to the page, or "".
         picture: a data URI, or "" for no image.
+        sound: a data URI of a recording, or "".
         words: a text in pieces, each with its importance for the prediction, from -1 to 1.
         about: for several decisions per sample (tags), the one that `probability` and `words`
             belong to.
@@ -238,6 +240,7 @@ class GalleryItem:
     truth_probability: float | None = None
     link: str = ""
     picture: str = ""
+    sound: str = ""
     words: tuple[tuple[str, float], ...] = ()
     about: str = ""
 
@@ -381,6 +384,12 @@ def check_pictures(items: Iterable[GalleryItem | Photo]) -> None:
     for item in items:
         if isinstance(item, GalleryItem) and item.link and not FILE_LINK.fullmatch(item.link):
             raise ValueError("a link is not a relative path")
+        if (
+            isinstance(item, GalleryItem)
+            and item.sound
+            and not SOUND_DATA_URI.fullmatch(item.sound)
+        ):
+            raise ValueError("a sound is not a data URI of a WAV file")
         if item.picture and not IMAGE_DATA_URI.fullmatch(item.picture):
             raise ValueError("a picture is not a data URI of a JPEG, PNG or WebP")
 

@@ -46,3 +46,8 @@ def _uri(picture: object, kind: str) -> str:
     picture.save(content, kind, **options)  # type: ignore[attr-defined]
     data = base64.b64encode(content.getvalue()).decode()
     return f"data:image/{kind.lower()};base64,{data}"
+
+
+def encode_sound_uri(wav: bytes) -> str:
+    """A WAV file as a data URI."""
+    return f"data:audio/wav;base64,{base64.b64encode(wav).decode()}"

@@ -17,9 +17,14 @@ from skipstone.data.sources import FileRef, Inline, Source
 from skipstone.image.preview import to_display
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
-from skipstone.inputs.base import TokenSplitter
+from skipstone.inputs.base import Playable, TokenSplitter
 from skipstone.inputs.multi_input import list_inputs
-from skipstone.report.data_uris import MAX_GALLERY_CHARACTERS, MAX_WIDE_SIDE, encode_data_uri
+from skipstone.report.data_uris import (
+    MAX_GALLERY_CHARACTERS,
+    MAX_WIDE_SIDE,
+    encode_data_uri,
+    encode_sound_uri,
+)
 from skipstone.tasks.base import PredictionDrawing
 from skipstone.training.plan import TrainContext
 
@@ -126,10 +131,11 @@ class GalleryDrawer:
             results.append([])
             for item in items:
                 shown = self._draw_item(item, weighted)
-                picture = shown.get("picture", "")
-                if len(picture) > budget:
-                    shown["picture"] = picture = ""
-                budget -= len(picture)
+                for key in ("picture", "sound"):
+                    content = shown.get(key, "")
+                    if len(content) > budget:
+                        shown[key] = content = ""
+                    budget -= len(content)
                 results[-1].append(shown)
         return results
 
@@ -138,7 +144,12 @@ class GalleryDrawer:
         source = self.context.manifest.source_at(row)
         shown = {**item, "name": self._names[row], "link": self._link_to(source)}
         input = list_inputs(self.context.input)[0]  # an ensemble's members split texts alike
-        if not isinstance(input, TokenSplitter):
+        if isinstance(input, Playable):
+            with contextlib.suppress(DataError):
+                record = input.decode(source).value
+                shown["picture"] = encode_data_uri(input.draw_record(record)) or ""
+                shown["sound"] = encode_sound_uri(input.encode_wav(record))
+        elif not isinstance(input, TokenSplitter):
             with contextlib.suppress(DataError):  # readable when it was scored, but not any more
                 shown["picture"] = self._draw_row(row) or ""
         elif weighted:

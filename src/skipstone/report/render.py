@@ -47,7 +47,7 @@ from skipstone.report.text_format import (
 def render_page(report: Report, contents: Sequence[tuple[str, str]], body: str) -> str:
     """The complete document.
 
-    Its Content-Security-Policy allows only this style sheet and embedded images: no script, no
+    Its Content-Security-Policy allows only this style sheet and embedded images and sounds: no script, no
     request, no form, whatever a file or class name contains.
 
     Args:
@@ -76,7 +76,7 @@ def render_page(report: Report, contents: Sequence[tuple[str, str]], body: str) 
 def _policy(style: str) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -75,9 +75,12 @@ def _content(sample: GalleryItem | Photo, alt: str) -> str:
         return render_weighted_text(sample.words)
     if not sample.picture:
         return '<span class="missing">no picture</span>'
+    player = ""
+    if isinstance(sample, GalleryItem) and sample.sound:
+        player = f'<audio controls preload="none" src="{escape_html(sample.sound)}"></audio>'
     return (
         '<label><input type="checkbox" class="zoom" aria-label="enlarge">'
-        f'<img src="{escape_html(sample.picture)}" alt="{escape_html(alt)}"></label>'
+        f'<img src="{escape_html(sample.picture)}" alt="{escape_html(alt)}"></label>{player}'
     )
 
 
