@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from skipstone.audio.goldens import write_wav
-from skipstone.audio.inspect_file import inspect_recording
+from skipstone.audio.inspect_recording import inspect_recording
 from skipstone.audio.near_duplicates import SAME, compare_fingerprints
 from skipstone.auditing.run_checks import audit_rows
 from skipstone.data.findings import Finding

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from skipstone.audio import augment
+from skipstone.audio.audio_augment_options import (
+    AUDIO_OPERATIONS,
+    AUDIO_PRESETS,
+    AudioAugmentOptions,
+)
 from skipstone.audio.augment import AudioAugmentation, make_audio_augmentation, make_audio_mixing
-from skipstone.audio.augment_options import AUDIO_OPERATIONS, AUDIO_PRESETS, AudioAugmentOptions
 from skipstone.audio.input import AudioInput
 from skipstone.audio.options import AudioOptions
 from skipstone.core.errors import UsageError

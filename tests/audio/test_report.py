@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skipstone.audio.decode import read_samples
-from skipstone.audio.inspect_file import draw_spectrogram
+from skipstone.audio.inspect_recording import draw_spectrogram
 from skipstone.core.errors import DamagedError
 from skipstone.report.blocks import block_from_json
 from skipstone.workflows.train_model import train

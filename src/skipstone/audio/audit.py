@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.audio.inspect_file import MAX_OFFSET, RecordingContent
+from skipstone.audio.inspect_recording import MAX_OFFSET, RecordingContent
 from skipstone.auditing.checks import AuditContext
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.data.findings import Finding

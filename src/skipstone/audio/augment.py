@@ -6,13 +6,14 @@ silence and by a band-stop filter, so that they suit spectrograms and waveforms 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from skipstone.audio.augment_options import AudioAugmentOptions
+from skipstone.audio.audio_augment_options import AudioAugmentOptions
 from skipstone.audio.input import AudioInput
 from skipstone.core.errors import DataError, UsageError
 from skipstone.data.readers.scan import walk_folders
@@ -116,9 +117,7 @@ def make_audio_mixing(options: AudioAugmentOptions, task: Task) -> ImageMixing |
 
 def read_backgrounds(folder: Path, input: AudioInput) -> list[Wave]:
     """Up to 200 recordings below a folder, at the input's rate."""
-    from collections import Counter
-
-    waves = []
+    waves: list[Wave] = []
     if not folder.is_dir():
         raise UsageError(f"--background-folder {folder} is not a folder.")
     for _, files in walk_folders(folder, Counter()):
@@ -147,7 +146,7 @@ def stretch_waveform(wave: Wave, factor: float) -> Wave:
     """The waveform `factor` times as fast, around its middle."""
     center = (len(wave) - 1) / 2
     places = (np.arange(len(wave)) - center) * factor + center
-    return np.interp(places, np.arange(len(wave)), wave, left=0.0, right=0.0)
+    return np.asarray(np.interp(places, np.arange(len(wave)), wave, left=0.0, right=0.0))
 
 
 def change_pitch(wave: Wave, strength: float, rng: Rng) -> Wave:
@@ -220,7 +219,7 @@ def add_hiss(wave: Wave, strength: float, rng: Rng) -> Wave:
 
 
 def add_background(wave: Wave, strength: float, rng: Rng, backgrounds: Sequence[Wave]) -> Wave:
-    noise = backgrounds[rng.integers(len(backgrounds))]
+    noise = backgrounds[int(rng.integers(len(backgrounds)))]
     begin = rng.integers(max(1, len(noise) - len(wave) + 1))
     part = np.resize(noise[begin : begin + len(wave)], len(wave))
     return _add_noise(wave, part, strength, rng)

@@ -16,7 +16,7 @@ from torch import nn
 
 from skipstone.audio.decode import fit_length, read_samples, to_mono
 from skipstone.audio.goldens import make_golden_recordings, write_wav
-from skipstone.audio.inspect_file import draw_spectrogram
+from skipstone.audio.inspect_recording import draw_spectrogram
 from skipstone.audio.options import MAX_AUTO_RATE, MAX_AUTO_SECONDS, MAX_WINDOW, AudioOptions
 from skipstone.audio.spectrogram import (
     COEFFICIENTS,

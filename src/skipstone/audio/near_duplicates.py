@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skipstone.audio.inspect_file import RecordingContent
+from skipstone.audio.inspect_recording import RecordingContent
 from skipstone.datasets.grouping import Link
 
 #: Correlation from which two fingerprints are of one recording. Different recordings of one word by

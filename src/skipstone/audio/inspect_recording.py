@@ -103,7 +103,7 @@ def measure_clipping(samples: np.ndarray) -> float:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], column.astype(np.int8), [0]])))
         runs = edges[1::2] - edges[::2]
         total += int(runs[runs >= _CLIP_RUN].sum())
-    return total / extreme.size
+    return total / int(extreme.size)
 
 
 def draw_spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
