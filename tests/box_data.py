@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,3 +78,60 @@ def write_voc(
         text = voc_text(scene.objects, (size[0], size[1]), name=f"{name}.png")
         (folder / boxes / f"{name}.xml").write_text(text)
     return folder
+
+
+def save_photos(folder: Path, scenes: Mapping[str, Scene]) -> list[str]:
+    """The scenes as PNG; their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, scene in scenes.items():
+        Image.fromarray(scene.picture).save(folder / f"{name}.png")
+    return [f"{name}.png" for name in scenes]
+
+
+def coco_content(
+    scenes: Mapping[str, Scene], *, prefix: str = "", first_id: int = 7
+) -> dict[str, Any]:
+    """A COCO file's content; ids have gaps, and one category is never used."""
+    categories = {"disc": 3, "square": 11, "never": 12}
+    content: dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": id, "name": name} for name, id in categories.items()],
+    }
+    for number, (name, scene) in enumerate(scenes.items()):
+        height, width = scene.picture.shape[:2]
+        image = {"id": first_id + 2 * number, "file_name": f"{prefix}{name}.png"}
+        content["images"].append({**image, "width": width, "height": height})
+        for label, (x1, y1, x2, y2) in scene.objects:
+            box = [x1, y1, x2 - x1, y2 - y1]
+            row = {"id": len(content["annotations"]) + 1, "image_id": image["id"], "bbox": box}
+            content["annotations"].append({**row, "category_id": categories[label], "iscrowd": 0})
+    return content
+
+
+def yolo_text(scene: Scene, names: Sequence[str] = ("disc", "square")) -> str:
+    height, width = scene.picture.shape[:2]
+    lines = []
+    for label, (x1, y1, x2, y2) in scene.objects:
+        centre = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+        size = (x2 - x1) / width, (y2 - y1) / height
+        numbers = " ".join(f"{value:.8f}" for value in (*centre, *size))
+        lines.append(f"{names.index(label)} {numbers}")
+    return "\n".join(lines)
+
+
+def write_yolo(folder: Path, scenes: Mapping[str, Scene], photos: str, labels: str) -> Path:
+    save_photos(folder / photos, scenes)
+    (folder / labels).mkdir(parents=True, exist_ok=True)
+    for name, scene in scenes.items():
+        (folder / labels / f"{name}.txt").write_text(yolo_text(scene))
+    return folder
+
+
+def table_rows(scenes: Mapping[str, Scene], folder: str = "photos") -> list[list[Any]]:
+    """path, label, and the two corners of each object."""
+    return [
+        [f"{folder}/{name}.png", label, *box]
+        for name, scene in scenes.items()
+        for label, box in scene.objects
+    ]

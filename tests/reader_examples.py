@@ -7,12 +7,21 @@ together (`tests/cover.py`) go over all of them.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.box_data import (
+    coco_content,
+    make_scenes,
+    save_photos,
+    table_rows,
+    write_voc,
+    write_yolo,
+)
 from tests.mask_data import write_scenes
 from tests.photos import (
     CLASSES,
@@ -57,6 +66,32 @@ def table_of_tagged_photos(root: Path) -> Path:
 
 def scenes(root: Path) -> Path:
     return write_scenes(root / "scenes", 12)
+
+
+def voc(root: Path) -> Path:
+    return write_voc(root / "voc", make_scenes(24))
+
+
+def coco(root: Path) -> Path:
+    scenes = make_scenes(24)
+    save_photos(root / "coco" / "images", scenes)
+    (root / "coco" / "boxes.json").write_text(json.dumps(coco_content(scenes)))
+    return root / "coco"
+
+
+def yolo(root: Path) -> Path:
+    write_yolo(root / "yolo", make_scenes(24), "images", "labels")
+    (root / "yolo" / "data.yaml").write_text("names: [disc, square]\ntrain: images\n")
+    return root / "yolo"
+
+
+def table_of_boxes(root: Path) -> Path:
+    scenes = make_scenes(24)
+    save_photos(root / "photos", scenes)
+    with (root / "boxes.csv").open("w", newline="") as file:
+        header = ["path", "label", "xmin", "ymin", "xmax", "ymax"]
+        csv.writer(file).writerows([header, *table_rows(scenes)])
+    return root / "boxes.csv"
 
 
 def idx(root: Path) -> Path:
@@ -111,6 +146,10 @@ EXAMPLES: dict[str, dict[tuple[str, str], Callable[[Path], Path]]] = {
         ("classify", "audio"): recording_splits,
     },
     "mask-folders": {("segment", "image"): scenes},
+    "voc": {("detect", "image"): voc},
+    "coco": {("detect", "image"): coco},
+    "yolo": {("detect", "image"): yolo},
+    "box-table": {("detect", "image"): table_of_boxes},
     "table": {
         ("classify", "image"): table_of_photos,
         ("tag", "image"): table_of_tagged_photos,

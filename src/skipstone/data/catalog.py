@@ -30,6 +30,21 @@ ENTRIES = (
         own_options=("images", "masks", "classes", "class_names", "ignore"),
     ),
     ReaderSpec(
+        "coco",
+        "skipstone.data.readers.coco:CocoReader",
+        options="skipstone.data.options:ReadOptions",
+        summary="photos with boxes, a COCO file (.json) for all of them or for each split",
+        source="Lin et al. 2014, arXiv:1405.0312",
+        own_options=("box_frame",),
+    ),
+    ReaderSpec(
+        "yolo",
+        "skipstone.data.readers.yolo:YoloReader",
+        options="skipstone.data.options:ReadOptions",
+        summary="photos with boxes, a YOLO file (.txt) for each photo, and data.yaml",
+        own_options=("box_frame", "class_names"),
+    ),
+    ReaderSpec(
         "voc",
         "skipstone.data.readers.voc:VocReader",
         options="skipstone.data.options:ReadOptions",
@@ -54,6 +69,16 @@ ENTRIES = (
                 "label_columns",
             ),
             *("separator", "delimiter", "encoding", "quoting", "split_column", "group_column"),
+        ),
+    ),
+    ReaderSpec(
+        "box-table",
+        "skipstone.data.readers.box_table:BoxTableReader",
+        options="skipstone.data.options:ReadOptions",
+        summary="CSV, TSV, JSON Lines or Parquet with a path, a label and a box per row",
+        own_options=(
+            *("path_column", "path_folder", "label_column", "split_column"),
+            *("delimiter", "encoding", "quoting", "box_format", "box_frame"),
         ),
     ),
     ReaderSpec(

@@ -15,6 +15,7 @@ TABLE_SOURCE_OPTIONS = (
 )
 
 
+BoxFormat = Literal["corners", "size", "centre"]
 BoxFrame = Literal["shown", "stored"]
 
 
@@ -24,8 +25,8 @@ class ReadOptions:
 
     reader: str | None = option(
         None,
-        help="layout of the data: class-folders, split-folders, mask-folders, voc, table or idx "
-        "(or a plugin's)",
+        help="layout of the data: class-folders, split-folders, mask-folders, coco, yolo, voc, table, "
+        "box-table or idx (or a plugin's)",
     )
     task: str | None = option(
         None,
@@ -37,26 +38,34 @@ class ReadOptions:
         help="class folders, split folders, table: which files to read if there are several kinds: "
         "image or text (or a plugin's)",
     )
-    path_column: str | None = option(None, help="table: the column with the paths of the files")
+    path_column: str | None = option(
+        None, help="table, box table: the column with the paths of the files"
+    )
     path_folder: str | None = option(
-        None, help="table: the folder that paths are relative to (default: the table's)"
+        None, help="table, box table: the folder that paths are relative to (default: the table's)"
     )
     text_column: str | None = option(None, help="table: the column with the texts, one per row")
-    label_column: str | None = option(None, help="table: the column with the label or labels")
+    label_column: str | None = option(
+        None, help="table, box table: the column with the label or labels"
+    )
     label_columns: tuple[str, ...] = option(
         (), help="table: the 0/1 columns, one per label, comma-separated"
     )
     separator: str | None = option(None, help="table: the separator of several labels in one cell")
-    delimiter: str | None = option(None, help="table: the column delimiter of a CSV file")
+    delimiter: str | None = option(
+        None, help="table, box table: the column delimiter of a CSV file"
+    )
     encoding: str | None = option(
-        None, help="table: the character encoding of a CSV file, such as cp1252"
+        None, help="table, box table: the character encoding of a CSV file, such as cp1252"
+    )
+    split_column: str | None = option(
+        None, help="table, box table: the column with train, validation or test"
     )
     quoting: str | None = option(
         None,
         choices=("double", "none"),
-        help="table: double if quotation marks enclose cells of a CSV file, none if they are letters",
+        help="table, box table: double if quotation marks enclose cells of a CSV file, none if they are letters",
     )
-    split_column: str | None = option(None, help="table: the column with train, validation or test")
     group_column: str | None = option(
         None, help="table: the group column (patient, scene, author); a group is never split"
     )
@@ -68,15 +77,22 @@ class ReadOptions:
         "classes.csv next to the folders, if it exists)",
     )
     class_names: tuple[str, ...] = option(
-        (), help="mask folders: names of the indices or colours in the masks, in ascending order"
+        (),
+        help="mask folders, yolo: names of the indices or colours in the masks, in ascending order; "
+        "names of the classes 0, 1, ... of YOLO files",
     )
     ignore: tuple[str, ...] = option(
         (), help="mask folders: indices, colours (#rrggbb) or classes whose pixels are ignored"
     )
+    box_format: BoxFormat | None = option(
+        None,
+        help="box table: the four numbers are two 'corners', a corner and the 'size', or the "
+        "'centre' and the size (default: as the columns are named)",
+    )
     box_frame: BoxFrame | None = option(
         None,
-        help="boxes of photos with an EXIF orientation: those of the photo as it is 'shown', or as "
-        "it is 'stored'",
+        help="coco, yolo, voc, box table: boxes of photos with an EXIF orientation are those of the "
+        "photo as it is 'shown', or as it is 'stored'",
     )
 
     exclude: str | None = option(

@@ -208,10 +208,8 @@ def build_plan(
         parent=parent,
     )
     _check_plan(plan, settings, chosen_for_user=parent is None and model == "auto")
-    vector_options = settings.make_options(VectorOptions)
-    return replace(
-        plan, vectors=load_word_vectors(vector_options, input, train_rows.list_sources())
-    )
+    sources, options = train_rows.list_sources(), settings.make_options(VectorOptions)
+    return replace(plan, vectors=load_word_vectors(options, input, sources))
 
 
 def _read_manifest(data: Path, settings: Settings, parent: ParentModel | None) -> Manifest:

@@ -41,6 +41,8 @@ class AnnotationFormat:
     reader: str = ""
 
 
+#: A class, then shares of the photo.
+_YOLO_LINE = r"\A\s*\d+([ \t]+(-?0?\.\d+|[01](\.\d*)?)(e-?\d+)?){4,}[ \t]*(\r?\n|\Z)"
 _LABEL_STUDIO = (
     "a Label Studio export",
     "Export choices as CSV, or brush labels as PNG, from Label Studio. " + _SUPPORTED,
@@ -63,6 +65,7 @@ ANNOTATION_FORMATS = (
         "a COCO file",
         ".json",
         (r'"(images|annotations)"\s*:\s*\[', r'"(file_name|bbox|image_id|segmentation)"\s*:'),
+        reader="coco",
     ),
     AnnotationFormat(
         "a CVAT export",
@@ -76,7 +79,7 @@ ANNOTATION_FORMATS = (
         (r"<annotation[\s>]", r"<(object|filename|size)[\s>]"),
         reader="voc",
     ),
-    AnnotationFormat("a YOLO file", ".txt", (r"\A\s*\d+([ \t]+-?\d*\.\d+){4,}[ \t]*(\r?\n|\Z)",)),
+    AnnotationFormat("a YOLO file", ".txt", (_YOLO_LINE,), reader="yolo"),
     AnnotationFormat(
         "the list of classes of a YOLO data set",
         ".yaml",

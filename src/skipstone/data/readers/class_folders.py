@@ -79,7 +79,7 @@ class ClassFolderReader:
             return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
-        if _are_parts(classes) and holds_box_annotations(path):
+        if (len(classes) == 1 or _are_parts(classes)) and holds_box_annotations(path):
             return None  # a reader of boxes reads it
         if len(classes) == 1 and not splits and list_subfolders(classes[0]):
             return None  # a wrapper folder: `find_data_folder` descends into it

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skipstone.core.disk import open_regular
-from skipstone.core.errors import DataError, UsageError, did_you_mean
+from skipstone.core.errors import DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
@@ -112,6 +112,19 @@ def detect_table(path: Path) -> str | None:
     """ "a CSV table", or None if `path` is not a table."""
     suffix = path.suffix.lower()
     return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
+
+
+def read_names(path: Path) -> list[str]:
+    """Names of a table's columns, from its beginning; [] if it cannot be read."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return list(pq.read_schema(path).names)
+        if path.suffix.lower() in JSONL_SUFFIXES:
+            return list(next(_records(path, "replace"), (0, {}))[1])
+        dialect = detect_dialect(path, ReadOptions(bad_bytes="replace"))
+        return next(read_csv_records(path, dialect), (0, []))[1]
+    except (SkipstoneError, pa.ArrowException, OSError):
+        return []
 
 
 def read_columns(path: Path, options: ReadOptions, *, min_columns: int = 2) -> Columns:

@@ -30,7 +30,14 @@ from skipstone.data.input_files import (
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
-from skipstone.data.readers.columns import Columns, detect_table, read_column, read_columns
+from skipstone.data.readers.box_table import find_box_columns
+from skipstone.data.readers.columns import (
+    Columns,
+    detect_table,
+    read_column,
+    read_columns,
+    read_names,
+)
 from skipstone.data.readers.label_cells import split_labels
 from skipstone.data.readers.table_columns import (
     ColumnRoles,
@@ -61,10 +68,13 @@ class TableReader:
     """A table of texts, or of paths relative to its folder or absolute."""
 
     def detect_layout(self, path: Path) -> str | None:
-        return detect_table(path)
+        kind = detect_table(path)
+        if kind is None or find_box_columns(read_names(path)) is not None:
+            return None  # box-table reads it
+        return kind
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
-        if not self.detect_layout(path):
+        if not detect_table(path):
             raise UsageError(
                 f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from skipstone.core.disk import read_regular
@@ -34,6 +33,7 @@ from skipstone.data.readers.box_rows import (
     BoxLabel,
     make_box_manifest,
 )
+from skipstone.data.readers.photo_index import PhotoIndex, find_split
 from skipstone.data.readers.scan import scan_files
 
 #: The devkit's lists of names, below ImageSets/.
@@ -61,7 +61,7 @@ class VocReader:
         }
         if not annotations:
             raise UsageError(f"{path} holds no Pascal VOC file (<annotation> in .xml).")
-        matched, orphans = match_photos(annotations, pictures.files)
+        matched, orphans = match_photos(annotations, PhotoIndex(pictures.files))
         splits = _read_split_lists(path)
         photos = []
         for picture in natural_sorted(matched):
@@ -135,57 +135,27 @@ def _number(node: ET.Element, path: str) -> float | None:
 
 
 def match_photos(
-    annotations: Mapping[str, AnnotatedPhoto], pictures: Sequence[str]
+    annotations: Mapping[str, AnnotatedPhoto], index: PhotoIndex
 ) -> tuple[dict[str, str], list[str]]:
     """({photo: annotation}, annotations without a photo).
 
-    A photo has the annotation's name without extension (or else its `filename`), and of several
-    such photos the one whose folders share most with the annotation's.
-
     Raises:
-        UsageError: two annotations describe one photo, or two photos fit equally well.
+        UsageError: two annotations describe one photo, or one describes two.
     """
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for picture in pictures:
-        by_stem[PurePosixPath(picture).stem].append(picture)
     matched: dict[str, str] = {}
     orphans = []
     for file, photo in annotations.items():
-        inside = PurePosixPath(photo.path.replace("\\", "/"))
-        candidates = by_stem.get(PurePosixPath(file).stem) or by_stem.get(inside.stem) or []
-        if len(candidates) > 1:
-            named = [c for c in candidates if PurePosixPath(c).name == inside.name]
-            candidates = _nearest(file, candidates if len(named) != 1 else named)
-        if not candidates:
+        picture = index.find_twin(file, photo.path)
+        if picture is None:
             orphans.append(file)
-            continue
-        if len(candidates) > 1:
+        elif picture in matched:
             raise UsageError(
-                f"{file} may describe {candidates[0]} or {candidates[1]}: both have its name.",
-                hint="Keep one of the two, or put the annotations next to their photos.",
-            )
-        if candidates[0] in matched:
-            raise UsageError(
-                f"{matched[candidates[0]]} and {file} both describe {candidates[0]}.",
+                f"{matched[picture]} and {file} both describe {picture}.",
                 hint="Keep one of the two.",
             )
-        matched[candidates[0]] = file
+        else:
+            matched[picture] = file
     return matched, orphans
-
-
-def _nearest(file: str, candidates: Sequence[str]) -> list[str]:
-    """The candidates that share most names of folders with the file."""
-    folders = set(PurePosixPath(file).parent.parts)
-    shared = [len(folders & set(PurePosixPath(c).parent.parts)) for c in candidates]
-    return [c for c, count in zip(candidates, shared, strict=True) if count == max(shared)]
-
-
-def find_split(path: str) -> str:
-    """The split that one of a path's folders names; "" without."""
-    for part in PurePosixPath(path).parent.parts:
-        if part.casefold() in SPLIT_NAMES:
-            return SPLIT_NAMES[part.casefold()]
-    return ""
 
 
 def _read_split_lists(root: Path) -> dict[str, str]:
