@@ -84,6 +84,7 @@ ANNOTATION_FORMATS = (
         "the list of classes of a YOLO data set",
         ".yaml",
         (r"(?m)^\s*names\s*:", r"(?m)^\s*(train|val|nc)\s*:"),
+        "Its annotations are text files next to the photos, or in a folder labels/: none was found.",
     ),
 )
 _SUFFIXES = frozenset(form.suffix for form in ANNOTATION_FORMATS)
@@ -119,7 +120,9 @@ def unsupported_annotation_error(path: Path) -> UsageError | None:
             hint="Give the folder that holds the photos and the annotations: "
             f"--reader {form.reader}",
         )
-    return UsageError(f"{file} is {form.name}, which is not supported.", hint=form.alternative)
+    return UsageError(
+        f"{file} is {form.name}, which is not supported by itself.", hint=form.alternative
+    )
 
 
 def find_annotation_file(root: Path, reader: str | None = None) -> Path | None:
