@@ -18,24 +18,18 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from skipstone.core.disk import read_regular
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.core.registry import INPUTS, TASKS
-from skipstone.data.fingerprint import map_in_threads
+from skipstone.data.class_tables import find_class_table, ignore_classes
 from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.mask_files import (
-    IGNORE_INDEX,
-    MaskPixels,
-    MaskTable,
-    MaskValues,
-    binarize_command,
+from skipstone.data.mask_classes import (
     build_named_class_table,
-    decode_mask,
-    find_class_table,
-    ignore_classes,
+    check_palettes,
+    collect_mask_values,
     infer_class_table,
 )
+from skipstone.data.mask_files import IGNORE_INDEX, MaskTable
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
 from skipstone.data.readers.scan import has_sources, list_subfolders, scan_files
@@ -98,8 +92,11 @@ class MaskFolderReader:
             )
         table = find_class_table(path, options)
         notes = [_reading_note(folder_pairs, pairs)]
-        if table is None:
-            values, names = _collect_values(path, pairs), options.class_names
+        masks = [mask for _, _, mask in pairs.rows]
+        if table is not None:
+            check_palettes(path, masks, table)
+        else:
+            values, names = collect_mask_values(path, masks), options.class_names
             table, more = (
                 build_named_class_table(values, path, names, options.ignore)
                 if names
@@ -349,39 +346,6 @@ def _strip_affix(stem: str, affix: tuple[str, str]) -> str:
     if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
         name = name[len(before) : len(name) - len(after)]
     return str(path.with_name(name)) if str(path.parent) != "." else name
-
-
-def _collect_values(root: Path, pairs: MatchedMasks) -> MaskValues:
-    """The values of every mask. Unreadable masks are left to the audit and the loader."""
-
-    def read_values(path: str) -> MaskPixels | str:
-        try:
-            mask = decode_mask(read_regular(root / path))
-        except (OSError, ValueError) as error:
-            return f"{path}: {error}"
-        return MaskPixels(mask.kind, mask.distinct_values())
-
-    masks = [mask for _, _, mask in pairs.rows]
-    folder = (root / masks[0]).parent
-    decoded = list(
-        map_in_threads(read_values, masks, "looking into every mask", unit="masks", threads=4)
-    )
-    readable = [mask for mask in decoded if isinstance(mask, MaskPixels)]
-    if not readable:
-        raise UsageError(
-            f"{root}: no mask ({len(masks):,}) can be read; the first: {decoded[0]}.",
-            hint=f"If the masks have two classes, {binarize_command(folder)}.",
-        )
-    colours = [mask for mask in readable if mask.kind == "colour"]
-    grey = [mask.to_index_mask() for mask in colours]
-    if colours and all(mask is not None for mask in grey):  # indices stored in three channels
-        readable = [
-            mask for mask in (*readable, *grey) if mask is not None and mask.kind != "colour"
-        ]
-    values = {int(v) for mask in readable if mask.kind != "colour" for v in mask.pixels}
-    colour_values = {int(v) for mask in readable if mask.kind == "colour" for v in mask.pixels}
-    kinds = tuple(sorted({mask.kind for mask in readable}))
-    return MaskValues(kinds, tuple(sorted(values)), tuple(sorted(colour_values)), folder)
 
 
 def _reading_note(folder_pairs: list[FolderPair], pairs: MatchedMasks) -> str:
