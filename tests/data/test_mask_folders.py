@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from skipstone.data.mask_files import (
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.mask_folders import _infer_affix
-from tests.mask_data import NAMES, make_scene, save_mask, write_classes, write_scenes
+from tests.mask_data import COLOURS, NAMES, make_scene, save_mask, write_classes, write_scenes
 
 
 def opened(manifest: Manifest, row: int = 0) -> np.ndarray:
@@ -298,3 +299,191 @@ def test_the_folders_may_be_classes_after_all(tmp_path: Path) -> None:
     write_scenes(tmp_path, 2)
     manifest = read_manifest(tmp_path, ReadOptions(reader="class-folders"))
     assert manifest.schema["classes"] == ["images", "masks"]
+
+
+def run_hint(root: Path, error: UsageError, choice: int = 0) -> Manifest:
+    """Read `root` with the flags that the hint offers, as they are printed."""
+    hint = str(error.hint)
+    offered = [part.split(" or ")[0].rstrip(".") for part in hint.split("--masks ")[1:]]
+    return read_manifest(root, ReadOptions(masks=shlex.split(offered[choice])[0]))
+
+
+def move(root: Path, places: dict[str, str]) -> None:
+    for name, place in places.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).rename(root / place)
+
+
+@pytest.mark.parametrize(
+    ("places", "options"),
+    [
+        ({"masks": "annotations/trimaps"}, {}),
+        ({"masks": "annotations/trimaps"}, {"masks": "trimaps"}),
+        ({"masks": "annotations/trimaps"}, {"masks": "annotations"}),
+        ({"masks": "annotations/trimaps"}, {"masks": "annotations/trimaps/"}),
+        ({"masks": "data/gt/pixels/all"}, {"masks": "pixels"}),
+        ({"images": "images/raw/jpg"}, {}),
+        ({"images": "photos/raw", "masks": "masks/drawn/png"}, {}),
+        ({"images": "pack/left", "masks": "pack/right"}, {"images": "left", "masks": "right"}),
+        ({"images": "left", "masks": "my masks"}, {"images": "left", "masks": "my masks"}),
+    ],
+)
+def test_folders_at_another_depth(
+    tmp_path: Path, places: dict[str, str], options: dict[str, str]
+) -> None:
+    write_scenes(tmp_path, 3)
+    move(tmp_path, {name: f"moved/{name}" for name in places})
+    move(tmp_path / "moved", {name: f"../{place}" for name, place in places.items()})
+    manifest = read_manifest(tmp_path, ReadOptions(**options))  # type: ignore[arg-type]
+    assert len(manifest) == 3
+    assert np.array_equal(opened(manifest, 2), make_scene(2)[1])
+
+
+def test_a_folder_of_masks_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scenes(tmp_path / "data", 2)
+    move(tmp_path / "data", {"masks": "extra/drawn"})
+    monkeypatch.chdir(tmp_path)
+    for masks in (str(tmp_path / "data/extra/drawn"), "data/extra/drawn", "./extra/drawn"):
+        for root in (tmp_path / "data", Path("data")):
+            assert len(read_manifest(root, ReadOptions(masks=masks))) == 2
+
+
+def test_subfolders_on_both_sides_stay_parts_of_names(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 4)
+    for name in ("images", "masks"):
+        for number in range(4):
+            if name == "images" or number < 2:  # only one town has masks
+                town = f"{name}/{'east' if number < 2 else 'west'}"
+                move(tmp_path, {f"{name}/0{number}.png": f"{town}/0{number}.png"})
+    manifest = read_manifest(tmp_path)
+    assert manifest.column_values("path") == ["images/east/00.png", "images/east/01.png"]
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_several_masks_of_each_picture_as_in_cityscapes(tmp_path: Path, inner: bool) -> None:
+    """Both sides have endings, and each picture has three masks: the hint names each of them."""
+    for part, start in (("train", 0), ("val", 4)):
+        write_scenes(tmp_path / part, 4, start=start, table=False)
+        for path in sorted((tmp_path / part / "masks").iterdir()):
+            name = f"town_{path.stem}_000019_gtFine"
+            for kind in ("color", "instanceIds"):
+                save_mask(make_scene(9)[1], path.with_name(f"{name}_{kind}.png"))
+            path.rename(path.with_name(f"{name}_labelIds.png"))
+        for path in sorted((tmp_path / part / "images").iterdir()):
+            path.rename(path.with_name(f"town_{path.stem}_000019_leftImg8bit.png"))
+        for name, folder in (("images", "leftImg8bit"), ("masks", "gtFine")):
+            place = f"{folder}/{part}/town" if inner else f"{part}/{folder}/town"
+            move(tmp_path, {f"{part}/{name}": place})
+    with pytest.raises(UsageError, match="each picture has 3 masks") as caught:
+        read_manifest(tmp_path)
+    for choice in range(3):
+        manifest = run_hint(tmp_path, caught.value, choice)
+        assert manifest.column_values("split") == ["train"] * 4 + ["validation"] * 4
+    for number in range(8):
+        assert np.array_equal(opened(manifest, number), make_scene(number)[1])
+    named = read_manifest(tmp_path, ReadOptions(masks="gtFine/*_labelIds.png"))
+    assert named.column_values("target") == manifest.column_values("target")
+
+
+def test_two_folders_of_masks_below_one(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 2, table=False)
+    move(tmp_path, {"masks": "annotations/by hand"})
+    shutil.copytree(tmp_path / "annotations/by hand", tmp_path / "annotations/auto")
+    with pytest.raises(UsageError, match="has a mask of the same name") as caught:
+        read_manifest(tmp_path)
+    for choice, folder in enumerate(("auto", "by hand")):
+        manifest = run_hint(tmp_path, caught.value, choice)
+        assert manifest.column_values("target")[0]["mask"] == f"annotations/{folder}/00.png"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "masks"), [("img_{}", "mask_{}"), ("{}-rgb", "{}-seg"), ("in_{}_x", "{}")]
+)
+def test_pictures_and_masks_with_their_own_affixes(
+    tmp_path: Path, pictures: str, masks: str
+) -> None:
+    write_scenes(tmp_path, 12)
+    for name, pattern in (("images", pictures), ("masks", masks)):
+        for path in sorted((tmp_path / name).iterdir()):
+            path.rename(path.with_name(f"{pattern.format(path.stem)}.png"))
+    manifest = read_manifest(tmp_path)
+    assert len(manifest) == 12
+    assert np.array_equal(opened(manifest, 11), make_scene(11)[1])
+
+
+@pytest.mark.parametrize(
+    ("masks", "message", "hint"),
+    [
+        ("mask", "--masks mask: .* holds no such folder", "masks"),
+        ("png", "--masks png: .* holds several such folders", "masks/png, old/png"),
+        ("empty", "--masks empty: .* holds no masks", "masks/png, old/png"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_refused_with_those_that_are(
+    tmp_path: Path, masks: str, message: str, hint: str
+) -> None:
+    write_scenes(tmp_path, 2)
+    move(tmp_path, {"masks": "moved"})
+    move(tmp_path, {"moved": "masks/png"})
+    shutil.copytree(tmp_path / "masks/png", tmp_path / "old/png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=message) as caught:
+        read_manifest(tmp_path, ReadOptions(masks=masks))
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".pgm", ".ppm", ".npy", ".webp"])
+def test_lossless_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    write_scenes(tmp_path, 3)
+    for number in range(3):
+        path = tmp_path / f"masks/0{number}{suffix}"
+        mask = make_scene(number)[1]
+        if suffix == ".npy":
+            np.save(path, mask.astype(np.int64))
+        else:
+            image = Image.fromarray(mask if suffix == ".pgm" else np.array(COLOURS, np.uint8)[mask])
+            image.save(path, **({"lossless": True} if suffix == ".webp" else {}))
+        (tmp_path / f"masks/0{number}.png").unlink()
+    manifest = read_manifest(tmp_path)
+    for number in range(3):
+        assert np.array_equal(opened(manifest, number), make_scene(number)[1])
+
+
+@pytest.mark.parametrize("name", ["{}.mat", "{}.nii.gz", "{}.svg", "{}.npz"])
+def test_formats_of_masks_that_are_not_read_are_named(tmp_path: Path, name: str) -> None:
+    write_scenes(tmp_path, 2)
+    for number in range(2):
+        move(tmp_path, {f"masks/0{number}.png": f"masks/{name.format(number)}"})
+        (tmp_path / f"masks/{name.format(number)}").write_bytes(b"no picture")
+    expected = (
+        rf"masks holds 2 files such as {name.format(0)}, a format of which masks are not read"
+    )
+    with pytest.raises(UsageError, match=expected) as caught:
+        read_manifest(tmp_path)
+    assert "as PNG" in str(caught.value.hint)
+
+
+def test_a_gif_is_a_mask_and_not_a_picture(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3)
+    Image.fromarray(make_scene(2)[0]).save(tmp_path / "images/02.gif")
+    (tmp_path / "images/02.png").unlink()
+    manifest = read_manifest(tmp_path)
+    assert len(manifest) == 2
+    assert [n for reason, n in manifest.skipped_counts.items() if "GIF" in reason] == [1]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4), np.float32), "an array float32 of shape"),
+        (np.zeros((4, 4, 3), np.uint8), r"of shape \(4, 4, 3\)"),
+        (np.full((4, 4), -1), "an array int64"),
+        (np.full((4, 4), 1 << 40), "too large"),
+        (np.array([None, {}]), "damaged or truncated"),
+    ],
+)
+def test_arrays_that_are_not_masks(array: np.ndarray, message: str) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    with pytest.raises(ValueError, match=message):
+        decode_mask(stream.getvalue())

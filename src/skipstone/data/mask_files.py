@@ -10,13 +10,16 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from skipstone.core.errors import DataError, UsageError
+from skipstone.core.registry import INPUTS
+from skipstone.core.specs import InputSpec
+from skipstone.data.input_files import make_skip_check
 
 #: The code of ignored pixels: they are neither trained on nor scored.
 IGNORE_INDEX = 255
@@ -174,9 +177,28 @@ class UnknownMaskValue(ValueError):
         self.written = written
 
 
+def not_mask_reason(name: str, head: bytes) -> str | None:
+    """Why a file of a mask folder is not a mask; None for pictures, GIF, PGM and PPM, and for AVIF,
+    which `decode_mask` refuses with the reason. `skip_reason` of `mask_input`."""
+    if head.startswith(b"GIF8") or head[4:8] == b"ftyp":
+        return None
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return None
+    return make_skip_check(INPUTS["image"])(name, head)
+
+
+def mask_input() -> InputSpec:
+    """The files of a mask folder."""
+    target = f"{not_mask_reason.__module__}:{not_mask_reason.__name__}"
+    return replace(INPUTS["image"], skip_reason=target)
+
+
 def decode_mask(data: bytes) -> MaskPixels:
     """Decode a mask file. ValueError, with a message for the user, if it is not a mask."""
     from PIL import Image, UnidentifiedImageError
+
+    if data.startswith(b"\x93NUMPY"):
+        return _decode_array(data)
 
     if lossy := _detect_lossy_format(data):
         raise ValueError(f"{lossy} {_NOT_EXACT}")
@@ -229,6 +251,21 @@ def _detect_lossy_format(data: bytes) -> str | None:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + size + size % 2
     return None
+
+
+def _decode_array(data: bytes) -> MaskPixels:
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"damaged or truncated ({error})") from error
+    if array.ndim != 2 or array.dtype.kind not in "bui" or (array.size and array.min() < 0):
+        raise ValueError(
+            f"an array {array.dtype} of shape {array.shape} is not a mask; a mask has one index from "
+            "0 per pixel, in two dimensions"
+        )
+    if array.size and array.max() >= 1 << 31:
+        raise ValueError(f"{array.max()} is too large for the index of a class")
+    return MaskPixels("index", array.astype(np.int32))
 
 
 def _has_second_frame(image: Any) -> bool:

@@ -69,8 +69,12 @@ class ReadOptions:
     group_column: str | None = option(
         None, help="table: the group column (patient, scene, author); a group is never split"
     )
-    images: str | None = option(None, help="mask folders: name of the folder with the pictures")
-    masks: str | None = option(None, help="mask folders: name of the folder with the masks")
+    images: str | None = option(None, help="mask folders: the folder with the pictures")
+    masks: str | None = option(
+        None,
+        help="mask folders: the folder with the masks, such as annotations/trimaps; a pattern may "
+        "follow it: gtFine/*_labelIds",
+    )
     classes: str | None = option(
         None,
         help="mask folders: a CSV with the columns index (or colour), name and ignore (default: "

@@ -49,7 +49,8 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
         name, reader = options.reader, _reader(options.reader)
     else:
         root = find_data_folder(root)
-        name, reader = _only_reader(root)
+        owner = _reader_of_mask_folders(options)
+        name, reader = _only_reader(root) if owner is None else (owner, _reader(owner))
     reject_options_of_other_layouts(root, name, options)
     manifest = reader.read_manifest(root, options)
     if root != outer:
@@ -77,6 +78,14 @@ def find_data_folder(path: Path) -> Path:
 def _reader(name: str) -> Reader:
     reader: Reader = READERS[name].load()()
     return reader
+
+
+def _reader_of_mask_folders(options: ReadOptions) -> str | None:
+    """The reader that `--images` and `--masks` belong to, if one is given."""
+    if options.images is None and options.masks is None:
+        return None
+    owners = [entry.name for entry in READERS if {"images", "masks"} <= {*entry.own_options}]
+    return owners[0] if len(owners) == 1 else None
 
 
 def _only_reader(root: Path) -> tuple[str, Reader]:

@@ -24,12 +24,13 @@ SPLIT_NAMES = {
 
 #: Usual names of a folder of pictures, and of the folder with their masks.
 PICTURE_FOLDER_NAMES = frozenset(
-    {"image", "images", "img", "imgs", "jpegimages", "pictures", "photos"}
+    {"image", "images", "img", "imgs", "jpegimages", "pictures", "photos", "leftimg8bit"}
 )
 MASK_FOLDER_NAMES = frozenset(
     {
         *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentationclass"),
         *("segmentation", "segmentations", "groundtruth", "ground_truth", "gt", "gts"),
+        *("trimap", "trimaps", "gtfine", "gtcoarse"),
     }
 )
 

@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shlex
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from skipstone.core.errors import UsageError
-from skipstone.core.formatting import join_limited, natural_sorted, pluralize
+from skipstone.core.formatting import join_limited, natural_sorted, pluralize, quote_path
 from skipstone.core.registry import INPUTS, TASKS
+from skipstone.core.specs import InputSpec
 from skipstone.data.class_tables import find_class_table, ignore_classes
+from skipstone.data.input_files import make_skip_check, read_head
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.mask_classes import (
     build_named_class_table,
@@ -29,10 +35,11 @@ from skipstone.data.mask_classes import (
     collect_mask_values,
     infer_class_table,
 )
-from skipstone.data.mask_files import IGNORE_INDEX, MaskTable
+from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, mask_input
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
-from skipstone.data.readers.scan import has_sources, list_subfolders, scan_files
+from skipstone.data.readers.scan import has_sources, list_subfolders, scan_files, walk_folders
+from skipstone.data.readers.unsupported_layouts import find_foreign_masks, holds_masks
 
 MASK_TARGET_TYPE = pa.struct([("mask", pa.string())])
 WITHOUT_MASK = "pictures without a mask"
@@ -40,6 +47,7 @@ WITHOUT_PICTURE = "masks without a picture"
 OUTSIDE_FOLDERS = "pictures outside the picture and mask folders"
 #: The number of mask names that are searched for a common prefix and suffix.
 _SAMPLE = 1_000
+_MAX_MASKS_PER_PICTURE = 8
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,9 @@ class MaskFolderReader:
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         folder_pairs = _require_folder_pairs(path, options)
-        pairs, ignored = match_masks(path, folder_pairs)
+        pairs, ignored = match_masks(path, folder_pairs, options.masks or "")
         if not pairs.rows:
-            raise UsageError(
-                f"{path}: no picture of {folder_pairs[0].images} has a mask of the same name in "
-                f"{folder_pairs[0].masks} ({pluralize(len(pairs.unmasked_pictures), 'picture')} such as "
-                f"{_first_or_none(pairs.unmasked_pictures)}; {pluralize(len(pairs.unmatched_masks), 'mask')} such as "
-                f"{_first_or_none(pairs.unmatched_masks)}).",
-                hint="If these are the wrong folders: --images NAME --masks NAME",
-            )
+            raise _no_match_error(path, folder_pairs[0], pairs)
         table = find_class_table(path, options)
         notes = [_reading_note(folder_pairs, pairs)]
         masks = [mask for _, _, mask in pairs.rows]
@@ -204,14 +206,12 @@ def _pair_in(
 ) -> tuple[str, str] | None:
     """Names of the picture folder and the mask folder in `folder`, if there is one of each."""
     names = [child.name for child in list_subfolders(folder)]
-    picture_folders = [
-        n for n in names if (n == images if images else n.casefold() in PICTURE_FOLDER_NAMES)
-    ]
-    mask_folders = [
-        n for n in names if (n == masks if masks else n.casefold() in MASK_FOLDER_NAMES)
-    ]
-    mask_folders = [name for name in mask_folders if _has_pictures(folder / name)]
+    picture_folders = [n for n in names if n.casefold() in PICTURE_FOLDER_NAMES]
+    mask_folders = [n for n in names if n.casefold() in MASK_FOLDER_NAMES]
+    picture_folders = [n for n in ([images] if images else picture_folders) if n != masks]
+    mask_folders = [n for n in ([masks] if masks else mask_folders) if n != images]
     picture_folders = [name for name in picture_folders if _has_pictures(folder / name)]
+    mask_folders = [name for name in mask_folders if holds_masks(folder / name)]
     if not picture_folders or not mask_folders:
         return None
     for candidates, flag in ((picture_folders, "--images"), (mask_folders, "--masks")):
@@ -220,7 +220,21 @@ def _pair_in(
                 f"{folder} holds more than one candidate: {join_limited(candidates)}.",
                 hint=f"Choose one: {flag} {candidates[0]}",
             )
-    return picture_folders[0], mask_folders[0]
+    pictures = _find_inner_folder(folder, picture_folders[0], mask_folders[0], [INPUTS["image"]])
+    return pictures, _find_inner_folder(folder, mask_folders[0], pictures, [mask_input()])
+
+
+def _find_inner_folder(root: Path, folder: str, other: str, inputs: list[InputSpec]) -> str:
+    """`annotations/trimaps` for `annotations`, if all files are in that one folder below it, and
+    `other` has no such folder; else `folder`."""
+    while not has_sources(root / folder, inputs, recursive=False):
+        inside = [f.name for f in list_subfolders(root / folder) if has_sources(f, inputs)]
+        if len(inside) != 1 or inside[0].casefold() in SPLIT_NAMES:
+            break
+        if (root / other / inside[0]).is_dir():
+            break
+        folder = f"{folder}/{inside[0]}"
+    return folder
 
 
 def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[FolderPair]:
@@ -246,13 +260,13 @@ def _with_inner_splits(root: Path, pair: tuple[str, str]) -> list[FolderPair]:
 
 
 def _require_folder_pairs(root: Path, options: ReadOptions) -> list[FolderPair]:
-    """`parts` with the user's folder names. UsageError if there are none, or two of one split."""
-    folder_pairs = find_folder_pairs(root, options.images, options.masks)
+    """The pairs with the user's folder names. UsageError if there are none, or two of one split."""
+    folder, _ = _split_pattern(options.masks or "")
+    images = options.images and _locate_folder(root, options.images, "--images")
+    masks = folder and _locate_folder(root, folder, "--masks")
+    folder_pairs = find_folder_pairs(root, images or None, masks or None)
     if not folder_pairs:
-        raise UsageError(
-            f"{root} does not hold a folder of pictures and a folder of masks.",
-            hint="Their default names are images and masks; for others: --images NAME --masks NAME",
-        )
+        raise _no_pair_error(root, images, masks)
     counts = Counter(part.split for part in folder_pairs)
     duplicates = [split for split, count in counts.items() if count > 1]
     if duplicates:
@@ -263,20 +277,110 @@ def _require_folder_pairs(root: Path, options: ReadOptions) -> list[FolderPair]:
     return folder_pairs
 
 
-def match_masks(root: Path, folder_pairs: list[FolderPair]) -> tuple[MatchedMasks, Counter[str]]:
-    """Match pictures with masks by name; also returns the number of skipped files by reason."""
-    scanned = scan_files(root, [INPUTS["image"]])
+def _split_pattern(masks: str) -> tuple[str, str]:
+    """The folder and the pattern of `--masks gtFine/*_labelIds`; either may be empty."""
+    folder, _, last = masks.rpartition("/")
+    return (folder, last) if "*" in last else (masks, "")
+
+
+def _locate_folder(root: Path, name: str, flag: str) -> str:
+    """The user's folder as a path relative to `root`, or to its split folders.
+
+    It may be given below `root`, as any path to it, or by its name if only one folder has it.
+    """
+    if not Path(name).is_absolute() and any(
+        (place / name).is_dir() for place in (root, *_split_folders(root))
+    ):
+        return PurePosixPath(Path(name).as_posix()).as_posix()
+    if Path(name).is_dir() and Path(name).resolve().is_relative_to(root.resolve()):
+        return Path(name).resolve().relative_to(root.resolve()).as_posix()
+    folders = [path for inside, _ in walk_folders(root, Counter()) for path in inside]
+    word = name.strip("/").casefold()
+    matches = [path for path in folders if f"/{path.casefold()}".endswith(f"/{word}")]
+    if len(matches) == 1:
+        return matches[0]
+    close = matches or get_close_matches(name, folders, n=3)
+    raise UsageError(
+        f"{flag} {name}: {root} holds {'several such folders' if matches else 'no such folder'}.",
+        hint=f"Give one of: {join_limited(map(quote_path, map(Path, close or folders)), 8)}.",
+    )
+
+
+def _no_pair_error(root: Path, images: str | None, masks: str | None) -> UsageError:
+    """The error if no folder of pictures has a folder of masks; names the folders that there are."""
+    files = scan_files(root, [mask_input()]).files
+    folders = natural_sorted({str(PurePosixPath(path).parent) for path in files} - {"."})
+    places = [root, *_split_folders(root)]
+    for name, flag, what in ((images, "--images", "pictures"), (masks, "--masks", "masks")):
+        if name and not any(holds_masks(place / name) for place in places):
+            return UsageError(
+                f"{flag} {name}: {root / name} holds no {what}.",
+                hint=f"Folders with pictures are: {join_limited(folders, 8) or 'none'}.",
+            )
+    return UsageError(
+        f"{root} does not hold a folder of pictures and a folder of masks.",
+        hint="Their default names are images and masks; name others with --images and --masks. "
+        f"Folders with pictures are: {join_limited(folders, 8) or 'none'}.",
+    )
+
+
+def _no_match_error(root: Path, folders: FolderPair, pairs: MatchedMasks) -> UsageError:
+    """The error if no mask has the name of a picture."""
+    foreign = find_foreign_masks(root / folders.masks)
+    if foreign and not pairs.unmatched_masks:
+        return UsageError(
+            f"{root / folders.masks} holds {pluralize(len(foreign), 'file')} such as {foreign[0]}, a "
+            "format of which masks are not read.",
+            hint="Save the masks as PNG, one per picture, with the name of the picture.",
+        )
+    inside = [f"{folders.masks}/{child.name}" for child in list_subfolders(root / folders.masks)]
+    inside = [path for path in inside if has_sources(root / path, [mask_input()])]
+    hint = "A mask has the name of its picture; all masks may add the same prefix or ending."
+    if len(inside) > 1:
+        choices = " or ".join(f"--masks {quote_path(Path(path))}" for path in inside[:4])
+        hint = f"{hint} If each of these folders holds masks of all pictures, choose one: {choices}"
+    else:
+        hint = f"{hint} Rename them, or name other folders with --images and --masks."
+    return UsageError(
+        f"{root}: no picture of {folders.images} has a mask of the same name in {folders.masks} "
+        f"({pluralize(len(pairs.unmasked_pictures), 'picture')} such as "
+        f"{_first_or_none(pairs.unmasked_pictures)}; "
+        f"{pluralize(len(pairs.unmatched_masks), 'mask')} such as "
+        f"{_first_or_none(pairs.unmatched_masks)}).",
+        hint=hint,
+    )
+
+
+def match_masks(
+    root: Path, folder_pairs: list[FolderPair], mask_option: str = ""
+) -> tuple[MatchedMasks, Counter[str]]:
+    """Match pictures with masks by name; also returns the number of skipped files by reason.
+
+    Args:
+        mask_option: `--masks` as the user gave it, which may end in a pattern of names.
+    """
+    scanned = scan_files(root, [mask_input()])
+    find_skip_reason = make_skip_check(INPUTS["image"])
+    folder, pattern = _split_pattern(mask_option)
     pairs = MatchedMasks()
     used = 0
     for folders in folder_pairs:
         pictures = _by_stem(scanned.files, folders.images)
-        masks = _by_stem(scanned.files, folders.masks)
+        for stem, path in list(pictures.items()):
+            if reason := find_skip_reason(path, read_head(root / path)):
+                scanned.skipped_counts[reason] += 1
+                used += 1
+                del pictures[stem]
+        masks = _by_stem(scanned.files, folders.masks, pattern or "*")
         used += len(pictures) + len(masks)
         if not pictures.keys() & masks.keys():
+            pictures = _strip_common_affix(pictures, masks)
             affix = _infer_affix(list(pictures), list(masks))
             if affix is not None:
                 pairs.mask_affix = affix
                 masks = {_strip_affix(stem, affix): path for stem, path in masks.items()}
+            else:
+                _reject_several_masks(root, list(pictures), list(masks), folder)
         for stem in natural_sorted(pictures):
             if stem in masks:
                 pairs.rows.append((folders.split, pictures[stem], masks[stem]))
@@ -289,12 +393,15 @@ def match_masks(root: Path, folder_pairs: list[FolderPair]) -> tuple[MatchedMask
     return pairs, scanned.skipped_counts
 
 
-def _by_stem(pictures: list[str], folder: str) -> dict[str, str]:
-    """{path below `folder` without its extension: path}."""
+def _by_stem(pictures: list[str], folder: str, pattern: str = "*") -> dict[str, str]:
+    """{path below `folder` without its extension: path} of the names that match the pattern."""
     paths: dict[str, str] = {}
     for path in pictures:
         if path.startswith(folder + "/"):
             stem = os.path.splitext(path.removeprefix(folder + "/"))[0]  # noqa: PTH122 - not a Path
+            names = (PurePosixPath(stem).name, PurePosixPath(path).name)
+            if not any(fnmatchcase(name, pattern) for name in names):
+                continue
             if stem in paths:
                 raise UsageError(
                     f"{paths[stem]} and {path} differ only in their extension, so matching by name "
@@ -305,13 +412,31 @@ def _by_stem(pictures: list[str], folder: str) -> dict[str, str]:
     return paths
 
 
-def _infer_affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
-    """The (prefix, suffix) that most masks' names add to a picture's name, or None.
+def _strip_common_affix(pictures: dict[str, str], masks: dict[str, str]) -> dict[str, str]:
+    """The pictures by their names without what all of them share (img_1, 1_leftImg8bit), if masks
+    do not contain the whole names."""
+    if _count_affixes(pictures, list(masks)) or len(pictures) < 2:
+        return pictures
+    names = [PurePosixPath(stem).name for stem in pictures]
+    before = re.match(r"(.*[_. -])?", _common_prefix(names))
+    ending = _common_prefix([name[::-1] for name in names])[::-1]
+    after = re.search(r"([_. -].*)?$", ending)
+    affix = (before[0] if before else "", after[0] if after else "")
+    return {_strip_affix(stem, affix): path for stem, path in pictures.items()}
 
-    Estimated from a random sample: one program names all masks, so nearly all share the affix or
-    hardly any do, and a thousand names estimate the share to within 3 points. Taking every n-th
-    name would fail on alternating names (1_left, 1_right). A mask with another affix stays without
-    a picture.
+
+def _common_prefix(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    differ = (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(differ, len(first))]
+
+
+def _count_affixes(pictures: Iterable[str], masks: list[str]) -> Counter[tuple[str, str]]:
+    """How many masks add a (prefix, suffix) to a picture's name, of at most `_SAMPLE` masks.
+
+    A random sample: one program names all masks, so nearly all share the affix or hardly any do, and
+    a thousand names estimate the share to within 3 points. Taking every n-th name would fail on
+    alternating names (1_left, 1_right).
     """
     picture_names = {PurePosixPath(stem).name for stem in pictures}
     lengths = sorted({len(name) for name in picture_names}, reverse=True)
@@ -324,10 +449,32 @@ def _infer_affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | Non
         if picture is not None:
             before, _, after = name.partition(picture)
             counts[before, after] += 1
+    return counts
+
+
+def _infer_affix(pictures: list[str], masks: list[str]) -> tuple[str, str] | None:
+    """The (prefix, suffix) that most masks' names add to a picture's name, or None. A mask with
+    another affix stays without a picture."""
+    counts = _count_affixes(pictures, masks)
     if not counts:
         return None
     (affix, count) = counts.most_common(1)[0]
-    return affix if 2 * count >= len(masks) else None
+    return affix if 2 * count >= min(len(masks), _SAMPLE) else None
+
+
+def _reject_several_masks(root: Path, pictures: list[str], masks: list[str], folder: str) -> None:
+    """UsageError if each picture has several masks, such as 1_color, 1_instances and 1_labels."""
+    counts = _count_affixes(pictures, masks).most_common(_MAX_MASKS_PER_PICTURE)
+    kinds = [affix for affix, count in counts if 2 * count >= counts[0][1]]
+    if len(kinds) < 2 or 2 * len(masks) < 3 * len(pictures):
+        return
+    patterns = sorted(f"{before}*{after}" for before, after in kinds)
+    flags = [f"--masks {shlex.quote(str(PurePosixPath(folder, name)))}" for name in patterns]
+    raise UsageError(
+        f"{root}: each picture has {len(patterns)} masks: {join_limited(patterns)}. One mask per "
+        "picture is read.",
+        hint=f"Choose one: {' or '.join(flags)}",
+    )
 
 
 def _longest_substring(name: str, candidates: Set[str], lengths: Sequence[int]) -> str | None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from skipstone.core.errors import UsageError
+from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, quote_path
+from skipstone.data.mask_files import mask_input
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES
 from skipstone.data.readers.scan import (
     has_sources,
+    is_regular_file,
     list_subfolders,
+    walk_folders,
 )
 
+#: Formats in which programs store masks, and which are not read.
+_FOREIGN_MASKS = frozenset(
+    {".npz", ".mat", ".svg", ".jp2", ".j2k", ".psd", ".xcf", ".nii", ".gz", ".nrrd", ".mha", ".dcm"}
+)
 #: What a mask's name adds to its picture's.
 _MASK_ENDING = re.compile(
     r"[ _.-]+(masks?|seg|segmentation|label|gt|ground_?truth)([ _-]?[0-9]+)?$", re.I
@@ -44,7 +51,26 @@ def has_image_mask_pairs(folder: Path) -> bool:
     names = {child: child.name.casefold() for child in list_subfolders(folder)}
     pictures = [child for child in names if names[child] in PICTURE_FOLDER_NAMES]
     masks = [child for child in names if names[child] in MASK_FOLDER_NAMES]
-    return any(map(has_sources, pictures)) and any(map(has_sources, masks))
+    return any(map(has_sources, pictures)) and any(map(holds_masks, masks))
+
+
+def holds_masks(folder: Path) -> bool:
+    """Whether `folder` holds masks, or files of another program that may be masks (for the error
+    that names them)."""
+    return has_sources(folder, [mask_input()]) or bool(find_foreign_masks(folder))
+
+
+def find_foreign_masks(folder: Path) -> list[str]:
+    """Files below `folder` in formats of masks that are not read, as paths relative to it."""
+    try:
+        return [
+            name
+            for _, files in walk_folders(folder, Counter())
+            for name, entry in files
+            if PurePath(name).suffix.casefold() in _FOREIGN_MASKS and is_regular_file(entry)
+        ]
+    except DataError:
+        return []
 
 
 def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str | None) -> None:
