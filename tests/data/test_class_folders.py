@@ -241,4 +241,5 @@ def test_folders_of_pictures_beside_a_table_are_no_classes(tmp_path: Path) -> No
     assert len(read_manifest(table)) == 2
     assert len(read_manifest(tmp_path, ReadOptions(reader="class-folders"))) == 4
     (tmp_path / "test_images").rename(tmp_path / "cat")
-    assert len(read_manifest(tmp_path)) == 4
+    with pytest.raises(UsageError, match=r"train_images looks like a part .* --exclude parts\.txt"):
+        read_manifest(tmp_path)

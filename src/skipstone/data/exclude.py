@@ -14,7 +14,7 @@ at either end) is written as a JSON string.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,8 @@ def drop_rows(manifest: Manifest, path: Path | str) -> Manifest:
     listed_names = read_exclude_list(path)
     names = manifest.row_names()
     excluded = dict.fromkeys(_relative_name(name, manifest.root) for name in listed_names)
-    folders = tuple(sorted(name for name in excluded if name.endswith("/")))
-    keep = [
-        row
-        for row, name in enumerate(names)
-        if name not in excluded and not (folders and name.startswith(folders))
-    ]
+    is_out = _match_names(names, excluded)
+    keep = [row for row, is_excluded in enumerate(is_out) if not is_excluded]
     excluded_count = len(names) - len(keep)
     if listed_names and not excluded_count:
         raise UsageError(
@@ -106,6 +102,16 @@ def drop_rows(manifest: Manifest, path: Path | str) -> Manifest:
     existing = set(names)
     unknown = [name for name in excluded if name not in existing and not name.endswith("/")]
     return _with_notes(manifest, manifest.take_rows(keep), path, excluded_count, unknown)
+
+
+def find_excluded(names: Sequence[str], root: Path, path: Path | str) -> list[bool]:
+    """Whether the list drops each of these rows."""
+    return _match_names(names, {_relative_name(name, root) for name in read_exclude_list(path)})
+
+
+def _match_names(names: Sequence[str], excluded: Collection[str]) -> list[bool]:
+    folders = tuple(sorted(name for name in excluded if name.endswith("/")))
+    return [name in excluded or (folders != () and name.startswith(folders)) for name in names]
 
 
 def _relative_name(name: str, root: Path) -> str:

@@ -7,7 +7,6 @@ photos/train/cat/1.jpg           split-folders: train, validation (or val, valid
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -30,10 +29,10 @@ from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.annotation_files import (
     holds_box_annotations,
-    unsupported_annotation_error,
 )
-from skipstone.data.readers.base import PICTURE_FOLDER_NAMES, SPLIT_NAMES, is_multi_label
+from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
 from skipstone.data.readers.columns import TABLE_SUFFIXES
+from skipstone.data.readers.parts import FolderRows, is_part_name, reject_parts
 from skipstone.data.readers.scan import FileScan, has_sources, list_subfolders, scan_files
 from skipstone.data.readers.unsupported_layouts import has_image_mask_pairs
 
@@ -79,7 +78,8 @@ class ClassFolderReader:
             return None  # mask-folders reads it
         if not classes or all(folder.name.casefold() in SPLIT_NAMES for folder in classes):
             return None
-        if (len(classes) == 1 or _are_parts(classes)) and holds_box_annotations(path):
+        is_one_part = len(classes) == 1 or all(is_part_name(folder.name) for folder in classes)
+        if is_one_part and holds_box_annotations(path):
             return None  # a reader of boxes reads it
         if len(classes) == 1 and not splits and list_subfolders(classes[0]):
             return None  # a wrapper folder: `find_data_folder` descends into it
@@ -115,7 +115,7 @@ class SplitFolderReader:
             return None  # mask-folders reads it
         inner = [child for folder in splits for child in list_subfolders(folder)]
         inner = [folder for folder in inner if has_sources(folder, inputs)]
-        if _are_parts(inner) and holds_box_annotations(path):
+        if all(is_part_name(folder.name) for folder in inner) and holds_box_annotations(path):
             return None  # a reader of boxes reads it
         return f"split folders ({join_limited(folder.name for folder in splits)}) of class folders"
 
@@ -298,7 +298,7 @@ class _Rows:
                 f"{root} holds no {self.noun}s in class folders.",
                 hint=f"Put the {self.noun}s of each class into a folder named after the class.",
             )
-        self._refuse_parts(root, reader, options)
+        reject_parts(FolderRows(root, self.rows, reader, self.scan.input), options)
         if len(self.labels) == 1:
             split, name, path = self.rows[0]
             folder = root / path.partition("/")[0] if split else root
@@ -312,41 +312,3 @@ class _Rows:
             rows = [(label, path) for _, label, path in self.rows]
             resolve_target(reject_layout)(root, rows, reader)
         return options.task or "classify"
-
-    def _refuse_parts(self, root: Path, reader: str, options: ReadOptions) -> None:
-        """UsageError if the folders look like parts of a data set (train2017/ and val2017/, or one
-        folder of pictures) whose labels are in other files or missing."""
-        nouns = {self.noun, f"{self.noun}s", self.scan.input.name}
-        all_parts = all(_is_part_name(label, nouns) for label in self.labels)
-        if options.reader is not None or not (all_parts or len(self.labels) == 1):
-            return
-        if annotation_error := unsupported_annotation_error(root):
-            raise annotation_error
-        if not all_parts or len(self.labels) == 1:
-            return
-        names = join_limited(natural_sorted(self.labels))
-        if_classes = f"if these are your classes, add --reader {reader}"
-        tables = [c for c in sorted(root.iterdir()) if c.suffix.lower() in TABLE_SUFFIXES]
-        if tables:
-            raise UsageError(
-                f"{root} holds {names}, and the table {join_limited(table.name for table in tables)}: "
-                f"these look like {self.noun}s and a table of their labels, not like classes.",
-                hint=f"Give the table: skipstone train {quote_path(tables[-1])} (or, {if_classes}).",
-            )
-        raise UsageError(
-            f"{root} holds {names}: these look like parts of a data set, not like classes.",
-            hint=f"Sort the {self.noun}s of each part into folders by class, such as "
-            f"{quote_path(root / 'train' / 'cat')} and {quote_path(root / 'test' / 'cat')}; "
-            f"or, {if_classes}.",
-        )
-
-
-def _is_part_name(label: str, nouns: set[str]) -> bool:
-    """Whether a folder is named after a split or after its files: train_images, img, test-1."""
-    words = set(re.split(r"[^a-z]+", label.casefold())) - {""}
-    return bool(words) and words <= {*SPLIT_NAMES, *PICTURE_FOLDER_NAMES, *nouns, "set"}
-
-
-def _are_parts(folders: list[Path]) -> bool:
-    """Whether folders are named after splits or pictures, not after classes."""
-    return all(_is_part_name(folder.name, {"photos", "pictures"}) for folder in folders)
