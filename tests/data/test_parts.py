@@ -71,7 +71,9 @@ def test_parts_without_the_names_of_splits_are_given_one_by_one(
     tmp_path: Path, folders: list[str]
 ) -> None:
     for root in (write_photos(tmp_path / "photos", folders), write_texts(tmp_path / "t", folders)):
-        with pytest.raises(UsageError, match=r"the same folders .* --reader class-folders") as error:
+        with pytest.raises(
+            UsageError, match=r"the same folders .* --reader class-folders"
+        ) as error:
             read_manifest(root)
         assert follow_hint(error.value, tmp_path).schema["classes"][:2] == ["cat", "dog"]
 
