@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from skipstone.core import storage
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DamagedError
-from skipstone.data.sources import ColumnRef, FileRef
+from skipstone.data.options import ColumnRef
+from skipstone.data.sources import FileRef
 
 #: The three roles of rows: `train`; `val` is for early stopping, calibration, thresholds and
 #: shrink's choices; `test` is scored once, afterwards, and gives the number printed.

@@ -19,6 +19,16 @@ BoxFormat = Literal["corners", "size", "centre"]
 BoxFrame = Literal["shown", "stored"]
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnRef:
+    """The column of a table file whose cells are its members, and how to read the file."""
+
+    column: str
+    delimiter: str | None = None
+    encoding: str | None = None
+    quoting: str | None = None
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """None (or empty) means that the reader infers the value and states it in a note."""

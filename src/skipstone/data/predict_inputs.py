@@ -24,7 +24,7 @@ from skipstone.data.input_files import (
     make_skip_check,
     read_head,
 )
-from skipstone.data.options import ReadOptions
+from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.path_diagnostics import folder_before_pattern, parse_url
 from skipstone.data.readers.columns import Columns, detect_table, read_columns
 from skipstone.data.readers.scan import walk_folders
@@ -37,7 +37,7 @@ from skipstone.data.readers.table_columns import (
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
-from skipstone.data.sources import ColumnRef, FileRef, Inline, Source, encode_utf8
+from skipstone.data.sources import FileRef, Inline, Source, encode_utf8
 
 STANDARD_INPUT = "-"
 _EMPTY_TEXT = "holds no text"

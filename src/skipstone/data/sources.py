@@ -10,20 +10,11 @@ import numpy as np
 
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
+from skipstone.data.options import ColumnRef
 
 #: Largest file of one sample, in bytes; more where its bytes are the pixels themselves.
 MAX_FILE_BYTES, MAX_RAW_BYTES = 256 << 20, 2 << 30
 _RAW = (b"II", b"MM", b"BM", b"\x93NUMPY", b"P5", b"P6")  # TIFF, BMP, numpy, PPM
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnRef:
-    """The column of a table file whose cells are its members, and how to read the file."""
-
-    column: str
-    delimiter: str | None = None
-    encoding: str | None = None
-    quoting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes
-from skipstone.data.options import ReadOptions
+from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.readers.csv_records import (
     detect_dialect,
     find_swallowed_row,
@@ -26,7 +26,6 @@ from skipstone.data.readers.csv_records import (
     split_lines,
     swallowed_lines_error,
 )
-from skipstone.data.sources import ColumnRef
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})

@@ -28,7 +28,7 @@ from skipstone.data.input_files import (
     read_head,
 )
 from skipstone.data.manifest import Manifest, build_table
-from skipstone.data.options import ReadOptions
+from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.box_table import find_box_columns
 from skipstone.data.readers.columns import (
@@ -50,7 +50,6 @@ from skipstone.data.readers.table_columns import (
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
-from skipstone.data.sources import ColumnRef
 
 MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"
