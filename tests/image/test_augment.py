@@ -37,6 +37,12 @@ def chw(sample: Sample) -> torch.Tensor:
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (28, 1), (32, 3), (96, 3)])
 def test_each_operation_alone(name: str, side: int, channels: int) -> None:
     """Same shape and type, a picture still, changed in some epochs; the input is untouched."""
+    if channels == 1 and name in ("saturation", "hue"):
+        with pytest.raises(
+            UsageError, match=f"{name} would change nothing: these pictures are grey"
+        ):
+            augment_for(side, channels, augment=name)
+        return
     augment = augment_for(side, channels, augment=name)
     assert augment is not None
     sample = make_sample(side, channels)
@@ -189,6 +195,52 @@ def test_color_equals_v2_with_the_same_factors() -> None:
     assert torch.equal(ours, jitter.transform(image, params))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "strength", "value"),
+    [
+        ("brightness", "brightness", 0.4, 1.2),
+        ("contrast", "contrast", 0.4, 1.2),
+        ("saturation", "saturation", 0.4, 1.2),
+        ("hue", "hue", 0.1, 0.05),
+    ],
+)
+def test_each_part_of_the_colour_equals_v2(
+    name: str, kind: str, strength: float, value: float
+) -> None:
+    image = chw(make_sample())
+    (ours,) = augment_module.OPERATIONS[name]([image], Fixed(0.75), strength)
+    factors = dict.fromkeys(
+        ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
+    )
+    params = {"fn_idx": torch.arange(4), **factors, f"{kind}_factor": value}
+    jitter = v2.ColorJitter(0.4, 0.4, 0.4, 0.1)
+    assert torch.equal(ours, jitter.transform(image, params))
+    assert not torch.equal(ours, image)
+
+
+def test_translate_and_pad_equal_v2() -> None:
+    image = chw(make_sample(32))
+    (moved,) = augment_module._translate([image], Fixed(0.9), 0.25)  # 8 pixels: 7 up and left
+    theirs = F.affine(image, 0.0, [-7, -7], 1.0, [0.0, 0.0], fill=128.0)
+    assert torch.equal(moved, theirs)
+    (padded,) = augment_module._pad_crop([image], Fixed(0.9), 1 / 8)
+    theirs = F.crop(F.pad(image, [4, 4, 4, 4]), 8, 8, 32, 32)
+    assert torch.equal(padded, theirs)
+    assert ImageAugmentOptions(augment="pad").get_strengths(32) == {"pad_crop": 1 / 8}
+    assert ImageAugmentOptions(augment="pad-crop").get_strengths(32) == {"pad_crop": 1 / 8}
+
+
+def test_noise_has_the_deviation_that_is_drawn() -> None:
+    image = torch.full((3, 200, 200), 128, dtype=torch.uint8)
+    (noisy,) = augment_module._noise([image], Fixed(0.5), 0.1)
+    difference = noisy.float() - 128
+    assert abs(float(difference.mean())) < 0.2
+    assert float(difference.std()) == pytest.approx(0.05 * 255, rel=0.02)
+    (again,) = augment_module._noise([image], random.Random(1), 0.1)
+    (same,) = augment_module._noise([image], random.Random(1), 0.1)
+    assert torch.equal(again, same)
+
+
 def equal_but_at_the_seam(
     ours: torch.Tensor, theirs: torch.Tensor, move: Callable[[torch.Tensor], torch.Tensor]
 ) -> bool:
@@ -282,7 +334,9 @@ def test_policies_draw_every_operation_of_v2() -> None:
     assert {random_policies._draw_operation(rng) for _ in range(500)} == set(CHANGES)
 
 
-@pytest.mark.parametrize("name", ["flip", "vflip", "crop", "shift", "rotate"])
+@pytest.mark.parametrize(
+    "name", ["flip", "vflip", "crop", "shift", "rotate", "translate", "pad_crop"]
+)
 def test_masks_and_boxes_move_with_the_picture(name: str) -> None:
     """A bright square, its mask and its box stay together."""
     side = 96
@@ -297,11 +351,11 @@ def test_masks_and_boxes_move_with_the_picture(name: str) -> None:
     for epoch in range(8):
         after = ImageAugmentation({name: OPERATIONS[name][0]})(sample, seed=3, epoch=epoch)
         assert after.y is not None
-        bright = after.x["image"][..., 0] > 127
+        bright = after.x["image"][..., 0] > 130  # not the grey that fills
         assert (bright != (after.y["mask"][0] == 1)).float().mean() < 0.02
         assert after.meta.to_source is None
         rows, columns = torch.where(bright)
-        left, top, right, bottom = after.y["boxes"][0].tolist()
+        left, top, right, bottom = after.y["boxes"][0].clamp(0, side).tolist()
         slack = 8 if name == "rotate" else 2  # a turned box holds its corners
         assert abs(left - columns.min()) <= slack
         assert abs(right - columns.max() - 1) <= slack

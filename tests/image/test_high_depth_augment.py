@@ -13,7 +13,7 @@ from skipstone.data.sources import Inline
 from skipstone.image.augment import ImageAugmentation
 from skipstone.image.augment_factory import make_image_augmentation
 from skipstone.image.augment_options import OPERATIONS, ImageAugmentOptions
-from skipstone.image.high_depth_augment import HighDepthAugmentation
+from skipstone.image.high_depth_augment import _PHOTO_ONLY, HighDepthAugmentation
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
 from tests.high_depth_pictures import npy
@@ -42,7 +42,7 @@ IN_PLACE = [name for name in OPERATIONS if name not in ("mixup", "cutmix", "scal
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("name", [n for n in IN_PLACE if "augment" not in n])
+@pytest.mark.parametrize("name", [n for n in IN_PLACE if n not in _PHOTO_ONLY])
 def test_every_operation_takes_every_depth(name: str, dtype: type) -> None:
     array = (PIXELS % 200).astype(dtype)
     augment = made(deep_input(array), augment=name)
@@ -92,7 +92,20 @@ def test_a_mirrored_picture_is_torchvisions() -> None:
     assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("options", [{"augment": "randaugment"}, {"trivialaugment": 0.5}])
+@pytest.mark.parametrize("name", ["brightness", "contrast", "noise", "translate", "pad_crop"])
+def test_operations_of_any_sensor_change_pictures_within_their_range(name: str) -> None:
+    augment = made(deep_input(), augment=name)
+    before = sample().x["image"].float()
+    views = [augment(sample(), seed=0, epoch=epoch).x["image"] for epoch in range(8)]
+    assert sum(not torch.equal(view, before) for view in views) >= 6
+    assert all(view.dtype == torch.float32 for view in views)
+    assert all(float(view.min()) >= 0 and float(view.max()) <= 65535 for view in views)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"augment": "randaugment"}, {"trivialaugment": 0.5}, {"hue": 0.1}, {"augment": "saturation"}],
+)
 def test_what_needs_256_steps_is_refused_by_name(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="the 256 steps") as caught:
         make_image_augmentation(ImageAugmentOptions(**options), deep_input())  # type: ignore[arg-type]

@@ -97,6 +97,29 @@ def edits(a: str, b: str) -> int:
     return int(table[-1, -1])
 
 
+def test_insertion_adds_synonyms_of_the_text_behind_its_words() -> None:
+    inserted: Counter[str] = Counter()
+    for text in many({"insert": 0.25}):
+        words = iter(words_of(text))
+        assert all(word in words for word in WORDS), "in order"
+        new = Counter(words_of(text)) - Counter(WORDS)
+        assert set(new) <= {"fast", "very", "swift", "idle", "this"}
+        inserted += new
+    assert sum(inserted.values()) - inserted["swift"] == pytest.approx(
+        400 * len(WORDS) * 0.25, rel=0.1
+    )
+
+
+def test_without_a_table_insertion_adds_punctuation() -> None:
+    augment = TextAugmentation({"insert": 0.3})
+    count = 0
+    for seed in range(400):
+        text = augment.augment_text(TEXT, random.Random(seed))
+        assert words_of(text) == WORDS
+        count += len(re.findall(r"[.;?:!,]", text)) - len(re.findall(r"[.;?:!,]", TEXT))
+    assert count / (400 * len(WORDS)) == pytest.approx(0.3, abs=0.02)
+
+
 def test_misspelling_changes_one_letter_of_a_long_word() -> None:
     letters = set("".join(WORDS[:-4]))
     changed = 0

@@ -66,6 +66,8 @@ _ALIASES = {
     "model": "m arch architecture backbone network net encoder",
     "optimizer": "opt optim",
     "out": "o output output_dir out_dir save_dir project log_dir logdir results",
+    "noise": "gaussian_noise gauss_noise gaussian_noise_std",
+    "pad_crop": "padding random_crop pad_and_crop random_padding",
     "path_column": "image_column x_col fn_col path_col image_col",
     "precision=bf16": "amp fp16 bf16 half mixed_precision use_amp",
     "schedule": "sched scheduler lr_scheduler lr_scheduler_type",
@@ -75,8 +77,10 @@ _ALIASES = {
     "stochastic_depth": "drop_path drop_path_rate",
     "test_share": "test_size test_split",
     "to": "format",
+    "translate": "translation random_translation width_shift_range height_shift_range",
     "val_share": "val_split validation_split valid_pct val_size val_pct",
     "warmup": "warmup_epochs warmup_steps warmup_ratio",
+    "rotate": "degrees rotation rotation_range",
     "weight_decay": "wd",
     "weights=pretrained": "pretrained",
     "workers": "j num_workers n_workers nw n_jobs jobs dataloader_num_workers",
@@ -92,7 +96,7 @@ _UNNEEDED = {
         "The classes are those of the data.",
     ),
     **dict.fromkeys(
-        ("data", "data_dir", "data_path", "dataset", "train_dir", "source", "input", "image_dir"),
+        ("data", "data_dir", "data_path", "dataset", "train_dir", "source", "image_dir"),
         "The data is the first argument, without a name: photos/",
     ),
 }

@@ -34,7 +34,9 @@ Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes a
 Operation = Callable[[Values, random.Random, float], Values]
 Custom = Callable[[Tensor], Tensor]
 
-GEOMETRIC = frozenset({"flip", "vflip", "crop", "scale", "shift", "rotate"})
+GEOMETRIC = frozenset(
+    {"flip", "vflip", "crop", "scale", "shift", "translate", "pad_crop", "rotate"}
+)
 GREY = 128  # fills what lies outside an image, as padding of records does
 #: Draws of a crop that keeps an object.
 _CROP_TRIES = 10
@@ -340,6 +342,25 @@ def _shift(values: Values, rng: random.Random, share: float) -> Values:
     return shifted
 
 
+def _translate(values: Values, rng: random.Random, share: float) -> Values:
+    return _move(values, rng, share, GREY)
+
+
+def _pad_crop(values: Values, rng: random.Random, share: float) -> Values:
+    return _move(values, rng, share, 0)
+
+
+def _move(values: Values, rng: random.Random, share: float, colour: float) -> Values:
+    """Move by whole pixels, up to `share` of each side; masks are filled with IGNORE."""
+    height, width = values[0].shape[-2:]
+    pad_y, pad_x = round(share * height), round(share * width)
+    y = int(rng.random() * (2 * pad_y + 1))
+    x = int(rng.random() * (2 * pad_x + 1))
+    padding = [pad_x, pad_y, pad_x, pad_y]
+    padded = (F.pad(value, padding, fill=fill_value(value, colour)) for value in values)
+    return [F.crop(value, y, x, height, width) for value in padded]
+
+
 def _rotate(values: Values, rng: random.Random, degrees: float) -> Values:
     angle = draw_uniform(rng, -degrees, degrees)
     image = transform_with_fill(
@@ -357,6 +378,37 @@ def _color(values: Values, rng: random.Random, strength: float) -> Values:
     if image.shape[0] == 3:
         image = F.adjust_saturation(image, saturation)
     return [image, *values[1:]]
+
+
+def _brightness(values: Values, rng: random.Random, strength: float) -> Values:
+    factor = draw_uniform(rng, 1 - strength, 1 + strength)
+    return [F.adjust_brightness(values[0], factor), *values[1:]]
+
+
+def _contrast(values: Values, rng: random.Random, strength: float) -> Values:
+    factor = draw_uniform(rng, 1 - strength, 1 + strength)
+    return [F.adjust_contrast(values[0], factor), *values[1:]]
+
+
+def _saturation(values: Values, rng: random.Random, strength: float) -> Values:
+    factor = draw_uniform(rng, 1 - strength, 1 + strength)
+    return [F.adjust_saturation(values[0], factor), *values[1:]]
+
+
+def _hue(values: Values, rng: random.Random, share: float) -> Values:
+    return [F.adjust_hue(values[0], draw_uniform(rng, -share, share)), *values[1:]]
+
+
+def _noise(values: Values, rng: random.Random, strength: float) -> Values:
+    noise = draw_noise(values[0], rng, strength) * 255
+    return [(values[0] + noise).round().clamp(0, 255).to(torch.uint8), *values[1:]]
+
+
+def draw_noise(image: Tensor, rng: random.Random, strength: float) -> Tensor:
+    """Normal numbers of the image's shape, their standard deviation uniform from 0 to `strength`."""
+    deviation = draw_uniform(rng, 0, strength)
+    generator = torch.Generator().manual_seed(rng.getrandbits(63))
+    return torch.randn(image.shape, generator=generator) * deviation
 
 
 def _blur(values: Values, rng: random.Random, probability: float) -> Values:
@@ -396,8 +448,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "vflip": _vflip,
     "crop": _crop,
     "shift": _shift,
+    "translate": _translate,
+    "pad_crop": _pad_crop,
     "rotate": _rotate,
     "color": _color,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "saturation": _saturation,
+    "hue": _hue,
+    "noise": _noise,
     "blur": _blur,
     "randaugment": _randaugment,
     "trivialaugment": _trivialaugment,

@@ -13,6 +13,8 @@ from skipstone.tasks.base import Task
 
 #: These move the image without its masks and boxes.
 _IMAGE_ONLY = frozenset({"randaugment", "trivialaugment"})
+#: These change the colours of colour pictures.
+_COLOURS = frozenset({"saturation", "hue"})
 
 
 def make_image_augmentation(
@@ -42,6 +44,11 @@ def make_image_augmentation(
         raise UsageError(
             f"{' and '.join(sorted(image_only))} may move a picture without its mask or boxes.",
             hint="Name other operations: --augment flip,scale,color,blur,erase",
+        )
+    if example["image"].shape[3] == 1 and (colours := _COLOURS & strengths.keys()):
+        raise UsageError(
+            f"{' and '.join(sorted(colours))} would change nothing: these pictures are grey.",
+            hint="Leave it out. Grey pictures have: --augment brightness,contrast,noise,blur",
         )
     ragged = frozenset() if task is None else task.ragged
     frame, levels = None, None

@@ -40,8 +40,21 @@ OPERATIONS: Mapping[str, tuple[float, str]] = {
         "zoom by 1/s to s, the shape kept, and cut out or fill up to the size (targets likewise)",
     ),
     "shift": (1 / 16, "move by up to s of the side, edges repeated (pad and crop)"),
+    "translate": (0.1, "move by up to s of each side, filled with grey"),
+    "pad_crop": (
+        1 / 8,
+        "pad each side by s of it with black and cut out the size at a random place (He 2015)",
+    ),
     "rotate": (15.0, "turn by up to s degrees"),
     "color": (0.2, "brightness, contrast and saturation each times 1 - s to 1 + s"),
+    "brightness": (0.2, "brightness times 1 - s to 1 + s"),
+    "contrast": (0.2, "contrast times 1 - s to 1 + s"),
+    "saturation": (0.2, "saturation times 1 - s to 1 + s; colour pictures only"),
+    "hue": (0.05, "turn the colours by up to s of their circle; colour pictures only"),
+    "noise": (
+        0.05,
+        "Gaussian noise, its standard deviation from 0 to s of the range of pixels",
+    ),
     "blur": (0.2, "Gaussian blur with probability s"),
     "randaugment": (9.0, "two random operations of magnitude s of 30 (RandAugment, Cubuk 2019)"),
     "trivialaugment": (
@@ -87,6 +100,10 @@ _MAX_STRENGTH = {
     **dict.fromkeys(("flip", "vflip", "blur", "erase", "trivialaugment"), 1.0),
     "crop": 1.0,
     "shift": 0.5,
+    "translate": 1.0,
+    "pad_crop": 1.0,
+    **dict.fromkeys(("brightness", "contrast", "saturation", "noise"), 1.0),
+    "hue": 0.5,
     "rotate": 180.0,
     "color": 1.0,
     "randaugment": 30.0,
@@ -122,8 +139,15 @@ class ImageAugmentOptions(AugmentationOptions):
     crop: float | None = _operation("crop")
     scale: float | None = _operation("scale")
     shift: float | None = _operation("shift")
+    translate: float | None = _operation("translate")
+    pad_crop: float | None = _operation("pad_crop")
     rotate: float | None = _operation("rotate")
     color: float | None = _operation("color")
+    brightness: float | None = _operation("brightness")
+    contrast: float | None = _operation("contrast")
+    saturation: float | None = _operation("saturation")
+    hue: float | None = _operation("hue")
+    noise: float | None = _operation("noise")
     blur: float | None = _operation("blur")
     randaugment: float | None = _operation("randaugment")
     trivialaugment: float | None = _operation("trivialaugment")
@@ -140,11 +164,11 @@ class ImageAugmentOptions(AugmentationOptions):
     def __post_init__(self) -> None:
         problems = []
         if self.augment not in PRESETS:
-            for word in self.augment.split(","):
-                if word.strip() not in OPERATIONS:
-                    hint = did_you_mean(word.strip(), [*PRESETS, *OPERATIONS])
+            for word in self._words():
+                if word not in OPERATIONS:
+                    hint = did_you_mean(word, [*PRESETS, *OPERATIONS])
                     problems.append(
-                        f"{word.strip()!r} is neither a preset ({', '.join(PRESETS)}) nor an "
+                        f"{word!r} is neither a preset ({', '.join(PRESETS)}) nor an "
                         f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
                     )
         if self.scale is not None and 0 < self.scale < 1:
@@ -152,6 +176,11 @@ class ImageAugmentOptions(AugmentationOptions):
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
         check_options(self, problems)
+
+    def _words(self) -> list[str]:
+        """The operations of `augment`; `pad` is another option's name, and here means `pad_crop`."""
+        words = [word.strip().replace("-", "_") for word in self.augment.split(",")]
+        return ["pad_crop" if word == "pad" else word for word in words]
 
     def get_strengths(self, size: int, *, is_spatial: bool = False) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run.
@@ -167,7 +196,7 @@ class ImageAugmentOptions(AugmentationOptions):
         elif self.augment in PRESETS:
             chosen = dict(PRESETS[self.augment][size > TINY])
         else:
-            chosen = {word.strip(): OPERATIONS[word.strip()][0] for word in self.augment.split(",")}
+            chosen = {word: OPERATIONS[word][0] for word in self._words()}
         for name in OPERATIONS:
             value = getattr(self, name)
             if value is not None:

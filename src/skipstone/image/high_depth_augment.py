@@ -26,13 +26,14 @@ from skipstone.image.augment import (
     Operation,
     Values,
     draw_crop_box,
+    draw_noise,
 )
 from skipstone.image.augment_options import OPERATIONS as OPERATION_ORDER
 from skipstone.image.augment_options import PRESETS, ImageAugmentOptions
 from skipstone.image.channel_stats import ChannelStats
 
 #: Operations that need the 256 steps of a photo, and their replacement in a preset.
-_PHOTO_ONLY = ("randaugment", "trivialaugment")
+_PHOTO_ONLY = ("saturation", "hue", "randaugment", "trivialaugment")
 _REPLACEMENT: Mapping[str, float] = {"rotate": 15.0, "color": 0.3}
 
 
@@ -58,7 +59,14 @@ class HighDepthAugmentation(ImageAugmentation):
         self.dark = torch.tensor(channel_stats.low).view(-1, 1, 1)
         self.middle = torch.tensor(channel_stats.middle).view(-1, 1, 1)
         self.top = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
-        overrides: dict[str, Operation] = {"color": self._color, "erase": self._erase}
+        self.range = torch.tensor(channel_stats.high).view(-1, 1, 1) - self.dark
+        overrides: dict[str, Operation] = {
+            "color": self._color,
+            "brightness": self._gain,
+            "contrast": self._contrast,
+            "noise": self._noise,
+            "erase": self._erase,
+        }
         super().__init__(
             strengths,
             custom,
@@ -72,11 +80,24 @@ class HighDepthAugmentation(ImageAugmentation):
 
     def _color(self, values: Values, rng: random.Random, strength: float) -> Values:
         """Gain and contrast, each times 1 - strength to 1 + strength."""
-        low, high = 1 - strength, 1 + strength
-        image = self.dark + (values[0] - self.dark) * draw_uniform(rng, low, high)
-        mean = image.mean((1, 2), keepdim=True)
-        image = mean + (image - mean) * draw_uniform(rng, low, high)
-        return [image if self.top is None else image.clamp(0, self.top), *values[1:]]
+        return self._contrast(self._gain(values, rng, strength), rng, strength)
+
+    def _gain(self, values: Values, rng: random.Random, strength: float) -> Values:
+        factor = draw_uniform(rng, 1 - strength, 1 + strength)
+        return [self._clip(self.dark + (values[0] - self.dark) * factor), *values[1:]]
+
+    def _contrast(self, values: Values, rng: random.Random, strength: float) -> Values:
+        factor = draw_uniform(rng, 1 - strength, 1 + strength)
+        mean = values[0].mean((1, 2), keepdim=True)
+        return [self._clip(mean + (values[0] - mean) * factor), *values[1:]]
+
+    def _noise(self, values: Values, rng: random.Random, strength: float) -> Values:
+        """As for photos; the range is from the dark to the bright level of each channel."""
+        noise = draw_noise(values[0], rng, strength) * self.range
+        return [self._clip(values[0] + noise), *values[1:]]
+
+    def _clip(self, image: Tensor) -> Tensor:
+        return image if self.top is None else image.clamp(0, self.top)
 
     def _erase(self, values: Values, rng: random.Random, probability: float) -> Values:
         """As for photos, but with each channel's median."""
@@ -101,7 +122,7 @@ def replace_photo_operations(
         raise UsageError(
             f"{by_name[0]} works on the 256 steps and three colours of photos, which these "
             "pictures do not have.",
-            hint="Name others: --augment flip,crop,rotate,color,blur,erase; or a preset: "
+            hint="Name others: --augment flip,crop,rotate,brightness,contrast,noise,blur; or a preset: "
             "--augment strong",
         )
     if not any(name in strengths for name in _PHOTO_ONLY):

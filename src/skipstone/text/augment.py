@@ -1,8 +1,9 @@
 """Augmentation of texts, on the text itself, so for sequences of tokens and bags of n-grams.
 
 Each text has its own generator, keyed by (seed, epoch, id, view), as images have. Sources: Wei and
-Zou 2019, "EDA", arXiv:1901.11196, for deletion, swapping and synonyms; Belinkov and Bisk 2018,
-arXiv:1711.02173, for misspelling.
+Zou 2019, "EDA", arXiv:1901.11196, for deletion, swapping, insertion and synonyms; Karimi et al.
+2021, "AEDA", arXiv:2108.13230, for punctuation; Belinkov and Bisk 2018, arXiv:1711.02173, for
+misspelling.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from skipstone.text.token_spans import split_into_spans
 Synonyms = Mapping[str, tuple[str, ...]]
 #: `noise` skips shorter words: one letter more or less makes another word of them.
 _MIN_LETTERS = 3
+#: What AEDA inserts (section 2).
+_MARKS = (".", ";", "?", ":", "!", ",")
 
 
 @dataclass
@@ -102,8 +105,9 @@ class TextAugmentation:
         """The augmented text."""
         pieces = TextSpans.from_text(text)
         for name, strength in self.strengths.items():
-            if name == "synonyms":
-                _replace(pieces, rng, strength, self.synonyms)
+            if name in ("synonyms", "insert"):
+                change = _replace if name == "synonyms" else _insert
+                change(pieces, rng, strength, self.synonyms)
             else:
                 _OPERATIONS[name](pieces, rng, strength)
         text = str(pieces)
@@ -137,7 +141,7 @@ def make_text_augmentation(
             f"the targets of {task.name!r} are places in the texts, whose words would move.",
             hint="Leave --augment out.",
         )
-    table = None if "synonyms" not in strengths else options.synonym_table
+    table = options.synonym_table if {"synonyms", "insert"} & strengths.keys() else None
     synonyms = {} if table is None else read_synonyms(Path(table))
     return TextAugmentation(strengths, synonyms, custom)
 
@@ -148,6 +152,18 @@ def _replace(pieces: TextSpans, rng: random.Random, chance: float, synonyms: Syn
         others = synonyms.get(normalize_text(word, True))
         if others is not None and rng.random() < chance:
             pieces.parts[at] = _as_written(rng.choice(others), word)
+
+
+def _insert(pieces: TextSpans, rng: random.Random, chance: float, synonyms: Synonyms) -> None:
+    """Insert a synonym of a random word that has one, or a punctuation mark, behind words."""
+    known = [normalize_text(pieces.parts[at], True) for at in pieces.words]
+    known = [word for word in known if word in synonyms]
+    alone = set(pieces.unspaced_words)
+    for at in pieces.words:
+        if rng.random() >= chance:
+            continue
+        new = rng.choice(synonyms[rng.choice(known)]) if known else rng.choice(_MARKS)
+        pieces.parts[at] += new if at in alone else f" {new}"
 
 
 def _as_written(synonym: str, word: str) -> str:

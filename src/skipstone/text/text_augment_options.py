@@ -34,6 +34,11 @@ TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
         "texts: misspell a word with probability s: a letter left out, doubled, changed, or "
         "swapped with the next (Belinkov and Bisk 2018)",
     ),
+    "insert": (
+        0.1,
+        "texts: behind a word, with probability s, a synonym of another one of the table (Wei and "
+        "Zou 2019); without a table a punctuation mark (AEDA, Karimi 2021)",
+    ),
     "word_mixup": (
         0.2,
         "texts: blend the vectors of the words of pairs of them, place by place, share from "
@@ -76,12 +81,13 @@ class TextAugmentOptions(AugmentationOptions):
     augment: str = option(
         "none",
         help="texts: none (default), light, standard or strong; or operations by name, separated "
-        "by commas: delete,swap,noise",
+        "by commas: delete,swap,noise,insert",
     )
     synonyms: float | None = _operation("synonyms")
     delete: float | None = _operation("delete")
     swap: float | None = _operation("swap")
     noise: float | None = _operation("noise")
+    insert: float | None = _operation("insert")
     word_mixup: float | None = _operation("word_mixup")
     mixup: float | None = _operation("mixup")
     synonym_table: str | None = option(
