@@ -178,6 +178,12 @@ def _named_twice(folder: Path, canary: Path) -> None:
     put(folder, EXPORTS, json.dumps(rows).encode())
 
 
+def _many_programs(folder: Path, canary: Path) -> None:
+    rows = json.loads((folder / EXPORTS).read_text())
+    rows["programs"] = [{**rows["programs"][0], "name": f"x{n}"} for n in range(20_000)]
+    put(folder, EXPORTS, json.dumps(rows).encode())
+
+
 def _function(folder: Path, canary: Path) -> None:
     """A harmless function of a domain whose operators open files."""
 
@@ -271,6 +277,12 @@ ATTACKS: tuple[tuple[str, Attack, str, bool], ...] = (
     ("a path upwards", _list_as("../weights.safetensors"), "not inside the bundle", False),
     ("a path inside out", _list_as("a/../../x"), "not inside the bundle", False),
     ("an absolute path", _list_as("/etc/passwd"), "not inside the bundle", False),
+    ("a name of 5,000 letters", _list_as("x" * 5000), "too long a name", False),
+    ("a folder in a folder in a folder", _list_as("a/" * 9 + "x"), "too long a name", False),
+    ("a bundle of format 0", _set("format", 0), "format 0", False),
+    ("a bundle of format -1", _set("format", -1), "format -1", False),
+    ("a bundle of format true", _set("format", True), "states no format", False),
+    ("20,000 programs", _many_programs, "more than 64", True),
     ("a link to outside", _link(WEIGHTS), "symbolic link", False),
     ("a golden that is a link", _link("golden/golden.safetensors"), "symbolic link", False),
     ("a record that is a link", _link(RECORD), "symbolic link", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -268,3 +269,33 @@ def test_no_whole_checkpoint_is_an_error(stopped_run: Path) -> None:
         (generation / "state.json").write_text("{}")
     with pytest.raises(DamagedError, match=r"even.state\.json.*odd.state\.json"):
         load_checkpoint(stopped_run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 10**9},
+        {"step": -1},
+        {"phase": 9},
+        {"epoch": "1"},
+        {"losses": {"loss": "x"}},
+        {"losses": []},
+        {"history": [{"epoch": 1}]},
+        {"history": ["x"]},
+        {"chosen_epoch": {"metrics": {}}},
+        {"unknown": 1},
+    ],
+)
+def test_a_poisoned_checkpoint_is_refused(stopped_run: Path, change: dict[str, object]) -> None:
+    """By somebody who computes its hashes anew."""
+    for generation in stopped_run.iterdir():
+        value = json.loads((generation / "state.json").read_text())
+        value["state"].update(change)
+        (generation / "state.json").write_text(json.dumps(value))
+        hashes = {
+            name: hashlib.sha256((generation / name).read_bytes()).hexdigest()
+            for name in ("state.json", "tensors.safetensors")
+        }
+        (generation / "hashes.json").write_text(json.dumps(hashes))
+    with pytest.raises(DamagedError):
+        train(stopped_run.parents[1], epochs=3, checkpoint_every=1)

@@ -267,3 +267,46 @@ def test_a_finished_run_keeps_its_checkpoint_only_on_request(tmp_path: Path, kee
         run.finish(keep_checkpoint=keep)
         assert run.checkpoints.exists() == keep
         assert run.finished
+
+
+POISON = {
+    "no object": "[]",
+    "a kind twice": '{"kind": "epoch", "kind": "finished"}',
+    "a number beyond all": '{"kind": "epoch", "step": 1e999}',
+    "a kind that is a list": '{"kind": ["epoch"]}',
+    "nested without end": '{"kind": "epoch", "a": ' + "[" * 5000 + "]" * 5000 + "}",
+    "a decision without a name": '{"kind": "decision", "value": {}}',
+    "a decision that is text": '{"kind": "decision", "name": "length", "value": "9"}',
+    "steps of 10^9": '{"kind": "decision", "name": "length", "value": {"steps": 1000000000}}',
+    "steps below 0": '{"kind": "decision", "name": "length", "value": {"steps": -1}}',
+    "steps as text": '{"kind": "decision", "name": "budget stop", "value": {"step": "9"}}',
+    "a precision of its own": '{"kind": "decision", "name": "precision", "value": {"precision": '
+    '"f8", "channels_last": true, "fast_depthwise": true, "seconds": {}}}',
+    "ids that are text": '{"kind": "decision", "name": "unreadable", "value": {"ids": ["1"], '
+    '"rows": 1}}',
+    "hashes that are a list": '{"kind": "decision", "name": "files", "value": {"sha256": []}}',
+    "a session without threads": '{"kind": "session", "device": "cpu", "torch": "2"}',
+    "a size that is true": '{"kind": "out of memory", "step": 1, "size": true}',
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poisoned_journal_is_refused_by_its_line(tmp_path: Path, name: str) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.journal("epoch")
+    path = tmp_path / "run" / "journal.jsonl"
+    path.write_text(path.read_text() + POISON[name] + "\n")
+    with pytest.raises(DamagedError, match=r"journal\.jsonl is damaged at line 2: ") as refusal:
+        RunFolder(tmp_path / "run")
+    assert "Move " in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 0}, {"format": -1}, {"format": "2"}, {"versions": []}, {"versions": 3}]
+)
+def test_a_run_of_another_format_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    with open_or_resume(tmp_path, {"lr": 1}) as run:
+        record = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(DamagedError, match=r"run\.json is not what this skipstone writes"):
+        open_or_resume(tmp_path, {"lr": 1})

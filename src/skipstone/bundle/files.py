@@ -168,7 +168,9 @@ def check_file_name(name: str, where: Path) -> None:
         any(mark in name for mark in ("\\", "\0", ":")) or PurePosixPath(name).is_absolute()
     )
     if not is_inside or has_odd_characters:
-        raise DamagedError(f"{where} names the file {name!r}, which is not inside the bundle.")
+        raise DamagedError(f"{where} names the file {name!r:.200}, which is not inside the bundle.")
+    if max(len(part.encode()) for part in parts) > 255 or len(parts) > 8:
+        raise DamagedError(f"{where} names a file with too long a name: {name!r:.60}...")
 
 
 def read_file(folder: Path, name: str, record: Mapping[str, Any] | None = None) -> bytes:

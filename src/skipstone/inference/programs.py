@@ -33,6 +33,7 @@ from skipstone.inference.reference_outputs import SampledOutputs, reports_kernel
 from skipstone.tasks.base import TYPICAL_QUANTILE
 
 EXPORTS_JSON = "exports/exports.json"
+MAX_PROGRAMS = 64
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def read_programs(folder: Path) -> Programs:
     content = read_listed_json(folder, EXPORTS_JSON, record)
     try:
         exact = float32_tolerance(record)
+        if len(content["programs"]) > MAX_PROGRAMS:
+            raise ValueError(f"{len(content['programs']):,} programs are more than {MAX_PROGRAMS}")
         programs = [_program(row, exact) for row in content["programs"]]
         rows = {program.name: program for program in programs}
         if len(rows) < len(programs):

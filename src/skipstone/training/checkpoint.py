@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.core import events, storage
-from skipstone.core.errors import DamagedError
+from skipstone.core.errors import DamagedError, UsageError
+from skipstone.core.options import check_types, has_type
 from skipstone.training.optimizers import Ema
 
 
@@ -62,7 +63,20 @@ class TrainState:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TrainState:
-        return TrainState(**value)
+        """TypeError or ValueError for what `to_json` does not write."""
+        check_types("state", TrainState, value)
+        state = TrainState(**value)
+        numbers = [state.phase, state.phase_step, state.epoch, state.batch, state.step, state.stale]
+        if min(numbers) < 0 or max(state.phase_step, state.epoch) > state.step:
+            raise ValueError(f"step {state.step} in epoch {state.epoch} is impossible")
+        rows = [*state.history, *([] if state.chosen_epoch is None else [state.chosen_epoch])]
+        for row in rows:
+            if not isinstance(row.get("metrics"), dict) or not has_type(int, row.get("epoch")):
+                raise ValueError(f"the epoch {row!r:.60} has no number or no metrics")
+        for name, sums in (("losses", state.losses), ("norms", state.norms)):
+            if not all(has_type(float, number) for number in sums.values()):
+                raise ValueError(f"{name} are not numbers")
+        return state
 
 
 def add_values(sums: dict[str, float], values: Mapping[str, float]) -> None:
@@ -158,8 +172,10 @@ def _load(folder: Path) -> Checkpoint:
     tensors = storage.read_torch_tensors(folder / TENSORS)
     try:
         state = TrainState.from_json(value["state"])
-        return Checkpoint(int(value["number"]), state, tensors, dict(value["optimizer"]))
-    except (TypeError, KeyError, ValueError) as error:
+        if not has_type(int, value["number"]) or value["number"] < 0:
+            raise ValueError(f"its number is {value['number']!r:.60}")
+        return Checkpoint(value["number"], state, tensors, dict(value["optimizer"]))
+    except (UsageError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise DamagedError(f"{folder / STATE} is not what skipstone writes ({error}).") from None
 
 

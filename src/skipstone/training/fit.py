@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from skipstone.core import events
-from skipstone.core.errors import Diverged, OutOfMemory, UsageError
+from skipstone.core.errors import DamagedError, Diverged, OutOfMemory, UsageError
 from skipstone.core.formatting import format_seconds
 from skipstone.inference.backends.torch_backend import torch_threads
 from skipstone.models.network import Network
@@ -26,7 +26,7 @@ from skipstone.training.optimizers import make_optimizer
 from skipstone.training.options import TrainOptions
 from skipstone.training.precision import MAX_TIMING, Mode, choose_device, decide_mode
 from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
-from skipstone.training.run_directory import RunFolder
+from skipstone.training.run_directory import JOURNAL, RunFolder
 from skipstone.training.run_manager import Evaluate, ModelSelector, RunManager, watch_signals
 from skipstone.training.schedules import (
     Curve,
@@ -103,6 +103,11 @@ def fit(
         basis = (recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows)
         length = run.decide("length", lambda: decide_length(*basis))
         per_epoch = -(-len(loader) // recipe.accumulate)
+        if not 1 <= length["steps"] <= recipe.epochs * per_epoch:
+            raise DamagedError(
+                f"{run.path / JOURNAL} is damaged: it plans {length['steps']:,} steps, and "
+                f"{recipe.epochs} epochs have {recipe.epochs * per_epoch:,}."
+            )
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
         selector = ModelSelector(task, evaluate)
         manager = RunManager(

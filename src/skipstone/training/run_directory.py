@@ -21,11 +21,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from skipstone.core import disk, events, storage
 from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.formatting import relative_path
+from skipstone.core.options import has_type
+from skipstone.core.strict_json import parse_json
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 2
@@ -236,8 +238,12 @@ def _identity(path: Path) -> Any:
     if not (path / RUN).exists():
         return None
     record = storage.read_json(path / RUN)
-    if not isinstance(record, dict) or "identity" not in record:
-        raise DamagedError(f"{path / RUN} is not what skipstone writes.", hint="Move it away.")
+    is_sound = isinstance(record, dict) and isinstance(record.get("versions"), dict)
+    if not is_sound or "identity" not in record or record.get("format") != FORMAT:
+        raise DamagedError(
+            f"{path / RUN} is not what this skipstone writes (run format {FORMAT}).",
+            hint="Move it away.",
+        )
     return record["identity"]
 
 
@@ -246,21 +252,63 @@ def _is_finished(path: Path) -> bool:
     return any(entry["kind"] == "finished" for entry in entries)
 
 
+#: What a resumed run reads of its journal, by kind of entry, and of decisions by their name.
+_ENTRIES: Mapping[str, Mapping[str, Any]] = {
+    "decision": {"name": str, "value": dict},
+    "session": {"threads": int, "device": str, "torch": str},
+    "out of memory": {"step": int, "size": int},
+}
+_DECISIONS: Mapping[str, Mapping[str, Any]] = {
+    "budget stop": {"step": int},
+    "files": {"sha256": dict},
+    "length": {"steps": int},
+    "precision": {
+        "precision": Literal["f32", "bf16"],
+        "channels_last": bool,
+        "fast_depthwise": bool,
+        "seconds": dict,
+    },
+    "unreadable": {"ids": list[int], "rows": int},
+}
+#: No run has as many steps, rows or threads.
+_MOST = 10**9
+
+
 def _parse(path: Path, lines: list[str]) -> list[dict[str, Any]]:
+    """The entries. DamagedError that names the line and what is wrong with it."""
     entries = []
     for number, line in enumerate(lines, 1):
+        where = f"{path} is damaged at line {number}"
         try:
-            entry = json.loads(line)
-            sound = isinstance(entry["kind"], str)
-        except (ValueError, TypeError, KeyError):
-            sound = False
-        if not sound:
+            entry = parse_json(line.encode("utf-8", "surrogatepass"), "it")
+            problem = _entry_problem(entry)
+        except DamagedError as error:
+            problem = error.message.rstrip(".")
+        if problem:
             raise DamagedError(
-                f"{path} is damaged at line {number}.",
+                f"{where}: {problem}.",
                 hint=f"Move {relative_path(path.parent)} away to start a new run.",
             )
         entries.append(entry)
     return entries
+
+
+def _entry_problem(entry: Any) -> str:
+    """What is wrong with a line of the journal; "" for a sound one."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+        return "it has no kind"
+    parts: list[tuple[Any, Mapping[str, Any]]] = [(entry, _ENTRIES.get(entry["kind"], {}))]
+    if entry["kind"] == "decision" and isinstance(entry.get("name"), str):
+        parts.append((entry.get("value"), _DECISIONS.get(entry["name"], {})))
+    for values, kinds in parts:
+        if not isinstance(values, dict):
+            return "its value is not an object"
+        for name, kind in kinds.items():
+            value: Any = values.get(name)
+            is_sound = isinstance(value, dict) if kind is dict else has_type(kind, value)
+            if not is_sound or (kind is int and not 0 <= value < _MOST):
+                return f"{name} is {value!r:.60}"
+    return ""
 
 
 def _numbers(base: Path) -> Iterator[int]:

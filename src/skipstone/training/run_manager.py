@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skipstone.core import events
-from skipstone.core.errors import DataError, Diverged, Interrupted
+from skipstone.core.errors import DamagedError, DataError, Diverged, Interrupted
 from skipstone.core.formatting import relative_path
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
@@ -178,9 +178,15 @@ class RunManager:
         if checkpoint is None:
             return TrainState()
         self._checkpoint, state = checkpoint, checkpoint.state
-        self.network.load_state_dict(checkpoint.tensors_under("model"))
-        if self.ema is not None:
-            self.ema.load(checkpoint.tensors_under("ema"), state.ema_count)
+        total = sum(phase.steps for phase in self.phases)
+        if state.step > total or state.phase >= len(self.phases):
+            raise DamagedError(
+                f"{self.run.checkpoints} is damaged: it is at step {state.step:,} of {total:,}."
+            )
+        with self._errors_as_damage():
+            self.network.load_state_dict(checkpoint.tensors_under("model"))
+            if self.ema is not None:
+                self.ema.load(checkpoint.tensors_under("ema"), state.ema_count)
         self._chosen_weights = checkpoint.tensors_under("chosen")
         self._number, self._saved_step = checkpoint.number, state.step
         self.run.journal("resumed", step=state.step, epoch=state.epoch)
@@ -199,7 +205,8 @@ class RunManager:
         """A phase begins, or is resumed from a checkpoint."""
         self._optimizer = optimizer
         if self._checkpoint is not None and state.phase_step > 0:
-            restore_optimizer(optimizer, self._checkpoint)
+            with self._errors_as_damage():
+                restore_optimizer(optimizer, self._checkpoint)
         self._checkpoint = None
         if state.phase_step == 0:
             self.run.journal("phase", name=phase.name, steps=phase.steps, step=state.step)
@@ -287,6 +294,18 @@ class RunManager:
             return "There is no checkpoint yet."
         folder = relative_path(checkpoint_folder(self.run.checkpoints, self._number))
         return f"The last good checkpoint is {folder}, of step {self._saved_step:,}."
+
+    @contextlib.contextmanager
+    def _errors_as_damage(self) -> Iterator[None]:
+        """Tensors of other names or shapes than the network's raise nearly anything in torch."""
+        try:
+            yield
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise DamagedError(
+                f"{self.run.checkpoints} does not fit this network: {reason}",
+                hint="Remove the run folder to start again.",
+            ) from error
 
     # --- parts ------------------------------------------------------------------------------
 
