@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import Range, check_options, int_range, option
+from skipstone.core.options import CheckedOptions, Range, int_range, option
 
 Preset = Literal["performance", "mixed"]
 Floats = Literal["bf16", "f32"]
@@ -13,13 +13,10 @@ _PART = Range(0, 1, open_low=True, open_high=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8Options:
-    """Post-training INT8: weights and activations of convolutions and matrix products.
+class Int8Options(CheckedOptions):
+    """Post-training INT8: weights and activations of convolutions and matrix products."""
 
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
-
+    owner = "int8"
     samples: int = option(300, range=int_range(1), help="training samples to measure the ranges on")
     preset: Preset = option(
         "performance",
@@ -32,12 +29,9 @@ class Int8Options:
         "bfloat16 computes them in float32",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self, owner="int8")
-
 
 @dataclass(frozen=True, kw_only=True)
-class RecoveryOptions:
+class RecoveryOptions(CheckedOptions):
     """The augmentation of recovery training, over the one that the model was trained with."""
 
     augment: str | None = option(None, help="another augmentation than the run's, such as none")
@@ -53,12 +47,9 @@ class RecoveryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOptions(RecoveryOptions):
-    """Structured pruning of hidden channels, followed by recovery training.
+    """Structured pruning of hidden channels, followed by recovery training."""
 
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
-
+    owner = "prune"
     macs: float = option(
         0.5, range=_PART, help="share of the multiply-accumulates to keep, such as 0.5"
     )
@@ -77,18 +68,12 @@ class PruneOptions(RecoveryOptions):
         16, range=int_range(1), help="batches to measure the importance of channels on"
     )
 
-    def __post_init__(self) -> None:
-        check_options(self, owner="prune")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ResolutionOptions(RecoveryOptions):
-    """Smaller images, followed by recovery training.
+    """Smaller images, followed by recovery training."""
 
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
-
+    owner = "resolution"
     size: int | None = option(
         None,
         range=int_range(1),
@@ -107,24 +92,15 @@ class ResolutionOptions(RecoveryOptions):
         "enlarged to its own size; 0 for none",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self, owner="resolution")
-
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyOptions(RecoveryOptions):
-    """Remove the least important tokens or n-grams from the vocabulary and the network's tables.
+    """Remove the least important tokens or n-grams from the vocabulary and the network's tables."""
 
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
-
+    owner = "vocabulary"
     keep: float = option(0.5, range=_PART, help="share of the vocabulary to keep, such as 0.5")
     epochs: int = option(
         2,
         range=int_range(0),
         help="epochs of recovery training; closed-form models are solved again; 0 for neither",
     )
-
-    def __post_init__(self) -> None:
-        check_options(self, owner="vocabulary")

@@ -1,11 +1,8 @@
 """Options as frozen dataclasses, whose fields are made by `option()`.
 
     @dataclass(frozen=True, kw_only=True)
-    class ForestOptions:
+    class ForestOptions(CheckedOptions):
         trees: int = option(200, range=int_range(1), help="number of trees")
-
-        def __post_init__(self) -> None:
-            check_options(self)
 
 The command-line flag, its help, and the check of the value come from the field. Dataclasses check
 no types, and the options in a bundle come from whoever wrote it, so each class checks itself.
@@ -19,7 +16,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar, Unpack
 
 from skipstone.core.errors import UsageError, did_you_mean
 
@@ -158,6 +155,19 @@ def check_options(options: Any, problems: Iterable[str] = (), owner: str = "") -
     wrong += problems
     if wrong:
         raise UsageError(f"{owner}{': ' * bool(owner)}{'; '.join(wrong)}.")
+
+
+class CheckedOptions:
+    """Base of a dataclass of options that needs no other check than `check_options`.
+
+    Raises:
+        UsageError: naming every value that is not allowed.
+    """
+
+    owner: ClassVar[str] = ""  #: what the message begins with
+
+    def __post_init__(self) -> None:
+        check_options(self, owner=self.owner)
 
 
 def is_allowed(value: Any, kind: Any, spec: OptionSpec, default: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import Range, check_options, int_range, option
+from skipstone.core.options import CheckedOptions, Range, int_range, option
 
 Resize = Literal["squash", "crop", "letterbox", "keep"]
 Channels = Literal["auto"] | int
@@ -19,14 +19,10 @@ _MAX_CHANNELS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions:
+class ImageOptions(CheckedOptions):
     """How an image file becomes the record that a network gets.
 
-    Fields marked `later` do not affect fitting, so they may change on a fitted input.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+    Fields marked `later` do not affect fitting, so they may change on a fitted input."""
 
     size: int = option(
         224,
@@ -85,6 +81,3 @@ class ImageOptions:
         keeps_fit=True,
         help="filter of the one resize; all but 'nearest' are antialiased",
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import POSITIVE, PROBABILITY, Range, check_options, option
+from skipstone.core.options import (
+    POSITIVE,
+    PROBABILITY,
+    CheckedOptions,
+    Range,
+    check_options,
+    option,
+)
 
 Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "B", "D"]
@@ -99,12 +106,8 @@ class ResNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimmOptions:
-    """Options of timm's networks. Building fails where a network does not support one.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+class TimmOptions(CheckedOptions):
+    """Options of timm's networks. Building fails where a network does not support one."""
 
     stochastic_depth: float = option(
         0.0,
@@ -124,12 +127,9 @@ class TimmOptions:
         "stage's, where the two differ (EfficientNet widens it fourfold)",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class VggOptions:
+class VggOptions(CheckedOptions):
     """Options of VGG-16 with batch norm. The default is the published network.
 
     Raises:
@@ -141,6 +141,3 @@ class VggOptions:
         range=POSITIVE,
         help="multiplies the channels of every convolution, each rounded to a multiple of 8",
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)

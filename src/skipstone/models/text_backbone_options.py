@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from skipstone.core.errors import UsageError
-from skipstone.core.options import POSITIVE, PROBABILITY, check_options, int_range, option
+from skipstone.core.options import (
+    POSITIVE,
+    PROBABILITY,
+    CheckedOptions,
+    check_options,
+    int_range,
+    option,
+)
 
 Pooling = Literal["attention", "max"]
 HfPooling = Literal["mean", "cls"]
@@ -35,7 +42,7 @@ class TextCnnOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentOptions:
+class RecurrentOptions(CheckedOptions):
     """RNN, LSTM and GRU over word vectors."""
 
     embedding: int = option(128, range=int_range(1), help="size of a token's vector")
@@ -50,23 +57,17 @@ class RecurrentOptions:
         0.1, range=PROBABILITY, help="chance to replace a token by the unknown one while training"
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class FastTextOptions:
+class FastTextOptions(CheckedOptions):
     """fastText: the mean of the vectors of n-grams."""
 
     embedding: int = option(64, range=int_range(1), help="size of an n-gram's vector")
     dropout: float = option(0.0, range=PROBABILITY, help="chance to drop a feature while training")
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class HfOptions:
+class HfOptions(CheckedOptions):
     """Encoders of transformers."""
 
     token_pooling: HfPooling = option(
@@ -74,12 +75,9 @@ class HfOptions:
     )
     dropout: float = option(0.1, range=PROBABILITY, help="chance to drop a feature while training")
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LinearModelOptions:
+class LinearModelOptions(CheckedOptions):
     """Linear models on n-grams: logistic regression, support vector machine."""
 
     svm_c: float | None = option(
@@ -89,12 +87,9 @@ class LinearModelOptions:
         "the validation rows",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class NaiveBayesOptions:
+class NaiveBayesOptions(CheckedOptions):
     """Multinomial naive Bayes."""
 
     alpha: float | None = option(
@@ -104,12 +99,9 @@ class NaiveBayesOptions:
         "rows",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ForestOptions:
+class ForestOptions(CheckedOptions):
     """A random forest."""
 
     trees: int = option(200, range=int_range(1), help="number of trees of the forest")
@@ -117,9 +109,6 @@ class ForestOptions:
         None, range=int_range(1), help="greatest depth of a tree; default: until leaves are pure"
     )
     min_leaf: int = option(1, range=int_range(1), help="fewest training samples in a leaf")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import PROBABILITY, Range, check_options, int_range, option
+from skipstone.core.options import (
+    PROBABILITY,
+    CheckedOptions,
+    Range,
+    int_range,
+    option,
+)
 
 ClassifyLoss = Literal["cross_entropy", "focal"]
 SegmentLoss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
@@ -13,17 +19,34 @@ TagLoss = Literal["bce", "focal"]
 ClassWeights = Literal["none", "inverse", "effective"]
 Crf = Literal["auto", "on", "off"]
 Thresholds = Literal["f1", "half"]
-#: Metadata: "steps", only gradient training reads it; "only", the option value that it needs.
-_STEPS = {"steps": True}
+
+
+def _gamma_option(correct: str) -> float:
+    return option(
+        2.0,
+        range=Range(0),
+        requires={"loss": "focal"},
+        needs_gradient=True,
+        help=f"how strongly 'focal' lowers the weight of correct {correct}",
+    )
+
+
+def _beta_option(
+    default: float, unit: str, limits: str = "; 0 gives equal weights, near 1 'inverse'"
+) -> float:
+    return option(
+        default,
+        range=PROBABILITY,
+        requires={"class_weights": "effective"},
+        needs_gradient=True,
+        help=f"for class_weights 'effective': each new {unit} of a class adds this share of what "
+        f"the one before added{limits}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions:
-    """One label per sample.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+class ClassifyOptions(CheckedOptions):
+    """One label per sample."""
 
     loss: ClassifyLoss = option(
         "cross_entropy",
@@ -42,38 +65,18 @@ class ClassifyOptions:
         help="give rare classes a higher loss weight: 'inverse' by 1/count, 'effective' by the "
         "effective number of samples (Cui 2019)",
     )
-    focal_gamma: float = option(
-        2.0,
-        range=Range(0),
-        requires={"loss": "focal"},
-        needs_gradient=True,
-        help="how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
-    )
-    effective_beta: float = option(
-        0.999,
-        range=PROBABILITY,
-        requires={"class_weights": "effective"},
-        needs_gradient=True,
-        help="for class_weights 'effective': each new sample of a class adds this share of what "
-        "the one before added; 0 gives equal weights, near 1 'inverse'",
-    )
+    focal_gamma: float = _gamma_option("samples; 0 is cross-entropy")
+    effective_beta: float = _beta_option(0.999, "sample")
     top_k: int = option(
         5,
         range=int_range(1),
         help="number of candidates in a prediction, and the k of top-k accuracy",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TagOptions:
-    """Any number of labels per sample, each an independent decision.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+class TagOptions(CheckedOptions):
+    """Any number of labels per sample, each an independent decision."""
 
     loss: TagLoss = option(
         "bce",
@@ -93,38 +96,18 @@ class TagOptions:
         help="give the presence of rare tags a higher loss weight: 'inverse' by absent/present, "
         "'effective' by effective numbers of both (Cui 2019); at most 100",
     )
-    focal_gamma: float = option(
-        2.0,
-        range=Range(0),
-        requires={"loss": "focal"},
-        needs_gradient=True,
-        help="how strongly 'focal' lowers the weight of correct tags; 0 is bce",
-    )
-    effective_beta: float = option(
-        0.999,
-        range=PROBABILITY,
-        requires={"class_weights": "effective"},
-        needs_gradient=True,
-        help="for class_weights 'effective': each new sample of a class adds this share of what "
-        "the one before added",
-    )
+    focal_gamma: float = _gamma_option("tags; 0 is bce")
+    effective_beta: float = _beta_option(0.999, "sample", limits="")
     thresholds: Thresholds = option(
         "f1",
         help="'f1' fits each tag's threshold on the validation rows, shrunk towards a common one "
         "for rare tags; 'half' is 0.5 for every tag",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """One class per pixel.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+class SegmentOptions(CheckedOptions):
+    """One class per pixel."""
 
     loss: SegmentLoss = option(
         "cross_entropy",
@@ -145,21 +128,5 @@ class SegmentOptions:
         "2011), which is slow: 'auto' tries it on validation images and uses it if the gain is "
         "certain (95 %)",
     )
-    focal_gamma: float = option(
-        2.0,
-        range=Range(0),
-        requires={"loss": "focal"},
-        needs_gradient=True,
-        help="how strongly 'focal' lowers the weight of correct samples; 0 is cross-entropy",
-    )
-    effective_beta: float = option(
-        0.999999,
-        range=PROBABILITY,
-        requires={"class_weights": "effective"},
-        needs_gradient=True,
-        help="for class_weights 'effective': each new pixel of a class adds this share of what "
-        "the one before added; 0 gives equal weights, near 1 'inverse'",
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
+    focal_gamma: float = _gamma_option("samples; 0 is cross-entropy")
+    effective_beta: float = _beta_option(0.999999, "pixel")

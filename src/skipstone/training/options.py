@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from skipstone.core.errors import UsageError
-from skipstone.core.options import POSITIVE, PROBABILITY, Range, check_options, int_range, option
+from skipstone.core.options import (
+    POSITIVE,
+    PROBABILITY,
+    Range,
+    check_options,
+    int_range,
+    option,
+)
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "step", "plateau", "one-cycle", "constant"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import PROBABILITY, check_options, int_range, option
+from skipstone.core.options import PROBABILITY, CheckedOptions, int_range, option
 
 FcnStride = Literal[8, 16, 32]
 
@@ -25,17 +25,14 @@ class HeadChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearOptions:
+class LinearOptions(CheckedOptions):
     """Average the deepest feature map, then one linear layer."""
 
     dropout: float = option(0.0, range=PROBABILITY, help=_DROPOUT_HELP)
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class FcnOptions:
+class FcnOptions(CheckedOptions):
     """FCN-32s, 16s or 8s."""
 
     fcn_stride: FcnStride = option(
@@ -43,24 +40,18 @@ class FcnOptions:
     )
     dropout: float = option(0.1, range=PROBABILITY, help=_DROPOUT_HELP)
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LrasppOptions:
+class LrasppOptions(CheckedOptions):
     """LR-ASPP."""
 
     lraspp_channels: int = option(
         128, range=int_range(1), help="channels of LR-ASPP's two branches on the deepest map"
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class UNetOptions:
+class UNetOptions(CheckedOptions):
     """U-Net."""
 
     decoder_channels: tuple[int, ...] = option(
@@ -69,9 +60,6 @@ class UNetOptions:
         help="channels of U-Net's steps, deepest first",
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SegNetOptions:
@@ -79,7 +67,7 @@ class SegNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLabOptions:
+class DeepLabOptions(CheckedOptions):
     """DeepLab v3 and v3+."""
 
     aspp_channels: int = option(
@@ -93,12 +81,9 @@ class DeepLabOptions:
     )
     dropout: float = option(0.5, range=PROBABILITY, help=_DROPOUT_HELP)
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class PyramidOptions:
+class PyramidOptions(CheckedOptions):
     """The default detector."""
 
     pyramid_channels: int = option(
@@ -112,6 +97,3 @@ class PyramidOptions:
         range=int_range(2, 64),
         help="whole numbers over which a box's distances are distributed, in strides",
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)

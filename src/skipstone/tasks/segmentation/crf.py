@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.errors import UsageError
-from skipstone.core.options import POSITIVE, Range, check_options, int_range, option
+from skipstone.core.options import POSITIVE, CheckedOptions, Range, int_range, option
 
 #: Up to this many pixels the bilateral kernel is a dense matrix.
 MAX_EXACT_PIXELS = 4096
@@ -37,12 +37,8 @@ Filter = Callable[[np.ndarray], np.ndarray]  # (N, K) -> (N, K): sums over all j
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrfOptions:
-    """Weights and widths of the two kernels; pixels, and colours from 0 to 255.
-
-    Raises:
-        UsageError: naming every value that is not allowed.
-    """
+class CrfOptions(CheckedOptions):
+    """Weights and widths of the two kernels; pixels, and colours from 0 to 255."""
 
     iterations: int = option(5, range=int_range(1, _MAX_ITERATIONS), help="steps of mean field")
     smooth_weight: float = option(3.0, range=Range(0), help="weight of the smooth kernel")
@@ -50,9 +46,6 @@ class CrfOptions:
     bilateral_weight: float = option(10.0, range=Range(0), help="weight of the bilateral kernel")
     bilateral_width: float = option(80.0, range=POSITIVE, help="its width in pixels")
     colour_width: float = option(13.0, range=POSITIVE, help="its width in colour levels of 256")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def refine_with_crf(
