@@ -25,11 +25,11 @@ from benchmarks.runs import (
     Results,
     arguments_for,
     data_of,
+    describe_receipt,
     shown,
     skipped,
     skipstone,
 )
-from skipstone.compression.receipt import describe_receipt
 
 BAR = 0.65
 MINUTES = 45

@@ -21,11 +21,11 @@ from benchmarks.runs import (
     Results,
     arguments_for,
     data_of,
+    describe_receipt,
     shown,
     skipped,
     skipstone,
 )
-from skipstone.compression.receipt import describe_receipt
 
 BAR, MINUTES = 0.87, 30.0
 PLAN = "resolution(size=144, epochs=0), prune(macs=0.45, epochs=24), int8"

@@ -16,11 +16,11 @@ from benchmarks.runs import (
     Results,
     arguments_for,
     data_of,
+    describe_receipt,
     shown,
     skipped,
     skipstone,
 )
-from skipstone.compression.receipt import describe_receipt
 from skipstone.data.read import read_manifest
 from skipstone.evaluation.intervals import paired_difference
 from skipstone.inference.open_model import open_model

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.agreement import measure_agreement
 from benchmarks.runs import (
     NO_DATA,
     SHORT,
@@ -23,7 +24,6 @@ from benchmarks.runs import (
 )
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.evaluation.agreement import measure_agreement
 from skipstone.inference.programs import FLOAT32_TOLERANCE
 
 LEAST = 1000

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stand_in import write_stand_in
+from skipstone.commands.rendering import make_receipt_table
+from skipstone.compression.receipt import describe_verdict
 
 NO_DATA = "needs --data FOLDER or SKIPSTONE_DATA"
 #: What makes a training as short as it can be; no way of a step is timed before it.
@@ -102,3 +104,12 @@ def shown(metric: dict[str, float]) -> str:
         f"{100 * metric['value']:.2f} % "
         f"({100 * metric['low']:.2f} - {100 * metric['high']:.2f}, n = {metric['n']})"
     )
+
+
+def describe_receipt(receipt: dict[str, Any]) -> list[str]:
+    """The lines of a receipt: what, before, after, change; and the verdict."""
+    rows = [
+        f"{what}: {before}, {after}; {change}"
+        for what, before, after, change in make_receipt_table(receipt)[1]
+    ]
+    return [*rows, describe_verdict(receipt)]

@@ -17,7 +17,6 @@ from skipstone.compression.receipt import (
     ShrinkReceipt,
     compare_accuracy,
     compare_metrics,
-    describe_receipt,
     describe_verdict,
     measure_sizes,
 )
@@ -82,7 +81,7 @@ def test_val_decides_and_test_proves(
     assert (found.accepted, found.proven) == (accepted, proven)
     stored = json.loads(found.to_bytes())
     assert (stored["accepted"], stored["proven"]) == (accepted, proven)
-    last = describe_receipt(stored)[-1]
+    last = describe_verdict(stored)
     assert last.startswith("Accepted" if accepted else "Refused")
     assert ("Accepted and proven" in last) == proven
 
@@ -102,7 +101,7 @@ def test_a_drop_without_end_is_told_and_never_proven() -> None:
     found = receipt(estimate(0.0, -math.inf, math.inf), None, max_drop=100.0)
     assert (found.accepted, found.proven) == (True, False)
     stored = json.loads(found.to_bytes())
-    assert describe_receipt(stored)[-1].endswith("on val the drop may be of any size (95 %).")
+    assert describe_verdict(stored).endswith("on val the drop may be of any size (95 %).")
     assert make_receipt_table(stored)[1][0][-1] == "+0.00 points [-inf, +inf]"
     assert build_receipt_block(stored)["rows"][0]["words"] == "0 points (−∞ to +∞)"
 
@@ -222,8 +221,18 @@ def test_latencies_of_a_busy_machine_are_called_so(
     steady: bool, others: float | None, warned: bool
 ) -> None:
     stored = receipt(estimate(0.5, 0.0, 0.9), None).to_json()
-    stored["latency"] = {"ratios": [], "steady": steady, "used_by_others": others, "faster": None}
-    assert any("busy" in line for line in describe_receipt(stored)) == warned
+    control = {"fast": "a", "value": 1.0, "low": 0.9, "high": 1.1, "words": "no difference"}
+    stored["latency"] = {
+        "ratios": [],
+        "steady": steady,
+        "used_by_others": others,
+        "control": control,
+        "batch": 1,
+        "threads": 1,
+        "rounds": 10,
+        "faster": None,
+    }
+    assert ("busy" in build_receipt_block(stored)["note"]) == warned
 
 
 def test_slower_than_the_float_program_is_not_accepted_for_speed() -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks import agreement as agreement_module
+from benchmarks.agreement import _decoded, measure_agreement
 from skipstone.bundle.files import read_file
 from skipstone.data.sources import FileRef, Inline
-from skipstone.evaluation import agreement as agreement_module
-from skipstone.evaluation.agreement import _decoded, measure_agreement
 from skipstone.inference.export.onnx_export import export_onnx
 from skipstone.inference.export.openvino_export import export_openvino
 from skipstone.inference.golden_outputs import store_goldens
@@ -52,7 +52,7 @@ from pathlib import Path
 import torch
 with torch.backends.mkldnn.verbose(1), torch.no_grad():
     torch.nn.functional.conv2d(torch.rand(4, 16, 64, 64), torch.rand(16, 16, 3, 3))
-from skipstone.evaluation.agreement import measure_agreement
+from benchmarks.agreement import measure_agreement
 from tests.evaluation.test_agreement import photos
 rows = measure_agreement(Path(sys.argv[1]), photos(Path(sys.argv[2])), precisions=["f32"])
 print(json.dumps([row.to_json() for row in rows]))

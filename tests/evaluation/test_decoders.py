@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.agreement import measure_agreement
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.core.registry import BACKBONES, HEADS
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
-from skipstone.evaluation.agreement import measure_agreement
 from skipstone.evaluation.parity import verify
 from skipstone.evaluation.verify_worker import run_checks
 from skipstone.inference.backends.onnx_backend import OnnxRuntime

@@ -15,9 +15,9 @@ from skipstone.report.blocks import Gallery, block_from_json
 from skipstone.report.gallery import GalleryDrawer, compute_word_importance
 from skipstone.report.sample_figures import render_gallery
 from skipstone.tasks.base import Prediction
+from skipstone.tasks.label_answers import softmax
 from skipstone.tasks.options import TagOptions
 from skipstone.tasks.tagging.task import TaggingTask
-from skipstone.tasks.temperature import softmax
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
 

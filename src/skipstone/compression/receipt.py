@@ -20,13 +20,11 @@ from typing import Any
 
 from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import INPUT_ARRAYS_FILE, WEIGHTS_FILE
-from skipstone.compression.latency import BUSY_SHARE
 from skipstone.compression.receipt_format import (
-    describe_original_size,
-    format_ratio,
     interval_bounds,
 )
 from skipstone.core.errors import Refusal
+from skipstone.core.strict_json import JsonFields
 from skipstone.evaluation.intervals import Estimate, interval, metric_intervals, paired_difference
 from skipstone.inference.predictor import Evaluation
 from skipstone.inference.programs import read_programs
@@ -41,7 +39,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class AccuracyChange:
+class AccuracyChange(JsonFields):
     """The headline metric before and after, on the same samples of one role.
 
     Args:
@@ -52,14 +50,6 @@ class AccuracyChange:
     before: Estimate
     after: Estimate
     drop: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "role": self.role,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "drop": self.drop.to_json(),
-        }
 
 
 def compare_accuracy(
@@ -108,7 +98,7 @@ def compare_metrics(
 
 
 @dataclass(frozen=True)
-class ShrinkReceipt:
+class ShrinkReceipt(JsonFields):
     """Args:
     plan: the plan as text.
     steps: name, options and facts of each step.
@@ -148,22 +138,11 @@ class ShrinkReceipt:
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "plan": self.plan,
-            "steps": self.steps,
-            "metric": self.metric,
-            "title": self.title,
-            "max_drop": self.max_drop,
+            **super().to_json(),
             "accepted": self.accepted,
             "proven": self.proven,
             "decided_on": self.val.role,
             "proven_on": (self.test or self.val).role,
-            "val": self.val.to_json(),
-            "test": None if self.test is None else self.test.to_json(),
-            "sizes": dict(self.sizes),
-            "latency": None if self.latency is None else dict(self.latency),
-            "made_from": self.made_from,
-            "versions": dict(self.versions),
-            "figures": [dict(figure) for figure in self.figures],
         }
 
     def to_bytes(self) -> bytes:
@@ -208,35 +187,6 @@ def measure_sizes(folder: Path, original: Path | None = None) -> dict[str, Any]:
 
 
 # --- as text ------------------------------------------------------------------------------------
-
-
-def describe_receipt(receipt: Mapping[str, Any]) -> list[str]:
-    """The lines that state a receipt (JSON), for the terminal and the report."""
-    lines = []
-    for part in (receipt["val"], receipt["test"]):
-        if part is None:
-            continue
-        before, after, drop = part["before"], part["after"], part["drop"]
-        low, high = interval_bounds(drop)
-        lines.append(
-            f"{receipt['title']} on {part['role']} ({drop['n']:,} samples): "
-            f"{before['value']:.2%} before, {after['value']:.2%} after; "
-            f"a drop of {drop['value']:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        )
-    sizes = receipt["sizes"]
-    lines.append(
-        f"{sizes['ships']:,} bytes ship ({sizes['default']}), {sizes['smaller']:.2f}× smaller than "
-        f"the {describe_original_size(sizes)} ({sizes['before']:,} bytes)"
-    )
-    if (latency := receipt["latency"]) is not None:
-        for ratio in latency["ratios"]:
-            lines.append(f"{ratio['fast']} against {ratio['slow']}: {format_ratio(ratio)}")
-        others = latency["used_by_others"]
-        if not latency["steady"] or (others is not None and others > BUSY_SHARE):
-            # a busy machine slows torch's threads most, which flatters the other programs
-            lines.append("The machine was busy: these latencies are unreliable; measure again.")
-    lines.append(describe_verdict(receipt))
-    return lines
 
 
 def describe_verdict(receipt: Mapping[str, Any]) -> str:

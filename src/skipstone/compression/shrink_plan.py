@@ -1,12 +1,11 @@
 """A plan: an ordered list of compression steps, as data.
 
-    plan = Plan.parse("int8(samples=100)")
-    str(plan)                          "int8(samples=100)"
-    Plan.from_json(plan.to_json())     an equal plan
+    plan = ShrinkPlan.from_text("int8(samples=100)")
+    str(plan)                          "int8(samples=100)", which gives an equal plan
 
 A step is a name in STEPS and its frozen options. The entry's target is the handler:
 
-    apply(options, work: Work) -> dict      JSON-able facts for the receipt
+    apply(options, work: StepContext) -> dict      JSON-able facts for the receipt
 
 It reads the bundle `work.source` and writes a new one into the empty folder `work.out`.
 """
@@ -25,7 +24,7 @@ from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_jso
 from skipstone.compression.options import RecoveryOptions
 from skipstone.core import events, storage
 from skipstone.core.disk import TEMPORARY_PREFIX
-from skipstone.core.errors import DamagedError, UsageError, did_you_mean
+from skipstone.core.errors import UsageError, did_you_mean
 from skipstone.core.registry import STEPS
 from skipstone.core.settings import Setting, settings_of
 from skipstone.data.manifest import Manifest
@@ -67,19 +66,6 @@ class ShrinkPlan:
     def slug(self) -> str:
         """The steps' names, for folder names."""
         return re.sub(r"[^a-z0-9]+", "-", "-".join(step.name for step in self.steps).lower())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"steps": [step.to_json() for step in self.steps]}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> ShrinkPlan:
-        """Raises UsageError for an unknown step or option, or a step after one that must be last;
-        DamagedError for JSON that is not a plan."""
-        try:
-            rows = [(str(row["name"]), dict(row["options"])) for row in value["steps"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"not a plan of shrink steps: {error!r}.") from None
-        return _in_order([Step(name, STEPS[name].make_options(values)) for name, values in rows])
 
     @staticmethod
     def from_text(text: str) -> ShrinkPlan:

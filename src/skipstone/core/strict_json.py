@@ -1,4 +1,4 @@
-"""A strict JSON parser for untrusted files.
+"""A strict JSON parser for untrusted files, and the JSON form of dataclasses.
 
 Python's parser accepts duplicate names (the last one wins), numbers that overflow to infinity, and
 nesting up to the recursion limit. Here each is an error, so a document has one meaning and can be
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from skipstone.core.errors import DamagedError
@@ -76,3 +79,23 @@ def _check(value: Any) -> None:
             stack += [(part, depth + 1) for pair in item.items() for part in pair]
         elif isinstance(item, list):
             stack += [(part, depth + 1) for part in item]
+
+
+class JsonFields:
+    """Base of a dataclass whose JSON form is its fields by name."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: _to_json(value) for name, value in values.items()}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, JsonFields):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {name: _to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

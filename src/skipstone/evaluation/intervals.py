@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.core.errors import UsageError
+from skipstone.core.strict_json import JsonFields
 from skipstone.tasks.base import Metric, Record, RecordTable, Task
 
 RESAMPLES = 1000
@@ -256,7 +257,7 @@ Groups = Sequence[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(JsonFields):
     """A value, its 95 % interval, and the number of samples.
 
     An unbounded end (for the loss of a single sample) is infinite; in JSON, null.

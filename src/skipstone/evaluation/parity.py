@@ -17,10 +17,11 @@ from typing import Any
 
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core.errors import SkipstoneError, UsageError
+from skipstone.core.strict_json import JsonFields
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(JsonFields):
     """The result of `verify`.
 
     Args:
@@ -42,14 +43,6 @@ class Verification:
     def problems(self) -> list[str]:
         """The failed checks, one sentence each."""
         return [f"{row['name']}: {row['problem']}" for row in self.rows if not row["ok"]]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "max_difference": self.max_difference,
-            "flips": self.flips,
-            "rows": self.rows,
-        }
 
     @staticmethod
     def from_rows(rows: list[dict[str, Any]]) -> Verification:

@@ -13,6 +13,7 @@ import numpy as np
 from skipstone.core.errors import UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import pluralize
+from skipstone.core.strict_json import JsonFields
 from skipstone.data.manifest import Manifest
 from skipstone.evaluation.intervals import (
     Estimate,
@@ -37,7 +38,7 @@ _CONFIDENCES = ("probability", "probabilities")
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationGain:
+class CalibrationGain(JsonFields):
     """The effect of calibration.
 
     Args:
@@ -52,15 +53,6 @@ class CalibrationGain:
     chance: float
     halved: bool
     reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "chance": self.chance,
-            "halved": self.halved,
-            "reason": self.reason,
-        }
 
 
 def has_confidence(task: Task, records: Sequence[Record]) -> bool:

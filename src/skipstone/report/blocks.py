@@ -12,7 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from skipstone.core.errors import DamagedError
@@ -487,15 +487,3 @@ def _read_value(kind: Any, value: Any) -> Any:
         is_missing = value is None or (isinstance(value, float) and not math.isfinite(value))
         return None if is_missing else _read_value(members[0], value)
     return value if kind is Any else kind(value)
-
-
-def block_to_json(block: Block) -> dict[str, Any]:
-    """The JSON form: dicts, lists, strings and numbers, with the block's kind."""
-    plain: dict[str, Any] = _plain(asdict(block))
-    return {"kind": KIND_OF[type(block)], **plain}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

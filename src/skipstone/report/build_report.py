@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from skipstone.compression.latency import NO_DIFFERENCE, NOT_COMPARABLE
+from skipstone.compression.latency import BUSY_SHARE, NO_DIFFERENCE, NOT_COMPARABLE
 from skipstone.compression.receipt import describe_verdict
 from skipstone.compression.receipt_format import (
     describe_original_size,
@@ -52,6 +52,10 @@ def build_receipt_block(receipt: Json) -> dict[str, Any]:
             f"rounds). Ratios are taken within each round and have 95 % intervals. Control, "
             f"{control['fast']} against itself: {format_ratio(control)}."
         )
+        others = latency["used_by_others"]
+        if not latency["steady"] or (others is not None and others > BUSY_SHARE):
+            # a busy machine slows torch's threads most, which flatters the other programs
+            note += " The machine was busy: these latencies are unreliable; measure again."
     return {
         "kind": "receipt",
         "title": f"{receipt['plan']} (budget: {_points(receipt['max_drop'])})",

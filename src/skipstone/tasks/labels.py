@@ -10,7 +10,15 @@ import numpy as np
 from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import DamagedError, DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.base import Difference, ErrorSummary, Outputs, Post, Record
+from skipstone.tasks.base import (
+    Difference,
+    ErrorSummary,
+    Outputs,
+    Post,
+    Record,
+    RecordTable,
+    TaskDefaults,
+)
 from skipstone.tasks.metrics import ClassCounts, ReliabilityBins
 from skipstone.tasks.options import ClassifyOptions, TagOptions
 
@@ -64,6 +72,27 @@ def extend_class_schema(labels: ClassLabels, schema: Mapping[str, Any]) -> Mappi
     """`schema` with the classes of `labels` first, followed by those that it adds, in its order."""
     added = [name for name in ClassLabels(schema, min_classes=1).names if name not in labels]
     return {**schema, "classes": [*labels.names, *added]}
+
+
+class LabelTask(TaskDefaults):
+    """A task whose targets are class names of whole samples, a row of the head per class."""
+
+    min_classes = 2
+    tie_breaks = ("nll",)  # on few validation rows many epochs have equal headlines
+
+    def __init__(self, options: Any, schema: Mapping[str, Any]) -> None:
+        self.options = options
+        self.schema = dict(schema)
+        self.labels = ClassLabels(schema, min_classes=self.min_classes)
+
+    def default_head(self) -> ComponentConfig:
+        return ComponentConfig("linear", {"options": {}, "shape": {"classes": len(self.labels)}})
+
+    def class_names(self) -> Sequence[str]:
+        return self.labels.names
+
+    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        return extend_class_schema(self.labels, schema)
 
 
 def compute_class_weights(kind: str, counts: Sequence[int], beta: float) -> list[float] | None:
@@ -216,11 +245,6 @@ def _max_or_inf(gap: np.ndarray) -> float:
     return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
-def linear_head(classes: int) -> ComponentConfig:
-    """The head of whole samples."""
-    return ComponentConfig("linear", {"options": {}, "shape": {"classes": classes}})
-
-
 def loss_args(
     options: ClassifyOptions | TagOptions, weights: Sequence[float] | None
 ) -> dict[str, Any]:
@@ -325,6 +349,17 @@ def reliability_block(reliability: ReliabilityBins) -> Mapping[str, Any]:
         "bins": reliability.to_json(),
         "ece": reliability.expected_calibration_error(),
     }
+
+
+def postprocessing_block(post: Post, *more: list[str]) -> Mapping[str, Any]:
+    items = [["temperature", round(read_temperature(post), 4)], *more]
+    return {"kind": "facts", "title": "Post-processing", "folded": True, "items": items}
+
+
+def worst_mistakes(table: RecordTable) -> list[Record]:
+    """Records of wrong predictions, the greatest loss first."""
+    wrong = (row for row in table.rows if not row["correct"])
+    return sorted(wrong, key=lambda row: -row["loss"])
 
 
 def gallery_item(

@@ -22,20 +22,6 @@ MIN_FITTED, MAX_FITTED = 0.05, 20.0
 Array = np.ndarray
 
 
-def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """(N, K) -> (N, K) float64."""
-    scaled = logits.astype(np.float64) / temperature
-    power = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(power / power.sum(axis=1, keepdims=True))
-
-
-def sigmoid(logits: Array, temperature: float = 1.0) -> Array:
-    """Any shape, float64, without overflow; NaN stays NaN."""
-    scaled = logits.astype(np.float64) / temperature
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)))
-
-
 def softmax_nll(logits: Array, target: Array, temperature: float) -> float:
     """Mean -log p[target] at T; logits (N, K), target (N,) class indices."""
     scaled = logits.astype(np.float64) / temperature

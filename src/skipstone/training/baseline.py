@@ -17,6 +17,7 @@ from skipstone.core import events
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.specs import resolve_target
+from skipstone.core.strict_json import JsonFields
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
@@ -45,7 +46,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class BaselineComparison:
+class BaselineComparison(JsonFields):
     """A model compared with its baseline, on the same samples.
 
     Args:
@@ -65,15 +66,7 @@ class BaselineComparison:
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "metric": self.metric,
-            "title": self.title,
-            "value": self.value.to_json(),
-            "difference": self.difference.to_json(),
-            "seconds": round(self.seconds, 1),
-            "verdict": self.verdict,
-        }
+        return {**super().to_json(), "seconds": round(self.seconds, 1)}
 
 
 def train_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:

@@ -22,6 +22,7 @@ from skipstone.bundle.output_paths import choose_output_folder, find_training_da
 from skipstone.core import events
 from skipstone.core.errors import Refusal, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
+from skipstone.core.strict_json import JsonFields
 from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
 from skipstone.datasets.unreadable import UNREADABLE
@@ -205,7 +206,7 @@ def build_ensemble_network(
 
 
 @dataclass(frozen=True)
-class MemberScore:
+class MemberScore(JsonFields):
     """A member compared with the ensemble, on the same rows.
 
     Args:
@@ -220,15 +221,6 @@ class MemberScore:
     val: float
     value: Estimate
     difference: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "name": self.name,
-            "val": self.val,
-            "value": self.value.to_json(),
-            "difference": self.difference.to_json(),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -26,6 +26,7 @@ from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, INPUTS, TASKS
 from skipstone.core.settings import Settings
 from skipstone.core.specs import InputSpec
+from skipstone.core.strict_json import JsonFields
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -105,7 +106,7 @@ def make_untrained_bundle(name: str, *, size: int | None = None, channels: int =
 
 
 @dataclass(frozen=True)
-class ModelRow:
+class ModelRow(JsonFields):
     """One model.
 
     Args:
@@ -133,19 +134,8 @@ class ModelRow:
     latency: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "runtime": self.runtime,
-            "metric": self.metric,
-            "accuracy": None if self.accuracy is None else self.accuracy.to_json(),
-            "scored_on": self.scored_on,
-            "difference": None if self.difference is None else self.difference.to_json(),
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "activation_bytes": self.activation_bytes,
-            "bytes": self.bytes,
-            **self.latency,
-        }
+        values = super().to_json()
+        return {**values, **values.pop("latency")}
 
 
 @dataclass(frozen=True)

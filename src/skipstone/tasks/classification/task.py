@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skipstone.bundle.architecture import ComponentConfig
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import (
@@ -19,28 +18,28 @@ from skipstone.tasks.base import (
     Prediction,
     Record,
     RecordTable,
-    TaskDefaults,
 )
+from skipstone.tasks.label_answers import rank_labels, softmax
 from skipstone.tasks.labels import (
     MAX_MISTAKES,
     TIE_MARGIN,
-    ClassLabels,
+    LabelTask,
     class_table_block,
     compute_class_weights,
-    extend_class_schema,
     gallery_item,
-    linear_head,
     loss_args,
     mismatched_shapes,
+    postprocessing_block,
     read_temperature,
     reliability_block,
     require_class_counts,
     require_finite_logits,
     summarize_confusion,
     summarize_difference,
+    worst_mistakes,
 )
 from skipstone.tasks.options import ClassifyOptions
-from skipstone.tasks.temperature import fit_temperature, softmax
+from skipstone.tasks.temperature import fit_temperature
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +53,7 @@ MAX_CONFUSION_CLASSES = 1_000
 MAX_CELLS, MAX_CELL_ITEMS = 60, 6
 
 
-class ClassificationTask(TaskDefaults):
+class ClassificationTask(LabelTask):
     """One of K classes per sample.
 
     Targets are class names; outputs {"logits": (N, K)}; y {"label": int64 scalar}, or float
@@ -70,17 +69,9 @@ class ClassificationTask(TaskDefaults):
     name = "classify"
     headline = "accuracy"
     activation = "softmax"
-    tie_breaks = ("nll",)  # on few validation rows many epochs have equal accuracy
-
-    def __init__(self, options: ClassifyOptions, schema: Mapping[str, Any]) -> None:
-        self.options = options
-        self.schema = dict(schema)
-        self.labels = ClassLabels(schema, min_classes=2)
+    options: ClassifyOptions
 
     # -- training ----------------------------------------------------------------------------------
-
-    def default_head(self) -> ComponentConfig:
-        return linear_head(len(self.labels))
 
     def criterion(self) -> Criterion:
         from skipstone.models.losses import CrossEntropy, LogitsCriterion, SoftmaxFocal
@@ -93,12 +84,6 @@ class ClassificationTask(TaskDefaults):
             )
         kind = SoftmaxFocal if self.options.loss == "focal" else CrossEntropy
         return LogitsCriterion(kind(**loss_args(self.options, weights)), "label")
-
-    def class_names(self) -> Sequence[str]:
-        return self.labels.names
-
-    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        return extend_class_schema(self.labels, schema)
 
     def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         import torch
@@ -132,16 +117,12 @@ class ClassificationTask(TaskDefaults):
         probability = softmax(
             require_finite_logits(outputs, metas, len(names)), read_temperature(post)
         )
-        best = np.argsort(-probability, axis=1, kind="stable")[:, : self.options.top_k]
-        predictions = []
-        for row, meta in enumerate(metas):
-            top = [
-                {"label": names[code], "probability": float(probability[row, code])}
-                for code in best[row]
-            ]
-            fields = {**top[0], "top": top}
-            predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
-        return predictions
+        return [
+            Prediction(meta, fields, {"probability": row})
+            for meta, fields, row in zip(
+                metas, rank_labels(probability, names, self.options.top_k), probability, strict=True
+            )
+        ]
 
     def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T} (Guo et al. 2017)."""
@@ -236,9 +217,7 @@ class ClassificationTask(TaskDefaults):
         counts = self._counts(table)
         names, matrix, _ = self._confusion(table, counts)
         is_truncated = len(names) < len(self.labels)
-        wrong = sorted(
-            (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
-        )
+        wrong = worst_mistakes(table)
         mistakes = [_describe_mistake(row) for row in wrong[:MAX_MISTAKES]]
         return [
             class_table_block(self.labels.names, counts),
@@ -257,12 +236,7 @@ class ClassificationTask(TaskDefaults):
                 "with the model's probabilities: look here for wrong labels first.",
             },
             reliability_block(self._reliability(table)),
-            {
-                "kind": "facts",
-                "title": "Post-processing",
-                "folded": True,
-                "items": [["temperature", round(read_temperature(post), 4)]],
-            },
+            postprocessing_block(post),
         ]
 
     def _codes(self, table: RecordTable) -> tuple[np.ndarray, np.ndarray]:

@@ -20,9 +20,9 @@ from skipstone.core.options import check_types
 from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, load_mask_codes
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import TYPICAL_QUANTILE
+from skipstone.tasks.label_answers import softmax
 from skipstone.tasks.segmentation.crf import CrfOptions, refine_with_crf
 from skipstone.tasks.segmentation.standalone import valid_region
-from skipstone.tasks.temperature import softmax
 
 #: Opacity of the class's colour in an overlay.
 OVERLAY_OPACITY = 0.55

@@ -17,6 +17,7 @@ import numpy as np
 from skipstone.data.mask_files import IGNORE_INDEX
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import RecordTable
+from skipstone.tasks.label_answers import softmax
 from skipstone.tasks.metrics import (
     BINS,
     ReliabilityBins,
@@ -25,7 +26,6 @@ from skipstone.tasks.metrics import (
     negative_log_likelihood,
     weighted_mean,
 )
-from skipstone.tasks.temperature import softmax
 
 Array = np.ndarray
 #: Boundaries match within this share of the image diagonal (Csurka et al. 2013, sec. 3.2) ...

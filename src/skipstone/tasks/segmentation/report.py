@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from skipstone.tasks.base import Record, RecordTable
-from skipstone.tasks.labels import confused_pairs_block, gallery_item, reliability_block
+from skipstone.tasks.labels import (
+    confused_pairs_block,
+    gallery_item,
+    postprocessing_block,
+    reliability_block,
+)
 from skipstone.tasks.segmentation.metrics import (
     intersection_over_union,
     mean_without_nan,
@@ -43,15 +48,7 @@ def mask_sections(
         _pictures("Worst images", worst, names, "lowest mean IoU first"),
         _pictures("Best images", best, names, "highest mean IoU first"),
         {**reliability_block(pixel_reliability(table)), "unit": "pixels", "independent": False},
-        {
-            "kind": "facts",
-            "title": "Post-processing",
-            "folded": True,
-            "items": [
-                ["temperature", round(float(post.get("temperature", 1.0)), 4)],
-                ["fully connected CRF", _refinement(post)],
-            ],
-        },
+        postprocessing_block(post, ["fully connected CRF", _refinement(post)]),
     ]
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
-from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core.errors import DataError
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
@@ -21,29 +20,29 @@ from skipstone.tasks.base import (
     Prediction,
     Record,
     RecordTable,
-    TaskDefaults,
 )
+from skipstone.tasks.label_answers import select_tags, sigmoid
 from skipstone.tasks.labels import (
     MAX_MISTAKES,
     TIE_MARGIN,
-    ClassLabels,
+    LabelTask,
     class_table_block,
     compute_positive_weights,
-    extend_class_schema,
     find_weakest_class,
     gallery_item,
-    linear_head,
     loss_args,
     mismatched_shapes,
+    postprocessing_block,
     read_temperature,
     read_thresholds,
     reliability_block,
     require_class_counts,
     require_finite_logits,
     summarize_difference,
+    worst_mistakes,
 )
 from skipstone.tasks.options import TagOptions
-from skipstone.tasks.temperature import fit_temperature, sigmoid, sigmoid_nll
+from skipstone.tasks.temperature import fit_temperature, sigmoid_nll
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +107,7 @@ def _middle_of_best(curve: np.ndarray) -> int:
     return int(longest[len(longest) // 2])
 
 
-class TaggingTask(TaskDefaults):
+class TaggingTask(LabelTask):
     """Any subset of K tags per sample.
 
     Targets are lists of tag names; outputs {"logits": (N, K)}; y {"tags": float32 (K,)}. A
@@ -130,17 +129,10 @@ class TaggingTask(TaskDefaults):
     name = "tag"
     headline = "map"
     activation = "sigmoid"
-    tie_breaks = ("nll",)
-
-    def __init__(self, options: TagOptions, schema: Mapping[str, Any]) -> None:
-        self.options = options
-        self.schema = dict(schema)
-        self.labels = ClassLabels(schema, min_classes=1)
+    min_classes = 1
+    options: TagOptions
 
     # -- training ----------------------------------------------------------------------------------
-
-    def default_head(self) -> ComponentConfig:
-        return linear_head(len(self.labels))
 
     def criterion(self) -> Criterion:
         from skipstone.models.losses import BinaryCrossEntropy, LogitsCriterion, SigmoidFocal
@@ -156,12 +148,6 @@ class TaggingTask(TaskDefaults):
             )
         kind = SigmoidFocal if self.options.loss == "focal" else BinaryCrossEntropy
         return LogitsCriterion(kind(**loss_args(self.options, weights)), "tags")
-
-    def class_names(self) -> Sequence[str]:
-        return self.labels.names
-
-    def with_new_classes(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        return extend_class_schema(self.labels, schema)
 
     def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         import torch
@@ -193,17 +179,15 @@ class TaggingTask(TaskDefaults):
         probability = sigmoid(
             require_finite_logits(outputs, metas, len(names)), read_temperature(post)
         )
-        present = probability >= self._thresholds(post)
-        predictions = []
-        for row, meta in enumerate(metas):
-            codes = sorted(np.flatnonzero(present[row]), key=lambda code: -probability[row, code])
-            fields = {
-                "label": [names[code] for code in codes],
-                "probability": [float(probability[row, code]) for code in codes],
-                "probabilities": dict(zip(names, probability[row].tolist(), strict=True)),
-            }
-            predictions.append(Prediction(meta, fields, {"probability": probability[row]}))
-        return predictions
+        return [
+            Prediction(meta, fields, {"probability": row})
+            for meta, fields, row in zip(
+                metas,
+                select_tags(probability, names, self._thresholds(post)),
+                probability,
+                strict=True,
+            )
+        ]
 
     def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
         """{"temperature": T, "thresholds": [K]}; thresholds apply to calibrated probabilities."""
@@ -305,9 +289,7 @@ class TaggingTask(TaskDefaults):
         table = RecordTable.from_records(records)
         average = [None if np.isnan(v) else float(v) for v in self._average_precision(table)]
         thresholds = [round(float(value), 4) for value in self._thresholds(post)]
-        wrong = sorted(
-            (row for row in table.rows if not row["correct"]), key=lambda row: -row["loss"]
-        )
+        wrong = worst_mistakes(table)
         worst = wrong[:MAX_MISTAKES]
         return [
             class_table_block(
@@ -323,12 +305,7 @@ class TaggingTask(TaskDefaults):
                 "probability is that of the most confident wrong decision, which is named.",
             },
             reliability_block(self._reliability(table)),
-            {
-                "kind": "facts",
-                "title": "Post-processing",
-                "folded": True,
-                "items": [["temperature", round(read_temperature(post), 4)]],
-            },
+            postprocessing_block(post),
         ]
 
     # -- columns of a table of records -------------------------------------------------------------
