@@ -20,7 +20,7 @@ from skipstone.core.registry import BACKBONES, INPUTS, READERS, TASKS
 from skipstone.core.settings import Settings
 from skipstone.core.specs import BackboneSpec
 from skipstone.data.manifest import load_manifest
-from skipstone.evaluation import verify_worker as fresh
+from skipstone.evaluation import parity as fresh
 from skipstone.evaluation.parity import Verification
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure

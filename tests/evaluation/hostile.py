@@ -15,7 +15,7 @@ from typing import Any
 
 from skipstone.bundle.files import compute_seal, describe_file
 from skipstone.core.errors import SkipstoneError
-from skipstone.evaluation.verify_worker import run_checks
+from skipstone.evaluation.parity import run_checks
 from skipstone.inference.open_model import open_model
 
 RECORD, GOLDEN, EXPORTS = "bundle.json", "golden/golden.json", "exports/exports.json"

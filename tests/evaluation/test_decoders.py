@@ -15,8 +15,7 @@ from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.core.registry import BACKBONES, HEADS
 from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
-from skipstone.evaluation.parity import verify
-from skipstone.evaluation.verify_worker import run_checks
+from skipstone.evaluation.parity import run_checks, verify
 from skipstone.inference.backends.onnx_backend import OnnxRuntime
 from skipstone.inference.export.onnx_export import export_argmax, export_onnx
 from skipstone.inference.export.openvino_export import export_openvino

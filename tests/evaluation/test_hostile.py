@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skipstone.evaluation import verify_worker as fresh
+from skipstone.evaluation import parity as fresh
 from skipstone.inference.backends import onnx_backend as onnx_runtime
 from skipstone.inference.export import script as standalone
 from tests.evaluation import hostile

@@ -12,8 +12,8 @@ import pytest
 
 from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.core.errors import DamagedError
-from skipstone.evaluation import verify_worker as fresh
-from skipstone.evaluation.verify_worker import run_checks
+from skipstone.evaluation import parity as fresh
+from skipstone.evaluation.parity import run_checks
 from skipstone.inference.golden_outputs import store_goldens
 from skipstone.tasks.segmentation import standalone as mask_source
 from tests.evaluation import hostile

@@ -22,9 +22,8 @@ from safetensors.numpy import load_file
 from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.core.errors import SkipstoneError, UsageError
 from skipstone.core.storage import write_tensors
-from skipstone.evaluation import verify_worker as fresh
-from skipstone.evaluation.parity import Verification, verify
-from skipstone.evaluation.verify_worker import run_checks
+from skipstone.evaluation import parity as fresh
+from skipstone.evaluation.parity import Verification, run_checks, verify
 from skipstone.inference.export.openvino_export import OPENVINO_FILES
 from skipstone.inference.golden_outputs import Goldens
 from skipstone.inference.programs import DISCONTINUOUS, FLOAT32_TOLERANCE, Tolerance

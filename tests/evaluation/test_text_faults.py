@@ -18,8 +18,8 @@ from safetensors.numpy import load, save
 
 from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.core.errors import DamagedError
-from skipstone.evaluation import verify_worker as fresh
-from skipstone.evaluation.verify_worker import run_checks
+from skipstone.evaluation import parity as fresh
+from skipstone.evaluation.parity import run_checks
 from skipstone.inference.open_model import open_model
 from skipstone.text import features as text_features
 from skipstone.text import ngrams as text_grams

@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from skipstone.bundle.architecture import Arch, ComponentConfig
+from skipstone.commands.models import list_models
 from skipstone.core.errors import DataError, MissingExtra, UsageError
 from skipstone.core.registry import BACKBONES, TASKS
 from skipstone.data.sources import Inline
@@ -25,7 +26,6 @@ from skipstone.models.weights import load_weights
 from skipstone.text.features import FIRST
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
-from skipstone.workflows.model_list import list_models
 from tests.hf_models import FAMILIES, write_encoder, write_tokenizer
 
 TEXTS = [

@@ -12,6 +12,7 @@ from skipstone.commands.base import (
     Command,
     DataPath,
     Output,
+    ReadingOptions,
     Seed,
     command_function,
     to_path,
@@ -44,12 +45,7 @@ def audit(
         Path | str | None, Argument("a run or bundle whose features check the labels")
     ] = None,
     seed: Seed = 0,
-    **options: Annotated[
-        Any,
-        Argument(
-            "how to read the data, such as label_column='kind'; all: `skipstone audit --help`"
-        ),
-    ],
+    **options: ReadingOptions,
 ) -> AuditResult:
     """Count what is in the data and find what is wrong with it; nothing is changed."""
     from skipstone.workflows.audit_data import audit as audit_data

@@ -98,6 +98,13 @@ RuntimeName = Annotated[
         "auto: the bundle's default"
     ),
 ]
+MovedData = Annotated[
+    Path | str | None, Argument("where the training data is now, if it has moved")
+]
+ReadingOptions = Annotated[
+    Any,
+    Argument("how to read the data, such as label_column='kind'; all: `skipstone audit --help`"),
+]
 Seed = Annotated[int, Argument("random seed", metavar="N", range=int_range(0, 2**63 - 1))]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from skipstone.commands.base import (
     Argument,
     Command,
+    MovedData,
     Output,
     Seed,
     command_function,
@@ -29,9 +30,7 @@ def ensemble(
         Argument("two or more runs (runs/001) or bundles", metavar="MODEL"),
     ],
     *,
-    data: Annotated[
-        Path | str | None, Argument("where the training data is now, if it has moved")
-    ] = None,
+    data: MovedData = None,
     out: Annotated[
         Path | str | None,
         Argument("folder of runs (default: runs, which gives its next number)", metavar="DIR"),

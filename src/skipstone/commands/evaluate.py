@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from skipstone.commands.base import (
     Argument,
@@ -10,6 +10,7 @@ from skipstone.commands.base import (
     DataPath,
     ModelPath,
     Output,
+    ReadingOptions,
     RuntimeName,
     Seed,
     command_function,
@@ -31,12 +32,7 @@ def evaluate(
     ] = None,
     runtime: RuntimeName = "auto",
     seed: Seed = 0,
-    **options: Annotated[
-        Any,
-        Argument(
-            "how to read the data, such as label_column='kind'; all: `skipstone evaluate --help`"
-        ),
-    ],
+    **options: ReadingOptions,
 ) -> EvaluateResult:
     """Score a model on labelled data.
 

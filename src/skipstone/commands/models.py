@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, command_function
+from skipstone.core.registry import BACKBONES
+from skipstone.core.specs import BackboneSpec, resolve_target
 
-if TYPE_CHECKING:
-    from skipstone.workflows.model_list import ModelsResult
+
+@dataclass(frozen=True)
+class ModelsResult:
+    """The result of `models`: one row per model."""
+
+    rows: list[dict[str, Any]]
+    exit_code: int = 0
+
+    def __repr__(self) -> str:
+        from skipstone.workflows.run_result import format_result
+
+        return format_result(
+            self, {row["name"]: row["summary"] or row["source"] for row in self.rows}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": self.rows}
 
 
 @command_function
@@ -21,9 +39,25 @@ def list_models(
     Raises:
         UsageError: unknown model; the message names similar ones.
     """
-    from skipstone.workflows.model_list import list_models
+    if name is None:
+        return ModelsResult([_describe_model(entry.name, entry) for entry in BACKBONES])
+    return ModelsResult([_describe_model(name, BACKBONES[name])])
 
-    return list_models(name)
+
+def _describe_model(name: str, entry: BackboneSpec) -> dict[str, Any]:
+    if entry.count_costs is not None and name != entry.name:  # one of a family, as timm/<name>
+        entry = replace(entry, **resolve_target(entry.count_costs)(name))
+    kinds, size = ", ".join(entry.accepts), entry.input_size
+    return {
+        "name": name,
+        "parameters": entry.parameters,
+        "macs": entry.macs,
+        "input": f"{kinds} {size}" if size else kinds,
+        "pretrained": entry.pretrained,
+        "source": entry.source,
+        "summary": entry.summary,
+        "plugin": entry.distribution,
+    }
 
 
 def print_result(result: ModelsResult, output: Output) -> None:

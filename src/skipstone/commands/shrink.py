@@ -10,6 +10,7 @@ from skipstone.commands.base import (
     Argument,
     Command,
     ModelPath,
+    MovedData,
     Output,
     Seed,
     command_function,
@@ -38,9 +39,7 @@ def shrink(
         str,
         Argument(_PLAN_HELP, metavar="STEPS"),
     ] = "int8",
-    data: Annotated[
-        Path | str | None, Argument("where the training data is now, if it has moved")
-    ] = None,
+    data: MovedData = None,
     exclude: Annotated[
         Path | str | None,
         Argument(

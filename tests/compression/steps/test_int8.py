@@ -24,8 +24,7 @@ from skipstone.compression.steps.int8 import (
 from skipstone.core import events
 from skipstone.core.errors import DamagedError, DataError
 from skipstone.data.manifest import Manifest, load_manifest
-from skipstone.evaluation.parity import verify
-from skipstone.evaluation.verify_worker import _check_runtime, run_checks
+from skipstone.evaluation.parity import _check_runtime, run_checks, verify
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 from skipstone.inference.export.openvino_export import load_onnx_as_openvino
 from skipstone.inference.golden_outputs import Goldens
