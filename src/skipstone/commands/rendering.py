@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from skipstone.commands.base import Output
 from skipstone.compression.receipt_format import (
     describe_original_size,
+    describe_size_ratio,
     format_ratio,
     interval_bounds,
 )
@@ -124,7 +125,7 @@ def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
             "exported files",
             f"{format_bytes(sizes['before'])} ({describe_original_size(sizes)})",
             f"{format_bytes(sizes['ships'])} ({sizes['default']})",
-            _smaller(sizes["smaller"]),
+            describe_size_ratio(sizes["smaller"]),
         ]
     )
     latency = receipt["latency"]
@@ -173,7 +174,3 @@ def _accuracy(metric: str, part: Mapping[str, Any]) -> list[str]:
         f"{after['value']:.2%}",
         f"{0 - drop['value']:+.2f} points [{0 - high:+.2f}, {0 - low:+.2f}]",
     ]
-
-
-def _smaller(ratio: float) -> str:
-    return f"{ratio:.2f}× smaller" if ratio >= 1 else f"{1 / ratio:.2f}× larger"

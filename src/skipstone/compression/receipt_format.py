@@ -27,3 +27,8 @@ def format_ratio(ratio: Mapping[str, Any]) -> str:
 def describe_original_size(sizes: Mapping[str, Any]) -> str:
     """What `sizes["before"]` contains."""
     return "float32 weights and vocabulary" if sizes["input"][0] else "float32 weights"
+
+
+def describe_size_ratio(ratio: float) -> str:
+    """`ratio` is the size before, divided by the size after."""
+    return f"{ratio:.2f}× smaller" if ratio >= 1 else f"{1 / ratio:.2f}× larger"

@@ -85,7 +85,8 @@ def _resize_layer(layer: nn.Module, inputs: int, outputs: int, groups: int) -> n
     layer = copy.deepcopy(layer)
     if isinstance(layer, nn.Conv2d):
         layer.in_channels, layer.out_channels, layer.groups = inputs, outputs, groups
-        layer.weight = nn.Parameter(layer.weight.new_empty(_weight_shape(layer)))
+        shape = (outputs, inputs // groups, *layer.kernel_size)
+        layer.weight = nn.Parameter(layer.weight.new_empty(shape))
     elif isinstance(layer, nn.Linear):
         layer.in_features, layer.out_features = inputs, outputs
         layer.weight = nn.Parameter(layer.weight.new_empty(outputs, inputs))
@@ -96,10 +97,6 @@ def _resize_layer(layer: nn.Module, inputs: int, outputs: int, groups: int) -> n
             _reallocate(layer, name, outputs)
     _reallocate(layer, "bias", outputs)
     return layer
-
-
-def _weight_shape(layer: nn.Conv2d) -> tuple[int, ...]:
-    return (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
 
 
 def _reallocate(layer: nn.Module, name: str, length: int) -> None:

@@ -11,6 +11,7 @@ from skipstone.compression.latency import BUSY_SHARE, NO_DIFFERENCE, NOT_COMPARA
 from skipstone.compression.receipt import describe_verdict
 from skipstone.compression.receipt_format import (
     describe_original_size,
+    describe_size_ratio,
     format_ratio,
     interval_bounds,
 )
@@ -34,6 +35,7 @@ _PARTS = {
 
 def build_receipt_block(receipt: Json) -> dict[str, Any]:
     """The block for a receipt in the form of `shrink.receipt.Receipt.to_json`."""
+    budget = receipt["max_drop"]
     rows = [_accuracy(receipt, part) for part in ("val", "test") if receipt[part] is not None]
     rows += [
         {"name": f["title"], "unit": f["unit"], "before": f["before"], "after": f["after"]}
@@ -58,7 +60,7 @@ def build_receipt_block(receipt: Json) -> dict[str, Any]:
             note += " The machine was busy: these latencies are unreliable; measure again."
     return {
         "kind": "receipt",
-        "title": f"{receipt['plan']} (budget: {_points(receipt['max_drop'])})",
+        "title": f"{receipt['plan']} (budget: {budget:g} point{'' if budget == 1 else 's'})",
         "verdict": describe_verdict(receipt),
         "accepted": receipt["accepted"],
         "rows": rows,
@@ -83,14 +85,13 @@ def _accuracy(receipt: Json, part: str) -> dict[str, Any]:
 
 
 def _size(sizes: Json) -> dict[str, Any]:
-    times = sizes["smaller"]
     return {
         "name": f"size: {describe_original_size(sizes)}, then {sizes['default']}",
         "unit": "bytes",
         "before": {"value": sizes["before"]},
         "after": {"value": sizes["ships"]},
-        "words": f"{times:.2f}× smaller" if times >= 1 else f"{1 / times:.2f}× larger",
-        "good": times > 1,
+        "words": describe_size_ratio(sizes["smaller"]),
+        "good": sizes["smaller"] > 1,
     }
 
 
@@ -109,10 +110,6 @@ def _ratio(ratio: Json, latency: Json) -> dict[str, Any]:
 
 def _spread(row: Json) -> dict[str, Any]:
     return {"value": row["median_ms"], "low": row["p10_ms"], "high": row["p90_ms"]}
-
-
-def _points(budget: float) -> str:
-    return f"{budget:g} point{'' if budget == 1 else 's'}"
 
 
 def _signed(points: float) -> str:
@@ -287,12 +284,14 @@ def _result(story: ReportData) -> list[Json]:
     if story.members is not None:
         blocks.append(_members(story.members, headline))
     if story.unscored:
+        hidden = len(story.unscored) - 50
         blocks.append(
             _table(
                 f"Not scored: {len(story.unscored):,}",
                 [("file or label", "text"), ("reason", "text")],
                 [[row["name"], row["error"]] for row in story.unscored[:50]],
-                "No metric includes these rows." + _more(len(story.unscored), 50),
+                "No metric includes these rows."
+                + (f" {hidden:,} more are not listed." if hidden > 0 else ""),
             )
         )
     return blocks
@@ -509,7 +508,3 @@ def _table(
 ) -> dict[str, Any]:
     named = [{"name": name, "format": form} for name, form in columns]
     return {"kind": "table", "title": title, "columns": named, "rows": rows, "note": note}
-
-
-def _more(total: int, shown: int) -> str:
-    return f" {total - shown:,} more are not listed." if total > shown else ""

@@ -145,6 +145,7 @@ def collect_report_data(outcome: RunOutcome) -> ReportData:
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
     kinds = f"{len(classes):,} classes, " if classes else ""
+    ignored = [f"Ignored: {count:,} {why}." for why, count in manifest.skipped_counts.items()]
     drawing = GalleryDrawer(outcome.context, outcome.folder)
     return ReportData(
         title=f"{manifest.root.resolve().name}: {bundle.arch.name}",
@@ -172,7 +173,7 @@ def collect_report_data(outcome: RunOutcome) -> ReportData:
         sample=INPUTS[manifest.input].noun,
         errors=None if scores.errors is None else asdict(scores.errors),
         stopped_by=str(bundle.lineage.get("stopped_by", "")),
-        notes=[*manifest.notes, *_ignored(manifest), *_calibration(scores)],
+        notes=[*manifest.notes, *ignored, *_calibration(scores)],
         unscored=_unscored(scores),
         history=outcome.history,
         best=outcome.best,
@@ -267,10 +268,6 @@ def _parts(task: Task, manifest: Manifest) -> dict[str, Any] | None:
 def _calibration(scores: Scores) -> list[str]:
     gain = scores.calibration
     return [] if gain is None else [f"Temperature scaling: {gain.reason}"]
-
-
-def _ignored(manifest: Manifest) -> list[str]:
-    return [f"Ignored: {count:,} {reason}." for reason, count in manifest.skipped_counts.items()]
 
 
 def _unscored(scores: Scores) -> list[dict[str, Any]]:

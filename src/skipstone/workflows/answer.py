@@ -207,7 +207,8 @@ def predict(
     sources_to_read = [item.source for item in readable]
     if out is None:
         stream = predictor.stream_predictions(sources_to_read)
-        return _result(predictor, items, map(_without_arrays, stream), None)
+        without_arrays = (a if isinstance(a, Failure) else replace(a, scores={}) for a in stream)
+        return _result(predictor, items, without_arrays, None)
     key = prediction_key(bundle, predictor.runtime.name, sources_to_read)
     partial = PartialPredictions(Path(out), key, len(readable), files=not is_table_path(out))
     if not is_table_path(out):
@@ -239,10 +240,6 @@ def _result(
         for item in items
     ]
     return PredictResult(merged, predictor.runtime.name, out, tuple(item.row for item in items))
-
-
-def _without_arrays(answer: Prediction | Failure) -> Prediction | Failure:
-    return answer if isinstance(answer, Failure) else replace(answer, scores={})
 
 
 def reject_swapped_arguments(model: Path, data: Path) -> None:

@@ -213,10 +213,11 @@ def compare(
         cost = profile_network(
             restore_network(model.bundle), restore_input(model.bundle).make_example(1)
         )
+        default = "" if model.folder is None else read_programs(model.folder).default
         rows.append(
             ModelRow(
                 name=model.name,
-                runtime=_default_runtime(model),
+                runtime=default or "torch-f32",
                 metric=metric,
                 accuracy=estimate,
                 scored_on=where,
@@ -358,10 +359,6 @@ def _time_all(models: list[_Model], seed: int, seconds: float) -> BenchmarkResul
         for number, model in enumerate(models)
     }
     return interleaved_benchmark(calls, seconds=seconds, threads=threads, seed=seed)
-
-
-def _default_runtime(model: _Model) -> str:
-    return (read_programs(model.folder).default if model.folder is not None else "") or "torch-f32"
 
 
 def _bytes(model: _Model) -> int:

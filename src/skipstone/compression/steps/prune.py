@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,6 @@ from skipstone.compression.recover import (
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core import events
 from skipstone.core.errors import Refusal
-from skipstone.data.samples import Batch
 from skipstone.inference.restore import restore_input, restore_single_network, restore_task
 from skipstone.models.build import build_network
 from skipstone.models.channel_groups import ChannelGroup, find_channel_groups
@@ -113,7 +113,7 @@ def measure_importance(
     objective = Objective(network.eval(), criterion_for(network, restore_task(bundle)))
     sums = {h.producer: np.zeros(h.channels) for h in hidden}
     count = 0
-    for batch in _first(loader.iterate_epoch(0), batches):
+    for batch in islice(loader.iterate_epoch(0), batches):
         network.zero_grad()
         objective(batch.x, batch.y, weight=objective.weight(batch.y))["loss"].backward()
         for h in hidden:
@@ -124,10 +124,6 @@ def measure_importance(
         count += 1
     network.zero_grad()
     return {name: value / count for name, value in sums.items()}
-
-
-def _first(batches: Any, count: int) -> list[Batch]:
-    return [batch for _, batch in zip(range(count), batches, strict=False)]
 
 
 def _weight(network: nn.Module, layer: str) -> Tensor:

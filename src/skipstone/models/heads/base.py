@@ -15,8 +15,8 @@ class Head(nn.Module, ABC):
     """Features to named outputs of fixed names and ranks (so that it exports).
 
     A head registered in HEADS is constructed as
-    `Class(options, channels=(...), strides=(...), **shape)` where `shape` is what the task adds
-    (`classes=10`), all JSON-able.
+    `Class(options, channels=(...), strides=(...), **shape)` where channels and strides are those
+    of the backbone's feature maps, and `shape` is what the task adds (`classes=10`), all JSON-able.
     """
 
     @abstractmethod
@@ -51,14 +51,7 @@ class Head(nn.Module, ABC):
 
 
 class LinearHead(Head):
-    """Global average pool -> dropout -> linear -> {"logits": (N, classes)}.
-
-    Args:
-        options: dropout.
-        channels: channels of the backbone's feature maps; the last one is used.
-        strides: unused.
-        classes: K.
-    """
+    """Global average pool -> dropout -> linear -> {"logits": (N, classes)}."""
 
     def __init__(
         self,
@@ -82,14 +75,7 @@ class LinearHead(Head):
 
 
 class IdentityHead(Head):
-    """(N, K) features -> {"logits": (N, K)}, without parameters.
-
-    Args:
-        options: None.
-        channels: of the backbone's feature maps; the last has one per class.
-        strides: unused.
-        classes: K.
-    """
+    """(N, K) features -> {"logits": (N, K)}, without parameters."""
 
     def __init__(
         self,

@@ -98,10 +98,7 @@ class DeepLabV3Head(DenseHead):
     """ASPP on the deepest map, a 3x3 block, a classifier.
 
     Args:
-        options: rates, channels, dropout.
-        channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the deepest decides the rates.
-        classes: K.
     """
 
     def __init__(

@@ -31,14 +31,7 @@ from skipstone.models.heads.options import FcnOptions
 
 
 class FcnHead(DenseHead):
-    """Class scores of the deepest map, refined by those of shallower maps.
-
-    Args:
-        options: stride of the finest map that is classified, dropout.
-        channels: of the backbone's feature maps.
-        strides: of the backbone's feature maps.
-        classes: K.
-    """
+    """Class scores of the deepest map, refined by those of shallower maps."""
 
     def __init__(
         self,

@@ -30,10 +30,7 @@ class LrasppHead(DenseHead):
     """A gated projection of the deepest map and a skip from stride 8.
 
     Args:
-        options: channels of the two branches.
-        channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the skip is from the deepest of stride 8 or less.
-        classes: K.
     """
 
     def __init__(

@@ -30,10 +30,7 @@ class SegNetHead(DenseHead):
     """The encoder's mirror image: five times unpooling and as many convolutions as the encoder.
 
     Args:
-        options: none.
-        channels: of the encoder's maps.
         strides: of the encoder's maps, each twice the one before.
-        classes: K.
     """
 
     def __init__(

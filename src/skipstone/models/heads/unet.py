@@ -38,10 +38,7 @@ class UNetHead(DenseHead):
     """Upsampling decoder with a skip per stride.
 
     Args:
-        options: channels of each step, deepest first.
-        channels: of the backbone's feature maps.
         strides: of the backbone's feature maps; the deepest map of each stride is a step.
-        classes: K.
     """
 
     def __init__(
