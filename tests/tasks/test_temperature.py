@@ -6,6 +6,7 @@ from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
 from skipstone.tasks import temperature as calibration
+from skipstone.tasks.label_answers import sigmoid, softmax
 
 
 def overconfident(factor: float, n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
@@ -19,9 +20,9 @@ def overconfident(factor: float, n: int = 3000) -> tuple[np.ndarray, np.ndarray]
 
 def test_probabilities_equal_scipy() -> None:
     logits = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32) * 50
-    ours = calibration.softmax(logits, 2.0)
+    ours = softmax(logits, 2.0)
     np.testing.assert_allclose(ours, scipy_softmax(logits.astype(np.float64) / 2, axis=1))
-    np.testing.assert_allclose(calibration.sigmoid(logits), expit(logits.astype(np.float64)))
+    np.testing.assert_allclose(sigmoid(logits), expit(logits.astype(np.float64)))
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
@@ -64,11 +65,11 @@ def test_always_right_is_as_sure_as_so_few_samples_let_it_be(n: int) -> None:
     target = np.arange(n) % 3
     logits = 4 * np.eye(3)[target]
     found = calibration.fit_temperature(logits, target)
-    assert calibration.softmax(logits, found).max(1) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
+    assert softmax(logits, found).max(1) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
     tags = np.arange(n)[:, None] % 2 == 0
     logits = np.where(tags, 3.0, -3.0)
     found = calibration.fit_temperature(logits, tags, calibration.sigmoid_nll)
-    assert calibration.sigmoid(logits[:1], found) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
+    assert sigmoid(logits[:1], found) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
 
 
 def test_temperature_is_bounded_and_needs_evidence() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,15 +27,14 @@ _PACKAGES = (
 )
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of skipstone, Python and the installed packages that affect a model."""
+def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of skipstone, Python and those of the packages that are installed; by default of all
+    that affect a model."""
     installed = {"skipstone": importlib.metadata.version("skipstone")}
     installed["python"] = platform.python_version()
-    for name in _PACKAGES:
-        try:
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return installed
 
 

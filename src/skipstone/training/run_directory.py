@@ -19,7 +19,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import has_type
 from skipstone.core.strict_json import parse_json
+from skipstone.training.lineage import package_versions
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 2
@@ -213,11 +213,8 @@ def _note_other(path: Path) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that the results of a run depend on."""
-    installed = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("skipstone", "torch", "torchvision", "numpy", "timm"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            installed[name] = metadata.version(name)
-    return installed
+    packages = package_versions(("torch", "torchvision", "numpy", "timm"))
+    return {**packages, "machine": platform.machine()}
 
 
 def _note_resumed(run: RunFolder) -> None:
