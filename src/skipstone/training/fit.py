@@ -97,10 +97,7 @@ def fit(
     with torch_threads(recipe.threads), _explain_batch_norm(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _journal_session(run, network)
-        if objective is None:
-            loss = Objective(network, criterion_for(network, task), l1=recipe.l1)
-        else:
-            loss = objective(network, recipe)
+        loss = (objective or _default_objective(task))(network, recipe)
         memory = MicroBatch(network, loader.batch_size, run)
         mode = _decide_mode(run, recipe, loss, loader, memory)
         network.to(memory_format=mode.layout())
@@ -212,6 +209,10 @@ def _curve(recipe: Recipe, phase: Phase, manager: RunManager, state: TrainState)
         return curve(step) * plateau(values, higher_is_better=manager.selector.higher_is_better)
 
     return lower_on_plateau
+
+
+def _default_objective(task: Task) -> Callable[[Network, Recipe], Objective]:
+    return lambda network, recipe: Objective(network, criterion_for(network, task), l1=recipe.l1)
 
 
 def _decide_mode(
