@@ -92,8 +92,7 @@ def fit(
         UsageError: batch norm is given one sample of one pixel.
     """
     began = time.monotonic()
-    facts = RecipeFacts(samples=len(loader) * loader.batch_size)
-    recipe = options if isinstance(options, Recipe) else resolve_recipe(options, facts)
+    recipe = options if isinstance(options, Recipe) else _resolve_options(options, loader)
     with torch_threads(recipe.threads), _explain_batch_norm(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _journal_session(run, network)
@@ -213,6 +212,10 @@ def _curve(recipe: Recipe, phase: Phase, manager: RunManager, state: TrainState)
 
 def _default_objective(task: Task) -> Callable[[Network, Recipe], Objective]:
     return lambda network, recipe: Objective(network, criterion_for(network, task), l1=recipe.l1)
+
+
+def _resolve_options(options: TrainOptions, loader: Batches) -> Recipe:
+    return resolve_recipe(options, RecipeFacts(samples=len(loader) * loader.batch_size))
 
 
 def _decide_mode(
