@@ -108,7 +108,7 @@ class ShrinkReceipt(JsonFields):
     val, test: accuracy on validation and test rows; test is None without test rows, and if
         the validation rows refused.
     sizes: see `measure_sizes`.
-    latency: see `shrink.speed`; None if it was not measured.
+    latency: see `measure_latency`; None if it was not measured.
     made_from: SHA-256 of the original's weights.
     figures: see `compare_metrics`; on test rows, or else on validation rows.
     """

@@ -3,7 +3,7 @@
 The bundle holds the network's predictions for its goldens. A new process predicts the goldens again
 from their raw bytes, with every runtime: the network in torch, each program in exports/, and the
 stand-alone script. The bundle states the tolerance of each. A program with weights of its own is
-also compared with its own stored outputs (`runtime.own_answers`).
+also compared with its own stored outputs (`reference_outputs`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     golden/golden.json           digests of the decoded arrays, of the class list, the options and
                                  the post-processing; predictions as a user sees them; versions
     golden/golden.safetensors    the network's outputs in float32
-    golden/<program>.safetensors a program's own outputs (`runtime.own_answers`)
+    golden/<program>.safetensors a program's own outputs (`reference_outputs`)
 
 The digests are needed because a few images may not show that preprocessing changed, and because
 outputs do not show the order of class names.

@@ -1,7 +1,7 @@
 """Reference outputs of a low-precision program: they tell a changed weight from rounding.
 
 A low-precision program may differ from the float32 network by what was measured when it was made,
-plus a margin for processors that round differently (`runtime.programs`). A changed weight can hide
+plus a margin for processors that round differently (`programs`). A changed weight can hide
 in that tolerance. So a program that shares no files with a float32 program stores its own outputs
 on the goldens, and `verify` compares with those nearly exactly wherever the arithmetic is the same.
 

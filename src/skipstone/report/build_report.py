@@ -145,7 +145,7 @@ class ReportData:
         errors: `tasks.base.ErrorSummary` of the scored rows, or None.
         stopped_by: what ended the training: "epochs", "steps", "budget", "early stop", "solved" or "".
         unscored: one {"name", "error"} per row that could not be scored.
-        history: one row per epoch, from `train.fit`.
+        history: one row per epoch, from `training.fit`.
         best: the epoch whose weights were kept, or None for a model without epochs.
         sections: the task's blocks in their JSON form, with images.
         verification: {"ok", "max_difference", "flips", "rows"}.

@@ -17,7 +17,7 @@ MAX_WIDE_SIDE = 3 * MAX_SIDE
 
 
 def encode_data_uri(record: np.ndarray, side: int = MAX_SIDE) -> str | None:
-    """A record (H, W, C) as a data URI, drawn by `inputs.shown`; None if it is not an image.
+    """A record (H, W, C) as a data URI, drawn by `to_display`; None if it is not an image.
 
     Args:
         side: the longest side of the result. An image less than half as large is enlarged without

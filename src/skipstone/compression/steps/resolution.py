@@ -10,7 +10,7 @@ other statistics; training at the new size recovers most of the loss (Touvron et
 arXiv:1906.06423, sections 3 and 4). Here the whole network is trained, with the run's augmentation.
 
 The teacher is the plan's original model, which gets the same images enlarged to its own size
-(`recover.teacher_of`); so a network with a fixed input size can be a teacher, too.
+(`load_teacher`); so a network with a fixed input size can be a teacher, too.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ consists of the modules that skipstone itself decodes and predicts with. `Input.
 entry of the task name them as "package.module:function".
 
 An input's function takes (file bytes, its `spec`), a task's (outputs, schema, options, post,
-geometries); `runtime.script_main` documents what they return. Such a module imports only the
+geometries); `script_main` documents what they return. Such a module imports only the
 standard library and small packages. Modules of skipstone that it imports with `from ... import` are
 copied into the script before it.
 """

@@ -140,7 +140,7 @@ def pixel_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 def typical_relative_difference(reference: np.ndarray, outputs: np.ndarray) -> float:
     """The TYPICAL quantile over pixels of the difference of logits (N, K, H, W), relative to their
-    scale (as in `labels.raw_difference`); infinite for NaN."""
+    scale (as in `max_relative_difference`); infinite for NaN."""
     if not reference.size:
         return 0.0
     gap = np.abs(reference - outputs).max(axis=1)

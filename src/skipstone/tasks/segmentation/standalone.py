@@ -160,7 +160,7 @@ def decode_masks(
     post: Mapping[str, Any],
     geometries: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The predicted classes, and "mask": a PNG of the source's size; see `tasks.answers`."""
+    """The predicted classes, and "mask": a PNG of the source's size; see `label_answers`."""
     names, colours = schema["classes"], schema.get("colours") or []
     values = mask_values(names, schema.get("masks") or [])
     palette = colours if len(colours) == len(names) else []

@@ -90,7 +90,7 @@ class SegmentationTask(TaskDefaults):
 
     A record: cells and counts (the image's confusion matrix, sparse: target * K + prediction),
     boundary (pairs of class index and BF score), pixels (scored), correct (share of them),
-    loss (1 - mean IoU of the image), bins, nll and brier (see `mask_calibration.confidence`), and
+    loss (1 - mean IoU of the image), bins, nll and brier (see `summarize_confidence`), and
     id and name of the sample.
 
     Args:
