@@ -11,9 +11,8 @@ from skipstone.core.errors import UsageError
 from skipstone.core.settings import Settings
 from skipstone.datasets.cache import RecordCache
 from skipstone.training.baseline import make_baseline_plan
-from skipstone.training.plan import TrainPlan, build_plan
+from skipstone.training.plan import TrainPlan, build_plan, exclude_unreadable_rows
 from skipstone.training.run_directory import RunFolder
-from skipstone.training.skip_unreadable import exclude_unreadable_rows
 from tests.text_data import rows, write_folders
 
 TEXTS = [(text, label) for text, label in rows(48) if label != "animal"]

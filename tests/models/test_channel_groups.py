@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skipstone.compression.steps.prune import ChannelGroup, find_channel_groups
 from skipstone.core.registry import BACKBONES
-from skipstone.models.channel_groups import ChannelGroup, find_channel_groups
 
 
 class Block(nn.Module):

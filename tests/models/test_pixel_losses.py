@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from skipstone.models.losses import CrossEntropy
-from skipstone.models.pixel_losses import (
+from skipstone.models.losses import (
     PIXEL_LOSSES,
+    CrossEntropy,
     CrossEntropyDice,
     Dice,
     PixelFocal,

@@ -29,9 +29,8 @@ from skipstone.training.finalize import export_and_verify, score_and_write_bundl
 from skipstone.training.finetune import load_parent
 from skipstone.training.learner import get_learner
 from skipstone.training.lineage import make_lineage
-from skipstone.training.plan import build_plan, check_input_hashes
+from skipstone.training.plan import build_plan, check_input_hashes, exclude_unreadable_rows
 from skipstone.training.run_directory import open_or_resume
-from skipstone.training.skip_unreadable import exclude_unreadable_rows
 from skipstone.workflows.run_result import RunResult
 
 

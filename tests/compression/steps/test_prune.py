@@ -19,6 +19,7 @@ from skipstone.compression.apply_plan import shrink
 from skipstone.compression.options import PruneOptions
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.compression.steps.prune import (
+    ChannelGroup,
     MacCounter,
     choose_channels,
     find_prunable_channels,
@@ -33,7 +34,6 @@ from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.open_model import open_model
 from skipstone.inference.restore import restore_input, restore_network, restore_task
 from skipstone.models.build import build_network
-from skipstone.models.channel_groups import ChannelGroup
 from skipstone.models.network import Network
 from skipstone.models.profile import profile_network
 from skipstone.training.objective import Objective

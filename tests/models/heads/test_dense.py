@@ -26,9 +26,8 @@ from skipstone.inference.export.openvino_export import convert_onnx_to_ir
 from skipstone.models.backbone import Backbone
 from skipstone.models.build import build_network, choose_head, recommend_options
 from skipstone.models.heads.catalog import ENTRIES
-from skipstone.models.losses import DISTILLATION_TEMPERATURE, LogitsCriterion
+from skipstone.models.losses import DISTILLATION_TEMPERATURE, LogitsCriterion, PixelCrossEntropy
 from skipstone.models.network import Network
-from skipstone.models.pixel_losses import PixelCrossEntropy
 from skipstone.training.objective import Objective
 
 CLASSES = 4

@@ -121,8 +121,7 @@ class SegmentationTask(TaskDefaults):
         return ComponentConfig("lraspp", {"options": {}, "shape": {"classes": len(self.labels)}})
 
     def criterion(self) -> Criterion:
-        from skipstone.models.losses import LogitsCriterion
-        from skipstone.models.pixel_losses import PIXEL_LOSSES
+        from skipstone.models.losses import PIXEL_LOSSES, LogitsCriterion
 
         args: dict[str, Any] = {"ignore_index": IGNORE_INDEX}
         if self.options.class_weights != "none":
