@@ -16,7 +16,7 @@ from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.core.registry import HEADS
 from skipstone.inference.backends.libraries import import_openvino
-from skipstone.inference.backends.onnx_backend import check_onnx
+from skipstone.inference.backends.onnx_check import check_onnx
 from skipstone.inference.backends.openvino_backend import OpenVinoRuntime
 from skipstone.inference.export.onnx_export import ONNX_FILE as ONNX_MODEL
 from skipstone.inference.export.onnx_export import export_onnx
